@@ -1,0 +1,307 @@
+//! Memory that a device reaches.
+//!
+//! | Part | Holds |
+//! |---|---|
+//! | this file | [`Dma`], the contract with the platform, and what goes over it |
+//! | [`quiet`] | [`Quiet`], the proof that a device has let go |
+//! | [`shared`] | [`DmaBox`], [`DmaRing`]: coherent memory as a driver uses it |
+//! | [`stream`] | [`Mapped`]: memory that existed before, lent to a device by move |
+//!
+//! # The one honest paragraph
+//!
+//! Without an IOMMU, a driver can point its device at any memory there is, `unsafe` or not: the device is the one that
+//! writes. So a [`DmaAddr`] comes only from a region or mapping that the platform handed out, drivers cannot
+//! make one from a number, and the few lines that write one into a descriptor or a register are the ones to review twice.
+
+#![expect(unsafe_code, reason = "the contract with the platform: raw memory and the promises about it")]
+
+use core::{fmt, num::NonZeroUsize, ptr::NonNull};
+
+pub mod quiet;
+pub mod shared;
+pub mod stream;
+
+pub use quiet::{DeviceDma, DeviceTag, Quiet};
+pub use shared::{DmaBox, DmaRing, DmaWords, Field, Words};
+pub use stream::{Direction, Mapped, StableMemory};
+
+use crate::addr::{Align, DmaAddr};
+
+/// What memory a device needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaRequest {
+    /// How much. The region may be longer, never shorter.
+    pub len_bytes: NonZeroUsize,
+    /// Divides the device address, and the CPU address too.
+    pub align: Align,
+    /// How many address bits the device drives: no byte of the memory may lie beyond 2 to this power.
+    pub address_bits: u8,
+}
+
+impl DmaRequest {
+    /// `len_bytes` at `align`, anywhere in 64 bits.
+    #[must_use]
+    pub const fn new(len_bytes: NonZeroUsize, align: Align) -> Self {
+        Self { len_bytes, align, address_bits: 64 }
+    }
+
+    /// Whether `addr` satisfies this request.
+    #[must_use]
+    pub const fn accepts(&self, addr: DmaAddr) -> bool {
+        let aligned = addr.get().is_multiple_of(self.align.bytes() as u64);
+        let Some(last) = addr.get().checked_add(self.len_bytes.get() as u64 - 1) else {
+            return false;
+        };
+        aligned && (self.address_bits >= 64 || last >> self.address_bits == 0)
+    }
+}
+
+/// What a platform's DMA can do at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaLimits {
+    /// The longest piece that is contiguous for the device.
+    pub max_segment_bytes: usize,
+    /// Device addresses have at most this many bits.
+    pub address_bits: u8,
+    /// Mappings start and end at multiples of this, as seen by the device; one byte where nothing is rounded.
+    pub mapping_granule: Align,
+}
+
+impl DmaLimits {
+    /// No limits: an identity-mapped machine without an IOMMU.
+    pub const NONE: Self = Self { max_segment_bytes: usize::MAX, address_bits: 64, mapping_granule: Align::BYTE };
+}
+
+/// DMA memory and mappings.
+///
+/// **Driver authors** rarely call this: [`DmaBox`], [`DmaRing`], [`Mapped`] and [`Pool`](crate::pool::Pool) do, and keep the obligations.
+/// Nothing here is called from a data path except `map` and `unmap`.
+///
+/// **Platform authors** implement it for a value, not for a type: two devices may sit behind two IOMMU domains. A clone reaches the same
+/// domain; on bare metal the value is zero-sized. Every call may come from any core and must not wait for a device.
+///
+/// # Safety
+///
+/// From the moment [`alloc`](Self::alloc) or [`map`](Self::map) returns until [`free`](Self::free) or [`unmap`](Self::unmap)
+/// is called, the implementation guarantees that
+///
+/// - the device reaches exactly the memory named, contiguously, at the device address returned;
+/// - for `alloc`: the CPU address is valid for reads and writes of the whole region, nothing else in the program uses it, both sides see
+///   each other's stores without cache maintenance, and the memory was zeroed before it was returned;
+/// - for `map`: with [`Direction::ToDevice`] and [`Direction::Both`] the device sees what the CPU stored before the call; with
+///   [`Direction::FromDevice`] and [`Direction::Both`] the CPU sees, after `unmap`, what the device stored.
+pub unsafe trait Dma: Clone {
+    /// What this domain can do. Constant over its life.
+    fn limits(&self) -> DmaLimits;
+
+    /// Allocates zeroed memory that CPU and device share coherently.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; nothing is allocated, and a smaller request may still succeed.
+    fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError>;
+
+    /// Takes a region back.
+    ///
+    /// # Safety
+    ///
+    /// `region` came from `alloc` on this domain, nothing uses its CPU address any more, and the device can no longer reach it: it never
+    /// learnt the address, or it has been stopped since.
+    unsafe fn free(&self, region: DmaRegion);
+
+    /// Makes existing memory reachable for the device.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; the memory is untouched.
+    ///
+    /// # Safety
+    ///
+    /// `memory` stays valid, unmoved and otherwise unused until `unmap`.
+    unsafe fn map(&self, memory: NonNull<[u8]>, direction: Direction) -> Result<DmaMapping, DmaError>;
+
+    /// Ends a mapping.
+    ///
+    /// # Safety
+    ///
+    /// `mapping` came from `map` on this domain, its memory is still valid, and the device has let go of it.
+    unsafe fn unmap(&self, mapping: DmaMapping);
+}
+
+// SAFETY: every call goes through to the implementation behind the reference, which keeps the promises.
+unsafe impl<D: Dma> Dma for &D {
+    fn limits(&self) -> DmaLimits {
+        (**self).limits()
+    }
+    fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {
+        (**self).alloc(request)
+    }
+    unsafe fn free(&self, region: DmaRegion) {
+        // SAFETY: the caller's obligations are the same ones.
+        unsafe { (**self).free(region) }
+    }
+    unsafe fn map(&self, memory: NonNull<[u8]>, direction: Direction) -> Result<DmaMapping, DmaError> {
+        // SAFETY: the caller's obligations are the same ones.
+        unsafe { (**self).map(memory, direction) }
+    }
+    unsafe fn unmap(&self, mapping: DmaMapping) {
+        // SAFETY: the caller's obligations are the same ones.
+        unsafe { (**self).unmap(mapping) }
+    }
+}
+
+/// One contiguous piece of coherent memory: the same bytes under two addresses.
+#[derive(Debug)]
+pub struct DmaRegion {
+    cpu: NonNull<u8>,
+    dma: DmaAddr,
+    len_bytes: NonZeroUsize,
+}
+
+// SAFETY: a region is a claim to memory, not a view of thread-bound state; what is done with the memory is its owner's matter.
+unsafe impl Send for DmaRegion {}
+
+impl DmaRegion {
+    /// Names a region. For platforms, in [`Dma::alloc`].
+    #[must_use]
+    pub const fn new(cpu: NonNull<u8>, dma: DmaAddr, len_bytes: NonZeroUsize) -> Self {
+        Self { cpu, dma, len_bytes }
+    }
+
+    /// Where the CPU finds it.
+    #[must_use]
+    pub const fn cpu(&self) -> NonNull<u8> {
+        self.cpu
+    }
+
+    /// Where the device finds it.
+    #[must_use]
+    pub const fn dma(&self) -> DmaAddr {
+        self.dma
+    }
+
+    /// How long it is.
+    #[must_use]
+    pub const fn len_bytes(&self) -> NonZeroUsize {
+        self.len_bytes
+    }
+}
+
+/// Existing memory that a device reaches.
+#[derive(Debug)]
+pub struct DmaMapping {
+    memory: NonNull<[u8]>,
+    dma: DmaAddr,
+    direction: Direction,
+}
+
+// SAFETY: as for `DmaRegion`: a claim, not a view.
+unsafe impl Send for DmaMapping {}
+
+impl DmaMapping {
+    /// Names a mapping. For platforms, in [`Dma::map`].
+    #[must_use]
+    pub const fn new(memory: NonNull<[u8]>, dma: DmaAddr, direction: Direction) -> Self {
+        Self { memory, dma, direction }
+    }
+
+    /// The memory mapped.
+    #[must_use]
+    pub const fn memory(&self) -> NonNull<[u8]> {
+        self.memory
+    }
+
+    /// Where the device finds it.
+    #[must_use]
+    pub const fn dma(&self) -> DmaAddr {
+        self.dma
+    }
+
+    /// Who may write.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        self.direction
+    }
+}
+
+/// DMA memory could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaError {
+    /// How much was asked for.
+    pub len_bytes: usize,
+    /// Why not.
+    pub reason: DmaErrorReason,
+}
+
+/// Why DMA memory could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DmaErrorReason {
+    /// No contiguous memory of that size left.
+    OutOfMemory,
+    /// Nothing was asked for, or a size that overflows.
+    BadLength,
+    /// Longer than the domain's longest segment.
+    TooLong {
+        /// The longest.
+        max_segment_bytes: usize,
+    },
+    /// No memory at addresses narrow enough for the device.
+    AddressWidth {
+        /// What the device drives.
+        address_bits: u8,
+    },
+    /// The memory is not aligned to the domain's mapping granule, and the domain does not bounce.
+    Alignment {
+        /// What it has to be aligned to.
+        align: Align,
+    },
+    /// The memory is not the kind that this domain can map.
+    Unmappable,
+}
+
+impl fmt::Display for DmaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no {} bytes of DMA memory: ", self.len_bytes)?;
+        match self.reason {
+            DmaErrorReason::OutOfMemory => f.write_str("none left of that size"),
+            DmaErrorReason::BadLength => f.write_str("not a length"),
+            DmaErrorReason::TooLong { max_segment_bytes } => write!(f, "segments here are at most {max_segment_bytes} bytes"),
+            DmaErrorReason::AddressWidth { address_bits } => write!(f, "none below 2^{address_bits}"),
+            DmaErrorReason::Alignment { align } => write!(f, "not aligned to {} bytes", align.bytes()),
+            DmaErrorReason::Unmappable => f.write_str("not memory that this domain can map"),
+        }
+    }
+}
+
+impl core::error::Error for DmaError {}
+
+impl DmaError {
+    /// An error about `len_bytes`.
+    #[must_use]
+    pub const fn new(len_bytes: usize, reason: DmaErrorReason) -> Self {
+        Self { len_bytes, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(raw: u64) -> DmaAddr {
+        // SAFETY: no device ever sees the address.
+        unsafe { DmaAddr::from_platform(raw) }
+    }
+
+    #[test]
+    fn a_request_knows_which_addresses_it_accepts() {
+        let request = DmaRequest { address_bits: 32, ..DmaRequest::new(NonZeroUsize::new(4096).unwrap(), Align::new(512)) };
+        assert!(request.accepts(at(0xffff_f000)));
+        assert!(!request.accepts(at(0xffff_f200)), "the last byte lies beyond 32 bits");
+        assert!(!request.accepts(at(0x1_0000_0000)));
+        assert!(!request.accepts(at(0x1100)), "not aligned");
+        let anywhere = DmaRequest { address_bits: 64, ..request };
+        assert!(anywhere.accepts(at(0x1_0000_0000)));
+        assert!(!anywhere.accepts(at(u64::MAX - 511)), "runs past the end of the address space");
+    }
+}

@@ -1,0 +1,465 @@
+//! Coherent memory as a driver uses it: [`DmaBox`] for one structure, [`DmaRing`] for entries of words,
+//! [`DmaWords`] for an array of small words.
+//!
+//! A device may write any of it at any time. So nothing here gives out a plain reference: structures are copied in and out with volatile
+//! accesses, and ring words are atomics, to which a reference is fine. A device that scribbles can produce a
+//! wrong value, never undefined behaviour.
+//!
+//! Memory is given back with [`free`](DmaBox::free) against a [`Quiet`]. Dropped before anyone asked for its device address, it is freed as well, for no
+//! device can know of it; dropped later, it is leaked.
+
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::num::NonZeroUsize;
+use core::ptr::NonNull;
+use core::slice;
+use core::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::addr::{Align, DmaAddr};
+use crate::dma::{DeviceDma, DeviceTag, Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest, Quiet};
+
+/// An owned region, and whether a device may know of it.
+struct Owned<D: Dma> {
+    dma: D,
+    device: DeviceTag,
+    /// Taken only on the way out.
+    region: ManuallyDrop<DmaRegion>,
+    exposed: Cell<bool>,
+}
+
+impl<D: Dma> Owned<D> {
+    fn alloc(of: &DeviceDma<D>, len_bytes: usize, align: Align) -> Result<Self, DmaError> {
+        let len = NonZeroUsize::new(len_bytes).ok_or(DmaError::new(len_bytes, DmaErrorReason::BadLength))?;
+        let request = DmaRequest { address_bits: of.address_bits(), ..DmaRequest::new(len, align) };
+        let region = of.dma().alloc(request)?;
+        let owned =
+            Self { dma: of.dma().clone(), device: of.device(), region: ManuallyDrop::new(region), exposed: Cell::new(false) };
+        // A platform that answers with less than was asked for is not believed; `owned` gives the region back.
+        if !request.accepts(owned.region.dma()) {
+            return Err(DmaError::new(len_bytes, DmaErrorReason::AddressWidth { address_bits: of.address_bits() }));
+        }
+        Ok(owned)
+    }
+
+    fn cpu<T>(&self) -> NonNull<T> {
+        self.region.cpu().cast()
+    }
+
+    fn expose(&self, offset_bytes: usize) -> DmaAddr {
+        self.exposed.set(true);
+        self.region.dma().offset(offset_bytes)
+    }
+
+    /// Gives the memory back if `quiet` is about its device; else the owner back.
+    fn free(self, quiet: &Quiet<'_>) -> Result<(), Self> {
+        if quiet.device() != self.device {
+            return Err(self);
+        }
+        self.exposed.set(false);
+        drop(self);
+        Ok(())
+    }
+}
+
+impl<D: Dma> Drop for Owned<D> {
+    fn drop(&mut self) {
+        if self.exposed.get() {
+            return;
+        }
+        // SAFETY: `region` is not used after this; the value is being dropped.
+        let region = unsafe { ManuallyDrop::take(&mut self.region) };
+        // SAFETY:
+        // - `region` came from `alloc` on a clone of this domain, and a clone reaches the same domain.
+        // - Views of it borrow the value that owns this one, so none is left.
+        // - The device cannot reach it: either nobody asked for the device address since `alloc`, or `free` saw the proof and cleared the mark.
+        unsafe { self.dma.free(region) };
+    }
+}
+
+/// One field of a structure in shared memory: where it is, and what it holds.
+///
+/// Made by [`field!`](crate::field), so that offset and type cannot disagree.
+#[derive(Debug)]
+pub struct Field<T, F> {
+    offset_bytes: usize,
+    marker: PhantomData<fn(&T) -> &F>,
+}
+
+impl<T, F> Clone for Field<T, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T, F> Copy for Field<T, F> {}
+
+impl<T, F> Field<T, F> {
+    /// Used by [`field!`](crate::field): the projection fixes the type, and is never called.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn of(offset_bytes: usize, _projection: fn(&T) -> &F) -> Self {
+        assert!(offset_bytes + size_of::<F>() <= size_of::<T>(), "a field lies inside its structure");
+        Self { offset_bytes, marker: PhantomData }
+    }
+
+    /// The part `inner` of this field.
+    #[must_use]
+    pub const fn then<G>(self, inner: Field<F, G>) -> Field<T, G> {
+        Field { offset_bytes: self.offset_bytes + inner.offset_bytes, marker: PhantomData }
+    }
+
+    /// Where it is, from the start of the structure.
+    #[must_use]
+    pub const fn offset_bytes(self) -> usize {
+        self.offset_bytes
+    }
+}
+
+/// Names a field of a plain-data structure: `field!(DriverShared, ecr)`.
+#[macro_export]
+macro_rules! field {
+    ($structure:ty, $($field:ident).+) => {
+        const {
+            $crate::dma::Field::<$structure, _>::of(
+                ::core::mem::offset_of!($structure, $($field).+),
+                |structure: &$structure| &structure.$($field).+,
+            )
+        }
+    };
+}
+
+/// One structure in memory shared with a device, or an array of them laid end to end.
+pub struct DmaBox<T, D: Dma> {
+    owned: Owned<D>,
+    count: usize,
+    marker: PhantomData<Cell<T>>,
+}
+
+// SAFETY: the memory is reached through this value alone on the CPU's side; nothing in it is bound to a thread.
+unsafe impl<T: Send, D: Dma + Send> Send for DmaBox<T, D> {}
+
+impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
+    /// Allocates one `T`, all bytes zero.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; nothing is allocated.
+    pub fn zeroed(of: &DeviceDma<D>, align: Align) -> Result<Self, DmaError> {
+        Self::array_zeroed(of, 1, align)
+    }
+
+    /// Allocates `count` of `T`, all bytes zero.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; nothing is allocated.
+    pub fn array_zeroed(of: &DeviceDma<D>, count: usize, align: Align) -> Result<Self, DmaError> {
+        let align = Align::checked(align_of::<T>()).map_or(align, |of_type| of_type.max(align));
+        let len_bytes =
+            size_of::<T>().checked_mul(count).ok_or(DmaError::new(usize::MAX, DmaErrorReason::BadLength))?;
+        Ok(Self { owned: Owned::alloc(of, len_bytes, align)?, count, marker: PhantomData })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Where the device finds the first. From here on the memory counts as known to the device.
+    #[must_use]
+    pub fn dma_addr(&self) -> DmaAddr {
+        self.owned.expose(0)
+    }
+
+    /// Where the device finds the one at `index`, if there is one.
+    #[must_use]
+    pub fn dma_addr_of(&self, index: usize) -> Option<DmaAddr> {
+        (index < self.count).then(|| self.owned.expose(index * size_of::<T>()))
+    }
+
+    /// Copies the one at `index` out, if there is one. The copy is the driver's; look at it, not at the memory, from then on.
+    #[must_use]
+    pub fn read_at(&self, index: usize) -> Option<T> {
+        // SAFETY: bounds checked here, every bit pattern is a `T` by `FromBytes`, alignment by `array_zeroed`.
+        (index < self.count).then(|| unsafe { volatile_read(self.owned.cpu::<T>().add(index)) })
+    }
+
+    /// Copies `value` to `index`. False, and nothing is written, when there is no such place.
+    pub fn write_at(&mut self, index: usize, value: &T) -> bool {
+        if index >= self.count {
+            return false;
+        }
+        // SAFETY: bounds checked here; alignment by `array_zeroed`.
+        unsafe { volatile_write(self.owned.cpu::<T>().add(index), value) };
+        true
+    }
+
+    /// Copies the first out.
+    #[must_use]
+    pub fn read(&self) -> T {
+        // SAFETY: there is at least one, for `alloc` refuses an empty request; pattern and alignment as in `read_at`.
+        unsafe { volatile_read(self.owned.cpu::<T>()) }
+    }
+
+    /// Copies `value` to the first.
+    pub fn write(&mut self, value: &T) {
+        // SAFETY: there is at least one, for `alloc` refuses an empty request; alignment as in `read_at`.
+        unsafe { volatile_write(self.owned.cpu::<T>(), value) };
+    }
+
+    /// Reads one field of the first, in one access if it is an aligned integer.
+    #[must_use]
+    #[inline]
+    pub fn get<F: FromBytes + IntoBytes + Immutable>(&self, field: Field<T, F>) -> F {
+        // SAFETY: a `Field<T, F>` lies inside a `T`, at `F`'s alignment relative to an aligned `T`, and there is at least one `T`.
+        unsafe { volatile_read(self.owned.cpu::<u8>().add(field.offset_bytes).cast::<F>()) }
+    }
+
+    /// Writes one field of the first, in one access if it is an aligned integer.
+    #[inline]
+    pub fn set<F: FromBytes + IntoBytes + Immutable>(&mut self, field: Field<T, F>, value: F) {
+        // SAFETY: as in `get`.
+        unsafe { volatile_write(self.owned.cpu::<u8>().add(field.offset_bytes).cast::<F>(), &value) };
+    }
+
+    /// Reads one field of the one at `index`, if there is one.
+    #[must_use]
+    #[inline]
+    pub fn get_at<F: FromBytes + IntoBytes + Immutable>(&self, index: usize, field: Field<T, F>) -> Option<F> {
+        if index >= self.count {
+            return None;
+        }
+        // SAFETY: `index` checked here; the field as in `get`.
+        let place = unsafe { self.owned.cpu::<T>().add(index).cast::<u8>().add(field.offset_bytes) };
+        // SAFETY: as in `get`.
+        Some(unsafe { volatile_read(place.cast::<F>()) })
+    }
+
+    /// Writes one field of the one at `index`. False when there is no such place.
+    #[inline]
+    pub fn set_at<F: FromBytes + IntoBytes + Immutable>(&mut self, index: usize, field: Field<T, F>, value: F) -> bool {
+        if index >= self.count {
+            return false;
+        }
+        // SAFETY: `index` checked here; the field as in `get`.
+        let place = unsafe { self.owned.cpu::<T>().add(index).cast::<u8>().add(field.offset_bytes) };
+        // SAFETY: as in `get`.
+        unsafe { volatile_write(place.cast::<F>(), &value) };
+        true
+    }
+
+    /// Gives the memory back, against proof that its device has let go.
+    ///
+    /// # Errors
+    ///
+    /// `self`, when the proof is about another device.
+    pub fn free(self, quiet: &Quiet<'_>) -> Result<(), Self> {
+        let Self { owned, count, .. } = self;
+        owned.free(quiet).map_err(|owned| Self { owned, count, marker: PhantomData })
+    }
+}
+
+/// One entry of a ring: `W` words that both sides may change at any time. Little-endian in memory.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Words<const W: usize>([AtomicU32; W]);
+
+const _: () = assert!(size_of::<Words<4>>() == 16);
+
+impl<const W: usize> Words<W> {
+    /// Reads word `I`. Which order it has with other accesses, the caller's [`barrier`](crate::barrier) says.
+    #[must_use]
+    #[inline(always)]
+    pub fn load<const I: usize>(&self) -> u32 {
+        const { assert!(I < W, "the entry has that word") };
+        u32::from_le(self.0.as_slice()[I].load(Relaxed))
+    }
+
+    /// Writes word `I`.
+    #[inline(always)]
+    pub fn store<const I: usize>(&self, value: u32) {
+        const { assert!(I < W, "the entry has that word") };
+        self.0.as_slice()[I].store(value.to_le(), Relaxed);
+    }
+
+    /// Reads every word once, in order.
+    #[must_use]
+    #[inline(always)]
+    pub fn snapshot(&self) -> [u32; W] {
+        core::array::from_fn(|i| u32::from_le(self.0[i].load(Relaxed)))
+    }
+}
+
+/// A ring of entries of `W` words in shared memory. The driver gives the words their meaning.
+pub struct DmaRing<const W: usize, D: Dma> {
+    owned: Owned<D>,
+    count: usize,
+}
+
+// SAFETY: the memory is atomics, and nothing in it is bound to a thread.
+unsafe impl<const W: usize, D: Dma + Send> Send for DmaRing<W, D> {}
+
+impl<const W: usize, D: Dma> DmaRing<W, D> {
+    /// Allocates `count` entries, all words zero.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; nothing is allocated.
+    pub fn zeroed(of: &DeviceDma<D>, count: usize, align: Align) -> Result<Self, DmaError> {
+        let len_bytes =
+            size_of::<Words<W>>().checked_mul(count).ok_or(DmaError::new(usize::MAX, DmaErrorReason::BadLength))?;
+        Ok(Self { owned: Owned::alloc(of, len_bytes, align.max(Align::new(4)))?, count })
+    }
+
+    /// The entries.
+    #[must_use]
+    #[inline(always)]
+    pub fn slots(&self) -> &[Words<W>] {
+        // SAFETY:
+        // - Bounds, alignment: `zeroed` asked for `count` entries at no less than a word's alignment.
+        // - Initialised: `Dma::alloc` zeroes, and zero is a valid word.
+        // - Shared with the device: every word is atomic, so a store from the other side is never a data race with
+        //   this reference; it is memory, so a stray load is harmless.
+        // - Lifetime: the reference borrows `self`, and only consuming `self` gives the memory up.
+        unsafe { slice::from_raw_parts(self.owned.cpu().as_ptr(), self.count) }
+    }
+
+    /// Where the device finds it. From here on the memory counts as known to the device.
+    #[must_use]
+    pub fn dma_addr(&self) -> DmaAddr {
+        self.owned.expose(0)
+    }
+
+    /// Gives the memory back, against proof that its device has let go.
+    ///
+    /// # Errors
+    ///
+    /// `self`, when the proof is about another device.
+    pub fn free(self, quiet: &Quiet<'_>) -> Result<(), Self> {
+        let Self { owned, count } = self;
+        owned.free(quiet).map_err(|owned| Self { owned, count })
+    }
+}
+
+/// A word that [`DmaWords`] can hold: an atomic integer whose every bit pattern is valid.
+pub trait SharedWord: sealed::Word {}
+impl SharedWord for AtomicU16 {}
+impl SharedWord for AtomicU32 {}
+
+mod sealed {
+    use super::{AtomicU16, AtomicU32};
+    /// Implemented here only: [`DmaWords`](super::DmaWords) makes references to these from zeroed memory.
+    pub trait Word {}
+    impl Word for AtomicU16 {}
+    impl Word for AtomicU32 {}
+}
+
+/// An array of atomic words in shared memory. Words are little-endian in memory; callers convert.
+pub struct DmaWords<A: SharedWord, D: Dma> {
+    owned: Owned<D>,
+    count: usize,
+    marker: PhantomData<A>,
+}
+
+// SAFETY: the memory is atomics, and nothing in it is bound to a thread.
+unsafe impl<A: SharedWord, D: Dma + Send> Send for DmaWords<A, D> {}
+
+impl<A: SharedWord, D: Dma> DmaWords<A, D> {
+    /// Allocates `count` words, all zero.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; nothing is allocated.
+    pub fn zeroed(of: &DeviceDma<D>, count: usize, align: Align) -> Result<Self, DmaError> {
+        let len_bytes = size_of::<A>().checked_mul(count).ok_or(DmaError::new(usize::MAX, DmaErrorReason::BadLength))?;
+        Ok(Self { owned: Owned::alloc(of, len_bytes, align.max(Align::new(align_of::<A>())))?, count, marker: PhantomData })
+    }
+
+    /// The words.
+    #[must_use]
+    #[inline(always)]
+    pub fn words(&self) -> &[A] {
+        // SAFETY:
+        // - Bounds, alignment: `zeroed` asked for `count` words at no less than their alignment.
+        // - Initialised: `Dma::alloc` zeroes, and zero is a valid atomic integer; `SharedWord` is sealed to those.
+        // - Shared with the device: atomics, as in `DmaRing::slots`.
+        // - Lifetime: the reference borrows `self`, and only consuming `self` gives the memory up.
+        unsafe { slice::from_raw_parts(self.owned.cpu().as_ptr(), self.count) }
+    }
+
+    /// Where the device finds it. From here on the memory counts as known to the device.
+    #[must_use]
+    pub fn dma_addr(&self) -> DmaAddr {
+        self.owned.expose(0)
+    }
+
+    /// Gives the memory back, against proof that its device has let go.
+    ///
+    /// # Errors
+    ///
+    /// `self`, when the proof is about another device.
+    pub fn free(self, quiet: &Quiet<'_>) -> Result<(), Self> {
+        let Self { owned, count, .. } = self;
+        owned.free(quiet).map_err(|owned| Self { owned, count, marker: PhantomData })
+    }
+}
+
+/// Copies a `T` out of shared memory: in one access when it is an aligned integer, else in the widest aligned pieces.
+///
+/// # Safety
+///
+/// `from` is valid for reads of a `T`.
+#[inline(always)]
+pub(crate) unsafe fn volatile_read<T: FromBytes>(from: NonNull<T>) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: `from` by the caller; `value` is ours and as long.
+    unsafe { volatile_copy(from.as_ptr().cast(), value.as_mut_ptr().cast(), size_of::<T>()) };
+    // SAFETY: every byte was copied, and every pattern is a `T`.
+    unsafe { value.assume_init() }
+}
+
+/// Copies a `T` into shared memory; the counterpart of [`volatile_read`].
+///
+/// # Safety
+///
+/// `to` is valid for writes of a `T`.
+#[inline(always)]
+pub(crate) unsafe fn volatile_write<T: IntoBytes + Immutable>(to: NonNull<T>, value: &T) {
+    // SAFETY: `to` by the caller; `value` is a reference, without padding by `IntoBytes`.
+    unsafe { volatile_copy(core::ptr::from_ref(value).cast(), to.as_ptr().cast(), size_of::<T>()) };
+}
+
+/// Copies `len_bytes` with volatile accesses on both sides, in the widest pieces that both addresses are aligned to.
+///
+/// # Safety
+///
+/// `from` is valid for reads and `to` for writes of `len_bytes`, and they do not overlap.
+#[inline(always)]
+pub(crate) unsafe fn volatile_copy(from: *const u8, to: *mut u8, len_bytes: usize) {
+    let skew = (from.addr() | to.addr()) & 7;
+    let mut at = 0;
+    macro_rules! pieces {
+        ($piece:ty) => {
+            if skew & (size_of::<$piece>() - 1) == 0 {
+                while len_bytes - at >= size_of::<$piece>() {
+                    // SAFETY: in bounds by the loop's condition; aligned, for both start so and `at` grows in whole pieces.
+                    let piece = unsafe { from.add(at).cast::<$piece>().read_volatile() };
+                    // SAFETY: as above.
+                    unsafe { to.add(at).cast::<$piece>().write_volatile(piece) };
+                    at += size_of::<$piece>();
+                }
+            }
+        };
+    }
+    pieces!(u64);
+    pieces!(u32);
+    pieces!(u16);
+    pieces!(u8);
+}
+
+#[cfg(test)]
+#[path = "shared_tests.rs"]
+mod tests;

@@ -1,0 +1,280 @@
+//! Register regions.
+//!
+//! A region is reached through methods, never through a pointer in a driver's hands: so an access can be a load on
+//! bare metal, a message to another process, or a line of a recording, and there is no reference that the compiler might read through on its own account.
+
+use core::fmt;
+
+use crate::addr::PhysAddr;
+use crate::reg::{ReadClear, Readable, Reg, RegValue, Writable};
+
+/// A mapped region of device registers.
+///
+/// **Driver authors** check once, at bring-up, that [`len_bytes`](Self::len_bytes) covers every register they name;
+/// after that no access can fail.
+///
+/// **Platform authors** keep these promises:
+/// - An access is one access of exactly that width, in program order with the other accesses to the region.
+/// - Values are in the CPU's byte order; the registers are little-endian.
+/// - A write happens after every earlier store to memory that the device shares, so a doorbell is never early
+///   ([`barrier::before_mmio`](crate::barrier::before_mmio)); a read happens before every later load from it
+///   ([`barrier::after_mmio`](crate::barrier::after_mmio)).
+/// - Out of range, or not aligned to its width, an access behaves as on a bus where nobody answers: reads give all ones, writes go nowhere. It must
+///   not touch memory outside the region, whatever the offset.
+pub trait Mmio {
+    /// Length of the region.
+    fn len_bytes(&self) -> usize;
+    /// Reads a byte.
+    fn read8(&self, offset_bytes: usize) -> u8;
+    /// Reads 16 bits.
+    fn read16(&self, offset_bytes: usize) -> u16;
+    /// Reads 32 bits.
+    fn read32(&self, offset_bytes: usize) -> u32;
+    /// Writes a byte.
+    fn write8(&self, offset_bytes: usize, value: u8);
+    /// Writes 16 bits.
+    fn write16(&self, offset_bytes: usize, value: u16);
+    /// Writes 32 bits.
+    fn write32(&self, offset_bytes: usize, value: u32);
+
+    /// Writes 64 bits as two 32-bit writes, low half first, which every device takes.
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is the point")]
+    fn write64_halves(&self, offset_bytes: usize, value: u64) {
+        self.write32(offset_bytes, value as u32);
+        self.write32(offset_bytes.wrapping_add(4), (value >> 32) as u32);
+    }
+
+    /// Reads 64 bits as two 32-bit reads, low half first.
+    fn read64_halves(&self, offset_bytes: usize) -> u64 {
+        let low = self.read32(offset_bytes);
+        let high = self.read32(offset_bytes.wrapping_add(4));
+        u64::from(low) | u64::from(high) << 32
+    }
+}
+
+/// Typed access, for every region.
+pub trait MmioExt: Mmio {
+    /// Reads a register that reading does not change.
+    #[inline(always)]
+    fn read<T: RegValue, A: Readable>(&self, reg: &Reg<T, A>) -> T {
+        T::read_from(self, reg.offset_bytes())
+    }
+
+    /// Writes a register.
+    #[inline(always)]
+    fn write<T: RegValue, A: Writable>(&self, reg: &Reg<T, A>, value: T) {
+        value.write_to(self, reg.offset_bytes());
+    }
+
+    /// Reads and thereby empties a register.
+    #[inline(always)]
+    fn take<T: RegValue>(&mut self, reg: &Reg<T, ReadClear>) -> T {
+        T::read_from(self, reg.offset_bytes())
+    }
+
+    /// Whether `len_bytes` at `offset_bytes` lie inside the region.
+    fn covers(&self, offset_bytes: usize, len_bytes: usize) -> bool {
+        offset_bytes.checked_add(len_bytes).is_some_and(|end| end <= self.len_bytes())
+    }
+}
+
+impl<M: Mmio + ?Sized> MmioExt for M {}
+
+/// Part of a region, with its own bounds.
+#[derive(Clone, Debug)]
+pub struct Window<M> {
+    region: M,
+    start_bytes: usize,
+    len_bytes: usize,
+}
+
+impl<M: Mmio> Window<M> {
+    /// The `len_bytes` of `region` from `start_bytes` on, or the region back when it has no such part.
+    ///
+    /// # Errors
+    ///
+    /// `region`, untouched.
+    pub fn new(region: M, start_bytes: usize, len_bytes: usize) -> Result<Self, M> {
+        if region.covers(start_bytes, len_bytes) { Ok(Self { region, start_bytes, len_bytes }) } else { Err(region) }
+    }
+
+    /// Where an access of `width` bytes lands in the region; a place nobody answers when it leaves the window.
+    #[inline(always)]
+    fn place(&self, offset_bytes: usize, width: usize) -> usize {
+        match offset_bytes.checked_add(width) {
+            Some(end) if end <= self.len_bytes => self.start_bytes.wrapping_add(offset_bytes),
+            _ => usize::MAX,
+        }
+    }
+}
+
+impl<M: Mmio> Mmio for Window<M> {
+    #[inline(always)]
+    fn len_bytes(&self) -> usize {
+        self.len_bytes
+    }
+    #[inline(always)]
+    fn read8(&self, offset_bytes: usize) -> u8 {
+        self.region.read8(self.place(offset_bytes, 1))
+    }
+    #[inline(always)]
+    fn read16(&self, offset_bytes: usize) -> u16 {
+        self.region.read16(self.place(offset_bytes, 2))
+    }
+    #[inline(always)]
+    fn read32(&self, offset_bytes: usize) -> u32 {
+        self.region.read32(self.place(offset_bytes, 4))
+    }
+    #[inline(always)]
+    fn write8(&self, offset_bytes: usize, value: u8) {
+        self.region.write8(self.place(offset_bytes, 1), value);
+    }
+    #[inline(always)]
+    fn write16(&self, offset_bytes: usize, value: u16) {
+        self.region.write16(self.place(offset_bytes, 2), value);
+    }
+    #[inline(always)]
+    fn write32(&self, offset_bytes: usize, value: u32) {
+        self.region.write32(self.place(offset_bytes, 4), value);
+    }
+}
+
+/// Makes register regions reachable.
+///
+/// **Platform authors**: map uncached. The address may be anywhere a BAR can be, beyond 4 GiB included. A region stays
+/// reachable until its last clone is gone; a platform that never unmaps is fine.
+pub trait MmioMap {
+    /// A mapped region. A clone reaches the same registers; each queue of a device keeps one.
+    type Region: Mmio + Clone + Send;
+
+    /// Maps `len_bytes` of registers at `start`.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; nothing is mapped.
+    fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<Self::Region, MapError>;
+}
+
+impl<M: MmioMap + ?Sized> MmioMap for &M {
+    type Region = M::Region;
+    fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<Self::Region, MapError> {
+        (**self).map(start, len_bytes)
+    }
+}
+
+/// A region could not be mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapError {
+    /// Where it starts.
+    pub start: PhysAddr,
+    /// How long it is.
+    pub len_bytes: usize,
+    /// Why not.
+    pub reason: MapErrorReason,
+}
+
+/// Why a region could not be mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MapErrorReason {
+    /// No memory for page tables, or no address space left.
+    OutOfMemory,
+    /// The range is empty, wraps around, or lies beyond the CPU's physical address width.
+    OutOfRange,
+    /// There is nothing, or something that is not registers, at that place.
+    NotRegisters,
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.reason {
+            MapErrorReason::OutOfMemory => "no memory or address space left",
+            MapErrorReason::OutOfRange => "the range is empty or beyond the CPU's reach",
+            MapErrorReason::NotRegisters => "no registers there",
+        };
+        write!(f, "cannot map {} bytes of registers at {:#x}: {why}", self.len_bytes, self.start.get())
+    }
+}
+
+impl core::error::Error for MapError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Sixteen bytes of RAM that play registers, all ones outside.
+    struct Ram(Mutex<[u8; 16]>);
+
+    impl Ram {
+        fn get<const N: usize>(&self, at: usize) -> [u8; N] {
+            let ram = self.0.lock().unwrap();
+            at.checked_add(N).and_then(|end| ram.get(at..end)).map_or([0xff; N], |bytes| bytes.try_into().unwrap())
+        }
+        fn put(&self, at: usize, bytes: &[u8]) {
+            let mut ram = self.0.lock().unwrap();
+            if let Some(place) = at.checked_add(bytes.len()).and_then(|end| ram.get_mut(at..end)) {
+                place.copy_from_slice(bytes);
+            }
+        }
+    }
+
+    impl Mmio for Ram {
+        fn len_bytes(&self) -> usize {
+            16
+        }
+        fn read8(&self, at: usize) -> u8 {
+            u8::from_le_bytes(self.get(at))
+        }
+        fn read16(&self, at: usize) -> u16 {
+            u16::from_le_bytes(self.get(at))
+        }
+        fn read32(&self, at: usize) -> u32 {
+            u32::from_le_bytes(self.get(at))
+        }
+        fn write8(&self, at: usize, value: u8) {
+            self.put(at, &value.to_le_bytes());
+        }
+        fn write16(&self, at: usize, value: u16) {
+            self.put(at, &value.to_le_bytes());
+        }
+        fn write32(&self, at: usize, value: u32) {
+            self.put(at, &value.to_le_bytes());
+        }
+    }
+
+    #[test]
+    fn a_window_has_bounds_of_its_own() {
+        let window = Window::new(Ram(Mutex::new([0; 16])), 4, 8).ok().unwrap();
+        window.write32(0, 0x1122_3344);
+        window.write32(6, 0xdead_beef);
+        assert_eq!(window.read32(0), 0x1122_3344);
+        assert_eq!(window.read32(4), 0, "a write that leaves the window goes nowhere");
+        assert_eq!(window.read32(6), u32::MAX, "a read that leaves it finds nobody");
+        assert_eq!(window.read8(usize::MAX), u8::MAX);
+        assert_eq!(window.region.read32(4), 0x1122_3344);
+    }
+
+    #[test]
+    fn a_window_lies_inside_its_region() {
+        assert!(Window::new(Ram(Mutex::new([0; 16])), 12, 8).is_err());
+        assert!(Window::new(Ram(Mutex::new([0; 16])), usize::MAX, 2).is_err());
+    }
+
+    #[test]
+    fn halves_go_low_first() {
+        let ram = Ram(Mutex::new([0; 16]));
+        ram.write64_halves(8, 0x0102_0304_0506_0708);
+        assert_eq!(ram.read64_halves(8), 0x0102_0304_0506_0708);
+        assert_eq!(ram.read32(8), 0x0506_0708);
+    }
+
+    #[test]
+    fn typed_registers_use_their_width() {
+        const SMALL: Reg<u8> = Reg::at(3);
+        let ram = Ram(Mutex::new([0; 16]));
+        ram.write(&SMALL, 0xab);
+        assert_eq!(ram.read32(0), 0xab00_0000);
+        assert_eq!(ram.read(&SMALL), 0xab);
+    }
+}

@@ -1,0 +1,514 @@
+//! A pool of equal buffers in DMA memory.
+//!
+//! Each buffer has a *header*: a value of the CPU's own, beside which the device's bytes lie. A [`Buffer`] is one pointer to
+//! its header, so it moves for nothing, fits an `Option` without growing, and brings the device address and the metadata along. Dropping it gives it back to
+//! its pool, from any core: the free list is a lock-free stack.
+//!
+//! Bytes go in and out by copy, with volatile accesses: a device that still writes to a buffer it has completed
+//! gives wrong bytes, nothing worse.
+//!
+//! A queue keeps what it lent to a device in [`Posted`], which leaks on drop: only proof that the device has let go empties it.
+
+#![expect(unsafe_code, reason = "buffers outlive any borrow of their pool; the device has them meanwhile")]
+
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::mem::{ManuallyDrop, size_of};
+use core::num::NonZeroUsize;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::addr::{Align, DmaAddr};
+use crate::dma::shared::{volatile_copy, volatile_read, volatile_write};
+use crate::dma::{DeviceTag, Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest, Quiet};
+
+/// What a pool is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLayout {
+    /// How many buffers.
+    pub buffers: u32,
+    /// How long each is.
+    pub buffer_bytes: usize,
+    /// What each one's device address is aligned to.
+    pub align: Align,
+    /// How many address bits the narrowest device drives that will use it.
+    pub address_bits: u8,
+}
+
+/// The end of the free list.
+const NONE: u32 = u32::MAX;
+
+/// One buffer's header.
+struct Node<H> {
+    header: UnsafeCell<H>,
+    cpu: NonNull<u8>,
+    dma: DmaAddr,
+    index: u32,
+    /// The next free one while this one is free.
+    next_free: AtomicU32,
+    pool: NonNull<Shared<H>>,
+}
+
+/// What the handles and the buffers of a pool share.
+struct Shared<H> {
+    nodes: Box<[Node<H>]>,
+    buffer_bytes: usize,
+    /// The free list's first index in the low half, and a count of changes in the high half, so that a
+    /// compare-and-swap does not mistake a list that came back for one that stood still.
+    head: AtomicU64,
+    free: AtomicU32,
+    handles: AtomicUsize,
+    memory: Box<dyn Memory>,
+}
+
+/// The pool's regions, with the kind of domain forgotten.
+trait Memory: Send + Sync {
+    /// Gives every region back.
+    ///
+    /// # Safety
+    ///
+    /// Nothing reaches the regions any more, the device included.
+    unsafe fn release(&mut self);
+}
+
+struct Regions<D> {
+    dma: D,
+    regions: Vec<DmaRegion>,
+}
+
+// SAFETY: `regions` is only touched through `&mut`, in `release`; the domain is `Sync` by the bound.
+unsafe impl<D: Sync> Sync for Regions<D> {}
+
+impl<D: Dma + Send + Sync> Memory for Regions<D> {
+    unsafe fn release(&mut self) {
+        for region in self.regions.drain(..) {
+            // SAFETY: the region came from this domain's `alloc`; the caller vouches for the rest.
+            unsafe { self.dma.free(region) };
+        }
+    }
+}
+
+/// A pool of buffers, or rather a handle to it: a clone gives out buffers of the same pool.
+///
+/// The memory lives until the last handle is gone *and* all buffers are home. If a buffer is out when the last handle goes, the memory is leaked: a device may have it.
+pub struct Pool<H: Send>(NonNull<Shared<H>>);
+
+// SAFETY: what handles share is atomics and read-only facts; headers belong to whoever holds the buffer.
+unsafe impl<H: Send> Send for Pool<H> {}
+// SAFETY: as above; `get` takes buffers off a lock-free list.
+unsafe impl<H: Send> Sync for Pool<H> {}
+
+impl<H: Send + Default> Pool<H> {
+    /// Makes a pool in `dma`'s memory.
+    ///
+    /// Allocates as few regions as the domain's longest segment allows.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; nothing stays allocated.
+    pub fn new<D: Dma + Send + Sync + 'static>(dma: D, layout: PoolLayout) -> Result<Self, DmaError> {
+        let bad = DmaError::new(layout.buffer_bytes, DmaErrorReason::BadLength);
+        let stride = layout.buffer_bytes.checked_next_multiple_of(layout.align.bytes()).ok_or(bad)?;
+        if stride == 0 || layout.buffers == 0 || layout.buffers == NONE {
+            return Err(bad);
+        }
+        let limit = dma.limits().max_segment_bytes;
+        if limit < stride {
+            return Err(DmaError::new(stride, DmaErrorReason::TooLong { max_segment_bytes: limit }));
+        }
+        let mut memory = Box::new(Regions { dma, regions: Vec::new() });
+        let mut nodes = Vec::new();
+        let total = usize::try_from(layout.buffers).map_err(|_| bad)?;
+        if nodes.try_reserve_exact(total).is_err() {
+            return Err(DmaError::new(total.saturating_mul(size_of::<Node<H>>()), DmaErrorReason::OutOfMemory));
+        }
+        let per_region = limit / stride;
+        while nodes.len() < total {
+            let buffers = per_region.min(total - nodes.len());
+            let len = buffers.checked_mul(stride).and_then(NonZeroUsize::new).ok_or(bad)?;
+            let request = DmaRequest { address_bits: layout.address_bits, ..DmaRequest::new(len, layout.align) };
+            let region = match memory.dma.alloc(request) {
+                Ok(region) => region,
+                Err(error) => {
+                    // SAFETY: no buffer was given out, so nothing reaches the regions.
+                    unsafe { memory.release() };
+                    return Err(error);
+                }
+            };
+            push_nodes(&mut nodes, &region, buffers, stride);
+            memory.regions.push(region);
+        }
+        Ok(Self::over(nodes.into_boxed_slice(), layout.buffer_bytes, memory))
+    }
+
+    /// Puts the shared part together; every buffer is free.
+    fn over(nodes: Box<[Node<H>]>, buffer_bytes: usize, memory: Box<dyn Memory>) -> Self {
+        let count = nodes.last().map_or(0, |last| last.index + 1);
+        let shared = NonNull::from(Box::leak(Box::new(Shared {
+            nodes,
+            buffer_bytes,
+            head: AtomicU64::new(0),
+            free: AtomicU32::new(count),
+            handles: AtomicUsize::new(1),
+            memory,
+        })));
+        // SAFETY: just leaked, so valid; nobody else has the pointer yet, so nothing else borrows it.
+        let nodes = unsafe { &mut (*shared.as_ptr()).nodes };
+        for node in nodes.iter_mut() {
+            node.pool = shared;
+        }
+        Self(shared)
+    }
+}
+
+/// Adds the headers of one region's buffers, each linked to the next.
+fn push_nodes<H: Default>(nodes: &mut Vec<Node<H>>, region: &DmaRegion, buffers: usize, stride: usize) {
+    for i in 0..buffers {
+        // The count was checked against `u32` by the caller.
+        let index = u32::try_from(nodes.len()).unwrap_or(NONE);
+        nodes.push(Node {
+            header: UnsafeCell::new(H::default()),
+            // SAFETY: the region is `buffers * stride` bytes, so the start of each buffer lies inside it.
+            cpu: unsafe { region.cpu().add(i * stride) },
+            dma: region.dma().offset(i * stride),
+            index,
+            next_free: AtomicU32::new(index + 1),
+            pool: NonNull::dangling(),
+        });
+    }
+}
+
+impl<H: Send> Pool<H> {
+    #[inline(always)]
+    fn shared(&self) -> &Shared<H> {
+        // SAFETY: the shared part lives until the last handle is gone, and `self` is one. It is only reached through shared references.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Takes a buffer, with its header and bytes as its last owner left them. `None` when all are out.
+    #[must_use]
+    #[inline]
+    pub fn get(&self) -> Option<Buffer<H>> {
+        let shared = self.shared();
+        let mut head = shared.head.load(Ordering::Acquire);
+        loop {
+            let node = shared.nodes.get(index_of(head))?;
+            let next = u64::from(node.next_free.load(Ordering::Relaxed)) | bumped(head);
+            match shared.head.compare_exchange_weak(head, next, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => {
+                    shared.free.fetch_sub(1, Ordering::Relaxed);
+                    return Some(Buffer(NonNull::from(node)));
+                }
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// How many buffers it has.
+    #[must_use]
+    pub fn buffers(&self) -> usize {
+        self.shared().nodes.len()
+    }
+
+    /// How many are home. Other cores may change it meanwhile.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.shared().free.load(Ordering::Relaxed) as usize
+    }
+
+    /// How long each buffer is.
+    #[must_use]
+    pub fn buffer_bytes(&self) -> usize {
+        self.shared().buffer_bytes
+    }
+}
+
+/// The free list's first index. One past the last node's index ends the list, as does [`NONE`].
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is the index")]
+fn index_of(head: u64) -> usize {
+    head as u32 as usize
+}
+
+/// The high half of `head`, one change on.
+#[inline(always)]
+fn bumped(head: u64) -> u64 {
+    (head & !u64::from(NONE)).wrapping_add(1 << 32)
+}
+
+impl<H: Send> Clone for Pool<H> {
+    fn clone(&self) -> Self {
+        self.shared().handles.fetch_add(1, Ordering::Relaxed);
+        Self(self.0)
+    }
+}
+
+impl<H: Send> Drop for Pool<H> {
+    fn drop(&mut self) {
+        let shared = self.shared();
+        if shared.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        // A buffer's way home ends with this count (`Release`), so with all of them home nobody touches the shared part again.
+        if shared.free.load(Ordering::Acquire) as usize != shared.nodes.len() {
+            return;
+        }
+        // SAFETY: made by `Box::leak`; the last handle is going and no buffer is out, so nobody else has it.
+        let mut shared = unsafe { Box::from_raw(self.0.as_ptr()) };
+        // SAFETY: all buffers are home. A device's queue gives one back only when the device has completed it or has been stopped.
+        unsafe { shared.memory.release() };
+    }
+}
+
+impl<H: Send> fmt::Debug for Pool<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({} of {} buffers free)", self.free(), self.buffers())
+    }
+}
+
+/// One buffer of a pool, owned. Its header is reached by dereferencing.
+pub struct Buffer<H: Send>(NonNull<Node<H>>);
+
+// SAFETY: the buffer is owned exclusively, its header is `Send`, and giving it back is an atomic operation.
+unsafe impl<H: Send> Send for Buffer<H> {}
+// SAFETY: a shared reference gives out `&H` only, and volatile copies of the bytes.
+unsafe impl<H: Send + Sync> Sync for Buffer<H> {}
+
+impl<H: Send> Buffer<H> {
+    #[inline(always)]
+    fn node(&self) -> &Node<H> {
+        // SAFETY: nodes live as long as the pool's shared part, which is never freed while a buffer is out. Only shared references to nodes exist.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline(always)]
+    fn capacity(&self) -> usize {
+        // SAFETY: as in `node`, and the pointer was set before the first buffer was given out.
+        unsafe { self.node().pool.as_ref() }.buffer_bytes
+    }
+
+    /// How long it is.
+    #[must_use]
+    #[inline(always)]
+    pub fn len_bytes(&self) -> usize {
+        self.capacity()
+    }
+
+    /// Where the device finds the byte at `offset_bytes`; `None` past the end.
+    #[must_use]
+    #[inline(always)]
+    pub fn dma_addr(&self, offset_bytes: usize) -> Option<DmaAddr> {
+        (offset_bytes <= self.capacity()).then(|| self.node().dma.offset(offset_bytes))
+    }
+
+    /// Which buffer of its pool it is.
+    #[must_use]
+    #[inline(always)]
+    pub fn index(&self) -> u32 {
+        self.node().index
+    }
+
+    /// Copies bytes from `offset_bytes` on out. False, and nothing is copied, when they run past the end.
+    #[inline]
+    pub fn copy_out(&self, offset_bytes: usize, to: &mut [u8]) -> bool {
+        if !self.has(offset_bytes, to.len()) {
+            return false;
+        }
+        // SAFETY: in bounds by the check; the buffer is ours, and `to` is Rust memory, so they do not overlap.
+        unsafe { volatile_copy(self.node().cpu.as_ptr().wrapping_add(offset_bytes), to.as_mut_ptr(), to.len()) };
+        true
+    }
+
+    /// Copies `from` in at `offset_bytes`. False, and nothing is copied, when it runs past the end.
+    #[inline]
+    pub fn copy_in(&mut self, offset_bytes: usize, from: &[u8]) -> bool {
+        if !self.has(offset_bytes, from.len()) {
+            return false;
+        }
+        // SAFETY: as in `copy_out`.
+        unsafe { volatile_copy(from.as_ptr(), self.node().cpu.as_ptr().wrapping_add(offset_bytes), from.len()) };
+        true
+    }
+
+    /// Reads a plain value at `offset_bytes`, unaligned ones included; `None` past the end.
+    #[must_use]
+    #[inline]
+    pub fn read<T: FromBytes>(&self, offset_bytes: usize) -> Option<T> {
+        if !self.has(offset_bytes, size_of::<T>()) {
+            return None;
+        }
+        let place = self.node().cpu.as_ptr().wrapping_add(offset_bytes).cast::<T>();
+        // SAFETY: in bounds by the check, so not null; the copy looks at the alignment itself.
+        Some(unsafe { volatile_read(NonNull::new_unchecked(place)) })
+    }
+
+    /// Writes a plain value at `offset_bytes`. False past the end.
+    #[inline]
+    pub fn write<T: IntoBytes + Immutable>(&mut self, offset_bytes: usize, value: &T) -> bool {
+        if !self.has(offset_bytes, size_of::<T>()) {
+            return false;
+        }
+        let place = self.node().cpu.as_ptr().wrapping_add(offset_bytes).cast::<T>();
+        // SAFETY: as in `read`.
+        unsafe { volatile_write(NonNull::new_unchecked(place), value) };
+        true
+    }
+
+    #[inline(always)]
+    fn has(&self, offset_bytes: usize, len_bytes: usize) -> bool {
+        offset_bytes.checked_add(len_bytes).is_some_and(|end| end <= self.capacity())
+    }
+}
+
+impl<H: Send> Deref for Buffer<H> {
+    type Target = H;
+    #[inline(always)]
+    fn deref(&self) -> &H {
+        // SAFETY: the header belongs to whoever holds the buffer; `&self` shares it for as long as the reference lives.
+        unsafe { &*self.node().header.get() }
+    }
+}
+
+impl<H: Send> DerefMut for Buffer<H> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut H {
+        // SAFETY: as above; `&mut self` has it alone.
+        unsafe { &mut *self.node().header.get() }
+    }
+}
+
+impl<H: Send> Drop for Buffer<H> {
+    #[inline]
+    fn drop(&mut self) {
+        let node = self.node();
+        // SAFETY: as in `capacity`. The pool's shared part stays until `free` says below that this buffer is home.
+        let shared = unsafe { node.pool.as_ref() };
+        let mut head = shared.head.load(Ordering::Relaxed);
+        loop {
+            #[expect(clippy::cast_possible_truncation, reason = "the low half is the index")]
+            node.next_free.store(head as u32, Ordering::Relaxed);
+            let next = u64::from(node.index) | bumped(head);
+            match shared.head.compare_exchange_weak(head, next, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => head = now,
+            }
+        }
+        shared.free.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl<H: Send + fmt::Debug> fmt::Debug for Buffer<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({}: {:?})", self.index(), **self)
+    }
+}
+
+/// What a queue has lent to its device, by slot.
+///
+/// The driver takes a slot's value out when the device has completed it. Dropped, the table forgets what it holds: the device may still
+/// write there. [`reclaim`](Self::reclaim) empties it against proof that it cannot.
+#[derive(Debug)]
+pub struct Posted<T> {
+    slots: ManuallyDrop<Box<[Option<T>]>>,
+    device: DeviceTag,
+    posted: usize,
+}
+
+impl<T> Posted<T> {
+    /// A table of `slots` empty slots for the device tagged `device`.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`] when there is no memory for it.
+    pub fn new(slots: usize, device: DeviceTag) -> Result<Self, DmaError> {
+        let mut table = Vec::new();
+        if table.try_reserve_exact(slots).is_err() {
+            return Err(DmaError::new(slots.saturating_mul(size_of::<Option<T>>()), DmaErrorReason::OutOfMemory));
+        }
+        table.resize_with(slots, || None);
+        Ok(Self { slots: ManuallyDrop::new(table.into_boxed_slice()), device, posted: 0 })
+    }
+
+    /// How many slots hold something.
+    #[must_use]
+    #[inline(always)]
+    pub fn posted(&self) -> usize {
+        self.posted
+    }
+
+    /// Whether `slot` exists and holds something.
+    #[must_use]
+    #[inline(always)]
+    pub fn holds(&self, slot: usize) -> bool {
+        self.slots.get(slot).is_some_and(Option::is_some)
+    }
+
+    /// What `slot` holds, left where it is.
+    #[must_use]
+    #[inline(always)]
+    pub fn get(&self, slot: usize) -> Option<&T> {
+        self.slots.get(slot).and_then(Option::as_ref)
+    }
+
+    /// Puts `value` into an empty slot.
+    ///
+    /// # Errors
+    ///
+    /// `value`, when the slot does not exist or is taken.
+    #[inline(always)]
+    pub fn put(&mut self, slot: usize, value: T) -> Result<(), T> {
+        match self.slots.get_mut(slot) {
+            Some(place @ None) => {
+                *place = Some(value);
+                self.posted += 1;
+                Ok(())
+            }
+            _ => Err(value),
+        }
+    }
+
+    /// Takes what `slot` holds: the device has completed it.
+    #[inline(always)]
+    pub fn take(&mut self, slot: usize) -> Option<T> {
+        let taken = self.slots.get_mut(slot)?.take()?;
+        self.posted -= 1;
+        Some(taken)
+    }
+
+    /// Puts `value` in the place of what `slot` holds, which comes back: the device has completed it and gets the new one.
+    ///
+    /// # Errors
+    ///
+    /// `value`, when the slot does not exist or is empty.
+    #[inline(always)]
+    pub fn replace(&mut self, slot: usize, value: T) -> Result<T, T> {
+        match self.slots.get_mut(slot) {
+            Some(Some(place)) => Ok(core::mem::replace(place, value)),
+            _ => Err(value),
+        }
+    }
+
+    /// Drops everything it holds, against proof that the device has let go.
+    ///
+    /// # Errors
+    ///
+    /// `self`, untouched, when the proof is about another device.
+    pub fn reclaim(mut self, quiet: &Quiet<'_>) -> Result<(), Self> {
+        if quiet.device() != self.device {
+            return Err(self);
+        }
+        // SAFETY: `self` is consumed, so the slots are not used again; it has no `Drop` of its own.
+        drop(unsafe { ManuallyDrop::take(&mut self.slots) });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -1,0 +1,66 @@
+//! A heap that plays DMA memory, for this crate's own tests. Device addresses are offset, so that mixing them up with CPU addresses shows.
+
+#![expect(unsafe_code, reason = "raw memory from the global allocator")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::addr::DmaAddr;
+use crate::dma::{Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest};
+
+const OFFSET: u64 = 0x1000_0000_0000;
+const ALIGN: usize = 4096;
+
+/// Counts what is out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heap {
+    pub(crate) regions: Arc<AtomicUsize>,
+    pub(crate) mappings: Arc<AtomicUsize>,
+    pub(crate) max_segment_bytes: Option<usize>,
+    pub(crate) full: bool,
+}
+
+fn device_addr(cpu: NonNull<u8>) -> DmaAddr {
+    // SAFETY: there is no device.
+    unsafe { DmaAddr::from_platform(cpu.addr().get() as u64 + OFFSET) }
+}
+
+// SAFETY: the global allocator gives unique, zeroed, aligned memory; there is no device.
+unsafe impl Dma for Heap {
+    fn limits(&self) -> DmaLimits {
+        DmaLimits { max_segment_bytes: self.max_segment_bytes.unwrap_or(usize::MAX), ..DmaLimits::NONE }
+    }
+
+    fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {
+        let full = DmaError::new(request.len_bytes.get(), DmaErrorReason::OutOfMemory);
+        if self.full || request.align.bytes() > ALIGN {
+            return Err(full);
+        }
+        let layout = Layout::from_size_align(request.len_bytes.get(), ALIGN).unwrap();
+        // SAFETY: the length is not zero.
+        let cpu = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(full)?;
+        self.regions.fetch_add(1, Ordering::SeqCst);
+        Ok(DmaRegion::new(cpu, device_addr(cpu), request.len_bytes))
+    }
+
+    unsafe fn free(&self, region: DmaRegion) {
+        self.regions.fetch_sub(1, Ordering::SeqCst);
+        let layout = Layout::from_size_align(region.len_bytes().get(), ALIGN).unwrap();
+        // SAFETY: same layout as in `alloc`; the caller gives the region up.
+        unsafe { dealloc(region.cpu().as_ptr(), layout) };
+    }
+
+    unsafe fn map(&self, memory: NonNull<[u8]>, direction: Direction) -> Result<DmaMapping, DmaError> {
+        if self.full {
+            return Err(DmaError::new(memory.len(), DmaErrorReason::Unmappable));
+        }
+        self.mappings.fetch_add(1, Ordering::SeqCst);
+        Ok(DmaMapping::new(memory, device_addr(memory.cast()), direction))
+    }
+
+    unsafe fn unmap(&self, _mapping: DmaMapping) {
+        self.mappings.fetch_sub(1, Ordering::SeqCst);
+    }
+}
