@@ -1,1 +1,17 @@
-#![no_std]
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+mod burst;
+mod control;
+mod frame;
+mod offload;
+mod queue;
+
+pub use burst::{BURST_FRAMES, Burst};
+pub use control::{Control, DeviceStats, Events, Link, MacAddr, NicInfo, RxFilter, RxFilterError};
+pub use frame::{Frame, FrameHeader, FramePool, FrameSegments, HEADROOM_BYTES};
+pub use offload::{
+    ChecksumRequest, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload, VlanTag,
+};
+pub use queue::{RxCounters, RxQueue, TxCounters, TxQueue};

@@ -1,0 +1,203 @@
+//! The control half of a NIC: identity, link, events, filters, statistics. One owner; the queues do not need it.
+
+use core::fmt;
+
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::irq::Armed;
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    /// Whether a station may have it: not all zero, and not a group address.
+    #[must_use]
+    pub const fn is_unicast(self) -> bool {
+        let [a, b, c, d, e, f] = self.0;
+        a & 1 == 0 && (a | b | c | d | e | f) != 0
+    }
+
+    /// The locally administered unicast address that ends in `low`.
+    #[must_use]
+    pub const fn local(low: u32) -> Self {
+        let [a, b, c, d] = low.to_be_bytes();
+        Self([0x02, 0x00, a, b, c, d])
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The state of the link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// No carrier.
+    #[default]
+    Down,
+    /// Carrier.
+    Up {
+        /// In Mbit/s, if the device says.
+        mbps: Option<u32>,
+    },
+}
+
+impl Link {
+    /// Whether there is a carrier.
+    #[must_use]
+    pub const fn is_up(self) -> bool {
+        matches!(self, Self::Up { .. })
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Down => f.write_str("down"),
+            Self::Up { mbps: None } => f.write_str("up"),
+            Self::Up { mbps: Some(mbps) } => write!(f, "up {mbps} Mbit/s"),
+        }
+    }
+}
+
+bitflags::bitflags! {
+    /// What a look at the device's events found.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Events: u8 {
+        /// The link may have changed; [`Control::link`] is up to date.
+        const LINK = 1;
+        /// Another part of the configuration changed.
+        const CONFIG = 1 << 1;
+        /// The network moved; announce the addresses (gratuitous ARP).
+        const ANNOUNCE = 1 << 2;
+    }
+
+    /// Which frames are wanted.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct RxFilter: u8 {
+        /// To our own address.
+        const UNICAST = 1;
+        /// To everyone.
+        const BROADCAST = 1 << 1;
+        /// To any group.
+        const ALL_MULTICAST = 1 << 2;
+        /// All there are.
+        const PROMISCUOUS = 1 << 3;
+    }
+}
+
+impl Default for RxFilter {
+    /// What an IP stack needs: unicast and broadcast.
+    fn default() -> Self {
+        Self::UNICAST | Self::BROADCAST
+    }
+}
+
+/// A filter could not be set; the device keeps the one it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RxFilterError {
+    /// The device has no such filter; what it lets through is in the value.
+    NotOffered(RxFilter),
+    /// The device refused or broke.
+    Fault(DeviceFault),
+}
+
+impl fmt::Display for RxFilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOffered(has) => write!(f, "receive filter not offered by the device; it lets through {has:?}"),
+            Self::Fault(fault) => write!(f, "receive filter not set: {fault}"),
+        }
+    }
+}
+
+impl core::error::Error for RxFilterError {}
+
+/// What does not change while a NIC runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NicInfo {
+    /// The driver's name.
+    pub driver: &'static str,
+    /// Our address.
+    pub mac: MacAddr,
+    /// The largest IP packet.
+    pub ip_mtu_bytes: u16,
+    /// The largest frame, Ethernet header in, FCS and VLAN tag out.
+    pub max_frame_bytes: u16,
+    /// How many slots the receive ring has.
+    pub rx_slots: u16,
+    /// How many slots the transmit ring has.
+    pub tx_slots: u16,
+}
+
+/// What the device itself counted, as far as it counts. Continued over restarts by whoever adds them up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceStats {
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Frames not sent for an error.
+    pub tx_errors: u64,
+    /// Frames thrown away before they were sent.
+    pub tx_discards: u64,
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames received with an error.
+    pub rx_errors: u64,
+    /// Frames lost because the receive ring was empty: the number to watch.
+    pub rx_out_of_buffers: u64,
+}
+
+/// Control of one NIC.
+pub trait Control: Send {
+    /// What does not change.
+    fn info(&self) -> NicInfo;
+
+    /// The link, as of the last [`poll`](Self::poll). No I/O.
+    fn link(&self) -> Link;
+
+    /// For line interrupts: asks the device whether it raised the line, and thereby lowers it. False: not ours. With message interrupts or polling always false.
+    ///
+    /// Comes first in the handling of a line interrupt, before queues are looked at.
+    fn acknowledge(&mut self) -> bool;
+
+    /// Looks for events and serves them. Cheap when there are none; called on an event interrupt, and when polling.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: the device asks for a reset, stopped a queue, or is gone. It has to be stopped and started.
+    fn poll(&mut self) -> Result<Events, DeviceFault>;
+
+    /// Asks for an interrupt at the next event, then looks once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    fn arm(&mut self) -> Result<Armed, DeviceFault>;
+
+    /// Sets which frames are received.
+    ///
+    /// # Errors
+    ///
+    /// [`RxFilterError`]; the old filter stays.
+    fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError>;
+
+    /// Asks the device for its own counters. I/O, and slow. `None` when it keeps none.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: the device is gone.
+    fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault>;
+}

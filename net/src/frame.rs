@@ -1,0 +1,354 @@
+//! Frames: buffers of a pool that hold, or will hold, an Ethernet frame (header first, FCS not included).
+//!
+//! ```text
+//!  buffer  |<-- headroom -->|<------- payload ------->|<-- room -->|
+//!          0            head_bytes              head + len      buffer end
+//! ```
+//!
+//! Headroom in front of the payload is where a driver puts its device's header (virtio-net's twelve bytes), so that header and frame are one
+//! descriptor and nobody copies. Every pooled frame starts with [`HEADROOM_BYTES`] of it, received ones included, so a frame received by one
+//! driver can be sent by any other as it is.
+//!
+//! A frame longer than a buffer is a chain: the first segment owns the next.
+
+use paravane_hal::addr::{Align, DmaAddr};
+use paravane_hal::dma::{Dma, DmaError};
+use paravane_hal::pool::{Buffer, Pool, PoolLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
+
+/// Headroom of a fresh frame: room for any device's header, and a payload that starts on a cache line.
+pub const HEADROOM_BYTES: u16 = 64;
+
+/// What the CPU keeps beside a frame's bytes. Private to the frame; drivers and stacks use its methods.
+#[derive(Debug, Default)]
+pub struct FrameHeader {
+    head_bytes: u16,
+    len_bytes: u16,
+    vlan: Option<VlanTag>,
+    rx_checksum: RxChecksum,
+    rx_hash: Option<RxHash>,
+    offload: TxOffload,
+    next: Option<Frame>,
+}
+
+/// A pool of frames. A clone is another handle to the same pool; one serves every NIC of a DMA domain.
+#[derive(Clone, Debug)]
+pub struct FramePool(Pool<FrameHeader>);
+
+impl FramePool {
+    /// Makes a pool of `frames` buffers of `buffer_bytes`, headroom included, reachable with `address_bits`.
+    ///
+    /// 2048 bytes hold a standard frame and make two buffers a page.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; nothing stays allocated.
+    pub fn new<D: Dma + Send + Sync + 'static>(
+        dma: D,
+        frames: u32,
+        buffer_bytes: u16,
+        address_bits: u8,
+    ) -> Result<Self, DmaError> {
+        let layout =
+            PoolLayout { buffers: frames, buffer_bytes: usize::from(buffer_bytes), align: Align::new(64), address_bits };
+        Pool::new(dma, layout).map(Self)
+    }
+
+    /// Takes an empty frame; `None` when all are out.
+    #[must_use]
+    #[inline]
+    pub fn get(&self) -> Option<Frame> {
+        let mut buffer = self.0.get()?;
+        *buffer = FrameHeader { head_bytes: HEADROOM_BYTES, ..FrameHeader::default() };
+        Some(Frame(buffer))
+    }
+
+    /// How many frames there are.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.0.buffers()
+    }
+
+    /// How many are free.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.0.free()
+    }
+
+    /// Payload that fits one fresh frame.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.0.buffer_bytes().saturating_sub(usize::from(HEADROOM_BYTES))
+    }
+}
+
+/// An owned frame. Dropping it gives its buffers back to their pool.
+///
+/// It is one pointer: moving it costs nothing, and `Option<Frame>` is as small.
+#[derive(Debug)]
+pub struct Frame(Buffer<FrameHeader>);
+
+const _: () = assert!(size_of::<Option<Frame>>() == size_of::<usize>());
+
+impl Frame {
+    /// Length of this segment.
+    #[must_use]
+    #[inline(always)]
+    pub fn segment_bytes(&self) -> usize {
+        usize::from(self.0.len_bytes)
+    }
+
+    /// Length of the whole frame, over all segments.
+    #[must_use]
+    #[inline]
+    pub fn total_bytes(&self) -> usize {
+        self.segments().map(Frame::segment_bytes).sum()
+    }
+
+    /// Room in front of the payload.
+    #[must_use]
+    #[inline(always)]
+    pub fn headroom_bytes(&self) -> usize {
+        usize::from(self.0.head_bytes)
+    }
+
+    /// What this segment can hold from its head on, payload included.
+    #[must_use]
+    #[inline(always)]
+    pub fn capacity_bytes(&self) -> usize {
+        self.0.len_bytes().saturating_sub(self.headroom_bytes())
+    }
+
+    /// Where the device finds this segment's first byte.
+    #[must_use]
+    #[inline(always)]
+    pub fn dma_addr(&self) -> DmaAddr {
+        self.dma_addr_before(0).unwrap_or_else(|| unreachable_head(&self.0))
+    }
+
+    /// Where the device finds the byte `before_bytes` in front of the payload: a device header's place. `None` without that much headroom.
+    #[must_use]
+    #[inline(always)]
+    pub fn dma_addr_before(&self, before_bytes: u16) -> Option<DmaAddr> {
+        self.0.dma_addr(usize::from(self.0.head_bytes.checked_sub(before_bytes)?))
+    }
+
+    /// Says that the payload of this segment is `len_bytes` long, as found out after a device wrote it. False, and nothing changes, when the segment cannot hold that.
+    #[inline]
+    pub fn set_segment_bytes(&mut self, len_bytes: usize) -> bool {
+        match u16::try_from(len_bytes) {
+            Ok(len) if len_bytes <= self.capacity_bytes() => {
+                self.0.len_bytes = len;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes `bytes` from the front of this segment: the headroom grows. False when it is shorter.
+    pub fn trim_front(&mut self, bytes: u16) -> bool {
+        match self.0.len_bytes.checked_sub(bytes) {
+            Some(rest) => {
+                self.0.len_bytes = rest;
+                self.0.head_bytes = self.0.head_bytes.saturating_add(bytes);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Puts `bytes` in front of the payload, out of the headroom. False when there is not enough.
+    pub fn prepend(&mut self, bytes: &[u8]) -> bool {
+        let Some((head, len)) = u16::try_from(bytes.len())
+            .ok()
+            .and_then(|n| Some((self.0.head_bytes.checked_sub(n)?, self.0.len_bytes.checked_add(n)?)))
+        else {
+            return false;
+        };
+        if !self.0.copy_in(usize::from(head), bytes) {
+            return false;
+        }
+        self.0.head_bytes = head;
+        self.0.len_bytes = len;
+        true
+    }
+
+    /// Adds `bytes` to the end of this segment. False, and nothing changes, when there is no room.
+    #[inline]
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let end = self.headroom_bytes().saturating_add(self.segment_bytes());
+        let Some(len) = u16::try_from(bytes.len()).ok().and_then(|n| self.0.len_bytes.checked_add(n)) else {
+            return false;
+        };
+        if !self.0.copy_in(end, bytes) {
+            return false;
+        }
+        self.0.len_bytes = len;
+        true
+    }
+
+    /// Writes a device header of `size_of::<T>()` bytes right in front of the payload, which does not grow. False without that much headroom.
+    #[inline]
+    pub fn write_before<T: IntoBytes + Immutable>(&mut self, header: &T) -> bool {
+        match self.headroom_bytes().checked_sub(size_of::<T>()) {
+            Some(at) => self.0.write(at, header),
+            None => false,
+        }
+    }
+
+    /// Reads the device header of `size_of::<T>()` bytes right in front of the payload, once.
+    #[must_use]
+    #[inline]
+    pub fn read_before<T: FromBytes>(&self) -> Option<T> {
+        self.0.read(self.headroom_bytes().checked_sub(size_of::<T>())?)
+    }
+
+    /// Reads a plain value from this segment's payload, once; `None` past its end.
+    #[must_use]
+    #[inline]
+    pub fn read<T: FromBytes>(&self, offset_bytes: usize) -> Option<T> {
+        let end = offset_bytes.checked_add(size_of::<T>())?;
+        if end > self.segment_bytes() {
+            return None;
+        }
+        self.0.read(self.headroom_bytes().checked_add(offset_bytes)?)
+    }
+
+    /// Overwrites a plain value in this segment's payload. False past its end.
+    #[inline]
+    pub fn write<T: IntoBytes + Immutable>(&mut self, offset_bytes: usize, value: &T) -> bool {
+        let Some(end) = offset_bytes.checked_add(size_of::<T>()) else {
+            return false;
+        };
+        end <= self.segment_bytes() && self.0.write(self.headroom_bytes().saturating_add(offset_bytes), value)
+    }
+
+    /// Copies the whole frame, all segments, to the front of `to`; the length, or `None` (and `to` partly written) when it does not fit.
+    #[inline]
+    pub fn copy_out(&self, to: &mut [u8]) -> Option<usize> {
+        let mut at = 0_usize;
+        for segment in self.segments() {
+            let end = at.checked_add(segment.segment_bytes())?;
+            if !segment.0.copy_out(segment.headroom_bytes(), to.get_mut(at..end)?) {
+                return None;
+            }
+            at = end;
+        }
+        Some(at)
+    }
+
+    /// Makes `next` the continuation of this segment. What continued it so far is dropped.
+    pub fn set_next(&mut self, next: Frame) {
+        self.0.next = Some(next);
+    }
+
+    /// The continuation of this segment.
+    #[must_use]
+    #[inline(always)]
+    pub fn next(&self) -> Option<&Frame> {
+        self.0.next.as_ref()
+    }
+
+    /// Takes the continuation off.
+    pub fn take_next(&mut self) -> Option<Frame> {
+        self.0.next.take()
+    }
+
+    /// The segments, this one first.
+    #[must_use]
+    pub fn segments(&self) -> FrameSegments<'_> {
+        FrameSegments(Some(self))
+    }
+
+    /// The VLAN tag that the device took off, or is to put on.
+    #[must_use]
+    #[inline(always)]
+    pub fn vlan(&self) -> Option<VlanTag> {
+        self.0.vlan
+    }
+
+    /// Sets the VLAN tag.
+    #[inline(always)]
+    pub fn set_vlan(&mut self, tag: Option<VlanTag>) {
+        self.0.vlan = tag;
+    }
+
+    /// What the device says about the checksums.
+    #[must_use]
+    #[inline(always)]
+    pub fn rx_checksum(&self) -> RxChecksum {
+        self.0.rx_checksum
+    }
+
+    /// Records what the device says about the checksums.
+    #[inline(always)]
+    pub fn set_rx_checksum(&mut self, checksum: RxChecksum) {
+        self.0.rx_checksum = checksum;
+    }
+
+    /// The hash that the device computed.
+    #[must_use]
+    #[inline(always)]
+    pub fn rx_hash(&self) -> Option<RxHash> {
+        self.0.rx_hash
+    }
+
+    /// Records the device's hash.
+    #[inline(always)]
+    pub fn set_rx_hash(&mut self, hash: Option<RxHash>) {
+        self.0.rx_hash = hash;
+    }
+
+    /// What the device is asked to do on the way out.
+    #[must_use]
+    #[inline(always)]
+    pub fn offload(&self) -> TxOffload {
+        self.0.offload
+    }
+
+    /// Asks the device for offloads on the way out.
+    #[inline(always)]
+    pub fn set_offload(&mut self, offload: TxOffload) {
+        self.0.offload = offload;
+    }
+
+    /// Forgets length, continuation and everything the device said: the buffer as it was when fresh.
+    #[inline]
+    pub fn clear(&mut self) {
+        *self.0 = FrameHeader { head_bytes: HEADROOM_BYTES, ..FrameHeader::default() };
+    }
+}
+
+/// The head never leaves the buffer, so this is never reached; should it be, the buffer's end is a harmless answer.
+#[cold]
+fn unreachable_head(buffer: &Buffer<FrameHeader>) -> DmaAddr {
+    buffer.dma_addr(buffer.len_bytes()).unwrap_or_else(|| unreachable_head(buffer))
+}
+
+impl Drop for Frame {
+    #[inline]
+    fn drop(&mut self) {
+        // One by one: a chain must not be dropped by recursion, its length is a device's doing.
+        let mut next = self.0.next.take();
+        while let Some(mut frame) = next {
+            next = frame.0.next.take();
+        }
+    }
+}
+
+/// The segments of a frame, first to last.
+#[derive(Clone, Debug)]
+pub struct FrameSegments<'f>(Option<&'f Frame>);
+
+impl<'f> Iterator for FrameSegments<'f> {
+    type Item = &'f Frame;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'f Frame> {
+        let segment = self.0?;
+        self.0 = segment.next();
+        Some(segment)
+    }
+}

@@ -1,0 +1,139 @@
+//! The two halves of a data path: what a stack calls, what a driver implements.
+//!
+//! Each queue is `Send` and belongs to one core at a time; there is no lock. Nothing here allocates, logs or waits. The traits are object-safe, and
+//! one dynamic call moves a whole burst.
+//!
+//! # The rhythm
+//!
+//! ```text
+//! loop {
+//!     rx.receive(&mut burst)      take what came
+//!     tx.transmit(&mut burst)     give what goes; one doorbell
+//!     tx.reclaim()                sent frames go home
+//!     if nothing moved {
+//!         if rx.arm()? == Pending { continue }    ask for an interrupt, look once more
+//!         sleep
+//!     }
+//! }
+//! ```
+
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::irq::Armed;
+
+use crate::burst::Burst;
+
+/// Receives frames.
+pub trait RxQueue: Send {
+    /// Adds received frames to the back of `burst` until it is full or nothing more is there, and gives the device fresh buffers for them. Returns how many.
+    ///
+    /// The replacement is taken from the pool first: without one, the new frame is dropped, counted as
+    /// [`no_buffer`](RxCounters::no_buffer), and its buffer goes back to the device, so the ring never starves.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: the device broke the rules. What was received before stays in `burst`; the queue is broken and answers the same until its device was stopped and started.
+    fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault>;
+
+    /// Gives the device buffers for empty slots, as far as the pool has any. Returns how many slots are still empty.
+    ///
+    /// Needed only after the pool ran dry; [`receive`](Self::receive) does it too.
+    fn refill(&mut self) -> usize;
+
+    /// Asks for an interrupt at the next frame, then looks once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    fn arm(&mut self) -> Result<Armed, DeviceFault>;
+
+    /// Asks for no interrupts. A hint: one may still come.
+    fn disarm(&mut self);
+
+    /// What happened since the queue was made.
+    fn counters(&self) -> RxCounters;
+}
+
+/// Sends frames.
+pub trait TxQueue: Send {
+    /// Takes frames from the front of `burst` until it is empty or the ring is full, and tells the device once. Returns how many it took.
+    ///
+    /// A frame that the device could not send (no payload, too long, too many segments, an offload that was not
+    /// agreed) is dropped and counted as [`refused`](TxCounters::refused); it counts as taken.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: the queue is broken. Frames not taken stay in `burst`.
+    fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault>;
+
+    /// Drops the frames that the device has sent, so that they go back to their pools. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: the device broke the rules; the queue is broken.
+    fn reclaim(&mut self) -> Result<usize, DeviceFault>;
+
+    /// Tells the device about everything not yet told, also where it asked to be told less often. For latency-critical callers; a no-op on most devices.
+    fn flush(&mut self);
+
+    /// How many single-buffer frames fit now.
+    fn room(&self) -> usize;
+
+    /// Asks for an interrupt when frames have been sent, then looks once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`reclaim`](Self::reclaim).
+    fn arm(&mut self) -> Result<Armed, DeviceFault>;
+
+    /// Asks for no interrupts. A hint: one may still come.
+    fn disarm(&mut self);
+
+    /// What happened since the queue was made.
+    fn counters(&self) -> TxCounters;
+}
+
+/// What a receive queue counted. Each dropped frame is counted once, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RxCounters {
+    /// Frames handed up.
+    pub frames: u64,
+    /// Bytes handed up, Ethernet header in, FCS out.
+    pub bytes: u64,
+    /// Doorbells rung for fresh buffers.
+    pub doorbells: u64,
+    /// Dropped: no fresh buffer to take its place.
+    pub no_buffer: u64,
+    /// Dropped: the device marked it as damaged.
+    pub errors: u64,
+    /// Dropped: it did not fit what the device may send here (too long, too many pieces).
+    pub oversized: u64,
+    /// Buffers that the device passed over or returned empty.
+    pub skipped: u64,
+}
+
+impl RxCounters {
+    /// Frames that arrived and were not handed up.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.no_buffer.saturating_add(self.errors).saturating_add(self.oversized)
+    }
+}
+
+/// What a transmit queue counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TxCounters {
+    /// Frames given to the device.
+    pub frames: u64,
+    /// Bytes given to the device.
+    pub bytes: u64,
+    /// Frames that came back as sent.
+    pub completed: u64,
+    /// Doorbells rung.
+    pub doorbells: u64,
+    /// Doorbells saved because the device said that it looks anyway.
+    pub doorbells_saved: u64,
+    /// Dropped: not something the device can send.
+    pub refused: u64,
+    /// Times that the ring was full.
+    pub ring_full: u64,
+}
