@@ -1,0 +1,253 @@
+//! The adapter: a pair of queues as a smoltcp [`Device`].
+//!
+//! A receive token owns its frame; a transmit token owns an empty one and a place in the outgoing burst, so using a token cannot fail.
+//! Outgoing frames collect until the burst is full or [`Phy::flush`] is called: one doorbell for all answers of a poll.
+
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::irq::Armed;
+use paravane_net::{Burst, Frame, FramePool, NicInfo, RxChecksum, RxQueue, TxQueue};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::time::Instant;
+
+use crate::checksum;
+use crate::scratch::Scratch;
+
+/// A NIC's queues as smoltcp sees them.
+///
+/// Generic over the queues, so one core's pair costs no dynamic call; a `Box<dyn …>` works as well.
+#[derive(Debug)]
+pub struct Phy<R, T> {
+    rx: R,
+    tx: T,
+    pool: FramePool,
+    incoming: Burst,
+    outgoing: Burst,
+    rx_scratch: Scratch,
+    tx_scratch: Scratch,
+    max_frame_bytes: usize,
+    fault: Option<DeviceFault>,
+    counters: PhyCounters,
+}
+
+/// What the adapter itself dropped or had to wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PhyCounters {
+    /// Received frames dropped: longer than the largest frame, or with a checksum request that does not fit.
+    pub rx_dropped: u64,
+    /// Times that smoltcp wanted to send and there was no frame, or no room in ring and burst.
+    pub tx_stalls: u64,
+}
+
+impl<R: RxQueue, T: TxQueue> Phy<R, T> {
+    /// Puts smoltcp on top of `rx` and `tx`; frames to send come from `pool`.
+    ///
+    /// The largest frame is what the NIC takes and one buffer of the pool holds.
+    #[must_use]
+    pub fn new(info: &NicInfo, rx: R, tx: T, pool: FramePool) -> Self {
+        let max_frame_bytes = usize::from(info.max_frame_bytes).min(pool.payload_bytes());
+        Self {
+            rx,
+            tx,
+            pool,
+            incoming: Burst::new(),
+            outgoing: Burst::new(),
+            rx_scratch: Scratch::new(max_frame_bytes),
+            tx_scratch: Scratch::new(max_frame_bytes),
+            max_frame_bytes,
+            fault: None,
+            counters: PhyCounters::default(),
+        }
+    }
+
+    /// Gives the queues back, for instance to stop the NIC. Frames received and not yet read, or not yet sent, are dropped.
+    #[must_use]
+    pub fn into_queues(self) -> (R, T) {
+        (self.rx, self.tx)
+    }
+
+    /// The receive queue.
+    pub fn rx(&self) -> &R {
+        &self.rx
+    }
+
+    /// The transmit queue.
+    pub fn tx(&self) -> &T {
+        &self.tx
+    }
+
+    /// What the adapter dropped.
+    pub fn counters(&self) -> PhyCounters {
+        self.counters
+    }
+
+    /// The fault that broke a queue, once one did. smoltcp then sees a NIC that neither receives nor sends.
+    pub fn fault(&self) -> Option<DeviceFault> {
+        self.fault
+    }
+
+    /// Takes in what the device has: sent frames go home, received ones wait for smoltcp. Returns how many wait.
+    pub fn service(&mut self) -> usize {
+        if self.fault.is_none() {
+            let reclaimed = self.tx.reclaim().map(drop);
+            let received = self.rx.receive(&mut self.incoming).map(drop);
+            self.fault = reclaimed.and(received).err();
+        }
+        self.incoming.len()
+    }
+
+    /// Gives the device what smoltcp has sent since the last flush, with one doorbell. Call it after each poll of the interface.
+    pub fn flush(&mut self) {
+        if self.outgoing.is_empty() || self.fault.is_some() {
+            return;
+        }
+        let mut sent = self.tx.transmit(&mut self.outgoing);
+        if sent.is_ok() && !self.outgoing.is_empty() {
+            // The ring was full: make room once and try again; what still stays goes with the next flush.
+            sent = self.tx.reclaim().and_then(|_| self.tx.transmit(&mut self.outgoing));
+        }
+        self.fault = sent.err();
+    }
+
+    /// Asks for interrupts, then looks once more. [`Armed::Pending`] when there is something to do at once.
+    ///
+    /// Sent frames need no interrupt of their own while there is room to send: they go home with the next
+    /// [`service`](Self::service). Only when smoltcp is waiting for room is the transmit side armed too.
+    ///
+    /// # Errors
+    ///
+    /// The fault that broke a queue.
+    pub fn arm(&mut self) -> Result<Armed, DeviceFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        if !self.incoming.is_empty() {
+            return Ok(Armed::Pending);
+        }
+        let starved = !self.outgoing.is_empty() || self.tx.room() == 0 || self.pool.free() == 0;
+        let armed = if starved && self.tx.arm().inspect_err(|&fault| self.fault = Some(fault))? == Armed::Pending {
+            Armed::Pending
+        } else {
+            self.rx.arm().inspect_err(|&fault| self.fault = Some(fault))?
+        };
+        Ok(armed)
+    }
+
+    /// Says that no interrupts are wanted for now.
+    pub fn disarm(&mut self) {
+        self.rx.disarm();
+        self.tx.disarm();
+    }
+
+    /// An empty frame, with a place for it in the outgoing burst.
+    fn reserve(&mut self) -> Option<Frame> {
+        if self.fault.is_some() {
+            return None;
+        }
+        if self.outgoing.room() == 0 {
+            self.flush();
+        }
+        let frame = if self.outgoing.room() == 0 { None } else { self.pool.get() };
+        if frame.is_none() {
+            self.counters.tx_stalls = self.counters.tx_stalls.saturating_add(1);
+        }
+        frame
+    }
+
+    fn tx_token(&mut self, frame: Frame) -> TxFrame<'_> {
+        TxFrame { frame, scratch: &mut self.tx_scratch, outgoing: &mut self.outgoing }
+    }
+
+    /// Copies the next usable frame to the scratch buffer. Returns its length.
+    fn take_incoming(&mut self) -> Option<usize> {
+        loop {
+            let frame = self.incoming.pop()?;
+            let bytes = self.rx_scratch.bytes();
+            if let Some(len_bytes) = frame.copy_out(bytes.get_mut(..self.max_frame_bytes)?) {
+                let whole = match frame.rx_checksum() {
+                    RxChecksum::Partial(request) => {
+                        bytes.get_mut(..len_bytes).is_some_and(|frame| checksum::complete(frame, request))
+                    }
+                    // Verified or not, smoltcp looks for itself.
+                    _ => true,
+                };
+                if whole {
+                    return Some(len_bytes);
+                }
+            }
+            self.counters.rx_dropped = self.counters.rx_dropped.saturating_add(1);
+        }
+    }
+}
+
+impl<R: RxQueue, T: TxQueue> Device for Phy<R, T> {
+    type RxToken<'a>
+        = RxFrame<'a>
+    where
+        Self: 'a;
+    type TxToken<'a>
+        = TxFrame<'a>
+    where
+        Self: 'a;
+
+    fn receive(&mut self, _now: Instant) -> Option<(RxFrame<'_>, TxFrame<'_>)> {
+        if self.incoming.is_empty() && self.service() == 0 {
+            return None;
+        }
+        // The frame for an answer first: without one, what came waits rather than being lost.
+        let answer = self.reserve()?;
+        let len_bytes = self.take_incoming()?;
+        let received = RxFrame { bytes: self.rx_scratch.bytes().get(..len_bytes)? };
+        Some((received, TxFrame { frame: answer, scratch: &mut self.tx_scratch, outgoing: &mut self.outgoing }))
+    }
+
+    fn transmit(&mut self, _now: Instant) -> Option<TxFrame<'_>> {
+        let frame = self.reserve()?;
+        Some(self.tx_token(frame))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = self.max_frame_bytes;
+        capabilities
+    }
+}
+
+/// A received frame, for smoltcp to read.
+#[derive(Debug)]
+pub struct RxFrame<'a> {
+    bytes: &'a [u8],
+}
+
+impl RxToken for RxFrame<'_> {
+    fn consume<X, F: FnOnce(&[u8]) -> X>(self, read: F) -> X {
+        read(self.bytes)
+    }
+}
+
+/// An empty frame, for smoltcp to fill.
+#[derive(Debug)]
+pub struct TxFrame<'a> {
+    frame: Frame,
+    scratch: &'a mut Scratch,
+    outgoing: &'a mut Burst,
+}
+
+impl TxToken for TxFrame<'_> {
+    fn consume<X, F: FnOnce(&mut [u8]) -> X>(mut self, len_bytes: usize, fill: F) -> X {
+        let bytes = self.scratch.bytes();
+        // smoltcp asks for no more than `max_transmission_unit`, which the scratch buffer and the frame both hold.
+        let len_bytes = len_bytes.min(bytes.len());
+        let (bytes, _) = bytes.split_at_mut(len_bytes);
+        let answer = fill(bytes);
+        if self.frame.append(bytes) {
+            // `reserve` made sure of a place.
+            let _ = self.outgoing.push(self.frame);
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+#[path = "phy_tests.rs"]
+mod tests;

@@ -1,0 +1,25 @@
+//! A buffer of the CPU's own, for one frame.
+//!
+//! smoltcp reads and writes frames through plain slices, and memory that a device may write is never behind one. So a frame is copied
+//! once, between its DMA buffer and this.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// Bytes aligned for wide copies, as many as the largest frame.
+#[derive(Debug)]
+pub(crate) struct Scratch(Box<[u64]>);
+
+impl Scratch {
+    /// Room for `len_bytes`.
+    pub(crate) fn new(len_bytes: usize) -> Self {
+        let mut words = Vec::new();
+        words.resize(len_bytes.div_ceil(8), 0);
+        Self(words.into_boxed_slice())
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        zerocopy::IntoBytes::as_mut_bytes(&mut *self.0)
+    }
+}
