@@ -1,0 +1,26 @@
+//! HTTP/1.1, as far as the program speaks it: a [`Connection`] takes bytes and gives bytes, and knows no socket.
+//!
+//! Nothing is collected that a peer could make large: a request's head is at most [`MAX_HEAD_BYTES`], bodies stream through a hash, and
+//! `/bytes` is made as it is sent.
+
+pub mod body;
+pub mod bytes;
+mod connection;
+mod request;
+
+pub use connection::{Connection, Wanted};
+pub use request::{MAX_HEAD_BYTES, Refusal, Request, Route};
+
+use alloc::string::String;
+use core::fmt::Write;
+
+/// Thirty-two bytes as hexadecimal digits.
+#[must_use]
+pub fn hex(digest: &[u8]) -> String {
+    let mut text = String::with_capacity(digest.len().saturating_mul(2));
+    for byte in digest {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,298 @@
+//! One connection: bytes in, bytes out.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::body::BodyReader;
+use super::bytes::ByteStream;
+use super::hex;
+use super::request::{self, MAX_HEAD_BYTES, Refusal, Request, Route};
+
+/// Data bytes in one chunk of `/bytes`.
+const CHUNK_BYTES: u64 = 32 * 1024;
+
+/// Something only the rest of the program can answer; [`Connection::answer`] takes the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The page.
+    Page,
+    /// The facts as JSON.
+    Status,
+    /// A restart of the NIC named.
+    Restart(String),
+}
+
+/// Where a connection stands.
+#[derive(Debug)]
+enum State {
+    /// Waiting for a head, with what came of it.
+    Head,
+    /// Taking a body in.
+    Body(Request, BodyReader),
+    /// Waiting for the rest of the program.
+    Asking(Request, Wanted),
+    /// Sending `/bytes`.
+    Sending { keep_alive: bool, left: u64, chunk_left: u64, stream: ByteStream },
+    /// Sending what is staged, then waiting for the next head, or closing.
+    Draining { keep_alive: bool },
+    /// Nothing more comes or goes.
+    Closing,
+}
+
+/// A server's side of one HTTP connection.
+#[derive(Debug)]
+pub struct Connection {
+    state: State,
+    head: Vec<u8>,
+    /// Small things to send: heads, chunk sizes, pages.
+    staged: Vec<u8>,
+    /// How much of `staged` is sent.
+    sent: usize,
+    served: u64,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Connection {
+    /// A connection that nothing came over yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { state: State::Head, head: Vec::new(), staged: Vec::new(), sent: 0, served: 0 }
+    }
+
+    /// How many requests were served.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.served
+    }
+
+    /// Whether it is time to close: everything is said.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Closing) && self.staged_left().is_empty()
+    }
+
+    /// Whether nothing is under way: a peer that closes now loses nothing.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Head) && self.head.is_empty() && self.staged_left().is_empty()
+    }
+
+    /// Whether the connection cannot go on without more bytes from the peer, in the middle of a request.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        match self.state {
+            State::Head => !self.head.is_empty(),
+            State::Body(..) => true,
+            _ => false,
+        }
+    }
+
+    /// What the rest of the program is asked for.
+    #[must_use]
+    pub fn wanted(&self) -> Option<&Wanted> {
+        match &self.state {
+            State::Asking(_, wanted) => Some(wanted),
+            _ => None,
+        }
+    }
+
+    /// Takes what it can of `bytes`, which came from the peer. Returns how much that was; the rest is for later.
+    pub fn receive(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0_usize;
+        while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            let step = match &mut self.state {
+                State::Head => self.take_head(rest),
+                State::Body(_, reader) => match reader.take(rest) {
+                    Ok(len) => {
+                        if reader.is_done() {
+                            self.finish_body();
+                        }
+                        len
+                    }
+                    Err(refusal) => {
+                        self.refuse(refusal);
+                        rest.len()
+                    }
+                },
+                // One request after the other: what follows waits in the socket.
+                State::Asking(..) | State::Sending { .. } | State::Draining { .. } => 0,
+                State::Closing => rest.len(),
+            };
+            if step == 0 {
+                break;
+            }
+            taken = taken.saturating_add(step);
+        }
+        taken
+    }
+
+    /// Puts what is to be sent into `room`. Returns how much that was; zero when there is nothing to send now.
+    pub fn produce(&mut self, room: &mut [u8]) -> usize {
+        let mut made = 0_usize;
+        while let Some(rest) = room.get_mut(made..).filter(|rest| !rest.is_empty()) {
+            let step = if self.staged_left().is_empty() { self.produce_bytes(rest) } else { self.produce_staged(rest) };
+            match step {
+                Some(len) => made = made.saturating_add(len),
+                None => break,
+            }
+        }
+        made
+    }
+
+    /// Answers what was [`wanted`](Self::wanted): `content_type` and `body`, or nothing known by that name.
+    pub fn answer(&mut self, status: &str, content_type: &str, body: &str) {
+        let State::Asking(request, _) = &self.state else {
+            return;
+        };
+        let (keep_alive, head_only) = (request.keep_alive, request.head_only);
+        self.respond(status, content_type, body, keep_alive, head_only);
+    }
+
+    fn staged_left(&self) -> &[u8] {
+        self.staged.get(self.sent..).unwrap_or(&[])
+    }
+
+    fn stage(&mut self, text: &str) {
+        if self.staged_left().is_empty() {
+            self.staged.clear();
+            self.sent = 0;
+        }
+        self.staged.extend_from_slice(text.as_bytes());
+    }
+
+    /// Collects a head. Returns how many bytes belong to it.
+    fn take_head(&mut self, bytes: &[u8]) -> usize {
+        let before = self.head.len();
+        let room = MAX_HEAD_BYTES.saturating_sub(before).min(bytes.len());
+        self.head.extend(bytes.iter().take(room));
+        match request::parse(&self.head) {
+            Ok(None) => room,
+            Ok(Some((request, len))) => {
+                self.head.clear();
+                self.begin(request);
+                len.saturating_sub(before)
+            }
+            Err(refusal) => {
+                self.refuse(refusal);
+                bytes.len()
+            }
+        }
+    }
+
+    fn begin(&mut self, request: Request) {
+        self.served = self.served.saturating_add(1);
+        let reader = BodyReader::new(request.body);
+        let done = reader.is_done();
+        if request.expects_continue && !done {
+            self.stage("HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        self.state = State::Body(request, reader);
+        if done {
+            self.finish_body();
+        }
+    }
+
+    /// The request is complete: acts on it.
+    fn finish_body(&mut self) {
+        let State::Body(request, reader) = core::mem::replace(&mut self.state, State::Closing) else {
+            return;
+        };
+        let (keep_alive, head_only) = (request.keep_alive, request.head_only);
+        match request.route.clone() {
+            Route::Page => self.state = State::Asking(request, Wanted::Page),
+            Route::Status => self.state = State::Asking(request, Wanted::Status),
+            Route::Restart { nic } => self.state = State::Asking(request, Wanted::Restart(nic)),
+            Route::Digest => {
+                let (len_bytes, digest) = reader.finish();
+                let body = format!("{{\"length\":{len_bytes},\"sha256\":\"{}\"}}\n", hex(&digest));
+                self.respond("200 OK", "application/json", &body, keep_alive, head_only);
+            }
+            Route::Bytes { count, seed } => {
+                self.stage(&format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\nTrailer: X-SHA256\r\n{}\r\n",
+                    connection_header(keep_alive)
+                ));
+                self.state = if head_only {
+                    State::Draining { keep_alive }
+                } else {
+                    State::Sending { keep_alive, left: count, chunk_left: 0, stream: ByteStream::new(seed) }
+                };
+            }
+        }
+    }
+
+    fn respond(&mut self, status: &str, content_type: &str, body: &str, keep_alive: bool, head_only: bool) {
+        self.stage(&format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}\r\n",
+            body.len(),
+            connection_header(keep_alive)
+        ));
+        if !head_only {
+            self.stage(body);
+        }
+        self.state = State::Draining { keep_alive };
+    }
+
+    /// Answers with an error and closes: what follows cannot be trusted to be a request.
+    fn refuse(&mut self, refusal: Refusal) {
+        self.head.clear();
+        self.respond(refusal.status, "text/plain", &format!("{}\n", refusal.why), false, false);
+    }
+
+    /// Sends staged bytes; when the last is gone, moves on.
+    fn produce_staged(&mut self, room: &mut [u8]) -> Option<usize> {
+        let left = self.staged_left();
+        let len = left.len().min(room.len());
+        for (to, from) in room.iter_mut().zip(left) {
+            *to = *from;
+        }
+        self.sent = self.sent.saturating_add(len);
+        if self.staged_left().is_empty() {
+            if let State::Draining { keep_alive } = self.state {
+                self.state = if keep_alive { State::Head } else { State::Closing };
+            }
+        }
+        Some(len)
+    }
+
+    /// Sends the next piece of `/bytes`, or stages what frames it. `None` when there is nothing to send.
+    fn produce_bytes(&mut self, room: &mut [u8]) -> Option<usize> {
+        let State::Sending { keep_alive, left, chunk_left, stream } = &mut self.state else {
+            return None;
+        };
+        if *chunk_left > 0 {
+            let len = usize::try_from(*chunk_left).unwrap_or(usize::MAX).min(room.len());
+            stream.fill(room.get_mut(..len)?);
+            *chunk_left = chunk_left.saturating_sub(len as u64);
+            *left = left.saturating_sub(len as u64);
+            if *chunk_left == 0 {
+                self.stage("\r\n");
+            }
+            return Some(len);
+        }
+        if *left > 0 {
+            *chunk_left = CHUNK_BYTES.min(*left);
+            let size = format!("{:x}\r\n", *chunk_left);
+            self.stage(&size);
+            return Some(0);
+        }
+        let (keep_alive, digest) = (*keep_alive, stream.clone().digest());
+        self.state = State::Draining { keep_alive };
+        self.stage(&format!("0\r\nX-SHA256: {}\r\n\r\n", hex(&digest)));
+        Some(0)
+    }
+}
+
+fn connection_header(keep_alive: bool) -> &'static str {
+    if keep_alive { "" } else { "Connection: close\r\n" }
+}
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -1,0 +1,239 @@
+//! A request's head: what is asked, and how its body comes.
+
+use alloc::string::{String, ToString};
+
+/// The longest head that is read.
+pub const MAX_HEAD_BYTES: usize = 4096;
+
+/// The most headers that are read.
+const MAX_HEADERS: usize = 48;
+
+/// The most bytes `/bytes/N` gives.
+pub const MAX_BYTES: u64 = 1 << 30;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The page.
+    Page,
+    /// The page's facts as JSON.
+    Status,
+    /// So many pseudo-random bytes.
+    Bytes {
+        /// How many.
+        count: u64,
+        /// Which ones.
+        seed: u64,
+    },
+    /// The length and digest of the body.
+    Digest,
+    /// Stop a NIC's driver and start it again.
+    Restart {
+        /// Its name.
+        nic: String,
+    },
+}
+
+/// How a body comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// So many bytes.
+    Known(u64),
+    /// In chunks.
+    Chunked,
+}
+
+/// A head, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What is asked for.
+    pub route: Route,
+    /// How the body comes.
+    pub body: BodyLength,
+    /// Only the head of the answer is wanted (`HEAD`).
+    pub head_only: bool,
+    /// Another request may follow on the connection.
+    pub keep_alive: bool,
+    /// The peer waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+/// A request that is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status code and its phrase.
+    pub status: &'static str,
+    /// One line for people.
+    pub why: &'static str,
+}
+
+impl Refusal {
+    const fn new(status: &'static str, why: &'static str) -> Self {
+        Self { status, why }
+    }
+    const BAD: Self = Self::new("400 Bad Request", "this is not an HTTP/1.1 request");
+    /// A head that does not end.
+    pub(super) const TOO_LARGE: Self = Self::new("431 Request Header Fields Too Large", "the head is longer than 4096 bytes");
+    /// A body that is not what its head says.
+    pub(super) const BAD_BODY: Self = Self::new("400 Bad Request", "the body's chunks are malformed");
+}
+
+/// Understands `head`, if it is complete. Returns its length too.
+///
+/// # Errors
+///
+/// [`Refusal`]: answer with it and close the connection.
+pub fn parse(head: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let len = match parsed.parse(head) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) if head.len() < MAX_HEAD_BYTES => return Ok(None),
+        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TOO_LARGE),
+        Err(_) => return Err(Refusal::BAD),
+    };
+    let facts = Facts::of(parsed.headers)?;
+    let route = route(parsed.method.unwrap_or(""), parsed.path.unwrap_or(""))?;
+    let keep_alive = match parsed.version {
+        Some(1) => !facts.close,
+        _ => facts.keep_alive,
+    };
+    Ok(Some((
+        Request {
+            route,
+            body: facts.body,
+            head_only: parsed.method == Some("HEAD"),
+            keep_alive,
+            expects_continue: facts.expects_continue,
+        },
+        len,
+    )))
+}
+
+/// What the headers say.
+struct Facts {
+    body: BodyLength,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+}
+
+impl Facts {
+    fn of(headers: &[httparse::Header<'_>]) -> Result<Self, Refusal> {
+        let mut facts = Self { body: BodyLength::Known(0), close: false, keep_alive: false, expects_continue: false };
+        let mut length = None;
+        for header in headers {
+            let value = core::str::from_utf8(header.value).unwrap_or("").trim();
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            let lists = |word: &str| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(word));
+            if is("content-length") {
+                let bytes: u64 = value.parse().map_err(|_| Refusal::BAD)?;
+                if length.is_some_and(|before| before != bytes) {
+                    return Err(Refusal::BAD);
+                }
+                length = Some(bytes);
+            } else if is("transfer-encoding") {
+                if !value.eq_ignore_ascii_case("chunked") {
+                    return Err(Refusal::new("501 Not Implemented", "the only transfer encoding here is chunked"));
+                }
+                facts.body = BodyLength::Chunked;
+            } else if is("connection") {
+                facts.close = lists("close");
+                facts.keep_alive = lists("keep-alive");
+            } else if is("expect") {
+                facts.expects_continue = value.eq_ignore_ascii_case("100-continue");
+            }
+        }
+        match (facts.body, length) {
+            // Both would let two readers disagree about where the next request starts.
+            (BodyLength::Chunked, Some(_)) => Err(Refusal::BAD),
+            (BodyLength::Known(_), Some(bytes)) => Ok(Self { body: BodyLength::Known(bytes), ..facts }),
+            _ => Ok(facts),
+        }
+    }
+}
+
+fn route(method: &str, target: &str) -> Result<Route, Refusal> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let is_get = matches!(method, "GET" | "HEAD");
+    let only = |right: bool, route: Route, why| {
+        if right { Ok(route) } else { Err(Refusal::new("405 Method Not Allowed", why)) }
+    };
+    if let Some(count) = path.strip_prefix("/bytes/") {
+        let count: u64 =
+            count.parse().map_err(|_| Refusal::new("400 Bad Request", "/bytes/N takes a decimal number of bytes"))?;
+        if count > MAX_BYTES {
+            return Err(Refusal::new("413 Content Too Large", "/bytes/N gives at most 1073741824 bytes"));
+        }
+        let seed = query.split('&').find_map(|pair| pair.strip_prefix("seed=")).map_or(Ok(1), str::parse);
+        let seed = seed.map_err(|_| Refusal::new("400 Bad Request", "seed= takes a decimal number"))?;
+        return only(is_get, Route::Bytes { count, seed }, "/bytes/N is for GET");
+    }
+    if let Some(nic) = path.strip_prefix("/nics/").and_then(|rest| rest.strip_suffix("/restart")) {
+        return only(method == "POST", Route::Restart { nic: nic.to_string() }, "/nics/NAME/restart is for POST");
+    }
+    match path {
+        "/" => only(is_get, Route::Page, "/ is for GET"),
+        "/status.json" => only(is_get, Route::Status, "/status.json is for GET"),
+        "/digest" => only(method == "POST", Route::Digest, "/digest is for POST"),
+        _ => Err(Refusal::new("404 Not Found", "there are /, /status.json, /bytes/N, /digest and /nics/NAME/restart")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(head: &str) -> Result<Request, Refusal> {
+        parse(head.as_bytes()).map(|parsed| parsed.unwrap().0)
+    }
+
+    #[test]
+    fn a_head_is_read_once_it_is_whole() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nmore";
+        for len in 0..head.len() - 5 {
+            assert_eq!(parse(&head[..len]), Ok(None), "{len}");
+        }
+        let (request, len) = parse(head).unwrap().unwrap();
+        assert_eq!((request.route, len, request.keep_alive), (Route::Page, head.len() - 4, true));
+    }
+
+    #[test]
+    fn connection_and_version_decide_what_follows() {
+        assert!(!get("GET / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap().keep_alive);
+        assert!(!get("GET / HTTP/1.0\r\n\r\n").unwrap().keep_alive);
+        assert!(get("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").unwrap().keep_alive);
+    }
+
+    #[test]
+    fn bodies() {
+        let post = |headers: &str| get(&format!("POST /digest HTTP/1.1\r\n{headers}\r\n"));
+        assert_eq!(post("Content-Length: 7\r\n").unwrap().body, BodyLength::Known(7));
+        assert_eq!(post("Transfer-Encoding: chunked\r\n").unwrap().body, BodyLength::Chunked);
+        assert!(post("Content-Length: 7\r\nExpect: 100-continue\r\n").unwrap().expects_continue);
+        assert!(post("Content-Length: 7\r\nTransfer-Encoding: chunked\r\n").is_err(), "two readers would disagree");
+        assert!(post("Content-Length: 7\r\nContent-Length: 8\r\n").is_err());
+        assert!(post("Content-Length: seven\r\n").is_err());
+    }
+
+    #[test]
+    fn routes() {
+        let ask = |line: &str| get(&format!("{line} HTTP/1.1\r\n\r\n"));
+        assert_eq!(ask("GET /bytes/1000?seed=7").unwrap().route, Route::Bytes { count: 1000, seed: 7 });
+        assert_eq!(ask("GET /bytes/1073741824").unwrap().route, Route::Bytes { count: 1 << 30, seed: 1 });
+        assert_eq!(ask("GET /bytes/1073741825").unwrap_err().status, "413 Content Too Large");
+        assert_eq!(ask("GET /bytes/-1").unwrap_err().status, "400 Bad Request");
+        assert_eq!(ask("POST /nics/admin/restart").unwrap().route, Route::Restart { nic: "admin".into() });
+        assert_eq!(ask("GET /digest").unwrap_err().status, "405 Method Not Allowed");
+        assert_eq!(ask("GET /nothing").unwrap_err().status, "404 Not Found");
+        assert!(ask("HEAD /").unwrap().head_only);
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused() {
+        let endless = [b'a'; MAX_HEAD_BYTES];
+        assert!(parse(&endless).is_err());
+        let headers = "X: y\r\n".repeat(MAX_HEADERS + 1);
+        assert_eq!(get(&format!("GET / HTTP/1.1\r\n{headers}\r\n")), Err(Refusal::TOO_LARGE));
+    }
+}

@@ -1,0 +1,245 @@
+//! One NIC's TCP/IP stack, its address, and the HTTP connections on it.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use log::info;
+use smoltcp::iface::{Config as InterfaceConfig, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
+use smoltcp::phy::Device;
+use smoltcp::socket::{dhcpv4, tcp};
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
+
+use super::config::Addressing;
+use super::http::{Connection, Wanted};
+
+/// Where HTTP is served.
+const PORT: u16 = 80;
+/// Connections at a time; a connection that ends makes room for the next at once.
+const CONNECTIONS: usize = 12;
+/// A connection's receive window.
+const RX_BYTES: usize = 64 * 1024;
+/// A connection's send buffer.
+const TX_BYTES: usize = 128 * 1024;
+/// A peer that is silent for so long in the middle of something is given up.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Frames taken in before answers are sent and others have their turn.
+const INGRESS_BUDGET: usize = 64;
+/// Rounds of sending before others have their turn.
+const EGRESS_BUDGET: usize = 64;
+
+/// One TCP socket and what is said over it.
+#[derive(Debug)]
+struct Session {
+    socket: SocketHandle,
+    connection: Connection,
+}
+
+/// A stack on top of one NIC. The NIC itself is lent for each call, for it comes and goes with restarts.
+pub struct Stack {
+    name: String,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    dhcp: Option<SocketHandle>,
+    sessions: Vec<Session>,
+    address: Option<Ipv4Cidr>,
+    requests: u64,
+}
+
+impl core::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Stack({}, {:?})", self.name, self.address)
+    }
+}
+
+impl Stack {
+    /// A stack for the NIC called `name`, which has the address `mac`. Listens at once.
+    pub fn new(name: &str, mac: [u8; 6], device: &mut impl Device, addressing: Addressing, seed: u64, now: Instant) -> Self {
+        let mut config = InterfaceConfig::new(EthernetAddress(mac).into());
+        config.random_seed = seed;
+        let interface = Interface::new(config, device, now);
+        let mut stack = Self {
+            name: name.into(),
+            interface,
+            sockets: SocketSet::new(Vec::new()),
+            dhcp: None,
+            sessions: Vec::with_capacity(CONNECTIONS),
+            address: None,
+            requests: 0,
+        };
+        match addressing {
+            Addressing::Dhcp => stack.dhcp = Some(stack.sockets.add(dhcpv4::Socket::new())),
+            Addressing::Static { address, gateway } => stack.set_address(Some(address), gateway, "static"),
+        }
+        for _ in 0..CONNECTIONS {
+            let mut socket =
+                tcp::Socket::new(tcp::SocketBuffer::new(vec![0; RX_BYTES]), tcp::SocketBuffer::new(vec![0; TX_BYTES]));
+            socket.set_timeout(Some(TIMEOUT));
+            socket.set_nagle_enabled(false);
+            let socket = stack.sockets.add(socket);
+            stack.sessions.push(Session { socket, connection: Connection::new() });
+        }
+        stack
+    }
+
+    /// The IPv4 address, once there is one.
+    #[must_use]
+    pub fn address(&self) -> Option<Ipv4Cidr> {
+        self.address
+    }
+
+    /// HTTP requests served.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.sessions.iter().map(|session| session.connection.served()).fold(self.requests, u64::saturating_add)
+    }
+
+    /// Moves frames and connections on, a bounded amount. Returns whether anything happened, so that there may be more at once.
+    pub fn turn(&mut self, device: &mut impl Device, now: Instant) -> bool {
+        let mut moved = false;
+        for _ in 0..INGRESS_BUDGET {
+            match self.interface.poll_ingress_single(now, device, &mut self.sockets) {
+                PollIngressSingleResult::None => break,
+                _ => moved = true,
+            }
+        }
+        self.interface.poll_maintenance(now);
+        self.follow_dhcp();
+        self.serve();
+        for _ in 0..EGRESS_BUDGET {
+            match self.interface.poll_egress(now, device, &mut self.sockets) {
+                PollResult::None => break,
+                PollResult::SocketStateChanged => moved = true,
+            }
+        }
+        self.recycle();
+        moved
+    }
+
+    /// How long nothing has to be done if nothing comes; `None`: for ever.
+    pub fn idle_time(&mut self, now: Instant) -> Option<Duration> {
+        self.interface.poll_delay(now, &self.sockets)
+    }
+
+    /// What the connections want from the rest of the program.
+    pub fn wanted(&self) -> impl Iterator<Item = &Wanted> {
+        self.sessions.iter().filter_map(|session| session.connection.wanted())
+    }
+
+    /// Answers everything that is wanted; `answer` gives status, content type and body.
+    pub fn answer(&mut self, mut answer: impl FnMut(&Wanted) -> (&'static str, &'static str, String)) {
+        for session in &mut self.sessions {
+            if let Some(wanted) = session.connection.wanted() {
+                let (status, content_type, body) = answer(wanted);
+                session.connection.answer(status, content_type, &body);
+            }
+        }
+    }
+
+    /// The link came back: what was learnt on the old network may not hold on the new one.
+    pub fn link_is_back(&mut self) {
+        if let Some(handle) = self.dhcp {
+            self.sockets.get_mut::<dhcpv4::Socket<'_>>(handle).reset();
+        }
+    }
+
+    fn serve(&mut self) {
+        for session in &mut self.sessions {
+            session.serve(self.sockets.get_mut(session.socket));
+        }
+    }
+
+    /// Gives ended connections' places to the next peers. Comes after sending, for the last acknowledgement of a connection in TIME-WAIT goes out then.
+    fn recycle(&mut self) {
+        for session in &mut self.sessions {
+            let served = session.recycle(self.sockets.get_mut(session.socket));
+            self.requests = self.requests.saturating_add(served);
+        }
+    }
+
+    fn follow_dhcp(&mut self) {
+        let Some(handle) = self.dhcp else {
+            return;
+        };
+        match self.sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
+            Some(dhcpv4::Event::Configured(lease)) => {
+                let (address, gateway) = (lease.address, lease.router);
+                self.set_address(Some(address), gateway, "dhcp");
+            }
+            Some(dhcpv4::Event::Deconfigured) => self.set_address(None, None, "dhcp"),
+            None => {}
+        }
+    }
+
+    fn set_address(&mut self, address: Option<Ipv4Cidr>, gateway: Option<Ipv4Address>, source: &str) {
+        let changed = self.address != address;
+        self.address = address;
+        self.interface.update_ip_addrs(|addresses| {
+            addresses.clear();
+            if let Some(address) = address {
+                // There is room for one.
+                let _ = addresses.push(IpCidr::Ipv4(address));
+            }
+        });
+        self.interface.routes_mut().remove_default_ipv4_route();
+        if let Some(gateway) = gateway {
+            // The table has room for one; there is none now.
+            let _ = self.interface.routes_mut().add_default_ipv4_route(gateway);
+        }
+        match address {
+            Some(address) if changed => {
+                let via = gateway.map_or_else(|| String::from("none"), |gateway| format!("{gateway}"));
+                info!("nic {}: address {address} gateway {via} ({source})", self.name);
+            }
+            None if changed => info!("nic {}: address lost", self.name),
+            _ => {}
+        }
+    }
+}
+
+impl Session {
+    /// Moves bytes between socket and connection.
+    fn serve(&mut self, socket: &mut tcp::Socket<'_>) {
+        if !socket.is_active() || socket.state() == tcp::State::SynReceived {
+            return;
+        }
+        while socket.can_recv() {
+            let taken = socket.recv(|bytes| {
+                let taken = self.connection.receive(bytes);
+                (taken, taken)
+            });
+            if !matches!(taken, Ok(1..)) {
+                break;
+            }
+        }
+        while socket.can_send() {
+            let made = socket.send(|room| {
+                let made = self.connection.produce(room);
+                (made, made)
+            });
+            if !matches!(made, Ok(1..)) {
+                break;
+            }
+        }
+        let peer_is_done = socket.state() == tcp::State::CloseWait && !socket.can_recv();
+        if self.connection.is_over() || (peer_is_done && self.connection.is_idle()) {
+            socket.close();
+        } else if peer_is_done && self.connection.is_stuck() {
+            // The peer left in the middle of a request.
+            socket.abort();
+        }
+    }
+
+    /// Listens again once a connection has ended. Returns how many requests it served.
+    fn recycle(&mut self, socket: &mut tcp::Socket<'_>) -> u64 {
+        if socket.is_open() {
+            return 0;
+        }
+        let served = core::mem::take(&mut self.connection).served();
+        // Fails only for port zero or an open socket.
+        let _ = socket.listen(PORT);
+        served
+    }
+}

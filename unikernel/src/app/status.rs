@@ -1,0 +1,231 @@
+//! What the page and the JSON say: plain facts, gathered once and written twice.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write;
+
+use serde::Serialize;
+
+/// The facts of one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The program's version.
+    pub version: &'static str,
+    /// From the first instruction to all NICs up, in microseconds.
+    pub boot_us: u64,
+    /// The same in ticks of the time stamp counter.
+    pub boot_ticks: u64,
+    /// Since the first instruction, in microseconds.
+    pub uptime_us: u64,
+    /// Where the clock's rate comes from.
+    pub clock: &'static str,
+    /// DMA memory allocated.
+    pub dma_bytes_in_use: u64,
+    /// Frames of the shared pool.
+    pub pool_frames: u64,
+    /// How many of them are free.
+    pub pool_free: u64,
+    /// One entry a NIC, in PCI order.
+    pub nics: Vec<NicReport>,
+}
+
+/// The facts of one NIC.
+#[derive(Clone, Debug, Serialize)]
+pub struct NicReport {
+    /// Its name.
+    pub name: String,
+    /// Its driver.
+    pub driver: &'static str,
+    /// Its bus address.
+    pub pci: String,
+    /// Vendor and device.
+    pub ids: String,
+    /// What driver and device agreed on.
+    pub revision_or_features: String,
+    /// How it interrupts.
+    pub interrupts: &'static str,
+    /// Its Ethernet address.
+    pub mac: String,
+    /// `up` or `down`.
+    pub link: &'static str,
+    /// How often the link changed since boot.
+    pub link_changes: u64,
+    /// In Mbit/s, if known.
+    pub mbps: Option<u32>,
+    /// Its IPv4 address, if it has one.
+    pub address: Option<String>,
+    /// How often the driver was stopped and started.
+    pub restarts: u64,
+    /// Why it does not run, if so.
+    pub fault: Option<String>,
+    /// How often it was served because of an interrupt.
+    pub interrupts_taken: u64,
+    /// HTTP requests served.
+    pub requests: u64,
+    /// Sent.
+    pub tx: TxReport,
+    /// Received.
+    pub rx: RxReport,
+}
+
+/// What went out.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct TxReport {
+    /// Frames.
+    pub frames: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Doorbells rung.
+    pub doorbells: u64,
+    /// Frames that could not be sent.
+    pub dropped: u64,
+    /// Times that the ring was full.
+    pub ring_full: u64,
+}
+
+/// What came in.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct RxReport {
+    /// Frames.
+    pub frames: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Frames that were lost.
+    pub dropped: u64,
+    /// Of these, for want of a buffer.
+    pub no_buffer: u64,
+}
+
+impl Report {
+    /// As JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut json = serde_json::to_string(self).unwrap_or_default();
+        json.push('\n');
+        json
+    }
+
+    /// As a page.
+    #[must_use]
+    pub fn to_html(&self) -> String {
+        let mut page = String::with_capacity(4096);
+        // Writing to a string cannot fail.
+        let _ = self.write_html(&mut page);
+        page
+    }
+
+    fn write_html(&self, page: &mut String) -> core::fmt::Result {
+        page.push_str(concat!(
+            "<!doctype html><html lang=en><meta charset=utf-8><title>Paravane</title><style>",
+            "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em}",
+            "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3em .8em;border-bottom:1px solid #ccc}",
+            "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.up{color:#060}.down{color:#a00}</style>",
+            "<h1>Paravane</h1>",
+        ));
+        writeln!(
+            page,
+            "<p>Version {}. All NICs were up {} \u{b5}s after the first instruction ({} ticks); up for {}.{:03} s. \
+             {} KiB of DMA memory in use, {} of {} frames free. Clock: {}.</p>",
+            self.version,
+            self.boot_us,
+            self.boot_ticks,
+            self.uptime_us / 1_000_000,
+            self.uptime_us / 1000 % 1000,
+            self.dma_bytes_in_use / 1024,
+            self.pool_free,
+            self.pool_frames,
+            self.clock
+        )?;
+        page.push_str(concat!(
+            "<table><tr><th>NIC<th>Driver<th>PCI<th>Revision or features<th>Interrupts<th>MAC<th>Link<th>Address",
+            "<th class=n>Sent<th class=n>Received<th class=n>Dropped<th class=n>Doorbells<th class=n>Requests</tr>\n",
+        ));
+        for nic in &self.nics {
+            nic.write_row(page)?;
+        }
+        page.push_str(concat!(
+            "</table><p>Also here: <a href=/status.json>/status.json</a>, <a href=/bytes/1048576>/bytes/N</a> ",
+            "(N pseudo-random bytes, SHA-256 in the trailer X-SHA256), POST /digest, POST /nics/NAME/restart.</p></html>\n",
+        ));
+        Ok(())
+    }
+}
+
+impl NicReport {
+    fn write_row(&self, page: &mut String) -> core::fmt::Result {
+        let link = self.link;
+        write!(page, "<tr><td>{}<td>{}<td>{} {}", self.name, self.driver, self.pci, self.ids)?;
+        write!(page, "<td>{}<td>{}<td>{}<td class={link}>{link}", self.revision_or_features, self.interrupts, self.mac)?;
+        if let Some(mbps) = self.mbps {
+            write!(page, " {mbps} Mbit/s")?;
+        }
+        write!(page, "<td>{}", self.address.as_deref().unwrap_or("none yet"))?;
+        if let Some(fault) = &self.fault {
+            write!(page, "<br>{fault}")?;
+        }
+        writeln!(
+            page,
+            "<td class=n>{} frames<br>{} bytes<td class=n>{} frames<br>{} bytes<td class=n>{}<td class=n>{}<td class=n>{}</tr>",
+            self.tx.frames,
+            self.tx.bytes,
+            self.rx.frames,
+            self.rx.bytes,
+            self.tx.dropped.saturating_add(self.rx.dropped),
+            self.tx.doorbells,
+            self.requests
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            version: "0.1.0",
+            boot_us: 1234,
+            boot_ticks: 5678,
+            uptime_us: 61_002_003,
+            clock: "PIT",
+            dma_bytes_in_use: 4096,
+            pool_frames: 10,
+            pool_free: 9,
+            nics: vec![NicReport {
+                name: "admin".into(),
+                driver: "vmxnet3",
+                pci: "00:04.0".into(),
+                ids: "15ad:07b0".into(),
+                revision_or_features: "revision 1".into(),
+                interrupts: "msix",
+                mac: "52:54:00:12:34:56".into(),
+                link: "up",
+                link_changes: 0,
+                mbps: Some(1000),
+                address: None,
+                restarts: 0,
+                fault: None,
+                interrupts_taken: 3,
+                requests: 1,
+                tx: TxReport::default(),
+                rx: RxReport::default(),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_json_has_what_tools_look_for() {
+        let json = report().to_json();
+        for part in ["\"dma_bytes_in_use\":4096", "\"interrupts\":\"msix\"", "\"address\":null", "\"tx\":{\"frames\":0"] {
+            assert!(json.contains(part), "{part} in {json}");
+        }
+    }
+
+    #[test]
+    fn the_page_names_the_nic() {
+        let page = report().to_html();
+        for part in ["admin", "00:04.0 15ad:07b0", "up 1000 Mbit/s", "none yet", "61.002 s"] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+    }
+}
