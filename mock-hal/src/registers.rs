@@ -1,0 +1,100 @@
+//! Register regions that a device model answers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use paravane_hal::mmio::Mmio;
+
+/// How wide a register access is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// 8 bits.
+    Byte,
+    /// 16 bits.
+    Half,
+    /// 32 bits.
+    Word,
+}
+
+impl Width {
+    /// In bytes.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Byte => 1,
+            Self::Half => 2,
+            Self::Word => 4,
+        }
+    }
+}
+
+/// What plays a device.
+///
+/// Accesses arrive in bounds and aligned to their width; all others end at the region, as on a bus where nobody answers.
+pub trait DeviceModel: Send {
+    /// The driver reads from `bar`. Bits beyond `width` are cut off.
+    fn read(&mut self, bar: u8, offset_bytes: usize, width: Width) -> u32;
+
+    /// The driver writes to `bar`.
+    fn write(&mut self, bar: u8, offset_bytes: usize, width: Width, value: u32);
+}
+
+/// A model that tests and regions share.
+pub type SharedModel = Arc<Mutex<dyn DeviceModel>>;
+
+/// One BAR of a model, mapped: all of it, or a part.
+#[derive(Clone)]
+pub struct ModelRegion {
+    pub(crate) model: SharedModel,
+    pub(crate) bar: u8,
+    /// Where the region starts in the BAR.
+    pub(crate) start_bytes: usize,
+    pub(crate) len_bytes: usize,
+}
+
+impl ModelRegion {
+    /// Where an access lands in the BAR, if the region has such a place.
+    fn place(&self, offset_bytes: usize, width: Width) -> Option<usize> {
+        let end = offset_bytes.checked_add(width.bytes())?;
+        (end <= self.len_bytes && offset_bytes.is_multiple_of(width.bytes()))
+            .then(|| self.start_bytes.wrapping_add(offset_bytes))
+    }
+
+    fn get(&self, offset_bytes: usize, width: Width) -> u32 {
+        let Some(place) = self.place(offset_bytes, width) else {
+            return u32::MAX;
+        };
+        // A model that panicked has failed its test already; what others still read from it does not matter.
+        self.model.lock().unwrap_or_else(PoisonError::into_inner).read(self.bar, place, width)
+    }
+
+    fn put(&self, offset_bytes: usize, width: Width, value: u32) {
+        if let Some(place) = self.place(offset_bytes, width) {
+            self.model.lock().unwrap_or_else(PoisonError::into_inner).write(self.bar, place, width, value);
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the access is as wide as its method says")]
+impl Mmio for ModelRegion {
+    fn len_bytes(&self) -> usize {
+        self.len_bytes
+    }
+    fn read8(&self, offset_bytes: usize) -> u8 {
+        self.get(offset_bytes, Width::Byte) as u8
+    }
+    fn read16(&self, offset_bytes: usize) -> u16 {
+        self.get(offset_bytes, Width::Half) as u16
+    }
+    fn read32(&self, offset_bytes: usize) -> u32 {
+        self.get(offset_bytes, Width::Word)
+    }
+    fn write8(&self, offset_bytes: usize, value: u8) {
+        self.put(offset_bytes, Width::Byte, value.into());
+    }
+    fn write16(&self, offset_bytes: usize, value: u16) {
+        self.put(offset_bytes, Width::Half, value.into());
+    }
+    fn write32(&self, offset_bytes: usize, value: u32) {
+        self.put(offset_bytes, Width::Word, value);
+    }
+}
