@@ -14,7 +14,7 @@ use core::mem::{ManuallyDrop, MaybeUninit};
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use core::slice;
-use core::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering::Relaxed};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -27,7 +27,7 @@ struct Owned<D: Dma> {
     device: DeviceTag,
     /// Taken only on the way out.
     region: ManuallyDrop<DmaRegion>,
-    exposed: Cell<bool>,
+    exposed: AtomicBool,
 }
 
 impl<D: Dma> Owned<D> {
@@ -36,7 +36,7 @@ impl<D: Dma> Owned<D> {
         let request = DmaRequest { address_bits: of.address_bits(), ..DmaRequest::new(len, align) };
         let region = of.dma().alloc(request)?;
         let owned =
-            Self { dma: of.dma().clone(), device: of.device(), region: ManuallyDrop::new(region), exposed: Cell::new(false) };
+            Self { dma: of.dma().clone(), device: of.device(), region: ManuallyDrop::new(region), exposed: AtomicBool::new(false) };
         // A platform that answers with less than was asked for is not believed; `owned` gives the region back.
         if !request.accepts(owned.region.dma()) {
             return Err(DmaError::new(len_bytes, DmaErrorReason::AddressWidth { address_bits: of.address_bits() }));
@@ -49,7 +49,7 @@ impl<D: Dma> Owned<D> {
     }
 
     fn expose(&self, offset_bytes: usize) -> DmaAddr {
-        self.exposed.set(true);
+        self.exposed.store(true, Relaxed);
         self.region.dma().offset(offset_bytes)
     }
 
@@ -58,7 +58,7 @@ impl<D: Dma> Owned<D> {
         if quiet.device() != self.device {
             return Err(self);
         }
-        self.exposed.set(false);
+        self.exposed.store(false, Relaxed);
         drop(self);
         Ok(())
     }
@@ -66,7 +66,7 @@ impl<D: Dma> Owned<D> {
 
 impl<D: Dma> Drop for Owned<D> {
     fn drop(&mut self) {
-        if self.exposed.get() {
+        if self.exposed.load(Relaxed) {
             return;
         }
         // SAFETY: `region` is not used after this; the value is being dropped.
@@ -366,6 +366,8 @@ pub struct DmaWords<A: SharedWord, D: Dma> {
 
 // SAFETY: the memory is atomics, and nothing in it is bound to a thread.
 unsafe impl<A: SharedWord, D: Dma + Send> Send for DmaWords<A, D> {}
+// SAFETY: a shared reference gives out references to atomics and the device address, nothing else; the memory's own mark is an atomic too.
+unsafe impl<A: SharedWord, D: Dma + Sync> Sync for DmaWords<A, D> {}
 
 impl<A: SharedWord, D: Dma> DmaWords<A, D> {
     /// Allocates `count` words, all zero.
