@@ -1,0 +1,150 @@
+use super::*;
+use crate::testing::Heap;
+
+const LAYOUT: PoolLayout = PoolLayout { buffers: 10, buffer_bytes: 100, align: Align::new(64), address_bits: 64 };
+
+fn pool(heap: &Heap) -> Pool<u32> {
+    Pool::new(heap.clone(), LAYOUT).unwrap()
+}
+
+/// Takes every buffer there is, and holds them.
+fn all(pool: &Pool<u32>) -> Vec<Buffer<u32>> {
+    std::iter::from_fn(|| pool.get()).collect()
+}
+
+fn out(heap: &Heap) -> usize {
+    heap.regions.load(Ordering::SeqCst)
+}
+
+#[test]
+fn every_buffer_is_given_out_once() {
+    let pool = pool(&Heap::default());
+    let buffers = all(&pool);
+    let mut indices: Vec<_> = buffers.iter().map(Buffer::index).collect();
+    indices.sort_unstable();
+    assert_eq!(indices, (0..10).collect::<Vec<_>>());
+    assert_eq!(pool.free(), 0);
+    let mut starts: Vec<_> = buffers.iter().map(|buffer| buffer.dma_addr(0).unwrap().get()).collect();
+    starts.sort_unstable();
+    assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 100), "apart from one another");
+    assert!(starts.iter().all(|start| start % 64 == 0));
+    drop(buffers);
+    assert_eq!(pool.free(), 10);
+}
+
+#[test]
+fn bytes_and_headers_stay_with_their_buffer() {
+    let pool = pool(&Heap::default());
+    let mut buffer = pool.get().unwrap();
+    *buffer = 42;
+    assert!(buffer.copy_in(97, b"abc"));
+    assert!(!buffer.copy_in(98, b"abc"), "past the end");
+    assert!(!buffer.copy_in(usize::MAX, b"abc"));
+    let mut back = [0; 3];
+    assert!(buffer.copy_out(97, &mut back));
+    assert_eq!((&back, *buffer), (b"abc", 42));
+    assert!(buffer.write(1, &0x0102_0304_u32));
+    assert_eq!(buffer.read::<u32>(1), Some(0x0102_0304), "unaligned");
+    assert_eq!(buffer.read::<u32>(97), None);
+    assert_eq!(buffer.dma_addr(101), None);
+}
+
+#[test]
+fn a_pool_spans_as_many_regions_as_its_domain_asks_for() {
+    let heap = Heap { max_segment_bytes: Some(400), ..Heap::default() };
+    let pool = pool(&heap);
+    assert_eq!(out(&heap), 4, "three buffers of 128 bytes a region");
+    assert_eq!(all(&pool).len(), 10);
+}
+
+#[test]
+fn the_memory_goes_when_the_last_handle_goes() {
+    let heap = Heap::default();
+    let pool = pool(&heap);
+    let other = pool.clone();
+    drop(pool);
+    assert!(other.get().is_some());
+    assert_eq!(out(&heap), 1);
+    drop(other);
+    assert_eq!(out(&heap), 0);
+}
+
+#[test]
+fn memory_is_leaked_rather_than_pulled_from_under_a_buffer() {
+    let heap = Heap::default();
+    let pool = pool(&heap);
+    let mut buffer = pool.get().unwrap();
+    drop(pool);
+    assert!(buffer.copy_in(0, b"still here"));
+    drop(buffer);
+    assert_eq!(out(&heap), 1);
+}
+
+#[test]
+fn a_pool_that_cannot_be_made_leaves_nothing() {
+    let heap = Heap { max_segment_bytes: Some(100), ..Heap::default() };
+    let error = Pool::<u32>::new(heap.clone(), LAYOUT).err().unwrap();
+    assert_eq!(error.reason, DmaErrorReason::TooLong { max_segment_bytes: 100 });
+    assert!(Pool::<u32>::new(heap.clone(), PoolLayout { buffers: 0, ..LAYOUT }).is_err());
+    assert!(Pool::<u32>::new(heap.clone(), PoolLayout { buffer_bytes: usize::MAX, ..LAYOUT }).is_err());
+    assert!(Pool::<u32>::new(Heap { full: true, ..Heap::default() }, LAYOUT).is_err());
+    assert_eq!(out(&heap), 0);
+}
+
+#[test]
+fn cores_share_a_pool() {
+    let pool = pool(&Heap::default());
+    let rounds = if cfg!(miri) { 200 } else { 20_000 };
+    std::thread::scope(|scope| {
+        for id in 0..4_u32 {
+            let pool = pool.clone();
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    let held: Vec<_> = (0..1 + round % 3).filter_map(|_| pool.get()).map(|mut buffer| {
+                        *buffer = id;
+                        buffer
+                    }).collect();
+                    assert!(held.iter().all(|buffer| **buffer == id), "nobody else has it");
+                }
+            });
+        }
+    });
+    assert_eq!(pool.free(), 10);
+    assert_eq!(all(&pool).len(), 10);
+}
+
+#[test]
+fn what_is_posted_is_leaked_without_proof() {
+    let heap = Heap::default();
+    let pool = pool(&heap);
+    let device = DeviceTag::unique();
+    let mut posted = Posted::new(4, device).unwrap();
+    posted.put(1, pool.get().unwrap()).unwrap();
+    posted.put(2, pool.get().unwrap()).unwrap();
+    assert!(posted.put(2, pool.get().unwrap()).is_err(), "taken");
+    assert!(posted.put(4, pool.get().unwrap()).is_err(), "no such slot");
+    assert_eq!((posted.posted(), posted.holds(1), posted.holds(0)), (2, true, false));
+    assert!(posted.take(0).is_none());
+    drop(posted.take(1));
+    assert_eq!((posted.posted(), pool.free()), (1, 9));
+    drop(posted);
+    assert_eq!(pool.free(), 9, "the device may still have the other one");
+}
+
+#[test]
+fn what_is_posted_comes_home_on_proof() {
+    let pool = pool(&Heap::default());
+    let (device, other) = (DeviceTag::unique(), DeviceTag::unique());
+    let mut posted = Posted::new(4, device).unwrap();
+    posted.put(3, pool.get().unwrap()).unwrap();
+    let index = posted.get(3).unwrap().index();
+    let before = posted.replace(3, pool.get().unwrap()).unwrap();
+    assert_eq!((before.index(), pool.free()), (index, 8));
+    drop(before);
+    // SAFETY: there is no device.
+    let posted = posted.reclaim(&unsafe { Quiet::vouch(other) }).err().expect("proof about another device");
+    assert_eq!(pool.free(), 9);
+    // SAFETY: there is no device.
+    assert!(posted.reclaim(&unsafe { Quiet::vouch(device) }).is_ok());
+    assert_eq!(pool.free(), 10);
+}
