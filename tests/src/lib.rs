@@ -1,1 +1,38 @@
-#![no_std]
+//! Host-side tools of Paravane: they boot the image under QEMU, talk to it, and show what it does.
+//!
+//! Two programs use this library: `guest-matrix` judges the image (every device, machine and interrupt mode, and
+//! what happens when things go wrong), `demo` shows it to a person. Neither runs under `cargo test`, which
+//! needs no QEMU and tests the tools themselves.
+//!
+//! | layer | module |
+//! |---|---|
+//! | the image: building it, finding it | [`image`] |
+//! | a QEMU process, its console, its monitor; other programs | [`qemu`], [`console`], [`monitor`], [`tool`] |
+//! | a host at the other end of a NIC's cable | [`dgram`], [`host`] |
+//! | what is said over it | [`http`], [`digest`], [`noise`], [`status`] |
+//! | a booted guest with a host on each NIC | [`guest`] |
+//! | cases with a verdict, and how they are run | [`cases`], [`runner`] |
+//! | for the demonstration | [`table`] |
+//!
+//! Every wait has a deadline, and an error says what was expected, what was seen, and how the guest's console
+//! ended.
+
+#![forbid(unsafe_code)]
+
+pub mod cases;
+pub mod console;
+
+pub mod dgram;
+pub mod digest;
+pub mod guest;
+pub mod host;
+pub mod http;
+pub mod image;
+pub mod monitor;
+pub mod noise;
+
+pub mod qemu;
+pub mod runner;
+pub mod status;
+pub mod table;
+pub mod tool;

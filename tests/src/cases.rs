@@ -1,0 +1,42 @@
+//! What the image is judged by. Each module holds one kind of case.
+
+mod bad_input;
+pub mod boot;
+mod cell;
+mod http_rules;
+mod idle;
+mod restart;
+
+use crate::qemu::NicModel;
+use crate::runner::Case;
+
+/// Three VMXNET3 and one virtio-net: what the image is made for.
+const FOUR_NICS: [NicModel; 4] =
+    [NicModel::Vmxnet3, NicModel::Vmxnet3, NicModel::Vmxnet3, NicModel::VirtioModern];
+
+/// All cases: the quick ones about the file first, then the matrix, then the others.
+pub fn all() -> Vec<Case> {
+    let groups = [
+        boot::cases(),
+        cell::cases(),
+        http_rules::cases(),
+        restart::cases(),
+        idle::cases(),
+        bad_input::cases(),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_the_matrix_is_whole() {
+        let cases = super::all();
+        let names: BTreeSet<&str> = cases.iter().map(|case| case.name()).collect();
+        assert_eq!(names.len(), cases.len());
+        let is_cell = |name: &&&str| name.starts_with("pc/") || name.starts_with("q35/");
+        assert_eq!(names.iter().filter(is_cell).count(), 18);
+    }
+}

@@ -1,0 +1,81 @@
+//! A driver stopped and started a hundred times within one boot: it gives back all it took.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::guest::{self, Guest, Plan, REQUEST_LIMIT};
+use crate::http::Request;
+use crate::qemu::{Machine, NicModel};
+use crate::runner::{Case, Subject};
+
+const RESTARTS: u64 = 100;
+/// Traffic between two restarts, each way.
+const TRAFFIC_BYTES: u64 = 64 * 1024;
+const TRAFFIC_LIMIT: Duration = Duration::from_secs(30);
+
+pub(super) fn cases() -> Vec<Case> {
+    let models = [
+        ("restart-100/vmxnet3/msix", NicModel::Vmxnet3, "msix"),
+        ("restart-100/vmxnet3/intx", NicModel::Vmxnet3, "intx"),
+        ("restart-100/virtio/msix", NicModel::VirtioModern, "msix"),
+    ];
+    let case = |(name, model, irq)| Case::new(name, move |subject| run(subject, model, irq));
+    models.into_iter().map(case).collect()
+}
+
+fn run(subject: Subject<'_>, model: NicModel, irq: &str) -> Result<String> {
+    let plan = Plan::new(Machine::Q35, &[model, NicModel::Vmxnet3], irq);
+    guest::run(subject.image, &plan, |guest| {
+        // The first traffic fills whatever is filled once.
+        traffic(guest, 0)?;
+        let before_bytes = guest.status(0)?.dma_bytes_in_use()?;
+        ensure!(before_bytes > 0, "no DMA memory in use before the first restart");
+        let start = Instant::now();
+        for number in 1..=RESTARTS {
+            let what = || format!("restart {number} of {RESTARTS}");
+            restart(guest, number).with_context(what)?;
+            traffic(guest, number).with_context(what)?;
+        }
+        let took = start.elapsed();
+        let status = guest.status(0)?;
+        let after_bytes = status.dma_bytes_in_use()?;
+        ensure!(
+            after_bytes == before_bytes,
+            "DMA memory in use went from {before_bytes} to {after_bytes} bytes over {RESTARTS} restarts"
+        );
+        ensure!(
+            status.nic("admin")?.interrupts == irq,
+            "interrupt mode {} at the end",
+            status.nic("admin")?.interrupts
+        );
+        ensure!(status.nic("public")?.restarts == 0, "the other NIC was restarted too");
+        guest.get(1, "/").context("over the other NIC, at the end")?;
+        Ok(format!(
+            "{RESTARTS} restarts in {:.1} s, {after_bytes} bytes of DMA memory before and after",
+            took.as_secs_f64()
+        ))
+    })
+}
+
+/// Asks for restart `number` and waits until the status counts it.
+fn restart(guest: &mut Guest, number: u64) -> Result<()> {
+    let request = Request::new("POST", "/nics/admin/restart");
+    guest.request(0, request, &mut std::io::sink(), REQUEST_LIMIT)?.expect_status(202)?;
+    let deadline = Instant::now() + REQUEST_LIMIT;
+    loop {
+        let seen = guest.status(0)?.nic("admin")?.restarts;
+        if seen == number {
+            return Ok(());
+        }
+        ensure!(
+            seen + 1 == number && Instant::now() < deadline,
+            "the status counts {seen} restarts, not {number}"
+        );
+    }
+}
+
+fn traffic(guest: &mut Guest, number: u64) -> Result<()> {
+    guest.download(0, TRAFFIC_BYTES, TRAFFIC_LIMIT)?;
+    guest.upload(0, TRAFFIC_BYTES, number, TRAFFIC_LIMIT).map(drop)
+}

@@ -1,0 +1,66 @@
+//! The image under test: the release ELF of the first program.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+const PACKAGE: &str = "paravane-unikernel";
+const PROGRAM: &str = "paravane-http";
+const TARGET: &str = "x86_64-unknown-none";
+
+/// Builds the image and gives the path of the ELF file. Cargo's progress goes to standard error as usual.
+///
+/// # Errors
+///
+/// The build fails, or cargo does not say where it put the result.
+pub fn build() -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = Command::new(cargo)
+        .current_dir(&workspace)
+        .args(["build", "--release", "--package", PACKAGE, "--bin", PROGRAM, "--target", TARGET])
+        // Diagnostics stay readable on standard error; standard output tells which file was made.
+        .args(["--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "the image does not build ({})", output.status);
+    let messages = String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")?;
+    executable_in(&messages).context("cargo did not say where it put the image")
+}
+
+/// The image at `given`, or a fresh build where nothing is given.
+///
+/// # Errors
+///
+/// There is no such file, or as [`build`].
+pub fn find_or_build(given: Option<&Path>) -> Result<PathBuf> {
+    let Some(given) = given else { return build() };
+    fs::canonicalize(given).with_context(|| format!("no image at {}", given.display()))
+}
+
+fn executable_in(messages: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut made = messages
+        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == PROGRAM);
+    made.find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_executable_among_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"paravane_unikernel"},"executable":null}
+not json
+{"reason":"compiler-artifact","target":{"name":"paravane-http"},"executable":"/t/paravane-http"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable_in(messages), Some(PathBuf::from("/t/paravane-http")));
+        assert_eq!(executable_in("{}"), None);
+    }
+}

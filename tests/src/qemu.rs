@@ -1,0 +1,392 @@
+//! One QEMU process: how it is started, what it says, how it ends.
+//!
+//! A [`Config`] is a plain value that turns into a command line. A [`Qemu`] is a running process with its sockets
+//! in a private folder; dropping it ends the process and removes the folder. The process also ends with the
+//! thread that started it, so that no run leaves a guest behind.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::console::Console;
+use crate::monitor::Monitor;
+use crate::tool;
+
+const PROGRAM: &str = "qemu-system-x86_64";
+/// PCI slot of the first NIC; the others follow.
+const FIRST_SLOT: usize = 4;
+/// How long QEMU may take to make its sockets, on a machine that does other things as well.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Chipset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Machine {
+    /// i440FX: PCI only.
+    Pc,
+    /// Q35: PCI Express with ECAM.
+    Q35,
+}
+
+impl Machine {
+    /// QEMU's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pc => "pc",
+            Self::Q35 => "q35",
+        }
+    }
+}
+
+/// What runs the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// The translator.
+    Tcg,
+    /// The translator, with one instruction a nanosecond of guest time: counts repeat exactly.
+    TcgCounted,
+    /// The kernel's hypervisor. `-cpu host` is not used: it aborts on some machines where `max` works.
+    Kvm,
+}
+
+/// Which NIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NicModel {
+    /// VMware's paravirtual NIC.
+    Vmxnet3,
+    /// virtio-net that offers the modern interface only.
+    VirtioModern,
+    /// virtio-net that offers both interfaces.
+    VirtioTransitional,
+    /// virtio-net that offers the legacy interface only, which the driver has to refuse.
+    VirtioLegacy,
+}
+
+impl NicModel {
+    /// Vendor and device identity as `lspci` writes them.
+    pub fn pci_ids(self) -> &'static str {
+        match self {
+            Self::Vmxnet3 => "15ad:07b0",
+            Self::VirtioModern => "1af4:1041",
+            Self::VirtioTransitional | Self::VirtioLegacy => "1af4:1000",
+        }
+    }
+
+    /// The name of the driver that takes it, as the status report gives it.
+    pub fn driver(self) -> &'static str {
+        match self {
+            Self::Vmxnet3 => "vmxnet3",
+            _ => "virtio-net",
+        }
+    }
+
+    fn device(self) -> &'static str {
+        match self {
+            Self::Vmxnet3 => "vmxnet3",
+            Self::VirtioModern => "virtio-net-pci,disable-legacy=on,disable-modern=off",
+            Self::VirtioTransitional => "virtio-net-pci,disable-legacy=off,disable-modern=off",
+            Self::VirtioLegacy => "virtio-net-pci,disable-legacy=off,disable-modern=on",
+        }
+    }
+}
+
+/// Where a NIC's cable leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// To a [`Cable`](crate::dgram::Cable) of ours.
+    Cable,
+    /// To QEMU's own address translator, with the guest's port 80 at `host_port` of the loopback interface.
+    User {
+        /// Port on 127.0.0.1.
+        host_port: u16,
+    },
+}
+
+/// Everything that decides how QEMU is started.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Chipset.
+    pub machine: Machine,
+    /// What runs the guest.
+    pub accel: Accel,
+    /// NICs, in PCI order.
+    pub nics: Vec<(NicModel, Backend)>,
+    /// The ELF file to boot.
+    pub image: PathBuf,
+    /// The guest's command line.
+    pub append: String,
+}
+
+/// The bus address of NIC `index`, as the guest writes it.
+pub fn nic_address(index: usize) -> String {
+    format!("00:{:02x}.0", FIRST_SLOT + index)
+}
+
+/// QEMU's id of the network back-end of NIC `index`.
+pub fn netdev_id(index: usize) -> String {
+    format!("n{index}")
+}
+
+/// The hardware address of NIC `index`.
+pub fn nic_mac(index: usize) -> String {
+    format!("52:54:00:70:76:{index:02x}")
+}
+
+/// Paths of the sockets in the private folder.
+#[derive(Clone, Debug)]
+struct Sockets<'a>(&'a Path);
+
+impl Sockets<'_> {
+    fn monitor(&self) -> PathBuf {
+        self.0.join("monitor")
+    }
+
+    fn ours(&self, nic: usize) -> PathBuf {
+        self.0.join(format!("ours{nic}"))
+    }
+
+    fn theirs(&self, nic: usize) -> PathBuf {
+        self.0.join(format!("theirs{nic}"))
+    }
+}
+
+impl Config {
+    fn arguments(&self, sockets: &Sockets<'_>) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut add = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
+        add("-machine", self.machine.name().into());
+        match self.accel {
+            Accel::Tcg => add("-accel", "tcg".into()),
+            Accel::TcgCounted => {
+                add("-accel", "tcg".into());
+                add("-icount", "shift=0".into());
+            }
+            Accel::Kvm => {
+                add("-accel", "kvm".into());
+                add("-cpu", "max".into());
+            }
+        }
+        add("-m", "128".into());
+        add("-display", "none".into());
+        add("-chardev", "stdio,id=console,signal=off".into());
+        add("-serial", "chardev:console".into());
+        add("-qmp", format!("unix:{},server=on,wait=off", sockets.monitor().display()));
+        add("-kernel", self.image.display().to_string());
+        add("-append", self.append.clone());
+        for (index, (model, backend)) in self.nics.iter().enumerate() {
+            let id = netdev_id(index);
+            add(
+                "-netdev",
+                match backend {
+                    Backend::Cable => format!(
+                        "dgram,id={id},local.type=unix,local.path={},remote.type=unix,remote.path={}",
+                        sockets.theirs(index).display(),
+                        sockets.ours(index).display(),
+                    ),
+                    Backend::User { host_port } => {
+                        format!(
+                            "user,id={id},net=10.0.{}.0/24,hostfwd=tcp:127.0.0.1:{host_port}-:80",
+                            index + 2
+                        )
+                    }
+                },
+            );
+            // No option ROM: firmware that tries to boot from the network would only cost time.
+            let (device, mac, slot) = (model.device(), nic_mac(index), FIRST_SLOT + index);
+            add("-device", format!("{device},netdev={id},mac={mac},addr={slot:#x},romfile="));
+        }
+        for word in ["-nodefaults", "-no-user-config", "-no-reboot"] {
+            arguments.push(word.into());
+        }
+        arguments
+    }
+}
+
+/// A running QEMU.
+#[derive(Debug)]
+pub struct Qemu {
+    child: Child,
+    console: Console,
+    complaints: Console,
+    /// Holds the sockets; removed when this value is dropped.
+    folder: TempDir,
+}
+
+impl Qemu {
+    /// A private folder for the sockets of a QEMU that is about to start.
+    ///
+    /// # Errors
+    ///
+    /// The folder for temporary files is not writable.
+    pub fn folder() -> Result<TempDir> {
+        tempfile::Builder::new().prefix("paravane-").tempdir().context("cannot make a temporary folder")
+    }
+
+    /// The path, within `folder`, of our end of the cable of NIC `nic`.
+    pub fn our_socket(folder: &TempDir, nic: usize) -> PathBuf {
+        Sockets(folder.path()).ours(nic)
+    }
+
+    /// Starts QEMU as `config` says, with its sockets in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// QEMU is not installed or cannot be started. That it ends a moment later is noticed by whoever waits next.
+    pub fn start(config: &Config, folder: TempDir) -> Result<Self> {
+        let program = tool::find(PROGRAM)?;
+        let arguments = config.arguments(&Sockets(folder.path()));
+        // The kernel ends the child with the thread that started it, however that comes to its end.
+        let mut command = match tool::find("setpriv") {
+            Ok(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL"]).arg(&program);
+                command
+            }
+            Err(_) => Command::new(&program),
+        };
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            bail!("the pipes of a process just started are missing");
+        };
+        Ok(Self { child, console: Console::watch(stdout), complaints: Console::watch(stderr), folder })
+    }
+
+    /// The guest's console.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// What QEMU itself wrote to its standard error.
+    pub fn complaints(&self) -> &Console {
+        &self.complaints
+    }
+
+    /// The path of QEMU's end of the cable of NIC `nic`.
+    pub fn their_socket(&self, nic: usize) -> PathBuf {
+        Sockets(self.folder.path()).theirs(nic)
+    }
+
+    /// When to give up on QEMU's sockets.
+    pub fn start_deadline(&self) -> Instant {
+        Instant::now() + START_LIMIT
+    }
+
+    /// Connects to the monitor. There is one connection at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::connect`].
+    pub fn monitor(&self) -> Result<Monitor> {
+        Monitor::connect(&Sockets(self.folder.path()).monitor(), self.start_deadline())
+    }
+
+    /// How QEMU ended, if it did.
+    pub fn ended(&mut self) -> Option<String> {
+        match self.child.try_wait() {
+            Ok(Some(status)) => Some(format!("QEMU ended with {status}")),
+            _ => None,
+        }
+    }
+
+    /// Processor time used so far, in user and kernel mode together.
+    ///
+    /// # Errors
+    ///
+    /// The process is gone, or `/proc` is not mounted.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let ticks = cpu_ticks(&stat).with_context(|| format!("cannot make sense of {path}: {stat:?}"))?;
+        let ticks_per_second = rustix::param::clock_ticks_per_second();
+        Ok(Duration::from_micros(ticks * 1_000_000 / ticks_per_second))
+    }
+
+    /// The last lines of the console and all that QEMU complained about.
+    pub fn report(&self, console_lines: usize) -> String {
+        let mut report = String::from("    console ended with:\n");
+        for line in self.console.tail(console_lines) {
+            report.push_str(&format!("      {line}\n"));
+        }
+        for line in self.complaints.tail(20) {
+            report.push_str(&format!("    QEMU said: {line}\n"));
+        }
+        report
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // Both fail only if the process is gone already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `utime` plus `stime`, fields 14 and 15, of a line of `/proc/PID/stat`. The name in field 2 may hold anything.
+///
+/// Spec: proc(5), "/proc/pid/stat".
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, behind_name) = stat.rsplit_once(") ")?;
+    let mut fields = behind_name.split(' ').skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    user.checked_add(system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command_line(nics: Vec<(NicModel, Backend)>, accel: Accel) -> String {
+        let image = PathBuf::from("image.elf");
+        let append = "irq=msi log=info".to_owned();
+        let config = Config { machine: Machine::Q35, accel, nics, image, append };
+        let words = config.arguments(&Sockets(Path::new("/s")));
+        words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn nics_get_slots_cables_and_addresses_in_order() {
+        let user = Backend::User { host_port: 8080 };
+        let line = command_line(
+            vec![(NicModel::Vmxnet3, Backend::Cable), (NicModel::VirtioModern, user)],
+            Accel::Tcg,
+        );
+        assert!(line.contains(
+            "-netdev dgram,id=n0,local.type=unix,local.path=/s/theirs0,remote.type=unix,remote.path=/s/ours0 \
+             -device vmxnet3,netdev=n0,mac=52:54:00:70:76:00,addr=0x4,romfile="
+        ));
+        assert!(line.contains(
+            "-netdev user,id=n1,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:8080-:80 -device \
+             virtio-net-pci,disable-legacy=on,disable-modern=off,netdev=n1,mac=52:54:00:70:76:01,addr=0x5,romfile="
+        ));
+        assert!(line.contains("-append irq=msi log=info"));
+        assert_eq!(nic_address(1), "00:05.0");
+    }
+
+    #[test]
+    fn accelerators_bring_what_they_need() {
+        assert!(command_line(vec![], Accel::TcgCounted).contains("-accel tcg -icount shift=0"));
+        assert!(command_line(vec![], Accel::Kvm).contains("-accel kvm -cpu max"));
+        assert!(!command_line(vec![], Accel::Tcg).contains("-cpu"));
+    }
+
+    #[test]
+    fn reads_processor_time_behind_any_name() {
+        let stat = "1234 (qemu) x) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 4 0 100";
+        assert_eq!(cpu_ticks(stat), Some(300));
+        assert_eq!(cpu_ticks("1234 (qemu) S 1 2"), None);
+        assert_eq!(cpu_ticks(""), None);
+    }
+
+    #[test]
+    fn reads_its_own_processor_time() {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        assert!(cpu_ticks(&stat).is_some());
+    }
+}
