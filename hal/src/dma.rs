@@ -69,7 +69,8 @@ pub struct DmaLimits {
 
 impl DmaLimits {
     /// No limits: an identity-mapped machine without an IOMMU.
-    pub const NONE: Self = Self { max_segment_bytes: usize::MAX, address_bits: 64, mapping_granule: Align::BYTE };
+    pub const NONE: Self =
+        Self { max_segment_bytes: usize::MAX, address_bits: 64, mapping_granule: Align::BYTE };
 }
 
 /// DMA memory and mappings.
@@ -266,7 +267,9 @@ impl fmt::Display for DmaError {
         match self.reason {
             DmaErrorReason::OutOfMemory => f.write_str("none left of that size"),
             DmaErrorReason::BadLength => f.write_str("not a length"),
-            DmaErrorReason::TooLong { max_segment_bytes } => write!(f, "segments here are at most {max_segment_bytes} bytes"),
+            DmaErrorReason::TooLong { max_segment_bytes } => {
+                write!(f, "segments here are at most {max_segment_bytes} bytes")
+            }
             DmaErrorReason::AddressWidth { address_bits } => write!(f, "none below 2^{address_bits}"),
             DmaErrorReason::Alignment { align } => write!(f, "not aligned to {} bytes", align.bytes()),
             DmaErrorReason::Unmappable => f.write_str("not memory that this domain can map"),
@@ -295,7 +298,10 @@ mod tests {
 
     #[test]
     fn a_request_knows_which_addresses_it_accepts() {
-        let request = DmaRequest { address_bits: 32, ..DmaRequest::new(NonZeroUsize::new(4096).unwrap(), Align::new(512)) };
+        let request = DmaRequest {
+            address_bits: 32,
+            ..DmaRequest::new(NonZeroUsize::new(4096).unwrap(), Align::new(512))
+        };
         assert!(request.accepts(at(0xffff_f000)));
         assert!(!request.accepts(at(0xffff_f200)), "the last byte lies beyond 32 bits");
         assert!(!request.accepts(at(0x1_0000_0000)));

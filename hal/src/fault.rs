@@ -68,8 +68,12 @@ pub enum DeviceFault {
 impl fmt::Display for DeviceFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::IndexOutOfRange { index, entries } => write!(f, "device named slot {index} of a ring of {entries}"),
-            Self::NotInFlight { index } => write!(f, "device completed slot {index}, which holds nothing of its"),
+            Self::IndexOutOfRange { index, entries } => {
+                write!(f, "device named slot {index} of a ring of {entries}")
+            }
+            Self::NotInFlight { index } => {
+                write!(f, "device completed slot {index}, which holds nothing of its")
+            }
             Self::LengthTooLong { len_bytes, max_bytes } => {
                 write!(f, "device says it wrote {len_bytes} bytes into a buffer of {max_bytes}")
             }
@@ -80,7 +84,9 @@ impl fmt::Display for DeviceFault {
                 write!(f, "device completed {completed} with {in_flight} in flight")
             }
             Self::OutOfSequence { what } => write!(f, "device completed out of sequence: {what}"),
-            Self::UnknownKind { what, value } => write!(f, "device named {what} {value:#x}, which does not exist"),
+            Self::UnknownKind { what, value } => {
+                write!(f, "device named {what} {value:#x}, which does not exist")
+            }
             Self::Stopped { code } => write!(f, "device stopped the queue with code {code:#x}"),
             Self::NeedsReset => f.write_str("device asks for a reset"),
             Self::Gone => f.write_str("device is gone: its registers read all ones"),

@@ -95,7 +95,11 @@ impl<M: Mmio> Window<M> {
     ///
     /// `region`, untouched.
     pub fn new(region: M, start_bytes: usize, len_bytes: usize) -> Result<Self, M> {
-        if region.covers(start_bytes, len_bytes) { Ok(Self { region, start_bytes, len_bytes }) } else { Err(region) }
+        if region.covers(start_bytes, len_bytes) {
+            Ok(Self { region, start_bytes, len_bytes })
+        } else {
+            Err(region)
+        }
     }
 
     /// Where an access of `width` bytes lands in the region; a place nobody answers when it leaves the window.
@@ -209,7 +213,9 @@ mod tests {
     impl Ram {
         fn get<const N: usize>(&self, at: usize) -> [u8; N] {
             let ram = self.0.lock().unwrap();
-            at.checked_add(N).and_then(|end| ram.get(at..end)).map_or([0xff; N], |bytes| bytes.try_into().unwrap())
+            at.checked_add(N)
+                .and_then(|end| ram.get(at..end))
+                .map_or([0xff; N], |bytes| bytes.try_into().unwrap())
         }
         fn put(&self, at: usize, bytes: &[u8]) {
             let mut ram = self.0.lock().unwrap();

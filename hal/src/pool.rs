@@ -126,13 +126,17 @@ impl<H: Send + Default> Pool<H> {
         let mut nodes = Vec::new();
         let total = usize::try_from(layout.buffers).map_err(|_| bad)?;
         if nodes.try_reserve_exact(total).is_err() {
-            return Err(DmaError::new(total.saturating_mul(size_of::<Node<H>>()), DmaErrorReason::OutOfMemory));
+            return Err(DmaError::new(
+                total.saturating_mul(size_of::<Node<H>>()),
+                DmaErrorReason::OutOfMemory,
+            ));
         }
         let per_region = limit / stride;
         while nodes.len() < total {
             let buffers = per_region.min(total - nodes.len());
             let len = buffers.checked_mul(stride).and_then(NonZeroUsize::new).ok_or(bad)?;
-            let request = DmaRequest { address_bits: layout.address_bits, ..DmaRequest::new(len, layout.align) };
+            let request =
+                DmaRequest { address_bits: layout.address_bits, ..DmaRequest::new(len, layout.align) };
             let region = match memory.dma.alloc(request) {
                 Ok(region) => region,
                 Err(error) => {
@@ -321,7 +325,9 @@ impl<H: Send> Buffer<H> {
             return false;
         }
         // SAFETY: in bounds by the check; the buffer is ours, and `to` is Rust memory, so they do not overlap.
-        unsafe { volatile_copy(self.node().cpu.as_ptr().wrapping_add(offset_bytes), to.as_mut_ptr(), to.len()) };
+        unsafe {
+            volatile_copy(self.node().cpu.as_ptr().wrapping_add(offset_bytes), to.as_mut_ptr(), to.len())
+        };
         true
     }
 
@@ -332,7 +338,9 @@ impl<H: Send> Buffer<H> {
             return false;
         }
         // SAFETY: as in `copy_out`.
-        unsafe { volatile_copy(from.as_ptr(), self.node().cpu.as_ptr().wrapping_add(offset_bytes), from.len()) };
+        unsafe {
+            volatile_copy(from.as_ptr(), self.node().cpu.as_ptr().wrapping_add(offset_bytes), from.len())
+        };
         true
     }
 
@@ -429,7 +437,10 @@ impl<T> Posted<T> {
     pub fn new(slots: usize, device: DeviceTag) -> Result<Self, DmaError> {
         let mut table = Vec::new();
         if table.try_reserve_exact(slots).is_err() {
-            return Err(DmaError::new(slots.saturating_mul(size_of::<Option<T>>()), DmaErrorReason::OutOfMemory));
+            return Err(DmaError::new(
+                slots.saturating_mul(size_of::<Option<T>>()),
+                DmaErrorReason::OutOfMemory,
+            ));
         }
         table.resize_with(slots, || None);
         Ok(Self { slots: ManuallyDrop::new(table.into_boxed_slice()), device, posted: 0 })

@@ -1,7 +1,8 @@
 use super::*;
 use crate::testing::Heap;
 
-const LAYOUT: PoolLayout = PoolLayout { buffers: 10, buffer_bytes: 100, align: Align::new(64), address_bits: 64 };
+const LAYOUT: PoolLayout =
+    PoolLayout { buffers: 10, buffer_bytes: 100, align: Align::new(64), address_bits: 64 };
 
 fn pool(heap: &Heap) -> Pool<u32> {
     Pool::new(heap.clone(), LAYOUT).unwrap()
@@ -100,10 +101,13 @@ fn cores_share_a_pool() {
             let pool = pool.clone();
             scope.spawn(move || {
                 for round in 0..rounds {
-                    let held: Vec<_> = (0..1 + round % 3).filter_map(|_| pool.get()).map(|mut buffer| {
-                        *buffer = id;
-                        buffer
-                    }).collect();
+                    let held: Vec<_> = (0..1 + round % 3)
+                        .filter_map(|_| pool.get())
+                        .map(|mut buffer| {
+                            *buffer = id;
+                            buffer
+                        })
+                        .collect();
                     assert!(held.iter().all(|buffer| **buffer == id), "nobody else has it");
                 }
             });

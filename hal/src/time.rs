@@ -97,7 +97,11 @@ impl core::error::Error for TimedOut {}
 /// # Errors
 ///
 /// [`TimedOut`]: `look` never had an answer.
-pub fn wait_for<T>(clock: &impl Clock, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> Result<T, TimedOut> {
+pub fn wait_for<T>(
+    clock: &impl Clock,
+    timeout: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Result<T, TimedOut> {
     let deadline = Deadline::after(clock, timeout);
     loop {
         let late = deadline.has_passed(clock);

@@ -50,7 +50,14 @@ mod tests {
             let repr = UdpRepr { src_port: 1000, dst_port: 2000 };
             let mut whole = vec![0; 8 + payload.len()];
             let fill = |place: &mut [u8]| place.copy_from_slice(payload);
-            repr.emit(&mut UdpPacket::new_unchecked(&mut whole[..]), &from, &to, payload.len(), fill, &ChecksumCapabilities::default());
+            repr.emit(
+                &mut UdpPacket::new_unchecked(&mut whole[..]),
+                &from,
+                &to,
+                payload.len(),
+                fill,
+                &ChecksumCapabilities::default(),
+            );
             // What a partial frame holds: the pseudo-header's sum.
             let mut pseudo = vec![10, 0, 0, 1, 10, 0, 0, 2, 0, 17];
             pseudo.extend_from_slice(&u16::try_from(whole.len()).unwrap().to_be_bytes());

@@ -124,11 +124,12 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
             return Ok(Armed::Pending);
         }
         let starved = !self.outgoing.is_empty() || self.tx.room() == 0 || self.pool.free() == 0;
-        let armed = if starved && self.tx.arm().inspect_err(|&fault| self.fault = Some(fault))? == Armed::Pending {
-            Armed::Pending
-        } else {
-            self.rx.arm().inspect_err(|&fault| self.fault = Some(fault))?
-        };
+        let armed =
+            if starved && self.tx.arm().inspect_err(|&fault| self.fault = Some(fault))? == Armed::Pending {
+                Armed::Pending
+            } else {
+                self.rx.arm().inspect_err(|&fault| self.fault = Some(fault))?
+            };
         Ok(armed)
     }
 
@@ -197,7 +198,10 @@ impl<R: RxQueue, T: TxQueue> Device for Phy<R, T> {
         let answer = self.reserve()?;
         let len_bytes = self.take_incoming()?;
         let received = RxFrame { bytes: self.rx_scratch.bytes().get(..len_bytes)? };
-        Some((received, TxFrame { frame: answer, scratch: &mut self.tx_scratch, outgoing: &mut self.outgoing }))
+        Some((
+            received,
+            TxFrame { frame: answer, scratch: &mut self.tx_scratch, outgoing: &mut self.outgoing },
+        ))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<TxFrame<'_>> {

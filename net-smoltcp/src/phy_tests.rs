@@ -1,6 +1,239 @@
 use super::*;
-use core::cell::RefCell;
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
+use paravane_mock_hal::HeapPlatform;
 use paravane_net::{ChecksumRequest, MacAddr, RxCounters, TxCounters};
+use smoltcp::iface::{Config, Interface, SocketSet};
+use smoltcp::socket::tcp;
+use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
+
+/// One direction of a cable: frames with what is known about them.
+type Wire = Arc<Mutex<VecDeque<Frame>>>;
+
+/// What the far end of a queue does.
+#[derive(Clone, Default)]
+struct Behaviour {
+    fault: Arc<Mutex<Option<DeviceFault>>>,
+    /// Frames the transmit ring takes before it is full.
+    room: Arc<Mutex<Option<usize>>>,
+    doorbells: Arc<Mutex<u64>>,
+    rx_armed: Arc<Mutex<u64>>,
+}
+
+struct Rx(Wire, Behaviour);
+struct Tx(Wire, Behaviour);
+
+impl RxQueue for Rx {
+    fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
+        if let Some(fault) = *self.1.fault.lock().unwrap() {
+            return Err(fault);
+        }
+        let mut wire = self.0.lock().unwrap();
+        let count = burst.room().min(wire.len());
+        burst.extend(wire.drain(..count));
+        Ok(count)
+    }
+    fn refill(&mut self) -> usize {
+        0
+    }
+    fn arm(&mut self) -> Result<Armed, DeviceFault> {
+        *self.1.rx_armed.lock().unwrap() += 1;
+        Ok(if self.0.lock().unwrap().is_empty() { Armed::Idle } else { Armed::Pending })
+    }
+    fn disarm(&mut self) {}
+    fn counters(&self) -> RxCounters {
+        RxCounters::default()
+    }
+}
+
+impl TxQueue for Tx {
+    fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
+        let mut sent = 0;
+        while self.1.room.lock().unwrap().is_none_or(|room| self.0.lock().unwrap().len() < room) {
+            let Some(frame) = burst.pop() else { break };
+            self.0.lock().unwrap().push_back(frame);
+            sent += 1;
+        }
+        *self.1.doorbells.lock().unwrap() += u64::from(sent > 0);
+        Ok(sent)
+    }
+    fn reclaim(&mut self) -> Result<usize, DeviceFault> {
+        Ok(0)
+    }
+    fn flush(&mut self) {}
+    fn room(&self) -> usize {
+        self.1.room.lock().unwrap().unwrap_or(1000) - self.0.lock().unwrap().len()
+    }
+    fn arm(&mut self) -> Result<Armed, DeviceFault> {
+        Ok(Armed::Idle)
+    }
+    fn disarm(&mut self) {}
+    fn counters(&self) -> TxCounters {
+        TxCounters::default()
+    }
+}
+
+const INFO: NicInfo = NicInfo {
+    driver: "cable",
+    mac: MacAddr([2, 0, 0, 0, 0, 1]),
+    ip_mtu_bytes: 1500,
+    max_frame_bytes: 1514,
+    rx_slots: 64,
+    tx_slots: 64,
+};
+
+/// A NIC, and the far ends of its cable: what it receives, what it sends.
+fn nic(pool: &FramePool) -> (Phy<Rx, Tx>, Wire, Wire, Behaviour) {
+    let (to, from) = (Wire::default(), Wire::default());
+    let behaviour = Behaviour::default();
+    let rx = Rx(Arc::clone(&to), behaviour.clone());
+    let tx = Tx(Arc::clone(&from), behaviour.clone());
+    (Phy::new(&INFO, rx, tx, pool.clone()), to, from, behaviour)
+}
+
+fn pool(frames: u32) -> FramePool {
+    FramePool::new(HeapPlatform::new(), frames, 2048, 64).unwrap()
+}
+
+fn frame_of(pool: &FramePool, bytes: &[u8]) -> Frame {
+    let mut frame = pool.get().unwrap();
+    assert!(frame.append(bytes));
+    frame
+}
+
+fn received(phy: &mut Phy<Rx, Tx>) -> Option<Vec<u8>> {
+    phy.receive(Instant::ZERO).map(|(rx, _)| rx.consume(<[u8]>::to_vec))
+}
+
+fn send(phy: &mut Phy<Rx, Tx>, bytes: &[u8]) -> bool {
+    phy.transmit(Instant::ZERO)
+        .map(|tx| tx.consume(bytes.len(), |room| room.copy_from_slice(bytes)))
+        .is_some()
+}
+
+#[test]
+fn a_chain_is_read_as_one_frame() {
+    let pool = pool(8);
+    let (mut phy, to, ..) = nic(&pool);
+    let mut chain = frame_of(&pool, b"one ");
+    chain.set_next(frame_of(&pool, b"frame"));
+    to.lock().unwrap().push_back(chain);
+    assert_eq!(received(&mut phy).as_deref(), Some(&b"one frame"[..]));
+    assert_eq!((received(&mut phy), pool.free()), (None, 8));
+}
+
+#[test]
+fn a_frame_that_is_too_long_is_dropped_and_counted() {
+    let pool = pool(8);
+    let (mut phy, to, ..) = nic(&pool);
+    let mut long = frame_of(&pool, &[1; 1500]);
+    long.set_next(frame_of(&pool, &[2; 15]));
+    to.lock().unwrap().extend([long, frame_of(&pool, b"next")]);
+    assert_eq!(received(&mut phy).as_deref(), Some(&b"next"[..]));
+    assert_eq!(phy.counters().rx_dropped, 1);
+}
+
+#[test]
+fn a_partial_checksum_is_completed_or_the_frame_dropped() {
+    let pool = pool(8);
+    let (mut phy, to, ..) = nic(&pool);
+    let mut partial = frame_of(&pool, &[0, 1, 0, 2]);
+    partial.set_rx_checksum(RxChecksum::Partial(ChecksumRequest { start_bytes: 0, offset_bytes: 2 }));
+    let mut nonsense = frame_of(&pool, &[0, 1, 0, 2]);
+    nonsense.set_rx_checksum(RxChecksum::Partial(ChecksumRequest { start_bytes: 0, offset_bytes: 3 }));
+    to.lock().unwrap().extend([nonsense, partial]);
+    assert_eq!(received(&mut phy).as_deref(), Some(&[0, 1, 0xff, 0xfc][..]));
+    assert_eq!(phy.counters().rx_dropped, 1);
+}
+
+#[test]
+fn answers_leave_with_one_doorbell() {
+    let pool = pool(64);
+    let (mut phy, _, from, behaviour) = nic(&pool);
+    for i in 0..20 {
+        assert!(send(&mut phy, &[i; 60]));
+    }
+    assert_eq!(from.lock().unwrap().len(), 0, "not before the flush");
+    phy.flush();
+    assert_eq!((from.lock().unwrap().len(), *behaviour.doorbells.lock().unwrap()), (20, 1));
+}
+
+#[test]
+fn smoltcp_waits_when_there_is_no_room() {
+    let pool = pool(100);
+    let (mut phy, _, from, behaviour) = nic(&pool);
+    *behaviour.room.lock().unwrap() = Some(4);
+    let sent = (0..100_u8).take_while(|&i| send(&mut phy, &[i; 60])).count();
+    assert_eq!(sent, 4 + paravane_net::BURST_FRAMES, "a ring and a burst full");
+    assert_eq!(phy.counters().tx_stalls, 1);
+    let mut order = Vec::new();
+    for _ in 0..20 {
+        order.extend(from.lock().unwrap().drain(..).map(|frame| frame.read::<u8>(0).unwrap()));
+        phy.flush();
+    }
+    assert_eq!(order, (0..u8::try_from(sent).unwrap()).collect::<Vec<_>>(), "nothing lost, nothing swapped");
+}
+
+#[test]
+fn what_came_waits_when_there_is_no_frame_for_an_answer() {
+    let pool = pool(1);
+    let (mut phy, to, ..) = nic(&pool);
+    to.lock().unwrap().push_back(frame_of(&pool, b"first"));
+    assert_eq!(received(&mut phy), None);
+    assert_eq!(phy.arm(), Ok(Armed::Pending), "it is not slept on");
+}
+
+#[test]
+fn a_fault_is_kept_and_shown() {
+    let pool = pool(8);
+    let (mut phy, _, _, behaviour) = nic(&pool);
+    *behaviour.fault.lock().unwrap() = Some(DeviceFault::NeedsReset);
+    assert_eq!(received(&mut phy), None);
+    assert!(!send(&mut phy, b"nothing goes"));
+    assert_eq!(phy.fault(), Some(DeviceFault::NeedsReset));
+    assert_eq!(phy.arm(), Err(DeviceFault::NeedsReset));
+}
+
+#[test]
+fn two_stacks_talk_over_a_cable() {
+    let pool = pool(256);
+    let (mut left, to_left, from_left, _) = nic(&pool);
+    let (mut right, to_right, from_right, _) = nic(&pool);
+    let mut ends = Vec::new();
+    for (phy, last) in [(&mut left, 1_u8), (&mut right, 2)] {
+        let mac = EthernetAddress([2, 0, 0, 0, 0, last]);
+        let mut interface = Interface::new(Config::new(mac.into()), phy, Instant::ZERO);
+        interface
+            .update_ip_addrs(|addrs| addrs.push(IpCidr::new(IpAddress::v4(10, 0, 0, last), 24)).unwrap());
+        let mut sockets = SocketSet::new(Vec::new());
+        let buffer = || tcp::SocketBuffer::new(vec![0; 8192]);
+        let handle = sockets.add(tcp::Socket::new(buffer(), buffer()));
+        ends.push((interface, sockets, handle));
+    }
+    let [(left_if, left_set, left_tcp), (right_if, right_set, right_tcp)] = &mut ends[..] else {
+        panic!("two")
+    };
+    right_set.get_mut::<tcp::Socket<'_>>(*right_tcp).listen(80).unwrap();
+    let far = (IpAddress::v4(10, 0, 0, 2), 80);
+    left_set.get_mut::<tcp::Socket<'_>>(*left_tcp).connect(left_if.context(), far, 40_000).unwrap();
+    let data: Vec<u8> = (0..100_000_u32).map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
+    let (mut sent, mut got) = (0, Vec::new());
+    for round in 0..2000_i64 {
+        let now = Instant::from_millis(round);
+        left_if.poll(now, &mut left, left_set);
+        left.flush();
+        to_right.lock().unwrap().extend(from_left.lock().unwrap().drain(..));
+        right_if.poll(now, &mut right, right_set);
+        right.flush();
+        to_left.lock().unwrap().extend(from_right.lock().unwrap().drain(..));
+        sent += left_set.get_mut::<tcp::Socket<'_>>(*left_tcp).send_slice(&data[sent..]).unwrap_or(0);
+        let socket = right_set.get_mut::<tcp::Socket<'_>>(*right_tcp);
+        while socket.can_recv() {
+            socket.recv(|bytes| (bytes.len(), got.extend_from_slice(bytes))).unwrap();
+        }
+    }
+    assert_eq!(got.len(), data.len());
+    assert_eq!(got, data);
+    assert_eq!(pool.free(), 256, "every frame is home");
+}

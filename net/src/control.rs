@@ -114,7 +114,9 @@ pub enum RxFilterError {
 impl fmt::Display for RxFilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotOffered(has) => write!(f, "receive filter not offered by the device; it lets through {has:?}"),
+            Self::NotOffered(has) => {
+                write!(f, "receive filter not offered by the device; it lets through {has:?}")
+            }
             Self::Fault(fault) => write!(f, "receive filter not set: {fault}"),
         }
     }

@@ -51,8 +51,12 @@ impl FramePool {
         buffer_bytes: u16,
         address_bits: u8,
     ) -> Result<Self, DmaError> {
-        let layout =
-            PoolLayout { buffers: frames, buffer_bytes: usize::from(buffer_bytes), align: Align::new(64), address_bits };
+        let layout = PoolLayout {
+            buffers: frames,
+            buffer_bytes: usize::from(buffer_bytes),
+            align: Align::new(64),
+            address_bits,
+        };
         Pool::new(dma, layout).map(Self)
     }
 

@@ -35,11 +35,18 @@ impl<D: Dma> Owned<D> {
         let len = NonZeroUsize::new(len_bytes).ok_or(DmaError::new(len_bytes, DmaErrorReason::BadLength))?;
         let request = DmaRequest { address_bits: of.address_bits(), ..DmaRequest::new(len, align) };
         let region = of.dma().alloc(request)?;
-        let owned =
-            Self { dma: of.dma().clone(), device: of.device(), region: ManuallyDrop::new(region), exposed: AtomicBool::new(false) };
+        let owned = Self {
+            dma: of.dma().clone(),
+            device: of.device(),
+            region: ManuallyDrop::new(region),
+            exposed: AtomicBool::new(false),
+        };
         // A platform that answers with less than was asked for is not believed; `owned` gives the region back.
         if !request.accepts(owned.region.dma()) {
-            return Err(DmaError::new(len_bytes, DmaErrorReason::AddressWidth { address_bits: of.address_bits() }));
+            return Err(DmaError::new(
+                len_bytes,
+                DmaErrorReason::AddressWidth { address_bits: of.address_bits() },
+            ));
         }
         Ok(owned)
     }
@@ -228,7 +235,11 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
     /// Reads one field of the one at `index`, if there is one.
     #[must_use]
     #[inline]
-    pub fn get_at<F: FromBytes + IntoBytes + Immutable>(&self, index: usize, field: Field<T, F>) -> Option<F> {
+    pub fn get_at<F: FromBytes + IntoBytes + Immutable>(
+        &self,
+        index: usize,
+        field: Field<T, F>,
+    ) -> Option<F> {
         if index >= self.count {
             return None;
         }
@@ -240,7 +251,12 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
 
     /// Writes one field of the one at `index`. False when there is no such place.
     #[inline]
-    pub fn set_at<F: FromBytes + IntoBytes + Immutable>(&mut self, index: usize, field: Field<T, F>, value: F) -> bool {
+    pub fn set_at<F: FromBytes + IntoBytes + Immutable>(
+        &mut self,
+        index: usize,
+        field: Field<T, F>,
+        value: F,
+    ) -> bool {
         if index >= self.count {
             return false;
         }
@@ -309,8 +325,9 @@ impl<const W: usize, D: Dma> DmaRing<W, D> {
     ///
     /// [`DmaError`]; nothing is allocated.
     pub fn zeroed(of: &DeviceDma<D>, count: usize, align: Align) -> Result<Self, DmaError> {
-        let len_bytes =
-            size_of::<Words<W>>().checked_mul(count).ok_or(DmaError::new(usize::MAX, DmaErrorReason::BadLength))?;
+        let len_bytes = size_of::<Words<W>>()
+            .checked_mul(count)
+            .ok_or(DmaError::new(usize::MAX, DmaErrorReason::BadLength))?;
         Ok(Self { owned: Owned::alloc(of, len_bytes, align.max(Align::new(4)))?, count })
     }
 
@@ -376,8 +393,13 @@ impl<A: SharedWord, D: Dma> DmaWords<A, D> {
     ///
     /// [`DmaError`]; nothing is allocated.
     pub fn zeroed(of: &DeviceDma<D>, count: usize, align: Align) -> Result<Self, DmaError> {
-        let len_bytes = size_of::<A>().checked_mul(count).ok_or(DmaError::new(usize::MAX, DmaErrorReason::BadLength))?;
-        Ok(Self { owned: Owned::alloc(of, len_bytes, align.max(Align::new(align_of::<A>())))?, count, marker: PhantomData })
+        let len_bytes =
+            size_of::<A>().checked_mul(count).ok_or(DmaError::new(usize::MAX, DmaErrorReason::BadLength))?;
+        Ok(Self {
+            owned: Owned::alloc(of, len_bytes, align.max(Align::new(align_of::<A>())))?,
+            count,
+            marker: PhantomData,
+        })
     }
 
     /// The words.

@@ -1,0 +1,145 @@
+//! Frames, chains and bursts, over a heap that plays DMA memory.
+
+use paravane_mock_hal::HeapPlatform;
+use paravane_net::{
+    BURST_FRAMES, Burst, ChecksumRequest, Frame, FramePool, HEADROOM_BYTES, RxChecksum, RxHash, RxHashKind,
+    TxOffload, VlanTag,
+};
+
+fn pool(frames: u32) -> FramePool {
+    FramePool::new(HeapPlatform::new(), frames, 2048, 64).unwrap()
+}
+
+fn frame_of(pool: &FramePool, bytes: &[u8]) -> Frame {
+    let mut frame = pool.get().unwrap();
+    assert!(frame.append(bytes));
+    frame
+}
+
+fn bytes_of(frame: &Frame) -> Vec<u8> {
+    let mut bytes = vec![0; frame.total_bytes()];
+    assert_eq!(frame.copy_out(&mut bytes), Some(frame.total_bytes()));
+    bytes
+}
+
+#[test]
+fn a_frame_grows_at_both_ends() {
+    let pool = pool(1);
+    let mut frame = frame_of(&pool, b"payload");
+    let start = frame.dma_addr().get();
+    assert!(frame.prepend(b"header "));
+    assert!(frame.append(b" more"));
+    assert_eq!(bytes_of(&frame), b"header payload more");
+    assert_eq!(frame.dma_addr().get(), start - 7);
+    assert!(frame.trim_front(7));
+    assert_eq!(bytes_of(&frame), b"payload more");
+    assert_eq!(frame.headroom_bytes(), usize::from(HEADROOM_BYTES));
+}
+
+#[test]
+fn a_frame_has_ends() {
+    let pool = pool(1);
+    let mut frame = frame_of(&pool, &vec![1; pool.payload_bytes()]);
+    assert!(!frame.append(b"x"));
+    assert!(!frame.prepend(&[0; HEADROOM_BYTES as usize + 1]));
+    assert!(!frame.trim_front(u16::MAX));
+    assert!(!frame.set_segment_bytes(pool.payload_bytes() + 1));
+    assert!(!frame.set_segment_bytes(usize::MAX));
+    assert_eq!(frame.read::<u16>(pool.payload_bytes() - 1), None);
+    assert!(!frame.write(usize::MAX, &0_u16));
+    assert_eq!(frame.total_bytes(), pool.payload_bytes(), "and nothing has changed");
+    assert_eq!(frame.copy_out(&mut [0; 10]), None);
+}
+
+#[test]
+fn a_device_header_lies_in_front_of_the_payload() {
+    let pool = pool(1);
+    let mut frame = frame_of(&pool, b"payload");
+    assert!(frame.write_before(&[1_u8, 2, 3, 4]));
+    assert_eq!(frame.read_before::<[u8; 4]>(), Some([1, 2, 3, 4]));
+    assert_eq!(bytes_of(&frame), b"payload", "and is no part of it");
+    assert_eq!(frame.dma_addr_before(4).unwrap().get() + 4, frame.dma_addr().get());
+    assert_eq!(frame.dma_addr_before(HEADROOM_BYTES + 1), None);
+    assert!(!frame.write_before(&[0_u8; HEADROOM_BYTES as usize + 1]));
+}
+
+#[test]
+fn a_fresh_frame_remembers_nothing() {
+    let pool = pool(1);
+    let mut frame = frame_of(&pool, b"old");
+    frame.set_vlan(Some(VlanTag(0x2123)));
+    frame.set_rx_hash(Some(RxHash { value: 1, kind: RxHashKind::Ip4 }));
+    frame.set_rx_checksum(RxChecksum::Good);
+    frame.set_offload(TxOffload { checksum: Some(ChecksumRequest::default()), segmentation: None });
+    assert_eq!(frame.vlan().map(VlanTag::vid), Some(0x123));
+    drop(frame);
+    let frame = pool.get().unwrap();
+    assert_eq!((frame.total_bytes(), frame.vlan(), frame.rx_hash()), (0, None, None));
+    assert_eq!((frame.rx_checksum(), frame.offload().is_none()), (RxChecksum::Unverified, true));
+}
+
+#[test]
+fn a_chain_is_one_frame_and_comes_home_as_a_whole() {
+    let pool = pool(10_000);
+    let mut chain = frame_of(&pool, b"z");
+    for _ in 1..10_000 {
+        let mut head = frame_of(&pool, b"a");
+        head.set_next(chain);
+        chain = head;
+    }
+    assert_eq!((chain.total_bytes(), chain.segments().count(), pool.free()), (10_000, 10_000, 0));
+    assert!(bytes_of(&chain).ends_with(b"aaz"));
+    drop(chain);
+    assert_eq!(pool.free(), 10_000, "without recursion");
+}
+
+#[test]
+fn a_burst_is_first_in_first_out() {
+    let pool = pool(100);
+    let mut burst = Burst::new();
+    let (mut given, mut taken) = (0_u8, 0_u8);
+    for round in 0..200 {
+        for _ in 0..round % 7 + 1 {
+            if burst.push(frame_of(&pool, &[given])).is_ok() {
+                given = given.wrapping_add(1);
+            }
+        }
+        for _ in 0..round % 5 + 2 {
+            assert_eq!(burst.front().is_some(), !burst.is_empty());
+            if let Some(frame) = burst.pop() {
+                assert_eq!(bytes_of(&frame), [taken]);
+                taken = taken.wrapping_add(1);
+            }
+        }
+        assert_eq!(burst.len() + burst.room(), BURST_FRAMES);
+    }
+    burst.clear();
+    assert_eq!(pool.free(), 100);
+}
+
+#[test]
+fn a_full_burst_gives_the_frame_back() {
+    let pool = pool(64);
+    let mut burst = Burst::new();
+    burst.extend(std::iter::from_fn(|| pool.get()));
+    assert_eq!(burst.room(), 0);
+    let spare = frame_of(&pool, b"spare");
+    assert_eq!(bytes_of(&burst.push(spare).unwrap_err()), b"spare");
+    assert_eq!(burst.len(), BURST_FRAMES);
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_goes_in_comes_out(pieces in proptest::collection::vec(proptest::collection::vec(0_u8.., 0..200), 1..8)) {
+        let pool = pool(8);
+        let mut chain: Option<Frame> = None;
+        for piece in pieces.iter().rev() {
+            let mut head = frame_of(&pool, piece);
+            if let Some(rest) = chain.take() {
+                head.set_next(rest);
+            }
+            chain = Some(head);
+        }
+        proptest::prop_assert_eq!(bytes_of(&chain.unwrap()), pieces.concat());
+    }
+}
