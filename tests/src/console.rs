@@ -97,6 +97,12 @@ impl Console {
         }
     }
 
+    /// All lines at or after `from` that were not dropped.
+    pub fn lines_from(&self, from: usize) -> Vec<String> {
+        let state = self.shared.lock();
+        state.lines.iter().skip(from.saturating_sub(state.dropped)).cloned().collect()
+    }
+
     /// The last `count` lines, for a person to read after a failure.
     pub fn tail(&self, count: usize) -> Vec<String> {
         let state = self.shared.lock();
@@ -212,6 +218,8 @@ mod tests {
         assert_eq!(console.find(0, &["line 4."]), None);
         assert_eq!(console.find(0, &["line 5."]).unwrap().at, 5);
         assert_eq!(console.position(), MAX_LINES + 5);
+        assert_eq!(console.lines_from(MAX_LINES + 3).len(), 2);
+        assert_eq!(console.lines_from(0).len(), MAX_LINES);
     }
 
     #[test]

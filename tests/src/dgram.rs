@@ -238,8 +238,10 @@ mod tests {
                 assert_eq!(len, 60);
                 seen.push(frame[0]);
             }
-            cable.wait(Duration::from_secs(5)).unwrap();
-            let _ = cable.transmit(Instant::ZERO);
+            if cable.is_congested() {
+                cable.wait(Duration::from_secs(5)).unwrap();
+                let _ = cable.transmit(Instant::ZERO);
+            }
         }
         assert_eq!(seen, (0..sent).collect::<Vec<_>>());
         assert!(!cable.is_congested());

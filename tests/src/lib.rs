@@ -12,7 +12,7 @@
 //! | what is said over it | [`http`], [`digest`], [`noise`], [`status`] |
 //! | a booted guest with a host on each NIC | [`guest`] |
 //! | cases with a verdict, and how they are run | [`cases`], [`runner`] |
-//! | for the demonstration | [`table`] |
+//! | text in columns | [`table`] |
 //!
 //! Every wait has a deadline, and an error says what was expected, what was seen, and how the guest's console
 //! ended.

@@ -54,15 +54,17 @@ pub enum Accel {
 }
 
 /// Which NIC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum NicModel {
     /// VMware's paravirtual NIC.
     Vmxnet3,
     /// virtio-net that offers the modern interface only.
+    #[value(name = "virtio")]
     VirtioModern,
     /// virtio-net that offers both interfaces.
     VirtioTransitional,
     /// virtio-net that offers the legacy interface only, which the driver has to refuse.
+    #[value(skip)]
     VirtioLegacy,
 }
 

@@ -1,0 +1,203 @@
+//! Shows Paravane at work: boots the image with four NICs and fetches files through each of them with curl.
+
+mod accel;
+mod fetch;
+mod session;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+use paravane_tests::cases::boot::{BootLine, MAX_BOOT_INSTRUCTIONS};
+use paravane_tests::guest::nic_name;
+use paravane_tests::qemu::{Accel, Backend, Config, Machine, NicModel};
+use paravane_tests::{image, table, tool};
+
+use accel::Choice;
+use session::Session;
+
+/// Boots the image under QEMU with several NICs and fetches files through each of them.
+#[derive(Debug, Parser)]
+#[command(name = "ci/demo")]
+struct Options {
+    /// Chipset
+    #[arg(long, value_enum, default_value = "q35")]
+    machine: Machine,
+    /// What runs the guest; auto takes KVM only where a quick probe shows that it is there and fast
+    #[arg(long, value_enum, default_value = "auto")]
+    accel: Choice,
+    /// NICs in PCI order
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "vmxnet3,vmxnet3,vmxnet3,virtio")]
+    nics: Vec<NicModel>,
+    /// Interrupt mode
+    #[arg(long, value_enum, default_value = "auto")]
+    irq: Irq,
+    /// Boot once more, counting instructions
+    #[arg(long)]
+    count: bool,
+    /// Keep the guest running, until Ctrl-C or the end of input
+    #[arg(long)]
+    interactive: bool,
+    /// Boot this ELF file instead of building one
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Irq {
+    Auto,
+    Msix,
+    Msi,
+    Intx,
+    Polling,
+}
+
+impl Irq {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Msix => "msix",
+            Self::Msi => "msi",
+            Self::Intx => "intx",
+            Self::Polling => "polling",
+        }
+    }
+
+    /// The mode that a NIC has to report; none where it is the guest's choice. virtio knows no MSI.
+    fn wanted_for(self, model: NicModel) -> Option<&'static str> {
+        let is_choice = self == Self::Auto || (self == Self::Msi && model != NicModel::Vmxnet3);
+        (!is_choice).then_some(self.word())
+    }
+}
+
+fn main() -> ExitCode {
+    match demo(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all was right.
+fn demo(options: &Options) -> Result<bool> {
+    // Before the minutes of a build, rather than after.
+    tool::find("curl")?;
+    tool::find("qemu-system-x86_64")?;
+
+    let start = Instant::now();
+    let image = match &options.image {
+        Some(file) => image::find_or_build(Some(file))?,
+        None => {
+            step("building the image (the first time takes a minute)");
+            image::build()?
+        }
+    };
+    let kib =
+        image.metadata().with_context(|| format!("no image at {}", image.display()))?.len().div_ceil(1024);
+    step(&format!("image {} ({kib} KiB) after {:.0} s", image.display(), start.elapsed().as_secs_f64()));
+
+    let (accel, why) = accel::choose(options.accel, &config(options, &image, Accel::Kvm)?);
+    step(&format!("accelerator: {why}"));
+
+    let config = config(options, &image, accel)?;
+    step(&format!("booting {} NICs on machine {}", config.nics.len(), config.machine.name()));
+    let mut session = Session::boot(&config)?;
+
+    step("fetching a page and 8 MiB through each NIC with curl");
+    let mut rows = vec![fetch::heading()];
+    let mut is_all_right = true;
+    for (index, &(model, backend)) in config.nics.iter().enumerate() {
+        let Backend::User { host_port } = backend else { continue };
+        let verdict = fetch::through(&nic_name(index), model, options.irq.wanted_for(model), host_port);
+        is_all_right &= verdict.problem.is_none();
+        rows.push(verdict.row);
+        session.show_new_lines();
+        if let Some(problem) = verdict.problem {
+            println!("!!  {}: {problem}", nic_name(index));
+        }
+    }
+    println!("\n{}", table::layout(&rows));
+
+    if options.count {
+        is_all_right &= count(options, &image)?;
+    }
+    if options.interactive {
+        session.stay(&config)?;
+    } else if !is_all_right {
+        print!("{}", session.report());
+    }
+    println!("{}", if is_all_right { "all right" } else { "NOT all right" });
+    Ok(is_all_right)
+}
+
+/// A line of progress.
+fn step(text: &str) {
+    println!("==> {text}");
+}
+
+fn config(options: &Options, image: &Path, accel: Accel) -> Result<Config> {
+    let ports = free_ports(options.nics.len())?;
+    let backends = ports.into_iter().map(|host_port| Backend::User { host_port });
+    Ok(Config {
+        machine: options.machine,
+        accel,
+        nics: options.nics.iter().copied().zip(backends).collect(),
+        image: image.to_path_buf(),
+        append: format!("irq={}", options.irq.word()),
+    })
+}
+
+/// Ports of the loopback interface that nobody listens on now. They are held together, so that they differ.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let listeners = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)));
+    let listeners = listeners.collect::<Result<Vec<_>, _>>().context("no free port on 127.0.0.1")?;
+    let ports = listeners.iter().map(|listener| Ok(listener.local_addr()?.port()));
+    ports.collect()
+}
+
+/// Boots once more with one instruction a nanosecond and compares the count with the limit.
+fn count(options: &Options, image: &Path) -> Result<bool> {
+    const LIMIT: Duration = Duration::from_secs(60);
+    step("booting once more, counting instructions (-icount shift=0)");
+    let counted = Session::start(&config(options, image, Accel::TcgCounted)?)?;
+    let boot = BootLine::parse(&counted.wait(&["boot:", "with link after"], LIMIT)?)?;
+    let is_within = boot.nics == options.nics.len() as u64 && boot.ticks <= MAX_BOOT_INSTRUCTIONS;
+    println!(
+        "{} NICs up with link after {} instructions; the limit is {MAX_BOOT_INSTRUCTIONS}: {}\n",
+        boot.nics,
+        boot.ticks,
+        if is_within { "ok" } else { "MISSED" }
+    );
+    Ok(is_within)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_three_vmxnet3_and_one_virtio() {
+        let options = Options::parse_from(["demo"]);
+        let nics = [NicModel::Vmxnet3, NicModel::Vmxnet3, NicModel::Vmxnet3, NicModel::VirtioModern];
+        assert_eq!(options.nics, nics);
+        let config = config(&options, Path::new("image"), Accel::Tcg).unwrap();
+        let mut ports: Vec<_> = config.nics.iter().map(|(_, backend)| format!("{backend:?}")).collect();
+        ports.sort();
+        ports.dedup();
+        assert_eq!(ports.len(), 4, "each NIC has a port of its own");
+    }
+
+    #[test]
+    fn virtio_may_choose_where_msi_is_asked_for() {
+        assert_eq!(Irq::Msi.wanted_for(NicModel::Vmxnet3), Some("msi"));
+        assert_eq!(Irq::Msi.wanted_for(NicModel::VirtioModern), None);
+        assert_eq!(Irq::Intx.wanted_for(NicModel::VirtioTransitional), Some("intx"));
+        assert_eq!(Irq::Auto.wanted_for(NicModel::Vmxnet3), None);
+    }
+}
