@@ -179,6 +179,16 @@ impl Frame {
         true
     }
 
+    /// Takes `bytes` of headroom into the payload, as they are: a device wrote payload there. False when there is not enough.
+    pub fn extend_front(&mut self, bytes: u16) -> bool {
+        let Some((head, len)) = self.0.head_bytes.checked_sub(bytes).zip(self.0.len_bytes.checked_add(bytes)) else {
+            return false;
+        };
+        self.0.head_bytes = head;
+        self.0.len_bytes = len;
+        true
+    }
+
     /// Adds `bytes` to the end of this segment. False, and nothing changes, when there is no room.
     #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> bool {

@@ -137,3 +137,37 @@ pub struct TxCounters {
     /// Times that the ring was full.
     pub ring_full: u64,
 }
+
+impl core::ops::Add for RxCounters {
+    type Output = Self;
+
+    /// Both together, for queues that follow one another.
+    fn add(self, other: Self) -> Self {
+        Self {
+            frames: self.frames.saturating_add(other.frames),
+            bytes: self.bytes.saturating_add(other.bytes),
+            doorbells: self.doorbells.saturating_add(other.doorbells),
+            no_buffer: self.no_buffer.saturating_add(other.no_buffer),
+            errors: self.errors.saturating_add(other.errors),
+            oversized: self.oversized.saturating_add(other.oversized),
+            skipped: self.skipped.saturating_add(other.skipped),
+        }
+    }
+}
+
+impl core::ops::Add for TxCounters {
+    type Output = Self;
+
+    /// Both together, for queues that follow one another.
+    fn add(self, other: Self) -> Self {
+        Self {
+            frames: self.frames.saturating_add(other.frames),
+            bytes: self.bytes.saturating_add(other.bytes),
+            completed: self.completed.saturating_add(other.completed),
+            doorbells: self.doorbells.saturating_add(other.doorbells),
+            doorbells_saved: self.doorbells_saved.saturating_add(other.doorbells_saved),
+            refused: self.refused.saturating_add(other.refused),
+            ring_full: self.ring_full.saturating_add(other.ring_full),
+        }
+    }
+}
