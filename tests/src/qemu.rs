@@ -49,7 +49,8 @@ pub enum Accel {
     Tcg,
     /// The translator, with one instruction a nanosecond of guest time: counts repeat exactly.
     TcgCounted,
-    /// The kernel's hypervisor. `-cpu host` is not used: it aborts on some machines where `max` works.
+    /// The kernel's hypervisor. Not with `-cpu host`, nor with `max` whole: hosts that are guests themselves may
+    /// refuse the register behind `arch-capabilities`, at which QEMU aborts.
     Kvm,
 }
 
@@ -169,7 +170,7 @@ impl Config {
             }
             Accel::Kvm => {
                 add("-accel", "kvm".into());
-                add("-cpu", "max".into());
+                add("-cpu", "max,-arch-capabilities".into());
             }
         }
         add("-m", "128".into());
@@ -374,7 +375,7 @@ mod tests {
     #[test]
     fn accelerators_bring_what_they_need() {
         assert!(command_line(vec![], Accel::TcgCounted).contains("-accel tcg -icount shift=0"));
-        assert!(command_line(vec![], Accel::Kvm).contains("-accel kvm -cpu max"));
+        assert!(command_line(vec![], Accel::Kvm).contains("-accel kvm -cpu max,-arch-capabilities"));
         assert!(!command_line(vec![], Accel::Tcg).contains("-cpu"));
     }
 
