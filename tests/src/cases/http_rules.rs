@@ -74,26 +74,26 @@ fn bodies(guest: &mut Guest) -> Result<String> {
 }
 
 fn refusals(guest: &mut Guest) -> Result<String> {
-    let wrong = [
-        ("GET", "/no-such-page", 404),
-        ("GET", "/bytes/", 400),
-        ("GET", "/bytes/many", 400),
-        ("GET", "/bytes/-1", 400),
-        ("GET", "/bytes/1073741825", 413),
-        ("GET", "/bytes/99999999999999999999999999", 400),
-        ("DELETE", "/", 405),
-        ("GET", "/digest", 405),
-        ("GET", "/nics/admin/restart", 405),
-        ("POST", "/nics/no-such-nic/restart", 404),
-        ("GET", "nonsense", 400),
+    // A number that fits no integer may count as malformed or as too large; likewise a target that is no path.
+    let wrong: [(&str, &str, &[u16]); 11] = [
+        ("GET", "/no-such-page", &[404]),
+        ("GET", "/bytes/", &[400]),
+        ("GET", "/bytes/many", &[400]),
+        ("GET", "/bytes/-1", &[400]),
+        ("GET", "/bytes/1073741825", &[413]),
+        ("GET", "/bytes/99999999999999999999999999", &[400, 413]),
+        ("DELETE", "/", &[405]),
+        ("GET", "/digest", &[405]),
+        ("GET", "/nics/admin/restart", &[405]),
+        ("POST", "/nics/no-such-nic/restart", &[404]),
+        ("GET", "nonsense", &[400, 404]),
     ];
     for (method, target, wanted) in wrong {
         let what = || format!("{method} {target}");
         let mut body = Vec::new();
         let response = guest.request(0, Request::new(method, target), &mut body, REQUEST_LIMIT)?;
-        // A number that fits no integer may count as malformed or as too large.
-        let is_right = response.status == wanted || (target.len() > 24 && response.status == 413);
-        ensure!(is_right, "{}: expected {wanted}, got {}", what(), response.status);
+        let seen = response.status;
+        ensure!(wanted.contains(&seen), "{}: expected one of {wanted:?}, got {seen}", what());
         let text = String::from_utf8(body).with_context(what)?;
         let lines = text.lines().count();
         ensure!(lines == 1, "{}: a refusal is one line of text, got {lines}: {text:?}", what());
