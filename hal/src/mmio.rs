@@ -102,6 +102,20 @@ impl<M: Mmio> Window<M> {
         }
     }
 
+    /// The `len_bytes` from `start_bytes` on, as a window of its own; `None` when this one has no such part.
+    #[must_use]
+    pub fn part(&self, start_bytes: usize, len_bytes: usize) -> Option<Self>
+    where
+        M: Clone,
+    {
+        // Both starts lie inside the region, so their sum is no wrap.
+        self.covers(start_bytes, len_bytes).then(|| Self {
+            region: self.region.clone(),
+            start_bytes: self.start_bytes.wrapping_add(start_bytes),
+            len_bytes,
+        })
+    }
+
     /// Where an access of `width` bytes lands in the region; a place nobody answers when it leaves the window.
     #[inline(always)]
     fn place(&self, offset_bytes: usize, width: usize) -> usize {
