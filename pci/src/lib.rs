@@ -1,1 +1,30 @@
-#![no_std]
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(test), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+pub mod access;
+mod address;
+pub mod assign;
+pub mod bar;
+pub mod capability;
+mod command;
+mod enumerate;
+mod function;
+mod header;
+
+pub use access::{
+    CONFIG_BYTES, Cam, ConfigAccess, EXTENDED_CONFIG_BYTES, Ecam, EcamEntry, EcamError, Patched,
+};
+pub use address::{ParseAddressError, PciAddress};
+pub use assign::{AssignError, Windows};
+pub use bar::{Bar, BarError, BarErrorReason, BarKind};
+pub use capability::msi::{Msi, MsiError};
+pub use capability::msix::{Msix, MsixError, MsixTable};
+pub use capability::power::PowerError;
+pub use capability::vendor::VendorCapability;
+pub use capability::{Capability, CapabilityError, CapabilityErrorReason, CapabilityId, ExtendedCapability};
+pub use command::{CommandError, QuiesceError, enable_path};
+pub use enumerate::{Found, FoundFunction, MAX_DEPTH, Skip, SkipReason, enumerate, enumerate_all};
+pub use function::{ClaimError, Function};
+pub use header::{BridgeBuses, Command, HeaderKind, Ids, InterruptPin, Status};

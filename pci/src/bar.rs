@@ -1,0 +1,345 @@
+//! Base address registers: decoding and sizing.
+//!
+//! ```text
+//! memory  31                            4   3   2 1  0
+//!        +-------------------------------+-----+----+---+   type 00: 32 bits
+//!        |  address, bits 31:4           | pref|type| 0 |   type 10: 64 bits, the next register holds the upper half
+//!        +-------------------------------+-----+----+---+   type 01: below 1 MiB, as old as it sounds; like 00
+//! I/O     31                               2     1    0
+//!        +---------------------------------+---------+---+
+//!        |  port, bits 31:2                |    0    | 1 |
+//!        +---------------------------------+---------+---+
+//! ```
+//!
+//! A register is sized by writing all ones and looking which bits stuck. While that lasts the device must not answer anywhere, so decoding is off.
+//! The value written is all ones exactly, and the answer is read **once**: some monitors recognise the probe by its value and answer it
+//! a single time.
+//!
+//! Spec: PCI Local Bus 3.0, 6.2.5 "Base Addresses" and its implementation note on sizing.
+
+use core::fmt;
+
+use paravane_hal::addr::PhysAddr;
+use paravane_hal::mmio::MapError;
+
+use crate::header::{BAR0, COMMAND, Command};
+use crate::{ConfigAccess, PciAddress};
+
+/// How many registers a type 0 header has; a type 1 header has two.
+pub const BARS: usize = 6;
+
+/// Where a BAR's range is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarKind {
+    /// Memory below 4 GiB.
+    Memory32,
+    /// Memory anywhere; takes two registers.
+    Memory64,
+    /// I/O ports.
+    Io,
+}
+
+/// A BAR that is there and has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bar {
+    /// Which of the six registers; for a 64-bit one, the lower.
+    pub index: u8,
+    /// Memory or I/O, and how wide.
+    pub kind: BarKind,
+    /// Reads have no side effects and writes may be merged. Registers rarely are.
+    pub prefetchable: bool,
+    /// Where it starts: a physical address or a port.
+    pub start: u64,
+    /// How long it is: a power of two.
+    pub len_bytes: u64,
+}
+
+impl Bar {
+    /// Where its registers are, if it is in memory.
+    #[must_use]
+    pub fn memory(&self) -> Option<PhysAddr> {
+        match self.kind {
+            BarKind::Memory32 | BarKind::Memory64 => Some(PhysAddr::new(self.start)),
+            BarKind::Io => None,
+        }
+    }
+
+    /// Its first port, if it is in I/O space and a CPU can name it.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self.kind {
+            BarKind::Io => u16::try_from(self.start).ok(),
+            BarKind::Memory32 | BarKind::Memory64 => None,
+        }
+    }
+}
+
+/// What a BAR asks for, wherever it is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarShape {
+    /// Memory or I/O, and how wide.
+    pub kind: BarKind,
+    /// Reads have no side effects.
+    pub prefetchable: bool,
+    /// How long it is: a power of two, and its alignment.
+    pub len_bytes: u64,
+}
+
+/// A BAR cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarError {
+    /// Whose.
+    pub address: PciAddress,
+    /// Which.
+    pub index: u8,
+    /// Why not.
+    pub reason: BarErrorReason,
+}
+
+/// Why a BAR cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BarErrorReason {
+    /// The header has no register of that number.
+    NoSuchBar,
+    /// The register is there and asks for nothing.
+    Unimplemented,
+    /// The register is the upper half of the 64-bit BAR before it.
+    UpperHalf,
+    /// Type 11, which means nothing.
+    ReservedType,
+    /// A 64-bit BAR in the header's last register.
+    NoUpperHalf,
+    /// Firmware gave it no address.
+    Unassigned(BarShape),
+    /// It does not react to being sized; its length is not known.
+    NotSizable {
+        /// What it holds, probe or not.
+        value: u64,
+    },
+    /// Its address is not a multiple of its length, or its end is beyond the last address.
+    Misplaced {
+        /// Where it claims to start.
+        start: u64,
+        /// How long it claims to be.
+        len_bytes: u64,
+    },
+    /// After sizing it did not take its value back.
+    NotRestored {
+        /// What it held and should hold.
+        expected: u64,
+        /// What it holds.
+        seen: u64,
+    },
+    /// Host bridges are not sized: with their decoding off, memory itself may be.
+    HostBridge,
+    /// The function does not answer.
+    Gone,
+    /// It is shorter than what is wanted of it.
+    TooShort {
+        /// Its length.
+        len_bytes: u64,
+        /// The least that would do.
+        wanted_bytes: u64,
+    },
+    /// It is in I/O space, where memory is needed.
+    NotMemory,
+    /// The platform could not map it.
+    Map(MapError),
+}
+
+impl fmt::Display for BarError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} BAR{}: ", self.address, self.index)?;
+        match self.reason {
+            BarErrorReason::NoSuchBar => f.write_str("the header has no such register"),
+            BarErrorReason::Unimplemented => f.write_str("not implemented"),
+            BarErrorReason::UpperHalf => f.write_str("is the upper half of the 64-bit BAR before it"),
+            BarErrorReason::ReservedType => f.write_str("has the reserved memory type 3"),
+            BarErrorReason::NoUpperHalf => f.write_str("is 64 bits wide, but no register follows it"),
+            BarErrorReason::Unassigned(shape) => write!(
+                f,
+                "wants {:#x} bytes and has no address; firmware assigned none, so the kernel has to",
+                shape.len_bytes
+            ),
+            BarErrorReason::NotSizable { value } => {
+                write!(f, "holds {value:#x} and does not react to sizing, so its length is unknown")
+            }
+            BarErrorReason::Misplaced { start, len_bytes } => {
+                write!(f, "claims {len_bytes:#x} bytes at {start:#x}, which is not aligned or wraps around")
+            }
+            BarErrorReason::NotRestored { expected, seen } => {
+                write!(f, "holds {seen:#x} after sizing, expected {expected:#x} as before")
+            }
+            BarErrorReason::HostBridge => f.write_str("belongs to a host bridge, which is not sized"),
+            BarErrorReason::Gone => f.write_str("the function does not answer any more"),
+            BarErrorReason::TooShort { len_bytes, wanted_bytes } => {
+                write!(f, "is {len_bytes:#x} bytes long, expected at least {wanted_bytes:#x}")
+            }
+            BarErrorReason::NotMemory => f.write_str("is in I/O space, expected memory"),
+            BarErrorReason::Map(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for BarError {}
+
+/// What the six registers are, once and for all.
+pub(crate) type Bars = [Result<Bar, BarErrorReason>; BARS];
+
+/// The offset of register `index`.
+pub(crate) const fn register(index: u8) -> u16 {
+    BAR0.wrapping_add((index as u16).wrapping_mul(4))
+}
+
+/// Runs `body` while the function answers at no BAR, then gives it its command register back.
+pub(crate) fn with_decoding_off<T>(
+    access: &impl ConfigAccess,
+    at: PciAddress,
+    body: impl FnOnce() -> T,
+) -> T {
+    let before = access.read16(at, COMMAND);
+    let decoding = Command::MEMORY | Command::IO;
+    access.write16(at, COMMAND, before & !decoding.bits());
+    let result = body();
+    access.write16(at, COMMAND, before);
+    result
+}
+
+/// Sizes the `count` registers of `at`. The function must not be in use.
+pub(crate) fn size_all(access: &impl ConfigAccess, at: PciAddress, count: u8) -> Bars {
+    with_decoding_off(access, at, || {
+        let mut bars: Bars = [Err(BarErrorReason::NoSuchBar); BARS];
+        let mut upper_half = false;
+        for (index, place) in (0..count).zip(&mut bars) {
+            if upper_half {
+                *place = Err(BarErrorReason::UpperHalf);
+                upper_half = false;
+                continue;
+            }
+            let last = index.saturating_add(1) == count;
+            (*place, upper_half) = size_one(access, at, index, last);
+        }
+        bars
+    })
+}
+
+/// What the low bits of a register say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    Memory { wide: bool },
+    Io,
+}
+
+impl Layout {
+    const fn of(low: u32) -> Result<Self, BarErrorReason> {
+        match (low & 1, low >> 1 & 0b11) {
+            (1, _) => Ok(Self::Io),
+            (_, 0b00 | 0b01) => Ok(Self::Memory { wide: false }),
+            (_, 0b10) => Ok(Self::Memory { wide: true }),
+            _ => Err(BarErrorReason::ReservedType),
+        }
+    }
+}
+
+/// What register `index` is, and whether it takes the next one with it.
+fn size_one(
+    access: &impl ConfigAccess,
+    at: PciAddress,
+    index: u8,
+    last: bool,
+) -> (Result<Bar, BarErrorReason>, bool) {
+    let low = access.read32(at, register(index));
+    if low == u32::MAX {
+        return (Err(BarErrorReason::Gone), false);
+    }
+    match Layout::of(low) {
+        Err(reason) => (Err(reason), false),
+        Ok(Layout::Memory { wide: true }) if last => (Err(BarErrorReason::NoUpperHalf), false),
+        Ok(layout @ Layout::Memory { wide: true }) => {
+            let bar = probe_wide(access, at, index, low)
+                .and_then(|(before, probe)| decode(index, layout, before, probe));
+            (bar, true)
+        }
+        Ok(layout) => {
+            let bar = probe_narrow(access, at, index, low)
+                .and_then(|probe| decode(index, layout, low.into(), probe.into()));
+            (bar, false)
+        }
+    }
+}
+
+/// The answer of the register to all ones. It holds `before`, and does so again afterwards.
+fn probe_narrow(
+    access: &impl ConfigAccess,
+    at: PciAddress,
+    index: u8,
+    before: u32,
+) -> Result<u32, BarErrorReason> {
+    let register = register(index);
+    access.write32(at, register, u32::MAX);
+    let probe = access.read32(at, register);
+    access.write32(at, register, before);
+    restored(before.into(), access.read32(at, register).into()).map(|()| probe)
+}
+
+/// What two registers held, and their answer to all ones. Both halves are written before either is read: they are one value.
+fn probe_wide(
+    access: &impl ConfigAccess,
+    at: PciAddress,
+    index: u8,
+    low: u32,
+) -> Result<(u64, u64), BarErrorReason> {
+    let (low_at, high_at) = (register(index), register(index.wrapping_add(1)));
+    let high = access.read32(at, high_at);
+    access.write32(at, low_at, u32::MAX);
+    access.write32(at, high_at, u32::MAX);
+    let probe = join(access.read32(at, low_at), access.read32(at, high_at));
+    access.write32(at, low_at, low);
+    access.write32(at, high_at, high);
+    let before = join(low, high);
+    restored(before, join(access.read32(at, low_at), access.read32(at, high_at))).map(|()| (before, probe))
+}
+
+fn restored(expected: u64, seen: u64) -> Result<(), BarErrorReason> {
+    if seen == expected { Ok(()) } else { Err(BarErrorReason::NotRestored { expected, seen }) }
+}
+
+fn join(low: u32, high: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Makes sense of what a register held `before` and what it answered to the `probe`.
+fn decode(index: u8, layout: Layout, before: u64, probe: u64) -> Result<Bar, BarErrorReason> {
+    let (kind, flag_bits, highest) = match layout {
+        Layout::Memory { wide: false } => (BarKind::Memory32, 0xf, u64::from(u32::MAX)),
+        Layout::Memory { wide: true } => (BarKind::Memory64, 0xf, u64::MAX),
+        Layout::Io => (BarKind::Io, 0x3, u64::from(u32::MAX)),
+    };
+    let start = before & !flag_bits;
+    let mask = probe & !flag_bits;
+    if mask == 0 {
+        let unsized_address = start != 0;
+        return Err(if unsized_address {
+            BarErrorReason::NotSizable { value: before }
+        } else {
+            BarErrorReason::Unimplemented
+        });
+    }
+    // The lowest bit that sticks is the length; `mask` is not 0, so there is one.
+    let len_bytes = mask & mask.wrapping_neg();
+    let below = len_bytes.wrapping_sub(1);
+    // A register that holds its value whatever is written. The same answer is honest when every address bit is set in both.
+    if mask == start && mask | below != highest {
+        return Err(BarErrorReason::NotSizable { value: before });
+    }
+    let prefetchable = kind != BarKind::Io && before & 0b1000 != 0;
+    if start == 0 {
+        return Err(BarErrorReason::Unassigned(BarShape { kind, prefetchable, len_bytes }));
+    }
+    let end_is_beyond = start.checked_add(below).is_none_or(|end| end > highest);
+    if start & below != 0 || end_is_beyond {
+        return Err(BarErrorReason::Misplaced { start, len_bytes });
+    }
+    Ok(Bar { index, kind, prefetchable, start, len_bytes })
+}

@@ -1,0 +1,291 @@
+//! The capability lists: bounded walks over pointers that a device chose.
+//!
+//! Two lists: the first 256 bytes hold one whose pointers are a byte, extended space (PCI Express, by ECAM) one whose headers are a dword. Each place is
+//! visited at most once, so neither walk can be endless; a list that goes wrong ends with an error that says where.
+//!
+//! Spec: PCI Local Bus 3.0, 6.7 "Capabilities List"; PCI Express Base 5.0, 7.6 "PCI Express Extended Capabilities".
+
+use core::fmt;
+
+pub mod msi;
+pub mod msix;
+pub mod pcie;
+pub mod power;
+pub mod vendor;
+
+use crate::header::{CAPABILITIES, STATUS, Status};
+use crate::{CONFIG_BYTES, ConfigAccess, EXTENDED_CONFIG_BYTES, PciAddress};
+
+/// What a capability is.
+///
+/// Spec: PCI Code and ID Assignment 1.11, 2 "Capability IDs".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CapabilityId(pub u8);
+
+impl CapabilityId {
+    /// Power management.
+    pub const POWER: Self = Self(0x01);
+    /// Message signalled interrupts.
+    pub const MSI: Self = Self(0x05);
+    /// The vendor's own; virtio lives here.
+    pub const VENDOR: Self = Self(0x09);
+    /// PCI Express.
+    pub const PCIE: Self = Self(0x10);
+    /// Message signalled interrupts with a table.
+    pub const MSIX: Self = Self(0x11);
+}
+
+impl fmt::Display for CapabilityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::POWER => f.write_str("power management"),
+            Self::MSI => f.write_str("MSI"),
+            Self::VENDOR => f.write_str("vendor-specific"),
+            Self::PCIE => f.write_str("PCI Express"),
+            Self::MSIX => f.write_str("MSI-X"),
+            Self(id) => write!(f, "capability {id:#04x}"),
+        }
+    }
+}
+
+/// A capability's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability {
+    /// What it is.
+    pub id: CapabilityId,
+    /// Where it starts: a multiple of 4, at least 0x40.
+    pub offset: u8,
+}
+
+impl Capability {
+    /// The offset of the field `at` bytes into the capability.
+    pub(crate) fn field(&self, at: u8) -> u16 {
+        u16::from(self.offset).saturating_add(u16::from(at))
+    }
+
+    /// Checks that the capability has room for `len_bytes` of its own.
+    pub(crate) fn require(&self, address: PciAddress, len_bytes: u8) -> Result<(), CapabilityError> {
+        if self.field(len_bytes) <= CONFIG_BYTES {
+            return Ok(());
+        }
+        let reason = CapabilityErrorReason::Truncated { id: self.id, len_bytes };
+        Err(CapabilityError { address, offset: self.offset.into(), reason })
+    }
+}
+
+/// An extended capability's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedCapability {
+    /// What it is.
+    pub id: u16,
+    /// The version of its layout.
+    pub version: u8,
+    /// Where it starts: a multiple of 4, at least 0x100.
+    pub offset: u16,
+}
+
+/// A capability list, or a capability, is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapabilityError {
+    /// Whose.
+    pub address: PciAddress,
+    /// Where in its configuration space.
+    pub offset: u16,
+    /// What is wrong there.
+    pub reason: CapabilityErrorReason,
+}
+
+/// What is wrong with a capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CapabilityErrorReason {
+    /// The pointer there leads into the header, where no capability can be.
+    IntoHeader {
+        /// Where it leads.
+        pointer: u16,
+    },
+    /// The pointer there leads back to a capability that was on the way.
+    Loop {
+        /// Where it leads.
+        pointer: u16,
+    },
+    /// The function does not answer: all ones.
+    Gone,
+    /// The capability there is longer than what is left of configuration space, or shorter than its own fields.
+    Truncated {
+        /// Which one.
+        id: CapabilityId,
+        /// How long it would have to be.
+        len_bytes: u8,
+    },
+    /// A field of the capability there holds what no field of that kind may.
+    BadField {
+        /// Which one.
+        id: CapabilityId,
+        /// Which field.
+        field: &'static str,
+        /// What it holds.
+        value: u32,
+    },
+}
+
+impl fmt::Display for CapabilityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} capability list at {:#04x}: ", self.address, self.offset)?;
+        match self.reason {
+            CapabilityErrorReason::IntoHeader { pointer } => {
+                write!(f, "points to {pointer:#04x}, which is inside the header")
+            }
+            CapabilityErrorReason::Loop { pointer } => {
+                write!(f, "points back to {pointer:#04x}, so the list is a loop")
+            }
+            CapabilityErrorReason::Gone => f.write_str("reads all ones, the function does not answer"),
+            CapabilityErrorReason::Truncated { id, len_bytes } => {
+                write!(f, "{id} needs {len_bytes} bytes and has fewer")
+            }
+            CapabilityErrorReason::BadField { id, field, value } => {
+                write!(f, "{id} has {value:#x} as its {field}, which is not possible")
+            }
+        }
+    }
+}
+
+impl core::error::Error for CapabilityError {}
+
+/// Walks the capability list of one function. Ends after the last capability or after the first error.
+#[derive(Clone, Debug)]
+pub struct Capabilities<C> {
+    access: C,
+    at: PciAddress,
+    /// Where the pointer to follow next was read.
+    from: u8,
+    /// The pointer to follow next, as read; 0 ends the list.
+    next: u8,
+    /// One bit a dword: where the walk has been.
+    visited: u64,
+    failed: Option<CapabilityErrorReason>,
+}
+
+impl<C: ConfigAccess> Capabilities<C> {
+    pub(crate) fn new(access: C, at: PciAddress) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "a constant below 0x40")]
+        const FROM: u8 = CAPABILITIES as u8;
+        let status = access.read16(at, STATUS);
+        let gone = status == u16::MAX;
+        let has_list = Status::from_bits_retain(status).contains(Status::CAPABILITIES);
+        let next = if has_list && !gone { access.read8(at, CAPABILITIES) } else { 0 };
+        Self { access, at, from: FROM, next, visited: 0, failed: gone.then_some(CapabilityErrorReason::Gone) }
+    }
+
+    fn step(&mut self) -> Result<Option<Capability>, CapabilityErrorReason> {
+        if let Some(reason) = self.failed.take() {
+            return Err(reason);
+        }
+        // The two low bits are reserved, and to be ignored.
+        let pointer = self.next & !0b11;
+        if pointer == 0 {
+            return Ok(None);
+        }
+        if pointer < 0x40 {
+            return Err(CapabilityErrorReason::IntoHeader { pointer: pointer.into() });
+        }
+        let bit = 1_u64 << (pointer >> 2);
+        if self.visited & bit != 0 {
+            return Err(CapabilityErrorReason::Loop { pointer: pointer.into() });
+        }
+        self.visited |= bit;
+        self.from = pointer;
+        let [id, next] = self.access.read16(self.at, pointer.into()).to_le_bytes();
+        if id == u8::MAX {
+            return Err(CapabilityErrorReason::Gone);
+        }
+        self.next = next;
+        Ok(Some(Capability { id: CapabilityId(id), offset: pointer }))
+    }
+}
+
+impl<C: ConfigAccess> Iterator for Capabilities<C> {
+    type Item = Result<Capability, CapabilityError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step();
+        step.transpose().map(|step| {
+            step.map_err(|reason| {
+                self.next = 0;
+                CapabilityError { address: self.at, offset: self.from.into(), reason }
+            })
+        })
+    }
+}
+
+/// Dwords of extended space.
+const EXTENDED_DWORDS: usize = 960;
+
+/// Walks the extended capability list of one function. Ends after the last capability or after the first error.
+///
+/// Empty when the function is reached by an access that does not reach extended space, and when it has none.
+#[derive(Clone, Debug)]
+pub struct ExtendedCapabilities<C> {
+    access: C,
+    at: PciAddress,
+    from: u16,
+    /// Where to go next; 0 ends the list.
+    next: u16,
+    visited: [u32; EXTENDED_DWORDS / 32],
+}
+
+impl<C: ConfigAccess> ExtendedCapabilities<C> {
+    pub(crate) fn new(access: C, at: PciAddress) -> Self {
+        let next = if access.config_bytes() >= EXTENDED_CONFIG_BYTES { CONFIG_BYTES } else { 0 };
+        Self { access, at, from: CONFIG_BYTES, next, visited: [0; EXTENDED_DWORDS / 32] }
+    }
+
+    /// Marks `pointer` as visited; `None` when it is not in extended space, else whether it is new.
+    fn visit(&mut self, pointer: u16) -> Option<bool> {
+        let dword = pointer.checked_sub(CONFIG_BYTES)? >> 2;
+        let word = self.visited.get_mut(usize::from(dword >> 5))?;
+        let bit = 1_u32 << (dword & 31);
+        let new = *word & bit == 0;
+        *word |= bit;
+        Some(new)
+    }
+
+    fn step(&mut self) -> Result<Option<ExtendedCapability>, CapabilityErrorReason> {
+        let pointer = self.next & !0b11;
+        if pointer == 0 {
+            return Ok(None);
+        }
+        match self.visit(pointer) {
+            None => return Err(CapabilityErrorReason::IntoHeader { pointer }),
+            Some(false) => return Err(CapabilityErrorReason::Loop { pointer }),
+            Some(true) => {}
+        }
+        self.from = pointer;
+        let header = self.access.read32(self.at, pointer);
+        let first = pointer == CONFIG_BYTES;
+        match header {
+            // How a function without extended capabilities answers, with and without extended space behind it.
+            0 | u32::MAX if first => return Ok(None),
+            u32::MAX => return Err(CapabilityErrorReason::Gone),
+            _ => {}
+        }
+        let [low, high, versioned, next] = header.to_le_bytes();
+        self.next = u16::from_le_bytes([versioned, next]) >> 4;
+        let id = u16::from_le_bytes([low, high]);
+        Ok(Some(ExtendedCapability { id, version: versioned & 0xf, offset: pointer }))
+    }
+}
+
+impl<C: ConfigAccess> Iterator for ExtendedCapabilities<C> {
+    type Item = Result<ExtendedCapability, CapabilityError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step();
+        if !matches!(step, Ok(Some(_))) {
+            self.next = 0;
+        }
+        step.transpose().map(|step| {
+            step.map_err(|reason| CapabilityError { address: self.at, offset: self.from, reason })
+        })
+    }
+}

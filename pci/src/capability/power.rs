@@ -1,0 +1,145 @@
+//! Power management: waking a function that firmware or a previous owner put to sleep.
+//!
+//! ```text
+//!         31                16 15      8 7      0
+//! +0x00  | PM capabilities    |  next   |  0x01  |
+//! +0x04  |  ..                | PMCSR            |   PMCSR 1:0 power state, 3 no soft reset, 8 PME enable, 15 PME status
+//! ```
+//!
+//! Spec: PCI Bus Power Management Interface 1.2, 3.2 "Power Management Register Block Definition".
+
+use core::{fmt, time::Duration};
+
+use paravane_hal::time::{Clock, TimedOut, wait_for};
+
+use super::{CapabilityError, CapabilityId};
+use crate::bar::{BarKind, register};
+use crate::header::COMMAND;
+use crate::{ConfigAccess, Function, PciAddress};
+
+const PMCSR: u8 = 0x04;
+const POWER_STATE: u16 = 0b11;
+const NO_SOFT_RESET: u16 = 1 << 3;
+/// Written as one it is cleared, so it is never written as one.
+const PME_STATUS: u16 = 1 << 15;
+
+/// How long a function may take from D3hot to D0 before anything else may touch it.
+///
+/// Spec: PCI Bus Power Management Interface 1.2, 5.4 table "PCI Function State Transition Delays".
+const D3_RECOVERY: Duration = Duration::from_millis(10);
+/// How long to wait after that for the register to say so.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A function's power states. D0 is awake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PowerState {
+    /// Awake.
+    D0,
+    /// Light sleep.
+    D1,
+    /// Deeper sleep.
+    D2,
+    /// Off but for configuration space.
+    D3Hot,
+}
+
+impl PowerState {
+    const fn from_pmcsr(pmcsr: u16) -> Self {
+        match pmcsr & POWER_STATE {
+            0 => Self::D0,
+            1 => Self::D1,
+            2 => Self::D2,
+            _ => Self::D3Hot,
+        }
+    }
+}
+
+/// A function cannot be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerError {
+    /// Its capability list is broken.
+    Capability(CapabilityError),
+    /// It stays asleep.
+    Asleep {
+        /// Which.
+        address: PciAddress,
+        /// The state it stays in.
+        state: PowerState,
+        /// How long was waited.
+        waited: TimedOut,
+    },
+    /// It does not answer.
+    Gone {
+        /// Which.
+        address: PciAddress,
+    },
+}
+
+impl fmt::Display for PowerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capability(error) => error.fmt(f),
+            Self::Asleep { address, state, waited } => {
+                write!(f, "{address}: told to wake to D0, still in {state:?}: {waited}")
+            }
+            Self::Gone { address } => write!(f, "{address}: does not answer"),
+        }
+    }
+}
+
+impl core::error::Error for PowerError {}
+
+impl<C: ConfigAccess> Function<C> {
+    /// Wakes the function if it sleeps. A function without power management is awake.
+    ///
+    /// Waking from D3hot may reset the function; then its BARs and its command register get back what they held.
+    ///
+    /// # Errors
+    ///
+    /// [`PowerError`]; the function may be anywhere between the two states.
+    pub fn ensure_d0(&mut self, clock: &impl Clock) -> Result<(), PowerError> {
+        let Some(capability) = self.find(CapabilityId::POWER).map_err(PowerError::Capability)? else {
+            return Ok(());
+        };
+        let address = self.address();
+        capability.require(address, 8).map_err(PowerError::Capability)?;
+        let pmcsr = self.read16(capability.field(PMCSR));
+        if pmcsr == u16::MAX {
+            return Err(PowerError::Gone { address });
+        }
+        let from = PowerState::from_pmcsr(pmcsr);
+        if from == PowerState::D0 {
+            return Ok(());
+        }
+        let command = self.read16(COMMAND);
+        self.access().write16(address, capability.field(PMCSR), pmcsr & !(POWER_STATE | PME_STATUS));
+        // Waits for nothing but the time: the function must be left alone meanwhile.
+        let _ = wait_for(clock, D3_RECOVERY, || None::<()>);
+        let awake = || {
+            let now = self.read16(capability.field(PMCSR));
+            (now != u16::MAX && PowerState::from_pmcsr(now) == PowerState::D0).then_some(now)
+        };
+        let pmcsr = wait_for(clock, PATIENCE, awake).map_err(|waited| PowerError::Asleep {
+            address,
+            state: PowerState::from_pmcsr(self.read16(capability.field(PMCSR))),
+            waited,
+        })?;
+        if from == PowerState::D3Hot && pmcsr & NO_SOFT_RESET == 0 {
+            self.restore_bars();
+            self.access().write16(address, COMMAND, command);
+        }
+        Ok(())
+    }
+
+    /// Writes back what the BARs held when the function was claimed or assigned. Their low bits are read-only.
+    fn restore_bars(&self) {
+        for bar in self.bars().flatten() {
+            let [a, b, c, d, high @ ..] = bar.start.to_le_bytes();
+            self.access().write32(self.address(), register(bar.index), u32::from_le_bytes([a, b, c, d]));
+            if bar.kind == BarKind::Memory64 {
+                let at = register(bar.index.wrapping_add(1));
+                self.access().write32(self.address(), at, u32::from_le_bytes(high));
+            }
+        }
+    }
+}

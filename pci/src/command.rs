@@ -1,0 +1,170 @@
+//! What a function may do: the command register, and the proof that it does nothing any more.
+//!
+//! The register is written as 16 bits: the status register beside it clears bits that are written as ones.
+
+#![expect(unsafe_code, reason = "vouching that a function has stopped")]
+
+use core::{fmt, time::Duration};
+
+use paravane_hal::dma::Quiet;
+use paravane_hal::time::{Clock, TimedOut, wait_for};
+
+use crate::capability::CapabilityError;
+use crate::header::{COMMAND, Command};
+use crate::{ConfigAccess, Function, PciAddress};
+
+/// What has to be there after it was asked for. The rest may be hard-wired: a function without a pin has no use for
+/// [`Command::INTX_DISABLE`], and most have none for the error bits.
+const EFFECTIVE: Command = Command::IO.union(Command::MEMORY).union(Command::BUS_MASTER);
+
+/// How long outstanding completions may take: twice the longest completion timeout that is on by default.
+///
+/// Spec: PCI Express Base 5.0, 2.8 "Completion Timeout Mechanism".
+const COMPLETIONS: Duration = Duration::from_millis(100);
+
+/// The command register did not take what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandError {
+    /// Whose.
+    pub address: PciAddress,
+    /// What was written.
+    pub written: Command,
+    /// What it reads.
+    pub seen: Command,
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (written, seen) = (self.written.bits(), self.seen.bits());
+        write!(f, "{}: command register reads {seen:#06x}, expected {written:#06x} as written", self.address)
+    }
+}
+
+impl core::error::Error for CommandError {}
+
+/// Replaces the command register of `address` and looks whether that had effect.
+fn write_command(
+    access: &impl ConfigAccess,
+    address: PciAddress,
+    written: Command,
+) -> Result<(), CommandError> {
+    access.write16(address, COMMAND, written.bits());
+    let seen = Command::from_bits_retain(access.read16(address, COMMAND));
+    if seen.bits() == u16::MAX || (seen ^ written).intersects(EFFECTIVE) {
+        return Err(CommandError { address, written, seen });
+    }
+    Ok(())
+}
+
+/// Makes the bridges in `path` pass on what functions behind them do: memory and I/O accesses towards them, bus mastering from them.
+/// Firmware does so where it enumerates; a monitor that boots a kernel directly need not.
+///
+/// `path` is what [`enumerate`](crate::enumerate) reports with a function.
+///
+/// # Errors
+///
+/// [`CommandError`] of the first bridge that does not take it.
+pub fn enable_path(access: &impl ConfigAccess, path: &[PciAddress]) -> Result<(), CommandError> {
+    for &bridge in path {
+        let before = Command::from_bits_retain(access.read16(bridge, COMMAND));
+        // A bridge without an I/O window may have the I/O bit hard-wired to 0, so that one is not insisted on.
+        let needed = Command::MEMORY | Command::BUS_MASTER;
+        if !before.contains(needed) {
+            write_command(access, bridge, before | needed)?;
+        }
+    }
+    Ok(())
+}
+
+impl<C: ConfigAccess> Function<C> {
+    /// The command register.
+    #[must_use]
+    pub fn read_command(&self) -> Command {
+        Command::from_bits_retain(self.read16(COMMAND))
+    }
+
+    /// Sets bits of the command register; the others stay.
+    ///
+    /// Bus mastering last, after the driver has reset the device: what firmware left there may still have
+    /// rings to write to.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`]: decoding or bus mastering did not come on.
+    pub fn enable(&mut self, bits: Command) -> Result<(), CommandError> {
+        write_command(self.access(), self.address(), self.read_command() | bits)
+    }
+
+    /// Clears bits of the command register; the others stay.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`]: decoding or bus mastering did not go off.
+    pub fn disable(&mut self, bits: Command) -> Result<(), CommandError> {
+        write_command(self.access(), self.address(), self.read_command().difference(bits))
+    }
+
+    /// Stops the function from mastering the bus, and proves that it did.
+    ///
+    /// The proof borrows the function exclusively: nothing starts it again while the proof is about. A driver
+    /// stops its device by the device's own means first; this is the second lock on the door.
+    ///
+    /// # Errors
+    ///
+    /// [`QuiesceError`]: the function may still write memory. What it knows of stays allocated.
+    pub fn quiesce(&mut self, clock: &impl Clock) -> Result<Quiet<'_>, QuiesceError> {
+        self.disable(Command::BUS_MASTER).map_err(QuiesceError::Command)?;
+        if let Some(pcie) = self.pcie().map_err(QuiesceError::Capability)? {
+            let done = || (!pcie.read_transactions_pending(self)).then_some(());
+            wait_for(clock, COMPLETIONS, done)
+                .map_err(|waited| QuiesceError::TransactionsPending { address: self.address(), waited })?;
+        }
+        // SAFETY:
+        // - It starts no access: Bus Master Enable was written as 0 and read back as 0 (all ones, the answer of nobody, is an error),
+        //   and a function whose bit is clear does not initiate.
+        //   Spec: PCI Local Bus 3.0, 6.2.2 "Device Control", bit 2.
+        // - None is under way: its posted writes reach memory before the answer to the read that saw the bit clear, which may not
+        //   pass them (PCI Local Bus 3.0, appendix E "System Transaction Ordering"); a PCI Express function waits for no completion either.
+        // - Nothing starts it again: in this crate only `enable` sets the bit, on `&mut self`, which the result borrows for its
+        //   lifetime. A second claim, or a raw write through the access, breaks the contract of `Function::claim` and `ConfigAccess`.
+        Ok(unsafe { Quiet::vouch(self.tag()) })
+    }
+}
+
+/// A function was told to stop, and no proof could be had that it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuiesceError {
+    /// Bus mastering does not go off, or the function does not answer.
+    Command(CommandError),
+    /// Whether it is PCI Express, and so may have requests outstanding, cannot be said.
+    Capability(CapabilityError),
+    /// It waits for completions, and they do not come.
+    TransactionsPending {
+        /// Which.
+        address: PciAddress,
+        /// How long was waited.
+        waited: TimedOut,
+    },
+}
+
+impl fmt::Display for QuiesceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(error) => write!(f, "does not stop mastering the bus: {error}"),
+            Self::Capability(error) => write!(f, "cannot say whether it stopped: {error}"),
+            Self::TransactionsPending { address, waited } => {
+                write!(f, "{address}: still waits for completions: {waited}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for QuiesceError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Command(error) => Some(error),
+            Self::Capability(error) => Some(error),
+            Self::TransactionsPending { waited, .. } => Some(waited),
+        }
+    }
+}

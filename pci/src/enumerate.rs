@@ -1,0 +1,216 @@
+//! Finding functions.
+//!
+//! The walk starts at a root bus and follows bridges by the bus numbers that firmware gave them. Each bus is visited once, whatever the bridges say,
+//! so it ends. What is passed over is reported with the reason.
+//!
+//! [`enumerate`] follows bridges from the first bus of the range and looks nowhere else: probing 256 buses by ports costs sixteen thousand exits to the
+//! hypervisor. A segment with more than one root bus (a second host bridge) is what [`enumerate_all`] is for. A bridge that nobody numbered
+//! passes nothing on, so looking for what is behind it would find nothing; it is reported.
+
+use core::fmt;
+
+use crate::header::{BridgeBuses, HeaderKind, Ids, Presence, bridge_buses, look};
+use crate::{ConfigAccess, PciAddress};
+
+/// Bridges behind bridges that are followed. Physical machines have five; the limit keeps the walk off the heap.
+pub const MAX_DEPTH: usize = 32;
+
+/// What a walk meets.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// A function.
+    Function(FoundFunction<'a>),
+    /// Something that is passed over.
+    Skipped(Skip),
+}
+
+/// A function that a walk met.
+#[derive(Clone, Copy, Debug)]
+pub struct FoundFunction<'a> {
+    /// Where it is.
+    pub address: PciAddress,
+    /// Who it is.
+    pub ids: Ids,
+    /// Endpoint or bridge.
+    pub kind: HeaderKind,
+    /// The bridges on the way to it, outermost first: what [`enable_path`](crate::enable_path) takes.
+    pub path: &'a [PciAddress],
+}
+
+/// Something that a walk passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// Where. For a bridge that is not followed: of the bridge, which itself was reported as found.
+    pub address: PciAddress,
+    /// Why.
+    pub reason: SkipReason,
+}
+
+/// Why something was passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// It answers that it is not ready to be configured, again and again.
+    NotReady,
+    /// It is neither an endpoint nor a PCI bridge.
+    UnknownHeader {
+        /// Who it says it is.
+        ids: Ids,
+        /// Its header type.
+        kind: u8,
+    },
+    /// A bridge that nobody gave bus numbers.
+    Unnumbered,
+    /// A bridge whose bus numbers make no sense, or lie outside the range that can be reached.
+    BadBuses(BridgeBuses),
+    /// A bridge that leads to a bus which another way led to before.
+    Revisited {
+        /// The bus.
+        bus: u8,
+    },
+    /// A bridge behind [`MAX_DEPTH`] others.
+    TooDeep,
+}
+
+impl fmt::Display for Skip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.address)?;
+        match self.reason {
+            SkipReason::NotReady => f.write_str("skipped, answers that it is not ready"),
+            SkipReason::UnknownHeader { ids, kind } => {
+                write!(f, "{ids} skipped, has header type {kind}, expected 0 (device) or 1 (bridge)")
+            }
+            SkipReason::Unnumbered => f.write_str("bridge not followed, firmware gave it no bus numbers"),
+            SkipReason::BadBuses(buses) => write!(
+                f,
+                "bridge not followed, claims buses {:#04x} to {:#04x} behind bus {:#04x}",
+                buses.secondary, buses.subordinate, buses.primary
+            ),
+            SkipReason::Revisited { bus } => {
+                write!(f, "bridge not followed, leads to bus {bus:#04x}, which was visited before")
+            }
+            SkipReason::TooDeep => write!(f, "bridge not followed, there are {MAX_DEPTH} before it"),
+        }
+    }
+}
+
+/// Reports every function that can be reached from the first bus of `access`: depth first, a bridge before what is behind it.
+pub fn enumerate<C: ConfigAccess + ?Sized>(access: &C, visit: &mut dyn FnMut(Found<'_>)) {
+    Walk::new(&access, visit).bus(*access.buses().start());
+}
+
+/// Like [`enumerate`], and then takes every bus of the range that no bridge led to for a root of its own.
+pub fn enumerate_all<C: ConfigAccess + ?Sized>(access: &C, visit: &mut dyn FnMut(Found<'_>)) {
+    let mut walk = Walk::new(&access, visit);
+    // A bridge leads to a higher bus only, so a bus that was not visited yet when its turn comes has no bridge before it.
+    for bus in access.buses() {
+        if !walk.visited.contains(bus) {
+            walk.bus(bus);
+        }
+    }
+}
+
+/// A set of buses.
+#[derive(Default)]
+struct BusSet([u32; 8]);
+
+impl BusSet {
+    fn contains(&self, bus: u8) -> bool {
+        self.0.get(usize::from(bus >> 5)).is_some_and(|word| word >> (bus & 31) & 1 != 0)
+    }
+
+    fn insert(&mut self, bus: u8) {
+        if let Some(word) = self.0.get_mut(usize::from(bus >> 5)) {
+            *word |= 1 << (bus & 31);
+        }
+    }
+}
+
+struct Walk<'w, C> {
+    access: &'w C,
+    visit: &'w mut dyn FnMut(Found<'_>),
+    visited: BusSet,
+    /// The bridges on the way to the current bus: the first `depth` of these.
+    path: [PciAddress; MAX_DEPTH],
+    depth: usize,
+}
+
+impl<'w, C: ConfigAccess> Walk<'w, C> {
+    fn new(access: &'w C, visit: &'w mut dyn FnMut(Found<'_>)) -> Self {
+        let nowhere = PciAddress::from_devfn(0, 0, 0);
+        Self { access, visit, visited: BusSet::default(), path: [nowhere; MAX_DEPTH], depth: 0 }
+    }
+
+    /// Visits one bus and what is behind it. Recursion ends after [`MAX_DEPTH`] bridges.
+    fn bus(&mut self, bus: u8) {
+        self.visited.insert(bus);
+        let segment = self.access.segment();
+        for device in 0..PciAddress::DEVICES {
+            let at = |function: u8| PciAddress::from_devfn(segment, bus, device << 3 | function);
+            // Functions 1 to 7 exist only beside a function 0 that says so; single-function devices may answer at all eight.
+            if self.function(at(0)) {
+                for function in 1..PciAddress::FUNCTIONS {
+                    self.function(at(function));
+                }
+            }
+        }
+    }
+
+    /// Visits one function, and what is behind it if it is a bridge. Whether its device has more functions.
+    fn function(&mut self, address: PciAddress) -> bool {
+        let header = match look(self.access, address) {
+            Presence::Absent => return false,
+            Presence::NotReady => {
+                self.skip(address, SkipReason::NotReady);
+                return false;
+            }
+            Presence::Present(header) => header,
+        };
+        let (ids, kind) = (header.ids, header.kind);
+        if let HeaderKind::Other(kind) = kind {
+            self.skip(address, SkipReason::UnknownHeader { ids, kind });
+            return header.multi_function;
+        }
+        let path = self.path.get(..self.depth).unwrap_or_default();
+        (self.visit)(Found::Function(FoundFunction { address, ids, kind, path }));
+        if kind == HeaderKind::Bridge {
+            match self.may_follow(address) {
+                Ok(bus) => self.behind(address, bus),
+                Err(reason) => self.skip(address, reason),
+            }
+        }
+        header.multi_function
+    }
+
+    /// The bus that a bridge leads to, if that is one to visit.
+    fn may_follow(&self, bridge: PciAddress) -> Result<u8, SkipReason> {
+        let buses = bridge_buses(self.access, bridge);
+        let bus = buses.secondary;
+        if bus == 0 {
+            return Err(SkipReason::Unnumbered);
+        }
+        if bus <= bridge.bus() || buses.subordinate < bus || !self.access.buses().contains(&bus) {
+            return Err(SkipReason::BadBuses(buses));
+        }
+        if self.visited.contains(bus) {
+            return Err(SkipReason::Revisited { bus });
+        }
+        Ok(bus)
+    }
+
+    /// Visits the bus behind a bridge.
+    fn behind(&mut self, bridge: PciAddress, bus: u8) {
+        let depth = self.depth;
+        let Some(place) = self.path.get_mut(depth) else {
+            return self.skip(bridge, SkipReason::TooDeep);
+        };
+        *place = bridge;
+        self.depth = depth.saturating_add(1);
+        self.bus(bus);
+        self.depth = depth;
+    }
+
+    fn skip(&mut self, address: PciAddress, reason: SkipReason) {
+        (self.visit)(Found::Skipped(Skip { address, reason }));
+    }
+}
