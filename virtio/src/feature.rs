@@ -1,0 +1,105 @@
+//! Feature bits of the transport and the rings, and the rule by which features are agreed.
+//!
+//! Bits of a device class live with the class ([`net::NetFeatures`](crate::net::NetFeatures)). Both are parts of one 64-bit word.
+//!
+//! What is accepted is *offered and implemented*, never "offered and known": a driver that accepts a ring format it cannot drive breaks on
+//! the first device that offers it.
+//!
+//! Spec: VIRTIO 1.2, 2.2 "Feature Bits", 6 "Reserved Feature Bits".
+
+bitflags::bitflags! {
+    /// Features of the ring and the transport, which every device class shares.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct RingFeatures: u64 {
+        /// A descriptor may point at a table of descriptors. Not used yet.
+        const INDIRECT_DESC = 1 << 28;
+        /// Each side says from which index on it wants to be told.
+        const EVENT_IDX = 1 << 29;
+        /// Not a legacy device. Without it this crate does not drive a device.
+        const VERSION_1 = 1 << 32;
+        /// Addresses go through the platform's translation. Accepted whenever offered: addresses here only ever come from the platform.
+        const ACCESS_PLATFORM = 1 << 33;
+        /// The ring is one array of descriptors that both sides write. Not used yet.
+        const RING_PACKED = 1 << 34;
+        /// Buffers are used in the order in which they were made available. Not used.
+        const IN_ORDER = 1 << 35;
+        /// Memory is ordered as for a device on a bus. Accepted whenever offered: the barriers here always order towards a device.
+        const ORDER_PLATFORM = 1 << 36;
+        /// Notifications carry the queue's position. Not used.
+        const NOTIFICATION_DATA = 1 << 38;
+        /// A queue can be reset alone. Not used.
+        const RING_RESET = 1 << 40;
+    }
+}
+
+impl RingFeatures {
+    /// What this crate's queue and transports implement.
+    pub const IMPLEMENTED: Self =
+        Self::EVENT_IDX.union(Self::VERSION_1).union(Self::ACCESS_PLATFORM).union(Self::ORDER_PLATFORM);
+}
+
+/// A feature, and features of which at least one has to come with it.
+pub type Dependency = (u64, u64);
+
+/// The part of `offered & implemented` whose dependencies are met, in `dependencies`' terms.
+///
+/// A device that offers a feature without what it depends on is broken in that feature alone, so that feature is dropped. Dropping one may
+/// leave another without its ground; hence the repetition, which ends because every turn but the last drops a bit.
+#[must_use]
+pub fn agree(offered: u64, implemented: u64, dependencies: &[Dependency]) -> u64 {
+    let mut agreed = offered & implemented;
+    loop {
+        let orphans = dependencies
+            .iter()
+            .filter(|(feature, needs_one_of)| agreed & feature != 0 && agreed & needs_one_of == 0)
+            .fold(0, |orphans, (feature, _)| orphans | feature);
+        if orphans == 0 {
+            return agreed;
+        }
+        agreed &= !orphans;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_unimplemented_feature_is_never_accepted() {
+        let everything = agree(u64::MAX, RingFeatures::IMPLEMENTED.bits(), &[]);
+        assert_eq!(everything, 1 << 29 | 1 << 32 | 1 << 33 | 1 << 36);
+    }
+
+    #[test]
+    fn dropping_a_feature_drops_what_leans_on_it() {
+        // 2 needs 1, 1 needs 0, and 0 is not offered. Listed so that one pass is not enough.
+        let chain = [(0b100, 0b010), (0b010, 0b001)];
+        assert_eq!(agree(0b1110, 0b1111, &chain), 0b1000);
+        assert_eq!(agree(0b1111, 0b1111, &chain), 0b1111);
+    }
+
+    #[test]
+    fn one_of_several_grounds_is_enough() {
+        let either = [(0b100, 0b011)];
+        assert_eq!(agree(0b101, 0b111, &either), 0b101);
+        assert_eq!(agree(0b110, 0b111, &either), 0b110);
+        assert_eq!(agree(0b100, 0b111, &either), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_agreed_is_closed(
+            offered in any::<u64>(),
+            implemented in any::<u64>(),
+            pairs in proptest::collection::vec((0_u32..64, any::<u64>()), 0..16),
+        ) {
+            let dependencies: std::vec::Vec<Dependency> = pairs.iter().map(|(bit, needs)| (1 << bit, *needs)).collect();
+            let agreed = agree(offered, implemented, &dependencies);
+            prop_assert_eq!(agreed & !(offered & implemented), 0);
+            for (feature, needs) in dependencies {
+                prop_assert!(agreed & feature == 0 || agreed & needs != 0);
+            }
+        }
+    }
+}

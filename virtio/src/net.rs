@@ -1,0 +1,37 @@
+//! The network device.
+//!
+//! | Part | Holds |
+//! |---|---|
+//! | [`Device`] (`device`) | claim, start, stop |
+//! | [`NetControl`] (`control`) | link, events, what was agreed |
+//! | [`RxQueue`], [`TxQueue`] (`rx`, `tx`) | the two lives of a frame |
+//! | [`header`], [`config`], [`features`] | formats, as values |
+//! | [`judge`] | what may come in and what may go out, as rules |
+//! | [`interrupts`] | which vector rings for what |
+//!
+//! One receive and one transmit queue. More pairs, and the control queue that goes with them, get queue numbers of their own: nothing here counts on there
+//! being two.
+//!
+//! Spec: VIRTIO 1.2, 5.1 "Network Device".
+
+pub mod config;
+mod control;
+mod device;
+pub mod features;
+pub mod header;
+pub mod interrupts;
+pub mod judge;
+mod rx;
+mod tx;
+
+pub use control::{LOOK_EVERY, NetControl};
+pub use device::{BringUpError, Config, Device, Running, StartError, StopError, StuckReason};
+pub use features::{Allowed, Negotiated, NetFeatures};
+pub use interrupts::InterruptsInUse;
+pub use rx::RxQueue;
+pub use tx::TxQueue;
+
+/// Number of the first receive queue.
+pub(crate) const RX_QUEUE: u16 = 0;
+/// Number of the first transmit queue.
+pub(crate) const TX_QUEUE: u16 = 1;

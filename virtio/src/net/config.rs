@@ -1,0 +1,112 @@
+//! The network device's configuration space: where its fields are, and how they are read.
+//!
+//! Devices expose exactly as many bytes as their features need (a device with an address alone exposes six), and a field means
+//! something only if its feature was agreed. So a feature whose field is not there is not accepted, and nothing else is read.
+//!
+//! Spec: VIRTIO 1.2, 5.1.4 "Device configuration layout", 2.5 "Device Configuration Space".
+
+use paravane_hal::mmio::MmioExt;
+use paravane_hal::reg::{ReadOnly, Reg, RegArray, RegValue};
+use paravane_net::MacAddr;
+
+use crate::net::features::{Negotiated, NetFeatures};
+use crate::transport::Transport;
+
+/// `mac`: our address, byte by byte.
+const MAC: RegArray<u8, ReadOnly> = RegArray::at(0, 1, 6);
+/// `status`: bit 0 is the link.
+const STATUS: Reg<u16, ReadOnly> = Reg::at(6);
+/// `mtu`: the largest IP packet that the device takes or sends.
+const MTU: Reg<u16, ReadOnly> = Reg::at(10);
+/// `speed`, in Mbit/s.
+const SPEED: Reg<u32, ReadOnly> = Reg::at(12);
+
+/// `VIRTIO_NET_S_LINK_UP`.
+const STATUS_LINK_UP: u16 = 1;
+/// Speeds beyond this stand for "not known".
+const SPEED_MAX_MBPS: u32 = 0x7fff_ffff;
+
+/// The smallest MTU that the specification lets a device name, IPv4's minimum.
+pub const MIN_IP_MTU_BYTES: u16 = 68;
+
+/// How often the fields are read again because they changed meanwhile. A configuration that changes that often is not one to believe.
+const ATTEMPTS: usize = 16;
+
+/// The fields that the driver uses, read at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetConfig {
+    /// Our address, if the device says.
+    pub mac: Option<MacAddr>,
+    /// Whether the link is up; without a feature to say so, it is.
+    pub link_up: bool,
+    /// In Mbit/s, if the device says.
+    pub speed_mbps: Option<u32>,
+}
+
+/// Those of `features` whose fields lie inside a configuration space of `len_bytes`.
+#[must_use]
+pub fn readable(features: u64, len_bytes: usize) -> u64 {
+    let ends = [
+        (NetFeatures::MAC, 6),
+        (NetFeatures::STATUS, end_bytes(STATUS)),
+        (NetFeatures::MTU, end_bytes(MTU)),
+        (NetFeatures::SPEED_DUPLEX, end_bytes(SPEED)),
+    ];
+    ends.iter()
+        .filter(|(_, end)| *end > len_bytes)
+        .fold(features, |readable, (feature, _)| readable & !feature.bits())
+}
+
+/// Where a field ends.
+fn end_bytes<T: RegValue>(field: Reg<T, ReadOnly>) -> usize {
+    field.offset_bytes().saturating_add(T::WIDTH_BYTES)
+}
+
+/// Reads the MTU field. It does not change, so one read will do; it may be read before the features are final, to find out whether to accept `MTU`.
+#[must_use]
+pub fn read_mtu(transport: &impl Transport) -> u16 {
+    transport.config().read(&MTU)
+}
+
+/// Reads the fields that belong to `features`, all of one generation. `None` when they kept changing.
+#[must_use]
+pub fn read(transport: &impl Transport, features: Negotiated) -> Option<NetConfig> {
+    for _ in 0..ATTEMPTS {
+        let generation = transport.read_config_generation();
+        let config = read_once(transport, features);
+        if transport.read_config_generation() == generation {
+            return Some(config);
+        }
+    }
+    None
+}
+
+fn read_once(transport: &impl Transport, features: Negotiated) -> NetConfig {
+    let registers = transport.config();
+    let mac = features
+        .has(NetFeatures::MAC)
+        .then(|| MacAddr(core::array::from_fn(|i| MAC.get(i).map_or(0, |byte| registers.read(&byte)))));
+    let link_up = !features.has(NetFeatures::STATUS) || registers.read(&STATUS) & STATUS_LINK_UP != 0;
+    let speed_mbps = features
+        .has(NetFeatures::SPEED_DUPLEX)
+        .then(|| registers.read(&SPEED))
+        .filter(|speed| (1..=SPEED_MAX_MBPS).contains(speed));
+    NetConfig { mac, link_up, speed_mbps }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feature_without_its_field_is_not_accepted() {
+        let all = NetFeatures::all().bits();
+        let six = readable(all, 6);
+        assert_eq!(six & NetFeatures::MAC.bits(), NetFeatures::MAC.bits());
+        assert_eq!(six & (NetFeatures::STATUS | NetFeatures::MTU | NetFeatures::SPEED_DUPLEX).bits(), 0);
+        assert_eq!(six & NetFeatures::CSUM.bits(), 1, "a feature without a field stays");
+        assert_eq!(readable(all, 5) & NetFeatures::MAC.bits(), 0);
+        assert_eq!(readable(all, 12) & NetFeatures::MTU.bits(), NetFeatures::MTU.bits());
+        assert_eq!(readable(all, 16), all);
+    }
+}

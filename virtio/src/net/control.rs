@@ -1,0 +1,191 @@
+//! The control half: link, events, stop.
+//!
+//! Looking at the device means reading registers, and each read leaves the virtual machine. So [`poll`](paravane_net::Control::poll) looks when it was told to
+//! (the line's status named the configuration) and otherwise at most once in [`LOOK_EVERY`]; a look that was skipped is made up for by
+//! [`arm`](paravane_net::Control::arm), before the caller sleeps. So nothing is lost, and a loop that polls at every turn pays for a clock.
+
+#![expect(
+    clippy::result_large_err,
+    reason = "what was given comes back by value, and none of this is a data path"
+)]
+
+use core::time::Duration;
+
+use paravane_hal::Platform;
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::irq::Armed;
+use paravane_hal::time::Instant;
+use paravane_net::{DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
+use paravane_pci::ConfigAccess;
+
+use crate::net::config;
+use crate::net::features::Negotiated;
+use crate::net::interrupts::InterruptsInUse;
+use crate::net::{Device, RxQueue, StopError, TxQueue};
+use crate::status::Status;
+use crate::transport::{InterruptStatus, Transport};
+
+/// How often the device is looked at when nothing says that it wants to be.
+pub const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// What a device without receive filters lets through for sure.
+pub(crate) const UNFILTERED: RxFilter = RxFilter::UNICAST.union(RxFilter::BROADCAST);
+
+/// Control of a running device.
+pub struct NetControl<P: Platform, C: ConfigAccess> {
+    device: Device<P, C>,
+    info: NicInfo,
+    features: Negotiated,
+    interrupts: InterruptsInUse,
+    link: Link,
+    /// Found, and not reported yet.
+    events: Events,
+    /// When the next look is due.
+    due: Instant,
+    /// Something said that there is something to look at.
+    told: bool,
+    /// A look was not taken because it was not due.
+    skipped: bool,
+    fault: Option<DeviceFault>,
+}
+
+impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
+    /// Control of `device`, which has just been started.
+    pub(crate) fn new(
+        device: Device<P, C>,
+        info: NicInfo,
+        features: Negotiated,
+        interrupts: InterruptsInUse,
+        link: Link,
+    ) -> Self {
+        let due = device.platform.now();
+        Self {
+            device,
+            info,
+            features,
+            interrupts,
+            link,
+            events: Events::empty(),
+            due,
+            told: false,
+            skipped: false,
+            fault: None,
+        }
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &Device<P, C> {
+        &self.device
+    }
+
+    /// What was agreed.
+    #[must_use]
+    pub fn features(&self) -> Negotiated {
+        self.features
+    }
+
+    /// How the device interrupts.
+    #[must_use]
+    pub fn interrupts(&self) -> InterruptsInUse {
+        self.interrupts
+    }
+
+    /// Stops the device: resets it, waits until it has let go, and takes back all memory and frames. The device can be started again.
+    ///
+    /// # Errors
+    ///
+    /// [`StopError`]. What the device may still use is leaked, never freed.
+    pub fn stop(self, rx: RxQueue<P>, tx: TxQueue<P>) -> Result<Device<P, C>, StopError<P, C>> {
+        let ours = self.device.tag();
+        if rx.ring().device() != ours || tx.ring().device() != ours {
+            return Err(StopError::OthersQueues { control: self, rx, tx });
+        }
+        self.device.stop_with(rx.into_ring(), tx.into_ring())
+    }
+
+    /// Looks at status and link.
+    fn look(&mut self) -> Result<(), DeviceFault> {
+        self.due = self.device.platform.now().saturating_add(LOOK_EVERY);
+        self.told = false;
+        self.skipped = false;
+        let status = self.device.transport.read_status();
+        if status.is_all_ones() {
+            return Err(self.fail(DeviceFault::Gone));
+        }
+        if status.contains(Status::DEVICE_NEEDS_RESET) {
+            return Err(self.fail(DeviceFault::NeedsReset));
+        }
+        // Kept changing: the next look reads it.
+        let Some(config) = config::read(&self.device.transport, self.features) else { return Ok(()) };
+        let link = link_of(&config);
+        if link != self.link {
+            self.link = link;
+            self.events |= Events::LINK;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn fail(&mut self, fault: DeviceFault) -> DeviceFault {
+        *self.fault.get_or_insert(fault)
+    }
+
+    fn check(&self) -> Result<(), DeviceFault> {
+        self.fault.map_or(Ok(()), Err)
+    }
+}
+
+/// The link as the configuration space shows it.
+pub(crate) fn link_of(config: &config::NetConfig) -> Link {
+    if config.link_up { Link::Up { mbps: config.speed_mbps } } else { Link::Down }
+}
+
+impl<P: Platform + Send, C: ConfigAccess + Send> paravane_net::Control for NetControl<P, C> {
+    fn info(&self) -> NicInfo {
+        self.info
+    }
+
+    fn link(&self) -> Link {
+        self.link
+    }
+
+    fn acknowledge(&mut self) -> bool {
+        if self.interrupts != InterruptsInUse::Intx {
+            return false;
+        }
+        let why = self.device.transport.take_interrupt_status();
+        self.told |= why.contains(InterruptStatus::CONFIG);
+        !why.is_empty()
+    }
+
+    fn poll(&mut self) -> Result<Events, DeviceFault> {
+        self.check()?;
+        if self.told || self.device.platform.now() >= self.due {
+            self.look()?;
+        } else {
+            self.skipped = true;
+        }
+        Ok(core::mem::take(&mut self.events))
+    }
+
+    /// The device always interrupts at an event; there is nothing to ask for. What a skipped look would have found is found here.
+    fn arm(&mut self) -> Result<Armed, DeviceFault> {
+        self.check()?;
+        // The line's status said already whether there is anything.
+        let by_message = matches!(self.interrupts, InterruptsInUse::Msix { .. });
+        if self.told || (self.skipped && by_message) {
+            self.look()?;
+        }
+        Ok(if self.events.is_empty() { Armed::Idle } else { Armed::Pending })
+    }
+
+    fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
+        // Without a control queue there is nothing to set; a device then lets through at least this.
+        if UNFILTERED.contains(filter) { Ok(()) } else { Err(RxFilterError::NotOffered(UNFILTERED)) }
+    }
+
+    fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {
+        self.check().map(|()| None)
+    }
+}

@@ -1,0 +1,474 @@
+//! A network device that is not running: claimed, started, stopped.
+//!
+//! ```text
+//!  Function --new--> Device --start--> Running { control, rx, tx } --stop--> Device --into_function--> Function
+//! ```
+//!
+//! Every step gives back what it was given when it fails. Memory that the device knows of is freed only after it confirmed a reset *and* the bus
+//! vouches for its silence; else it is leaked, and the error says so.
+
+#![expect(
+    clippy::result_large_err,
+    reason = "what was given comes back by value, and none of this is a data path"
+)]
+
+use core::fmt;
+
+use paravane_hal::Platform;
+use paravane_hal::dma::{DeviceDma, DeviceTag, DmaError};
+use paravane_hal::irq::Interrupts;
+use paravane_net::{FramePool, Link, MacAddr, NicInfo, RxFilter};
+use paravane_pci::{Command, CommandError, ConfigAccess, Function, Ids, QuiesceError};
+
+use crate::feature::RingFeatures;
+use crate::init::{self, InitError};
+use crate::net::config::{self, MIN_IP_MTU_BYTES};
+use crate::net::control::{self, NetControl};
+use crate::net::features::{Allowed, Negotiated, NetFeatures};
+use crate::net::interrupts::{self, InterruptsInUse};
+use crate::net::judge::{RxRules, TxRules};
+use crate::net::rx::{FrameRing, RxQueue};
+use crate::net::tx::TxQueue;
+use crate::net::{RX_QUEUE, TX_QUEUE};
+use crate::queue::{QueueSize, Virtqueue};
+use crate::transport::pci::{PciError, PciTransport};
+use crate::transport::{QueueError, Transport};
+
+/// Ethernet header in front of an IP packet.
+const ETHERNET_BYTES: u16 = 14;
+/// The MTU of a device that names none.
+const DEFAULT_IP_MTU_BYTES: u16 = 1500;
+/// What a received frame may have on top of the MTU: Ethernet header and one VLAN tag.
+const OVERHEAD_BYTES: u16 = 18;
+/// Virtio devices drive whole addresses.
+const ADDRESS_BITS: u8 = 64;
+
+/// How a device is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Entries of the transmit queue: rounded down to a power of two, and to what the device allows.
+    pub tx_entries: u16,
+    /// Entries of the receive queue; likewise.
+    pub rx_entries: u16,
+    /// Which frames are wanted. What the device cannot filter comes through, and what it cannot be asked for does not; the control half
+    /// says what is in force.
+    pub filter: RxFilter,
+    /// Which features may be agreed.
+    pub allowed: Allowed,
+}
+
+impl Default for Config {
+    /// 256 entries each way: what QEMU and Firecracker allow at most by default, eight bursts deep, and quick to fill.
+    fn default() -> Self {
+        Self { tx_entries: 256, rx_entries: 256, filter: RxFilter::default(), allowed: Allowed::default() }
+    }
+}
+
+/// A claimed network device that is reset: it uses no memory and raises no interrupts.
+pub struct Device<P: Platform, C: ConfigAccess> {
+    pub(crate) transport: PciTransport<P::Region, C>,
+    pub(crate) platform: P,
+}
+
+/// A running network device, in parts that may go to different cores.
+pub struct Running<P: Platform, C: ConfigAccess> {
+    /// Link, events, stop.
+    pub control: NetControl<P, C>,
+    /// Frames received.
+    pub rx: RxQueue<P>,
+    /// Frames to send.
+    pub tx: TxQueue<P>,
+}
+
+/// A device cannot be taken into use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BringUpError {
+    /// It is not a virtio network device.
+    NotVirtioNet {
+        /// What it is.
+        ids: Ids,
+    },
+    /// Its registers cannot be found or reached.
+    Transport(PciError),
+    /// It does not reset.
+    Init(InitError),
+}
+
+impl fmt::Display for BringUpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotVirtioNet { ids } => write!(f, "{ids} is not a virtio network device"),
+            Self::Transport(error) => error.fmt(f),
+            Self::Init(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for BringUpError {}
+
+/// A device cannot be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// A step of bring-up failed.
+    Init(InitError),
+    /// The function does not get to use memory.
+    Command(CommandError),
+    /// A queue cannot be set up.
+    Queue(QueueError),
+    /// There is no memory for the queues.
+    Dma(DmaError),
+    /// The pool's buffers are too short for what the device may send.
+    BuffersTooShort {
+        /// What one holds.
+        payload_bytes: usize,
+        /// What it has to hold.
+        needed_bytes: usize,
+    },
+    /// The configuration space never stood still while it was read.
+    ConfigUnstable,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Init(error) => error.fmt(f),
+            Self::Command(error) => error.fmt(f),
+            Self::Queue(error) => error.fmt(f),
+            Self::Dma(error) => error.fmt(f),
+            Self::BuffersTooShort { payload_bytes, needed_bytes } => {
+                write!(f, "buffers hold {payload_bytes} bytes, and a received frame may take {needed_bytes}")
+            }
+            Self::ConfigUnstable => f.write_str("device configuration changes faster than it can be read"),
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
+
+impl From<InitError> for StartError {
+    fn from(error: InitError) -> Self {
+        Self::Init(error)
+    }
+}
+
+impl From<QueueError> for StartError {
+    fn from(error: QueueError) -> Self {
+        Self::Queue(error)
+    }
+}
+
+impl From<DmaError> for StartError {
+    fn from(error: DmaError) -> Self {
+        Self::Dma(error)
+    }
+}
+
+/// Why a device is still to be reckoned with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StuckReason {
+    /// It did not confirm the reset.
+    NoReset(InitError),
+    /// The bus does not vouch for its silence.
+    NotQuiet(QuiesceError),
+}
+
+impl fmt::Display for StuckReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoReset(error) => error.fmt(f),
+            Self::NotQuiet(error) => error.fmt(f),
+        }
+    }
+}
+
+/// A device could not be stopped cleanly.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "both are rare, and a box would need an allocator in a failure path"
+)]
+pub enum StopError<P: Platform, C: ConfigAccess> {
+    /// The queues belong to another device. Nothing was done.
+    OthersQueues {
+        /// The control half.
+        control: NetControl<P, C>,
+        /// The receive queue.
+        rx: RxQueue<P>,
+        /// The transmit queue.
+        tx: TxQueue<P>,
+    },
+    /// The device may still use its memory, so that was leaked: the queues', and the buffers that were with the device.
+    Stuck {
+        /// Why.
+        reason: StuckReason,
+        /// How many frames are gone with it.
+        leaked_frames: usize,
+        /// The device. It can be tried again, and gets new memory.
+        device: Device<P, C>,
+    },
+}
+
+impl<P: Platform, C: ConfigAccess> fmt::Display for StopError<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OthersQueues { .. } => f.write_str("the queues given are another device's"),
+            Self::Stuck { reason, leaked_frames, .. } => {
+                write!(
+                    f,
+                    "device does not let go ({reason}); its queues and {leaked_frames} frames are leaked"
+                )
+            }
+        }
+    }
+}
+
+impl<P: Platform, C: ConfigAccess> fmt::Debug for StopError<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<P: Platform, C: ConfigAccess> core::error::Error for StopError<P, C> {}
+
+/// Queues while bring-up is under way, so that they are there to be given back when it fails.
+struct Rings<P: Platform> {
+    rx: Option<FrameRing<P>>,
+    tx: Option<FrameRing<P>>,
+}
+
+/// What bring-up found out.
+struct Agreed {
+    features: Negotiated,
+    interrupts: InterruptsInUse,
+    info: NicInfo,
+    link: Link,
+}
+
+impl<P: Platform, C: ConfigAccess> Device<P, C> {
+    /// Takes `function` into use: finds its registers and resets it, so that whatever drove it before is over. It may not use memory until it is started.
+    ///
+    /// # Errors
+    ///
+    /// [`BringUpError`], and the function back.
+    pub fn new(function: Function<C>, platform: P) -> Result<Self, (BringUpError, Function<C>)> {
+        let ids = function.ids();
+        if !crate::is_virtio_net(&ids) {
+            return Err((BringUpError::NotVirtioNet { ids }, function));
+        }
+        let mut transport = PciTransport::new(function, &platform)
+            .map_err(|(error, function)| (BringUpError::Transport(error), function))?;
+        match init::reset(&mut transport, &platform) {
+            Ok(()) => Ok(Self { transport, platform }),
+            Err(error) => Err((BringUpError::Init(error), transport.into_function())),
+        }
+    }
+
+    /// The function.
+    #[must_use]
+    pub fn function(&self) -> &Function<C> {
+        self.transport.function()
+    }
+
+    /// Gives the function up.
+    #[must_use]
+    pub fn into_function(self) -> Function<C> {
+        self.transport.into_function()
+    }
+
+    pub(crate) fn tag(&self) -> DeviceTag {
+        self.transport.function().tag()
+    }
+
+    /// Starts the device: agrees on features, sets up queues and interrupts, posts buffers of `pool`.
+    ///
+    /// How the device interrupts in the end, [`NetControl::interrupts`] says; at least it polls.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], and the device back, reset. Should it refuse even that, the memory it was given is leaked.
+    pub fn start(
+        mut self,
+        config: &Config,
+        pool: FramePool,
+        interrupts: Interrupts<'_>,
+    ) -> Result<Running<P, C>, (StartError, Self)> {
+        let mut rings = Rings { rx: None, tx: None };
+        let agreed = match self.bring_up(config, &pool, interrupts, &mut rings) {
+            Ok(agreed) => agreed,
+            Err(error) => return Err((error, self.abandon(rings))),
+        };
+        let Rings { rx: Some(rx), tx: Some(tx) } = rings else {
+            // Bring-up made both, or failed.
+            return Err((StartError::Queue(QueueError::Absent { queue: RX_QUEUE }), self.abandon(rings)));
+        };
+        let Agreed { features, interrupts, info, link } = agreed;
+        // Buffers may be there before the device runs, but it is not told of them before.
+        let mut rx = RxQueue::new(rx, pool, RxRules::new(features, info.max_frame_bytes));
+        let tx = TxQueue::new(tx, TxRules::new(features, info.max_frame_bytes));
+        if let Err(error) = init::go(&mut self.transport) {
+            let rings = Rings { rx: Some(rx.into_ring()), tx: Some(tx.into_ring()) };
+            return Err((error.into(), self.abandon(rings)));
+        }
+        rx.publish();
+        Ok(Running { control: NetControl::new(self, info, features, interrupts, link), rx, tx })
+    }
+
+    /// Steps 1 to 6.
+    fn bring_up(
+        &mut self,
+        config: &Config,
+        pool: &FramePool,
+        offered: Interrupts<'_>,
+        rings: &mut Rings<P>,
+    ) -> Result<Agreed, StartError> {
+        let Self { transport, platform } = self;
+        init::reset(transport, platform)?;
+        // Only now: a device that was left running by whoever was here before must not write to memory that is ours today.
+        transport
+            .function_mut()
+            .enable(Command::MEMORY | Command::BUS_MASTER)
+            .map_err(StartError::Command)?;
+        init::acknowledge_and_claim(transport)?;
+        let payload_bytes = pool.payload_bytes();
+        let features = init::negotiate(transport, |transport, offered| {
+            choose(transport, offered, config.allowed, payload_bytes)
+        })?;
+        let features = Negotiated::confirmed(features);
+        let ip_mtu_bytes =
+            if features.has(NetFeatures::MTU) { config::read_mtu(transport) } else { DEFAULT_IP_MTU_BYTES };
+        let needed_bytes = if features.has(NetFeatures::MRG_RXBUF) {
+            // Any buffer that holds a header will do; one that holds no frame header would make every frame a chain.
+            usize::from(ETHERNET_BYTES)
+        } else {
+            usize::from(ip_mtu_bytes).saturating_add(usize::from(OVERHEAD_BYTES))
+        };
+        if payload_bytes < needed_bytes {
+            return Err(StartError::BuffersTooShort { payload_bytes, needed_bytes });
+        }
+        let fields = config::read(transport, features).ok_or(StartError::ConfigUnstable)?;
+
+        let dma = DeviceDma::new(platform.clone(), transport.function().tag(), ADDRESS_BITS);
+        let event_idx = features.has_ring(RingFeatures::EVENT_IDX);
+        let rx = set_up(transport, &dma, RX_QUEUE, config.rx_entries, event_idx, &mut rings.rx)?;
+        let tx = set_up(transport, &dma, TX_QUEUE, config.tx_entries, event_idx, &mut rings.tx)?;
+        let interrupts = choose_interrupts(transport, offered);
+        for queue in [RX_QUEUE, TX_QUEUE] {
+            transport.enable_queue(queue);
+        }
+        let info = NicInfo {
+            driver: "virtio-net",
+            mac: address(fields.mac, transport.function()),
+            ip_mtu_bytes,
+            max_frame_bytes: ip_mtu_bytes.saturating_add(ETHERNET_BYTES),
+            rx_slots: rx.entries(),
+            tx_slots: tx.entries(),
+        };
+        Ok(Agreed { features, interrupts, info, link: control::link_of(&fields) })
+    }
+
+    /// After a failed start: says so to the device, resets it, and takes the memory back if that worked.
+    fn abandon(mut self, rings: Rings<P>) -> Self {
+        init::give_up(&mut self.transport);
+        if self.quiets(rings).is_err() {
+            // It is leaked by now, and the error of the start says more than this one.
+        }
+        self
+    }
+
+    /// Stops the device and takes its rings back.
+    pub(crate) fn stop_with(mut self, rx: FrameRing<P>, tx: FrameRing<P>) -> Result<Self, StopError<P, C>> {
+        let in_flight = rx.in_flight().saturating_add(tx.in_flight());
+        match self.quiets(Rings { rx: Some(rx), tx: Some(tx) }) {
+            Ok(()) => Ok(self),
+            Err(reason) => Err(StopError::Stuck { reason, leaked_frames: in_flight, device: self }),
+        }
+    }
+
+    /// Resets the device, waits for it, has the bus vouch for it, and frees `rings`. On failure they are leaked: dropping them does that.
+    fn quiets(&mut self, rings: Rings<P>) -> Result<(), StuckReason> {
+        let reset = init::reset(&mut self.transport, &self.platform);
+        // The pin may be shared, and a device that is reset has nothing to say on it.
+        self.transport.switch_interrupts(Interrupts::Polling);
+        // Bus mastering goes off in any case. By itself it is not enough: some monitors do not look at that bit.
+        let quiet = self.transport.function_mut().quiesce(&self.platform);
+        reset.map_err(StuckReason::NoReset)?;
+        let quiet = quiet.map_err(StuckReason::NotQuiet)?;
+        for ring in [rings.rx, rings.tx].into_iter().flatten() {
+            // The rings were made for this function, so the proof is about them.
+            let freed = ring.free(&quiet);
+            debug_assert!(freed, "a ring of another device");
+        }
+        Ok(())
+    }
+}
+
+/// Picks features: what is implemented and allowed, without those whose fields are not there, and without an MTU that cannot be kept.
+fn choose(transport: &impl Transport, offered: u64, allowed: Allowed, payload_bytes: usize) -> u64 {
+    use paravane_hal::mmio::Mmio;
+    let chosen = allowed.choose(config::readable(offered, transport.config().len_bytes()));
+    if chosen & NetFeatures::MTU.bits() == 0 {
+        return chosen;
+    }
+    let mtu = config::read_mtu(transport);
+    let whole_frame = usize::from(mtu).saturating_add(usize::from(OVERHEAD_BYTES));
+    let spreads = chosen & NetFeatures::MRG_RXBUF.bits() != 0;
+    // Spec: 5.1.4.2 "Driver Requirements: Device configuration layout": buffers must hold what the MTU allows.
+    let kept = mtu >= MIN_IP_MTU_BYTES
+        && mtu.checked_add(OVERHEAD_BYTES).is_some()
+        && (spreads || whole_frame <= payload_bytes);
+    if kept { chosen } else { chosen & !NetFeatures::MTU.bits() }
+}
+
+/// Sets up one queue, except for its vector and the last step, and leaves it in `place`. Returns its size.
+fn set_up<P: Platform, C: ConfigAccess>(
+    transport: &mut PciTransport<P::Region, C>,
+    dma: &DeviceDma<P>,
+    queue: u16,
+    entries: u16,
+    event_idx: bool,
+    place: &mut Option<FrameRing<P>>,
+) -> Result<QueueSize, StartError> {
+    let device_max = transport.read_queue_max(queue)?;
+    let size = QueueSize::at_most(entries, device_max).ok_or(QueueError::Absent { queue })?;
+    let doorbell = transport.doorbell(queue)?;
+    let ring = place.insert(Virtqueue::new(dma, size, event_idx, doorbell)?);
+    transport.write_queue(queue, size, &ring.addresses());
+    Ok(size)
+}
+
+/// Switches interrupts on as offered, and finds out how far the device goes along.
+fn choose_interrupts<R, C>(transport: &mut PciTransport<R, C>, offered: Interrupts<'_>) -> InterruptsInUse
+where
+    R: paravane_hal::mmio::Mmio + Clone + Send,
+    C: ConfigAccess,
+{
+    // A device that cannot say why it raised its line cannot be driven by it.
+    let offered = match offered {
+        Interrupts::Intx if !transport.has_interrupt_status() => Interrupts::Polling,
+        other => other,
+    };
+    let messages = transport.switch_interrupts(offered);
+    if messages > 0 {
+        let chosen = interrupts::assign(transport, messages);
+        if chosen == InterruptsInUse::Polling {
+            transport.switch_interrupts(Interrupts::Polling);
+        }
+        return chosen;
+    }
+    // Virtio on PCI has no use for MSI without the X; a kernel that offers it gets polling.
+    match offered {
+        Interrupts::Intx => InterruptsInUse::Intx,
+        _ => InterruptsInUse::Polling,
+    }
+}
+
+/// Our address: the device's, or one of our own making that is the same at every boot.
+fn address<C: ConfigAccess>(device_says: Option<MacAddr>, function: &Function<C>) -> MacAddr {
+    device_says.filter(|mac| mac.is_unicast()).unwrap_or_else(|| {
+        let at = function.address();
+        let place = u32::from(at.segment()) << 16
+            | u32::from(at.bus()) << 8
+            | u32::from(at.device()) << 3
+            | u32::from(at.function());
+        MacAddr::local(place)
+    })
+}

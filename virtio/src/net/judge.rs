@@ -1,0 +1,341 @@
+//! What may be received and what may be sent, as rules over plain values.
+//!
+//! Towards the stack, nothing that the header claims leaves here unless it fits the frame it came with. Towards the device, nothing is asked that was
+//! not agreed.
+
+use paravane_net::{ChecksumRequest, RxChecksum, SegmentationKind, TxOffload, VlanTag};
+
+use crate::net::features::{Negotiated, NetFeatures};
+use crate::net::header::{GsoType, HEADER_BYTES, Header, HeaderFlags, RawHeader};
+
+/// An Ethernet header: nothing shorter is a frame.
+const ETHERNET_BYTES: u32 = 14;
+/// A VLAN tag that is part of the frame comes on top of the largest frame.
+const VLAN_BYTES: u32 = 4;
+/// The largest packet to be cut: an IP packet's length field, and the Ethernet header with a tag.
+const MAX_GSO_FRAME_BYTES: u32 = 65_535 + ETHERNET_BYTES + VLAN_BYTES;
+
+/// Why a received frame was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drop {
+    /// There is no frame behind the header.
+    Empty,
+    /// Too short for Ethernet, or with a header that makes no sense.
+    Damaged,
+    /// Longer than was agreed.
+    Oversized,
+}
+
+/// What may be received.
+#[derive(Clone, Copy, Debug)]
+pub struct RxRules {
+    /// Frames may be spread over several buffers.
+    mergeable: bool,
+    /// The header may speak of checksums.
+    checksums: bool,
+    /// The longest frame, tag included.
+    max_bytes: u32,
+}
+
+impl RxRules {
+    /// The rules that follow from `features`, for frames of up to `max_frame_bytes` before a VLAN tag.
+    #[must_use]
+    pub fn new(features: Negotiated, max_frame_bytes: u16) -> Self {
+        Self {
+            mergeable: features.has(NetFeatures::MRG_RXBUF),
+            checksums: features.has(NetFeatures::GUEST_CSUM),
+            max_bytes: u32::from(max_frame_bytes).saturating_add(VLAN_BYTES),
+        }
+    }
+
+    /// Over how many buffers the frame behind `header` is spread; at least one.
+    ///
+    /// Some devices leave the count at zero where they mean one.
+    #[must_use]
+    #[inline(always)]
+    pub fn buffers(&self, header: &Header) -> u16 {
+        if self.mergeable { header.num_buffers.max(1) } else { 1 }
+    }
+
+    /// Whether a frame of `frame_bytes` behind `header` is handed up, and what is known of its checksum.
+    ///
+    /// # Errors
+    ///
+    /// Why it is dropped.
+    #[inline(always)]
+    pub fn judge(&self, header: &Header, frame_bytes: u32) -> Result<RxChecksum, Drop> {
+        if !(ETHERNET_BYTES..=self.max_bytes).contains(&frame_bytes) {
+            return Err(self.misfit(frame_bytes));
+        }
+        // Large packets put together by the device were not agreed to, so a frame that claims to be one is not what it seems.
+        if header.gso_type != GsoType::NONE {
+            return Err(Drop::Damaged);
+        }
+        if header.flags.is_empty() || !self.checksums {
+            return Ok(RxChecksum::Unverified);
+        }
+        self.checksum(header, frame_bytes)
+    }
+
+    #[cold]
+    fn misfit(&self, frame_bytes: u32) -> Drop {
+        if frame_bytes > self.max_bytes {
+            Drop::Oversized
+        } else if frame_bytes == 0 {
+            Drop::Empty
+        } else {
+            Drop::Damaged
+        }
+    }
+
+    /// What the flags say about the checksum.
+    #[inline]
+    fn checksum(&self, header: &Header, frame_bytes: u32) -> Result<RxChecksum, Drop> {
+        if header.flags.contains(HeaderFlags::NEEDS_CSUM) {
+            let request =
+                ChecksumRequest { start_bytes: header.csum_start, offset_bytes: header.csum_offset };
+            return if fits(request, frame_bytes) {
+                Ok(RxChecksum::Partial(request))
+            } else {
+                Err(Drop::Damaged)
+            };
+        }
+        if header.flags.contains(HeaderFlags::DATA_VALID) {
+            return Ok(RxChecksum::Good);
+        }
+        Ok(RxChecksum::Unverified)
+    }
+}
+
+/// Whether the checksum field that `request` names lies inside a frame of `frame_bytes`.
+fn fits(request: ChecksumRequest, frame_bytes: u32) -> bool {
+    // Three numbers below 2^16.
+    let end =
+        u32::from(request.start_bytes).saturating_add(u32::from(request.offset_bytes)).saturating_add(2);
+    end <= frame_bytes
+}
+
+/// Why a frame is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Shorter than an Ethernet header.
+    TooShort,
+    /// Longer than the device takes.
+    TooLong,
+    /// Asks for something that was not agreed.
+    NotAgreed,
+    /// Asks for something that does not fit the frame.
+    DoesNotFit,
+}
+
+/// What may be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct TxRules {
+    features: Negotiated,
+    /// The longest frame, tag included.
+    max_bytes: u32,
+}
+
+impl TxRules {
+    /// The rules that follow from `features`, for frames of up to `max_frame_bytes` before a VLAN tag.
+    #[must_use]
+    pub fn new(features: Negotiated, max_frame_bytes: u16) -> Self {
+        Self { features, max_bytes: u32::from(max_frame_bytes).saturating_add(VLAN_BYTES) }
+    }
+
+    /// The header of a frame of `frame_bytes` that asks for nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not sent.
+    #[inline(always)]
+    pub fn plain(&self, frame_bytes: u32) -> Result<RawHeader, Refused> {
+        if frame_bytes < ETHERNET_BYTES {
+            Err(Refused::TooShort)
+        } else if frame_bytes > self.max_bytes {
+            Err(Refused::TooLong)
+        } else {
+            Ok(Header::PLAIN)
+        }
+    }
+
+    /// The header of a frame of `frame_bytes` that asks for `offload`, and for `vlan` to be put in.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not sent.
+    pub fn header(
+        &self,
+        offload: TxOffload,
+        vlan: Option<VlanTag>,
+        frame_bytes: u32,
+    ) -> Result<RawHeader, Refused> {
+        if vlan.is_some() {
+            // The device has no way to put a tag in; it is the sender's to write it into the frame.
+            return Err(Refused::NotAgreed);
+        }
+        let Some(checksum) = offload.checksum else {
+            return if offload.segmentation.is_some() {
+                Err(Refused::DoesNotFit)
+            } else {
+                self.plain(frame_bytes)
+            };
+        };
+        if !self.features.has(NetFeatures::CSUM) {
+            return Err(Refused::NotAgreed);
+        }
+        if !fits(checksum, frame_bytes) {
+            return Err(Refused::DoesNotFit);
+        }
+        let header = Header {
+            flags: HeaderFlags::NEEDS_CSUM,
+            csum_start: checksum.start_bytes,
+            csum_offset: checksum.offset_bytes,
+            ..Header::default()
+        };
+        let Some(cut) = offload.segmentation else {
+            return self.plain(frame_bytes).map(|_| header.encode());
+        };
+        let (gso_type, needs) = match cut.kind {
+            SegmentationKind::Tcp4 => (GsoType::TCPV4, NetFeatures::HOST_TSO4),
+            SegmentationKind::Tcp6 => (GsoType::TCPV6, NetFeatures::HOST_TSO6),
+            SegmentationKind::Udp => return Err(Refused::NotAgreed),
+        };
+        if !self.features.has(needs) {
+            return Err(Refused::NotAgreed);
+        }
+        if frame_bytes > MAX_GSO_FRAME_BYTES {
+            return Err(Refused::TooLong);
+        }
+        // The headers hold the layer-4 header that is summed, and leave something to cut.
+        let headers_fit = u32::from(cut.header_bytes) < frame_bytes
+            && cut.header_bytes > checksum.start_bytes
+            && u32::from(cut.header_bytes) >= ETHERNET_BYTES;
+        if cut.mss_bytes == 0 || !headers_fit {
+            return Err(Refused::DoesNotFit);
+        }
+        Ok(Header { gso_type, hdr_len: cut.header_bytes, gso_size: cut.mss_bytes, ..header }.encode())
+    }
+}
+
+/// The longest chain a frame may be: a 64 KiB packet in pieces of 4 KiB, and one for headers of its own.
+pub const MAX_SEGMENTS: usize = 17;
+
+const _: () = assert!(HEADER_BYTES < paravane_net::HEADROOM_BYTES, "a fresh frame has room for the header");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::features::Allowed;
+    use paravane_net::Segmentation;
+    use proptest::prelude::*;
+
+    fn all() -> Negotiated {
+        Negotiated::confirmed(Allowed::default().choose(u64::MAX))
+    }
+
+    fn none() -> Negotiated {
+        Negotiated::confirmed(0)
+    }
+
+    fn rx() -> RxRules {
+        RxRules::new(all(), 1514)
+    }
+
+    #[test]
+    fn a_plain_frame_is_unverified() {
+        assert_eq!(rx().judge(&Header::default(), 64), Ok(RxChecksum::Unverified));
+        assert_eq!(rx().judge(&Header::default(), 1518), Ok(RxChecksum::Unverified));
+    }
+
+    #[test]
+    fn lengths_that_are_no_frame_are_dropped() {
+        assert_eq!(rx().judge(&Header::default(), 0), Err(Drop::Empty));
+        assert_eq!(rx().judge(&Header::default(), 13), Err(Drop::Damaged));
+        assert_eq!(rx().judge(&Header::default(), 1519), Err(Drop::Oversized));
+    }
+
+    #[test]
+    fn a_count_of_zero_buffers_means_one() {
+        assert_eq!(rx().buffers(&Header::default()), 1);
+        assert_eq!(rx().buffers(&Header { num_buffers: 3, ..Header::default() }), 3);
+        assert_eq!(RxRules::new(none(), 1514).buffers(&Header { num_buffers: 3, ..Header::default() }), 1);
+    }
+
+    #[test]
+    fn checksum_flags_count_only_when_agreed() {
+        let valid = Header { flags: HeaderFlags::DATA_VALID, ..Header::default() };
+        assert_eq!(rx().judge(&valid, 64), Ok(RxChecksum::Good));
+        assert_eq!(RxRules::new(none(), 1514).judge(&valid, 64), Ok(RxChecksum::Unverified));
+    }
+
+    #[test]
+    fn a_partial_checksum_lies_inside_its_frame() {
+        let partial =
+            Header { flags: HeaderFlags::NEEDS_CSUM, csum_start: 34, csum_offset: 16, ..Header::default() };
+        let request = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
+        assert_eq!(rx().judge(&partial, 52), Ok(RxChecksum::Partial(request)));
+        assert_eq!(rx().judge(&partial, 51), Err(Drop::Damaged));
+        let wrapping = Header { csum_start: u16::MAX, csum_offset: u16::MAX, ..partial };
+        assert_eq!(rx().judge(&wrapping, 64), Err(Drop::Damaged));
+    }
+
+    #[test]
+    fn a_large_packet_nobody_agreed_to_is_dropped() {
+        let large = Header { gso_type: GsoType::TCPV4, gso_size: 1448, ..Header::default() };
+        assert_eq!(rx().judge(&large, 1000), Err(Drop::Damaged));
+    }
+
+    const CHECKSUM: ChecksumRequest = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
+
+    fn tso(kind: SegmentationKind) -> TxOffload {
+        TxOffload {
+            checksum: Some(CHECKSUM),
+            segmentation: Some(Segmentation { kind, header_bytes: 54, mss_bytes: 1460 }),
+        }
+    }
+
+    #[test]
+    fn a_request_is_put_where_the_device_looks() {
+        let rules = TxRules::new(all(), 1514);
+        let asked = TxOffload { checksum: Some(CHECKSUM), segmentation: None };
+        let header = Header::decode(rules.header(asked, None, 60).unwrap());
+        assert_eq!(
+            header,
+            Header { flags: HeaderFlags::NEEDS_CSUM, csum_start: 34, csum_offset: 16, ..Header::default() }
+        );
+        let header = Header::decode(rules.header(tso(SegmentationKind::Tcp6), None, 60_000).unwrap());
+        assert_eq!((header.gso_type, header.hdr_len, header.gso_size), (GsoType::TCPV6, 54, 1460));
+        assert_eq!(header.flags, HeaderFlags::NEEDS_CSUM);
+    }
+
+    #[test]
+    fn what_was_not_agreed_is_not_asked() {
+        let rules = TxRules::new(none(), 1514);
+        assert_eq!(rules.header(tso(SegmentationKind::Tcp4), None, 60), Err(Refused::NotAgreed));
+        let rules = TxRules::new(all(), 1514);
+        assert_eq!(rules.header(tso(SegmentationKind::Udp), None, 60), Err(Refused::NotAgreed));
+        assert_eq!(rules.header(TxOffload::default(), Some(VlanTag(1)), 60), Err(Refused::NotAgreed));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let rules = TxRules::new(all(), 1514);
+        assert_eq!(rules.plain(0), Err(Refused::TooShort));
+        assert_eq!(rules.plain(1519), Err(Refused::TooLong));
+        assert_eq!(rules.header(tso(SegmentationKind::Tcp4), None, 54), Err(Refused::DoesNotFit));
+        let bare = TxOffload { checksum: None, ..tso(SegmentationKind::Tcp4) };
+        assert_eq!(rules.header(bare, None, 600), Err(Refused::DoesNotFit));
+        assert_eq!(rules.header(tso(SegmentationKind::Tcp4), None, 70_000), Err(Refused::TooLong));
+    }
+
+    proptest! {
+        /// Whatever the device writes into the header, what goes up stays inside the frame.
+        #[test]
+        fn nothing_handed_up_points_outside_its_frame(raw in any::<RawHeader>(), frame_bytes in 0_u32..70_000) {
+            if let Ok(RxChecksum::Partial(request)) = rx().judge(&Header::decode(raw), frame_bytes) {
+                prop_assert!(u32::from(request.start_bytes) + u32::from(request.offset_bytes) + 2 <= frame_bytes);
+            }
+        }
+    }
+}

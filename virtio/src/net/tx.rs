@@ -1,0 +1,229 @@
+//! Sending: the life of a frame from the stack to the wire, and its way home.
+//!
+//! ```text
+//!  stack -> judge -> header into the headroom -> describe -> publish -> kick -> (device reads) -> observe -> take -> pool
+//! ```
+//!
+//! The device's header goes right in front of the payload, so header and first segment are one descriptor. Nothing in a frame is read after it was posted:
+//! what comes back is dropped, which sends its buffer home.
+
+use paravane_hal::Platform;
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::irq::Armed;
+use paravane_net::{Burst, Frame, TxCounters};
+
+use crate::net::header::HEADER_BYTES;
+use crate::net::judge::{MAX_SEGMENTS, TxRules};
+use crate::net::rx::FrameRing;
+use crate::queue::{Kick, Segment};
+
+/// The transmit queue of a running device.
+pub struct TxQueue<P: Platform> {
+    ring: FrameRing<P>,
+    rules: TxRules,
+    counters: TxCounters,
+}
+
+/// What became of the frame at the front of a burst.
+enum Fate {
+    /// Posted.
+    Sent {
+        /// Its length.
+        bytes: u32,
+    },
+    /// Dropped: not something the device can send.
+    Refused,
+}
+
+impl<P: Platform> TxQueue<P> {
+    /// Puts frames on top of `ring`.
+    pub(crate) fn new(ring: FrameRing<P>, rules: TxRules) -> Self {
+        Self { ring, rules, counters: TxCounters::default() }
+    }
+
+    /// The ring, to be given back.
+    pub(crate) fn into_ring(self) -> FrameRing<P> {
+        self.ring
+    }
+
+    /// The ring.
+    pub(crate) fn ring(&self) -> &FrameRing<P> {
+        &self.ring
+    }
+
+    /// Makes room for a chain of `segments`, by taking home what was sent if need be. False when the ring stays too full.
+    #[inline(always)]
+    fn makes_room(&mut self, segments: usize) -> Result<bool, DeviceFault> {
+        if segments <= usize::from(self.ring.room()) {
+            return Ok(true);
+        }
+        self.take_sent()?;
+        Ok(segments <= usize::from(self.ring.room()))
+    }
+
+    /// Takes everything home that the device has sent.
+    fn take_sent(&mut self) -> Result<usize, DeviceFault> {
+        let waiting = self.ring.observe()?;
+        for _ in 0..waiting {
+            let (completion, _) = self.ring.look()?;
+            drop(self.ring.take(completion)?);
+        }
+        self.counters.completed = self.counters.completed.wrapping_add(u64::from(waiting));
+        Ok(usize::from(waiting))
+    }
+
+    /// Posts a frame that is one buffer. There is room for it.
+    #[inline(always)]
+    fn post_one(&mut self, mut frame: Frame) -> Fate {
+        let frame_bytes = u32::try_from(frame.segment_bytes()).unwrap_or(u32::MAX);
+        let asks_nothing = frame.offload().is_none() && frame.vlan().is_none();
+        let header = if asks_nothing {
+            self.rules.plain(frame_bytes)
+        } else {
+            self.rules.header(frame.offload(), frame.vlan(), frame_bytes)
+        };
+        let Ok(header) = header else { return Fate::Refused };
+        let Some(addr) = frame.dma_addr_before(HEADER_BYTES).filter(|_| frame.write_before(&header)) else {
+            return Fate::Refused;
+        };
+        let len_bytes = frame_bytes.saturating_add(u32::from(HEADER_BYTES));
+        match self.ring.post(Segment { addr, len_bytes, writable: false }, frame) {
+            Ok(()) => Fate::Sent { bytes: frame_bytes },
+            Err(_) => Fate::Refused,
+        }
+    }
+
+    /// Posts a frame that is a chain of buffers. There is room for it.
+    #[cold]
+    fn post_chain(&mut self, mut frame: Frame) -> Fate {
+        let frame_bytes = u32::try_from(frame.total_bytes()).unwrap_or(u32::MAX);
+        let Ok(header) = self.rules.header(frame.offload(), frame.vlan(), frame_bytes) else {
+            return Fate::Refused;
+        };
+        if !frame.write_before(&header) {
+            return Fate::Refused;
+        }
+        match self.describe(&frame).map(|chain| chain.finish(frame)) {
+            Some(Ok(())) => Fate::Sent { bytes: frame_bytes },
+            _ => Fate::Refused,
+        }
+    }
+
+    /// Describes the segments of `frame`, header first. `None` when a segment is empty or has no room for the header.
+    fn describe(&mut self, frame: &Frame) -> Option<FrameChain<'_, P>> {
+        let first_bytes = u32::try_from(frame.segment_bytes()).ok()?.checked_add(u32::from(HEADER_BYTES))?;
+        let addr = frame.dma_addr_before(HEADER_BYTES)?;
+        let mut chain = self.ring.chain(Segment { addr, len_bytes: first_bytes, writable: false })?;
+        for segment in frame.segments().skip(1) {
+            let len_bytes = u32::try_from(segment.segment_bytes()).ok().filter(|len| *len > 0)?;
+            if !chain.push(Segment { addr: segment.dma_addr(), len_bytes, writable: false }) {
+                return None;
+            }
+        }
+        Some(chain)
+    }
+
+    /// Publishes what was posted; one doorbell at most.
+    #[inline(always)]
+    fn publish(&mut self) {
+        let counter = match self.ring.publish() {
+            Kick::Nothing => return,
+            Kick::Rung => &mut self.counters.doorbells,
+            Kick::Saved => &mut self.counters.doorbells_saved,
+        };
+        *counter = counter.wrapping_add(1);
+    }
+}
+
+type FrameChain<'q, P> = crate::queue::Chain<
+    'q,
+    Frame,
+    P,
+    crate::transport::pci::PciDoorbell<<P as paravane_hal::mmio::MmioMap>::Region>,
+>;
+
+/// How many segments `frame` has; at most one more than is allowed, for a longer chain is refused however long it is.
+#[inline(always)]
+fn segments(frame: &Frame) -> usize {
+    if frame.next().is_none() { 1 } else { frame.segments().take(MAX_SEGMENTS.saturating_add(1)).count() }
+}
+
+impl<P: Platform + Send> paravane_net::TxQueue for TxQueue<P> {
+    #[inline]
+    fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
+        self.ring.check()?;
+        // A chain longer than the whole ring would wait for room forever.
+        let longest = MAX_SEGMENTS.min(usize::from(self.ring.size().entries()));
+        let (mut taken, mut sent, mut bytes) = (0_usize, 0_u64, 0_u64);
+        let mut outcome = Ok(());
+        while let Some(front) = burst.front() {
+            let segments = segments(front);
+            let fits = segments <= longest;
+            if fits {
+                match self.makes_room(segments) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        self.counters.ring_full = self.counters.ring_full.wrapping_add(1);
+                        break;
+                    }
+                    Err(fault) => {
+                        outcome = Err(fault);
+                        break;
+                    }
+                }
+            }
+            let Some(frame) = burst.pop() else { break };
+            taken = taken.wrapping_add(1);
+            let fate = match segments {
+                1 => self.post_one(frame),
+                _ if fits => self.post_chain(frame),
+                _ => Fate::Refused,
+            };
+            match fate {
+                Fate::Sent { bytes: frame_bytes } => {
+                    sent = sent.wrapping_add(1);
+                    bytes = bytes.wrapping_add(u64::from(frame_bytes));
+                }
+                Fate::Refused => self.counters.refused = self.counters.refused.wrapping_add(1),
+            }
+        }
+        self.counters.frames = self.counters.frames.wrapping_add(sent);
+        self.counters.bytes = self.counters.bytes.wrapping_add(bytes);
+        self.publish();
+        outcome.map(|()| taken)
+    }
+
+    #[inline]
+    fn reclaim(&mut self) -> Result<usize, DeviceFault> {
+        let sent = self.take_sent()?;
+        if sent > 0 {
+            self.ring.disarm();
+        }
+        Ok(sent)
+    }
+
+    fn flush(&mut self) {
+        if self.ring.check().is_ok() && self.ring.flush() {
+            self.counters.doorbells = self.counters.doorbells.wrapping_add(1);
+        }
+    }
+
+    fn room(&self) -> usize {
+        usize::from(self.ring.room())
+    }
+
+    /// With `EVENT_IDX` the interrupt comes when three quarters of what is in flight were sent: enough to go on with, and few interrupts.
+    fn arm(&mut self) -> Result<Armed, DeviceFault> {
+        let in_flight = self.ring.in_flight();
+        let enough = in_flight.saturating_sub(in_flight / 4);
+        self.ring.arm(u16::try_from(enough).unwrap_or(u16::MAX))
+    }
+
+    fn disarm(&mut self) {
+        self.ring.disarm();
+    }
+
+    fn counters(&self) -> TxCounters {
+        self.counters
+    }
+}

@@ -1,0 +1,251 @@
+//! Which descriptors are free, and what the driver remembers of the ones that are not. Private memory, which no device sees.
+//!
+//! The free descriptors form a list through `next`, taken from and given back to the front. A chain takes the first few of the list as they
+//! are linked, so that its links are known before it is taken, and giving it up half way costs nothing. Of a taken chain the
+//! head remembers the last descriptor, so that the whole chain goes back in one step, whatever the descriptor table says by now.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use paravane_hal::dma::{DmaError, DmaErrorReason};
+
+use crate::queue::layout::QueueSize;
+
+/// What the driver knows of a descriptor.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// Free: the next free one. Taken: the next of its chain.
+    next: u16,
+    /// Of a chain's head: the chain's last descriptor.
+    last: u16,
+    /// Of a chain's head: how many descriptors the chain has.
+    descriptors: u16,
+    /// Of a chain's head: how many bytes the device may write.
+    writable_bytes: u32,
+}
+
+/// The free list.
+#[derive(Debug)]
+pub struct FreeList {
+    slots: Box<[Slot]>,
+    /// The first free descriptor; means nothing while none is free.
+    first: u16,
+    free: u16,
+}
+
+/// A run of descriptors from the front of the free list, not yet taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    head: u16,
+    /// The last descriptor that is part of the run.
+    last: u16,
+    descriptors: u16,
+    /// Total length of what the device may write.
+    writable_bytes: u32,
+}
+
+impl Run {
+    /// The first descriptor: the chain's name towards the device.
+    #[must_use]
+    #[inline(always)]
+    pub fn head(&self) -> u16 {
+        self.head
+    }
+
+    /// The last descriptor so far.
+    #[must_use]
+    #[inline(always)]
+    pub fn last(&self) -> u16 {
+        self.last
+    }
+}
+
+impl FreeList {
+    /// A list with every descriptor free, in ascending order.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`] when there is no memory for it.
+    pub fn new(size: QueueSize) -> Result<Self, DmaError> {
+        let entries = usize::from(size.entries());
+        let mut slots = Vec::new();
+        if slots.try_reserve_exact(entries).is_err() {
+            let len_bytes = entries.saturating_mul(size_of::<Slot>());
+            return Err(DmaError::new(len_bytes, DmaErrorReason::OutOfMemory));
+        }
+        slots.extend((0..size.entries()).map(|i| Slot { next: i.wrapping_add(1), ..Slot::default() }));
+        Ok(Self { slots: slots.into_boxed_slice(), first: 0, free: size.entries() })
+    }
+
+    /// How many descriptors are free.
+    #[must_use]
+    #[inline(always)]
+    pub fn free(&self) -> u16 {
+        self.free
+    }
+
+    /// The run of the first free descriptor alone, which the device may write `writable_bytes` of. `None` when none is free.
+    #[must_use]
+    #[inline(always)]
+    pub fn first(&self, writable_bytes: u32) -> Option<Run> {
+        (self.free > 0).then_some(Run { head: self.first, last: self.first, descriptors: 1, writable_bytes })
+    }
+
+    /// `run`, longer by one descriptor, and that descriptor. `None` when no more is free, or a chain cannot be that long in bytes.
+    #[must_use]
+    #[inline]
+    pub fn extend(&self, run: Run, writable_bytes: u32) -> Option<Run> {
+        if run.descriptors >= self.free {
+            return None;
+        }
+        Some(Run {
+            last: self.next(run.last)?,
+            descriptors: run.descriptors.checked_add(1)?,
+            writable_bytes: run.writable_bytes.checked_add(writable_bytes)?,
+            ..run
+        })
+    }
+
+    /// The descriptor linked after `descriptor`.
+    #[inline]
+    fn next(&self, descriptor: u16) -> Option<u16> {
+        Some(self.slots.get(usize::from(descriptor))?.next)
+    }
+
+    /// Takes `run`, which came from this list as it is now, off the list.
+    #[inline(always)]
+    pub fn take(&mut self, run: Run) {
+        let Some(after) = self.next(run.last) else { return };
+        let Some(head) = self.slots.get_mut(usize::from(run.head)) else { return };
+        head.last = run.last;
+        head.descriptors = run.descriptors;
+        head.writable_bytes = run.writable_bytes;
+        self.first = after;
+        self.free = self.free.wrapping_sub(run.descriptors);
+    }
+
+    /// Gives the chain headed by `head` back. The caller knows, from its own memory, that the chain is taken.
+    #[inline(always)]
+    pub fn give_back(&mut self, head: u16) {
+        let Some(Slot { last, descriptors, .. }) = self.slots.get(usize::from(head)).copied() else { return };
+        let Some(tail) = self.slots.get_mut(usize::from(last)) else { return };
+        tail.next = self.first;
+        self.first = head;
+        self.free = self.free.wrapping_add(descriptors);
+    }
+
+    /// How many bytes the device may write to the chain headed by `head`. Zero for a descriptor that does not exist.
+    #[must_use]
+    #[inline(always)]
+    pub fn writable_bytes(&self, head: u16) -> u32 {
+        self.slots.get(usize::from(head)).map_or(0, |slot| slot.writable_bytes)
+    }
+
+    /// Says that the device may now write `writable_bytes` of the one-descriptor chain headed by `head`.
+    #[inline(always)]
+    pub fn set_writable_bytes(&mut self, head: u16, writable_bytes: u32) {
+        if let Some(slot) = self.slots.get_mut(usize::from(head)) {
+            slot.writable_bytes = writable_bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::{BTreeSet, VecDeque};
+    use std::vec::Vec;
+
+    fn list(entries: u16) -> FreeList {
+        FreeList::new(QueueSize::new(entries).unwrap()).unwrap()
+    }
+
+    /// The descriptors of a chain, by its links.
+    fn walk(list: &FreeList, run: Run) -> Vec<u16> {
+        let mut chain = std::vec![run.head];
+        while *chain.last().unwrap() != run.last {
+            chain.push(list.next(*chain.last().unwrap()).unwrap());
+        }
+        chain
+    }
+
+    fn take(list: &mut FreeList, descriptors: u16) -> Option<(Run, Vec<u16>)> {
+        let mut run = list.first(0)?;
+        for _ in 1..descriptors {
+            run = list.extend(run, 0)?;
+        }
+        let chain = walk(list, run);
+        list.take(run);
+        Some((run, chain))
+    }
+
+    #[test]
+    fn a_run_that_is_not_taken_changes_nothing() {
+        let mut list = list(4);
+        let run = list.first(0).unwrap();
+        let run = list.extend(run, 0).unwrap();
+        assert_eq!(run.descriptors, 2);
+        assert_eq!(list.free(), 4);
+        assert_eq!(take(&mut list, 4).unwrap().1, [0, 1, 2, 3]);
+        assert!(take(&mut list, 1).is_none());
+    }
+
+    #[test]
+    fn a_chain_cannot_have_more_bytes_than_a_length_counts() {
+        let list = list(4);
+        let run = list.first(u32::MAX).unwrap();
+        assert!(list.extend(run, 1).is_none());
+        assert!(list.extend(run, 0).is_some());
+    }
+
+    #[test]
+    fn every_size_can_be_emptied_and_filled_in_any_chain_length() {
+        for log in 0..=15 {
+            let entries = 1_u16 << log;
+            let mut list = list(entries);
+            for descriptors in [1, 2, 3, 7] {
+                let mut heads = VecDeque::new();
+                while let Some((run, _)) = take(&mut list, descriptors) {
+                    heads.push_back(run.head());
+                }
+                assert_eq!(list.free(), entries % descriptors);
+                while let Some(head) = heads.pop_front() {
+                    list.give_back(head);
+                }
+                assert_eq!(list.free(), entries);
+            }
+        }
+    }
+
+    proptest! {
+        /// No descriptor is ever in two places, and none gets lost, in any order of taking and giving back.
+        #[test]
+        fn descriptors_are_conserved(
+            log in 0_u32..=8,
+            steps in proptest::collection::vec((any::<bool>(), 1_u16..9, any::<prop::sample::Index>()), 0..400),
+        ) {
+            let entries = 1_u16 << log;
+            let mut list = list(entries);
+            let mut out: Vec<(u16, Vec<u16>)> = Vec::new();
+            for (taking, descriptors, which) in steps {
+                if taking {
+                    if let Some((run, chain)) = take(&mut list, descriptors) {
+                        prop_assert_eq!(chain.len(), usize::from(descriptors));
+                        out.push((run.head(), chain));
+                    } else {
+                        prop_assert!(list.free() < descriptors);
+                    }
+                } else if !out.is_empty() {
+                    let (head, _) = out.swap_remove(which.index(out.len()));
+                    list.give_back(head);
+                }
+                let taken: Vec<u16> = out.iter().flat_map(|(_, chain)| chain.iter().copied()).collect();
+                let distinct: BTreeSet<u16> = taken.iter().copied().collect();
+                prop_assert_eq!(distinct.len(), taken.len());
+                prop_assert!(distinct.iter().all(|d| *d < entries));
+                prop_assert_eq!(usize::from(list.free()) + taken.len(), usize::from(entries));
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Where things are in a split virtqueue: sizes, word positions, flags. Numbers only.
+//!
+//! ```text
+//!  descriptor table   N x  | addr: u64 | len: u32 | flags: u16 | next: u16 |            16 bytes each
+//!  available ring     | flags: u16 | idx: u16 | ring: u16 x N | used_event: u16 |       written by the driver
+//!  used ring          | flags: u16 | idx: u16 | (id: u32, len: u32) x N | avail_event: u16 |   written by the device
+//! ```
+//!
+//! The used ring is seen here as 32-bit words: word 0 holds flags (low) and idx (high), so that one load gives both,
+//! and each element is two whole words. Its last 16-bit field is the low half of one more word.
+//!
+//! Spec: VIRTIO 1.2, 2.7 "Split Virtqueues".
+
+use paravane_hal::addr::Align;
+
+/// Number of entries of a split virtqueue: a power of two up to 32768.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueueSize(u16);
+
+impl QueueSize {
+    /// The largest there is.
+    pub const MAX: Self = Self(1 << 15);
+
+    /// `entries`, if a queue may have that many.
+    #[must_use]
+    pub const fn new(entries: u16) -> Option<Self> {
+        // A power of two in 16 bits is at most the maximum.
+        if entries.is_power_of_two() { Some(Self(entries)) } else { None }
+    }
+
+    /// The largest size that is neither beyond `entries` nor beyond what the device allows. `None` when either is zero.
+    ///
+    /// A device's maximum need not be a power of two unless it offers split rings only; rounding down is right for both.
+    #[must_use]
+    pub const fn at_most(entries: u16, device_max: u16) -> Option<Self> {
+        let limit = if entries < device_max { entries } else { device_max };
+        match limit.checked_ilog2() {
+            Some(log) => Some(Self(1 << log)),
+            None => None,
+        }
+    }
+
+    /// How many entries.
+    #[must_use]
+    #[inline(always)]
+    pub const fn entries(self) -> u16 {
+        self.0
+    }
+
+    /// The place of the free-running index `idx`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn place(self, idx: u16) -> usize {
+        // Not zero, so the mask does not wrap.
+        (idx & self.0.wrapping_sub(1)) as usize
+    }
+}
+
+/// Words of one descriptor: address low, address high, length, flags and next.
+pub const DESC_WORDS: usize = 4;
+/// Alignment of the descriptor table.
+pub const DESC_ALIGN: Align = Align::new(16);
+/// Alignment of the available ring.
+pub const AVAIL_ALIGN: Align = Align::new(2);
+/// Alignment of the used ring.
+pub const USED_ALIGN: Align = Align::new(4);
+
+/// The chain goes on with the descriptor named by `next`.
+pub const DESC_F_NEXT: u32 = 1;
+/// The device writes the buffer; else it reads it.
+pub const DESC_F_WRITE: u32 = 1 << 1;
+
+/// Word of the available ring that holds its flags.
+pub const AVAIL_FLAGS: usize = 0;
+/// Word of the available ring that holds its idx.
+pub const AVAIL_IDX: usize = 1;
+/// First ring word of the available ring.
+pub const AVAIL_RING: usize = 2;
+/// The driver wants no interrupts. Only without `EVENT_IDX`; with it the flags stay zero.
+pub const AVAIL_F_NO_INTERRUPT: u16 = 1;
+
+/// Word of the used ring that holds flags and idx.
+pub const USED_HEAD: usize = 0;
+/// First element word of the used ring.
+pub const USED_RING: usize = 1;
+/// The device wants no notifications. Without `EVENT_IDX` only.
+pub const USED_F_NO_NOTIFY: u32 = 1;
+
+/// How many 16-bit words the available ring has.
+#[must_use]
+pub const fn avail_words(size: QueueSize) -> usize {
+    used_event_word(size).wrapping_add(1)
+}
+
+/// How many 32-bit words the used ring has.
+#[must_use]
+pub const fn used_words(size: QueueSize) -> usize {
+    avail_event_word(size).wrapping_add(1)
+}
+
+/// Word of the available ring that holds `used_event`.
+#[must_use]
+#[inline(always)]
+pub const fn used_event_word(size: QueueSize) -> usize {
+    AVAIL_RING.wrapping_add(size.0 as usize)
+}
+
+/// Word of the used ring that holds `avail_event`.
+#[must_use]
+#[inline(always)]
+pub const fn avail_event_word(size: QueueSize) -> usize {
+    USED_RING.wrapping_add((size.0 as usize).wrapping_mul(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The byte counts of 2.7 "Split Virtqueues", for every legal size.
+    #[test]
+    fn areas_are_as_long_as_the_specification_says() {
+        for log in 0..=15 {
+            let size = QueueSize::new(1 << log).unwrap();
+            let n = usize::from(size.entries());
+            assert_eq!(avail_words(size) * 2, 6 + 2 * n);
+            assert_eq!(used_event_word(size) * 2, 4 + 2 * n);
+            // Rounded up to whole words.
+            assert_eq!(used_words(size) * 4, (6 + 8 * n).next_multiple_of(4));
+            assert_eq!(avail_event_word(size) * 4, 4 + 8 * n);
+        }
+    }
+
+    #[test]
+    fn a_size_is_a_power_of_two_within_both_limits() {
+        for entries in 0..=u16::MAX {
+            assert_eq!(QueueSize::new(entries).is_some(), entries.is_power_of_two());
+            for device_max in [0, 1, 3, 256, 1000, 32768, u16::MAX] {
+                match QueueSize::at_most(entries, device_max) {
+                    None => assert!(entries == 0 || device_max == 0),
+                    Some(size) => {
+                        assert!(size.entries().is_power_of_two());
+                        assert!(size.entries() <= entries && size.entries() <= device_max);
+                        assert!(u32::from(size.entries()) * 2 > u32::from(entries.min(device_max)));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn places_repeat_with_the_size() {
+        for log in 0..=15 {
+            let size = QueueSize::new(1 << log).unwrap();
+            for idx in 0..=u16::MAX {
+                assert_eq!(size.place(idx), usize::from(idx) % usize::from(size.entries()));
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! A split virtqueue's three areas in shared memory, and every opinion on order that this crate has.
+//!
+//! Each word is read or written once per call, as an atomic. Nothing here remembers or checks anything: what the device wrote comes out as it is, and
+//! [`Virtqueue`](crate::queue::Virtqueue) holds it against what the driver knows.
+//!
+//! | Step | Call | Barrier, and between which accesses |
+//! |---|---|---|
+//! | describe | [`describe`](SplitMemory::describe), [`offer`](SplitMemory::offer) | none |
+//! | publish | [`publish`](SplitMemory::publish) | *release*: descriptors and ring slots before `idx` |
+//! | kick or not | [`reads_kick_owed`](SplitMemory::reads_kick_owed) | *full*: our `idx` before the device's wish. The device writes its wish, then looks at `idx`; with both sides so, one sees the other |
+//! | observe | [`read_used_idx`](SplitMemory::read_used_idx) | *acquire*: `idx` before elements and payload |
+//! | arm | [`ask_at`](SplitMemory::ask_at), [`ask_always`](SplitMemory::ask_always) | *full*: our wish before the look at `idx` that follows |
+//!
+//! Spec: VIRTIO 1.2, 2.7.13 "Supplying Buffers to The Device", 2.7.14 "Receiving Used Buffers From The Device".
+
+use core::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
+
+use paravane_hal::addr::DmaAddr;
+use paravane_hal::barrier;
+use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, DmaWords, Quiet};
+
+use crate::queue::layout::{self, QueueSize};
+use crate::queue::notify;
+
+/// A piece of memory as a descriptor names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where.
+    pub addr: DmaAddr,
+    /// How long.
+    pub len_bytes: u32,
+    /// Whether the device writes it; else it reads it.
+    pub writable: bool,
+}
+
+/// Where the device finds the three areas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueAddresses {
+    /// The descriptor table: "descriptor area".
+    pub descriptors: DmaAddr,
+    /// The available ring: "driver area".
+    pub driver: DmaAddr,
+    /// The used ring: "device area".
+    pub device: DmaAddr,
+}
+
+/// One element of the used ring, as the device wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsedElement {
+    /// Head of the chain it is done with, it says.
+    pub id: u32,
+    /// Bytes it wrote, it says.
+    pub len: u32,
+}
+
+/// The shared memory of one queue.
+pub struct SplitMemory<D: Dma> {
+    descriptors: DmaRing<{ layout::DESC_WORDS }, D>,
+    avail: DmaWords<AtomicU16, D>,
+    used: DmaWords<AtomicU32, D>,
+    size: QueueSize,
+}
+
+impl<D: Dma> SplitMemory<D> {
+    /// Allocates the areas, all zero: nothing available, nothing used.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; nothing stays allocated.
+    pub fn new(of: &DeviceDma<D>, size: QueueSize) -> Result<Self, DmaError> {
+        Ok(Self {
+            descriptors: DmaRing::zeroed(of, usize::from(size.entries()), layout::DESC_ALIGN)?,
+            avail: DmaWords::zeroed(of, layout::avail_words(size), layout::AVAIL_ALIGN)?,
+            used: DmaWords::zeroed(of, layout::used_words(size), layout::USED_ALIGN)?,
+            size,
+        })
+    }
+
+    /// How many entries it has.
+    #[must_use]
+    #[inline(always)]
+    pub fn size(&self) -> QueueSize {
+        self.size
+    }
+
+    /// Where the device finds it. From here on the memory counts as known to the device.
+    #[must_use]
+    pub fn addresses(&self) -> QueueAddresses {
+        QueueAddresses {
+            descriptors: self.descriptors.dma_addr(),
+            driver: self.avail.dma_addr(),
+            device: self.used.dma_addr(),
+        }
+    }
+
+    /// Writes descriptor `index`. Not yet visible to the device in any meaningful way: [`publish`](Self::publish) orders it.
+    #[inline(always)]
+    pub fn describe(&self, index: u16, segment: Segment, next: Option<u16>) {
+        let Some(slot) = self.descriptors.slots().get(usize::from(index)) else { return };
+        let write = if segment.writable { layout::DESC_F_WRITE } else { 0 };
+        let link = match next {
+            Some(next) => layout::DESC_F_NEXT | u32::from(next) << 16,
+            None => 0,
+        };
+        slot.store::<0>(segment.addr.low());
+        slot.store::<1>(segment.addr.high());
+        slot.store::<2>(segment.len_bytes);
+        slot.store::<3>(write | link);
+    }
+
+    /// Puts the chain headed by `head` into the available ring as number `idx`. [`publish`](Self::publish) makes it count.
+    #[inline(always)]
+    pub fn offer(&self, idx: u16, head: u16) {
+        self.store_avail(layout::AVAIL_RING.wrapping_add(self.size.place(idx)), head);
+    }
+
+    /// Makes everything offered with a number below `idx` available.
+    ///
+    /// # Ordering
+    ///
+    /// Descriptors and ring slots written before are visible to a device that sees `idx`.
+    #[inline(always)]
+    pub fn publish(&self, idx: u16) {
+        barrier::release();
+        self.store_avail(layout::AVAIL_IDX, idx);
+    }
+
+    /// Whether the device wants to be told that the available index moved from `old` to `new`.
+    ///
+    /// # Ordering
+    ///
+    /// The look happens after the index published before is visible: a device that goes to sleep either sees the index or is seen asking.
+    #[inline(always)]
+    pub fn reads_kick_owed(&self, event_idx: bool, new: u16, old: u16) -> bool {
+        barrier::full();
+        if event_idx {
+            let event = low_half(self.load_used(layout::avail_event_word(self.size)));
+            notify::need_event(event, new, old)
+        } else {
+            self.load_used(layout::USED_HEAD) & layout::USED_F_NO_NOTIFY == 0
+        }
+    }
+
+    /// Number of the next element that the device will write, it says.
+    ///
+    /// # Ordering
+    ///
+    /// Elements and payload read after this are at least as new as the index.
+    #[inline(always)]
+    pub fn read_used_idx(&self) -> u16 {
+        let idx = high_half(self.load_used(layout::USED_HEAD));
+        barrier::acquire();
+        idx
+    }
+
+    /// Element number `idx` of the used ring.
+    #[inline(always)]
+    pub fn read_used(&self, idx: u16) -> UsedElement {
+        let word = layout::USED_RING.wrapping_add(self.size.place(idx).wrapping_mul(2));
+        UsedElement { id: self.load_used(word), len: self.load_used(word.wrapping_add(1)) }
+    }
+
+    /// Asks for an interrupt when the used index steps over `event`. With `EVENT_IDX`.
+    ///
+    /// # Ordering
+    ///
+    /// A look at the used index after this finds what slipped in, or the device finds the wish.
+    pub fn ask_at(&self, event: u16) {
+        self.store_avail(layout::used_event_word(self.size), event);
+        barrier::full();
+    }
+
+    /// Asks for an interrupt at every used buffer. Without `EVENT_IDX`.
+    ///
+    /// # Ordering
+    ///
+    /// As [`ask_at`](Self::ask_at).
+    pub fn ask_always(&self) {
+        self.store_avail(layout::AVAIL_FLAGS, 0);
+        barrier::full();
+    }
+
+    /// Asks for no interrupts within the next lap of `used_idx`. With `EVENT_IDX`. A hint, so it needs no order.
+    pub fn ask_not_before_lap(&self, used_idx: u16) {
+        self.store_avail(layout::used_event_word(self.size), notify::never(used_idx));
+    }
+
+    /// Asks for no interrupts. Without `EVENT_IDX`. A hint, so it needs no order.
+    pub fn ask_never(&self) {
+        self.store_avail(layout::AVAIL_FLAGS, layout::AVAIL_F_NO_INTERRUPT);
+    }
+
+    /// Gives the memory back, against proof that the device has let go. False when the proof is about another device: the memory is leaked.
+    #[must_use]
+    pub fn free(self, quiet: &Quiet<'_>) -> bool {
+        let Self { descriptors, avail, used, .. } = self;
+        // Each of them, whatever became of the one before.
+        descriptors.free(quiet).is_ok() & avail.free(quiet).is_ok() & used.free(quiet).is_ok()
+    }
+
+    #[inline(always)]
+    fn store_avail(&self, word: usize, value: u16) {
+        if let Some(place) = self.avail.words().get(word) {
+            place.store(value.to_le(), Relaxed);
+        }
+    }
+
+    /// Reads a word of the used ring. Words are named by this crate's own arithmetic, so there is none outside; all ones would make a broken index, which the
+    /// queue notices.
+    #[inline(always)]
+    fn load_used(&self, word: usize) -> u32 {
+        self.used.words().get(word).map_or(u32::MAX, |place| u32::from_le(place.load(Relaxed)))
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the half is the point")]
+const fn low_half(word: u32) -> u16 {
+    word as u16
+}
+
+#[inline(always)]
+const fn high_half(word: u32) -> u16 {
+    low_half(word >> 16)
+}

@@ -1,0 +1,490 @@
+//! The PCI transport, modern interface: capabilities say where registers are, MSI-X or the pin interrupts.
+//!
+//! Modern and transitional devices look alike from here: a transitional one is driven through its modern capabilities, and its legacy I/O BAR is never
+//! touched. A device that has only the legacy interface is refused with an error that says so.
+//!
+//! Spec: VIRTIO 1.2, 4.1 "Virtio Over PCI Bus".
+
+#![expect(
+    clippy::result_large_err,
+    reason = "what was given comes back by value, and none of this is a data path"
+)]
+
+use core::fmt;
+
+use paravane_hal::irq::{Interrupts, MsiMessage};
+use paravane_hal::mmio::{Mmio, MmioExt, MmioMap, Window};
+use paravane_hal::time::Clock;
+use paravane_pci::bar::BARS;
+use paravane_pci::{
+    BarError, CapabilityError, Command, CommandError, ConfigAccess, Function, MsixError, MsixTable,
+    PowerError, VendorCapability,
+};
+
+use crate::queue::{QueueAddresses, QueueSize};
+use crate::status::Status;
+use crate::transport::{Doorbell, InterruptStatus, QueueError, Transport, Vector};
+
+pub mod capability;
+pub mod registers;
+
+use capability::{Dwords, Structure, VirtioCapability};
+use registers as reg;
+
+/// A function whose virtio registers were found and mapped.
+pub struct PciTransport<R, C> {
+    function: Function<C>,
+    common: Window<R>,
+    notify: Window<R>,
+    notify_off_multiplier: u32,
+    isr: Option<Window<R>>,
+    config: Window<R>,
+    msix: Option<MsixTable<R>>,
+    msix_error: Option<MsixError>,
+}
+
+/// The doorbell of one queue: its place was computed once, and a ring is one 16-bit write.
+pub struct PciDoorbell<R> {
+    place: Window<R>,
+    queue: u16,
+}
+
+impl<R: Mmio + Send> Doorbell for PciDoorbell<R> {
+    #[inline(always)]
+    fn ring(&self) {
+        self.place.write16(0, self.queue);
+    }
+}
+
+/// A function cannot be driven through this transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PciError {
+    /// There are no virtio capabilities at all: the device has only the interface from before version 1.0.
+    LegacyOnly,
+    /// No usable place for registers that are needed.
+    NoStructure {
+        /// Which registers.
+        structure: Structure,
+        /// Why the last place offered for them is not usable; `None` when none was offered.
+        last: Option<PlaceError>,
+    },
+    /// A capability list or capability is broken.
+    Capability(CapabilityError),
+    /// The function does not wake up.
+    Power(PowerError),
+    /// The function does not answer at its memory BARs.
+    Command(CommandError),
+}
+
+/// Why a place for registers is not usable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceError {
+    /// Its BAR is not usable.
+    Bar(BarError),
+    /// It leaves its BAR, is too short, or is not aligned.
+    Range {
+        /// The BAR.
+        bar: u8,
+        /// Where, from its start.
+        offset_bytes: u32,
+        /// How long.
+        len_bytes: u32,
+        /// How long the BAR is.
+        bar_bytes: usize,
+    },
+    /// The doorbells are an odd number of bytes apart.
+    OddMultiplier {
+        /// How far apart.
+        multiplier: u32,
+    },
+}
+
+impl fmt::Display for PciError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LegacyOnly => f.write_str(
+                "device has only the legacy virtio interface, which is not driven; have the hypervisor offer the modern one (QEMU: disable-modern=off)",
+            ),
+            Self::NoStructure { structure, last: None } => write!(f, "device offers no {structure} registers"),
+            Self::NoStructure { structure, last: Some(why) } => {
+                write!(f, "device offers no usable {structure} registers: {why}")
+            }
+            Self::Capability(error) => error.fmt(f),
+            Self::Power(error) => error.fmt(f),
+            Self::Command(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bar(error) => error.fmt(f),
+            Self::Range { bar, offset_bytes, len_bytes, bar_bytes } => write!(
+                f,
+                "{len_bytes:#x} bytes at {offset_bytes:#x} of BAR {bar} ({bar_bytes:#x} bytes) do not fit, are too few, or are not aligned"
+            ),
+            Self::OddMultiplier { multiplier } => write!(f, "doorbells {multiplier} bytes apart"),
+        }
+    }
+}
+
+impl core::error::Error for PciError {}
+
+impl From<CapabilityError> for PciError {
+    fn from(error: CapabilityError) -> Self {
+        Self::Capability(error)
+    }
+}
+
+impl From<CommandError> for PciError {
+    fn from(error: CommandError) -> Self {
+        Self::Command(error)
+    }
+}
+
+impl<C: ConfigAccess> Dwords for VendorCapability<'_, C> {
+    fn dword(&self, at: u8) -> Option<u32> {
+        self.read32(at)
+    }
+}
+
+/// Registers found so far.
+struct Found<R> {
+    common: Option<Window<R>>,
+    notify: Option<(Window<R>, u32)>,
+    isr: Option<Window<R>>,
+    config: Option<Window<R>>,
+    /// Why the last unusable place for each was not: common, notify, isr, device.
+    last: [Option<PlaceError>; 4],
+}
+
+/// Registers that are there.
+struct Places<R> {
+    common: Window<R>,
+    notify: (Window<R>, u32),
+    isr: Option<Window<R>>,
+    config: Window<R>,
+    msix: Option<MsixTable<R>>,
+    msix_error: Option<MsixError>,
+}
+
+impl<R> Places<R> {
+    fn into_transport<C>(self, function: Function<C>) -> PciTransport<R, C> {
+        let Self { common, notify: (notify, notify_off_multiplier), isr, config, msix, msix_error } = self;
+        PciTransport { function, common, notify, notify_off_multiplier, isr, config, msix, msix_error }
+    }
+}
+
+impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
+    /// Finds and maps the registers of `function`, which answers at its memory BARs from here on and may not use memory.
+    ///
+    /// # Errors
+    ///
+    /// [`PciError`], and the function back.
+    pub fn new<M: MmioMap<Region = R> + Clock>(
+        mut function: Function<C>,
+        platform: &M,
+    ) -> Result<Self, (PciError, Function<C>)> {
+        match Self::find(&mut function, platform) {
+            Ok(places) => Ok(places.into_transport(function)),
+            Err(error) => Err((error, function)),
+        }
+    }
+
+    /// Walks the capabilities.
+    fn find<M: MmioMap<Region = R> + Clock>(
+        function: &mut Function<C>,
+        platform: &M,
+    ) -> Result<Places<R>, PciError> {
+        function.ensure_d0(platform).map_err(PciError::Power)?;
+        function.enable(Command::MEMORY)?;
+        let mut bars = Bars { mapped: [const { None }; BARS] };
+        let mut found = Found { common: None, notify: None, isr: None, config: None, last: [None; 4] };
+        let mut any = false;
+        for capability in function.vendor_capabilities() {
+            let Some(virtio) = VirtioCapability::read(&capability?) else { continue };
+            any = true;
+            found.add(&virtio, bars.place(function, platform, &virtio));
+        }
+        if !any {
+            return Err(PciError::LegacyOnly);
+        }
+        let mut places = found.complete()?;
+        if let Some(msix) = function.msix()? {
+            // Not fatal: the device works without messages, by its line or polled.
+            match msix.open(function, platform) {
+                Ok(table) => places.msix = Some(table),
+                Err(error) => places.msix_error = Some(error),
+            }
+        }
+        Ok(places)
+    }
+
+    /// The function.
+    #[must_use]
+    pub fn function(&self) -> &Function<C> {
+        &self.function
+    }
+
+    /// The function, for whoever stops it.
+    pub(crate) fn function_mut(&mut self) -> &mut Function<C> {
+        &mut self.function
+    }
+
+    /// Gives the function up.
+    #[must_use]
+    pub fn into_function(self) -> Function<C> {
+        self.function
+    }
+
+    /// How many messages the function has room for.
+    #[must_use]
+    pub fn max_messages(&self) -> usize {
+        self.msix.as_ref().map_or(0, |table| usize::from(table.entries()))
+    }
+
+    /// Why the function's MSI-X table cannot be used, if it has one that cannot.
+    #[must_use]
+    pub fn msix_error(&self) -> Option<MsixError> {
+        self.msix_error
+    }
+
+    /// Lets the function interrupt in the way asked for, as far as it can, and in no other. Returns how many messages may be used.
+    ///
+    /// Comes before vectors are assigned, and after every reset.
+    pub fn switch_interrupts(&mut self, interrupts: Interrupts<'_>) -> usize {
+        if let Some(table) = &mut self.msix {
+            table.disable(&mut self.function);
+        }
+        match (interrupts, &mut self.msix) {
+            (Interrupts::Msix(messages), Some(table)) => {
+                match use_messages(table, &mut self.function, messages) {
+                    Ok(count) => return count,
+                    Err(error) => self.msix_error = Some(error),
+                }
+            }
+            (Interrupts::Intx, _) => {
+                // Decoding and bus mastering stay as they are, so there is nothing that the register could refuse.
+                let _ = self.function.disable(Command::INTX_DISABLE);
+                return 0;
+            }
+            _ => {}
+        }
+        // As above; and a function without a pin has no such bit.
+        let _ = self.function.enable(Command::INTX_DISABLE);
+        0
+    }
+
+    fn select(&self, queue: u16) {
+        self.common.write(&reg::QUEUE_SELECT, queue);
+    }
+
+    /// Writes a vector and reads it back.
+    fn set_vector(&self, register: &paravane_hal::reg::Reg<u16>, vector: Vector) -> bool {
+        let wanted = match vector {
+            Vector::Entry(entry) => entry,
+            Vector::None => reg::NO_VECTOR,
+        };
+        self.common.write(register, wanted);
+        self.common.read(register) == wanted
+    }
+}
+
+/// Programs and unmasks as many entries as there are messages for, and switches messages on.
+fn use_messages<R: Mmio, C: ConfigAccess>(
+    table: &mut MsixTable<R>,
+    function: &mut Function<C>,
+    messages: &[MsiMessage],
+) -> Result<usize, MsixError> {
+    let entries = 0..table.entries();
+    for (entry, message) in entries.clone().zip(messages) {
+        table.program(entry, *message)?;
+    }
+    table.enable(function)?;
+    for (entry, _) in entries.clone().zip(messages) {
+        table.unmask(entry)?;
+    }
+    Ok(entries.len().min(messages.len()))
+}
+
+impl<R: Mmio + Clone> Found<R> {
+    /// Insists on what is needed.
+    fn complete(self) -> Result<Places<R>, PciError> {
+        let [common_error, notify_error, _, device_error] = self.last;
+        let missing = |structure, last| PciError::NoStructure { structure, last };
+        let common = self.common.ok_or(missing(Structure::Common, common_error))?;
+        let notify = self.notify.ok_or(missing(Structure::Notify, notify_error))?;
+        // A device without a configuration of its own gets an empty one: nothing can be read of it.
+        let config =
+            self.config.or_else(|| common.part(0, 0)).ok_or(missing(Structure::Device, device_error))?;
+        Ok(Places { common, notify, isr: self.isr, config, msix: None, msix_error: None })
+    }
+
+    /// Adds a place, if it is the first usable one for its registers.
+    fn add(&mut self, virtio: &VirtioCapability, place: Result<Window<R>, PlaceError>) {
+        let [common, notify, isr, device] = &mut self.last;
+        match (virtio.structure, place) {
+            (Structure::Common, Ok(window)) => drop(self.common.get_or_insert(window)),
+            (Structure::Notify, Ok(window)) => {
+                self.notify.get_or_insert((window, virtio.notify_off_multiplier));
+            }
+            (Structure::Isr, Ok(window)) => {
+                self.isr.get_or_insert(window);
+            }
+            (Structure::Device, Ok(window)) => {
+                self.config.get_or_insert(window);
+            }
+            (Structure::Common, Err(why)) => *common = Some(why),
+            (Structure::Notify, Err(why)) => *notify = Some(why),
+            (Structure::Isr, Err(why)) => *isr = Some(why),
+            (Structure::Device, Err(why)) => *device = Some(why),
+        }
+    }
+}
+
+/// BARs mapped so far: the four kinds of registers usually share one.
+struct Bars<R> {
+    mapped: [Option<R>; BARS],
+}
+
+impl<R: Mmio + Clone> Bars<R> {
+    /// The window that `virtio` names.
+    fn place<C: ConfigAccess, M: MmioMap<Region = R>>(
+        &mut self,
+        function: &Function<C>,
+        mapper: &M,
+        virtio: &VirtioCapability,
+    ) -> Result<Window<R>, PlaceError> {
+        let VirtioCapability { structure, bar, offset_bytes, len_bytes, notify_off_multiplier } = *virtio;
+        if structure == Structure::Notify && !virtio.has_sound_multiplier() {
+            return Err(PlaceError::OddMultiplier { multiplier: notify_off_multiplier });
+        }
+        let region = self.region(function, mapper, bar).map_err(PlaceError::Bar)?;
+        // How long it is at least, and what its widest register is aligned to.
+        let (min_bytes, align) = match structure {
+            Structure::Common => (reg::COMMON_BYTES, 4),
+            Structure::Notify => (2, 2),
+            Structure::Isr => (1, 1),
+            Structure::Device => (1, 4),
+        };
+        let bar_bytes = region.len_bytes();
+        let wrong = PlaceError::Range { bar, offset_bytes, len_bytes, bar_bytes };
+        let offset = usize::try_from(offset_bytes).map_err(|_| wrong)?;
+        let len = usize::try_from(len_bytes).map_err(|_| wrong)?;
+        if len < min_bytes || !offset.is_multiple_of(align) {
+            return Err(wrong);
+        }
+        Window::new(region, offset, len).map_err(|_| wrong)
+    }
+
+    fn region<C: ConfigAccess, M: MmioMap<Region = R>>(
+        &mut self,
+        function: &Function<C>,
+        mapper: &M,
+        bar: u8,
+    ) -> Result<R, BarError> {
+        match self.mapped.get_mut(usize::from(bar)) {
+            Some(Some(region)) => Ok(region.clone()),
+            place => {
+                let region = function.map_bar(mapper, bar.into(), 1)?;
+                if let Some(place) = place {
+                    *place = Some(region.clone());
+                }
+                Ok(region)
+            }
+        }
+    }
+}
+
+impl<R: Mmio + Clone + Send, C: ConfigAccess> Transport for PciTransport<R, C> {
+    type Doorbell = PciDoorbell<R>;
+    type Config = Window<R>;
+
+    fn read_status(&self) -> Status {
+        Status::from_bits_retain(self.common.read(&reg::DEVICE_STATUS))
+    }
+
+    fn write_status(&mut self, status: Status) {
+        self.common.write(&reg::DEVICE_STATUS, status.bits());
+    }
+
+    fn read_device_features(&mut self) -> u64 {
+        let [low, high] = [0, 1].map(|half| {
+            self.common.write(&reg::DEVICE_FEATURE_SELECT, half);
+            self.common.read(&reg::DEVICE_FEATURE)
+        });
+        u64::from(low) | u64::from(high) << 32
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are the point")]
+    fn write_driver_features(&mut self, features: u64) {
+        for (select, half) in [(0, features as u32), (1, (features >> 32) as u32)] {
+            self.common.write(&reg::DRIVER_FEATURE_SELECT, select);
+            self.common.write(&reg::DRIVER_FEATURE, half);
+        }
+    }
+
+    fn read_queue_count(&self) -> u16 {
+        self.common.read(&reg::NUM_QUEUES)
+    }
+
+    fn read_queue_max(&mut self, queue: u16) -> Result<u16, QueueError> {
+        self.select(queue);
+        if self.common.read(&reg::QUEUE_ENABLE) != 0 {
+            return Err(QueueError::AlreadyEnabled { queue });
+        }
+        Ok(self.common.read(&reg::QUEUE_SIZE))
+    }
+
+    fn write_queue(&mut self, queue: u16, size: QueueSize, addresses: &QueueAddresses) {
+        self.select(queue);
+        self.common.write(&reg::QUEUE_SIZE, size.entries());
+        self.common.write64_halves(reg::QUEUE_DESC.offset_bytes(), addresses.descriptors.get());
+        self.common.write64_halves(reg::QUEUE_DRIVER.offset_bytes(), addresses.driver.get());
+        self.common.write64_halves(reg::QUEUE_DEVICE.offset_bytes(), addresses.device.get());
+    }
+
+    fn doorbell(&mut self, queue: u16) -> Result<PciDoorbell<R>, QueueError> {
+        self.select(queue);
+        let notify_off = self.common.read(&reg::QUEUE_NOTIFY_OFF);
+        // 16 bits times 32 bits.
+        let offset_bytes = u64::from(notify_off).saturating_mul(u64::from(self.notify_off_multiplier));
+        let outside = QueueError::NoDoorbell { queue, offset_bytes, len_bytes: self.notify.len_bytes() };
+        let offset = usize::try_from(offset_bytes).map_err(|_| outside)?;
+        let place = self.notify.part(offset, 2).ok_or(outside)?;
+        Ok(PciDoorbell { place, queue })
+    }
+
+    fn enable_queue(&mut self, queue: u16) {
+        self.select(queue);
+        self.common.write(&reg::QUEUE_ENABLE, 1);
+    }
+
+    fn set_config_vector(&mut self, vector: Vector) -> bool {
+        self.set_vector(&reg::CONFIG_MSIX_VECTOR, vector)
+    }
+
+    fn set_queue_vector(&mut self, queue: u16, vector: Vector) -> bool {
+        self.select(queue);
+        self.set_vector(&reg::QUEUE_MSIX_VECTOR, vector)
+    }
+
+    fn has_interrupt_status(&self) -> bool {
+        self.isr.is_some() && self.function.read_interrupt_pin().is_some()
+    }
+
+    fn take_interrupt_status(&mut self) -> InterruptStatus {
+        let bits = self.isr.as_mut().map_or(0, |isr| isr.take(&reg::ISR));
+        // A device that is gone answers all ones; it raised nothing.
+        if bits == u8::MAX { InterruptStatus::empty() } else { InterruptStatus::from_bits_truncate(bits) }
+    }
+
+    fn read_config_generation(&self) -> u32 {
+        self.common.read(&reg::CONFIG_GENERATION).into()
+    }
+
+    fn config(&self) -> &Window<R> {
+        &self.config
+    }
+}
