@@ -17,6 +17,7 @@
 pub mod config;
 mod control;
 mod device;
+mod error;
 pub mod features;
 pub mod header;
 pub mod interrupts;
@@ -25,7 +26,8 @@ mod rx;
 mod tx;
 
 pub use control::{LOOK_EVERY, NetControl};
-pub use device::{BringUpError, Config, Device, Running, StartError, StopError, StuckReason};
+pub use device::{Config, Device, Running};
+pub use error::{BringUpError, StartError, StopError, StuckReason};
 pub use features::{Allowed, Negotiated, NetFeatures};
 pub use interrupts::InterruptsInUse;
 pub use rx::RxQueue;
