@@ -1,1 +1,40 @@
-#![no_std]
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+// The device is a stranger: what it writes neither indexes nor overflows.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+extern crate alloc;
+
+mod chain;
+mod command;
+mod config;
+mod control;
+mod desc;
+mod device;
+mod error;
+mod event;
+mod filter;
+mod intr;
+mod offload;
+mod regs;
+mod revision;
+mod ring;
+mod running;
+mod rx;
+mod rx_ring;
+mod shared;
+mod start;
+mod stats;
+mod table;
+mod tx;
+
+pub use config::Config;
+pub use control::VmxControl;
+pub use device::{Device, is_vmxnet3};
+pub use error::{BringUpError, ConfigError, InterruptError, StartError};
+pub use event::stop_reason;
+pub use intr::InterruptMode;
+pub use running::{Running, StopError, StopReason};
+pub use rx::RxQueue;
+pub use tx::TxQueue;

@@ -1,0 +1,186 @@
+//! What a caller may choose, and the check that the device never makes: it answers a wrong configuration with "no", without a reason.
+
+use paravane_net::{FramePool, MacAddr, RxFilter};
+
+use crate::chain::MAX_PIECES;
+use crate::desc::{MAX_RX_BUFFER_BYTES, MIN_RX_HEAD_BYTES, RxGeometry};
+use crate::error::ConfigError;
+use crate::offload::TxLimits;
+use crate::revision::Revision;
+
+/// How a device is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Slots of the transmit ring: 32 to 4096, a multiple of 32.
+    pub tx_entries: u16,
+    /// Slots of the first receive ring: 32 to 4096, a multiple of 32. Each holds a buffer of the pool.
+    ///
+    /// The default, 256, keeps four NICs in two megabytes and their start short. A busy guest wants 1024 or more:
+    /// [`rx_out_of_buffers`](paravane_net::DeviceStats::rx_out_of_buffers) tells.
+    pub rx_entries: u16,
+    /// Slots of the second receive ring: 32 to 4096, a multiple of 32. It takes buffers only when frames do not fit one; give it as many as the first ring then.
+    pub rx2_entries: u16,
+    /// The largest IP packet: 60 to 9000.
+    pub ip_mtu_bytes: u16,
+    /// Our address, if not the device's own.
+    pub mac: Option<MacAddr>,
+    /// Which frames are received.
+    pub filter: RxFilter,
+    /// Lets the device verify checksums of received frames.
+    pub rx_checksum: bool,
+    /// Lets the device take VLAN tags off received frames. Off by default: a tag is part of the frame until somebody asks otherwise.
+    pub strip_vlan: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            tx_entries: 512,
+            rx_entries: 256,
+            rx2_entries: 32,
+            ip_mtu_bytes: 1500,
+            mac: None,
+            filter: RxFilter::default(),
+            rx_checksum: true,
+            strip_vlan: false,
+        }
+    }
+}
+
+/// An Ethernet header.
+const HEADER_BYTES: u16 = 14;
+/// An 802.1Q tag, which a frame may bring on top of the MTU.
+const TAG_BYTES: u16 = 4;
+const RING_STEP: u16 = 32;
+const MAX_RING: u16 = 4096;
+const MIN_MTU_BYTES: u16 = 60;
+
+/// A configuration that was checked, with what follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) mac: MacAddr,
+    pub(crate) tx_entries: u16,
+    pub(crate) ip_mtu_bytes: u16,
+    /// Ethernet header in, tag and FCS out.
+    pub(crate) max_frame_bytes: u16,
+    pub(crate) geometry: RxGeometry,
+    /// Of the completion ring that both receive rings feed: it must never be the shorter one, for the device does not notice.
+    pub(crate) rx_completion_entries: u16,
+    /// `maxNumRxSG`.
+    pub(crate) max_rx_buffers: u16,
+    pub(crate) tx_limits: TxLimits,
+}
+
+impl Config {
+    /// Checks everything that the device would refuse or misbehave over.
+    pub(crate) fn check(
+        &self,
+        revision: Revision,
+        own_mac: MacAddr,
+        pool: &FramePool,
+    ) -> Result<Plan, ConfigError> {
+        for (ring, entries) in [("tx", self.tx_entries), ("rx", self.rx_entries), ("rx2", self.rx2_entries)] {
+            let is_step = entries.is_multiple_of(RING_STEP)
+                && (!revision.wants_power_of_two_rings() || entries.is_power_of_two());
+            if entries == 0 || entries > MAX_RING || !is_step {
+                return Err(ConfigError::RingEntries { ring, entries });
+            }
+        }
+        if !(MIN_MTU_BYTES..=revision.max_ip_mtu_bytes()).contains(&self.ip_mtu_bytes) {
+            return Err(ConfigError::Mtu { ip_mtu_bytes: self.ip_mtu_bytes });
+        }
+        let mac = self.mac.unwrap_or(own_mac);
+        if !mac.is_unicast() {
+            return Err(ConfigError::Mac(mac));
+        }
+        let payload_bytes = u32::try_from(pool.payload_bytes()).unwrap_or(u32::MAX);
+        if payload_bytes < MIN_RX_HEAD_BYTES {
+            return Err(ConfigError::BufferTooShort { payload_bytes, min_bytes: MIN_RX_HEAD_BYTES });
+        }
+        let buffer_bytes = payload_bytes.min(MAX_RX_BUFFER_BYTES);
+        // In 16 bits: the MTU is at most 9000.
+        let max_frame_bytes = self.ip_mtu_bytes.saturating_add(HEADER_BYTES);
+        let longest = max_frame_bytes.saturating_add(TAG_BYTES);
+        let buffers = u32::from(longest).div_ceil(buffer_bytes);
+        let max_rx_buffers = u16::try_from(buffers).ok().filter(|count| usize::from(*count) <= MAX_PIECES);
+        let Some(max_rx_buffers) = max_rx_buffers else {
+            return Err(ConfigError::BufferTooShort { payload_bytes, min_bytes: least_buffer(longest) });
+        };
+        Ok(Plan {
+            mac,
+            tx_entries: self.tx_entries,
+            ip_mtu_bytes: self.ip_mtu_bytes,
+            max_frame_bytes,
+            geometry: RxGeometry { entries: [self.rx_entries, self.rx2_entries], buffer_bytes },
+            rx_completion_entries: self.rx_entries.saturating_add(self.rx2_entries),
+            max_rx_buffers,
+            tx_limits: TxLimits { max_frame_bytes: longest.into() },
+        })
+    }
+}
+
+/// The shortest buffer that chains to `frame_bytes`.
+fn least_buffer(frame_bytes: u16) -> u32 {
+    u32::from(frame_bytes).div_ceil(u32::try_from(MAX_PIECES).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paravane_mock_hal::Memory;
+
+    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+
+    fn check(config: Config, buffer_bytes: u16) -> Result<Plan, ConfigError> {
+        config.check(
+            Revision::agree(1).unwrap(),
+            MAC,
+            &FramePool::new(Memory::default(), 1, buffer_bytes, 64).unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_standard_frame_with_a_tag_fits_one_buffer() {
+        let plan = check(Config::default(), 2048).unwrap();
+        assert_eq!((plan.max_rx_buffers, plan.geometry.buffer_bytes), (1, 2048 - 64));
+        assert_eq!((plan.max_frame_bytes, plan.tx_limits.max_frame_bytes), (1514, 1518));
+        assert_eq!(plan.rx_completion_entries, 288);
+    }
+
+    #[test]
+    fn a_jumbo_frame_takes_several() {
+        let plan = check(Config { ip_mtu_bytes: 9000, ..Config::default() }, 2048).unwrap();
+        assert_eq!(plan.max_rx_buffers, 5, "9018 bytes in buffers of 1984");
+    }
+
+    #[test]
+    fn ring_sizes_are_the_devices() {
+        for entries in [0, 1, 31, 48, 4128, u16::MAX] {
+            let config = Config { rx_entries: entries, ..Config::default() };
+            assert_eq!(check(config, 2048), Err(ConfigError::RingEntries { ring: "rx", entries }));
+        }
+        let longest = Config { tx_entries: 4096, rx_entries: 4096, rx2_entries: 4096, ..Config::default() };
+        assert_eq!(check(longest, 2048).unwrap().rx_completion_entries, 8192);
+    }
+
+    #[test]
+    fn what_the_device_would_refuse_is_named() {
+        for ip_mtu_bytes in [59, 9001] {
+            let config = Config { ip_mtu_bytes, ..Config::default() };
+            assert_eq!(check(config, 2048), Err(ConfigError::Mtu { ip_mtu_bytes }));
+        }
+        let group = MacAddr([1, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            check(Config { mac: Some(group), ..Config::default() }, 2048),
+            Err(ConfigError::Mac(group))
+        );
+        assert_eq!(
+            check(Config::default(), 128),
+            Err(ConfigError::BufferTooShort { payload_bytes: 64, min_bytes: 128 })
+        );
+        assert_eq!(
+            check(Config { ip_mtu_bytes: 9000, ..Config::default() }, 512),
+            Err(ConfigError::BufferTooShort { payload_bytes: 448, min_bytes: 564 })
+        );
+    }
+}

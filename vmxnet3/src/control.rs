@@ -1,0 +1,162 @@
+//! Control of a running device: link, events, filter, counters. The queues do not need it.
+
+use paravane_hal::Platform;
+use paravane_hal::barrier;
+use paravane_hal::dma::DmaBox;
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::field;
+use paravane_hal::irq::Armed;
+use paravane_net::{Control, DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
+use paravane_pci::ConfigAccess;
+use zerocopy::little_endian::U32;
+
+use crate::device::Device;
+use crate::event;
+use crate::filter::RxMode;
+use crate::intr::{InterruptMode, Vector, Vectors};
+use crate::regs::{Command, EventCause, MaskMode, Query};
+use crate::shared::{DISABLE_ALL, DriverShared};
+use crate::stats::device_stats;
+use crate::table::QueueTable;
+
+/// Control of a running device. One owner; it may live on another core than the queues.
+///
+/// Dropped, it leaves the device running into memory that is leaked; [`stop`](Self::stop) is the way to end it.
+pub struct VmxControl<P: Platform, C: ConfigAccess> {
+    pub(crate) device: Device<P, C>,
+    pub(crate) shared: DmaBox<DriverShared, P>,
+    pub(crate) table: QueueTable<P>,
+    pub(crate) vectors: Vectors,
+    events: Vector,
+    info: NicInfo,
+    link: Link,
+    /// Once set, the device has to be stopped and started.
+    fault: Option<DeviceFault>,
+}
+
+impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
+    pub(crate) fn new(
+        device: Device<P, C>,
+        shared: DmaBox<DriverShared, P>,
+        table: QueueTable<P>,
+        vectors: Vectors,
+        info: NicInfo,
+        link: Link,
+    ) -> Self {
+        let events = vectors.vector(vectors.events);
+        Self { device, shared, table, vectors, events, info, link, fault: None }
+    }
+
+    /// How the device interrupts.
+    #[must_use]
+    pub fn interrupts(&self) -> InterruptMode {
+        self.vectors.mode
+    }
+
+    /// The agreed revision of the protocol.
+    #[must_use]
+    pub fn revision(&self) -> u8 {
+        self.device.revision()
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &Device<P, C> {
+        &self.device
+    }
+
+    /// Keeps the device from interrupting. Comes before it is stopped: afterwards it does not listen to masks, and remembers the old ones.
+    pub(crate) fn mask_interrupts(&mut self) {
+        self.shared.set(field!(DriverShared, intr_conf.intr_ctrl), U32::new(DISABLE_ALL));
+        self.vectors.mask_all(&self.device.bar0);
+    }
+
+    /// The events that wait: one look at memory.
+    #[inline]
+    fn causes(&self) -> EventCause {
+        EventCause::from_bits_retain(self.shared.get(field!(DriverShared, ecr)).get())
+    }
+
+    fn health(&self) -> Result<(), DeviceFault> {
+        self.fault.map_or(Ok(()), Err)
+    }
+
+    #[cold]
+    fn break_with(&mut self, fault: DeviceFault) -> DeviceFault {
+        *self.fault.get_or_insert(fault)
+    }
+
+    fn ask(&mut self, query: Query) -> Result<u32, DeviceFault> {
+        let answer = self.device.regs.ask(query);
+        answer.map_err(|fault| self.break_with(fault))
+    }
+
+    /// Serves events that wait.
+    fn serve(&mut self, causes: EventCause) -> Result<Events, DeviceFault> {
+        // Before they are looked into: what happens meanwhile is an event of its own.
+        self.device.regs.acknowledge(causes);
+        let mut events = Events::empty();
+        if causes.contains(EventCause::LINK) {
+            self.link = event::link(self.ask(Query::Link)?);
+            events |= Events::LINK;
+        }
+        if causes.contains(EventCause::DIC) {
+            events |= Events::CONFIG;
+        }
+        if causes.intersects(EventCause::RQERR | EventCause::TQERR) {
+            self.ask(Query::QueueStatus)?;
+            let (tx, rx) = self.table.read();
+            return Err(self.break_with(event::queue_fault(&[tx.status, rx.status])));
+        }
+        Ok(events)
+    }
+}
+
+impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Control for VmxControl<P, C> {
+    fn info(&self) -> NicInfo {
+        self.info
+    }
+
+    fn link(&self) -> Link {
+        self.link
+    }
+
+    fn acknowledge(&mut self) -> bool {
+        if self.vectors.mode != InterruptMode::Intx {
+            return false;
+        }
+        let ours = self.device.regs.take_line();
+        if ours && self.device.mask_mode == MaskMode::Active {
+            self.events.mask(&self.device.bar0);
+        }
+        ours
+    }
+
+    fn poll(&mut self) -> Result<Events, DeviceFault> {
+        self.health()?;
+        let causes = self.causes();
+        if causes.is_empty() { Ok(Events::empty()) } else { self.serve(causes) }
+    }
+
+    fn arm(&mut self) -> Result<Armed, DeviceFault> {
+        self.health()?;
+        self.events.unmask(&self.device.bar0);
+        // Between asking for an interrupt and looking for what came before it would have been raised.
+        barrier::full();
+        Ok(if self.causes().is_empty() { Armed::Idle } else { Armed::Pending })
+    }
+
+    fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
+        self.health().map_err(RxFilterError::Fault)?;
+        self.shared.set(field!(DriverShared, rx_filter_conf.rx_mode), RxMode::from(filter).bits().into());
+        self.device.regs.tell(Command::UpdateRxMode);
+        Ok(())
+    }
+
+    fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {
+        self.health()?;
+        self.ask(Query::Stats)?;
+        let (tx, rx) = self.table.read();
+        Ok(Some(device_stats(&tx, &rx)))
+    }
+}

@@ -1,0 +1,279 @@
+//! The four descriptors as values: what they say, and how that lies in their words.
+//!
+//! Nothing here touches memory. The words are the device headers' `dw0` to `dw3`. A completion is a stranger's word: its `parse` is
+//! the one place where it is checked, and what comes out cannot be wrong about the ring.
+
+use paravane_hal::fault::DeviceFault;
+use paravane_net::{RxChecksum, RxHash, RxHashKind, VlanTag};
+
+use crate::ring::Generation;
+
+/// The longest piece of memory that one transmit descriptor names.
+pub(crate) const MAX_TX_SEGMENT_BYTES: u32 = 1 << 14;
+/// The longest buffer that one receive descriptor names.
+pub(crate) const MAX_RX_BUFFER_BYTES: u32 = (1 << 14) - 1;
+/// The shortest buffer that may start a frame; the device stops the queue at a shorter one.
+pub(crate) const MIN_RX_HEAD_BYTES: u32 = 128;
+
+const LEN: u32 = (1 << 14) - 1;
+
+/// What the device is asked to do with a frame: the words of its first descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TxSop {
+    /// `msscof`, at its place in `dw2`.
+    word2: u32,
+    /// `hlen`, `om`, `ti`, `tci`, at their places in `dw3`.
+    word3: u32,
+}
+
+impl TxSop {
+    /// Send as it is.
+    pub(crate) const PLAIN: Self = Self { word2: 0, word3: 0 };
+
+    /// `om` 2: sum from `start_bytes` to the end, store at `field_bytes`, both from the frame's first byte.
+    pub(crate) const fn checksum(start_bytes: u16, field_bytes: u16) -> Self {
+        Self { word2: (field_bytes as u32 & LEN) << 18, word3: start_bytes as u32 & 0x3ff | 2 << 10 }
+    }
+
+    /// `om` 3: cut into segments of `mss_bytes` behind `header_bytes` of headers.
+    pub(crate) const fn segmentation(header_bytes: u16, mss_bytes: u16) -> Self {
+        Self { word2: (mss_bytes as u32 & LEN) << 18, word3: header_bytes as u32 & 0x3ff | 3 << 10 }
+    }
+
+    /// The same, with an 802.1Q tag to be put in.
+    pub(crate) const fn tagged(self, tag: VlanTag) -> Self {
+        Self { word3: self.word3 & 0x7fff | 1 << 15 | (tag.0 as u32) << 16, ..self }
+    }
+}
+
+/// A transmit descriptor.
+///
+/// ```text
+/// dw0, dw1  addr
+/// dw2       len 13:0   gen 14   oco 15   dtype 16   ext1 17   msscof 31:18
+/// dw3       hlen 9:0   om 11:10   eop 12   cq 13   ext2 14   ti 15   tci 31:16
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TxDesc {
+    /// Where the segment is.
+    pub(crate) addr: u64,
+    /// How long: 1 to [`MAX_TX_SEGMENT_BYTES`], which is written as 0. There is no empty segment: an empty one would send 16 KiB of whatever lies there.
+    pub(crate) len_bytes: u32,
+    /// What the frame asks for; [`TxSop::PLAIN`] on all but its first segment.
+    pub(crate) sop: TxSop,
+    /// Whether it is the frame's last segment.
+    pub(crate) eop: bool,
+    /// Whether a completion is wanted; on a last segment.
+    pub(crate) cq: bool,
+}
+
+impl TxDesc {
+    /// `eop` in `dw3`.
+    const EOP: u32 = 1 << 12;
+    /// `cq` in `dw3`.
+    pub(crate) const CQ: u32 = 1 << 13;
+
+    /// The words, with `dw2` saying that the descriptor is the device's.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the address is cut into halves")]
+    pub(crate) const fn encode(self, generation: Generation) -> [u32; 4] {
+        [
+            self.addr as u32,
+            (self.addr >> 32) as u32,
+            self.len_bytes & LEN | generation.bit::<14>() | self.sop.word2,
+            self.sop.word3 | if self.eop { Self::EOP } else { 0 } | if self.cq { Self::CQ } else { 0 },
+        ]
+    }
+}
+
+/// A transmit completion: all up to and including the frame that ends at this index have been sent.
+///
+/// ```text
+/// dw0  txdIdx 11:0
+/// dw3  type 30:24   gen 31
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TxCompletion {
+    /// Where the frame's last descriptor is; inside the ring.
+    pub(crate) eop_index: u16,
+}
+
+impl TxCompletion {
+    /// Reads what the device wrote about a ring of `entries`.
+    #[inline(always)]
+    pub(crate) const fn parse(word0: u32, entries: u16) -> Result<Self, DeviceFault> {
+        let index = word0 & 0xfff;
+        if index >= entries as u32 {
+            return Err(DeviceFault::IndexOutOfRange { index, entries: entries as u32 });
+        }
+        Ok(Self { eop_index: index as u16 })
+    }
+}
+
+/// What a receive buffer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BufferKind {
+    /// `HEAD`: the start of a frame, all of it if it fits. Ring 1 here has no others.
+    Head,
+    /// `BODY`: the rest. Ring 2 may have no others.
+    Body,
+}
+
+/// A receive descriptor.
+///
+/// ```text
+/// dw0, dw1  addr
+/// dw2       len 13:0   btype 14   dtype 15   gen 31
+/// dw3       0
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RxDesc {
+    /// How long the buffer is: 1 to [`MAX_RX_BUFFER_BYTES`], and at least [`MIN_RX_HEAD_BYTES`] for a head.
+    pub(crate) len_bytes: u32,
+    /// What it is for.
+    pub(crate) kind: BufferKind,
+}
+
+impl RxDesc {
+    /// `dw2`, saying that the descriptor is the device's.
+    #[inline(always)]
+    pub(crate) const fn word2(self, generation: Generation) -> u32 {
+        let kind = match self.kind {
+            BufferKind::Head => 0,
+            BufferKind::Body => 1 << 14,
+        };
+        self.len_bytes & LEN | kind | generation.bit::<31>()
+    }
+}
+
+/// What a receive completion is checked against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RxGeometry {
+    /// Entries of ring 1 and ring 2.
+    pub(crate) entries: [u16; 2],
+    /// How long each buffer is, in either ring.
+    pub(crate) buffer_bytes: u32,
+}
+
+/// A receive completion.
+///
+/// ```text
+/// dw0  rxdIdx 11:0   ext1 13:12   eop 14   sop 15   rqID 25:16   rssType 29:26   cnc 30   ext2 31
+/// dw1  rssHash
+/// dw2  len 13:0   err 14   ts 15   tci 31:16
+/// dw3  csum 15:0   tuc 16   udp 17   tcp 18   ipc 19   v6 20   v4 21   frg 22   fcs 23   type 30:24   gen 31
+/// ```
+///
+/// `type` is 3 on ESXi and 0 on QEMU, and `fcs` is not set by QEMU, so neither is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RxCompletion {
+    /// Which command ring the buffer is from: the first if false.
+    pub(crate) second_ring: bool,
+    /// Where in it; inside the ring.
+    pub(crate) index: u16,
+    /// How much the device wrote; no more than the buffer holds.
+    pub(crate) len_bytes: u16,
+    /// Whether the frame starts here.
+    pub(crate) sop: bool,
+    /// Whether it ends here; `err` and the metadata count only then.
+    pub(crate) eop: bool,
+    /// Whether the frame is damaged.
+    pub(crate) err: bool,
+    words: [u32; 4],
+}
+
+/// How many receive queues there are: `rqID` below that is ring 1 of the queue, below twice that ring 2, and above a data ring.
+const RX_QUEUES: u32 = 1;
+
+impl RxCompletion {
+    /// Reads what the device wrote: a snapshot, looked at nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: a ring or slot that does not exist, more bytes than the buffer holds, or a frame that starts in ring 2 or goes on in ring 1.
+    #[inline(always)]
+    pub(crate) fn parse(words: [u32; 4], geometry: &RxGeometry) -> Result<Self, DeviceFault> {
+        let [word0, _, word2, _] = words;
+        let rq_id = word0 >> 16 & 0x3ff;
+        let second_ring = match rq_id {
+            0 => false,
+            RX_QUEUES => true,
+            _ => return Err(DeviceFault::UnknownKind { what: "rqID", value: rq_id }),
+        };
+        let [first, second] = geometry.entries;
+        let entries = u32::from(if second_ring { second } else { first });
+        let index = word0 & 0xfff;
+        if index >= entries {
+            return Err(DeviceFault::IndexOutOfRange { index, entries });
+        }
+        let len_bytes = word2 & LEN;
+        if len_bytes > geometry.buffer_bytes {
+            return Err(DeviceFault::LengthTooLong { len_bytes, max_bytes: geometry.buffer_bytes });
+        }
+        let sop = word0 & 1 << 15 != 0;
+        if sop == second_ring {
+            return Err(DeviceFault::OutOfSequence { what: SOP_BY_RING });
+        }
+        Ok(Self {
+            second_ring,
+            index: index as u16,
+            len_bytes: len_bytes as u16,
+            sop,
+            eop: word0 & 1 << 14 != 0,
+            err: word2 & 1 << 14 != 0,
+            words,
+        })
+    }
+
+    /// What the device says about the checksums. Only a clear "good" counts: whatever else it means, software can look again, and dropping on
+    /// a misunderstanding would lose good frames.
+    #[inline(always)]
+    pub(crate) const fn checksum(&self) -> RxChecksum {
+        const TUC: u32 = 1 << 16;
+        const TCP_OR_UDP: u32 = 1 << 17 | 1 << 18;
+        const IPC: u32 = 1 << 19;
+        const V6: u32 = 1 << 20;
+        const V4: u32 = 1 << 21;
+        const FRG: u32 = 1 << 22;
+        const CNC: u32 = 1 << 30;
+        let [word0, _, _, word3] = self.words;
+        if word0 & CNC != 0 || word3 & TCP_OR_UDP == 0 {
+            return RxChecksum::Unverified;
+        }
+        let good4 = word3 & (TUC | IPC | V4 | V6 | FRG) == TUC | IPC | V4;
+        // Version 6 has no header checksum; what `ipc` says then is not known.
+        let good6 = word3 & (TUC | V4 | V6 | FRG) == TUC | V6;
+        if good4 || good6 { RxChecksum::Good } else { RxChecksum::Unverified }
+    }
+
+    /// The VLAN tag that the device took off.
+    #[inline(always)]
+    pub(crate) const fn vlan(&self) -> Option<VlanTag> {
+        let [_, _, word2, _] = self.words;
+        if word2 & 1 << 15 == 0 { None } else { Some(VlanTag((word2 >> 16) as u16)) }
+    }
+
+    /// The hash that the device computed.
+    #[inline(always)]
+    pub(crate) const fn hash(&self) -> Option<RxHash> {
+        let [word0, value, _, _] = self.words;
+        let kind = match word0 >> 26 & 0xf {
+            0 => return None,
+            1 => RxHashKind::Ip4,
+            2 => RxHashKind::Tcp4,
+            3 => RxHashKind::Ip6,
+            4 => RxHashKind::Tcp6,
+            5 => RxHashKind::Udp4,
+            6 => RxHashKind::Udp6,
+            _ => RxHashKind::Other,
+        };
+        Some(RxHash { value, kind })
+    }
+}
+
+/// Ring 1 holds heads only and ring 2 bodies only, so `sop` and the ring say the same.
+const SOP_BY_RING: &str = "sop is set on ring 1 and clear on ring 2, not the other way round";
+
+#[cfg(test)]
+#[path = "desc_tests.rs"]
+mod tests;

@@ -1,0 +1,192 @@
+//! A claimed, negotiated, stopped device: how it becomes one, and how a running one is shut down to be one again.
+//!
+//! Starting it is [`start`](crate::start)'s part.
+
+use core::fmt;
+
+use paravane_hal::Platform;
+use paravane_hal::dma::Quiet;
+use paravane_hal::mmio::Mmio;
+use paravane_hal::time::Clock;
+use paravane_net::MacAddr;
+use paravane_pci::{Command as PciCommand, ConfigAccess, Function, Ids, MsixTable, QuiesceError};
+
+use crate::command::ControlRegs;
+use crate::error::{BringUpError, InterruptError};
+use crate::regs::{BAR_BYTES, Command, MaskMode, Query, bar0, bar1};
+use crate::revision::Revision;
+
+/// Whether a function is a VMXNET3 device. Its PCI revision says nothing: the protocol's is agreed through registers.
+#[must_use]
+pub const fn is_vmxnet3(ids: &Ids) -> bool {
+    ids.vendor == 0x15ad && ids.device == 0x07b0
+}
+
+/// A VMXNET3 device that is stopped: it reaches no memory and raises no interrupt.
+pub struct Device<P: Platform, C: ConfigAccess> {
+    pub(crate) function: Function<C>,
+    pub(crate) platform: P,
+    pub(crate) bar0: P::Region,
+    pub(crate) regs: ControlRegs<P::Region>,
+    /// Without a usable table the device still has its pin.
+    pub(crate) msix: Result<MsixTable<P::Region>, InterruptError>,
+    pub(crate) revision: Revision,
+    /// The one it was made with.
+    pub(crate) mac: MacAddr,
+    pub(crate) mask_mode: MaskMode,
+}
+
+/// What [`Device::new`] found, without the function.
+struct Opened<R> {
+    bar0: R,
+    regs: ControlRegs<R>,
+    msix: Result<MsixTable<R>, InterruptError>,
+    revision: Revision,
+    mac: MacAddr,
+    mask_mode: MaskMode,
+}
+
+impl<P: Platform, C: ConfigAccess> Device<P, C> {
+    /// Takes over `function`: wakes it, stops whatever a previous owner (firmware, a crashed kernel) left running, and agrees on a revision.
+    ///
+    /// `platform` is where its registers are mapped and its memory comes from; the device drives all 64 address bits.
+    ///
+    /// # Errors
+    ///
+    /// [`BringUpError`], and the function back.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the function comes back by move; this is called once a device"
+    )]
+    pub fn new(mut function: Function<C>, platform: P) -> Result<Self, (BringUpError, Function<C>)> {
+        match open(&mut function, &platform) {
+            Ok(Opened { bar0, regs, msix, revision, mac, mask_mode }) => {
+                Ok(Self { function, platform, bar0, regs, msix, revision, mac, mask_mode })
+            }
+            Err(error) => Err((error, function)),
+        }
+    }
+
+    /// The agreed revision of the protocol.
+    #[must_use]
+    pub fn revision(&self) -> u8 {
+        self.revision.number()
+    }
+
+    /// The address that the device was made with.
+    #[must_use]
+    pub fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
+    /// Its PCI function.
+    #[must_use]
+    pub fn function(&self) -> &Function<C> {
+        &self.function
+    }
+
+    /// Gives the function back, for another driver. It stays stopped.
+    #[must_use]
+    pub fn into_function(self) -> Function<C> {
+        self.function
+    }
+}
+
+impl<P: Platform, C: ConfigAccess> fmt::Debug for Device<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "vmxnet3::Device({:?}, revision {}, {})", self.function, self.revision, self.mac)
+    }
+}
+
+fn open<P: Platform, C: ConfigAccess>(
+    function: &mut Function<C>,
+    platform: &P,
+) -> Result<Opened<P::Region>, BringUpError> {
+    if !is_vmxnet3(&function.ids()) {
+        return Err(BringUpError::WrongIds(function.ids()));
+    }
+    function.ensure_d0(platform).map_err(BringUpError::Power)?;
+    let bar0 = function.map_bar(platform, bar0::INDEX.into(), BAR_BYTES)?;
+    let bar1 = function.map_bar(platform, bar1::INDEX.into(), BAR_BYTES)?;
+    function.enable(PciCommand::MEMORY).map_err(BringUpError::Command)?;
+    let mut regs = ControlRegs::new(bar1);
+
+    // Message interrupts off first: with one of them on, to ask about the pin is to ask for trouble (see `ICR`).
+    if let Some(msi) = function.msi()? {
+        msi.disable(function);
+    }
+    let msix = open_msix(function, platform);
+    // The proof is not needed: there is no memory of ours yet.
+    let _quiet =
+        shut_down(function, &mut regs, platform, msix.is_ok()).map_err(BringUpError::StillRunning)?;
+
+    let offered = regs.read_revisions()?;
+    let revision = Revision::agree(offered).ok_or(BringUpError::Revision { offered })?;
+    let offered = regs.read_upt_versions()?;
+    if offered & 1 == 0 {
+        return Err(BringUpError::UptVersion { offered });
+    }
+    regs.choose(revision.bit());
+
+    let permanent = regs.ask_permanent_mac()?;
+    // A device without a burned-in address may still have a current one.
+    let mac = if permanent.is_unicast() { permanent } else { regs.read_mac() };
+    let mask_mode = MaskMode::from_conf_intr(regs.ask(Query::ConfIntr)?);
+    Ok(Opened { bar0, regs, msix, revision, mac, mask_mode })
+}
+
+/// Opens the MSI-X table, which also switches MSI-X off.
+fn open_msix<P: Platform, C: ConfigAccess>(
+    function: &mut Function<C>,
+    platform: &P,
+) -> Result<MsixTable<P::Region>, InterruptError> {
+    let msix = function.msix().map_err(InterruptError::Capability)?.ok_or(InterruptError::NoMsix)?;
+    msix.open(function, platform).map_err(InterruptError::Msix)
+}
+
+/// Stops the device by its own means, then by the bus's, and proves it.
+///
+/// Bus mastering goes off between the two commands: reset forgets where `DriverShared` is, and a link change would then have QEMU
+/// write to a fixed guest address (`ecr` of a structure at 0).
+///
+/// `pin`: whether the device may have raised its pin, so that it has to be asked about it; a reset would leave the line up.
+///
+/// # Errors
+///
+/// [`QuiesceError`]: it may still reach memory.
+pub(crate) fn shut_down<'f, C: ConfigAccess>(
+    function: &'f mut Function<C>,
+    regs: &mut ControlRegs<impl Mmio>,
+    clock: &impl Clock,
+    pin: bool,
+) -> Result<Quiet<'f>, QuiesceError> {
+    // What the device says about these two does not matter: whether it is stopped, the bus says.
+    let _ = regs.run(Command::QuiesceDev);
+    if pin {
+        let _ = regs.take_line();
+    }
+    let quiet = function.quiesce(clock);
+    let _ = regs.run(Command::ResetDev);
+    quiet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pci_revision_does_not_matter() {
+        let ids = Ids {
+            vendor: 0x15ad,
+            device: 0x07b0,
+            subsystem_vendor: 0x15ad,
+            subsystem: 0x07b0,
+            revision: 0x42,
+            class: 2,
+            subclass: 0,
+            prog_if: 0,
+        };
+        assert!(is_vmxnet3(&ids));
+        assert!(!is_vmxnet3(&Ids { device: 0x0720, ..ids }), "the older vmxnet");
+    }
+}

@@ -1,0 +1,230 @@
+//! What can go wrong, by operation: finding a device's feet, starting it, stopping it. What goes wrong while it runs is a
+//! [`DeviceFault`].
+
+use core::fmt;
+
+use paravane_hal::dma::DmaError;
+use paravane_hal::fault::DeviceFault;
+use paravane_net::MacAddr;
+use paravane_pci::{
+    BarError, CapabilityError, CommandError, Ids, MsiError, MsixError, PowerError, QuiesceError,
+};
+
+use crate::revision::SPOKEN;
+
+/// A function could not be made ready to start. It is stopped, as far as it could be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BringUpError {
+    /// It is another device.
+    WrongIds(Ids),
+    /// It could not be brought to full power.
+    Power(PowerError),
+    /// Its registers could not be reached.
+    Bar(BarError),
+    /// Its registers do not come on.
+    Command(CommandError),
+    /// Its capability list is broken.
+    Capability(CapabilityError),
+    /// What its last owner left running could not be stopped.
+    StillRunning(QuiesceError),
+    /// It speaks no protocol revision that this driver speaks.
+    Revision {
+        /// What it offers: bit n for revision n + 1.
+        offered: u32,
+    },
+    /// It does not speak version 1 of the pass-through protocol.
+    UptVersion {
+        /// What it offers: bit n for version n + 1.
+        offered: u32,
+    },
+    /// It does not answer.
+    Fault(DeviceFault),
+}
+
+impl fmt::Display for BringUpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongIds(ids) => write!(f, "not a vmxnet3 device: {ids}, expected 15ad:07b0"),
+            Self::Power(error) => write!(f, "vmxnet3 not powered: {error}"),
+            Self::Bar(error) => write!(f, "vmxnet3 registers out of reach: {error}"),
+            Self::Command(error) => write!(f, "vmxnet3 registers do not come on: {error}"),
+            Self::Capability(error) => write!(f, "vmxnet3 capabilities unreadable: {error}"),
+            Self::StillRunning(error) => write!(f, "vmxnet3 left running by its last owner: {error}"),
+            Self::Revision { offered } => {
+                write!(f, "vmxnet3 speaks revisions {offered:#b} (VRRS), this driver {SPOKEN:#b}")
+            }
+            Self::UptVersion { offered } => {
+                write!(f, "vmxnet3 speaks UPT versions {offered:#b} (UVRS), wanted 0b1")
+            }
+            Self::Fault(fault) => write!(f, "vmxnet3 does not answer: {fault}"),
+        }
+    }
+}
+
+impl core::error::Error for BringUpError {}
+
+impl From<BarError> for BringUpError {
+    fn from(error: BarError) -> Self {
+        Self::Bar(error)
+    }
+}
+
+impl From<CapabilityError> for BringUpError {
+    fn from(error: CapabilityError) -> Self {
+        Self::Capability(error)
+    }
+}
+
+impl From<DeviceFault> for BringUpError {
+    fn from(fault: DeviceFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// A configuration that no device takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A ring's size is not a multiple of 32 from 32 to 4096.
+    RingEntries {
+        /// Which ring.
+        ring: &'static str,
+        /// The size asked for.
+        entries: u16,
+    },
+    /// The IP MTU is not from 60 to 9000 bytes.
+    Mtu {
+        /// The one asked for.
+        ip_mtu_bytes: u16,
+    },
+    /// No station may have that address.
+    Mac(MacAddr),
+    /// The pool's buffers are too short for the device, or for frames of this MTU.
+    BufferTooShort {
+        /// What a buffer holds.
+        payload_bytes: u32,
+        /// What it has to hold.
+        min_bytes: u32,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RingEntries { ring, entries } => {
+                write!(f, "{ring} ring of {entries}: not a multiple of 32 from 32 to 4096")
+            }
+            Self::Mtu { ip_mtu_bytes } => write!(f, "IP MTU of {ip_mtu_bytes} bytes: not from 60 to 9000"),
+            Self::Mac(mac) => write!(f, "{mac} is not a station's address"),
+            Self::BufferTooShort { payload_bytes, min_bytes } => {
+                write!(f, "pool buffers hold {payload_bytes} bytes, needed are {min_bytes}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// A device could not be started. It is stopped; memory that it had been told of is back, unless `leaked` says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration is wrong.
+    Config(ConfigError),
+    /// No memory for rings.
+    Memory(DmaError),
+    /// The pool had no buffer for the receive ring.
+    PoolEmpty,
+    /// It has no such interrupts, or they could not be set up.
+    Interrupts(InterruptError),
+    /// It was not allowed to reach memory.
+    Command(CommandError),
+    /// It refused to activate. It gives no reason; what it is known to check was checked before.
+    Refused {
+        /// Its answer to `ACTIVATE_DEV`.
+        code: u32,
+    },
+    /// It does not answer, or broke while it was started.
+    Fault(DeviceFault),
+    /// One of the above, and then it could not be stopped: its memory is leaked, for it may still write there.
+    NotStopped(QuiesceError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => write!(f, "vmxnet3 not started: {error}"),
+            Self::Memory(error) => write!(f, "vmxnet3 not started: {error}"),
+            Self::PoolEmpty => {
+                f.write_str("vmxnet3 not started: the frame pool has no free buffer for the receive ring")
+            }
+            Self::Interrupts(error) => write!(f, "vmxnet3 not started: {error}"),
+            Self::Command(error) => write!(f, "vmxnet3 not started: {error}"),
+            Self::Refused { code } => write!(f, "vmxnet3 refused to activate, answer {code:#x}"),
+            Self::Fault(fault) => write!(f, "vmxnet3 broke while it was started: {fault}"),
+            Self::NotStopped(error) => {
+                write!(f, "vmxnet3 neither started nor stopped, memory leaked: {error}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<InterruptError> for StartError {
+    fn from(error: InterruptError) -> Self {
+        Self::Interrupts(error)
+    }
+}
+
+impl From<DeviceFault> for StartError {
+    fn from(fault: DeviceFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Interrupts of the kind asked for could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InterruptError {
+    /// The device has no MSI-X.
+    NoMsix,
+    /// The device has no MSI.
+    NoMsi,
+    /// The device has no interrupt pin.
+    NoPin,
+    /// MSI-X was asked for without a single message.
+    NoMessages,
+    /// The device's capability list is broken.
+    Capability(CapabilityError),
+    /// MSI-X could not be set up.
+    Msix(MsixError),
+    /// MSI could not be set up.
+    Msi(MsiError),
+    /// The interrupt pin could not be switched on or off.
+    Command(CommandError),
+}
+
+impl fmt::Display for InterruptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMsix => f.write_str("the device has no MSI-X"),
+            Self::NoMsi => f.write_str("the device has no MSI"),
+            Self::NoPin => f.write_str("the device has no interrupt pin"),
+            Self::NoMessages => f.write_str("MSI-X without messages"),
+            Self::Capability(error) => write!(f, "interrupt capability unreadable: {error}"),
+            Self::Msix(error) => error.fmt(f),
+            Self::Msi(error) => error.fmt(f),
+            Self::Command(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for InterruptError {}

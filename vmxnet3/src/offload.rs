@@ -1,0 +1,115 @@
+//! What a frame may be to be sent, and what its first descriptor says. Checked before the ring is touched.
+//!
+//! The device stops a queue over a descriptor that it does not like, and some mistakes are worse: a zero-length segment sends 16 KiB of
+//! adjacent memory. So a frame that breaks a rule here is refused, not corrected.
+
+use paravane_net::{ChecksumRequest, Frame, Segmentation, SegmentationKind, TxOffload};
+
+use crate::desc::{MAX_TX_SEGMENT_BYTES, TxSop};
+
+/// Most descriptors of a frame.
+const MAX_SEGMENTS: u16 = 16;
+/// Most of a frame that the device cuts.
+const MAX_TSO_SEGMENTS: u16 = 24;
+/// `hlen` has ten bits.
+const MAX_HLEN_BYTES: u16 = 1023;
+/// Where a checksum field may be at most, from the frame's first byte.
+const MAX_CHECKSUM_AT_BYTES: u16 = 1024;
+/// `msscof` has fourteen bits.
+const MAX_MSS_BYTES: u16 = (1 << 14) - 1;
+/// The longest frame to be cut: its IP header counts at most this.
+const MAX_TSO_BYTES: usize = 0xffff;
+/// An Ethernet header. Shorter ones QEMU counts as errors.
+const MIN_FRAME_BYTES: usize = 14;
+
+/// What this device was configured to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TxLimits {
+    /// The longest frame as it leaves, Ethernet header in, a tag in the payload in, FCS out.
+    pub(crate) max_frame_bytes: usize,
+}
+
+impl TxLimits {
+    /// Whether a frame in one segment, without offloads, may go out.
+    #[inline(always)]
+    pub(crate) const fn allows(&self, len_bytes: usize) -> bool {
+        len_bytes >= MIN_FRAME_BYTES && len_bytes <= self.max_frame_bytes
+    }
+}
+
+/// How a frame goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TxPlan {
+    /// What its first descriptor says.
+    pub(crate) sop: TxSop,
+    /// How many descriptors it takes; at least one.
+    pub(crate) segments: u16,
+    pub(crate) total_bytes: usize,
+    /// What it counts towards `txThreshold`: frames on the wire.
+    pub(crate) weight: u32,
+}
+
+/// Plans how `frame` goes out; `None` if it must not.
+pub(crate) fn plan(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
+    let mut segments = 0_u16;
+    let mut total_bytes = 0_usize;
+    for segment in frame.segments() {
+        let len_bytes = segment.segment_bytes();
+        if len_bytes == 0 || len_bytes > MAX_TX_SEGMENT_BYTES as usize || segments >= MAX_TSO_SEGMENTS {
+            return None;
+        }
+        segments = segments.saturating_add(1);
+        total_bytes = total_bytes.saturating_add(len_bytes);
+    }
+    let (sop, weight) = match frame.offload() {
+        TxOffload { segmentation: Some(cut), checksum } => {
+            // Every header in the first descriptor, as all known drivers have it.
+            if usize::from(cut.header_bytes) > frame.segment_bytes() || total_bytes > MAX_TSO_BYTES {
+                return None;
+            }
+            segmented(cut, checksum, total_bytes)?
+        }
+        TxOffload { segmentation: None, checksum } => {
+            if segments > MAX_SEGMENTS || !limits.allows(total_bytes) {
+                return None;
+            }
+            (summed(checksum, total_bytes)?, 1)
+        }
+    };
+    let sop = frame.vlan().map_or(sop, |tag| sop.tagged(tag));
+    Some(TxPlan { sop, segments, total_bytes, weight })
+}
+
+/// The words that ask for a checksum, if one is asked for at all.
+fn summed(checksum: Option<ChecksumRequest>, total_bytes: usize) -> Option<TxSop> {
+    let Some(ChecksumRequest { start_bytes, offset_bytes }) = checksum else {
+        return Some(TxSop::PLAIN);
+    };
+    let field = start_bytes.checked_add(offset_bytes)?;
+    let field_end = usize::from(field).checked_add(2)?;
+    let fits = start_bytes <= MAX_HLEN_BYTES && field <= MAX_CHECKSUM_AT_BYTES && field_end <= total_bytes;
+    fits.then(|| TxSop::checksum(start_bytes, field))
+}
+
+/// The words that ask for segmentation, and how many frames come of it. The device cuts TCP only.
+fn segmented(
+    cut: Segmentation,
+    checksum: Option<ChecksumRequest>,
+    total_bytes: usize,
+) -> Option<(TxSop, u32)> {
+    let Segmentation { kind, header_bytes, mss_bytes } = cut;
+    // QEMU would cut a UDP datagram into IP fragments; ESXi offers nothing of the kind.
+    let is_tcp = matches!(kind, SegmentationKind::Tcp4 | SegmentationKind::Tcp6);
+    let header_fits = usize::from(header_bytes) >= MIN_FRAME_BYTES && header_bytes <= MAX_HLEN_BYTES;
+    let mss_fits = (1..=MAX_MSS_BYTES).contains(&mss_bytes);
+    if !is_tcp || !header_fits || !mss_fits || checksum.is_none() {
+        return None;
+    }
+    let payload_bytes = total_bytes.checked_sub(usize::from(header_bytes)).filter(|bytes| *bytes > 0)?;
+    let frames = payload_bytes.div_ceil(usize::from(mss_bytes));
+    Some((TxSop::segmentation(header_bytes, mss_bytes), u32::try_from(frames).ok()?))
+}
+
+#[cfg(test)]
+#[path = "offload_tests.rs"]
+mod tests;

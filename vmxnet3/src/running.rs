@@ -1,0 +1,114 @@
+//! A running device, and its end.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use paravane_hal::Platform;
+use paravane_hal::fault::DeviceFault;
+use paravane_pci::{ConfigAccess, QuiesceError};
+
+use crate::control::VmxControl;
+use crate::device::{Device, shut_down};
+use crate::intr::InterruptMode;
+use crate::rx::RxQueue;
+use crate::start::Memory;
+use crate::tx::TxQueue;
+
+/// A running device, in three parts that may go to different cores.
+pub struct Running<P: Platform, C: ConfigAccess> {
+    /// Link, events, filter, counters.
+    pub control: VmxControl<P, C>,
+    /// Receives.
+    pub rx: RxQueue<P>,
+    /// Sends.
+    pub tx: TxQueue<P>,
+}
+
+impl<P: Platform, C: ConfigAccess> Running<P, C> {
+    /// Stops the device; see [`VmxControl::stop`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn stop(self) -> Result<Device<P, C>, StopError<P, C>> {
+        let Self { control, rx, tx } = self;
+        control.stop(rx, tx)
+    }
+}
+
+impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
+    /// Stops the device and takes everything back: first its interrupts, then the device by its own command, then bus mastering, read
+    /// back as off, and only on that proof rings, buffers and frames in flight are freed.
+    ///
+    /// The device can be started again, any number of times, a broken one too.
+    ///
+    /// # Errors
+    ///
+    /// [`StopError`] gives all parts back. Nothing was freed. Stopping may be tried again; parts that are dropped are leaked, which is safe.
+    pub fn stop(mut self, rx: RxQueue<P>, tx: TxQueue<P>) -> Result<Device<P, C>, StopError<P, C>> {
+        let tag = self.device.function.tag();
+        if rx.device() != tag || tx.device() != tag {
+            let running = Box::new(Running { control: self, rx, tx });
+            return Err(StopError { reason: StopReason::ForeignQueue, running });
+        }
+        self.mask_interrupts();
+        let device = &mut self.device;
+        let pin = self.vectors.mode == InterruptMode::Intx;
+        let quiet = match shut_down(&mut device.function, &mut device.regs, &device.platform, pin) {
+            Ok(quiet) => quiet,
+            Err(reason) => {
+                let mut running = Box::new(Running { control: self, rx, tx });
+                // Whatever state it is in, it does not serve these any more.
+                running.rx.break_with(DeviceFault::NeedsReset);
+                running.tx.break_with(DeviceFault::NeedsReset);
+                return Err(StopError { reason: StopReason::StillRunning(reason), running });
+            }
+        };
+        let freed = Memory { shared: self.shared, table: self.table, rx, tx }.release(&quiet);
+        debug_assert!(freed, "the proof is about this device, and nobody else has handles");
+        let mut device = self.device;
+        device.silence(&self.vectors);
+        Ok(device)
+    }
+}
+
+/// A device was not stopped. Its parts are in here.
+pub struct StopError<P: Platform, C: ConfigAccess> {
+    /// Why not.
+    pub reason: StopReason,
+    /// What is left, to be stopped again, or to be leaked.
+    pub running: Box<Running<P, C>>,
+}
+
+/// Why a device was not stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// A queue belongs to another device. This one still runs.
+    ForeignQueue,
+    /// The device was told to stop and cannot be proven to have stopped: it may still reach memory.
+    StillRunning(QuiesceError),
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForeignQueue => f.write_str("vmxnet3 not stopped: a queue belongs to another device"),
+            Self::StillRunning(error) => write!(f, "vmxnet3 not stopped, memory kept: {error}"),
+        }
+    }
+}
+
+impl<P: Platform, C: ConfigAccess> fmt::Display for StopError<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl<P: Platform, C: ConfigAccess> fmt::Debug for StopError<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StopError({:?})", self.reason)
+    }
+}
+
+impl<P: Platform, C: ConfigAccess> core::error::Error for StopError<P, C> {}
