@@ -419,7 +419,7 @@ impl<H: Send + fmt::Debug> fmt::Debug for Buffer<H> {
 
 /// What a queue has lent to its device, by slot.
 ///
-/// The driver takes a slot's value out when the device has completed it. Dropped, the table forgets what it holds: the device may still
+/// The driver takes a slot's value out when the device has completed it. Dropped, a table that holds something forgets it: the device may still
 /// write there. [`reclaim`](Self::reclaim) empties it against proof that it cannot.
 #[derive(Debug)]
 pub struct Posted<T> {
@@ -514,9 +514,21 @@ impl<T> Posted<T> {
         if quiet.device() != self.device {
             return Err(self);
         }
-        // SAFETY: `self` is consumed, so the slots are not used again; it has no `Drop` of its own.
-        drop(unsafe { ManuallyDrop::take(&mut self.slots) });
+        for slot in self.slots.iter_mut() {
+            drop(slot.take());
+        }
+        // So that the table itself is given back too.
+        self.posted = 0;
         Ok(())
+    }
+}
+
+impl<T> Drop for Posted<T> {
+    fn drop(&mut self) {
+        if self.posted == 0 {
+            // SAFETY: the value is being dropped, so the slots are not used again.
+            unsafe { ManuallyDrop::drop(&mut self.slots) };
+        }
     }
 }
 
