@@ -1,0 +1,81 @@
+//! How the image starts, and what whoever started it told it.
+//!
+//! `entry.s` takes the machine from 32-bit protected mode to Rust; [`pvh`] reads the loader's structures; [`start`] puts the parts of
+//! a [`Machine`](crate::platform::Machine) together in the order in which they need one another, and calls the program.
+
+#![expect(unsafe_code, reason = "the first code that runs, and the program's entry")]
+
+use paravane_hal::addr::PhysAddr;
+
+use crate::cmdline::CommandLine;
+use crate::memory::MemoryMap;
+
+pub mod pvh;
+
+/// What the loader said. Copied out of its structures, which are forgotten afterwards.
+#[derive(Debug)]
+pub struct BootInfo {
+    /// The kernel command line.
+    pub command_line: CommandLine,
+    /// What is where in the physical address space.
+    pub memory: MemoryMap,
+    /// Where ACPI starts, if the loader knows.
+    pub rsdp: Option<PhysAddr>,
+}
+
+/// What the time-stamp counter said at the image's first instruction.
+#[must_use]
+pub fn first_ticks() -> u64 {
+    #[cfg(target_os = "none")]
+    {
+        unsafe extern "C" {
+            static first_ticks: u64;
+        }
+        // SAFETY: `entry.s` defines the symbol, wrote it before any Rust ran, and nobody writes it again.
+        unsafe { first_ticks }
+    }
+    #[cfg(not(target_os = "none"))]
+    0
+}
+
+#[cfg(target_os = "none")]
+mod image {
+    use core::arch::global_asm;
+
+    use paravane_hal::addr::PhysAddr;
+
+    use super::pvh;
+    use crate::platform::{FirmwareMemory, Machine};
+    use crate::{console, fatal};
+
+    global_asm!(include_str!("boot/entry.s"), start = sym start);
+
+    unsafe extern "Rust" {
+        /// Defined by [`entry!`](crate::entry) in the program.
+        safe fn paravane_main(machine: Machine) -> !;
+    }
+
+    /// The first Rust code. `start_info` is what the loader left in `ebx`.
+    extern "C" fn start(start_info: u32) -> ! {
+        console::open();
+        // Nothing of memory is in use yet but the image itself, so all that the loader wrote is still there.
+        let boot = pvh::read(&FirmwareMemory::EVERYTHING, PhysAddr::new(u64::from(start_info)));
+        unmap_null_page();
+        match boot {
+            Ok(boot) => paravane_main(Machine::assemble(boot)),
+            Err(error) => fatal!("not started by a PVH loader: {error}"),
+        }
+    }
+
+    /// From here on a null pointer leads nowhere. Not earlier: loaders keep their structures in the first page.
+    fn unmap_null_page() {
+        unsafe extern "C" {
+            /// `entry.s`: the page table whose first entry is the page at zero.
+            static mut boot_level_1: [u64; 1024];
+        }
+        let entry = (&raw mut boot_level_1).cast::<u64>();
+        // SAFETY: the table is there and nobody else is at it: this runs once, before anything else that knows of page tables.
+        unsafe { entry.write_volatile(0) };
+        x86_64::instructions::tlb::flush(x86_64::VirtAddr::zero());
+    }
+}

@@ -1,0 +1,115 @@
+//! The kernel command line: words between spaces, `key` or `key=value`.
+//!
+//! Which words mean something, the program decides; one that it does not know is worth a line on the console, never a stop.
+
+use core::fmt;
+
+/// The longest line that is kept, in bytes.
+pub const CAPACITY: usize = 2048;
+
+/// A copy of the line.
+#[derive(Clone)]
+pub struct CommandLine {
+    bytes: [u8; CAPACITY],
+    len: usize,
+    cut: bool,
+}
+
+impl CommandLine {
+    /// Nothing.
+    pub const EMPTY: Self = Self { bytes: [0; CAPACITY], len: 0, cut: false };
+
+    /// Adds a byte; one that is not printable ASCII becomes a question mark or, if it is white space, a space. False when there is no room.
+    pub fn push(&mut self, byte: u8) -> bool {
+        let Some(place) = self.bytes.get_mut(self.len) else {
+            self.cut = true;
+            return false;
+        };
+        *place = match byte {
+            b' '..=b'~' => byte,
+            b'\t' | b'\n' | b'\r' => b' ',
+            _ => b'?',
+        };
+        self.len += 1;
+        true
+    }
+
+    /// The line.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Only ASCII goes in.
+        self.bytes.get(..self.len).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+
+    /// Whether the loader's line was longer than what is kept; the last word may then be a part of one.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// The words, in order.
+    pub fn words(&self) -> impl Iterator<Item = Word<'_>> {
+        words(self.as_str())
+    }
+}
+
+impl fmt::Debug for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// One word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word<'a> {
+    /// The whole of it.
+    pub text: &'a str,
+    /// What stands before the first `=`, or the whole.
+    pub key: &'a str,
+    /// What stands after it.
+    pub value: Option<&'a str>,
+}
+
+/// The words of `line`, in order.
+pub fn words(line: &str) -> impl Iterator<Item = Word<'_>> {
+    line.split_ascii_whitespace().map(|text| match text.split_once('=') {
+        Some((key, value)) => Word { text, key, value: Some(value) },
+        None => Word { text, key: text, value: None },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_have_keys_and_perhaps_values() {
+        let found: Vec<_> = words("  admin=dhcp quiet pci-patch=00:04.0+34=ff x= ")
+            .map(|word| (word.key, word.value))
+            .collect();
+        assert_eq!(
+            found,
+            [("admin", Some("dhcp")), ("quiet", None), ("pci-patch", Some("00:04.0+34=ff")), ("x", Some(""))]
+        );
+        assert_eq!(words("").count(), 0);
+    }
+
+    #[test]
+    fn strange_bytes_do_no_harm() {
+        let mut line = CommandLine::EMPTY;
+        for byte in b"a\tb\xff\x1b" {
+            assert!(line.push(*byte));
+        }
+        assert_eq!(line.as_str(), "a b??");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_says_so() {
+        let mut line = CommandLine::EMPTY;
+        assert!((0..CAPACITY).all(|_| line.push(b'a')));
+        assert!(!line.is_cut());
+        assert!(!line.push(b'b'));
+        assert!(line.is_cut());
+        assert_eq!(line.as_str().len(), CAPACITY);
+    }
+}

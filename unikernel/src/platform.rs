@@ -1,0 +1,302 @@
+//! What a program of this image is given: the [`Machine`], and in it one [`Platform`] value for its drivers.
+
+#![expect(unsafe_code, reason = "this is where the machine's parts are vouched for")]
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::NonNull;
+
+use linked_list_allocator::Heap;
+use paravane_hal::addr::PhysAddr;
+use paravane_hal::dma::{Direction, Dma, DmaError, DmaLimits, DmaMapping, DmaRegion, DmaRequest};
+use paravane_hal::mmio::{MapError, MmioMap};
+use paravane_hal::time::{Clock, Instant};
+use paravane_hal_x86_64::apic::{Lint0, LocalApic};
+use paravane_hal_x86_64::dma::{DmaDomain, FrameDma};
+use paravane_hal_x86_64::frames::FrameAllocator;
+use paravane_hal_x86_64::linear::LinearMap;
+use paravane_hal_x86_64::lock::{Once, SpinLock};
+use paravane_hal_x86_64::mmio::MmioRegion;
+use paravane_hal_x86_64::paging::MmioMapper;
+use paravane_hal_x86_64::pic::Pic;
+use paravane_hal_x86_64::port::X86Ports;
+use paravane_hal_x86_64::range::PhysRange;
+use paravane_hal_x86_64::tsc::kvmclock::{KvmClock, KvmClockPage};
+use paravane_hal_x86_64::tsc::{TscClock, TscSource};
+
+use crate::boot::pvh::PhysicalMemory;
+use crate::boot::{BootInfo, first_ticks};
+use crate::interrupts::{self, Interrupts, Starting};
+use crate::memory::{FIRST_MIB, IDENTITY_END, MemoryKind, MemoryMap, plan};
+use crate::{console, fatal};
+
+type Frames = SpinLock<FrameAllocator<128>>;
+
+static FRAMES: Frames = SpinLock::new(FrameAllocator::new());
+#[cfg_attr(target_os = "none", global_allocator)]
+static HEAP: GlobalHeap = GlobalHeap(SpinLock::new(Heap::empty()));
+static DMA: Once<DmaDomain<&'static Frames>> = Once::new();
+static MMIO: Once<MmioMapper<&'static Frames>> = Once::new();
+static RAM: Once<[PhysRange; MemoryMap::CAPACITY + 1]> = Once::new();
+static BOOT: Once<BootInfo> = Once::new();
+static KVMCLOCK: KvmClockPage = KvmClockPage::new();
+
+/// When nobody knows how fast the TSC runs: faster than any does, so that waits last longer than they should, never shorter.
+const ASSUMED_HZ: u64 = 5_000_000_000;
+
+/// The machine's I/O ports.
+pub(crate) fn ports() -> X86Ports {
+    // SAFETY: the image runs in ring 0, and the whole program is the machine's owner. It hands the value on to code it calls a driver or
+    // a bus, which is trusted with the machine as far as its devices go.
+    unsafe { X86Ports::new() }
+}
+
+/// Everything there is.
+#[derive(Debug)]
+pub struct Machine {
+    /// What the loader said.
+    pub boot: &'static BootInfo,
+    /// What drivers are given.
+    pub platform: Platform,
+    /// Interrupts, and sleep.
+    pub interrupts: Interrupts,
+    /// I/O ports, for configuration space and the like.
+    pub ports: X86Ports,
+    /// Firmware's tables, for reading.
+    pub firmware: FirmwareMemory,
+}
+
+/// DMA, register mappings and time: all that the drivers ask for, in one value that is copied freely.
+#[derive(Clone, Copy, Debug)]
+pub struct Platform {
+    dma: FrameDma<&'static Frames>,
+    mmio: &'static MmioMapper<&'static Frames>,
+    clock: TscClock,
+}
+
+impl Machine {
+    /// Puts the machine together. Called once, by the image's entry.
+    pub(crate) fn assemble(boot: BootInfo) -> Self {
+        let Ok(boot) = BOOT.set(boot) else { fatal!("the machine is assembled once") };
+        let map = claim_memory(boot);
+        let (Some(mmio), Some(dma)) = (MMIO.get(), DMA.get()) else {
+            fatal!("page tables outside the identity map")
+        };
+        interrupts::load_handlers();
+        // SAFETY: the handlers are in place, and this is the first and only use of the controllers.
+        let pic = unsafe { Pic::set_up(ports(), interrupts::first_line_vector()) };
+        // SAFETY: ring 0, the only CPU in use; the handlers are in place, the spurious one ends nothing.
+        let apic = match unsafe { LocalApic::enable(mmio, interrupts::SPURIOUS, Lint0::ExtInt) } {
+            Ok(apic) => apic,
+            Err(error) => fatal!("{error}"),
+        };
+        let Some(starting) = Starting::begin(apic, pic) else { fatal!("interrupts are set up once") };
+        let clock = calibrate(map);
+        console::set_clock(clock);
+        let Some(interrupts) = starting.finish(clock) else {
+            fatal!("the local APIC's timer does not count")
+        };
+        let platform = Platform { dma: FrameDma::new(dma), mmio, clock };
+        Self {
+            boot,
+            platform,
+            interrupts,
+            ports: ports(),
+            firmware: FirmwareMemory { map: Some(&boot.memory) },
+        }
+    }
+}
+
+/// Shares the RAM out: heap, frames, and the knowledge of what is RAM.
+fn claim_memory(boot: &'static BootInfo) -> LinearMap {
+    let image = image();
+    let heap = plan(&boot.memory, image, &mut |range| {
+        // More pieces than the table has room for: the rest stays unused.
+        let _ = FRAMES.with(|frames| frames.add(range));
+    });
+    let heap = match heap {
+        Ok(heap) => heap,
+        Err(error) => fatal!("{error}"),
+    };
+    // SAFETY: `entry.s` mapped these 4 GiB at their own addresses, write-back, and nobody unmaps them. The null page and the one below the stack,
+    // which it left out, are no RAM that is given out: below the first MiB, and inside the image.
+    let map = unsafe { LinearMap::new(PhysRange::between(0, IDENTITY_END), 0) };
+    let Some(start) = map.to_virt(heap.start(), heap.len_bytes()) else { fatal!("the heap is at {heap}") };
+    // SAFETY: the range is RAM that `plan` gave to nobody else, mapped, and never taken back.
+    HEAP.0.with(|heap_of_all| unsafe { heap_of_all.init(start.as_ptr(), heap_len(heap)) });
+
+    let mut ram = [PhysRange::EMPTY; MemoryMap::CAPACITY + 1];
+    for (place, range) in ram.iter_mut().zip(boot.memory.ram().chain([image])) {
+        *place = range;
+    }
+    if let Ok(ram) = RAM.set(ram) {
+        // SAFETY:
+        // - `entry.s` set up four levels, in the image's own memory, and nothing else changes them.
+        // - The upper half is empty.
+        // - `FRAMES` gives out frames below 4 GiB that `plan` gave to nobody else.
+        // - `ram` is all the loader calls so, and the image.
+        if let Some(mapper) = unsafe { MmioMapper::new(&FRAMES, map, ram.as_slice()) } {
+            // There is none yet; the ranges above were set for the first time.
+            let _ = MMIO.set(mapper);
+        }
+    }
+    // SAFETY: as for the mapper; and no IOMMU is on, for nobody turned one on.
+    let domain = unsafe { DmaDomain::new(&FRAMES, map) };
+    // As above.
+    let _ = DMA.set(domain);
+    map
+}
+
+fn heap_len(heap: PhysRange) -> usize {
+    // Below 4 GiB, so it fits.
+    usize::try_from(heap.len_bytes()).unwrap_or(0)
+}
+
+/// The image's own memory, from the linker.
+fn image() -> PhysRange {
+    #[cfg(target_os = "none")]
+    {
+        unsafe extern "C" {
+            static image_start: u8;
+            static image_end: u8;
+        }
+        PhysRange::between((&raw const image_start).addr() as u64, (&raw const image_end).addr() as u64)
+    }
+    #[cfg(not(target_os = "none"))]
+    PhysRange::EMPTY
+}
+
+/// The clock, starting at the image's first instruction.
+fn calibrate(map: LinearMap) -> TscClock {
+    let page = NonNull::from(&KVMCLOCK);
+    let kvmclock = map.to_phys(page.cast(), size_of::<KvmClockPage>()).map(|phys| {
+        // SAFETY: the page is where the identity map says, and this is ring 0.
+        unsafe { KvmClock::new(&KVMCLOCK, phys) }
+    });
+    let clock = TscClock::calibrate(&ports(), kvmclock)
+        .ok()
+        .or_else(|| TscClock::new(ASSUMED_HZ, TscSource::Assumed));
+    match clock {
+        Some(clock) => clock.starting_at(first_ticks()),
+        None => fatal!("no clock"),
+    }
+}
+
+impl Platform {
+    /// The clock itself, with its rate and who said so.
+    #[must_use]
+    pub fn clock(&self) -> TscClock {
+        self.clock
+    }
+
+    /// Bytes of DMA memory that are allocated.
+    #[must_use]
+    pub fn dma_bytes_in_use(&self) -> usize {
+        self.dma.dma_bytes_in_use()
+    }
+
+    /// Bytes of DMA memory that are left.
+    #[must_use]
+    pub fn dma_bytes_free(&self) -> u64 {
+        FRAMES.with(|frames| frames.free_bytes())
+    }
+}
+
+impl Clock for Platform {
+    #[inline]
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+}
+
+impl MmioMap for Platform {
+    type Region = MmioRegion;
+
+    fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<MmioRegion, MapError> {
+        self.mmio.map(start, len_bytes)
+    }
+}
+
+// SAFETY: every call goes through to the domain, which keeps the promises.
+unsafe impl Dma for Platform {
+    fn limits(&self) -> DmaLimits {
+        self.dma.limits()
+    }
+    fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {
+        self.dma.alloc(request)
+    }
+    unsafe fn free(&self, region: DmaRegion) {
+        // SAFETY: the caller's obligations are the same ones.
+        unsafe { self.dma.free(region) }
+    }
+    unsafe fn map(&self, memory: NonNull<[u8]>, direction: Direction) -> Result<DmaMapping, DmaError> {
+        // SAFETY: the caller's obligations are the same ones.
+        unsafe { Dma::map(&self.dma, memory, direction) }
+    }
+    unsafe fn unmap(&self, mapping: DmaMapping) {
+        // SAFETY: the caller's obligations are the same ones.
+        unsafe { self.dma.unmap(mapping) }
+    }
+}
+
+/// Physical memory for reading what firmware and loader left there: ACPI tables, and before the memory is shared out, the loader's structures.
+///
+/// Only what the memory map mentions, and the first MiB without its first page, is read; never registers that the map does not know of.
+#[derive(Clone, Copy, Debug)]
+pub struct FirmwareMemory {
+    map: Option<&'static MemoryMap>,
+}
+
+impl FirmwareMemory {
+    /// For the time before there is a map, and while the null page is mapped: all of the identity map.
+    #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "only an image boots"))]
+    pub(crate) const EVERYTHING: Self = Self { map: None };
+
+    fn may_read(&self, range: PhysRange) -> bool {
+        let first = if self.map.is_none() { 1 } else { 4096 };
+        if range.start().get() < first || range.end() > IDENTITY_END {
+            return false;
+        }
+        let mentioned = |map: &MemoryMap| {
+            range.end() <= FIRST_MIB
+                || map.iter().any(|(entry, kind)| {
+                    kind != MemoryKind::Unusable
+                        && entry.start() <= range.start()
+                        && range.end() <= entry.end()
+                })
+        };
+        self.map.is_none_or(mentioned)
+    }
+}
+
+impl PhysicalMemory for FirmwareMemory {
+    fn read(&self, at: PhysAddr, into: &mut [u8]) -> bool {
+        let Some(range) = PhysRange::new(at, into.len() as u64).filter(|range| self.may_read(*range)) else {
+            return false;
+        };
+        for (byte, address) in into.iter_mut().zip(range.start().get()..) {
+            let Ok(address) = usize::try_from(address) else { return false };
+            let place = core::ptr::with_exposed_provenance::<u8>(address);
+            // SAFETY: the byte lies in the identity map, off the null page once that is gone, in what the loader calls memory. A volatile read of a byte is fine
+            // whatever is there, and whoever else writes it.
+            *byte = unsafe { place.read_volatile() };
+        }
+        true
+    }
+}
+
+/// The heap behind `alloc`.
+struct GlobalHeap(SpinLock<Heap>);
+
+// SAFETY: the heap gives out each byte once until it comes back, aligned as asked, and the lock keeps callers apart. Interrupt handlers
+// do not allocate.
+unsafe impl GlobalAlloc for GlobalHeap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.0.with(|heap| heap.allocate_first_fit(layout).map_or(core::ptr::null_mut(), NonNull::as_ptr))
+    }
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        if let Some(memory) = NonNull::new(memory) {
+            // SAFETY: the caller got `memory` from `alloc` with this layout, and is done with it.
+            self.0.with(|heap| unsafe { heap.deallocate(memory, layout) });
+        }
+    }
+}
