@@ -2,17 +2,19 @@
 
 use std::env::var;
 
-fn main() {
+fn main() -> std::io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=link.ld");
     if var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none") {
-        let here = var("CARGO_MANIFEST_DIR").expect("cargo names the package's folder");
+        // Cargo runs this in the package's folder.
+        let here = std::env::current_dir()?;
         // The target links position-independent executables; the last word on that is the linker's. What the compiler made
         // position-independent works at a fixed place as well, and the script checks that no relocation is left over.
         for argument in ["--no-pie", "--build-id=none", "-zmax-page-size=0x1000", "-znognustack", "-znorelro"]
         {
             println!("cargo::rustc-link-arg={argument}");
         }
-        println!("cargo::rustc-link-arg=-T{here}/link.ld");
+        println!("cargo::rustc-link-arg=-T{}", here.join("link.ld").display());
     }
+    Ok(())
 }

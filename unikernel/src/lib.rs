@@ -2,13 +2,19 @@
 // On a host everything is built to be checked and tested; only the image has no standard library.
 #![cfg_attr(target_os = "none", no_std)]
 
+extern crate alloc;
+
+pub mod app;
 pub mod boot;
+pub mod bus;
 pub mod cmdline;
 pub mod console;
 pub mod exit;
 pub mod interrupts;
 pub mod memory;
+pub mod nic;
 pub mod platform;
+pub mod server;
 
 /// Names the program of an image: a function that takes the [`Machine`](platform::Machine) and never returns.
 ///

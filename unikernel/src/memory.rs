@@ -151,7 +151,7 @@ pub fn plan(
             largest = range;
         }
     });
-    let heap_bytes = (found_bytes / 4).min(LARGEST_HEAP_BYTES).min(largest.len_bytes() / 2);
+    let heap_bytes = (found_bytes / 4).min(LARGEST_HEAP_BYTES).min(largest.len_bytes() / 2) & !(FRAME - 1);
     // Memory in crumbs is no better than none.
     if found_bytes < LEAST_BYTES || heap_bytes < LEAST_BYTES / 8 {
         return Err(TooLittleMemory { found_bytes });

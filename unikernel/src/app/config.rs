@@ -101,7 +101,8 @@ pub fn nic_name(index: usize) -> Cow<'static, str> {
 
 /// Whether `name` is one that [`nic_name`] gives.
 fn is_nic_name(name: &str) -> bool {
-    let numbered = || name.strip_prefix("nic").and_then(|n| n.parse().ok()).is_some_and(|n: usize| nic_name(n) == name);
+    let numbered =
+        || name.strip_prefix("nic").and_then(|n| n.parse().ok()).is_some_and(|n: usize| nic_name(n) == name);
     matches!(name, "admin" | "public" | "private") || numbered()
 }
 
@@ -136,7 +137,11 @@ impl Config {
                 self.nics.retain(|(known, _)| known != name);
                 self.nics.push((name.into(), nic));
             }
-            _ => return Err("no such word; there are admin, public, private, nic3.., irq, log, pci-patch".into()),
+            _ => {
+                return Err(
+                    "no such word; there are admin, public, private, nic3.., irq, log, pci-patch".into()
+                );
+            }
         }
         Ok(())
     }
@@ -168,7 +173,9 @@ fn parse_nic(value: &str) -> Result<NicConfig, String> {
             let next_hop = Ipv4Address::from_str(part).map_err(|_| format!("'{part}' is not an address"))?;
             match &mut nic.addressing {
                 Addressing::Static { gateway, .. } => *gateway = Some(next_hop),
-                Addressing::Dhcp => return Err(format!("a gateway ('{part}') needs an ADDRESS/LENGTH before it")),
+                Addressing::Dhcp => {
+                    return Err(format!("a gateway ('{part}') needs an ADDRESS/LENGTH before it"));
+                }
             }
         }
     }
@@ -223,9 +230,17 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named_with_a_reason() {
-        for word in
-            ["quiet", "foo=1", "irq=none", "admin=10.0.0.1", "public=10.0.0.999/8", "nic1=dhcp", "nic03=dhcp", "pci-patch=1", "private=dhcp,10.0.0.1"]
-        {
+        for word in [
+            "quiet",
+            "foo=1",
+            "irq=none",
+            "admin=10.0.0.1",
+            "public=10.0.0.999/8",
+            "nic1=dhcp",
+            "nic03=dhcp",
+            "pci-patch=1",
+            "private=dhcp,10.0.0.1",
+        ] {
             let config = parse(&format!("irq=intx {word}"));
             assert_eq!(config.rejected.len(), 1, "{word}");
             assert!(config.rejected[0].contains(word), "{}", config.rejected[0]);

@@ -6,7 +6,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use log::info;
-use smoltcp::iface::{Config as InterfaceConfig, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
+use smoltcp::iface::{
+    Config as InterfaceConfig, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
+};
 use smoltcp::phy::Device;
 use smoltcp::socket::{dhcpv4, tcp};
 use smoltcp::time::{Duration, Instant};
@@ -56,7 +58,14 @@ impl core::fmt::Debug for Stack {
 
 impl Stack {
     /// A stack for the NIC called `name`, which has the address `mac`. Listens at once.
-    pub fn new(name: &str, mac: [u8; 6], device: &mut impl Device, addressing: Addressing, seed: u64, now: Instant) -> Self {
+    pub fn new(
+        name: &str,
+        mac: [u8; 6],
+        device: &mut impl Device,
+        addressing: Addressing,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let mut config = InterfaceConfig::new(EthernetAddress(mac).into());
         config.random_seed = seed;
         let interface = Interface::new(config, device, now);
@@ -74,8 +83,10 @@ impl Stack {
             Addressing::Static { address, gateway } => stack.set_address(Some(address), gateway, "static"),
         }
         for _ in 0..CONNECTIONS {
-            let mut socket =
-                tcp::Socket::new(tcp::SocketBuffer::new(vec![0; RX_BYTES]), tcp::SocketBuffer::new(vec![0; TX_BYTES]));
+            let mut socket = tcp::Socket::new(
+                tcp::SocketBuffer::new(vec![0; RX_BYTES]),
+                tcp::SocketBuffer::new(vec![0; TX_BYTES]),
+            );
             socket.set_timeout(Some(TIMEOUT));
             socket.set_nagle_enabled(false);
             let socket = stack.sockets.add(socket);
@@ -93,7 +104,10 @@ impl Stack {
     /// HTTP requests served.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.sessions.iter().map(|session| session.connection.served()).fold(self.requests, u64::saturating_add)
+        self.sessions
+            .iter()
+            .map(|session| session.connection.served())
+            .fold(self.requests, u64::saturating_add)
     }
 
     /// Moves frames and connections on, a bounded amount. Returns whether anything happened, so that there may be more at once.

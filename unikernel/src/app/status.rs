@@ -18,7 +18,7 @@ pub struct Report {
     /// Since the first instruction, in microseconds.
     pub uptime_us: u64,
     /// Where the clock's rate comes from.
-    pub clock: &'static str,
+    pub clock: String,
     /// DMA memory allocated.
     pub dma_bytes_in_use: u64,
     /// Frames of the shared pool.
@@ -58,8 +58,8 @@ pub struct NicReport {
     pub restarts: u64,
     /// Why it does not run, if so.
     pub fault: Option<String>,
-    /// How often it was served because of an interrupt.
-    pub interrupts_taken: u64,
+    /// How often the machine slept and woke again.
+    pub wakeups: u64,
     /// HTTP requests served.
     pub requests: u64,
     /// Sent.
@@ -155,7 +155,11 @@ impl NicReport {
     fn write_row(&self, page: &mut String) -> core::fmt::Result {
         let link = self.link;
         write!(page, "<tr><td>{}<td>{}<td>{} {}", self.name, self.driver, self.pci, self.ids)?;
-        write!(page, "<td>{}<td>{}<td>{}<td class={link}>{link}", self.revision_or_features, self.interrupts, self.mac)?;
+        write!(
+            page,
+            "<td>{}<td>{}<td>{}<td class={link}>{link}",
+            self.revision_or_features, self.interrupts, self.mac
+        )?;
         if let Some(mbps) = self.mbps {
             write!(page, " {mbps} Mbit/s")?;
         }
@@ -187,7 +191,7 @@ mod tests {
             boot_us: 1234,
             boot_ticks: 5678,
             uptime_us: 61_002_003,
-            clock: "PIT",
+            clock: "PIT".into(),
             dma_bytes_in_use: 4096,
             pool_frames: 10,
             pool_free: 9,
@@ -205,7 +209,7 @@ mod tests {
                 address: None,
                 restarts: 0,
                 fault: None,
-                interrupts_taken: 3,
+                wakeups: 3,
                 requests: 1,
                 tx: TxReport::default(),
                 rx: RxReport::default(),
@@ -216,7 +220,12 @@ mod tests {
     #[test]
     fn the_json_has_what_tools_look_for() {
         let json = report().to_json();
-        for part in ["\"dma_bytes_in_use\":4096", "\"interrupts\":\"msix\"", "\"address\":null", "\"tx\":{\"frames\":0"] {
+        for part in [
+            "\"dma_bytes_in_use\":4096",
+            "\"interrupts\":\"msix\"",
+            "\"address\":null",
+            "\"tx\":{\"frames\":0",
+        ] {
             assert!(json.contains(part), "{part} in {json}");
         }
     }

@@ -17,7 +17,7 @@ use core::fmt;
 
 use paravane_hal::addr::PhysAddr;
 use paravane_hal_x86_64::range::PhysRange;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::boot::BootInfo;
 use crate::cmdline::CommandLine;
@@ -81,7 +81,7 @@ impl fmt::Display for PvhError {
 
 impl core::error::Error for PvhError {}
 
-#[derive(Clone, Copy, Default, FromBytes, IntoBytes)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 struct StartInfo {
     magic: u32,
@@ -96,7 +96,7 @@ struct StartInfo {
 const _: () = assert!(size_of::<StartInfo>() == 40);
 
 /// What version 1 adds, behind the rest.
-#[derive(Clone, Copy, Default, FromBytes, IntoBytes)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 struct MapInfo {
     paddr: u64,
@@ -104,7 +104,7 @@ struct MapInfo {
     reserved: u32,
 }
 
-#[derive(Clone, Copy, Default, FromBytes, IntoBytes)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 struct MapEntry {
     addr: u64,

@@ -142,7 +142,11 @@ mod tests {
     fn chunks_in_any_pieces() {
         let body = b"5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\nX-Trailer: 1\r\n\r\nGET /";
         for piece in 1..body.len() {
-            assert_eq!(read(BodyLength::Chunked, body, piece), Ok((11, body.len() - 5, true)), "in pieces of {piece}");
+            assert_eq!(
+                read(BodyLength::Chunked, body, piece),
+                Ok((11, body.len() - 5, true)),
+                "in pieces of {piece}"
+            );
         }
         let mut reader = BodyReader::new(BodyLength::Chunked);
         reader.take(body).unwrap();

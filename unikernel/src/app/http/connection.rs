@@ -136,7 +136,11 @@ impl Connection {
     pub fn produce(&mut self, room: &mut [u8]) -> usize {
         let mut made = 0_usize;
         while let Some(rest) = room.get_mut(made..).filter(|rest| !rest.is_empty()) {
-            let step = if self.staged_left().is_empty() { self.produce_bytes(rest) } else { self.produce_staged(rest) };
+            let step = if self.staged_left().is_empty() {
+                self.produce_bytes(rest)
+            } else {
+                self.produce_staged(rest)
+            };
             match step {
                 Some(len) => made = made.saturating_add(len),
                 None => break,

@@ -36,7 +36,8 @@ fn requests_on_one_connection_are_answered_in_order() {
     for piece in [1, 7, 1000] {
         let (output, connection) = exchange(input, piece, 50);
         let digest = hex(&Sha256::digest(b"abc"));
-        let at: Vec<_> = ["Page", digest.as_str(), "Status"].iter().map(|part| output.find(part).unwrap()).collect();
+        let at: Vec<_> =
+            ["Page", digest.as_str(), "Status"].iter().map(|part| output.find(part).unwrap()).collect();
         assert!(at.is_sorted(), "{output}");
         assert!(connection.is_over(), "closed after the third");
         assert_eq!(connection.served(), 3);
@@ -46,7 +47,8 @@ fn requests_on_one_connection_are_answered_in_order() {
 #[test]
 fn bytes_come_chunked_with_their_digest_behind() {
     for (count, room) in [(0_usize, 100), (1, 7), (40_000, 1000), (100_000, 4096)] {
-        let (output, connection) = exchange(format!("GET /bytes/{count}?seed=3 HTTP/1.1\r\n\r\n").as_bytes(), 1000, room);
+        let (output, connection) =
+            exchange(format!("GET /bytes/{count}?seed=3 HTTP/1.1\r\n\r\n").as_bytes(), 1000, room);
         let mut expected = vec![0; count];
         let mut stream = ByteStream::new(3);
         stream.fill(&mut expected);

@@ -9,7 +9,7 @@ pub const MAX_HEAD_BYTES: usize = 4096;
 const MAX_HEADERS: usize = 48;
 
 /// The most bytes `/bytes/N` gives.
-pub const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 30;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,8 @@ impl Refusal {
     }
     const BAD: Self = Self::new("400 Bad Request", "this is not an HTTP/1.1 request");
     /// A head that does not end.
-    pub(super) const TOO_LARGE: Self = Self::new("431 Request Header Fields Too Large", "the head is longer than 4096 bytes");
+    pub(super) const TOO_LARGE: Self =
+        Self::new("431 Request Header Fields Too Large", "the head is longer than 4096 bytes");
     /// A body that is not what its head says.
     pub(super) const BAD_BODY: Self = Self::new("400 Bad Request", "the body's chunks are malformed");
 }
@@ -83,13 +84,15 @@ impl Refusal {
 /// # Errors
 ///
 /// [`Refusal`]: answer with it and close the connection.
-pub fn parse(head: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
+pub(super) fn parse(head: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     let len = match parsed.parse(head) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) if head.len() < MAX_HEAD_BYTES => return Ok(None),
-        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TOO_LARGE),
+        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+            return Err(Refusal::TOO_LARGE);
+        }
         Err(_) => return Err(Refusal::BAD),
     };
     let facts = Facts::of(parsed.headers)?;
@@ -120,7 +123,8 @@ struct Facts {
 
 impl Facts {
     fn of(headers: &[httparse::Header<'_>]) -> Result<Self, Refusal> {
-        let mut facts = Self { body: BodyLength::Known(0), close: false, keep_alive: false, expects_continue: false };
+        let mut facts =
+            Self { body: BodyLength::Known(0), close: false, keep_alive: false, expects_continue: false };
         let mut length = None;
         for header in headers {
             let value = core::str::from_utf8(header.value).unwrap_or("").trim();
@@ -134,7 +138,10 @@ impl Facts {
                 length = Some(bytes);
             } else if is("transfer-encoding") {
                 if !value.eq_ignore_ascii_case("chunked") {
-                    return Err(Refusal::new("501 Not Implemented", "the only transfer encoding here is chunked"));
+                    return Err(Refusal::new(
+                        "501 Not Implemented",
+                        "the only transfer encoding here is chunked",
+                    ));
                 }
                 facts.body = BodyLength::Chunked;
             } else if is("connection") {
@@ -160,8 +167,9 @@ fn route(method: &str, target: &str) -> Result<Route, Refusal> {
         if right { Ok(route) } else { Err(Refusal::new("405 Method Not Allowed", why)) }
     };
     if let Some(count) = path.strip_prefix("/bytes/") {
-        let count: u64 =
-            count.parse().map_err(|_| Refusal::new("400 Bad Request", "/bytes/N takes a decimal number of bytes"))?;
+        let count: u64 = count
+            .parse()
+            .map_err(|_| Refusal::new("400 Bad Request", "/bytes/N takes a decimal number of bytes"))?;
         if count > MAX_BYTES {
             return Err(Refusal::new("413 Content Too Large", "/bytes/N gives at most 1073741824 bytes"));
         }
@@ -170,13 +178,20 @@ fn route(method: &str, target: &str) -> Result<Route, Refusal> {
         return only(is_get, Route::Bytes { count, seed }, "/bytes/N is for GET");
     }
     if let Some(nic) = path.strip_prefix("/nics/").and_then(|rest| rest.strip_suffix("/restart")) {
-        return only(method == "POST", Route::Restart { nic: nic.to_string() }, "/nics/NAME/restart is for POST");
+        return only(
+            method == "POST",
+            Route::Restart { nic: nic.to_string() },
+            "/nics/NAME/restart is for POST",
+        );
     }
     match path {
         "/" => only(is_get, Route::Page, "/ is for GET"),
         "/status.json" => only(is_get, Route::Status, "/status.json is for GET"),
         "/digest" => only(method == "POST", Route::Digest, "/digest is for POST"),
-        _ => Err(Refusal::new("404 Not Found", "there are /, /status.json, /bytes/N, /digest and /nics/NAME/restart")),
+        _ => Err(Refusal::new(
+            "404 Not Found",
+            "there are /, /status.json, /bytes/N, /digest and /nics/NAME/restart",
+        )),
     }
 }
 
@@ -211,7 +226,10 @@ mod tests {
         assert_eq!(post("Content-Length: 7\r\n").unwrap().body, BodyLength::Known(7));
         assert_eq!(post("Transfer-Encoding: chunked\r\n").unwrap().body, BodyLength::Chunked);
         assert!(post("Content-Length: 7\r\nExpect: 100-continue\r\n").unwrap().expects_continue);
-        assert!(post("Content-Length: 7\r\nTransfer-Encoding: chunked\r\n").is_err(), "two readers would disagree");
+        assert!(
+            post("Content-Length: 7\r\nTransfer-Encoding: chunked\r\n").is_err(),
+            "two readers would disagree"
+        );
         assert!(post("Content-Length: 7\r\nContent-Length: 8\r\n").is_err());
         assert!(post("Content-Length: seven\r\n").is_err());
     }

@@ -1,0 +1,135 @@
+//! The image: finds every NIC, brings it up, and serves HTTP over all of them.
+//!
+//! It reads top to bottom as it happens: understand the command line, find the NICs, start them, serve.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use log::{error, info, warn};
+use paravane_hal::time::Clock;
+use paravane_net::FramePool;
+use paravane_unikernel::app::config::{Config, nic_name};
+use paravane_unikernel::bus::{self, Bus, FoundNic};
+use paravane_unikernel::console;
+use paravane_unikernel::interrupts::Interrupts;
+use paravane_unikernel::nic::{InterruptPlan, NicError, Settings, StoppedNic};
+use paravane_unikernel::platform::{Machine, Platform};
+use paravane_unikernel::server::{Boot, Host, Identity, Nic, Server};
+
+paravane_unikernel::entry!(main);
+
+/// Frames of the shared pool for each NIC: what its receive ring holds, and some to send and to hand around.
+const FRAMES_PER_NIC: u32 = 384;
+/// A buffer holds a standard frame with headroom, and two fill a page.
+const FRAME_BYTES: u16 = 2048;
+/// Both drivers' devices take any address.
+const ADDRESS_BITS: u8 = 64;
+/// The longest sleep of an image that has nothing to serve.
+const NOTHING_TO_DO: Duration = Duration::from_secs(3600);
+
+fn main(machine: Machine) -> ! {
+    let config = Config::parse(machine.boot.command_line.words().map(|word| word.text));
+    console::set_level(config.log);
+    for rejected in &config.rejected {
+        warn!("{rejected}");
+    }
+
+    let bus = bus::open(machine.ports, &config.pci_patches);
+    let found = bus::find_nics(bus);
+    if found.is_empty() {
+        warn!(
+            "no NIC found: there is neither a vmxnet3 (15ad:07b0) nor a virtio-net (1af4:1041, 1af4:1000) on the PCI bus"
+        );
+        idle(&machine.interrupts);
+    }
+
+    let frames = u32::try_from(found.len()).unwrap_or(u32::MAX).saturating_mul(FRAMES_PER_NIC);
+    let pool = match FramePool::new(machine.platform, frames, FRAME_BYTES, ADDRESS_BITS) {
+        Ok(pool) => pool,
+        Err(reason) => {
+            error!("no frames for {} NICs: {reason}; give the machine more memory", found.len());
+            idle(&machine.interrupts);
+        }
+    };
+
+    let mut nics = Vec::new();
+    for (index, found) in found.iter().enumerate() {
+        let name = nic_name(index);
+        match start(&machine, bus, &config, name.clone(), found, &pool) {
+            Ok(nic) => nics.push(nic),
+            Err(reason) => error!("nic {name}: {} {}: {reason}; skipped", found.address, found.ids),
+        }
+    }
+
+    let clock = machine.platform.clock();
+    let ticks = clock.ticks_now();
+    let micros = u64::try_from(clock.duration(ticks).as_micros()).unwrap_or(u64::MAX);
+    let up = nics.iter().filter(|nic| nic.is_up()).count();
+    info!("boot: {up} NICs up with link after {micros} us, {ticks} tsc ticks since the first instruction");
+
+    Server::new(Hosting(machine), nics, pool, Boot { micros, ticks }).run()
+}
+
+/// Takes one NIC from its place on the bus to where it carries frames.
+fn start(
+    machine: &Machine,
+    bus: Bus,
+    config: &Config,
+    name: Cow<'static, str>,
+    found: &FoundNic,
+    pool: &FramePool,
+) -> Result<Nic<Platform, Bus>, NicError> {
+    let said = config.nic(&name);
+    let function = bus::claim(bus, found)?;
+    let mut vectors = bus::vectors(&function);
+    vectors.line = vectors.line.filter(|line| machine.interrupts.enable_line(*line).is_ok());
+    let stopped = StoppedNic::open(found.kind, function, machine.platform).map_err(|(error, _)| error)?;
+    let (plan, remark) = InterruptPlan::decide(config.irq, vectors, || {
+        machine.interrupts.allocate_vector().ok().map(|(_, message)| message)
+    });
+    if let Some(remark) = remark {
+        warn!("nic {name}: {} {}: {remark}", found.address, found.ids);
+    }
+    let identity = Identity { name, address: found.address, ids: found.ids };
+    let settings = Settings { ip_mtu_bytes: said.ip_mtu_bytes };
+    Nic::start(identity, stopped, settings, said.addressing, plan, pool.clone())
+}
+
+/// What the server needs of the machine.
+struct Hosting(Machine);
+
+impl Host for Hosting {
+    fn now(&self) -> paravane_hal::time::Instant {
+        self.0.platform.now()
+    }
+    fn sleep(&self, timeout: Option<Duration>) {
+        self.0.interrupts.idle(timeout);
+    }
+    fn take_lines(&self) -> u32 {
+        self.0.interrupts.take_pending().lines
+    }
+    fn unmask_line(&self, line: u8) {
+        self.0.interrupts.unmask_line(line);
+    }
+    fn dma_bytes_in_use(&self) -> u64 {
+        self.0.platform.dma_bytes_in_use() as u64
+    }
+    fn clock_source(&self) -> String {
+        alloc::format!("{}", self.0.platform.clock().source())
+    }
+}
+
+/// There is nothing to serve: sleeps.
+fn idle(interrupts: &Interrupts) -> ! {
+    loop {
+        interrupts.idle(Some(NOTHING_TO_DO));
+        let _ = interrupts.take_pending();
+    }
+}

@@ -1,0 +1,136 @@
+//! Which way a NIC interrupts: what is asked for, what device and platform have, and the step down in between.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use paravane_hal::irq::{Interrupts, MsiMessage};
+
+use crate::app::config::IrqMode;
+
+/// How many vectors a NIC can use: receive, transmit, events.
+const VECTORS_PER_NIC: usize = 3;
+
+/// What a device has, as its capabilities say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vectors {
+    /// MSI-X table entries; zero without the capability.
+    pub msix: usize,
+    /// MSI.
+    pub msi: bool,
+    /// An interrupt line that the platform can route.
+    pub line: Option<u8>,
+}
+
+/// The decision for one NIC. Made once; restarts use it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InterruptPlan {
+    /// One message a vector.
+    Msix(Vec<MsiMessage>),
+    /// One message.
+    Msi(MsiMessage),
+    /// The line.
+    Intx(u8),
+    /// None.
+    Polling,
+}
+
+impl InterruptPlan {
+    /// Decides. `allocate` gives a message for a free vector, while there are any. Also returns what to say when it is not what was asked for.
+    pub fn decide(
+        asked: IrqMode,
+        has: Vectors,
+        mut allocate: impl FnMut() -> Option<MsiMessage>,
+    ) -> (Self, Option<String>) {
+        let first = match asked {
+            IrqMode::Auto | IrqMode::Msix => 0,
+            IrqMode::Msi => 1,
+            IrqMode::Intx => 2,
+            IrqMode::Polling => 3,
+        };
+        let mut missing = Vec::new();
+        for step in first..3 {
+            let (plan, name) = match step {
+                0 => {
+                    let count = has.msix.min(VECTORS_PER_NIC);
+                    let messages: Vec<_> = core::iter::from_fn(&mut allocate).take(count).collect();
+                    ((!messages.is_empty()).then_some(Self::Msix(messages)), "MSI-X")
+                }
+                1 => (has.msi.then(&mut allocate).flatten().map(Self::Msi), "MSI"),
+                _ => (has.line.map(Self::Intx), "INTx"),
+            };
+            match plan {
+                Some(plan) => return (plan, remark(asked, &missing)),
+                None => missing.push(name),
+            }
+        }
+        (Self::Polling, remark(asked, &missing))
+    }
+
+    /// What the driver is told.
+    #[must_use]
+    pub fn interrupts(&self) -> Interrupts<'_> {
+        match self {
+            Self::Msix(messages) => Interrupts::Msix(messages),
+            Self::Msi(message) => Interrupts::Msi(*message),
+            Self::Intx(_) => Interrupts::Intx,
+            Self::Polling => Interrupts::Polling,
+        }
+    }
+}
+
+/// What to say when a step or more was taken down from what was asked for. Nothing was asked for by `auto`.
+fn remark(asked: IrqMode, missing: &[&str]) -> Option<String> {
+    if asked == IrqMode::Auto || missing.is_empty() {
+        return None;
+    }
+    Some(alloc::format!("no {} here", missing.join(", no ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: MsiMessage = MsiMessage { address: 0xfee0_0000, data: 0x40 };
+    const ALL: Vectors = Vectors { msix: 25, msi: true, line: Some(11) };
+
+    fn decide(asked: IrqMode, has: Vectors, vectors: usize) -> (InterruptPlan, Option<String>) {
+        let mut left = vectors;
+        InterruptPlan::decide(asked, has, || {
+            left = left.checked_sub(1)?;
+            Some(MESSAGE)
+        })
+    }
+
+    #[test]
+    fn the_best_there_is() {
+        assert_eq!(decide(IrqMode::Auto, ALL, 10), (InterruptPlan::Msix(vec![MESSAGE; 3]), None));
+        assert_eq!(
+            decide(IrqMode::Auto, Vectors { msix: 0, ..ALL }, 10),
+            (InterruptPlan::Msi(MESSAGE), None)
+        );
+        assert_eq!(
+            decide(IrqMode::Auto, Vectors { line: Some(11), ..Vectors::default() }, 10).0,
+            InterruptPlan::Intx(11)
+        );
+        assert_eq!(decide(IrqMode::Auto, Vectors::default(), 10), (InterruptPlan::Polling, None));
+    }
+
+    #[test]
+    fn what_is_asked_for() {
+        assert_eq!(decide(IrqMode::Msi, ALL, 10).0, InterruptPlan::Msi(MESSAGE));
+        assert_eq!(decide(IrqMode::Intx, ALL, 10).0, InterruptPlan::Intx(11));
+        assert_eq!(decide(IrqMode::Polling, ALL, 10), (InterruptPlan::Polling, None));
+    }
+
+    #[test]
+    fn a_step_down_is_said() {
+        let (plan, remark) = decide(IrqMode::Msix, Vectors { msix: 0, msi: false, line: Some(10) }, 10);
+        assert_eq!((plan, remark.as_deref()), (InterruptPlan::Intx(10), Some("no MSI-X, no MSI here")));
+    }
+
+    #[test]
+    fn few_vectors_are_shared_and_none_is_a_step_down() {
+        assert_eq!(decide(IrqMode::Auto, ALL, 2).0, InterruptPlan::Msix(vec![MESSAGE; 2]));
+        assert_eq!(decide(IrqMode::Auto, ALL, 0).0, InterruptPlan::Intx(11));
+    }
+}

@@ -1,0 +1,211 @@
+//! The program's one loop: every NIC is served, then armed, then the machine sleeps.
+//!
+//! ```text
+//! turn every NIC            frames in, connections, frames out
+//!   something moved?        again
+//! arm every NIC             look once more after asking for interrupts
+//!   something slipped in?   again
+//! sleep                     until an interrupt, or the next timer of a stack
+//! ```
+
+mod nic;
+mod report;
+
+pub use nic::{Identity, Nic};
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use log::{error, info};
+use paravane_hal::Platform;
+use paravane_hal::time::Instant;
+use paravane_net::FramePool;
+use paravane_pci::ConfigAccess;
+
+use crate::app::http::Wanted;
+
+/// How long a loop without interrupts looks on after something moved, before it begins to sleep in between.
+const SPIN: Duration = Duration::from_micros(200);
+/// The first and the longest sleep of a loop without interrupts.
+const POLL_SLEEPS: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
+/// Events are looked for no more often than this, for a look may cost a device access; after an interrupt, which may have told of one, no later.
+const EVENT_POLL: Duration = Duration::from_millis(20);
+
+/// What the loop needs of the machine.
+pub trait Host {
+    /// The time.
+    fn now(&self) -> Instant;
+    /// Sleeps until an interrupt, or until `timeout` has passed. Returns at once if an interrupt came since the last call.
+    fn sleep(&self, timeout: Option<Duration>);
+    /// The interrupt lines that fired since the last call and are masked now, bit by bit.
+    fn take_lines(&self) -> u32;
+    /// Lets `line` interrupt again.
+    fn unmask_line(&self, line: u8);
+    /// DMA memory allocated.
+    fn dma_bytes_in_use(&self) -> u64;
+    /// Where the clock's rate comes from.
+    fn clock_source(&self) -> String;
+}
+
+/// What stays the same while the program runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot {
+    /// From the first instruction to all NICs up, in microseconds.
+    pub micros: u64,
+    /// The same in ticks.
+    pub ticks: u64,
+}
+
+/// The NICs and the loop over them.
+pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
+    host: H,
+    nics: Vec<Nic<P, C>>,
+    pool: FramePool,
+    boot: Boot,
+    /// When something last moved.
+    busy: Instant,
+    events_looked_for: Instant,
+    /// An interrupt may have told of an event since.
+    woken_since: bool,
+    poll_sleep: Duration,
+}
+
+impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
+    /// A server over `nics`.
+    pub fn new(host: H, nics: Vec<Nic<P, C>>, pool: FramePool, boot: Boot) -> Self {
+        let now = host.now();
+        Self {
+            host,
+            nics,
+            pool,
+            boot,
+            busy: now,
+            events_looked_for: now,
+            woken_since: false,
+            poll_sleep: POLL_SLEEPS.0,
+        }
+    }
+
+    /// Gives every NIC a stack and serves, for ever.
+    pub fn run(mut self) -> ! {
+        let now = self.host.now();
+        for (index, nic) in self.nics.iter_mut().enumerate() {
+            nic.attach_stack(index, now);
+        }
+        info!("ready");
+        loop {
+            self.cycle();
+        }
+    }
+
+    /// Once around.
+    fn cycle(&mut self) {
+        let now = self.host.now();
+        let lines = self.host.take_lines();
+        let look_for_events = now.since(self.events_looked_for) >= EVENT_POLL;
+        if look_for_events {
+            self.events_looked_for = now;
+            self.woken_since = false;
+        }
+        let mut moved = false;
+        for nic in &mut self.nics {
+            nic.acknowledge(lines);
+            moved |= nic.turn(now, look_for_events);
+        }
+        moved |= self.answer();
+        if moved {
+            self.busy = now;
+            self.poll_sleep = POLL_SLEEPS.0;
+        }
+        // Lines only after every NIC on them was asked and served: they are level-triggered, and shared.
+        self.unmask(lines);
+        if !moved && !self.arm() {
+            self.sleep(now);
+        }
+    }
+
+    /// Whether something is left to do after asking for interrupts.
+    fn arm(&mut self) -> bool {
+        let mut pending = false;
+        for nic in &mut self.nics {
+            pending |= nic.arm();
+        }
+        pending
+    }
+
+    fn unmask(&self, lines: u32) {
+        for line in 0..u32::BITS {
+            if lines & (1 << line) != 0 {
+                self.host.unmask_line(u8::try_from(line).unwrap_or(u8::MAX));
+            }
+        }
+    }
+
+    fn sleep(&mut self, now: Instant) {
+        let mut timeout = self.nics.iter_mut().filter_map(|nic| nic.idle_time(now)).min();
+        if self.nics.iter().any(Nic::is_polled) {
+            if now.since(self.busy) < SPIN {
+                return;
+            }
+            timeout = Some(timeout.map_or(self.poll_sleep, |timeout| timeout.min(self.poll_sleep)));
+            self.poll_sleep = self.poll_sleep.saturating_mul(2).min(POLL_SLEEPS.1);
+        }
+        if self.woken_since {
+            timeout = Some(timeout.map_or(EVENT_POLL, |timeout| timeout.min(EVENT_POLL)));
+        }
+        if timeout != Some(Duration::ZERO) {
+            self.host.sleep(timeout);
+            self.woken_since = true;
+            for nic in &mut self.nics {
+                nic.woke();
+            }
+        }
+    }
+
+    /// Answers what connections want from the program. Returns whether there was anything.
+    fn answer(&mut self) -> bool {
+        let mut page = false;
+        let mut status = false;
+        let mut restarts = Vec::new();
+        for wanted in self.nics.iter().flat_map(Nic::wanted) {
+            match wanted {
+                Wanted::Page => page = true,
+                Wanted::Status => status = true,
+                Wanted::Restart(name) => restarts.push(name.clone()),
+            }
+        }
+        if !page && !status && restarts.is_empty() {
+            return false;
+        }
+        let report = self.report();
+        let page = if page { report.to_html() } else { String::new() };
+        let status = if status { report.to_json() } else { String::new() };
+        let known: Vec<String> = self.nics.iter().map(|nic| nic.name().into()).collect();
+        for nic in &mut self.nics {
+            nic.answer(|wanted| match wanted {
+                Wanted::Page => ("200 OK", "text/html; charset=utf-8", page.clone()),
+                Wanted::Status => ("200 OK", "application/json", status.clone()),
+                Wanted::Restart(name) if known.contains(name) => {
+                    ("202 Accepted", "application/json", alloc::format!("{{\"restarting\":\"{name}\"}}\n"))
+                }
+                Wanted::Restart(name) => {
+                    ("404 Not Found", "text/plain", alloc::format!("no NIC is called {name}\n"))
+                }
+            });
+        }
+        self.restart(&restarts);
+        true
+    }
+
+    fn restart(&mut self, names: &[String]) {
+        let now = self.host.now();
+        for nic in self.nics.iter_mut().filter(|nic| names.iter().any(|name| name == nic.name())) {
+            // The answer goes out first; what is still in the rings is sent again by TCP.
+            nic.turn(now, false);
+            if let Err(reason) = nic.restart() {
+                error!("nic {}: {}: not restarted: {reason}", nic.name(), nic.place());
+            }
+        }
+    }
+}

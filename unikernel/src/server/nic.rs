@@ -1,0 +1,364 @@
+//! One NIC over its whole life: running under a stack, being restarted, or out of order with the reason.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::time::Duration;
+
+use log::{error, info, warn};
+use paravane_hal::Platform;
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::irq::Armed;
+use paravane_hal::time::Instant;
+use paravane_net::{Control, Events, FramePool, Link, MacAddr, RxCounters, RxQueue, TxCounters, TxQueue};
+use paravane_net_smoltcp::Phy;
+use paravane_pci::{ConfigAccess, Ids, PciAddress};
+
+use crate::app::config::Addressing;
+use crate::app::http::Wanted;
+use crate::app::stack::Stack;
+use crate::app::status::{NicReport, RxReport, TxReport};
+use crate::nic::{InterruptPlan, Mode, NicControl, NicError, NicRx, NicTx, RunningNic, Settings, StoppedNic};
+
+/// A NIC that broke is started again so many times without having received anything in between.
+const RECOVERIES: u8 = 3;
+
+/// Where a NIC stands.
+enum State<P: Platform, C: ConfigAccess> {
+    Running {
+        control: NicControl<P, C>,
+        phy: Phy<NicRx<P>, NicTx<P>>,
+    },
+    /// Stopped, and not started again for the reason in `fault`.
+    Stopped,
+}
+
+/// One NIC.
+pub struct Nic<P: Platform, C: ConfigAccess> {
+    name: Cow<'static, str>,
+    address: PciAddress,
+    ids: Ids,
+    settings: Settings,
+    addressing: Addressing,
+    plan: InterruptPlan,
+    mode: Mode,
+    pool: FramePool,
+    state: State<P, C>,
+    stack: Option<Stack>,
+    mac: MacAddr,
+    driver: &'static str,
+    agreed: String,
+    link: Link,
+    link_changes: u64,
+    /// Arming found an event.
+    events_pending: bool,
+    restarts: u64,
+    recoveries: u8,
+    woken: u64,
+    fault: Option<String>,
+    /// What the queues of earlier starts counted.
+    before: (TxCounters, RxCounters),
+}
+
+/// What a NIC is known by.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// Where it is.
+    pub address: PciAddress,
+    /// What it is.
+    pub ids: Ids,
+}
+
+impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
+    /// Starts a NIC, and says so on the console.
+    ///
+    /// # Errors
+    ///
+    /// Why not, in words.
+    pub fn start(
+        identity: Identity,
+        stopped: StoppedNic<P, C>,
+        settings: Settings,
+        addressing: Addressing,
+        plan: InterruptPlan,
+        pool: FramePool,
+    ) -> Result<Self, NicError> {
+        let running =
+            stopped.start(&settings, pool.clone(), plan.interrupts()).map_err(|(error, _)| error)?;
+        let info = running.info(&settings);
+        let agreed = running.control.agreed();
+        let Identity { name, address, ids } = identity;
+        info!(
+            "nic {name}: {} at {address} {ids} {agreed} mac {} interrupts {}",
+            info.driver,
+            info.mac,
+            running.control.interrupts().name()
+        );
+        let mode = running.control.interrupts();
+        let link = running.control.link();
+        info!("nic {name}: link {link}");
+        Ok(Self {
+            name,
+            address,
+            ids,
+            settings,
+            addressing,
+            plan,
+            mode,
+            state: State::running(running, &settings, pool.clone()),
+            pool,
+            stack: None,
+            mac: info.mac,
+            driver: info.driver,
+            agreed,
+            link,
+            link_changes: 0,
+            events_pending: false,
+            restarts: 0,
+            recoveries: 0,
+            woken: 0,
+            fault: None,
+            before: Default::default(),
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bus address and ids, for messages.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{} {}", self.address, self.ids)
+    }
+
+    /// Whether there is a carrier.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.link.is_up()
+    }
+
+    /// Puts a stack on top.
+    pub fn attach_stack(&mut self, index: usize, now: Instant) {
+        let State::Running { phy, .. } = &mut self.state else {
+            return;
+        };
+        // Ports and transaction ids should differ between NICs and boots; they need not be secret.
+        let seed = now.as_nanos().wrapping_add((index as u64) << 32);
+        self.stack = Some(Stack::new(&self.name, self.mac.0, phy, self.addressing, seed, stack_time(now)));
+    }
+
+    /// If it interrupts by one of `lines`: asks it whether it did, which also lowers the line.
+    pub fn acknowledge(&mut self, lines: u32) {
+        if let (State::Running { control, .. }, InterruptPlan::Intx(line)) = (&mut self.state, &self.plan)
+            && lines.checked_shr(u32::from(*line)).is_some_and(|bits| bits & 1 != 0)
+        {
+            control.acknowledge();
+        }
+    }
+
+    /// The machine woke up; for counting.
+    pub fn woke(&mut self) {
+        self.woken = self.woken.saturating_add(1);
+    }
+
+    /// Moves frames and connections on. Returns whether anything moved.
+    pub fn turn(&mut self, now: Instant, look_for_events: bool) -> bool {
+        let State::Running { control, phy } = &mut self.state else {
+            return false;
+        };
+        let look = look_for_events || core::mem::take(&mut self.events_pending);
+        let events = if look { control.poll() } else { Ok(Events::empty()) };
+        let link = control.link();
+        let waiting = phy.service() > 0;
+        let moved = self.stack.as_mut().is_some_and(|stack| stack.turn(phy, stack_time(now)));
+        phy.flush();
+        if waiting {
+            self.recoveries = 0;
+        }
+        let fault = events.err().or(phy.fault());
+        self.follow_link(link);
+        if let Some(fault) = fault {
+            self.recover(fault);
+        }
+        moved || waiting
+    }
+
+    /// Asks for interrupts. Returns whether there is something to do at once.
+    pub fn arm(&mut self) -> bool {
+        if self.is_polled() {
+            return false;
+        }
+        let State::Running { control, phy } = &mut self.state else {
+            return false;
+        };
+        let armed = phy.arm().and_then(|queues| Ok((queues, control.arm()?)));
+        match armed {
+            Ok((Armed::Idle, Armed::Idle)) => false,
+            Ok((_, events)) => {
+                self.events_pending = events == Armed::Pending;
+                true
+            }
+            Err(fault) => {
+                self.recover(fault);
+                true
+            }
+        }
+    }
+
+    /// Whether nobody tells when frames come.
+    #[must_use]
+    pub fn is_polled(&self) -> bool {
+        self.mode == Mode::Polling
+    }
+
+    /// How long nothing has to be done if nothing comes.
+    pub fn idle_time(&mut self, now: Instant) -> Option<Duration> {
+        let delay = self.stack.as_mut()?.idle_time(stack_time(now))?;
+        Some(Duration::from_micros(delay.total_micros()))
+    }
+
+    /// What its connections want.
+    pub fn wanted(&self) -> impl Iterator<Item = &Wanted> {
+        self.stack.iter().flat_map(Stack::wanted)
+    }
+
+    /// Answers what its connections want.
+    pub fn answer(&mut self, answer: impl FnMut(&Wanted) -> (&'static str, &'static str, String)) {
+        if let Some(stack) = &mut self.stack {
+            stack.answer(answer);
+        }
+    }
+
+    /// Stops the driver, which gives all its memory back, and starts it again. Connections live on.
+    ///
+    /// # Errors
+    ///
+    /// Why not, in words; the NIC is then out of order.
+    pub fn restart(&mut self) -> Result<(), NicError> {
+        let State::Running { control, phy } = core::mem::replace(&mut self.state, State::Stopped) else {
+            return Err(NicError("it does not run".into()));
+        };
+        self.before = self.counted(&phy);
+        let (rx, tx) = phy.into_queues();
+        let started = control.stop(rx, tx).and_then(|stopped| {
+            stopped
+                .start(&self.settings, self.pool.clone(), self.plan.interrupts())
+                .map_err(|(error, _)| error)
+        });
+        match started {
+            Ok(running) => {
+                let link = running.control.link();
+                self.state = State::running(running, &self.settings, self.pool.clone());
+                self.restarts = self.restarts.saturating_add(1);
+                self.follow_link(link);
+                Ok(())
+            }
+            Err(error) => {
+                self.fault = Some(error.to_string());
+                self.follow_link(Link::Down);
+                Err(error)
+            }
+        }
+    }
+
+    /// A queue broke, or the device asks for a reset: start again, a bounded number of times.
+    fn recover(&mut self, fault: DeviceFault) {
+        warn!("nic {}: {}: {fault}", self.name, self.place());
+        if self.recoveries >= RECOVERIES {
+            error!("nic {}: {}: given up after {RECOVERIES} restarts", self.name, self.place());
+            self.fault = Some(fault.to_string());
+            // Stopped for good: the parts are taken apart so that no frame is left with the device.
+            if let State::Running { control, phy } = core::mem::replace(&mut self.state, State::Stopped) {
+                self.before = self.counted(&phy);
+                let (rx, tx) = phy.into_queues();
+                if let Err(error) = control.stop(rx, tx) {
+                    error!("nic {}: {}: {error}", self.name, self.place());
+                }
+            }
+            self.follow_link(Link::Down);
+            return;
+        }
+        self.recoveries = self.recoveries.saturating_add(1);
+        if let Err(error) = self.restart() {
+            error!("nic {}: {}: not restarted: {error}", self.name, self.place());
+        }
+    }
+
+    fn follow_link(&mut self, link: Link) {
+        if link == self.link {
+            return;
+        }
+        if link.is_up() != self.link.is_up() {
+            self.link_changes = self.link_changes.saturating_add(1);
+            if let (true, Some(stack)) = (link.is_up(), &mut self.stack) {
+                stack.link_is_back();
+            }
+        }
+        self.link = link;
+        info!("nic {}: link {link}", self.name);
+    }
+
+    /// What this and earlier starts counted.
+    fn counted(&self, phy: &Phy<NicRx<P>, NicTx<P>>) -> (TxCounters, RxCounters) {
+        (self.before.0 + phy.tx().counters(), self.before.1 + phy.rx().counters())
+    }
+
+    /// The facts of the moment.
+    #[must_use]
+    pub fn report(&self) -> NicReport {
+        let (tx, rx) = match &self.state {
+            State::Running { phy, .. } => self.counted(phy),
+            State::Stopped => self.before,
+        };
+        NicReport {
+            name: self.name.to_string(),
+            driver: self.driver,
+            pci: self.address.to_string(),
+            ids: self.ids.to_string(),
+            revision_or_features: self.agreed.clone(),
+            interrupts: self.mode.name(),
+            mac: self.mac.to_string(),
+            link: if self.link.is_up() { "up" } else { "down" },
+            link_changes: self.link_changes,
+            mbps: match self.link {
+                Link::Up { mbps } => mbps,
+                Link::Down => None,
+            },
+            address: self.stack.as_ref().and_then(Stack::address).map(|address| address.to_string()),
+            restarts: self.restarts,
+            fault: self.fault.clone(),
+            wakeups: self.woken,
+            requests: self.stack.as_ref().map_or(0, Stack::requests),
+            tx: TxReport {
+                frames: tx.frames,
+                bytes: tx.bytes,
+                doorbells: tx.doorbells,
+                dropped: tx.refused,
+                ring_full: tx.ring_full,
+            },
+            rx: RxReport {
+                frames: rx.frames,
+                bytes: rx.bytes,
+                dropped: rx.dropped(),
+                no_buffer: rx.no_buffer,
+            },
+        }
+    }
+}
+
+impl<P: Platform + Send + Sync, C: ConfigAccess + Send> State<P, C> {
+    fn running(nic: RunningNic<P, C>, settings: &Settings, pool: FramePool) -> Self {
+        let info = nic.info(settings);
+        Self::Running { control: nic.control, phy: Phy::new(&info, nic.rx, nic.tx, pool) }
+    }
+}
+
+/// The same time for smoltcp.
+fn stack_time(now: Instant) -> smoltcp::time::Instant {
+    smoltcp::time::Instant::from_micros(i64::try_from(now.as_nanos() / 1000).unwrap_or(i64::MAX))
+}

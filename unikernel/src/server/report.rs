@@ -1,0 +1,23 @@
+//! The facts of the moment, gathered.
+
+use paravane_hal::Platform;
+use paravane_pci::ConfigAccess;
+
+use crate::app::status::Report;
+use crate::server::{Host, Server};
+
+impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
+    pub(super) fn report(&self) -> Report {
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            boot_us: self.boot.micros,
+            boot_ticks: self.boot.ticks,
+            uptime_us: self.host.now().as_nanos() / 1000,
+            clock: self.host.clock_source(),
+            dma_bytes_in_use: self.host.dma_bytes_in_use(),
+            pool_frames: self.pool.frames() as u64,
+            pool_free: self.pool.free() as u64,
+            nics: self.nics.iter().map(super::Nic::report).collect(),
+        }
+    }
+}
