@@ -169,3 +169,116 @@ impl<C: ConfigAccess> Function<C> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MockBar, MockBus, MockFunction, Reaction, at};
+
+    fn windows() -> Windows {
+        Windows {
+            io: AddressWindow::new(0x1001, 0x100),
+            memory32: AddressWindow::new(0x1000_0000, 0x10_0000),
+            memory64: AddressWindow::new(0x80_0000_1000, 0x10_0000),
+            prefetchable: AddressWindow::EMPTY,
+        }
+    }
+
+    #[test]
+    fn bars_without_an_address_get_one_aligned_to_their_length() {
+        let nic = MockFunction::nic()
+            .with(0x04, &[0x03])
+            .bar(MockBar::memory32(0, 0, 0x1000))
+            .bar(MockBar::memory32(1, 0, 0x4000))
+            .bar(MockBar::io(2, 0, 0x20))
+            .bar(MockBar::memory64(4, 0, 0x4000));
+        let bus = MockBus::of(nic);
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_eq!(function.assign_bars(&mut windows()), Ok(4));
+        let places: Vec<_> =
+            function.bars().map(|bar| bar.unwrap()).map(|bar| (bar.index, bar.start)).collect();
+        assert_eq!(places, [(0, 0x1000_0000), (1, 0x1000_4000), (2, 0x1020), (4, 0x80_0000_4000)]);
+        assert!(!bus.moved_while_decoding.get());
+        assert_eq!(bus.read16(at("00:04.0"), 0x04), 0x03, "decoding is as it was");
+        let seen: Vec<_> = Function::claim(&bus, at("00:04.0")).unwrap().bars().collect();
+        assert_eq!(seen, function.bars().collect::<Vec<_>>(), "the device knows as well");
+    }
+
+    #[test]
+    fn what_has_an_address_keeps_it() {
+        let nic = MockFunction::nic()
+            .bar(MockBar::memory32(0, 0xfebc_0000, 0x1000))
+            .bar(MockBar::memory32(1, 0, 0x1000));
+        let bus = MockBus::of(nic);
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        bus.writes.borrow_mut().clear();
+        assert_eq!(function.assign_bars(&mut windows()), Ok(1));
+        assert!(!bus.writes.borrow().iter().any(|&(offset, ..)| offset == 0x10));
+        assert_eq!(function.assign_bars(&mut windows()), Ok(0), "nothing is left to do");
+    }
+
+    #[test]
+    fn a_window_that_is_too_small_is_reported() {
+        let bus = MockBus::of(MockFunction::nic().bar(MockBar::memory32(0, 0, 0x20_0000)));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let mut windows = windows();
+        let error = function.assign_bars(&mut windows).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "00:04.0 BAR0, which wants 0x200000 bytes of memory: no window has room for it, name a larger one"
+        );
+        assert_eq!(windows, self::windows(), "a window that could not serve gives nothing away");
+    }
+
+    #[test]
+    fn a_bar_that_does_not_move_is_reported() {
+        let bus =
+            MockBus::of(MockFunction::nic().bar(MockBar::memory32(0, 0, 0x1000).reacting(Reaction::OneShot)));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let error = function.assign_bars(&mut windows()).unwrap_err();
+        assert_eq!(error.reason, AssignErrorReason::Refused { wanted: 0x1000_0000, seen: 0 });
+        assert!(function.bar(0).is_err());
+    }
+
+    #[test]
+    fn a_prefetchable_bar_falls_back_step_by_step() {
+        let shape = BarShape { kind: BarKind::Memory64, prefetchable: true, len_bytes: 0x1000 };
+        let one = |start| AddressWindow::new(start, 0x1000);
+        let mut windows = Windows {
+            io: AddressWindow::EMPTY,
+            memory32: one(0x1000),
+            memory64: one(0x2_0000_0000),
+            prefetchable: one(0x3_0000_0000),
+        };
+        assert_eq!(
+            windows.take(BarShape { kind: BarKind::Memory32, ..shape }),
+            Some(0x1000),
+            "4 GiB is the end for it"
+        );
+        windows.memory32 = one(0x1000);
+        let taken: Vec<_> = std::iter::from_fn(|| windows.take(shape)).collect();
+        assert_eq!(taken, [0x3_0000_0000, 0x2_0000_0000, 0x1000]);
+    }
+
+    #[test]
+    fn address_0_is_never_given() {
+        assert_eq!(AddressWindow::new(0, 0x1_0000).take(0x1000, u64::MAX), Some(0x1000));
+    }
+
+    proptest::proptest! {
+        /// What a window gives lies inside it, is aligned, and is given once.
+        #[test]
+        fn a_window_gives_each_byte_once(start: u64, len_bytes: u64, shifts in proptest::collection::vec(0_u32..63, 1..20)) {
+            let mut window = AddressWindow::new(start, len_bytes);
+            let mut from = start;
+            for shift in shifts {
+                let wanted = 1 << shift;
+                if let Some(given) = window.take(wanted, u64::MAX) {
+                    assert!(given >= from && given.is_multiple_of(wanted) && given != 0);
+                    from = given.checked_add(wanted).unwrap();
+                    assert!(from - start <= len_bytes);
+                }
+            }
+        }
+    }
+}

@@ -343,3 +343,212 @@ fn decode(index: u8, layout: Layout, before: u64, probe: u64) -> Result<Bar, Bar
     }
     Ok(Bar { index, kind, prefetchable, start, len_bytes })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Function;
+    use crate::testing::{MockBar, MockBus, MockFunction, MockMap, Reaction, at};
+
+    fn reason(function: &Function<&MockBus>, index: usize) -> BarErrorReason {
+        function.bar(index).unwrap_err().reason
+    }
+
+    #[test]
+    fn every_kind_of_bar_is_decoded_and_sized() {
+        let bus = MockBus::of(
+            MockFunction::nic()
+                .bar(MockBar::memory32(0, 0xfebc_1000, 0x1000))
+                .bar(MockBar::io(1, 0xc040, 0x20))
+                .bar(MockBar::memory64(2, 0x40_0000_0000, 0x8_0000))
+                .bar(MockBar::memory64(4, 0xfe00_0000, 0x4000).prefetchable()),
+        );
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let bar =
+            |index, kind, prefetchable, start, len_bytes| Bar { index, kind, prefetchable, start, len_bytes };
+        assert_eq!(
+            function.bars().collect::<Result<Vec<_>, _>>().unwrap(),
+            [
+                bar(0, BarKind::Memory32, false, 0xfebc_1000, 0x1000),
+                bar(1, BarKind::Io, false, 0xc040, 0x20),
+                bar(2, BarKind::Memory64, false, 0x40_0000_0000, 0x8_0000),
+                bar(4, BarKind::Memory64, true, 0xfe00_0000, 0x4000),
+            ]
+        );
+        assert_eq!(reason(&function, 3), BarErrorReason::UpperHalf);
+        assert_eq!(reason(&function, 6), BarErrorReason::NoSuchBar);
+        assert_eq!(function.bar(1).unwrap().port(), Some(0xc040));
+        assert_eq!(function.bar(1).unwrap().memory(), None);
+    }
+
+    #[test]
+    fn sizing_happens_with_decoding_off_and_leaves_no_trace() {
+        let bus = MockBus::of(MockFunction::nic().with(0x04, &[0x07, 0x00]).bar(MockBar::memory64(
+            0,
+            0x8000_0000,
+            0x4000,
+        )));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert!(!bus.moved_while_decoding.get());
+        assert_eq!(bus.read16(at("00:04.0"), COMMAND), 0x0007, "bus mastering stayed, decoding came back");
+        assert_eq!(bus.read32(at("00:04.0"), 0x10), 0x8000_0004);
+        assert_eq!(function.bar(0).unwrap().len_bytes, 0x4000);
+        let command_writes: Vec<_> =
+            bus.writes.borrow().iter().copied().filter(|write| write.0 < 8).collect();
+        assert_eq!(
+            command_writes,
+            [(0x04, 2, 0x0004), (0x04, 2, 0x0007)],
+            "16 bits wide: the status beside it is left alone"
+        );
+    }
+
+    #[test]
+    fn a_bar_that_answers_one_probe_and_never_moves_is_sized() {
+        // As Firecracker has it: beyond 256 GiB, and each half answers once.
+        let bar = MockBar::memory64(0, 0x40_0000_0000, 0x8_0000).reacting(Reaction::OneShot);
+        let bus = MockBus::of(MockFunction::nic().bar(bar));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let bar = function.bar(0).unwrap();
+        assert_eq!((bar.start, bar.len_bytes), (0x40_0000_0000, 0x8_0000));
+        let again = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_eq!(again.bar(0), Ok(bar), "no half-answered probe is left behind");
+    }
+
+    #[test]
+    fn a_bar_that_reacts_to_nothing_has_no_length() {
+        let bars = [(0, 0xfebc_0000), (1, 0x7fff_f000)];
+        let mut nic = MockFunction::nic();
+        for (index, start) in bars {
+            nic = nic.bar(MockBar::memory32(index, start, 0x1000).reacting(Reaction::Fixed));
+        }
+        let bus = MockBus::of(nic);
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        for (index, value) in bars {
+            assert_eq!(reason(&function, index.into()), BarErrorReason::NotSizable { value });
+        }
+    }
+
+    #[test]
+    fn the_topmost_page_is_no_bar_that_reacts_to_nothing() {
+        let bus = MockBus::of(MockFunction::nic().bar(MockBar::memory32(0, 0xffff_f000, 0x1000)));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_eq!(function.bar(0).unwrap().len_bytes, 0x1000);
+    }
+
+    #[test]
+    fn a_bar_without_an_address_says_what_it_wants() {
+        let bus = MockBus::of(MockFunction::nic().bar(MockBar::memory64(0, 0, 0x4000).prefetchable()));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let shape = BarShape { kind: BarKind::Memory64, prefetchable: true, len_bytes: 0x4000 };
+        assert_eq!(reason(&function, 0), BarErrorReason::Unassigned(shape));
+        assert_eq!(reason(&function, 1), BarErrorReason::UpperHalf);
+        assert_eq!(reason(&function, 2), BarErrorReason::Unimplemented);
+        assert_eq!(
+            function.bar(0).unwrap_err().to_string(),
+            "00:04.0 BAR0: wants 0x4000 bytes and has no address; firmware assigned none, so the kernel has to"
+        );
+    }
+
+    #[test]
+    fn a_bar_that_loses_its_address_is_reported() {
+        let bar = MockBar::memory32(0, 0xfebc_1000, 0x1000).reacting(Reaction::Forgets);
+        let bus = MockBus::of(MockFunction::nic().bar(bar));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_eq!(reason(&function, 0), BarErrorReason::NotRestored { expected: 0xfebc_1000, seen: 0 });
+    }
+
+    #[test]
+    fn reserved_types_and_halves_without_a_partner_are_refused() {
+        let bus = MockBus::of(
+            MockFunction::nic()
+                .with(0x10, &0xfebc_0006_u32.to_le_bytes())
+                .with(0x14, &[0xff; 4])
+                .bar(MockBar::memory64(5, 0xfe00_0000, 0x1000)),
+        );
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_eq!(reason(&function, 0), BarErrorReason::ReservedType);
+        assert_eq!(reason(&function, 1), BarErrorReason::Gone);
+        assert_eq!(reason(&function, 5), BarErrorReason::NoUpperHalf);
+        assert_eq!(
+            function.bars().filter(Result::is_err).count(),
+            3,
+            "broken ones are reported, empty ones are not"
+        );
+    }
+
+    #[test]
+    fn a_bridge_has_two_bars_and_its_bus_numbers_are_none() {
+        let bus = MockBus::of(MockFunction::bridge(0, 1, 1).bar(MockBar::memory32(0, 0xfea0_0000, 0x1000)));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_eq!(function.bar(0).unwrap().len_bytes, 0x1000);
+        assert_eq!(reason(&function, 2), BarErrorReason::NoSuchBar);
+        assert!(!bus.writes.borrow().iter().any(|&(offset, ..)| (0x18..0x40).contains(&offset)));
+    }
+
+    #[test]
+    fn a_host_bridge_is_left_alone() {
+        let host =
+            MockFunction::nic().with(0x0a, &[0x00, 0x06]).bar(MockBar::memory32(0, 0xe000_0000, 0x1000));
+        let bus = MockBus::of(host);
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_eq!(reason(&function, 0), BarErrorReason::HostBridge);
+        assert_eq!(*bus.writes.borrow(), []);
+    }
+
+    #[test]
+    fn a_bar_is_mapped_whole_or_in_part_and_never_beyond() {
+        let bus = MockBus::of(
+            MockFunction::nic()
+                .bar(MockBar::memory32(0, 0xfebc_0000, 0x4000))
+                .bar(MockBar::io(1, 0xc000, 0x20)),
+        );
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let map = MockMap::default();
+        let mapped = || {
+            map.last
+                .lock()
+                .unwrap()
+                .as_ref()
+                .map(|(start, region)| (*start, region.words.lock().unwrap().len() * 4))
+        };
+        function.map_bar(&map, 0, 0x1000).unwrap();
+        assert_eq!(mapped(), Some((0xfebc_0000, 0x4000)));
+        function.map_bar_part(&map, 0, 0x3000, 0x1000).unwrap();
+        assert_eq!(mapped(), Some((0xfebc_3000, 0x1000)));
+        let failed = |result: Result<_, BarError>| result.unwrap_err().reason;
+        let too_short = |wanted_bytes| BarErrorReason::TooShort { len_bytes: 0x4000, wanted_bytes };
+        assert_eq!(failed(function.map_bar(&map, 0, 0x4001)), too_short(0x4001));
+        assert_eq!(failed(function.map_bar_part(&map, 0, 0x3000, 0x1001)), too_short(0x4001));
+        assert_eq!(failed(function.map_bar_part(&map, 0, u64::MAX, 16)), too_short(u64::MAX));
+        assert_eq!(failed(function.map_bar(&map, 1, 1)), BarErrorReason::NotMemory);
+    }
+
+    #[test]
+    fn a_bar_that_is_not_where_its_length_allows_is_refused() {
+        let layout = Layout::Memory { wide: false };
+        assert_eq!(
+            decode(0, layout, 0xfebc_1000, 0xffff_0000),
+            Err(BarErrorReason::Misplaced { start: 0xfebc_1000, len_bytes: 0x1_0000 })
+        );
+    }
+
+    #[test]
+    fn an_io_bar_may_leave_its_upper_half_zero() {
+        let bar = decode(0, Layout::Io, 0xc041, 0x0000_ffe1).unwrap();
+        assert_eq!((bar.start, bar.len_bytes), (0xc040, 0x20));
+    }
+
+    proptest::proptest! {
+        /// Whatever was read: a BAR that is accepted lies in its address space, aligned to its length.
+        #[test]
+        fn an_accepted_bar_is_sound(before: u64, probe: u64, wide: bool, io: bool) {
+            let layout = if io { Layout::Io } else { Layout::Memory { wide } };
+            let narrow = |value: u64| if wide && !io { value } else { value & 0xffff_ffff };
+            if let Ok(bar) = decode(0, layout, narrow(before), narrow(probe)) {
+                assert!(bar.len_bytes.is_power_of_two() && bar.start.is_multiple_of(bar.len_bytes));
+                let last = bar.start.checked_add(bar.len_bytes - 1).unwrap();
+                assert!(bar.kind == BarKind::Memory64 || last <= u32::MAX.into());
+            }
+        }
+    }
+}

@@ -289,3 +289,126 @@ impl<C: ConfigAccess> Iterator for ExtendedCapabilities<C> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MockBus, MockFunction, at};
+
+    fn walk(bus: &MockBus) -> (Vec<(u8, u8)>, Option<CapabilityError>) {
+        let (mut found, mut failed) = (Vec::new(), None);
+        for capability in Capabilities::new(bus, at("00:04.0")) {
+            assert_eq!(failed, None, "an error ends the walk");
+            match capability {
+                Ok(Capability { id, offset }) => found.push((id.0, offset)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        (found, failed)
+    }
+
+    fn walk_extended(bus: &MockBus) -> (Vec<(u16, u8, u16)>, Option<CapabilityError>) {
+        let (mut found, mut failed) = (Vec::new(), None);
+        for capability in ExtendedCapabilities::new(bus, at("00:04.0")) {
+            assert_eq!(failed, None, "an error ends the walk");
+            match capability {
+                Ok(ExtendedCapability { id, version, offset }) => found.push((id, version, offset)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        (found, failed)
+    }
+
+    fn three() -> MockFunction {
+        MockFunction::nic().capabilities(&[(0x84, 0x05, &[]), (0x9c, 0x11, &[]), (0x48, 0x10, &[])])
+    }
+
+    fn error(offset: u16, reason: CapabilityErrorReason) -> Option<CapabilityError> {
+        Some(CapabilityError { address: at("00:04.0"), offset, reason })
+    }
+
+    #[test]
+    fn a_list_is_walked_in_its_own_order() {
+        assert_eq!(walk(&MockBus::of(three())), (vec![(0x05, 0x84), (0x11, 0x9c), (0x10, 0x48)], None));
+    }
+
+    #[test]
+    fn without_the_status_bit_there_is_no_list() {
+        assert_eq!(walk(&MockBus::of(three().with(0x06, &[0]))), (vec![], None));
+    }
+
+    #[test]
+    fn the_low_bits_of_a_pointer_mean_nothing() {
+        let bus = MockBus::of(three().with(0x34, &[0x87]).with(0x49, &[0x03]));
+        assert_eq!(walk(&bus).0.len(), 3);
+        assert_eq!(walk(&bus).1, None);
+    }
+
+    #[test]
+    fn a_loop_is_reported_where_it_closes() {
+        let bus = MockBus::of(three().with(0x49, &[0x9c]));
+        let (found, failed) = walk(&bus);
+        assert_eq!(found.len(), 3);
+        assert_eq!(failed, error(0x48, CapabilityErrorReason::Loop { pointer: 0x9c }));
+        assert_eq!(
+            failed.unwrap().to_string(),
+            "00:04.0 capability list at 0x48: points back to 0x9c, so the list is a loop"
+        );
+    }
+
+    #[test]
+    fn a_pointer_into_the_header_is_reported() {
+        assert_eq!(
+            walk(&MockBus::of(three().with(0x34, &[0x3c]))),
+            (vec![], error(0x34, CapabilityErrorReason::IntoHeader { pointer: 0x3c }))
+        );
+        let (found, failed) = walk(&MockBus::of(three().with(0x85, &[0x04])));
+        assert_eq!(found, [(0x05, 0x84)]);
+        assert_eq!(failed, error(0x84, CapabilityErrorReason::IntoHeader { pointer: 0x04 }));
+    }
+
+    #[test]
+    fn a_function_that_vanishes_is_reported() {
+        let bus = MockBus::of(three().with(0x9c, &[0xff, 0xff]));
+        assert_eq!(walk(&bus).1, error(0x9c, CapabilityErrorReason::Gone));
+        bus.unplug();
+        assert_eq!(walk(&bus), (vec![], error(0x34, CapabilityErrorReason::Gone)));
+    }
+
+    #[test]
+    fn the_longest_list_there_is_is_walked_whole() {
+        let offsets: Vec<u8> = (0x40..=0xfc).step_by(4).collect();
+        let list: Vec<(u8, u8, &[u8])> = offsets.iter().map(|&offset| (offset, 0x09, &[][..])).collect();
+        let (found, failed) = walk(&MockBus::of(MockFunction::nic().capabilities(&list)));
+        assert_eq!((found.len(), failed), (48, None));
+    }
+
+    #[test]
+    fn an_extended_list_is_walked() {
+        let nic = MockFunction::nic()
+            .with(0x100, &0x1402_0003_u32.to_le_bytes())
+            .with(0x140, &0x0001_0019_u32.to_le_bytes());
+        let bus = MockBus::of(nic.clone());
+        assert_eq!(walk_extended(&bus), (vec![(0x03, 2, 0x100), (0x19, 1, 0x140)], None));
+        let by_ports = MockBus::of(nic).config_bytes(256);
+        assert_eq!(walk_extended(&by_ports), (vec![], None));
+    }
+
+    #[test]
+    fn a_function_without_an_extended_list_has_none() {
+        assert_eq!(walk_extended(&MockBus::of(MockFunction::nic())), (vec![], None));
+        let no_space = MockFunction::nic().with(0x100, &[0xff; 4]);
+        assert_eq!(walk_extended(&MockBus::of(no_space)), (vec![], None));
+    }
+
+    #[test]
+    fn an_extended_list_that_goes_wrong_is_reported() {
+        let starting = |header: u32| MockFunction::nic().with(0x100, &header.to_le_bytes());
+        let to_itself = walk_extended(&MockBus::of(starting(0x1001_0003)));
+        assert_eq!(to_itself.1, error(0x100, CapabilityErrorReason::Loop { pointer: 0x100 }));
+        let into_header = walk_extended(&MockBus::of(starting(0x0401_0003)));
+        assert_eq!(into_header.1, error(0x100, CapabilityErrorReason::IntoHeader { pointer: 0x40 }));
+        let gone = walk_extended(&MockBus::of(starting(0xffc1_0003).with(0xffc, &[0xff; 4])));
+        assert_eq!(gone.1, error(0xffc, CapabilityErrorReason::Gone));
+    }
+}

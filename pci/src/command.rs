@@ -56,7 +56,9 @@ fn write_command(
     Ok(())
 }
 
-/// Makes the bridges in `path` pass on what functions behind them do: memory and I/O accesses towards them, bus mastering from them.
+/// Makes the bridges in `path` pass on memory accesses to the functions behind them, and bus mastering from these. Not I/O: a bridge
+/// without an I/O window has that bit hard-wired to 0.
+///
 /// Firmware does so where it enumerates; a monitor that boots a kernel directly need not.
 ///
 /// `path` is what [`enumerate`](crate::enumerate) reports with a function.
@@ -67,9 +69,9 @@ fn write_command(
 pub fn enable_path(access: &impl ConfigAccess, path: &[PciAddress]) -> Result<(), CommandError> {
     for &bridge in path {
         let before = Command::from_bits_retain(access.read16(bridge, COMMAND));
-        // A bridge without an I/O window may have the I/O bit hard-wired to 0, so that one is not insisted on.
         let needed = Command::MEMORY | Command::BUS_MASTER;
-        if !before.contains(needed) {
+        // Nobody's answer has every bit set, the needed ones included.
+        if !before.contains(needed) || before.bits() == u16::MAX {
             write_command(access, bridge, before | needed)?;
         }
     }
@@ -166,5 +168,103 @@ impl core::error::Error for QuiesceError {
             Self::Capability(error) => Some(error),
             Self::TransactionsPending { waited, .. } => Some(waited),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MockBus, MockFunction, Ticking, at};
+
+    /// A PCI Express function that says in its device status whether it waits.
+    fn express(device_status: u8) -> MockFunction {
+        MockFunction::nic().capabilities(&[(0x48, 0x10, &[2, 0, 0, 0, 0, 0, 0, 0, device_status, 0])])
+    }
+
+    #[test]
+    fn bits_are_set_and_cleared_beside_others_and_beside_the_status() {
+        let bus = MockBus::of(MockFunction::nic().with(0x04, &[0x01, 0x00, 0x10, 0xf9]));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        bus.writes.borrow_mut().clear();
+        function.enable(Command::MEMORY | Command::BUS_MASTER).unwrap();
+        function.disable(Command::IO).unwrap();
+        assert_eq!(*bus.writes.borrow(), [(0x04, 2, 0x0007), (0x04, 2, 0x0006)]);
+        assert_eq!(function.read_command(), Command::MEMORY | Command::BUS_MASTER);
+    }
+
+    #[test]
+    fn a_bit_that_does_not_come_on_is_reported() {
+        let bus = MockBus::of(MockFunction::nic().writable(0x04, &[0x02, 0x00]));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        function.enable(Command::MEMORY | Command::INTX_DISABLE).unwrap();
+        let error = function.enable(Command::BUS_MASTER).unwrap_err();
+        assert_eq!(error.to_string(), "00:04.0: command register reads 0x0002, expected 0x0006 as written");
+    }
+
+    #[test]
+    fn a_function_that_stopped_is_vouched_for() {
+        for nic in [MockFunction::nic(), express(0)] {
+            let bus = MockBus::of(nic.with(0x04, &[0x06]));
+            let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+            let tag = function.tag();
+            assert_eq!(function.quiesce(&Ticking::new()).unwrap().device(), tag);
+            assert_eq!(function.read_command(), Command::MEMORY);
+        }
+    }
+
+    #[test]
+    fn no_two_claims_share_a_tag() {
+        let bus = MockBus::of(MockFunction::nic());
+        let claim = || Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_ne!(claim().tag(), claim().tag());
+    }
+
+    #[test]
+    fn a_function_that_goes_on_is_not_vouched_for() {
+        let bus = MockBus::of(MockFunction::nic().with(0x04, &[0x06]).writable(0x04, &[0x03, 0x00]));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert!(matches!(function.quiesce(&Ticking::new()), Err(QuiesceError::Command(_))));
+    }
+
+    #[test]
+    fn a_function_that_vanished_is_not_vouched_for() {
+        let bus = MockBus::of(MockFunction::nic());
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        bus.unplug();
+        assert!(matches!(function.quiesce(&Ticking::new()), Err(QuiesceError::Command(_))));
+    }
+
+    #[test]
+    fn completions_are_waited_for_and_not_for_ever() {
+        let bus = MockBus::of(express(0x20));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let clock = Ticking::new();
+        let error = function.quiesce(&clock).unwrap_err();
+        assert_eq!(error.to_string(), "00:04.0: still waits for completions: nothing after 100 ms");
+        assert!(clock.elapsed() <= 2 * COMPLETIONS);
+
+        let clock = Ticking::doing(|now| {
+            if now == Duration::from_millis(7) {
+                bus.tamper(|nic| nic.with(0x52, &[0]));
+            }
+        });
+        function.quiesce(&clock).unwrap();
+        assert!(clock.elapsed() >= Duration::from_millis(7) && clock.elapsed() < COMPLETIONS);
+    }
+
+    #[test]
+    fn a_broken_list_is_no_proof() {
+        let bus = MockBus::of(MockFunction::nic().capabilities(&[(0x40, 0x01, &[])]).with(0x41, &[0x40]));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert!(matches!(function.quiesce(&Ticking::new()), Err(QuiesceError::Capability(_))));
+    }
+
+    #[test]
+    fn bridges_on_the_way_are_opened() {
+        let open = MockFunction::bridge(1, 2, 2).with(0x04, &[0x06]);
+        let bus = MockBus::new([("00:01.0", MockFunction::bridge(0, 1, 2)), ("01:00.0", open)]);
+        enable_path(&bus, &[at("00:01.0"), at("01:00.0")]).unwrap();
+        assert_eq!(*bus.writes.borrow(), [(0x04, 2, 0x06)], "one that is open already is left alone");
+        assert_eq!(enable_path(&bus, &[at("00:02.0")]).unwrap_err().address, at("00:02.0"));
     }
 }

@@ -214,3 +214,139 @@ impl<'w, C: ConfigAccess> Walk<'w, C> {
         (self.visit)(Found::Skipped(Skip { address, reason }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MockBus, MockFunction, at};
+
+    type Enumerator = fn(&MockBus, &mut dyn FnMut(Found<'_>));
+
+    fn walk(bus: &MockBus, how: Enumerator) -> (Vec<String>, Vec<Skip>) {
+        let (mut functions, mut skips) = (Vec::new(), Vec::new());
+        how(bus, &mut |found| match found {
+            Found::Function(function) => {
+                let path: Vec<_> = function.path.iter().map(ToString::to_string).collect();
+                functions.push(format!("{}>{}", path.join(">"), function.address));
+            }
+            Found::Skipped(skip) => skips.push(skip),
+        });
+        (functions, skips)
+    }
+
+    #[test]
+    fn functions_beyond_the_first_need_the_multi_function_bit() {
+        let bus = MockBus::new([
+            ("00:03.0", MockFunction::nic()),
+            ("00:03.1", MockFunction::nic()),
+            ("00:05.0", MockFunction::nic().multi_function()),
+            ("00:05.2", MockFunction::nic()),
+            ("00:06.1", MockFunction::nic()),
+        ]);
+        let (functions, skips) = walk(&bus, enumerate);
+        assert_eq!(functions, [">00:03.0", ">00:05.0", ">00:05.2"]);
+        assert_eq!(skips, []);
+    }
+
+    #[test]
+    fn bridges_are_followed_and_the_way_is_reported() {
+        let bus = MockBus::new([
+            ("00:01.0", MockFunction::bridge(0, 1, 2)),
+            ("01:00.0", MockFunction::bridge(1, 2, 2)),
+            ("02:00.0", MockFunction::nic()),
+            ("00:02.0", MockFunction::bridge(0, 3, 3)),
+            ("03:00.0", MockFunction::nic()),
+            ("00:1f.7", MockFunction::nic()),
+        ]);
+        let (functions, skips) = walk(&bus, enumerate);
+        assert_eq!(
+            functions,
+            [">00:01.0", "00:01.0>01:00.0", "00:01.0>01:00.0>02:00.0", ">00:02.0", "00:02.0>03:00.0",],
+            "and function 7 of a device without a function 0 is none"
+        );
+        assert_eq!(skips, []);
+    }
+
+    #[test]
+    fn a_bridge_that_leads_astray_is_reported_and_not_followed() {
+        let bus = MockBus::new([
+            ("00:01.0", MockFunction::bridge(0, 0, 0)),
+            ("00:02.0", MockFunction::bridge(0, 5, 4)),
+            ("00:03.0", MockFunction::bridge(0, 1, 9)),
+            ("00:04.0", MockFunction::bridge(0, 1, 1)),
+            ("00:05.0", MockFunction::bridge(0, 200, 200)),
+            ("01:00.0", MockFunction::bridge(1, 1, 1)),
+            ("01:01.0", MockFunction::bridge(1, 0xff, 0xff)),
+        ])
+        .buses(0..=100);
+        let (functions, skips) = walk(&bus, enumerate);
+        assert_eq!(functions.len(), 7, "each bridge is a function that was found");
+        let bad = |primary, secondary, subordinate| {
+            SkipReason::BadBuses(BridgeBuses { primary, secondary, subordinate })
+        };
+        assert_eq!(
+            skips,
+            [
+                Skip { address: at("00:01.0"), reason: SkipReason::Unnumbered },
+                Skip { address: at("00:02.0"), reason: bad(0, 5, 4) },
+                Skip { address: at("01:00.0"), reason: bad(1, 1, 1) },
+                Skip { address: at("01:01.0"), reason: bad(1, 0xff, 0xff) },
+                Skip { address: at("00:04.0"), reason: SkipReason::Revisited { bus: 1 } },
+                Skip { address: at("00:05.0"), reason: bad(0, 200, 200) },
+            ]
+        );
+        assert_eq!(
+            skips[1].to_string(),
+            "00:02.0: bridge not followed, claims buses 0x05 to 0x04 behind bus 0x00"
+        );
+    }
+
+    #[test]
+    fn a_chain_of_bridges_ends() {
+        let names: Vec<&'static str> = (0..=40_u8).map(|bus| &*format!("{bus:02x}:00.0").leak()).collect();
+        let chain = (0..).zip(names).map(|(bus, name)| (name, MockFunction::bridge(bus, bus + 1, 255)));
+        let bus = MockBus::new(chain);
+        let (functions, skips) = walk(&bus, enumerate);
+        assert_eq!(functions.len(), MAX_DEPTH + 1);
+        assert_eq!(skips, [Skip { address: at("20:00.0"), reason: SkipReason::TooDeep }]);
+    }
+
+    #[test]
+    fn what_is_no_function_of_ours_is_reported() {
+        let bus = MockBus::new([
+            ("00:01.0", MockFunction::nic().with(0x00, &[0x01, 0x00])),
+            ("00:02.0", MockFunction::nic().with(0x00, &[0x00, 0x00, 0xff, 0xff])),
+            ("00:03.0", MockFunction::nic().with(0x0e, &[0x02])),
+            ("00:04.0", MockFunction::nic()),
+        ]);
+        let (functions, skips) = walk(&bus, enumerate);
+        assert_eq!(functions, [">00:04.0"]);
+        assert_eq!(skips.len(), 2);
+        assert_eq!(skips[0], Skip { address: at("00:01.0"), reason: SkipReason::NotReady });
+        assert_eq!(
+            skips[1].to_string(),
+            "00:03.0: 15ad:07b0 skipped, has header type 2, expected 0 (device) or 1 (bridge)"
+        );
+    }
+
+    #[test]
+    fn the_walk_starts_where_the_range_does() {
+        let bus = MockBus::new([("00:01.0", MockFunction::nic()), ("40:01.0", MockFunction::nic())])
+            .buses(0x40..=0x4f);
+        assert_eq!(walk(&bus, enumerate).0, [">40:01.0"]);
+    }
+
+    #[test]
+    fn other_root_buses_are_found_when_asked_for() {
+        let bus = MockBus::new([
+            ("00:01.0", MockFunction::bridge(0, 1, 1)),
+            ("01:00.0", MockFunction::nic()),
+            ("80:00.0", MockFunction::bridge(0x80, 0x81, 0x81)),
+            ("81:00.0", MockFunction::nic()),
+        ]);
+        assert_eq!(walk(&bus, enumerate).0.len(), 2);
+        let (functions, skips) = walk(&bus, enumerate_all);
+        assert_eq!(functions, [">00:01.0", "00:01.0>01:00.0", ">80:00.0", "80:00.0>81:00.0"]);
+        assert_eq!(skips, []);
+    }
+}

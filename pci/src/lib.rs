@@ -13,6 +13,11 @@ mod enumerate;
 mod function;
 mod header;
 
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod testing;
+
 pub use access::{
     CONFIG_BYTES, Cam, ConfigAccess, EXTENDED_CONFIG_BYTES, Ecam, EcamEntry, EcamError, Patched,
 };

@@ -99,3 +99,45 @@ impl<C: ConfigAccess> ConfigAccess for Patched<C> {
         self.inner.buses()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MockBus, MockFunction, at};
+
+    #[test]
+    fn a_patched_byte_shows_in_every_width_that_covers_it() {
+        let bus = MockBus::of(MockFunction::nic().with(0x40, &[0x11, 0x22, 0x33, 0x44]));
+        let nic = at("00:04.0");
+        let mut patched = Patched::new(&bus);
+        patched.patch(nic, 0x42, 0xee).unwrap();
+        assert_eq!(patched.read8(nic, 0x42), 0xee);
+        assert_eq!(patched.read16(nic, 0x42), 0x44ee);
+        assert_eq!(patched.read32(nic, 0x40), 0x44ee_2211);
+        assert_eq!(patched.read16(nic, 0x40), 0x2211, "its neighbours are as they were");
+        assert_eq!(patched.read32(nic, 0x44), 0);
+        assert_eq!(patched.read8(at("00:05.0"), 0x42), 0xff, "so are other functions");
+    }
+
+    #[test]
+    fn the_last_word_on_a_byte_counts_and_takes_no_second_place() {
+        let bus = MockBus::of(MockFunction::nic());
+        let mut patched = Patched::new(&bus);
+        for value in 0..=u8::MAX {
+            patched.patch(at("00:04.0"), 0x34, value).unwrap();
+        }
+        assert_eq!(patched.read8(at("00:04.0"), 0x34), u8::MAX);
+        for offset in 1..16 {
+            patched.patch(at("00:04.0"), offset, 0).unwrap();
+        }
+        assert_eq!(patched.patch(at("00:04.0"), 16, 0), Err(PatchesFull));
+    }
+
+    #[test]
+    fn writes_go_through() {
+        let bus = MockBus::of(MockFunction::nic());
+        let patched = Patched::new(&bus);
+        patched.write16(at("00:04.0"), 0x04, 6);
+        assert_eq!(bus.read16(at("00:04.0"), 0x04), 6);
+    }
+}

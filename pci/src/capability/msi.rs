@@ -176,3 +176,90 @@ impl<C: ConfigAccess> Function<C> {
         self.find(CapabilityId::MSI)?.map(|capability| Msi::new(self, capability)).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capability::CapabilityErrorReason;
+    use crate::testing::{MockBus, MockFunction, at};
+
+    const MESSAGE: MsiMessage = MsiMessage { address: 0xfee0_1000, data: 0x4041 };
+
+    fn with_control(control: u16) -> MockFunction {
+        MockFunction::nic()
+            .capabilities(&[(0x84, 0x05, &control.to_le_bytes())])
+            .writable(0x86, &[0x71, 0, 0xff, 0xff, 0xff, 0xff])
+            .writable(0x8c, &[0xff; 16])
+    }
+
+    #[test]
+    fn the_data_is_behind_the_address_however_long_that_is() {
+        for (control, data_at) in [(0x0000, 0x8c), (WIDE, 0x90)] {
+            let bus = MockBus::of(with_control(control));
+            let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+            let msi = function.msi().unwrap().unwrap();
+            msi.program(&mut function, MESSAGE).unwrap();
+            msi.enable(&mut function).unwrap();
+            assert_eq!((function.read32(0x88), function.read16(data_at)), (0xfee0_1000, 0x4041));
+            assert_eq!(function.read16(0x86), control | ENABLE);
+            assert!(function.read_command().contains(Command::INTX_DISABLE));
+            msi.disable(&mut function);
+            assert_eq!(function.read16(0x86), control);
+        }
+    }
+
+    #[test]
+    fn an_address_beyond_4_gib_needs_the_wide_layout() {
+        let far = MsiMessage { address: 0x12_fee0_1000, ..MESSAGE };
+        let bus = MockBus::of(with_control(WIDE));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let msi = function.msi().unwrap().unwrap();
+        msi.program(&mut function, far).unwrap();
+        assert_eq!((function.read32(0x88), function.read32(0x8c)), (0xfee0_1000, 0x12));
+
+        let bus = MockBus::of(with_control(0));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let msi = function.msi().unwrap().unwrap();
+        assert!(matches!(msi.program(&mut function, far), Err(MsiError::Unsuitable { .. })));
+        let long = MsiMessage { data: 0x1_0000, ..MESSAGE };
+        assert!(matches!(msi.program(&mut function, long), Err(MsiError::Unsuitable { .. })));
+        assert_eq!(function.read32(0x88), 0);
+    }
+
+    #[test]
+    fn programming_switches_off_first_and_uses_one_vector() {
+        let bus = MockBus::of(with_control(WIDE | VECTORS_IN_USE | ENABLE));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let msi = function.msi().unwrap().unwrap();
+        bus.writes.borrow_mut().clear();
+        msi.program(&mut function, MESSAGE).unwrap();
+        assert_eq!(bus.writes.borrow()[0], (0x86, 2, 0));
+        msi.enable(&mut function).unwrap();
+        assert_eq!(function.read16(0x86), WIDE | ENABLE);
+    }
+
+    #[test]
+    fn a_maskable_vector_is_unmasked() {
+        let bus = MockBus::of(with_control(WIDE | PER_VECTOR_MASK).with(0x94, &[0xff; 4]));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        function.msi().unwrap().unwrap().enable(&mut function).unwrap();
+        assert_eq!(function.read32(0x94), !1);
+    }
+
+    #[test]
+    fn a_capability_that_does_not_switch_on_or_does_not_fit_is_reported() {
+        let bus = MockBus::of(with_control(WIDE).writable(0x86, &[0]));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let msi = function.msi().unwrap().unwrap();
+        assert_eq!(
+            msi.enable(&mut function),
+            Err(MsiError::NotEnabled { address: at("00:04.0"), seen: WIDE })
+        );
+        let bus = MockBus::of(MockFunction::nic().capabilities(&[(0xf4, 0x05, &WIDE.to_le_bytes())]));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_eq!(
+            function.msi().unwrap_err().reason,
+            CapabilityErrorReason::Truncated { id: CapabilityId::MSI, len_bytes: 14 }
+        );
+    }
+}

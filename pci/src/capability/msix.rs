@@ -310,3 +310,151 @@ impl<C: ConfigAccess> Function<C> {
         self.find(CapabilityId::MSIX)?.map(|capability| Msix::new(self, capability)).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bar::BarErrorReason;
+    use crate::testing::{MockBar, MockBus, MockFunction, MockMap, MockRegion, at};
+
+    const MSIX_AT: usize = 0x9c;
+
+    /// QEMU's vmxnet3 interrupts: MSI at 0x84, 25 MSI-X vectors in BAR 2 with the table `table` says.
+    fn nic(entries: u16, table: u32, pba: u32) -> MockFunction {
+        let mut msix = (entries - 1).to_le_bytes().to_vec();
+        msix.extend(table.to_le_bytes());
+        msix.extend(pba.to_le_bytes());
+        MockFunction::nic()
+            .bar(MockBar::memory32(2, 0xfebc_2000, 0x2000))
+            .bar(MockBar::io(3, 0xc000, 0x100))
+            .capabilities(&[(0x84, 0x05, &[0x80, 0]), (0x9c, 0x11, &msix)])
+            .writable(MSIX_AT + 2, &[0x00, 0xc0])
+            .writable(0x86, &[0x71, 0x00])
+    }
+
+    fn open(bus: &MockBus) -> (Function<&MockBus>, MsixTable<MockRegion>, MockMap) {
+        let mut function = Function::claim(bus, at("00:04.0")).unwrap();
+        let map = MockMap::default();
+        let table = function.msix().unwrap().unwrap().open(&mut function, &map).unwrap();
+        (function, table, map)
+    }
+
+    fn words(map: &MockMap) -> Vec<u32> {
+        map.last.lock().unwrap().as_ref().unwrap().1.words.lock().unwrap().clone()
+    }
+
+    #[test]
+    fn the_capability_says_where_and_how_many() {
+        let bus = MockBus::of(nic(25, 0x0000_0002, 0x0000_1002));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let msix = function.msix().unwrap().unwrap();
+        assert_eq!(msix.entries(), 25);
+        assert_eq!(msix.table(), InBar { bar: 2, offset_bytes: 0 });
+        assert_eq!(msix.pba(), InBar { bar: 2, offset_bytes: 0x1000 }, "the offset is masked, not shifted");
+    }
+
+    #[test]
+    fn opening_maps_the_table_alone_and_masks_it() {
+        let bus = MockBus::of(nic(25, 0x0000_0802, 0x0000_1002));
+        let (function, _table, map) = open(&bus);
+        assert_eq!(map.last.lock().unwrap().as_ref().unwrap().0, 0xfebc_2800);
+        let words = words(&map);
+        assert_eq!(words.len(), 25 * 4);
+        assert!(words.chunks(4).all(|entry| entry == [0, 0, 0, 1]));
+        assert!(function.read_command().contains(Command::MEMORY), "the table is behind memory decoding");
+        assert_eq!(function.read16(0x9e) & ENABLE, 0);
+    }
+
+    #[test]
+    fn a_vector_is_programmed_masked_and_unmasked() {
+        let bus = MockBus::of(nic(4, 2, 0x1002));
+        let (_function, mut table, map) = open(&bus);
+        table.unmask(2).unwrap();
+        table.program(2, MsiMessage { address: 0x1_fee0_1000, data: 0x41 }).unwrap();
+        assert_eq!(words(&map)[8..12], [0xfee0_1000, 1, 0x41, 1], "masked while it changes");
+        table.unmask(2).unwrap();
+        assert_eq!(words(&map)[11], 0);
+        table.mask(2).unwrap();
+        assert_eq!(words(&map)[11], 1);
+    }
+
+    #[test]
+    fn a_vector_that_does_not_exist_is_refused() {
+        let bus = MockBus::of(nic(4, 2, 0x1002));
+        let (_function, mut table, map) = open(&bus);
+        let before = words(&map);
+        let error = table.program(4, MsiMessage { address: 0, data: 0 }).unwrap_err();
+        assert_eq!(error.to_string(), "00:04.0: MSI-X vector 4 of 4 does not exist");
+        assert!(table.mask(u16::MAX).is_err() && table.unmask(4).is_err());
+        assert_eq!(words(&map), before);
+    }
+
+    #[test]
+    fn switching_over_is_masked_until_the_other_modes_are_off() {
+        let bus = MockBus::of(nic(4, 2, 0x1002).with(0x86, &[0x81]));
+        let (mut function, mut table, _map) = open(&bus);
+        bus.writes.borrow_mut().clear();
+        table.enable(&mut function).unwrap();
+        assert_eq!(
+            *bus.writes.borrow(),
+            [(0x9e, 2, 0xc000), (0x86, 2, 0), (0x04, 2, 0x0402), (0x9e, 2, 0x8000)],
+            "masked as a whole; MSI off; pin off; unmasked"
+        );
+        table.disable(&mut function);
+        assert_eq!(function.read16(0x9e), 3);
+    }
+
+    #[test]
+    fn a_capability_that_does_not_switch_on_is_reported() {
+        let bus = MockBus::of(nic(4, 2, 0x1002));
+        let (mut function, mut table, _map) = open(&bus);
+        bus.tamper(|nic| nic.writable(MSIX_AT + 2, &[0, 0]));
+        assert_eq!(
+            table.enable(&mut function),
+            Err(MsixError::NotEnabled { address: at("00:04.0"), seen: 3 })
+        );
+    }
+
+    #[test]
+    fn a_table_belongs_to_one_function() {
+        let bus = MockBus::new([("00:04.0", nic(4, 2, 0x1002)), ("00:05.0", nic(4, 2, 0x1002))]);
+        let (_function, mut table, _map) = open(&bus);
+        let mut other = Function::claim(&bus, at("00:05.0")).unwrap();
+        assert!(matches!(table.enable(&mut other), Err(MsixError::WrongFunction { .. })));
+    }
+
+    #[test]
+    fn a_table_that_leaves_its_bar_is_refused() {
+        let refused = |entries, table| {
+            let bus = MockBus::of(nic(entries, table, 0x1002));
+            let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+            let msix = function.msix().unwrap().unwrap();
+            match msix.open(&mut function, &MockMap::default()).unwrap_err() {
+                MsixError::Bar(error) => error.reason,
+                other => panic!("{other}"),
+            }
+        };
+        let too_short = |wanted_bytes| BarErrorReason::TooShort { len_bytes: 0x2000, wanted_bytes };
+        assert_eq!(refused(2048, 0x0000_0002), too_short(0x8000));
+        assert_eq!(refused(25, 0x0000_1ff2 & !7 | 2), too_short(0x1ff0 + 25 * 16));
+        assert_eq!(refused(1, 0xffff_fffa), too_short(0xffff_fff8 + 16));
+        assert_eq!(refused(1, 0x0000_0003), BarErrorReason::NotMemory);
+        assert_eq!(refused(1, 0x0000_0001), BarErrorReason::Unimplemented);
+    }
+
+    #[test]
+    fn a_capability_that_cannot_be_is_refused() {
+        let bus = MockBus::of(nic(4, 0x0000_0006, 0x1002));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_eq!(
+            function.msix().unwrap_err().to_string(),
+            "00:04.0 capability list at 0x9c: MSI-X has 0x6 as its table location, which is not possible"
+        );
+        let bus = MockBus::of(MockFunction::nic().capabilities(&[(0xf8, 0x11, &[0, 0, 0, 0, 0, 0])]));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_eq!(
+            function.msix().unwrap_err().reason,
+            CapabilityErrorReason::Truncated { id: CapabilityId::MSIX, len_bytes: 12 }
+        );
+    }
+}

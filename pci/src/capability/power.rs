@@ -143,3 +143,84 @@ impl<C: ConfigAccess> Function<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MockBar, MockBus, MockFunction, Reaction, Ticking, at};
+
+    const PMCSR_AT: u16 = 0x44;
+
+    fn sleeping(pmcsr: u16) -> MockFunction {
+        let [low, high] = pmcsr.to_le_bytes();
+        MockFunction::nic()
+            .capabilities(&[(0x40, 0x01, &[0x03, 0x00, low, high])])
+            .writable(PMCSR_AT.into(), &[0x03, 0x01])
+    }
+
+    #[test]
+    fn a_function_that_is_awake_is_not_touched() {
+        for nic in [MockFunction::nic(), sleeping(0x0008)] {
+            let bus = MockBus::of(nic);
+            let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+            bus.writes.borrow_mut().clear();
+            let clock = Ticking::new();
+            function.ensure_d0(&clock).unwrap();
+            assert_eq!((bus.writes.borrow().len(), clock.elapsed()), (0, Duration::ZERO));
+        }
+    }
+
+    #[test]
+    fn a_sleeping_function_is_woken_and_given_its_time() {
+        let bus = MockBus::of(sleeping(0x810b));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let clock = Ticking::new();
+        bus.writes.borrow_mut().clear();
+        function.ensure_d0(&clock).unwrap();
+        assert_eq!(*bus.writes.borrow(), [(PMCSR_AT, 2, 0x0108)], "the status bit is not cleared in passing");
+        assert!(clock.elapsed() >= D3_RECOVERY);
+    }
+
+    #[test]
+    fn what_waking_resets_is_restored() {
+        let nic = sleeping(0x0003)
+            .with(0x04, &[0x02])
+            .bar(MockBar::memory32(0, 0xfebc_0000, 0x1000))
+            .bar(MockBar::memory64(2, 0x40_0000_0000, 0x4000));
+        let bus = MockBus::of(nic);
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let clock = Ticking::doing(|now| {
+            if now == Duration::from_millis(3) {
+                // The reset that comes with waking: command and BARs are as after power-on.
+                let lost = [MockBar::memory32(0, 0, 0x1000), MockBar::memory64(2, 0, 0x4000)];
+                bus.tamper(|nic| {
+                    lost.into_iter().fold(nic.with(0x04, &[0]).without_bars(), MockFunction::bar)
+                });
+            }
+        });
+        function.ensure_d0(&clock).unwrap();
+        assert_eq!(function.read32(0x10), 0xfebc_0000);
+        assert_eq!((function.read32(0x18), function.read32(0x1c)), (4, 0x40));
+        assert_eq!(function.read16(COMMAND), 2);
+        assert!(!bus.moved_while_decoding.get());
+    }
+
+    #[test]
+    fn a_function_that_stays_asleep_is_reported_in_time() {
+        let bus = MockBus::of(sleeping(0x0002).writable(PMCSR_AT.into(), &[0]));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let clock = Ticking::new();
+        let error = function.ensure_d0(&clock).unwrap_err();
+        assert_eq!(error.to_string(), "00:04.0: told to wake to D0, still in D2: nothing after 100 ms");
+        assert!(clock.elapsed() < Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_function_that_vanishes_is_reported() {
+        let bus =
+            MockBus::of(sleeping(0x0003).bar(MockBar::memory32(0, 0x1000, 16).reacting(Reaction::Fixed)));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        bus.tamper(|nic| nic.with(PMCSR_AT.into(), &[0xff, 0xff]));
+        assert_eq!(function.ensure_d0(&Ticking::new()), Err(PowerError::Gone { address: at("00:04.0") }));
+    }
+}

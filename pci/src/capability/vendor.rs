@@ -69,3 +69,52 @@ impl<'f, C: ConfigAccess> VendorCapability<'f, C> {
         at.is_multiple_of(width) && at.checked_add(width).is_some_and(|end| end <= self.len_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MockBus, MockFunction, at};
+
+    #[test]
+    fn only_vendor_capabilities_are_reported_and_read_no_further_than_they_say() {
+        let nic = MockFunction::nic().capabilities(&[
+            (0x40, 0x11, &[]),
+            (0x50, 0x09, &[16, 1, 4, 0, 0, 0, 0x00, 0x10, 0, 0, 0x38, 0, 0, 0]),
+            (0x60, 0x09, &[8, 2, 3, 4, 5, 6]),
+        ]);
+        let bus = MockBus::of(nic);
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let found: Vec<_> = function.vendor_capabilities().collect::<Result<_, _>>().unwrap();
+        assert_eq!(
+            found.iter().map(|vendor| (vendor.offset(), vendor.len_bytes())).collect::<Vec<_>>(),
+            [(0x50, 16), (0x60, 8)]
+        );
+        assert_eq!(
+            (found[0].read8(3), found[0].read32(8), found[0].read32(12)),
+            (Some(1), Some(0x1000), Some(0x38))
+        );
+        assert_eq!((found[1].read16(6), found[1].read8(8), found[1].read32(8)), (Some(0x0605), None, None));
+        assert_eq!(
+            (found[0].read32(6), found[0].read16(u8::MAX)),
+            (None, None),
+            "misaligned; beyond the end"
+        );
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_is_an_error_that_says_so() {
+        for (offset, len_bytes) in [(0x50, 2), (0x50, 0), (0xf8, 9), (0xfc, 0xff)] {
+            let bus = MockBus::of(MockFunction::nic().capabilities(&[(offset, 0x09, &[len_bytes, 1])]));
+            let function = Function::claim(&bus, at("00:04.0")).unwrap();
+            let error = function.vendor_capabilities().next().unwrap().unwrap_err();
+            assert_eq!((error.address, error.offset), (at("00:04.0"), offset.into()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_broken_list_is_not_passed_over() {
+        let bus = MockBus::of(MockFunction::nic().capabilities(&[(0x40, 0x11, &[])]).with(0x41, &[0x40]));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert!(function.vendor_capabilities().next().unwrap().is_err());
+    }
+}
