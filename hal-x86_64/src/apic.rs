@@ -168,8 +168,12 @@ impl<M: Mmio> LocalApic<M> {
     fn read(&self, register: Reg<u32>) -> u32 {
         match &self.registers {
             Registers::Memory(region) => region.read(&register),
-            // SAFETY: the APIC is in x2APIC mode, where this register exists; ring 0 by `enable`. The upper half is zero or reserved.
-            Registers::ModelSpecific => unsafe { Msr::new(model_specific(register)).read() as u32 },
+            Registers::ModelSpecific => {
+                // SAFETY: the APIC is in x2APIC mode, where this register exists; ring 0 by `enable`.
+                let value = unsafe { Msr::new(model_specific(register)).read() };
+                // The upper half is zero.
+                u32::try_from(value).unwrap_or(u32::MAX)
+            }
         }
     }
 

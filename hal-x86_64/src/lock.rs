@@ -82,7 +82,9 @@ impl<T> Once<T> {
             return None;
         }
         // SAFETY: `SET` is stored after the value was written, and nothing writes it again.
-        Some(unsafe { (*self.value.get()).assume_init_ref() })
+        let value = unsafe { &*self.value.get() };
+        // SAFETY: as above; it was written.
+        Some(unsafe { value.assume_init_ref() })
     }
 
     /// Sets the value.

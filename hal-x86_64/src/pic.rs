@@ -173,9 +173,9 @@ mod tests {
     }
 
     fn pic() -> Pic<Ports> {
+        let ports = Ports(SpinLock::new(Board::default()));
         // SAFETY: there is no controller, and no interrupt.
-        let pic = unsafe { Pic::set_up(Ports(SpinLock::new(Board::default())), 0x23) };
-        pic
+        unsafe { Pic::set_up(ports, 0x23) }
     }
 
     fn masks(pic: &Pic<Ports>) -> (u8, u8) {

@@ -9,6 +9,8 @@ use paravane_hal::addr::PhysAddr;
 
 use crate::cmdline::CommandLine;
 use crate::memory::MemoryMap;
+use crate::platform::{FirmwareMemory, Machine};
+use crate::{console, fatal};
 
 pub mod pvh;
 
@@ -38,37 +40,26 @@ pub fn first_ticks() -> u64 {
     0
 }
 
-#[cfg(target_os = "none")]
-mod image {
-    use core::arch::global_asm;
-
-    use paravane_hal::addr::PhysAddr;
-
-    use super::pvh;
-    use crate::platform::{FirmwareMemory, Machine};
-    use crate::{console, fatal};
-
-    global_asm!(include_str!("boot/entry.s"), start = sym start);
-
-    unsafe extern "Rust" {
-        /// Defined by [`entry!`](crate::entry) in the program.
-        safe fn paravane_main(machine: Machine) -> !;
+/// The first Rust code: reads what the loader left at `start_info`, puts the machine together, and runs `program`.
+///
+/// # Safety
+///
+/// Called once, by `entry.s`: in 64-bit mode on the boot page tables, with nothing else running, and all that the loader wrote still there.
+pub unsafe fn start(start_info: u32, program: fn(Machine) -> !) -> ! {
+    console::open();
+    // Nothing of memory is in use yet but the image itself.
+    let boot = pvh::read(&FirmwareMemory::EVERYTHING, PhysAddr::new(u64::from(start_info)));
+    unmap_null_page();
+    match boot {
+        Ok(boot) => program(Machine::assemble(boot)),
+        Err(error) => fatal!("not started by a PVH loader: {error}"),
     }
+}
 
-    /// The first Rust code. `start_info` is what the loader left in `ebx`.
-    extern "C" fn start(start_info: u32) -> ! {
-        console::open();
-        // Nothing of memory is in use yet but the image itself, so all that the loader wrote is still there.
-        let boot = pvh::read(&FirmwareMemory::EVERYTHING, PhysAddr::new(u64::from(start_info)));
-        unmap_null_page();
-        match boot {
-            Ok(boot) => paravane_main(Machine::assemble(boot)),
-            Err(error) => fatal!("not started by a PVH loader: {error}"),
-        }
-    }
-
-    /// From here on a null pointer leads nowhere. Not earlier: loaders keep their structures in the first page.
-    fn unmap_null_page() {
+/// From here on a null pointer leads nowhere. Not earlier: loaders keep their structures in the first page.
+fn unmap_null_page() {
+    #[cfg(target_os = "none")]
+    {
         unsafe extern "C" {
             /// `entry.s`: the page table whose first entry is the page at zero.
             static mut boot_level_1: [u64; 1024];
@@ -77,5 +68,25 @@ mod image {
         // SAFETY: the table is there and nobody else is at it: this runs once, before anything else that knows of page tables.
         unsafe { entry.write_volatile(0) };
         x86_64::instructions::tlb::flush(x86_64::VirtAddr::zero());
+    }
+}
+
+#[cfg(target_os = "none")]
+mod image {
+    use core::arch::global_asm;
+
+    use crate::platform::Machine;
+
+    global_asm!(include_str!("boot/entry.s"), start = sym enter);
+
+    unsafe extern "Rust" {
+        /// Defined by [`entry!`](crate::entry) in the program.
+        safe fn paravane_main(machine: Machine) -> !;
+    }
+
+    /// Where `entry.s` goes on. `start_info` is what the loader left in `ebx`.
+    extern "C" fn enter(start_info: u32) -> ! {
+        // SAFETY: this is the call that `start` is written for.
+        unsafe { super::start(start_info, paravane_main) }
     }
 }

@@ -248,7 +248,6 @@ pub struct FirmwareMemory {
 
 impl FirmwareMemory {
     /// For the time before there is a map, and while the null page is mapped: all of the identity map.
-    #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "only an image boots"))]
     pub(crate) const EVERYTHING: Self = Self { map: None };
 
     fn may_read(&self, range: PhysRange) -> bool {

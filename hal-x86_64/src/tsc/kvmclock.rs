@@ -57,7 +57,7 @@ impl KvmClockPage {
             let [shift, ..] = self.0[SHIFT].load(Relaxed).to_le_bytes();
             fence(Acquire);
             let after = self.0[VERSION].load(Relaxed);
-            if before == after && before != 0 && before % 2 == 0 {
+            if before == after && before != 0 && before.is_multiple_of(2) {
                 return Some((multiplier, shift.cast_signed()));
             }
         }

@@ -41,6 +41,10 @@ const MACHINE_CHECK: usize = 18;
 #[repr(C, align(16))]
 struct Idt([[u64; 2]; VECTORS]);
 
+/// The last byte of the table, as the CPU wants it.
+const LIMIT: u16 = 0xfff;
+const _: () = assert!(size_of::<Idt>() == 0x1000);
+
 #[repr(C, align(16))]
 struct FaultStack(UnsafeCell<[u8; FAULT_STACK_BYTES]>);
 
@@ -84,9 +88,8 @@ pub(super) fn load() {
         *entry = gate((first.addr() + vector * GATE_BYTES) as u64, stack);
     }
     let Ok(idt) = IDT.set(idt) else { return };
-    let limit = const { (size_of::<Idt>() - 1) as u16 };
     // SAFETY: every gate leads to `gates.s`, which brings the machine to `dispatch` and back; the table is `'static`.
-    unsafe { lidt(&DescriptorTablePointer { limit, base: VirtAddr::from_ptr(idt) }) };
+    unsafe { lidt(&DescriptorTablePointer { limit: LIMIT, base: VirtAddr::from_ptr(idt) }) };
 }
 
 #[cfg(test)]
