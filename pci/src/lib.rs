@@ -12,6 +12,9 @@ mod command;
 mod enumerate;
 mod function;
 mod header;
+#[cfg(feature = "acpi")]
+#[cfg_attr(docsrs, doc(cfg(feature = "acpi")))]
+pub mod mcfg;
 
 #[cfg(test)]
 mod hostile_tests;
