@@ -1,0 +1,292 @@
+//! From a function to a running device: the order of it, and every way in which it can fail.
+
+use crate::model::registers::Moods;
+use crate::model::*;
+use paravane_hal::irq::Interrupts;
+use paravane_net::{Control, MacAddr};
+use paravane_virtio::init::InitError;
+use paravane_virtio::net::{Allowed, BringUpError, Config, InterruptsInUse, NetFeatures, StartError};
+use paravane_virtio::transport::QueueError;
+use paravane_virtio::transport::pci::PciError;
+
+fn start_error(bench: &Bench, config: &Config) -> StartError {
+    let (error, device) = match bench.device().start(config, bench.pool.clone(), Interrupts::Polling) {
+        Ok(_) => panic!("started"),
+        Err(refused) => refused,
+    };
+    drop(device);
+    bench.assert_at_rest();
+    error
+}
+
+#[test]
+fn status_moves_one_bit_at_a_time_3_1_1() {
+    let bench = Bench::new(BASIC | EVENT_IDX);
+    let up = bench.start();
+    assert_eq!(bench.model().statuses, [0, 0, 1, 3, 11, 15]);
+    assert_eq!(up.control.features().bits(), BASIC | EVENT_IDX);
+    assert_eq!(up.control.info().mac, MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+    assert!(up.control.link().is_up());
+    bench.assert_clean();
+}
+
+#[test]
+fn a_transitional_device_is_driven_through_its_modern_registers() {
+    let bench = Bench::new(BASIC);
+    bench.space.make_transitional();
+    let _up = bench.start();
+    bench.assert_clean();
+}
+
+#[test]
+fn a_legacy_device_is_refused_with_advice() {
+    let bench = Bench::new(BASIC);
+    bench.space.make_legacy();
+    let Err((error, function)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    assert_eq!(error, BringUpError::Transport(PciError::LegacyOnly));
+    assert!(error.to_string().contains("disable-modern=off"));
+    assert_eq!(function.ids().device, 0x1000, "the function comes back");
+}
+
+#[test]
+fn another_device_is_refused() {
+    let bench = Bench::new(BASIC);
+    bench.space.patch(0x02, &[0x42, 0x10]);
+    let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    assert!(matches!(error, BringUpError::NotVirtioNet { .. }));
+}
+
+#[test]
+fn only_what_is_implemented_is_accepted_of_everything() {
+    let bench = Bench::new(u64::MAX);
+    bench.space.set_device_config_bytes(16);
+    let up = bench.start();
+    let implemented = Allowed::default().ring.bits() | NetFeatures::all().bits();
+    assert_eq!(up.control.features().bits(), implemented);
+    assert_eq!(bench.model().accepted, implemented);
+    assert_eq!(up.control.link(), paravane_net::Link::Up { mbps: Some(10_000) });
+    bench.assert_clean();
+}
+
+#[test]
+fn a_feature_whose_field_is_not_there_is_not_accepted() {
+    let bench = Bench::new(BASIC | 1 << 3 | 1 << 63);
+    bench.space.set_device_config_bytes(6);
+    let up = bench.start();
+    assert_eq!(up.control.features().bits(), VERSION_1 | 1 << 5);
+    assert!(up.control.link().is_up(), "without a feature to say otherwise");
+    bench.assert_clean();
+}
+
+#[test]
+fn a_device_from_before_version_1_is_refused() {
+    let bench = Bench::new(1 << 5);
+    assert_eq!(start_error(&bench, &small()), StartError::Init(InitError::NotVersion1 { offered: 1 << 5 }));
+    assert_eq!(bench.model().statuses.last(), Some(&0), "reset, after FAILED");
+    bench.assert_clean();
+}
+
+#[test]
+fn rejected_features_are_noticed_2_2_2() {
+    let bench = Bench::new(BASIC);
+    bench.model().moods.rejects_features = true;
+    let error = start_error(&bench, &small());
+    assert_eq!(error, StartError::Init(InitError::FeaturesRejected { offered: BASIC, chosen: BASIC }));
+    assert_eq!(bench.model().statuses[4..], [11, 131, 0], "FAILED is said, then the device is reset");
+    bench.assert_clean();
+    bench.model().moods = Moods::default();
+    let _up = bench.start();
+}
+
+#[test]
+fn a_device_that_ignores_its_status_is_noticed() {
+    let bench = Bench::new(BASIC);
+    bench.model().moods.ignores_status = true;
+    assert!(matches!(start_error(&bench, &small()), StartError::Init(InitError::StatusRejected { .. })));
+}
+
+#[test]
+fn a_slow_reset_is_waited_for_and_an_endless_one_is_not() {
+    let bench = Bench::new(BASIC);
+    bench.model().moods.slow_reset = 100;
+    let _up = bench.start();
+    bench.assert_clean();
+
+    let bench = Bench::new(BASIC);
+    bench.model().status = 15;
+    bench.model().moods.never_resets = true;
+    let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    assert!(matches!(error, BringUpError::Init(InitError::NoReset { .. })), "{error}");
+}
+
+#[test]
+fn a_device_that_is_gone_is_called_so() {
+    let bench = Bench::new(BASIC);
+    bench.model().moods.gone = true;
+    let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    assert_eq!(error, BringUpError::Init(InitError::Gone));
+}
+
+#[test]
+fn vectors_step_down_until_the_device_confirms_them_all() {
+    let at = |vectors: u16| {
+        let bench = Bench::new(BASIC);
+        bench.model().vectors = vectors;
+        let up = bench.start();
+        assert_eq!(bench.space.msix_enabled(), vectors > 0);
+        bench.assert_clean();
+        up.control.interrupts()
+    };
+    assert_eq!(at(3), InterruptsInUse::Msix { config: 0, rx: 1, tx: 2 });
+    assert_eq!(at(2), InterruptsInUse::Msix { config: 0, rx: 1, tx: 1 });
+    assert_eq!(at(1), InterruptsInUse::Msix { config: 0, rx: 0, tx: 0 });
+    assert_eq!(at(0), InterruptsInUse::Polling);
+}
+
+#[test]
+fn fewer_messages_make_fewer_vectors() {
+    for (messages, expected) in [(1, "msix, 1 vector"), (2, "msix, 2 vectors"), (3, "msix, 3 vectors")] {
+        let bench = Bench::new(BASIC);
+        let up = bench.start_with(&small(), Interrupts::Msix(&MESSAGES[..messages]));
+        assert_eq!(up.control.interrupts().to_string(), expected);
+    }
+}
+
+#[test]
+fn without_messages_the_line_is_used_and_without_a_line_nothing() {
+    let bench = Bench::new(BASIC);
+    bench.space.without_msix();
+    let up = bench.start_with(&small(), Interrupts::Intx);
+    assert_eq!(up.control.interrupts(), InterruptsInUse::Intx);
+    assert!(!bench.space.pin_disabled());
+
+    let bench = Bench::new(BASIC);
+    bench.space.without_msix();
+    let up = bench.start();
+    assert_eq!(up.control.interrupts(), InterruptsInUse::Polling);
+    assert!(bench.space.pin_disabled());
+
+    let bench = Bench::new(BASIC);
+    bench.space.patch(0x3d, &[0]);
+    let up = bench.start_with(&small(), Interrupts::Intx);
+    assert_eq!(up.control.interrupts(), InterruptsInUse::Polling, "a function without a pin");
+
+    let bench = Bench::new(BASIC);
+    let up = bench.start_with(&small(), Interrupts::Msi(MESSAGES[0]));
+    assert_eq!(up.control.interrupts(), InterruptsInUse::Polling, "virtio has no MSI without the X");
+    bench.assert_clean();
+}
+
+#[test]
+fn queue_sizes_are_what_both_sides_can() {
+    let bench = Bench::new(BASIC);
+    bench.model().max_entries = 64;
+    let up = bench.start_with(&Config { tx_entries: 100, ..Config::default() }, Interrupts::Polling);
+    assert_eq!((up.control.info().rx_slots, up.control.info().tx_slots), (64, 64));
+    assert_eq!(bench.model().rings[0].size, 64);
+    let bench = Bench::new(BASIC);
+    let up = bench.start_with(&Config { tx_entries: 100, ..Config::default() }, Interrupts::Polling);
+    assert_eq!((up.control.info().rx_slots, up.control.info().tx_slots), (256, 64));
+    bench.assert_clean();
+}
+
+#[test]
+fn a_missing_queue_is_named() {
+    let bench = Bench::new(BASIC);
+    bench.model().max_entries = 0;
+    assert_eq!(start_error(&bench, &small()), StartError::Queue(QueueError::Absent { queue: 0 }));
+    let bench = Bench::new(BASIC);
+    bench.model().moods.queues_stay_enabled = true;
+    assert_eq!(start_error(&bench, &small()), StartError::Queue(QueueError::AlreadyEnabled { queue: 0 }));
+}
+
+#[test]
+fn a_doorbell_outside_its_registers_is_refused_and_memory_comes_back() {
+    let bench = Bench::new(BASIC);
+    bench.space.set_notify(4, 4);
+    let expected = QueueError::NoDoorbell { queue: 1, offset_bytes: 4, len_bytes: 4 };
+    assert_eq!(start_error(&bench, &small()), StartError::Queue(expected));
+    bench.assert_clean();
+}
+
+#[test]
+fn unusable_places_for_registers_are_refused_with_a_reason() {
+    for (offset, value) in
+        [(0x48, 0xffd0_u32), (0x48, 2), (0x4c, 0x37), (0x4c, u32::MAX), (0x48, u32::MAX - 3)]
+    {
+        let bench = Bench::new(BASIC);
+        bench.space.patch(offset, &value.to_le_bytes());
+        let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+        assert!(error.to_string().contains("no usable common configuration registers"), "{error}");
+    }
+    let bench = Bench::new(BASIC);
+    bench.space.set_notify(3, 0x1000);
+    let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    assert!(error.to_string().contains("doorbells 3 bytes apart"), "{error}");
+}
+
+#[test]
+fn a_capability_list_that_is_a_loop_is_refused() {
+    let bench = Bench::new(BASIC);
+    bench.space.patch(0x75, &[0x40]);
+    let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    assert!(error.to_string().contains("loop"), "{error}");
+}
+
+#[test]
+fn the_mtu_counts_when_it_can_be_kept() {
+    const MTU: u64 = 1 << 3;
+    let mtu_of = |offered: u64, mtu: u16| {
+        let bench = Bench::new(BASIC | MTU | offered);
+        bench.space.set_device_config_bytes(12);
+        bench.model().mtu = mtu;
+        let up = bench.start();
+        bench.assert_clean();
+        let info = up.control.info();
+        assert_eq!(info.max_frame_bytes, info.ip_mtu_bytes + 14);
+        (info.ip_mtu_bytes, up.control.features().has(NetFeatures::MTU))
+    };
+    assert_eq!(mtu_of(0, 1400), (1400, true));
+    assert_eq!(mtu_of(0, 67), (1500, false), "too small to be one");
+    assert_eq!(mtu_of(0, 9000), (1500, false), "would not fit a buffer");
+    assert_eq!(mtu_of(MRG_RXBUF, 9000), (9000, true), "spread over buffers");
+    assert_eq!(mtu_of(MRG_RXBUF, u16::MAX), (1500, false), "leaves no room for a header in 16 bits");
+}
+
+#[test]
+fn buffers_too_short_for_a_frame_are_refused() {
+    let bench = Bench::with_buffers(BASIC, 64, 1024);
+    let expected = StartError::BuffersTooShort { payload_bytes: 960, needed_bytes: 1518 };
+    assert_eq!(start_error(&bench, &small()), expected);
+    let bench = Bench::with_buffers(BASIC | MRG_RXBUF, 64, 1024);
+    let _up = bench.start();
+    bench.assert_clean();
+}
+
+#[test]
+fn a_configuration_that_never_stands_still_is_refused_2_5_1() {
+    let bench = Bench::new(BASIC);
+    bench.model().moods.restless_config = true;
+    assert_eq!(start_error(&bench, &small()), StartError::ConfigUnstable);
+}
+
+#[test]
+fn an_address_is_made_up_when_the_device_has_none() {
+    let bench = Bench::new(VERSION_1);
+    assert_eq!(bench.start().control.info().mac, MacAddr::local(3 << 3));
+    let bench = Bench::new(BASIC);
+    bench.model().mac = [0xff; 6];
+    assert_eq!(bench.start().control.info().mac, MacAddr::local(3 << 3), "a group address is nobody's");
+}
+
+#[test]
+fn memory_that_cannot_be_had_is_an_error_at_every_allocation() {
+    for allocations in 0..6 {
+        let bench = Bench::new(BASIC);
+        bench.platform.memory().limit_allocations(Some(allocations));
+        assert!(matches!(start_error(&bench, &small()), StartError::Dma(_)), "after {allocations}");
+        bench.platform.memory().limit_allocations(None);
+        bench.assert_clean();
+        let _up = bench.start();
+    }
+}

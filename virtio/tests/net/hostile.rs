@@ -1,0 +1,262 @@
+//! A device that lies: a typed fault, a broken queue that stays broken, nothing freed early, and all well again after stop and start.
+
+use crate::model::rings::{RX, TX};
+use crate::model::*;
+use paravane_hal::fault::DeviceFault;
+use paravane_net::{Burst, Control, RxQueue, TxQueue};
+use proptest::prelude::*;
+
+/// Lets `lie` happen to a running device, checks that the receive queue answers with `fault` from then on, and that stop and start repair it.
+fn rx_breaks(offered: u64, lie: impl Fn(&mut NetModel), fault: DeviceFault) {
+    let bench = Bench::new(BASIC | offered);
+    let mut up = bench.start();
+    lie(&mut bench.model());
+    let mut burst = Burst::new();
+    let first = (0..3).find_map(|_| up.rx.receive(&mut burst).err());
+    assert_eq!(first, Some(fault));
+    assert_eq!(up.rx.receive(&mut burst), Err(fault), "it stays broken");
+    assert_eq!(up.rx.arm(), Err(fault));
+    up.rx.refill();
+    burst.clear();
+    repairs(&bench, up);
+}
+
+/// The same for the transmit queue, which has frames in flight when `lie` happens.
+fn tx_breaks(lie: impl Fn(&mut NetModel), fault: DeviceFault) {
+    let bench = Bench::new(BASIC | EVENT_IDX);
+    let mut up = bench.start();
+    bench.model().serves_doorbells = false;
+    assert_eq!(up.tx.transmit(&mut burst((0..4).map(|i| bench.frame(&bytes(60, i))))), Ok(4));
+    lie(&mut bench.model());
+    assert_eq!(up.tx.reclaim(), Err(fault));
+    assert_eq!(up.tx.reclaim(), Err(fault), "it stays broken");
+    let mut waiting = burst([bench.frame(&bytes(60, 9))]);
+    assert_eq!(up.tx.transmit(&mut waiting), Err(fault));
+    assert_eq!(waiting.len(), 1, "frames not taken stay");
+    drop(waiting);
+    up.tx.flush();
+    repairs(&bench, up);
+}
+
+/// Stops, starts, and moves frames both ways.
+fn repairs(bench: &Bench, up: Up) {
+    let device = up.control.stop(up.rx, up.tx).unwrap();
+    bench.assert_at_rest();
+    bench.model().serves_doorbells = true;
+    bench.model().sent.clear();
+    let mut up = bench.restart(device, &small(), paravane_hal::irq::Interrupts::Polling);
+    bench.model().deliver(&bytes(60, 5));
+    let mut burst = Burst::new();
+    assert_eq!(up.rx.receive(&mut burst), Ok(1));
+    assert_eq!(up.tx.transmit(&mut burst), Ok(1));
+    assert_eq!(bench.model().sent.len(), 1);
+    bench.assert_clean();
+}
+
+#[test]
+fn a_head_beyond_the_ring() {
+    let lie = |model: &mut NetModel| {
+        model.write_used(RX, 16, 60);
+        model.show_used(RX);
+    };
+    rx_breaks(0, lie, DeviceFault::IndexOutOfRange { index: 16, entries: 16 });
+    let lie = |model: &mut NetModel| {
+        model.write_used(TX, u32::MAX, 0);
+        model.show_used(TX);
+    };
+    tx_breaks(lie, DeviceFault::IndexOutOfRange { index: u32::MAX, entries: 16 });
+}
+
+#[test]
+fn a_head_that_only_looks_small_in_16_bits() {
+    let lie = |model: &mut NetModel| {
+        model.write_used(RX, 0x1_0000, 60);
+        model.show_used(RX);
+    };
+    rx_breaks(EVENT_IDX, lie, DeviceFault::IndexOutOfRange { index: 0x1_0000, entries: 16 });
+}
+
+#[test]
+fn a_chain_used_twice() {
+    let lie = |model: &mut NetModel| {
+        let chain = model.take(TX).unwrap();
+        model.write_used(TX, chain.head.into(), 0);
+        model.write_used(TX, chain.head.into(), 0);
+        model.show_used(TX);
+    };
+    tx_breaks(lie, DeviceFault::NotInFlight { index: 0 });
+}
+
+#[test]
+fn a_chain_that_was_never_posted() {
+    let lie = |model: &mut NetModel| {
+        model.write_used(TX, 9, 0);
+        model.show_used(TX);
+    };
+    tx_breaks(lie, DeviceFault::NotInFlight { index: 9 });
+}
+
+#[test]
+fn the_middle_of_a_chain_is_no_head() {
+    let bench = Bench::new(BASIC);
+    let mut up = bench.start();
+    bench.model().serves_doorbells = false;
+    let mut frame = bench.frame(&bytes(60, 1));
+    frame.set_next(bench.frame(&bytes(60, 2)));
+    assert_eq!(up.tx.transmit(&mut burst([frame])), Ok(1));
+    bench.model().write_used(TX, 1, 0);
+    bench.model().show_used(TX);
+    assert_eq!(up.tx.reclaim(), Err(DeviceFault::NotInFlight { index: 1 }));
+    repairs(&bench, up);
+}
+
+#[test]
+fn more_used_than_in_flight() {
+    let lie = |model: &mut NetModel| model.jump_used(RX, 17);
+    rx_breaks(EVENT_IDX, lie, DeviceFault::TooManyCompletions { completed: 17, in_flight: 16 });
+    let lie = |model: &mut NetModel| model.jump_used(TX, 5);
+    tx_breaks(lie, DeviceFault::TooManyCompletions { completed: 5, in_flight: 4 });
+    let lie = |model: &mut NetModel| model.jump_used(TX, u16::MAX);
+    tx_breaks(lie, DeviceFault::TooManyCompletions { completed: 65_535, in_flight: 4 });
+}
+
+/// A used index that is ahead of the elements shows what an earlier lap left there.
+#[test]
+fn elements_of_an_earlier_lap() {
+    let lie = |model: &mut NetModel| model.jump_used(RX, 1);
+    rx_breaks(0, lie, DeviceFault::LengthTooShort { len_bytes: 0, min_bytes: 12 });
+}
+
+#[test]
+fn more_written_than_the_buffer_holds() {
+    let lie = |model: &mut NetModel| {
+        let chain = model.take(RX).unwrap();
+        let max = chain.pieces[0].len;
+        model.write_used(RX, chain.head.into(), max + 1);
+        model.show_used(RX);
+    };
+    rx_breaks(0, lie, DeviceFault::LengthTooLong { len_bytes: 1997, max_bytes: 1996 });
+}
+
+#[test]
+fn less_written_than_a_header() {
+    let lie = |model: &mut NetModel| {
+        let chain = model.take(RX).unwrap();
+        model.write_used(RX, chain.head.into(), 11);
+        model.show_used(RX);
+    };
+    rx_breaks(0, lie, DeviceFault::LengthTooShort { len_bytes: 11, min_bytes: 12 });
+}
+
+#[test]
+fn counts_of_buffers_that_cannot_be() {
+    let spread = |count: u16| {
+        move |model: &mut NetModel| {
+            let [low, high] = count.to_le_bytes();
+            model.deliver_with([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, low, high], &bytes(60, 1));
+        }
+    };
+    let more_than_used = DeviceFault::OutOfSequence { what: "num_buffers is more than was used" };
+    rx_breaks(MRG_RXBUF, spread(2), more_than_used);
+    rx_breaks(MRG_RXBUF, spread(16), more_than_used);
+    let more_than_ring = DeviceFault::OutOfSequence { what: "num_buffers is more than the ring holds" };
+    rx_breaks(MRG_RXBUF, spread(17), more_than_ring);
+    rx_breaks(MRG_RXBUF, spread(u16::MAX), more_than_ring);
+}
+
+#[test]
+fn a_continuation_that_is_empty_or_used_already() {
+    let lie = |model: &mut NetModel| {
+        let mut header = [0; 12];
+        header[10] = 2;
+        model.fill_one(&[&header[..], &bytes(60, 1)].concat());
+        model.fill_one(&[]);
+        model.show_used(RX);
+    };
+    rx_breaks(MRG_RXBUF, lie, DeviceFault::LengthTooShort { len_bytes: 0, min_bytes: 1 });
+    let lie = |model: &mut NetModel| {
+        let mut header = [0; 12];
+        header[10] = 2;
+        model.fill_one(&[&header[..], &bytes(60, 1)].concat());
+        model.write_used(RX, 77, 60);
+        model.show_used(RX);
+    };
+    rx_breaks(MRG_RXBUF, lie, DeviceFault::IndexOutOfRange { index: 77, entries: 16 });
+}
+
+#[test]
+fn a_frame_over_too_many_buffers_is_dropped_whole() {
+    let bench = Bench::new(BASIC | MRG_RXBUF);
+    let mut up = bench.start();
+    bench.model().deliver_spread(&bytes(12_000, 1), 1996);
+    bench.model().deliver(&bytes(60, 2));
+    let mut burst = Burst::new();
+    assert_eq!(up.rx.receive(&mut burst), Ok(1));
+    assert_eq!(up.rx.counters().oversized, 1);
+    assert_eq!(content(&burst.pop().unwrap()), bytes(60, 2));
+    repairs(&bench, up);
+}
+
+#[test]
+fn a_device_that_needs_a_reset_says_so_once_and_for_all() {
+    let bench = Bench::new(BASIC);
+    let mut up = bench.start();
+    assert_eq!(up.control.poll(), Ok(paravane_net::Events::empty()));
+    bench.model().need_reset();
+    assert_eq!(bench.model().messages, [MESSAGES[0].data]);
+    bench.platform.clock().advance(paravane_virtio::net::LOOK_EVERY);
+    assert_eq!(up.control.poll(), Err(DeviceFault::NeedsReset));
+    assert_eq!(up.control.arm(), Err(DeviceFault::NeedsReset));
+    repairs(&bench, up);
+}
+
+#[test]
+fn a_device_that_vanishes_is_gone() {
+    let bench = Bench::new(BASIC);
+    let mut up = bench.start();
+    bench.model().moods.gone = true;
+    assert_eq!(up.control.poll(), Err(DeviceFault::Gone));
+    let Err(error) = up.control.stop(up.rx, up.tx) else { panic!("it cannot be stopped") };
+    assert!(error.to_string().contains("leaked"), "{error}");
+    assert!(bench.platform.memory().bytes() > bench.bytes_at_rest, "nothing is freed under it");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    /// Whatever a device writes to the used ring and to the buffers, calls end, nothing panics, and stop gets everything back.
+    #[test]
+    fn arbitrary_used_rings_do_no_harm(
+        elements in proptest::collection::vec((0_u32..20, 0_u32..2100, any::<[u8; 12]>()), 0..16),
+        jump in 0_u16..20,
+        features in prop::sample::select(vec![0, EVENT_IDX, MRG_RXBUF, OFFLOADS, EVENT_IDX | MRG_RXBUF | OFFLOADS]),
+    ) {
+        let bench = Bench::new(BASIC | features);
+        let mut up = bench.start();
+        bench.model().serves_doorbells = false;
+        up.tx.transmit(&mut burst((0..4).map(|i| bench.frame(&bytes(60, i))))).unwrap();
+        let mut burst = Burst::new();
+        for (id, len, header) in elements {
+            {
+                let mut model = bench.model();
+                if let Some(chain) = model.take(RX) {
+                    model.memory.device_write(chain.pieces[0].addr, &header).unwrap();
+                }
+                for queue in [RX, TX] {
+                    model.write_used(queue, id, len);
+                    model.show_used(queue);
+                }
+            }
+            let _ = up.rx.receive(&mut burst);
+            let _ = up.tx.reclaim();
+            burst.clear();
+        }
+        bench.model().jump_used(RX, jump);
+        let _ = up.rx.receive(&mut burst);
+        burst.clear();
+        let stopped = up.control.stop(up.rx, up.tx);
+        prop_assert!(stopped.is_ok());
+        bench.assert_at_rest();
+        prop_assert_eq!(bench.platform.memory().faults(), vec![]);
+    }
+}

@@ -1,0 +1,145 @@
+//! Stop, start again, stop for good; and what happens when a device does not let go.
+
+use std::time::Duration;
+
+use crate::model::*;
+use paravane_hal::irq::{Armed, Interrupts};
+use paravane_net::{Burst, Control, Events, RxFilter, RxFilterError, RxQueue, TxQueue};
+use paravane_virtio::net::{LOOK_EVERY, StopError, StuckReason};
+
+#[test]
+fn a_hundred_restarts_leave_memory_as_it_was() {
+    let bench = Bench::new(BASIC | EVENT_IDX | MRG_RXBUF);
+    let mut device = bench.device();
+    let mut bytes_running = None;
+    for round in 0..100 {
+        let mut up = bench.restart(device, &small(), Interrupts::Msix(&MESSAGES));
+        let running = *bytes_running.get_or_insert(bench.platform.memory().bytes());
+        assert_eq!(bench.platform.memory().bytes(), running);
+        for i in 0..20 {
+            bench.model().deliver(&bytes(60, i));
+            let mut burst = Burst::new();
+            assert_eq!(up.rx.receive(&mut burst), Ok(1));
+            assert_eq!(up.tx.transmit(&mut burst), Ok(1));
+        }
+        assert_eq!(bench.model().sent.len(), 20, "in round {round}");
+        bench.model().sent.clear();
+        device = up.control.stop(up.rx, up.tx).unwrap();
+        bench.assert_at_rest();
+        assert!(!bench.space.masters_bus());
+    }
+    bench.assert_clean();
+}
+
+#[test]
+fn frames_in_flight_come_home_at_stop() {
+    let bench = Bench::new(BASIC);
+    let mut up = bench.start();
+    bench.model().serves_doorbells = false;
+    assert_eq!(up.tx.transmit(&mut burst((0..8).map(|i| bench.frame(&bytes(60, i))))), Ok(8));
+    assert_eq!(bench.pool.free(), bench.pool.frames() - 16 - 8);
+    let device = up.control.stop(up.rx, up.tx).unwrap();
+    bench.assert_at_rest();
+    assert_eq!(bench.model().statuses.last(), Some(&0));
+    assert_eq!(device.into_function().ids().device, 0x1041);
+    bench.assert_clean();
+}
+
+#[test]
+fn a_device_that_does_not_reset_keeps_its_memory() {
+    let bench = Bench::new(BASIC);
+    let up = bench.start();
+    bench.model().moods.never_resets = true;
+    let Err(error) = up.control.stop(up.rx, up.tx) else { panic!("stopped") };
+    assert_eq!(bench.platform.memory().bytes(), bench.bytes_at_rest + queue_bytes(16) * 2);
+    let StopError::Stuck { reason: StuckReason::NoReset(_), leaked_frames: 16, device } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(bench.pool.free(), bench.pool.frames() - 16);
+    // Once it comes to its senses it can be used again, with memory of its own.
+    bench.model().moods.never_resets = false;
+    let up = bench.restart(device, &small(), Interrupts::Polling);
+    assert!(up.control.stop(up.rx, up.tx).is_ok());
+    bench.assert_clean();
+}
+
+/// What a queue of `entries` takes: descriptor table, available ring, used ring.
+fn queue_bytes(entries: usize) -> usize {
+    16 * entries + (6 + 2 * entries) + (8 + 8 * entries)
+}
+
+#[test]
+fn a_device_that_keeps_the_bus_keeps_its_memory() {
+    let bench = Bench::new(BASIC);
+    let up = bench.start();
+    bench.space.let_master_stick();
+    let Err(error) = up.control.stop(up.rx, up.tx) else { panic!("stopped") };
+    assert!(matches!(error, StopError::Stuck { reason: StuckReason::NotQuiet(_), .. }), "{error}");
+    assert!(bench.platform.memory().bytes() > bench.bytes_at_rest);
+}
+
+#[test]
+fn parts_dropped_without_stop_are_leaked_not_freed() {
+    let bench = Bench::new(BASIC);
+    drop(bench.start());
+    assert_eq!(bench.platform.memory().bytes(), bench.bytes_at_rest + queue_bytes(16) * 2);
+    assert!(
+        bench.model().deliver(&bytes(60, 1)),
+        "the device goes on writing to memory that is still its own"
+    );
+    bench.assert_clean();
+}
+
+#[test]
+fn queues_of_another_device_are_given_back() {
+    let (one, other) = (Bench::new(BASIC), Bench::new(BASIC));
+    let (mut a, b) = (one.start(), other.start());
+    let Err(StopError::OthersQueues { control, rx, tx }) = a.control.stop(b.rx, b.tx) else {
+        panic!("taken")
+    };
+    assert_eq!(one.model().status, 15, "nothing was done");
+    a.control = control;
+    assert!(a.control.stop(a.rx, a.tx).is_ok());
+    assert!(b.control.stop(rx, tx).is_ok());
+    one.assert_at_rest();
+    other.assert_at_rest();
+}
+
+#[test]
+fn the_link_is_followed_by_message() {
+    let bench = Bench::new(BASIC);
+    let mut up = bench.start();
+    assert_eq!(up.control.poll(), Ok(Events::empty()));
+    bench.model().set_link(false);
+    assert_eq!(bench.model().messages, [MESSAGES[0].data]);
+    // Too soon after the last look for another, and yet nothing is lost: arming looks.
+    assert_eq!(up.control.poll(), Ok(Events::empty()));
+    assert_eq!(up.control.arm(), Ok(Armed::Pending));
+    assert_eq!(up.control.poll(), Ok(Events::LINK));
+    assert!(!up.control.link().is_up());
+    assert_eq!(up.control.arm(), Ok(Armed::Idle));
+    bench.assert_clean();
+}
+
+#[test]
+fn the_link_is_followed_by_polling() {
+    let bench = Bench::new(BASIC);
+    let mut up = bench.start_with(&small(), Interrupts::Polling);
+    assert_eq!(up.control.poll(), Ok(Events::empty()));
+    bench.model().set_link(false);
+    assert_eq!(up.control.poll(), Ok(Events::empty()), "a look costs an exit, so not at every poll");
+    bench.platform.clock().advance(LOOK_EVERY + Duration::from_millis(1));
+    assert_eq!(up.control.poll(), Ok(Events::LINK));
+    assert_eq!(up.control.poll(), Ok(Events::empty()));
+    bench.assert_clean();
+}
+
+#[test]
+fn a_filter_that_the_device_does_not_have_is_named() {
+    let bench = Bench::new(BASIC);
+    let mut up = bench.start();
+    assert_eq!(up.control.set_filter(RxFilter::default()), Ok(()));
+    let has = RxFilter::UNICAST | RxFilter::BROADCAST;
+    assert_eq!(up.control.set_filter(RxFilter::PROMISCUOUS), Err(RxFilterError::NotOffered(has)));
+    assert_eq!(up.control.read_device_stats(), Ok(None));
+}

@@ -1,0 +1,17 @@
+//! The network driver against a model of its device.
+//!
+//! | Part | Asks |
+//! |---|---|
+//! | `bring_up` | is every step of the specification taken, in order, and every failure named? |
+//! | `data` | do frames arrive whole, both ways, and is everybody told who wants to be? |
+//! | `hostile` | what if the device lies? |
+//! | `lifecycle` | does everything come back at stop, and nothing before? |
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "one binary; the model's parts are public among themselves")]
+
+mod bring_up;
+mod data;
+mod hostile;
+mod lifecycle;
+mod model;
