@@ -1,11 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod clock;
+mod config;
 mod memory;
+pub mod model;
 mod platform;
 mod registers;
 
 pub use clock::ManualClock;
+pub use config::{ConfigSpace, FunctionSpace};
 pub use memory::{AccessFault, FaultKind, Memory};
 pub use platform::HeapPlatform;
 pub use registers::{DeviceModel, ModelRegion, SharedModel, Width};

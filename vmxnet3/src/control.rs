@@ -1,5 +1,7 @@
 //! Control of a running device: link, events, filter, counters. The queues do not need it.
 
+use core::fmt;
+
 use paravane_hal::Platform;
 use paravane_hal::barrier;
 use paravane_hal::dma::DmaBox;
@@ -109,6 +111,13 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
             return Err(self.break_with(event::queue_fault(&[tx.status, rx.status])));
         }
         Ok(events)
+    }
+}
+
+impl<P: Platform, C: ConfigAccess> fmt::Debug for VmxControl<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { device, link, fault, .. } = self;
+        write!(f, "vmxnet3::VmxControl({device:?}, {}, link {link}, fault {fault:?})", self.interrupts())
     }
 }
 

@@ -36,6 +36,12 @@ impl<P: Platform, C: ConfigAccess> Running<P, C> {
     }
 }
 
+impl<P: Platform, C: ConfigAccess> fmt::Debug for Running<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Running").field(&self.control).field(&self.rx).field(&self.tx).finish()
+    }
+}
+
 impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     /// Stops the device and takes everything back: first its interrupts, then the device by its own command, then bus mastering, read
     /// back as off, and only on that proof rings, buffers and frames in flight are freed.

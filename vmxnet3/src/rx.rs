@@ -12,6 +12,8 @@
 //!
 //! One slot of each ring always stays with the driver, so that a full ring and an empty one differ.
 
+use core::fmt;
+
 use paravane_hal::Platform;
 use paravane_hal::addr::Align;
 use paravane_hal::barrier;
@@ -249,6 +251,13 @@ impl<P: Platform> RxQueue<P> {
     fn has_completion(&self) -> bool {
         let slot = self.completions.slots().get(self.next_completion.slot());
         slot.is_some_and(|slot| self.next_completion.generation().is_in_top_bit(slot.load::<3>()))
+    }
+}
+
+impl<P: Platform> fmt::Debug for RxQueue<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { heads, bodies, fault, counters, .. } = self;
+        write!(f, "vmxnet3::RxQueue({heads:?}, {bodies:?}, fault {fault:?}, {counters:?})")
     }
 }
 

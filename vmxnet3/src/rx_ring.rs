@@ -8,6 +8,8 @@
 //! Buffers stay with their slots: a completed one is exchanged for a fresh one on the spot, a slot passed over keeps what it has. So handing slots
 //! back is one store each, in order, and nothing is paired with the wrong buffer however the device skips.
 
+use core::fmt;
+
 use paravane_hal::addr::Align;
 use paravane_hal::barrier;
 use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, Quiet};
@@ -186,5 +188,11 @@ impl<D: Dma> RxRing<D> {
         let Self { ring, posted, .. } = self;
         let freed = [ring.free(quiet).is_ok(), posted.reclaim(quiet).is_ok()];
         freed == [true; 2]
+    }
+}
+
+impl<D: Dma> fmt::Debug for RxRing<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} from {}", self.handed_over(), self.entries, self.clean.index())
     }
 }

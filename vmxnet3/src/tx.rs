@@ -9,6 +9,8 @@
 //!
 //! One descriptor always stays free, so that a full ring and an empty one differ.
 
+use core::fmt;
+
 use paravane_hal::Platform;
 use paravane_hal::addr::Align;
 use paravane_hal::barrier;
@@ -234,6 +236,18 @@ impl<P: Platform> TxQueue<P> {
             self.clean = self.clean.next();
         }
         Ok(frames)
+    }
+}
+
+impl<P: Platform> fmt::Debug for TxQueue<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { entries, clean, fault, counters, .. } = self;
+        let in_flight = clean.steps_to(self.fill.index());
+        write!(
+            f,
+            "vmxnet3::TxQueue({in_flight} of {entries} from {}, fault {fault:?}, {counters:?})",
+            clean.index()
+        )
     }
 }
 

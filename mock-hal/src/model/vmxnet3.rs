@@ -1,0 +1,607 @@
+//! A VMXNET3 device of one transmit and one receive queue.
+//!
+//! Two personalities: [`Personality::qemu`] does what QEMU's device was seen to do, [`Personality::esxi`] what drivers for the
+//! original provide for and QEMU never shows (deferred doorbells, cumulative completions, doorbells for buffers).
+//!
+//! The wire is the test's: frames that were sent are taken with [`Vmxnet3::take_sent`], frames to receive are given to [`Vmxnet3::deliver`].
+
+mod rx;
+mod tx;
+
+use std::sync::{Arc, Mutex};
+
+use paravane_hal::addr::PhysAddr;
+use paravane_pci::PciAddress;
+
+use crate::config::{ConfigSpace, FunctionSpace};
+use crate::memory::Memory;
+use crate::platform::HeapPlatform;
+use crate::registers::{DeviceModel, Width};
+
+pub use tx::Sent;
+
+/// Where the model's BARs lie: 0, 1 and the MSI-X table.
+const BAR_STARTS: [u32; 3] = [0xfebf_0000, 0xfebf_1000, 0xfebe_0000];
+const VECTORS: usize = 25;
+
+/// What differs from device to device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Personality {
+    /// `VRRS`.
+    pub revisions: u32,
+    /// Written to `txThreshold` at activation.
+    pub tx_threshold: u32,
+    /// A completion for every frame, asked for or not.
+    pub completes_every_frame: bool,
+    /// Looks at the transmit ring only when its doorbell rings.
+    pub needs_doorbell: bool,
+    /// Wants to be told about fresh receive buffers.
+    pub update_rx_prod: bool,
+    /// `type` of receive completions.
+    pub rcd_type: u32,
+    /// Activation brings the permanent address back.
+    pub restores_mac: bool,
+    /// Answer to `GET_CONF_INTR`.
+    pub conf_intr: u32,
+    /// Answer to `GET_LINK` while the link is up.
+    pub link_up: u32,
+}
+
+impl Personality {
+    /// As QEMU's device.
+    #[must_use]
+    pub const fn qemu() -> Self {
+        Self {
+            revisions: 1,
+            tx_threshold: 1,
+            completes_every_frame: true,
+            needs_doorbell: true,
+            update_rx_prod: false,
+            rcd_type: 0,
+            restores_mac: true,
+            conf_intr: 0,
+            link_up: 0x03e8_0001,
+        }
+    }
+
+    /// As the original is understood.
+    #[must_use]
+    pub const fn esxi() -> Self {
+        Self {
+            revisions: 0x7f,
+            tx_threshold: 8,
+            completes_every_frame: false,
+            needs_doorbell: false,
+            update_rx_prod: true,
+            rcd_type: 3,
+            restores_mac: false,
+            conf_intr: 0,
+            link_up: 0x2710_0001,
+        }
+    }
+}
+
+/// A command ring, as the device sees it.
+#[derive(Clone, Copy, Debug)]
+struct Ring {
+    base: u64,
+    entries: u32,
+    next: u32,
+    generation: bool,
+}
+
+impl Ring {
+    const fn new(base: u64, entries: u32) -> Self {
+        Self { base, entries, next: 0, generation: true }
+    }
+
+    fn addr(&self) -> u64 {
+        self.base + u64::from(self.next) * 16
+    }
+
+    fn advance(&mut self) {
+        self.next += 1;
+        if self.next == self.entries {
+            self.next = 0;
+            self.generation = !self.generation;
+        }
+    }
+}
+
+/// What activation made.
+#[derive(Clone, Copy, Debug)]
+struct Active {
+    shared: u64,
+    tx_desc: u64,
+    rx_desc: u64,
+    tx: Ring,
+    tx_completions: Ring,
+    rx: [Ring; 2],
+    rx_completions: Ring,
+    tx_vector: u8,
+    rx_vector: u8,
+    event_vector: u8,
+    auto_mask: bool,
+    max_rx_buffers: u16,
+    rx_mode: u32,
+    /// The doorbells' last values.
+    rx_told: [Option<u32>; 2],
+}
+
+/// The device.
+pub struct Vmxnet3 {
+    memory: Memory,
+    config: ConfigSpace,
+    at: PciAddress,
+    /// What it is like. Takes effect as it is changed.
+    pub personality: Personality,
+    shared: u64,
+    pending_low: Option<u32>,
+    result: u32,
+    permanent_mac: [u8; 6],
+    mac: [u8; 6],
+    chosen_revision: u32,
+    masked: [bool; VECTORS],
+    pending: [bool; VECTORS],
+    line: bool,
+    link: bool,
+    stop_code: Option<u32>,
+    active: Option<Active>,
+    table: Vec<u32>,
+    sent: Vec<Sent>,
+    stats: Stats,
+    /// Says no to the next activations.
+    pub refuse_activation: bool,
+    /// Registers read all ones, writes go nowhere.
+    pub gone: bool,
+    /// Vectors that interrupted, in order.
+    pub interrupts: Vec<u8>,
+    /// Doorbells: which register of BAR0, which value.
+    pub doorbells: Vec<(usize, u32)>,
+    /// Commands, in order.
+    pub commands: Vec<u32>,
+    /// Rules that the driver broke.
+    pub violations: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Stats {
+    tx_frames: u64,
+    tx_bytes: u64,
+    rx_frames: u64,
+    rx_bytes: u64,
+    rx_out_of_buffers: u64,
+}
+
+/// A device in a machine: the model, and where its driver finds it.
+#[derive(Clone)]
+pub struct Plugged {
+    /// The model.
+    pub model: Arc<Mutex<Vmxnet3>>,
+    /// Configuration space of its machine.
+    pub config: ConfigSpace,
+    /// Its address there.
+    pub address: PciAddress,
+}
+
+impl Vmxnet3 {
+    /// Plugs a device with address `mac` into `platform`.
+    ///
+    /// # Panics
+    ///
+    /// When `address` is not on bus 0.
+    #[must_use]
+    pub fn plug(
+        platform: &HeapPlatform,
+        address: PciAddress,
+        mac: [u8; 6],
+        personality: Personality,
+    ) -> Plugged {
+        let config = ConfigSpace::default();
+        let [bar0, bar1, bar2] = BAR_STARTS;
+        let function = FunctionSpace::endpoint(0x15ad, 0x07b0, 0x02)
+            .memory_bar(0, bar0, 0x1000)
+            .memory_bar(1, bar1, 0x1000)
+            .memory_bar(2, bar2, 0x2000)
+            .pin(1)
+            .msi(0x84)
+            .msix(0x9c, 25, 2, 0x1000 | 2);
+        config.insert(address, function);
+        let model = Arc::new(Mutex::new(Self {
+            memory: platform.memory().clone(),
+            config: config.clone(),
+            at: address,
+            personality,
+            shared: 0,
+            pending_low: None,
+            result: 0,
+            permanent_mac: mac,
+            mac,
+            chosen_revision: 0,
+            masked: [true; VECTORS],
+            pending: [false; VECTORS],
+            line: false,
+            link: true,
+            stop_code: None,
+            active: None,
+            table: vec![0; 0x2000 / 4],
+            sent: Vec::new(),
+            stats: Stats::default(),
+            refuse_activation: false,
+            gone: false,
+            interrupts: Vec::new(),
+            doorbells: Vec::new(),
+            commands: Vec::new(),
+            violations: Vec::new(),
+        }));
+        for (bar, (start, len_bytes)) in (0..).zip(BAR_STARTS.into_iter().zip([0x1000, 0x1000, 0x2000])) {
+            platform.attach(PhysAddr::new(start.into()), len_bytes, model.clone(), bar);
+        }
+        Plugged { model, config, address }
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.active.is_some()
+    }
+
+    /// Its address as it is now.
+    #[must_use]
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// Plugs or pulls the cable.
+    pub fn set_link(&mut self, up: bool) {
+        self.link = up;
+        self.raise_event(1 << 2);
+    }
+
+    /// Stops both queues with `code` and reports it.
+    pub fn stop_queues(&mut self, code: u32) {
+        self.stop_code = Some(code);
+        self.raise_event(0b11);
+    }
+
+    /// Whether it raises its pin.
+    #[must_use]
+    pub fn line(&self) -> bool {
+        self.line
+    }
+
+    fn broken(&mut self, what: impl Into<String>) {
+        self.violations.push(what.into());
+    }
+
+    fn get32(&mut self, addr: u64) -> u32 {
+        self.get::<4>(addr).map_or(0, u32::from_le_bytes)
+    }
+
+    fn get64(&mut self, addr: u64) -> u64 {
+        self.get::<8>(addr).map_or(0, u64::from_le_bytes)
+    }
+
+    fn get<const N: usize>(&mut self, addr: u64) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.read_memory(addr, &mut bytes).then_some(bytes)
+    }
+
+    fn read_memory(&mut self, addr: u64, to: &mut [u8]) -> bool {
+        if !self.config.is_bus_master(self.at) {
+            return false;
+        }
+        match self.memory.device_read(addr, to) {
+            Ok(()) => true,
+            Err(fault) => {
+                self.broken(format!("led to read where nothing is: {fault:?}"));
+                false
+            }
+        }
+    }
+
+    fn put(&mut self, addr: u64, bytes: &[u8]) {
+        if self.config.is_bus_master(self.at)
+            && let Err(fault) = self.memory.device_write(addr, bytes)
+        {
+            self.broken(format!("led to write where nothing is: {fault:?}"));
+        }
+    }
+
+    fn put32(&mut self, addr: u64, value: u32) {
+        self.put(addr, &value.to_le_bytes());
+    }
+
+    fn words(&mut self, addr: u64) -> [u32; 4] {
+        let bytes = self.get::<16>(addr).unwrap_or([0; 16]);
+        std::array::from_fn(|i| {
+            u32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
+        })
+    }
+
+    fn message_interrupts(&self) -> (bool, bool) {
+        use paravane_pci::ConfigAccess;
+        let msi = self.config.read16(self.at, 0x86) & 1 != 0;
+        let msix = self.config.read16(self.at, 0x9e) & 1 << 15 != 0;
+        (msi, msix)
+    }
+
+    fn raise_event(&mut self, bit: u32) {
+        if let Some(active) = self.active {
+            let ecr = self.get32(active.shared + 0x2b8) | bit;
+            self.put32(active.shared + 0x2b8, ecr);
+            self.raise(active.event_vector);
+        }
+    }
+
+    /// Interrupts by `vector`, or remembers to.
+    fn raise(&mut self, vector: u8) {
+        let Some(active) = self.active else { return };
+        let index = usize::from(vector);
+        if self.masked[index] || self.get32(active.shared + 0x6c) & 1 != 0 {
+            self.pending[index] = true;
+            return;
+        }
+        self.pending[index] = false;
+        let (msi, msix) = self.message_interrupts();
+        if !msi && !msix {
+            if vector != 0 {
+                self.broken(format!("vector {vector} on the pin"));
+            }
+            self.line = true;
+        } else if active.auto_mask {
+            self.masked[index] = true;
+        }
+        if msi && vector != 0 {
+            self.broken(format!("vector {vector} with MSI"));
+        }
+        self.interrupts.push(vector);
+    }
+
+    fn command(&mut self, command: u32) {
+        self.commands.push(command);
+        self.result = 0;
+        match command {
+            0xcafe_0000 => self.result = u32::from(!self.activate()),
+            0xcafe_0001 => self.active = None,
+            0xcafe_0002 => {
+                self.active = None;
+                self.shared = 0;
+                self.mac = self.permanent_mac;
+                self.masked = [true; VECTORS];
+                self.pending = [false; VECTORS];
+                if self.line {
+                    self.broken("reset with the line raised: it stays up");
+                }
+            }
+            0xcafe_0003 => {
+                if let Some(mut active) = self.active {
+                    active.rx_mode = self.get32(active.shared + 0x78);
+                    self.active = Some(active);
+                }
+            }
+            0xcafe_0004 | 0xcafe_0005 => {}
+            0xf00d_0000 => self.write_status(),
+            0xf00d_0001 => self.write_stats(),
+            0xf00d_0002 if self.link => self.result = self.personality.link_up,
+            0xf00d_0002 => self.result = self.personality.link_up & !1,
+            0xf00d_0003 => self.result = low(self.permanent_mac),
+            0xf00d_0004 => self.result = high(self.permanent_mac),
+            0xf00d_0008 => self.result = self.personality.conf_intr,
+            unknown => self.broken(format!("command {unknown:#x} at revision 1")),
+        }
+    }
+
+    /// Reads the whole configuration. False refuses it, and every reason that the driver should have seen itself is written down.
+    fn activate(&mut self) -> bool {
+        if self.active.is_some() {
+            self.broken("activated twice");
+            return true;
+        }
+        let shared = self.shared;
+        if self.refuse_activation || self.get32(shared) != 0xbabe_fee1 {
+            return false;
+        }
+        let byte = |model: &mut Self, addr| model.get::<1>(addr).map_or(0, |[byte]| byte);
+        let table = self.get64(shared + 0x28);
+        let vectors = byte(self, shared + 0x51);
+        let mtu = self.get32(shared + 0x38);
+        let (tx_desc, rx_desc) = (table, table + 256);
+        let active = Active {
+            shared,
+            tx_desc,
+            rx_desc,
+            tx: Ring::new(self.get64(tx_desc + 0x10), self.get32(tx_desc + 0x38)),
+            tx_completions: Ring::new(self.get64(tx_desc + 0x20), self.get32(tx_desc + 0x40)),
+            rx: [
+                Ring::new(self.get64(rx_desc + 0x10), self.get32(rx_desc + 0x38)),
+                Ring::new(self.get64(rx_desc + 0x18), self.get32(rx_desc + 0x3c)),
+            ],
+            rx_completions: Ring::new(self.get64(rx_desc + 0x20), self.get32(rx_desc + 0x40)),
+            tx_vector: byte(self, tx_desc + 0x48),
+            rx_vector: byte(self, rx_desc + 0x48),
+            event_vector: byte(self, shared + 0x52),
+            auto_mask: byte(self, shared + 0x50) != 0,
+            max_rx_buffers: self.get::<2>(shared + 0x3c).map_or(0, u16::from_le_bytes),
+            rx_mode: self.get32(shared + 0x78),
+            rx_told: [None; 2],
+        };
+        let rings = [active.tx, active.rx[0], active.rx[1]];
+        let checks = [
+            ("a revision was chosen", self.chosen_revision == 1),
+            ("one queue of each kind", byte(self, shared + 0x3e) == 1 && byte(self, shared + 0x3f) == 1),
+            ("revisions in DriverShared are 1", self.get64(shared + 0x10) == 1 << 32 | 1),
+            ("not a Windows guest", self.get32(shared + 0x0c) >> 2 & 0xf == 1),
+            ("queueDescPA is at 128 bytes", table.is_multiple_of(128)),
+            ("queueDescLen", self.get32(shared + 0x34) == 512),
+            ("mtu is from 60 to 9000", (60..=9000).contains(&mtu)),
+            ("maxNumRxSG is set", active.max_rx_buffers > 0),
+            (
+                "rings are at 512 bytes",
+                rings.iter().all(|ring| ring.base != 0 && ring.base.is_multiple_of(512)),
+            ),
+            ("rings have 32 to 4096 entries in steps of 32", rings.iter().all(|ring| legal(ring.entries))),
+            ("the transmit completion ring is as long", active.tx_completions.entries == active.tx.entries),
+            (
+                "the receive completion ring takes both rings",
+                active.rx_completions.entries >= active.rx[0].entries + active.rx[1].entries,
+            ),
+            (
+                "vectors are below numIntrs",
+                [active.tx_vector, active.rx_vector, active.event_vector]
+                    .iter()
+                    .all(|index| *index < vectors),
+            ),
+            ("interrupts are disabled", self.get32(shared + 0x6c) & 1 == 1),
+            ("untagged frames pass the VLAN filter", self.get32(shared + 0x88) & 1 == 1),
+        ];
+        let failed: Vec<&str> = checks.iter().filter(|(_, holds)| !holds).map(|(what, _)| *what).collect();
+        for what in &failed {
+            self.broken(format!("at activation: {what}"));
+        }
+        if !failed.is_empty() {
+            return false;
+        }
+        self.put32(tx_desc + 4, self.personality.tx_threshold);
+        self.put(rx_desc, &[u8::from(self.personality.update_rx_prod)]);
+        if self.personality.restores_mac {
+            self.mac = self.permanent_mac;
+        }
+        self.stats = Stats::default();
+        self.stop_code = None;
+        self.active = Some(active);
+        true
+    }
+
+    fn write_status(&mut self) {
+        if let (Some(active), Some(code)) = (self.active, self.stop_code) {
+            for desc in [active.tx_desc, active.rx_desc] {
+                self.put(desc + 0x50, &[1]);
+                self.put32(desc + 0x54, code);
+            }
+        }
+    }
+
+    fn write_stats(&mut self) {
+        let Some(active) = self.active else { return };
+        let Stats { tx_frames, tx_bytes, rx_frames, rx_bytes, rx_out_of_buffers } = self.stats;
+        let counters = [
+            (active.tx_desc, 2, tx_frames),
+            (active.tx_desc, 3, tx_bytes),
+            (active.rx_desc, 2, rx_frames),
+            (active.rx_desc, 3, rx_bytes),
+            (active.rx_desc, 8, rx_out_of_buffers),
+        ];
+        for (desc, index, value) in counters {
+            self.put(desc + 0x58 + index * 8, &value.to_le_bytes());
+        }
+    }
+
+    fn read_bar1(&mut self, offset: usize) -> u32 {
+        match offset {
+            0x00 => self.personality.revisions,
+            0x08 => 1,
+            0x20 => self.result,
+            0x28 => low(self.mac),
+            0x30 => high(self.mac),
+            0x38 => {
+                let (msi, msix) = self.message_interrupts();
+                if msi || msix {
+                    self.broken("ICR read with message interrupts on");
+                }
+                let raised = std::mem::take(&mut self.line);
+                if raised && self.active.is_some_and(|active| active.auto_mask) {
+                    self.masked[0] = true;
+                }
+                u32::from(raised)
+            }
+            _ => 0,
+        }
+    }
+
+    fn write_bar1(&mut self, offset: usize, value: u32) {
+        match offset {
+            0x00 => self.chosen_revision = value,
+            0x08 if value != 1 => self.broken(format!("UPT version {value:#x} chosen")),
+            0x08 => {}
+            0x10 => self.pending_low = Some(value),
+            0x18 => match self.pending_low.take() {
+                Some(low) => self.shared = u64::from(value) << 32 | u64::from(low),
+                None => self.broken("DSAH without DSAL before it"),
+            },
+            0x20 => self.command(value),
+            0x28 => self.mac[..4].copy_from_slice(&value.to_le_bytes()),
+            0x30 => self.mac[4..].copy_from_slice(&value.to_le_bytes()[..2]),
+            0x40 if self.shared == 0 => self.broken("ECR written without DriverShared"),
+            0x40 => {
+                let ecr = self.get32(self.shared + 0x2b8) & !value;
+                self.put32(self.shared + 0x2b8, ecr);
+            }
+            _ => self.broken(format!("BAR1 register {offset:#x} written")),
+        }
+    }
+
+    fn write_bar0(&mut self, offset: usize, value: u32) {
+        let Some(mut active) = self.active else {
+            self.broken(format!("BAR0 register {offset:#x} written while inactive"));
+            return;
+        };
+        match offset {
+            0x000..=0x0c0 => {
+                let vector = offset / 8;
+                self.masked[vector] = value & 1 != 0;
+                if !self.masked[vector] && self.pending[vector] {
+                    self.raise(u8::try_from(vector).unwrap_or(0));
+                }
+            }
+            0x600 => {
+                self.doorbells.push((offset, value));
+                self.transmit();
+            }
+            0x800 | 0xa00 => {
+                self.doorbells.push((offset, value));
+                active.rx_told[usize::from(offset == 0xa00)] = Some(value);
+                self.active = Some(active);
+            }
+            _ => self.broken(format!("doorbell {offset:#x} of a queue that does not exist")),
+        }
+    }
+}
+
+fn legal(entries: u32) -> bool {
+    (32..=4096).contains(&entries) && entries.is_multiple_of(32)
+}
+
+fn low(mac: [u8; 6]) -> u32 {
+    u32::from_le_bytes([mac[0], mac[1], mac[2], mac[3]])
+}
+
+fn high(mac: [u8; 6]) -> u32 {
+    u32::from_le_bytes([mac[4], mac[5], 0, 0])
+}
+
+impl DeviceModel for Vmxnet3 {
+    fn read(&mut self, bar: u8, offset_bytes: usize, width: Width) -> u32 {
+        if width != Width::Word {
+            self.broken(format!("BAR{bar} {offset_bytes:#x} read with {width:?}"));
+        }
+        match bar {
+            _ if self.gone => u32::MAX,
+            1 => self.read_bar1(offset_bytes),
+            2 => self.table[offset_bytes / 4],
+            _ => 0,
+        }
+    }
+
+    fn write(&mut self, bar: u8, offset_bytes: usize, width: Width, value: u32) {
+        if width != Width::Word || (bar < 2 && !offset_bytes.is_multiple_of(8)) {
+            self.broken(format!("BAR{bar} {offset_bytes:#x} written with {width:?}"));
+        }
+        match bar {
+            _ if self.gone => {}
+            0 => self.write_bar0(offset_bytes, value),
+            1 => self.write_bar1(offset_bytes, value),
+            _ => self.table[offset_bytes / 4] = value,
+        }
+    }
+}

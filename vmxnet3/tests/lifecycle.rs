@@ -1,0 +1,386 @@
+//! Bring-up, stop, and both again; interrupts; events.
+
+mod support;
+
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::irq::{Armed, Interrupts};
+use paravane_mock_hal::model::vmxnet3::Personality;
+use paravane_net::{Control as _, Events, Link, MacAddr, RxFilter, RxQueue as _, TxQueue as _};
+use paravane_pci::{ConfigAccess as _, Function};
+use paravane_vmxnet3::{
+    BringUpError, Config, ConfigError, Device, InterruptError, InterruptMode, StartError, StopReason,
+};
+use support::{MAC, MESSAGES, Machine, bytes_of, numbered, receive_all, send, small};
+
+const QUIESCE: u32 = 0xcafe_0001;
+const RESET: u32 = 0xcafe_0002;
+
+fn both(test: impl Fn(Machine)) {
+    test(Machine::new(Personality::qemu()));
+    test(Machine::new(Personality::esxi()));
+}
+
+/// One frame each way, checked.
+fn exchange(machine: &Machine, running: &mut support::MockRunning, number: u32) {
+    assert!(machine.model().deliver(&numbered(number)));
+    let frames = receive_all(running);
+    assert_eq!(frames.iter().map(bytes_of).collect::<Vec<_>>(), [numbered(number)]);
+    send(running, machine.frame(&numbered(number + 1)));
+    running.tx.flush();
+    machine.model().look();
+    let sent = machine.model().take_sent();
+    assert_eq!(sent.into_iter().map(|sent| sent.bytes).collect::<Vec<_>>(), [numbered(number + 1)]);
+    assert_eq!(running.tx.reclaim(), Ok(1));
+}
+
+#[test]
+fn a_device_comes_up_and_talks() {
+    both(|machine| {
+        let device = machine.claim();
+        assert_eq!((device.revision(), device.mac()), (1, MacAddr(MAC)));
+        assert!(!machine.device.config.is_bus_master(machine.device.address), "nothing to write to yet");
+        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+        assert!(running.control.link().is_up());
+        assert_eq!(running.control.info().max_frame_bytes, 1514);
+        exchange(&machine, &mut running, 7);
+        machine.assert_clean();
+    });
+}
+
+#[test]
+fn a_hundred_restarts_leave_no_memory_behind() {
+    both(|machine| {
+        let at_rest = (machine.platform.memory().bytes(), machine.pool.free());
+        let mut device = machine.claim();
+        let interrupts = [
+            Interrupts::Polling,
+            Interrupts::Intx,
+            Interrupts::Msi(MESSAGES[0]),
+            Interrupts::Msix(&MESSAGES),
+        ];
+        for round in 0..100 {
+            let config = Config { tx_entries: 32 * (1 + round % 4), rx_entries: 64, ..small() };
+            let interrupts = interrupts[usize::from(round) % interrupts.len()];
+            let mut running = device.start(&config, machine.pool.clone(), interrupts).unwrap();
+            exchange(&machine, &mut running, u32::from(round) * 2);
+            // Frames in flight both ways come home with the rest.
+            assert!(machine.model().deliver(&numbered(1)));
+            send(&mut running, machine.frame(&numbered(2)));
+            assert!(machine.model().is_active());
+            device = running.stop().unwrap();
+            machine.model().take_sent();
+            assert!(!machine.model().is_active());
+            assert_eq!((machine.platform.memory().bytes(), machine.pool.free()), at_rest, "round {round}");
+        }
+        machine.assert_clean();
+    });
+}
+
+#[test]
+fn what_a_previous_owner_left_running_is_stopped() {
+    let machine = Machine::new(Personality::qemu());
+    // An owner that went away without a word, in line-interrupt mode, with its line raised.
+    let mut owner = machine.start(&small(), Interrupts::Intx);
+    assert_eq!(owner.rx.arm(), Ok(Armed::Idle));
+    machine.model().deliver(&numbered(1));
+    assert!(machine.model().line());
+    core::mem::forget(owner);
+
+    machine.model().commands.clear();
+    let device = machine.claim();
+    assert_eq!(machine.model().commands[..2], [QUIESCE, RESET]);
+    assert!(!machine.model().line(), "asked before the reset, which would leave the line up");
+    assert!(!machine.model().is_active());
+    assert!(!machine.device.config.is_bus_master(machine.device.address));
+    drop(device);
+    machine.assert_clean();
+}
+
+#[test]
+fn the_address_is_set_after_activation() {
+    let machine = Machine::new(Personality::qemu());
+    let other = MacAddr([0x02, 0, 0, 0, 0, 9]);
+    let running = machine.start(&Config { mac: Some(other), ..small() }, Interrupts::Polling);
+    assert_eq!(machine.model().mac(), other.0);
+    assert_eq!(running.control.info().mac, other);
+    machine.assert_clean();
+}
+
+#[test]
+fn a_device_that_is_no_vmxnet3_is_given_back() {
+    let machine = Machine::new(Personality::qemu());
+    machine.device.config.with(machine.device.address, |space| space.set16(2, 0x0720));
+    let function = Function::claim(machine.device.config.clone(), machine.device.address).unwrap();
+    let (error, function) = Device::new(function, machine.platform.clone()).unwrap_err();
+    assert!(matches!(error, BringUpError::WrongIds(_)));
+    assert_eq!(error.to_string(), "not a vmxnet3 device: 15ad:0720, expected 15ad:07b0");
+    assert_eq!(function.address(), machine.device.address);
+}
+
+#[test]
+fn a_device_without_a_common_revision_says_what_it_offers() {
+    let machine = Machine::new(Personality { revisions: 0b110, ..Personality::esxi() });
+    let function = Function::claim(machine.device.config.clone(), machine.device.address).unwrap();
+    let (error, _) = Device::new(function, machine.platform.clone()).unwrap_err();
+    assert_eq!(error, BringUpError::Revision { offered: 0b110 });
+}
+
+#[test]
+fn a_failed_start_gives_everything_back() {
+    let machine = Machine::new(Personality::qemu());
+    let at_rest = (machine.platform.memory().bytes(), machine.pool.free());
+    let mut device = machine.claim();
+    // Memory runs out at each allocation in turn; the next start after that works.
+    for allocations in 0.. {
+        machine.platform.memory().limit_allocations(Some(allocations));
+        match device.start(&small(), machine.pool.clone(), Interrupts::Polling) {
+            Ok(running) => {
+                assert!(allocations > 4, "several pieces were asked for");
+                device = running.stop().unwrap();
+                break;
+            }
+            Err((error, back)) => {
+                assert!(matches!(error, StartError::Memory(_)), "{error}");
+                device = back;
+            }
+        }
+        assert_eq!((machine.platform.memory().bytes(), machine.pool.free()), at_rest);
+    }
+    assert_eq!((machine.platform.memory().bytes(), machine.pool.free()), at_rest);
+    drop(device);
+    machine.assert_clean();
+}
+
+#[test]
+fn a_refused_activation_gives_everything_back() {
+    let machine = Machine::new(Personality::qemu());
+    let at_rest = (machine.platform.memory().bytes(), machine.pool.free());
+    let device = machine.claim();
+    machine.model().refuse_activation = true;
+    let (error, device) = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err();
+    assert_eq!(error, StartError::Refused { code: 1 });
+    assert_eq!((machine.platform.memory().bytes(), machine.pool.free()), at_rest);
+    machine.model().refuse_activation = false;
+    let running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+    assert!(running.stop().is_ok());
+}
+
+#[test]
+fn an_empty_pool_is_noticed_before_activation() {
+    let machine = Machine::with_pool(Personality::qemu(), 1);
+    let held = machine.pool.get();
+    let (error, _) = machine.claim().start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err();
+    assert_eq!(error, StartError::PoolEmpty);
+    assert!(held.is_some());
+}
+
+#[test]
+fn a_wrong_configuration_is_named() {
+    let machine = Machine::new(Personality::qemu());
+    let config = Config { rx_entries: 100, ..small() };
+    let (error, _) = machine.claim().start(&config, machine.pool.clone(), Interrupts::Polling).unwrap_err();
+    assert_eq!(error, StartError::Config(ConfigError::RingEntries { ring: "rx", entries: 100 }));
+}
+
+#[test]
+fn memory_stays_when_the_device_cannot_be_stopped() {
+    let machine = Machine::new(Personality::qemu());
+    let running = machine.start_small();
+    let in_use = machine.platform.memory().bytes();
+    // Bus mastering is stuck.
+    let address = machine.device.address;
+    machine.device.config.with(address, |space| space.allow(0x04, &0x0403_u16.to_le_bytes()));
+    let mut error = running.stop().unwrap_err();
+    assert!(matches!(error.reason, StopReason::StillRunning(_)));
+    assert_eq!(machine.platform.memory().bytes(), in_use, "nothing was freed");
+    assert_eq!(error.running.rx.receive(&mut paravane_net::Burst::new()), Err(DeviceFault::NeedsReset));
+    // It comes loose, and stopping works.
+    machine.device.config.with(address, |space| space.allow(0x04, &0x0407_u16.to_le_bytes()));
+    assert!(error.running.stop().is_ok());
+    assert!(machine.platform.memory().bytes() < in_use);
+}
+
+#[test]
+fn queues_of_another_device_do_not_stop_this_one() {
+    let (one, other) = (Machine::new(Personality::qemu()), Machine::new(Personality::qemu()));
+    let (running, foreign) = (one.start_small(), other.start_small());
+    let error = running.control.stop(foreign.rx, running.tx).unwrap_err();
+    assert_eq!(error.reason, StopReason::ForeignQueue);
+    assert!(one.model().is_active());
+}
+
+#[test]
+fn interrupts_are_spread_over_what_there_is() {
+    for (messages, vectors) in [(3, [0, 1, 2]), (2, [0, 0, 1]), (1, [0, 0, 0])] {
+        let machine = Machine::new(Personality::qemu());
+        let mut running = machine.start(&small(), Interrupts::Msix(&MESSAGES[..messages]));
+        let count = u8::try_from(messages).unwrap();
+        assert_eq!(running.control.interrupts(), InterruptMode::Msix { vectors: count });
+        machine.model().deliver(&numbered(1));
+        assert_eq!(machine.model().interrupts, [], "masked until armed");
+        let _ = receive_all(&mut running);
+
+        // What came while it was masked interrupts now, and the vector is masked by that; so once more.
+        assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+        assert_eq!(machine.model().interrupts, [vectors[0]]);
+        assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+        machine.model().interrupts.clear();
+        machine.model().deliver(&numbered(2));
+        assert_eq!(machine.model().interrupts, [vectors[0]]);
+        let _ = receive_all(&mut running);
+
+        assert_eq!(running.tx.arm(), Ok(Armed::Idle));
+        machine.model().interrupts.clear();
+        send(&mut running, machine.frame(&numbered(3)));
+        assert_eq!(machine.model().interrupts, [vectors[1]]);
+
+        assert_eq!(running.control.arm(), Ok(Armed::Idle));
+        machine.model().interrupts.clear();
+        machine.model().set_link(false);
+        assert_eq!(machine.model().interrupts, [vectors[2]]);
+        assert!(running.stop().is_ok());
+        machine.assert_clean();
+    }
+}
+
+#[test]
+fn arming_reports_what_slipped_in() {
+    both(|machine| {
+        let mut running = machine.start(&small(), Interrupts::Msix(&MESSAGES));
+        machine.model().deliver(&numbered(1));
+        assert_eq!(running.rx.arm(), Ok(Armed::Pending));
+        machine.model().set_link(false);
+        assert_eq!(running.control.arm(), Ok(Armed::Pending));
+    });
+}
+
+#[test]
+fn a_shared_vector_is_masked_for_nobody_alone() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start(&small(), Interrupts::Msix(&MESSAGES[..1]));
+    assert_eq!(running.control.arm(), Ok(Armed::Idle));
+    running.rx.disarm();
+    machine.model().set_link(false);
+    assert_eq!(machine.model().interrupts, [0], "control still hears of its events");
+}
+
+#[test]
+fn the_pin_is_asked_and_falls() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start(&small(), Interrupts::Intx);
+    assert_eq!(running.control.interrupts(), InterruptMode::Intx);
+    assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+    assert!(!running.control.acknowledge(), "not ours");
+    machine.model().deliver(&numbered(1));
+    assert!(machine.model().line());
+    assert!(running.control.acknowledge());
+    assert!(!machine.model().line());
+    // The line fell and the vector is masked; what comes now is seen by the look after arming.
+    machine.model().deliver(&numbered(2));
+    assert_eq!(running.rx.arm(), Ok(Armed::Pending));
+    assert_eq!(receive_all(&mut running).len(), 2);
+    assert!(running.stop().is_ok());
+    machine.assert_clean();
+}
+
+#[test]
+fn where_the_driver_masks_the_pin_it_does() {
+    let machine = Machine::new(Personality { conf_intr: 1 << 2, ..Personality::qemu() });
+    let mut running = machine.start(&small(), Interrupts::Intx);
+    assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+    machine.model().deliver(&numbered(1));
+    assert!(running.control.acknowledge());
+    machine.model().deliver(&numbered(2));
+    assert!(!machine.model().line(), "masked by the handler's first step");
+}
+
+#[test]
+fn polling_leaves_every_vector_masked() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    assert_eq!(running.control.interrupts(), InterruptMode::Polling);
+    assert_eq!((running.rx.arm(), running.tx.arm()), (Ok(Armed::Idle), Ok(Armed::Idle)));
+    machine.model().deliver(&numbered(1));
+    assert_eq!(machine.model().interrupts, []);
+    assert_eq!(running.rx.arm(), Ok(Armed::Pending), "the look is worth something without an interrupt too");
+}
+
+#[test]
+fn missing_interrupts_are_an_error_and_the_device_starts_with_others() {
+    let machine = Machine::new(Personality::qemu());
+    machine.device.config.with(machine.device.address, |space| space.set8(0x3d, 0));
+    let start =
+        |device: support::MockDevice, interrupts| device.start(&small(), machine.pool.clone(), interrupts);
+    let (error, device) = start(machine.claim(), Interrupts::Intx).unwrap_err();
+    assert_eq!(error, StartError::Interrupts(InterruptError::NoPin));
+    let (error, device) = start(device, Interrupts::Msix(&[])).unwrap_err();
+    assert_eq!(error, StartError::Interrupts(InterruptError::NoMessages));
+    assert!(start(device, Interrupts::Polling).is_ok());
+}
+
+#[test]
+fn link_changes_are_events() {
+    both(|machine| {
+        let mut running = machine.start_small();
+        assert_eq!(running.control.poll(), Ok(Events::empty()));
+        machine.model().set_link(false);
+        assert_eq!(running.control.poll(), Ok(Events::LINK));
+        assert_eq!(running.control.link(), Link::Down);
+        machine.model().set_link(true);
+        assert_eq!(running.control.poll(), Ok(Events::LINK));
+        assert!(running.control.link().is_up());
+        assert_eq!(running.control.poll(), Ok(Events::empty()), "acknowledged");
+        machine.assert_clean();
+    });
+}
+
+#[test]
+fn a_stopped_queue_gives_its_code_and_a_restart_heals() {
+    let machine = Machine::new(Personality::esxi());
+    let mut running = machine.start_small();
+    machine.model().stop_queues(0x8000_0002);
+    let fault = DeviceFault::Stopped { code: 0x8000_0002 };
+    assert_eq!(running.control.poll(), Err(fault));
+    assert_eq!(running.control.poll(), Err(fault), "and stays");
+    assert_eq!(paravane_vmxnet3::stop_reason(0x8000_0002), "too many descriptors in a frame");
+    let device = running.stop().unwrap();
+    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+    assert_eq!(running.control.poll(), Ok(Events::empty()));
+    exchange(&machine, &mut running, 1);
+}
+
+#[test]
+fn filters_take_effect_at_once() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    let mut to_group = numbered(1);
+    to_group[0] = 0x01;
+    assert!(!machine.model().deliver(&to_group));
+    running.control.set_filter(RxFilter::default() | RxFilter::ALL_MULTICAST).unwrap();
+    assert!(machine.model().deliver(&to_group));
+    running.control.set_filter(RxFilter::empty()).unwrap();
+    assert!(!machine.model().deliver(&numbered(1)));
+}
+
+#[test]
+fn the_device_counts_too() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    exchange(&machine, &mut running, 40);
+    let stats = running.control.read_device_stats().unwrap().unwrap();
+    assert_eq!((stats.rx_frames, stats.rx_bytes), (1, numbered(40).len() as u64));
+    assert_eq!((stats.tx_frames, stats.tx_bytes), (1, numbered(41).len() as u64));
+}
+
+#[test]
+fn a_device_that_goes_away_is_noticed() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    machine.model().set_link(false);
+    machine.model().gone = true;
+    machine.device.config.remove(machine.device.address);
+    assert_eq!(running.control.poll(), Err(DeviceFault::Gone));
+    assert_eq!(running.control.read_device_stats(), Err(DeviceFault::Gone));
+    assert_eq!(machine.device.config.read16(machine.device.address, 0), u16::MAX);
+    assert!(matches!(running.stop().unwrap_err().reason, StopReason::StillRunning(_)));
+}

@@ -1,0 +1,127 @@
+//! A machine with one device, and what the tests do with it again and again.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::sync::MutexGuard;
+
+use paravane_hal::irq::{Interrupts, MsiMessage};
+use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
+use paravane_mock_hal::{ConfigSpace, HeapPlatform};
+use paravane_net::{Burst, Frame, FramePool, RxQueue as _, TxQueue as _};
+use paravane_pci::{Function, PciAddress};
+use paravane_vmxnet3::{Config, Device, Running};
+
+pub type MockDevice = Device<HeapPlatform, ConfigSpace>;
+pub type MockRunning = Running<HeapPlatform, ConfigSpace>;
+
+pub const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
+pub const MESSAGES: [MsiMessage; 3] = [
+    MsiMessage { address: 0xfee0_0000, data: 0x40 },
+    MsiMessage { address: 0xfee0_0000, data: 0x41 },
+    MsiMessage { address: 0xfee0_0000, data: 0x42 },
+];
+
+/// A platform, a device in it, and a pool.
+pub struct Machine {
+    pub platform: HeapPlatform,
+    pub device: Plugged,
+    pub pool: FramePool,
+}
+
+impl Machine {
+    pub fn new(personality: Personality) -> Self {
+        Self::with_pool(personality, 2048)
+    }
+
+    pub fn with_pool(personality: Personality, frames: u32) -> Self {
+        let platform = HeapPlatform::new();
+        let address = PciAddress::new(0, 0, 4, 0).unwrap();
+        let device = Vmxnet3::plug(&platform, address, MAC, personality);
+        let pool = FramePool::new(platform.clone(), frames, 2048, 64).unwrap();
+        Self { platform, device, pool }
+    }
+
+    pub fn model(&self) -> MutexGuard<'_, Vmxnet3> {
+        self.device.model.lock().unwrap()
+    }
+
+    pub fn claim(&self) -> MockDevice {
+        let function = Function::claim(self.device.config.clone(), self.device.address).unwrap();
+        Device::new(function, self.platform.clone()).unwrap()
+    }
+
+    pub fn start(&self, config: &Config, interrupts: Interrupts<'_>) -> MockRunning {
+        self.claim().start(config, self.pool.clone(), interrupts).map_err(|(error, _)| error).unwrap()
+    }
+
+    /// Small rings, polling.
+    pub fn start_small(&self) -> MockRunning {
+        self.start(&small(), Interrupts::Polling)
+    }
+
+    /// Nobody broke a rule: neither the driver, as the model saw it, nor the model in the driver's memory.
+    pub fn assert_clean(&self) {
+        assert_eq!(self.model().violations, Vec::<String>::new());
+        assert_eq!(self.platform.memory().faults(), []);
+    }
+
+    /// A frame with these bytes.
+    pub fn frame(&self, bytes: &[u8]) -> Frame {
+        let mut frame = self.pool.get().unwrap();
+        assert!(frame.append(bytes));
+        frame
+    }
+
+    /// A frame in several segments.
+    pub fn chain(&self, segments: &[&[u8]]) -> Frame {
+        let mut chain: Option<Frame> = None;
+        for bytes in segments.iter().rev() {
+            let mut frame = self.frame(bytes);
+            if let Some(rest) = chain.take() {
+                frame.set_next(rest);
+            }
+            chain = Some(frame);
+        }
+        chain.unwrap()
+    }
+}
+
+/// The shortest rings, so that they wrap soon.
+pub fn small() -> Config {
+    Config { tx_entries: 32, rx_entries: 32, rx2_entries: 32, ..Config::default() }
+}
+
+/// The `number`th frame of a test: to us, and unlike any other.
+pub fn numbered(number: u32) -> Vec<u8> {
+    let mut bytes = MAC.to_vec();
+    bytes.extend([2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+    bytes.extend(number.to_be_bytes());
+    let len = 60 + number as usize % 1400;
+    bytes.resize(len, number as u8);
+    bytes
+}
+
+pub fn bytes_of(frame: &Frame) -> Vec<u8> {
+    let mut bytes = vec![0; frame.total_bytes()];
+    assert_eq!(frame.copy_out(&mut bytes), Some(bytes.len()));
+    bytes
+}
+
+/// Receives everything that is there.
+pub fn receive_all(running: &mut MockRunning) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    let mut burst = Burst::new();
+    while running.rx.receive(&mut burst).unwrap() > 0 {
+        while let Some(frame) = burst.pop() {
+            frames.push(frame);
+        }
+    }
+    frames
+}
+
+/// Sends one frame, which the queue takes.
+pub fn send(running: &mut MockRunning, frame: Frame) {
+    let mut burst = Burst::new();
+    burst.push(frame).unwrap();
+    assert_eq!(running.tx.transmit(&mut burst), Ok(1));
+}
