@@ -4,7 +4,7 @@
 //! goes through [`run`], so that every failure comes with the end of the console.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -279,11 +279,7 @@ impl Guest {
         let mut sink = DigestSink::default();
         let response = self.request(nic, Request::new("GET", &target), &mut sink, limit)?;
         let took = start.elapsed();
-        response.expect_status(200).context("download")?;
-        let (seen_bytes, digest) = sink.finish();
-        ensure!(seen_bytes == len_bytes, "download of {len_bytes} bytes brought {seen_bytes}");
-        let promised = response.trailers.get("X-SHA256").context("download without a trailer X-SHA256")?;
-        ensure!(promised == digest, "download: the trailer says {promised}, the bytes say {digest}");
+        check_trailer(&response, len_bytes, sink)?;
         Ok(Transfer { len_bytes, took })
     }
 
@@ -305,6 +301,43 @@ impl Guest {
         Ok(Transfer { len_bytes, took })
     }
 
+    /// `GET /bytes/len_bytes` over NIC `nic`, while its driver is restarted `restarts` times, asked for over NIC
+    /// `other`: the connection and its bytes have to survive.
+    ///
+    /// # Errors
+    ///
+    /// As [`download`](Self::download), or a restart is refused.
+    pub fn download_across_restarts(
+        &mut self,
+        nic: usize,
+        other: usize,
+        len_bytes: u64,
+        restarts: u64,
+        limit: Duration,
+    ) -> Result<Transfer> {
+        let start = Instant::now();
+        let deadline = start + limit;
+        let [peer, other_peer] =
+            self.peers.get_disjoint_mut([nic, other]).context("the plan has too few NICs")?;
+        let mut sink = RestartingSink {
+            digest: DigestSink::default(),
+            seen_bytes: 0,
+            peer: other_peer,
+            server: SocketAddrV4::new(guest_address(other), HTTP_PORT),
+            target: format!("/nics/{}/restart", nic_name(nic)),
+            step_bytes: len_bytes / (restarts + 1),
+            restarts_left: restarts,
+        };
+        let target = format!("/bytes/{len_bytes}");
+        let connection = peer.connect(SocketAddrV4::new(guest_address(nic), HTTP_PORT), deadline)?;
+        let response = Client::new(connection)
+            .send(Request::new("GET", &target), &mut sink)
+            .with_context(|| format!("with {} of {restarts} restarts to go", sink.restarts_left))?;
+        ensure!(sink.restarts_left == 0, "{} of {restarts} restarts to go at the end", sink.restarts_left);
+        check_trailer(&response, len_bytes, sink.digest)?;
+        Ok(Transfer { len_bytes, took: start.elapsed() })
+    }
+
     /// Takes the link of NIC `nic` up or down.
     ///
     /// # Errors
@@ -317,6 +350,51 @@ impl Guest {
     fn peer(&mut self, nic: usize) -> Result<&mut Peer> {
         self.peers.get_mut(nic).with_context(|| format!("the plan has no NIC {nic}"))
     }
+}
+
+/// Takes a download in and asks for a restart each time that `step_bytes` more have come.
+struct RestartingSink<'a> {
+    digest: DigestSink,
+    seen_bytes: u64,
+    peer: &'a mut Peer,
+    server: SocketAddrV4,
+    target: String,
+    step_bytes: u64,
+    restarts_left: u64,
+}
+
+impl RestartingSink<'_> {
+    fn restart(&mut self) -> Result<()> {
+        let connection = self.peer.connect(self.server, Instant::now() + REQUEST_LIMIT)?;
+        let response = Client::new(connection).send(Request::new("POST", &self.target), &mut io::sink())?;
+        response.expect_status(202)
+    }
+}
+
+impl Write for RestartingSink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let steps_before = self.seen_bytes / self.step_bytes;
+        self.seen_bytes += bytes.len() as u64;
+        if self.restarts_left > 0 && self.seen_bytes / self.step_bytes > steps_before {
+            self.restart().map_err(|error| io::Error::other(format!("{error:#}")))?;
+            self.restarts_left -= 1;
+        }
+        self.digest.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Compares what a download brought with what its trailer promises.
+fn check_trailer(response: &Response, len_bytes: u64, sink: DigestSink) -> Result<()> {
+    response.expect_status(200).context("download")?;
+    let (seen_bytes, digest) = sink.finish();
+    ensure!(seen_bytes == len_bytes, "download of {len_bytes} bytes brought {seen_bytes}");
+    let promised = response.trailers.get("X-SHA256").context("download without a trailer X-SHA256")?;
+    ensure!(promised == digest, "download: the trailer says {promised}, the bytes say {digest}");
+    Ok(())
 }
 
 /// Compares the answer of `POST /digest` with what was sent.

@@ -57,10 +57,11 @@ fn run(subject: Subject<'_>, machine: Machine, model: NicModel, irq: &str) -> Re
         let changes = after.link_changes.saturating_sub(before.link_changes);
         ensure!(changes >= 2, "expected two link changes in the status, saw {changes}");
         check_identity(&after, model, irq)?;
+        check_counters(&before, &after)?;
         Ok(format!(
-            "boot {:.1} s, ping {:.1} ms, down {:.1} MiB/s, up {:.1} MiB/s, link {:.2} s, {REQUESTS} requests {:.1} s",
+            "boot {:.1} s, ping {:.0} us, down {:.1} MiB/s, up {:.1} MiB/s, link {:.2} s, {REQUESTS} requests {:.1} s",
             boot.as_secs_f64(),
-            ping.as_secs_f64() * 1e3,
+            ping.as_secs_f64() * 1e6,
             down.mib_per_second(),
             up.mib_per_second(),
             link.as_secs_f64(),
@@ -79,6 +80,19 @@ fn check_identity(nic: &NicStatus, model: NicModel, irq: &str) -> Result<()> {
     let wanted = (model.driver(), address.as_str(), model.pci_ids(), irq);
     ensure!(seen == wanted, "the status says {seen:?}, expected {wanted:?}");
     ensure!(nic.restarts == 0, "the driver was restarted {} times without being asked", nic.restarts);
+    Ok(())
+}
+
+/// What was moved was moved by this NIC: the frames that the transfers and requests take at the least, both ways.
+fn check_counters(before: &NicStatus, after: &NicStatus) -> Result<()> {
+    const MAX_SEGMENT_BYTES: u64 = 1460;
+    let wanted = TRANSFER_BYTES / MAX_SEGMENT_BYTES + u64::from(REQUESTS);
+    let sent = after.tx_frames.saturating_sub(before.tx_frames);
+    let received = after.rx_frames.saturating_sub(before.rx_frames);
+    ensure!(
+        sent >= wanted && received >= wanted,
+        "the status counts {sent} frames sent and {received} received; no fewer than {wanted} can have been enough"
+    );
     Ok(())
 }
 

@@ -21,7 +21,12 @@ pub(super) fn cases() -> Vec<Case> {
         ("restart-100/virtio/msix", NicModel::VirtioModern, "msix"),
     ];
     let case = |(name, model, irq)| Case::new(name, move |subject| run(subject, model, irq));
-    models.into_iter().map(case).collect()
+    let under_load = [
+        ("restart-under-load/vmxnet3", NicModel::Vmxnet3),
+        ("restart-under-load/virtio", NicModel::VirtioModern),
+    ];
+    let loaded_case = |(name, model)| Case::new(name, move |subject| run_under_load(subject, model));
+    models.into_iter().map(case).chain(under_load.into_iter().map(loaded_case)).collect()
 }
 
 fn run(subject: Subject<'_>, model: NicModel, irq: &str) -> Result<String> {
@@ -54,6 +59,33 @@ fn run(subject: Subject<'_>, model: NicModel, irq: &str) -> Result<String> {
         Ok(format!(
             "{RESTARTS} restarts in {:.1} s, {after_bytes} bytes of DMA memory before and after",
             took.as_secs_f64()
+        ))
+    })
+}
+
+/// Restarts in the middle of a transfer: both rings are full of frames then, and none of them may be lost for good
+/// or kept.
+fn run_under_load(subject: Subject<'_>, model: NicModel) -> Result<String> {
+    const LOADED_RESTARTS: u64 = 20;
+    const LOADED_BYTES: u64 = 32 << 20;
+    const LOADED_LIMIT: Duration = Duration::from_secs(120);
+    let plan = Plan::new(Machine::Q35, &[model, NicModel::Vmxnet3], "auto");
+    guest::run(subject.image, &plan, |guest| {
+        traffic(guest, 0)?;
+        let before_bytes = guest.status(1)?.dma_bytes_in_use()?;
+        let transfer = guest.download_across_restarts(0, 1, LOADED_BYTES, LOADED_RESTARTS, LOADED_LIMIT)?;
+        let status = guest.status(1)?;
+        let seen = status.nic("admin")?.restarts;
+        ensure!(seen == LOADED_RESTARTS, "the status counts {seen} restarts, not {LOADED_RESTARTS}");
+        let after_bytes = status.dma_bytes_in_use()?;
+        ensure!(
+            after_bytes == before_bytes,
+            "DMA memory in use went from {before_bytes} to {after_bytes} bytes"
+        );
+        traffic(guest, 1)?;
+        Ok(format!(
+            "{LOADED_RESTARTS} restarts within one download of 32 MiB, {:.1} s",
+            transfer.took.as_secs_f64()
         ))
     })
 }
