@@ -1,1 +1,173 @@
+use proptest::prelude::*;
 
+use super::*;
+
+const FIRST: Generation = Generation::FIRST;
+
+const GEOMETRY: RxGeometry = RxGeometry { entries: [256, 32], buffer_bytes: 1984 };
+
+fn plain(addr: u64, len_bytes: u32) -> TxDesc {
+    TxDesc { addr, len_bytes, sop: TxSop::PLAIN, eop: true, cq: false }
+}
+
+fn parse(words: [u32; 4]) -> Result<RxCompletion, DeviceFault> {
+    RxCompletion::parse(words, &GEOMETRY)
+}
+
+#[test]
+fn golden_transmit_descriptors() {
+    let desc = plain(0x1_2345_6780, 60);
+    assert_eq!(desc.encode(FIRST), [0x2345_6780, 1, 0x0000_403c, 0x0000_1000]);
+    assert_eq!(desc.encode(FIRST.flipped()), [0x2345_6780, 1, 0x0000_003c, 0x0000_1000]);
+    let more = TxDesc { eop: false, ..desc };
+    assert_eq!(more.encode(FIRST), [0x2345_6780, 1, 0x0000_403c, 0]);
+    let asking = TxDesc { cq: true, ..desc };
+    assert_eq!(asking.encode(FIRST)[3], 0x0000_3000);
+}
+
+#[test]
+fn sixteen_kilobytes_are_written_as_zero() {
+    assert_eq!(plain(0, MAX_TX_SEGMENT_BYTES).encode(FIRST)[2], 0x0000_4000);
+    assert_eq!(plain(0, MAX_TX_SEGMENT_BYTES - 1).encode(FIRST)[2], 0x0000_7fff);
+}
+
+#[test]
+fn golden_offloads() {
+    // TCP over IPv4: the header at 34, its checksum field 16 further on.
+    let summed = TxDesc { sop: TxSop::checksum(34, 50), ..plain(0, 60) };
+    assert_eq!(summed.encode(FIRST), [0, 0, 50 << 18 | 0x403c, 0x0000_1000 | 2 << 10 | 34]);
+    let cut = TxDesc { sop: TxSop::segmentation(66, 1448), ..plain(0, 60) };
+    assert_eq!(cut.encode(FIRST), [0, 0, 1448 << 18 | 0x403c, 0x0000_1000 | 3 << 10 | 66]);
+    let tagged = TxDesc { sop: TxSop::PLAIN.tagged(VlanTag(0xe123)), ..plain(0, 60) };
+    assert_eq!(tagged.encode(FIRST), [0, 0, 0x403c, 0xe123_9000]);
+}
+
+#[test]
+fn golden_receive_descriptors() {
+    let head = RxDesc { len_bytes: 1984, kind: BufferKind::Head };
+    assert_eq!((head.word2(FIRST), head.word2(FIRST.flipped())), (0x8000_07c0, 0x0000_07c0));
+    let body = RxDesc { len_bytes: MAX_RX_BUFFER_BYTES, kind: BufferKind::Body };
+    assert_eq!(body.word2(FIRST), 0x8000_7fff);
+}
+
+#[test]
+fn golden_transmit_completions() {
+    assert_eq!(TxCompletion::parse(511, 512), Ok(TxCompletion { eop_index: 511 }));
+    assert_eq!(
+        TxCompletion::parse(0xffff_f1ff, 512),
+        Ok(TxCompletion { eop_index: 511 }),
+        "reserved bits are no matter of ours"
+    );
+    assert_eq!(TxCompletion::parse(512, 512), Err(DeviceFault::IndexOutOfRange { index: 512, entries: 512 }));
+}
+
+#[test]
+fn a_golden_receive_completion() {
+    let whole = parse([0x0000_c011, 0, 60, 0x8000_0000]).unwrap();
+    assert_eq!((whole.second_ring, whole.index, whole.len_bytes), (false, 17, 60));
+    assert!(whole.sop && whole.eop && !whole.err);
+    let rest = parse([0x0001_401f, 0, 1984, 0x8300_0000]).unwrap();
+    assert_eq!((rest.second_ring, rest.index, rest.len_bytes), (true, 31, 1984));
+    assert!(!rest.sop && rest.eop);
+}
+
+#[test]
+fn the_type_of_a_completion_does_not_matter() {
+    for kind in [0, 3, 4, 127] {
+        assert!(parse([0xc000, 0, 60, kind << 24]).is_ok());
+    }
+}
+
+#[test]
+fn an_index_is_checked_against_its_own_ring() {
+    assert!(parse([0xc000 | 255, 0, 60, 0]).is_ok());
+    assert_eq!(
+        parse([0xc000 | 256, 0, 60, 0]),
+        Err(DeviceFault::IndexOutOfRange { index: 256, entries: 256 })
+    );
+    assert_eq!(
+        parse([0x1_4000 | 32, 0, 60, 0]),
+        Err(DeviceFault::IndexOutOfRange { index: 32, entries: 32 })
+    );
+}
+
+#[test]
+fn checksum_verdicts() {
+    const CNC: u32 = 1 << 30;
+    const TUC: u32 = 1 << 16;
+    const UDP: u32 = 1 << 17;
+    const TCP: u32 = 1 << 18;
+    const IPC: u32 = 1 << 19;
+    const V6: u32 = 1 << 20;
+    const V4: u32 = 1 << 21;
+    const FRG: u32 = 1 << 22;
+    let verdict = |word0, word3| parse([0xc000 | word0, 0, 60, word3]).unwrap().checksum();
+    for good in [V4 | IPC | TUC | TCP, V4 | IPC | TUC | UDP, V6 | TUC | TCP, V6 | IPC | TUC | UDP] {
+        assert_eq!(verdict(0, good), RxChecksum::Good);
+        assert_eq!(verdict(CNC, good), RxChecksum::Unverified, "nothing was calculated");
+        assert_eq!(verdict(0, good | FRG), RxChecksum::Unverified, "a fragment says nothing about the whole");
+        assert_eq!(verdict(0, good & !TUC), RxChecksum::Unverified);
+        assert_eq!(verdict(0, good & !(TCP | UDP)), RxChecksum::Unverified);
+        assert_eq!(verdict(0, good | V4 | V6), RxChecksum::Unverified, "both versions at once");
+    }
+    assert_eq!(verdict(0, V4 | TUC | TCP), RxChecksum::Unverified, "the IP header is not known good");
+    assert_eq!(verdict(0, TUC | IPC | TCP), RxChecksum::Unverified, "no version at all");
+}
+
+#[test]
+fn tags_and_hashes() {
+    let both = parse([0xc000 | 6 << 26, 0x1234_5678, 60 | 1 << 15 | 0x2064 << 16, 0]).unwrap();
+    assert_eq!(both.vlan(), Some(VlanTag(0x2064)));
+    assert_eq!(both.hash(), Some(RxHash { value: 0x1234_5678, kind: RxHashKind::Udp6 }));
+    let none = parse([0xc000, 0x1234_5678, 60 | 0x2064 << 16, 0]).unwrap();
+    assert_eq!((none.vlan(), none.hash()), (None, None));
+    let esp = parse([0xc000 | 7 << 26, 5, 60, 0]).unwrap();
+    assert_eq!(esp.hash().map(|hash| hash.kind), Some(RxHashKind::Other));
+}
+
+proptest! {
+    /// What comes out of `parse` is about a slot that exists and bytes that fit, whatever went in.
+    #[test]
+    fn nothing_wrong_comes_out_of_parse(
+        words in any::<[u32; 4]>(),
+        rings in (1_u16..=128, 1_u16..=128),
+        buffer_bytes in 128_u32..=MAX_RX_BUFFER_BYTES,
+    ) {
+        let geometry = RxGeometry { entries: [rings.0 * 32, rings.1 * 32], buffer_bytes };
+        if let Ok(completion) = RxCompletion::parse(words, &geometry) {
+            prop_assert!(completion.index < geometry.entries[usize::from(completion.second_ring)]);
+            prop_assert!(u32::from(completion.len_bytes) <= buffer_bytes);
+            prop_assert_ne!(completion.sop, completion.second_ring);
+        }
+        if let Ok(completion) = TxCompletion::parse(words[0], geometry.entries[0]) {
+            prop_assert!(completion.eop_index < geometry.entries[0]);
+        }
+    }
+
+    /// Each field of a transmit descriptor comes back out of the bits that the headers give it.
+    #[test]
+    fn transmit_fields_do_not_touch(
+        addr in any::<u64>(),
+        len_bytes in 1_u32..=MAX_TX_SEGMENT_BYTES,
+        offload in (0_u16..=1023, 1_u16..=16383, any::<bool>()),
+        tag in any::<Option<u16>>(),
+        ends in (any::<bool>(), any::<bool>(), any::<bool>()),
+    ) {
+        let (hlen, msscof, cuts) = offload;
+        let sop = if cuts { TxSop::segmentation(hlen, msscof) } else { TxSop::checksum(hlen, msscof) };
+        let sop = tag.map_or(sop, |tag| sop.tagged(VlanTag(tag)));
+        let (eop, cq, lap) = ends;
+        let generation = if lap { FIRST } else { FIRST.flipped() };
+        let [word0, word1, word2, word3] = TxDesc { addr, len_bytes, sop, eop, cq }.encode(generation);
+        prop_assert_eq!(u64::from(word1) << 32 | u64::from(word0), addr);
+        prop_assert_eq!(word2 & 0x3fff, len_bytes % (1 << 14));
+        prop_assert_eq!(word2 >> 14 & 1 == 1, lap);
+        prop_assert_eq!(word2 >> 15 & 0b111, 0, "oco, dtype, ext1");
+        prop_assert_eq!(word2 >> 18, u32::from(msscof));
+        prop_assert_eq!(word3 & 0x3ff, u32::from(hlen));
+        prop_assert_eq!(word3 >> 10 & 3, if cuts { 3 } else { 2 });
+        prop_assert_eq!((word3 >> 12 & 1 == 1, word3 >> 13 & 1 == 1, word3 >> 14 & 1), (eop, cq, 0));
+        prop_assert_eq!(word3 >> 15 & 1 == 1, tag.is_some());
+        prop_assert_eq!(word3 >> 16, u32::from(tag.unwrap_or(0)));
+    }
+}

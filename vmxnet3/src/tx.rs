@@ -374,10 +374,10 @@ impl<P: Platform + Send + Sync> paravane_net::TxQueue for TxQueue<P> {
     fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         self.health()?;
         let offered = burst.len();
-        if usize::from(self.free()) < offered {
-            self.reclaim()?;
+        let mut weight = self.publish(burst);
+        if !burst.is_empty() && self.reclaim()? > 0 {
+            weight = weight.wrapping_add(self.publish(burst));
         }
-        let weight = self.publish(burst);
         let is_full = !burst.is_empty();
         if is_full {
             self.counters.ring_full = self.counters.ring_full.wrapping_add(1);

@@ -1,5 +1,7 @@
 //! Bring-up, stop, and both again; interrupts; events.
 
+#![allow(clippy::unwrap_used, clippy::result_large_err, reason = "helpers of tests")]
+
 mod support;
 
 use paravane_hal::fault::DeviceFault;

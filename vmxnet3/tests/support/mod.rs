@@ -1,6 +1,7 @@
 //! A machine with one device, and what the tests do with it again and again.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of tests")]
 
 use std::sync::MutexGuard;
 

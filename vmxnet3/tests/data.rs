@@ -1,0 +1,422 @@
+//! Frames both ways, through many laps of every ring.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use paravane_hal::irq::Interrupts;
+use paravane_mock_hal::model::vmxnet3::Personality;
+use paravane_net::{
+    Burst, ChecksumRequest, RxChecksum, RxHash, RxHashKind, RxQueue as _, Segmentation, SegmentationKind,
+    TxOffload, TxQueue as _, VlanTag,
+};
+use paravane_vmxnet3::Config;
+use support::{Machine, bytes_of, numbered, receive_all, send, small};
+
+fn both(test: impl Fn(Machine)) {
+    test(Machine::new(Personality::qemu()));
+    test(Machine::new(Personality::esxi()));
+}
+
+#[test]
+fn frames_arrive_in_order_through_many_laps() {
+    both(|machine| {
+        let mut running = machine.start_small();
+        let (mut sent, mut received) = (0, 0);
+        for turn in 0..400 {
+            for _ in 0..turn % 28 {
+                assert!(machine.model().deliver(&numbered(sent)));
+                sent += 1;
+            }
+            for frame in receive_all(&mut running) {
+                assert_eq!(bytes_of(&frame), numbered(received));
+                received += 1;
+            }
+        }
+        assert_eq!(sent, received);
+        assert!(sent > 32 * 100, "many laps");
+        let counters = running.rx.counters();
+        assert_eq!((counters.frames, counters.dropped(), counters.skipped), (sent.into(), 0, 0));
+        machine.assert_clean();
+    });
+}
+
+#[test]
+fn frames_leave_in_order_through_many_laps() {
+    both(|machine| {
+        let mut running = machine.start_small();
+        let (mut given, mut left) = (0, 0);
+        for turn in 0..400 {
+            let mut burst = Burst::new();
+            for _ in 0..turn % 33 {
+                burst.push(machine.frame(&numbered(given))).unwrap();
+                given += 1;
+            }
+            while !burst.is_empty() {
+                running.tx.transmit(&mut burst).unwrap();
+                machine.model().look();
+                running.tx.reclaim().unwrap();
+            }
+            running.tx.flush();
+            for sent in machine.model().take_sent() {
+                assert_eq!(sent.bytes, numbered(left));
+                left += 1;
+            }
+        }
+        machine.model().look();
+        assert_eq!(given, left);
+        running.tx.reclaim().unwrap();
+        assert_eq!(running.tx.counters().completed, u64::from(given));
+        assert_eq!(running.tx.room(), 31);
+        assert_eq!(machine.pool.frames() - machine.pool.free(), 31, "what the receive ring holds");
+        machine.assert_clean();
+    });
+}
+
+#[test]
+fn every_ring_size_wraps() {
+    for entries in (32..=4096).step_by(352) {
+        let machine = Machine::with_pool(Personality::esxi(), 6000);
+        let config = Config { tx_entries: entries, rx_entries: entries, ..small() };
+        let mut running = machine.start(&config, Interrupts::Polling);
+        for number in 0..u32::from(entries) * 2 + 40 {
+            assert!(machine.model().deliver(&numbered(number)));
+            let frames = receive_all(&mut running);
+            assert_eq!(frames.len(), 1);
+            let mut burst = Burst::new();
+            burst.extend(frames);
+            assert_eq!(running.tx.transmit(&mut burst), Ok(1), "forwarded as it is");
+            running.tx.flush();
+            running.tx.reclaim().unwrap();
+        }
+        let sent = machine.model().take_sent();
+        assert!(sent.iter().zip(0..).all(|(sent, number)| sent.bytes == numbered(number)));
+        machine.assert_clean();
+    }
+}
+
+#[test]
+fn a_burst_asks_for_one_completion_and_rings_once() {
+    let machine = Machine::new(Personality { completes_every_frame: false, ..Personality::qemu() });
+    let mut running = machine.start_small();
+    machine.model().doorbells.clear();
+    let mut burst = Burst::new();
+    for number in 0..20 {
+        burst.push(machine.frame(&numbered(number))).unwrap();
+    }
+    assert_eq!(running.tx.transmit(&mut burst), Ok(20));
+    assert_eq!(machine.model().doorbells, [(0x600, 20)]);
+    assert_eq!(running.tx.reclaim(), Ok(20), "one completion stands for all");
+    assert_eq!(running.tx.counters().doorbells, 1);
+}
+
+#[test]
+fn a_device_that_looks_by_itself_is_told_less_often() {
+    let machine = Machine::new(Personality::esxi());
+    let mut running = machine.start_small();
+    machine.model().doorbells.clear();
+    for number in 0..7 {
+        send(&mut running, machine.frame(&numbered(number)));
+    }
+    assert_eq!(machine.model().doorbells, []);
+    send(&mut running, machine.frame(&numbered(7)));
+    assert_eq!(machine.model().doorbells, [(0x600, 8)], "the threshold is 8");
+    let counters = running.tx.counters();
+    assert_eq!((counters.doorbells, counters.doorbells_saved), (1, 7));
+    send(&mut running, machine.frame(&numbered(8)));
+    running.tx.flush();
+    running.tx.flush();
+    assert_eq!(machine.model().doorbells.len(), 2, "once, and only if something waits");
+    assert_eq!(machine.model().take_sent().len(), 9);
+}
+
+#[test]
+fn a_threshold_of_zero_means_always() {
+    let machine = Machine::new(Personality { tx_threshold: 0, ..Personality::esxi() });
+    let mut running = machine.start_small();
+    machine.model().doorbells.clear();
+    send(&mut running, machine.frame(&numbered(1)));
+    assert_eq!(machine.model().doorbells.len(), 1);
+}
+
+#[test]
+fn a_full_ring_takes_what_fits_and_rings_whatever_the_threshold() {
+    let machine = Machine::new(Personality { tx_threshold: u32::MAX, ..Personality::esxi() });
+    let mut running = machine.start_small();
+    machine.model().doorbells.clear();
+    let mut burst = Burst::new();
+    for number in 0..32 {
+        burst.push(machine.frame(&numbered(number))).unwrap();
+    }
+    assert_eq!(running.tx.transmit(&mut burst), Ok(31), "one descriptor stays free");
+    assert_eq!(burst.len(), 1);
+    assert_eq!(running.tx.counters().ring_full, 1);
+    assert_eq!(machine.model().doorbells, [(0x600, 31)]);
+    assert_eq!(running.tx.transmit(&mut burst), Ok(1), "what was sent makes room by itself");
+}
+
+#[test]
+fn a_frame_in_pieces_leaves_as_one() {
+    both(|machine| {
+        let mut running = machine.start_small();
+        // Wraps at each of its pieces in turn.
+        for number in 0..100 {
+            let bytes = numbered(1000 + number);
+            let pieces: Vec<&[u8]> = bytes.chunks(bytes.len().div_ceil(7)).collect();
+            let descriptors = pieces.len();
+            send(&mut running, machine.chain(&pieces));
+            running.tx.flush();
+            let sent = machine.model().take_sent();
+            assert_eq!(sent.len(), 1);
+            assert_eq!((sent[0].descriptors, &sent[0].bytes), (descriptors, &bytes));
+            running.tx.reclaim().unwrap();
+        }
+        machine.assert_clean();
+    });
+}
+
+#[test]
+fn a_chain_that_does_not_fit_waits() {
+    let machine = Machine::new(Personality { tx_threshold: u32::MAX, ..Personality::esxi() });
+    let mut running = machine.start_small();
+    let mut burst = Burst::new();
+    for number in 0..30 {
+        burst.push(machine.frame(&numbered(number))).unwrap();
+    }
+    assert_eq!(running.tx.transmit(&mut burst), Ok(30));
+    burst.push(machine.chain(&[&[1; 40], &[2; 40]])).unwrap();
+    assert_eq!(running.tx.transmit(&mut burst), Ok(0));
+    assert_eq!(running.tx.counters().ring_full, 1);
+    machine.model().look();
+    assert_eq!(running.tx.transmit(&mut burst), Ok(1));
+    machine.assert_clean();
+}
+
+#[test]
+fn offloads_are_described_in_the_first_descriptor() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    let checksum = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
+
+    let mut summed = machine.frame(&numbered(500));
+    summed.set_offload(TxOffload { checksum: Some(checksum), segmentation: None });
+    summed.set_vlan(Some(VlanTag(0xa123)));
+    send(&mut running, summed);
+
+    let mut cut = machine.chain(&[&[7; 66], &[8; 1000], &[9; 1000]]);
+    let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 66, mss_bytes: 1448 };
+    cut.set_offload(TxOffload { checksum: Some(checksum), segmentation: Some(tcp4) });
+    send(&mut running, cut);
+
+    let sent = machine.model().take_sent();
+    assert_eq!((sent[0].om, sent[0].hlen, sent[0].msscof, sent[0].tag), (2, 34, 50, Some(0xa123)));
+    assert_eq!((sent[1].om, sent[1].hlen, sent[1].msscof, sent[1].tag), (3, 66, 1448, None));
+    assert_eq!((sent[1].bytes.len(), sent[1].descriptors), (2066, 3));
+    machine.assert_clean();
+}
+
+#[test]
+fn a_frame_to_be_cut_counts_as_what_comes_of_it() {
+    let machine = Machine::new(Personality { tx_threshold: 3, ..Personality::esxi() });
+    let mut running = machine.start_small();
+    machine.model().doorbells.clear();
+    let mut cut = machine.chain(&[&[7; 66], &[8; 1500], &[9; 1397]]);
+    let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 66, mss_bytes: 1448 };
+    let checksum = Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 });
+    cut.set_offload(TxOffload { checksum, segmentation: Some(tcp4) });
+    send(&mut running, cut);
+    assert_eq!(machine.model().doorbells.len(), 1, "2897 bytes of payload are three segments");
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_and_comes_home() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    let free = machine.pool.free();
+    let mut burst = Burst::new();
+    burst.push(machine.frame(&[0; 13])).unwrap();
+    burst.push(machine.frame(&[0; 1519])).unwrap();
+    burst.push(machine.pool.get().unwrap()).unwrap();
+    burst.push(machine.chain(&[&[0; 60], &[]])).unwrap();
+    burst.push(machine.chain(&[[0_u8; 14].as_slice(); 17])).unwrap();
+    burst.push(machine.frame(&numbered(1))).unwrap();
+    assert_eq!(running.tx.transmit(&mut burst), Ok(6));
+    assert_eq!(running.tx.counters().refused, 5);
+    assert_eq!(machine.model().take_sent().len(), 1, "the good one is not held up");
+    running.tx.reclaim().unwrap();
+    assert_eq!(machine.pool.free(), free);
+    machine.assert_clean();
+}
+
+#[test]
+fn passed_over_slots_keep_their_buffers() {
+    both(|machine| {
+        let mut running = machine.start_small();
+        let mut skipped = 0;
+        for number in 0..300 {
+            let skip = number as usize % 5;
+            machine.model().skip(skip);
+            skipped += skip as u64;
+            assert!(machine.model().deliver(&numbered(number)));
+            let frames = receive_all(&mut running);
+            assert_eq!(frames.iter().map(bytes_of).collect::<Vec<_>>(), [numbered(number)]);
+        }
+        let counters = running.rx.counters();
+        assert_eq!((counters.frames, counters.skipped), (300, skipped));
+        machine.assert_clean();
+        assert!(running.stop().is_ok());
+        assert_eq!(machine.pool.free(), machine.pool.frames());
+    });
+}
+
+#[test]
+fn buffers_that_come_back_unused_are_posted_again() {
+    both(|machine| {
+        let mut running = machine.start_small();
+        for number in 0..200 {
+            machine.model().return_unused();
+            assert!(machine.model().deliver(&numbered(number)));
+            assert_eq!(receive_all(&mut running).len(), 1);
+        }
+        assert_eq!(running.rx.counters().skipped, 200);
+        machine.assert_clean();
+    });
+}
+
+#[test]
+fn without_fresh_buffers_frames_are_dropped_and_the_ring_stays_full() {
+    both(|machine| {
+        let mut running = machine.start_small();
+        // One frame makes the ring complete: its last slot gets a buffer when first handed over.
+        assert!(machine.model().deliver(&numbered(0)));
+        assert_eq!(receive_all(&mut running).len(), 1);
+        let hoard: Vec<_> = std::iter::from_fn(|| machine.pool.get()).collect();
+        for number in 0..100 {
+            assert!(machine.model().deliver(&numbered(number)), "there is a buffer for each");
+            assert_eq!(receive_all(&mut running).len(), 0);
+        }
+        assert_eq!(running.rx.counters().no_buffer, 100);
+        drop(hoard);
+        assert!(machine.model().deliver(&numbered(7)));
+        assert_eq!(receive_all(&mut running).len(), 1);
+        machine.assert_clean();
+    });
+}
+
+#[test]
+fn a_dry_pool_starts_small_and_grows_later() {
+    let machine = Machine::with_pool(Personality::esxi(), 64);
+    let mut hoard: Vec<_> = std::iter::from_fn(|| machine.pool.get()).collect();
+    hoard.truncate(60);
+    let mut running = machine.start_small();
+    assert_eq!(machine.model().doorbells, [(0x800, 4), (0xa00, 0)]);
+    machine.model().doorbells.clear();
+    assert_eq!(running.rx.refill(), 27);
+    hoard.truncate(55);
+    assert_eq!(running.rx.refill(), 22, "five more");
+    assert_eq!(machine.model().doorbells, [(0x800, 9)], "and told, though they are few: it may be waiting");
+    hoard.clear();
+    assert_eq!(running.rx.refill(), 0);
+    assert_eq!(machine.model().doorbells.last(), Some(&(0x800, 31)));
+    for number in 0..100 {
+        assert!(machine.model().deliver(&numbered(number)));
+        assert_eq!(receive_all(&mut running).len(), 1);
+    }
+    machine.assert_clean();
+}
+
+#[test]
+fn a_device_that_does_not_care_hears_of_no_buffers() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    assert_eq!(machine.model().doorbells, [(0x800, 31), (0xa00, 0)], "once, after activation");
+    for number in 0..100 {
+        assert!(machine.model().deliver(&numbered(number)));
+        assert_eq!(receive_all(&mut running).len(), 1);
+    }
+    assert_eq!(machine.model().doorbells.len(), 2);
+    assert_eq!(running.rx.counters().doorbells, 0);
+}
+
+#[test]
+fn jumbo_frames_arrive_in_chains() {
+    both(|machine| {
+        let config = Config { ip_mtu_bytes: 9000, rx2_entries: 64, ..small() };
+        let mut running = machine.start(&config, Interrupts::Polling);
+        for number in 0..200 {
+            let mut bytes = numbered(number);
+            bytes.resize(60 + (number as usize * 997) % 8958, 0x5a);
+            assert!(machine.model().deliver(&bytes));
+            let frames = receive_all(&mut running);
+            assert_eq!(frames.len(), 1);
+            assert_eq!(frames[0].segments().count(), bytes.len().div_ceil(1984));
+            assert_eq!(bytes_of(&frames[0]), bytes);
+        }
+        machine.assert_clean();
+        assert!(running.stop().is_ok());
+        assert_eq!(machine.pool.free(), machine.pool.frames());
+    });
+}
+
+#[test]
+fn a_chain_may_end_in_a_later_call() {
+    let machine = Machine::new(Personality::qemu());
+    let config = Config { ip_mtu_bytes: 9000, ..small() };
+    let mut running = machine.start(&config, Interrupts::Polling);
+    let mut burst = Burst::new();
+    // The pieces of one frame, one at a time.
+    let (sop, eop, second_ring) = (1 << 15, 1 << 14, 1 << 16);
+    machine.model().complete_rx([sop, 0, 1984, 0]);
+    assert_eq!(running.rx.receive(&mut burst), Ok(0));
+    machine.model().complete_rx([second_ring, 0, 1984, 0]);
+    assert_eq!(running.rx.receive(&mut burst), Ok(0));
+    machine.model().complete_rx([1 | second_ring | eop, 0, 10, 0]);
+    assert_eq!(running.rx.receive(&mut burst), Ok(1));
+    assert_eq!(burst.pop().unwrap().total_bytes(), 1984 * 2 + 10);
+}
+
+#[test]
+fn damaged_frames_are_dropped_and_counted() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    let err = [0, 0, 1 << 14, 0];
+    for number in 0..50 {
+        assert!(machine.model().deliver_with(&numbered(number), err));
+        assert!(machine.model().deliver(&numbered(number)));
+        let frames = receive_all(&mut running);
+        assert_eq!(frames.iter().map(bytes_of).collect::<Vec<_>>(), [numbered(number)]);
+    }
+    assert_eq!(running.rx.counters().errors, 50);
+    machine.assert_clean();
+}
+
+#[test]
+fn what_the_device_found_out_travels_along() {
+    let machine = Machine::new(Personality::esxi());
+    let mut running = machine.start_small();
+    let good_tcp4 = 1 << 21 | 1 << 19 | 1 << 18 | 1 << 16;
+    machine.model().deliver_with(&numbered(1), [2 << 26, 0xdead_beef, 1 << 15 | 0x0123 << 16, good_tcp4]);
+    machine.model().deliver(&numbered(2));
+    let frames = receive_all(&mut running);
+    assert_eq!(frames[0].rx_checksum(), RxChecksum::Good);
+    assert_eq!(frames[0].vlan(), Some(VlanTag(0x0123)));
+    assert_eq!(frames[0].rx_hash(), Some(RxHash { value: 0xdead_beef, kind: RxHashKind::Tcp4 }));
+    assert_eq!(
+        (frames[1].rx_checksum(), frames[1].vlan(), frames[1].rx_hash()),
+        (RxChecksum::Unverified, None, None)
+    );
+}
+
+#[test]
+fn a_full_burst_leaves_the_rest_for_later() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start(&Config { rx_entries: 64, ..small() }, Interrupts::Polling);
+    for number in 0..40 {
+        assert!(machine.model().deliver(&numbered(number)));
+    }
+    let mut burst = Burst::new();
+    assert_eq!(running.rx.receive(&mut burst), Ok(32));
+    assert_eq!(running.rx.receive(&mut burst), Ok(0), "no room");
+    burst.clear();
+    assert_eq!(running.rx.receive(&mut burst), Ok(8));
+}

@@ -1,0 +1,222 @@
+//! A device that lies: each lie ends in a typed fault and a broken queue, and a restart heals.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::irq::Interrupts;
+use paravane_mock_hal::model::vmxnet3::{Personality, Vmxnet3};
+use paravane_net::{Burst, RxQueue as _, TxQueue as _};
+use paravane_vmxnet3::Config;
+use proptest::prelude::*;
+use support::{Machine, bytes_of, numbered, receive_all, send, small};
+
+const SOP: u32 = 1 << 15;
+const EOP: u32 = 1 << 14;
+const WHOLE: u32 = SOP | EOP;
+const SECOND_RING: u32 = 1 << 16;
+
+fn jumbo() -> Config {
+    Config { ip_mtu_bytes: 9000, ..small() }
+}
+
+/// Receives from a device that tells `lie`: the fault, which stays, until a restart heals.
+fn rx_fault(config: &Config, lie: impl Fn(&mut Vmxnet3)) -> DeviceFault {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start(config, Interrupts::Polling);
+    lie(&mut machine.model());
+    let mut burst = Burst::new();
+    let fault = running.rx.receive(&mut burst).unwrap_err();
+    assert!(machine.model().deliver(&numbered(1)));
+    assert_eq!(running.rx.receive(&mut burst), Err(fault), "the queue is broken");
+    assert_eq!(running.rx.arm(), Err(fault));
+    drop(burst);
+
+    let device = running.stop().unwrap();
+    assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
+    let mut running = device.start(config, machine.pool.clone(), Interrupts::Polling).unwrap();
+    assert!(machine.model().deliver(&numbered(2)));
+    assert_eq!(receive_all(&mut running).iter().map(bytes_of).collect::<Vec<_>>(), [numbered(2)]);
+    fault
+}
+
+/// Reclaims from a device that tells `lie` with three frames in flight.
+fn tx_fault(lie: impl Fn(&mut Vmxnet3)) -> DeviceFault {
+    let machine = Machine::new(Personality { tx_threshold: u32::MAX, ..Personality::esxi() });
+    let mut running = machine.start_small();
+    for number in 0..2 {
+        send(&mut running, machine.frame(&numbered(number)));
+    }
+    send(&mut running, machine.chain(&[&numbered(2), &[2; 9]]));
+    lie(&mut machine.model());
+    let fault = running.tx.reclaim().unwrap_err();
+    let mut burst = Burst::new();
+    burst.push(machine.frame(&numbered(3))).unwrap();
+    assert_eq!(running.tx.transmit(&mut burst), Err(fault), "the queue is broken");
+    assert_eq!((burst.len(), running.tx.room()), (1, 0), "and takes nothing");
+    drop(burst);
+
+    let device = running.stop().unwrap();
+    assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
+    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+    send(&mut running, machine.frame(&numbered(4)));
+    machine.model().look();
+    assert_eq!(running.tx.reclaim(), Ok(1));
+    fault
+}
+
+#[test]
+fn a_receive_slot_beyond_the_ring() {
+    let fault = rx_fault(&small(), |model| model.complete_rx([32 | WHOLE, 0, 60, 0]));
+    assert_eq!(fault, DeviceFault::IndexOutOfRange { index: 32, entries: 32 });
+}
+
+#[test]
+fn a_ring_that_does_not_exist() {
+    let fault = rx_fault(&small(), |model| model.complete_rx([WHOLE | 2 << 16, 0, 60, 0]));
+    assert_eq!(fault, DeviceFault::UnknownKind { what: "rqID", value: 2 }, "a data ring that nobody gave it");
+}
+
+#[test]
+fn a_receive_slot_completed_twice() {
+    let fault = rx_fault(&small(), |model| {
+        assert!(model.deliver(&numbered(1)));
+        model.complete_rx([WHOLE, 0, 60, 0]);
+    });
+    assert_eq!(fault, DeviceFault::NotInFlight { index: 0 });
+}
+
+#[test]
+fn a_receive_slot_that_was_not_posted() {
+    let fault = rx_fault(&small(), |model| model.complete_rx([31 | WHOLE, 0, 60, 0]));
+    assert_eq!(fault, DeviceFault::NotInFlight { index: 31 });
+}
+
+#[test]
+fn more_bytes_than_the_buffer_holds() {
+    let fault = rx_fault(&small(), |model| model.complete_rx([WHOLE, 0, 1985, 0]));
+    assert_eq!(fault, DeviceFault::LengthTooLong { len_bytes: 1985, max_bytes: 1984 });
+}
+
+#[test]
+fn a_body_in_the_empty_second_ring() {
+    let fault = rx_fault(&small(), |model| model.complete_rx([SECOND_RING | EOP, 0, 60, 0]));
+    assert_eq!(fault, DeviceFault::NotInFlight { index: 0 });
+}
+
+#[test]
+fn a_frame_without_a_start() {
+    let fault = rx_fault(&jumbo(), |model| model.complete_rx([SECOND_RING | EOP, 0, 60, 0]));
+    assert!(matches!(fault, DeviceFault::OutOfSequence { .. }));
+}
+
+#[test]
+fn a_start_inside_a_frame() {
+    let fault = rx_fault(&jumbo(), |model| {
+        model.complete_rx([SOP, 0, 1984, 0]);
+        model.complete_rx([1 | SOP, 0, 60, 0]);
+    });
+    assert!(matches!(fault, DeviceFault::OutOfSequence { .. }));
+}
+
+#[test]
+fn a_start_in_the_ring_of_bodies() {
+    let fault = rx_fault(&jumbo(), |model| model.complete_rx([SECOND_RING | WHOLE, 0, 60, 0]));
+    assert!(matches!(fault, DeviceFault::OutOfSequence { .. }));
+}
+
+#[test]
+fn a_frame_that_does_not_end_is_dropped_and_bounded() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start(&jumbo(), Interrupts::Polling);
+    let free = machine.pool.free();
+    machine.model().complete_rx([SOP, 0, 1984, 0]);
+    for index in 0..20 {
+        machine.model().complete_rx([index | SECOND_RING, 0, 1984, 0]);
+    }
+    let mut burst = Burst::new();
+    assert_eq!(running.rx.receive(&mut burst), Ok(0));
+    // Its pieces came home; a slot in each ring that had been empty has a buffer now.
+    assert_eq!(machine.pool.free(), free - 2);
+    machine.model().complete_rx([20 | SECOND_RING | EOP, 0, 1, 0]);
+    assert_eq!(running.rx.receive(&mut burst), Ok(0));
+    assert_eq!(running.rx.counters().oversized, 1);
+}
+
+#[test]
+fn frames_before_the_lie_are_kept() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    assert!(machine.model().deliver(&numbered(1)));
+    machine.model().complete_rx([99 | WHOLE, 0, 60, 0]);
+    let mut burst = Burst::new();
+    assert!(running.rx.receive(&mut burst).is_err());
+    assert_eq!(burst.len(), 1);
+    assert_eq!(running.rx.counters().frames, 1);
+}
+
+#[test]
+fn a_transmit_index_beyond_the_ring() {
+    let fault = tx_fault(|model| model.complete_tx(32));
+    assert_eq!(fault, DeviceFault::IndexOutOfRange { index: 32, entries: 32 });
+}
+
+#[test]
+fn a_transmit_index_that_is_not_in_flight() {
+    assert_eq!(tx_fault(|model| model.complete_tx(4)), DeviceFault::NotInFlight { index: 4 });
+    assert_eq!(tx_fault(|model| model.complete_tx(31)), DeviceFault::NotInFlight { index: 31 });
+}
+
+#[test]
+fn a_transmit_index_inside_a_frame() {
+    assert_eq!(tx_fault(|model| model.complete_tx(2)), DeviceFault::NotInFlight { index: 2 });
+}
+
+#[test]
+fn a_frame_completed_twice() {
+    let fault = tx_fault(|model| {
+        model.complete_tx(0);
+        model.complete_tx(0);
+    });
+    assert_eq!(fault, DeviceFault::NotInFlight { index: 0 });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever it writes into completions: no panic, no hang, no buffer lost or given out twice, and a restart heals.
+    #[test]
+    fn completions_of_noise(
+        rx in proptest::collection::vec(any::<[u32; 4]>(), 1..60),
+        // Mostly plausible: small indices, the rings that exist, lengths about the buffer's.
+        likely in proptest::collection::vec((0_u32..40, 0_u32..3, 0_u32..4, 0_u32..2100, any::<bool>()), 1..60),
+        tx in proptest::collection::vec(0_u32..64, 1..60),
+        is_likely in any::<bool>(),
+    ) {
+        let machine = Machine::new(Personality::qemu());
+        let mut running = machine.start(&jumbo(), Interrupts::Polling);
+        let likely = likely.into_iter().map(|(index, queue, flags, len, err)| {
+            [index | queue << 16 | flags << 14, 0, len | u32::from(err) << 14, 0]
+        });
+        let lies: Vec<[u32; 4]> = if is_likely { likely.collect() } else { rx };
+        let mut burst = Burst::new();
+        for words in lies {
+            machine.model().complete_rx(words);
+            let _ = running.rx.receive(&mut burst);
+            burst.clear();
+        }
+        for index in tx {
+            burst.push(machine.frame(&numbered(index))).unwrap();
+            let _ = running.tx.transmit(&mut burst);
+            machine.model().complete_tx(index);
+            let _ = running.tx.reclaim();
+            burst.clear();
+        }
+        let device = running.stop().unwrap();
+        prop_assert_eq!(machine.pool.free(), machine.pool.frames());
+        let mut running = device.start(&jumbo(), machine.pool.clone(), Interrupts::Polling).unwrap();
+        prop_assert!(machine.model().deliver(&numbered(9)));
+        prop_assert_eq!(receive_all(&mut running).len(), 1);
+    }
+}
