@@ -199,7 +199,30 @@ const fn model_specific(register: Reg<u32>) -> u32 {
 /// A measurement of the timer's rate, under way.
 #[derive(Debug)]
 pub struct TimerCalibration {
-    started: u64,
+    started: Span,
+}
+
+/// Two looks at the TSC, with an access in between that may have left the CPU's hands for a while.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    before: u64,
+    after: u64,
+}
+
+impl Span {
+    fn around<R>(access: impl FnOnce() -> R) -> (Self, R) {
+        let before = read_tsc();
+        let result = access();
+        (Self { before, after: read_tsc() }, result)
+    }
+
+    fn middle(self) -> u64 {
+        self.before + self.width() / 2
+    }
+
+    fn width(self) -> u64 {
+        self.after.saturating_sub(self.before)
+    }
 }
 
 /// How the timer is armed.
@@ -218,8 +241,12 @@ pub struct ApicTimer {
     clock: TscClock,
 }
 
-/// The measurement lasts at least this long.
-const CALIBRATION: Duration = Duration::from_micros(100);
+/// The measurement lasts at least this long,
+const SHORTEST: Duration = Duration::from_micros(100);
+/// or longer, up to this, where each access takes so much time that its moment is not known to
+const LONGEST: Duration = Duration::from_millis(5);
+/// one part in so many.
+const GOOD: u64 = 64;
 
 impl TimerCalibration {
     /// Starts the count. Whatever the kernel does until [`finish`](Self::finish) is the measurement's window, so it costs no time of its own.
@@ -227,11 +254,12 @@ impl TimerCalibration {
     pub fn begin<M: Mmio>(apic: &LocalApic<M>) -> Self {
         apic.write(LVT_TIMER, LVT_MASKED);
         apic.write(DIVIDE, DIVIDE_BY_16);
-        apic.write(INITIAL_COUNT, u32::MAX);
-        Self { started: read_tsc() }
+        let (started, ()) = Span::around(|| apic.write(INITIAL_COUNT, u32::MAX));
+        Self { started }
     }
 
-    /// Ends the measurement, and gives the timer, which raises `vector` when armed. Waits only for what is missing of a tenth of a millisecond.
+    /// Ends the measurement, and gives the timer, which raises `vector` when armed. Waits only for what is missing of a tenth of a millisecond, or of
+    /// a few milliseconds where accesses are slow.
     ///
     /// `None` when the count does not move: the timer does not work.
     #[must_use]
@@ -244,11 +272,16 @@ impl TimerCalibration {
             unsafe { asm!("mfence", options(nostack, preserves_flags)) };
             return Some(ApicTimer { arming: Arming::Deadline, clock });
         }
-        while clock.duration(read_tsc().saturating_sub(self.started)) < CALIBRATION {
+        let (shortest, longest) = (clock.ticks(SHORTEST), clock.ticks(LONGEST));
+        let (counted, ticks) = loop {
+            let (looked, left) = Span::around(|| apic.read(CURRENT_COUNT));
+            let ticks = looked.middle().saturating_sub(self.started.middle());
+            let doubt = looked.width().saturating_add(self.started.width());
+            if ticks >= longest || ticks >= shortest && doubt <= ticks / GOOD {
+                break (u64::from(u32::MAX - left), ticks);
+            }
             core::hint::spin_loop();
-        }
-        let counted = u64::from(u32::MAX - apic.read(CURRENT_COUNT));
-        let ticks = read_tsc().saturating_sub(self.started);
+        };
         apic.write(INITIAL_COUNT, 0);
         apic.write(LVT_TIMER, u32::from(vector));
         let per_tick = (counted << 32).checked_div(ticks)?;

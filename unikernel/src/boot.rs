@@ -1,7 +1,7 @@
 //! How the image starts, and what whoever started it told it.
 //!
 //! `entry.s` takes the machine from 32-bit protected mode to Rust; [`pvh`] reads the loader's structures; [`start`] puts the parts of
-//! a [`Machine`](crate::platform::Machine) together in the order in which they need one another, and calls the program.
+//! a [`Machine`] together in the order in which they need one another, and calls the program.
 
 #![expect(unsafe_code, reason = "the first code that runs, and the program's entry")]
 
