@@ -440,7 +440,7 @@ impl<A: SharedWord, D: Dma> DmaWords<A, D> {
 pub(crate) unsafe fn volatile_read<T: FromBytes>(from: NonNull<T>) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: `from` by the caller; `value` is ours and as long.
-    unsafe { volatile_copy(from.as_ptr().cast(), value.as_mut_ptr().cast(), size_of::<T>()) };
+    unsafe { volatile_copy_value(from.as_ptr().cast_const(), value.as_mut_ptr()) };
     // SAFETY: every byte was copied, and every pattern is a `T`.
     unsafe { value.assume_init() }
 }
@@ -453,7 +453,39 @@ pub(crate) unsafe fn volatile_read<T: FromBytes>(from: NonNull<T>) -> T {
 #[inline(always)]
 pub(crate) unsafe fn volatile_write<T: IntoBytes + Immutable>(to: NonNull<T>, value: &T) {
     // SAFETY: `to` by the caller; `value` is a reference, without padding by `IntoBytes`.
-    unsafe { volatile_copy(core::ptr::from_ref(value).cast(), to.as_ptr().cast(), size_of::<T>()) };
+    unsafe { volatile_copy_value(core::ptr::from_ref(value), to.as_ptr()) };
+}
+
+/// Copies one `T`. Where both sides are aligned as a `T` is, which they nearly always are, the pieces are known when this is compiled.
+///
+/// # Safety
+///
+/// `from` is valid for reads and `to` for writes of a `T`, and they do not overlap; neither need be aligned.
+#[inline(always)]
+unsafe fn volatile_copy_value<T>(from: *const T, to: *mut T) {
+    let (from_bytes, to_bytes) = (from.cast::<u8>(), to.cast::<u8>());
+    if !from.is_aligned() || !to.is_aligned() {
+        // SAFETY: the caller's obligations are the same ones.
+        return unsafe { volatile_copy(from_bytes, to_bytes, size_of::<T>()) };
+    }
+    let mut at = 0;
+    macro_rules! pieces {
+        ($piece:ty) => {
+            if align_of::<T>() >= size_of::<$piece>() {
+                while size_of::<T>() - at >= size_of::<$piece>() {
+                    // SAFETY: in bounds by the loop's condition; aligned, for both start so and `at` grows in whole pieces.
+                    let piece = unsafe { from_bytes.add(at).cast::<$piece>().read_volatile() };
+                    // SAFETY: as above.
+                    unsafe { to_bytes.add(at).cast::<$piece>().write_volatile(piece) };
+                    at += size_of::<$piece>();
+                }
+            }
+        };
+    }
+    pieces!(u64);
+    pieces!(u32);
+    pieces!(u16);
+    pieces!(u8);
 }
 
 /// Copies `len_bytes` with volatile accesses on both sides, in the widest pieces that both addresses are aligned to.
