@@ -19,6 +19,7 @@ pub mod layout;
 pub mod notify;
 pub mod split;
 
+use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::{DeviceDma, DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
@@ -163,12 +164,18 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
     #[inline(always)]
     pub fn post(&mut self, segment: Segment, token: T) -> Result<(), T> {
         let writable_bytes = if segment.writable { segment.len_bytes } else { 0 };
-        match self.descriptors.first(writable_bytes) {
-            Some(run) => {
-                self.memory.describe(run.head(), segment, None);
-                self.commit(run, token)
+        let Some(head) = self.descriptors.take_one(writable_bytes) else { return Err(token) };
+        self.memory.describe(head, segment, None);
+        match self.tokens.put(usize::from(head), token) {
+            Ok(()) => {
+                self.offer(head);
+                Ok(())
             }
-            None => Err(token),
+            // A descriptor that is free has no token, so this does not happen.
+            Err(token) => {
+                self.descriptors.give_back(head);
+                Err(token)
+            }
         }
     }
 
@@ -246,8 +253,6 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
 
     /// Looks at the next completion, which [`observe`](Self::observe) has counted, and at its token. It stays where it is until taken.
     ///
-    /// The length is not looked at where the device can write nothing: some devices report the length they read.
-    ///
     /// # Errors
     ///
     /// [`DeviceFault`]: the device names what it does not have, or a length that cannot be. The queue is broken.
@@ -257,10 +262,10 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
         match u16::try_from(element.id) {
             Ok(head) if self.tokens.holds(usize::from(head)) => {
                 let max_bytes = self.descriptors.writable_bytes(head);
-                if element.len > max_bytes && max_bytes > 0 {
+                if element.len > max_bytes {
                     return Err(self.fail(DeviceFault::LengthTooLong { len_bytes: element.len, max_bytes }));
                 }
-                let completion = Completion { head, written_bytes: element.len.min(max_bytes) };
+                let completion = Completion { head, written_bytes: element.len };
                 match self.tokens.get(usize::from(head)) {
                     Some(token) => Ok((completion, token)),
                     None => Err(DeviceFault::NotInFlight { index: element.id }),
@@ -281,37 +286,39 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
         })
     }
 
-    /// Takes the chain of `completion` back.
+    /// Takes the next chain back, which [`observe`](Self::observe) has counted, and which the device could only read.
+    ///
+    /// What the device says about a length is not read: it can have written nothing, and some devices report the length they read.
     ///
     /// # Errors
     ///
-    /// [`DeviceFault`]: it was taken already. The queue is broken.
+    /// [`DeviceFault`]: the device names what it does not have. The queue is broken.
     #[inline(always)]
-    pub fn take(&mut self, completion: Completion) -> Result<T, DeviceFault> {
-        match self.tokens.take(usize::from(completion.head)) {
-            Some(token) => {
-                self.descriptors.give_back(completion.head);
-                self.taken = self.taken.wrapping_add(1);
-                Ok(token)
-            }
-            None => Err(self.unknown_head(u32::from(completion.head))),
+    pub fn take_read(&mut self) -> Result<T, DeviceFault> {
+        let id = self.memory.read_used_id(self.taken);
+        match u16::try_from(id) {
+            Ok(head) => match self.tokens.take(usize::from(head)) {
+                Some(token) => {
+                    self.descriptors.give_back(head);
+                    self.taken = self.taken.wrapping_add(1);
+                    Ok(token)
+                }
+                None => Err(self.unknown_head(id)),
+            },
+            Err(_) => Err(self.unknown_head(id)),
         }
     }
 
-    /// Takes the token of `completion`, a chain of one descriptor, back and posts `token` in its place.
+    /// Takes the token of `completion`, a chain of one descriptor, back and posts `token` in its place: memory at `addr`, as long as the old.
     ///
     /// # Errors
     ///
     /// [`DeviceFault`]: it was taken already. The queue is broken, and `token` is gone with it.
     #[inline(always)]
-    pub fn exchange(&mut self, completion: Completion, segment: Segment, token: T) -> Result<T, DeviceFault> {
+    pub fn exchange(&mut self, completion: Completion, addr: DmaAddr, token: T) -> Result<T, DeviceFault> {
         match self.tokens.replace(usize::from(completion.head), token) {
             Ok(old) => {
-                self.memory.describe(completion.head, segment, None);
-                self.descriptors.set_writable_bytes(
-                    completion.head,
-                    if segment.writable { segment.len_bytes } else { 0 },
-                );
+                self.memory.describe_address(completion.head, addr);
                 self.repost(completion);
                 Ok(old)
             }

@@ -67,6 +67,20 @@ impl Header {
     /// A frame that asks for nothing: by far the most.
     pub const PLAIN: RawHeader = [0; 3];
 
+    /// Whether the header in memory says nothing about checksums and is no large packet: by far the most.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_plain([word0, ..]: &RawHeader) -> bool {
+        u32::from_le(*word0) & 0xffff == 0
+    }
+
+    /// The count of buffers of a header in memory.
+    #[must_use]
+    #[inline(always)]
+    pub const fn buffers_of([.., word2]: &RawHeader) -> u16 {
+        (u32::from_le(*word2) >> 16) as u16
+    }
+
     /// As it lies in memory.
     #[must_use]
     pub const fn encode(self) -> RawHeader {
@@ -120,7 +134,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_twelve_bytes_are_a_header(raw in any::<RawHeader>()) {
-            prop_assert_eq!(Header::decode(raw).encode(), raw);
+            let header = Header::decode(raw);
+            prop_assert_eq!(header.encode(), raw);
+            prop_assert_eq!(Header::buffers_of(&raw), header.num_buffers);
+            prop_assert_eq!(Header::is_plain(&raw), header.flags.is_empty() && header.gso_type == GsoType::NONE);
         }
     }
 }

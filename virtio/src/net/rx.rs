@@ -11,11 +11,12 @@
 //! only taken together.
 
 use paravane_hal::Platform;
+use paravane_hal::addr::DmaAddr;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_net::{Burst, Frame, FramePool, RxCounters};
 
-use crate::net::header::{HEADER_BYTES, Header, RawHeader};
+use crate::net::header::{HEADER_BYTES, RawHeader};
 use crate::net::judge::{Drop, RxRules};
 use crate::queue::{Completion, Kick, Segment, Virtqueue};
 use crate::transport::pci::PciDoorbell;
@@ -56,18 +57,18 @@ impl<P: Platform> RxQueue<P> {
         &self.ring
     }
 
-    /// What a fresh frame looks like to the device: header first.
+    /// A fresh frame, and where the device is to write: its header in front of the frame's place.
     #[inline(always)]
-    fn segment(&self, fresh: &Frame) -> Option<Segment> {
-        let addr = fresh.dma_addr_before(HEADER_BYTES)?;
-        Some(Segment { addr, len_bytes: self.buffer_bytes, writable: true })
+    fn fresh(&self) -> Option<(DmaAddr, Frame)> {
+        let fresh = self.pool.get()?;
+        Some((fresh.dma_addr_before(HEADER_BYTES)?, fresh))
     }
 
     /// Posts fresh frames for empty slots.
     fn post_fresh(&mut self) {
         while self.ring.room() > 0 {
-            let Some(fresh) = self.pool.get() else { return };
-            let Some(segment) = self.segment(&fresh) else { return };
+            let Some((addr, fresh)) = self.fresh() else { return };
+            let segment = Segment { addr, len_bytes: self.buffer_bytes, writable: true };
             if self.ring.post(segment, fresh).is_err() {
                 return;
             }
@@ -122,13 +123,12 @@ impl<P: Platform> RxQueue<P> {
                     continue;
                 }
             };
-            let fresh = self.pool.get().and_then(|fresh| Some((self.segment(&fresh)?, fresh)));
-            let Some((segment, fresh)) = fresh else {
+            let Some((addr, fresh)) = self.fresh() else {
                 self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
                 self.ring.repost(completion);
                 continue;
             };
-            match self.ring.exchange(completion, segment, fresh) {
+            match self.ring.exchange(completion, addr, fresh) {
                 Ok(mut frame) => {
                     // Fits: the length was checked against the buffer's.
                     frame.set_segment_bytes(frame_bytes as usize);
@@ -150,12 +150,12 @@ impl<P: Platform> RxQueue<P> {
 
     /// Looks at the next completion as the first of a frame: its header, read once, and how long the frame's part in this buffer is.
     #[inline(always)]
-    fn read_header(&mut self) -> Result<(Completion, Header, u32), DeviceFault> {
+    fn read_header(&mut self) -> Result<(Completion, RawHeader, u32), DeviceFault> {
         let (completion, frame) = self.ring.look()?;
         let raw = frame.read_before::<RawHeader>();
         let len_bytes = completion.written_bytes();
         match (raw, len_bytes.checked_sub(u32::from(HEADER_BYTES))) {
-            (Some(raw), Some(frame_bytes)) => Ok((completion, Header::decode(raw), frame_bytes)),
+            (Some(raw), Some(frame_bytes)) => Ok((completion, raw, frame_bytes)),
             _ => {
                 let min_bytes = u32::from(HEADER_BYTES);
                 Err(self.ring.fail(DeviceFault::LengthTooShort { len_bytes, min_bytes }))
@@ -170,7 +170,7 @@ impl<P: Platform> RxQueue<P> {
     fn take_spread(
         &mut self,
         first: Completion,
-        header: &Header,
+        header: &RawHeader,
         buffers: u16,
         waiting: u16,
     ) -> Result<Spread, DeviceFault> {
@@ -226,9 +226,8 @@ impl<P: Platform> RxQueue<P> {
 
     /// Takes one buffer and puts a fresh one in its place; `None`, and the buffer goes back to the device, when there is no fresh one.
     fn swap(&mut self, completion: Completion) -> Result<Option<Frame>, DeviceFault> {
-        let fresh = self.pool.get().and_then(|fresh| Some((self.segment(&fresh)?, fresh)));
-        match fresh {
-            Some((segment, fresh)) => self.ring.exchange(completion, segment, fresh).map(Some),
+        match self.fresh() {
+            Some((addr, fresh)) => self.ring.exchange(completion, addr, fresh).map(Some),
             None => {
                 self.ring.repost(completion);
                 Ok(None)

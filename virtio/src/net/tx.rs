@@ -65,8 +65,7 @@ impl<P: Platform> TxQueue<P> {
     fn take_sent(&mut self) -> Result<usize, DeviceFault> {
         let waiting = self.ring.observe()?;
         for _ in 0..waiting {
-            let (completion, _) = self.ring.look()?;
-            drop(self.ring.take(completion)?);
+            drop(self.ring.take_read()?);
         }
         self.counters.completed = self.counters.completed.wrapping_add(u64::from(waiting));
         Ok(usize::from(waiting))

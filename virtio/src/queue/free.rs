@@ -124,12 +124,28 @@ impl FreeList {
         self.free = self.free.wrapping_sub(run.descriptors);
     }
 
+    /// Takes the first free descriptor off the list, as a chain of one that the device may write `writable_bytes` of.
+    #[inline(always)]
+    pub fn take_one(&mut self, writable_bytes: u32) -> Option<u16> {
+        let head = self.first;
+        let slot = self.slots.get_mut(usize::from(head)).filter(|_| self.free > 0)?;
+        self.first = slot.next;
+        *slot = Slot { last: head, descriptors: 1, writable_bytes, ..*slot };
+        self.free = self.free.wrapping_sub(1);
+        Some(head)
+    }
+
     /// Gives the chain headed by `head` back. The caller knows, from its own memory, that the chain is taken.
     #[inline(always)]
     pub fn give_back(&mut self, head: u16) {
-        let Some(Slot { last, descriptors, .. }) = self.slots.get(usize::from(head)).copied() else { return };
-        let Some(tail) = self.slots.get_mut(usize::from(last)) else { return };
-        tail.next = self.first;
+        let first = self.first;
+        let Some(slot) = self.slots.get_mut(usize::from(head)) else { return };
+        let Slot { last, descriptors, .. } = *slot;
+        if last == head {
+            slot.next = first;
+        } else if let Some(tail) = self.slots.get_mut(usize::from(last)) {
+            tail.next = first;
+        }
         self.first = head;
         self.free = self.free.wrapping_add(descriptors);
     }
@@ -139,14 +155,6 @@ impl FreeList {
     #[inline(always)]
     pub fn writable_bytes(&self, head: u16) -> u32 {
         self.slots.get(usize::from(head)).map_or(0, |slot| slot.writable_bytes)
-    }
-
-    /// Says that the device may now write `writable_bytes` of the one-descriptor chain headed by `head`.
-    #[inline(always)]
-    pub fn set_writable_bytes(&mut self, head: u16, writable_bytes: u32) {
-        if let Some(slot) = self.slots.get_mut(usize::from(head)) {
-            slot.writable_bytes = writable_bytes;
-        }
     }
 }
 
@@ -189,6 +197,20 @@ mod tests {
         assert_eq!(list.free(), 4);
         assert_eq!(take(&mut list, 4).unwrap().1, [0, 1, 2, 3]);
         assert!(take(&mut list, 1).is_none());
+    }
+
+    #[test]
+    fn a_chain_of_one_is_a_run_of_one() {
+        let (mut by_run, mut at_once) = (list(4), list(4));
+        for free in (0..4).rev() {
+            assert_eq!(at_once.take_one(7), take(&mut by_run, 1).map(|(run, _)| run.head()));
+            assert_eq!(at_once.free(), free);
+        }
+        assert_eq!(at_once.take_one(7), None);
+        at_once.give_back(2);
+        assert_eq!(at_once.writable_bytes(2), 7);
+        assert_eq!(at_once.take_one(9), Some(2));
+        assert_eq!(at_once.writable_bytes(2), 9);
     }
 
     #[test]

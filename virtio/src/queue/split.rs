@@ -108,6 +108,14 @@ impl<D: Dma> SplitMemory<D> {
         slot.store::<3>(write | link);
     }
 
+    /// Points descriptor `index` elsewhere, to memory as long as it named before.
+    #[inline(always)]
+    pub fn describe_address(&self, index: u16, addr: DmaAddr) {
+        let Some(slot) = self.descriptors.slots().get(usize::from(index)) else { return };
+        slot.store::<0>(addr.low());
+        slot.store::<1>(addr.high());
+    }
+
     /// Puts the chain headed by `head` into the available ring as number `idx`. [`publish`](Self::publish) makes it count.
     #[inline(always)]
     pub fn offer(&self, idx: u16, head: u16) {
@@ -158,6 +166,12 @@ impl<D: Dma> SplitMemory<D> {
     pub fn read_used(&self, idx: u16) -> UsedElement {
         let word = layout::USED_RING.wrapping_add(self.size.place(idx).wrapping_mul(2));
         UsedElement { id: self.load_used(word), len: self.load_used(word.wrapping_add(1)) }
+    }
+
+    /// The head that element number `idx` of the used ring names. Its length is left unread.
+    #[inline(always)]
+    pub fn read_used_id(&self, idx: u16) -> u32 {
+        self.load_used(layout::USED_RING.wrapping_add(self.size.place(idx).wrapping_mul(2)))
     }
 
     /// Asks for an interrupt when the used index steps over `event`. With `EVENT_IDX`.
