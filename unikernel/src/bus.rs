@@ -2,14 +2,22 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
+use core::ops::RangeInclusive;
 
-use log::warn;
+use log::{info, warn};
+use paravane_hal_x86_64::mmio::MmioRegion;
 use paravane_hal_x86_64::port::X86Ports;
 use paravane_pci::access::Exclusive;
-use paravane_pci::{Cam, ConfigAccess, Found, Function, Ids, Patched, PciAddress, enable_path, enumerate};
+use paravane_pci::{
+    Cam, ConfigAccess, Ecam, EcamEntry, Found, Function, Ids, Patched, PciAddress, enable_path, enumerate,
+    mcfg,
+};
 
 use crate::app::config::PciPatch;
-use crate::nic::{Kind, Vectors};
+use crate::boot::pvh::PhysicalMemory;
+use crate::nic::{Kind, NicError, Vectors};
+use crate::platform::Machine;
 
 /// The image runs on one core, and its interrupt handlers read no config space: nobody can come between.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +29,68 @@ impl Exclusive for OneCore {
     }
 }
 
-/// Config space of this machine.
-pub type Bus = &'static Patched<Cam<X86Ports, OneCore>>;
+/// How this machine's config space is reached.
+#[derive(Debug)]
+pub enum BusAccess {
+    /// By ports: 256 bytes a function.
+    Ports(Cam<X86Ports, OneCore>),
+    /// By a mapped region that ACPI's MCFG table names: 4096 bytes a function.
+    Ecam(Ecam<MmioRegion>),
+}
+
+impl fmt::Display for BusAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let buses = self.buses();
+        match self {
+            Self::Ports(_) => f.write_str("by ports 0xcf8 and 0xcfc")?,
+            Self::Ecam(_) => f.write_str("by ECAM")?,
+        }
+        write!(f, ", buses {:#04x} to {:#04x}", buses.start(), buses.end())
+    }
+}
+
+/// Hands a call to whichever way it is.
+macro_rules! which {
+    ($access:expr, $way:ident => $call:expr) => {
+        match $access {
+            BusAccess::Ports($way) => $call,
+            BusAccess::Ecam($way) => $call,
+        }
+    };
+}
+
+impl ConfigAccess for BusAccess {
+    fn read8(&self, at: PciAddress, offset: u16) -> u8 {
+        which!(self, way => way.read8(at, offset))
+    }
+    fn read16(&self, at: PciAddress, offset: u16) -> u16 {
+        which!(self, way => way.read16(at, offset))
+    }
+    fn read32(&self, at: PciAddress, offset: u16) -> u32 {
+        which!(self, way => way.read32(at, offset))
+    }
+    fn write8(&self, at: PciAddress, offset: u16, value: u8) {
+        which!(self, way => way.write8(at, offset, value));
+    }
+    fn write16(&self, at: PciAddress, offset: u16, value: u16) {
+        which!(self, way => way.write16(at, offset, value));
+    }
+    fn write32(&self, at: PciAddress, offset: u16, value: u32) {
+        which!(self, way => way.write32(at, offset, value));
+    }
+    fn config_bytes(&self) -> u16 {
+        which!(self, way => way.config_bytes())
+    }
+    fn segment(&self) -> u16 {
+        which!(self, way => way.segment())
+    }
+    fn buses(&self) -> RangeInclusive<u8> {
+        which!(self, way => way.buses())
+    }
+}
+
+/// Config space of this machine, for as long as it runs.
+pub type Bus = &'static Patched<BusAccess>;
 
 /// A NIC that was found.
 #[derive(Clone, Debug)]
@@ -39,18 +107,39 @@ pub struct FoundNic {
 
 /// Opens the bus, with `patches` applied to what is read.
 #[must_use]
-pub fn open(ports: X86Ports, patches: &[PciPatch]) -> Bus {
-    let mut bus = Patched::new(Cam::with_exclusive(ports, OneCore));
+pub fn open(machine: &Machine, patches: &[PciPatch]) -> Bus {
+    let access = ecam(machine)
+        .map_or_else(|| BusAccess::Ports(Cam::with_exclusive(machine.ports, OneCore)), BusAccess::Ecam);
+    info!("pci: config space {access}");
+    let mut bus = Patched::new(access);
     for patch in patches {
         match bus.patch(patch.address, patch.offset, patch.value) {
-            Ok(()) => warn!(
-                "command line: config byte {:#x} of {} reads as {:#04x}",
-                patch.offset, patch.address, patch.value
-            ),
+            Ok(()) => {
+                warn!(
+                    "command line: config byte {:#x} of {} reads as {:#04x}",
+                    patch.offset, patch.address, patch.value
+                );
+            }
             Err(full) => warn!("command line: patch of {} ignored: {full}", patch.address),
         }
     }
     Box::leak(Box::new(bus))
+}
+
+/// The region for segment 0 that ACPI names, if it names one and it can be mapped. Machines without (QEMU's `pc`) have ports.
+fn ecam(machine: &Machine) -> Option<Ecam<MmioRegion>> {
+    let memory = |from, into: &mut [u8]| machine.firmware.read(from, into);
+    let rsdp = machine.boot.rsdp?;
+    let mut first = None;
+    let listed = mcfg::ecam_entries(&memory, rsdp, &mut |entry: EcamEntry| {
+        if first.is_none() && entry.segment == 0 {
+            first = Some(entry);
+        }
+    });
+    if let Err(reason) = listed {
+        warn!("pci: ACPI tables not used: {reason}");
+    }
+    first?.map(&machine.platform).inspect_err(|reason| warn!("pci: {reason}")).ok()
 }
 
 /// Every NIC that there is a driver for, in PCI order. What is passed over on the way is said.
@@ -78,9 +167,9 @@ pub fn find_nics(bus: Bus) -> Vec<FoundNic> {
 /// # Errors
 ///
 /// Why not, in words.
-pub fn claim(bus: Bus, found: &FoundNic) -> Result<Function<Bus>, crate::nic::NicError> {
-    enable_path(&bus, &found.path).map_err(|error| crate::nic::NicError::new(&error))?;
-    Function::claim(bus, found.address).map_err(|error| crate::nic::NicError::new(&error))
+pub fn claim(bus: Bus, found: &FoundNic) -> Result<Function<Bus>, NicError> {
+    enable_path(&bus, &found.path).map_err(|error| NicError::new(&error))?;
+    Function::claim(bus, found.address).map_err(|error| NicError::new(&error))
 }
 
 /// What a function can interrupt by. A capability that cannot be read counts as missing; the driver that needs it says why.

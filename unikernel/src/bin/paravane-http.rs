@@ -41,7 +41,7 @@ fn main(machine: Machine) -> ! {
         warn!("{rejected}");
     }
 
-    let bus = bus::open(machine.ports, &config.pci_patches);
+    let bus = bus::open(&machine, &config.pci_patches);
     let found = bus::find_nics(bus);
     if found.is_empty() {
         warn!(
