@@ -112,13 +112,17 @@ impl<C: ConfigAccess> Function<C> {
         Err(self.bar_error(index, reason))
     }
 
-    /// The BARs that are there. One that is there and unusable is an error; a register that holds none is skipped.
+    /// The BARs that are there. One that is there and unusable is an error; a register that holds none is left out, and so are
+    /// all of a host bridge.
     pub fn bars(&self) -> impl Iterator<Item = Result<Bar, BarError>> + '_ {
         (0..BARS).map(|index| self.bar(index)).filter(|bar| {
             !bar.is_err_and(|error| {
                 matches!(
                     error.reason,
-                    BarErrorReason::NoSuchBar | BarErrorReason::Unimplemented | BarErrorReason::UpperHalf
+                    BarErrorReason::NoSuchBar
+                        | BarErrorReason::Unimplemented
+                        | BarErrorReason::UpperHalf
+                        | BarErrorReason::HostBridge
                 )
             })
         })

@@ -96,14 +96,19 @@ impl Msi {
         Ok(())
     }
 
-    /// Switches the function over to MSI with one vector; its pin is off.
+    /// Switches the function over to MSI with one vector; pin and MSI-X are off.
     ///
     /// # Errors
     ///
-    /// [`MsiError`]: the capability did not take it, or the function uses MSI-X.
+    /// [`MsiError`]: the capability did not take it; the function uses none of its interrupts then.
     pub fn enable<C: ConfigAccess>(&self, function: &mut Function<C>) -> Result<(), MsiError> {
         let address = function.address();
+        let msix = function.msix().map_err(MsiError::Capability)?;
+        // Never in two modes: pin and MSI-X go off before MSI comes on.
         function.enable(Command::INTX_DISABLE).map_err(MsiError::Command)?;
+        if let Some(msix) = msix {
+            msix.disable(function);
+        }
         if self.maskable {
             function.access().write32(address, self.capability.field(self.mask_bits()), !1);
         }
@@ -137,6 +142,8 @@ pub enum MsiError {
         /// The message.
         message: MsiMessage,
     },
+    /// The capability list is broken.
+    Capability(CapabilityError),
     /// The command register did not take what it was told.
     Command(CommandError),
     /// The capability did not take the enable bit.
@@ -156,6 +163,7 @@ impl fmt::Display for MsiError {
                 "{address}: the message {:#x} to {:#x} does not fit its MSI capability",
                 message.data, message.address
             ),
+            Self::Capability(error) => error.fmt(f),
             Self::Command(error) => error.fmt(f),
             Self::NotEnabled { address, seen } => {
                 write!(f, "{address}: MSI does not switch on, its control register reads {seen:#06x}")
@@ -236,6 +244,21 @@ mod tests {
         assert_eq!(bus.writes.borrow()[0], (0x86, 2, 0));
         msi.enable(&mut function).unwrap();
         assert_eq!(function.read16(0x86), WIDE | ENABLE);
+    }
+
+    #[test]
+    fn msix_goes_off_before_msi_comes_on() {
+        let control = WIDE.to_le_bytes();
+        let nic = MockFunction::nic()
+            .capabilities(&[(0x84, 0x05, &control), (0x9c, 0x11, &[0x18, 0x80])])
+            .writable(0x86, &[0x71])
+            .writable(0x9e, &[0, 0xc0]);
+        let bus = MockBus::of(nic);
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        bus.writes.borrow_mut().clear();
+        function.msi().unwrap().unwrap().enable(&mut function).unwrap();
+        assert_eq!(*bus.writes.borrow(), [(0x04, 2, 0x0400), (0x9e, 2, 0), (0x86, 2, 1)]);
+        assert_eq!(function.read16(0x9e), 0x18);
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Msix {
         self.pba
     }
 
-    /// Maps the table, switches memory decoding on, and masks every vector. MSI-X is off afterwards.
+    /// Maps the table, switches memory decoding on, and masks every vector. MSI-X and MSI are off afterwards.
     ///
     /// # Errors
     ///
@@ -115,6 +115,7 @@ impl Msix {
         function: &mut Function<C>,
         mapper: &M,
     ) -> Result<MsixTable<M::Region>, MsixError> {
+        let msi = function.msi().map_err(MsixError::Capability)?;
         let len_bytes = usize::from(self.entries).saturating_mul(ENTRY_BYTES);
         let region = function.map_bar_part(
             mapper,
@@ -123,14 +124,31 @@ impl Msix {
             len_bytes,
         )?;
         function.enable(Command::MEMORY)?;
-        let mut table = MsixTable { region, msix: self, address: function.address() };
-        // Entries may be written while the capability is off or the function is masked; some devices drop writes while it is off.
-        table.write_control(function, ENABLE | FUNCTION_MASK);
-        for vector in 0..self.entries {
-            table.mask(vector)?;
+        if let Some(msi) = msi {
+            msi.disable(function);
         }
-        table.disable(function);
-        Ok(table)
+        // On, because some devices drop what is written to the table while it is off; and masked as a whole, because what is in the table
+        // is somebody else's.
+        self.write_control(function, ENABLE | FUNCTION_MASK);
+        let mut last = 0;
+        for vector in 0..self.entries {
+            last = usize::from(vector).saturating_mul(ENTRY_BYTES).saturating_add(ENTRY_CONTROL);
+            region.write32(last, MASKED);
+        }
+        // The read comes back after the writes have arrived.
+        let _ = region.read32(last);
+        self.disable(function);
+        Ok(MsixTable { region, msix: self, address: function.address() })
+    }
+
+    /// Switches MSI-X off, whatever is in the table. The interrupt pin stays as it is.
+    pub fn disable<C: ConfigAccess>(&self, function: &mut Function<C>) {
+        self.write_control(function, 0);
+    }
+
+    /// Writes the two bits of the control register that are not read-only.
+    fn write_control<C: ConfigAccess>(&self, function: &mut Function<C>, bits: u16) {
+        function.access().write16(function.address(), self.capability.field(CONTROL), bits);
     }
 }
 
@@ -194,13 +212,14 @@ impl<R: Mmio> MsixTable<R> {
     /// [`MsixError`]: the capability did not take it; the function uses none of its interrupts then.
     pub fn enable<C: ConfigAccess>(&mut self, function: &mut Function<C>) -> Result<(), MsixError> {
         self.owns(function)?;
-        // Masked as a whole until pin and MSI are off, so that the function is never in two modes at once.
-        self.write_control(function, ENABLE | FUNCTION_MASK);
-        if let Some(msi) = function.msi().map_err(MsixError::Capability)? {
+        let msi = function.msi().map_err(MsixError::Capability)?;
+        // One after the other, so that the function is never in two modes: what is pending meanwhile raises nothing, and is sent
+        // when the last line is through.
+        function.enable(Command::INTX_DISABLE)?;
+        if let Some(msi) = msi {
             msi.disable(function);
         }
-        function.enable(Command::INTX_DISABLE)?;
-        self.write_control(function, ENABLE);
+        self.msix.write_control(function, ENABLE);
         let seen = function.read16(self.msix.capability.field(CONTROL));
         if seen & (ENABLE | FUNCTION_MASK) != ENABLE {
             self.disable(function);
@@ -211,12 +230,9 @@ impl<R: Mmio> MsixTable<R> {
 
     /// Switches MSI-X off. The interrupt pin stays disabled.
     pub fn disable<C: ConfigAccess>(&mut self, function: &mut Function<C>) {
-        self.write_control(function, 0);
-    }
-
-    /// Writes the two bits of the control register that are not read-only.
-    fn write_control<C: ConfigAccess>(&self, function: &mut Function<C>, bits: u16) {
-        function.access().write16(self.address, self.msix.capability.field(CONTROL), bits);
+        if self.owns(function).is_ok() {
+            self.msix.disable(function);
+        }
     }
 
     fn owns<C: ConfigAccess>(&self, function: &Function<C>) -> Result<(), MsixError> {
@@ -390,15 +406,20 @@ mod tests {
     }
 
     #[test]
-    fn switching_over_is_masked_until_the_other_modes_are_off() {
+    fn a_function_is_never_in_two_modes() {
         let bus = MockBus::of(nic(4, 2, 0x1002).with(0x86, &[0x81]));
         let (mut function, mut table, _map) = open(&bus);
-        bus.writes.borrow_mut().clear();
+        let opening = bus.writes.take();
+        assert_eq!(
+            opening[opening.len() - 4..],
+            [(0x04, 2, 0x0002), (0x86, 2, 0), (0x9e, 2, 0xc000), (0x9e, 2, 0)],
+            "decoding on; MSI off; masked as a whole; off"
+        );
         table.enable(&mut function).unwrap();
         assert_eq!(
             *bus.writes.borrow(),
-            [(0x9e, 2, 0xc000), (0x86, 2, 0), (0x04, 2, 0x0402), (0x9e, 2, 0x8000)],
-            "masked as a whole; MSI off; pin off; unmasked"
+            [(0x04, 2, 0x0402), (0x86, 2, 0), (0x9e, 2, 0x8000)],
+            "pin off; MSI off; MSI-X on"
         );
         table.disable(&mut function);
         assert_eq!(function.read16(0x9e), 3);
