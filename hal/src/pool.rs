@@ -321,26 +321,22 @@ impl<H: Send> Buffer<H> {
     /// Copies bytes from `offset_bytes` on out. False, and nothing is copied, when they run past the end.
     #[inline]
     pub fn copy_out(&self, offset_bytes: usize, to: &mut [u8]) -> bool {
-        if !self.has(offset_bytes, to.len()) {
+        let Some(place) = self.place(offset_bytes, to.len()) else {
             return false;
-        }
-        // SAFETY: in bounds by the check; the buffer is ours, and `to` is Rust memory, so they do not overlap.
-        unsafe {
-            volatile_copy(self.node().cpu.as_ptr().wrapping_add(offset_bytes), to.as_mut_ptr(), to.len())
         };
+        // SAFETY: the place is as long; the buffer is ours, and `to` is Rust memory, so they do not overlap.
+        unsafe { volatile_copy(place.as_ptr(), to.as_mut_ptr(), to.len()) };
         true
     }
 
     /// Copies `from` in at `offset_bytes`. False, and nothing is copied, when it runs past the end.
     #[inline]
     pub fn copy_in(&mut self, offset_bytes: usize, from: &[u8]) -> bool {
-        if !self.has(offset_bytes, from.len()) {
+        let Some(place) = self.place(offset_bytes, from.len()) else {
             return false;
-        }
-        // SAFETY: as in `copy_out`.
-        unsafe {
-            volatile_copy(from.as_ptr(), self.node().cpu.as_ptr().wrapping_add(offset_bytes), from.len())
         };
+        // SAFETY: as in `copy_out`.
+        unsafe { volatile_copy(from.as_ptr(), place.as_ptr(), from.len()) };
         true
     }
 
@@ -348,29 +344,28 @@ impl<H: Send> Buffer<H> {
     #[must_use]
     #[inline]
     pub fn read<T: FromBytes>(&self, offset_bytes: usize) -> Option<T> {
-        if !self.has(offset_bytes, size_of::<T>()) {
-            return None;
-        }
-        let place = self.node().cpu.as_ptr().wrapping_add(offset_bytes).cast::<T>();
-        // SAFETY: in bounds by the check, so not null; the copy looks at the alignment itself.
-        Some(unsafe { volatile_read(NonNull::new_unchecked(place)) })
+        let place = self.place(offset_bytes, size_of::<T>())?;
+        // SAFETY: the place is as long; the copy looks at the alignment itself.
+        Some(unsafe { volatile_read(place.cast()) })
     }
 
     /// Writes a plain value at `offset_bytes`. False past the end.
     #[inline]
     pub fn write<T: IntoBytes + Immutable>(&mut self, offset_bytes: usize, value: &T) -> bool {
-        if !self.has(offset_bytes, size_of::<T>()) {
+        let Some(place) = self.place(offset_bytes, size_of::<T>()) else {
             return false;
-        }
-        let place = self.node().cpu.as_ptr().wrapping_add(offset_bytes).cast::<T>();
+        };
         // SAFETY: as in `read`.
-        unsafe { volatile_write(NonNull::new_unchecked(place), value) };
+        unsafe { volatile_write(place.cast(), value) };
         true
     }
 
+    /// Where the CPU finds `len_bytes` at `offset_bytes`, if the buffer has them.
     #[inline(always)]
-    fn has(&self, offset_bytes: usize, len_bytes: usize) -> bool {
-        offset_bytes.checked_add(len_bytes).is_some_and(|end| end <= self.capacity())
+    fn place(&self, offset_bytes: usize, len_bytes: usize) -> Option<NonNull<u8>> {
+        let end = offset_bytes.checked_add(len_bytes)?;
+        // SAFETY: bounds checked here.
+        (end <= self.capacity()).then(|| unsafe { self.node().cpu.add(offset_bytes) })
     }
 }
 

@@ -146,7 +146,7 @@ fn what_is_posted_comes_home_on_proof() {
     assert_eq!((before.index(), pool.free()), (index, 8));
     drop(before);
     // SAFETY: there is no device.
-    let posted = posted.reclaim(&unsafe { Quiet::vouch(other) }).err().expect("proof about another device");
+    let posted = posted.reclaim(&unsafe { Quiet::vouch(other) }).err().unwrap();
     assert_eq!(pool.free(), 9);
     // SAFETY: there is no device.
     assert!(posted.reclaim(&unsafe { Quiet::vouch(device) }).is_ok());

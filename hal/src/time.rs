@@ -48,7 +48,7 @@ pub trait Clock {
     }
 }
 
-impl<C: Clone + Clock + ?Sized> Clock for &C {
+impl<C: Clock + ?Sized> Clock for &C {
     fn now(&self) -> Instant {
         (**self).now()
     }

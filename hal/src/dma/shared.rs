@@ -187,49 +187,65 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
         (index < self.count).then(|| self.owned.expose(index * size_of::<T>()))
     }
 
+    /// Where the CPU finds the one at `index`.
+    #[inline(always)]
+    fn place(&self, index: usize) -> Option<NonNull<T>> {
+        // SAFETY: bounds checked here.
+        (index < self.count).then(|| unsafe { self.owned.cpu::<T>().add(index) })
+    }
+
+    /// Where the CPU finds the first. There is one, for `alloc` refuses an empty request.
+    #[inline(always)]
+    fn first(&self) -> NonNull<T> {
+        self.owned.cpu()
+    }
+
+    /// A field of the one at `place`, which is one of ours.
+    #[inline(always)]
+    fn field_of<F>(place: NonNull<T>, field: Field<T, F>) -> NonNull<F> {
+        // SAFETY: a `Field<T, F>` lies inside a `T`, and `place` is one's start.
+        unsafe { place.cast::<u8>().add(field.offset_bytes) }.cast()
+    }
+
     /// Copies the one at `index` out, if there is one. The copy is the driver's; look at it, not at the memory, from then on.
     #[must_use]
     pub fn read_at(&self, index: usize) -> Option<T> {
-        // SAFETY: bounds checked here, every bit pattern is a `T` by `FromBytes`, alignment by `array_zeroed`.
-        (index < self.count).then(|| unsafe { volatile_read(self.owned.cpu::<T>().add(index)) })
+        // SAFETY: the place is ours, and aligned by `array_zeroed`.
+        self.place(index).map(|place| unsafe { volatile_read(place) })
     }
 
     /// Copies `value` to `index`. False, and nothing is written, when there is no such place.
     pub fn write_at(&mut self, index: usize, value: &T) -> bool {
-        if index >= self.count {
-            return false;
-        }
-        // SAFETY: bounds checked here; alignment by `array_zeroed`.
-        unsafe { volatile_write(self.owned.cpu::<T>().add(index), value) };
-        true
+        // SAFETY: as in `read_at`.
+        self.place(index).map(|place| unsafe { volatile_write(place, value) }).is_some()
     }
 
     /// Copies the first out.
     #[must_use]
     pub fn read(&self) -> T {
-        // SAFETY: there is at least one, for `alloc` refuses an empty request; pattern and alignment as in `read_at`.
-        unsafe { volatile_read(self.owned.cpu::<T>()) }
+        // SAFETY: as in `read_at`.
+        unsafe { volatile_read(self.first()) }
     }
 
     /// Copies `value` to the first.
     pub fn write(&mut self, value: &T) {
-        // SAFETY: there is at least one, for `alloc` refuses an empty request; alignment as in `read_at`.
-        unsafe { volatile_write(self.owned.cpu::<T>(), value) };
+        // SAFETY: as in `read_at`.
+        unsafe { volatile_write(self.first(), value) };
     }
 
     /// Reads one field of the first, in one access if it is an aligned integer.
     #[must_use]
     #[inline]
     pub fn get<F: FromBytes + IntoBytes + Immutable>(&self, field: Field<T, F>) -> F {
-        // SAFETY: a `Field<T, F>` lies inside a `T`, at `F`'s alignment relative to an aligned `T`, and there is at least one `T`.
-        unsafe { volatile_read(self.owned.cpu::<u8>().add(field.offset_bytes).cast::<F>()) }
+        // SAFETY: the field is part of a `T` of ours.
+        unsafe { volatile_read(Self::field_of(self.first(), field)) }
     }
 
     /// Writes one field of the first, in one access if it is an aligned integer.
     #[inline]
     pub fn set<F: FromBytes + IntoBytes + Immutable>(&mut self, field: Field<T, F>, value: F) {
         // SAFETY: as in `get`.
-        unsafe { volatile_write(self.owned.cpu::<u8>().add(field.offset_bytes).cast::<F>(), &value) };
+        unsafe { volatile_write(Self::field_of(self.first(), field), &value) };
     }
 
     /// Reads one field of the one at `index`, if there is one.
@@ -240,13 +256,8 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
         index: usize,
         field: Field<T, F>,
     ) -> Option<F> {
-        if index >= self.count {
-            return None;
-        }
-        // SAFETY: `index` checked here; the field as in `get`.
-        let place = unsafe { self.owned.cpu::<T>().add(index).cast::<u8>().add(field.offset_bytes) };
         // SAFETY: as in `get`.
-        Some(unsafe { volatile_read(place.cast::<F>()) })
+        self.place(index).map(|place| unsafe { volatile_read(Self::field_of(place, field)) })
     }
 
     /// Writes one field of the one at `index`. False when there is no such place.
@@ -257,14 +268,10 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
         field: Field<T, F>,
         value: F,
     ) -> bool {
-        if index >= self.count {
-            return false;
-        }
-        // SAFETY: `index` checked here; the field as in `get`.
-        let place = unsafe { self.owned.cpu::<T>().add(index).cast::<u8>().add(field.offset_bytes) };
         // SAFETY: as in `get`.
-        unsafe { volatile_write(place.cast::<F>(), &value) };
-        true
+        self.place(index)
+            .map(|place| unsafe { volatile_write(Self::field_of(place, field), &value) })
+            .is_some()
     }
 
     /// Gives the memory back, against proof that its device has let go.

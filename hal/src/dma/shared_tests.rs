@@ -97,7 +97,7 @@ fn memory_a_device_may_know_of_is_freed_on_proof_only() {
     let ring = DmaRing::<4, _>::zeroed(&of, 8, Align::PAGE).unwrap();
     let _ = ring.dma_addr();
     let other = device(&heap);
-    let ring = ring.free(&stopped(&other)).err().expect("proof about another device");
+    let ring = ring.free(&stopped(&other)).err().unwrap();
     assert_eq!(out(&heap), 1);
     assert!(ring.free(&stopped(&of)).is_ok());
     assert_eq!(out(&heap), 0);
@@ -129,8 +129,9 @@ proptest::proptest! {
     fn a_volatile_copy_copies_any_piece(len in 0_usize..70, from_skew in 0_usize..9, to_skew in 0_usize..9, seed: u8) {
         let from: Vec<u8> = (0..80_u8).map(|i| i.wrapping_mul(31).wrapping_add(seed)).collect();
         let mut to = vec![0xee_u8; 80];
+        let (source, target) = (from.as_ptr().wrapping_add(from_skew), to.as_mut_ptr().wrapping_add(to_skew));
         // SAFETY: both are 80 bytes long, and skew plus length stays below that.
-        unsafe { volatile_copy(from.as_ptr().add(from_skew), to.as_mut_ptr().add(to_skew), len) };
+        unsafe { volatile_copy(source, target, len) };
         proptest::prop_assert_eq!(&to[to_skew..to_skew + len], &from[from_skew..from_skew + len]);
         proptest::prop_assert!(to[..to_skew].iter().chain(&to[to_skew + len..]).all(|&byte| byte == 0xee));
     }
