@@ -4,7 +4,7 @@
 //! once, between its DMA buffer and this.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::vec;
 
 /// Bytes aligned for wide copies, as many as the largest frame.
 #[derive(Debug)]
@@ -13,9 +13,7 @@ pub(crate) struct Scratch(Box<[u64]>);
 impl Scratch {
     /// Room for `len_bytes`.
     pub(crate) fn new(len_bytes: usize) -> Self {
-        let mut words = Vec::new();
-        words.resize(len_bytes.div_ceil(8), 0);
-        Self(words.into_boxed_slice())
+        Self(vec![0; len_bytes.div_ceil(8)].into_boxed_slice())
     }
 
     /// The bytes.

@@ -181,7 +181,8 @@ impl Frame {
 
     /// Takes `bytes` of headroom into the payload, as they are: a device wrote payload there. False when there is not enough.
     pub fn extend_front(&mut self, bytes: u16) -> bool {
-        let Some((head, len)) = self.0.head_bytes.checked_sub(bytes).zip(self.0.len_bytes.checked_add(bytes)) else {
+        let Some((head, len)) = self.0.head_bytes.checked_sub(bytes).zip(self.0.len_bytes.checked_add(bytes))
+        else {
             return false;
         };
         self.0.head_bytes = head;

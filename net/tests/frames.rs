@@ -1,5 +1,7 @@
 //! Frames, chains and bursts, over a heap that plays DMA memory.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the failure")]
+
 use paravane_mock_hal::HeapPlatform;
 use paravane_net::{
     BURST_FRAMES, Burst, ChecksumRequest, Frame, FramePool, HEADROOM_BYTES, RxChecksum, RxHash, RxHashKind,

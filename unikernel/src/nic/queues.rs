@@ -1,5 +1,10 @@
 //! The parts of a running NIC, each a choice over the drivers.
 
+#![expect(
+    clippy::large_enum_variant,
+    reason = "a handful of NICs, each made once; a box would add a hop to every burst"
+)]
+
 use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;

@@ -24,6 +24,7 @@ use crate::nic::{InterruptPlan, Mode, NicControl, NicError, NicRx, NicTx, Runnin
 const RECOVERIES: u8 = 3;
 
 /// Where a NIC stands.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them run nearly all of the time")]
 enum State<P: Platform, C: ConfigAccess> {
     Running {
         control: NicControl<P, C>,

@@ -257,10 +257,8 @@ impl Connection {
             *to = *from;
         }
         self.sent = self.sent.saturating_add(len);
-        if self.staged_left().is_empty() {
-            if let State::Draining { keep_alive } = self.state {
-                self.state = if keep_alive { State::Head } else { State::Closing };
-            }
+        if let (true, State::Draining { keep_alive }) = (self.staged_left().is_empty(), &self.state) {
+            self.state = if *keep_alive { State::Head } else { State::Closing };
         }
         Some(len)
     }
