@@ -32,6 +32,9 @@ const POLL_SLEEPS: (Duration, Duration) = (Duration::from_micros(250), Duration:
 /// Events are looked for no more often than this, for a look may cost a device access; after an interrupt, which may have told of one, no later.
 const EVENT_POLL: Duration = Duration::from_millis(20);
 
+/// So often may a line ring in a row without any of our NICs being behind it. More, and somebody else holds it for good.
+const UNCLAIMED: u32 = 10_000;
+
 /// What the loop needs of the machine.
 pub trait Host {
     /// The time.
@@ -68,6 +71,8 @@ pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
     events_looked_for: Instant,
     /// An interrupt may have told of an event since.
     woken_since: bool,
+    /// How often in a row lines rang that none of the NICs had raised.
+    unclaimed: u32,
     poll_sleep: Duration,
 }
 
@@ -83,6 +88,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H>
             busy: now,
             events_looked_for: now,
             woken_since: false,
+            unclaimed: 0,
             poll_sleep: POLL_SLEEPS.0,
         }
     }
@@ -108,11 +114,12 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H>
             self.events_looked_for = now;
             self.woken_since = false;
         }
-        let mut moved = false;
+        let (mut moved, mut claimed) = (false, lines == 0);
         for nic in &mut self.nics {
-            nic.acknowledge(lines);
+            claimed |= nic.acknowledge(lines);
             moved |= nic.turn(now, look_for_events);
         }
+        self.unclaimed = if claimed { 0 } else { self.unclaimed.saturating_add(1) };
         moved |= self.answer();
         if moved {
             self.busy = now;
@@ -134,7 +141,14 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H>
         pending
     }
 
-    fn unmask(&self, lines: u32) {
+    fn unmask(&mut self, lines: u32) {
+        if self.unclaimed > UNCLAIMED {
+            // Left open it would ring for ever, and nothing else would happen.
+            error!("interrupt lines {lines:#x}: held by something that is no NIC of ours; masked");
+            self.nics.iter_mut().for_each(|nic| nic.abandon_lines(lines));
+            self.unclaimed = 0;
+            return;
+        }
         for line in 0..u32::BITS {
             if lines & (1 << line) != 0 {
                 self.host.unmask_line(u8::try_from(line).unwrap_or(u8::MAX));

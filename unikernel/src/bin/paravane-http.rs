@@ -88,12 +88,12 @@ fn start(
 ) -> Result<Nic<Platform, Bus>, NicError> {
     let said = config.nic(&name);
     let function = bus::claim(bus, found)?;
-    let mut vectors = bus::vectors(&function);
-    vectors.line = vectors.line.filter(|line| machine.interrupts.enable_line(*line).is_ok());
+    let vectors = bus::vectors(&function);
     let stopped = StoppedNic::open(found.kind, function, machine.platform).map_err(|(error, _)| error)?;
-    let (plan, remark) = InterruptPlan::decide(config.irq, vectors, || {
-        machine.interrupts.allocate_vector().ok().map(|(_, message)| message)
-    });
+    let allocate = || machine.interrupts.allocate_vector().ok().map(|(_, message)| message);
+    // A line is opened only for a NIC that uses it: others on it might never be served.
+    let route = |line| machine.interrupts.enable_line(line).is_ok();
+    let (plan, remark) = InterruptPlan::decide(config.irq, vectors, allocate, route);
     if let Some(remark) = remark {
         warn!("nic {name}: {} {}: {remark}", found.address, found.ids);
     }

@@ -17,7 +17,7 @@ pub struct Vectors {
     pub msix: usize,
     /// MSI.
     pub msi: bool,
-    /// An interrupt line that the platform can route.
+    /// The interrupt line that firmware routed its pin to.
     pub line: Option<u8>,
 }
 
@@ -35,11 +35,13 @@ pub enum InterruptPlan {
 }
 
 impl InterruptPlan {
-    /// Decides. `allocate` gives a message for a free vector, while there are any. Also returns what to say when it is not what was asked for.
+    /// Decides. `allocate` gives a message for a free vector, while there are any; `route` opens a line, if the platform has it. Also returns what to
+    /// say when it is not what was asked for.
     pub fn decide(
         asked: IrqMode,
         has: Vectors,
         mut allocate: impl FnMut() -> Option<MsiMessage>,
+        mut route: impl FnMut(u8) -> bool,
     ) -> (Self, Option<String>) {
         let first = match asked {
             IrqMode::Auto | IrqMode::Msix => 0,
@@ -56,7 +58,7 @@ impl InterruptPlan {
                     ((!messages.is_empty()).then_some(Self::Msix(messages)), "MSI-X")
                 }
                 1 => (has.msi.then(&mut allocate).flatten().map(Self::Msi), "MSI"),
-                _ => (has.line.map(Self::Intx), "INTx"),
+                _ => (has.line.filter(|line| route(*line)).map(Self::Intx), "INTx"),
             };
             match plan {
                 Some(plan) => return (plan, remark(asked, &missing)),
@@ -95,10 +97,11 @@ mod tests {
 
     fn decide(asked: IrqMode, has: Vectors, vectors: usize) -> (InterruptPlan, Option<String>) {
         let mut left = vectors;
-        InterruptPlan::decide(asked, has, || {
+        let allocate = || {
             left = left.checked_sub(1)?;
             Some(MESSAGE)
-        })
+        };
+        InterruptPlan::decide(asked, has, allocate, |line| line != 2)
     }
 
     #[test]
@@ -126,6 +129,11 @@ mod tests {
     fn a_step_down_is_said() {
         let (plan, remark) = decide(IrqMode::Msix, Vectors { msix: 0, msi: false, line: Some(10) }, 10);
         assert_eq!((plan, remark.as_deref()), (InterruptPlan::Intx(10), Some("no MSI-X, no MSI here")));
+    }
+
+    #[test]
+    fn a_line_that_leads_nowhere_is_not_used() {
+        assert_eq!(decide(IrqMode::Intx, Vectors { line: Some(2), ..ALL }, 10).0, InterruptPlan::Polling);
     }
 
     #[test]

@@ -153,12 +153,19 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
         self.stack = Some(Stack::new(&self.name, self.mac.0, phy, self.addressing, seed, stack_time(now)));
     }
 
-    /// If it interrupts by one of `lines`: asks it whether it did, which also lowers the line.
-    pub fn acknowledge(&mut self, lines: u32) {
-        if let (State::Running { control, .. }, InterruptPlan::Intx(line)) = (&mut self.state, &self.plan)
-            && lines.checked_shr(u32::from(*line)).is_some_and(|bits| bits & 1 != 0)
-        {
-            control.acknowledge();
+    /// If it interrupts by one of `lines`: asks it whether it did, which also lowers the line. Whether it did.
+    pub fn acknowledge(&mut self, lines: u32) -> bool {
+        match &mut self.state {
+            State::Running { control, .. } if uses_line(&self.plan, lines) => control.acknowledge(),
+            _ => false,
+        }
+    }
+
+    /// If it interrupts by one of `lines`: from now on it is polled, for the line stays masked.
+    pub fn abandon_lines(&mut self, lines: u32) {
+        if uses_line(&self.plan, lines) {
+            self.mode = Mode::Polling;
+            warn!("nic {}: {}: polled from now on", self.name, self.place());
         }
     }
 
@@ -357,6 +364,11 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> State<P, C> {
         let info = nic.info(settings);
         Self::Running { control: nic.control, phy: Phy::new(&info, nic.rx, nic.tx, pool) }
     }
+}
+
+/// Whether the plan is one of `lines`.
+fn uses_line(plan: &InterruptPlan, lines: u32) -> bool {
+    matches!(plan, InterruptPlan::Intx(line) if lines.checked_shr(u32::from(*line)).is_some_and(|bits| bits & 1 != 0))
 }
 
 /// The same time for smoltcp.
