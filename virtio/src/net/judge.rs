@@ -167,6 +167,7 @@ impl TxRules {
     /// # Errors
     ///
     /// Why it is not sent.
+    #[inline(never)]
     pub fn header(
         &self,
         offload: TxOffload,

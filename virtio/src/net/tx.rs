@@ -51,14 +51,15 @@ impl<P: Platform> TxQueue<P> {
         &self.ring
     }
 
-    /// Makes room for a chain of `segments`, by taking home what was sent if need be. False when the ring stays too full.
-    #[inline(always)]
+    /// Makes room for `segments` descriptors by taking home what was sent. False when the ring stays too full.
+    #[inline(never)]
     fn makes_room(&mut self, segments: usize) -> Result<bool, DeviceFault> {
-        if segments <= usize::from(self.ring.room()) {
-            return Ok(true);
-        }
         self.take_sent()?;
-        Ok(segments <= usize::from(self.ring.room()))
+        let room = segments <= usize::from(self.ring.room());
+        if !room {
+            self.counters.ring_full = self.counters.ring_full.wrapping_add(1);
+        }
+        Ok(room)
     }
 
     /// Takes everything home that the device has sent.
@@ -92,20 +93,27 @@ impl<P: Platform> TxQueue<P> {
         }
     }
 
-    /// Posts a frame that is a chain of buffers. There is room for it.
+    /// Posts the frame at the front of `burst`, a chain of buffers. `None`, and it stays there, when there is no room.
     #[cold]
-    fn post_chain(&mut self, mut frame: Frame) -> Fate {
-        let frame_bytes = u32::try_from(frame.total_bytes()).unwrap_or(u32::MAX);
-        let Ok(header) = self.rules.header(frame.offload(), frame.vlan(), frame_bytes) else {
-            return Fate::Refused;
-        };
-        if !frame.write_before(&header) {
-            return Fate::Refused;
+    fn post_chain(&mut self, burst: &mut Burst) -> Result<Option<Fate>, DeviceFault> {
+        // One more than is allowed tells a chain that is too long, however long it is.
+        let segments =
+            burst.front().map_or(0, |front| front.segments().take(MAX_SEGMENTS.saturating_add(1)).count());
+        // A chain longer than the whole ring would wait for room forever.
+        let fits = segments <= MAX_SEGMENTS.min(usize::from(self.ring.size().entries()));
+        if fits && segments > usize::from(self.ring.room()) && !self.makes_room(segments)? {
+            return Ok(None);
         }
-        match self.describe(&frame).map(|chain| chain.finish(frame)) {
+        let Some(mut frame) = burst.pop().filter(|_| fits) else { return Ok(Some(Fate::Refused)) };
+        let frame_bytes = u32::try_from(frame.total_bytes()).unwrap_or(u32::MAX);
+        let chain = match self.rules.header(frame.offload(), frame.vlan(), frame_bytes) {
+            Ok(header) if frame.write_before(&header) => self.describe(&frame),
+            _ => None,
+        };
+        Ok(Some(match chain.map(|chain| chain.finish(frame)) {
             Some(Ok(())) => Fate::Sent { bytes: frame_bytes },
             _ => Fate::Refused,
-        }
+        }))
     }
 
     /// Describes the segments of `frame`, header first. `None` when a segment is empty or has no room for the header.
@@ -141,50 +149,37 @@ type FrameChain<'q, P> = crate::queue::Chain<
     crate::transport::pci::PciDoorbell<<P as paravane_hal::mmio::MmioMap>::Region>,
 >;
 
-/// How many segments `frame` has; at most one more than is allowed, for a longer chain is refused however long it is.
-#[inline(always)]
-fn segments(frame: &Frame) -> usize {
-    if frame.next().is_none() { 1 } else { frame.segments().take(MAX_SEGMENTS.saturating_add(1)).count() }
-}
-
 impl<P: Platform + Send> paravane_net::TxQueue for TxQueue<P> {
     #[inline]
     fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         self.ring.check()?;
-        // A chain longer than the whole ring would wait for room forever.
-        let longest = MAX_SEGMENTS.min(usize::from(self.ring.size().entries()));
         let (mut taken, mut sent, mut bytes) = (0_usize, 0_u64, 0_u64);
         let mut outcome = Ok(());
         while let Some(front) = burst.front() {
-            let segments = segments(front);
-            let fits = segments <= longest;
-            if fits {
-                match self.makes_room(segments) {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        self.counters.ring_full = self.counters.ring_full.wrapping_add(1);
-                        break;
-                    }
-                    Err(fault) => {
-                        outcome = Err(fault);
-                        break;
-                    }
+            let posted = if front.next().is_some() {
+                self.post_chain(burst)
+            } else if self.ring.room() > 0 {
+                Ok(burst.pop().map(|frame| self.post_one(frame)))
+            } else {
+                // With room made, the same frame is looked at again.
+                match self.makes_room(1) {
+                    Ok(true) => continue,
+                    other => other.map(|_| None),
                 }
-            }
-            let Some(frame) = burst.pop() else { break };
-            taken = taken.wrapping_add(1);
-            let fate = match segments {
-                1 => self.post_one(frame),
-                _ if fits => self.post_chain(frame),
-                _ => Fate::Refused,
             };
-            match fate {
-                Fate::Sent { bytes: frame_bytes } => {
+            match posted {
+                Ok(Some(Fate::Sent { bytes: frame_bytes })) => {
                     sent = sent.wrapping_add(1);
                     bytes = bytes.wrapping_add(u64::from(frame_bytes));
                 }
-                Fate::Refused => self.counters.refused = self.counters.refused.wrapping_add(1),
+                Ok(Some(Fate::Refused)) => self.counters.refused = self.counters.refused.wrapping_add(1),
+                Ok(None) => break,
+                Err(fault) => {
+                    outcome = Err(fault);
+                    break;
+                }
             }
+            taken = taken.wrapping_add(1);
         }
         self.counters.frames = self.counters.frames.wrapping_add(sent);
         self.counters.bytes = self.counters.bytes.wrapping_add(bytes);
