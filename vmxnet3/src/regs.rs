@@ -1,7 +1,7 @@
 //! The registers: BAR0 with masks and doorbells, BAR1 with everything else, and the commands that go through `CMD`.
 //!
 //! All are 32 bits wide and eight bytes apart. The names are the device headers'. Not here: who may write when; that is
-//! [`command`](crate::command) for `CMD` and [`bringup`](crate::bringup) for the rest.
+//! [`command`](crate::command) for `CMD` and [`start`](crate::start) for the rest.
 
 use paravane_hal::reg::{ReadClear, Reg, RegArray, WriteOnly};
 

@@ -4,7 +4,7 @@
 //! the rest of frames that do not fit one. Where every frame fits, ring 2 is there but empty: a device that finds nothing posted
 //! drops the frame, while one that finds no ring reads descriptors from address 0.
 //!
-//! 1. [`receive`](RxQueue::receive) reads completions. Slots that the device passed over keep their buffers.
+//! 1. [`receive`](paravane_net::RxQueue::receive) reads completions. Slots that the device passed over keep their buffers.
 //! 2. For each frame a fresh buffer is taken from the pool *first*, and put into the slot. Without one the frame is dropped and its buffer stays,
 //!    so the ring never shrinks.
 //! 3. At the end of the burst, all slots consumed or passed over are handed back in order behind one barrier, and the device is told

@@ -1,10 +1,10 @@
 //! Sending: a frame's way to the device and back.
 //!
-//! 1. [`transmit`](TxQueue::transmit) takes frames from a burst and describes each in one descriptor a segment. The first descriptor of the
+//! 1. [`transmit`](paravane_net::TxQueue::transmit) takes frames from a burst and describes each in one descriptor a segment. The first descriptor of the
 //!    burst keeps last lap's generation meanwhile, and the device walks in order, so it sees none of the burst.
 //! 2. One barrier, then the first descriptor changes hands, and with it the burst.
 //! 3. One doorbell, or none when the device said that it looks often enough by itself.
-//! 4. [`reclaim`](TxQueue::reclaim) reads completions. They are cumulative, so one is asked for with the last frame of each burst only
+//! 4. [`reclaim`](paravane_net::TxQueue::reclaim) reads completions. They are cumulative, so one is asked for with the last frame of each burst only
 //!    (`cq`); a device that completes every frame is as welcome.
 //!
 //! One descriptor always stays free, so that a full ring and an empty one differ.
