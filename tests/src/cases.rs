@@ -5,6 +5,7 @@ pub mod boot;
 mod cell;
 mod http_rules;
 mod idle;
+mod link;
 mod restart;
 
 use crate::qemu::NicModel;
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Case> {
         boot::cases(),
         cell::cases(),
         http_rules::cases(),
+        link::cases(),
         restart::cases(),
         idle::cases(),
         bad_input::cases(),
