@@ -1,0 +1,69 @@
+//! `paravane-virtio` on [`device::virtio`](crate::device::virtio).
+
+use anyhow::{Context, Result};
+use paravane_hal::irq::Interrupts;
+use paravane_net::{Burst, FramePool, RxQueue as _, TxQueue as _};
+use paravane_virtio::net::{Config, Device, Running};
+
+use super::{BUFFERS, Subject};
+use crate::device::virtio::Port;
+use crate::platform::Plain;
+use crate::space::Space;
+
+/// The driver, running.
+pub struct Virtio {
+    port: &'static Port,
+    running: Running<Plain, Space>,
+    pool: FramePool,
+    burst: Burst,
+    received: u64,
+}
+
+impl Virtio {
+    /// Starts it.
+    pub fn start() -> Result<Self> {
+        let port: &'static Port = Box::leak(Box::default());
+        let platform = Plain::new(port);
+        let pool = FramePool::new(platform, BUFFERS, 2048, 64)?;
+        let device = Device::new(Port::space().claim()?, platform).map_err(|(error, _)| error)?;
+        let running = device
+            .start(&Config::default(), pool.clone(), Interrupts::Polling)
+            .map_err(|(error, _)| error)
+            .context("virtio does not start")?;
+        Ok(Self { port, running, pool, burst: Burst::new(), received: 0 })
+    }
+}
+
+impl Subject for Virtio {
+    fn send(&mut self, frames: usize, bytes: usize) {
+        for _ in 0..frames {
+            if let Some(mut frame) = self.pool.get() {
+                frame.set_segment_bytes(bytes);
+                let _ = self.burst.push(frame);
+            }
+        }
+        let _ = self.running.tx.transmit(&mut self.burst);
+    }
+
+    fn device_sends(&mut self) {
+        self.port.device().transmit();
+    }
+
+    fn reclaim(&mut self) {
+        let _ = self.running.tx.reclaim();
+    }
+
+    fn device_receives(&mut self, frame: &[u8], frames: usize) {
+        self.port.device().deliver(frame, frames);
+    }
+
+    fn receive(&mut self) {
+        let frames = self.running.rx.receive(&mut self.burst).unwrap_or(0);
+        self.received += frames as u64;
+        self.burst.clear();
+    }
+
+    fn moved(&self) -> (u64, u64) {
+        (self.port.device().sent, self.received)
+    }
+}
