@@ -15,7 +15,7 @@
 use paravane_hal::Platform;
 use paravane_hal::dma::{DeviceDma, DeviceTag};
 use paravane_hal::irq::Interrupts;
-use paravane_net::{FramePool, Link, MacAddr, NicInfo, RxFilter};
+use paravane_net::{FramePool, Link, MacAddr, NicInfo};
 use paravane_pci::{Command, ConfigAccess, Function};
 
 use crate::feature::RingFeatures;
@@ -49,9 +49,6 @@ pub struct Config {
     pub tx_entries: u16,
     /// Entries of the receive queue; likewise.
     pub rx_entries: u16,
-    /// Which frames are wanted. What the device cannot filter comes through, and what it cannot be asked for does not; the control half
-    /// says what is in force.
-    pub filter: RxFilter,
     /// Which features may be agreed.
     pub allowed: Allowed,
 }
@@ -59,7 +56,7 @@ pub struct Config {
 impl Default for Config {
     /// 256 entries each way: what QEMU and Firecracker allow at most by default, eight bursts deep, and quick to fill.
     fn default() -> Self {
-        Self { tx_entries: 256, rx_entries: 256, filter: RxFilter::default(), allowed: Allowed::default() }
+        Self { tx_entries: 256, rx_entries: 256, allowed: Allowed::default() }
     }
 }
 
@@ -218,9 +215,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     /// After a failed start: says so to the device, resets it, and takes the memory back if that worked.
     fn abandon(mut self, rings: Rings<P>) -> Self {
         init::give_up(&mut self.transport);
-        if self.quiets(rings).is_err() {
-            // It is leaked by now, and the error of the start says more than this one.
-        }
+        // Should that fail, the rings are leaked by now; why the start failed says more than why the stop did.
+        let _ = self.quiets(rings);
         self
     }
 
