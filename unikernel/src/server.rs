@@ -41,14 +41,23 @@ pub trait Host {
     fn now(&self) -> Instant;
     /// Sleeps until an interrupt, or until `timeout` has passed. Returns at once if an interrupt came since the last call.
     fn sleep(&self, timeout: Option<Duration>);
-    /// The interrupt lines that fired since the last call and are masked now, bit by bit.
-    fn take_lines(&self) -> u32;
+    /// What rang since the last call.
+    fn take_rung(&self) -> Rung;
     /// Lets `line` interrupt again.
     fn unmask_line(&self, line: u8);
     /// DMA memory allocated.
     fn dma_bytes_in_use(&self) -> u64;
     /// Where the clock's rate comes from.
     fn clock_source(&self) -> String;
+}
+
+/// What rang.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rung {
+    /// The interrupt lines that fired and are masked now, bit by bit.
+    pub lines: u32,
+    /// Whether any message came. Which one does not matter: it may have been about an event.
+    pub messages: bool,
 }
 
 /// What stays the same while the program runs.
@@ -108,11 +117,14 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H>
     /// Once around.
     fn cycle(&mut self) {
         let now = self.host.now();
-        let lines = self.host.take_lines();
+        let Rung { lines, messages } = self.host.take_rung();
         let look_for_events = now.since(self.events_looked_for) >= EVENT_POLL;
         if look_for_events {
             self.events_looked_for = now;
             self.woken_since = false;
+        } else if messages {
+            // It came while nobody slept, and was taken just now: nothing else will remember it.
+            self.woken_since = true;
         }
         let (mut moved, mut claimed) = (false, lines == 0);
         for nic in &mut self.nics {

@@ -21,7 +21,7 @@ use paravane_unikernel::console;
 use paravane_unikernel::interrupts::Interrupts;
 use paravane_unikernel::nic::{InterruptPlan, NicError, Settings, StoppedNic};
 use paravane_unikernel::platform::{Machine, Platform};
-use paravane_unikernel::server::{Boot, Host, Identity, Nic, Server};
+use paravane_unikernel::server::{Boot, Host, Identity, Nic, Rung, Server};
 
 paravane_unikernel::entry!(main);
 
@@ -112,8 +112,9 @@ impl Host for Hosting {
     fn sleep(&self, timeout: Option<Duration>) {
         self.0.interrupts.idle(timeout);
     }
-    fn take_lines(&self) -> u32 {
-        self.0.interrupts.take_pending().lines
+    fn take_rung(&self) -> Rung {
+        let pending = self.0.interrupts.take_pending();
+        Rung { lines: pending.lines, messages: pending.messages != 0 }
     }
     fn unmask_line(&self, line: u8) {
         self.0.interrupts.unmask_line(line);
