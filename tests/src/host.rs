@@ -24,7 +24,7 @@ const TCP_BUFFER_BYTES: usize = 256 * 1024;
 /// Client ports go round in the dynamic range, so that a port rests before it is used again.
 const PORTS: std::ops::Range<u16> = 49_152..65_535;
 /// How long a connection may take to say good-bye before it is cut.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+const CLOSE_LIMIT: Duration = Duration::from_millis(200);
 /// No single wait is longer, so that a stack timer set meanwhile is never far late.
 const MAX_WAIT: Duration = Duration::from_millis(100);
 
@@ -186,7 +186,7 @@ fn tcp_socket() -> tcp::Socket<'static> {
     socket
 }
 
-/// An open TCP connection. Dropping it closes it politely, or cuts it after a second.
+/// An open TCP connection. Dropping it closes it politely, or cuts it a moment later.
 #[derive(Debug)]
 pub struct Connection<'a> {
     peer: &'a mut Peer,
