@@ -7,13 +7,17 @@
 //! Bytes go in and out by copy, with volatile accesses: a device that still writes to a buffer it has completed
 //! gives wrong bytes, nothing worse.
 //!
-//! A queue keeps what it lent to a device in [`Posted`], which leaks on drop: only proof that the device has let go empties it.
+//! | Part | Holds |
+//! |---|---|
+//! | this file | [`Pool`] and its [`Buffer`]s, one at a time |
+//! | [`bulk`] | [`Supply`] and [`Returns`]: many at a time, for one atomic operation |
+//! | [`posted`] | [`Posted`]: what a queue lent to a device |
 
 #![expect(unsafe_code, reason = "buffers outlive any borrow of their pool; the device has them meanwhile")]
 
 use core::cell::UnsafeCell;
 use core::fmt;
-use core::mem::{ManuallyDrop, size_of};
+use core::mem::size_of;
 use core::num::NonZeroUsize;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -26,7 +30,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::{Align, DmaAddr};
 use crate::dma::shared::{volatile_copy, volatile_read, volatile_write};
-use crate::dma::{DeviceTag, Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest, Quiet};
+use crate::dma::{Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest};
+
+pub mod bulk;
+pub mod posted;
+
+pub use bulk::{Returns, Supply};
+pub use posted::Posted;
 
 /// What a pool is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +51,25 @@ pub struct PoolLayout {
     pub address_bits: u8,
 }
 
+/// What the CPU keeps beside each buffer: any value, that may have something to do when its buffer goes home.
+pub trait Header: Send {
+    /// The buffer goes home. What the header owns and is not to keep, it drops here; the header itself stays for the next owner.
+    #[inline(always)]
+    fn go_home(&mut self) {}
+}
+
+impl Header for () {}
+
 /// The end of the free list.
 const NONE: u32 = u32::MAX;
 
-/// One buffer's header.
+/// One buffer's header. It starts on a cache line, what every frame needs first.
+#[repr(C, align(64))]
 struct Node<H> {
     header: UnsafeCell<H>,
     cpu: NonNull<u8>,
     dma: DmaAddr,
+    buffer_bytes: usize,
     index: u32,
     /// The next free one while this one is free.
     next_free: AtomicU32,
@@ -65,6 +86,26 @@ struct Shared<H> {
     free: AtomicU32,
     handles: AtomicUsize,
     memory: Box<dyn Memory>,
+}
+
+impl<H> Shared<H> {
+    /// Puts a chain of `count` nodes, linked by `next_free` from the one numbered `first` to `last`, in front of the free list.
+    ///
+    /// The buffers count as home with the last access here: after it the shared part may be gone.
+    #[inline]
+    fn give_back(&self, first: u32, last: &Node<H>, count: u32) {
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            #[expect(clippy::cast_possible_truncation, reason = "the low half is the index")]
+            last.next_free.store(head as u32, Ordering::Relaxed);
+            let next = u64::from(first) | bumped(head);
+            match self.head.compare_exchange_weak(head, next, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => head = now,
+            }
+        }
+        self.free.fetch_add(count, Ordering::Release);
+    }
 }
 
 /// The pool's regions, with the kind of domain forgotten.
@@ -97,14 +138,14 @@ impl<D: Dma + Send + Sync> Memory for Regions<D> {
 /// A pool of buffers, or rather a handle to it: a clone gives out buffers of the same pool.
 ///
 /// The memory lives until the last handle is gone *and* all buffers are home. If a buffer is out when the last handle goes, the memory is leaked: a device may have it.
-pub struct Pool<H: Send>(NonNull<Shared<H>>);
+pub struct Pool<H: Header>(NonNull<Shared<H>>);
 
 // SAFETY: what handles share is atomics and read-only facts; headers belong to whoever holds the buffer.
-unsafe impl<H: Send> Send for Pool<H> {}
+unsafe impl<H: Header> Send for Pool<H> {}
 // SAFETY: as above; `get` takes buffers off a lock-free list.
-unsafe impl<H: Send> Sync for Pool<H> {}
+unsafe impl<H: Header> Sync for Pool<H> {}
 
-impl<H: Send + Default> Pool<H> {
+impl<H: Header + Default> Pool<H> {
     /// Makes a pool in `dma`'s memory.
     ///
     /// Allocates as few regions as the domain's longest segment allows.
@@ -145,7 +186,7 @@ impl<H: Send + Default> Pool<H> {
                     return Err(error);
                 }
             };
-            push_nodes(&mut nodes, &region, buffers, stride);
+            push_nodes(&mut nodes, &region, buffers, stride, layout.buffer_bytes);
             memory.regions.push(region);
         }
         Ok(Self::over(nodes.into_boxed_slice(), layout.buffer_bytes, memory))
@@ -172,7 +213,13 @@ impl<H: Send + Default> Pool<H> {
 }
 
 /// Adds the headers of one region's buffers, each linked to the next.
-fn push_nodes<H: Default>(nodes: &mut Vec<Node<H>>, region: &DmaRegion, buffers: usize, stride: usize) {
+fn push_nodes<H: Default>(
+    nodes: &mut Vec<Node<H>>,
+    region: &DmaRegion,
+    buffers: usize,
+    stride: usize,
+    buffer_bytes: usize,
+) {
     for i in 0..buffers {
         // The count was checked against `u32` by the caller.
         let index = u32::try_from(nodes.len()).unwrap_or(NONE);
@@ -181,6 +228,7 @@ fn push_nodes<H: Default>(nodes: &mut Vec<Node<H>>, region: &DmaRegion, buffers:
             // SAFETY: the region is `buffers * stride` bytes, so the start of each buffer lies inside it.
             cpu: unsafe { region.cpu().add(i * stride) },
             dma: region.dma().offset(i * stride),
+            buffer_bytes,
             index,
             next_free: AtomicU32::new(index + 1),
             pool: NonNull::dangling(),
@@ -188,7 +236,7 @@ fn push_nodes<H: Default>(nodes: &mut Vec<Node<H>>, region: &DmaRegion, buffers:
     }
 }
 
-impl<H: Send> Pool<H> {
+impl<H: Header> Pool<H> {
     #[inline(always)]
     fn shared(&self) -> &Shared<H> {
         // SAFETY: the shared part lives until the last handle is gone, and `self` is one. It is only reached through shared references.
@@ -212,6 +260,13 @@ impl<H: Send> Pool<H> {
                 Err(now) => head = now,
             }
         }
+    }
+
+    /// Takes up to `at_most` buffers off the list, all for one compare-and-swap. What is not used of them goes home with the [`Supply`].
+    #[must_use]
+    #[inline]
+    pub fn take(&self, at_most: usize) -> Supply<'_, H> {
+        Supply::new(self.shared(), at_most)
     }
 
     /// How many buffers it has.
@@ -246,14 +301,14 @@ fn bumped(head: u64) -> u64 {
     (head & !u64::from(NONE)).wrapping_add(1 << 32)
 }
 
-impl<H: Send> Clone for Pool<H> {
+impl<H: Header> Clone for Pool<H> {
     fn clone(&self) -> Self {
         self.shared().handles.fetch_add(1, Ordering::Relaxed);
         Self(self.0)
     }
 }
 
-impl<H: Send> Drop for Pool<H> {
+impl<H: Header> Drop for Pool<H> {
     fn drop(&mut self) {
         let shared = self.shared();
         if shared.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
@@ -270,21 +325,21 @@ impl<H: Send> Drop for Pool<H> {
     }
 }
 
-impl<H: Send> fmt::Debug for Pool<H> {
+impl<H: Header> fmt::Debug for Pool<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pool({} of {} buffers free)", self.free(), self.buffers())
     }
 }
 
 /// One buffer of a pool, owned. Its header is reached by dereferencing.
-pub struct Buffer<H: Send>(NonNull<Node<H>>);
+pub struct Buffer<H: Header>(NonNull<Node<H>>);
 
 // SAFETY: the buffer is owned exclusively, its header is `Send`, and giving it back is an atomic operation.
-unsafe impl<H: Send> Send for Buffer<H> {}
+unsafe impl<H: Header> Send for Buffer<H> {}
 // SAFETY: a shared reference gives out `&H` only, and volatile copies of the bytes.
-unsafe impl<H: Send + Sync> Sync for Buffer<H> {}
+unsafe impl<H: Header + Sync> Sync for Buffer<H> {}
 
-impl<H: Send> Buffer<H> {
+impl<H: Header> Buffer<H> {
     #[inline(always)]
     fn node(&self) -> &Node<H> {
         // SAFETY: nodes live as long as the pool's shared part, which is never freed while a buffer is out. Only shared references to nodes exist.
@@ -293,8 +348,7 @@ impl<H: Send> Buffer<H> {
 
     #[inline(always)]
     fn capacity(&self) -> usize {
-        // SAFETY: as in `node`, and the pointer was set before the first buffer was given out.
-        unsafe { self.node().pool.as_ref() }.buffer_bytes
+        self.node().buffer_bytes
     }
 
     /// How long it is.
@@ -369,7 +423,7 @@ impl<H: Send> Buffer<H> {
     }
 }
 
-impl<H: Send> Deref for Buffer<H> {
+impl<H: Header> Deref for Buffer<H> {
     type Target = H;
     #[inline(always)]
     fn deref(&self) -> &H {
@@ -378,7 +432,7 @@ impl<H: Send> Deref for Buffer<H> {
     }
 }
 
-impl<H: Send> DerefMut for Buffer<H> {
+impl<H: Header> DerefMut for Buffer<H> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut H {
         // SAFETY: as above; `&mut self` has it alone.
@@ -386,144 +440,19 @@ impl<H: Send> DerefMut for Buffer<H> {
     }
 }
 
-impl<H: Send> Drop for Buffer<H> {
+impl<H: Header> Drop for Buffer<H> {
     #[inline]
     fn drop(&mut self) {
+        self.go_home();
         let node = self.node();
-        // SAFETY: as in `capacity`. The pool's shared part stays until `free` says below that this buffer is home.
-        let shared = unsafe { node.pool.as_ref() };
-        let mut head = shared.head.load(Ordering::Relaxed);
-        loop {
-            #[expect(clippy::cast_possible_truncation, reason = "the low half is the index")]
-            node.next_free.store(head as u32, Ordering::Relaxed);
-            let next = u64::from(node.index) | bumped(head);
-            match shared.head.compare_exchange_weak(head, next, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => head = now,
-            }
-        }
-        shared.free.fetch_add(1, Ordering::Release);
+        // SAFETY: nodes point at their pool's shared part since before the first buffer was given out, and it stays until `give_back` says that this buffer is home.
+        unsafe { node.pool.as_ref() }.give_back(node.index, node, 1);
     }
 }
 
-impl<H: Send + fmt::Debug> fmt::Debug for Buffer<H> {
+impl<H: Header + fmt::Debug> fmt::Debug for Buffer<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Buffer({}: {:?})", self.index(), **self)
-    }
-}
-
-/// What a queue has lent to its device, by slot.
-///
-/// The driver takes a slot's value out when the device has completed it. Dropped, a table that holds something forgets it: the device may still
-/// write there. [`reclaim`](Self::reclaim) empties it against proof that it cannot.
-#[derive(Debug)]
-pub struct Posted<T> {
-    slots: ManuallyDrop<Box<[Option<T>]>>,
-    device: DeviceTag,
-    posted: usize,
-}
-
-impl<T> Posted<T> {
-    /// A table of `slots` empty slots for the device tagged `device`.
-    ///
-    /// # Errors
-    ///
-    /// [`DmaError`] when there is no memory for it.
-    pub fn new(slots: usize, device: DeviceTag) -> Result<Self, DmaError> {
-        let mut table = Vec::new();
-        if table.try_reserve_exact(slots).is_err() {
-            return Err(DmaError::new(
-                slots.saturating_mul(size_of::<Option<T>>()),
-                DmaErrorReason::OutOfMemory,
-            ));
-        }
-        table.resize_with(slots, || None);
-        Ok(Self { slots: ManuallyDrop::new(table.into_boxed_slice()), device, posted: 0 })
-    }
-
-    /// How many slots hold something.
-    #[must_use]
-    #[inline(always)]
-    pub fn posted(&self) -> usize {
-        self.posted
-    }
-
-    /// Whether `slot` exists and holds something.
-    #[must_use]
-    #[inline(always)]
-    pub fn holds(&self, slot: usize) -> bool {
-        self.slots.get(slot).is_some_and(Option::is_some)
-    }
-
-    /// What `slot` holds, left where it is.
-    #[must_use]
-    #[inline(always)]
-    pub fn get(&self, slot: usize) -> Option<&T> {
-        self.slots.get(slot).and_then(Option::as_ref)
-    }
-
-    /// Puts `value` into an empty slot.
-    ///
-    /// # Errors
-    ///
-    /// `value`, when the slot does not exist or is taken.
-    #[inline(always)]
-    pub fn put(&mut self, slot: usize, value: T) -> Result<(), T> {
-        match self.slots.get_mut(slot) {
-            Some(place @ None) => {
-                *place = Some(value);
-                self.posted += 1;
-                Ok(())
-            }
-            _ => Err(value),
-        }
-    }
-
-    /// Takes what `slot` holds: the device has completed it.
-    #[inline(always)]
-    pub fn take(&mut self, slot: usize) -> Option<T> {
-        let taken = self.slots.get_mut(slot)?.take()?;
-        self.posted -= 1;
-        Some(taken)
-    }
-
-    /// Puts `value` in the place of what `slot` holds, which comes back: the device has completed it and gets the new one.
-    ///
-    /// # Errors
-    ///
-    /// `value`, when the slot does not exist or is empty.
-    #[inline(always)]
-    pub fn replace(&mut self, slot: usize, value: T) -> Result<T, T> {
-        match self.slots.get_mut(slot) {
-            Some(Some(place)) => Ok(core::mem::replace(place, value)),
-            _ => Err(value),
-        }
-    }
-
-    /// Drops everything it holds, against proof that the device has let go.
-    ///
-    /// # Errors
-    ///
-    /// `self`, untouched, when the proof is about another device.
-    pub fn reclaim(mut self, quiet: &Quiet<'_>) -> Result<(), Self> {
-        if quiet.device() != self.device {
-            return Err(self);
-        }
-        for slot in self.slots.iter_mut() {
-            drop(slot.take());
-        }
-        // So that the table itself is given back too.
-        self.posted = 0;
-        Ok(())
-    }
-}
-
-impl<T> Drop for Posted<T> {
-    fn drop(&mut self) {
-        if self.posted == 0 {
-            // SAFETY: the value is being dropped, so the slots are not used again.
-            unsafe { ManuallyDrop::drop(&mut self.slots) };
-        }
     }
 }
 

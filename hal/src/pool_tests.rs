@@ -1,8 +1,11 @@
 use super::*;
+use crate::dma::{DeviceTag, Quiet};
 use crate::testing::Heap;
 
 const LAYOUT: PoolLayout =
     PoolLayout { buffers: 10, buffer_bytes: 100, align: Align::new(64), address_bits: 64 };
+
+impl Header for u32 {}
 
 fn pool(heap: &Heap) -> Pool<u32> {
     Pool::new(heap.clone(), LAYOUT).unwrap()
@@ -109,6 +112,66 @@ fn cores_share_a_pool() {
                         })
                         .collect();
                     assert!(held.iter().all(|buffer| **buffer == id), "nobody else has it");
+                }
+            });
+        }
+    });
+    assert_eq!(pool.free(), 10);
+    assert_eq!(all(&pool).len(), 10);
+}
+
+#[test]
+fn a_supply_is_as_long_as_the_pool_allows() {
+    let pool = pool(&Heap::default());
+    assert_eq!(pool.take(0).count(), 0);
+    let mut supply = pool.take(4);
+    assert_eq!(pool.free(), 6, "taken together");
+    let held: Vec<_> = supply.by_ref().take(3).collect();
+    drop(supply);
+    assert_eq!(pool.free(), 7, "the one not used went back");
+    let rest: Vec<_> = pool.take(100).collect();
+    assert_eq!((rest.len(), pool.free()), (7, 0));
+    assert_eq!(pool.take(1).count(), 0, "empty");
+    let mut indices: Vec<_> = held.iter().chain(&rest).map(Buffer::index).collect();
+    indices.sort_unstable();
+    assert_eq!(indices, (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn returns_go_home_together_each_to_its_own_pool() {
+    let heap = Heap::default();
+    let (one, two) = (pool(&heap), pool(&heap));
+    let mut returns = Returns::new();
+    for (a, b) in one.take(3).zip(two.take(3)).collect::<Vec<_>>() {
+        returns.put(a);
+        returns.put(b);
+    }
+    assert_eq!((one.free(), two.free()), (10, 9), "the last one is still on its way");
+    drop(returns);
+    assert_eq!((one.free(), two.free()), (10, 10));
+    assert_eq!((all(&one).len(), all(&two).len()), (10, 10));
+}
+
+#[test]
+fn cores_share_a_pool_in_bulk() {
+    let pool = pool(&Heap::default());
+    let rounds = if cfg!(miri) { 200 } else { 20_000 };
+    std::thread::scope(|scope| {
+        for id in 0..4_u32 {
+            let pool = pool.clone();
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    let mut returns = Returns::new();
+                    let held: Vec<_> = pool
+                        .take(1 + round % 4)
+                        .take(3)
+                        .map(|mut buffer| {
+                            *buffer = id;
+                            buffer
+                        })
+                        .collect();
+                    assert!(held.iter().all(|buffer| **buffer == id), "nobody else has it");
+                    returns.extend(held);
                 }
             });
         }

@@ -1,6 +1,6 @@
 //! A burst: the handful of frames that cross an interface at once.
 
-use crate::frame::Frame;
+use crate::frame::{Frame, FrameReturns};
 
 /// How many frames a burst holds.
 pub const BURST_FRAMES: usize = 32;
@@ -13,37 +13,38 @@ const _: () = assert!(BURST_FRAMES.is_power_of_two());
 #[derive(Debug)]
 pub struct Burst {
     frames: [Option<Frame>; BURST_FRAMES],
-    /// Free-running; the place is this modulo the capacity.
+    /// Frames lie from here
     first: usize,
-    len: usize,
+    /// to here; everything else is `None`.
+    end: usize,
 }
 
 impl Burst {
     /// An empty burst.
     #[must_use]
     pub const fn new() -> Self {
-        Self { frames: [const { None }; BURST_FRAMES], first: 0, len: 0 }
+        Self { frames: [const { None }; BURST_FRAMES], first: 0, end: 0 }
     }
 
     /// How many frames it holds.
     #[must_use]
     #[inline(always)]
     pub const fn len(&self) -> usize {
-        self.len
+        self.end.wrapping_sub(self.first)
     }
 
     /// Whether it holds none.
     #[must_use]
     #[inline(always)]
     pub const fn is_empty(&self) -> bool {
-        self.len == 0
+        self.first == self.end
     }
 
     /// How many more it takes.
     #[must_use]
     #[inline(always)]
     pub const fn room(&self) -> usize {
-        BURST_FRAMES.saturating_sub(self.len)
+        BURST_FRAMES.saturating_sub(self.len())
     }
 
     /// Adds a frame to the back.
@@ -53,23 +54,24 @@ impl Burst {
     /// `frame`, when the burst is full.
     #[inline(always)]
     pub fn push(&mut self, frame: Frame) -> Result<(), Frame> {
-        let at = self.first.wrapping_add(self.len) % BURST_FRAMES;
-        match self.frames.get_mut(at) {
-            Some(place) if self.len < BURST_FRAMES => {
-                *place = Some(frame);
-                self.len = self.len.wrapping_add(1);
+        if self.end >= BURST_FRAMES {
+            self.close_up();
+        }
+        match self.frames.get_mut(self.end) {
+            Some(place) => {
+                put(place, frame);
+                self.end = self.end.wrapping_add(1);
                 Ok(())
             }
-            _ => Err(frame),
+            None => Err(frame),
         }
     }
 
     /// Takes the frame at the front.
     #[inline(always)]
     pub fn pop(&mut self) -> Option<Frame> {
-        let frame = self.frames.get_mut(self.first % BURST_FRAMES)?.take()?;
+        let frame = self.frames.get_mut(self.first)?.take()?;
         self.first = self.first.wrapping_add(1);
-        self.len = self.len.wrapping_sub(1);
         Some(frame)
     }
 
@@ -77,13 +79,68 @@ impl Burst {
     #[must_use]
     #[inline(always)]
     pub fn front(&self) -> Option<&Frame> {
-        self.frames.get(self.first % BURST_FRAMES)?.as_ref()
+        self.frames.get(self.first)?.as_ref()
     }
 
-    /// Drops every frame.
-    pub fn clear(&mut self) {
-        while self.pop().is_some() {}
+    /// Adds what `next` gives to the back until it gives nothing or the burst is full. Returns how many came.
+    #[inline(always)]
+    pub fn fill(&mut self, mut next: impl FnMut() -> Option<Frame>) -> usize {
+        self.close_up();
+        let before = self.end;
+        for place in self.frames.get_mut(before..).unwrap_or_default() {
+            let Some(frame) = next() else { break };
+            put(place, frame);
+            self.end = self.end.wrapping_add(1);
+        }
+        self.end.wrapping_sub(before)
     }
+
+    /// Hands frames to `take`, front first, until it gives one back, which stays, or none is left. Returns how many went.
+    #[inline(always)]
+    pub fn drain(&mut self, mut take: impl FnMut(Frame) -> Result<(), Frame>) -> usize {
+        let before = self.first;
+        for place in self.frames.get_mut(self.first..self.end).unwrap_or_default() {
+            let Some(frame) = place.take() else { break };
+            if let Err(frame) = take(frame) {
+                put(place, frame);
+                break;
+            }
+            self.first = self.first.wrapping_add(1);
+        }
+        self.first.wrapping_sub(before)
+    }
+
+    /// Drops every frame, all together.
+    #[inline]
+    pub fn clear(&mut self) {
+        let mut returns = FrameReturns::new();
+        self.drain(|frame| {
+            returns.put(frame);
+            Ok(())
+        });
+    }
+
+    /// Moves the frames to the start, so that all room is behind them.
+    #[inline(always)]
+    fn close_up(&mut self) {
+        if self.is_empty() {
+            (self.first, self.end) = (0, 0);
+        } else if self.first > 0 {
+            self.shift();
+        }
+    }
+
+    #[cold]
+    fn shift(&mut self) {
+        self.frames.rotate_left(self.first);
+        (self.first, self.end) = (0, self.len());
+    }
+}
+
+/// Fills a place that is known to be empty, without asking it.
+#[inline(always)]
+fn put(place: &mut Option<Frame>, frame: Frame) {
+    core::mem::forget(place.replace(frame));
 }
 
 impl Default for Burst {

@@ -13,7 +13,7 @@
 
 use paravane_hal::addr::{Align, DmaAddr};
 use paravane_hal::dma::{Dma, DmaError};
-use paravane_hal::pool::{Buffer, Pool, PoolLayout};
+use paravane_hal::pool::{Buffer, Header, Pool, PoolLayout, Returns, Supply};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
@@ -21,16 +21,89 @@ use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
 /// Headroom of a fresh frame: room for any device's header, and a payload that starts on a cache line.
 pub const HEADROOM_BYTES: u16 = 64;
 
-/// What the CPU keeps beside a frame's bytes. Private to the frame; drivers and stacks use its methods.
-#[derive(Debug, Default)]
-pub struct FrameHeader {
+/// What is known of a frame beside its bytes: which fields of its [`FrameHeader`] mean anything.
+mod fact {
+    /// `vlan`.
+    pub(super) const VLAN: u16 = 1;
+    /// `offload`.
+    pub(super) const OFFLOAD: u16 = 1 << 1;
+    /// `next` is a frame; without this bit it is `None`.
+    pub(super) const NEXT: u16 = 1 << 2;
+    /// `rx_checksum`.
+    pub(super) const RX_CHECKSUM: u16 = 1 << 3;
+    /// `rx_hash`.
+    pub(super) const RX_HASH: u16 = 1 << 4;
+    /// What a driver has to look at when it sends.
+    pub(super) const FOR_TX: u16 = VLAN | OFFLOAD | NEXT;
+}
+
+/// The part of a [`FrameHeader`] that every frame has: eight bytes, so that a fresh frame is one store.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Essence {
     head_bytes: u16,
     len_bytes: u16,
-    vlan: Option<VlanTag>,
+    facts: u16,
+    vlan: VlanTag,
+}
+
+impl Essence {
+    const FRESH: Self = Self { head_bytes: HEADROOM_BYTES, len_bytes: 0, facts: 0, vlan: VlanTag(0) };
+}
+
+/// What the CPU keeps beside a frame's bytes. Private to the frame; drivers and stacks use its methods.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct FrameHeader {
+    essence: Essence,
+    next: Option<Frame>,
     rx_checksum: RxChecksum,
     rx_hash: Option<RxHash>,
     offload: TxOffload,
-    next: Option<Frame>,
+}
+
+impl FrameHeader {
+    #[inline(always)]
+    const fn has(&self, fact: u16) -> bool {
+        self.essence.facts & fact != 0
+    }
+
+    /// Notes whether a field means anything from now on.
+    #[inline(always)]
+    const fn note(&mut self, fact: u16, holds: bool) {
+        if holds {
+            self.essence.facts |= fact;
+        } else {
+            self.essence.facts &= !fact;
+        }
+    }
+
+    /// Takes the continuation off.
+    #[inline(always)]
+    fn take_next(&mut self) -> Option<Frame> {
+        if !self.has(fact::NEXT) {
+            return None;
+        }
+        self.note(fact::NEXT, false);
+        self.next.take()
+    }
+}
+
+impl Header for FrameHeader {
+    #[inline(always)]
+    fn go_home(&mut self) {
+        if self.has(fact::NEXT) {
+            drop_chain(self.take_next());
+        }
+    }
+}
+
+/// Drops a chain one by one: by recursion it must not be, its length is a device's doing.
+#[cold]
+fn drop_chain(mut next: Option<Frame>) {
+    while let Some(mut frame) = next {
+        next = frame.take_next();
+    }
 }
 
 /// A pool of frames. A clone is another handle to the same pool; one serves every NIC of a DMA domain.
@@ -64,9 +137,14 @@ impl FramePool {
     #[must_use]
     #[inline]
     pub fn get(&self) -> Option<Frame> {
-        let mut buffer = self.0.get()?;
-        *buffer = FrameHeader { head_bytes: HEADROOM_BYTES, ..FrameHeader::default() };
-        Some(Frame(buffer))
+        self.0.get().map(Frame::fresh)
+    }
+
+    /// Takes up to `at_most` empty frames at once, which costs little more than one. Those not used go back with the supply.
+    #[must_use]
+    #[inline]
+    pub fn take(&self, at_most: usize) -> FrameSupply<'_> {
+        FrameSupply(self.0.take(at_most))
     }
 
     /// How many frames there are.
@@ -88,6 +166,38 @@ impl FramePool {
     }
 }
 
+/// Empty frames taken off a pool together. An iterator; dropped, it gives the rest back.
+#[derive(Debug)]
+pub struct FrameSupply<'p>(Supply<'p, FrameHeader>);
+
+impl Iterator for FrameSupply<'_> {
+    type Item = Frame;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Frame> {
+        self.0.next().map(Frame::fresh)
+    }
+}
+
+/// Frames on their way home together: dropping many one by one costs an atomic operation each. They are home when it is dropped.
+#[derive(Debug, Default)]
+pub struct FrameReturns(Returns<FrameHeader>);
+
+impl FrameReturns {
+    /// None yet.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self(Returns::new())
+    }
+
+    /// Adds a frame. What continues it goes home at once.
+    #[inline(always)]
+    pub fn put(&mut self, frame: Frame) {
+        self.0.put(frame.0);
+    }
+}
+
 /// An owned frame. Dropping it gives its buffers back to their pool.
 ///
 /// It is one pointer: moving it costs nothing, and `Option<Frame>` is as small.
@@ -97,11 +207,25 @@ pub struct Frame(Buffer<FrameHeader>);
 const _: () = assert!(size_of::<Option<Frame>>() == size_of::<usize>());
 
 impl Frame {
+    /// A buffer as an empty frame. It has no continuation: every way home takes that off.
+    #[inline(always)]
+    fn fresh(mut buffer: Buffer<FrameHeader>) -> Self {
+        buffer.essence = Essence::FRESH;
+        Self(buffer)
+    }
+
+    /// Whether it asks nothing of the device that sends it and is one segment: by far the most.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_plain(&self) -> bool {
+        !self.0.has(fact::FOR_TX)
+    }
+
     /// Length of this segment.
     #[must_use]
     #[inline(always)]
     pub fn segment_bytes(&self) -> usize {
-        usize::from(self.0.len_bytes)
+        usize::from(self.0.essence.len_bytes)
     }
 
     /// Length of the whole frame, over all segments.
@@ -115,7 +239,7 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn headroom_bytes(&self) -> usize {
-        usize::from(self.0.head_bytes)
+        usize::from(self.0.essence.head_bytes)
     }
 
     /// What this segment can hold from its head on, payload included.
@@ -136,7 +260,7 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn dma_addr_before(&self, before_bytes: u16) -> Option<DmaAddr> {
-        self.0.dma_addr(usize::from(self.0.head_bytes.checked_sub(before_bytes)?))
+        self.0.dma_addr(usize::from(self.0.essence.head_bytes.checked_sub(before_bytes)?))
     }
 
     /// Says that the payload of this segment is `len_bytes` long, as found out after a device wrote it. False, and nothing changes, when the segment cannot hold that.
@@ -144,7 +268,7 @@ impl Frame {
     pub fn set_segment_bytes(&mut self, len_bytes: usize) -> bool {
         match u16::try_from(len_bytes) {
             Ok(len) if len_bytes <= self.capacity_bytes() => {
-                self.0.len_bytes = len;
+                self.0.essence.len_bytes = len;
                 true
             }
             _ => false,
@@ -153,10 +277,10 @@ impl Frame {
 
     /// Removes `bytes` from the front of this segment: the headroom grows. False when it is shorter.
     pub fn trim_front(&mut self, bytes: u16) -> bool {
-        match self.0.len_bytes.checked_sub(bytes) {
+        match self.0.essence.len_bytes.checked_sub(bytes) {
             Some(rest) => {
-                self.0.len_bytes = rest;
-                self.0.head_bytes = self.0.head_bytes.saturating_add(bytes);
+                self.0.essence.len_bytes = rest;
+                self.0.essence.head_bytes = self.0.essence.head_bytes.saturating_add(bytes);
                 true
             }
             None => false,
@@ -165,28 +289,28 @@ impl Frame {
 
     /// Puts `bytes` in front of the payload, out of the headroom. False when there is not enough.
     pub fn prepend(&mut self, bytes: &[u8]) -> bool {
-        let Some((head, len)) = u16::try_from(bytes.len())
-            .ok()
-            .and_then(|n| Some((self.0.head_bytes.checked_sub(n)?, self.0.len_bytes.checked_add(n)?)))
-        else {
+        let Some((head, len)) = u16::try_from(bytes.len()).ok().and_then(|n| {
+            Some((self.0.essence.head_bytes.checked_sub(n)?, self.0.essence.len_bytes.checked_add(n)?))
+        }) else {
             return false;
         };
         if !self.0.copy_in(usize::from(head), bytes) {
             return false;
         }
-        self.0.head_bytes = head;
-        self.0.len_bytes = len;
+        self.0.essence.head_bytes = head;
+        self.0.essence.len_bytes = len;
         true
     }
 
     /// Takes `bytes` of headroom into the payload, as they are: a device wrote payload there. False when there is not enough.
     pub fn extend_front(&mut self, bytes: u16) -> bool {
-        let Some((head, len)) = self.0.head_bytes.checked_sub(bytes).zip(self.0.len_bytes.checked_add(bytes))
+        let Some((head, len)) =
+            self.0.essence.head_bytes.checked_sub(bytes).zip(self.0.essence.len_bytes.checked_add(bytes))
         else {
             return false;
         };
-        self.0.head_bytes = head;
-        self.0.len_bytes = len;
+        self.0.essence.head_bytes = head;
+        self.0.essence.len_bytes = len;
         true
     }
 
@@ -194,13 +318,14 @@ impl Frame {
     #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
         let end = self.headroom_bytes().saturating_add(self.segment_bytes());
-        let Some(len) = u16::try_from(bytes.len()).ok().and_then(|n| self.0.len_bytes.checked_add(n)) else {
+        let Some(len) = u16::try_from(bytes.len()).ok().and_then(|n| self.0.essence.len_bytes.checked_add(n))
+        else {
             return false;
         };
         if !self.0.copy_in(end, bytes) {
             return false;
         }
-        self.0.len_bytes = len;
+        self.0.essence.len_bytes = len;
         true
     }
 
@@ -257,18 +382,19 @@ impl Frame {
     /// Makes `next` the continuation of this segment. What continued it so far is dropped.
     pub fn set_next(&mut self, next: Frame) {
         self.0.next = Some(next);
+        self.0.note(fact::NEXT, true);
     }
 
     /// The continuation of this segment.
     #[must_use]
     #[inline(always)]
     pub fn next(&self) -> Option<&Frame> {
-        self.0.next.as_ref()
+        if self.0.has(fact::NEXT) { self.0.next.as_ref() } else { None }
     }
 
     /// Takes the continuation off.
     pub fn take_next(&mut self) -> Option<Frame> {
-        self.0.next.take()
+        self.0.take_next()
     }
 
     /// The segments, this one first.
@@ -281,38 +407,44 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn vlan(&self) -> Option<VlanTag> {
-        self.0.vlan
+        self.0.has(fact::VLAN).then_some(self.0.essence.vlan)
     }
 
     /// Sets the VLAN tag.
     #[inline(always)]
     pub fn set_vlan(&mut self, tag: Option<VlanTag>) {
-        self.0.vlan = tag;
+        self.0.note(fact::VLAN, tag.is_some());
+        self.0.essence.vlan = tag.unwrap_or_default();
     }
 
     /// What the device says about the checksums.
     #[must_use]
     #[inline(always)]
     pub fn rx_checksum(&self) -> RxChecksum {
-        self.0.rx_checksum
+        if self.0.has(fact::RX_CHECKSUM) { self.0.rx_checksum } else { RxChecksum::Unverified }
     }
 
     /// Records what the device says about the checksums.
     #[inline(always)]
     pub fn set_rx_checksum(&mut self, checksum: RxChecksum) {
-        self.0.rx_checksum = checksum;
+        let says_something = checksum != RxChecksum::Unverified;
+        self.0.note(fact::RX_CHECKSUM, says_something);
+        if says_something {
+            self.0.rx_checksum = checksum;
+        }
     }
 
     /// The hash that the device computed.
     #[must_use]
     #[inline(always)]
     pub fn rx_hash(&self) -> Option<RxHash> {
-        self.0.rx_hash
+        if self.0.has(fact::RX_HASH) { self.0.rx_hash } else { None }
     }
 
     /// Records the device's hash.
     #[inline(always)]
     pub fn set_rx_hash(&mut self, hash: Option<RxHash>) {
+        self.0.note(fact::RX_HASH, hash.is_some());
         self.0.rx_hash = hash;
     }
 
@@ -320,19 +452,21 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn offload(&self) -> TxOffload {
-        self.0.offload
+        if self.0.has(fact::OFFLOAD) { self.0.offload } else { TxOffload::default() }
     }
 
     /// Asks the device for offloads on the way out.
     #[inline(always)]
     pub fn set_offload(&mut self, offload: TxOffload) {
+        self.0.note(fact::OFFLOAD, !offload.is_none());
         self.0.offload = offload;
     }
 
     /// Forgets length, continuation and everything the device said: the buffer as it was when fresh.
     #[inline]
     pub fn clear(&mut self) {
-        *self.0 = FrameHeader { head_bytes: HEADROOM_BYTES, ..FrameHeader::default() };
+        drop(self.take_next());
+        self.0.essence = Essence::FRESH;
     }
 }
 
@@ -340,17 +474,6 @@ impl Frame {
 #[cold]
 fn unreachable_head(buffer: &Buffer<FrameHeader>) -> DmaAddr {
     buffer.dma_addr(buffer.len_bytes()).unwrap_or_else(|| unreachable_head(buffer))
-}
-
-impl Drop for Frame {
-    #[inline]
-    fn drop(&mut self) {
-        // One by one: a chain must not be dropped by recursion, its length is a device's doing.
-        let mut next = self.0.next.take();
-        while let Some(mut frame) = next {
-            next = frame.0.next.take();
-        }
-    }
 }
 
 /// The segments of a frame, first to last.

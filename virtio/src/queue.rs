@@ -128,7 +128,8 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
     #[must_use]
     #[inline(always)]
     pub fn in_flight(&self) -> usize {
-        self.tokens.posted()
+        // Each chain is counted when it is offered and again when it is taken back.
+        self.offered.wrapping_sub(self.taken).into()
     }
 
     /// Which device it belongs to.

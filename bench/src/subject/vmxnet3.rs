@@ -36,12 +36,12 @@ impl Vmxnet3 {
 
 impl Subject for Vmxnet3 {
     fn send(&mut self, frames: usize, bytes: usize) {
-        for _ in 0..frames {
-            if let Some(mut frame) = self.pool.get() {
-                frame.set_segment_bytes(bytes);
-                let _ = self.burst.push(frame);
-            }
-        }
+        let mut supply = self.pool.take(frames);
+        self.burst.fill(|| {
+            let mut frame = supply.next()?;
+            frame.set_segment_bytes(bytes);
+            Some(frame)
+        });
         let _ = self.running.tx.transmit(&mut self.burst);
     }
 

@@ -1,0 +1,126 @@
+//! What a queue has lent to its device.
+//!
+//! The table leaks on drop what it holds: only proof that the device has let go empties it.
+
+use core::mem::{ManuallyDrop, size_of};
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::dma::{DeviceTag, DmaError, DmaErrorReason, Quiet};
+
+/// What a queue has lent to its device, by slot.
+///
+/// The driver takes a slot's value out when the device has completed it. Dropped, a table that holds something forgets it: the device may still
+/// write there. [`reclaim`](Self::reclaim) empties it against proof that it cannot.
+#[derive(Debug)]
+pub struct Posted<T> {
+    slots: ManuallyDrop<Box<[Option<T>]>>,
+    device: DeviceTag,
+}
+
+impl<T> Posted<T> {
+    /// A table of `slots` empty slots for the device tagged `device`.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`] when there is no memory for it.
+    pub fn new(slots: usize, device: DeviceTag) -> Result<Self, DmaError> {
+        let mut table = Vec::new();
+        if table.try_reserve_exact(slots).is_err() {
+            return Err(DmaError::new(
+                slots.saturating_mul(size_of::<Option<T>>()),
+                DmaErrorReason::OutOfMemory,
+            ));
+        }
+        table.resize_with(slots, || None);
+        Ok(Self { slots: ManuallyDrop::new(table.into_boxed_slice()), device })
+    }
+
+    /// How many slots hold something. Counted by looking at each.
+    #[must_use]
+    pub fn posted(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
+    /// Whether `slot` exists and holds something.
+    #[must_use]
+    #[inline(always)]
+    pub fn holds(&self, slot: usize) -> bool {
+        self.slots.get(slot).is_some_and(Option::is_some)
+    }
+
+    /// What `slot` holds, left where it is.
+    #[must_use]
+    #[inline(always)]
+    pub fn get(&self, slot: usize) -> Option<&T> {
+        self.slots.get(slot).and_then(Option::as_ref)
+    }
+
+    /// Every slot, for a driver that walks over a run of them. What it takes out, the device has completed; what it puts in, the device gets.
+    #[must_use]
+    #[inline(always)]
+    pub fn slots_mut(&mut self) -> &mut [Option<T>] {
+        &mut self.slots
+    }
+
+    /// Puts `value` into an empty slot.
+    ///
+    /// # Errors
+    ///
+    /// `value`, when the slot does not exist or is taken.
+    #[inline(always)]
+    pub fn put(&mut self, slot: usize, value: T) -> Result<(), T> {
+        match self.slots.get_mut(slot) {
+            Some(place @ None) => {
+                *place = Some(value);
+                Ok(())
+            }
+            _ => Err(value),
+        }
+    }
+
+    /// Takes what `slot` holds: the device has completed it.
+    #[inline(always)]
+    pub fn take(&mut self, slot: usize) -> Option<T> {
+        self.slots.get_mut(slot)?.take()
+    }
+
+    /// Puts `value` in the place of what `slot` holds, which comes back: the device has completed it and gets the new one.
+    ///
+    /// # Errors
+    ///
+    /// `value`, when the slot does not exist or is empty.
+    #[inline(always)]
+    pub fn replace(&mut self, slot: usize, value: T) -> Result<T, T> {
+        match self.slots.get_mut(slot) {
+            Some(Some(place)) => Ok(core::mem::replace(place, value)),
+            _ => Err(value),
+        }
+    }
+
+    /// Drops everything it holds, against proof that the device has let go.
+    ///
+    /// # Errors
+    ///
+    /// `self`, untouched, when the proof is about another device.
+    pub fn reclaim(mut self, quiet: &Quiet<'_>) -> Result<(), Self> {
+        if quiet.device() != self.device {
+            return Err(self);
+        }
+        // The table itself goes by the drop at the end, which finds it empty.
+        for slot in self.slots.iter_mut() {
+            drop(slot.take());
+        }
+        Ok(())
+    }
+}
+
+impl<T> Drop for Posted<T> {
+    fn drop(&mut self) {
+        if self.slots.iter().all(Option::is_none) {
+            // SAFETY: the value is being dropped, so the slots are not used again.
+            unsafe { ManuallyDrop::drop(&mut self.slots) };
+        }
+    }
+}
