@@ -1,0 +1,273 @@
+//! A machine without a guest: QEMU with its devices, a parked CPU, and a test in the place of the program.
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use paravane_hal::addr::PhysAddr;
+use paravane_pci::access::Exclusive;
+use paravane_pci::{Cam, ConfigAccess as _, Ecam, EcamEntry, Found, PciAddress, enumerate};
+use tempfile::TempDir;
+
+use crate::bus;
+use crate::cable::Cable;
+use crate::error::QtestError;
+use crate::link::{ANSWER_LIMIT, Link};
+use crate::monitor::Monitor;
+use crate::platform::{Qtest, Registers};
+use crate::process::{self, Process};
+use crate::ram::Ram;
+use crate::setup::{Chipset, Files, Setup};
+
+/// Configuration space of a [`Machine`], by ports. A clone reaches the same.
+pub type Config = Cam<Qtest, PortLock>;
+
+/// How long QEMU may take to make its sockets, on a machine that does other things as well.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// Firmware for a CPU that is to do nothing: all of it is `hlt`, and where the CPU begins, 16 bytes before the end, `cli; hlt; jmp` to that `hlt`.
+const BIOS_BYTES: usize = 64 << 10;
+const HLT: u8 = 0xf4;
+const RESET_CODE: [u8; 4] = [0xfa, HLT, 0xeb, 0xfd];
+
+/// Q35's host bridge: where the register that places ECAM is, and where we put it.
+const PCIEXBAR: u16 = 0x60;
+const ECAM_BASE: u32 = 0xb000_0000;
+/// i440FX's ISA bridge: which interrupt each of the four PCI lines becomes.
+const PIRQ_ROUTES: u16 = 0x60;
+
+/// Keeps the two port accesses of a configuration access together, whatever thread they come from.
+#[derive(Clone, Debug, Default)]
+pub struct PortLock(Arc<Mutex<()>>);
+
+impl Exclusive for PortLock {
+    fn run<T>(&self, access: impl FnOnce() -> T) -> T {
+        let _held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        access()
+    }
+}
+
+/// A running machine. Dropping it ends QEMU and removes its files; handles that are left find nobody.
+#[derive(Debug)]
+pub struct Machine {
+    platform: Qtest,
+    config: Config,
+    cables: Vec<Cable>,
+    monitor: Mutex<Monitor>,
+    chipset: Chipset,
+    command_line: String,
+    // Last: QEMU ends before its files go.
+    process: Mutex<Process>,
+    _folder: TempDir,
+}
+
+impl Machine {
+    /// Starts QEMU as `setup` says and does what firmware would do on its buses.
+    ///
+    /// # Errors
+    ///
+    /// [`QtestError`]; [`is_not_installed`](QtestError::is_not_installed) tells whether QEMU is just missing. Nothing is left behind.
+    pub fn start(setup: &Setup) -> Result<Self, QtestError> {
+        let folder = tempfile::Builder::new().prefix("paravane-qtest-").tempdir();
+        let folder = folder.map_err(|error| QtestError::system("make a temporary folder", error))?;
+        let files = Files(folder.path());
+        let ram = Ram::create(&files.ram(), setup.ram_bytes())?;
+        fs::write(files.bios(), parked_bios())
+            .map_err(|error| QtestError::system(format!("write {}", files.bios().display()), error))?;
+        let cables = (0..setup.nics()).map(|nic| Cable::bind(&files.ours(nic)));
+        let cables = cables.collect::<Result<Vec<_>, _>>()?;
+
+        let words = setup.words(accelerator()?, &files);
+        let command_line = command_line(&words, folder.path());
+        let mut process = Process::start(&words)?;
+        let qtest = connect(&files.qtest(), &mut process)?;
+        let monitor = connect(&files.monitor(), &mut process)?;
+        let monitor = Monitor::over(monitor).map_err(|error| explain(error, &mut process))?;
+        for (nic, cable) in cables.iter().enumerate() {
+            cable.connect(&files.theirs(nic))?;
+        }
+        let platform = Qtest::new(Link::over(qtest, ANSWER_LIMIT)?, ram);
+        let machine = Self {
+            config: Cam::with_exclusive(platform.clone(), PortLock::default()),
+            platform,
+            cables,
+            monitor: Mutex::new(monitor),
+            chipset: setup.chipset(),
+            command_line,
+            process: Mutex::new(process),
+            _folder: folder,
+        };
+        machine.boot().map_err(|error| machine.explain(error))?;
+        Ok(machine)
+    }
+
+    /// Firmware's part.
+    fn boot(&self) -> Result<(), QtestError> {
+        let link = self.platform.link();
+        link.ask("irq_intercept_in ioapic")?;
+        if self.chipset == Chipset::Pc {
+            let Some(isa_bridge) = PciAddress::new(0, 0, 1, 0) else {
+                return Err(QtestError::Bus { reason: "no such address".into() });
+            };
+            self.config.write32(isa_bridge, PIRQ_ROUTES, u32::from_le_bytes([10, 11, 10, 11]));
+        }
+        bus::set_up(&self.config)?;
+        link.failure().map_or(Ok(()), Err)
+    }
+
+    /// The platform value for drivers.
+    #[must_use]
+    pub fn platform(&self) -> &Qtest {
+        &self.platform
+    }
+
+    /// Configuration space, 256 bytes a function.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Configuration space by ECAM, 4096 bytes a function; `None` on a chipset without. Switches it on.
+    #[must_use]
+    pub fn ecam(&self) -> Option<Ecam<Registers>> {
+        let host_bridge = PciAddress::new(0, 0, 0, 0).filter(|_| self.chipset == Chipset::Q35)?;
+        self.config.write32(host_bridge, PCIEXBAR + 4, 0);
+        self.config.write32(host_bridge, PCIEXBAR, ECAM_BASE | 1);
+        let base = PhysAddr::new(ECAM_BASE.into());
+        EcamEntry { base, segment: 0, buses: 0..=255 }.map(&self.platform).ok()
+    }
+
+    /// Where NIC `index` is: functions of the network class, in the order of their addresses.
+    #[must_use]
+    pub fn nic_address(&self, index: usize) -> Option<PciAddress> {
+        const NETWORK: u8 = 2;
+        let mut addresses = Vec::new();
+        enumerate(&self.config, &mut |found| {
+            if let Found::Function(found) = found
+                && found.ids.class == NETWORK
+            {
+                addresses.push(found.address);
+            }
+        });
+        addresses.sort();
+        addresses.get(index).copied()
+    }
+
+    /// Our end of the cable of NIC `index`, in the order of the [`Setup`].
+    #[must_use]
+    pub fn cable(&self, index: usize) -> Option<&Cable> {
+        self.cables.get(index)
+    }
+
+    /// Takes the link of NIC `index` up or down.
+    ///
+    /// # Errors
+    ///
+    /// The monitor refused, or did not answer.
+    pub fn set_link(&self, index: usize, up: bool) -> Result<(), QtestError> {
+        self.monitor().set_link(&Setup::netdev_id(index), up).map_err(|error| self.explain(error))
+    }
+
+    /// The monitor, for what has no method here.
+    pub fn monitor(&self) -> MutexGuard<'_, Monitor> {
+        self.monitor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The command line, with `.` for the private folder.
+    #[must_use]
+    pub fn command_line(&self) -> &str {
+        &self.command_line
+    }
+
+    /// The process, for a test that wants to end it early.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
+    /// The first line of `qemu --version`.
+    ///
+    /// # Errors
+    ///
+    /// QEMU is not there.
+    pub fn qemu_version() -> Result<String, QtestError> {
+        Ok(process::ask(&["--version"])?.lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// Whether the machine still answers.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, with QEMU's last words where it ended.
+    pub fn check(&self) -> Result<(), QtestError> {
+        self.platform.failure().map_or(Ok(()), |error| Err(self.explain(error)))
+    }
+
+    fn explain(&self, error: QtestError) -> QtestError {
+        explain(error, &mut self.process.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A failure on a socket, seen with the knowledge of whether QEMU is alive.
+fn explain(error: QtestError, process: &mut Process) -> QtestError {
+    let during = match &error {
+        QtestError::Closed { during } => during.clone(),
+        QtestError::NoAnswer { command, .. } => command.clone(),
+        _ => return error,
+    };
+    // A process closes its sockets a moment before it can be waited for.
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < deadline {
+        if let Some(ended) = process.ended(&during) {
+            return ended;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    error
+}
+
+/// QEMU's accelerator for tests where it has one, else the translator, whose CPU the firmware parks.
+fn accelerator() -> Result<&'static str, QtestError> {
+    let list = process::ask(&["-accel", "help"])?;
+    Ok(if list.lines().any(|line| line.trim() == "qtest") { "qtest" } else { "tcg" })
+}
+
+fn parked_bios() -> Vec<u8> {
+    let mut bios = vec![HLT; BIOS_BYTES];
+    let start = BIOS_BYTES - 16;
+    if let Some(place) = bios.get_mut(start..start + RESET_CODE.len()) {
+        place.copy_from_slice(&RESET_CODE);
+    }
+    bios
+}
+
+fn command_line(words: &[std::ffi::OsString], folder: &Path) -> String {
+    let folder = folder.display().to_string();
+    let words = words.iter().map(|word| word.to_string_lossy().replace(&folder, "."));
+    format!("qemu-system-x86_64 {}", words.collect::<Vec<_>>().join(" "))
+}
+
+/// Connects to a socket that QEMU is about to make.
+fn connect(path: &Path, process: &mut Process) -> Result<UnixStream, QtestError> {
+    let start = Instant::now();
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return Ok(stream),
+            Err(error)
+                if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                return Err(QtestError::system(format!("connect to {}", path.display()), error));
+            }
+            Err(_) => {}
+        }
+        if let Some(ended) = process.ended("start") {
+            return Err(ended);
+        }
+        if start.elapsed() >= START_LIMIT {
+            return Err(QtestError::NoSocket { path: path.into(), waited: start.elapsed() });
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}

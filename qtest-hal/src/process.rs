@@ -1,0 +1,101 @@
+//! The QEMU process: found, started, and ended whatever happens.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crate::error::QtestError;
+
+const PROGRAM: &str = "qemu-system-x86_64";
+/// The end of what it says is what matters.
+const MAX_SAID_BYTES: usize = 4096;
+
+/// A running QEMU. Dropping it ends it; it also ends with the thread that started it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    said: Arc<Mutex<Vec<u8>>>,
+}
+
+/// The program: `$QEMU`, or the usual name in `$PATH`.
+pub(crate) fn find() -> Result<PathBuf, QtestError> {
+    let wanted = env::var_os("QEMU").unwrap_or_else(|| PROGRAM.into());
+    find_in_path(&wanted)
+        .ok_or_else(|| QtestError::NotInstalled { program: wanted.to_string_lossy().into_owned() })
+}
+
+fn find_in_path(name: &OsString) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    // A name with a slash replaces the folder it is joined to, as the shell would have it.
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Runs the program with `words` to its end; its standard output.
+pub(crate) fn ask(words: &[&str]) -> Result<String, QtestError> {
+    let program = find()?;
+    let output = Command::new(&program).args(words).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| QtestError::system(format!("run {}", program.display()), error))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+impl Process {
+    pub(crate) fn start(words: &[OsString]) -> Result<Self, QtestError> {
+        let program = find()?;
+        // The kernel ends the child with the thread that started it, however that comes to its end.
+        let mut command = match find_in_path(&"setpriv".into()) {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL"]).arg(&program);
+                command
+            }
+            None => Command::new(&program),
+        };
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let fails = |error| QtestError::system(format!("start {}", program.display()), error);
+        let mut child = command.spawn().map_err(fails)?;
+        let said = Arc::new(Mutex::new(Vec::new()));
+        if let Some(mut stderr) = child.stderr.take() {
+            let said = Arc::clone(&said);
+            // Ends when QEMU does.
+            thread::spawn(move || {
+                let mut chunk = [0; 1024];
+                while let Ok(len @ 1..) = stderr.read(&mut chunk) {
+                    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                    said.extend_from_slice(chunk.get(..len).unwrap_or_default());
+                    let surplus = said.len().saturating_sub(MAX_SAID_BYTES);
+                    said.drain(..surplus);
+                }
+            });
+        }
+        Ok(Self { child, said })
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn ended(&mut self, during: &str) -> Option<QtestError> {
+        let status = self.child.try_wait().ok().flatten()?;
+        // Its last words may still be on their way from the pipe.
+        thread::sleep(std::time::Duration::from_millis(20));
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(QtestError::Ended {
+            during: during.into(),
+            status: status.to_string(),
+            said: String::from_utf8_lossy(&said).trim().to_owned(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if the process is gone already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,221 @@
+//! QEMU's own devices, driven from here. Skipped, with a word about why, where QEMU is not installed.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use paravane_hal::irq::Interrupts;
+use paravane_hal::mmio::{Mmio as _, MmioMap};
+use paravane_hal::time::wait_for;
+use paravane_net::{Burst, Control as _, FramePool, MacAddr, RxQueue as _, TxQueue as _};
+use paravane_pci::{ConfigAccess as _, Found, Function, PciAddress, enumerate};
+use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, QtestError, Setup};
+
+type Vmxnet3 = paravane_vmxnet3::Running<Qtest, Config>;
+
+const BOTH: [Chipset; 2] = [Chipset::Pc, Chipset::Q35];
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn machine(setup: &Setup) -> Option<Machine> {
+    match Machine::start(setup) {
+        Ok(machine) => Some(machine),
+        Err(error) if error.is_not_installed() => {
+            println!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn start(machine: &Machine, interrupts: Interrupts<'_>) -> (Vmxnet3, FramePool) {
+    let function = Function::claim(machine.config().clone(), machine.nic_address(0).unwrap()).unwrap();
+    let device = paravane_vmxnet3::Device::new(function, machine.platform().clone()).unwrap();
+    let pool = FramePool::new(machine.platform().clone(), 400, 2048, 64).unwrap();
+    (device.start(&paravane_vmxnet3::Config::default(), pool.clone(), interrupts).unwrap(), pool)
+}
+
+fn frame(to: [u8; 6], len_bytes: usize) -> Vec<u8> {
+    let mut frame = [&to[..], &[2, 0, 0, 0, 0, 9, 0x88, 0xb5]].concat();
+    frame.extend((0..=u8::MAX).cycle().take(len_bytes - frame.len()));
+    frame
+}
+
+fn send(running: &mut Vmxnet3, pool: &FramePool, bytes: &[u8]) {
+    let mut out = pool.get().unwrap();
+    assert!(out.append(bytes));
+    let mut burst = Burst::new();
+    burst.push(out).unwrap();
+    assert_eq!(running.tx.transmit(&mut burst), Ok(1));
+    running.tx.flush();
+}
+
+#[test]
+fn a_driver_carries_frames_both_ways() {
+    for chipset in BOTH {
+        let Some(machine) = machine(&Setup::new(chipset).nic("vmxnet3")) else { return };
+        let (mut running, pool) = start(&machine, Interrupts::Polling);
+        assert_eq!(running.control.info().mac, MacAddr(Setup::mac(0)));
+
+        let sent = frame([0xff; 6], 300);
+        send(&mut running, &pool, &sent);
+        assert_eq!(machine.cable(0).unwrap().receive_by(LIMIT), Some(sent));
+
+        let given = frame(Setup::mac(0), 1514);
+        machine.cable(0).unwrap().send(&given).unwrap();
+        let mut burst = Burst::new();
+        wait_for(machine.platform(), LIMIT, || (running.rx.receive(&mut burst) == Ok(1)).then_some(()))
+            .unwrap();
+        let mut bytes = vec![0; 1514];
+        assert_eq!(burst.pop().unwrap().copy_out(&mut bytes), Some(1514));
+        assert_eq!(bytes, given);
+
+        running.stop().unwrap();
+        assert_eq!(pool.free(), pool.frames());
+        drop(pool);
+        assert_eq!(machine.platform().dma_bytes_in_use(), 0);
+        machine.check().unwrap();
+    }
+}
+
+#[test]
+fn messages_land_in_mailboxes() {
+    let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
+    let mailboxes: Vec<_> = (0..3).map(|index| machine.platform().mailbox(index).unwrap()).collect();
+    let messages: Vec<_> = mailboxes.iter().map(|mailbox| mailbox.message()).collect();
+    let (mut running, _pool) = start(&machine, Interrupts::Msix(&messages));
+    let _ = running.rx.arm().unwrap();
+    let _ = running.control.arm().unwrap();
+    assert!(mailboxes.iter().all(|mailbox| !mailbox.take()));
+
+    machine.cable(0).unwrap().send(&frame(Setup::mac(0), 60)).unwrap();
+    wait_for(machine.platform(), LIMIT, || mailboxes[0].take().then_some(())).expect("receive interrupts");
+    assert!(!mailboxes[2].take());
+
+    machine.set_link(0, false).unwrap();
+    wait_for(machine.platform(), LIMIT, || mailboxes[2].take().then_some(())).expect("the link interrupts");
+    running.control.poll().unwrap();
+    assert!(!running.control.link().is_up());
+    running.stop().unwrap();
+}
+
+#[test]
+fn lines_go_up_and_down() {
+    for chipset in BOTH {
+        let Some(machine) = machine(&Setup::new(chipset).nic("vmxnet3")) else { return };
+        let (mut running, _pool) = start(&machine, Interrupts::Intx);
+        let idle = machine.platform().lines_up();
+        let _ = running.rx.arm().unwrap();
+        machine.cable(0).unwrap().send(&frame(Setup::mac(0), 60)).unwrap();
+        let up = wait_for(machine.platform(), LIMIT, || {
+            Some(machine.platform().lines_up() & !idle).filter(|lines| *lines != 0)
+        });
+        let up = up.expect("the line goes up");
+        assert_eq!(up.count_ones(), 1);
+        assert!(running.control.acknowledge(), "it is ours");
+        assert_eq!(machine.platform().lines_up() & up, 0, "and asking lowered it");
+        assert_eq!(machine.platform().line_raises(u8::try_from(up.trailing_zeros()).unwrap()), 1);
+        running.stop().unwrap();
+    }
+}
+
+#[test]
+fn bridges_are_numbered_and_opened() {
+    let setup = Setup::new(Chipset::Q35).arguments([
+        "-device",
+        "pcie-root-port,id=rp0,slot=1",
+        "-device",
+        "pcie-pci-bridge,id=b0,bus=rp0",
+    ]);
+    let Some(machine) = machine(&setup.nic("virtio-net-pci,bus=b0,addr=3")) else { return };
+    let nic = PciAddress::new(0, 2, 3, 0).unwrap();
+    assert_eq!(machine.nic_address(0), Some(nic));
+    let mut paths = Vec::new();
+    enumerate(machine.config(), &mut |found| {
+        if let Found::Function(found) = found {
+            paths.push((found.address, found.path.len()));
+        }
+    });
+    assert!(paths.contains(&(nic, 2)), "{paths:?}");
+
+    let mut path = Vec::new();
+    enumerate(machine.config(), &mut |found| {
+        if let Found::Function(found) = found
+            && found.address == nic
+        {
+            path = found.path.to_vec();
+        }
+    });
+    paravane_pci::enable_path(machine.config(), &path).unwrap();
+    let function = Function::claim(machine.config().clone(), nic).unwrap();
+    let device = paravane_virtio::net::Device::new(function, machine.platform().clone());
+    device.expect("registers behind two bridges answer");
+    let ecam = machine.ecam().unwrap();
+    assert_eq!(ecam.read32(nic, 0), machine.config().read32(nic, 0), "both ways lead to the same space");
+}
+
+#[test]
+fn nobody_answers_where_nothing_is() {
+    let Some(machine) = machine(&Setup::new(Chipset::Q35)) else { return };
+    let nothing = machine.platform().map(paravane_hal::addr::PhysAddr::new(0xfd00_0000), 0x1000).unwrap();
+    assert_eq!(nothing.read32(0x1000), u32::MAX, "outside");
+    assert_eq!(nothing.read32(2), u32::MAX, "not aligned");
+    let ram = machine.platform().map(paravane_hal::addr::PhysAddr::new(0x20_0000), 0x1000);
+    assert!(ram.is_err(), "RAM is no register");
+    assert_eq!(machine.nic_address(0), None);
+}
+
+#[test]
+fn a_qemu_that_dies_is_reported_and_nothing_hangs() {
+    let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
+    let (mut running, pool) = start(&machine, Interrupts::Polling);
+    assert!(
+        Command::new("kill").args(["-KILL", &machine.process_id().to_string()]).status().unwrap().success()
+    );
+    let begin = Instant::now();
+    wait_for(machine.platform(), LIMIT, || {
+        let _ = running.control.read_device_stats();
+        machine.platform().failure()
+    })
+    .unwrap();
+    let mut burst = Burst::new();
+    let _ = running.rx.receive(&mut burst);
+    send_into_the_void(&mut running, &pool);
+    assert!(running.stop().is_err(), "what does not answer cannot be stopped");
+    let error = machine.check().unwrap_err();
+    assert!(matches!(error, QtestError::Ended { .. }), "{error}");
+    assert!(error.to_string().contains("signal: 9"), "{error}");
+    assert!(machine.set_link(0, false).is_err());
+    assert!(begin.elapsed() < Duration::from_secs(20), "took {:?}", begin.elapsed());
+}
+
+fn send_into_the_void(running: &mut Vmxnet3, pool: &FramePool) {
+    let mut burst = Burst::new();
+    let mut out = pool.get().unwrap();
+    assert!(out.append(&frame([0xff; 6], 60)));
+    burst.push(out).unwrap();
+    let _ = running.tx.transmit(&mut burst);
+}
+
+#[test]
+fn a_command_line_that_qemu_refuses_is_explained() {
+    let error = match Machine::start(&Setup::new(Chipset::Q35).nic("no-such-nic")) {
+        Err(error) if error.is_not_installed() => return println!("skipped: {error}"),
+        other => other.map(drop).unwrap_err(),
+    };
+    assert!(error.to_string().contains("no-such-nic"), "{error}");
+}
+
+#[test]
+fn a_machine_leaves_nothing_behind() {
+    let Some(machine) = machine(&Setup::new(Chipset::Pc).nic("vmxnet3")) else { return };
+    let process = format!("/proc/{}", machine.process_id());
+    assert!(std::path::Path::new(&process).exists());
+    assert!(machine.command_line().starts_with("qemu-system-x86_64 -machine pc"));
+    assert!(Machine::qemu_version().unwrap().contains("version"));
+    let platform = machine.platform().clone();
+    drop(machine);
+    assert!(!std::path::Path::new(&process).exists());
+    assert_eq!(paravane_hal::port::PortIo::in32(&platform, 0xcfc), u32::MAX);
+    assert!(platform.failure().is_some());
+}
