@@ -5,6 +5,7 @@ mod config;
 mod memory;
 pub mod model;
 mod platform;
+pub mod record;
 mod registers;
 
 pub use clock::ManualClock;

@@ -1,0 +1,390 @@
+//! A toy device and its driver, recorded and played back.
+
+#![allow(clippy::indexing_slicing, reason = "tests")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use paravane_hal::Platform;
+use paravane_hal::addr::{Align, PhysAddr};
+use paravane_hal::dma::{DeviceDma, DeviceTag, Direction, DmaBox, Mapped, Quiet};
+use paravane_hal::mmio::{Mmio, MmioMap};
+use paravane_hal::time::{Clock, wait_for};
+use paravane_pci::{ConfigAccess, PciAddress};
+
+use super::*;
+use crate::{ConfigSpace, DeviceModel, FunctionSpace, HeapPlatform, Memory, Width};
+
+const START: PhysAddr = PhysAddr::new(0xfebf_0000);
+const ADDR_LOW: usize = 0x0;
+const ADDR_HIGH: usize = 0x4;
+const DOORBELL: usize = 0x8;
+const STATUS: usize = 0xc;
+
+/// Copies what it finds at its address one place further on, each byte one more; busy for a few looks at its status.
+struct Toy {
+    memory: Memory,
+    addr: u64,
+    busy: u32,
+}
+
+impl DeviceModel for Toy {
+    fn read(&mut self, _bar: u8, offset_bytes: usize, _width: Width) -> u32 {
+        assert_eq!(offset_bytes, STATUS);
+        self.busy = self.busy.saturating_sub(1);
+        if self.busy == 0 { 1 } else { 0 }
+    }
+
+    fn write(&mut self, _bar: u8, offset_bytes: usize, _width: Width, value: u32) {
+        match offset_bytes {
+            ADDR_LOW => self.addr = u64::from(value),
+            ADDR_HIGH => self.addr |= u64::from(value) << 32,
+            DOORBELL => {
+                let asked: [u8; 16] = self.memory.device_get(self.addr).unwrap();
+                self.memory.device_write(self.addr + 16, &asked.map(|byte| byte.wrapping_add(1))).unwrap();
+                self.busy = value;
+            }
+            _ => panic!("no such register"),
+        }
+    }
+}
+
+fn machine() -> (HeapPlatform, ConfigSpace) {
+    let platform = HeapPlatform::new();
+    let toy = Toy { memory: platform.memory().clone(), addr: 0, busy: 0 };
+    platform.attach(START, 0x1000, Arc::new(Mutex::new(toy)), 0);
+    let config = ConfigSpace::default();
+    let function = FunctionSpace::endpoint(0x1234, 0x5678, 2).memory_bar(0, 0xfebf_0000, 0x1000);
+    config.insert(at(), function);
+    (platform, config)
+}
+
+fn at() -> PciAddress {
+    PciAddress::new(0, 0, 3, 0).unwrap()
+}
+
+/// What the driver of a toy does differently from time to time.
+#[derive(Clone, Copy)]
+struct Habits {
+    polls: u32,
+    first_looks: u32,
+    doorbell: u32,
+    before: usize,
+}
+
+const USUAL: Habits = Habits { polls: 7, first_looks: 0, doorbell: 7, before: 0 };
+
+/// A driver: claims, shows the device its memory, asks, waits, reads the answer.
+fn drive<P: Platform>(platform: &P, config: &impl ConfigAccess, habits: Habits) -> Option<[u8; 16]> {
+    assert_eq!(config.read32(at(), 0), 0x5678_1234);
+    let bar = config.read32(at(), 0x10);
+    config.write32(at(), 0x10, u32::MAX);
+    config.write32(at(), 0x10, bar);
+    for _ in 0..habits.first_looks {
+        platform.now();
+    }
+    let regs = MmioMap::map(platform, PhysAddr::new(bar.into()), 0x100).ok()?;
+    let of = DeviceDma::new(platform.clone(), DeviceTag::unique(), 64);
+    let mut shared = DmaBox::<[u8; 48], _>::zeroed(&of, Align::new(64)).ok()?;
+    let mut bytes = [0; 48];
+    bytes[habits.before..habits.before + 16].copy_from_slice(b"0123456789abcdef");
+    shared.write(&bytes);
+    regs.write64_halves(ADDR_LOW, shared.dma_addr().get() + habits.before as u64);
+    regs.write32(DOORBELL, habits.doorbell);
+    let mut polls = 0;
+    let done = wait_for(platform, Duration::from_millis(50), || {
+        polls += 1;
+        (regs.read32(STATUS) == 1 || polls > habits.polls).then_some(())
+    });
+    let answer = shared.read();
+    // SAFETY: a toy reaches memory only when its doorbell rings.
+    #[expect(unsafe_code, reason = "vouches for a toy")]
+    let quiet = unsafe { Quiet::vouch(of.device()) };
+    assert!(shared.free(&quiet).is_ok());
+    done.ok()?;
+    answer[habits.before + 16..habits.before + 32].try_into().ok()
+}
+
+fn record() -> Recording {
+    let (platform, config) = machine();
+    let recorder = Recorder::new(platform);
+    let config = recorder.config(config);
+    recorder.step("ask once");
+    assert_eq!(drive(&recorder, &config, USUAL), Some(*b"123456789:bcdefg"));
+    recorder.give(b"\xff\xff");
+    recorder.take(&[0; 64]);
+    recorder.interrupt(3);
+    recorder.finish(&[("device", "toy"), ("made by", "a test\nof two lines")]).unwrap()
+}
+
+/// Plays it back to a driver with `habits`; outside it goes as recorded.
+fn replay(recording: &Recording, habits: Habits) -> Result<Option<[u8; 16]>, Divergence> {
+    let replayer = Replayer::lenient(recording.clone());
+    let config = replayer.config();
+    replayer.step("ask once");
+    let answer = drive(&replayer, &config, habits);
+    replayer.give(b"\xff\xff");
+    assert!(replayer.finish().is_err() || replayer.take().is_none());
+    replayer.finish().map(|()| answer)
+}
+
+/// As [`replay`], to the end.
+fn replay_whole(recording: &Recording, habits: Habits) -> Option<[u8; 16]> {
+    let replayer = Replayer::new(recording.clone());
+    let config = replayer.config();
+    replayer.step("ask once");
+    let answer = drive(&replayer, &config, habits);
+    assert_eq!(replayer.interrupt(), None);
+    replayer.give(b"\xff\xff");
+    assert_eq!(replayer.take(), Some(vec![0; 64]));
+    assert_eq!(replayer.take(), None);
+    assert_eq!(replayer.interrupt(), Some(3));
+    replayer.finish().unwrap();
+    answer
+}
+
+const TEXT: &str = "\
+paravane-recording 1
+device: toy
+made-by: a test of two lines
+limits: segment any bits 64 granule 1
+config: 256 bytes segment 0 buses 0-0
+
+step ask once
+config 00:03.0 read32 0x00 = 0x56781234
+config 00:03.0 read32 0x10 = 0xfebf0000
+config 00:03.0 write32 0x10 = 0xffffffff
+config 00:03.0 write32 0x10 = 0xfebf0000
+map bar0+0x0 at 0xfebf0000 256
+alloc mem0 48 align 64 bits 64
+write32 bar0+0x0 = low mem0+0x0
+write32 bar0+0x4 = high mem0+0x0
+write32 bar0+0x8 = 0x7
+device mem0+0x10 = 3132333435363738393a626364656667
+read32 bar0+0xc = 0x0 times 6
+read32 bar0+0xc = 0x1
+free mem0
+give ffff
+take 00*64
+interrupt 3
+end 17
+";
+
+#[test]
+fn a_recording_reads_like_what_happened() {
+    assert_eq!(record().to_string(), TEXT);
+}
+
+#[test]
+fn text_goes_there_and_back() {
+    let read = Recording::parse(TEXT).unwrap();
+    assert_eq!(read.entries(), record().entries());
+    assert_eq!(read.provenance_of("device"), Some("toy"));
+    assert_eq!(Recording::parse(&read.to_string()).unwrap().entries(), read.entries());
+}
+
+#[test]
+fn the_same_driver_finds_the_same_device() {
+    assert_eq!(replay_whole(&record(), USUAL), Some(*b"123456789:bcdefg"));
+}
+
+#[test]
+fn looks_and_polls_are_free() {
+    for habits in [Habits { first_looks: 40, ..USUAL }, Habits { polls: 30, ..USUAL }] {
+        assert_eq!(replay_whole(&record(), habits), Some(*b"123456789:bcdefg"));
+    }
+}
+
+#[test]
+fn what_a_driver_writes_is_compared() {
+    let difference = replay(&record(), Habits { doorbell: 9, ..USUAL }).unwrap_err();
+    assert_eq!(difference.line, 16);
+    assert_eq!(
+        difference.to_string(),
+        "\
+the driver left the recording at line 16
+    expected: write32 bar0+0x8 = 0x7
+         got: write32 bar0+0x8 = 0x9
+           11  config 00:03.0 write32 0x10 = 0xfebf0000
+           12  map bar0+0x0 at 0xfebf0000 256
+           13  alloc mem0 48 align 64 bits 64
+           14  write32 bar0+0x0 = low mem0+0x0
+           15  write32 bar0+0x4 = high mem0+0x0
+     -     16  write32 bar0+0x8 = 0x7
+     +         write32 bar0+0x8 = 0x9
+           17  device mem0+0x10 = 3132333435363738393a626364656667
+           18  read32 bar0+0xc = 0x0 times 6
+           19  read32 bar0+0xc = 0x1
+           20  free mem0
+           21  give ffff
+"
+    );
+}
+
+#[test]
+fn addresses_are_compared_by_name() {
+    let difference = replay(&record(), Habits { before: 8, ..USUAL }).unwrap_err();
+    assert_eq!(difference.expected.as_deref(), Some("write32 bar0+0x0 = low mem0+0x0"));
+    assert_eq!(difference.got, "write32 bar0+0x0 = low mem0+0x8");
+}
+
+#[test]
+fn what_is_left_out_is_found() {
+    let replayer = Replayer::lenient(record());
+    assert_eq!(replayer.finish().unwrap_err().got, "(nothing more)");
+    // Stops polling too soon: sees no answer, and leaves the last read out.
+    let difference = replay(&record(), Habits { polls: 0, ..USUAL }).unwrap_err();
+    assert_eq!(difference.expected.as_deref(), Some("read32 bar0+0xc = 0x1"));
+    assert_eq!(difference.got, "give ffff");
+}
+
+#[test]
+fn a_driver_that_went_astray_meets_a_device_that_is_gone() {
+    let replayer = Replayer::lenient(record());
+    let regs = MmioMap::map(&replayer, START, 0x100).unwrap();
+    assert_eq!(regs.read32(STATUS), u32::MAX);
+    assert_eq!(regs.read8(STATUS), u8::MAX);
+    assert!(wait_for(&replayer, Duration::from_secs(2), || None::<()>).is_err(), "time goes on");
+    assert!(MmioMap::map(&replayer, PhysAddr::new(0x1000), 4).is_err());
+    assert_eq!(replayer.finish().unwrap_err().got, "read32 bar0+0xc", "the first difference stays");
+}
+
+#[test]
+#[should_panic(expected = "the driver left the recording at line 7")]
+fn a_difference_fails_the_test() {
+    Replayer::new(record()).step("something else");
+}
+
+#[test]
+fn memory_in_other_sizes_is_a_difference() {
+    let replayer = Replayer::lenient(record());
+    let of = DeviceDma::new(replayer.clone(), DeviceTag::unique(), 64);
+    assert!(DmaBox::<[u8; 64], _>::zeroed(&of, Align::new(64)).is_err());
+    let got = replayer.finish().unwrap_err().got;
+    assert_eq!(got, "alloc 64 align 64 bits 64 (nowhere in the recording)");
+}
+
+#[test]
+fn what_a_device_writes_by_itself_is_seen_at_a_look() {
+    let platform = HeapPlatform::new();
+    let recorder = Recorder::new(platform.clone());
+    let of = DeviceDma::new(recorder.clone(), DeviceTag::unique(), 64);
+    let mut shared = DmaBox::<[u32; 4], _>::zeroed(&of, Align::BYTE).unwrap();
+    let addr = shared.dma_addr().get();
+    shared.write(&[1, 2, 3, 4]);
+    platform.memory().device_write(addr + 4, &[9, 9, 9, 9]).unwrap();
+    assert_eq!(shared.read(), [1, 2, 3, 4], "nothing was asked since");
+    // Both wrote; each keeps what is its own.
+    recorder.now();
+    assert_eq!(shared.read()[2], 3);
+    assert_eq!(platform.memory().device_get::<4>(addr), Ok([1, 0, 0, 0]));
+    platform.memory().device_write(addr + 12, &[7, 7, 7, 7]).unwrap();
+    recorder.relax();
+    recorder.relax();
+    assert_eq!(shared.read()[3], 0x0707_0707);
+    let text = recorder.finish(&[]).unwrap().to_string();
+    assert!(text.contains("look\ndevice mem0+0xc = 07070707\nend"), "{text}");
+}
+
+#[test]
+fn lent_memory_comes_back_as_it_did() {
+    let platform = HeapPlatform::new();
+    let recorder = Recorder::new(platform.clone());
+    let of = DeviceDma::new(recorder.clone(), DeviceTag::unique(), 64);
+    let lent = Mapped::new(&of, vec![0_u8; 40], Direction::FromDevice).ok().unwrap();
+    platform.memory().device_write(lent.dma_addr().get() + 4, &[5; 20]).unwrap();
+    // SAFETY: the device is this test.
+    #[expect(unsafe_code, reason = "vouches for a test")]
+    let quiet = unsafe { Quiet::vouch(of.device()) };
+    let seen = lent.unmap(&quiet).ok().unwrap();
+    let recording = recorder.finish(&[]).unwrap();
+    assert_eq!(recording.entries().len(), 3);
+
+    let replayer = Replayer::new(recording);
+    let of = DeviceDma::new(replayer.clone(), DeviceTag::unique(), 64);
+    let lent = Mapped::new(&of, vec![0_u8; 40], Direction::FromDevice).ok().unwrap();
+    // SAFETY: as above.
+    #[expect(unsafe_code, reason = "vouches for a test")]
+    let quiet = unsafe { Quiet::vouch(of.device()) };
+    assert_eq!(lent.unmap(&quiet).ok().unwrap(), seen);
+    replayer.finish().unwrap();
+}
+
+#[test]
+fn every_damaged_text_has_an_error_with_a_line() {
+    let error = |text: &str| Recording::parse(text).unwrap_err();
+    assert_eq!(error("").to_string(), "line 1: not a recording, which begins with `paravane-recording 1`");
+    assert_eq!(
+        error(&TEXT.replace("recording 1", "recording 2")).to_string(),
+        "line 1: a recording of version 2; this is a reader of version 1"
+    );
+    assert_eq!(
+        error(&TEXT.replace("0x8 = 0x7", "0x8 = 7x")).to_string(),
+        "line 16: expected `read32 NAME+OFFSET = VALUE`, found `write32 bar0+0x8 = 7x`"
+    );
+    assert_eq!(
+        error(&TEXT.replace("free mem0\n", "")).to_string(),
+        "line 23: the recording was edited: `end` counts 17 entries, there are 16"
+    );
+    assert_eq!(error(&format!("{TEXT}look\n")).reason, ParseReason::AfterEnd);
+    let lines: Vec<&str> = TEXT.lines().collect();
+    for kept in 1..lines.len() {
+        let error = error(&lines[..kept].join("\n"));
+        assert!(matches!(error.reason, ParseReason::Truncated { .. }), "{kept} lines: {error}");
+    }
+}
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+        /// A text cut anywhere, or with bytes changed, is an error or a recording; it is never a panic, and is played back without one.
+        #[test]
+        fn damaged_text_is_survived(cut in 0..TEXT.len(), at in 0..TEXT.len(), byte in 9_u8..127) {
+            prop_assert!(Recording::parse(&TEXT[..cut]).is_err() || cut + 1 >= TEXT.len());
+            let mut bytes = TEXT.as_bytes().to_vec();
+            bytes[at] = byte;
+            if let Ok(text) = String::from_utf8(bytes)
+                && let Ok(recording) = Recording::parse(&text)
+            {
+                    let replayer = Replayer::lenient(recording.clone());
+                    replayer.step("ask once");
+                    let at_end = replayer.finish();
+                    prop_assert!(at_end.is_err());
+                    let again = Recording::parse(&recording.to_string()).unwrap();
+                    prop_assert_eq!(again.entries(), recording.entries());
+            }
+        }
+
+        /// What is written is read.
+        #[test]
+        fn entries_go_there_and_back(
+            offset_bytes in any::<usize>(),
+            bytes in proptest::collection::vec(any::<u8>(), 0..80),
+            value in any::<u32>(),
+            times in 1..u32::MAX,
+            port in any::<u16>(),
+            vector in any::<u16>(),
+        ) {
+            let place = Place { name: "mmio3@00:04.0".to_owned(), offset_bytes };
+            let read = |space, value| Entry::Access(Access {
+                operation: Operation::Read, width: Width::Half, space, value, times,
+            });
+            let entries = [
+                Entry::Device { memory: value, offset_bytes, bytes: bytes.clone() },
+                Entry::Take(bytes),
+                Entry::Interrupt { vector },
+                Entry::Map { place: place.clone(), start: offset_bytes as u64, len_bytes: offset_bytes },
+                read(Space::Port(port), Value::Number(value)),
+                read(Space::Config { at: PciAddress::from_devfn(port, 7, 9), offset: port }, Value::Number(value)),
+                read(Space::Register(place.clone()), Value::High(place)),
+            ];
+            let text: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
+            let read = Recording::parse(&format!("paravane-recording 1\n{text}end {}\n", entries.len())).unwrap();
+            prop_assert_eq!(read.entries(), entries.as_slice());
+        }
+    }
+}
