@@ -35,6 +35,9 @@ const EVENT_POLL: Duration = Duration::from_millis(20);
 /// So often may a line ring in a row without any of our NICs being behind it. More, and somebody else holds it for good.
 const UNCLAIMED: u32 = 10_000;
 
+/// How long a device may take to send what it has before it is stopped.
+const DRAIN: Duration = Duration::from_millis(20);
+
 /// What the loop needs of the machine.
 pub trait Host {
     /// The time.
@@ -227,8 +230,11 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H>
     fn restart(&mut self, names: &[String]) {
         let now = self.host.now();
         for nic in self.nics.iter_mut().filter(|nic| names.iter().any(|name| name == nic.name())) {
-            // The answer goes out first; what is still in the rings is sent again by TCP.
+            // The answer goes out first; what the device has not sent by then, TCP sends again.
             nic.turn(now, false);
+            while nic.is_sending() && self.host.now().since(now) < DRAIN {
+                nic.turn(self.host.now(), false);
+            }
             if let Err(reason) = nic.restart() {
                 error!("nic {}: {}: not restarted: {reason}", nic.name(), nic.place());
             }

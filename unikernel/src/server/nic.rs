@@ -218,6 +218,16 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
         }
     }
 
+    /// Whether the device has frames that it did not send yet.
+    #[must_use]
+    pub fn is_sending(&self) -> bool {
+        let State::Running { phy, .. } = &self.state else {
+            return false;
+        };
+        let sent = phy.tx().counters();
+        sent.completed < sent.frames
+    }
+
     /// Whether nobody tells when frames come.
     #[must_use]
     pub fn is_polled(&self) -> bool {
