@@ -5,6 +5,7 @@
 //! | this file | [`Dma`], the contract with the platform, and what goes over it |
 //! | [`quiet`] | [`Quiet`], the proof that a device has let go |
 //! | [`shared`] | [`DmaBox`], [`DmaRing`]: coherent memory as a driver uses it |
+//! | [`words`] | [`Words`]: one entry of a ring |
 //! | [`stream`] | [`Mapped`]: memory that existed before, lent to a device by move |
 //!
 //! # The one honest paragraph
@@ -20,10 +21,12 @@ use core::{fmt, num::NonZeroUsize, ptr::NonNull};
 pub mod quiet;
 pub mod shared;
 pub mod stream;
+pub mod words;
 
 pub use quiet::{DeviceDma, DeviceTag, Quiet};
-pub use shared::{DmaBox, DmaRing, DmaWords, Field, Words};
+pub use shared::{DmaBox, DmaRing, DmaWords, Field};
 pub use stream::{Direction, Mapped, StableMemory};
+pub use words::Words;
 
 use crate::addr::{Align, DmaAddr};
 

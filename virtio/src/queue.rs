@@ -7,6 +7,7 @@
 //! | [`layout`] | sizes and places, as numbers |
 //! | [`free`] | which descriptors are free, and the driver's own record of the others |
 //! | [`notify`] | when a notification is owed |
+//! | [`run`] | posting and taking many chains of one descriptor |
 //!
 //! The queue carries *tokens*: whatever owns the memory that was posted (a frame; later a block request). A token is moved in with its chain and
 //! comes back when the device has used the chain, or by [`free`](Virtqueue::free) when the device has been stopped. It is never lent.
@@ -17,6 +18,7 @@
 pub mod free;
 pub mod layout;
 pub mod notify;
+pub mod run;
 pub mod split;
 
 use paravane_hal::addr::DmaAddr;

@@ -19,6 +19,7 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering::Relaxed};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::{Align, DmaAddr};
+use crate::dma::words::Words;
 use crate::dma::{DeviceDma, DeviceTag, Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest, Quiet};
 
 /// An owned region, and whether a device may know of it.
@@ -285,37 +286,6 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
     }
 }
 
-/// One entry of a ring: `W` words that both sides may change at any time. Little-endian in memory.
-#[repr(C)]
-#[derive(Debug)]
-pub struct Words<const W: usize>([AtomicU32; W]);
-
-const _: () = assert!(size_of::<Words<4>>() == 16);
-
-impl<const W: usize> Words<W> {
-    /// Reads word `I`. Which order it has with other accesses, the caller's [`barrier`](crate::barrier) says.
-    #[must_use]
-    #[inline(always)]
-    pub fn load<const I: usize>(&self) -> u32 {
-        const { assert!(I < W, "the entry has that word") };
-        u32::from_le(self.0.as_slice()[I].load(Relaxed))
-    }
-
-    /// Writes word `I`.
-    #[inline(always)]
-    pub fn store<const I: usize>(&self, value: u32) {
-        const { assert!(I < W, "the entry has that word") };
-        self.0.as_slice()[I].store(value.to_le(), Relaxed);
-    }
-
-    /// Reads every word once, in order.
-    #[must_use]
-    #[inline(always)]
-    pub fn snapshot(&self) -> [u32; W] {
-        core::array::from_fn(|i| u32::from_le(self.0[i].load(Relaxed)))
-    }
-}
-
 /// A ring of entries of `W` words in shared memory. The driver gives the words their meaning.
 pub struct DmaRing<const W: usize, D: Dma> {
     owned: Owned<D>,
@@ -335,7 +305,7 @@ impl<const W: usize, D: Dma> DmaRing<W, D> {
         let len_bytes = size_of::<Words<W>>()
             .checked_mul(count)
             .ok_or(DmaError::new(usize::MAX, DmaErrorReason::BadLength))?;
-        Ok(Self { owned: Owned::alloc(of, len_bytes, align.max(Align::new(4)))?, count })
+        Ok(Self { owned: Owned::alloc(of, len_bytes, align.max(Align::new(align_of::<Words<W>>())))?, count })
     }
 
     /// The entries.
@@ -343,7 +313,7 @@ impl<const W: usize, D: Dma> DmaRing<W, D> {
     #[inline(always)]
     pub fn slots(&self) -> &[Words<W>] {
         // SAFETY:
-        // - Bounds, alignment: `zeroed` asked for `count` entries at no less than a word's alignment.
+        // - Bounds, alignment: `zeroed` asked for `count` entries at no less than an entry's alignment.
         // - Initialised: `Dma::alloc` zeroes, and zero is a valid word.
         // - Shared with the device: every word is atomic, so a store from the other side is never a data race with
         //   this reference; it is memory, so a stray load is harmless.

@@ -14,10 +14,11 @@ use paravane_hal::Platform;
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{Burst, Frame, FramePool, RxCounters};
+use paravane_net::{Burst, Frame, FramePool, RxChecksum, RxCounters};
 
 use crate::net::header::{HEADER_BYTES, RawHeader};
 use crate::net::judge::{Drop, RxRules};
+use crate::queue::run::Verdict;
 use crate::queue::{Completion, Kick, Segment, Virtqueue};
 use crate::transport::pci::PciDoorbell;
 
@@ -85,66 +86,76 @@ impl<P: Platform> RxQueue<P> {
 
     /// Takes up to `waiting` completions.
     fn drain(&mut self, mut waiting: u16, burst: &mut Burst) -> Result<(), DeviceFault> {
-        let (mut frames, mut bytes) = (0_u64, 0_u64);
-        let mut outcome = Ok(());
         while waiting > 0 && burst.room() > 0 {
-            let (completion, header, frame_bytes) = match self.read_header() {
-                Ok(read) => read,
-                Err(fault) => {
-                    outcome = Err(fault);
-                    break;
-                }
-            };
-            let buffers = self.rules.buffers(&header);
-            if buffers != 1 {
-                match self.take_spread(completion, &header, buffers, waiting) {
-                    Ok(Spread::Torn) => break,
-                    Ok(Spread::Dropped) => {}
-                    Ok(Spread::Frame(frame, total_bytes)) => {
-                        frames = frames.wrapping_add(1);
-                        bytes = bytes.wrapping_add(u64::from(total_bytes));
-                        // There was room when the loop was entered.
-                        let _ = burst.push(frame);
-                    }
-                    Err(fault) => {
-                        outcome = Err(fault);
-                        break;
-                    }
-                }
-                waiting = waiting.saturating_sub(buffers);
+            let taken = self.take_whole(waiting, burst)?;
+            waiting = waiting.saturating_sub(taken);
+            if taken > 0 || waiting == 0 {
                 continue;
             }
-            waiting = waiting.wrapping_sub(1);
-            let checksum = match self.rules.judge(&header, frame_bytes) {
-                Ok(checksum) => checksum,
-                Err(reason) => {
-                    self.count(reason);
-                    self.ring.repost(completion);
-                    continue;
-                }
-            };
-            let Some((addr, fresh)) = self.fresh() else {
-                self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
-                self.ring.repost(completion);
-                continue;
-            };
-            match self.ring.exchange(completion, addr, fresh) {
-                Ok(mut frame) => {
-                    // Fits: the length was checked against the buffer's.
-                    frame.set_segment_bytes(frame_bytes as usize);
-                    frame.set_rx_checksum(checksum);
-                    frames = frames.wrapping_add(1);
-                    bytes = bytes.wrapping_add(u64::from(frame_bytes));
+            // The next one is the first of several that hold one frame.
+            let (completion, header, _) = self.read_header()?;
+            let buffers = self.rules.buffers(&header);
+            match self.take_spread(completion, &header, buffers, waiting)? {
+                Spread::Torn => break,
+                Spread::Dropped => {}
+                Spread::Frame(frame, total_bytes) => {
+                    self.counters.frames = self.counters.frames.wrapping_add(1);
+                    self.counters.bytes = self.counters.bytes.wrapping_add(u64::from(total_bytes));
+                    // There was room when the loop was entered.
                     let _ = burst.push(frame);
                 }
-                Err(fault) => {
-                    outcome = Err(fault);
-                    break;
-                }
             }
+            waiting = waiting.saturating_sub(buffers);
         }
-        self.counters.frames = self.counters.frames.wrapping_add(frames);
-        self.counters.bytes = self.counters.bytes.wrapping_add(bytes);
+        Ok(())
+    }
+
+    /// Takes completions that are a whole frame each, up to `waiting` or what `burst` has room for; where the ring ends or a frame is spread over several, it
+    /// ends early. Returns how many it took.
+    #[inline]
+    fn take_whole(&mut self, waiting: u16, burst: &mut Burst) -> Result<u16, DeviceFault> {
+        let Self { ring, pool, rules, counters, .. } = self;
+        let at_most = waiting.min(u16::try_from(burst.room()).unwrap_or(u16::MAX));
+        let mut fresh = pool.take(at_most.into());
+        let (mut frames, mut bytes) = (0_u64, 0_u64);
+        let outcome = ring.exchange_run(at_most, |place, written_bytes| {
+            let header = place.read_before::<RawHeader>();
+            let (Some(header), Some(frame_bytes)) =
+                (header, written_bytes.checked_sub(u32::from(HEADER_BYTES)))
+            else {
+                let min_bytes = u32::from(HEADER_BYTES);
+                return Err(DeviceFault::LengthTooShort { len_bytes: written_bytes, min_bytes });
+            };
+            if rules.buffers(&header) != 1 {
+                return Ok(Verdict::Stop);
+            }
+            let checksum = match rules.judge(&header, frame_bytes) {
+                Ok(checksum) => checksum,
+                Err(reason) => {
+                    count(counters, reason);
+                    return Ok(Verdict::Repost);
+                }
+            };
+            // The replacement first: without one the ring would shrink.
+            let Some(next) = fresh.next() else {
+                counters.no_buffer = counters.no_buffer.wrapping_add(1);
+                return Ok(Verdict::Repost);
+            };
+            let addr = next.dma_addr_before(HEADER_BYTES).unwrap_or_else(|| next.dma_addr());
+            let mut frame = core::mem::replace(place, next);
+            // Fits: the length was checked against the buffer's.
+            frame.set_segment_bytes(frame_bytes as usize);
+            if checksum != RxChecksum::Unverified {
+                frame.set_rx_checksum(checksum);
+            }
+            frames = frames.wrapping_add(1);
+            bytes = bytes.wrapping_add(u64::from(frame_bytes));
+            // No more are looked at than there is room for.
+            let _ = burst.push(frame);
+            Ok(Verdict::Exchanged(addr))
+        });
+        counters.frames = counters.frames.wrapping_add(frames);
+        counters.bytes = counters.bytes.wrapping_add(bytes);
         outcome
     }
 
@@ -218,7 +229,7 @@ impl<P: Platform> RxQueue<P> {
                 Ok(Spread::Dropped)
             }
             (Err(reason), _) => {
-                self.count(reason);
+                count(&mut self.counters, reason);
                 Ok(Spread::Dropped)
             }
         }
@@ -234,17 +245,17 @@ impl<P: Platform> RxQueue<P> {
             }
         }
     }
+}
 
-    /// Counts a frame that was dropped.
-    #[cold]
-    fn count(&mut self, reason: Drop) {
-        let counter = match reason {
-            Drop::Empty => &mut self.counters.skipped,
-            Drop::Damaged => &mut self.counters.errors,
-            Drop::Oversized => &mut self.counters.oversized,
-        };
-        *counter = counter.wrapping_add(1);
-    }
+/// Counts a frame that was dropped.
+#[cold]
+fn count(counters: &mut RxCounters, reason: Drop) {
+    let counter = match reason {
+        Drop::Empty => &mut counters.skipped,
+        Drop::Damaged => &mut counters.errors,
+        Drop::Oversized => &mut counters.oversized,
+    };
+    *counter = counter.wrapping_add(1);
 }
 
 /// What became of a frame that is spread over several buffers.

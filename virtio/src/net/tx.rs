@@ -10,7 +10,7 @@
 use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{Burst, Frame, TxCounters};
+use paravane_net::{Burst, Frame, FrameReturns, TxCounters};
 
 use crate::net::header::HEADER_BYTES;
 use crate::net::judge::{MAX_SEGMENTS, TxRules};
@@ -65,11 +65,35 @@ impl<P: Platform> TxQueue<P> {
     /// Takes everything home that the device has sent.
     fn take_sent(&mut self) -> Result<usize, DeviceFault> {
         let waiting = self.ring.observe()?;
-        for _ in 0..waiting {
-            drop(self.ring.take_read()?);
+        let mut returns = FrameReturns::new();
+        let mut left = waiting;
+        while left > 0 {
+            // None is left out: a run ends early only where the ring ends.
+            left = left.wrapping_sub(self.ring.take_read_run(left, |frame| returns.put(frame))?);
         }
         self.counters.completed = self.counters.completed.wrapping_add(u64::from(waiting));
         Ok(usize::from(waiting))
+    }
+
+    /// Posts frames from the front of `burst` as long as they are one buffer, ask for nothing, and there is room. Returns how many, and their bytes.
+    #[inline(always)]
+    fn post_plain(&mut self, burst: &mut Burst) -> (usize, u64) {
+        let rules = self.rules;
+        let mut bytes = 0_u64;
+        let mut posting = self.ring.posting();
+        let posted = burst.drain(|mut frame| {
+            let frame_bytes = u32::from(frame.segment_len_bytes());
+            let Ok(header) = rules.plain(frame_bytes) else { return Err(frame) };
+            if !frame.is_plain() || !frame.write_before(&header) {
+                return Err(frame);
+            }
+            let Some(addr) = frame.dma_addr_before(HEADER_BYTES) else { return Err(frame) };
+            let len_bytes = frame_bytes.wrapping_add(u32::from(HEADER_BYTES));
+            posting.post(Segment { addr, len_bytes, writable: false }, frame)?;
+            bytes = bytes.wrapping_add(u64::from(frame_bytes));
+            Ok(())
+        });
+        (posted, bytes)
     }
 
     /// Posts a frame that is one buffer. There is room for it.
@@ -155,7 +179,13 @@ impl<P: Platform + Send> paravane_net::TxQueue for TxQueue<P> {
         self.ring.check()?;
         let (mut taken, mut sent, mut bytes) = (0_usize, 0_u64, 0_u64);
         let mut outcome = Ok(());
-        while let Some(front) = burst.front() {
+        loop {
+            let (frames, frames_bytes) = self.post_plain(burst);
+            taken = taken.wrapping_add(frames);
+            sent = sent.wrapping_add(frames as u64);
+            bytes = bytes.wrapping_add(frames_bytes);
+            // What comes next is not plain, or the ring wraps here, or it is full.
+            let Some(front) = burst.front() else { break };
             let posted = if front.next().is_some() {
                 self.post_chain(burst)
             } else if self.ring.room() > 0 {

@@ -12,13 +12,13 @@ use paravane_hal::dma::{DmaError, DmaErrorReason};
 use crate::queue::layout::QueueSize;
 
 /// What the driver knows of a descriptor.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Slot {
     /// Free: the next free one. Taken: the next of its chain.
     next: u16,
-    /// Of a chain's head: the chain's last descriptor.
+    /// Of a chain's head: the chain's last descriptor. Itself in all others, free ones included.
     last: u16,
-    /// Of a chain's head: how many descriptors the chain has.
+    /// Of a chain's head: how many descriptors the chain has. One in all others.
     descriptors: u16,
     /// Of a chain's head: how many bytes the device may write.
     writable_bytes: u32,
@@ -73,7 +73,12 @@ impl FreeList {
             let len_bytes = entries.saturating_mul(size_of::<Slot>());
             return Err(DmaError::new(len_bytes, DmaErrorReason::OutOfMemory));
         }
-        slots.extend((0..size.entries()).map(|i| Slot { next: i.wrapping_add(1), ..Slot::default() }));
+        slots.extend((0..size.entries()).map(|i| Slot {
+            next: i.wrapping_add(1),
+            last: i,
+            descriptors: 1,
+            writable_bytes: 0,
+        }));
         Ok(Self { slots: slots.into_boxed_slice(), first: 0, free: size.entries() })
     }
 
@@ -130,7 +135,8 @@ impl FreeList {
         let head = self.first;
         let slot = self.slots.get_mut(usize::from(head)).filter(|_| self.free > 0)?;
         self.first = slot.next;
-        *slot = Slot { last: head, descriptors: 1, writable_bytes, ..*slot };
+        // The rest of a free one says "a chain of one" already.
+        slot.writable_bytes = writable_bytes;
         self.free = self.free.wrapping_sub(1);
         Some(head)
     }
@@ -140,13 +146,24 @@ impl FreeList {
     pub fn give_back(&mut self, head: u16) {
         let first = self.first;
         let Some(slot) = self.slots.get_mut(usize::from(head)) else { return };
-        let Slot { last, descriptors, .. } = *slot;
-        if last == head {
+        self.first = head;
+        if slot.last == head {
             slot.next = first;
-        } else if let Some(tail) = self.slots.get_mut(usize::from(last)) {
+            self.free = self.free.wrapping_add(1);
+        } else {
+            self.give_back_chain(head, first);
+        }
+    }
+
+    /// The same for a chain of several, which goes in front of `first`.
+    #[cold]
+    fn give_back_chain(&mut self, head: u16, first: u16) {
+        let Some(slot) = self.slots.get_mut(usize::from(head)) else { return };
+        let Slot { last, descriptors, .. } = *slot;
+        (slot.last, slot.descriptors) = (head, 1);
+        if let Some(tail) = self.slots.get_mut(usize::from(last)) {
             tail.next = first;
         }
-        self.first = head;
         self.free = self.free.wrapping_add(descriptors);
     }
 

@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::barrier;
-use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, DmaWords, Quiet};
+use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, DmaWords, Quiet, Words};
 
 use crate::queue::layout::{self, QueueSize};
 use crate::queue::notify;
@@ -102,18 +102,41 @@ impl<D: Dma> SplitMemory<D> {
             Some(next) => layout::DESC_F_NEXT | u32::from(next) << 16,
             None => 0,
         };
-        slot.store::<0>(segment.addr.low());
-        slot.store::<1>(segment.addr.high());
-        slot.store::<2>(segment.len_bytes);
-        slot.store::<3>(write | link);
+        slot.store_pair::<0>(segment.addr.get());
+        slot.store_pair::<2>(u64::from(segment.len_bytes) | u64::from(write | link) << 32);
     }
 
     /// Points descriptor `index` elsewhere, to memory as long as it named before.
     #[inline(always)]
     pub fn describe_address(&self, index: u16, addr: DmaAddr) {
         let Some(slot) = self.descriptors.slots().get(usize::from(index)) else { return };
-        slot.store::<0>(addr.low());
-        slot.store::<1>(addr.high());
+        slot.store_pair::<0>(addr.get());
+    }
+
+    /// The descriptors, for whoever writes many.
+    #[inline(always)]
+    pub(super) fn descriptors(&self) -> &[Words<{ layout::DESC_WORDS }>] {
+        self.descriptors.slots()
+    }
+
+    /// The available ring from the place of number `idx` to its end, up to `at_most` places.
+    #[inline(always)]
+    pub(super) fn avail_run(&self, idx: u16, at_most: u16) -> &[AtomicU16] {
+        let place = self.size.place(idx);
+        let entries = usize::from(self.size.entries());
+        let ring = self.avail.words().get(layout::AVAIL_RING..).unwrap_or_default();
+        let end = place.wrapping_add(at_most.into()).min(entries);
+        ring.get(place..end).unwrap_or_default()
+    }
+
+    /// The used ring from the element numbered `idx` to its end, up to `at_most` elements, each two words: id and length.
+    #[inline(always)]
+    pub(super) fn used_run(&self, idx: u16, at_most: u16) -> &[[AtomicU32; 2]] {
+        let place = self.size.place(idx);
+        let entries = usize::from(self.size.entries());
+        let ring = self.used.words().get(layout::USED_RING..).unwrap_or_default();
+        let end = place.wrapping_add(at_most.into()).min(entries);
+        ring.as_chunks().0.get(place..end).unwrap_or_default()
     }
 
     /// Puts the chain headed by `head` into the available ring as number `idx`. [`publish`](Self::publish) makes it count.
