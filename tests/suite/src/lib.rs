@@ -1,0 +1,73 @@
+//! One set of driver tests, run unchanged on every platform that there is.
+//!
+//! | platform | who answers the driver | where it is run |
+//! |---|---|---|
+//! | model | a model of the device | `tests/tests/suite_model.rs` |
+//! | replay | a recording | `tests/tests/suite_replay.rs` |
+//! | qtest | QEMU's device, with nothing booted | `tests/tests/suite_qtest.rs` |
+//! | bare metal | QEMU's device, below a booted image | `paravane-suite` of `unikernel`, cases `suite/…` of `guest-matrix` |
+//!
+//! What differs is behind [`Environment`]: memory and registers, a cable with a [`peer`] at its other end, somebody who unplugs the cable. The tests
+//! know the drivers by [`Driver`], and a device by nothing but what a driver says about it. They panic about nothing and need no
+//! standard library: a failure is a value with a sentence in it.
+//!
+//! A platform that is a recording answers only what was asked when it was made; so every test asks in the same order each time, and waits by
+//! looking.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod cases;
+mod driver;
+mod environment;
+mod nic;
+pub mod peer;
+
+use alloc::string::String;
+use core::fmt;
+
+use paravane_pci::{ConfigAccess as _, Function, PciAddress};
+
+pub use driver::{Driver, VirtioNet, Vmxnet3};
+pub use environment::Environment;
+
+/// A test did not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub case: &'static str,
+    /// What was expected and what was seen.
+    pub reason: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.case, self.reason)
+    }
+}
+
+impl core::error::Error for Failure {}
+
+/// Runs all tests on the NIC at `address`, whichever driver it takes; how many there were.
+///
+/// # Errors
+///
+/// [`Failure`]: the first test that did not pass. Nothing is said about the others, and the device may be left running.
+pub fn run<E: Environment>(environment: &mut E, address: PciAddress) -> Result<usize, Failure> {
+    let fails = |reason: String| Failure { case: "find the driver", reason };
+    let config = environment.config();
+    // The identity is read before anything is claimed, so that whoever claims is a driver.
+    let function = Function::claim(config, address).map_err(|error| fails(alloc::format!("{error}")))?;
+    let ids = function.ids();
+    let config = function.release();
+    debug_assert!(config.segment() == address.segment(), "an address of this very bus");
+    if paravane_vmxnet3::is_vmxnet3(&ids) {
+        cases::run::<E, Vmxnet3>(environment, address)
+    } else if paravane_virtio::is_virtio_net(&ids) {
+        cases::run::<E, VirtioNet>(environment, address)
+    } else {
+        Err(fails(alloc::format!("{address} {ids} is none that there is a driver for")))
+    }
+}
