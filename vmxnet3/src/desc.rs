@@ -15,7 +15,10 @@ pub(crate) const MAX_RX_BUFFER_BYTES: u32 = (1 << 14) - 1;
 /// The shortest buffer that may start a frame; the device stops the queue at a shorter one.
 pub(crate) const MIN_RX_HEAD_BYTES: u32 = 128;
 
+/// `len`, in `dw2` of all but transmit completions.
 const LEN: u32 = (1 << 14) - 1;
+/// `txdIdx` and `rxdIdx`.
+const INDEX: u32 = (1 << 12) - 1;
 
 /// What the device is asked to do with a frame: the words of its first descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +72,7 @@ pub(crate) struct TxDesc {
 
 impl TxDesc {
     /// `eop` in `dw3`.
-    const EOP: u32 = 1 << 12;
+    pub(crate) const EOP: u32 = 1 << 12;
     /// `cq` in `dw3`.
     pub(crate) const CQ: u32 = 1 << 13;
 
@@ -95,18 +98,18 @@ impl TxDesc {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TxCompletion {
     /// Where the frame's last descriptor is; inside the ring.
-    pub(crate) eop_index: u16,
+    pub(crate) eop_index: u32,
 }
 
 impl TxCompletion {
     /// Reads what the device wrote about a ring of `entries`.
     #[inline(always)]
-    pub(crate) const fn parse(word0: u32, entries: u16) -> Result<Self, DeviceFault> {
-        let index = word0 & 0xfff;
-        if index >= entries as u32 {
-            return Err(DeviceFault::IndexOutOfRange { index, entries: entries as u32 });
+    pub(crate) const fn parse(word0: u32, entries: u32) -> Result<Self, DeviceFault> {
+        let index = word0 & INDEX;
+        if index >= entries {
+            return Err(DeviceFault::IndexOutOfRange { index, entries });
         }
-        Ok(Self { eop_index: index as u16 })
+        Ok(Self { eop_index: index })
     }
 }
 
@@ -155,7 +158,7 @@ pub(crate) struct RxGeometry {
     pub(crate) buffer_bytes: u32,
 }
 
-/// A receive completion.
+/// A receive completion that was checked.
 ///
 /// ```text
 /// dw0  rxdIdx 11:0   ext1 13:12   eop 14   sop 15   rqID 25:16   rssType 29:26   cnc 30   ext2 31
@@ -166,26 +169,19 @@ pub(crate) struct RxGeometry {
 ///
 /// `type` is 3 on ESXi and 0 on QEMU, and `fcs` is not set by QEMU, so neither is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RxCompletion {
-    /// Which command ring the buffer is from: the first if false.
-    pub(crate) second_ring: bool,
-    /// Where in it; inside the ring.
-    pub(crate) index: u16,
-    /// How much the device wrote; no more than the buffer holds.
-    pub(crate) len_bytes: u16,
-    /// Whether the frame starts here.
-    pub(crate) sop: bool,
-    /// Whether it ends here; `err` and the metadata count only then.
-    pub(crate) eop: bool,
-    /// Whether the frame is damaged.
-    pub(crate) err: bool,
-    words: [u32; 4],
-}
-
-/// How many receive queues there are: `rqID` below that is ring 1 of the queue, below twice that ring 2, and above a data ring.
-const RX_QUEUES: u32 = 1;
+pub(crate) struct RxCompletion([u32; 4]);
 
 impl RxCompletion {
+    const EOP: u32 = 1 << 14;
+    const SOP: u32 = 1 << 15;
+    const RQ_ID: u32 = 0x3ff << 16;
+    const RSS_TYPE: u32 = 0xf << 26;
+    const CNC: u32 = 1 << 30;
+    const ERR: u32 = 1 << 14;
+    const TS: u32 = 1 << 15;
+    /// `rqID` counts rings of a kind through all queues: first all first rings, then all second rings, then all data rings. There is one queue.
+    const SECOND_RING: u32 = 1 << 16;
+
     /// Reads what the device wrote: a snapshot, looked at nowhere else.
     ///
     /// # Errors
@@ -194,15 +190,14 @@ impl RxCompletion {
     #[inline(always)]
     pub(crate) fn parse(words: [u32; 4], geometry: &RxGeometry) -> Result<Self, DeviceFault> {
         let [word0, _, word2, _] = words;
-        let rq_id = word0 >> 16 & 0x3ff;
-        let second_ring = match rq_id {
-            0 => false,
-            RX_QUEUES => true,
-            _ => return Err(DeviceFault::UnknownKind { what: "rqID", value: rq_id }),
-        };
         let [first, second] = geometry.entries;
-        let entries = u32::from(if second_ring { second } else { first });
-        let index = word0 & 0xfff;
+        // Ring 1 holds heads only and ring 2 bodies only, so `sop` and the ring say the same.
+        let entries = match word0 & (Self::RQ_ID | Self::SOP) {
+            Self::SOP => u32::from(first),
+            Self::SECOND_RING => u32::from(second),
+            _ => return Err(Self::misplaced(word0)),
+        };
+        let index = word0 & INDEX;
         if index >= entries {
             return Err(DeviceFault::IndexOutOfRange { index, entries });
         }
@@ -210,34 +205,97 @@ impl RxCompletion {
         if len_bytes > geometry.buffer_bytes {
             return Err(DeviceFault::LengthTooLong { len_bytes, max_bytes: geometry.buffer_bytes });
         }
-        let sop = word0 & 1 << 15 != 0;
-        if sop == second_ring {
-            return Err(DeviceFault::OutOfSequence { what: SOP_BY_RING });
+        Ok(Self(words))
+    }
+
+    /// What is wrong about `rqID` and `sop`.
+    #[cold]
+    fn misplaced(word0: u32) -> DeviceFault {
+        if word0 & (Self::RQ_ID ^ Self::SECOND_RING) != 0 {
+            return DeviceFault::UnknownKind { what: "rqID", value: (word0 & Self::RQ_ID) >> 16 };
         }
-        Ok(Self {
-            second_ring,
-            index: index as u16,
-            len_bytes: len_bytes as u16,
-            sop,
-            eop: word0 & 1 << 14 != 0,
-            err: word2 & 1 << 14 != 0,
-            words,
-        })
+        DeviceFault::OutOfSequence {
+            what: "sop is set on ring 1 and clear on ring 2, not the other way round",
+        }
+    }
+
+    /// Whether the buffer is from ring 2.
+    #[inline(always)]
+    pub(crate) const fn is_second_ring(self) -> bool {
+        !self.sop()
+    }
+
+    /// Which slot of its ring it is about; inside the ring.
+    #[inline(always)]
+    pub(crate) const fn index(self) -> u32 {
+        let [word0, ..] = self.0;
+        word0 & INDEX
+    }
+
+    /// How much the device wrote; no more than the buffer holds.
+    #[inline(always)]
+    pub(crate) const fn len_bytes(self) -> usize {
+        let [_, _, word2, _] = self.0;
+        (word2 & LEN) as usize
+    }
+
+    /// Whether the frame starts here.
+    #[inline(always)]
+    pub(crate) const fn sop(self) -> bool {
+        let [word0, ..] = self.0;
+        word0 & Self::SOP != 0
+    }
+
+    /// Whether it ends here. What describes the frame counts only then.
+    #[inline(always)]
+    pub(crate) const fn eop(self) -> bool {
+        let [word0, ..] = self.0;
+        word0 & Self::EOP != 0
+    }
+
+    /// Whether the frame is damaged.
+    #[inline(always)]
+    pub(crate) const fn err(self) -> bool {
+        let [_, _, word2, _] = self.0;
+        word2 & Self::ERR != 0
+    }
+
+    /// Whether two words of a completion are about exactly this: the whole undamaged frame in slot `index` of ring 1, which is inside the ring. Its length then,
+    /// which is not 0 and no more than the buffer holds.
+    ///
+    /// This is [`parse`](Self::parse) for the usual case, in two comparisons.
+    #[inline(always)]
+    pub(crate) const fn expected(word0: u32, word2: u32, index: u32, buffer_bytes: u32) -> Option<usize> {
+        const FIXED: u32 = RxCompletion::RQ_ID | RxCompletion::SOP | RxCompletion::EOP | INDEX;
+        // With `err` set this is longer than any buffer.
+        let len_bytes = word2 & (LEN | Self::ERR);
+        let is_it = word0 & FIXED == Self::SOP | Self::EOP | index;
+        let fits = len_bytes.wrapping_sub(1) < buffer_bytes;
+        if is_it && fits { Some(len_bytes as usize) } else { None }
+    }
+
+    /// A completion of which [`expected`](Self::expected) said yes.
+    pub(crate) const fn of_expected(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
+    /// Whether two words of a completion say that the device found out anything about the frame: its checksums, its tag, its hash.
+    #[inline(always)]
+    pub(crate) const fn has_notes(word0: u32, word2: u32) -> bool {
+        word0 & (Self::CNC | Self::RSS_TYPE) != Self::CNC || word2 & Self::TS != 0
     }
 
     /// What the device says about the checksums. Only a clear "good" counts: whatever else it means, software can look again, and dropping on
     /// a misunderstanding would lose good frames.
-    #[inline(always)]
-    pub(crate) const fn checksum(&self) -> RxChecksum {
+    pub(crate) const fn checksum(self) -> RxChecksum {
         const TUC: u32 = 1 << 16;
         const TCP_OR_UDP: u32 = 1 << 17 | 1 << 18;
         const IPC: u32 = 1 << 19;
         const V6: u32 = 1 << 20;
         const V4: u32 = 1 << 21;
         const FRG: u32 = 1 << 22;
-        const CNC: u32 = 1 << 30;
-        let [word0, _, _, word3] = self.words;
-        if word0 & CNC != 0 || word3 & TCP_OR_UDP == 0 {
+        let [word0, _, _, word3] = self.0;
+        if word0 & Self::CNC != 0 || word3 & TCP_OR_UDP == 0 {
             return RxChecksum::Unverified;
         }
         let good4 = word3 & (TUC | IPC | V4 | V6 | FRG) == TUC | IPC | V4;
@@ -247,17 +305,15 @@ impl RxCompletion {
     }
 
     /// The VLAN tag that the device took off.
-    #[inline(always)]
-    pub(crate) const fn vlan(&self) -> Option<VlanTag> {
-        let [_, _, word2, _] = self.words;
-        if word2 & 1 << 15 == 0 { None } else { Some(VlanTag((word2 >> 16) as u16)) }
+    pub(crate) const fn vlan(self) -> Option<VlanTag> {
+        let [_, _, word2, _] = self.0;
+        if word2 & Self::TS == 0 { None } else { Some(VlanTag((word2 >> 16) as u16)) }
     }
 
     /// The hash that the device computed.
-    #[inline(always)]
-    pub(crate) const fn hash(&self) -> Option<RxHash> {
-        let [word0, value, _, _] = self.words;
-        let kind = match word0 >> 26 & 0xf {
+    pub(crate) const fn hash(self) -> Option<RxHash> {
+        let [word0, value, _, _] = self.0;
+        let kind = match (word0 & Self::RSS_TYPE) >> 26 {
             0 => return None,
             1 => RxHashKind::Ip4,
             2 => RxHashKind::Tcp4,
@@ -270,9 +326,6 @@ impl RxCompletion {
         Some(RxHash { value, kind })
     }
 }
-
-/// Ring 1 holds heads only and ring 2 bodies only, so `sop` and the ring say the same.
-const SOP_BY_RING: &str = "sop is set on ring 1 and clear on ring 2, not the other way round";
 
 #[cfg(test)]
 #[path = "desc_tests.rs"]

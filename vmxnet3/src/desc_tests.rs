@@ -64,11 +64,11 @@ fn golden_transmit_completions() {
 #[test]
 fn a_golden_receive_completion() {
     let whole = parse([0x0000_c011, 0, 60, 0x8000_0000]).unwrap();
-    assert_eq!((whole.second_ring, whole.index, whole.len_bytes), (false, 17, 60));
-    assert!(whole.sop && whole.eop && !whole.err);
+    assert_eq!((whole.is_second_ring(), whole.index(), whole.len_bytes()), (false, 17, 60));
+    assert!(whole.sop() && whole.eop() && !whole.err());
     let rest = parse([0x0001_401f, 0, 1984, 0x8300_0000]).unwrap();
-    assert_eq!((rest.second_ring, rest.index, rest.len_bytes), (true, 31, 1984));
-    assert!(!rest.sop && rest.eop);
+    assert_eq!((rest.is_second_ring(), rest.index(), rest.len_bytes()), (true, 31, 1984));
+    assert!(!rest.sop() && rest.eop());
 }
 
 #[test]
@@ -89,6 +89,33 @@ fn an_index_is_checked_against_its_own_ring() {
         parse([0x1_4000 | 32, 0, 60, 0]),
         Err(DeviceFault::IndexOutOfRange { index: 32, entries: 32 })
     );
+}
+
+#[test]
+fn the_usual_frame_is_whole_undamaged_and_in_turn() {
+    let expected = |word0, word2| RxCompletion::expected(word0, word2, 17, 1984);
+    assert_eq!(expected(0xc011, 60), Some(60));
+    assert_eq!(expected(0xc011, 1984), Some(1984));
+    assert_eq!(expected(0xc011 | 1 << 30 | 2 << 26, 60 | 1 << 15), Some(60), "notes do not matter");
+    assert_eq!(expected(0x8011, 60), None, "goes on");
+    assert_eq!(expected(0x4011, 60), None, "does not start here");
+    assert_eq!(expected(0x1_c011, 60), None, "another ring");
+    assert_eq!(expected(0xc012, 60), None, "another slot");
+    assert_eq!(expected(0xc011, 60 | 1 << 14), None, "damaged");
+    assert_eq!(expected(0xc011, 0), None, "empty");
+    assert_eq!(expected(0xc011, 1985), None, "too long");
+    assert_eq!(RxCompletion::expected(0xc011, 60 | 1 << 14, 17, MAX_RX_BUFFER_BYTES), None, "damaged");
+}
+
+#[test]
+fn a_second_ring_and_no_third() {
+    assert!(matches!(parse([0x1_c000, 0, 60, 0]), Err(DeviceFault::OutOfSequence { .. })), "sop in ring 2");
+    assert!(matches!(parse([0x4000, 0, 60, 0]), Err(DeviceFault::OutOfSequence { .. })), "no sop in ring 1");
+    for rq_id in [2, 3, 0x3ff] {
+        let fault = DeviceFault::UnknownKind { what: "rqID", value: rq_id };
+        assert_eq!(parse([0xc000 | rq_id << 16, 0, 60, 0]), Err(fault));
+        assert_eq!(parse([0x4000 | rq_id << 16, 0, 60, 0]), Err(fault));
+    }
 }
 
 #[test]
@@ -135,12 +162,25 @@ proptest! {
     ) {
         let geometry = RxGeometry { entries: [rings.0 * 32, rings.1 * 32], buffer_bytes };
         if let Ok(completion) = RxCompletion::parse(words, &geometry) {
-            prop_assert!(completion.index < geometry.entries[usize::from(completion.second_ring)]);
-            prop_assert!(u32::from(completion.len_bytes) <= buffer_bytes);
-            prop_assert_ne!(completion.sop, completion.second_ring);
+            let entries = geometry.entries[usize::from(completion.is_second_ring())];
+            prop_assert!(completion.index() < u32::from(entries));
+            prop_assert!(completion.len_bytes() <= buffer_bytes as usize);
+            prop_assert_eq!(words[0] >> 16 & 0x3ff, u32::from(completion.is_second_ring()));
+            let whole = completion.sop() && completion.eop() && !completion.err() && completion.len_bytes() > 0;
+            let expected = RxCompletion::expected(words[0], words[2], completion.index(), buffer_bytes);
+            prop_assert_eq!(expected, whole.then_some(completion.len_bytes()));
+            let notes = (completion.checksum(), completion.vlan(), completion.hash());
+            if !RxCompletion::has_notes(words[0], words[2]) {
+                prop_assert_eq!(notes, (RxChecksum::Unverified, None, None));
+            }
         }
-        if let Ok(completion) = TxCompletion::parse(words[0], geometry.entries[0]) {
-            prop_assert!(completion.eop_index < geometry.entries[0]);
+        let entries = u32::from(geometry.entries[0]);
+        let index = words[0] & 0xfff;
+        if index < entries && RxCompletion::expected(words[0], words[2], index, buffer_bytes).is_some() {
+            prop_assert!(RxCompletion::parse(words, &geometry).is_ok(), "what is expected is valid");
+        }
+        if let Ok(completion) = TxCompletion::parse(words[0], entries) {
+            prop_assert!(completion.eop_index < entries);
         }
     }
 

@@ -6,6 +6,8 @@
 
 extern crate alloc;
 
+mod assemble;
+mod batch;
 mod chain;
 mod command;
 mod config;

@@ -50,7 +50,18 @@ pub(crate) struct TxPlan {
 }
 
 /// Plans how `frame` goes out; `None` if it must not.
+#[inline]
 pub(crate) fn plan(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
+    if frame.is_plain() {
+        let total_bytes = frame.segment_bytes();
+        let plain = TxPlan { sop: TxSop::PLAIN, segments: 1, total_bytes, weight: 1 };
+        return limits.allows(total_bytes).then_some(plain);
+    }
+    plan_any(frame, limits)
+}
+
+/// The same, whatever the frame is made of.
+fn plan_any(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
     let mut segments = 0_u16;
     let mut total_bytes = 0_usize;
     for segment in frame.segments() {

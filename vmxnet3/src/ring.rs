@@ -4,50 +4,53 @@
 //! flipped at each wrap to index 0. In a command ring, a descriptor belongs to the device once its generation bit equals the lap's; in a completion
 //! ring, an entry is new when its bit equals the lap's. Memory starts as zeros, which is "not yet" on the first lap.
 
-/// The generation of one lap.
+/// The generation of one lap: the top bit or nothing, as completions have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Generation(bool);
+pub(crate) struct Generation(u32);
+
+const TOP_BIT: u32 = 1 << 31;
 
 impl Generation {
     /// That of the first lap.
-    pub(crate) const FIRST: Self = Self(true);
+    pub(crate) const FIRST: Self = Self(TOP_BIT);
 
     /// That of the next lap.
     #[inline(always)]
     pub(crate) const fn flipped(self) -> Self {
-        Self(!self.0)
+        Self(self.0 ^ TOP_BIT)
     }
 
     /// As bit `BIT` of a descriptor word, all others zero.
     #[inline(always)]
     pub(crate) const fn bit<const BIT: u32>(self) -> u32 {
         const { assert!(BIT < u32::BITS, "a word has that bit") };
-        (self.0 as u32) << BIT
+        // A bit number is at most 31, so neither operation wraps.
+        self.0.wrapping_shr(31_u32.wrapping_sub(BIT))
     }
 
     /// Whether `word` carries this generation in its top bit, where completions have it.
     #[inline(always)]
     pub(crate) const fn is_in_top_bit(self, word: u32) -> bool {
-        (word >> 31 != 0) == self.0
+        (word ^ self.0) & TOP_BIT == 0
     }
 }
 
 /// A place in a ring of `entries`, and the lap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    index: u16,
-    entries: u16,
+    index: u32,
+    entries: u32,
     generation: Generation,
 }
 
 impl Cursor {
     /// The first place of the first lap.
     pub(crate) const fn start(entries: u16) -> Self {
-        Self { index: 0, entries, generation: Generation::FIRST }
+        Self { index: 0, entries: entries as u32, generation: Generation::FIRST }
     }
 
     #[inline(always)]
-    pub(crate) const fn index(self) -> u16 {
+    pub(crate) const fn index(self) -> u32 {
         self.index
     }
 
@@ -61,42 +64,44 @@ impl Cursor {
         self.generation
     }
 
+    /// How many places the ring has.
+    #[inline(always)]
+    pub(crate) const fn entries(self) -> u32 {
+        self.entries
+    }
+
     /// The next place; after the last one, the first of the next lap.
     #[inline(always)]
     #[must_use]
     pub(crate) const fn next(self) -> Self {
         let index = self.index.wrapping_add(1);
-        if index >= self.entries {
-            Self { index: 0, generation: self.generation.flipped(), ..self }
-        } else {
-            Self { index, ..self }
-        }
+        if index < self.entries { Self { index, ..self } } else { self.next_lap() }
+    }
+
+    #[cold]
+    const fn next_lap(self) -> Self {
+        Self { index: 0, generation: self.generation.flipped(), ..self }
     }
 
     /// How many steps of [`next`](Self::next) lead from here to the place `index`: less than a lap.
     #[inline(always)]
-    pub(crate) const fn steps_to(self, index: u16) -> u16 {
-        steps(self.index, index, self.entries)
+    pub(crate) const fn steps_to(self, index: u32) -> u32 {
+        let steps = index.wrapping_sub(self.index);
+        if index >= self.index { steps } else { steps.wrapping_add(self.entries) }
     }
 
     /// The place `steps` further on; `steps` is at most a lap.
     #[inline(always)]
     #[must_use]
-    pub(crate) const fn advanced(self, steps: u16) -> Self {
-        // At most 4096 + 8192, so this does not wrap.
+    pub(crate) const fn advanced(self, steps: u32) -> Self {
+        // At most twice 8192, so this does not wrap.
         let index = self.index.wrapping_add(steps);
-        if index >= self.entries {
-            Self { index: index.wrapping_sub(self.entries), generation: self.generation.flipped(), ..self }
-        } else {
+        if index < self.entries {
             Self { index, ..self }
+        } else {
+            Self { index: index.wrapping_sub(self.entries), ..self.next_lap() }
         }
     }
-}
-
-/// How many places lie from `from` to `to`, going forward in a ring of `entries`. Both are less than `entries`.
-#[inline(always)]
-const fn steps(from: u16, to: u16, entries: u16) -> u16 {
-    if to >= from { to.wrapping_sub(from) } else { to.wrapping_add(entries).wrapping_sub(from) }
 }
 
 #[cfg(test)]
@@ -115,7 +120,7 @@ mod tests {
             let mut at = Cursor::start(entries);
             for step in 0..u32::from(entries) * 5 {
                 let lap = step / u32::from(entries);
-                assert_eq!(u32::from(at.index()), step % u32::from(entries));
+                assert_eq!(at.index(), step % u32::from(entries));
                 assert_eq!(
                     at.generation().bit::<31>() != 0,
                     lap.is_multiple_of(2),
@@ -149,7 +154,7 @@ mod tests {
         for entries in legal_sizes() {
             let mut at = Cursor::start(entries);
             for _ in 0..u32::from(entries) * 2 {
-                for steps in [0, 1, entries / 2, entries - 1] {
+                for steps in [0, 1, entries / 2, entries - 1].map(u32::from) {
                     let there = at.advanced(steps);
                     assert_eq!(at.steps_to(there.index()), steps, "ring of {entries} from {at:?}");
                 }
@@ -163,14 +168,14 @@ mod tests {
         #[test]
         fn a_producer_and_a_consumer_never_disagree(
             size in 1_u16..=128,
-            turns in proptest::collection::vec((0_u16..4096, 0_u16..4096), 1..200),
+            turns in proptest::collection::vec((0_u32..4096, 0_u32..4096), 1..200),
         ) {
             let entries = size * 32;
             let (mut fill, mut clean) = (Cursor::start(entries), Cursor::start(entries));
             let (mut filled, mut cleaned) = (0_u64, 0_u64);
             for (produce, consume) in turns {
                 // One place stays free, so that full and empty differ.
-                let room = entries - 1 - clean.steps_to(fill.index());
+                let room = u32::from(entries) - 1 - clean.steps_to(fill.index());
                 prop_assert_eq!(u64::from(room), u64::from(entries) - 1 - (filled - cleaned));
                 let produce = produce.min(room);
                 fill = fill.advanced(produce);

@@ -17,42 +17,39 @@ use core::fmt;
 use paravane_hal::Platform;
 use paravane_hal::addr::Align;
 use paravane_hal::barrier;
-use paravane_hal::dma::{DeviceDma, DeviceTag, DmaError, DmaRing, Quiet};
+use paravane_hal::dma::{DeviceDma, DeviceTag, Dma, DmaError, DmaRing, Quiet, Words};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::mmio::MmioExt;
 use paravane_hal::reg::{Reg, WriteOnly};
-use paravane_net::{Burst, Frame, FramePool, RxChecksum, RxCounters};
+use paravane_net::{Burst, FramePool, RxCounters};
 
-use crate::chain::{Chain, Dropped};
+use crate::assemble::{Assembler, Fresh, annotate};
+use crate::chain::Chain;
 use crate::desc::{RxCompletion, RxGeometry};
 use crate::intr::Vector;
 use crate::ring::Cursor;
-use crate::rx_ring::RxRing;
+use crate::rx_ring::{self, RxRing};
 use crate::table::QueueTable;
 
 /// A device that wants to hear of fresh buffers hears of them from this many on; a doorbell is an exit to the hypervisor.
-const ANNOUNCE_SLOTS: u16 = 16;
+const ANNOUNCE_SLOTS: u32 = 16;
 
 /// The receive queue. Belongs to one core at a time.
 pub struct RxQueue<P: Platform> {
-    heads: RxRing<P>,
-    bodies: RxRing<P>,
     completions: DmaRing<4, P>,
+    /// Where the next completion comes.
+    next_completion: Cursor,
+    geometry: RxGeometry,
+    assembler: Assembler<P>,
+    pool: FramePool,
     table: QueueTable<P>,
     bar0: P::Region,
     doorbells: [Reg<u32, WriteOnly>; 2],
     vector: Vector,
-    pool: FramePool,
-    geometry: RxGeometry,
-    /// Where the next completion comes.
-    next_completion: Cursor,
-    /// A frame of several buffers, as far as it has come. It outlives a call: a burst may end in the middle.
-    chain: Chain,
     device: DeviceTag,
     /// Once set, the queue is broken.
     fault: Option<DeviceFault>,
-    counters: RxCounters,
 }
 
 /// What a receive queue is made of.
@@ -81,34 +78,38 @@ impl<P: Platform> RxQueue<P> {
         let RxSetup { table, bar0, doorbells, vector, pool, geometry, completion_entries, max_buffers } =
             setup;
         let [head_entries, body_entries] = geometry.entries;
-        Ok(Self {
+        let assembler = Assembler {
             heads: RxRing::heads(of, head_entries, geometry.buffer_bytes)?,
             bodies: RxRing::bodies(of, body_entries, geometry.buffer_bytes, max_buffers > 1)?,
+            chain: Chain::new(max_buffers),
+            counters: RxCounters::default(),
+        };
+        Ok(Self {
             completions: DmaRing::zeroed(of, completion_entries.into(), Align::new(512))?,
+            next_completion: Cursor::start(completion_entries),
+            geometry,
+            assembler,
+            pool,
             table,
             bar0,
             doorbells,
             vector,
-            pool,
-            geometry,
-            next_completion: Cursor::start(completion_entries),
-            chain: Chain::new(max_buffers),
             device: of.device(),
             fault: None,
-            counters: RxCounters::default(),
         })
     }
 
     /// Posts buffers for the first time. Returns how many ring 1 got.
-    pub(crate) fn fill(&mut self) -> u16 {
-        self.bodies.hand_over(&self.pool);
-        self.heads.hand_over(&self.pool)
+    pub(crate) fn fill(&mut self) -> u32 {
+        let Assembler { heads, bodies, .. } = &mut self.assembler;
+        bodies.hand_over(&self.pool);
+        heads.hand_over(&self.pool)
     }
 
     /// Where the device finds its rings. From here on their memory counts as known to it.
     pub(crate) fn rings(&self) -> RxRings {
         RxRings {
-            rings: [self.heads.dma_addr(), self.bodies.dma_addr()],
+            rings: [self.assembler.heads.dma_addr(), self.assembler.bodies.dma_addr()],
             completions: self.completions.dma_addr().get(),
         }
     }
@@ -116,13 +117,13 @@ impl<P: Platform> RxQueue<P> {
     /// Tells the device where both rings stand, asked or not: once, after activation.
     pub(crate) fn announce(&mut self) {
         let [first, second] = self.doorbells;
-        self.bar0.write(&first, self.heads.announce());
-        self.bar0.write(&second, self.bodies.announce());
+        self.bar0.write(&first, self.assembler.heads.announce());
+        self.bar0.write(&second, self.assembler.bodies.announce());
     }
 
     /// Gives all memory and frames back, against proof. False when some had to be leaked.
     pub(crate) fn release(self, quiet: &Quiet<'_>) -> bool {
-        let Self { heads, bodies, completions, .. } = self;
+        let Self { completions, assembler: Assembler { heads, bodies, .. }, .. } = self;
         let freed = [heads.release(quiet), bodies.release(quiet), completions.free(quiet).is_ok()];
         freed == [true; 3]
     }
@@ -143,107 +144,70 @@ impl<P: Platform> RxQueue<P> {
         self.fault.map_or(Ok(()), Err)
     }
 
-    /// The next completion, if there is one: a snapshot, checked.
+    /// Adds frames to `burst` until it is full or there are none. Returns how many.
     #[inline(always)]
-    fn observe(&self) -> Result<Option<RxCompletion>, DeviceFault> {
-        let Some(slot) = self.completions.slots().get(self.next_completion.slot()) else {
-            return Ok(None);
-        };
-        let word3 = slot.load::<3>();
-        if !self.next_completion.generation().is_in_top_bit(word3) {
-            return Ok(None);
+    fn collect(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
+        let Self { completions, assembler, geometry, pool, next_completion: at, .. } = self;
+        let slots = completions.slots();
+        // A hint, to take fresh buffers together. What counts is the snapshot of each completion.
+        let ready = count_new(slots, *at, burst.room());
+        if ready == 0 {
+            return Ok(0);
         }
-        // Between the word that says "new" and the rest of the entry and the frame's bytes, which the device wrote before it.
-        barrier::acquire();
-        let words = [slot.load::<0>(), slot.load::<1>(), slot.load::<2>(), word3];
-        RxCompletion::parse(words, &self.geometry).map(Some)
-    }
-
-    /// Takes a completion's buffer out of its ring; a whole frame, if this completes one.
-    #[inline(always)]
-    fn accept(&mut self, completion: &RxCompletion) -> Result<Option<Frame>, DeviceFault> {
-        let ring = if completion.second_ring { &mut self.bodies } else { &mut self.heads };
-        let passed_over = ring.consume(completion.index)?;
-        self.counters.skipped = self.counters.skipped.wrapping_add(passed_over.into());
-
-        let is_whole = completion.sop && completion.eop && !completion.err && completion.len_bytes > 0;
-        if !is_whole || !self.chain.is_idle() {
-            return self.accept_piece(completion);
-        }
-        let Some(fresh) = self.pool.get() else {
-            self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
-            return Ok(None);
-        };
-        let mut frame = ring.exchange(completion.index, fresh)?;
-        // Fits, for the length was checked against the buffer's.
-        frame.set_segment_bytes(completion.len_bytes.into());
-        self.counters.bytes = self.counters.bytes.wrapping_add(completion.len_bytes.into());
-        annotate(&mut frame, completion);
-        Ok(Some(frame))
-    }
-
-    /// The same for what is not a whole frame in one buffer.
-    #[inline(never)]
-    fn accept_piece(&mut self, completion: &RxCompletion) -> Result<Option<Frame>, DeviceFault> {
-        if completion.sop {
-            if completion.len_bytes == 0 && completion.eop && self.chain.is_idle() {
-                // "Buffer not used": it stays where it is.
-                self.counters.skipped = self.counters.skipped.wrapping_add(1);
-                return Ok(None);
+        let fresh = &mut Fresh::new(pool, ready);
+        let mut frames = 0_usize;
+        // Ends: each completion takes a slot that the device had, and none is handed back here.
+        let outcome = loop {
+            let in_turn;
+            (in_turn, *at) = collect_in_turn(slots, *at, geometry.buffer_bytes, assembler, fresh, burst);
+            frames = frames.wrapping_add(in_turn);
+            if burst.room() == 0 {
+                break Ok(());
             }
-            self.chain.begin()?;
-        }
-        let damaged = completion.eop && completion.err;
-        if self.chain.wants_piece()? && completion.len_bytes > 0 && !damaged {
-            match self.pool.get() {
-                Some(fresh) => {
-                    let ring = if completion.second_ring { &mut self.bodies } else { &mut self.heads };
-                    let mut piece = ring.exchange(completion.index, fresh)?;
-                    piece.set_segment_bytes(completion.len_bytes.into());
-                    self.chain.add(piece);
+            match observe(slots, *at, geometry)
+                .and_then(|found| found.map(|completion| assembler.accept(completion, fresh)).transpose())
+            {
+                Ok(Some(frame)) => {
+                    *at = at.next();
+                    // There is room, as seen above.
+                    frames = frames.wrapping_add(burst.fill({
+                        let mut frame = frame;
+                        move || frame.take()
+                    }));
                 }
-                None => self.chain.give_up(Dropped::NoBuffer),
+                Ok(None) => break Ok(()),
+                Err(fault) => break Err(fault),
             }
-        }
-        if !completion.eop {
-            return Ok(None);
-        }
-        if damaged {
-            self.chain.give_up(Dropped::Damaged);
-        }
-        match self.chain.finish() {
-            Ok(mut frame) => {
-                annotate(&mut frame, completion);
-                let bytes = frame.total_bytes() as u64;
-                self.counters.bytes = self.counters.bytes.wrapping_add(bytes);
-                return Ok(Some(frame));
-            }
-            Err(Dropped::NoBuffer) => self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1),
-            Err(Dropped::Damaged) => self.counters.errors = self.counters.errors.wrapping_add(1),
-            Err(Dropped::TooLong) => self.counters.oversized = self.counters.oversized.wrapping_add(1),
-        }
-        Ok(None)
+        };
+        let counters = &mut assembler.counters;
+        counters.frames = counters.frames.wrapping_add(frames as u64);
+        outcome.map(|()| frames)
     }
 
     /// Hands slots back, and tells the device if it wants to be told.
     #[inline]
     fn post(&mut self) {
         let [first, second] = self.doorbells;
-        self.heads.hand_over(&self.pool);
-        let mut rung = 0_u64;
+        let Assembler { heads, bodies, counters, .. } = &mut self.assembler;
+        heads.hand_over(&self.pool);
         let wanted = self.table.update_rx_prod();
-        if wanted && self.heads.owes_announcement(ANNOUNCE_SLOTS) {
-            self.bar0.write(&first, self.heads.announce());
-            rung = rung.wrapping_add(1);
+        if wanted && heads.owes_announcement(ANNOUNCE_SLOTS) {
+            self.bar0.write(&first, heads.announce());
+            counters.doorbells = counters.doorbells.wrapping_add(1);
         }
-        if self.bodies.is_in_use() {
-            self.bodies.hand_over(&self.pool);
-            if wanted && self.bodies.owes_announcement(ANNOUNCE_SLOTS) {
-                self.bar0.write(&second, self.bodies.announce());
-                rung = rung.wrapping_add(1);
+        if bodies.is_in_use() {
+            bodies.hand_over(&self.pool);
+            if wanted && bodies.owes_announcement(ANNOUNCE_SLOTS) {
+                self.bar0.write(&second, bodies.announce());
+                counters.doorbells = counters.doorbells.wrapping_add(1);
             }
         }
-        self.counters.doorbells = self.counters.doorbells.wrapping_add(rung);
+    }
+
+    /// How many slots could have a buffer and have none.
+    #[inline(always)]
+    fn missing(&self) -> u32 {
+        self.assembler.heads.missing().wrapping_add(self.assembler.bodies.missing())
     }
 
     /// Whether the next completion is there.
@@ -254,68 +218,111 @@ impl<P: Platform> RxQueue<P> {
     }
 }
 
-impl<P: Platform> fmt::Debug for RxQueue<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { heads, bodies, fault, counters, .. } = self;
-        write!(f, "vmxnet3::RxQueue({heads:?}, {bodies:?}, fault {fault:?}, {counters:?})")
+/// Adds frames to `burst` as long as each completion from `at` on is the usual one: about a whole undamaged frame, in the slot whose turn it is. How many, and where the
+/// first other completion is.
+#[inline(always)]
+fn collect_in_turn<D: Dma>(
+    slots: &[Words<4>],
+    at: Cursor,
+    buffer_bytes: u32,
+    assembler: &mut Assembler<D>,
+    fresh: &mut Fresh<'_>,
+    burst: &mut Burst,
+) -> (usize, Cursor) {
+    let Assembler { heads, chain, counters, .. } = assembler;
+    if !chain.is_idle() {
+        return (0, at);
     }
+    let (first, mut buffers) = heads.in_turn();
+    let mut completions = slots.get(at.slot()..).unwrap_or_default().iter();
+    let (mut index, mut bytes) = (first, 0_usize);
+    let frames = burst.fill(|| {
+        loop {
+            let completion = completions.next()?;
+            let word3 = completion.load::<3>();
+            if !at.generation().is_in_top_bit(word3) {
+                return None;
+            }
+            // Between the word that says "new" and the rest of the entry and the frame's bytes, which the device wrote before it.
+            barrier::acquire();
+            let (word0, word2) = (completion.load::<0>(), completion.load::<2>());
+            let len_bytes = RxCompletion::expected(word0, word2, index, buffer_bytes)?;
+            let (words, buffer) = buffers.next()?;
+            index = index.wrapping_add(1);
+            let Some(fresh) = fresh.next() else {
+                counters.no_buffer = counters.no_buffer.wrapping_add(1);
+                continue;
+            };
+            rx_ring::store_addr(words, &fresh);
+            let mut frame = buffer.replace(fresh)?;
+            // Fits, for the length was checked against the buffer's.
+            frame.set_segment_bytes(len_bytes);
+            bytes = bytes.wrapping_add(len_bytes);
+            if RxCompletion::has_notes(word0, word2) {
+                let words = [word0, completion.load::<1>(), word2, word3];
+                annotate(&mut frame, RxCompletion::of_expected(words));
+            }
+            return Some(frame);
+        }
+    });
+    drop(buffers);
+    let taken = index.wrapping_sub(first);
+    heads.consume_in_turn(taken);
+    counters.bytes = counters.bytes.wrapping_add(bytes as u64);
+    (frames, at.advanced(taken))
 }
 
-/// Notes what the device found out about a frame. A fresh frame says "nothing" by itself.
+/// How many completions from `at` on look new, up to `at_most` or the end of the lap.
 #[inline(always)]
-fn annotate(frame: &mut Frame, completion: &RxCompletion) {
-    let checksum = completion.checksum();
-    if checksum != RxChecksum::Unverified {
-        frame.set_rx_checksum(checksum);
+fn count_new(slots: &[Words<4>], at: Cursor, at_most: usize) -> usize {
+    let is_new = |slot: &&Words<4>| at.generation().is_in_top_bit(slot.load::<3>());
+    slots.iter().skip(at.slot()).take(at_most).take_while(is_new).count()
+}
+
+/// The completion at `at`, if it is there: a snapshot, checked.
+#[inline(always)]
+fn observe(
+    slots: &[Words<4>],
+    at: Cursor,
+    geometry: &RxGeometry,
+) -> Result<Option<RxCompletion>, DeviceFault> {
+    let Some(slot) = slots.get(at.slot()) else { return Ok(None) };
+    let word3 = slot.load::<3>();
+    if !at.generation().is_in_top_bit(word3) {
+        return Ok(None);
     }
-    if let Some(tag) = completion.vlan() {
-        frame.set_vlan(Some(tag));
-    }
-    if let Some(hash) = completion.hash() {
-        frame.set_rx_hash(Some(hash));
+    // Between the word that says "new" and the rest of the entry and the frame's bytes, which the device wrote before it.
+    barrier::acquire();
+    let words = [slot.load::<0>(), slot.load::<1>(), slot.load::<2>(), word3];
+    RxCompletion::parse(words, geometry).map(Some)
+}
+
+impl<P: Platform> fmt::Debug for RxQueue<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { assembler: Assembler { heads, bodies, counters, .. }, fault, .. } = self;
+        write!(f, "vmxnet3::RxQueue({heads:?}, {bodies:?}, fault {fault:?}, {counters:?})")
     }
 }
 
 impl<P: Platform + Send + Sync> paravane_net::RxQueue for RxQueue<P> {
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         self.health()?;
-        let mut frames = 0_usize;
-        let mut seen = false;
-        // Ends: each completion takes a slot that the device had, and none is handed back before the end.
-        let outcome = loop {
-            if burst.room() == 0 {
-                break Ok(frames);
-            }
-            let completion = match self.observe() {
-                Ok(Some(completion)) => completion,
-                Ok(None) => break Ok(frames),
-                Err(fault) => break Err(fault),
-            };
-            seen = true;
-            match self.accept(&completion) {
-                // There is room, as seen above.
-                Ok(Some(frame)) => frames = frames.wrapping_add(usize::from(burst.push(frame).is_ok())),
-                Ok(None) => {}
-                Err(fault) => break Err(fault),
-            }
-            self.next_completion = self.next_completion.next();
+        let frames = match self.collect(burst) {
+            Ok(frames) => frames,
+            Err(fault) => return Err(self.break_with(fault)),
         };
-        self.counters.frames = self.counters.frames.wrapping_add(frames as u64);
-        if let Err(fault) = outcome {
-            return Err(self.break_with(fault));
-        }
-        // Without completions there is something to do only after the pool had run dry; nothing else would look again.
-        if seen || self.heads.missing() > 0 || self.bodies.missing() > 0 {
+        // Slots that came back, or that the pool had no buffers for: nothing else would look again.
+        if self.missing() > 0 {
             self.post();
         }
-        outcome
+        Ok(frames)
     }
 
     fn refill(&mut self) -> usize {
         if self.fault.is_none() {
             self.post();
         }
-        usize::from(self.heads.missing()).saturating_add(self.bodies.missing().into())
+        self.missing() as usize
     }
 
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
@@ -331,6 +338,6 @@ impl<P: Platform + Send + Sync> paravane_net::RxQueue for RxQueue<P> {
     }
 
     fn counters(&self) -> RxCounters {
-        self.counters
+        self.assembler.counters
     }
 }

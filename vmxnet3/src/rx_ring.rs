@@ -12,7 +12,7 @@ use core::fmt;
 
 use paravane_hal::addr::Align;
 use paravane_hal::barrier;
-use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, Quiet};
+use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, Quiet, Words};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Posted;
 use paravane_net::{Frame, FramePool};
@@ -24,8 +24,11 @@ pub(crate) struct RxRing<D: Dma> {
     ring: DmaRing<4, D>,
     /// Every slot's buffer, the driver's slots included.
     posted: Posted<Frame>,
+    /// How many slots have no buffer.
+    bare: u16,
     desc: RxDesc,
-    entries: u16,
+    /// How many slots have a buffer. In the end all have.
+    filled: u32,
     /// Whether it is to be filled at all.
     in_use: bool,
     /// The next slot to hand over.
@@ -33,7 +36,7 @@ pub(crate) struct RxRing<D: Dma> {
     /// The next slot that the device completes or passes over.
     clean: Cursor,
     /// Handed over since the device was last told, whether it wanted to be or not.
-    unannounced: u16,
+    unannounced: u32,
     /// The pool ran dry since the device was last told, so it may be waiting for just what comes next.
     starved: bool,
 }
@@ -58,8 +61,9 @@ impl<D: Dma> RxRing<D> {
         Ok(Self {
             ring: DmaRing::zeroed(of, entries.into(), Align::new(512))?,
             posted: Posted::new(entries.into(), of.device())?,
+            bare: entries,
             desc,
-            entries,
+            filled: 0,
             in_use,
             fill: Cursor::start(entries),
             clean: Cursor::start(entries),
@@ -80,14 +84,14 @@ impl<D: Dma> RxRing<D> {
 
     /// How many slots the device has.
     #[inline(always)]
-    fn handed_over(&self) -> u16 {
+    fn handed_over(&self) -> u32 {
         self.clean.steps_to(self.fill.index())
     }
 
     /// How many more slots the device could have: all but one.
     #[inline(always)]
-    pub(crate) fn missing(&self) -> u16 {
-        if self.in_use { self.entries.wrapping_sub(1).wrapping_sub(self.handed_over()) } else { 0 }
+    pub(crate) fn missing(&self) -> u32 {
+        if self.in_use { self.fill.entries().wrapping_sub(1).wrapping_sub(self.handed_over()) } else { 0 }
     }
 
     /// Takes the slot at `index` back, and with it all slots before it, which the device passed over. How many those were.
@@ -95,14 +99,29 @@ impl<D: Dma> RxRing<D> {
     /// # Errors
     ///
     /// [`DeviceFault::NotInFlight`]: the device does not have that slot, or completed it before.
-    #[inline(always)]
-    pub(crate) fn consume(&mut self, index: u16) -> Result<u16, DeviceFault> {
+    pub(crate) fn consume(&mut self, index: u32) -> Result<u32, DeviceFault> {
         let passed_over = self.clean.steps_to(index);
         if passed_over >= self.handed_over() {
-            return Err(DeviceFault::NotInFlight { index: index.into() });
+            return Err(DeviceFault::NotInFlight { index });
         }
         self.clean = self.clean.advanced(passed_over.wrapping_add(1));
         Ok(passed_over)
+    }
+
+    /// The slots that the device has, in turn, as far as this lap goes: the index of the first, and each one's words and buffer.
+    #[inline(always)]
+    pub(crate) fn in_turn(&mut self) -> (u32, impl Iterator<Item = (&Words<4>, &mut Option<Frame>)>) {
+        let (start, entries) = (self.clean.slot(), self.clean.entries() as usize);
+        let end = start.wrapping_add(self.handed_over() as usize).min(entries);
+        let words = self.ring.slots().get(start..end).unwrap_or_default();
+        let buffers = self.posted.slots_mut().get_mut(start..end).unwrap_or_default();
+        (self.clean.index(), words.iter().zip(buffers))
+    }
+
+    /// Takes the next `slots` back, which were all in turn.
+    #[inline(always)]
+    pub(crate) fn consume_in_turn(&mut self, slots: u32) {
+        self.clean = self.clean.advanced(slots);
     }
 
     /// Puts `fresh` into a slot that was just consumed; what was there, with what the device wrote.
@@ -110,28 +129,24 @@ impl<D: Dma> RxRing<D> {
     /// # Errors
     ///
     /// [`DeviceFault::NotInFlight`]: there was nothing, which [`consume`](Self::consume) rules out.
-    #[inline(always)]
-    pub(crate) fn exchange(&mut self, index: u16, fresh: Frame) -> Result<Frame, DeviceFault> {
-        let slot = usize::from(index);
+    pub(crate) fn exchange(&mut self, index: u32, fresh: Frame) -> Result<Frame, DeviceFault> {
+        let slot = index as usize;
         self.describe(slot, &fresh);
-        self.posted.replace(slot, fresh).map_err(|_| DeviceFault::NotInFlight { index: index.into() })
+        self.posted.replace(slot, fresh).map_err(|_| DeviceFault::NotInFlight { index })
     }
 
     /// Writes where a slot's buffer is. The slot is the driver's until its generation changes.
-    #[inline(always)]
     fn describe(&self, slot: usize, frame: &Frame) {
         if let Some(words) = self.ring.slots().get(slot) {
-            let addr = frame.dma_addr();
-            words.store::<0>(addr.low());
-            words.store::<1>(addr.high());
+            store_addr(words, frame);
         }
     }
 
     /// Hands every slot to the device that has a buffer or can get one, all but one. Returns how many.
     #[inline]
-    pub(crate) fn hand_over(&mut self, pool: &FramePool) -> u16 {
+    pub(crate) fn hand_over(&mut self, pool: &FramePool) -> u32 {
         let mut count = self.missing();
-        if self.posted.posted() < usize::from(self.entries) {
+        if self.filled < self.fill.entries() {
             count = self.find_buffers(count, pool);
         }
         if count == 0 {
@@ -139,12 +154,17 @@ impl<D: Dma> RxRing<D> {
         }
         // Between where the buffers are, and the words that hand them over. The other party is the device.
         barrier::release();
-        let slots = self.ring.slots();
-        for _ in 0..count {
-            if let Some(words) = slots.get(self.fill.slot()) {
-                words.store::<2>(self.desc.word2(self.fill.generation()));
+        let mut left = count;
+        // Twice at most: to the end of this lap, and into the next.
+        while left > 0 {
+            let run = left.min(self.fill.entries().wrapping_sub(self.fill.index()));
+            let end = self.fill.slot().wrapping_add(run as usize);
+            let word2 = self.desc.word2(self.fill.generation());
+            for words in self.ring.slots().get(self.fill.slot()..end).unwrap_or_default() {
+                words.store::<2>(word2);
             }
-            self.fill = self.fill.next();
+            self.fill = self.fill.advanced(run);
+            left = left.wrapping_sub(run);
         }
         self.unannounced = self.unannounced.saturating_add(count);
         count
@@ -152,11 +172,13 @@ impl<D: Dma> RxRing<D> {
 
     /// Sees to it that each of the next `count` slots has a buffer; how many have.
     #[inline(never)]
-    fn find_buffers(&mut self, count: u16, pool: &FramePool) -> u16 {
+    fn find_buffers(&mut self, count: u32, pool: &FramePool) -> u32 {
         let mut at = self.fill;
+        // At most one slot has none once every slot had one; before that most have none.
+        let mut supply = pool.take(self.fill.entries().wrapping_sub(self.filled).min(count) as usize);
         for found in 0..count {
             if !self.posted.holds(at.slot()) {
-                let Some(frame) = pool.get() else {
+                let Some(frame) = supply.next() else {
                     self.starved = true;
                     return found;
                 };
@@ -164,6 +186,8 @@ impl<D: Dma> RxRing<D> {
                 if self.posted.put(at.slot(), frame).is_err() {
                     return found;
                 }
+                self.filled = self.filled.wrapping_add(1);
+                self.bare = self.bare.saturating_sub(1);
             }
             at = at.next();
         }
@@ -172,7 +196,7 @@ impl<D: Dma> RxRing<D> {
 
     /// Whether it is time to tell a device that wants to be told: `threshold` slots were handed over, or any after the pool had run dry.
     #[inline(always)]
-    pub(crate) fn owes_announcement(&self, threshold: u16) -> bool {
+    pub(crate) fn owes_announcement(&self, threshold: u32) -> bool {
         self.unannounced >= threshold || (self.starved && self.unannounced > 0)
     }
 
@@ -180,7 +204,7 @@ impl<D: Dma> RxRing<D> {
     pub(crate) fn announce(&mut self) -> u32 {
         self.unannounced = 0;
         self.starved = false;
-        self.fill.index().into()
+        self.fill.index()
     }
 
     /// Gives memory and buffers back, against proof. False when some had to be leaked.
@@ -191,8 +215,16 @@ impl<D: Dma> RxRing<D> {
     }
 }
 
+/// Writes where a buffer is into a slot that is the driver's.
+#[inline(always)]
+pub(crate) fn store_addr(words: &Words<4>, frame: &Frame) {
+    let addr = frame.dma_addr();
+    words.store::<0>(addr.low());
+    words.store::<1>(addr.high());
+}
+
 impl<D: Dma> fmt::Debug for RxRing<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} from {}", self.handed_over(), self.entries, self.clean.index())
+        write!(f, "{} of {} from {}", self.handed_over(), self.fill.entries(), self.clean.index())
     }
 }

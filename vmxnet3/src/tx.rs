@@ -14,17 +14,18 @@ use core::fmt;
 use paravane_hal::Platform;
 use paravane_hal::addr::Align;
 use paravane_hal::barrier;
-use paravane_hal::dma::{DeviceDma, DeviceTag, DmaError, DmaRing, Quiet, Words};
+use paravane_hal::dma::{DeviceDma, DeviceTag, DmaError, DmaRing, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::mmio::MmioExt;
 use paravane_hal::pool::Posted;
 use paravane_hal::reg::{Reg, WriteOnly};
-use paravane_net::{Burst, Frame, TxCounters};
+use paravane_net::{Burst, Frame, FrameReturns, TxCounters};
 
-use crate::desc::{TxCompletion, TxDesc, TxSop};
+use crate::batch::Batch;
+use crate::desc::TxCompletion;
 use crate::intr::Vector;
-use crate::offload::{self, TxLimits};
+use crate::offload::TxLimits;
 use crate::ring::Cursor;
 use crate::table::QueueTable;
 
@@ -38,7 +39,6 @@ pub struct TxQueue<P: Platform> {
     bar0: P::Region,
     doorbell: Reg<u32, WriteOnly>,
     vector: Vector,
-    entries: u16,
     limits: TxLimits,
     /// Where the next descriptor goes.
     fill: Cursor,
@@ -83,7 +83,6 @@ impl<P: Platform> TxQueue<P> {
             bar0,
             doorbell,
             vector,
-            entries,
             limits,
             fill: Cursor::start(entries),
             clean: Cursor::start(entries),
@@ -126,53 +125,21 @@ impl<P: Platform> TxQueue<P> {
 
     /// How many descriptors are free.
     #[inline(always)]
-    fn free(&self) -> u16 {
-        self.entries.wrapping_sub(1).wrapping_sub(self.clean.steps_to(self.fill.index()))
+    fn free(&self) -> u32 {
+        self.fill.entries().wrapping_sub(1).wrapping_sub(self.clean.steps_to(self.fill.index()))
     }
 
     /// Takes frames from `burst` into the ring and hands them over. Returns what they count for the doorbell; 0 when there were none.
     #[inline]
     fn publish(&mut self, burst: &mut Burst) -> u32 {
-        let slots = self.ring.slots();
-        let first = self.fill;
-        let mut batch = Batch::new(self.fill, self.free());
-        while batch.free > 0 {
-            let Some(front) = burst.front() else { break };
-            let plain = front.next().is_none() && front.vlan().is_none() && front.offload().is_none();
-            if !plain {
-                match batch.add_any(slots, burst, &mut self.in_flight, &self.limits) {
-                    Added::Frame => {}
-                    Added::Refused => self.counters.refused = self.counters.refused.wrapping_add(1),
-                    Added::NoRoom => break,
-                }
-                continue;
-            }
-            let Some(frame) = burst.pop() else { break };
-            let len_bytes = frame.segment_bytes();
-            if !self.limits.allows(len_bytes) {
-                self.counters.refused = self.counters.refused.wrapping_add(1);
-                continue;
-            }
-            let addr = frame.dma_addr().get();
-            // The slot is free, for `free` says so; a frame that found it taken would be dropped unsent.
-            if self.in_flight.put(batch.fill.slot(), frame).is_err() {
-                break;
-            }
-            batch.describe(slots, Segment { addr, len_bytes, sop: TxSop::PLAIN, eop: true });
-            batch.count(len_bytes, 1);
-        }
-        if batch.frames == 0 {
-            return 0;
-        }
-        batch.ask_for_completion(slots);
-        // Between everything above (and the frames' bytes) and the one word that hands it all over. The other party is the device.
-        barrier::release();
-        if let Some(slot) = slots.get(first.slot()) {
-            slot.store::<2>(batch.held_word2);
-        }
-        self.fill = batch.fill;
-        self.counters.frames = self.counters.frames.wrapping_add(u64::from(batch.frames));
-        self.counters.bytes = self.counters.bytes.wrapping_add(batch.bytes);
+        let free = self.free();
+        let mut batch = Batch::new(self.ring.slots(), &mut self.in_flight, self.limits, self.fill, free);
+        batch.take_from(burst);
+        self.fill = batch.hand_over();
+        let counters = &mut self.counters;
+        counters.refused = counters.refused.wrapping_add(batch.refused.into());
+        counters.frames = counters.frames.wrapping_add(batch.frames.into());
+        counters.bytes = counters.bytes.wrapping_add(batch.bytes);
         batch.weight
     }
 
@@ -192,7 +159,7 @@ impl<P: Platform> TxQueue<P> {
     fn ring_doorbell(&mut self) {
         self.deferred = 0;
         self.table.set_tx_num_deferred(0);
-        self.bar0.write(&self.doorbell, u32::from(self.fill.index()));
+        self.bar0.write(&self.doorbell, self.fill.index());
         self.counters.doorbells = self.counters.doorbells.wrapping_add(1);
     }
 
@@ -203,170 +170,70 @@ impl<P: Platform> TxQueue<P> {
         slot.is_some_and(|slot| self.next_completion.generation().is_in_top_bit(slot.load::<3>()))
     }
 
-    /// Reads one completion, if there is one, and drops the frames that it is about. How many they were.
+    /// Reads the completions that are there. They are cumulative, so what counts is the last one; it says how many descriptors from `clean` on are done.
+    ///
+    /// A fault comes with what was done before it.
     #[inline(always)]
-    fn reclaim_one(&mut self) -> Result<Option<usize>, DeviceFault> {
-        let Some(slot) = self.completions.slots().get(self.next_completion.slot()) else {
-            return Ok(None);
+    fn observe(&mut self) -> (u32, Result<(), DeviceFault>) {
+        let slots = self.completions.slots();
+        let in_flight = self.clean.steps_to(self.fill.index());
+        let mut at = self.next_completion;
+        let mut done = 0;
+        // Ends: each completion has to be about more than the last one, and about no more than is in flight.
+        let outcome = loop {
+            let Some(slot) = slots.get(at.slot()) else { break Ok(()) };
+            if !at.generation().is_in_top_bit(slot.load::<3>()) {
+                break Ok(());
+            }
+            // Between the word that says "new" and the rest of the entry, which the device wrote before it.
+            barrier::acquire();
+            let index = match TxCompletion::parse(slot.load::<0>(), self.clean.entries()) {
+                Ok(completion) => completion.eop_index,
+                Err(fault) => break Err(fault),
+            };
+            let through = self.clean.steps_to(index).wrapping_add(1);
+            if through <= done || through > in_flight || !self.in_flight.holds(index as usize) {
+                break Err(DeviceFault::NotInFlight { index });
+            }
+            done = through;
+            at = at.next();
         };
-        if !self.next_completion.generation().is_in_top_bit(slot.load::<3>()) {
-            return Ok(None);
-        }
-        // Between the word that says "new" and the rest of the entry, which the device wrote before it.
-        barrier::acquire();
-        let completion = TxCompletion::parse(slot.load::<0>(), self.entries)?;
-        let frames = self.complete(completion)?;
-        self.next_completion = self.next_completion.next();
-        Ok(Some(frames))
+        self.next_completion = at;
+        (done, outcome)
     }
 
-    /// Drops every frame up to the one that ends at `completion`'s index.
+    /// Sends home every frame in the next `descriptors` from `clean` on. How many they were.
     #[inline(always)]
-    fn complete(&mut self, completion: TxCompletion) -> Result<usize, DeviceFault> {
-        let index = completion.eop_index;
-        let in_flight = self.clean.steps_to(self.fill.index());
-        let before = self.clean.steps_to(index);
-        if before >= in_flight || !self.in_flight.holds(usize::from(index)) {
-            return Err(DeviceFault::NotInFlight { index: index.into() });
-        }
+    fn release_sent(&mut self, descriptors: u32) -> usize {
+        let mut returns = FrameReturns::new();
         let mut frames = 0_usize;
-        let end = self.clean.advanced(before.wrapping_add(1));
-        while self.clean != end {
-            frames = frames.wrapping_add(usize::from(self.in_flight.take(self.clean.slot()).is_some()));
-            self.clean = self.clean.next();
+        let mut left = descriptors;
+        // Twice at most: to the end of this lap, and into the next.
+        while left > 0 {
+            let run = left.min(self.clean.entries().wrapping_sub(self.clean.index()));
+            let end = self.clean.slot().wrapping_add(run as usize);
+            let slots = self.in_flight.slots_mut().get_mut(self.clean.slot()..end);
+            for frame in slots.unwrap_or_default().iter_mut().filter_map(Option::take) {
+                returns.put(frame);
+                frames = frames.wrapping_add(1);
+            }
+            self.clean = self.clean.advanced(run);
+            left = left.wrapping_sub(run);
         }
-        Ok(frames)
+        frames
     }
 }
 
 impl<P: Platform> fmt::Debug for TxQueue<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { entries, clean, fault, counters, .. } = self;
+        let Self { clean, fault, counters, .. } = self;
         let in_flight = clean.steps_to(self.fill.index());
         write!(
             f,
-            "vmxnet3::TxQueue({in_flight} of {entries} from {}, fault {fault:?}, {counters:?})",
+            "vmxnet3::TxQueue({in_flight} of {} from {}, fault {fault:?}, {counters:?})",
+            clean.entries(),
             clean.index()
         )
-    }
-}
-
-/// A burst on its way into the ring.
-struct Batch {
-    /// Where the next descriptor goes.
-    fill: Cursor,
-    /// How many are still free.
-    free: u16,
-    /// `dw2` of the burst's first descriptor: what hands it over.
-    held_word2: u32,
-    /// Whether that has been described.
-    holds: bool,
-    /// Where the last descriptor of a frame is, and its `dw3`.
-    last_eop: (usize, u32),
-    frames: u32,
-    bytes: u64,
-    weight: u32,
-}
-
-/// One descriptor's worth of a frame.
-struct Segment {
-    addr: u64,
-    len_bytes: usize,
-    sop: TxSop,
-    eop: bool,
-}
-
-/// What became of the frame at the front of a burst.
-enum Added {
-    Frame,
-    Refused,
-    NoRoom,
-}
-
-impl Batch {
-    #[inline(always)]
-    fn new(fill: Cursor, free: u16) -> Self {
-        Self { fill, free, held_word2: 0, holds: false, last_eop: (0, 0), frames: 0, bytes: 0, weight: 0 }
-    }
-
-    /// Writes one descriptor.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "lengths were checked against 16 KiB")]
-    fn describe(&mut self, slots: &[Words<4>], segment: Segment) {
-        let Segment { addr, len_bytes, sop, eop } = segment;
-        let Some(slot) = slots.get(self.fill.slot()) else { return };
-        let desc = TxDesc { addr, len_bytes: len_bytes as u32, sop, eop, cq: false };
-        let [word0, word1, word2, word3] = desc.encode(self.fill.generation());
-        slot.store::<0>(word0);
-        slot.store::<1>(word1);
-        slot.store::<3>(word3);
-        if self.holds {
-            slot.store::<2>(word2);
-        } else {
-            self.holds = true;
-            self.held_word2 = word2;
-        }
-        if eop {
-            self.last_eop = (self.fill.slot(), word3);
-        }
-        self.fill = self.fill.next();
-        self.free = self.free.wrapping_sub(1);
-    }
-
-    #[inline(always)]
-    fn count(&mut self, len_bytes: usize, weight: u32) {
-        self.frames = self.frames.wrapping_add(1);
-        self.bytes = self.bytes.wrapping_add(len_bytes as u64);
-        self.weight = self.weight.wrapping_add(weight);
-    }
-
-    /// Adds the frame at the front, whatever it is made of.
-    #[inline(never)]
-    fn add_any(
-        &mut self,
-        slots: &[Words<4>],
-        burst: &mut Burst,
-        in_flight: &mut Posted<Frame>,
-        limits: &TxLimits,
-    ) -> Added {
-        let Some(front) = burst.front() else { return Added::NoRoom };
-        let Some(plan) = offload::plan(front, limits) else {
-            drop(burst.pop());
-            return Added::Refused;
-        };
-        if plan.segments > self.free {
-            return Added::NoRoom;
-        }
-        let Some(frame) = burst.pop() else { return Added::NoRoom };
-        let eop_slot = self.fill.advanced(plan.segments.wrapping_sub(1)).slot();
-        // Before the descriptors are written: what is described is held.
-        if in_flight.put(eop_slot, frame).is_err() {
-            return Added::Refused;
-        }
-        let Some(frame) = in_flight.get(eop_slot) else { return Added::Refused };
-        let mut sop = plan.sop;
-        for segment in frame.segments() {
-            self.describe(
-                slots,
-                Segment {
-                    addr: segment.dma_addr().get(),
-                    len_bytes: segment.segment_bytes(),
-                    sop: core::mem::replace(&mut sop, TxSop::PLAIN),
-                    eop: segment.next().is_none(),
-                },
-            );
-        }
-        self.count(plan.total_bytes, plan.weight);
-        Added::Frame
-    }
-
-    /// Asks for a completion with the last frame, which is not the device's yet.
-    #[inline(always)]
-    fn ask_for_completion(&self, slots: &[Words<4>]) {
-        let (slot, word3) = self.last_eop;
-        if let Some(slot) = slots.get(slot) {
-            slot.store::<3>(word3 | TxDesc::CQ);
-        }
     }
 }
 
@@ -391,17 +258,13 @@ impl<P: Platform + Send + Sync> paravane_net::TxQueue for TxQueue<P> {
 
     fn reclaim(&mut self) -> Result<usize, DeviceFault> {
         self.health()?;
-        let mut done = 0_usize;
-        // Ends: each completion stands for at least one frame in flight, and none is added here.
-        let outcome = loop {
-            match self.reclaim_one() {
-                Ok(Some(frames)) => done = done.wrapping_add(frames),
-                Ok(None) => break Ok(done),
-                Err(fault) => break Err(self.break_with(fault)),
-            }
-        };
-        self.counters.completed = self.counters.completed.wrapping_add(done as u64);
-        outcome
+        let (descriptors, outcome) = self.observe();
+        let frames = self.release_sent(descriptors);
+        self.counters.completed = self.counters.completed.wrapping_add(frames as u64);
+        match outcome {
+            Ok(()) => Ok(frames),
+            Err(fault) => Err(self.break_with(fault)),
+        }
     }
 
     fn flush(&mut self) {
@@ -411,7 +274,7 @@ impl<P: Platform + Send + Sync> paravane_net::TxQueue for TxQueue<P> {
     }
 
     fn room(&self) -> usize {
-        if self.fault.is_some() { 0 } else { self.free().into() }
+        if self.fault.is_some() { 0 } else { self.free() as usize }
     }
 
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
