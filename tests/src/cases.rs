@@ -7,6 +7,7 @@ mod http_rules;
 mod idle;
 mod link;
 mod restart;
+mod suite;
 
 use crate::qemu::NicModel;
 use crate::runner::Case;
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Case> {
         link::cases(),
         restart::cases(),
         idle::cases(),
+        suite::cases(),
         bad_input::cases(),
     ];
     groups.into_iter().flatten().collect()

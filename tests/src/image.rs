@@ -1,4 +1,4 @@
-//! The image under test: the release ELF of the first program.
+//! The images under test: release ELF files of the programs of `unikernel`.
 
 use std::env;
 use std::fs;
@@ -9,20 +9,23 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 const PACKAGE: &str = "paravane-unikernel";
-const PROGRAM: &str = "paravane-http";
+/// The image that serves HTTP.
+pub const HTTP: &str = "paravane-http";
+/// The image that runs the driver suite.
+pub const SUITE: &str = "paravane-guest-suite";
 const TARGET: &str = "x86_64-unknown-none";
 
-/// Builds the image and gives the path of the ELF file. Cargo's progress goes to standard error as usual.
+/// Builds the image of `program` and gives the path of the ELF file. Cargo's progress goes to standard error as usual.
 ///
 /// # Errors
 ///
 /// The build fails, or cargo does not say where it put the result.
-pub fn build() -> Result<PathBuf> {
+pub fn build(program: &str) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let output = Command::new(cargo)
         .current_dir(&workspace)
-        .args(["build", "--release", "--package", PACKAGE, "--bin", PROGRAM, "--target", TARGET])
+        .args(["build", "--release", "--package", PACKAGE, "--bin", program, "--target", TARGET])
         // Diagnostics stay readable on standard error; standard output tells which file was made.
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
@@ -30,23 +33,23 @@ pub fn build() -> Result<PathBuf> {
         .context("cannot run cargo")?;
     ensure!(output.status.success(), "the image does not build ({})", output.status);
     let messages = String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")?;
-    executable_in(&messages).context("cargo did not say where it put the image")
+    executable_in(&messages, program).context("cargo did not say where it put the image")
 }
 
-/// The image at `given`, or a fresh build where nothing is given.
+/// The HTTP image at `given`, or a fresh build where nothing is given.
 ///
 /// # Errors
 ///
 /// There is no such file, or as [`build`].
 pub fn find_or_build(given: Option<&Path>) -> Result<PathBuf> {
-    let Some(given) = given else { return build() };
+    let Some(given) = given else { return build(HTTP) };
     fs::canonicalize(given).with_context(|| format!("no image at {}", given.display()))
 }
 
-fn executable_in(messages: &str) -> Option<PathBuf> {
+fn executable_in(messages: &str, program: &str) -> Option<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut made = messages
-        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == PROGRAM);
+        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == program);
     made.find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
@@ -60,7 +63,7 @@ mod tests {
 not json
 {"reason":"compiler-artifact","target":{"name":"paravane-http"},"executable":"/t/paravane-http"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(executable_in(messages), Some(PathBuf::from("/t/paravane-http")));
+        assert_eq!(executable_in(messages, HTTP), Some(PathBuf::from("/t/paravane-http")));
         assert_eq!(executable_in("{}"), None);
     }
 }

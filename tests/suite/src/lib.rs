@@ -5,7 +5,7 @@
 //! | model | a model of the device | `tests/tests/suite_model.rs` |
 //! | replay | a recording | `tests/tests/suite_replay.rs` |
 //! | qtest | QEMU's device, with nothing booted | `tests/tests/suite_qtest.rs` |
-//! | bare metal | QEMU's device, below a booted image | `paravane-suite` of `unikernel`, cases `suite/…` of `guest-matrix` |
+//! | bare metal | QEMU's device, below a booted image | `paravane-guest-suite` of `unikernel`, cases `suite/…` of `guest-matrix` |
 //!
 //! What differs is behind [`Environment`]: memory and registers, a cable with a [`peer`] at its other end, somebody who unplugs the cable. The tests
 //! know the drivers by [`Driver`], and a device by nothing but what a driver says about it. They panic about nothing and need no

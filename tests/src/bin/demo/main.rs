@@ -95,7 +95,7 @@ fn demo(options: &Options) -> Result<bool> {
         Some(file) => image::find_or_build(Some(file))?,
         None => {
             step("building the image (the first time takes a minute)");
-            image::build()?
+            image::build(image::HTTP)?
         }
     };
     let kib =
