@@ -83,28 +83,43 @@ struct Shared<H> {
     /// The free list's first index in the low half, and a count of changes in the high half, so that a
     /// compare-and-swap does not mistake a list that came back for one that stood still.
     head: AtomicU64,
-    free: AtomicU32,
     handles: AtomicUsize,
     memory: Box<dyn Memory>,
 }
 
 impl<H> Shared<H> {
-    /// Puts a chain of `count` nodes, linked by `next_free` from the one numbered `first` to `last`, in front of the free list.
+    /// Puts a chain of nodes, linked by `next_free` from the one numbered `first` to `last`, in front of the free list.
     ///
-    /// The buffers count as home with the last access here: after it the shared part may be gone.
-    #[inline]
-    fn give_back(&self, first: u32, last: &Node<H>, count: u32) {
+    /// The buffers are home with the swap: after it, the last access here, the shared part may be gone.
+    #[inline(always)]
+    fn give_back(&self, first: u32, last: &Node<H>) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             #[expect(clippy::cast_possible_truncation, reason = "the low half is the index")]
             last.next_free.store(head as u32, Ordering::Relaxed);
             let next = u64::from(first) | bumped(head);
             match self.head.compare_exchange_weak(head, next, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => break,
+                Ok(_) => return,
                 Err(now) => head = now,
             }
         }
-        self.free.fetch_add(count, Ordering::Release);
+    }
+
+    /// Counts the free list. `None` when somebody changed it meanwhile, which makes nonsense of the count, but no harm.
+    ///
+    /// There is no counter: it would cost each burst two more atomic operations, and nobody needs the number often.
+    fn count_free(&self) -> Option<usize> {
+        let head = self.head.load(Ordering::Acquire);
+        let mut at = index_of(head);
+        let mut count = 0;
+        while let Some(node) = self.nodes.get(at) {
+            if count == self.nodes.len() {
+                break;
+            }
+            count += 1;
+            at = node.next_free.load(Ordering::Relaxed) as usize;
+        }
+        (self.head.load(Ordering::Acquire) == head).then_some(count)
     }
 }
 
@@ -194,12 +209,10 @@ impl<H: Header + Default> Pool<H> {
 
     /// Puts the shared part together; every buffer is free.
     fn over(nodes: Box<[Node<H>]>, buffer_bytes: usize, memory: Box<dyn Memory>) -> Self {
-        let count = nodes.last().map_or(0, |last| last.index + 1);
         let shared = NonNull::from(Box::leak(Box::new(Shared {
             nodes,
             buffer_bytes,
             head: AtomicU64::new(0),
-            free: AtomicU32::new(count),
             handles: AtomicUsize::new(1),
             memory,
         })));
@@ -253,10 +266,7 @@ impl<H: Header> Pool<H> {
             let node = shared.nodes.get(index_of(head))?;
             let next = u64::from(node.next_free.load(Ordering::Relaxed)) | bumped(head);
             match shared.head.compare_exchange_weak(head, next, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => {
-                    shared.free.fetch_sub(1, Ordering::Relaxed);
-                    return Some(Buffer(NonNull::from(node)));
-                }
+                Ok(_) => return Some(Buffer(NonNull::from(node))),
                 Err(now) => head = now,
             }
         }
@@ -275,10 +285,16 @@ impl<H: Header> Pool<H> {
         self.shared().nodes.len()
     }
 
-    /// How many are home. Other cores may change it meanwhile.
+    /// How many are home, counted one by one: not for a data path. Where other cores keep changing it, the last of a few attempts, or zero.
     #[must_use]
     pub fn free(&self) -> usize {
-        self.shared().free.load(Ordering::Relaxed) as usize
+        (0..16).find_map(|_| self.shared().count_free()).unwrap_or(0)
+    }
+
+    /// Whether all are out, for a moment at least.
+    #[must_use]
+    pub fn is_dry(&self) -> bool {
+        index_of(self.shared().head.load(Ordering::Relaxed)) >= self.shared().nodes.len()
     }
 
     /// How long each buffer is.
@@ -314,8 +330,9 @@ impl<H: Header> Drop for Pool<H> {
         if shared.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
-        // A buffer's way home ends with this count (`Release`), so with all of them home nobody touches the shared part again.
-        if shared.free.load(Ordering::Acquire) as usize != shared.nodes.len() {
+        // Nobody takes buffers any more, so the list only grows at its front and what is counted was home. A buffer's way home ends with the swap of the
+        // head (`Release`) that was loaded for counting (`Acquire`), so with all of them home nobody touches the shared part again.
+        if shared.count_free() != Some(shared.nodes.len()) {
             return;
         }
         // SAFETY: made by `Box::leak`; the last handle is going and no buffer is out, so nobody else has it.
@@ -446,7 +463,7 @@ impl<H: Header> Drop for Buffer<H> {
         self.go_home();
         let node = self.node();
         // SAFETY: nodes point at their pool's shared part since before the first buffer was given out, and it stays until `give_back` says that this buffer is home.
-        unsafe { node.pool.as_ref() }.give_back(node.index, node, 1);
+        unsafe { node.pool.as_ref() }.give_back(node.index, node);
     }
 }
 

@@ -123,7 +123,7 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
         if !self.incoming.is_empty() {
             return Ok(Armed::Pending);
         }
-        let starved = !self.outgoing.is_empty() || self.tx.room() == 0 || self.pool.free() == 0;
+        let starved = !self.outgoing.is_empty() || self.tx.room() == 0 || self.pool.is_dry();
         let armed =
             if starved && self.tx.arm().inspect_err(|&fault| self.fault = Some(fault))? == Armed::Pending {
                 Armed::Pending

@@ -86,28 +86,30 @@ impl Burst {
     #[inline(always)]
     pub fn fill(&mut self, mut next: impl FnMut() -> Option<Frame>) -> usize {
         self.close_up();
-        let before = self.end;
-        for place in self.frames.get_mut(before..).unwrap_or_default() {
+        let mut added = 0_usize;
+        for place in self.frames.get_mut(self.end..).unwrap_or_default() {
             let Some(frame) = next() else { break };
             put(place, frame);
-            self.end = self.end.wrapping_add(1);
+            added = added.wrapping_add(1);
         }
-        self.end.wrapping_sub(before)
+        self.end = self.end.wrapping_add(added);
+        added
     }
 
     /// Hands frames to `take`, front first, until it gives one back, which stays, or none is left. Returns how many went.
     #[inline(always)]
     pub fn drain(&mut self, mut take: impl FnMut(Frame) -> Result<(), Frame>) -> usize {
-        let before = self.first;
+        let mut taken = 0_usize;
         for place in self.frames.get_mut(self.first..self.end).unwrap_or_default() {
             let Some(frame) = place.take() else { break };
             if let Err(frame) = take(frame) {
                 put(place, frame);
                 break;
             }
-            self.first = self.first.wrapping_add(1);
+            taken = taken.wrapping_add(1);
         }
-        self.first.wrapping_sub(before)
+        self.first = self.first.wrapping_add(taken);
+        taken
     }
 
     /// Drops every frame, all together.

@@ -153,10 +153,16 @@ impl FramePool {
         self.0.buffers()
     }
 
-    /// How many are free.
+    /// How many are free, counted one by one: not for a data path.
     #[must_use]
     pub fn free(&self) -> usize {
         self.0.free()
+    }
+
+    /// Whether none is free, for a moment at least. Unlike [`free`](Self::free) it costs nothing to ask.
+    #[must_use]
+    pub fn is_dry(&self) -> bool {
+        self.0.is_dry()
     }
 
     /// Payload that fits one fresh frame.
@@ -214,11 +220,13 @@ impl Frame {
         Self(buffer)
     }
 
-    /// Whether it asks nothing of the device that sends it and is one segment: by far the most.
+    /// Whether it asks nothing of the device that sends it, is one segment, and starts where fresh frames start: by far the most.
+    ///
+    /// Asked first, it lets the compiler work out where the head is.
     #[must_use]
     #[inline(always)]
     pub fn is_plain(&self) -> bool {
-        !self.0.has(fact::FOR_TX)
+        !self.0.has(fact::FOR_TX) && self.0.essence.head_bytes == HEADROOM_BYTES
     }
 
     /// Length of this segment.

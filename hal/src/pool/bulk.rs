@@ -12,7 +12,7 @@ use super::{Buffer, Header, NONE, Node, Shared, bumped, index_of};
 
 /// Buffers taken off a pool together. An iterator; dropped, it gives the rest back.
 pub struct Supply<'p, H: Header> {
-    shared: &'p Shared<H>,
+    nodes: &'p [Node<H>],
     /// The next buffer's index; where the chain ends, [`NONE`] or, of an empty pool, one past the last.
     first: usize,
 }
@@ -21,19 +21,20 @@ impl<'p, H: Header> Supply<'p, H> {
     /// Takes the front of the free list, up to `at_most` nodes of it.
     #[inline]
     pub(super) fn new(shared: &'p Shared<H>, at_most: usize) -> Self {
-        let empty = Self { shared, first: NONE as usize };
+        let nodes = &*shared.nodes;
+        let empty = Self { nodes, first: NONE as usize };
         if at_most == 0 {
             return empty;
         }
         let mut head = shared.head.load(Ordering::Acquire);
         loop {
-            let Some(mut last) = shared.nodes.get(index_of(head)) else { return empty };
+            let Some(mut last) = nodes.get(index_of(head)) else { return empty };
             let mut count = 1;
             let mut rest = last.next_free.load(Ordering::Relaxed);
             // Others may take and change these nodes meanwhile. Then this walk finds nonsense, inside the table and of bounded length, and the swap below
             // fails, for the head has changed too.
             while count < at_most {
-                let Some(node) = shared.nodes.get(rest as usize) else { break };
+                let Some(node) = nodes.get(rest as usize) else { break };
                 last = node;
                 rest = node.next_free.load(Ordering::Relaxed);
                 count += 1;
@@ -41,11 +42,8 @@ impl<'p, H: Header> Supply<'p, H> {
             let next = u64::from(rest) | bumped(head);
             match shared.head.compare_exchange_weak(head, next, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => {
-                    // No more than there are nodes, which `u32` counts.
-                    #[expect(clippy::cast_possible_truncation, reason = "see above")]
-                    shared.free.fetch_sub(count as u32, Ordering::Relaxed);
                     last.next_free.store(NONE, Ordering::Relaxed);
-                    return Self { shared, first: index_of(head) };
+                    return Self { nodes, first: index_of(head) };
                 }
                 Err(now) => head = now,
             }
@@ -58,7 +56,7 @@ impl<H: Header> Iterator for Supply<'_, H> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Buffer<H>> {
-        let node = self.shared.nodes.get(self.first)?;
+        let node = self.nodes.get(self.first)?;
         self.first = node.next_free.load(Ordering::Relaxed) as usize;
         Some(Buffer(NonNull::from(node)))
     }
@@ -67,7 +65,7 @@ impl<H: Header> Iterator for Supply<'_, H> {
 impl<H: Header> Drop for Supply<'_, H> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.first < self.shared.nodes.len() {
+        if self.first < self.nodes.len() {
             Returns::new().extend(self);
         }
     }
@@ -87,7 +85,6 @@ pub struct Returns<H: Header> {
     last: NonNull<Node<H>>,
     /// The one that came last.
     first: u32,
-    count: u32,
 }
 
 impl<H: Header> Returns<H> {
@@ -95,7 +92,7 @@ impl<H: Header> Returns<H> {
     #[must_use]
     #[inline(always)]
     pub const fn new() -> Self {
-        Self { pool: None, last: NonNull::dangling(), first: NONE, count: 0 }
+        Self { pool: None, last: NonNull::dangling(), first: NONE }
     }
 
     /// Adds a buffer.
@@ -111,7 +108,6 @@ impl<H: Header> Returns<H> {
         }
         node.next_free.store(self.first, Ordering::Relaxed);
         self.first = node.index;
-        self.count = self.count.wrapping_add(1);
     }
 
     /// Sends home what there is.
@@ -122,9 +118,9 @@ impl<H: Header> Returns<H> {
             let pool = unsafe { pool.as_ref() };
             // SAFETY: as above; set together with `pool`.
             let last = unsafe { self.last.as_ref() };
-            pool.give_back(self.first, last, self.count);
+            pool.give_back(self.first, last);
         }
-        (self.first, self.count) = (NONE, 0);
+        self.first = NONE;
     }
 }
 
@@ -151,6 +147,6 @@ impl<H: Header> Drop for Returns<H> {
 
 impl<H: Header> fmt::Debug for Returns<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Returns({} buffers)", self.count)
+        write!(f, "Returns(from {})", self.first)
     }
 }

@@ -80,14 +80,17 @@ impl<P: Platform> TxQueue<P> {
     fn post_plain(&mut self, burst: &mut Burst) -> (usize, u64) {
         let rules = self.rules;
         let mut bytes = 0_u64;
-        let mut posting = self.ring.posting();
+        let Some(mut posting) = self.ring.posting() else { return (0, 0) };
         let posted = burst.drain(|mut frame| {
-            let frame_bytes = u32::from(frame.segment_len_bytes());
-            let Ok(header) = rules.plain(frame_bytes) else { return Err(frame) };
-            if !frame.is_plain() || !frame.write_before(&header) {
+            if !frame.is_plain() {
                 return Err(frame);
             }
-            let Some(addr) = frame.dma_addr_before(HEADER_BYTES) else { return Err(frame) };
+            let frame_bytes = u32::from(frame.segment_len_bytes());
+            let Ok(header) = rules.plain(frame_bytes) else { return Err(frame) };
+            let Some(addr) = frame.dma_addr_before(HEADER_BYTES).filter(|_| frame.write_before(&header))
+            else {
+                return Err(frame);
+            };
             let len_bytes = frame_bytes.wrapping_add(u32::from(HEADER_BYTES));
             posting.post(Segment { addr, len_bytes, writable: false }, frame)?;
             bytes = bytes.wrapping_add(u64::from(frame_bytes));

@@ -18,9 +18,7 @@ struct Slot {
     next: u16,
     /// Of a chain's head: the chain's last descriptor. Itself in all others, free ones included.
     last: u16,
-    /// Of a chain's head: how many descriptors the chain has. One in all others.
-    descriptors: u16,
-    /// Of a chain's head: how many bytes the device may write.
+    /// Of a chain's head: how many bytes the device may write. Of the last of several: how many descriptors the chain has.
     writable_bytes: u32,
 }
 
@@ -76,7 +74,6 @@ impl FreeList {
         slots.extend((0..size.entries()).map(|i| Slot {
             next: i.wrapping_add(1),
             last: i,
-            descriptors: 1,
             writable_bytes: 0,
         }));
         Ok(Self { slots: slots.into_boxed_slice(), first: 0, free: size.entries() })
@@ -123,8 +120,12 @@ impl FreeList {
         let Some(after) = self.next(run.last) else { return };
         let Some(head) = self.slots.get_mut(usize::from(run.head)) else { return };
         head.last = run.last;
-        head.descriptors = run.descriptors;
         head.writable_bytes = run.writable_bytes;
+        if run.last != run.head
+            && let Some(last) = self.slots.get_mut(usize::from(run.last))
+        {
+            last.writable_bytes = run.descriptors.into();
+        }
         self.first = after;
         self.free = self.free.wrapping_sub(run.descriptors);
     }
@@ -159,12 +160,25 @@ impl FreeList {
     #[cold]
     fn give_back_chain(&mut self, head: u16, first: u16) {
         let Some(slot) = self.slots.get_mut(usize::from(head)) else { return };
-        let Slot { last, descriptors, .. } = *slot;
-        (slot.last, slot.descriptors) = (head, 1);
+        let last = core::mem::replace(&mut slot.last, head);
         if let Some(tail) = self.slots.get_mut(usize::from(last)) {
             tail.next = first;
+            // At most as many as there are descriptors.
+            let descriptors = u16::try_from(tail.writable_bytes).unwrap_or(0);
+            self.free = self.free.wrapping_add(descriptors);
         }
-        self.free = self.free.wrapping_add(descriptors);
+    }
+
+    /// The list taken apart, for whoever takes many chains of one.
+    #[inline(always)]
+    pub(super) fn singles(&mut self) -> Singles<'_> {
+        Singles {
+            next: self.first,
+            taken: 0,
+            slots: &mut self.slots,
+            first: &mut self.first,
+            free: &mut self.free,
+        }
     }
 
     /// How many bytes the device may write to the chain headed by `head`. Zero for a descriptor that does not exist.
@@ -172,6 +186,51 @@ impl FreeList {
     #[inline(always)]
     pub fn writable_bytes(&self, head: u16) -> u32 {
         self.slots.get(usize::from(head)).map_or(0, |slot| slot.writable_bytes)
+    }
+}
+
+/// Chains of one being taken off the list. They are taken when it is dropped.
+pub(super) struct Singles<'l> {
+    slots: &'l mut [Slot],
+    /// The next one, and how many there were before it: here, so that they stay out of memory meanwhile.
+    next: u16,
+    taken: u16,
+    first: &'l mut u16,
+    free: &'l mut u16,
+}
+
+impl<'l> Singles<'l> {
+    /// The same, if the list is of `entries`: said once, it need not be asked for each.
+    #[inline(always)]
+    pub(super) fn of(mut self, entries: usize) -> Option<Self> {
+        let slots = core::mem::take(&mut self.slots);
+        self.slots = slots.get_mut(..entries)?;
+        Some(self)
+    }
+
+    /// Takes the next one, which the device may write `writable_bytes` of. The caller takes no more than are free.
+    #[inline(always)]
+    pub(super) fn take(&mut self, writable_bytes: u32) -> Option<u16> {
+        let head = self.next;
+        let slot = self.slots.get_mut(usize::from(head))?;
+        slot.writable_bytes = writable_bytes;
+        self.next = slot.next;
+        self.taken = self.taken.wrapping_add(1);
+        Some(head)
+    }
+
+    /// How many were taken.
+    #[inline(always)]
+    pub(super) fn taken(&self) -> u16 {
+        self.taken
+    }
+}
+
+impl Drop for Singles<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        *self.first = self.next;
+        *self.free = self.free.wrapping_sub(self.taken);
     }
 }
 

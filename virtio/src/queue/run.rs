@@ -10,7 +10,7 @@ use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::{Dma, Words};
 use paravane_hal::fault::DeviceFault;
 
-use super::free::FreeList;
+use super::free::Singles;
 use super::layout::{DESC_F_WRITE, DESC_WORDS};
 use super::{Segment, Virtqueue};
 use crate::transport::Doorbell;
@@ -18,11 +18,11 @@ use crate::transport::Doorbell;
 /// Chains of one being posted. They count as offered when it is dropped, and the device learns of them with [`publish`](Virtqueue::publish).
 pub struct Posting<'q, T> {
     descriptors: &'q [Words<DESC_WORDS>],
+    /// No more than there are descriptors free.
     places: slice::Iter<'q, AtomicU16>,
-    free: &'q mut FreeList,
+    free: Singles<'q>,
     tokens: &'q mut [Option<T>],
     offered: &'q mut u16,
-    posted: u16,
 }
 
 impl<T> Posting<'_, T> {
@@ -30,26 +30,23 @@ impl<T> Posting<'_, T> {
     ///
     /// # Errors
     ///
-    /// `token`: no descriptor is free, or the run ends here.
+    /// `token`: the run ends here.
     #[inline(always)]
     pub fn post(&mut self, segment: Segment, token: T) -> Result<(), T> {
-        let Some(place) = self.places.as_slice().first() else { return Err(token) };
+        let Some(place) = self.places.next() else { return Err(token) };
         let writable_bytes = if segment.writable { segment.len_bytes } else { 0 };
-        let Some(head) = self.free.take_one(writable_bytes) else { return Err(token) };
-        let (slot, kept) =
-            match (self.descriptors.get(usize::from(head)), self.tokens.get_mut(usize::from(head))) {
-                // A descriptor that is free has no token.
-                (Some(slot), Some(kept @ None)) => (slot, kept),
-                _ => return Err(token),
-            };
+        let Some(head) = self.free.take(writable_bytes) else { return Err(token) };
+        let (Some(slot), Some(kept)) =
+            (self.descriptors.get(usize::from(head)), self.tokens.get_mut(usize::from(head)))
+        else {
+            return Err(token);
+        };
         let write = if segment.writable { DESC_F_WRITE } else { 0 };
         slot.store_pair::<0>(segment.addr.get());
         slot.store_pair::<2>(u64::from(segment.len_bytes) | u64::from(write) << 32);
-        // Empty, as seen above; without asking again.
+        // A descriptor that is free has no token, so there is nothing here to be dropped.
         core::mem::forget(kept.replace(token));
         place.store(head.to_le(), Relaxed);
-        self.places.next();
-        self.posted = self.posted.wrapping_add(1);
         Ok(())
     }
 }
@@ -57,7 +54,7 @@ impl<T> Posting<'_, T> {
 impl<T> Drop for Posting<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        *self.offered = self.offered.wrapping_add(self.posted);
+        *self.offered = self.offered.wrapping_add(self.free.taken());
     }
 }
 
@@ -73,18 +70,22 @@ pub enum Verdict {
 }
 
 impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
-    /// Starts to post chains of one.
+    /// Starts to post chains of one. `None` when no descriptor is free.
     #[inline(always)]
-    pub fn posting(&mut self) -> Posting<'_, T> {
+    pub fn posting(&mut self) -> Option<Posting<'_, T>> {
         let free = self.descriptors.free();
-        Posting {
-            descriptors: self.memory.descriptors(),
-            places: self.memory.avail_run(self.offered, free).iter(),
-            free: &mut self.descriptors,
-            tokens: self.tokens.slots_mut(),
-            offered: &mut self.offered,
-            posted: 0,
+        if free == 0 {
+            return None;
         }
+        // All three are that long; said here, one comparison covers them.
+        let entries = usize::from(self.memory.size().entries());
+        Some(Posting {
+            descriptors: self.memory.descriptors().get(..entries)?,
+            places: self.memory.avail_run(self.offered, free).iter(),
+            free: self.descriptors.singles().of(entries)?,
+            tokens: self.tokens.slots_mut().get_mut(..entries)?,
+            offered: &mut self.offered,
+        })
     }
 
     /// Takes up to `at_most` chains back, which [`observe`](Virtqueue::observe) has counted and which the device could only read, and hands their tokens
@@ -129,7 +130,8 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
         at_most: u16,
         mut look: impl FnMut(&mut T, u32) -> Result<Verdict, DeviceFault>,
     ) -> Result<u16, DeviceFault> {
-        let tokens = self.tokens.slots_mut();
+        let entries = usize::from(self.memory.size().entries());
+        let tokens = self.tokens.slots_mut().get_mut(..entries).unwrap_or_default();
         let descriptors = self.memory.descriptors();
         let places = self.memory.avail_run(self.offered, at_most);
         let mut taken = 0_u16;
