@@ -12,6 +12,7 @@
 //! | what is said over it | [`http`], [`digest`], [`noise`], [`status`] |
 //! | a booted guest with a host on each NIC | [`guest`] |
 //! | cases with a verdict, and how they are run | [`cases`], [`runner`] |
+//! | what a driver does on a device, to be recorded and played back | [`scenario`] |
 //! | text in columns | [`table`] |
 //!
 //! Every wait has a deadline, and an error says what was expected, what was seen, and how the guest's console
@@ -33,6 +34,7 @@ pub mod noise;
 
 pub mod qemu;
 pub mod runner;
+pub mod scenario;
 pub mod status;
 pub mod table;
 pub mod tool;

@@ -196,11 +196,12 @@ impl Log {
     }
 }
 
-/// How two writes in a row are the two halves of a device address: low half first, in registers side by side.
+/// How two writes in a row are the two halves of a device address: low half first, in registers side by side, or with one left free between them (as in
+/// VMXNET3, whose registers lie 8 bytes apart).
 fn address_halves(mirrors: &BTreeMap<u32, Mirror>, low: &Access, high: &Access) -> Option<(Value, Value)> {
     let (Space::Register(low_at), Space::Register(high_at)) = (&low.space, &high.space) else { return None };
-    let side_by_side =
-        low_at.name == high_at.name && low_at.offset_bytes.checked_add(4)? == high_at.offset_bytes;
+    let apart = high_at.offset_bytes.checked_sub(low_at.offset_bytes)?;
+    let side_by_side = low_at.name == high_at.name && matches!(apart, 4 | 8);
     let written =
         [low, high].iter().all(|half| half.operation == Operation::Write && half.width == Width::Word);
     let (Value::Number(low), Value::Number(high)) = (&low.value, &high.value) else { return None };

@@ -348,7 +348,7 @@ impl Play {
         if self.failure.is_some() {
             return None;
         }
-        self.finish_polling();
+        self.synchronise();
         let found = self.entry().and_then(fits);
         match found {
             Some(_) => {
@@ -365,14 +365,15 @@ impl Play {
         if self.failure.is_some() {
             return None;
         }
-        self.finish_polling();
+        self.synchronise();
         let found = self.entry().and_then(fits)?;
         self.advance();
         self.follow_device();
         Some(found)
     }
 
-    fn finish_polling(&mut self) {
+    /// Passes everything up to the next access or outside event; a read that was made once need not be made again.
+    pub(super) fn synchronise(&mut self) {
         self.catch_up();
         if self.repeats > 0 {
             self.advance();
@@ -383,7 +384,7 @@ impl Play {
     /// Whether the driver did everything that the recorded one did.
     pub(super) fn finish(&mut self) -> Result<(), Divergence> {
         if self.failure.is_none() {
-            self.finish_polling();
+            self.synchronise();
         }
         if self.failure.is_none() && self.entry().is_some() {
             self.diverge(self.next, "(nothing more)".to_owned());

@@ -134,6 +134,11 @@ impl Replayer {
         self.play.run(|play| play.outside(&given.to_string(), |entry| (*entry == given).then_some(())));
     }
 
+    /// Lets the device do all that it did before the driver, or the outside, acted again.
+    pub fn synchronise(&self) {
+        self.play.run(Play::synchronise);
+    }
+
     /// What comes out of the device here, if something does.
     #[must_use]
     pub fn take(&self) -> Option<Vec<u8>> {

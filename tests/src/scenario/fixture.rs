@@ -1,0 +1,133 @@
+//! The recordings kept in `fixtures/`: their names, what made them, and what they say beside the device's behaviour.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use paravane_hal::irq::MsiMessage;
+use paravane_mock_hal::record::Recording;
+use paravane_qtest_hal::{Chipset, Setup};
+
+use super::nic::Driver;
+
+/// A recorded network device.
+#[derive(Clone, Copy, Debug)]
+pub struct NicFixture {
+    /// The file's name without `.rec`.
+    pub name: &'static str,
+    /// The driver that made it and plays it.
+    pub driver: Driver,
+    /// The machine it was in.
+    pub chipset: Chipset,
+    /// QEMU's name of the device, with properties.
+    pub device: &'static str,
+}
+
+/// Every recorded network device.
+pub const NICS: [NicFixture; 4] = [
+    NicFixture { name: "vmxnet3-q35", driver: Driver::Vmxnet3, chipset: Chipset::Q35, device: "vmxnet3" },
+    NicFixture { name: "vmxnet3-pc", driver: Driver::Vmxnet3, chipset: Chipset::Pc, device: "vmxnet3" },
+    NicFixture {
+        name: "virtio-net-modern",
+        driver: Driver::VirtioNet,
+        chipset: Chipset::Q35,
+        device: "virtio-net-pci,disable-legacy=on,disable-modern=off",
+    },
+    NicFixture {
+        name: "virtio-net-transitional",
+        driver: Driver::VirtioNet,
+        chipset: Chipset::Pc,
+        device: "virtio-net-pci,disable-legacy=off,disable-modern=off",
+    },
+];
+
+impl NicFixture {
+    /// The machine that is recorded.
+    #[must_use]
+    pub fn setup(&self) -> Setup {
+        Setup::new(self.chipset).nic(self.device)
+    }
+}
+
+/// Where fixture `name` is kept.
+#[must_use]
+pub fn path(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures")).join(format!("{name}.rec"))
+}
+
+/// Reads fixture `name`.
+///
+/// # Errors
+///
+/// It is not there, or not a recording.
+pub fn load(name: &str) -> Result<Recording> {
+    let path = path(name);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Recording::parse(&text).with_context(|| format!("{}", path.display()))
+}
+
+/// What a scenario calls a change of the link.
+pub(super) fn link_step(up: bool) -> &'static str {
+    if up { "set link up" } else { "set link down" }
+}
+
+/// How a recording says which message a vector had.
+pub(super) fn message_line(message: MsiMessage) -> String {
+    format!("{:#x} {:#x}", message.address, message.data)
+}
+
+/// The messages that the driver of `recording` was given.
+#[must_use]
+pub fn messages_of(recording: &Recording) -> Vec<MsiMessage> {
+    let hex = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
+    let lines = recording.provenance().iter().filter(|(name, _)| name == "message");
+    lines
+        .filter_map(|(_, value)| {
+            let (address, data) = value.split_once(' ')?;
+            Some(MsiMessage { address: hex(address)?, data: hex(data)?.try_into().ok()? })
+        })
+        .collect()
+}
+
+/// The date, in UTC, as `2026-11-24`.
+#[must_use]
+pub fn today() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (year, month, day) = civil(since.as_secs() / 86_400);
+    format!("{year}-{month:02}-{day:02}")
+}
+
+/// Year, month and day of the day that is `days` after 1970-01-01.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let (mut year, mut left) = (1970, days);
+    while left >= 365 + u64::from(leap(year)) {
+        left -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let february = 28 + u64::from(leap(year));
+    let mut month = 1;
+    for len in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if left < len {
+            break;
+        }
+        left -= len;
+        month += 1;
+    }
+    (year, month, left + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_have_dates() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(59), (1970, 3, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(20_781), (2026, 11, 24));
+        assert_eq!(civil(20_818), (2026, 12, 31));
+    }
+}

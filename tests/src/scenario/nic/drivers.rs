@@ -1,0 +1,85 @@
+//! The drivers, under one set of names.
+
+use anyhow::{Result, anyhow};
+use paravane_hal::irq::Interrupts;
+use paravane_net::{Control, FramePool, RxQueue, TxQueue};
+use paravane_pci::{Function, Ids};
+
+use super::RING_ENTRIES;
+use crate::scenario::{Stage, said};
+
+/// A started device in parts, whichever driver it has.
+pub(super) struct Parts<'a> {
+    pub(super) control: &'a mut dyn Control,
+    pub(super) rx: &'a mut dyn RxQueue,
+    pub(super) tx: &'a mut dyn TxQueue,
+}
+
+/// A driver with a stopped device.
+pub(super) trait Nic<S: Stage>: Sized {
+    /// Whether it lets the device choose among frames.
+    const FILTERS: bool;
+    /// With a running one.
+    type Running;
+
+    fn is_it(ids: &Ids) -> bool;
+    fn open(function: Function<S::Config>, platform: S::Platform) -> Result<Self>;
+    fn start(self, pool: FramePool, interrupts: Interrupts<'_>) -> Result<Self::Running>;
+    fn parts(running: &mut Self::Running) -> Parts<'_>;
+    fn stop(running: Self::Running) -> Result<Self>;
+}
+
+impl<S: Stage> Nic<S> for paravane_vmxnet3::Device<S::Platform, S::Config> {
+    const FILTERS: bool = true;
+    type Running = paravane_vmxnet3::Running<S::Platform, S::Config>;
+
+    fn is_it(ids: &Ids) -> bool {
+        paravane_vmxnet3::is_vmxnet3(ids)
+    }
+    fn open(function: Function<S::Config>, platform: S::Platform) -> Result<Self> {
+        Self::new(function, platform).map_err(|(error, _)| anyhow!("cannot open: {error}"))
+    }
+    fn start(self, pool: FramePool, interrupts: Interrupts<'_>) -> Result<Self::Running> {
+        let config = paravane_vmxnet3::Config {
+            tx_entries: RING_ENTRIES,
+            rx_entries: RING_ENTRIES,
+            rx2_entries: RING_ENTRIES,
+            ..paravane_vmxnet3::Config::default()
+        };
+        self.start(&config, pool, interrupts).map_err(|(error, _)| anyhow!("cannot start: {error}"))
+    }
+    fn parts(running: &mut Self::Running) -> Parts<'_> {
+        Parts { control: &mut running.control, rx: &mut running.rx, tx: &mut running.tx }
+    }
+    fn stop(running: Self::Running) -> Result<Self> {
+        said(running.stop(), "cannot stop")
+    }
+}
+
+impl<S: Stage> Nic<S> for paravane_virtio::net::Device<S::Platform, S::Config> {
+    // What the control queue would be for.
+    const FILTERS: bool = false;
+    type Running = paravane_virtio::net::Running<S::Platform, S::Config>;
+
+    fn is_it(ids: &Ids) -> bool {
+        paravane_virtio::is_virtio_net(ids)
+    }
+    fn open(function: Function<S::Config>, platform: S::Platform) -> Result<Self> {
+        Self::new(function, platform).map_err(|(error, _)| anyhow!("cannot open: {error}"))
+    }
+    fn start(self, pool: FramePool, interrupts: Interrupts<'_>) -> Result<Self::Running> {
+        let config = paravane_virtio::net::Config {
+            tx_entries: RING_ENTRIES,
+            rx_entries: RING_ENTRIES,
+            ..paravane_virtio::net::Config::default()
+        };
+        self.start(&config, pool, interrupts).map_err(|(error, _)| anyhow!("cannot start: {error}"))
+    }
+    fn parts(running: &mut Self::Running) -> Parts<'_> {
+        Parts { control: &mut running.control, rx: &mut running.rx, tx: &mut running.tx }
+    }
+    fn stop(running: Self::Running) -> Result<Self> {
+        let paravane_virtio::net::Running { control, rx, tx } = running;
+        control.stop(rx, tx).map_err(|_| anyhow!("cannot stop"))
+    }
+}
