@@ -2,6 +2,7 @@
 
 mod clock;
 mod config;
+pub mod fault;
 mod memory;
 pub mod model;
 mod platform;
