@@ -20,11 +20,11 @@ use super::http::{Connection, Wanted};
 /// Where HTTP is served.
 const PORT: u16 = 80;
 /// Connections at a time; a connection that ends makes room for the next at once.
-const CONNECTIONS: usize = 12;
+const CONNECTIONS: usize = 20;
 /// A connection's receive window.
-const RX_BYTES: usize = 64 * 1024;
+const RX_BYTES: usize = 48 * 1024;
 /// A connection's send buffer.
-const TX_BYTES: usize = 128 * 1024;
+const TX_BYTES: usize = 64 * 1024;
 /// A peer that is silent for so long in the middle of something is given up.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Frames taken in before answers are sent and others have their turn.
@@ -167,9 +167,30 @@ impl Stack {
 
     /// Gives ended connections' places to the next peers. Comes after sending, for the last acknowledgement of a connection in TIME-WAIT goes out then.
     fn recycle(&mut self) {
+        let mut listening = false;
         for session in &mut self.sessions {
-            let served = session.recycle(self.sockets.get_mut(session.socket));
+            let socket = self.sockets.get_mut(session.socket);
+            let served = session.recycle(socket);
             self.requests = self.requests.saturating_add(served);
+            listening |= socket.is_listening();
+        }
+        if !listening {
+            self.make_room();
+        }
+    }
+
+    /// Nobody could connect: cuts a connection of which only the end is missing. Its peer has everything.
+    fn make_room(&mut self) {
+        for session in &self.sessions {
+            let socket = self.sockets.get_mut::<tcp::Socket<'_>>(session.socket);
+            let ending = matches!(
+                socket.state(),
+                tcp::State::FinWait1 | tcp::State::FinWait2 | tcp::State::Closing | tcp::State::LastAck
+            );
+            if ending && socket.send_queue() == 0 {
+                socket.abort();
+                return;
+            }
         }
     }
 
