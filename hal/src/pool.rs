@@ -21,7 +21,7 @@ use core::mem::size_of;
 use core::num::NonZeroUsize;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -60,6 +60,9 @@ pub trait Header: Send {
 
 impl Header for () {}
 
+/// What every buffer is aligned to at least, for both sides, so that values of machine words need no test of where they lie.
+const MIN_ALIGN: Align = Align::new(8);
+
 /// The end of the free list.
 const NONE: u32 = u32::MAX;
 
@@ -71,8 +74,8 @@ struct Node<H> {
     dma: DmaAddr,
     buffer_bytes: usize,
     index: u32,
-    /// The next free one while this one is free.
-    next_free: AtomicU32,
+    /// The next free one while this one is free; null at the end. Whatever it holds is null or one of the pool's nodes, which live as long as the pool.
+    next_free: AtomicPtr<Node<H>>,
     pool: NonNull<Shared<H>>,
 }
 
@@ -95,8 +98,7 @@ impl<H> Shared<H> {
     fn give_back(&self, first: u32, last: &Node<H>) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            #[expect(clippy::cast_possible_truncation, reason = "the low half is the index")]
-            last.next_free.store(head as u32, Ordering::Relaxed);
+            last.next_free.store(self.node_at(head), Ordering::Relaxed);
             let next = u64::from(first) | bumped(head);
             match self.head.compare_exchange_weak(head, next, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -105,19 +107,38 @@ impl<H> Shared<H> {
         }
     }
 
+    /// The first node of a free list that starts as `head` says; null when it is empty.
+    #[inline(always)]
+    fn node_at(&self, head: u64) -> *mut Node<H> {
+        self.nodes.get(index_of(head)).map_or(core::ptr::null_mut(), |node| NonNull::from(node).as_ptr())
+    }
+
+    /// The node behind a link.
+    #[inline(always)]
+    fn node(&self, link: *mut Node<H>) -> Option<&Node<H>> {
+        // SAFETY: links are null or point at nodes of this pool, which live as long as `self`; only shared references to them exist.
+        unsafe { link.as_ref() }
+    }
+
+    /// What a head says when the list starts at the node behind `link`.
+    #[inline(always)]
+    fn index_behind(&self, link: *mut Node<H>) -> u32 {
+        self.node(link).map_or(NONE, |node| node.index)
+    }
+
     /// Counts the free list. `None` when somebody changed it meanwhile, which makes nonsense of the count, but no harm.
     ///
     /// There is no counter: it would cost each burst two more atomic operations, and nobody needs the number often.
     fn count_free(&self) -> Option<usize> {
         let head = self.head.load(Ordering::Acquire);
-        let mut at = index_of(head);
+        let mut at = self.node_at(head);
         let mut count = 0;
-        while let Some(node) = self.nodes.get(at) {
+        while let Some(node) = self.node(at) {
             if count == self.nodes.len() {
                 break;
             }
             count += 1;
-            at = node.next_free.load(Ordering::Relaxed) as usize;
+            at = node.next_free.load(Ordering::Relaxed);
         }
         (self.head.load(Ordering::Acquire) == head).then_some(count)
     }
@@ -170,7 +191,8 @@ impl<H: Header + Default> Pool<H> {
     /// [`DmaError`]; nothing stays allocated.
     pub fn new<D: Dma + Send + Sync + 'static>(dma: D, layout: PoolLayout) -> Result<Self, DmaError> {
         let bad = DmaError::new(layout.buffer_bytes, DmaErrorReason::BadLength);
-        let stride = layout.buffer_bytes.checked_next_multiple_of(layout.align.bytes()).ok_or(bad)?;
+        let align = layout.align.max(MIN_ALIGN);
+        let stride = layout.buffer_bytes.checked_next_multiple_of(align.bytes()).ok_or(bad)?;
         if stride == 0 || layout.buffers == 0 || layout.buffers == NONE {
             return Err(bad);
         }
@@ -191,8 +213,7 @@ impl<H: Header + Default> Pool<H> {
         while nodes.len() < total {
             let buffers = per_region.min(total - nodes.len());
             let len = buffers.checked_mul(stride).and_then(NonZeroUsize::new).ok_or(bad)?;
-            let request =
-                DmaRequest { address_bits: layout.address_bits, ..DmaRequest::new(len, layout.align) };
+            let request = DmaRequest { address_bits: layout.address_bits, ..DmaRequest::new(len, align) };
             let region = match memory.dma.alloc(request) {
                 Ok(region) => region,
                 Err(error) => {
@@ -201,8 +222,16 @@ impl<H: Header + Default> Pool<H> {
                     return Err(error);
                 }
             };
-            push_nodes(&mut nodes, &region, buffers, stride, layout.buffer_bytes);
+            let is_aligned = region.cpu().addr().get().is_multiple_of(align.bytes());
+            if is_aligned {
+                push_nodes(&mut nodes, &region, buffers, stride, layout.buffer_bytes);
+            }
             memory.regions.push(region);
+            if !is_aligned {
+                // SAFETY: as above.
+                unsafe { memory.release() };
+                return Err(DmaError::new(len.get(), DmaErrorReason::Alignment { align }));
+            }
         }
         Ok(Self::over(nodes.into_boxed_slice(), layout.buffer_bytes, memory))
     }
@@ -218,8 +247,11 @@ impl<H: Header + Default> Pool<H> {
         })));
         // SAFETY: just leaked, so valid; nobody else has the pointer yet, so nothing else borrows it.
         let nodes = unsafe { &mut (*shared.as_ptr()).nodes };
-        for node in nodes.iter_mut() {
+        let mut next = core::ptr::null_mut();
+        for node in nodes.iter_mut().rev() {
             node.pool = shared;
+            node.next_free = AtomicPtr::new(next);
+            next = NonNull::from(node).as_ptr();
         }
         Self(shared)
     }
@@ -243,7 +275,7 @@ fn push_nodes<H: Default>(
             dma: region.dma().offset(i * stride),
             buffer_bytes,
             index,
-            next_free: AtomicU32::new(index + 1),
+            next_free: AtomicPtr::new(core::ptr::null_mut()),
             pool: NonNull::dangling(),
         });
     }
@@ -264,7 +296,8 @@ impl<H: Header> Pool<H> {
         let mut head = shared.head.load(Ordering::Acquire);
         loop {
             let node = shared.nodes.get(index_of(head))?;
-            let next = u64::from(node.next_free.load(Ordering::Relaxed)) | bumped(head);
+            let rest = node.next_free.load(Ordering::Relaxed);
+            let next = u64::from(shared.index_behind(rest)) | bumped(head);
             match shared.head.compare_exchange_weak(head, next, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => return Some(Buffer(NonNull::from(node))),
                 Err(now) => head = now,
@@ -304,7 +337,7 @@ impl<H: Header> Pool<H> {
     }
 }
 
-/// The free list's first index. One past the last node's index ends the list, as does [`NONE`].
+/// The free list's first index; [`NONE`], beyond all of them, when it is empty.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the low half is the index")]
 fn index_of(head: u64) -> usize {

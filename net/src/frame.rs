@@ -282,7 +282,8 @@ impl Frame {
     #[inline]
     pub fn set_segment_bytes(&mut self, len_bytes: usize) -> bool {
         match u16::try_from(len_bytes) {
-            Ok(len) if len_bytes <= self.capacity_bytes() => {
+            // Two numbers below 2^16.
+            Ok(len) if self.headroom_bytes().wrapping_add(len_bytes) <= self.0.len_bytes() => {
                 self.0.essence.len_bytes = len;
                 true
             }

@@ -5,45 +5,43 @@
 
 use core::fmt;
 use core::mem::ManuallyDrop;
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::Ordering;
 
-use super::{Buffer, Header, NONE, Node, Shared, bumped, index_of};
+use super::{Buffer, Header, Node, Shared, bumped};
 
 /// Buffers taken off a pool together. An iterator; dropped, it gives the rest back.
 pub struct Supply<'p, H: Header> {
-    nodes: &'p [Node<H>],
-    /// The next buffer's index; where the chain ends, [`NONE`] or, of an empty pool, one past the last.
-    first: usize,
+    shared: &'p Shared<H>,
+    /// The next buffer; null where the chain ends.
+    first: *mut Node<H>,
 }
 
 impl<'p, H: Header> Supply<'p, H> {
     /// Takes the front of the free list, up to `at_most` nodes of it.
     #[inline]
     pub(super) fn new(shared: &'p Shared<H>, at_most: usize) -> Self {
-        let nodes = &*shared.nodes;
-        let empty = Self { nodes, first: NONE as usize };
+        let empty = Self { shared, first: null_mut() };
         if at_most == 0 {
             return empty;
         }
         let mut head = shared.head.load(Ordering::Acquire);
         loop {
-            let Some(mut last) = nodes.get(index_of(head)) else { return empty };
-            let mut count = 1;
+            let first = shared.node_at(head);
+            let Some(mut last) = shared.node(first) else { return empty };
             let mut rest = last.next_free.load(Ordering::Relaxed);
-            // Others may take and change these nodes meanwhile. Then this walk finds nonsense, inside the table and of bounded length, and the swap below
-            // fails, for the head has changed too.
-            while count < at_most {
-                let Some(node) = nodes.get(rest as usize) else { break };
+            // Others may take and change these nodes meanwhile. Then this walk finds nonsense, of this pool's nodes and of bounded length, and the swap
+            // below fails, for the head has changed too.
+            for _ in 1..at_most {
+                let Some(node) = shared.node(rest) else { break };
                 last = node;
                 rest = node.next_free.load(Ordering::Relaxed);
-                count += 1;
             }
-            let next = u64::from(rest) | bumped(head);
+            let next = u64::from(shared.index_behind(rest)) | bumped(head);
             match shared.head.compare_exchange_weak(head, next, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => {
-                    last.next_free.store(NONE, Ordering::Relaxed);
-                    return Self { nodes, first: index_of(head) };
+                    last.next_free.store(null_mut(), Ordering::Relaxed);
+                    return Self { shared, first };
                 }
                 Err(now) => head = now,
             }
@@ -56,8 +54,8 @@ impl<H: Header> Iterator for Supply<'_, H> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Buffer<H>> {
-        let node = self.nodes.get(self.first)?;
-        self.first = node.next_free.load(Ordering::Relaxed) as usize;
+        let node = self.shared.node(self.first)?;
+        self.first = node.next_free.load(Ordering::Relaxed);
         Some(Buffer(NonNull::from(node)))
     }
 }
@@ -65,26 +63,33 @@ impl<H: Header> Iterator for Supply<'_, H> {
 impl<H: Header> Drop for Supply<'_, H> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.first < self.nodes.len() {
-            Returns::new().extend(self);
+        if !self.first.is_null() {
+            self.give_up();
         }
+    }
+}
+
+impl<H: Header> Supply<'_, H> {
+    #[cold]
+    fn give_up(&mut self) {
+        Returns::new().extend(self);
     }
 }
 
 impl<H: Header> fmt::Debug for Supply<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Supply(from {})", self.first)
+        write!(f, "Supply(from {:p})", self.first)
     }
 }
 
 /// Buffers on their way home together. They are home when it is dropped, or meets a buffer of another pool.
 pub struct Returns<H: Header> {
-    /// The pool of all of them; `None` while there are none.
-    pool: Option<NonNull<Shared<H>>>,
-    /// The one that came first and will be last in the list.
-    last: NonNull<Node<H>>,
-    /// The one that came last.
-    first: u32,
+    /// The pool of all of them; null while there are none.
+    pool: *mut Shared<H>,
+    /// The one that came first and will be last in the list; null likewise.
+    last: *mut Node<H>,
+    /// The one that came last; null likewise.
+    first: *mut Node<H>,
 }
 
 impl<H: Header> Returns<H> {
@@ -92,7 +97,7 @@ impl<H: Header> Returns<H> {
     #[must_use]
     #[inline(always)]
     pub const fn new() -> Self {
-        Self { pool: None, last: NonNull::dangling(), first: NONE }
+        Self { pool: null_mut(), last: null_mut(), first: null_mut() }
     }
 
     /// Adds a buffer.
@@ -102,25 +107,24 @@ impl<H: Header> Returns<H> {
         let mut buffer = ManuallyDrop::new(buffer);
         buffer.go_home();
         let node = buffer.node();
-        if self.pool != Some(node.pool) {
+        if self.pool != node.pool.as_ptr() {
             self.flush();
-            (self.pool, self.last) = (Some(node.pool), buffer.0);
+            (self.pool, self.last) = (node.pool.as_ptr(), buffer.0.as_ptr());
         }
         node.next_free.store(self.first, Ordering::Relaxed);
-        self.first = node.index;
+        self.first = buffer.0.as_ptr();
     }
 
     /// Sends home what there is.
     #[inline]
     fn flush(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            // SAFETY: a pool's shared part, nodes included, stays while a buffer is out, and these are out until `give_back` is over.
-            let pool = unsafe { pool.as_ref() };
-            // SAFETY: as above; set together with `pool`.
-            let last = unsafe { self.last.as_ref() };
-            pool.give_back(self.first, last);
+        let Self { pool, last, first } = *self;
+        (self.pool, self.last, self.first) = (null_mut(), null_mut(), null_mut());
+        // SAFETY: null, or a pool's shared part, which stays, nodes included, while a buffer is out; these are out until `give_back` is over.
+        let Some(pool) = (unsafe { pool.as_ref() }) else { return };
+        if let Some(last) = pool.node(last) {
+            pool.give_back(pool.index_behind(first), last);
         }
-        self.first = NONE;
     }
 }
 
@@ -141,12 +145,14 @@ impl<H: Header> Extend<Buffer<H>> for Returns<H> {
 impl<H: Header> Drop for Returns<H> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.flush();
+        if !self.pool.is_null() {
+            self.flush();
+        }
     }
 }
 
 impl<H: Header> fmt::Debug for Returns<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Returns(from {})", self.first)
+        write!(f, "Returns(from {:p})", self.first)
     }
 }

@@ -153,12 +153,12 @@ impl TxRules {
     /// Why it is not sent.
     #[inline(always)]
     pub fn plain(&self, frame_bytes: u32) -> Result<RawHeader, Refused> {
-        if frame_bytes < ETHERNET_BYTES {
-            Err(Refused::TooShort)
-        } else if frame_bytes > self.max_bytes {
-            Err(Refused::TooLong)
-        } else {
+        if (ETHERNET_BYTES..=self.max_bytes).contains(&frame_bytes) {
             Ok(Header::PLAIN)
+        } else if frame_bytes < ETHERNET_BYTES {
+            Err(Refused::TooShort)
+        } else {
+            Err(Refused::TooLong)
         }
     }
 

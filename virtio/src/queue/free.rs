@@ -145,28 +145,14 @@ impl FreeList {
     /// Gives the chain headed by `head` back. The caller knows, from its own memory, that the chain is taken.
     #[inline(always)]
     pub fn give_back(&mut self, head: u16) {
-        let first = self.first;
-        let Some(slot) = self.slots.get_mut(usize::from(head)) else { return };
-        self.first = head;
-        if slot.last == head {
-            slot.next = first;
-            self.free = self.free.wrapping_add(1);
-        } else {
-            self.give_back_chain(head, first);
-        }
+        self.giving_back().give_back(head);
     }
 
-    /// The same for a chain of several, which goes in front of `first`.
-    #[cold]
-    fn give_back_chain(&mut self, head: u16, first: u16) {
-        let Some(slot) = self.slots.get_mut(usize::from(head)) else { return };
-        let last = core::mem::replace(&mut slot.last, head);
-        if let Some(tail) = self.slots.get_mut(usize::from(last)) {
-            tail.next = first;
-            // At most as many as there are descriptors.
-            let descriptors = u16::try_from(tail.writable_bytes).unwrap_or(0);
-            self.free = self.free.wrapping_add(descriptors);
-        }
+    /// The list taken apart, for whoever gives many chains back.
+    #[inline(always)]
+    pub(super) fn giving_back(&mut self) -> GivingBack<'_> {
+        let Self { slots, first, free } = self;
+        GivingBack { next: *first, given: 0, slots, first, free }
     }
 
     /// The list taken apart, for whoever takes many chains of one.
@@ -187,6 +173,58 @@ impl FreeList {
     pub fn writable_bytes(&self, head: u16) -> u32 {
         self.slots.get(usize::from(head)).map_or(0, |slot| slot.writable_bytes)
     }
+}
+
+/// Chains being given back. They are free when it is dropped.
+pub(super) struct GivingBack<'l> {
+    slots: &'l mut [Slot],
+    next: u16,
+    given: u16,
+    first: &'l mut u16,
+    free: &'l mut u16,
+}
+
+impl GivingBack<'_> {
+    /// The same, if the list is of `entries`.
+    #[inline(always)]
+    pub(super) fn of(mut self, entries: usize) -> Option<Self> {
+        let slots = core::mem::take(&mut self.slots);
+        self.slots = slots.get_mut(..entries)?;
+        Some(self)
+    }
+
+    /// Gives back the chain headed by `head`. The caller knows, from its own memory, that the chain is taken.
+    #[inline(always)]
+    pub(super) fn give_back(&mut self, head: u16) {
+        let Some(slot) = self.slots.get_mut(usize::from(head)) else { return };
+        if slot.last == head {
+            slot.next = self.next;
+            self.given = self.given.wrapping_add(1);
+        } else {
+            let descriptors = unlink(self.slots, head, self.next);
+            self.given = self.given.wrapping_add(descriptors);
+        }
+        self.next = head;
+    }
+}
+
+impl Drop for GivingBack<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        *self.first = self.next;
+        *self.free = self.free.wrapping_add(self.given);
+    }
+}
+
+/// Puts a chain of several in front of `first`. How many descriptors it has.
+#[cold]
+fn unlink(slots: &mut [Slot], head: u16, first: u16) -> u16 {
+    let Some(slot) = slots.get_mut(usize::from(head)) else { return 0 };
+    let last = core::mem::replace(&mut slot.last, head);
+    let Some(tail) = slots.get_mut(usize::from(last)) else { return 0 };
+    tail.next = first;
+    // At most as many as there are descriptors.
+    u16::try_from(tail.writable_bytes).unwrap_or(0)
 }
 
 /// Chains of one being taken off the list. They are taken when it is dropped.

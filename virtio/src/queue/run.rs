@@ -96,7 +96,12 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
     /// As [`take_read`](Virtqueue::take_read); what was taken before has gone home.
     #[inline(always)]
     pub fn take_read_run(&mut self, at_most: u16, mut home: impl FnMut(T)) -> Result<u16, DeviceFault> {
-        let tokens = self.tokens.slots_mut();
+        let entries = usize::from(self.memory.size().entries());
+        let (Some(tokens), Some(mut free)) =
+            (self.tokens.slots_mut().get_mut(..entries), self.descriptors.giving_back().of(entries))
+        else {
+            return Ok(0);
+        };
         let mut taken = 0_u16;
         let mut unknown = None;
         for [id, _] in self.memory.used_run(self.taken, at_most) {
@@ -107,10 +112,11 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
             };
             // In the table, so 16 bits name it.
             #[expect(clippy::cast_possible_truncation, reason = "see above")]
-            self.descriptors.give_back(id as u16);
+            free.give_back(id as u16);
             home(token);
             taken = taken.wrapping_add(1);
         }
+        drop(free);
         self.taken = self.taken.wrapping_add(taken);
         match unknown {
             Some(id) => Err(self.unknown_head(id)),
