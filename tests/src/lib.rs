@@ -13,6 +13,7 @@
 //! | a booted guest with a host on each NIC | [`guest`] |
 //! | cases with a verdict, and how they are run | [`cases`], [`runner`] |
 //! | what a driver does on a device, to be recorded and played back | [`scenario`] |
+//! | the driver suite, recorded and played back | [`suite`] |
 //! | text in columns | [`table`] |
 //!
 //! Every wait has a deadline, and an error says what was expected, what was seen, and how the guest's console
@@ -36,5 +37,6 @@ pub mod qemu;
 pub mod runner;
 pub mod scenario;
 pub mod status;
+pub mod suite;
 pub mod table;
 pub mod tool;

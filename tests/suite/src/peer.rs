@@ -46,9 +46,9 @@ pub(crate) fn question(from: MacAddr, answer_to: MacAddr, number: u32, len_bytes
     frame.extend_from_slice(&ETHERTYPE);
     frame.extend_from_slice(&answer_to.0);
     frame.extend_from_slice(&number.to_be_bytes());
-    // No two neighbours agree in any byte, and a shift by any power of two shows.
+    // Even steps from byte to byte, which a recording says in a word; not the same from frame to frame, so that a shift shows.
     let [.., low] = number.to_be_bytes();
-    let filling = (0..=u8::MAX).cycle().map(|byte| byte.wrapping_mul(7) ^ low);
+    let filling = (0..=u8::MAX).cycle().map(|at| low.wrapping_add(at.wrapping_mul(low | 1)));
     let room = len_bytes.max(MIN_FRAME_BYTES).saturating_sub(frame.len());
     frame.extend(filling.take(room));
     frame
