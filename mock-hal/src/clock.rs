@@ -9,23 +9,62 @@ use paravane_hal::time::{Clock, Instant};
 /// How far a turn of a waiting loop moves the clock: enough for a wait of seconds to end soon.
 const TURN_NANOS: u64 = 100_000;
 
-/// Time that stands still until a test moves it, or a waiting loop turns ([`Clock::relax`]). A clone shows the same time.
+/// Time that stands still until a test moves it, or a waiting loop turns ([`Clock::relax`]), or by a set step at each look. A clone shows the same time.
 #[derive(Clone, Debug, Default)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    now_nanos: AtomicU64,
+    step_nanos: AtomicU64,
+}
 
 impl ManualClock {
     /// Moves on by `by`.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.0.now_nanos.fetch_add(nanos(by), Ordering::SeqCst);
     }
+
+    /// Every look moves the clock on by `step` afterwards, so that even a loop that only looks comes to its deadline.
+    pub fn step(&self, step: Duration) {
+        self.0.step_nanos.store(nanos(step), Ordering::SeqCst);
+    }
+}
+
+fn nanos(of: Duration) -> u64 {
+    u64::try_from(of.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Instant {
-        Instant::from_nanos(self.0.load(Ordering::SeqCst))
+        let step_nanos = self.0.step_nanos.load(Ordering::SeqCst);
+        Instant::from_nanos(self.0.now_nanos.fetch_add(step_nanos, Ordering::SeqCst))
     }
 
     fn relax(&self) {
-        self.0.fetch_add(TURN_NANOS, Ordering::SeqCst);
+        self.0.now_nanos.fetch_add(TURN_NANOS, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paravane_hal::time::Deadline;
+
+    #[test]
+    fn it_stands_still_until_told() {
+        let clock = ManualClock::default();
+        let deadline = Deadline::after(&clock, Duration::from_secs(1));
+        assert!((0..1000).all(|_| !deadline.has_passed(&clock)));
+        clock.advance(Duration::from_secs(1));
+        assert!(deadline.has_passed(&clock));
+    }
+
+    #[test]
+    fn a_step_at_each_look_ends_every_wait() {
+        let clock = ManualClock::default();
+        clock.step(Duration::from_millis(10));
+        let deadline = Deadline::after(&clock, Duration::from_secs(1));
+        assert_eq!((0..1000).take_while(|_| !deadline.has_passed(&clock)).count(), 99);
     }
 }

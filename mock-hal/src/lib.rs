@@ -1,16 +1,27 @@
 #![doc = include_str!("../README.md")]
 
+mod builder;
 mod clock;
-mod config;
+mod device;
 pub mod fault;
+mod interrupts;
 mod memory;
 pub mod model;
+pub mod pci;
 mod platform;
 pub mod record;
 mod registers;
 
+pub use builder::Builder;
 pub use clock::ManualClock;
-pub use config::{ConfigSpace, FunctionSpace};
-pub use memory::{AccessFault, FaultKind, Memory};
-pub use platform::HeapPlatform;
+pub use device::DeviceMemory;
+pub use interrupts::Interrupts;
+pub use memory::{AccessFault, DeviceWrite, FaultKind, Lease, Memory};
+pub use pci::{FunctionSpace, PciDevice, PciHost};
+pub use platform::MockPlatform;
 pub use registers::{DeviceModel, ModelRegion, SharedModel, Width};
+
+#[doc(hidden)]
+pub use pci::PciHost as ConfigSpace;
+#[doc(hidden)]
+pub use platform::MockPlatform as HeapPlatform;

@@ -1,9 +1,29 @@
-//! DMA memory from the heap, and the device's way into it.
+//! DMA memory from the heap, who owns which bytes of it, and the device's way in.
+//!
+//! | Part | Holds |
+//! |---|---|
+//! | this file | [`Memory`]: what platforms and tests call |
+//! | `domain` | which piece is where, what was given back, what went wrong |
+//! | `block` | heap memory between guard bytes |
+//! | `space` | device addresses |
+//! | `site` | who asked, read from the stack |
+//! | [`Lease`] | bytes that a device was given by descriptor |
+//! | [`AccessFault`] | a refused access |
 
 #![expect(unsafe_code, reason = "raw memory from the global allocator, reached from two sides")]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::collections::BTreeMap;
+mod block;
+mod domain;
+mod fault;
+mod lease;
+mod settings;
+mod site;
+mod space;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,84 +32,71 @@ use paravane_hal::dma::{
     Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest,
 };
 
-/// Where device addresses start when the device drives enough address bits: beyond 4 GiB, and unlike any CPU address.
-const HIGH_START: u64 = 0x12_3400_0000;
-/// Where they start for narrower devices.
-const LOW_START: u64 = 0x4000_0000;
-/// Unmapped space between regions.
-const GUARD_BYTES: u64 = 4096;
+use block::Block;
+use domain::{Domain, Kind, POISON, Piece};
+use site::Site;
+
+pub use fault::{AccessFault, FaultKind};
+pub use lease::Lease;
+pub(crate) use settings::Settings;
 
 /// The memory of one DMA domain. A clone reaches the same domain.
-#[derive(Clone, Debug, Default)]
-pub struct Memory(Arc<Mutex<Domain>>);
+///
+/// As it comes from `default`, it refuses and writes down what breaks the rules ([`faults`](Self::faults), [`violations`](Self::violations)); the
+/// memory of a [`MockPlatform`](crate::MockPlatform) panics.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Inner>);
 
-#[derive(Debug, Default)]
-struct Domain {
-    /// By device address of the first byte.
-    pieces: BTreeMap<u64, Piece>,
-    high_used: u64,
-    low_used: u64,
-    faults: Vec<AccessFault>,
-    /// Allocations from this one on fail.
-    allocations_left: Option<usize>,
-    max_segment_bytes: Option<usize>,
+#[derive(Default)]
+struct Inner {
+    domain: Mutex<Domain>,
+    observers: Mutex<Vec<Observer>>,
 }
 
-/// Something the device can reach.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    cpu: NonNull<u8>,
-    len_bytes: usize,
-    kind: Kind,
-}
+type Observer = Box<dyn FnMut(&DeviceWrite<'_>) + Send>;
 
-// SAFETY: a piece is a place, and only this module, under the domain's lock, follows it.
-unsafe impl Send for Piece {}
-
+/// A device's write to memory, as it happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Coherent { align_bytes: usize },
-    Mapped(Direction),
-}
-
-/// A device access that went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AccessFault {
+pub struct DeviceWrite<'w> {
     /// The device address.
     pub addr: u64,
-    /// How many bytes were asked for.
-    pub len_bytes: usize,
-    /// Why it was refused.
-    pub kind: FaultKind,
+    /// Which allocation, or which mapping, counted from 1.
+    pub number: u64,
+    /// Where in it.
+    pub offset_bytes: usize,
+    /// What was written.
+    pub bytes: &'w [u8],
 }
 
-/// Why a device access was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// Nothing is there: never given out, or given back already.
-    Unmapped,
-    /// It starts inside a region and runs past its end.
-    Overrun,
-    /// A write to memory that is mapped for reading, or the reverse.
-    Direction,
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let domain = self.lock();
+        write!(f, "Memory({} pieces out, {} faults)", domain.pieces.len(), domain.faults.len())
+    }
 }
 
 impl Memory {
+    pub(crate) fn with_settings(settings: Settings) -> Self {
+        let memory = Self::default();
+        memory.lock().settings = settings;
+        memory
+    }
+
     fn lock(&self) -> MutexGuard<'_, Domain> {
         // The domain is consistent after each statement; a test that panicked elsewhere does not change that.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.domain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many coherent regions are out.
     #[must_use]
     pub fn regions(&self) -> usize {
-        self.lock().pieces.values().filter(|piece| matches!(piece.kind, Kind::Coherent { .. })).count()
+        self.lock().pieces.values().filter(|piece| piece.kind == Kind::Coherent).count()
     }
 
     /// How many mappings are out.
     #[must_use]
     pub fn mappings(&self) -> usize {
-        self.lock().pieces.values().filter(|piece| matches!(piece.kind, Kind::Mapped(_))).count()
+        self.lock().pieces.values().filter(|piece| piece.kind != Kind::Coherent).count()
     }
 
     /// How many bytes are in use, coherent and mapped together.
@@ -104,47 +111,67 @@ impl Memory {
         self.lock().faults.clone()
     }
 
+    /// Which rules of the platform the driver broke: it gave memory back that a device had, or wrote past an end.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        self.lock().violations.clone()
+    }
+
+    /// Takes faults and violations, which then count no more at the end.
+    pub fn forgive(&self) -> (Vec<AccessFault>, Vec<String>) {
+        let mut domain = self.lock();
+        (std::mem::take(&mut domain.faults), std::mem::take(&mut domain.violations))
+    }
+
+    /// Everything that is wrong if this is the end: faults, violations, broken guards, writes to freed memory, leaks.
+    #[must_use]
+    pub fn verdict(&self) -> Vec<String> {
+        self.lock().verdict()
+    }
+
     /// Lets the next `count` allocations and mappings succeed and all later ones fail; `None` lifts the limit.
     pub fn limit_allocations(&self, count: Option<usize>) {
-        self.lock().allocations_left = count;
+        self.lock().calls_left = count;
     }
 
     /// Limits the longest contiguous piece.
     pub fn limit_segment(&self, max_segment_bytes: usize) {
-        self.lock().max_segment_bytes = Some(max_segment_bytes);
+        self.lock().settings.max_segment_bytes = max_segment_bytes;
     }
 
-    /// The device reads `to.len()` bytes at `addr`.
+    /// So many regions and mappings are meant to be out at the end; `None` for no matter how many.
+    pub fn expect_leak(&self, count: Option<usize>) {
+        self.lock().settings.leaks = count;
+    }
+
+    /// Calls `observer` after every write by a device. It must not call back into this memory's devices.
+    pub fn observe(&self, observer: Box<dyn FnMut(&DeviceWrite<'_>) + Send>) {
+        self.observers().push(observer);
+    }
+
+    fn observers(&self) -> MutexGuard<'_, Vec<Observer>> {
+        self.0.observers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A device reads `to.len()` bytes at `addr`.
     ///
     /// # Errors
     ///
     /// [`AccessFault`], which is also written down; `to` is untouched.
     pub fn device_read(&self, addr: u64, to: &mut [u8]) -> Result<(), AccessFault> {
-        let mut domain = self.lock();
-        let from = domain.reach(addr, to.len(), Direction::ToDevice)?;
-        for (at, byte) in to.iter_mut().enumerate() {
-            // SAFETY: `reach` checked that all of it lies in a piece that is still given out.
-            *byte = unsafe { from.as_ptr().wrapping_add(at).read_volatile() };
-        }
-        Ok(())
+        self.read_as("device", addr, to)
     }
 
-    /// The device writes `bytes` at `addr`.
+    /// A device writes `bytes` at `addr`.
     ///
     /// # Errors
     ///
     /// [`AccessFault`], which is also written down; nothing is written.
     pub fn device_write(&self, addr: u64, bytes: &[u8]) -> Result<(), AccessFault> {
-        let mut domain = self.lock();
-        let to = domain.reach(addr, bytes.len(), Direction::FromDevice)?;
-        for (at, byte) in bytes.iter().enumerate() {
-            // SAFETY: as in `device_read`.
-            unsafe { to.as_ptr().wrapping_add(at).write_volatile(*byte) };
-        }
-        Ok(())
+        self.write_as("device", addr, bytes)
     }
 
-    /// The device reads `N` bytes.
+    /// A device reads `N` bytes.
     ///
     /// # Errors
     ///
@@ -154,188 +181,199 @@ impl Memory {
         self.device_read(addr, &mut bytes)?;
         Ok(bytes)
     }
-}
 
-impl Domain {
-    /// Where the CPU finds what the device calls `addr`, for all of `len_bytes`.
-    fn reach(&mut self, addr: u64, len_bytes: usize, access: Direction) -> Result<NonNull<u8>, AccessFault> {
-        self.find(addr, len_bytes, access).map_err(|kind| {
-            let fault = AccessFault { addr, len_bytes, kind };
-            self.faults.push(fault);
-            fault
-        })
-    }
-
-    fn find(&self, addr: u64, len_bytes: usize, access: Direction) -> Result<NonNull<u8>, FaultKind> {
-        let (start, piece) = self.pieces.range(..=addr).next_back().ok_or(FaultKind::Unmapped)?;
-        let offset = usize::try_from(addr - start).map_err(|_| FaultKind::Unmapped)?;
-        if offset >= piece.len_bytes {
-            return Err(FaultKind::Unmapped);
-        }
-        if len_bytes > piece.len_bytes - offset {
-            return Err(FaultKind::Overrun);
-        }
-        match piece.kind {
-            Kind::Mapped(direction) if direction != Direction::Both && direction != access => {
-                Err(FaultKind::Direction)
-            }
-            // SAFETY: `offset` lies inside the piece.
-            _ => Ok(unsafe { piece.cpu.add(offset) }),
-        }
-    }
-
-    /// Finds a device address for `len_bytes`.
-    fn place(&mut self, len_bytes: usize, align_bytes: usize, address_bits: u8) -> u64 {
-        let (used, start) = if address_bits >= 40 {
-            (&mut self.high_used, HIGH_START)
-        } else {
-            (&mut self.low_used, LOW_START)
-        };
-        let addr = (start + *used).next_multiple_of(align_bytes.max(1) as u64);
-        *used = (addr - start + len_bytes as u64 + GUARD_BYTES).next_multiple_of(GUARD_BYTES);
-        addr
-    }
-
-    fn admit(&mut self, len_bytes: usize) -> Result<(), DmaError> {
-        match &mut self.allocations_left {
-            Some(0) => Err(DmaError::new(len_bytes, DmaErrorReason::OutOfMemory)),
-            Some(left) => {
-                *left -= 1;
+    pub(crate) fn read_as(&self, who: &str, addr: u64, to: &mut [u8]) -> Result<(), AccessFault> {
+        let mut domain = self.lock();
+        match domain.reach(who, addr, to.len(), Direction::ToDevice) {
+            Ok((from, ..)) => {
+                // SAFETY: `reach` checked that all of it lies in a piece that is still given out; `to` is a driver's or model's own memory elsewhere.
+                unsafe { from.as_ptr().copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
                 Ok(())
             }
-            None => Ok(()),
+            Err(fault) => Err(Self::fail(domain, fault)),
         }
+    }
+
+    pub(crate) fn write_as(&self, who: &str, addr: u64, bytes: &[u8]) -> Result<(), AccessFault> {
+        let mut domain = self.lock();
+        let (number, offset_bytes) = match domain.reach(who, addr, bytes.len(), Direction::FromDevice) {
+            Ok((to, number, offset_bytes)) => {
+                // SAFETY: as in `read_as`.
+                unsafe { to.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+                (number, offset_bytes)
+            }
+            Err(fault) => return Err(Self::fail(domain, fault)),
+        };
+        drop(domain);
+        for observer in self.observers().iter_mut() {
+            observer(&DeviceWrite { addr, number, offset_bytes, bytes });
+        }
+        Ok(())
+    }
+
+    /// Refuses an access of a function that may not reach memory.
+    pub(crate) fn refuse(&self, who: &str, addr: u64, len_bytes: usize, access: Direction) -> AccessFault {
+        self.lock().refuse(who, addr, len_bytes, access, FaultKind::BusMasterOff)
+    }
+
+    /// Ends the test with `fault`, or hands it to the model.
+    fn fail(domain: MutexGuard<'_, Domain>, fault: AccessFault) -> AccessFault {
+        let panics = domain.settings.panics && !std::thread::panicking();
+        drop(domain);
+        assert!(!panics, "{fault}");
+        fault
+    }
+
+    /// Ends the test with the violations that came up since there were `before`.
+    fn judge(domain: MutexGuard<'_, Domain>, before: usize) {
+        let fresh = domain.violations.get(before..).unwrap_or_default().join("\n");
+        let panics = domain.settings.panics && !std::thread::panicking();
+        drop(domain);
+        assert!(fresh.is_empty() || !panics, "{fresh}");
+    }
+
+    /// The device has these bytes from here on, as a descriptor said. What it may write is poisoned.
+    pub(crate) fn take_lease(&self, lease: Lease) -> Result<Lease, AccessFault> {
+        let Lease { addr, len_bytes, direction, .. } = lease;
+        let access =
+            if direction == Direction::ToDevice { Direction::ToDevice } else { Direction::FromDevice };
+        let mut domain = self.lock();
+        let before = domain.violations.len();
+        let to = match domain.reach(&lease.holder, addr, len_bytes, access) {
+            Ok((to, ..)) => to,
+            Err(fault) => return Err(Self::fail(domain, fault)),
+        };
+        if let Some(held) = domain.leases.values().find(|held| held.overlaps(addr, len_bytes)) {
+            let what = format!("given to device `{}` while it is out already: {held}", lease.holder);
+            domain.violations.push(what);
+        }
+        if direction == Direction::FromDevice {
+            // SAFETY: `reach` checked that all of it lies in a piece that is still given out.
+            unsafe { to.as_ptr().write_bytes(POISON, len_bytes) };
+        }
+        domain.leases.insert(addr, lease.clone());
+        Self::judge(domain, before);
+        Ok(lease)
+    }
+
+    pub(crate) fn end_lease(&self, lease: &Lease) {
+        self.lock().leases.remove(&lease.addr);
+    }
+
+    pub(crate) fn end_leases_of(&self, holder: &str) {
+        self.lock().leases.retain(|_, lease| lease.holder != holder);
+    }
+
+    /// The end: what is wrong, once.
+    pub(crate) fn finish(&self) -> Vec<String> {
+        let mut domain = self.lock();
+        domain.is_finished = true;
+        domain.verdict()
     }
 }
 
 // SAFETY:
-// - `alloc`: the global allocator gives unique, zeroed memory of the layout asked for. The device reaches it through `Memory` alone, under
-//   the device address given out, in full; both sides work on the same bytes.
-// - `map`: the device reaches the memory itself, so there is nothing to copy either way.
+// - `alloc`: the global allocator gives unique memory of the layout asked for, and `Block` fills it with zeros. The device reaches it through `Memory` alone,
+//   under the device address given out, in full; both sides work on the same bytes.
+// - `map`: the device reaches the memory itself, or a copy that is made before `map` returns and copied back in `unmap`.
 unsafe impl Dma for Memory {
     fn limits(&self) -> DmaLimits {
-        let max_segment_bytes = self.lock().max_segment_bytes.unwrap_or(usize::MAX);
-        DmaLimits { max_segment_bytes, ..DmaLimits::NONE }
+        let domain = self.lock();
+        DmaLimits {
+            max_segment_bytes: domain.settings.max_segment_bytes,
+            address_bits: domain.settings.address_bits,
+            mapping_granule: domain.settings.mapping_granule,
+        }
     }
 
     fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {
         let mut domain = self.lock();
-        let len = request.len_bytes.get();
-        domain.admit(len)?;
-        if let Some(max_segment_bytes) = domain.max_segment_bytes.filter(|max| len > *max) {
-            return Err(DmaError::new(len, DmaErrorReason::TooLong { max_segment_bytes }));
-        }
+        let len_bytes = request.len_bytes.get();
+        let number = domain.admit(len_bytes, Kind::Coherent)?;
         let align_bytes = request.align.bytes();
-        let layout = Layout::from_size_align(len, align_bytes)
-            .map_err(|_| DmaError::new(len, DmaErrorReason::BadLength))?;
-        // SAFETY: the length is not zero.
-        let cpu = NonNull::new(unsafe { alloc_zeroed(layout) })
-            .ok_or(DmaError::new(len, DmaErrorReason::OutOfMemory))?;
-        let addr = domain.place(len, align_bytes, request.address_bits);
-        domain.pieces.insert(addr, Piece { cpu, len_bytes: len, kind: Kind::Coherent { align_bytes } });
+        let addr = domain.place(len_bytes, align_bytes, request.address_bits, 0)?;
+        let block = Block::new(len_bytes, align_bytes, 0)
+            .ok_or(DmaError::new(len_bytes, DmaErrorReason::OutOfMemory))?;
+        let cpu = block.start();
+        let site = Site::here(domain.settings.sites);
+        let piece =
+            Piece { cpu, len_bytes, kind: Kind::Coherent, number, block: Some(block), site, gone_by: None };
+        domain.pieces.insert(addr, piece);
         // SAFETY: the device reaches `cpu` under this address from the line above on.
         let dma = unsafe { DmaAddr::from_platform(addr) };
         Ok(DmaRegion::new(cpu, dma, request.len_bytes))
     }
 
     unsafe fn free(&self, region: DmaRegion) {
-        let removed = self.lock().pieces.remove(&region.dma().get());
-        let Some(Piece { cpu, len_bytes, kind: Kind::Coherent { align_bytes } }) = removed else {
-            unreachable!("a region is freed once, on the domain that it came from");
-        };
-        if let Ok(layout) = Layout::from_size_align(len_bytes, align_bytes) {
-            // SAFETY: `alloc` allocated it with this layout; it has just been taken off the map, and the caller gives it up.
-            unsafe { dealloc(cpu.as_ptr(), layout) };
+        let mut domain = self.lock();
+        let before = domain.violations.len();
+        let addr = region.dma().get();
+        match domain.pieces.remove(&addr) {
+            Some(piece) if piece.cpu == region.cpu() => domain.retire(addr, piece),
+            _ => {
+                let what = format!("dma:{addr:#x} is no region of this domain, or was freed before");
+                domain.violations.push(what);
+            }
         }
+        Self::judge(domain, before);
     }
 
     unsafe fn map(&self, memory: NonNull<[u8]>, direction: Direction) -> Result<DmaMapping, DmaError> {
         let mut domain = self.lock();
-        domain.admit(memory.len())?;
-        let addr = domain.place(memory.len(), 64, 64);
-        let piece = Piece { cpu: memory.cast(), len_bytes: memory.len(), kind: Kind::Mapped(direction) };
-        domain.pieces.insert(addr, piece);
+        let len_bytes = memory.len();
+        let number = domain.admit(len_bytes, Kind::Mapped(direction))?;
+        let own: NonNull<u8> = memory.cast();
+        let granule = domain.settings.mapping_granule;
+        let (bounces, address_bits) = (domain.settings.bounces, domain.settings.address_bits);
+        let fits = |number: usize| number.is_multiple_of(granule.bytes());
+        if !(bounces || fits(own.addr().get()) && fits(len_bytes)) {
+            return Err(DmaError::new(len_bytes, DmaErrorReason::Alignment { align: granule }));
+        }
+        // Without a copy, the place in a cache line is the memory's own, as behind an IOMMU: no driver gets alignment for free.
+        let skew_bytes = if bounces { 0 } else { own.addr().get() % 64 };
+        let addr = domain.place(len_bytes, granule.bytes().max(64), address_bits, skew_bytes)?;
+        let (cpu, block) = if bounces {
+            let block = Block::new(len_bytes, granule.bytes(), POISON)
+                .ok_or(DmaError::new(len_bytes, DmaErrorReason::OutOfMemory))?;
+            let copy = block.start();
+            if direction != Direction::FromDevice {
+                // SAFETY: both are `len_bytes` long and apart; the caller lends `memory`.
+                unsafe { copy.as_ptr().copy_from_nonoverlapping(own.as_ptr(), len_bytes) };
+            }
+            if direction != Direction::ToDevice {
+                // SAFETY: the caller lends `memory` until `unmap`, to be written.
+                unsafe { own.as_ptr().write_bytes(POISON, len_bytes) };
+            }
+            (copy, Some(block))
+        } else {
+            (own, None)
+        };
+        let site = Site::here(domain.settings.sites);
+        let kind = Kind::Mapped(direction);
+        domain.pieces.insert(addr, Piece { cpu, len_bytes, kind, number, block, site, gone_by: None });
         // SAFETY: as in `alloc`.
         let dma = unsafe { DmaAddr::from_platform(addr) };
         Ok(DmaMapping::new(memory, dma, direction))
     }
 
     unsafe fn unmap(&self, mapping: DmaMapping) {
-        self.lock().pieces.remove(&mapping.dma().get());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use paravane_hal::addr::Align;
-    use paravane_hal::dma::{DeviceDma, DeviceTag, DmaBox, Mapped, Quiet};
-
-    fn device(memory: &Memory) -> DeviceDma<Memory> {
-        DeviceDma::new(memory.clone(), DeviceTag::unique(), 64)
-    }
-
-    #[test]
-    fn both_sides_see_the_same_bytes() {
-        let memory = Memory::default();
-        let mut shared = DmaBox::<[u8; 8], _>::zeroed(&device(&memory), Align::new(512)).unwrap();
-        let addr = shared.dma_addr().get();
-        assert!(addr > u64::from(u32::MAX), "the upper half of an address is in use");
-        shared.write(b"to it...");
-        assert_eq!(memory.device_get(addr), Ok(*b"to it..."));
-        memory.device_write(addr + 4, b"back").unwrap();
-        assert_eq!(&shared.read(), b"to iback");
-    }
-
-    #[test]
-    fn an_access_past_the_end_is_refused_and_written_down() {
-        let memory = Memory::default();
-        let shared = DmaBox::<[u8; 8], _>::zeroed(&device(&memory), Align::BYTE).unwrap();
-        let addr = shared.dma_addr().get();
-        let overrun = AccessFault { addr: addr + 4, len_bytes: 8, kind: FaultKind::Overrun };
-        assert_eq!(memory.device_get::<8>(addr + 4), Err(overrun));
-        let beyond = AccessFault { addr: addr + 8, len_bytes: 1, kind: FaultKind::Unmapped };
-        assert_eq!(memory.device_write(addr + 8, &[0]), Err(beyond));
-        assert_eq!(memory.faults(), [overrun, beyond]);
-    }
-
-    #[test]
-    fn freed_memory_is_out_of_reach() {
-        let memory = Memory::default();
-        let of = device(&memory);
-        let shared = DmaBox::<u64, _>::zeroed(&of, Align::BYTE).unwrap();
-        let addr = shared.dma_addr().get();
-        assert_eq!((memory.regions(), memory.bytes()), (1, 8));
-        // SAFETY: no device runs in this test.
-        let quiet = unsafe { Quiet::vouch(of.device()) };
-        assert!(shared.free(&quiet).is_ok());
-        assert_eq!((memory.regions(), memory.bytes()), (0, 0));
-        assert_eq!(memory.device_get::<1>(addr).unwrap_err().kind, FaultKind::Unmapped);
-    }
-
-    #[test]
-    fn a_mapping_has_a_direction() {
-        let memory = Memory::default();
-        let sent = Mapped::new(&device(&memory), vec![1_u8, 2, 3], Direction::ToDevice).ok().unwrap();
-        assert_eq!(memory.device_get(sent.dma_addr().get()), Ok([1, 2, 3]));
-        let refused = memory.device_write(sent.dma_addr().get(), &[9]).unwrap_err();
-        assert_eq!(refused.kind, FaultKind::Direction);
-        assert_eq!(memory.mappings(), 1);
-    }
-
-    #[test]
-    fn allocations_fail_when_told() {
-        let memory = Memory::default();
-        memory.limit_allocations(Some(1));
-        assert!(DmaBox::<u64, _>::zeroed(&device(&memory), Align::BYTE).is_ok());
-        assert!(DmaBox::<u64, _>::zeroed(&device(&memory), Align::BYTE).is_err());
-    }
-
-    #[test]
-    fn narrow_devices_get_narrow_addresses() {
-        let memory = Memory::default();
-        let of = DeviceDma::new(memory, DeviceTag::unique(), 32);
-        let shared = DmaBox::<u64, _>::zeroed(&of, Align::PAGE).unwrap();
-        assert_eq!(shared.dma_addr().high(), 0);
+        let mut domain = self.lock();
+        let before = domain.violations.len();
+        let addr = mapping.dma().get();
+        match domain.pieces.remove(&addr) {
+            Some(piece) if piece.kind == Kind::Mapped(mapping.direction()) => {
+                if piece.block.is_some() && mapping.direction() != Direction::ToDevice {
+                    let own: NonNull<u8> = mapping.memory().cast();
+                    // SAFETY: the caller's memory is still valid and as long as the copy, which lives in the piece.
+                    unsafe { own.as_ptr().copy_from_nonoverlapping(piece.cpu.as_ptr(), piece.len_bytes) };
+                }
+                domain.retire(addr, piece);
+            }
+            _ => {
+                let what = format!("dma:{addr:#x} is no mapping of this domain, or was unmapped before");
+                domain.violations.push(what);
+            }
+        }
+        Self::judge(domain, before);
     }
 }

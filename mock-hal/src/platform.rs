@@ -2,46 +2,88 @@
 
 #![expect(unsafe_code, reason = "`Dma` is an unsafe trait; every call goes to `Memory`")]
 
+use std::fmt;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use paravane_hal::addr::PhysAddr;
 use paravane_hal::dma::{Direction, Dma, DmaError, DmaLimits, DmaMapping, DmaRegion, DmaRequest};
+use paravane_hal::irq::MsiMessage;
 use paravane_hal::mmio::{MapError, MapErrorReason, MmioMap};
 use paravane_hal::time::{Clock, Instant};
 
+use crate::builder::Builder;
 use crate::clock::ManualClock;
+use crate::device::DeviceMemory;
+use crate::interrupts::Interrupts;
 use crate::memory::Memory;
-use crate::registers::{ModelRegion, SharedModel};
+use crate::pci::{PciHost, PciRegion};
+use crate::registers::{Behind, ModelRegion, SharedModel};
 
 /// A platform made of ordinary memory. A clone is another handle to the same one.
-#[derive(Clone, Default)]
-pub struct HeapPlatform {
+///
+/// It is strict: a device access outside what the device was given ends the test where it happens, and when the last handle goes, a leak,
+/// a write past an end, or a write to freed memory fails it too. Softer ones come from [`builder`](Self::builder).
+#[derive(Clone)]
+pub struct MockPlatform {
     memory: Memory,
     clock: ManualClock,
-    bars: Arc<Mutex<Vec<Bar>>>,
+    interrupts: Interrupts,
+    pci: PciHost,
+    bars: Arc<Mutex<Vec<FixedBar>>>,
 }
 
-/// Where a model's BAR lies in the CPU's physical address space.
-#[derive(Clone)]
-struct Bar {
+impl fmt::Debug for MockPlatform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MockPlatform")
+            .field("memory", &self.memory)
+            .field("pci", &self.pci)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a model's BAR lies when no bus has a say in it.
+struct FixedBar {
     start: PhysAddr,
     len_bytes: usize,
     model: SharedModel,
     index: u8,
 }
 
-impl HeapPlatform {
-    /// A platform without devices.
+impl Default for MockPlatform {
+    fn default() -> Self {
+        Self::builder().build()
+    }
+}
+
+impl MockPlatform {
+    /// A strict platform without devices or limits.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Its memory, for models and for counting.
+    /// A platform with settings.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn from_parts(memory: Memory, clock: ManualClock) -> Self {
+        let interrupts = Interrupts::default();
+        let pci = PciHost::new(&interrupts);
+        Self { memory, clock, interrupts, pci, bars: Arc::default() }
+    }
+
+    /// Its memory, for counting and for what went wrong.
     #[must_use]
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// The way into its memory for a device called `name` that is on no bus. On PCI, [`PciDevice::memory`](crate::PciDevice::memory) is.
+    #[must_use]
+    pub fn device_memory(&self, name: &str) -> DeviceMemory {
+        DeviceMemory::new(&self.memory, name)
     }
 
     /// Its clock.
@@ -50,38 +92,67 @@ impl HeapPlatform {
         &self.clock
     }
 
-    /// Puts `len_bytes` of registers at `start`: BAR `index` of `model`.
+    /// Where interrupts arrive.
+    #[must_use]
+    pub fn interrupts(&self) -> &Interrupts {
+        &self.interrupts
+    }
+
+    /// Message interrupts since the last call.
+    #[must_use]
+    pub fn take_interrupts(&self) -> Vec<MsiMessage> {
+        self.interrupts.take()
+    }
+
+    /// Its PCI host, on which functions are put.
+    #[must_use]
+    pub fn pci(&self) -> &PciHost {
+        &self.pci
+    }
+
+    /// Puts `len_bytes` of registers at `start`: BAR `index` of `model`, whatever any configuration space says.
     pub fn attach(&self, start: PhysAddr, len_bytes: usize, model: SharedModel, index: u8) {
-        let bar = Bar { start, len_bytes, model, index };
-        self.bars.lock().unwrap_or_else(PoisonError::into_inner).push(bar);
+        self.bars().push(FixedBar { start, len_bytes, model, index });
+    }
+
+    fn bars(&self) -> MutexGuard<'_, Vec<FixedBar>> {
+        self.bars.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The end of a test: everything that was given out is back and nothing went wrong. Called once; the drop of the last handle then says no more.
+    ///
+    /// # Panics
+    ///
+    /// With all that is wrong.
+    pub fn finish(&self) {
+        let wrong = self.memory.finish();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }
 
-impl MmioMap for HeapPlatform {
+impl MmioMap for MockPlatform {
     type Region = ModelRegion;
 
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<ModelRegion, MapError> {
         let fails = |reason| MapError { start, len_bytes, reason };
-        if len_bytes == 0 {
+        if len_bytes == 0 || start.checked_add(len_bytes as u64).is_none() {
             return Err(fails(MapErrorReason::OutOfRange));
         }
-        let bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
-        bars.iter()
-            .find_map(|bar| {
-                let start_bytes = usize::try_from(start.get().checked_sub(bar.start.get())?).ok()?;
-                let end = start_bytes.checked_add(len_bytes)?;
-                (end <= bar.len_bytes).then(|| ModelRegion {
-                    model: Arc::clone(&bar.model),
-                    bar: bar.index,
-                    start_bytes,
-                    len_bytes,
-                })
-            })
-            .ok_or(fails(MapErrorReason::NotRegisters))
+        let fixed = self.bars().iter().find_map(|bar| {
+            let start_bytes = usize::try_from(start.get().checked_sub(bar.start.get())?).ok()?;
+            let end = start_bytes.checked_add(len_bytes)?;
+            let (model, bar_index) = (Arc::clone(&bar.model), bar.index);
+            (end <= bar.len_bytes).then_some(Behind::Fixed { model, bar: bar_index, start_bytes, len_bytes })
+        });
+        let on_bus = || {
+            let region = PciRegion { host: self.pci.clone(), start, len_bytes };
+            self.pci.decodes(start, len_bytes).then_some(Behind::Pci(region))
+        };
+        fixed.or_else(on_bus).map(ModelRegion).ok_or(fails(MapErrorReason::NotRegisters))
     }
 }
 
-impl Clock for HeapPlatform {
+impl Clock for MockPlatform {
     fn now(&self) -> Instant {
         self.clock.now()
     }
@@ -91,7 +162,7 @@ impl Clock for HeapPlatform {
 }
 
 // SAFETY: every call goes to `Memory`, which keeps the promises; a clone holds the same memory.
-unsafe impl Dma for HeapPlatform {
+unsafe impl Dma for MockPlatform {
     fn limits(&self) -> DmaLimits {
         self.memory.limits()
     }
@@ -133,7 +204,7 @@ mod tests {
 
     #[test]
     fn accesses_reach_the_model_behind_the_address() {
-        let platform = HeapPlatform::new();
+        let platform = MockPlatform::new();
         let model = Arc::new(Mutex::new(Echo::default()));
         platform.attach(PhysAddr::new(0xf000_0000), 0x1000, model.clone(), 0);
         platform.attach(PhysAddr::new(0xf000_1000), 0x1000, model.clone(), 1);
@@ -145,7 +216,7 @@ mod tests {
 
     #[test]
     fn nobody_answers_outside_a_region() {
-        let platform = HeapPlatform::new();
+        let platform = MockPlatform::new();
         let model = Arc::new(Mutex::new(Echo::default()));
         platform.attach(PhysAddr::new(0xf000_0000), 0x1000, model.clone(), 0);
         let region = MmioMap::map(&platform, PhysAddr::new(0xf000_0000), 0x1000).unwrap();

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use paravane_hal::mmio::Mmio;
 
+use crate::pci::PciRegion;
+
 /// How wide a register access is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
@@ -41,43 +43,65 @@ pub trait DeviceModel: Send {
 /// A model that tests and regions share.
 pub type SharedModel = Arc<Mutex<dyn DeviceModel>>;
 
-/// One BAR of a model, mapped: all of it, or a part.
+/// Registers, mapped.
 #[derive(Clone)]
-pub struct ModelRegion {
-    pub(crate) model: SharedModel,
-    pub(crate) bar: u8,
-    /// Where the region starts in the BAR.
-    pub(crate) start_bytes: usize,
-    pub(crate) len_bytes: usize,
+pub struct ModelRegion(pub(crate) Behind);
+
+/// Who answers.
+#[derive(Clone)]
+pub(crate) enum Behind {
+    /// One BAR of a model at a place that does not change: all of it, or a part.
+    Fixed {
+        model: SharedModel,
+        bar: u8,
+        /// Where the region starts in the BAR.
+        start_bytes: usize,
+        len_bytes: usize,
+    },
+    /// Whoever decodes the address on the bus.
+    Pci(PciRegion),
 }
 
 impl ModelRegion {
-    /// Where an access lands in the BAR, if the region has such a place.
-    fn place(&self, offset_bytes: usize, width: Width) -> Option<usize> {
-        let end = offset_bytes.checked_add(width.bytes())?;
-        (end <= self.len_bytes && offset_bytes.is_multiple_of(width.bytes()))
-            .then(|| self.start_bytes.wrapping_add(offset_bytes))
-    }
-
     fn get(&self, offset_bytes: usize, width: Width) -> u32 {
-        let Some(place) = self.place(offset_bytes, width) else {
-            return u32::MAX;
-        };
-        // A model that panicked has failed its test already; what others still read from it does not matter.
-        self.model.lock().unwrap_or_else(PoisonError::into_inner).read(self.bar, place, width)
+        match &self.0 {
+            Behind::Pci(region) => region.get(offset_bytes, width),
+            Behind::Fixed { model, bar, start_bytes, len_bytes } => {
+                let Some(place) = place(*start_bytes, *len_bytes, offset_bytes, width) else {
+                    return u32::MAX;
+                };
+                // A model that panicked has failed its test already; what others still read from it does not matter.
+                model.lock().unwrap_or_else(PoisonError::into_inner).read(*bar, place, width)
+            }
+        }
     }
 
     fn put(&self, offset_bytes: usize, width: Width, value: u32) {
-        if let Some(place) = self.place(offset_bytes, width) {
-            self.model.lock().unwrap_or_else(PoisonError::into_inner).write(self.bar, place, width, value);
+        match &self.0 {
+            Behind::Pci(region) => region.put(offset_bytes, width, value),
+            Behind::Fixed { model, bar, start_bytes, len_bytes } => {
+                if let Some(place) = place(*start_bytes, *len_bytes, offset_bytes, width) {
+                    model.lock().unwrap_or_else(PoisonError::into_inner).write(*bar, place, width, value);
+                }
+            }
         }
     }
+}
+
+/// Where an access lands in a BAR, if the region has such a place.
+fn place(start_bytes: usize, len_bytes: usize, offset_bytes: usize, width: Width) -> Option<usize> {
+    let end = offset_bytes.checked_add(width.bytes())?;
+    (end <= len_bytes && offset_bytes.is_multiple_of(width.bytes()))
+        .then(|| start_bytes.wrapping_add(offset_bytes))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the access is as wide as its method says")]
 impl Mmio for ModelRegion {
     fn len_bytes(&self) -> usize {
-        self.len_bytes
+        match &self.0 {
+            Behind::Fixed { len_bytes, .. } => *len_bytes,
+            Behind::Pci(region) => region.len_bytes,
+        }
     }
     fn read8(&self, offset_bytes: usize) -> u8 {
         self.get(offset_bytes, Width::Byte) as u8

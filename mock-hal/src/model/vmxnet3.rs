@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex};
 use paravane_hal::addr::PhysAddr;
 use paravane_pci::PciAddress;
 
-use crate::config::{ConfigSpace, FunctionSpace};
+use crate::MockPlatform as HeapPlatform;
 use crate::memory::Memory;
-use crate::platform::HeapPlatform;
+use crate::{ConfigSpace, FunctionSpace};
 
 pub use personality::Personality;
 pub use tx::Sent;

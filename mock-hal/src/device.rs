@@ -1,0 +1,124 @@
+//! A device's way into memory.
+
+use std::fmt;
+use std::sync::Arc;
+
+use paravane_hal::dma::Direction;
+
+use crate::memory::{AccessFault, Lease, Memory};
+
+/// What a device model reaches memory through: by device address, checked, under the device's name, and only while it may.
+///
+/// Values are little-endian.
+#[derive(Clone)]
+pub struct DeviceMemory {
+    memory: Memory,
+    name: Arc<str>,
+    /// Whether the device may reach memory now.
+    is_allowed: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for DeviceMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeviceMemory({})", self.name)
+    }
+}
+
+impl DeviceMemory {
+    /// For a device called `name` in messages that may always reach memory.
+    #[must_use]
+    pub fn new(memory: &Memory, name: &str) -> Self {
+        Self { memory: memory.clone(), name: name.into(), is_allowed: Arc::new(|| true) }
+    }
+
+    /// The same, while `is_allowed` says so.
+    #[must_use]
+    pub fn gated(self, is_allowed: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { is_allowed: Arc::new(is_allowed), ..self }
+    }
+
+    /// Reads `to.len()` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessFault`]; `to` is untouched. On a strict platform only for a device that may not reach memory: all else ends the test.
+    pub fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), AccessFault> {
+        if !(self.is_allowed)() {
+            return Err(self.memory.refuse(&self.name, addr, to.len(), Direction::ToDevice));
+        }
+        self.memory.read_as(&self.name, addr, to)
+    }
+
+    /// Writes `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`AccessFault`]; nothing is written. As for [`read`](Self::read).
+    pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), AccessFault> {
+        if !(self.is_allowed)() {
+            return Err(self.memory.refuse(&self.name, addr, bytes.len(), Direction::FromDevice));
+        }
+        self.memory.write_as(&self.name, addr, bytes)
+    }
+
+    /// Reads `N` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn get<const N: usize>(&self, addr: u64) -> Result<[u8; N], AccessFault> {
+        let mut bytes = [0; N];
+        self.read(addr, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads 16 bits.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn get16(&self, addr: u64) -> Result<u16, AccessFault> {
+        self.get(addr).map(u16::from_le_bytes)
+    }
+
+    /// Reads 32 bits.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn get32(&self, addr: u64) -> Result<u32, AccessFault> {
+        self.get(addr).map(u32::from_le_bytes)
+    }
+
+    /// Reads 64 bits.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn get64(&self, addr: u64) -> Result<u64, AccessFault> {
+        self.get(addr).map(u64::from_le_bytes)
+    }
+
+    /// Takes bytes that a descriptor gives to the device. Until they go back, freeing them or giving them away again fails the test; those
+    /// that the device is to write are poisoned.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn take(&self, addr: u64, len_bytes: usize, direction: Direction) -> Result<Lease, AccessFault> {
+        if !(self.is_allowed)() {
+            return Err(self.memory.refuse(&self.name, addr, len_bytes, direction));
+        }
+        self.memory.take_lease(Lease::new(addr, len_bytes, direction, &self.name))
+    }
+
+    /// Gives bytes back, as a completion does.
+    pub fn give_back(&self, lease: &Lease) {
+        self.memory.end_lease(lease);
+    }
+
+    /// Gives everything back, as a reset does.
+    pub fn give_all_back(&self) {
+        self.memory.end_leases_of(&self.name);
+    }
+}

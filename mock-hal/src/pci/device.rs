@@ -1,0 +1,127 @@
+//! What a device model has of its host.
+
+use paravane_hal::irq::MsiMessage;
+use paravane_pci::PciAddress;
+
+use super::{Bus, PciHost};
+use crate::device::DeviceMemory;
+use crate::memory::Memory;
+
+/// How a function interrupts now, by its enable bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterruptMode {
+    /// MSI-X is on.
+    Msix,
+    /// MSI is on.
+    Msi,
+    /// Neither: the pin.
+    Pin,
+}
+
+/// A function of a [`PciHost`], from the inside.
+#[derive(Clone, Debug)]
+pub struct PciDevice {
+    host: PciHost,
+    at: PciAddress,
+}
+
+impl PciHost {
+    /// The function at `at`, for its model.
+    #[must_use]
+    pub fn device(&self, at: PciAddress) -> PciDevice {
+        PciDevice { host: self.clone(), at }
+    }
+
+    /// Sends the MSI-X messages of `at` that may be sent now.
+    pub(super) fn deliver(&self, at: PciAddress) {
+        let due = {
+            let mut bus = self.lock();
+            let masters =
+                bus.path(at).is_some_and(|path| path.iter().all(|slot| slot.space.command() & 4 != 0));
+            match bus.slots.get_mut(&at) {
+                // A message is a write to memory: without bus mastering it stays pending.
+                Some(slot) if masters => slot.space.take_due(),
+                _ => Vec::new(),
+            }
+        };
+        for message in due {
+            self.0.interrupts.send(message);
+        }
+    }
+
+    /// Brings the interrupt line to what the pin of `at` and its disable bit say.
+    pub(super) fn update_line(&self, at: PciAddress) {
+        let (line, up) = {
+            let bus = self.lock();
+            bus.slots.get(&at).map_or((None, false), |slot| {
+                (Some(slot.space.interrupt_line()), slot.pin && slot.space.command() & 1 << 10 == 0)
+            })
+        };
+        let source = u32::from(at.bus()) << 8 | u32::from(at.devfn());
+        match line {
+            Some(line) => self.0.interrupts.set_line(line, source, up),
+            None => self.0.interrupts.drop_source(source),
+        }
+    }
+}
+
+impl PciDevice {
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> PciAddress {
+        self.at
+    }
+
+    /// Its way into `memory`, open while bus mastering is on. `name` is what it is called in messages.
+    #[must_use]
+    pub fn memory(&self, memory: &Memory, name: &str) -> DeviceMemory {
+        let this = self.clone();
+        DeviceMemory::new(memory, name).gated(move || this.host.is_bus_master(this.at))
+    }
+
+    /// How it is to interrupt.
+    #[must_use]
+    pub fn mode(&self) -> InterruptMode {
+        let bus = self.host.lock();
+        let space = bus.slots.get(&self.at).map(|slot| &slot.space);
+        let is_on = |at: Option<usize>, bit: u16| {
+            space.zip(at).is_some_and(|(space, at)| space.get16(at + 2) & bit != 0)
+        };
+        if is_on(space.and_then(|space| space.msix.as_ref()).map(|msix| msix.at), 1 << 15) {
+            InterruptMode::Msix
+        } else if is_on(space.and_then(|space| space.msi_at), 1) {
+            InterruptMode::Msi
+        } else {
+            InterruptMode::Pin
+        }
+    }
+
+    /// Raises MSI-X vector `vector`: at once, or when it is unmasked.
+    pub fn raise_msix(&self, vector: u16) {
+        let with = |bus: &mut Bus| {
+            let msix = bus.slots.get_mut(&self.at).and_then(|slot| slot.space.msix.as_mut());
+            if let Some(msix) = msix {
+                msix.raise(vector);
+            }
+        };
+        with(&mut self.host.lock());
+        self.host.deliver(self.at);
+    }
+
+    /// Sends the MSI message, if MSI is on. Whether it was sent.
+    pub fn raise_msi(&self) -> bool {
+        if self.mode() != InterruptMode::Msi || !self.host.is_bus_master(self.at) {
+            return false;
+        }
+        let message = self.host.with(self.at, |space| space.msi_message()).flatten();
+        message.inspect(|message: &MsiMessage| self.host.0.interrupts.send(*message)).is_some()
+    }
+
+    /// Asserts or releases the pin. The line follows unless it is disabled.
+    pub fn set_pin(&self, up: bool) {
+        if let Some(slot) = self.host.lock().slots.get_mut(&self.at) {
+            slot.pin = up;
+        }
+        self.host.update_line(self.at);
+    }
+}
