@@ -64,6 +64,7 @@ not json
 {"reason":"compiler-artifact","target":{"name":"paravane-http"},"executable":"/t/paravane-http"}
 {"reason":"build-finished","success":true}"#;
         assert_eq!(executable_in(messages, HTTP), Some(PathBuf::from("/t/paravane-http")));
-        assert_eq!(executable_in("{}"), None);
+        assert_eq!(executable_in(messages, SUITE), None, "another program's");
+        assert_eq!(executable_in("{}", HTTP), None);
     }
 }
