@@ -4,7 +4,9 @@
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -20,6 +22,24 @@ pub struct Monitor {
 }
 
 impl Monitor {
+    /// Connects, once QEMU has made the socket at `path`, and does the opening exchange.
+    ///
+    /// # Errors
+    ///
+    /// No socket by `deadline`, or as [`over`](Self::over).
+    pub fn connect(path: &Path, deadline: Instant) -> Result<Self, QtestError> {
+        let start = Instant::now();
+        loop {
+            match UnixStream::connect(path) {
+                Ok(stream) => return Self::over(stream),
+                Err(_) if Instant::now() >= deadline => {
+                    return Err(QtestError::NoSocket { path: path.into(), waited: start.elapsed() });
+                }
+                Err(_) => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
     /// Does the opening exchange over `stream`.
     ///
     /// # Errors
@@ -80,5 +100,56 @@ impl Monitor {
         }
         let command = command.into();
         serde_json::from_str(&line).map_err(|_| QtestError::Answer { command, answer: line })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// A monitor that says `answers` one after another, one for each line it hears.
+    fn scripted(answers: &'static [&'static str]) -> (UnixStream, thread::JoinHandle<Vec<String>>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let script = thread::spawn(move || {
+            let mut stream = BufReader::new(theirs);
+            let mut heard = Vec::new();
+            for answer in answers {
+                stream.get_mut().write_all(answer.as_bytes()).unwrap();
+                let mut line = String::new();
+                if stream.read_line(&mut line).unwrap() == 0 {
+                    break;
+                }
+                heard.push(line);
+            }
+            heard
+        });
+        (ours, script)
+    }
+
+    #[test]
+    fn passes_events_over_and_reports_refusals() {
+        let (stream, script) = scripted(&[
+            "{\"QMP\": {}}\r\n",
+            "{\"return\": {}}\r\n",
+            "{\"event\": \"RESUME\"}\r\n{\"return\": {}}\r\n",
+            "{\"error\": {\"class\": \"DeviceNotFound\"}}\r\n",
+            "",
+        ]);
+        let mut monitor = Monitor::over(stream).unwrap();
+        monitor.set_link("n0", false).unwrap();
+        let error = monitor.set_link("n9", true).unwrap_err();
+        assert!(error.to_string().contains("DeviceNotFound"), "{error}");
+        drop(monitor);
+        let heard = script.join().unwrap();
+        assert_eq!(heard.len(), 3);
+        let sent: Value = serde_json::from_str(&heard[1]).unwrap();
+        assert_eq!(sent, json!({"execute": "set_link", "arguments": {"name": "n0", "up": false}}));
+    }
+
+    #[test]
+    fn something_else_behind_the_socket_is_an_error() {
+        let (stream, _script) = scripted(&["{\"hello\": 1}\n"]);
+        assert!(Monitor::over(stream).is_err());
     }
 }

@@ -344,7 +344,7 @@ impl Guest {
     ///
     /// QEMU refuses.
     pub fn set_link(&mut self, nic: usize, up: bool) -> Result<()> {
-        self.qemu.monitor()?.set_link(&qemu::netdev_id(nic), up)
+        Ok(self.qemu.monitor()?.set_link(&qemu::netdev_id(nic), up)?)
     }
 
     fn peer(&mut self, nic: usize) -> Result<&mut Peer> {

@@ -30,7 +30,11 @@ pub mod guest;
 pub mod host;
 pub mod http;
 pub mod image;
-pub mod monitor;
+
+pub mod monitor {
+    //! QEMU's monitor, as the crate has it that drives QEMU without a guest.
+    pub use paravane_qtest_hal::Monitor;
+}
 pub mod noise;
 
 pub mod qemu;

@@ -285,7 +285,7 @@ impl Qemu {
     ///
     /// As [`Monitor::connect`].
     pub fn monitor(&self) -> Result<Monitor> {
-        Monitor::connect(&Sockets(self.folder.path()).monitor(), self.start_deadline())
+        Ok(Monitor::connect(&Sockets(self.folder.path()).monitor(), self.start_deadline())?)
     }
 
     /// How QEMU ended, if it did.
