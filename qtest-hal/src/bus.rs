@@ -12,7 +12,9 @@ use crate::error::QtestError;
 
 /// Memory that the chipsets route to PCI and leave free: above any RAM we give, below the I/O interrupt controllers. `q35` has ECAM
 /// further down.
-const MEMORY: (u64, u64) = (0xe000_0000, 0xfe00_0000);
+pub(crate) const MEMORY: (u64, u64) = (0xe000_0000, 0xfe00_0000);
+/// The same of a microvm, whose ECAM is where the others have this.
+pub(crate) const MICROVM_MEMORY: (u64, u64) = (0xc000_0000, 0xe000_0000);
 /// Ports above those of the chipset's own functions.
 const PORTS: (u64, u64) = (0xc000, 0x1_0000);
 /// Granules of bridge windows.
@@ -32,16 +34,17 @@ const CLOSED: u32 = 0x0000_fff0;
 struct Cursor {
     bus: u8,
     memory: u64,
+    memory_end: u64,
     ports: u64,
 }
 
-/// Numbers the buses and places the BARs of everything below the root bus.
+/// Numbers the buses and places the BARs of everything below the root bus, in `memory` from its start to its end.
 ///
 /// # Errors
 ///
 /// [`QtestError::Bus`]: no room, or a function that does not take what it is given.
-pub(crate) fn set_up<C: ConfigAccess + Clone>(config: &C) -> Result<(), QtestError> {
-    let mut cursor = Cursor { bus: 0, memory: MEMORY.0, ports: PORTS.0 };
+pub(crate) fn set_up<C: ConfigAccess + Clone>(config: &C, memory: (u64, u64)) -> Result<(), QtestError> {
+    let mut cursor = Cursor { bus: 0, memory: memory.0, memory_end: memory.1, ports: PORTS.0 };
     walk(config, 0, &mut cursor)
 }
 
@@ -74,12 +77,12 @@ fn place<C: ConfigAccess + Clone>(config: &C, at: PciAddress, cursor: &mut Curso
     let left = |next: u64, end: u64| end.saturating_sub(next);
     let mut windows = Windows {
         io: AddressWindow::new(cursor.ports, left(cursor.ports, PORTS.1)),
-        memory32: AddressWindow::new(cursor.memory, left(cursor.memory, MEMORY.1)),
+        memory32: AddressWindow::new(cursor.memory, left(cursor.memory, cursor.memory_end)),
         ..Windows::default()
     };
     function.assign_bars(&mut windows).map_err(|error| fails(&error))?;
     cursor.ports = PORTS.1.saturating_sub(windows.io.left_bytes());
-    cursor.memory = MEMORY.1.saturating_sub(windows.memory32.left_bytes());
+    cursor.memory = cursor.memory_end.saturating_sub(windows.memory32.left_bytes());
     Ok(())
 }
 
@@ -102,7 +105,7 @@ fn cross<C: ConfigAccess + Clone>(config: &C, at: PciAddress, cursor: &mut Curso
     if cursor.memory > memory {
         cursor.memory = cursor.memory.next_multiple_of(MEMORY_GRANULE);
         let limit = cursor.memory - MEMORY_GRANULE;
-        // Bits 31 to 20 of both ends; 32 bits are enough for what `MEMORY` holds.
+        // Bits 31 to 20 of both ends; 32 bits are enough for what is placed here.
         let window = (memory >> 16 & 0xfff0) | (limit & 0xfff0_0000);
         config.write32(at, MEMORY_BASE, u32::try_from(window).unwrap_or(CLOSED));
     }

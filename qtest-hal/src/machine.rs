@@ -35,6 +35,8 @@ const RESET_CODE: [u8; 4] = [0xfa, HLT, 0xeb, 0xfd];
 /// Q35's host bridge: where the register that places ECAM is, and where we put it.
 const PCIEXBAR: u16 = 0x60;
 const ECAM_BASE: u32 = 0xb000_0000;
+/// Where it is on a microvm.
+const MICROVM_ECAM_BASE: u32 = 0xe000_0000;
 /// i440FX's ISA bridge: which interrupt each of the four PCI lines becomes.
 const PIRQ_ROUTES: u16 = 0x60;
 
@@ -113,7 +115,13 @@ impl Machine {
             };
             self.config.write32(isa_bridge, PIRQ_ROUTES, u32::from_le_bytes([10, 11, 10, 11]));
         }
-        bus::set_up(&self.config)?;
+        match self.chipset {
+            Chipset::Microvm => {
+                let ecam = self.ecam().ok_or(QtestError::Bus { reason: "ECAM cannot be mapped".into() })?;
+                bus::set_up(&ecam, bus::MICROVM_MEMORY)?;
+            }
+            Chipset::Pc | Chipset::Q35 => bus::set_up(&self.config, bus::MEMORY)?,
+        }
         link.failure().map_or(Ok(()), Err)
     }
 
@@ -123,19 +131,26 @@ impl Machine {
         &self.platform
     }
 
-    /// Configuration space, 256 bytes a function.
+    /// Configuration space by ports, 256 bytes a function. On a microvm nobody answers there.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Configuration space by ECAM, 4096 bytes a function; `None` on a chipset without. Switches it on.
+    /// Configuration space by ECAM, 4096 bytes a function; `None` on a chipset without. Switches it on where it has to be.
     #[must_use]
     pub fn ecam(&self) -> Option<Ecam<Registers>> {
-        let host_bridge = PciAddress::new(0, 0, 0, 0).filter(|_| self.chipset == Chipset::Q35)?;
-        self.config.write32(host_bridge, PCIEXBAR + 4, 0);
-        self.config.write32(host_bridge, PCIEXBAR, ECAM_BASE | 1);
-        let base = PhysAddr::new(ECAM_BASE.into());
+        let base = match self.chipset {
+            Chipset::Pc => return None,
+            Chipset::Microvm => MICROVM_ECAM_BASE,
+            Chipset::Q35 => {
+                let host_bridge = PciAddress::new(0, 0, 0, 0)?;
+                self.config.write32(host_bridge, PCIEXBAR + 4, 0);
+                self.config.write32(host_bridge, PCIEXBAR, ECAM_BASE | 1);
+                ECAM_BASE
+            }
+        };
+        let base = PhysAddr::new(base.into());
         EcamEntry { base, segment: 0, buses: 0..=255 }.map(&self.platform).ok()
     }
 
@@ -144,13 +159,17 @@ impl Machine {
     pub fn nic_address(&self, index: usize) -> Option<PciAddress> {
         const NETWORK: u8 = 2;
         let mut addresses = Vec::new();
-        enumerate(&self.config, &mut |found| {
+        let mut visit = |found: Found<'_>| {
             if let Found::Function(found) = found
                 && found.ids.class == NETWORK
             {
                 addresses.push(found.address);
             }
-        });
+        };
+        match self.ecam().filter(|_| self.chipset == Chipset::Microvm) {
+            Some(ecam) => enumerate(&ecam, &mut visit),
+            None => enumerate(&self.config, &mut visit),
+        }
         addresses.sort();
         addresses.get(index).copied()
     }

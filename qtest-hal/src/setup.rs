@@ -10,15 +10,18 @@ pub enum Chipset {
     Pc,
     /// Q35: PCI Express, ECAM.
     Q35,
+    /// The machine without a past: PCI Express by ECAM alone, no port to reach configuration space by.
+    Microvm,
 }
 
 impl Chipset {
-    /// QEMU's name of it.
+    /// QEMU's name of it, with what it takes to have PCI Express.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pc => "pc",
             Self::Q35 => "q35",
+            Self::Microvm => "microvm,pcie=on,acpi=on",
         }
     }
 }
