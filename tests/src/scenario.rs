@@ -13,6 +13,7 @@ use paravane_hal::Platform;
 use paravane_hal::irq::MsiMessage;
 use paravane_pci::ConfigAccess;
 
+pub mod firmware;
 pub mod fixture;
 pub mod nic;
 pub mod qtest;

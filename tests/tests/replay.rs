@@ -4,10 +4,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use paravane_mock_hal::record::Recording;
-use paravane_tests::scenario::fixture::{self, NICS};
+use paravane_hal::addr::PhysAddr;
+use paravane_mock_hal::record::{Recording, Replayer};
+use paravane_pci::EcamEntry;
+use paravane_tests::scenario::firmware::ecam_of;
+use paravane_tests::scenario::fixture::{self, MACHINES, NICS};
 use paravane_tests::scenario::nic::life;
 use paravane_tests::scenario::replay::Replay;
+use paravane_tests::scenario::topology::{Seen, survey};
 
 #[test]
 fn drivers_find_the_devices_that_were_recorded() {
@@ -19,6 +23,70 @@ fn drivers_find_the_devices_that_were_recorded() {
         let memory = stage.replayer().memory();
         assert_eq!((memory.regions(), memory.mappings()), (0, 0), "{}: memory is left", nic.name);
     }
+}
+
+/// Surveys the recorded machine `name`.
+fn survey_of(name: &str) -> (Vec<Seen>, Recording) {
+    let recording = fixture::load(name).unwrap();
+    let replayer = Replayer::new(recording.clone());
+    replayer.step("firmware's tables");
+    let seen = survey(&replayer.config(), |step| {
+        replayer.step(step);
+        Ok(())
+    });
+    replayer.finish().unwrap();
+    (seen.unwrap(), recording)
+}
+
+/// Where `ids` are in `seen`, behind how many bridges, with how many BARs and capabilities.
+fn place_of(seen: &[Seen], ids: (u16, u16)) -> Option<(String, usize, usize, usize)> {
+    let Seen { address, depth, bars, capabilities, .. } = seen.iter().find(|seen| seen.ids == ids)?;
+    Some((address.to_string(), *depth, *bars, *capabilities))
+}
+
+const VMXNET3: (u16, u16) = (0x15ad, 0x07b0);
+
+#[test]
+fn a_pc_has_everything_on_one_bus_and_no_ecam() {
+    let (seen, recording) = survey_of("machine-pc");
+    assert_eq!(place_of(&seen, VMXNET3), Some(("00:04.0".to_owned(), 0, 3, 2)));
+    assert_eq!(place_of(&seen, (0x1af4, 0x1000)), Some(("00:05.0".to_owned(), 0, 3, 6)));
+    assert_eq!(ecam_of(&recording).unwrap(), Some(vec![]), "tables, and no MCFG among them");
+}
+
+#[test]
+fn devices_behind_bridges_are_found_on_a_q35() {
+    let (seen, recording) = survey_of("machine-q35");
+    assert_eq!(place_of(&seen, (0x1af4, 0x1041)), Some(("01:00.0".to_owned(), 1, 2, 8)));
+    assert_eq!(place_of(&seen, VMXNET3), Some(("03:03.0".to_owned(), 2, 3, 2)));
+    let ecam = EcamEntry { base: PhysAddr::new(0xb000_0000), segment: 0, buses: 0..=255 };
+    assert_eq!(ecam_of(&recording).unwrap(), Some(vec![ecam]));
+}
+
+#[test]
+fn a_microvm_has_ecam_and_no_table_that_says_so() {
+    let (seen, recording) = survey_of("machine-microvm");
+    assert_eq!(place_of(&seen, (0x1af4, 0x1041)), Some(("00:01.0".to_owned(), 0, 2, 6)));
+    assert_eq!(place_of(&seen, VMXNET3), Some(("00:02.0".to_owned(), 0, 3, 4)));
+    assert_eq!(ecam_of(&recording).unwrap(), Some(vec![]));
+}
+
+#[test]
+fn every_recording_is_in_the_index_and_short() {
+    const LIMIT_BYTES: u64 = 1 << 20;
+    let folder = fixture::path("any").parent().unwrap().to_owned();
+    let index = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let mut files = 0;
+    for file in std::fs::read_dir(&folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "rec") {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(index.contains(&format!("`{name}`")), "{name} is not in the index");
+            assert!(path.metadata().unwrap().len() < LIMIT_BYTES, "{name} is too long to be read");
+            files += 1;
+        }
+    }
+    assert!(files >= NICS.len() + MACHINES.len(), "{files} recordings");
 }
 
 #[test]

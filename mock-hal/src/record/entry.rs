@@ -64,6 +64,13 @@ pub enum Entry {
         /// What.
         bytes: Vec<u8>,
     },
+    /// Firmware left this in memory before the driver came.
+    Firmware {
+        /// At which physical address.
+        start: u64,
+        /// What.
+        bytes: Vec<u8>,
+    },
     /// The device interrupts.
     Interrupt {
         /// On which vector; 0 for a pin.
@@ -220,6 +227,10 @@ impl fmt::Display for Entry {
             Self::Look => f.write_str("look"),
             Self::Device { memory, offset_bytes, bytes } => {
                 write!(f, "device {}+{offset_bytes:#x} =", memory_name(*memory))?;
+                super::bytes::write(f, bytes)
+            }
+            Self::Firmware { start, bytes } => {
+                write!(f, "firmware {start:#x} =")?;
                 super::bytes::write(f, bytes)
             }
             Self::Interrupt { vector } => write!(f, "interrupt {vector}"),

@@ -115,6 +115,7 @@ impl Play {
             match self.entry() {
                 Some(
                     Entry::Look
+                    | Entry::Firmware { .. }
                     | Entry::Map { .. }
                     | Entry::Alloc { .. }
                     | Entry::Refuse { .. }

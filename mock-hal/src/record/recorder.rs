@@ -125,6 +125,11 @@ impl<H: Dma> Recorder<H> {
         self.log.note(Entry::Take(bytes.to_vec()));
     }
 
+    /// Writes down what firmware left in memory.
+    pub fn firmware(&self, start: PhysAddr, bytes: &[u8]) {
+        self.log.note(Entry::Firmware { start: start.get(), bytes: bytes.to_vec() });
+    }
+
     /// Writes down that the device interrupted.
     pub fn interrupt(&self, vector: u16) {
         self.log.note(Entry::Interrupt { vector });

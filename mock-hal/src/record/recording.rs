@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use paravane_hal::addr::PhysAddr;
 use paravane_hal::dma::DmaLimits;
 
 use super::entry::Entry;
@@ -41,6 +42,7 @@ pub struct ConfigShape {
 /// device mem2+0x40 = 00*12 01020304  the device wrote, seen after the access above
 /// look                               the driver looked at the clock, and saw:
 /// device mem2+0x50 = 41+03*46        46 bytes: 41, 44, 47 and so on
+/// firmware 0xf5a40 = 52534420        left in memory at a physical address, before the driver came
 /// interrupt 1                        a vector
 /// give ffffffffffff 88b5             a frame given to the device from outside
 /// take ffffffffffff 88b5             one that came out
@@ -48,7 +50,7 @@ pub struct ConfigShape {
 /// return mem3
 /// free mem2
 /// refuse 4096 align 512 bits 64      there was no memory
-/// end 20                             how many entries there are
+/// end 21                             how many entries there are
 /// ```
 ///
 /// Numbers with `0x` are hexadecimal, others decimal. `device` lines belong to the access, `look`, `step`, `interrupt` or `return` before them.
@@ -84,6 +86,17 @@ impl Recording {
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Copies what firmware left at `from` to `into`. Whether all of it was recorded; if not, `into` holds anything.
+    #[must_use]
+    pub fn read_firmware(&self, from: PhysAddr, into: &mut [u8]) -> bool {
+        self.entries.iter().any(|entry| {
+            let Entry::Firmware { start, bytes } = entry else { return false };
+            let inside = from.get().checked_sub(*start).and_then(|at| usize::try_from(at).ok());
+            let found = inside.and_then(|at| bytes.get(at..)).and_then(|bytes| bytes.get(..into.len()));
+            found.map(|bytes| into.copy_from_slice(bytes)).is_some()
+        })
     }
 
     /// The line of entry `index`; one past the last for one that is not there.

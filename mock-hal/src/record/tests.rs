@@ -282,6 +282,8 @@ fn what_a_device_writes_by_itself_is_seen_at_a_look() {
     recorder.relax();
     recorder.relax();
     assert_eq!(shared.read()[3], 0x0707_0707);
+    // Nothing stops this device, so its memory stays out.
+    platform.memory().expect_leak(Some(1));
     let text = recorder.finish(&[]).unwrap().to_string();
     assert!(text.contains("look\ndevice mem0+0xc = 07070707\nend"), "{text}");
 }
@@ -308,6 +310,20 @@ fn lent_memory_comes_back_as_it_did() {
     let quiet = unsafe { Quiet::vouch(of.device()) };
     assert_eq!(lent.unmap(&quiet).ok().unwrap(), seen);
     replayer.finish().unwrap();
+}
+
+#[test]
+fn what_firmware_left_is_read_from_the_recording() {
+    let recorder = Recorder::new(HeapPlatform::new());
+    recorder.firmware(PhysAddr::new(0xf_5a40), b"RSD PTR and so on");
+    let recording = recorder.finish(&[]).unwrap();
+    let mut bytes = [0; 3];
+    assert!(recording.read_firmware(PhysAddr::new(0xf_5a44), &mut bytes));
+    assert_eq!(&bytes, b"PTR");
+    for from in [0xf_5a3f, 0xf_5a4f, u64::MAX] {
+        assert!(!recording.read_firmware(PhysAddr::new(from), &mut bytes));
+    }
+    Replayer::new(recording).finish().unwrap();
 }
 
 #[test]
@@ -375,6 +391,7 @@ mod properties {
             });
             let entries = [
                 Entry::Device { memory: value, offset_bytes, bytes: bytes.clone() },
+                Entry::Firmware { start: u64::from(value), bytes: bytes.clone() },
                 Entry::Take(bytes),
                 Entry::Interrupt { vector },
                 Entry::Map { place: place.clone(), start: offset_bytes as u64, len_bytes: offset_bytes },

@@ -260,6 +260,7 @@ fn entry(text: &str) -> Result<Entry, ParseReason> {
         "return" => (named(&mut words).map(|memory| Entry::Return { memory }), "return memN"),
         "lend" => (lend(&mut words), "lend memN LENGTH to-device|from-device|both-ways"),
         "device" => (device(&mut words), "device memN+OFFSET = BYTES"),
+        "firmware" => (firmware(&mut words), "firmware ADDRESS = BYTES"),
         "interrupt" => {
             (words.number().and_then(|vector| words.end(Entry::Interrupt { vector })), "interrupt VECTOR")
         }
@@ -316,6 +317,12 @@ fn device(words: &mut Words<'_>) -> Option<Entry> {
     words.exactly("=")?;
     let memory = memory(&name)?;
     Some(Entry::Device { memory, offset_bytes, bytes: bytes::read(words.0.clone(), RUN_LIMIT_BYTES)? })
+}
+
+fn firmware(words: &mut Words<'_>) -> Option<Entry> {
+    let start = words.number()?;
+    words.exactly("=")?;
+    Some(Entry::Firmware { start, bytes: bytes::read(words.0.clone(), RUN_LIMIT_BYTES)? })
 }
 
 /// Read or write, and how wide, of a word like `read32`.

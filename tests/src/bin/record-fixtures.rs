@@ -5,12 +5,15 @@
 use std::fs;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
-use paravane_mock_hal::record::Recording;
-use paravane_tests::scenario::fixture::{self, NICS, NicFixture};
-use paravane_tests::scenario::nic;
+use anyhow::{Context as _, Result, bail, ensure};
+use paravane_mock_hal::record::{Recorder, Recording, Replayer};
+use paravane_pci::ConfigAccess;
+use paravane_qtest_hal::Machine;
+use paravane_tests::scenario::firmware::{Booting, Piece, ecam_of};
+use paravane_tests::scenario::fixture::{self, MACHINES, MachineFixture, NICS, NicFixture};
 use paravane_tests::scenario::qtest::Live;
 use paravane_tests::scenario::replay::Replay;
+use paravane_tests::scenario::{nic, topology};
 
 /// What a person types to get the same.
 const COMMAND: &str = "ci/record";
@@ -27,7 +30,8 @@ fn main() -> ExitCode {
 }
 
 fn record_all(wanted: &[String]) -> Result<()> {
-    let known: Vec<&str> = NICS.iter().map(|fixture| fixture.name).collect();
+    let nics = NICS.iter().map(|fixture| fixture.name);
+    let known: Vec<&str> = nics.chain(MACHINES.iter().map(|fixture| fixture.name)).collect();
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("no fixture is called {unknown}; there are: {}", known.join(" "));
     }
@@ -36,7 +40,61 @@ fn record_all(wanted: &[String]) -> Result<()> {
         let recording = nic(fixture).with_context(|| fixture.name.to_owned())?;
         save(fixture.name, &recording)?;
     }
+    for fixture in MACHINES.iter().filter(|fixture| is_wanted(fixture.name)) {
+        let recording = machine(fixture).with_context(|| fixture.name.to_owned())?;
+        save(fixture.name, &recording)?;
+    }
     Ok(())
+}
+
+/// Configuration space from a machine without firmware, tables from the same kind of machine with it.
+fn machine(fixture: &MachineFixture) -> Result<Recording> {
+    let mut booting = Booting::start(fixture.machine)?;
+    let tables = booting.tables()?;
+    let machine = Machine::start(&fixture.setup())?;
+    match machine.ecam() {
+        Some(ecam) => survey(fixture, &machine, &booting.command_line(), &tables, ecam),
+        None => survey(fixture, &machine, &booting.command_line(), &tables, machine.config().clone()),
+    }
+}
+
+fn survey(
+    fixture: &MachineFixture,
+    machine: &Machine,
+    booted: &str,
+    tables: &[Piece],
+    config: impl ConfigAccess,
+) -> Result<Recording> {
+    let recorder = Recorder::new(machine.platform().clone());
+    recorder.step("firmware's tables");
+    for (start, bytes) in tables {
+        recorder.firmware(*start, bytes);
+    }
+    let config = recorder.config(config);
+    let seen = topology::survey(&config, |name| {
+        recorder.step(name);
+        Ok(())
+    })?;
+    machine.check()?;
+    let recording = recorder.finish(&[
+        ("machine", fixture.machine),
+        ("qemu", &Machine::qemu_version()?),
+        ("command-line", machine.command_line()),
+        ("command-line-of-tables", booted),
+        ("date", &fixture::today()),
+        ("made-by", &format!("{COMMAND} {}", fixture.name)),
+    ])?;
+
+    let replayer = Replayer::new(recording.clone());
+    replayer.step("firmware's tables");
+    let again = topology::survey(&replayer.config(), |name| {
+        replayer.step(name);
+        Ok(())
+    })?;
+    replayer.finish()?;
+    ensure!(seen == again, "the survey of the recording differs");
+    ecam_of(&recording)?.context("the tables were not recorded")?;
+    Ok(recording)
 }
 
 fn nic(fixture: &NicFixture) -> Result<Recording> {

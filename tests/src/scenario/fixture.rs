@@ -42,6 +42,55 @@ pub const NICS: [NicFixture; 4] = [
     },
 ];
 
+/// The configuration space and the tables of a recorded machine.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineFixture {
+    /// The file's name without `.rec`.
+    pub name: &'static str,
+    /// The machine.
+    pub chipset: Chipset,
+    /// QEMU's name of it as it boots, with properties.
+    pub machine: &'static str,
+    /// What is plugged into it beside what the chipset has.
+    pub devices: &'static [&'static str],
+}
+
+/// Every recorded machine.
+pub const MACHINES: [MachineFixture; 3] = [
+    MachineFixture {
+        name: "machine-pc",
+        chipset: Chipset::Pc,
+        machine: "pc",
+        devices: &["vmxnet3,addr=4,romfile=", "virtio-net-pci,disable-legacy=off,addr=5,romfile="],
+    },
+    MachineFixture {
+        name: "machine-q35",
+        chipset: Chipset::Q35,
+        machine: "q35",
+        devices: &[
+            "pcie-root-port,id=root0,slot=1,addr=4",
+            "pcie-root-port,id=root1,slot=2,addr=5",
+            "pcie-pci-bridge,id=bridge0,bus=root1",
+            "virtio-net-pci,disable-legacy=on,bus=root0,romfile=",
+            "vmxnet3,bus=bridge0,addr=3,romfile=",
+        ],
+    },
+    MachineFixture {
+        name: "machine-microvm",
+        chipset: Chipset::Microvm,
+        machine: "microvm,pcie=on,acpi=on",
+        devices: &["virtio-net-pci,disable-legacy=on,addr=1,romfile=", "vmxnet3,addr=2,romfile="],
+    },
+];
+
+impl MachineFixture {
+    /// The machine whose configuration space is recorded.
+    #[must_use]
+    pub fn setup(&self) -> Setup {
+        Setup::new(self.chipset).arguments(self.devices.iter().flat_map(|device| ["-device", device]))
+    }
+}
+
 impl NicFixture {
     /// The machine that is recorded.
     #[must_use]

@@ -14,7 +14,7 @@ pub struct Seen {
     pub depth: usize,
     /// How many BARs it has.
     pub bars: usize,
-    /// How many capabilities, conventional ones.
+    /// How many capabilities, conventional and extended ones together.
     pub capabilities: usize,
 }
 
@@ -36,7 +36,8 @@ pub fn survey(config: &impl ConfigAccess, mut step: impl FnMut(&str) -> Result<(
         step(&format!("claim {address}"))?;
         let function = Function::claim(config, address)?;
         let bars = function.bars().collect::<Result<Vec<_>, _>>()?.len();
-        let capabilities = function.capabilities().collect::<Result<Vec<_>, _>>()?.len();
+        let mut capabilities = function.capabilities().collect::<Result<Vec<_>, _>>()?.len();
+        capabilities += function.extended_capabilities().collect::<Result<Vec<_>, _>>()?.len();
         step(&format!("read {address}"))?;
         for offset in (0..paravane_pci::CONFIG_BYTES).step_by(4) {
             config.read32(address, offset);
