@@ -44,12 +44,11 @@ fn run_on<S: Subject>(subject: &mut S, point: Point) -> Result<()> {
 /// Counts one point: instructions a frame.
 pub fn count(driver: Driver, point: Point, scratch: &Path) -> Result<f64> {
     let out = scratch.join("callgrind.out");
-    let direction = if point.direction == crate::subject::Direction::Tx { "tx" } else { "rx" };
     let run = Command::new("valgrind")
         .args(["--tool=callgrind", "--toggle-collect=*count::counted*"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(std::env::current_exe()?)
-        .args(["counted", driver.name(), direction])
+        .args(["counted", driver.name(), point.direction.name()])
         .args([point.bytes.to_string(), point.burst.to_string()])
         .output()
         .context("valgrind cannot be run")?;

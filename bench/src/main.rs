@@ -3,10 +3,14 @@
 
 mod count;
 mod device;
+mod guest;
 mod platform;
 mod ratio;
+mod report;
 mod space;
 mod subject;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -22,33 +26,33 @@ struct Args {
 
 #[derive(Subcommand)]
 enum What {
-    /// Moves the bursts of one point, for valgrind to count.
-    Counted { driver: Driver, direction: Direction, bytes: usize, burst: usize },
+    /// Measures everything; prints a table and the bars.
+    Report {
+        /// Write the figures to this file as well.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Leave QEMU out.
+        #[arg(long)]
+        no_guest: bool,
+        /// Fail if a bar is missed.
+        #[arg(long)]
+        strict: bool,
+    },
     /// Prints the median ratio of one point, as this process sees it.
     Ratio { direction: Direction, bytes: usize, burst: usize },
-    /// Counts everything.
-    Quick,
+    /// Moves the bursts of one point, for valgrind to count.
+    Counted { driver: Driver, direction: Direction, bytes: usize, burst: usize },
 }
 
 fn main() -> Result<()> {
     match Args::parse().what {
-        What::Counted { driver, direction, bytes, burst } => {
-            count::run(driver, Point { direction, bytes, burst })
-        }
+        What::Report { json, no_guest, strict } => report::run(json.as_deref(), !no_guest, strict),
         What::Ratio { direction, bytes, burst } => {
             println!("{}", ratio::measure(Point { direction, bytes, burst })?);
             Ok(())
         }
-        What::Quick => {
-            let dir = tempfile::tempdir()?;
-            for point in Point::all() {
-                print!("{point:40}");
-                for driver in Driver::ALL {
-                    print!(" {:8.1}", count::count(driver, point, dir.path())?);
-                }
-                println!(" {:6.2}", ratio::measure(point)?);
-            }
-            Ok(())
+        What::Counted { driver, direction, bytes, burst } => {
+            count::run(driver, Point { direction, bytes, burst })
         }
     }
 }

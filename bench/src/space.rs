@@ -49,13 +49,14 @@ impl Space {
     }
 
     fn set(&self, at: PciAddress, offset: u16, value: &[u8]) {
+        let is_bar = self.get::<4>(at, offset) != [0; 4];
         let offset = usize::from(offset);
         if at != ADDRESS {
             return;
         }
         match offset {
             COMMAND => self.put(offset, value),
-            BARS..0x28 if value.len() == 4 && self.get::<4>(at, offset as u16) != [0; 4] => {
+            BARS..0x28 if value.len() == 4 && is_bar => {
                 // A probe for the size finds the low bits missing; everything else is the old address coming back.
                 let probe = value == [0xff; 4];
                 let mask = !(u32::try_from(BAR_BYTES).unwrap_or(0) - 1);

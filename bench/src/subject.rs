@@ -76,6 +76,16 @@ pub enum Direction {
     Rx,
 }
 
+impl Direction {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tx => "tx",
+            Self::Rx => "rx",
+        }
+    }
+}
+
 /// One line of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {

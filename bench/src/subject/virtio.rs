@@ -36,12 +36,19 @@ impl Virtio {
 
 impl Subject for Virtio {
     fn send(&mut self, frames: usize, bytes: usize) {
-        let mut supply = self.pool.take(frames);
-        self.burst.fill(|| {
-            let mut frame = supply.next()?;
-            frame.set_segment_bytes(bytes);
-            Some(frame)
-        });
+        if frames == 1 {
+            if let Some(mut frame) = self.pool.get() {
+                frame.set_segment_bytes(bytes);
+                let _ = self.burst.push(frame);
+            }
+        } else {
+            let mut supply = self.pool.take(frames);
+            self.burst.fill(|| {
+                let mut frame = supply.next()?;
+                frame.set_segment_bytes(bytes);
+                Some(frame)
+            });
+        }
         let _ = self.running.tx.transmit(&mut self.burst);
     }
 

@@ -1,0 +1,212 @@
+//! Everything measured, as a table for a person, a JSON file for a program, and a verdict on the bars.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::guest::{self, Counted};
+use crate::subject::{Direction, Driver, Point};
+use crate::{count, ratio};
+
+/// Processes that each give a median ratio, of which the median counts.
+const PROCESSES: usize = 5;
+
+/// A 64-byte frame sent and one received, at bursts of 32: instructions at most.
+const MAX_PAIR: f64 = 120.0;
+/// In the guest, on QEMU's vmxnet3: instructions at most, to send and to receive.
+const MAX_GUEST_TX: f64 = 180.0;
+const MAX_GUEST_RX: f64 = 150.0;
+/// Times as fast as `virtio-drivers`, at bursts of 32; and anywhere.
+const MIN_RATIO: f64 = 3.0;
+const MIN_RATIO_ANYWHERE: f64 = 1.0;
+
+/// Figures of others for 64-byte frames at bursts of 32, in instructions a frame: measured apart from this program, by the same methods, on the same kind of machine.
+/// What they count is in the name.
+const ANCHORS: [(&str, Option<f64>, Option<f64>); 5] = [
+    ("DPDK 22.11 virtio-user, split ring, callgrind (buffer alloc/free in)", Some(214.3), Some(160.9)),
+    ("DPDK 22.11 virtio-user, packed ring, callgrind (likewise)", Some(208.4), Some(170.1)),
+    (
+        "DPDK 22.11 vmxnet3 in QEMU, guest (testpmd: alloc, build, send / receive, free)",
+        Some(359.0),
+        Some(306.0),
+    ),
+    ("DPDK 22.11 virtio-net in QEMU, guest (likewise)", None, Some(246.0)),
+    ("Linux 6.1 vmxnet3 in QEMU, guest (pktgen in)", Some(529.0), None),
+];
+
+/// One bar.
+struct Bar {
+    what: String,
+    figure: f64,
+    limit: f64,
+    at_most: bool,
+}
+
+impl Bar {
+    fn holds(&self) -> bool {
+        if self.at_most { self.figure <= self.limit } else { self.figure >= self.limit }
+    }
+}
+
+/// One line of the table.
+struct Line {
+    point: Point,
+    /// By driver, in the order of [`Driver::ALL`].
+    instructions: Vec<f64>,
+    ratio: f64,
+}
+
+/// Measures everything, prints it, writes `json`. An error if a bar is missed and `strict` asks for that.
+pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let mut lines = Vec::new();
+    println!(
+        "instructions a frame, by callgrind: driver and buffer pool, without the device; and interleaved time\n"
+    );
+    println!(
+        "{:<34} {:>8} {:>8} {:>15} {:>16}",
+        "", "vmxnet3", "virtio", "virtio-drivers", "times as fast as"
+    );
+    println!("{:<34} {:>8} {:>8} {:>15} {:>16}", "", "", "", "0.13.0", "virtio-drivers");
+    for point in Point::all() {
+        let mut instructions = Vec::new();
+        for driver in Driver::ALL {
+            instructions.push(count::count(driver, point, scratch.path())?);
+        }
+        let ratio = ratio_of_processes(point)?;
+        let [vmxnet3, virtio, theirs] = instructions[..] else { bail!("there are three drivers") };
+        println!("{:<34} {vmxnet3:>8.1} {virtio:>8.1} {theirs:>15.1} {ratio:>16.2}", point.to_string());
+        lines.push(Line { point, instructions, ratio });
+    }
+    println!("\nfor comparison, measured apart from this program (64 bytes, burst 32)\n");
+    for (name, tx, rx) in ANCHORS {
+        let figure = |figure: Option<f64>| figure.map_or("-".into(), |figure| format!("{figure:.1}"));
+        println!("{name:<82} transmit {:>6}  receive {:>6}", figure(tx), figure(rx));
+    }
+    let guest = if with_guest { count_in_guest()? } else { Vec::new() };
+    let bars = bars(&lines, &guest);
+    println!("\nbars\n");
+    for bar in &bars {
+        let (word, sign) =
+            (if bar.holds() { "met   " } else { "MISSED" }, if bar.at_most { "at most" } else { "at least" });
+        println!("{word}  {:<72} {:>7.2}, {sign} {}", bar.what, bar.figure, bar.limit);
+    }
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&as_json(&lines, &guest, &bars))?;
+        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if strict && bars.iter().any(|bar| !bar.holds()) {
+        bail!("not every bar is met");
+    }
+    Ok(())
+}
+
+/// The median over processes: how memory happens to lie differs from one to the next.
+fn ratio_of_processes(point: Point) -> Result<f64> {
+    let mut ratios = Vec::with_capacity(PROCESSES);
+    for _ in 0..PROCESSES {
+        let run = Command::new(std::env::current_exe()?)
+            .args(["ratio", point.direction.name(), &point.bytes.to_string(), &point.burst.to_string()])
+            .output()?;
+        if !run.status.success() {
+            bail!("{point}: {}", String::from_utf8_lossy(&run.stderr));
+        }
+        ratios.push(String::from_utf8_lossy(&run.stdout).trim().parse().context("a ratio is a number")?);
+    }
+    Ok(ratio::median(&mut ratios))
+}
+
+fn count_in_guest() -> Result<Vec<Counted>> {
+    let image = guest::build()?;
+    let mut all = Vec::new();
+    println!("\ninstructions a frame in a guest, on QEMU's device, by -icount (headers written as well)\n");
+    for driver in [Driver::Vmxnet3, Driver::Virtio] {
+        for bytes in [64, 1514] {
+            for counted in guest::count(&image, driver, bytes)? {
+                println!(
+                    "{:<10} {:<34} {:>8.1}",
+                    driver.name(),
+                    counted.point.to_string(),
+                    counted.instructions
+                );
+                all.push(counted);
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn bars(lines: &[Line], guest: &[Counted]) -> Vec<Bar> {
+    let mut bars = Vec::new();
+    let small = |direction| Point { direction, bytes: 64, burst: 32 };
+    for (index, driver) in [Driver::Vmxnet3, Driver::Virtio].into_iter().enumerate() {
+        let figure = lines
+            .iter()
+            .filter(|line| line.point == small(Direction::Tx) || line.point == small(Direction::Rx))
+            .filter_map(|line| line.instructions.get(index))
+            .sum();
+        let what =
+            format!("{}: instructions to send and to receive a 64-byte frame, burst 32", driver.name());
+        bars.push(Bar { what, figure, limit: MAX_PAIR, at_most: true });
+    }
+    for (direction, limit) in [(Direction::Tx, MAX_GUEST_TX), (Direction::Rx, MAX_GUEST_RX)] {
+        for counted in guest {
+            if counted.driver == Driver::Vmxnet3 && counted.point == small(direction) {
+                let what = format!("vmxnet3 in the guest: {}", counted.point);
+                bars.push(Bar { what, figure: counted.instructions, limit, at_most: true });
+            }
+        }
+    }
+    for line in lines {
+        let limit = if line.point.burst == 32 { MIN_RATIO } else { MIN_RATIO_ANYWHERE };
+        let what = format!("virtio against virtio-drivers: {}", line.point);
+        bars.push(Bar { what, figure: line.ratio, limit, at_most: false });
+    }
+    bars
+}
+
+fn as_json(lines: &[Line], guest: &[Counted], bars: &[Bar]) -> Value {
+    let place = |point: &Point| json!({"direction": point.direction.name(), "bytes": point.bytes, "burst": point.burst});
+    let callgrind: Vec<Value> = lines
+        .iter()
+        .flat_map(|line| {
+            Driver::ALL.iter().zip(&line.instructions).map(move |(driver, instructions)| {
+                json!({"driver": driver.name(), "point": place(&line.point), "instructions_per_frame": instructions})
+            })
+        })
+        .collect();
+    let ratios: Vec<Value> = lines
+        .iter()
+        .map(|line| json!({"point": place(&line.point), "times_as_fast_as_virtio_drivers": line.ratio}))
+        .collect();
+    let guest: Vec<Value> = guest
+        .iter()
+        .map(|counted| {
+            json!({
+                "driver": counted.driver.name(),
+                "point": place(&counted.point),
+                "instructions_per_frame": counted.instructions,
+            })
+        })
+        .collect();
+    let anchors: Vec<Value> =
+        ANCHORS.iter().map(|(name, tx, rx)| json!({"name": name, "tx": tx, "rx": rx})).collect();
+    let bars: Vec<Value> = bars
+        .iter()
+        .map(|bar| {
+            let limit = if bar.at_most { "at_most" } else { "at_least" };
+            json!({"what": bar.what, "figure": bar.figure, limit: bar.limit, "met": bar.holds()})
+        })
+        .collect();
+    json!({
+        "format": 1,
+        "virtio_drivers": "0.13.0",
+        "callgrind": callgrind,
+        "interleaved": ratios,
+        "guest_icount": guest,
+        "measured_elsewhere_64_bytes_burst_32": anchors,
+        "bars": bars,
+    })
+}

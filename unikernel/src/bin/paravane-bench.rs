@@ -1,0 +1,182 @@
+//! Counts what a frame costs on a real device's code: instructions of this guest, under QEMU's `-icount shift=0`, where the time stamp counter advances by one each.
+//!
+//! `ci/bench` boots it. For the NIC that it finds it prints, in tenths of an instruction a frame:
+//!
+//! ```text
+//! bench: vmxnet3 tx 64 32 1234
+//! bench: vmxnet3 rx 64 32 1234
+//! bench: done
+//! ```
+//!
+//! Words of the command line: `bytes=64`, the length of the frames sent, and of those that the host sends without pause.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::format;
+use alloc::string::String;
+
+use log::{error, info};
+use paravane_hal_x86_64::tsc::TscClock;
+use paravane_net::{BURST_FRAMES, Burst, FramePool, RxQueue, TxQueue};
+use paravane_unikernel::bus;
+use paravane_unikernel::exit::{Exit, exit};
+use paravane_unikernel::nic::{Kind, NicError, Settings, StoppedNic};
+use paravane_unikernel::platform::Machine;
+
+paravane_unikernel::entry!(main);
+
+/// Bursts that count.
+const BURSTS: u64 = 1000;
+/// Bursts before that.
+const WARM_UP: u64 = 300;
+/// Looks for bursts that count, at most; a host that sends nothing ends the count so.
+const LOOKS: u64 = 100_000;
+/// How long the device is left alone between the counted parts, in ticks: a device that works in a thread of its own has sent, or received, by then.
+const PAUSE_TICKS: u64 = 200_000;
+
+/// Ethernet, IPv4 and UDP headers, as a sender would write them: to the host, from nobody, a local experimental type.
+const HEADERS: [u8; 42] = {
+    let mut headers = [0; 42];
+    [headers[0], headers[6], headers[12], headers[13]] = [2, 2, 0x88, 0xb5];
+    headers
+};
+
+fn main(machine: Machine) -> ! {
+    let outcome = bench(&machine);
+    if let Err(reason) = outcome {
+        error!("bench: {reason}");
+        exit(Exit::Failure);
+    }
+    info!("bench: done");
+    exit(Exit::Success)
+}
+
+fn bench(machine: &Machine) -> Result<(), NicError> {
+    let words = &machine.boot.command_line;
+    let bytes = words.words().find(|word| word.key == "bytes").and_then(|word| word.value?.parse().ok());
+    let bytes: u16 = bytes.unwrap_or(64).clamp(60, 1514);
+    let bus = bus::open(machine, &[]);
+    let found = bus::find_nics(bus);
+    let nic = found.first().ok_or_else(|| NicError("no NIC found".into()))?;
+    let name = match nic.kind {
+        Kind::Vmxnet3 => "vmxnet3",
+        Kind::VirtioNet => "virtio",
+    };
+    let pool = FramePool::new(machine.platform, 1024, 2048, 64).map_err(|error| NicError::new(&error))?;
+    let function = bus::claim(bus, nic)?;
+    let stopped = StoppedNic::open(nic.kind, function, machine.platform).map_err(|(error, _)| error)?;
+    let running = stopped
+        .start(&Settings::default(), pool.clone(), paravane_hal::irq::Interrupts::Polling)
+        .map_err(|(error, _)| error)?;
+    let (mut rx, mut tx) = (running.rx, running.tx);
+    let meter = Meter::new(machine.platform.clock());
+    for burst in [1, BURST_FRAMES] {
+        let tenths = send(&meter, &mut tx, &pool, bytes, burst)?;
+        info!("bench: {name} tx {bytes} {burst} {tenths}");
+    }
+    let tenths = receive(&meter, &mut rx, usize::from(bytes))?;
+    info!("bench: {name} rx {bytes} {BURST_FRAMES} {tenths}");
+    let _ = running.control.stop(rx, tx)?;
+    Ok(())
+}
+
+/// Counts ticks, less what it takes to read them.
+struct Meter {
+    clock: TscClock,
+    overhead: u64,
+}
+
+impl Meter {
+    fn new(clock: TscClock) -> Self {
+        let mut overhead = u64::MAX;
+        for _ in 0..100 {
+            let start = clock.ticks_now();
+            overhead = overhead.min(clock.ticks_now() - start);
+        }
+        Self { clock, overhead }
+    }
+
+    fn count<T>(&self, work: impl FnOnce() -> T) -> (T, u64) {
+        let start = self.clock.ticks_now();
+        let result = work();
+        (result, (self.clock.ticks_now() - start).saturating_sub(self.overhead))
+    }
+
+    fn pause(&self) {
+        let start = self.clock.ticks_now();
+        while self.clock.ticks_now() - start < PAUSE_TICKS {
+            core::hint::spin_loop();
+        }
+    }
+}
+
+/// Tenths of an instruction for each of `frames`.
+fn tenths(ticks: u64, frames: u64) -> u64 {
+    ticks * 10 / frames.max(1)
+}
+
+/// Buffers from the pool, headers written, sent, doorbell; then, with the device done, back to the pool.
+fn send(
+    meter: &Meter,
+    tx: &mut impl TxQueue,
+    pool: &FramePool,
+    bytes: u16,
+    frames: usize,
+) -> Result<u64, NicError> {
+    let mut burst = Burst::new();
+    let mut ticks = 0;
+    for round in 0..WARM_UP + BURSTS {
+        let (sent, out) = meter.count(|| {
+            let mut supply = pool.take(frames);
+            burst.fill(|| {
+                let mut frame = supply.next()?;
+                frame.append(&HEADERS);
+                frame.set_segment_bytes(bytes.into());
+                Some(frame)
+            });
+            tx.transmit(&mut burst)
+        });
+        let sent = sent.map_err(|fault| NicError::new(&fault))?;
+        meter.pause();
+        let (back, home) = meter.count(|| tx.reclaim());
+        let back = back.map_err(|fault| NicError::new(&fault))?;
+        if sent != frames || back != frames {
+            return Err(NicError(shortfall(sent, back, frames)));
+        }
+        if round >= WARM_UP {
+            ticks += out + home;
+        }
+    }
+    Ok(tenths(ticks, BURSTS * frames as u64))
+}
+
+/// Receives whole bursts that the host has sent meanwhile, and lets go of them.
+fn receive(meter: &Meter, rx: &mut impl RxQueue, bytes: usize) -> Result<u64, NicError> {
+    let mut burst = Burst::new();
+    let (mut ticks, mut counted, mut seen) = (0, 0, 0);
+    for _ in 0..LOOKS {
+        meter.pause();
+        let (received, took) = meter.count(|| rx.receive(&mut burst));
+        let received = received.map_err(|fault| NicError::new(&fault))?;
+        let whole =
+            received == BURST_FRAMES && burst.front().is_some_and(|frame| frame.segment_bytes() == bytes);
+        let ((), home) = meter.count(|| burst.clear());
+        seen += u64::from(whole);
+        if whole && seen > WARM_UP {
+            ticks += took + home;
+            counted += 1;
+        }
+        if counted == BURSTS {
+            return Ok(tenths(ticks, BURSTS * BURST_FRAMES as u64));
+        }
+    }
+    Err(NicError(shortfall(usize::try_from(seen).unwrap_or(0), 0, BURST_FRAMES)))
+}
+
+/// What was missing.
+fn shortfall(there: usize, back: usize, frames: usize) -> String {
+    format!("{there} moved and {back} came back, where bursts of {frames} were wanted")
+}
