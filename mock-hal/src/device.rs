@@ -42,6 +42,7 @@ impl DeviceMemory {
     /// # Errors
     ///
     /// [`AccessFault`]; `to` is untouched. On a strict platform only for a device that may not reach memory: all else ends the test.
+    #[track_caller]
     pub fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), AccessFault> {
         if !(self.is_allowed)() {
             return Err(self.memory.refuse(&self.name, addr, to.len(), Direction::ToDevice));
@@ -54,6 +55,7 @@ impl DeviceMemory {
     /// # Errors
     ///
     /// [`AccessFault`]; nothing is written. As for [`read`](Self::read).
+    #[track_caller]
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), AccessFault> {
         if !(self.is_allowed)() {
             return Err(self.memory.refuse(&self.name, addr, bytes.len(), Direction::FromDevice));
@@ -66,6 +68,7 @@ impl DeviceMemory {
     /// # Errors
     ///
     /// As [`read`](Self::read).
+    #[track_caller]
     pub fn get<const N: usize>(&self, addr: u64) -> Result<[u8; N], AccessFault> {
         let mut bytes = [0; N];
         self.read(addr, &mut bytes)?;
@@ -77,6 +80,7 @@ impl DeviceMemory {
     /// # Errors
     ///
     /// As [`read`](Self::read).
+    #[track_caller]
     pub fn get16(&self, addr: u64) -> Result<u16, AccessFault> {
         self.get(addr).map(u16::from_le_bytes)
     }
@@ -86,6 +90,7 @@ impl DeviceMemory {
     /// # Errors
     ///
     /// As [`read`](Self::read).
+    #[track_caller]
     pub fn get32(&self, addr: u64) -> Result<u32, AccessFault> {
         self.get(addr).map(u32::from_le_bytes)
     }
@@ -95,6 +100,7 @@ impl DeviceMemory {
     /// # Errors
     ///
     /// As [`read`](Self::read).
+    #[track_caller]
     pub fn get64(&self, addr: u64) -> Result<u64, AccessFault> {
         self.get(addr).map(u64::from_le_bytes)
     }
@@ -105,6 +111,7 @@ impl DeviceMemory {
     /// # Errors
     ///
     /// As [`read`](Self::read).
+    #[track_caller]
     pub fn take(&self, addr: u64, len_bytes: usize, direction: Direction) -> Result<Lease, AccessFault> {
         if !(self.is_allowed)() {
             return Err(self.memory.refuse(&self.name, addr, len_bytes, direction));

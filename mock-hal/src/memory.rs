@@ -158,6 +158,7 @@ impl Memory {
     /// # Errors
     ///
     /// [`AccessFault`], which is also written down; `to` is untouched.
+    #[track_caller]
     pub fn device_read(&self, addr: u64, to: &mut [u8]) -> Result<(), AccessFault> {
         self.read_as("device", addr, to)
     }
@@ -167,6 +168,7 @@ impl Memory {
     /// # Errors
     ///
     /// [`AccessFault`], which is also written down; nothing is written.
+    #[track_caller]
     pub fn device_write(&self, addr: u64, bytes: &[u8]) -> Result<(), AccessFault> {
         self.write_as("device", addr, bytes)
     }
@@ -176,12 +178,14 @@ impl Memory {
     /// # Errors
     ///
     /// As [`device_read`](Self::device_read).
+    #[track_caller]
     pub fn device_get<const N: usize>(&self, addr: u64) -> Result<[u8; N], AccessFault> {
         let mut bytes = [0; N];
         self.device_read(addr, &mut bytes)?;
         Ok(bytes)
     }
 
+    #[track_caller]
     pub(crate) fn read_as(&self, who: &str, addr: u64, to: &mut [u8]) -> Result<(), AccessFault> {
         let mut domain = self.lock();
         match domain.reach(who, addr, to.len(), Direction::ToDevice) {
@@ -194,6 +198,7 @@ impl Memory {
         }
     }
 
+    #[track_caller]
     pub(crate) fn write_as(&self, who: &str, addr: u64, bytes: &[u8]) -> Result<(), AccessFault> {
         let mut domain = self.lock();
         let (number, offset_bytes) = match domain.reach(who, addr, bytes.len(), Direction::FromDevice) {
@@ -217,6 +222,7 @@ impl Memory {
     }
 
     /// Ends the test with `fault`, or hands it to the model.
+    #[track_caller]
     fn fail(domain: MutexGuard<'_, Domain>, fault: AccessFault) -> AccessFault {
         let panics = domain.settings.panics && !std::thread::panicking();
         drop(domain);
@@ -225,6 +231,7 @@ impl Memory {
     }
 
     /// Ends the test with the violations that came up since there were `before`.
+    #[track_caller]
     fn judge(domain: MutexGuard<'_, Domain>, before: usize) {
         let fresh = domain.violations.get(before..).unwrap_or_default().join("\n");
         let panics = domain.settings.panics && !std::thread::panicking();
@@ -233,6 +240,7 @@ impl Memory {
     }
 
     /// The device has these bytes from here on, as a descriptor said. What it may write is poisoned.
+    #[track_caller]
     pub(crate) fn take_lease(&self, lease: Lease) -> Result<Lease, AccessFault> {
         let Lease { addr, len_bytes, direction, .. } = lease;
         let access =

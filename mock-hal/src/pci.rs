@@ -29,7 +29,7 @@ use crate::interrupts::Interrupts;
 use crate::registers::SharedModel;
 
 pub use bar::{Bar, Reaction};
-pub use device::PciDevice;
+pub use device::{InterruptMode, PciDevice};
 pub use route::PciRegion;
 pub use space::FunctionSpace;
 

@@ -146,7 +146,7 @@ impl MmioMap for MockPlatform {
         });
         let on_bus = || {
             let region = PciRegion { host: self.pci.clone(), start, len_bytes };
-            self.pci.decodes(start, len_bytes).then_some(Behind::Pci(region))
+            self.pci.has_registers(start, len_bytes).then_some(Behind::Pci(region))
         };
         fixed.or_else(on_bus).map(ModelRegion).ok_or(fails(MapErrorReason::NotRegisters))
     }
@@ -187,7 +187,10 @@ unsafe impl Dma for MockPlatform {
 mod tests {
     use super::*;
     use crate::registers::{DeviceModel, Width};
+    use paravane_hal::addr::Align;
+    use paravane_hal::dma::{DeviceDma, DeviceTag, DmaBox, DmaErrorReason, Mapped};
     use paravane_hal::mmio::Mmio;
+    use std::time::Duration;
 
     /// Remembers the last write; reads say where they landed.
     #[derive(Default)]
@@ -229,5 +232,70 @@ mod tests {
             "runs past the registers"
         );
         assert!(MmioMap::map(&platform, PhysAddr::new(0xe000_0000), 4).is_err());
+    }
+
+    #[test]
+    fn a_platform_has_the_limits_it_was_built_with() {
+        let platform = MockPlatform::builder()
+            .address_bits(36)
+            .max_segment(4096)
+            .mapping_granule(Align::new(16))
+            .fail_allocation(2)
+            .fail_mapping(1)
+            .clock_step(Duration::from_millis(1))
+            .build();
+        let limits = DmaLimits { max_segment_bytes: 4096, address_bits: 36, mapping_granule: Align::new(16) };
+        assert_eq!(platform.limits(), limits);
+        let of = DeviceDma::new(platform.clone(), DeviceTag::unique(), 64);
+        let made = [(); 3].map(|()| DmaBox::<u64, _>::zeroed(&of, Align::BYTE).is_ok());
+        assert_eq!(made, [true, false, true], "the second allocation fails");
+        let lent = [(); 2].map(|()| Mapped::new(&of, vec![0; 64], Direction::ToDevice).err().map(|(e, _)| e));
+        assert_eq!(lent[0].map(|error| error.reason), Some(DmaErrorReason::OutOfMemory), "the first mapping");
+        assert!(platform.now() < platform.now(), "a look takes time");
+        platform.memory().forgive();
+        platform.memory().expect_leak(None);
+    }
+
+    #[test]
+    fn a_device_of_a_bouncing_platform_sees_only_what_was_mapped() {
+        let platform = MockPlatform::builder().bounce().expect_leak(1).build();
+        let of = DeviceDma::new(platform.clone(), DeviceTag::unique(), 64);
+        let lent = Mapped::new(&of, b"hello".to_vec(), Direction::ToDevice).ok().unwrap();
+        assert_eq!(platform.device_memory("disk").get(lent.dma_addr().get()), Ok(*b"hello"));
+    }
+
+    #[test]
+    #[should_panic(expected = "1 pieces of memory are out, 0 expected\nout: region #1")]
+    fn a_driver_that_lives_on_does_not_hide_a_leak_from_finish() {
+        let platform = MockPlatform::new();
+        let of = DeviceDma::new(platform.clone(), DeviceTag::unique(), 64);
+        std::mem::forget(DmaBox::<u64, _>::zeroed(&of, Align::BYTE).ok());
+        platform.finish();
+    }
+
+    #[test]
+    fn what_is_recorded_ends_no_test() {
+        let platform = MockPlatform::builder().record_faults().allow_leaks().without_sites().build();
+        assert!(platform.device_memory("nic").get32(0x1000).is_err());
+        let (faults, violations) = platform.memory().forgive();
+        assert_eq!(
+            faults[0].to_string(),
+            "device `nic` read 4 bytes at dma:0x1000, but nothing is there: below all regions"
+        );
+        assert_eq!(violations, [""; 0]);
+        platform.finish();
+    }
+
+    #[test]
+    fn a_thousand_platforms_live_side_by_side() {
+        let platforms: Vec<_> = (0..1000).map(|_| MockPlatform::new()).collect();
+        let first = |platform: &MockPlatform| {
+            let of = DeviceDma::new(platform.clone(), DeviceTag::unique(), 64);
+            let shared = DmaBox::<u64, _>::zeroed(&of, Align::BYTE).ok().unwrap();
+            platform.memory().expect_leak(Some(1));
+            shared.dma_addr().get()
+        };
+        let addr = first(&platforms[0]);
+        assert!(platforms[1..].iter().all(|platform| first(platform) == addr), "none knows of another");
     }
 }

@@ -28,7 +28,8 @@ impl Bus {
     /// Who decodes `len_bytes` of memory at `addr`.
     fn memory_target(&self, addr: u64, len_bytes: usize) -> Option<Target> {
         self.slots.iter().find_map(|(at, slot)| {
-            let (bar, offset_bytes) = slot.decodes(addr, len_bytes)?;
+            let is_on = slot.space.command() & 1 << 1 != 0;
+            let (bar, offset_bytes) = slot.registers(addr, len_bytes).filter(|_| is_on)?;
             let path = self.path(*at)?;
             let leads = path.iter().skip(1).all(|bridge| bridge.forwards(addr));
             leads.then(|| Target { at: *at, bar, offset_bytes, model: slot.model.clone() })
@@ -37,9 +38,9 @@ impl Bus {
 }
 
 impl Slot {
-    fn decodes(&self, addr: u64, len_bytes: usize) -> Option<(u8, usize)> {
-        let is_on = self.space.command() & 1 << 1 != 0;
-        self.space.bars.iter().filter(|bar| is_on && !bar.is_io()).find_map(|bar| {
+    /// Which memory BAR has `len_bytes` at `addr`, decoded or not, and where in it.
+    fn registers(&self, addr: u64, len_bytes: usize) -> Option<(u8, usize)> {
+        self.space.bars.iter().filter(|bar| !bar.is_io()).find_map(|bar| {
             let offset = addr.checked_sub(bar.start())?;
             let end = offset.checked_add(len_bytes as u64)?;
             (end <= bar.len_bytes).then_some((bar.index, usize::try_from(offset).ok()?))
@@ -53,10 +54,9 @@ impl Slot {
 }
 
 impl PciHost {
-    /// Whether anybody decodes these registers now.
-    #[must_use]
-    pub(crate) fn decodes(&self, start: PhysAddr, len_bytes: usize) -> bool {
-        self.lock().memory_target(start.get(), len_bytes).is_some()
+    /// Whether there are registers, decoded or not: a driver maps them before it switches decoding on.
+    pub(crate) fn has_registers(&self, start: PhysAddr, len_bytes: usize) -> bool {
+        self.lock().slots.values().any(|slot| slot.registers(start.get(), len_bytes).is_some())
     }
 }
 
