@@ -69,7 +69,7 @@ impl Booting {
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                Err(error)
+                Err(error.into())
             }
         }
     }
