@@ -20,8 +20,3 @@ pub use memory::{AccessFault, DeviceWrite, FaultKind, Lease, Memory};
 pub use pci::{FunctionSpace, PciDevice, PciHost};
 pub use platform::MockPlatform;
 pub use registers::{DeviceModel, ModelRegion, SharedModel, Width};
-
-#[doc(hidden)]
-pub use pci::PciHost as ConfigSpace;
-#[doc(hidden)]
-pub use platform::MockPlatform as HeapPlatform;

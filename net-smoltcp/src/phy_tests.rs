@@ -2,7 +2,7 @@ use super::*;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use paravane_mock_hal::HeapPlatform;
+use paravane_mock_hal::MockPlatform;
 use paravane_net::{ChecksumRequest, MacAddr, RxCounters, TxCounters};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::socket::tcp;
@@ -93,7 +93,7 @@ fn nic(pool: &FramePool) -> (Phy<Rx, Tx>, Wire, Wire, Behaviour) {
 }
 
 fn pool(frames: u32) -> FramePool {
-    FramePool::new(HeapPlatform::new(), frames, 2048, 64).unwrap()
+    FramePool::new(MockPlatform::new(), frames, 2048, 64).unwrap()
 }
 
 fn frame_of(pool: &FramePool, bytes: &[u8]) -> Frame {

@@ -2,14 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the failure")]
 
-use paravane_mock_hal::HeapPlatform;
+use paravane_mock_hal::MockPlatform;
 use paravane_net::{
     BURST_FRAMES, Burst, ChecksumRequest, Frame, FramePool, HEADROOM_BYTES, RxChecksum, RxHash, RxHashKind,
     TxOffload, VlanTag,
 };
 
 fn pool(frames: u32) -> FramePool {
-    FramePool::new(HeapPlatform::new(), frames, 2048, 64).unwrap()
+    FramePool::new(MockPlatform::new(), frames, 2048, 64).unwrap()
 }
 
 fn frame_of(pool: &FramePool, bytes: &[u8]) -> Frame {

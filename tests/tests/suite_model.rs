@@ -5,7 +5,7 @@
 use std::fmt;
 
 use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
-use paravane_mock_hal::{ConfigSpace, HeapPlatform};
+use paravane_mock_hal::{MockPlatform, PciHost};
 use paravane_net::MacAddr;
 use paravane_pci::PciAddress;
 use paravane_suite::{Environment, peer};
@@ -13,18 +13,18 @@ use paravane_suite::{Environment, peer};
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x6d, 0x6f, 0x64];
 
 struct OnVmxnet3 {
-    platform: HeapPlatform,
+    platform: MockPlatform,
     device: Plugged,
 }
 
 impl Environment for OnVmxnet3 {
-    type Platform = HeapPlatform;
-    type Config = ConfigSpace;
+    type Platform = MockPlatform;
+    type Config = PciHost;
 
-    fn platform(&self) -> HeapPlatform {
+    fn platform(&self) -> MockPlatform {
         self.platform.clone()
     }
-    fn config(&self) -> ConfigSpace {
+    fn config(&self) -> PciHost {
         self.device.config.clone()
     }
     fn mac(&self) -> MacAddr {
@@ -51,7 +51,7 @@ impl Environment for OnVmxnet3 {
 }
 
 fn vmxnet3(personality: Personality) {
-    let platform = HeapPlatform::new();
+    let platform = MockPlatform::new();
     let address = PciAddress::new(0, 0, 4, 0).unwrap();
     let device = Vmxnet3::plug(&platform, address, MAC, personality);
     let mut environment = OnVmxnet3 { platform, device };

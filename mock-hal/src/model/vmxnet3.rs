@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex};
 use paravane_hal::addr::PhysAddr;
 use paravane_pci::PciAddress;
 
-use crate::MockPlatform as HeapPlatform;
+use crate::MockPlatform;
 use crate::memory::Memory;
-use crate::{ConfigSpace, FunctionSpace};
+use crate::{FunctionSpace, PciHost};
 
 pub use personality::Personality;
 pub use tx::Sent;
@@ -76,7 +76,7 @@ struct Active {
 /// The device.
 pub struct Vmxnet3 {
     memory: Memory,
-    config: ConfigSpace,
+    config: PciHost,
     at: PciAddress,
     /// What it is like. Takes effect as it is changed.
     pub personality: Personality,
@@ -124,7 +124,7 @@ pub struct Plugged {
     /// The model.
     pub model: Arc<Mutex<Vmxnet3>>,
     /// Configuration space of its machine.
-    pub config: ConfigSpace,
+    pub config: PciHost,
     /// Its address there.
     pub address: PciAddress,
 }
@@ -137,12 +137,12 @@ impl Vmxnet3 {
     /// When `address` is not on bus 0.
     #[must_use]
     pub fn plug(
-        platform: &HeapPlatform,
+        platform: &MockPlatform,
         address: PciAddress,
         mac: [u8; 6],
         personality: Personality,
     ) -> Plugged {
-        let config = ConfigSpace::default();
+        let config = PciHost::default();
         let [bar0, bar1, bar2] = BAR_STARTS;
         let function = FunctionSpace::endpoint(0x15ad, 0x07b0, 0x02)
             .memory_bar(0, bar0, 0x1000)

@@ -13,7 +13,7 @@ use paravane_hal::time::{Clock, wait_for};
 use paravane_pci::{ConfigAccess, PciAddress};
 
 use super::*;
-use crate::{ConfigSpace, DeviceModel, FunctionSpace, HeapPlatform, Memory, Width};
+use crate::{DeviceModel, FunctionSpace, Memory, MockPlatform, PciHost, Width};
 
 const START: PhysAddr = PhysAddr::new(0xfebf_0000);
 const ADDR_LOW: usize = 0x0;
@@ -49,11 +49,11 @@ impl DeviceModel for Toy {
     }
 }
 
-fn machine() -> (HeapPlatform, ConfigSpace) {
-    let platform = HeapPlatform::new();
+fn machine() -> (MockPlatform, PciHost) {
+    let platform = MockPlatform::new();
     let toy = Toy { memory: platform.memory().clone(), addr: 0, busy: 0 };
     platform.attach(START, 0x1000, Arc::new(Mutex::new(toy)), 0);
-    let config = ConfigSpace::default();
+    let config = PciHost::default();
     let function = FunctionSpace::endpoint(0x1234, 0x5678, 2).memory_bar(0, 0xfebf_0000, 0x1000);
     config.insert(at(), function);
     (platform, config)
@@ -266,7 +266,7 @@ fn memory_in_other_sizes_is_a_difference() {
 
 #[test]
 fn what_a_device_writes_by_itself_is_seen_at_a_look() {
-    let platform = HeapPlatform::new();
+    let platform = MockPlatform::new();
     let recorder = Recorder::new(platform.clone());
     let of = DeviceDma::new(recorder.clone(), DeviceTag::unique(), 64);
     let mut shared = DmaBox::<[u32; 4], _>::zeroed(&of, Align::BYTE).unwrap();
@@ -290,7 +290,7 @@ fn what_a_device_writes_by_itself_is_seen_at_a_look() {
 
 #[test]
 fn lent_memory_comes_back_as_it_did() {
-    let platform = HeapPlatform::new();
+    let platform = MockPlatform::new();
     let recorder = Recorder::new(platform.clone());
     let of = DeviceDma::new(recorder.clone(), DeviceTag::unique(), 64);
     let lent = Mapped::new(&of, vec![0_u8; 40], Direction::FromDevice).ok().unwrap();
@@ -314,7 +314,7 @@ fn lent_memory_comes_back_as_it_did() {
 
 #[test]
 fn what_firmware_left_is_read_from_the_recording() {
-    let recorder = Recorder::new(HeapPlatform::new());
+    let recorder = Recorder::new(MockPlatform::new());
     recorder.firmware(PhysAddr::new(0xf_5a40), b"RSD PTR and so on");
     let recording = recorder.finish(&[]).unwrap();
     let mut bytes = [0; 3];

@@ -7,13 +7,13 @@ use std::sync::MutexGuard;
 
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
-use paravane_mock_hal::{ConfigSpace, HeapPlatform};
+use paravane_mock_hal::{MockPlatform, PciHost};
 use paravane_net::{Burst, Frame, FramePool, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_vmxnet3::{Config, Device, Running};
 
-pub type MockDevice = Device<HeapPlatform, ConfigSpace>;
-pub type MockRunning = Running<HeapPlatform, ConfigSpace>;
+pub type MockDevice = Device<MockPlatform, PciHost>;
+pub type MockRunning = Running<MockPlatform, PciHost>;
 
 pub const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 pub const MESSAGES: [MsiMessage; 3] = [
@@ -24,7 +24,7 @@ pub const MESSAGES: [MsiMessage; 3] = [
 
 /// A platform, a device in it, and a pool.
 pub struct Machine {
-    pub platform: HeapPlatform,
+    pub platform: MockPlatform,
     pub device: Plugged,
     pub pool: FramePool,
 }
@@ -35,7 +35,7 @@ impl Machine {
     }
 
     pub fn with_pool(personality: Personality, frames: u32) -> Self {
-        let platform = HeapPlatform::new();
+        let platform = MockPlatform::new();
         let address = PciAddress::new(0, 0, 4, 0).unwrap();
         let device = Vmxnet3::plug(&platform, address, MAC, personality);
         let pool = FramePool::new(platform.clone(), frames, 2048, 64).unwrap();

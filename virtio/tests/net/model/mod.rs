@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use paravane_hal::addr::PhysAddr;
 use paravane_hal::irq::{Interrupts, MsiMessage};
-use paravane_mock_hal::HeapPlatform;
+use paravane_mock_hal::MockPlatform;
 use paravane_net::{Burst, Frame, FramePool};
 use paravane_pci::Function;
 use paravane_virtio::net::{Config, Device, Running};
@@ -24,8 +24,8 @@ use paravane_virtio::net::{Config, Device, Running};
 pub use config_space::{BAR_BYTES, BAR_START, ConfigSpace};
 pub use registers::NetModel;
 
-pub type Net = Device<HeapPlatform, ConfigSpace>;
-pub type Up = Running<HeapPlatform, ConfigSpace>;
+pub type Net = Device<MockPlatform, ConfigSpace>;
+pub type Up = Running<MockPlatform, ConfigSpace>;
 
 /// VERSION_1.
 pub const VERSION_1: u64 = 1 << 32;
@@ -47,7 +47,7 @@ pub const MESSAGES: [MsiMessage; 3] = [
 
 /// A platform with one device on it.
 pub struct Bench {
-    pub platform: HeapPlatform,
+    pub platform: MockPlatform,
     pub model: Arc<Mutex<NetModel>>,
     pub space: ConfigSpace,
     pub pool: FramePool,
@@ -61,7 +61,7 @@ impl Bench {
     }
 
     pub fn with_buffers(offered: u64, frames: u32, buffer_bytes: u16) -> Self {
-        let platform = HeapPlatform::new();
+        let platform = MockPlatform::new();
         let space = ConfigSpace::new();
         let model = NetModel::new(platform.memory().clone(), space.clone(), offered);
         let model = Arc::new(Mutex::new(model));
