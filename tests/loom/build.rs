@@ -1,0 +1,55 @@
+//! Fetches the code under test from the drivers' sources, and has it use loom's atomics and fences.
+//!
+//! A file or a function is taken as it stands; what changes is where its names lead. A function that is not there any more stops the build.
+
+use std::path::Path;
+use std::{env, fs};
+
+/// `source` from the line that starts with `head` to the closing brace at the same depth.
+fn function(source: &str, head: &str) -> String {
+    let start = source.find(head).unwrap_or_else(|| panic!("no `{head}` in the sources"));
+    assert!(source[start + head.len()..].find(head).is_none(), "`{head}` is there twice");
+    let indent = &source[source[..start].rfind('\n').map_or(0, |at| at + 1)..start];
+    let rest = &source[start..];
+    let end = rest.find(&format!("\n{indent}}}\n")).expect("a function ends");
+    format!("{}\n{indent}}}\n", &rest[..end])
+}
+
+/// Leads the names of atomics and of the platform's crate to this crate's stand-ins.
+fn led_here(source: &str) -> String {
+    let code: String =
+        source.lines().filter(|line| !line.starts_with("//!")).map(|line| format!("{line}\n")).collect();
+    code.replace("core::sync::atomic", "loom::sync::atomic")
+        .replace("paravane_hal::", "crate::platform::")
+        .replace("crate::queue::", "crate::virtio::")
+}
+
+/// Everything before the tests of a module.
+fn without_tests(source: &str) -> &str {
+    source.split("#[cfg(test)]").next().unwrap_or(source)
+}
+
+fn main() {
+    let root = Path::new("../..");
+    let out = env::var("OUT_DIR").expect("cargo says where");
+    let read = |path: &str| {
+        println!("cargo::rerun-if-changed={}", root.join(path).display());
+        fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let write =
+        |name: &str, text: String| fs::write(Path::new(&out).join(name), text).expect("OUT_DIR is writable");
+
+    for name in ["split", "layout", "notify"] {
+        let source = read(&format!("virtio/src/queue/{name}.rs"));
+        write(&format!("{name}.rs"), led_here(without_tests(&source)));
+    }
+    write("ring.rs", led_here(without_tests(&read("vmxnet3/src/ring.rs"))));
+    let batch = function(&read("vmxnet3/src/batch.rs"), "pub(crate) fn hand_over(&self) -> Cursor {");
+    write("batch.rs", format!("impl Batch<'_> {{ {batch} }}"));
+    write("observe.rs", function(&read("vmxnet3/src/rx.rs"), "fn observe(\n"));
+    let tx = read("vmxnet3/src/tx.rs");
+    let look = function(&tx, "fn observe(&mut self) -> (u32, Result<(), DeviceFault>) {");
+    let has = function(&tx, "fn has_completion(&self) -> bool {");
+    let arm = function(&tx, "fn arm(&mut self) -> Result<Armed, DeviceFault> {");
+    write("tx.rs", format!("impl TxQueue {{ {look} {has} pub(crate) {arm} }}"));
+}

@@ -1,0 +1,130 @@
+//! What the drivers' code expects of the platform, made of loom's atomics. One run of a model is one platform.
+
+#![allow(dead_code, reason = "as much as the drivers' files name")]
+
+pub(crate) mod barrier {
+    //! The barriers that the drivers call, as the fences that `paravane_hal::barrier` says they are.
+    use loom::sync::atomic::{Ordering, fence};
+
+    pub(crate) fn release() {
+        fence(Ordering::Release);
+    }
+    pub(crate) fn acquire() {
+        fence(Ordering::Acquire);
+    }
+    pub(crate) fn full() {
+        fence(Ordering::SeqCst);
+    }
+}
+
+pub(crate) mod addr {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct DmaAddr(pub u64);
+    impl DmaAddr {
+        pub(crate) const fn get(self) -> u64 {
+            self.0
+        }
+    }
+    #[derive(Clone, Copy, Debug)]
+    pub struct Align;
+    impl Align {
+        pub(crate) const fn new(_bytes: usize) -> Self {
+            Self
+        }
+    }
+}
+
+pub(crate) mod irq {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Armed {
+        Idle,
+        Pending,
+    }
+}
+
+pub(crate) mod fault {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum DeviceFault {
+        NotInFlight { index: u32 },
+    }
+}
+
+pub(crate) mod dma {
+    use core::marker::PhantomData;
+    use loom::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
+
+    use super::addr::{Align, DmaAddr};
+
+    pub trait Dma {}
+    impl Dma for () {}
+    #[derive(Debug)]
+    pub struct DmaError;
+    pub struct DeviceDma<D>(pub D);
+    pub struct Quiet<'a>(PhantomData<&'a ()>);
+
+    /// A word that starts as zero.
+    pub trait Word {
+        fn zero() -> Self;
+    }
+    impl Word for AtomicU16 {
+        fn zero() -> Self {
+            Self::new(0)
+        }
+    }
+    impl Word for AtomicU32 {
+        fn zero() -> Self {
+            Self::new(0)
+        }
+    }
+
+    pub struct DmaWords<T, D>(Vec<T>, PhantomData<D>);
+    impl<T: Word, D> DmaWords<T, D> {
+        pub(crate) fn zeroed(_of: &DeviceDma<D>, count: usize, _align: Align) -> Result<Self, DmaError> {
+            Ok(Self((0..count).map(|_| T::zero()).collect(), PhantomData))
+        }
+        pub(crate) fn words(&self) -> &[T] {
+            &self.0
+        }
+        pub(crate) fn dma_addr(&self) -> DmaAddr {
+            DmaAddr(0)
+        }
+        pub(crate) fn free(self, _quiet: &Quiet<'_>) -> Result<(), Self> {
+            Ok(())
+        }
+    }
+
+    /// One descriptor or completion.
+    pub struct Words<const N: usize>([AtomicU32; N]);
+    impl<const N: usize> Words<N> {
+        pub(crate) fn zero() -> Self {
+            Self(core::array::from_fn(|_| AtomicU32::new(0)))
+        }
+        pub(crate) fn load<const I: usize>(&self) -> u32 {
+            self.0[I].load(Relaxed)
+        }
+        pub(crate) fn store<const I: usize>(&self, value: u32) {
+            self.0[I].store(value, Relaxed);
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "halves")]
+        pub(crate) fn store_pair<const I: usize>(&self, value: u64) {
+            self.0[I].store(value as u32, Relaxed);
+            self.0[I + 1].store((value >> 32) as u32, Relaxed);
+        }
+    }
+
+    pub struct DmaRing<const N: usize, D>(Vec<Words<N>>, PhantomData<D>);
+    impl<const N: usize, D> DmaRing<N, D> {
+        pub(crate) fn zeroed(_of: &DeviceDma<D>, count: usize, _align: Align) -> Result<Self, DmaError> {
+            Ok(Self((0..count).map(|_| Words::zero()).collect(), PhantomData))
+        }
+        pub(crate) fn slots(&self) -> &[Words<N>] {
+            &self.0
+        }
+        pub(crate) fn dma_addr(&self) -> DmaAddr {
+            DmaAddr(0)
+        }
+        pub(crate) fn free(self, _quiet: &Quiet<'_>) -> Result<(), Self> {
+            Ok(())
+        }
+    }
+}
