@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use paravane_hal::dma::DmaRegion;
 
 /// What is compared at a time. Both copies start at a multiple of it.
-const CHUNK: usize = 8;
+const CHUNK: usize = size_of::<u64>();
 /// What the device wrote is written down in pieces that start and end at multiples of this, as devices store words.
 const GRAIN: usize = 4;
 
@@ -20,7 +20,8 @@ pub(super) struct Mirror {
     driver: NonNull<u8>,
     layout: Layout,
     device: DmaRegion,
-    common: Vec<u8>,
+    /// In chunks; the bytes of the last one that the memory does not have are zero.
+    common: Vec<u64>,
 }
 
 // SAFETY: the copies are places, not views bound to a thread; they are reached under the lock of the recording.
@@ -40,7 +41,7 @@ impl Mirror {
         let Ok(layout) = Layout::from_size_align(len, align_bytes.max(CHUNK)) else { return Err(device) };
         // SAFETY: a region's length is not zero.
         let Some(driver) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { return Err(device) };
-        Ok(Self { driver, layout, device, common: vec![0; len] })
+        Ok(Self { driver, layout, device, common: vec![0; len.div_ceil(CHUNK)] })
     }
 
     /// Where the driver finds its copy.
@@ -64,39 +65,39 @@ impl Mirror {
         self.device
     }
 
+    fn copies(&self) -> (Copy, Copy) {
+        let len_bytes = self.layout.size();
+        (Copy { start: self.driver, len_bytes }, Copy { start: self.device.cpu(), len_bytes })
+    }
+
     /// Shows the device what the driver stored since the last call.
     pub(super) fn push(&mut self) {
-        let (from, to) = (Copy(self.driver), Copy(self.device.cpu()));
-        for (chunk, common) in self.common.chunks_mut(CHUNK).enumerate() {
-            let start = chunk * CHUNK;
-            let now = from.read(start, common.len());
-            let Some(now) = now.get(..common.len()).filter(|now| *now != common) else { continue };
-            // Byte by byte: the device may have stored to the others.
-            for (at, (new, old)) in now.iter().zip(common).enumerate().filter(|(_, (new, old))| new != old) {
-                to.write(start + at, *new);
-                *old = *new;
+        let (driver, device) = self.copies();
+        for (chunk, common) in self.common.iter_mut().enumerate() {
+            let now = driver.read(chunk);
+            if now != *common {
+                device.change(chunk, *common, now);
+                *common = now;
             }
         }
     }
 
     /// Shows the driver what the device stored since the last call, and says what it was.
     pub(super) fn pull(&mut self) -> Vec<Run> {
-        let (from, to) = (Copy(self.device.cpu()), Copy(self.driver));
+        let (driver, device) = self.copies();
         let mut runs: Vec<Run> = Vec::new();
-        for (chunk, common) in self.common.chunks_mut(CHUNK).enumerate() {
-            let now = from.read(chunk * CHUNK, common.len());
-            if now.get(..common.len()) == Some(common) {
+        for (chunk, common) in self.common.iter_mut().enumerate() {
+            let now = device.read(chunk);
+            if now == *common {
                 continue;
             }
-            for (grain, (new, old)) in now.chunks(GRAIN).zip(common.chunks_mut(GRAIN)).enumerate() {
-                let Some(new) = new.get(..old.len()).filter(|new| *new != old) else { continue };
+            driver.change(chunk, *common, now);
+            let (new, old) = (now.to_ne_bytes(), common.to_ne_bytes());
+            *common = now;
+            for (grain, (new, old)) in new.chunks(GRAIN).zip(old.chunks(GRAIN)).enumerate() {
                 let start = chunk * CHUNK + grain * GRAIN;
-                for (at, (new, old)) in
-                    new.iter().zip(old.iter_mut()).enumerate().filter(|(_, (a, b))| a != b)
-                {
-                    to.write(start + at, *new);
-                    *old = *new;
-                }
+                let len = GRAIN.min(driver.len_bytes.saturating_sub(start));
+                let Some(new) = new.get(..len).filter(|new| old.get(..len) != Some(new)) else { continue };
                 match runs.last_mut().filter(|run| run.offset_bytes + run.bytes.len() == start) {
                     Some(run) => run.bytes.extend(new),
                     None => runs.push(Run { offset_bytes: start, bytes: new.to_vec() }),
@@ -107,28 +108,35 @@ impl Mirror {
     }
 }
 
-/// One of the copies, aligned to [`CHUNK`] and as long as `common`. What is asked of it lies inside.
+/// One of the copies, aligned to [`CHUNK`]. A chunk that is asked for starts inside.
 #[derive(Clone, Copy)]
-struct Copy(NonNull<u8>);
+struct Copy {
+    start: NonNull<u8>,
+    len_bytes: usize,
+}
 
 impl Copy {
-    /// Reads a whole chunk at once, so that no word of it is torn; fewer bytes at the end, the others zero.
-    fn read(self, start_bytes: usize, len_bytes: usize) -> [u8; CHUNK] {
-        let place = self.0.as_ptr().wrapping_add(start_bytes);
-        if len_bytes == CHUNK {
-            // SAFETY: in bounds, for the caller goes by the length that both copies have; aligned, both being so at their start.
-            return unsafe { place.cast::<u64>().read_volatile() }.to_ne_bytes();
+    /// Reads a whole chunk at once, so that no word of it is torn; at the end, what there is of it.
+    fn read(self, chunk: usize) -> u64 {
+        let place = self.start.as_ptr().wrapping_add(chunk * CHUNK);
+        if chunk * CHUNK + CHUNK <= self.len_bytes {
+            // SAFETY: in bounds by the condition, and aligned as the start is.
+            return unsafe { place.cast::<u64>().read_volatile() };
         }
         let mut bytes = [0; CHUNK];
-        for (at, byte) in bytes.iter_mut().enumerate().take(len_bytes) {
-            // SAFETY: in bounds, as above.
+        for (at, byte) in bytes.iter_mut().enumerate().take(self.len_bytes - chunk * CHUNK) {
+            // SAFETY: in bounds by the loop's limit.
             *byte = unsafe { place.wrapping_add(at).read_volatile() };
         }
-        bytes
+        u64::from_ne_bytes(bytes)
     }
 
-    fn write(self, at_bytes: usize, byte: u8) {
-        // SAFETY: in bounds, as in `read`.
-        unsafe { self.0.as_ptr().wrapping_add(at_bytes).write_volatile(byte) };
+    /// Writes the bytes in which `new` differs from `old`: the other side may have written to the others.
+    fn change(self, chunk: usize, old: u64, new: u64) {
+        let (old, new) = (old.to_ne_bytes(), new.to_ne_bytes());
+        for (at, byte) in new.into_iter().enumerate().filter(|(at, byte)| old.get(*at) != Some(byte)) {
+            // SAFETY: in bounds, for `read` leaves the bytes behind the end zero in both.
+            unsafe { self.start.as_ptr().wrapping_add(chunk * CHUNK + at).write_volatile(byte) };
+        }
     }
 }

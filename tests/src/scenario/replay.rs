@@ -20,6 +20,12 @@ impl Replay {
         Self { replayer: Replayer::new(recording.clone()), messages: messages_of(recording) }
     }
 
+    /// Plays `recording` back; after the first difference the device is gone, and [`Replayer::finish`] tells of it.
+    #[must_use]
+    pub fn lenient(recording: &Recording) -> Self {
+        Self { replayer: Replayer::lenient(recording.clone()), messages: messages_of(recording) }
+    }
+
     /// The player, for a look at its memory and its end.
     #[must_use]
     pub fn replayer(&self) -> &Replayer {
