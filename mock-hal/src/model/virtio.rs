@@ -1,0 +1,324 @@
+//! virtio devices over PCI, written from the specification's text and from what real monitors are known to do.
+//!
+//! | Part | Plays |
+//! |---|---|
+//! | [`Personality`] | which monitor it is: identity, layout of the BARs, what it insists on, as data |
+//! | this file | [`Virtio`]: the shell that every device has, and its way of saying things |
+//! | `common` | the common configuration: status, features, queues, vectors |
+//! | `registers` | which register an access meets; doorbells, interrupt status, the device's own configuration |
+//! | `queue` | a queue from the device's side; `queue/split` is the one ring format so far |
+//! | `faults` | what a device does that lies |
+//! | [`Net`] | the network device on that shell |
+//!
+//! A new kind of device implements [`Class`]; a new ring format is a second kind of ring in [`Queue`]; more queues are a larger
+//! [`Class::queues`].
+//!
+//! Two lists tell what a driver did. [`Virtio::violations`]: a requirement of the specification was broken, by whatever monitor the device
+//! belongs to. [`Virtio::refusals`]: this monitor ignored an access that another one would have let pass.
+
+mod common;
+mod faults;
+pub mod net;
+mod personality;
+mod queue;
+mod registers;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use paravane_pci::PciAddress;
+
+use crate::device::DeviceMemory;
+use crate::fault::FaultPlan;
+use crate::pci::{InterruptMode, PciDevice, PciHost};
+use crate::platform::MockPlatform;
+
+pub use net::{Net, Sent, VirtioNet};
+pub use personality::{Layout, Personality, Place, Reset};
+pub use queue::{Chain, NO_VECTOR, Queue, Segment, Wish};
+
+use common::Selected;
+use faults::Pending;
+
+/// Device status bits.
+///
+/// Spec: VIRTIO 1.2, 2.1 "Device Status Field".
+pub mod status {
+    /// The guest noticed the device.
+    pub const ACKNOWLEDGE: u8 = 1;
+    /// It has a driver.
+    pub const DRIVER: u8 = 2;
+    /// The driver is ready.
+    pub const DRIVER_OK: u8 = 4;
+    /// Features are agreed.
+    pub const FEATURES_OK: u8 = 8;
+    /// The device cannot go on.
+    pub const NEEDS_RESET: u8 = 64;
+    /// The driver gave up.
+    pub const FAILED: u8 = 128;
+}
+
+/// Feature bits that belong to no kind of device.
+///
+/// Spec: VIRTIO 1.2, 6 "Reserved Feature Bits".
+pub mod feature {
+    /// `INDIRECT_DESC`.
+    pub const INDIRECT_DESC: u64 = 1 << 28;
+    /// `EVENT_IDX`.
+    pub const EVENT_IDX: u64 = 1 << 29;
+    /// `VERSION_1`.
+    pub const VERSION_1: u64 = 1 << 32;
+    /// `ACCESS_PLATFORM`.
+    pub const ACCESS_PLATFORM: u64 = 1 << 33;
+    /// `RING_PACKED`.
+    pub const RING_PACKED: u64 = 1 << 34;
+    /// `IN_ORDER`.
+    pub const IN_ORDER: u64 = 1 << 35;
+    /// `RING_RESET`.
+    pub const RING_RESET: u64 = 1 << 40;
+}
+
+/// What makes a virtio device a network card, a disk, or something else.
+pub trait Class: Send + Sized + 'static {
+    /// Its number in the specification's list.
+    const TYPE: u16;
+    /// Class code of its PCI function.
+    const PCI_CLASS: u8;
+
+    /// How many queues it has.
+    fn queues(&self) -> u16;
+    /// What it offers of its own kind's features.
+    fn features(&self) -> u64;
+    /// Its configuration, as long as it can get.
+    fn config(&self) -> Vec<u8>;
+    /// Which feature a byte of the configuration belongs to; `0` for bytes that are always there, `None` for bytes that belong to nothing.
+    fn gate(&self, offset_bytes: usize) -> Option<u64>;
+    /// A queue was notified.
+    fn notified(device: &mut Virtio<Self>, queue: u16);
+    /// The device has time of its own.
+    fn tick(device: &mut Virtio<Self>);
+    /// Forgets what a reset makes it forget.
+    fn reset(&mut self);
+    /// The back end goes away or comes back, where there is such a thing.
+    fn flap(&mut self) {}
+}
+
+/// A virtio device.
+pub struct Virtio<C> {
+    bus: PciDevice,
+    memory: DeviceMemory,
+    /// What it is like. Takes effect as it is changed.
+    pub personality: Personality,
+    /// What goes wrong.
+    pub faults: FaultPlan,
+    /// The part that only this kind has.
+    pub class: C,
+    /// Its queues.
+    pub queues: Vec<Queue>,
+    status: u8,
+    offered: u64,
+    accepted: u64,
+    selected: Selected,
+    config_vector: u16,
+    generation: u8,
+    isr: u8,
+    /// Status reads until a reset that was asked for is done.
+    reset_in_reads: Option<u32>,
+    pending: Pending,
+    /// Registers read ones, nothing happens any more.
+    pub gone: bool,
+    /// Does not keep `FEATURES_OK`.
+    pub rejects_features: bool,
+    /// Does not keep `DRIVER`.
+    pub ignores_status: bool,
+    /// The generation moves at every look.
+    pub restless_config: bool,
+    /// Reads of a queue's enable bit say 1 even after a reset.
+    pub queues_stay_enabled: bool,
+    /// Every status written, in order.
+    pub statuses: Vec<u8>,
+    /// Queues notified, in order.
+    pub doorbells: Vec<u16>,
+    /// Requirements of the specification that the driver broke.
+    pub violations: Vec<String>,
+    /// Accesses that this monitor ignores.
+    pub refusals: Vec<String>,
+}
+
+/// A device in a machine: the model, and where its driver finds it.
+pub struct Plugged<C> {
+    /// The model.
+    pub model: Arc<Mutex<Virtio<C>>>,
+    /// The bus.
+    pub host: PciHost,
+    /// Its address there.
+    pub address: PciAddress,
+}
+
+impl<C> Clone for Plugged<C> {
+    fn clone(&self) -> Self {
+        Self { model: Arc::clone(&self.model), host: self.host.clone(), address: self.address }
+    }
+}
+
+impl<C> Plugged<C> {
+    /// The model. Not to be held across a call into a driver.
+    pub fn lock(&self) -> MutexGuard<'_, Virtio<C>> {
+        // A model that panicked has failed its test already.
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: Class> Virtio<C> {
+    /// Plugs a device into `platform`, at `address` of its PCI bus.
+    #[must_use]
+    pub fn plug(
+        platform: &MockPlatform,
+        address: PciAddress,
+        class: C,
+        personality: Personality,
+    ) -> Plugged<C> {
+        let host = platform.pci().clone();
+        let slot = u64::from(address.devfn());
+        host.insert(address, personality.function::<C>(class.config().len(), slot));
+        let bus = host.device(address);
+        let offered = personality.ring_features | class.features();
+        let queues = (0..class.queues()).map(|_| Queue::new(personality.max_entries)).collect();
+        let name = format!("virtio {address}");
+        let model = Self {
+            memory: bus.memory(platform.memory(), &name),
+            bus,
+            personality,
+            faults: FaultPlan::default(),
+            class,
+            queues,
+            status: 0,
+            offered,
+            accepted: 0,
+            selected: Selected::default(),
+            config_vector: NO_VECTOR,
+            generation: 0,
+            isr: 0,
+            reset_in_reads: None,
+            pending: Pending::default(),
+            gone: false,
+            rejects_features: false,
+            ignores_status: false,
+            restless_config: false,
+            queues_stay_enabled: false,
+            statuses: Vec::new(),
+            doorbells: Vec::new(),
+            violations: Vec::new(),
+            refusals: Vec::new(),
+        };
+        let model = Arc::new(Mutex::new(model));
+        host.connect(address, model.clone());
+        Plugged { model, host, address }
+    }
+
+    /// Offers exactly these features from now on.
+    pub fn offer(&mut self, features: u64) {
+        self.offered = features;
+    }
+
+    /// What it offers.
+    #[must_use]
+    pub fn offered(&self) -> u64 {
+        self.offered
+    }
+
+    /// What the driver accepted.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Whether all of `features` were agreed.
+    #[must_use]
+    pub fn has(&self, features: u64) -> bool {
+        self.status & status::FEATURES_OK != 0 && self.accepted & features == features
+    }
+
+    /// The status as it is.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+
+    /// Whether the driver said that it is ready, and the device does not need a reset.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !self.gone
+            && self.status & (status::DRIVER_OK | status::NEEDS_RESET | status::FAILED) == status::DRIVER_OK
+    }
+
+    /// Whether MSI-X is on.
+    #[must_use]
+    pub fn has_msix_on(&self) -> bool {
+        self.bus.mode() == InterruptMode::Msix
+    }
+
+    /// Gives up, as a device does whose back end died.
+    ///
+    /// Spec: VIRTIO 1.2, 2.1.2 "Device Requirements: Device Status Field".
+    pub fn need_reset(&mut self) {
+        self.status |= status::NEEDS_RESET;
+        if self.status & status::DRIVER_OK != 0 {
+            self.interrupt_config();
+        }
+    }
+
+    /// Something in the configuration changed: a new generation, and an interrupt.
+    pub fn config_changed(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        if self.is_live() {
+            self.interrupt_config();
+        }
+    }
+
+    /// The device has time of its own: what was put off happens.
+    pub fn tick(&mut self) {
+        self.run_pending();
+        if self.is_live() {
+            C::tick(self);
+        }
+    }
+
+    /// An honest device again, whose driver still has to reset it.
+    pub fn repent(&mut self) {
+        self.faults = FaultPlan::default();
+        self.gone = false;
+        self.pending = Pending::default();
+        for queue in &mut self.queues {
+            queue.is_stopped = false;
+        }
+    }
+
+    fn violation(&mut self, what: impl Into<String>) {
+        // A driver that was lied to may do anything that does no harm.
+        if self.faults.hits() == 0 {
+            self.violations.push(what.into());
+        }
+    }
+
+    fn reset(&mut self) {
+        self.status = 0;
+        self.accepted = 0;
+        self.selected = Selected::default();
+        self.config_vector = NO_VECTOR;
+        self.isr = 0;
+        self.reset_in_reads = None;
+        self.pending = Pending::default();
+        let max_entries = self.personality.max_entries;
+        for queue in &mut self.queues {
+            *queue = Queue::new(max_entries);
+        }
+        self.class.reset();
+        self.memory.give_all_back();
+        if self.personality.has_isr {
+            self.bus.set_pin(false);
+        }
+    }
+}

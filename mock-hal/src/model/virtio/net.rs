@@ -1,0 +1,382 @@
+//! The network device.
+//!
+//! Spec: VIRTIO 1.2, 5.1 "Network Device".
+
+use super::faults::Said;
+use super::queue::Chain;
+use super::{Class, Virtio};
+use crate::fault::{Action, FaultPoint, Verdict};
+
+/// Feature bits of a network device.
+///
+/// Spec: VIRTIO 1.2, 5.1.3 "Feature bits".
+pub mod bits {
+    /// `CSUM`.
+    pub const CSUM: u64 = 1;
+    /// `GUEST_CSUM`.
+    pub const GUEST_CSUM: u64 = 1 << 1;
+    /// `MTU`.
+    pub const MTU: u64 = 1 << 3;
+    /// `MAC`.
+    pub const MAC: u64 = 1 << 5;
+    /// `HOST_TSO4`.
+    pub const HOST_TSO4: u64 = 1 << 11;
+    /// `HOST_TSO6`.
+    pub const HOST_TSO6: u64 = 1 << 12;
+    /// `MRG_RXBUF`.
+    pub const MRG_RXBUF: u64 = 1 << 15;
+    /// `STATUS`.
+    pub const STATUS: u64 = 1 << 16;
+    /// `SPEED_DUPLEX`.
+    pub const SPEED_DUPLEX: u64 = 1 << 63;
+}
+
+/// `receiveq1`.
+pub const RX: usize = 0;
+/// `transmitq1`.
+pub const TX: usize = 1;
+/// Header of `VERSION_1` without `HASH_REPORT`.
+pub const HEADER_BYTES: usize = 12;
+/// How many buffers a device that shuffles takes ahead.
+const STOCK: usize = 4;
+
+/// A virtio network device.
+pub type VirtioNet = Virtio<Net>;
+
+/// A frame that the driver sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The header in front of it.
+    pub header: [u8; HEADER_BYTES],
+    /// The frame.
+    pub bytes: Vec<u8>,
+    /// Descriptors that it was made of.
+    pub segments: usize,
+}
+
+/// What a network device has that others have not.
+#[derive(Clone, Debug)]
+pub struct Net {
+    /// Its address.
+    pub mac: [u8; 6],
+    /// Whether the cable is in.
+    pub link_up: bool,
+    /// The largest IP packet.
+    pub mtu: u16,
+    /// Its speed.
+    pub speed_mbps: u32,
+    /// Its own features.
+    pub features: u64,
+    /// Looks at the transmit queue when it is notified. Otherwise at ticks alone.
+    pub serves_doorbells: bool,
+    /// Frames received for which no buffer was posted, or none that is long enough.
+    pub lost: u64,
+    sent: Vec<Sent>,
+    /// A frame that changes places with the next one.
+    late: Option<Vec<u8>>,
+}
+
+impl Net {
+    /// A card with address `mac`, with what the simple ones have: `MAC`, `STATUS`, `MRG_RXBUF`.
+    #[must_use]
+    pub const fn new(mac: [u8; 6]) -> Self {
+        Self {
+            mac,
+            link_up: true,
+            mtu: 1500,
+            speed_mbps: 10_000,
+            features: bits::MAC | bits::STATUS | bits::MRG_RXBUF,
+            serves_doorbells: true,
+            lost: 0,
+            sent: Vec::new(),
+            late: None,
+        }
+    }
+
+    /// The same, with exactly these features of its own.
+    #[must_use]
+    pub const fn with_features(mut self, features: u64) -> Self {
+        self.features = features;
+        self
+    }
+}
+
+impl Class for Net {
+    const TYPE: u16 = 1;
+    const PCI_CLASS: u8 = 2;
+
+    fn queues(&self) -> u16 {
+        2
+    }
+
+    fn features(&self) -> u64 {
+        self.features
+    }
+
+    fn config(&self) -> Vec<u8> {
+        let mut config = self.mac.to_vec();
+        config.extend([u8::from(self.link_up), 0]);
+        config.extend(1_u16.to_le_bytes());
+        config.extend(self.mtu.to_le_bytes());
+        config.extend(self.speed_mbps.to_le_bytes());
+        config.push(1);
+        // As long as what is offered needs.
+        let len_bytes = [(bits::SPEED_DUPLEX, 17), (bits::MTU, 12), (bits::STATUS, 8)]
+            .into_iter()
+            .find_map(|(feature, len_bytes)| (self.features & feature != 0).then_some(len_bytes))
+            .unwrap_or(6);
+        config.truncate(len_bytes);
+        config
+    }
+
+    fn gate(&self, offset_bytes: usize) -> Option<u64> {
+        match offset_bytes {
+            0..6 => Some(bits::MAC),
+            6..8 => Some(bits::STATUS),
+            10..12 => Some(bits::MTU),
+            12..17 => Some(bits::SPEED_DUPLEX),
+            _ => None,
+        }
+    }
+
+    fn notified(device: &mut Virtio<Self>, queue: u16) {
+        if usize::from(queue) == TX && device.class.serves_doorbells {
+            device.send_all();
+        }
+    }
+
+    fn tick(device: &mut Virtio<Self>) {
+        let verdict = device.faults.at(FaultPoint::Tick, &mut ());
+        if let Verdict::Do(action) = verdict {
+            device.react(action);
+        }
+        if device.is_live() && device.class.serves_doorbells && !device.queues[TX].is_stopped {
+            device.send_all();
+        }
+    }
+
+    fn reset(&mut self) {
+        self.late = None;
+    }
+
+    fn flap(&mut self) {
+        self.link_up = !self.link_up;
+    }
+}
+
+impl Virtio<Net> {
+    /// Plugs or pulls the cable.
+    pub fn set_link(&mut self, up: bool) {
+        self.class.link_up = up;
+        self.config_changed();
+    }
+
+    /// Frames sent since the last call.
+    pub fn take_sent(&mut self) -> Vec<Sent> {
+        std::mem::take(&mut self.class.sent)
+    }
+
+    /// Sends whatever there is, then says when it wants to hear of more.
+    pub fn send_all(&mut self) {
+        // Each round takes entries that the driver made available, of which there are only so many in a still ring.
+        loop {
+            let mut chains: Vec<Chain> = std::iter::from_fn(|| self.take(TX)).collect();
+            if self.personality.shuffles {
+                chains.reverse();
+            }
+            let any = !chains.is_empty();
+            let mut ahead = 0;
+            let mut frames = Vec::new();
+            for chain in chains {
+                frames.extend(self.frame_of(&chain).map(|sent| (chain.head, sent)));
+                let mut said = Said { index: chain.head.into(), ..Said::default() };
+                let verdict = self.faults.at(FaultPoint::TxCompletion, &mut said);
+                ahead = low16(said.generation);
+                self.use_chain(TX, chain, said, verdict);
+            }
+            if self.personality.shuffles {
+                frames.reverse();
+            }
+            self.class.sent.extend(frames.into_iter().map(|(_, sent)| sent));
+            if any {
+                self.show(TX, ahead);
+            }
+            self.tell_wish(TX);
+            // What came between the last look and the wish.
+            if !any || self.waiting(TX) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Sends one frame, if there is one. Not shown as used before [`show`](Self::show).
+    pub fn send_one(&mut self) -> Option<u16> {
+        let chain = self.take(TX)?;
+        let head = chain.head;
+        let sent = self.frame_of(&chain);
+        self.class.sent.extend(sent);
+        self.use_chain(TX, chain, Said { index: head.into(), ..Said::default() }, Verdict::GoOn);
+        Some(head)
+    }
+
+    /// The frame that a chain is.
+    ///
+    /// Spec: VIRTIO 1.2, 5.1.6.2 "Packet Transmission".
+    fn frame_of(&mut self, chain: &Chain) -> Option<Sent> {
+        if chain.writable_bytes() != 0 {
+            self.violation("a writable descriptor in a transmit chain");
+        }
+        let bytes = match chain.read(&self.memory) {
+            Ok(bytes) => bytes,
+            Err(fault) => {
+                self.violation(fault.to_string());
+                return None;
+            }
+        };
+        let Some((header, frame)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+            self.violation(format!("{} bytes to send, less than a header", bytes.len()));
+            return None;
+        };
+        self.check_header(header, frame.len());
+        Some(Sent { header: *header, bytes: frame.to_vec(), segments: chain.segments.len() })
+    }
+
+    /// Spec: VIRTIO 1.2, 5.1.6.2.1 "Driver Requirements: Packet Transmission".
+    fn check_header(&mut self, header: &[u8; HEADER_BYTES], frame_bytes: usize) {
+        let half = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
+        let [flags, gso_type, ..] = *header;
+        let (start, offset) = (half(6), half(8));
+        let mut complain = |holds: bool, what: &str| {
+            if !holds {
+                self.violation(format!("{what}: header {header:02x?}, {frame_bytes} bytes"));
+            }
+        };
+        complain(half(10) == 0, "num_buffers in a frame to send");
+        complain(flags & !1 == 0, "a flag that drivers must not set");
+        complain(gso_type == 0 || flags & 1 != 0, "segmentation without a checksum");
+        complain(flags & 1 == 0 || start + offset + 2 <= frame_bytes, "a checksum outside the frame");
+        complain(gso_type == 0 || half(4) != 0, "segments of zero bytes");
+        let has = |feature| self.accepted & feature != 0;
+        let is_agreed = match gso_type & 0x7f {
+            0 => true,
+            1 => has(bits::HOST_TSO4),
+            4 => has(bits::HOST_TSO6),
+            _ => false,
+        };
+        let has_checksum = flags & 1 == 0 || has(bits::CSUM);
+        if !is_agreed || !has_checksum {
+            self.violation(format!("an offload that was not agreed: {header:02x?}"));
+        }
+    }
+
+    /// A frame arrives. Whether it was received.
+    pub fn deliver(&mut self, frame: &[u8]) -> bool {
+        match self.faults.at(FaultPoint::Frame, &mut ()) {
+            Verdict::Do(Action::Drop) => return false,
+            Verdict::Do(Action::Duplicate) => {
+                self.deliver_now(frame);
+            }
+            Verdict::Do(Action::Reorder) => {
+                self.class.late = Some(frame.to_vec());
+                return true;
+            }
+            Verdict::Do(action) => self.react(action),
+            Verdict::GoOn => {}
+        }
+        let delivered = self.deliver_now(frame);
+        if let Some(late) = self.class.late.take() {
+            self.deliver_now(&late);
+        }
+        delivered
+    }
+
+    fn deliver_now(&mut self, frame: &[u8]) -> bool {
+        self.deliver_with([0; HEADER_BYTES], frame)
+    }
+
+    /// A frame arrives, to be shown behind `header`, in which the device fills in the number of buffers.
+    ///
+    /// Spec: VIRTIO 1.2, 5.1.6.4 "Processing of Incoming Packets".
+    pub fn deliver_with(&mut self, mut header: [u8; HEADER_BYTES], frame: &[u8]) -> bool {
+        if !self.is_live() || self.queues[RX].is_stopped || !self.class.link_up {
+            return false;
+        }
+        let mut total = HEADER_BYTES + frame.len();
+        let mut chains = Vec::new();
+        let most = if self.has(bits::MRG_RXBUF) { usize::from(self.queues[RX].entries) } else { 1 };
+        while total > 0 && chains.len() < most {
+            self.stock_up();
+            let Some(chain) = self.take(RX) else { break };
+            if chain.writable_bytes() == 0 {
+                self.violation("a receive buffer that cannot be written");
+            }
+            total = total.saturating_sub(chain.writable_bytes());
+            chains.push(chain);
+        }
+        if total > 0 {
+            chains.reverse();
+            self.queues[RX].stock.append(&mut chains);
+            self.class.lost += 1;
+            return false;
+        }
+        let count = if self.has(bits::MRG_RXBUF) { chains.len() } else { 1 };
+        let mut said = Said {
+            flags: header[0].into(),
+            kind: header[1].into(),
+            queue: u32::try_from(count).unwrap_or(u32::MAX),
+            ..Said::default()
+        };
+        let verdict = self.faults.at(FaultPoint::RxCompletion, &mut said);
+        header[0] = low16(said.flags).to_le_bytes()[0];
+        header[1] = low16(said.kind).to_le_bytes()[0];
+        header[10..].copy_from_slice(&low16(said.queue).to_le_bytes());
+        let bytes = [&header, frame].concat();
+        let mut rest = &bytes[..];
+        for (position, chain) in chains.into_iter().enumerate() {
+            let (now, later) = rest.split_at(rest.len().min(chain.writable_bytes()));
+            rest = later;
+            if let Err(fault) = chain.write(&self.memory, now) {
+                self.violation(fault.to_string());
+            }
+            let length = u32::try_from(now.len()).unwrap_or(u32::MAX);
+            // What is said falsely is said of the first buffer, relative to the truth.
+            let (lie, verdict) =
+                if position == 0 { (said, verdict) } else { (Said::default(), Verdict::GoOn) };
+            let told = Said {
+                index: lie.index.wrapping_add(chain.head.into()),
+                length: lie.length.wrapping_add(length),
+                ..lie
+            };
+            self.use_chain(RX, chain, told, verdict);
+        }
+        self.tell_wish(RX);
+        self.show(RX, low16(said.generation));
+        true
+    }
+
+    /// Takes some buffers ahead and shuffles them, if it is that kind of device.
+    fn stock_up(&mut self) {
+        if !self.personality.shuffles || !self.queues[RX].stock.is_empty() {
+            return;
+        }
+        // The last one taken is the first one used.
+        let stock: Vec<Chain> = (0..STOCK).map_while(|_| self.take(RX)).collect();
+        self.queues[RX].stock = stock;
+    }
+
+    /// Fills the next buffer with `bytes`, header or not, and puts a used element for it. False when there is no buffer.
+    pub fn fill_one(&mut self, bytes: &[u8]) -> bool {
+        let Some(chain) = self.take(RX) else { return false };
+        if let Err(fault) = chain.write(&self.memory, bytes) {
+            self.violation(fault.to_string());
+        }
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let said = Said { index: chain.head.into(), length, ..Said::default() };
+        self.use_chain(RX, chain, said, Verdict::GoOn);
+        true
+    }
+}
+
+fn low16(value: u32) -> u16 {
+    u16::try_from(value & 0xffff).unwrap_or(0)
+}

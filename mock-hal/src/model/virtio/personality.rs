@@ -1,0 +1,278 @@
+//! Which monitor a device belongs to, as data.
+
+use super::{Class, feature};
+use crate::pci::{Bar, FunctionSpace, Reaction};
+
+/// When a reset that was asked for is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// With the write.
+    AtOnce,
+    /// When the status was read so many times.
+    AfterReads(u32),
+    /// Not before the machine ends.
+    Never,
+}
+
+/// A stretch of a BAR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where it starts.
+    pub offset_bytes: u32,
+    /// How long its capability says it is.
+    pub len_bytes: u32,
+}
+
+const fn place(offset_bytes: u32, len_bytes: u32) -> Place {
+    Place { offset_bytes, len_bytes }
+}
+
+/// Where the register structures are.
+///
+/// Spec: VIRTIO 1.2, 4.1.4 "Virtio Structure PCI Capabilities".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The BAR of the four structures.
+    pub bar: u8,
+    /// Its length.
+    pub bar_bytes: u64,
+    /// Common configuration.
+    pub common: Place,
+    /// Notifications.
+    pub notify: Place,
+    /// Bytes from one queue's doorbell to the next; 0 for one that all share.
+    pub notify_multiplier: u32,
+    /// Interrupt status.
+    pub isr: Place,
+    /// The device's own configuration. A length of 0 stands for exactly as long as it is.
+    pub device: Place,
+    /// BAR, length, table and pending bits of MSI-X.
+    pub msix: (u8, u32, u32, u32),
+}
+
+/// What differs from monitor to monitor. Each flag is a habit of at least one real monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Personality {
+    /// What it is called.
+    pub name: &'static str,
+    /// Uses the device ID of a transitional device, with the type as the subsystem's ID.
+    pub transitional: bool,
+    /// Where its registers are.
+    pub layout: Layout,
+    /// How its BARs react to writes.
+    pub bar_reaction: Reaction,
+    /// MSI-X vectors.
+    pub vectors: u16,
+    /// Implements the interrupt status register, and the pin.
+    pub has_isr: bool,
+    /// Has a capability for access through configuration space.
+    pub has_pci_cfg: bool,
+    /// Features offered besides those of the device's kind.
+    pub ring_features: u64,
+    /// The largest queue.
+    pub max_entries: u16,
+    /// Takes a status only if it adds exactly the next bit.
+    pub steps_status: bool,
+    /// Takes features only while the status is exactly `ACKNOWLEDGE | DRIVER`.
+    pub steps_features: bool,
+    /// Takes queue registers only between `FEATURES_OK` and `DRIVER_OK`.
+    pub steps_queues: bool,
+    /// Does not keep `FEATURES_OK` without `ACCESS_PLATFORM`.
+    pub needs_access_platform: bool,
+    /// Reports buffers in another order than they came in.
+    pub shuffles: bool,
+    /// When a reset is done.
+    pub reset: Reset,
+}
+
+impl Personality {
+    /// QEMU, `-device virtio-net-pci,disable-legacy=on`: takes almost everything in any order.
+    #[must_use]
+    pub const fn qemu() -> Self {
+        Self {
+            name: "qemu",
+            transitional: false,
+            layout: Layout {
+                bar: 4,
+                bar_bytes: 0x4000,
+                common: place(0, 0x1000),
+                isr: place(0x1000, 0x1000),
+                device: place(0x2000, 0x1000),
+                notify: place(0x3000, 0x1000),
+                notify_multiplier: 4,
+                msix: (1, 0x1000, 0, 0x800),
+            },
+            bar_reaction: Reaction::Movable,
+            vectors: 3,
+            has_isr: true,
+            has_pci_cfg: true,
+            ring_features: feature::VERSION_1
+                | feature::EVENT_IDX
+                | feature::INDIRECT_DESC
+                | feature::RING_RESET,
+            max_entries: 256,
+            steps_status: false,
+            steps_features: false,
+            steps_queues: false,
+            needs_access_platform: false,
+            shuffles: false,
+            reset: Reset::AtOnce,
+        }
+    }
+
+    /// The same device as it comes by default: transitional, here by its modern registers.
+    #[must_use]
+    pub const fn qemu_transitional() -> Self {
+        Self { name: "qemu-transitional", transitional: true, ..Self::qemu() }
+    }
+
+    /// Firecracker: a table of legal steps, and everything else is dropped without an error.
+    #[must_use]
+    pub const fn firecracker() -> Self {
+        Self {
+            name: "firecracker",
+            transitional: false,
+            layout: Layout {
+                bar: 0,
+                bar_bytes: 0x8_0000,
+                common: place(0, 0x38),
+                isr: place(0x2000, 1),
+                device: place(0x4000, 0x1000),
+                notify: place(0x6000, 0x1000),
+                notify_multiplier: 4,
+                msix: (0, 0, 0x8000, 0x4_8000),
+            },
+            bar_reaction: Reaction::OneShot,
+            vectors: 3,
+            has_isr: false,
+            has_pci_cfg: true,
+            ring_features: feature::VERSION_1 | feature::EVENT_IDX,
+            max_entries: 256,
+            steps_status: true,
+            steps_features: true,
+            steps_queues: true,
+            needs_access_platform: false,
+            shuffles: false,
+            reset: Reset::AtOnce,
+        }
+    }
+
+    /// Cloud Hypervisor: the same layout, by MSI-X alone, and a status that is simply stored.
+    #[must_use]
+    pub const fn cloud_hypervisor() -> Self {
+        Self {
+            name: "cloud-hypervisor",
+            bar_reaction: Reaction::Movable,
+            ring_features: feature::VERSION_1
+                | feature::EVENT_IDX
+                | feature::INDIRECT_DESC
+                | feature::ACCESS_PLATFORM,
+            steps_status: false,
+            steps_features: false,
+            steps_queues: false,
+            ..Self::firecracker()
+        }
+    }
+
+    /// OpenVMM: resets take their time, the configuration is exactly as long as it must be, and it offers what few drivers have.
+    #[must_use]
+    pub const fn openvmm() -> Self {
+        Self {
+            name: "openvmm",
+            transitional: false,
+            layout: Layout {
+                bar: 0,
+                bar_bytes: 0x1000,
+                common: place(0, 0x38),
+                notify: place(0x38, 4),
+                notify_multiplier: 0,
+                isr: place(0x3c, 4),
+                device: place(0x40, 0),
+                msix: (2, 0x1000, 0, 0x800),
+            },
+            bar_reaction: Reaction::Movable,
+            vectors: 3,
+            has_isr: true,
+            has_pci_cfg: false,
+            ring_features: feature::VERSION_1
+                | feature::EVENT_IDX
+                | feature::INDIRECT_DESC
+                | feature::ACCESS_PLATFORM
+                | feature::RING_PACKED
+                | feature::IN_ORDER,
+            max_entries: 256,
+            steps_status: false,
+            steps_features: false,
+            steps_queues: true,
+            needs_access_platform: true,
+            shuffles: false,
+            reset: Reset::AfterReads(3),
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub const fn all() -> [Self; 5] {
+        [
+            Self::qemu(),
+            Self::qemu_transitional(),
+            Self::firecracker(),
+            Self::cloud_hypervisor(),
+            Self::openvmm(),
+        ]
+    }
+
+    /// How long the device's configuration is said to be.
+    pub(super) fn device_config_bytes(&self, own_bytes: usize) -> u32 {
+        match self.layout.device.len_bytes {
+            0 => u32::try_from(own_bytes).unwrap_or(u32::MAX),
+            len_bytes => len_bytes,
+        }
+    }
+
+    /// The configuration space of a device of this kind. `slot` keeps BARs of different devices apart.
+    pub(super) fn function<C: Class>(&self, config_bytes: usize, slot: u64) -> FunctionSpace {
+        let Layout { bar, bar_bytes, common, notify, notify_multiplier, isr, device, msix } = self.layout;
+        let (msix_bar, msix_bytes, table, pending) = msix;
+        let id = if self.transitional { 0x0fff + C::TYPE } else { 0x1040 + C::TYPE };
+        let mut space = FunctionSpace::endpoint(0x1af4, id, C::PCI_CLASS);
+        space.set16(0x2e, if self.transitional { C::TYPE } else { 0x1100 });
+        space.set8(0x08, u8::from(!self.transitional));
+        // Beyond 4 GiB, so that an address that loses its upper half leads nowhere.
+        let start = 0x40_0000_0000 + slot * 0x10_0000;
+        space = space.bar(Bar::memory64(bar, start, bar_bytes).prefetchable().reacting(self.bar_reaction));
+        if msix_bar != bar {
+            let start = 0xfe00_0000 + u32::try_from(slot * 0x1_0000).unwrap_or(0);
+            space = space.bar(Bar::memory32(msix_bar, start, msix_bytes).reacting(self.bar_reaction));
+        }
+        if self.has_isr {
+            space = space.pin(1).line(11);
+        }
+        let device = Place { len_bytes: self.device_config_bytes(config_bytes), ..device };
+        space
+            .vendor(0x40, &capability(1, bar, common, &[]))
+            .vendor(0x50, &capability(3, bar, isr, &[]))
+            .vendor(0x60, &capability(4, bar, device, &[]))
+            .vendor(0x70, &capability(2, bar, notify, &notify_multiplier.to_le_bytes()))
+            .maybe(self.has_pci_cfg, |space| space.vendor(0x84, &capability(5, 0, place(0, 0), &[0; 4])))
+            .msix(0x98, self.vectors, table | u32::from(msix_bar), pending | u32::from(msix_bar))
+    }
+}
+
+/// The body of a capability, from `cfg_type` on.
+fn capability(cfg_type: u8, bar: u8, at: Place, more: &[u8]) -> Vec<u8> {
+    let mut body = vec![cfg_type, bar, 0, 0, 0];
+    body.extend(at.offset_bytes.to_le_bytes());
+    body.extend(at.len_bytes.to_le_bytes());
+    body.extend(more);
+    body
+}
+
+/// A step of building that is taken or not.
+trait Maybe: Sized {
+    fn maybe(self, is_taken: bool, step: impl FnOnce(Self) -> Self) -> Self {
+        if is_taken { step(self) } else { self }
+    }
+}
+
+impl Maybe for FunctionSpace {}

@@ -1,0 +1,203 @@
+//! Which register an access meets; doorbells, interrupt status, the device's own configuration; interrupts.
+
+use super::common::{DEVICE_STATUS, QUEUE_REGISTERS};
+use super::status::{DRIVER_OK, FEATURES_OK};
+use super::{Class, Layout, Place, Virtio};
+use crate::fault::{Action, FaultPoint, Verdict};
+use crate::pci::InterruptMode;
+use crate::registers::{DeviceModel, Width};
+
+/// The structures, with the offset in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hit {
+    Common(u32),
+    Isr,
+    Device(u32),
+    Notify(u32),
+}
+
+/// Interrupt status bits.
+///
+/// Spec: VIRTIO 1.2, 4.1.4.5 "ISR status capability".
+const ISR_QUEUE: u8 = 1;
+const ISR_CONFIG: u8 = 2;
+
+impl<C: Class> Virtio<C> {
+    fn find(&self, bar: u8, offset_bytes: usize, width: Width) -> Option<Hit> {
+        let Layout { common, notify, isr, device, .. } = self.personality.layout;
+        if bar != self.personality.layout.bar {
+            return None;
+        }
+        let at = u32::try_from(offset_bytes).ok()?;
+        let end = at + u32::try_from(width.bytes()).ok()?;
+        let own_bytes = self.class.config().len();
+        let device = Place { len_bytes: self.personality.device_config_bytes(own_bytes), ..device };
+        let inside = |place: Place| {
+            (at >= place.offset_bytes && end <= place.offset_bytes + place.len_bytes)
+                .then(|| at - place.offset_bytes)
+        };
+        inside(common)
+            .map(Hit::Common)
+            .or_else(|| inside(isr).map(|_| Hit::Isr))
+            .or_else(|| inside(device).map(Hit::Device))
+            .or_else(|| inside(notify).map(Hit::Notify))
+    }
+
+    /// A field is there for whoever agreed on it; before that, only to find out whether to agree.
+    ///
+    /// Spec: VIRTIO 1.2, 2.5 "Device Configuration Space", 3.1.1.
+    fn read_config(&mut self, at: u32, width: Width) -> u32 {
+        let bytes = self.class.config();
+        let mut value = [0; 4];
+        for (i, byte) in value.iter_mut().enumerate().take(width.bytes()) {
+            let place = at as usize + i;
+            let known = if self.status & FEATURES_OK != 0 { self.accepted } else { self.offered };
+            match self.class.gate(place) {
+                Some(gate) if known & gate == gate => {}
+                _ => self
+                    .violation(format!("byte {place} of the configuration read without its feature, 2.5.3")),
+            }
+            *byte = bytes.get(place).copied().unwrap_or(0);
+        }
+        u32::from_le_bytes(value)
+    }
+
+    /// Spec: VIRTIO 1.2, 4.1.5.2 "Available Buffer Notifications".
+    fn ring_doorbell(&mut self, at: u32, width: Width, value: u32) {
+        let queue = u16::try_from(value).unwrap_or(u16::MAX);
+        let multiplier = self.personality.layout.notify_multiplier;
+        if width != Width::Half || u32::from(queue) * multiplier != at {
+            self.violation(format!("doorbell {value} at {at:#x}, {} bytes wide", width.bytes()));
+        }
+        if self.status & DRIVER_OK == 0 {
+            self.violation("a doorbell before DRIVER_OK, 3.1.1");
+        }
+        if self.queues.get(usize::from(queue)).is_none_or(|queue| !queue.is_enabled) {
+            self.violation(format!("a doorbell of queue {queue}, which is not enabled"));
+            return;
+        }
+        self.doorbells.push(queue);
+        match self.faults.at(FaultPoint::Doorbell, &mut ()) {
+            Verdict::Do(Action::Drop) => {}
+            Verdict::Do(Action::Delay { ticks }) => self.pending.doorbells.push((ticks, queue)),
+            Verdict::Do(action) => {
+                self.react(action);
+                self.serve(queue);
+            }
+            Verdict::GoOn => self.serve(queue),
+        }
+    }
+
+    pub(super) fn serve(&mut self, queue: u16) {
+        let is_stopped = self.queues.get(usize::from(queue)).is_none_or(|queue| queue.is_stopped);
+        if self.is_live() && !is_stopped {
+            C::notified(self, queue);
+        }
+    }
+
+    pub(super) fn interrupt_config(&mut self) {
+        self.interrupt(self.config_vector, ISR_CONFIG);
+    }
+
+    pub(super) fn interrupt_queue(&mut self, queue: usize) {
+        self.interrupt(self.queues[queue].vector, ISR_QUEUE);
+    }
+
+    fn interrupt(&mut self, vector: u16, cause: u8) {
+        match self.faults.at(FaultPoint::Interrupt, &mut ()) {
+            Verdict::Do(Action::Drop) => return,
+            Verdict::Do(Action::Delay { ticks }) => {
+                self.pending.interrupts.push((ticks, vector, cause));
+                return;
+            }
+            _ => {}
+        }
+        self.send_interrupt(vector, cause);
+    }
+
+    pub(super) fn send_interrupt(&mut self, vector: u16, cause: u8) {
+        match self.bus.mode() {
+            InterruptMode::Msix => self.bus.raise_msix(vector),
+            _ if self.personality.has_isr => {
+                self.isr |= cause;
+                self.bus.set_pin(true);
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, hit: Option<Hit>, width: Width) -> u32 {
+        match hit {
+            Some(Hit::Common(at)) => {
+                self.check_access(at, width, false);
+                self.read_common(at)
+            }
+            Some(Hit::Isr) => {
+                if self.has_msix_on() {
+                    self.violation("interrupt status read with MSI-X on, 4.1.4.5.2");
+                }
+                if !self.personality.has_isr {
+                    self.refusals.push("interrupt status read".into());
+                    return 0;
+                }
+                self.bus.set_pin(false);
+                std::mem::take(&mut self.isr).into()
+            }
+            Some(Hit::Device(at)) => self.read_config(at, width),
+            Some(Hit::Notify(_)) => {
+                self.violation("a doorbell was read");
+                0
+            }
+            None => 0,
+        }
+    }
+}
+
+impl<C: Class> DeviceModel for Virtio<C> {
+    fn read(&mut self, bar: u8, offset_bytes: usize, width: Width) -> u32 {
+        if self.gone {
+            return u32::MAX;
+        }
+        let hit = self.find(bar, offset_bytes, width);
+        let value = self.answer(hit, width);
+        let mut seen = value;
+        let verdict = self.faults.at(FaultPoint::RegisterRead, &mut seen);
+        // Whoever says that it was reset may no longer touch memory; a device that breaks this cannot be driven at all, so it is left out.
+        if hit == Some(Hit::Common(DEVICE_STATUS)) && seen & 0xff == 0 {
+            seen = value;
+        }
+        if let Verdict::Do(action) = verdict {
+            self.react(action);
+        }
+        if self.gone { u32::MAX } else { seen }
+    }
+
+    fn write(&mut self, bar: u8, offset_bytes: usize, width: Width, value: u32) {
+        if self.gone {
+            return;
+        }
+        let hit = self.find(bar, offset_bytes, width);
+        let mut value = value;
+        // A device that mistakes an address writes anywhere; that is for an IOMMU to stop, so addresses arrive as they are.
+        let is_safe =
+            matches!(hit, Some(Hit::Common(at)) if !QUEUE_REGISTERS.contains(&at) && at != DEVICE_STATUS);
+        if is_safe {
+            match self.faults.at(FaultPoint::RegisterWrite, &mut value) {
+                Verdict::Do(Action::Drop) => return,
+                Verdict::Do(action) => self.react(action),
+                Verdict::GoOn => {}
+            }
+        }
+        match hit {
+            Some(Hit::Common(at)) => {
+                self.check_access(at, width, true);
+                self.write_common(at, value);
+            }
+            Some(Hit::Notify(at)) => self.ring_doorbell(at, width, value),
+            Some(Hit::Isr | Hit::Device(_)) => {
+                self.violation(format!("a write at {offset_bytes:#x}, where nothing can be written"));
+            }
+            None => self.violation(format!("a write at {offset_bytes:#x} of BAR {bar}, where nothing is")),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The model against statements of the specification, by a hand that writes registers and rings itself.
+
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
+
+use std::num::NonZeroUsize;
+
+use paravane_hal::addr::Align;
+use paravane_hal::dma::{Dma, DmaRegion, DmaRequest};
+use paravane_pci::ConfigAccess;
+
+use super::net::{HEADER_BYTES, RX, TX, bits};
+use super::*;
+use crate::fault::{Action, Fault, FaultPoint, Field};
+use crate::registers::{DeviceModel, Width};
+
+const AT: PciAddress = PciAddress::new(0, 0, 3, 0).unwrap();
+const MAC: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
+const ENTRIES: u16 = 8;
+const BASIC: u64 = feature::VERSION_1 | bits::MAC | bits::STATUS;
+
+/// A driver made of single steps.
+struct Hand {
+    platform: MockPlatform,
+    device: Plugged<Net>,
+    memory: Option<DmaRegion>,
+}
+
+impl Hand {
+    fn new(personality: Personality) -> Self {
+        let platform = MockPlatform::new();
+        let device = Virtio::plug(&platform, AT, Net::new(MAC), personality);
+        platform.pci().write16(AT, 4, 0b110);
+        Self { platform, device, memory: None }
+    }
+
+    fn read(&self, at: usize, width: Width) -> u32 {
+        let mut model = self.device.lock();
+        let bar = model.personality.layout.bar;
+        model.read(bar, at, width)
+    }
+
+    fn write(&self, at: usize, width: Width, value: u32) {
+        let mut model = self.device.lock();
+        let bar = model.personality.layout.bar;
+        model.write(bar, at, width, value);
+    }
+
+    fn status(&self, value: u8) -> u8 {
+        self.write(0x14, Width::Byte, value.into());
+        self.read(0x14, Width::Byte) as u8
+    }
+
+    fn accept(&self, features: u64) {
+        for (word, bits) in [(0, features as u32), (1, (features >> 32) as u32)] {
+            self.write(0x08, Width::Word, word);
+            self.write(0x0c, Width::Word, bits);
+        }
+    }
+
+    /// Address of queue `index`'s descriptors; 4 KiB each, the parts 1 KiB apart; buffers behind.
+    fn area(&self, queue: usize, part: u64) -> u64 {
+        self.memory.as_ref().unwrap().dma().get() + queue as u64 * 0x1000 + part * 0x400
+    }
+
+    fn set_up(&mut self, features: u64) {
+        let request = DmaRequest {
+            len_bytes: NonZeroUsize::new(0x4000).unwrap(),
+            align: Align::PAGE,
+            address_bits: 64,
+        };
+        self.memory = Some(self.platform.alloc(request).unwrap());
+        for step in [1, 3] {
+            assert_eq!(self.status(step), step);
+        }
+        self.accept(features);
+        assert_eq!(self.status(11), 11);
+        for queue in [RX, TX] {
+            self.write(0x16, Width::Half, queue as u32);
+            self.write(0x18, Width::Half, ENTRIES.into());
+            for part in 0..3 {
+                let addr = self.area(queue, part);
+                self.write(0x20 + 8 * part as usize, Width::Word, addr as u32);
+                self.write(0x24 + 8 * part as usize, Width::Word, (addr >> 32) as u32);
+            }
+            self.write(0x1c, Width::Half, 1);
+        }
+        assert_eq!(self.status(15), 15);
+    }
+
+    fn poke(&self, addr: u64, bytes: &[u8]) {
+        self.platform.memory().device_write(addr, bytes).unwrap();
+    }
+
+    fn peek<const N: usize>(&self, addr: u64) -> [u8; N] {
+        self.platform.memory().device_get(addr).unwrap()
+    }
+
+    fn describe(&self, queue: usize, index: u16, addr: u64, len: u32, flags: u16, next: u16) {
+        let at = self.area(queue, 0) + 16 * u64::from(index);
+        self.poke(at, &addr.to_le_bytes());
+        self.poke(at + 8, &len.to_le_bytes());
+        self.poke(at + 12, &[flags.to_le_bytes(), next.to_le_bytes()].concat());
+    }
+
+    /// Makes `heads` available, as entries `0..`.
+    fn publish(&self, queue: usize, heads: &[u16]) {
+        for (slot, head) in (0..).zip(heads) {
+            self.poke(self.area(queue, 1) + 4 + 2 * slot, &head.to_le_bytes());
+        }
+        self.poke(self.area(queue, 1) + 2, &(heads.len() as u16).to_le_bytes());
+    }
+
+    fn used(&self, queue: usize) -> Vec<(u32, u32)> {
+        let count = u16::from_le_bytes(self.peek(self.area(queue, 2) + 2));
+        let element = |slot: u16| {
+            let at = self.area(queue, 2) + 4 + 8 * u64::from(slot % ENTRIES);
+            (u32::from_le_bytes(self.peek(at)), u32::from_le_bytes(self.peek(at + 4)))
+        };
+        (0..count).map(element).collect()
+    }
+
+    fn buffer(&self, index: u16) -> u64 {
+        self.area(2, 0) + 0x200 * u64::from(index)
+    }
+
+    fn violations(&self) -> Vec<String> {
+        std::mem::take(&mut self.device.lock().violations)
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        self.device.lock().reset();
+        self.platform.pci().write16(AT, 4, 0);
+        if let Some(memory) = self.memory.take() {
+            #[expect(unsafe_code, reason = "memory is given back")]
+            // SAFETY: allocated here, given back once, and the device was reset.
+            unsafe {
+                self.platform.free(memory);
+            }
+        }
+    }
+}
+
+#[test]
+fn two_bits_at_once_are_a_violation_and_firecracker_ignores_them_3_1_1() {
+    for (personality, taken) in [(Personality::qemu(), 3), (Personality::firecracker(), 0)] {
+        let hand = Hand::new(personality);
+        assert_eq!(hand.status(3), taken, "{}", personality.name);
+        assert!(hand.violations()[0].contains("status 0x3 after 0x0"));
+    }
+}
+
+#[test]
+fn features_are_written_between_driver_and_features_ok() {
+    for personality in Personality::all() {
+        let hand = Hand::new(personality);
+        hand.status(1);
+        hand.accept(BASIC);
+        assert_eq!(hand.violations().len(), 2, "{}", personality.name);
+        let taken = if personality.steps_features { 0 } else { BASIC };
+        assert_eq!(hand.device.lock().accepted(), taken, "{}", personality.name);
+    }
+}
+
+#[test]
+fn features_that_were_not_offered_are_not_agreed_on_2_2_1() {
+    let hand = Hand::new(Personality::qemu());
+    hand.status(1);
+    hand.status(3);
+    hand.accept(BASIC | 1 << 22);
+    assert_eq!(hand.status(11), 3);
+    assert!(hand.violations()[0].contains("not offered"));
+}
+
+#[test]
+fn openvmm_insists_on_access_platform() {
+    for (more, status) in [(0, 3), (feature::ACCESS_PLATFORM, 11)] {
+        let hand = Hand::new(Personality::openvmm());
+        hand.status(1);
+        hand.status(3);
+        hand.accept(BASIC | more);
+        assert_eq!(hand.status(11), status);
+        assert_eq!(hand.violations(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn queue_registers_belong_between_features_ok_and_driver_ok() {
+    let hand = Hand::new(Personality::firecracker());
+    hand.write(0x18, Width::Half, 8);
+    assert_eq!(hand.read(0x18, Width::Half), 256);
+    assert_eq!((hand.violations().len(), hand.device.lock().refusals.len()), (1, 1));
+}
+
+#[test]
+fn fields_are_accessed_by_their_own_width_4_1_3_1() {
+    let hand = Hand::new(Personality::qemu());
+    hand.read(0x14, Width::Word);
+    hand.read(0x12, Width::Byte);
+    hand.write(0x04, Width::Word, 1);
+    hand.read(0x3a, Width::Half);
+    assert_eq!(hand.violations().len(), 4);
+    hand.read(0x20, Width::Word);
+    hand.read(0x24, Width::Word);
+    assert_eq!(hand.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn a_reset_takes_as_long_as_it_takes() {
+    let hand = Hand::new(Personality::openvmm());
+    hand.status(1);
+    let reads: Vec<u8> =
+        std::iter::once(hand.status(0)).chain((0..4).map(|_| hand.read(0x14, Width::Byte) as u8)).collect();
+    assert_eq!(reads, [1, 1, 1, 0, 0]);
+    let hand = Hand::new(Personality { reset: Reset::Never, ..Personality::firecracker() });
+    hand.status(1);
+    assert_eq!(hand.status(0), 1);
+}
+
+#[test]
+fn configuration_is_read_by_whoever_agreed_on_the_field_2_5() {
+    let mut hand = Hand::new(Personality::qemu());
+    assert_eq!(hand.read(0x2000, Width::Byte), 0x52);
+    assert_eq!(hand.violations(), Vec::<String>::new());
+    hand.set_up(feature::VERSION_1 | bits::MAC);
+    hand.read(0x2006, Width::Half);
+    assert_eq!(hand.violations().len(), 2, "STATUS was offered and not accepted");
+}
+
+#[test]
+fn a_chain_is_sent_as_one_frame_and_used_by_its_head() {
+    for shuffles in [false, true] {
+        let mut hand = Hand::new(Personality { shuffles, ..Personality::qemu() });
+        hand.set_up(BASIC);
+        for index in 0..3 {
+            hand.poke(hand.buffer(index), &[0; HEADER_BYTES]);
+            hand.poke(hand.buffer(index) + HEADER_BYTES as u64, &[index as u8; 60]);
+        }
+        hand.describe(TX, 5, hand.buffer(0), HEADER_BYTES as u32, 1, 2);
+        hand.describe(TX, 2, hand.buffer(0) + HEADER_BYTES as u64, 60, 0, 0);
+        hand.describe(TX, 0, hand.buffer(1), 72, 0, 0);
+        hand.describe(TX, 7, hand.buffer(2), 72, 0, 0);
+        hand.publish(TX, &[5, 0, 7]);
+        hand.write(0x3004, Width::Half, 1);
+        let sent: Vec<_> =
+            hand.device.lock().take_sent().into_iter().map(|sent| (sent.bytes[0], sent.segments)).collect();
+        assert_eq!(sent, [(0, 2), (1, 1), (2, 1)], "in order on the wire, whatever the order of reports");
+        let expected = if shuffles { [(7, 0), (0, 0), (5, 0)] } else { [(5, 0), (0, 0), (7, 0)] };
+        assert_eq!(hand.used(TX), expected);
+        assert_eq!(hand.violations(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn rings_that_break_the_rules_are_told_by_rule() {
+    type Break = fn(&Hand);
+    let cases: [(&str, Break); 5] = [
+        ("descriptor 8 of 8", |hand| hand.publish(TX, &[8])),
+        ("a loop", |hand| hand.describe(TX, 0, hand.buffer(0), 72, 1, 0)),
+        ("an empty descriptor", |hand| hand.describe(TX, 0, hand.buffer(0), 0, 0, 0)),
+        ("indirect", |hand| hand.describe(TX, 0, hand.buffer(0), 16, 4, 0)),
+        ("writable", |hand| hand.describe(TX, 0, hand.buffer(0), 72, 2, 0)),
+    ];
+    for (expected, fault) in cases {
+        let mut hand = Hand::new(Personality::qemu());
+        hand.set_up(BASIC);
+        hand.describe(TX, 0, hand.buffer(0), 72, 0, 0);
+        hand.publish(TX, &[0]);
+        fault(&hand);
+        hand.write(0x3004, Width::Half, 1);
+        let violations = hand.violations();
+        assert!(
+            violations.iter().any(|violation| violation.contains(expected)),
+            "{expected}: {violations:?}"
+        );
+    }
+}
+
+#[test]
+fn a_frame_fills_every_buffer_but_the_last_5_1_6_4() {
+    let mut hand = Hand::new(Personality::qemu());
+    hand.set_up(BASIC | bits::MRG_RXBUF);
+    for index in 0..4 {
+        hand.describe(RX, index, hand.buffer(index), 100, 2, 0);
+    }
+    hand.publish(RX, &[3, 1, 2, 0]);
+    assert!(hand.device.lock().deliver(&[7; 200]));
+    assert_eq!(hand.used(RX), [(3, 100), (1, 100), (2, 12)]);
+    assert_eq!(hand.peek::<12>(hand.buffer(3))[10..], [3, 0], "num_buffers");
+    assert!(!hand.device.lock().deliver(&[7; 200]), "one buffer is left");
+    assert_eq!((hand.used(RX).len(), hand.device.lock().class.lost), (3, 1), "nothing of it is shown");
+    assert!(hand.device.lock().deliver(&[7; 60]), "and it still serves");
+    assert_eq!(hand.used(RX)[3], (0, 72));
+    assert_eq!(hand.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn a_changed_link_is_a_new_generation_and_an_interrupt() {
+    let mut hand = Hand::new(Personality::qemu());
+    hand.set_up(BASIC);
+    let before = hand.read(0x15, Width::Byte);
+    hand.device.lock().set_link(false);
+    assert_ne!(hand.read(0x15, Width::Byte), before);
+    assert_eq!(hand.read(0x2006, Width::Half), 0);
+    assert!(hand.platform.interrupts().is_raised(11));
+    assert_eq!(hand.read(0x1000, Width::Byte), 2, "a change of configuration");
+    assert!(!hand.platform.interrupts().is_raised(11), "reading the cause releases the pin, 4.1.4.5.1");
+    assert_eq!(hand.read(0x1000, Width::Byte), 0);
+}
+
+#[test]
+fn faults_change_what_is_said_of_a_buffer() {
+    let said = |action: Action| {
+        let mut hand = Hand::new(Personality::qemu());
+        hand.set_up(BASIC);
+        for index in 0..2 {
+            hand.poke(hand.buffer(index), &[0; 72]);
+            hand.describe(TX, index, hand.buffer(index), 72, 0, 0);
+        }
+        hand.publish(TX, &[0, 1]);
+        hand.device.lock().faults.add(Fault::nth(FaultPoint::TxCompletion, 1, action));
+        hand.write(0x3004, Width::Half, 1);
+        let at_once = hand.used(TX);
+        (0..3).for_each(|_| hand.device.lock().tick());
+        (at_once, hand.used(TX))
+    };
+    let now = |elements: &[(u32, u32)]| (elements.to_vec(), elements.to_vec());
+    assert_eq!(said(Action::Drop), now(&[(1, 0)]));
+    assert_eq!(said(Action::Duplicate), now(&[(0, 0), (0, 0), (1, 0)]));
+    assert_eq!(said(Action::Reorder), now(&[(1, 0), (0, 0)]));
+    assert_eq!(said(Action::Invent { index: 6 }), now(&[(6, 0), (0, 0), (1, 0)]));
+    assert_eq!(said(Action::Set { field: Field::Index, value: 77 }), now(&[(77, 0), (1, 0)]));
+    assert_eq!(said(Action::Set { field: Field::Length, value: 9 }), now(&[(0, 9), (1, 0)]));
+    assert_eq!(said(Action::Delay { ticks: 2 }), (vec![(1, 0)], vec![(1, 0), (0, 0)]));
+}
+
+#[test]
+fn a_device_that_is_gone_answers_ones() {
+    let hand = Hand::new(Personality::qemu());
+    hand.device.lock().faults.add(Fault::nth(FaultPoint::RegisterRead, 2, Action::AllOnes));
+    assert_eq!(hand.read(0x12, Width::Half), 2);
+    assert_eq!(hand.read(0x12, Width::Half), u32::MAX);
+    assert_eq!(hand.read(0x14, Width::Byte), u32::MAX);
+    hand.device.lock().repent();
+    assert_eq!(hand.read(0x12, Width::Half), 2);
+}
