@@ -10,11 +10,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use paravane_hal::irq::MsiMessage;
 use paravane_mock_hal::record::{RecordedConfig, Recorder, Recording, ReplayConfig, Replayer};
 use paravane_net::MacAddr;
 use paravane_pci::PciAddress;
-use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, Setup};
+use paravane_qtest_hal::{Chipset, Config, Machine, Mailbox, Qtest, Setup};
 use paravane_suite::{Environment, peer};
+
+use crate::scenario::fixture::{message_line, messages_of};
 
 /// Recordings of the suite: the fixture's name, the chipset, QEMU's name of the device.
 pub const FIXTURES: [(&str, Chipset, &str); 3] = [
@@ -23,6 +26,8 @@ pub const FIXTURES: [(&str, Chipset, &str); 3] = [
     ("suite-virtio-net-transitional", Chipset::Pc, "virtio-net-pci,disable-legacy=off,disable-modern=off"),
 ];
 
+/// How many messages drivers are offered.
+const VECTORS: usize = 3;
 /// How far looks at the device's memory are apart while it comes to rest: seldom, so that what it does in one go is seen in one look.
 const LOOK: Duration = Duration::from_millis(2);
 /// A device that did nothing between so many looks is at rest.
@@ -40,22 +45,27 @@ pub fn record(chipset: Chipset, device: &str, command: &str, date: &str) -> Resu
     let address = machine.nic_address(0).context("the machine has no NIC")?;
     let recorder = Recorder::new(machine.platform().clone());
     let config = recorder.config(machine.config().clone());
-    let mut stage = Recorded { machine, recorder, config, failure: None };
+    let mailboxes = (0..VECTORS).map(|index| machine.platform().mailbox(index).context("no mailbox"));
+    let mailboxes = mailboxes.collect::<Result<Vec<_>>>()?;
+    let messages: Vec<_> = mailboxes.iter().map(|mailbox| message_line(mailbox.message())).collect();
+    let mut stage = Recorded { machine, recorder, config, mailboxes, failure: None };
     let passed = paravane_suite::run(&mut stage, address);
     stage.machine.check()?;
     stage.failure.map_or(Ok(()), Err)?;
     let tests = passed?.to_string();
     let version = Machine::qemu_version()?;
-    let provenance = [
+    let (mac, address) = (MacAddr(Setup::mac(0)).to_string(), address.to_string());
+    let mut provenance = vec![
         ("device", device),
         ("qemu", &version),
         ("command-line", stage.machine.command_line()),
         ("date", date),
         ("made-by", command),
-        ("mac", &MacAddr(Setup::mac(0)).to_string()),
-        ("address", &address.to_string()),
+        ("mac", &mac),
+        ("address", &address),
         ("tests", &tests),
     ];
+    provenance.extend(messages.iter().map(|message| ("message", message.as_str())));
     Ok(stage.recorder.finish(&provenance)?)
 }
 
@@ -73,7 +83,8 @@ pub fn replay(recording: &Recording) -> Result<usize> {
         said("mac")?.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<Vec<_>, _>>()?;
     let mac = MacAddr(mac.try_into().map_err(|mac| anyhow!("{mac:?} is no address"))?);
     let recorded: usize = said("tests")?.parse()?;
-    let mut stage = Replayed { replayer: Replayer::lenient(recording.clone()), mac };
+    let replayer = Replayer::lenient(recording.clone());
+    let mut stage = Replayed { replayer, mac, messages: messages_of(recording) };
     let passed = paravane_suite::run(&mut stage, address);
     // Where the two parted says more than what a test then ran into.
     stage.replayer.finish()?;
@@ -88,6 +99,7 @@ struct Recorded {
     machine: Machine,
     recorder: Recorder<Qtest>,
     config: RecordedConfig<Config>,
+    mailboxes: Vec<Mailbox>,
     /// What went wrong outside the driver.
     failure: Option<anyhow::Error>,
 }
@@ -154,6 +166,19 @@ impl Environment for Recorded {
     fn turn(&mut self) {
         self.failure = self.failure.take().or(Recorded::turn(self).err());
     }
+    fn messages(&self) -> Vec<MsiMessage> {
+        self.mailboxes.iter().map(Mailbox::message).collect()
+    }
+    fn rang(&mut self) -> bool {
+        let mut rang = false;
+        for (vector, mailbox) in (0..).zip(&self.mailboxes) {
+            if mailbox.take() {
+                self.recorder.interrupt(vector);
+                rang = true;
+            }
+        }
+        rang
+    }
     fn report(&mut self, line: fmt::Arguments<'_>) {
         self.recorder.step(&line.to_string());
     }
@@ -163,6 +188,7 @@ impl Environment for Recorded {
 struct Replayed {
     replayer: Replayer,
     mac: MacAddr,
+    messages: Vec<MsiMessage>,
 }
 
 impl Environment for Replayed {
@@ -192,6 +218,16 @@ impl Environment for Replayed {
             self.replayer.give(&answer);
         }
         self.replayer.synchronise();
+    }
+    fn messages(&self) -> Vec<MsiMessage> {
+        self.messages.clone()
+    }
+    fn rang(&mut self) -> bool {
+        let mut rang = false;
+        while self.replayer.interrupt().is_some() {
+            rang = true;
+        }
+        rang
     }
     fn report(&mut self, line: fmt::Arguments<'_>) {
         self.replayer.step(&line.to_string().split_whitespace().collect::<Vec<_>>().join(" "));

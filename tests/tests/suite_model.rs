@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fmt;
+use std::mem;
 
+use paravane_hal::irq::MsiMessage;
 use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
 use paravane_mock_hal::{MockPlatform, PciHost};
 use paravane_net::MacAddr;
@@ -44,6 +46,12 @@ impl Environment for OnVmxnet3 {
                 model.deliver(&answer);
             }
         }
+    }
+    fn messages(&self) -> Vec<MsiMessage> {
+        (0x40..0x43).map(|data| MsiMessage { address: 0xfee0_0000, data }).collect()
+    }
+    fn rang(&mut self) -> bool {
+        !mem::take(&mut self.device.model.lock().unwrap().interrupts).is_empty()
     }
     fn report(&mut self, line: fmt::Arguments<'_>) {
         println!("{line}");

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use paravane_hal::irq::MsiMessage;
 use paravane_net::MacAddr;
 use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, Setup};
 use paravane_suite::{Environment, peer};
@@ -36,6 +37,12 @@ impl Environment for OnQemu {
                 cable.send(&answer).unwrap();
             }
         }
+    }
+    fn messages(&self) -> Vec<MsiMessage> {
+        (0..3).map(|index| self.0.platform().mailbox(index).unwrap().message()).collect()
+    }
+    fn rang(&mut self) -> bool {
+        (0..3).filter(|index| self.0.platform().mailbox(*index).unwrap().take()).count() > 0
     }
     fn report(&mut self, line: fmt::Arguments<'_>) {
         println!("{line}");

@@ -122,7 +122,7 @@ pub(super) fn link_step(up: bool) -> &'static str {
 }
 
 /// How a recording says which message a vector had.
-pub(super) fn message_line(message: MsiMessage) -> String {
+pub(crate) fn message_line(message: MsiMessage) -> String {
     format!("{:#x} {:#x}", message.address, message.data)
 }
 

@@ -6,6 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use paravane_hal::irq::{Armed, Interrupts};
 use paravane_hal::time::wait_for;
 use paravane_net::{
     Control as _, FramePool, Link, MacAddr, RxFilter, RxFilterError, RxQueue as _, TxQueue as _,
@@ -37,13 +38,14 @@ where
     E: Environment,
     D: Driver<E::Platform, E::Config>,
 {
-    let all: [(&'static str, Case<E, D>); 9] = [
+    let all: [(&'static str, Case<E, D>); 10] = [
         ("a running NIC says who it is", identity::<E, D>),
         ("frames of all lengths come back", lengths::<E, D>),
         ("single frames come back", singles::<E, D>),
         ("full bursts come back", bursts::<E, D>),
         ("short rings wrap twice", wraps::<E, D>),
         ("the link goes down and up", link::<E, D>),
+        ("messages tell of frames and of the link", messages::<E, D>),
         ("a filter holds", filter::<E, D>),
         ("what is counted is what was done", counters::<E, D>),
         ("stopping and starting again loses nothing", restarts::<E, D>),
@@ -213,6 +215,44 @@ where
         nic.environment.set_link(true);
         await_link(&mut nic, true)?;
         nic.echo(&[100, 200])?;
+    }
+    nic.stop()
+}
+
+fn messages<E, D>(
+    environment: &mut E,
+    stopped: Stopped<E, D>,
+    pool: &FramePool,
+) -> Result<Stopped<E, D>, String>
+where
+    E: Environment,
+    D: Driver<E::Platform, E::Config>,
+{
+    let messages = environment.messages();
+    let interrupts = Interrupts::Msix(&messages);
+    let mut nic = Nic::<E, D>::start_with(environment, stopped, pool, RING, interrupts)?;
+    await_link(&mut nic, true)?;
+    let own = nic.mac();
+    for len_bytes in [60, 600] {
+        // What rang before is not what is waited for.
+        nic.environment.turn();
+        let _ = nic.environment.rang();
+        let armed = nic.parts.rx.arm().map_err(|fault| fault.to_string())?;
+        ensure(armed == Armed::Idle, || "a frame is pending that nobody sent".into())?;
+        let question = nic.question(own, len_bytes);
+        nic.send(core::slice::from_ref(&question))?;
+        nic.await_message().map_err(|reason| format!("a frame of {len_bytes} bytes: {reason}"))?;
+        nic.parts.rx.disarm();
+        nic.expect(&[question])?;
+    }
+    for up in [false, true] {
+        nic.environment.turn();
+        let _ = nic.environment.rang();
+        let armed = nic.parts.control.arm().map_err(|fault| fault.to_string())?;
+        ensure(armed == Armed::Idle, || "an event is pending that nobody caused".into())?;
+        nic.environment.set_link(up);
+        nic.await_message().map_err(|reason| format!("a change of the link: {reason}"))?;
+        await_link(&mut nic, up)?;
     }
     nic.stop()
 }

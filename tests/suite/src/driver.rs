@@ -30,12 +30,17 @@ pub trait Driver<P: Platform, C: ConfigAccess> {
     /// The driver's reason.
     fn open(function: Function<C>, platform: P) -> Result<Self::Stopped, String>;
 
-    /// Starts it, with rings of `entries`, without interrupts.
+    /// Starts it, with rings of `entries`.
     ///
     /// # Errors
     ///
     /// The driver's reason.
-    fn start(stopped: Self::Stopped, pool: FramePool, entries: u16) -> Result<Parts<P, C, Self>, String>;
+    fn start(
+        stopped: Self::Stopped,
+        pool: FramePool,
+        entries: u16,
+        interrupts: Interrupts<'_>,
+    ) -> Result<Parts<P, C, Self>, String>;
 
     /// Stops it.
     ///
@@ -77,10 +82,15 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3
         paravane_vmxnet3::Device::new(function, platform).map_err(|(error, _)| error.to_string())
     }
 
-    fn start(stopped: Self::Stopped, pool: FramePool, entries: u16) -> Result<Parts<P, C, Self>, String> {
+    fn start(
+        stopped: Self::Stopped,
+        pool: FramePool,
+        entries: u16,
+        interrupts: Interrupts<'_>,
+    ) -> Result<Parts<P, C, Self>, String> {
         let mut config = paravane_vmxnet3::Config::default();
         (config.tx_entries, config.rx_entries) = (entries, entries);
-        let running = stopped.start(&config, pool, Interrupts::Polling);
+        let running = stopped.start(&config, pool, interrupts);
         let running = running.map_err(|(error, _)| error.to_string())?;
         Ok(Parts { control: running.control, rx: running.rx, tx: running.tx })
     }
@@ -106,10 +116,15 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for VirtioN
         virtio_net::Device::new(function, platform).map_err(|(error, _)| error.to_string())
     }
 
-    fn start(stopped: Self::Stopped, pool: FramePool, entries: u16) -> Result<Parts<P, C, Self>, String> {
+    fn start(
+        stopped: Self::Stopped,
+        pool: FramePool,
+        entries: u16,
+        interrupts: Interrupts<'_>,
+    ) -> Result<Parts<P, C, Self>, String> {
         let config =
             virtio_net::Config { tx_entries: entries, rx_entries: entries, ..virtio_net::Config::default() };
-        let running = stopped.start(&config, pool, Interrupts::Polling);
+        let running = stopped.start(&config, pool, interrupts);
         let running = running.map_err(|(error, _)| error.to_string())?;
         Ok(Parts { control: running.control, rx: running.rx, tx: running.tx })
     }

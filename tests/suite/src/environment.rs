@@ -1,8 +1,10 @@
 //! What a platform has to bring along.
 
+use alloc::vec::Vec;
 use core::fmt;
 
 use paravane_hal::Platform;
+use paravane_hal::irq::MsiMessage;
 use paravane_net::MacAddr;
 use paravane_pci::ConfigAccess;
 
@@ -31,6 +33,12 @@ pub trait Environment {
     /// Gives the other end of the cable a chance to do what [`peer::answer`](crate::peer::answer) says. Called in every turn of a wait; empty where the other end
     /// moves by itself.
     fn turn(&mut self);
+
+    /// A message for each vector that a driver may use: three, always the same.
+    fn messages(&self) -> Vec<MsiMessage>;
+
+    /// Whether any of the messages has come since the last call. May sleep a little to find out.
+    fn rang(&mut self) -> bool;
 
     /// A line about what is going on.
     fn report(&mut self, line: fmt::Arguments<'_>);

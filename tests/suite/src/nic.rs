@@ -6,6 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use paravane_hal::irq::Interrupts;
 use paravane_hal::time::wait_for;
 use paravane_net::{Burst, Control as _, FramePool, MacAddr, RxQueue as _, TxQueue as _};
 
@@ -26,15 +27,37 @@ pub(crate) struct Nic<'e, E: Environment, D: Driver<E::Platform, E::Config>> {
 }
 
 impl<'e, E: Environment, D: Driver<E::Platform, E::Config>> Nic<'e, E, D> {
-    /// Starts `stopped` with rings of `entries`.
+    /// Starts `stopped` with rings of `entries`, without interrupts.
     pub(crate) fn start(
         environment: &'e mut E,
         stopped: D::Stopped,
         pool: &FramePool,
         entries: u16,
     ) -> Result<Self, String> {
-        let parts = D::start(stopped, pool.clone(), entries)?;
+        Self::start_with(environment, stopped, pool, entries, Interrupts::Polling)
+    }
+
+    /// Starts `stopped` with rings of `entries`.
+    pub(crate) fn start_with(
+        environment: &'e mut E,
+        stopped: D::Stopped,
+        pool: &FramePool,
+        entries: u16,
+        interrupts: Interrupts<'_>,
+    ) -> Result<Self, String> {
+        let parts = D::start(stopped, pool.clone(), entries, interrupts)?;
         Ok(Self { environment, parts, pool: pool.clone(), number: 0 })
+    }
+
+    /// Waits for a message.
+    pub(crate) fn await_message(&mut self) -> Result<(), String> {
+        let Self { environment, .. } = self;
+        let clock = environment.platform();
+        let rang = wait_for(&clock, ANSWER_LIMIT, || {
+            environment.turn();
+            environment.rang().then_some(())
+        });
+        rang.map_err(|late| format!("no interrupt: {late}"))
     }
 
     /// Stops it; every frame of the pool has to be back then.

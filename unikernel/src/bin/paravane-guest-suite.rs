@@ -5,7 +5,7 @@
 //! ```text
 //! suite: NIC 0 wants link down
 //! suite: NIC 0: ok   the link goes down and up
-//! suite: NIC 0: 9 tests passed
+//! suite: NIC 0: 10 tests passed
 //! suite: done
 //! ```
 //!
@@ -19,16 +19,24 @@ extern crate alloc;
 use core::fmt;
 
 use alloc::format;
+use alloc::vec::Vec;
+
+use core::time::Duration;
 
 use log::{error, info};
+use paravane_hal::irq::MsiMessage;
 use paravane_net::MacAddr;
 use paravane_pci::Function;
 use paravane_suite::Environment;
 use paravane_unikernel::bus::{self, Bus};
 use paravane_unikernel::exit::{Exit, exit};
+use paravane_unikernel::interrupts::VectorId;
 use paravane_unikernel::platform::{Machine, Platform};
 
 paravane_unikernel::entry!(main);
+
+/// The longest sleep while a message is waited for.
+const NAP: Duration = Duration::from_millis(1);
 
 fn main(machine: Machine) -> ! {
     let bus = bus::open(&machine, &[]);
@@ -47,7 +55,7 @@ fn main(machine: Machine) -> ! {
             error!("suite: NIC {index}: {reason}");
             exit(Exit::Failure);
         }
-        let mut environment = OnMetal { machine: &machine, bus, index, mac };
+        let mut environment = OnMetal { machine: &machine, bus, index, mac, vectors: vectors(&machine) };
         match paravane_suite::run(&mut environment, nic.address) {
             Ok(tests) => info!("suite: NIC {index}: {tests} tests passed"),
             Err(failure) => {
@@ -66,6 +74,18 @@ struct OnMetal<'m> {
     bus: Bus,
     index: usize,
     mac: MacAddr,
+    vectors: Vec<(VectorId, MsiMessage)>,
+}
+
+impl Drop for OnMetal<'_> {
+    fn drop(&mut self) {
+        self.vectors.iter().for_each(|(id, _)| self.machine.interrupts.free_vector(*id));
+    }
+}
+
+/// As many vectors as a driver has a use for.
+fn vectors(machine: &Machine) -> Vec<(VectorId, MsiMessage)> {
+    (0..3).map_while(|_| machine.interrupts.allocate_vector().ok()).collect()
 }
 
 impl Environment for OnMetal<'_> {
@@ -89,6 +109,13 @@ impl Environment for OnMetal<'_> {
     }
     /// The other end moves by itself.
     fn turn(&mut self) {}
+    fn messages(&self) -> Vec<MsiMessage> {
+        self.vectors.iter().map(|(_, message)| *message).collect()
+    }
+    fn rang(&mut self) -> bool {
+        self.machine.interrupts.idle(Some(NAP));
+        self.machine.interrupts.take_pending().messages != 0
+    }
     fn report(&mut self, line: fmt::Arguments<'_>) {
         info!("suite: NIC {}: {line}", self.index);
     }
