@@ -1,6 +1,9 @@
-use super::*;
+use std::ptr::NonNull;
+
 use paravane_hal::addr::Align;
-use paravane_hal::dma::{DeviceDma, DeviceTag, DmaBox, Mapped, Quiet};
+use paravane_hal::dma::{DeviceDma, DeviceTag, Dma, DmaBox, DmaErrorReason, DmaRequest, Mapped, Quiet};
+
+use super::*;
 
 fn device(memory: &Memory) -> DeviceDma<Memory> {
     DeviceDma::new(memory.clone(), DeviceTag::unique(), 64)
