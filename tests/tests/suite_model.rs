@@ -4,22 +4,39 @@
 
 use std::fmt;
 use std::mem;
+use std::sync::{Arc, Mutex};
 
 use paravane_hal::irq::MsiMessage;
-use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
+use paravane_mock_hal::model::virtio::{self, Virtio, net::Net};
+use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
 use paravane_mock_hal::{MockPlatform, PciHost};
 use paravane_net::MacAddr;
 use paravane_pci::PciAddress;
 use paravane_suite::{Environment, peer};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x6d, 0x6f, 0x64];
+const AT: PciAddress = PciAddress::new(0, 0, 4, 0).unwrap();
 
-struct OnVmxnet3 {
-    platform: MockPlatform,
-    device: Plugged,
+/// What the suite needs of a model.
+trait Card {
+    /// Takes the cable out or puts it in.
+    fn set_link(&mut self, up: bool);
+    /// Sends what there is to send.
+    fn send(&mut self) -> Vec<Vec<u8>>;
+    /// Receives a frame.
+    fn receive(&mut self, frame: &[u8]);
+    /// Whether it interrupted since the last call.
+    fn rang(&mut self) -> bool;
 }
 
-impl Environment for OnVmxnet3 {
+/// A model in the place of the device.
+struct OnModel<C> {
+    platform: MockPlatform,
+    config: PciHost,
+    card: C,
+}
+
+impl<C: Card> Environment for OnModel<C> {
     type Platform = MockPlatform;
     type Config = PciHost;
 
@@ -27,7 +44,7 @@ impl Environment for OnVmxnet3 {
         self.platform.clone()
     }
     fn config(&self) -> PciHost {
-        self.device.config.clone()
+        self.config.clone()
     }
     fn mac(&self) -> MacAddr {
         MacAddr(MAC)
@@ -36,44 +53,120 @@ impl Environment for OnVmxnet3 {
         self.platform.memory().bytes()
     }
     fn set_link(&mut self, up: bool) {
-        self.device.model.lock().unwrap().set_link(up);
+        self.card.set_link(up);
     }
     fn turn(&mut self) {
-        let mut model = self.device.model.lock().unwrap();
-        model.look();
-        for sent in model.take_sent() {
-            if let Some(answer) = peer::answer(&sent.bytes) {
-                model.deliver(&answer);
-            }
+        for answer in self.card.send().iter().filter_map(|frame| peer::answer(frame)) {
+            self.card.receive(&answer);
         }
     }
     fn messages(&self) -> Vec<MsiMessage> {
         (0x40..0x43).map(|data| MsiMessage { address: 0xfee0_0000, data }).collect()
     }
     fn rang(&mut self) -> bool {
-        !mem::take(&mut self.device.model.lock().unwrap().interrupts).is_empty()
+        self.card.rang()
     }
     fn report(&mut self, line: fmt::Arguments<'_>) {
         println!("{line}");
     }
 }
 
-fn vmxnet3(personality: Personality) {
+impl<C: Card> OnModel<C> {
+    /// Runs the suite; nobody may have broken a rule then.
+    fn run(mut self, violations: impl FnOnce(&C) -> Vec<String>) {
+        paravane_suite::run(&mut self, AT).unwrap();
+        assert_eq!(violations(&self.card), Vec::<String>::new());
+        self.platform.finish();
+    }
+}
+
+struct Vmxnet3Card(Arc<Mutex<Vmxnet3>>);
+
+impl Card for Vmxnet3Card {
+    fn set_link(&mut self, up: bool) {
+        self.0.lock().unwrap().set_link(up);
+    }
+    fn send(&mut self) -> Vec<Vec<u8>> {
+        let mut model = self.0.lock().unwrap();
+        model.look();
+        model.take_sent().into_iter().map(|sent| sent.bytes).collect()
+    }
+    fn receive(&mut self, frame: &[u8]) {
+        self.0.lock().unwrap().deliver(frame);
+    }
+    fn rang(&mut self) -> bool {
+        !mem::take(&mut self.0.lock().unwrap().interrupts).is_empty()
+    }
+}
+
+fn vmxnet3(personality: vmxnet3::Personality) {
     let platform = MockPlatform::new();
-    let address = PciAddress::new(0, 0, 4, 0).unwrap();
-    let device = Vmxnet3::plug(&platform, address, MAC, personality);
-    let mut environment = OnVmxnet3 { platform, device };
-    paravane_suite::run(&mut environment, address).unwrap();
-    assert_eq!(environment.device.model.lock().unwrap().violations, Vec::<String>::new());
-    assert_eq!(environment.platform.memory().faults(), []);
+    let device = Vmxnet3::plug(&platform, AT, MAC, personality);
+    let card = Vmxnet3Card(device.model);
+    OnModel { platform, config: device.config, card }.run(|card| card.0.lock().unwrap().violations.clone());
 }
 
 #[test]
 fn vmxnet3_as_qemu_has_it() {
-    vmxnet3(Personality::qemu());
+    vmxnet3(vmxnet3::Personality::qemu());
 }
 
 #[test]
 fn vmxnet3_as_esxi_has_it() {
-    vmxnet3(Personality::esxi());
+    vmxnet3(vmxnet3::Personality::esxi());
+}
+
+struct VirtioCard {
+    platform: MockPlatform,
+    device: virtio::Plugged<Net>,
+}
+
+impl Card for VirtioCard {
+    fn set_link(&mut self, up: bool) {
+        self.device.lock().set_link(up);
+    }
+    fn send(&mut self) -> Vec<Vec<u8>> {
+        let mut model = self.device.lock();
+        model.tick();
+        model.take_sent().into_iter().map(|sent| sent.bytes).collect()
+    }
+    fn receive(&mut self, frame: &[u8]) {
+        self.device.lock().deliver(frame);
+    }
+    fn rang(&mut self) -> bool {
+        !self.platform.take_interrupts().is_empty()
+    }
+}
+
+fn virtio(personality: virtio::Personality) {
+    let platform = MockPlatform::new();
+    let device = Virtio::plug(&platform, AT, Net::new(MAC), personality);
+    let config = device.host.clone();
+    let card = VirtioCard { platform: platform.clone(), device };
+    OnModel { platform, config, card }.run(|card| card.device.lock().violations.clone());
+}
+
+#[test]
+fn virtio_as_qemu_has_it() {
+    virtio(virtio::Personality::qemu());
+}
+
+#[test]
+fn virtio_as_qemu_has_it_by_default() {
+    virtio(virtio::Personality::qemu_transitional());
+}
+
+#[test]
+fn virtio_as_firecracker_has_it() {
+    virtio(virtio::Personality::firecracker());
+}
+
+#[test]
+fn virtio_as_cloud_hypervisor_has_it() {
+    virtio(virtio::Personality::cloud_hypervisor());
+}
+
+#[test]
+fn virtio_as_openvmm_has_it() {
+    virtio(virtio::Personality::openvmm());
 }
