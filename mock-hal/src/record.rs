@@ -13,6 +13,33 @@
 //!
 //! It knows no device, and no particular platform: not even an emulator's.
 //!
+//! # Example
+//!
+//! ```
+//! use paravane_hal::addr::PhysAddr;
+//! use paravane_hal::mmio::{Mmio, MmioMap};
+//! use paravane_mock_hal::record::{Recording, Replayer};
+//!
+//! let recording = Recording::parse(
+//!     "paravane-recording 1
+//!      device: a doorbell and a counter
+//!      step ring it
+//!      map mmio0+0x0 at 0xfe000000 16
+//!      write32 mmio0+0x4 = 0x1
+//!      read32 mmio0+0x8 = 0x2a
+//!      end 4",
+//! )?;
+//! let platform = Replayer::new(recording);
+//! platform.step("ring it");
+//! let regs = MmioMap::map(&platform, PhysAddr::new(0xfe00_0000), 16)?;
+//! regs.write32(0x4, 1);
+//! assert_eq!(regs.read32(0x8), 42);
+//! platform.finish()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The other way round, `Recorder::new(platform)` takes the place of the platform, and [`Recorder::finish`] gives the recording.
+//!
 //! # Who wrote that byte
 //!
 //! No platform says which of the two sides stored a byte in coherent memory, and a recording has to hold the device's stores and not the driver's.

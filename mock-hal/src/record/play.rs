@@ -97,14 +97,17 @@ impl Play {
                 let got = format!("(the driver has no {} to be written to)", memory_name(*memory));
                 return self.diverge(self.next, got);
             };
-            // Lent memory that only the driver reads is never written by the device, and the memory would say so.
             let addr = held.addr.wrapping_add(*offset_bytes as u64);
             let inside = offset_bytes.checked_add(bytes.len()).is_some_and(|end| end <= held.len_bytes);
-            if !inside || self.memory.device_write(addr, bytes).is_err() {
-                return self
-                    .diverge(self.next, format!("(the driver's {} is shorter)", memory_name(*memory)));
-            }
-            self.next += 1;
+            let refused = if held.direction == Some(Direction::ToDevice) {
+                "is not the device's to write"
+            } else if !inside || self.memory.device_write(addr, bytes).is_err() {
+                "is shorter"
+            } else {
+                self.next += 1;
+                continue;
+            };
+            return self.diverge(self.next, format!("(the driver's {} {refused})", memory_name(*memory)));
         }
     }
 

@@ -313,6 +313,29 @@ fn lent_memory_comes_back_as_it_did() {
 }
 
 #[test]
+fn what_no_device_could_have_written_is_a_difference() {
+    let text =
+        "paravane-recording 1\nlend mem0 8 to-device\nlook\ndevice mem0+0x0 = 01\nreturn mem0\nend 4\n";
+    let replayer = Replayer::lenient(Recording::parse(text).unwrap());
+    let of = DeviceDma::new(replayer.clone(), DeviceTag::unique(), 64);
+    let lent = Mapped::new(&of, vec![0_u8; 8], Direction::ToDevice).ok().unwrap();
+    replayer.relax();
+    // SAFETY: the device is this test.
+    #[expect(unsafe_code, reason = "vouches for a test")]
+    let quiet = unsafe { Quiet::vouch(of.device()) };
+    assert_eq!(lent.unmap(&quiet).ok().unwrap(), [0; 8]);
+    assert_eq!(replayer.finish().unwrap_err().got, "(the driver's mem0 is not the device's to write)");
+
+    let text = "paravane-recording 1\nalloc mem0 8 bits 64\nlook\ndevice mem0+0x8 = 01\nend 3\n";
+    let replayer = Replayer::lenient(Recording::parse(text).unwrap());
+    let of = DeviceDma::new(replayer.clone(), DeviceTag::unique(), 64);
+    let shared = DmaBox::<[u8; 8], _>::zeroed(&of, Align::BYTE).unwrap();
+    replayer.relax();
+    assert_eq!(replayer.finish().unwrap_err().got, "(the driver's mem0 is shorter)");
+    drop(shared);
+}
+
+#[test]
 fn what_firmware_left_is_read_from_the_recording() {
     let recorder = Recorder::new(MockPlatform::new());
     recorder.firmware(PhysAddr::new(0xf_5a40), b"RSD PTR and so on");
