@@ -187,6 +187,9 @@ impl<P: Platform + Send> paravane_net::TxQueue for TxQueue<P> {
             taken = taken.wrapping_add(frames);
             sent = sent.wrapping_add(frames as u64);
             bytes = bytes.wrapping_add(frames_bytes);
+            if burst.is_empty() {
+                break;
+            }
             // What comes next is not plain, or the ring wraps here, or it is full.
             let Some(front) = burst.front() else { break };
             let posted = if front.next().is_some() {

@@ -122,21 +122,27 @@ impl<D: Dma> SplitMemory<D> {
     /// The available ring from the place of number `idx` to its end, up to `at_most` places.
     #[inline(always)]
     pub(super) fn avail_run(&self, idx: u16, at_most: u16) -> &[AtomicU16] {
-        let place = self.size.place(idx);
-        let entries = usize::from(self.size.entries());
-        let ring = self.avail.words().get(layout::AVAIL_RING..).unwrap_or_default();
-        let end = place.wrapping_add(at_most.into()).min(entries);
-        ring.get(place..end).unwrap_or_default()
+        let (start, end) = self.run(idx, at_most);
+        let (start, end) = (layout::AVAIL_RING.wrapping_add(start), layout::AVAIL_RING.wrapping_add(end));
+        self.avail.words().get(start..end).unwrap_or_default()
     }
 
     /// The used ring from the element numbered `idx` to its end, up to `at_most` elements, each two words: id and length.
     #[inline(always)]
     pub(super) fn used_run(&self, idx: u16, at_most: u16) -> &[[AtomicU32; 2]] {
-        let place = self.size.place(idx);
-        let entries = usize::from(self.size.entries());
-        let ring = self.used.words().get(layout::USED_RING..).unwrap_or_default();
-        let end = place.wrapping_add(at_most.into()).min(entries);
-        ring.as_chunks().0.get(place..end).unwrap_or_default()
+        let (start, end) = self.run(idx, at_most);
+        let start = layout::USED_RING.wrapping_add(start.wrapping_mul(2));
+        let end = layout::USED_RING.wrapping_add(end.wrapping_mul(2));
+        self.used.words().get(start..end).unwrap_or_default().as_chunks().0
+    }
+
+    /// The places from that of number `idx` on, up to `at_most` of them, to the end of the ring at most.
+    #[inline(always)]
+    fn run(&self, idx: u16, at_most: u16) -> (usize, usize) {
+        let start = self.size.place(idx);
+        // At most two laps.
+        let end = start.wrapping_add(at_most.into()).min(usize::from(self.size.entries()));
+        (start, end)
     }
 
     /// Puts the chain headed by `head` into the available ring as number `idx`. [`publish`](Self::publish) makes it count.
