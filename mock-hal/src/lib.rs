@@ -7,10 +7,12 @@ pub mod fault;
 mod interrupts;
 mod memory;
 pub mod model;
+pub mod pcap;
 pub mod pci;
 mod platform;
 pub mod record;
 mod registers;
+pub mod wire;
 
 pub use builder::Builder;
 pub use clock::ManualClock;

@@ -3,7 +3,14 @@
 //!
 //! A step is one call into the driver, or one act of the device. `PARAVANE_STORM_STEPS` says how many there are in all; fewer without it.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
+#![allow(clippy::result_large_err, reason = "errors give the device back")]
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -60,7 +67,8 @@ struct Storm {
 impl Storm {
     fn new(seed: u64) -> Self {
         let personalities = Personality::all();
-        let mut personality = personalities[seed as usize % personalities.len()];
+        let kind = seed % personalities.len() as u64;
+        let mut personality = personalities[usize::try_from(kind).unwrap()];
         let mut chance = Seeded::new(seed);
         personality.shuffles = chance.below(2) == 0;
         let more = [
@@ -188,6 +196,7 @@ impl Storm {
                 Err(refused) => {
                     self.refused += 1;
                     stopped = refused;
+                    self.forgive_leak();
                 }
             }
             assert!(!self.plugged.host.is_bus_master(self.plugged.address) || self.plugged.lock().gone);
@@ -198,6 +207,14 @@ impl Storm {
         drop(device);
         self.carry_frames();
         Tally { refused: self.refused, broken: self.broken, ..tally }
+    }
+
+    /// A start that failed leaks what a device has that will not be reset either, and never more than the receive ring.
+    fn forgive_leak(&mut self) {
+        let missing = self.pool.frames() - self.pool.free() - self.leaked_frames;
+        let lied = self.plugged.lock().faults.hits() > 0;
+        assert!(missing == 0 || lied && missing <= 64, "seed {}: {missing} frames are missing", self.seed);
+        self.leaked_frames += missing;
     }
 
     /// No device reached what was given back, and nothing that a device had was freed.
