@@ -52,6 +52,8 @@ impl Exclusive for PortLock {
 }
 
 /// A running machine. Dropping it ends QEMU and removes its files; handles that are left find nobody.
+///
+/// QEMU also ends with the thread that started it, so that no test run leaves one behind: start it on a thread that outlives its use.
 #[derive(Debug)]
 pub struct Machine {
     platform: Qtest,

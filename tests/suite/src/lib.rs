@@ -28,7 +28,7 @@ pub mod peer;
 use alloc::string::String;
 use core::fmt;
 
-use paravane_pci::{ConfigAccess as _, Function, PciAddress};
+use paravane_pci::{Function, PciAddress};
 
 pub use driver::{Driver, VirtioNet, Vmxnet3};
 pub use environment::Environment;
@@ -57,12 +57,9 @@ impl core::error::Error for Failure {}
 /// [`Failure`]: the first test that did not pass. Nothing is said about the others, and the device may be left running.
 pub fn run<E: Environment>(environment: &mut E, address: PciAddress) -> Result<usize, Failure> {
     let fails = |reason: String| Failure { case: "find the driver", reason };
-    let config = environment.config();
-    // The identity is read before anything is claimed, so that whoever claims is a driver.
-    let function = Function::claim(config, address).map_err(|error| fails(alloc::format!("{error}")))?;
-    let ids = function.ids();
-    let config = function.release();
-    debug_assert!(config.segment() == address.segment(), "an address of this very bus");
+    let function = Function::claim(environment.config(), address);
+    // Only its identity is wanted; whoever claims it to keep it is a driver.
+    let ids = function.map_err(|error| fails(alloc::format!("{error}")))?.ids();
     if paravane_vmxnet3::is_vmxnet3(&ids) {
         cases::run::<E, Vmxnet3>(environment, address)
     } else if paravane_virtio::is_virtio_net(&ids) {
