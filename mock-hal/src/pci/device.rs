@@ -76,7 +76,13 @@ impl PciDevice {
     #[must_use]
     pub fn memory(&self, memory: &Memory, name: &str) -> DeviceMemory {
         let this = self.clone();
-        DeviceMemory::new(memory, name).gated(move || this.host.is_bus_master(this.at))
+        DeviceMemory::new(memory, name).gated(move || this.is_bus_master())
+    }
+
+    /// Whether it may reach memory.
+    #[must_use]
+    pub fn is_bus_master(&self) -> bool {
+        self.host.is_bus_master(self.at)
     }
 
     /// How it is to interrupt.
