@@ -185,6 +185,28 @@ fn a_continuation_that_is_empty_or_used_already() {
 }
 
 #[test]
+fn a_continuation_that_names_or_claims_too_much() {
+    let begin = |model: &mut NetModel| {
+        let mut header = [0; 12];
+        header[10] = 2;
+        model.fill_one(&[&header[..], &bytes(60, 1)].concat());
+        model.take(RX).unwrap()
+    };
+    let lie = |model: &mut NetModel| {
+        let chain = begin(model);
+        model.write_used(RX, u32::from(chain.head) + 0x1_0000, 60);
+        model.show_used(RX);
+    };
+    rx_breaks(MRG_RXBUF, lie, DeviceFault::IndexOutOfRange { index: 0x1_0001, entries: 16 });
+    let lie = |model: &mut NetModel| {
+        let chain = begin(model);
+        model.write_used(RX, chain.head.into(), 1997);
+        model.show_used(RX);
+    };
+    rx_breaks(MRG_RXBUF, lie, DeviceFault::LengthTooLong { len_bytes: 1997, max_bytes: 1996 });
+}
+
+#[test]
 fn a_frame_over_too_many_buffers_is_dropped_whole() {
     let bench = Bench::new(BASIC | MRG_RXBUF);
     let mut up = bench.start();
