@@ -5,6 +5,7 @@
 //!
 //! The wire is the test's: frames that were sent are taken with [`Vmxnet3::take_sent`], frames to receive are given to [`Vmxnet3::deliver`].
 
+mod faults;
 mod personality;
 mod registers;
 mod rx;
@@ -12,19 +13,20 @@ mod tx;
 
 use std::sync::{Arc, Mutex};
 
+use paravane_hal::addr::PhysAddr;
 use paravane_pci::PciAddress;
 
-use crate::device::DeviceMemory;
-use crate::pci::{FunctionSpace, InterruptMode, PciDevice, PciHost};
-use crate::platform::MockPlatform;
+use crate::MockPlatform;
+use crate::fault::{Action, FaultPlan, FaultPoint};
+use crate::memory::Memory;
+use crate::{FunctionSpace, PciHost};
 
+use faults::Later;
 pub use personality::Personality;
 pub use tx::Sent;
 
-/// Where BARs are put: 64 KiB for each device number.
-const BARS_START: u32 = 0xfe80_0000;
-/// The line that its pin is routed to.
-const LINE: u8 = 11;
+/// Where the model's BARs lie: 0, 1 and the MSI-X table.
+const BAR_STARTS: [u32; 3] = [0xfebf_0000, 0xfebf_1000, 0xfebe_0000];
 const VECTORS: usize = 25;
 
 /// A command ring, as the device sees it.
@@ -76,8 +78,9 @@ struct Active {
 
 /// The device.
 pub struct Vmxnet3 {
-    memory: DeviceMemory,
-    function: PciDevice,
+    memory: Memory,
+    config: PciHost,
+    at: PciAddress,
     /// What it is like. Takes effect as it is changed.
     pub personality: Personality,
     shared: u64,
@@ -92,8 +95,12 @@ pub struct Vmxnet3 {
     link: bool,
     stop_code: Option<u32>,
     active: Option<Active>,
+    table: Vec<u32>,
     sent: Vec<Sent>,
     stats: Stats,
+    waiting: faults::Waiting,
+    /// What goes wrong.
+    pub faults: FaultPlan,
     /// Says no to the next activations.
     pub refuse_activation: bool,
     /// Registers read all ones, writes go nowhere.
@@ -129,7 +136,11 @@ pub struct Plugged {
 }
 
 impl Vmxnet3 {
-    /// Plugs a device with address `mac` into `platform`. On a bus other than 0 it is found behind a bridge that is there already.
+    /// Plugs a device with address `mac` into `platform`.
+    ///
+    /// # Panics
+    ///
+    /// When `address` is not on bus 0.
     #[must_use]
     pub fn plug(
         platform: &MockPlatform,
@@ -137,20 +148,20 @@ impl Vmxnet3 {
         mac: [u8; 6],
         personality: Personality,
     ) -> Plugged {
-        let config = platform.pci().clone();
-        let start = BARS_START + u32::from(address.device()) * 0x1_0000;
+        let config = PciHost::default();
+        let [bar0, bar1, bar2] = BAR_STARTS;
         let function = FunctionSpace::endpoint(0x15ad, 0x07b0, 0x02)
-            .memory_bar(0, start, 0x1000)
-            .memory_bar(1, start + 0x1000, 0x1000)
-            .memory_bar(2, start + 0x2000, 0x2000)
+            .memory_bar(0, bar0, 0x1000)
+            .memory_bar(1, bar1, 0x1000)
+            .memory_bar(2, bar2, 0x2000)
             .pin(1)
-            .line(LINE)
             .msi(0x84)
             .msix(0x9c, 25, 2, 0x1000 | 2);
         config.insert(address, function);
         let model = Arc::new(Mutex::new(Self {
-            memory: platform.device_memory("vmxnet3"),
-            function: config.device(address),
+            memory: platform.memory().clone(),
+            config: config.clone(),
+            at: address,
             personality,
             shared: 0,
             pending_low: None,
@@ -164,8 +175,11 @@ impl Vmxnet3 {
             link: true,
             stop_code: None,
             active: None,
+            table: vec![0; 0x2000 / 4],
             sent: Vec::new(),
             stats: Stats::default(),
+            waiting: faults::Waiting::default(),
+            faults: FaultPlan::default(),
             refuse_activation: false,
             gone: false,
             interrupts: Vec::new(),
@@ -173,7 +187,9 @@ impl Vmxnet3 {
             commands: Vec::new(),
             violations: Vec::new(),
         }));
-        config.connect(address, model.clone());
+        for (bar, (start, len_bytes)) in (0..).zip(BAR_STARTS.into_iter().zip([0x1000, 0x1000, 0x2000])) {
+            platform.attach(PhysAddr::new(start.into()), len_bytes, model.clone(), bar);
+        }
         Plugged { model, config, address }
     }
 
@@ -225,10 +241,10 @@ impl Vmxnet3 {
     }
 
     fn read_memory(&mut self, addr: u64, to: &mut [u8]) -> bool {
-        if !self.function.is_bus_master() {
+        if !self.config.is_bus_master(self.at) {
             return false;
         }
-        match self.memory.read(addr, to) {
+        match self.memory.device_read(addr, to) {
             Ok(()) => true,
             Err(fault) => {
                 self.broken(format!("led to read where nothing is: {fault:?}"));
@@ -238,8 +254,8 @@ impl Vmxnet3 {
     }
 
     fn put(&mut self, addr: u64, bytes: &[u8]) {
-        if self.function.is_bus_master()
-            && let Err(fault) = self.memory.write(addr, bytes)
+        if self.config.is_bus_master(self.at)
+            && let Err(fault) = self.memory.device_write(addr, bytes)
         {
             self.broken(format!("led to write where nothing is: {fault:?}"));
         }
@@ -257,8 +273,10 @@ impl Vmxnet3 {
     }
 
     fn message_interrupts(&self) -> (bool, bool) {
-        let mode = self.function.mode();
-        (mode == InterruptMode::Msi, mode == InterruptMode::Msix)
+        use paravane_pci::ConfigAccess;
+        let msi = self.config.read16(self.at, 0x86) & 1 != 0;
+        let msix = self.config.read16(self.at, 0x9e) & 1 << 15 != 0;
+        (msi, msix)
     }
 
     fn raise_event(&mut self, bit: u32) {
@@ -273,6 +291,11 @@ impl Vmxnet3 {
     fn raise(&mut self, vector: u8) {
         let Some(active) = self.active else { return };
         let index = usize::from(vector);
+        match self.ask(FaultPoint::Interrupt, &mut ()) {
+            Some(Action::Drop) => return,
+            Some(Action::Delay { ticks }) => return self.put_off(ticks, Later::Interrupt(vector)),
+            _ => {}
+        }
         if self.masked[index] || self.get32(active.shared + 0x6c) & 1 != 0 {
             self.pending[index] = true;
             return;
@@ -290,24 +313,34 @@ impl Vmxnet3 {
         if msi && vector != 0 {
             self.broken(format!("vector {vector} with MSI"));
         }
-        if msix {
-            self.function.raise_msix(vector.into());
-        } else if msi {
-            self.function.raise_msi();
-        } else {
-            self.function.set_pin(true);
-        }
         self.interrupts.push(vector);
     }
 
     fn command(&mut self, command: u32) {
         self.commands.push(command);
         self.result = 0;
+        let mut lie = 0;
+        match self.ask(FaultPoint::Command, &mut lie) {
+            // Never these two; see `faults`.
+            Some(Action::Drop) if !matches!(command, 0xcafe_0001 | 0xcafe_0002) => return,
+            Some(Action::Refuse) if command == 0xcafe_0000 => {
+                self.result = 1;
+                return;
+            }
+            _ if self.gone => return,
+            _ => {}
+        }
+        self.run(command);
+        // All that a plan changed about 0 is what it changes about the result.
+        self.result ^= lie;
+    }
+
+    fn run(&mut self, command: u32) {
         match command {
             0xcafe_0000 => self.result = u32::from(!self.activate()),
-            0xcafe_0001 => self.active = None,
+            0xcafe_0001 => self.deactivate(),
             0xcafe_0002 => {
-                self.active = None;
+                self.deactivate();
                 self.shared = 0;
                 self.mac = self.permanent_mac;
                 self.masked = [true; VECTORS];
@@ -332,6 +365,11 @@ impl Vmxnet3 {
             0xf00d_0008 => self.result = self.personality.conf_intr,
             unknown => self.broken(format!("command {unknown:#x} at revision 1")),
         }
+    }
+
+    fn deactivate(&mut self) {
+        self.active = None;
+        self.waiting = faults::Waiting::default();
     }
 
     /// Reads the whole configuration. False refuses it, and every reason that the driver should have seen itself is written down.

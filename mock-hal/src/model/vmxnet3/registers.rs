@@ -1,6 +1,8 @@
 //! The registers: what reads and writes of the BARs do.
 
+use super::faults::Later;
 use super::{Vmxnet3, high, low};
+use crate::fault::{Action, FaultPoint};
 use crate::registers::{DeviceModel, Width};
 
 impl Vmxnet3 {
@@ -17,7 +19,6 @@ impl Vmxnet3 {
                     self.broken("ICR read with message interrupts on");
                 }
                 let raised = std::mem::take(&mut self.line);
-                self.function.set_pin(false);
                 if raised && self.active.is_some_and(|active| active.auto_mask) {
                     self.masked[0] = true;
                 }
@@ -64,7 +65,11 @@ impl Vmxnet3 {
             }
             0x600 => {
                 self.doorbells.push((offset, value));
-                self.transmit();
+                match self.ask(FaultPoint::Doorbell, &mut { value }) {
+                    Some(Action::Drop) => {}
+                    Some(Action::Delay { ticks }) => self.put_off(ticks, Later::Doorbell),
+                    _ => self.transmit(),
+                }
             }
             0x800 | 0xa00 => {
                 self.doorbells.push((offset, value));
@@ -83,7 +88,12 @@ impl DeviceModel for Vmxnet3 {
         }
         match bar {
             _ if self.gone => u32::MAX,
-            1 => self.read_bar1(offset_bytes),
+            1 => {
+                let mut value = self.read_bar1(offset_bytes);
+                let _ = self.ask(FaultPoint::RegisterRead, &mut value);
+                if self.gone { u32::MAX } else { value }
+            }
+            2 => self.table[offset_bytes / 4],
             _ => 0,
         }
     }
@@ -92,11 +102,16 @@ impl DeviceModel for Vmxnet3 {
         if width != Width::Word || (bar < 2 && !offset_bytes.is_multiple_of(8)) {
             self.broken(format!("BAR{bar} {offset_bytes:#x} written with {width:?}"));
         }
+        // Where shared memory is cannot be misheard; see `faults`.
+        let is_address = bar == 1 && matches!(offset_bytes, 0x10 | 0x18 | 0x20);
+        if bar < 2 && !is_address && self.ask(FaultPoint::RegisterWrite, &mut ()) == Some(Action::Drop) {
+            return;
+        }
         match bar {
             _ if self.gone => {}
             0 => self.write_bar0(offset_bytes, value),
             1 => self.write_bar1(offset_bytes, value),
-            _ => {}
+            _ => self.table[offset_bytes / 4] = value,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The receive side.
 
+use super::faults::Later;
 use super::{Active, Vmxnet3};
+use crate::fault::{Action, FaultPoint};
 
 /// A posted buffer that the device took.
 struct Taken {
@@ -17,6 +19,20 @@ impl Vmxnet3 {
 
     /// The same, with more bits set in its last completion (checksum verdict, tag, hash).
     pub fn deliver_with(&mut self, frame: &[u8], extra: [u32; 4]) -> bool {
+        match self.ask(FaultPoint::Frame, &mut ()) {
+            Some(Action::Drop) => return false,
+            Some(Action::Delay { ticks }) => {
+                self.put_off(ticks, Later::Frame(frame.to_vec()));
+                return false;
+            }
+            Some(Action::Duplicate) => drop(self.receive(frame, extra)),
+            _ => {}
+        }
+        self.receive(frame, extra)
+    }
+
+    /// A frame reached the device.
+    fn receive(&mut self, frame: &[u8], extra: [u32; 4]) -> bool {
         let Some(active) = self.active.filter(|active| self.passes(active, frame)) else { return false };
         let mut rest = frame;
         let mut buffers = 0;
@@ -118,16 +134,7 @@ impl Vmxnet3 {
 
     /// Writes a receive completion, true or not; only its generation and type are the model's.
     pub fn complete_rx(&mut self, words: [u32; 4]) {
-        if let Some(mut active) = self.active {
-            let ring = &mut active.rx_completions;
-            let (addr, generation) = (ring.addr(), u32::from(ring.generation) << 31);
-            ring.advance();
-            self.active = Some(active);
-            let [word0, word1, word2, word3] = words;
-            for (offset, word) in [(0, word0), (4, word1), (8, word2)] {
-                self.put32(addr + offset, word);
-            }
-            self.put32(addr + 12, word3 & 0x00ff_ffff | self.personality.rcd_type << 24 | generation);
-        }
+        let [word0, word1, word2, word3] = words;
+        self.say_rx([word0, word1, word2, word3 & 0x00ff_ffff | self.personality.rcd_type << 24]);
     }
 }

@@ -96,13 +96,6 @@ impl Vmxnet3 {
 
     /// Writes a transmit completion that names `eop_index`, true or not.
     pub fn complete_tx(&mut self, eop_index: u32) {
-        if let Some(mut active) = self.active {
-            let ring = &mut active.tx_completions;
-            let (addr, generation) = (ring.addr(), u32::from(ring.generation) << 31);
-            ring.advance();
-            self.active = Some(active);
-            self.put32(addr, eop_index);
-            self.put32(addr + 12, generation);
-        }
+        self.say_tx(eop_index);
     }
 }

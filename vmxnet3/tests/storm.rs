@@ -1,0 +1,310 @@
+//! Storms: a device that does anything at any time, within the memory that it has, and a driver that lives through it.
+//!
+//! A step is one call into the driver or one thing that the device does. After each step: no call waited longer than its deadline by the platform's clock, and
+//! the memory that both sides reach is what they may reach (the platform ends the test otherwise). After each storm: everything came home, and the driver, started
+//! again on the same device, now honest, carries 10,000 frames each way with none lost.
+//!
+//! `PARAVANE_STORM_STEPS` says how many steps in all, over as many seeds as that takes; `PARAVANE_STORM_SEED` where the seeds start.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use paravane_hal::irq::Interrupts;
+use paravane_hal::time::Clock;
+use paravane_mock_hal::fault::{FaultPlan, Seeded};
+use paravane_mock_hal::model::vmxnet3::Personality;
+use paravane_net::{Burst, Control, RxFilter, RxQueue, TxQueue};
+use paravane_vmxnet3::Config;
+use support::{MESSAGES, Machine, MockDevice, MockRunning, bytes_of, numbered, small};
+
+const STEPS_A_STORM: u64 = 10_000;
+const DEFAULT_STEPS: u64 = 60_000;
+const HONEST_FRAMES: u32 = 10_000;
+/// No call into the driver waits longer.
+const DEADLINE_NANOS: u64 = 10_000_000_000;
+/// No step takes longer, on any machine that tests are run on; what does is a loop without an end.
+const STUCK: Duration = Duration::from_secs(120);
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().expect(name))
+}
+
+/// Ends the process when steps stop coming: a loop without an end never returns to a test.
+fn watch(steps: Arc<AtomicU64>) {
+    std::thread::spawn(move || {
+        let mut last = u64::MAX;
+        loop {
+            std::thread::sleep(STUCK);
+            let now = steps.load(Ordering::Relaxed);
+            if now == last {
+                eprintln!("stuck after step {now}");
+                std::process::abort();
+            }
+            last = now;
+        }
+    });
+}
+
+struct Storm {
+    machine: Machine,
+    config: Config,
+    seed: u64,
+    chance: Seeded,
+    steps: Arc<AtomicU64>,
+    hits: u64,
+    restarts: u64,
+    faults: u64,
+}
+
+impl Storm {
+    fn new(seed: u64, steps: &Arc<AtomicU64>) -> Self {
+        let mut chance = Seeded::new(seed);
+        let personality = if seed.is_multiple_of(2) { Personality::qemu() } else { Personality::esxi() };
+        let ip_mtu_bytes = [1500, 9000, 4000][chance.below(3) as usize];
+        let entries = [32, 64, 96][chance.below(3) as usize];
+        let config = Config { ip_mtu_bytes, tx_entries: entries, ..small() };
+        let machine = Machine::with_pool(personality, 256);
+        Self { machine, config, seed, chance, steps: Arc::clone(steps), hits: 0, restarts: 0, faults: 0 }
+    }
+
+    /// A fresh storm breaks loose, as hard as chance will have it.
+    fn break_loose(&mut self) {
+        let per_million = [2_000, 20_000, 100_000, 400_000][self.chance.below(4) as usize];
+        let plan = FaultPlan::storm(self.chance.next_u64(), per_million);
+        let mut model = self.machine.model();
+        let old = std::mem::replace(&mut model.faults, plan);
+        self.hits += old.hits();
+    }
+
+    fn calm(&mut self) {
+        let mut model = self.machine.model();
+        self.hits += std::mem::take(&mut model.faults).hits();
+        model.be_honest();
+    }
+
+    /// Starts the driver; on a device that will not, an honest one in the end.
+    fn start(&mut self, mut device: MockDevice) -> MockRunning {
+        for attempt in 0.. {
+            assert!(attempt < 50, "seed {}: an honest device does not start", self.seed);
+            if attempt == 20 {
+                self.calm();
+            }
+            let interrupts = match self.chance.below(4) {
+                0 => Interrupts::Polling,
+                1 => Interrupts::Intx,
+                2 => Interrupts::Msi(MESSAGES[0]),
+                _ => Interrupts::Msix(&MESSAGES),
+            };
+            let before = self.machine.platform.now();
+            let started = device.start(&self.config, self.machine.pool.clone(), interrupts);
+            self.assert_in_time(before);
+            match started {
+                Ok(running) => return running,
+                Err((_, back)) => {
+                    device = back;
+                    self.machine.model().gone = false;
+                }
+            }
+        }
+        unreachable!("the loop ends by itself")
+    }
+
+    fn assert_in_time(&self, before: paravane_hal::time::Instant) {
+        let waited = self.machine.platform.now().as_nanos() - before.as_nanos();
+        assert!(waited < DEADLINE_NANOS, "seed {}: waited {waited} ns", self.seed);
+    }
+
+    /// One thing that the device does.
+    fn device_step(&mut self) {
+        let number = self.chance.next_u32();
+        let words = std::array::from_fn(|_| self.chance.next_u32());
+        let likely = self.chance.below(40) | self.chance.below(4) << 14 | self.chance.below(3) << 16;
+        let len = self.chance.below(2200);
+        let bytes = self.chance.below(5000) as usize;
+        let kind = self.chance.below(16);
+        let mut model = self.machine.model();
+        match kind {
+            0..=5 => _ = model.deliver(&numbered(number)),
+            6 if self.config.ip_mtu_bytes > 1500 => {
+                let mut long = numbered(number);
+                long.resize(1500 + bytes % 2500, 7);
+                let _ = model.deliver(&long);
+            }
+            7 => model.complete_rx(words),
+            8 => model.complete_rx([likely, number, len, 0]),
+            9 => model.complete_tx(number & 0x3f),
+            10 => model.skip(1),
+            11 => model.return_unused(),
+            12 => model.set_link(number & 1 == 0),
+            _ => model.tick(),
+        }
+        model.take_sent();
+        model.interrupts.clear();
+        model.doorbells.clear();
+        model.commands.clear();
+        // What a liar causes is the liar's.
+        model.violations.clear();
+    }
+
+    /// One call into the driver. Whether it is still whole.
+    fn driver_step(&mut self, running: &mut MockRunning) -> bool {
+        let MockRunning { control, rx, tx } = running;
+        let mut burst = Burst::new();
+        let before = self.machine.platform.now();
+        let whole = match self.chance.below(16) {
+            0..=4 => rx.receive(&mut burst).is_ok(),
+            5..=7 => {
+                for _ in 0..=self.chance.below(8) {
+                    let number = self.chance.next_u32();
+                    if self.machine.pool.free() < 4 {
+                        break;
+                    }
+                    let frame = match number % 3 {
+                        0 => self.machine.chain(&[&numbered(number)[..60], &[1; 100], &[2; 9]]),
+                        _ => self.machine.frame(&numbered(number)),
+                    };
+                    burst.push(frame).unwrap();
+                }
+                tx.transmit(&mut burst).is_ok()
+            }
+            8 | 9 => tx.reclaim().is_ok(),
+            10 => {
+                tx.flush();
+                rx.refill();
+                true
+            }
+            11 => rx.arm().is_ok() & tx.arm().is_ok() & control.arm().is_ok(),
+            12 => {
+                rx.disarm();
+                tx.disarm();
+                control.acknowledge();
+                true
+            }
+            13 => control
+                .set_filter(RxFilter::from_bits_truncate(self.chance.below(32).try_into().unwrap()))
+                .is_ok(),
+            14 => control.read_device_stats().is_ok(),
+            _ => control.poll().is_ok(),
+        };
+        self.assert_in_time(before);
+        whole
+    }
+
+    /// All of it: `steps` hostile steps, then an honest device.
+    fn run(mut self, steps: u64) -> (u64, u64, u64) {
+        let at_rest = (self.machine.platform.memory().bytes(), self.machine.pool.free());
+        let device = self.machine.claim();
+        self.break_loose();
+        let mut running = self.start(device);
+        for _ in 0..steps {
+            self.steps.fetch_add(1, Ordering::Relaxed);
+            let whole = if self.chance.below(2) == 0 {
+                self.device_step();
+                true
+            } else {
+                self.driver_step(&mut running)
+            };
+            self.faults += u64::from(!whole);
+            // A broken driver is called a few times more before it is restarted; a whole one is restarted too, now and then.
+            if self.chance.chance(if whole { 1_000 } else { 300_000 }) {
+                running = self.restart(running);
+            }
+        }
+        self.calm();
+        let device = running.stop().expect("a device on an honest bus stops");
+        assert_eq!(
+            (self.machine.platform.memory().bytes(), self.machine.pool.free()),
+            at_rest,
+            "seed {}",
+            self.seed
+        );
+        self.carry_frames(device);
+        (self.hits, self.restarts, self.faults)
+    }
+
+    fn restart(&mut self, running: MockRunning) -> MockRunning {
+        let before = self.machine.platform.now();
+        let device = running.stop().expect("a device on an honest bus stops");
+        self.assert_in_time(before);
+        assert_eq!(
+            self.machine.pool.free(),
+            self.machine.pool.frames(),
+            "seed {}: everything came home",
+            self.seed
+        );
+        self.restarts += 1;
+        self.machine.model().be_honest();
+        self.break_loose();
+        self.start(device)
+    }
+
+    /// The device is honest: every frame arrives, both ways, and no rule is broken.
+    fn carry_frames(&self, device: MockDevice) {
+        let machine = &self.machine;
+        machine.model().violations.clear();
+        let mut running = device.start(&self.config, machine.pool.clone(), Interrupts::Polling).unwrap();
+        let mut burst = Burst::new();
+        for first in (0..HONEST_FRAMES).step_by(16) {
+            for number in first..first + 16 {
+                assert!(
+                    machine.model().deliver(&numbered(number)),
+                    "seed {}: frame {number} lost",
+                    self.seed
+                );
+                burst.push(machine.frame(&numbered(number))).unwrap();
+            }
+            while !burst.is_empty() {
+                running.tx.transmit(&mut burst).unwrap();
+                machine.model().tick();
+                running.tx.reclaim().unwrap();
+            }
+            let sent = machine.model().take_sent();
+            assert!(
+                sent.iter().map(|sent| sent.bytes.clone()).eq((first..first + 16).map(numbered)),
+                "seed {}",
+                self.seed
+            );
+            let received = support::receive_all(&mut running);
+            assert!(
+                received.iter().map(bytes_of).eq((first..first + 16).map(numbered)),
+                "seed {}",
+                self.seed
+            );
+            let mut model = machine.model();
+            model.doorbells.clear();
+            model.interrupts.clear();
+        }
+        let (rx, tx) = (running.rx.counters(), running.tx.counters());
+        assert_eq!((rx.frames, rx.dropped()), (HONEST_FRAMES.into(), 0));
+        assert_eq!(tx.frames, u64::from(HONEST_FRAMES));
+        assert!(running.stop().is_ok());
+        machine.assert_clean();
+        assert_eq!(machine.pool.free(), machine.pool.frames());
+    }
+}
+
+#[test]
+fn the_driver_lives_through_storms() {
+    let total = from_env("PARAVANE_STORM_STEPS", DEFAULT_STEPS);
+    let first = from_env("PARAVANE_STORM_SEED", 1);
+    let steps = Arc::new(AtomicU64::new(0));
+    watch(Arc::clone(&steps));
+    let storms = total.div_ceil(STEPS_A_STORM).max(1);
+    let (mut hits, mut restarts, mut faults) = (0, 0, 0);
+    for seed in first..first + storms {
+        let (hit, restarted, fault) = Storm::new(seed, &steps).run(STEPS_A_STORM);
+        hits += hit;
+        restarts += restarted;
+        faults += fault;
+    }
+    println!(
+        "{} steps, {storms} seeds: {hits} faults of the device, {faults} errors of the driver, {restarts} restarts",
+        steps.load(Ordering::Relaxed)
+    );
+    assert!(hits > storms && faults > 0 && restarts > 0, "it did storm");
+}
