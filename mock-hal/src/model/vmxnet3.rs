@@ -13,20 +13,21 @@ mod tx;
 
 use std::sync::{Arc, Mutex};
 
-use paravane_hal::addr::PhysAddr;
 use paravane_pci::PciAddress;
 
-use crate::MockPlatform;
+use crate::device::DeviceMemory;
 use crate::fault::{Action, FaultPlan, FaultPoint};
-use crate::memory::Memory;
-use crate::{FunctionSpace, PciHost};
+use crate::pci::{FunctionSpace, InterruptMode, PciDevice, PciHost};
+use crate::platform::MockPlatform;
 
 use faults::Later;
 pub use personality::Personality;
 pub use tx::Sent;
 
-/// Where the model's BARs lie: 0, 1 and the MSI-X table.
-const BAR_STARTS: [u32; 3] = [0xfebf_0000, 0xfebf_1000, 0xfebe_0000];
+/// Where BARs are put: 64 KiB for each device number.
+const BARS_START: u32 = 0xfe80_0000;
+/// The line that its pin is routed to.
+const LINE: u8 = 11;
 const VECTORS: usize = 25;
 
 /// A command ring, as the device sees it.
@@ -78,9 +79,8 @@ struct Active {
 
 /// The device.
 pub struct Vmxnet3 {
-    memory: Memory,
-    config: PciHost,
-    at: PciAddress,
+    memory: DeviceMemory,
+    function: PciDevice,
     /// What it is like. Takes effect as it is changed.
     pub personality: Personality,
     shared: u64,
@@ -95,7 +95,6 @@ pub struct Vmxnet3 {
     link: bool,
     stop_code: Option<u32>,
     active: Option<Active>,
-    table: Vec<u32>,
     sent: Vec<Sent>,
     stats: Stats,
     waiting: faults::Waiting,
@@ -136,11 +135,7 @@ pub struct Plugged {
 }
 
 impl Vmxnet3 {
-    /// Plugs a device with address `mac` into `platform`.
-    ///
-    /// # Panics
-    ///
-    /// When `address` is not on bus 0.
+    /// Plugs a device with address `mac` into `platform`. On a bus other than 0 it is found behind a bridge that is there already.
     #[must_use]
     pub fn plug(
         platform: &MockPlatform,
@@ -148,20 +143,20 @@ impl Vmxnet3 {
         mac: [u8; 6],
         personality: Personality,
     ) -> Plugged {
-        let config = PciHost::default();
-        let [bar0, bar1, bar2] = BAR_STARTS;
+        let config = platform.pci().clone();
+        let start = BARS_START + u32::from(address.device()) * 0x1_0000;
         let function = FunctionSpace::endpoint(0x15ad, 0x07b0, 0x02)
-            .memory_bar(0, bar0, 0x1000)
-            .memory_bar(1, bar1, 0x1000)
-            .memory_bar(2, bar2, 0x2000)
+            .memory_bar(0, start, 0x1000)
+            .memory_bar(1, start + 0x1000, 0x1000)
+            .memory_bar(2, start + 0x2000, 0x2000)
             .pin(1)
+            .line(LINE)
             .msi(0x84)
             .msix(0x9c, 25, 2, 0x1000 | 2);
         config.insert(address, function);
         let model = Arc::new(Mutex::new(Self {
-            memory: platform.memory().clone(),
-            config: config.clone(),
-            at: address,
+            memory: platform.device_memory("vmxnet3"),
+            function: config.device(address),
             personality,
             shared: 0,
             pending_low: None,
@@ -175,7 +170,6 @@ impl Vmxnet3 {
             link: true,
             stop_code: None,
             active: None,
-            table: vec![0; 0x2000 / 4],
             sent: Vec::new(),
             stats: Stats::default(),
             waiting: faults::Waiting::default(),
@@ -187,9 +181,7 @@ impl Vmxnet3 {
             commands: Vec::new(),
             violations: Vec::new(),
         }));
-        for (bar, (start, len_bytes)) in (0..).zip(BAR_STARTS.into_iter().zip([0x1000, 0x1000, 0x2000])) {
-            platform.attach(PhysAddr::new(start.into()), len_bytes, model.clone(), bar);
-        }
+        config.connect(address, model.clone());
         Plugged { model, config, address }
     }
 
@@ -241,10 +233,10 @@ impl Vmxnet3 {
     }
 
     fn read_memory(&mut self, addr: u64, to: &mut [u8]) -> bool {
-        if !self.config.is_bus_master(self.at) {
+        if !self.function.is_bus_master() {
             return false;
         }
-        match self.memory.device_read(addr, to) {
+        match self.memory.read(addr, to) {
             Ok(()) => true,
             Err(fault) => {
                 self.broken(format!("led to read where nothing is: {fault:?}"));
@@ -254,8 +246,8 @@ impl Vmxnet3 {
     }
 
     fn put(&mut self, addr: u64, bytes: &[u8]) {
-        if self.config.is_bus_master(self.at)
-            && let Err(fault) = self.memory.device_write(addr, bytes)
+        if self.function.is_bus_master()
+            && let Err(fault) = self.memory.write(addr, bytes)
         {
             self.broken(format!("led to write where nothing is: {fault:?}"));
         }
@@ -273,10 +265,8 @@ impl Vmxnet3 {
     }
 
     fn message_interrupts(&self) -> (bool, bool) {
-        use paravane_pci::ConfigAccess;
-        let msi = self.config.read16(self.at, 0x86) & 1 != 0;
-        let msix = self.config.read16(self.at, 0x9e) & 1 << 15 != 0;
-        (msi, msix)
+        let mode = self.function.mode();
+        (mode == InterruptMode::Msi, mode == InterruptMode::Msix)
     }
 
     fn raise_event(&mut self, bit: u32) {
@@ -312,6 +302,13 @@ impl Vmxnet3 {
         }
         if msi && vector != 0 {
             self.broken(format!("vector {vector} with MSI"));
+        }
+        if msix {
+            self.function.raise_msix(vector.into());
+        } else if msi {
+            self.function.raise_msi();
+        } else {
+            self.function.set_pin(true);
         }
         self.interrupts.push(vector);
     }

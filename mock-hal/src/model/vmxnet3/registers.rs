@@ -19,6 +19,7 @@ impl Vmxnet3 {
                     self.broken("ICR read with message interrupts on");
                 }
                 let raised = std::mem::take(&mut self.line);
+                self.function.set_pin(false);
                 if raised && self.active.is_some_and(|active| active.auto_mask) {
                     self.masked[0] = true;
                 }
@@ -93,7 +94,6 @@ impl DeviceModel for Vmxnet3 {
                 let _ = self.ask(FaultPoint::RegisterRead, &mut value);
                 if self.gone { u32::MAX } else { value }
             }
-            2 => self.table[offset_bytes / 4],
             _ => 0,
         }
     }
@@ -111,7 +111,7 @@ impl DeviceModel for Vmxnet3 {
             _ if self.gone => {}
             0 => self.write_bar0(offset_bytes, value),
             1 => self.write_bar1(offset_bytes, value),
-            _ => self.table[offset_bytes / 4] = value,
+            _ => {}
         }
     }
 }
