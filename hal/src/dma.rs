@@ -18,6 +18,7 @@
 
 use core::{fmt, num::NonZeroUsize, ptr::NonNull};
 
+pub(crate) mod copy;
 pub mod quiet;
 pub mod shared;
 pub mod stream;

@@ -29,13 +29,15 @@ use alloc::vec::Vec;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::{Align, DmaAddr};
-use crate::dma::shared::{volatile_copy, volatile_read, volatile_write};
+use crate::dma::copy::{volatile_copy, volatile_read, volatile_write};
 use crate::dma::{Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest};
 
 pub mod bulk;
+mod memory;
 pub mod posted;
 
 pub use bulk::{Returns, Supply};
+use memory::{Memory, Regions};
 pub use posted::Posted;
 
 /// What a pool is made of.
@@ -144,33 +146,6 @@ impl<H> Shared<H> {
     }
 }
 
-/// The pool's regions, with the kind of domain forgotten.
-trait Memory: Send + Sync {
-    /// Gives every region back.
-    ///
-    /// # Safety
-    ///
-    /// Nothing reaches the regions any more, the device included.
-    unsafe fn release(&mut self);
-}
-
-struct Regions<D> {
-    dma: D,
-    regions: Vec<DmaRegion>,
-}
-
-// SAFETY: `regions` is only touched through `&mut`, in `release`; the domain is `Sync` by the bound.
-unsafe impl<D: Sync> Sync for Regions<D> {}
-
-impl<D: Dma + Send + Sync> Memory for Regions<D> {
-    unsafe fn release(&mut self) {
-        for region in self.regions.drain(..) {
-            // SAFETY: the region came from this domain's `alloc`; the caller vouches for the rest.
-            unsafe { self.dma.free(region) };
-        }
-    }
-}
-
 /// A pool of buffers, or rather a handle to it: a clone gives out buffers of the same pool.
 ///
 /// The memory lives until the last handle is gone *and* all buffers are home. If a buffer is out when the last handle goes, the memory is leaked: a device may have it.
@@ -247,11 +222,14 @@ impl<H: Header + Default> Pool<H> {
         })));
         // SAFETY: just leaked, so valid; nobody else has the pointer yet, so nothing else borrows it.
         let nodes = unsafe { &mut (*shared.as_ptr()).nodes };
-        let mut next = core::ptr::null_mut();
-        for node in nodes.iter_mut().rev() {
+        for node in nodes.iter_mut() {
             node.pool = shared;
-            node.next_free = AtomicPtr::new(next);
-            next = NonNull::from(node).as_ptr();
+        }
+        // By shared references, as they are followed ever after.
+        for pair in nodes.windows(2) {
+            if let [node, next] = pair {
+                node.next_free.store(NonNull::from(next).as_ptr(), Ordering::Relaxed);
+            }
         }
         Self(shared)
     }

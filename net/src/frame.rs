@@ -13,98 +13,18 @@
 
 use paravane_hal::addr::{Align, DmaAddr};
 use paravane_hal::dma::{Dma, DmaError};
-use paravane_hal::pool::{Buffer, Header, Pool, PoolLayout, Returns, Supply};
+use paravane_hal::pool::{Buffer, Pool, PoolLayout, Returns, Supply};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
 
+mod header;
+
+pub use header::FrameHeader;
+use header::{Essence, fact};
+
 /// Headroom of a fresh frame: room for any device's header, and a payload that starts on a cache line.
 pub const HEADROOM_BYTES: u16 = 64;
-
-/// What is known of a frame beside its bytes: which fields of its [`FrameHeader`] mean anything.
-mod fact {
-    /// `vlan`.
-    pub(super) const VLAN: u16 = 1;
-    /// `offload`.
-    pub(super) const OFFLOAD: u16 = 1 << 1;
-    /// `next` is a frame; without this bit it is `None`.
-    pub(super) const NEXT: u16 = 1 << 2;
-    /// `rx_checksum`.
-    pub(super) const RX_CHECKSUM: u16 = 1 << 3;
-    /// `rx_hash`.
-    pub(super) const RX_HASH: u16 = 1 << 4;
-    /// What a driver has to look at when it sends.
-    pub(super) const FOR_TX: u16 = VLAN | OFFLOAD | NEXT;
-}
-
-/// The part of a [`FrameHeader`] that every frame has: eight bytes, so that a fresh frame is one store.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-struct Essence {
-    head_bytes: u16,
-    len_bytes: u16,
-    facts: u16,
-    vlan: VlanTag,
-}
-
-impl Essence {
-    const FRESH: Self = Self { head_bytes: HEADROOM_BYTES, len_bytes: 0, facts: 0, vlan: VlanTag(0) };
-}
-
-/// What the CPU keeps beside a frame's bytes. Private to the frame; drivers and stacks use its methods.
-#[derive(Debug, Default)]
-#[repr(C)]
-pub struct FrameHeader {
-    essence: Essence,
-    next: Option<Frame>,
-    rx_checksum: RxChecksum,
-    rx_hash: Option<RxHash>,
-    offload: TxOffload,
-}
-
-impl FrameHeader {
-    #[inline(always)]
-    const fn has(&self, fact: u16) -> bool {
-        self.essence.facts & fact != 0
-    }
-
-    /// Notes whether a field means anything from now on.
-    #[inline(always)]
-    const fn note(&mut self, fact: u16, holds: bool) {
-        if holds {
-            self.essence.facts |= fact;
-        } else {
-            self.essence.facts &= !fact;
-        }
-    }
-
-    /// Takes the continuation off.
-    #[inline(always)]
-    fn take_next(&mut self) -> Option<Frame> {
-        if !self.has(fact::NEXT) {
-            return None;
-        }
-        self.note(fact::NEXT, false);
-        self.next.take()
-    }
-}
-
-impl Header for FrameHeader {
-    #[inline(always)]
-    fn go_home(&mut self) {
-        if self.has(fact::NEXT) {
-            drop_chain(self.take_next());
-        }
-    }
-}
-
-/// Drops a chain one by one: by recursion it must not be, its length is a device's doing.
-#[cold]
-fn drop_chain(mut next: Option<Frame>) {
-    while let Some(mut frame) = next {
-        next = frame.take_next();
-    }
-}
 
 /// A pool of frames. A clone is another handle to the same pool; one serves every NIC of a DMA domain.
 #[derive(Clone, Debug)]

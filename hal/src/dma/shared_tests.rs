@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "proofs about devices that do not exist")]
 
 use super::*;
+use crate::dma::copy::volatile_copy;
 use crate::testing::Heap;
 use core::sync::atomic::Ordering;
 use zerocopy::KnownLayout;

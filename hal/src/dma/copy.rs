@@ -1,0 +1,109 @@
+//! Copies to and from memory that a device may write: volatile on its side, in the widest pieces that fit.
+
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Copies one `T` between two places that are aligned as a `T` is, in pieces that are known when this is compiled: `$read` from `$from`, `$write` to `$to`.
+///
+/// For use in an unsafe block: one place is valid for reads, the other for writes of a `T`, and they do not overlap.
+macro_rules! copy_value {
+    ($value:ty, $from:expr, $read:ident, $to:expr, $write:ident) => {{
+        let (from, to) = ($from.cast::<u8>(), $to.cast::<u8>());
+        let mut at = 0;
+        copy_value!(pieces of u64, $value, from.$read, to.$write, at);
+        copy_value!(pieces of u32, $value, from.$read, to.$write, at);
+        copy_value!(pieces of u16, $value, from.$read, to.$write, at);
+        copy_value!(pieces of u8, $value, from.$read, to.$write, at);
+        let _ = at;
+    }};
+    // In bounds by the loop's condition; aligned, for both start so and `at` grows in whole pieces.
+    (pieces of $piece:ty, $value:ty, $from:ident.$read:ident, $to:ident.$write:ident, $at:ident) => {
+        if align_of::<$value>() >= size_of::<$piece>() {
+            while size_of::<$value>() - $at >= size_of::<$piece>() {
+                let piece = $from.wrapping_add($at).cast::<$piece>().$read();
+                $to.wrapping_add($at).cast::<$piece>().$write(piece);
+                $at += size_of::<$piece>();
+            }
+        }
+    };
+}
+
+/// Copies a `T` out of shared memory: in one access when it is an aligned integer, else in the widest aligned pieces.
+///
+/// # Safety
+///
+/// `from` is valid for reads of a `T`.
+#[inline(always)]
+pub(crate) unsafe fn volatile_read<T: FromBytes>(from: NonNull<T>) -> T {
+    if !from.is_aligned() {
+        // SAFETY: the caller's obligations are the same ones.
+        return unsafe { read_unaligned(from) };
+    }
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: `from` by the caller, and aligned; `value` is ours and as long. Only the shared side is volatile, so that the value need not pass through memory.
+    unsafe { copy_value!(T, from.as_ptr(), read_volatile, value.as_mut_ptr(), write) };
+    // SAFETY: every byte was copied, and every pattern is a `T`.
+    unsafe { value.assume_init() }
+}
+
+/// Copies a `T` into shared memory; the counterpart of [`volatile_read`].
+///
+/// # Safety
+///
+/// `to` is valid for writes of a `T`.
+#[inline(always)]
+pub(crate) unsafe fn volatile_write<T: IntoBytes + Immutable>(to: NonNull<T>, value: &T) {
+    if !to.is_aligned() {
+        // SAFETY: `to` by the caller; `value` is a reference, without padding by `IntoBytes`.
+        return unsafe {
+            volatile_copy(core::ptr::from_ref(value).cast(), to.as_ptr().cast(), size_of::<T>())
+        };
+    }
+    // SAFETY: `to` by the caller, and aligned; `value` is a reference, without padding by `IntoBytes`.
+    unsafe { copy_value!(T, core::ptr::from_ref(value), read, to.as_ptr(), write_volatile) };
+}
+
+/// [`volatile_read`] from anywhere.
+///
+/// # Safety
+///
+/// The same.
+#[cold]
+#[inline(never)]
+unsafe fn read_unaligned<T: FromBytes>(from: NonNull<T>) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: `from` by the caller; `value` is ours and as long.
+    unsafe { volatile_copy(from.as_ptr().cast(), value.as_mut_ptr().cast(), size_of::<T>()) };
+    // SAFETY: every byte was copied, and every pattern is a `T`.
+    unsafe { value.assume_init() }
+}
+
+/// Copies `len_bytes` with volatile accesses on both sides, in the widest pieces that both addresses are aligned to.
+///
+/// # Safety
+///
+/// `from` is valid for reads and `to` for writes of `len_bytes`, and they do not overlap.
+#[inline(always)]
+pub(crate) unsafe fn volatile_copy(from: *const u8, to: *mut u8, len_bytes: usize) {
+    let skew = (from.addr() | to.addr()) & 7;
+    let mut at = 0;
+    macro_rules! pieces {
+        ($piece:ty) => {
+            if skew & (size_of::<$piece>() - 1) == 0 {
+                while len_bytes - at >= size_of::<$piece>() {
+                    // SAFETY: in bounds by the loop's condition; aligned, for both start so and `at` grows in whole pieces.
+                    let piece = unsafe { from.add(at).cast::<$piece>().read_volatile() };
+                    // SAFETY: as above.
+                    unsafe { to.add(at).cast::<$piece>().write_volatile(piece) };
+                    at += size_of::<$piece>();
+                }
+            }
+        };
+    }
+    pieces!(u64);
+    pieces!(u32);
+    pieces!(u16);
+    pieces!(u8);
+}

@@ -1,0 +1,92 @@
+//! What the CPU keeps beside a frame's bytes.
+
+use paravane_hal::pool::Header;
+
+use super::{Frame, HEADROOM_BYTES};
+use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
+
+/// What is known of a frame beside its bytes: which fields of its [`FrameHeader`] mean anything.
+pub(super) mod fact {
+    /// `vlan`.
+    pub(in super::super) const VLAN: u16 = 1;
+    /// `offload`.
+    pub(in super::super) const OFFLOAD: u16 = 1 << 1;
+    /// `next` is a frame; without this bit it is `None`.
+    pub(in super::super) const NEXT: u16 = 1 << 2;
+    /// `rx_checksum`.
+    pub(in super::super) const RX_CHECKSUM: u16 = 1 << 3;
+    /// `rx_hash`.
+    pub(in super::super) const RX_HASH: u16 = 1 << 4;
+    /// What a driver has to look at when it sends.
+    pub(in super::super) const FOR_TX: u16 = VLAN | OFFLOAD | NEXT;
+}
+
+/// The part of a [`FrameHeader`] that every frame has: eight bytes, so that a fresh frame is one store.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct Essence {
+    pub(super) head_bytes: u16,
+    pub(super) len_bytes: u16,
+    facts: u16,
+    pub(super) vlan: VlanTag,
+}
+
+impl Essence {
+    pub(super) const FRESH: Self =
+        Self { head_bytes: HEADROOM_BYTES, len_bytes: 0, facts: 0, vlan: VlanTag(0) };
+}
+
+/// What the CPU keeps beside a frame's bytes. Private to the frame; drivers and stacks use its methods.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct FrameHeader {
+    pub(super) essence: Essence,
+    pub(super) next: Option<Frame>,
+    pub(super) rx_checksum: RxChecksum,
+    pub(super) rx_hash: Option<RxHash>,
+    pub(super) offload: TxOffload,
+}
+
+impl FrameHeader {
+    #[inline(always)]
+    pub(super) const fn has(&self, fact: u16) -> bool {
+        self.essence.facts & fact != 0
+    }
+
+    /// Notes whether a field means anything from now on.
+    #[inline(always)]
+    pub(super) const fn note(&mut self, fact: u16, holds: bool) {
+        if holds {
+            self.essence.facts |= fact;
+        } else {
+            self.essence.facts &= !fact;
+        }
+    }
+
+    /// Takes the continuation off.
+    #[inline(always)]
+    pub(super) fn take_next(&mut self) -> Option<Frame> {
+        if !self.has(fact::NEXT) {
+            return None;
+        }
+        self.note(fact::NEXT, false);
+        self.next.take()
+    }
+}
+
+impl Header for FrameHeader {
+    #[inline(always)]
+    fn go_home(&mut self) {
+        if self.has(fact::NEXT) {
+            drop_chain(self.take_next());
+        }
+    }
+}
+
+/// Drops a chain one by one: by recursion it must not be, its length is a device's doing.
+#[cold]
+fn drop_chain(mut next: Option<Frame>) {
+    while let Some(mut frame) = next {
+        next = frame.take_next();
+    }
+}
