@@ -229,6 +229,8 @@ fn interrupts_are_spread_over_what_there_is() {
         machine.model().interrupts.clear();
         machine.model().deliver(&numbered(2));
         assert_eq!(machine.model().interrupts, [vectors[0]]);
+        let message = MESSAGES[usize::from(vectors[0])];
+        assert_eq!(machine.platform.take_interrupts(), [message; 2], "through the table, as programmed");
         let _ = receive_all(&mut running);
 
         assert_eq!(running.tx.arm(), Ok(Armed::Idle));
