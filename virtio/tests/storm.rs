@@ -20,7 +20,7 @@ use paravane_hal::time::Clock as _;
 use paravane_mock_hal::fault::{FaultPlan, Seeded};
 use paravane_mock_hal::model::virtio::net::bits;
 use paravane_mock_hal::model::virtio::{Net, Personality, Plugged, Virtio};
-use paravane_mock_hal::{MockPlatform, PciHost};
+use paravane_mock_hal::{FaultKind, MockPlatform, PciHost};
 use paravane_net::{Burst, Control as _, FramePool, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running, StopError};
@@ -220,7 +220,9 @@ impl Storm {
     /// No device reached what was given back, and nothing that a device had was freed.
     fn assert_memory(&self) {
         let memory = self.platform.memory();
-        let faults: Vec<String> = memory.faults().iter().map(|fault| fault.report.clone()).collect();
+        // Where bus mastering is off, the bus stopped the device; that is what it was switched off for.
+        let reached = memory.faults().into_iter().filter(|fault| fault.kind != FaultKind::BusMasterOff);
+        let faults: Vec<String> = reached.map(|fault| fault.report).collect();
         let fired = self.plugged.lock().faults.fired().to_vec();
         assert_eq!(faults, Vec::<String>::new(), "seed {}, after {fired:?}", self.seed);
         assert_eq!(memory.violations(), Vec::<String>::new(), "seed {}, after {fired:?}", self.seed);

@@ -197,9 +197,12 @@ impl<C: Class> Virtio<C> {
         if !queue.is_enabled {
             return;
         }
-        let len_bytes = 1 + chance.below(16);
+        // A driver that was told so has a queue of one entry: all of it is shorter than the longest noise.
+        let used_bytes = queue.used_bytes();
+        let len_bytes = 1 + chance.below(used_bytes.min(16));
+        let last = used_bytes - len_bytes;
         // Half of it at the index, where it does most.
-        let at = if chance.below(2) == 0 { 2 } else { chance.below(queue.used_bytes() - 16) };
+        let at = if chance.below(2) == 0 { last.min(2) } else { chance.below(last + 1) };
         let noise: Vec<u8> = (0..len_bytes).map(|_| chance.next_u32().to_le_bytes()[0]).collect();
         // Where bus mastering is off, it is no noise.
         let _ = self.memory.write(queue.used() + u64::from(at), &noise);
