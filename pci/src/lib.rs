@@ -20,6 +20,8 @@ pub mod mcfg;
 mod hostile_tests;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod word_tests;
 
 pub use access::{
     CONFIG_BYTES, Cam, ConfigAccess, EXTENDED_CONFIG_BYTES, Ecam, EcamEntry, EcamError, Patched,
