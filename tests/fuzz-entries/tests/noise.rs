@@ -1,0 +1,50 @@
+//! Every entry on the seeds that `fuzz/` starts from, and on noise.
+
+use std::fs;
+use std::path::Path;
+
+use paravane_fuzz_entries::{ENTRIES, acpi, config_space, net_header, virtio_ring, vmxnet3};
+use proptest::prelude::*;
+
+#[test]
+fn seeds_are_survived() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
+    for (name, entry) in ENTRIES {
+        let files = fs::read_dir(seeds.join(name)).unwrap_or_else(|error| panic!("seeds of {name}: {error}"));
+        let mut count = 0;
+        for file in files {
+            entry(&fs::read(file.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "{name} has no seeds");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn vmxnet3_survives(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        vmxnet3(&bytes);
+    }
+
+    #[test]
+    fn virtio_ring_survives(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        virtio_ring(&bytes);
+    }
+
+    #[test]
+    fn net_header_survives(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
+        net_header(&bytes);
+    }
+
+    #[test]
+    fn config_space_survives(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        config_space(&bytes);
+    }
+
+    #[test]
+    fn acpi_survives(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        acpi(&bytes);
+    }
+}
