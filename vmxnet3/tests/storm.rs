@@ -247,6 +247,8 @@ impl Storm {
     fn carry_frames(&self, device: MockDevice) {
         let machine = &self.machine;
         machine.model().violations.clear();
+        // What left before the device was honest is none of these.
+        machine.model().take_sent();
         let mut running = device.start(&self.config, machine.pool.clone(), Interrupts::Polling).unwrap();
         let mut burst = Burst::new();
         for first in (0..HONEST_FRAMES).step_by(16) {
