@@ -1,4 +1,4 @@
-//! Instructions a frame inside a guest, on QEMU's own devices: the image `paravane-bench`, booted with `-icount shift=0`.
+//! Instructions a frame inside a guest, on QEMU's own devices: the image `paravane-guest-bench`, booted with `-icount shift=0`.
 //!
 //! There the guest's time stamp counter advances by one an instruction, whatever the host does. The host sends frames without pause, so that the
 //! guest finds whole bursts.
@@ -150,7 +150,7 @@ pub fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .args(["build", "--release", "--package", "paravane-unikernel", "--bin", "paravane-bench"])
+        .args(["build", "--release", "--package", "paravane-unikernel", "--bin", "paravane-guest-bench"])
         .args(["--target", "x86_64-unknown-none", "--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
