@@ -28,6 +28,8 @@ use paravane_pci::{CONFIG_BYTES, ConfigAccess, EXTENDED_CONFIG_BYTES, PciAddress
 use crate::interrupts::Interrupts;
 use crate::registers::SharedModel;
 
+use machine::{Machine, Used};
+
 pub use bar::{Bar, Reaction};
 pub use device::{InterruptMode, PciDevice};
 pub use route::PciRegion;
@@ -48,6 +50,10 @@ struct Bus {
     slots: BTreeMap<PciAddress, Slot>,
     has_extended: bool,
     last_bus: u8,
+    machine: Machine,
+    /// What BARs were given below 4 GiB, and beyond.
+    low_bytes: Used,
+    high_bytes: Used,
 }
 
 struct Slot {
@@ -79,7 +85,7 @@ impl PciHost {
         self.lock().has_extended = reachable;
     }
 
-    /// Puts a function at `at`. On a bus other than 0 it answers only behind a bridge that leads there.
+    /// Puts a function at `at`. On a bus other than the root bus it answers only behind a bridge that leads there.
     pub fn insert(&self, at: PciAddress, function: FunctionSpace) {
         let mut bus = self.lock();
         bus.last_bus = bus.last_bus.max(at.bus());
@@ -145,7 +151,7 @@ impl Bus {
     fn path(&self, at: PciAddress) -> Option<Vec<&Slot>> {
         let mut path = vec![self.slots.get(&at)?];
         let mut bus = at.bus();
-        while bus != 0 {
+        while bus != self.machine.root_bus {
             // Bus numbers grow downwards, so this ends.
             let (above, bridge) = self.slots.iter().find(|(above, slot)| {
                 above.bus() < bus && slot.space.bridged_buses().is_some_and(|buses| *buses.start() == bus)
@@ -189,6 +195,7 @@ impl ConfigAccess for PciHost {
         0
     }
     fn buses(&self) -> RangeInclusive<u8> {
-        0..=self.lock().last_bus
+        let bus = self.lock();
+        bus.machine.root_bus..=bus.last_bus.max(bus.machine.root_bus)
     }
 }

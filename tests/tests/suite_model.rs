@@ -9,13 +9,12 @@ use std::sync::{Arc, Mutex};
 use paravane_hal::irq::MsiMessage;
 use paravane_mock_hal::model::virtio::{self, Virtio, net::Net};
 use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
+use paravane_mock_hal::pci::machine::{self, Machine};
 use paravane_mock_hal::{MockPlatform, PciHost};
 use paravane_net::MacAddr;
-use paravane_pci::PciAddress;
 use paravane_suite::{Environment, peer};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x6d, 0x6f, 0x64];
-const AT: PciAddress = PciAddress::new(0, 0, 4, 0).unwrap();
 
 /// What the suite needs of a model.
 trait Card {
@@ -32,7 +31,7 @@ trait Card {
 /// A model in the place of the device.
 struct OnModel<C> {
     platform: MockPlatform,
-    config: PciHost,
+    machine: Machine,
     card: C,
 }
 
@@ -44,7 +43,7 @@ impl<C: Card> Environment for OnModel<C> {
         self.platform.clone()
     }
     fn config(&self) -> PciHost {
-        self.config.clone()
+        self.platform.pci().clone()
     }
     fn mac(&self) -> MacAddr {
         MacAddr(MAC)
@@ -74,7 +73,8 @@ impl<C: Card> Environment for OnModel<C> {
 impl<C: Card> OnModel<C> {
     /// Runs the suite; nobody may have broken a rule then.
     fn run(mut self, violations: impl FnOnce(&C) -> Vec<String>) {
-        paravane_suite::run(&mut self, AT).unwrap();
+        let address = self.machine.address(0);
+        paravane_suite::run(&mut self, address).unwrap();
         assert_eq!(violations(&self.card), Vec::<String>::new());
         self.platform.finish();
     }
@@ -99,21 +99,23 @@ impl Card for Vmxnet3Card {
     }
 }
 
-fn vmxnet3(personality: vmxnet3::Personality) {
+fn vmxnet3(machine: Machine, personality: vmxnet3::Personality) {
     let platform = MockPlatform::new();
-    let device = Vmxnet3::plug(&platform, AT, MAC, personality);
+    machine.build(platform.pci());
+    let device = Vmxnet3::plug(&platform, machine.address(0), MAC, personality);
     let card = Vmxnet3Card(device.model);
-    OnModel { platform, config: device.config, card }.run(|card| card.0.lock().unwrap().violations.clone());
+    OnModel { platform, machine, card }.run(|card| card.0.lock().unwrap().violations.clone());
 }
 
 #[test]
 fn vmxnet3_as_qemu_has_it() {
-    vmxnet3(vmxnet3::Personality::qemu());
+    vmxnet3(machine::QEMU_PC, vmxnet3::Personality::qemu());
+    vmxnet3(machine::QEMU_Q35, vmxnet3::Personality::qemu());
 }
 
 #[test]
 fn vmxnet3_as_esxi_has_it() {
-    vmxnet3(vmxnet3::Personality::esxi());
+    vmxnet3(machine::ESXI, vmxnet3::Personality::esxi());
 }
 
 struct VirtioCard {
@@ -138,35 +140,37 @@ impl Card for VirtioCard {
     }
 }
 
-fn virtio(personality: virtio::Personality) {
+fn virtio(machine: Machine, personality: virtio::Personality) {
     let platform = MockPlatform::new();
-    let device = Virtio::plug(&platform, AT, Net::new(MAC), personality);
-    let config = device.host.clone();
+    machine.build(platform.pci());
+    let device = Virtio::plug(&platform, machine.address(0), Net::new(MAC), personality);
     let card = VirtioCard { platform: platform.clone(), device };
-    OnModel { platform, config, card }.run(|card| card.device.lock().violations.clone());
+    OnModel { platform, machine, card }.run(|card| card.device.lock().violations.clone());
 }
 
 #[test]
 fn virtio_as_qemu_has_it() {
-    virtio(virtio::Personality::qemu());
+    virtio(machine::QEMU_PC, virtio::Personality::qemu());
+    virtio(machine::QEMU_Q35, virtio::Personality::qemu());
 }
 
 #[test]
 fn virtio_as_qemu_has_it_by_default() {
-    virtio(virtio::Personality::qemu_transitional());
+    virtio(machine::QEMU_PC, virtio::Personality::qemu_transitional());
+    virtio(machine::QEMU_Q35, virtio::Personality::qemu_transitional());
 }
 
 #[test]
 fn virtio_as_firecracker_has_it() {
-    virtio(virtio::Personality::firecracker());
+    virtio(machine::FIRECRACKER, virtio::Personality::firecracker());
 }
 
 #[test]
 fn virtio_as_cloud_hypervisor_has_it() {
-    virtio(virtio::Personality::cloud_hypervisor());
+    virtio(machine::CLOUD_HYPERVISOR, virtio::Personality::cloud_hypervisor());
 }
 
 #[test]
 fn virtio_as_openvmm_has_it() {
-    virtio(virtio::Personality::openvmm());
+    virtio(machine::OPENVMM, virtio::Personality::openvmm());
 }

@@ -172,7 +172,7 @@ impl<C> Plugged<C> {
 }
 
 impl<C: Class> Virtio<C> {
-    /// Plugs a device into `platform`, at `address` of its PCI bus.
+    /// Plugs a device into `platform`, at `address` of its PCI bus; where its BARs are is the machine's to say.
     #[must_use]
     pub fn plug(
         platform: &MockPlatform,
@@ -181,8 +181,7 @@ impl<C: Class> Virtio<C> {
         personality: Personality,
     ) -> Plugged<C> {
         let host = platform.pci().clone();
-        let slot = u64::from(address.devfn());
-        host.insert(address, personality.function::<C>(class.config().len(), slot));
+        host.insert(address, personality.function::<C>(&host, class.config().len()));
         let bus = host.device(address);
         let offered = personality.ring_features | class.features();
         let queues = (0..class.queues()).map(|_| Queue::new(personality.max_entries)).collect();

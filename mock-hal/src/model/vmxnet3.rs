@@ -24,10 +24,6 @@ use faults::Later;
 pub use personality::Personality;
 pub use tx::Sent;
 
-/// Where BARs are put: 64 KiB for each device number.
-const BARS_START: u32 = 0xfe80_0000;
-/// The line that its pin is routed to.
-const LINE: u8 = 11;
 const VECTORS: usize = 25;
 
 /// A command ring, as the device sees it.
@@ -135,7 +131,8 @@ pub struct Plugged {
 }
 
 impl Vmxnet3 {
-    /// Plugs a device with address `mac` into `platform`. On a bus other than 0 it is found behind a bridge that is there already.
+    /// Plugs a device with address `mac` into `platform`. Where its BARs are, and
+    /// whether it has a pin, is the machine's to say; off the root bus it is found behind a bridge that is there already.
     #[must_use]
     pub fn plug(
         platform: &MockPlatform,
@@ -144,16 +141,13 @@ impl Vmxnet3 {
         personality: Personality,
     ) -> Plugged {
         let config = platform.pci().clone();
-        let start = BARS_START + u32::from(address.device()) * 0x1_0000;
         let function = FunctionSpace::endpoint(0x15ad, 0x07b0, 0x02)
-            .memory_bar(0, start, 0x1000)
-            .memory_bar(1, start + 0x1000, 0x1000)
-            .memory_bar(2, start + 0x2000, 0x2000)
-            .pin(1)
-            .line(LINE)
+            .bar(config.low_bar(0, 0x1000))
+            .bar(config.low_bar(1, 0x1000))
+            .bar(config.low_bar(2, 0x2000))
             .msi(0x84)
             .msix(0x9c, 25, 2, 0x1000 | 2);
-        config.insert(address, function);
+        config.insert(address, config.machine().wired(function));
         let model = Arc::new(Mutex::new(Self {
             memory: platform.device_memory("vmxnet3"),
             function: config.device(address),

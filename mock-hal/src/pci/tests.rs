@@ -30,7 +30,7 @@ fn nic(machine: &Machine) -> (MockPlatform, PciDevice) {
     let platform = MockPlatform::new();
     machine.build(platform.pci());
     let space = FunctionSpace::endpoint(0x1af4, 0x1041, 0x02)
-        .bar(machine.bar(0, 0, 0x4000))
+        .bar(platform.pci().high_bar(0, 0x4000))
         .power(0x40)
         .msi(0x50)
         .msix(0x70, 3, 0x2000, 0x3000)
@@ -58,11 +58,12 @@ fn each_machine_shows_its_nic_and_its_bar_works() {
             }
         });
         let bridges = usize::from(machine.bridge.is_some());
+        let hosts = usize::from(machine.host_bridge.is_some());
         assert!(found.contains(&(device.address(), bridges)), "{}: {found:?}", machine.name);
-        assert_eq!(found.len(), 2 + bridges, "{}", machine.name);
+        assert_eq!(found.len(), 1 + hosts + bridges, "{}", machine.name);
         let mut function = claim(&platform, &device);
         let bar = function.bar(0).unwrap();
-        assert_eq!((bar.memory(), bar.len_bytes), (Some(PhysAddr::new(machine.bars_start)), 0x4000));
+        assert_eq!((bar.memory(), bar.len_bytes), (Some(PhysAddr::new(machine.high_start)), 0x4000));
         let region = function.map_bar(&platform, 0, 0x4000).unwrap();
         assert_eq!(region.read32(4), u32::MAX, "{}: not decoded yet", machine.name);
         function.enable(Command::MEMORY).unwrap();
@@ -76,14 +77,14 @@ fn registers_follow_the_bar() {
     let (platform, device) = nic(&QEMU_PC);
     let (pci, at) = (platform.pci(), device.address());
     pci.write16(at, 0x04, 0b10);
-    let old = platform.map(PhysAddr::new(QEMU_PC.bars_start), 0x1000).unwrap();
+    let old = platform.map(PhysAddr::new(QEMU_PC.high_start), 0x1000).unwrap();
     assert_eq!(old.read16(0x10), 0x10);
     pci.write32(at, 0x10, 0xe000_0000);
     assert_eq!(old.read16(0x10), u16::MAX, "nobody there any more");
-    let new = platform.map(PhysAddr::new(0xe000_0000), 0x4000).unwrap();
+    let new = platform.map(PhysAddr::new(0x38_e000_0000), 0x4000).unwrap();
     assert_eq!(new.read16(0x10), 0x10);
     assert_eq!(new.read32(0x11), u32::MAX, "not aligned");
-    assert!(platform.map(PhysAddr::new(0xe000_2000), 0x4000).is_err(), "past the end");
+    assert!(platform.map(PhysAddr::new(0x38_e000_2000), 0x4000).is_err(), "past the end");
 }
 
 #[test]
@@ -91,8 +92,8 @@ fn a_one_shot_bar_answers_a_probe_once_and_stays() {
     let (platform, device) = nic(&FIRECRACKER);
     let (pci, at) = (platform.pci(), device.address());
     pci.write32(at, 0x10, u32::MAX);
-    assert_eq!(pci.read32(at, 0x10), 0xffff_c004);
-    assert_eq!(pci.read32(at, 0x10), 4, "the probe is over");
+    assert_eq!(pci.read32(at, 0x10), 0xffff_c00c);
+    assert_eq!(pci.read32(at, 0x10), 0xc, "the probe is over");
     assert_eq!(pci.read32(at, 0x14), 0x40);
     pci.write32(at, 0x14, 0);
     assert_eq!(pci.read32(at, 0x14), 0x40, "it does not move");
@@ -139,9 +140,9 @@ fn a_bridge_hides_what_it_does_not_forward() {
     let (pci, at) = (platform.pci(), device.address());
     let bridge = PciAddress::from_devfn(0, 0, 0x15 << 3);
     pci.write16(at, 0x04, 0b10);
-    let region = platform.map(PhysAddr::new(ESXI.bars_start), 0x1000).unwrap();
+    let region = platform.map(PhysAddr::new(ESXI.high_start), 0x1000).unwrap();
     assert_eq!(region.read32(8), 8);
-    pci.write16(bridge, 0x20, 0xfff0);
+    pci.write16(bridge, 0x24, 0xfff1);
     assert_eq!(region.read32(8), u32::MAX, "its window is closed");
     assert_eq!(pci.read32(at, 0), 0x1041_1af4);
     pci.write8(bridge, 0x19, 0);
@@ -157,6 +158,24 @@ fn extended_space_is_there_where_it_can_be_reached() {
     };
     assert_eq!(ids(&QEMU_PC), []);
     assert_eq!(ids(&QEMU_Q35), [3, 0xb]);
+}
+
+#[test]
+fn bars_fill_a_window_and_no_more() {
+    let host = PciHost::default();
+    QEMU_Q35.build(&host);
+    let starts = [0x1000, 0x4000, 0x1000].map(|len_bytes| host.low_bar(0, len_bytes).start());
+    assert_eq!(starts, [0xfe80_0000, 0xfe80_4000, 0xfe80_8000], "naturally aligned, apart");
+    assert_eq!(host.high_bar(0, 1 << 20).start(), 0x38_0000_0000);
+}
+
+#[test]
+#[should_panic(expected = "no room for a BAR of 0x1000 bytes")]
+fn a_bar_beyond_the_window_is_refused() {
+    let host = PciHost::default();
+    for len_bytes in [1 << 20, 0x1000] {
+        let _ = host.high_bar(0, len_bytes);
+    }
 }
 
 #[test]
@@ -185,7 +204,7 @@ fn a_masked_vector_pends_until_it_may_interrupt() {
     assert_eq!(device.mode(), InterruptMode::Msix);
     device.raise_msix(2);
     assert_eq!(platform.take_interrupts(), [], "masked");
-    let pba = platform.map(PhysAddr::new(QEMU_PC.bars_start + 0x3000), 8).unwrap();
+    let pba = platform.map(PhysAddr::new(QEMU_PC.high_start + 0x3000), 8).unwrap();
     assert_eq!(pba.read32(0), 0b100);
     table.unmask(2).unwrap();
     assert_eq!(platform.take_interrupts(), [MESSAGE]);

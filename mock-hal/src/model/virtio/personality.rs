@@ -1,7 +1,7 @@
 //! Which monitor a device belongs to, as data.
 
 use super::{Class, feature};
-use crate::pci::{Bar, FunctionSpace, Reaction};
+use crate::pci::{FunctionSpace, PciHost, Reaction};
 
 /// When a reset that was asked for is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,23 +230,20 @@ impl Personality {
         }
     }
 
-    /// The configuration space of a device of this kind. `slot` keeps BARs of different devices apart.
-    pub(super) fn function<C: Class>(&self, config_bytes: usize, slot: u64) -> FunctionSpace {
+    /// The configuration space of a device of this kind, as the machine of `host` makes it.
+    pub(super) fn function<C: Class>(&self, host: &PciHost, config_bytes: usize) -> FunctionSpace {
         let Layout { bar, bar_bytes, common, notify, notify_multiplier, isr, device, msix } = self.layout;
         let (msix_bar, msix_bytes, table, pending) = msix;
         let id = if self.transitional { 0x0fff + C::TYPE } else { 0x1040 + C::TYPE };
         let mut space = FunctionSpace::endpoint(0x1af4, id, C::PCI_CLASS);
         space.set16(0x2e, if self.transitional { C::TYPE } else { 0x1100 });
         space.set8(0x08, u8::from(!self.transitional));
-        // Beyond 4 GiB, so that an address that loses its upper half leads nowhere.
-        let start = 0x40_0000_0000 + slot * 0x10_0000;
-        space = space.bar(Bar::memory64(bar, start, bar_bytes).prefetchable().reacting(self.bar_reaction));
+        space = space.bar(host.high_bar(bar, bar_bytes).reacting(self.bar_reaction));
         if msix_bar != bar {
-            let start = 0xfe00_0000 + u32::try_from(slot * 0x1_0000).unwrap_or(0);
-            space = space.bar(Bar::memory32(msix_bar, start, msix_bytes).reacting(self.bar_reaction));
+            space = space.bar(host.low_bar(msix_bar, msix_bytes).reacting(self.bar_reaction));
         }
         if self.has_isr {
-            space = space.pin(1).line(11);
+            space = host.machine().wired(space);
         }
         let device = Place { len_bytes: self.device_config_bytes(config_bytes), ..device };
         space
