@@ -172,7 +172,8 @@ pub trait Control: Send {
 
     /// For line interrupts: asks the device whether it raised the line, and thereby lowers it. False: not ours. With message interrupts or polling always false.
     ///
-    /// Comes first in the handling of a line interrupt, before queues are looked at.
+    /// Comes first in the handling of a line interrupt, before queues are looked at. The queues share the line: once this was true, both of them and control are served, and
+    /// whoever is to interrupt again is armed again.
     fn acknowledge(&mut self) -> bool;
 
     /// Looks for events and serves them. Cheap when there are none; called on an event interrupt, and when polling.

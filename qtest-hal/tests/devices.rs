@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use paravane_hal::irq::Interrupts;
+use paravane_hal::irq::{Armed, Interrupts};
 use paravane_hal::mmio::{Mmio as _, MmioMap};
 use paravane_hal::time::wait_for;
 use paravane_net::{Burst, Control as _, FramePool, MacAddr, RxQueue as _, TxQueue as _};
@@ -117,6 +117,24 @@ fn lines_go_up_and_down() {
         assert_eq!(machine.platform().line_raises(u8::try_from(up.trailing_zeros()).unwrap()), 1);
         running.stop().unwrap();
     }
+}
+
+#[test]
+fn a_raised_line_stays_up_while_others_arm() {
+    let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
+    let (mut running, _pool) = start(&machine, Interrupts::Intx);
+    let idle = machine.platform().lines_up();
+    for round in 0..2 {
+        assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+        machine.cable(0).unwrap().send(&frame(Setup::mac(0), 60)).unwrap();
+        let is_up = || (machine.platform().lines_up() & !idle != 0).then_some(());
+        wait_for(machine.platform(), LIMIT, is_up).expect("the line goes up");
+        assert_eq!((running.tx.arm(), running.control.arm()), (Ok(Armed::Idle), Ok(Armed::Idle)));
+        assert!(is_up().is_some(), "round {round}: whoever sleeps on it is woken");
+        assert!(running.control.acknowledge());
+        assert_eq!(running.rx.receive(&mut Burst::new()), Ok(1));
+    }
+    running.stop().unwrap();
 }
 
 #[test]

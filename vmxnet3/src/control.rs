@@ -16,7 +16,7 @@ use crate::device::Device;
 use crate::event;
 use crate::filter::RxMode;
 use crate::intr::{InterruptMode, Vector, Vectors};
-use crate::regs::{Command, EventCause, MaskMode, Query};
+use crate::regs::{Command, EventCause, Query};
 use crate::shared::{DISABLE_ALL, DriverShared};
 use crate::stats::device_stats;
 use crate::table::QueueTable;
@@ -135,8 +135,8 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Control for VmxControl<P
             return false;
         }
         let ours = self.device.regs.take_line();
-        if ours && self.device.mask_mode == MaskMode::Active {
-            self.events.mask(&self.device.bar0);
+        if ours {
+            self.events.pin_fell(&self.device.bar0, self.device.mask_mode);
         }
         ours
     }

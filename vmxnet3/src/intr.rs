@@ -3,11 +3,14 @@
 //! The device numbers vectors from 0; with MSI and on the pin there is vector 0 only, and anything else makes QEMU end itself. All vectors are masked by reset
 //! and stay so until something is armed. Not here: programming messages into config space, which [`start`](crate::Device::start) does through `pci`.
 
+use alloc::sync::Arc;
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use paravane_hal::mmio::{Mmio, MmioExt};
 use paravane_hal::reg::{Reg, WriteOnly};
 
+use crate::regs::MaskMode;
 use crate::regs::bar0::IMR;
 
 /// How the device interrupts.
@@ -41,7 +44,7 @@ impl fmt::Display for InterruptMode {
 pub(crate) const MAX_VECTORS: u8 = 3;
 
 /// Which vector serves what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Vectors {
     pub(crate) mode: InterruptMode,
     /// `numIntrs`; without interrupts one as well, for every index has to be below it.
@@ -49,25 +52,26 @@ pub(crate) struct Vectors {
     pub(crate) rx: u8,
     pub(crate) tx: u8,
     pub(crate) events: u8,
+    pin: Option<Pin>,
 }
 
 impl Vectors {
     /// Spreads three users over what there is.
-    pub(crate) const fn spread(mode: InterruptMode) -> Self {
-        match mode {
-            InterruptMode::Msix { vectors: 2 } => Self { mode, count: 2, rx: 0, tx: 0, events: 1 },
-            InterruptMode::Msix { vectors: MAX_VECTORS.. } => {
-                Self { mode, count: 3, rx: 0, tx: 1, events: 2 }
-            }
-            _ => Self { mode, count: 1, rx: 0, tx: 0, events: 0 },
-        }
+    pub(crate) fn spread(mode: InterruptMode) -> Self {
+        let (count, [rx, tx, events]) = match mode {
+            InterruptMode::Msix { vectors: 2 } => (2, [0, 0, 1]),
+            InterruptMode::Msix { vectors: MAX_VECTORS.. } => (3, [0, 1, 2]),
+            _ => (1, [0; 3]),
+        };
+        let pin = (mode == InterruptMode::Intx).then(Pin::default);
+        Self { mode, count, rx, tx, events, pin }
     }
 
     /// The mask of vector `index`, for one of its users.
     pub(crate) fn vector(&self, index: u8) -> Vector {
         let users = [self.rx, self.tx, self.events].iter().filter(|user| **user == index).count();
         let imr = if self.mode == InterruptMode::Polling { None } else { IMR.get(index.into()) };
-        Vector { imr, is_shared: users > 1 }
+        Vector { imr, is_shared: users > 1, pin: self.pin.clone() }
     }
 
     /// Masks every vector. Comes before the device is stopped: afterwards it does not listen, and remembers.
@@ -80,19 +84,42 @@ impl Vectors {
     }
 }
 
+/// Whether the pin is unmasked, for all of its users, wherever they run.
+///
+/// QEMU lowers a raised pin at any write to its mask, and does not raise it again. So the mask is written by the first user that arms, and then by none until
+/// the device was asked about the pin and all users are served: a raised pin stays up until somebody has seen it.
+#[derive(Clone, Debug, Default)]
+struct Pin(Arc<AtomicBool>);
+
+impl Pin {
+    /// Whether the caller is the one who has to unmask it.
+    fn must_unmask(&self) -> bool {
+        // Between the question about the pin, on control's core, and the write to its mask.
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// It fell and is masked.
+    fn fell(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 /// One user's view of its vector.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Vector {
     /// `None`: no interrupts.
     imr: Option<Reg<u32, WriteOnly>>,
     is_shared: bool,
+    pin: Option<Pin>,
 }
 
 impl Vector {
     /// Lets it interrupt. What the device held back meanwhile comes now.
     #[inline]
     pub(crate) fn unmask(&self, bar0: &impl Mmio) {
-        if let Some(imr) = self.imr {
+        if let Some(imr) = self.imr
+            && self.pin.as_ref().is_none_or(Pin::must_unmask)
+        {
             bar0.write(&imr, 0);
         }
     }
@@ -105,10 +132,13 @@ impl Vector {
         }
     }
 
-    /// Keeps it from interrupting, whoever depends on it: for the pin, whose handler serves all users.
-    pub(crate) fn mask(&self, bar0: &impl Mmio) {
-        if let Some(imr) = self.imr {
+    /// The pin was asked and fell. Unless the device masks it by itself, it is masked here; from now on, arming unmasks.
+    pub(crate) fn pin_fell(&self, bar0: &impl Mmio, mask_mode: MaskMode) {
+        if let Some(imr) = self.imr.filter(|_| mask_mode == MaskMode::Active) {
             bar0.write(&imr, 1);
+        }
+        if let Some(pin) = &self.pin {
+            pin.fell();
         }
     }
 }

@@ -288,6 +288,27 @@ fn the_pin_is_asked_and_falls() {
 }
 
 #[test]
+fn a_raised_pin_stays_up_while_others_arm() {
+    for conf_intr in [0, 1 << 2] {
+        let machine = Machine::new(Personality { conf_intr, ..Personality::qemu() });
+        let mut running = machine.start(&small(), Interrupts::Intx);
+        // Twice: the mask is written again after the first round.
+        for number in 0..2 {
+            assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+            machine.model().deliver(&numbered(number));
+            assert!(machine.model().line());
+            assert_eq!(running.tx.arm(), Ok(Armed::Idle));
+            assert_eq!(running.control.arm(), Ok(Armed::Idle));
+            assert!(machine.model().line(), "round {number}");
+            assert!(running.control.acknowledge());
+            assert_eq!(receive_all(&mut running).len(), 1);
+        }
+        assert!(running.stop().is_ok());
+        machine.assert_clean();
+    }
+}
+
+#[test]
 fn where_the_driver_masks_the_pin_it_does() {
     let machine = Machine::new(Personality { conf_intr: 1 << 2, ..Personality::qemu() });
     let mut running = machine.start(&small(), Interrupts::Intx);
