@@ -5,8 +5,8 @@
 //! drops the frame, while one that finds no ring reads descriptors from address 0.
 //!
 //! 1. [`receive`](paravane_net::RxQueue::receive) reads completions. Slots that the device passed over keep their buffers.
-//! 2. For each frame a fresh buffer is taken from the pool *first*, and put into the slot. Without one the frame is dropped and its buffer stays,
-//!    so the ring never shrinks.
+//! 2. For each frame a fresh buffer is taken from the pool *first*, and put into the slot. Without one the frame is dropped and its buffer goes back to
+//!    the device, so the ring never shrinks.
 //! 3. At the end of the burst, all slots consumed or passed over are handed back in order behind one barrier, and the device is told
 //!    if it wants to be.
 //!
@@ -330,7 +330,9 @@ impl<P: Platform + Send + Sync> paravane_net::RxQueue for RxQueue<P> {
         self.vector.unmask(&self.bar0);
         // Between asking for an interrupt and looking for what came before it would have been raised.
         barrier::full();
-        Ok(if self.has_completion() { Armed::Pending } else { Armed::Idle })
+        // The device does not interrupt because the pool has buffers again.
+        let can_grow = self.missing() > 0 && !self.pool.is_dry();
+        Ok(if can_grow || self.has_completion() { Armed::Pending } else { Armed::Idle })
     }
 
     fn disarm(&mut self) {

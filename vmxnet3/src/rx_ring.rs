@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Buffers stay with their slots: a completed one is exchanged for a fresh one on the spot, a slot passed over keeps what it has. So handing slots
-//! back is one store each, in order, and nothing is paired with the wrong buffer however the device skips.
+//! back is one store each, in order, and nothing is paired with the wrong buffer however the device skips. Only while slots without a buffer are left, of which
+//! there is one at the start and more where the pool was short, do buffers move: from the driver's last slots into its first bare ones, so that the device
+//! has every buffer that there is.
 
 use core::fmt;
 
@@ -24,8 +26,6 @@ pub(crate) struct RxRing<D: Dma> {
     ring: DmaRing<4, D>,
     /// Every slot's buffer, the driver's slots included.
     posted: Posted<Frame>,
-    /// How many slots have no buffer.
-    bare: u16,
     desc: RxDesc,
     /// How many slots have a buffer. In the end all have.
     filled: u32,
@@ -61,7 +61,6 @@ impl<D: Dma> RxRing<D> {
         Ok(Self {
             ring: DmaRing::zeroed(of, entries.into(), Align::new(512))?,
             posted: Posted::new(entries.into(), of.device())?,
-            bare: entries,
             desc,
             filled: 0,
             in_use,
@@ -170,28 +169,48 @@ impl<D: Dma> RxRing<D> {
         count
     }
 
-    /// Sees to it that each of the next `count` slots has a buffer; how many have.
+    /// Sees to it that each of the next `count` slots has a buffer, a fresh one or one of the driver's last slots; how many have.
     #[inline(never)]
     fn find_buffers(&mut self, count: u32, pool: &FramePool) -> u32 {
-        let mut at = self.fill;
-        // At most one slot has none once every slot had one; before that most have none.
         let mut supply = pool.take(self.fill.entries().wrapping_sub(self.filled).min(count) as usize);
+        // The driver has the slots from `fill` on: `count` to be handed over, and the one that stays.
+        let mut spare = count;
         for found in 0..count {
-            if !self.posted.holds(at.slot()) {
-                let Some(frame) = supply.next() else {
-                    self.starved = true;
-                    return found;
-                };
-                self.describe(at.slot(), &frame);
-                if self.posted.put(at.slot(), frame).is_err() {
-                    return found;
-                }
-                self.filled = self.filled.wrapping_add(1);
-                self.bare = self.bare.saturating_sub(1);
+            let slot = self.fill.advanced(found).slot();
+            if self.posted.holds(slot) {
+                continue;
             }
-            at = at.next();
+            let frame = match supply.next() {
+                Some(fresh) => {
+                    self.filled = self.filled.wrapping_add(1);
+                    fresh
+                }
+                None => match self.take_spare(found, &mut spare) {
+                    Some(moved) => moved,
+                    None => {
+                        self.starved = true;
+                        return found;
+                    }
+                },
+            };
+            self.describe(slot, &frame);
+            if self.posted.put(slot, frame).is_err() {
+                return found;
+            }
         }
         count
+    }
+
+    /// Takes the last buffer from among the driver's slots, seen from `fill`, at `spare` or before it, and after `bare`.
+    fn take_spare(&mut self, bare: u32, spare: &mut u32) -> Option<Frame> {
+        while *spare > bare {
+            let slot = self.fill.advanced(*spare).slot();
+            *spare = spare.wrapping_sub(1);
+            if let Some(frame) = self.posted.take(slot) {
+                return Some(frame);
+            }
+        }
+        None
     }
 
     /// Whether it is time to tell a device that wants to be told: `threshold` slots were handed over, or any after the pool had run dry.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use paravane_hal::irq::Interrupts;
+use paravane_hal::irq::{Armed, Interrupts};
 use paravane_mock_hal::model::vmxnet3::Personality;
 use paravane_net::{
     Burst, ChecksumRequest, RxChecksum, RxHash, RxHashKind, RxQueue as _, Segmentation, SegmentationKind,
@@ -301,6 +301,35 @@ fn without_fresh_buffers_frames_are_dropped_and_the_ring_stays_full() {
         assert_eq!(receive_all(&mut running).len(), 1);
         machine.assert_clean();
     });
+}
+
+#[test]
+fn a_pool_that_is_dry_from_the_start_on_costs_frames_and_never_the_ring() {
+    // The slot that stays with the driver has no buffer yet, and gets none; or most have none.
+    for posted in [31, 20, 1] {
+        both(|machine| {
+            let mut hoard: Vec<_> = std::iter::from_fn(|| machine.pool.get()).collect();
+            hoard.truncate(hoard.len() - posted);
+            let mut running = machine.start_small();
+            hoard.extend(std::iter::from_fn(|| machine.pool.get()));
+            for number in 0..100 {
+                assert!(machine.model().deliver(&numbered(number)), "there is a buffer for frame {number}");
+                assert_eq!(receive_all(&mut running).len(), 0);
+                assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+            }
+            assert_eq!(running.rx.counters().no_buffer, 100);
+            drop(hoard);
+            let grows = running.rx.arm();
+            assert_eq!(grows, Ok(if posted == 31 { Armed::Idle } else { Armed::Pending }));
+            assert_eq!((receive_all(&mut running).len(), running.rx.refill()), (0, 0));
+            assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+            for number in 0..100 {
+                assert!(machine.model().deliver(&numbered(number)));
+                assert_eq!(receive_all(&mut running).len(), 1);
+            }
+            machine.assert_clean();
+        });
+    }
 }
 
 #[test]
