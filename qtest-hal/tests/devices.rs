@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use paravane_hal::irq::{Armed, Interrupts};
 use paravane_hal::mmio::{Mmio as _, MmioMap};
 use paravane_hal::time::wait_for;
-use paravane_net::{Burst, Control as _, FramePool, MacAddr, RxQueue as _, TxQueue as _};
+use paravane_net::{Burst, Control as _, Frame, FramePool, MacAddr, RxQueue as _, TxQueue as _};
 use paravane_pci::{ConfigAccess as _, Found, Function, PciAddress, enumerate};
 use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, QtestError, Setup};
 
@@ -76,6 +76,60 @@ fn a_driver_carries_frames_both_ways() {
         assert_eq!(machine.platform().dma_bytes_in_use(), 0);
         machine.check().unwrap();
     }
+}
+
+#[test]
+fn jumbo_frames_go_both_ways() {
+    const LONGEST: usize = 9014;
+    let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
+    let function = Function::claim(machine.config().clone(), machine.nic_address(0).unwrap()).unwrap();
+    let device = paravane_vmxnet3::Device::new(function, machine.platform().clone()).unwrap();
+    // Both rings, and all frames that are received.
+    let pool = FramePool::new(machine.platform().clone(), 256 + 4 * 256 + 5 * 40, 2048, 64).unwrap();
+    let config = paravane_vmxnet3::Config { ip_mtu_bytes: 9000, ..paravane_vmxnet3::Config::default() };
+    let mut running = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
+
+    for len_bytes in [1985, 5000, LONGEST] {
+        let sent = frame([0xff; 6], len_bytes);
+        let mut chain: Option<Frame> = None;
+        for piece in sent.chunks(pool.payload_bytes()).rev() {
+            let mut first = pool.get().unwrap();
+            assert!(first.append(piece));
+            if let Some(rest) = chain.take() {
+                first.set_next(rest);
+            }
+            chain = Some(first);
+        }
+        let mut burst = Burst::new();
+        burst.push(chain.unwrap()).unwrap();
+        assert_eq!(running.tx.transmit(&mut burst), Ok(1));
+        assert_eq!(machine.cable(0).unwrap().receive_by(LIMIT), Some(sent));
+        assert_eq!(running.tx.reclaim(), Ok(1));
+    }
+
+    // More than a ring 2 of the shortest kind has room for.
+    let lengths: Vec<usize> = (0..40).map(|number| LONGEST - number).collect();
+    for len_bytes in &lengths {
+        machine.cable(0).unwrap().send(&frame(Setup::mac(0), *len_bytes)).unwrap();
+    }
+    let mut received = Vec::new();
+    wait_for(machine.platform(), LIMIT, || {
+        let mut burst = Burst::new();
+        running.rx.receive(&mut burst).unwrap();
+        received.extend(std::iter::from_fn(|| burst.pop()));
+        (received.len() == lengths.len()).then_some(())
+    })
+    .unwrap_or_else(|late| panic!("{} frames: {late}", received.len()));
+    for (received, len_bytes) in received.iter().zip(&lengths) {
+        let mut bytes = vec![0; *len_bytes];
+        assert_eq!(received.copy_out(&mut bytes), Some(*len_bytes));
+        assert_eq!(bytes, frame(Setup::mac(0), *len_bytes));
+    }
+    drop(received);
+    assert_eq!(running.rx.counters().dropped(), 0);
+    running.stop().unwrap();
+    assert_eq!(pool.free(), pool.frames());
+    machine.check().unwrap();
 }
 
 #[test]

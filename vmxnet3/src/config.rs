@@ -1,12 +1,13 @@
 //! What a caller may choose, and the check that the device never makes: it answers a wrong configuration with "no", without a reason.
 
+use core::ops::RangeInclusive;
+
 use paravane_net::{FramePool, MacAddr, RxFilter};
 
 use crate::chain::MAX_PIECES;
 use crate::desc::{MAX_RX_BUFFER_BYTES, MIN_RX_HEAD_BYTES, RxGeometry};
 use crate::error::ConfigError;
 use crate::offload::TxLimits;
-use crate::revision::Revision;
 
 /// How a device is to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +19,10 @@ pub struct Config {
     /// The default, 256, keeps four NICs in two megabytes and their start short. A busy guest wants 1024 or more:
     /// [`rx_out_of_buffers`](paravane_net::DeviceStats::rx_out_of_buffers) tells.
     pub rx_entries: u16,
-    /// Slots of the second receive ring: 32 to 4096, a multiple of 32. It takes buffers only when frames do not fit one; give it as many as the first ring then.
-    pub rx2_entries: u16,
+    /// Slots of the second receive ring: 32 to 4096, a multiple of 32. It takes buffers only when frames do not fit one, a buffer a slot as well.
+    ///
+    /// By default as many as the longest frames need that the first ring can start, up to 4096.
+    pub rx2_entries: Option<u16>,
     /// The largest IP packet: 60 to 9000.
     pub ip_mtu_bytes: u16,
     /// Our address, if not the device's own.
@@ -37,7 +40,7 @@ impl Default for Config {
         Self {
             tx_entries: 512,
             rx_entries: 256,
-            rx2_entries: 32,
+            rx2_entries: None,
             ip_mtu_bytes: 1500,
             mac: None,
             filter: RxFilter::default(),
@@ -53,7 +56,8 @@ const HEADER_BYTES: u16 = 14;
 const TAG_BYTES: u16 = 4;
 const RING_STEP: u16 = 32;
 const MAX_RING: u16 = 4096;
-const MIN_MTU_BYTES: u16 = 60;
+/// What the device takes.
+const MTU_BYTES: RangeInclusive<u16> = 60..=9000;
 
 /// A configuration that was checked, with what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,20 +77,8 @@ pub(crate) struct Plan {
 
 impl Config {
     /// Checks everything that the device would refuse or misbehave over.
-    pub(crate) fn check(
-        &self,
-        revision: Revision,
-        own_mac: MacAddr,
-        pool: &FramePool,
-    ) -> Result<Plan, ConfigError> {
-        for (ring, entries) in [("tx", self.tx_entries), ("rx", self.rx_entries), ("rx2", self.rx2_entries)] {
-            let is_step = entries.is_multiple_of(RING_STEP)
-                && (!revision.wants_power_of_two_rings() || entries.is_power_of_two());
-            if entries == 0 || entries > MAX_RING || !is_step {
-                return Err(ConfigError::RingEntries { ring, entries });
-            }
-        }
-        if !(MIN_MTU_BYTES..=revision.max_ip_mtu_bytes()).contains(&self.ip_mtu_bytes) {
+    pub(crate) fn check(&self, own_mac: MacAddr, pool: &FramePool) -> Result<Plan, ConfigError> {
+        if !MTU_BYTES.contains(&self.ip_mtu_bytes) {
             return Err(ConfigError::Mtu { ip_mtu_bytes: self.ip_mtu_bytes });
         }
         let mac = self.mac.unwrap_or(own_mac);
@@ -106,13 +98,21 @@ impl Config {
         let Some(max_rx_buffers) = max_rx_buffers else {
             return Err(ConfigError::BufferTooShort { payload_bytes, min_bytes: least_buffer(longest) });
         };
+        let rx2_entries = self.rx2_entries.unwrap_or_else(|| {
+            self.rx_entries.saturating_mul(max_rx_buffers.saturating_sub(1)).clamp(RING_STEP, MAX_RING)
+        });
+        for (ring, entries) in [("tx", self.tx_entries), ("rx", self.rx_entries), ("rx2", rx2_entries)] {
+            if entries == 0 || entries > MAX_RING || !entries.is_multiple_of(RING_STEP) {
+                return Err(ConfigError::RingEntries { ring, entries });
+            }
+        }
         Ok(Plan {
             mac,
             tx_entries: self.tx_entries,
             ip_mtu_bytes: self.ip_mtu_bytes,
             max_frame_bytes,
-            geometry: RxGeometry { entries: [self.rx_entries, self.rx2_entries], buffer_bytes },
-            rx_completion_entries: self.rx_entries.saturating_add(self.rx2_entries),
+            geometry: RxGeometry { entries: [self.rx_entries, rx2_entries], buffer_bytes },
+            rx_completion_entries: self.rx_entries.saturating_add(rx2_entries),
             max_rx_buffers,
             tx_limits: TxLimits { max_frame_bytes: longest.into() },
         })
@@ -132,11 +132,7 @@ mod tests {
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
     fn check(config: Config, buffer_bytes: u16) -> Result<Plan, ConfigError> {
-        config.check(
-            Revision::agree(1).unwrap(),
-            MAC,
-            &FramePool::new(Memory::default(), 1, buffer_bytes, 64).unwrap(),
-        )
+        config.check(MAC, &FramePool::new(Memory::default(), 1, buffer_bytes, 64).unwrap())
     }
 
     #[test]
@@ -149,8 +145,14 @@ mod tests {
 
     #[test]
     fn a_jumbo_frame_takes_several() {
-        let plan = check(Config { ip_mtu_bytes: 9000, ..Config::default() }, 2048).unwrap();
+        let jumbo = Config { ip_mtu_bytes: 9000, ..Config::default() };
+        let plan = check(jumbo, 2048).unwrap();
         assert_eq!(plan.max_rx_buffers, 5, "9018 bytes in buffers of 1984");
+        assert_eq!(plan.geometry.entries, [256, 4 * 256], "the rest of each");
+        let plan = check(Config { rx_entries: 4096, ..jumbo }, 2048).unwrap();
+        assert_eq!(plan.geometry.entries, [4096, 4096], "no longer than the device takes");
+        let plan = check(Config { rx2_entries: Some(96), ..jumbo }, 2048).unwrap();
+        assert_eq!(plan.geometry.entries, [256, 96], "as given");
     }
 
     #[test]
@@ -159,7 +161,10 @@ mod tests {
             let config = Config { rx_entries: entries, ..Config::default() };
             assert_eq!(check(config, 2048), Err(ConfigError::RingEntries { ring: "rx", entries }));
         }
-        let longest = Config { tx_entries: 4096, rx_entries: 4096, rx2_entries: 4096, ..Config::default() };
+        let config = Config { rx2_entries: Some(33), ..Config::default() };
+        assert_eq!(check(config, 2048), Err(ConfigError::RingEntries { ring: "rx2", entries: 33 }));
+        let longest =
+            Config { tx_entries: 4096, rx_entries: 4096, rx2_entries: Some(4096), ..Config::default() };
         assert_eq!(check(longest, 2048).unwrap().rx_completion_entries, 8192);
     }
 

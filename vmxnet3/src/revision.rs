@@ -1,4 +1,4 @@
-//! Protocol revisions: what each one adds, asked for by feature, and how one is agreed.
+//! Protocol revisions, and how one is agreed.
 
 use core::fmt;
 
@@ -31,16 +31,6 @@ impl Revision {
     pub(crate) const fn number(self) -> u8 {
         self.0
     }
-
-    /// Whether ring sizes have to be powers of two.
-    pub(crate) const fn wants_power_of_two_rings(self) -> bool {
-        self.0 >= 7
-    }
-
-    /// The largest IP MTU.
-    pub(crate) const fn max_ip_mtu_bytes(self) -> u16 {
-        if self.0 >= 6 { 9190 } else { 9000 }
-    }
 }
 
 impl fmt::Display for Revision {
@@ -61,11 +51,5 @@ mod tests {
         }
         assert_eq!(Revision::agree(0), None);
         assert_eq!(Revision::agree(0b110), None, "a device that dropped revision 1");
-    }
-
-    #[test]
-    fn limits_follow_the_revision() {
-        assert_eq!((Revision(1).max_ip_mtu_bytes(), Revision(6).max_ip_mtu_bytes()), (9000, 9190));
-        assert!(!Revision(6).wants_power_of_two_rings() && Revision(7).wants_power_of_two_rings());
     }
 }

@@ -99,11 +99,12 @@ impl<P: Platform> RxQueue<P> {
         })
     }
 
-    /// Posts buffers for the first time. Returns how many ring 1 got.
+    /// Posts buffers for the first time. Returns how many ring 1 got, which comes first: ring 2 is worth nothing without it.
     pub(crate) fn fill(&mut self) -> u32 {
         let Assembler { heads, bodies, .. } = &mut self.assembler;
+        let posted = heads.hand_over(&self.pool);
         bodies.hand_over(&self.pool);
-        heads.hand_over(&self.pool)
+        posted
     }
 
     /// Where the device finds its rings. From here on their memory counts as known to it.

@@ -177,7 +177,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         pool: FramePool,
         interrupts: Interrupts<'_>,
     ) -> Result<Started<P>, StartError> {
-        let plan = config.check(self.revision, self.mac, &pool)?;
+        let plan = config.check(self.mac, &pool)?;
         let vectors = Vectors::spread(self.choose_interrupts(interrupts)?);
         let outcome = match Memory::new(self, &plan, &vectors, pool) {
             Ok(mut memory) => match self.activate(config, &plan, &vectors, &mut memory) {

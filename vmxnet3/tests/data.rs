@@ -370,7 +370,7 @@ fn a_device_that_does_not_care_hears_of_no_buffers() {
 #[test]
 fn jumbo_frames_arrive_in_chains() {
     both(|machine| {
-        let config = Config { ip_mtu_bytes: 9000, rx2_entries: 64, ..small() };
+        let config = Config { ip_mtu_bytes: 9000, rx2_entries: Some(64), ..small() };
         let mut running = machine.start(&config, Interrupts::Polling);
         for number in 0..200 {
             let mut bytes = numbered(number);
@@ -384,6 +384,19 @@ fn jumbo_frames_arrive_in_chains() {
         machine.assert_clean();
         assert!(running.stop().is_ok());
         assert_eq!(machine.pool.free(), machine.pool.frames());
+    });
+}
+
+#[test]
+fn the_second_ring_is_long_enough_for_a_first_ring_of_jumbo_frames() {
+    both(|machine| {
+        let config = Config { ip_mtu_bytes: 9000, rx_entries: 32, ..Config::default() };
+        let mut running = machine.start(&config, Interrupts::Polling);
+        let longest = |number| [numbered(number), vec![0x5a; 9014]].concat()[..9014].to_vec();
+        assert!((0..31).all(|number| machine.model().deliver(&longest(number))));
+        let frames = receive_all(&mut running);
+        assert_eq!(frames.iter().map(bytes_of).collect::<Vec<_>>(), (0..31).map(longest).collect::<Vec<_>>());
+        machine.assert_clean();
     });
 }
 

@@ -30,7 +30,7 @@ pub fn vmxnet3(bytes: &[u8]) {
     let config = Config {
         tx_entries: SLOTS,
         rx_entries: SLOTS,
-        rx2_entries: SLOTS,
+        rx2_entries: Some(SLOTS),
         ip_mtu_bytes: if jumbo { 9000 } else { 1500 },
         ..Config::default()
     };

@@ -89,7 +89,7 @@ impl Machine {
 
 /// The shortest rings, so that they wrap soon.
 pub fn small() -> Config {
-    Config { tx_entries: 32, rx_entries: 32, rx2_entries: 32, ..Config::default() }
+    Config { tx_entries: 32, rx_entries: 32, rx2_entries: Some(32), ..Config::default() }
 }
 
 /// The `number`th frame of a test: to us, and unlike any other.

@@ -43,7 +43,7 @@ impl<S: Stage> Nic<S> for paravane_vmxnet3::Device<S::Platform, S::Config> {
         let config = paravane_vmxnet3::Config {
             tx_entries: RING_ENTRIES,
             rx_entries: RING_ENTRIES,
-            rx2_entries: RING_ENTRIES,
+            rx2_entries: Some(RING_ENTRIES),
             ..paravane_vmxnet3::Config::default()
         };
         self.start(&config, pool, interrupts).map_err(|(error, _)| anyhow!("cannot start: {error}"))
