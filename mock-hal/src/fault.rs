@@ -1,11 +1,11 @@
 //! Faults as data: what goes wrong, where, and how often.
 //!
-//! A model asks a [`FaultPlan`] at each point of its work where something can go wrong. The plan answers with a [`Verdict`]: go on (perhaps with a
-//! field changed), or something that only the model can do, such as complete twice. A plan is a list that a test wrote, or a storm from a seed; either
-//! way the same plan over the same accesses does the same, and [`fired`](FaultPlan::fired) tells what it did.
+//! A model asks a [`FaultPlan`] at each point of its work where something can go wrong, and says what it could do there. The plan changes fields
+//! by itself; what only the model can do, such as to complete twice, is the answer. A plan is a list that a test wrote, or a storm from a seed;
+//! either way the same plan over the same accesses does the same, and [`fired`](FaultPlan::fired) tells what was done: not what was asked for in vain.
 //!
 //! ```
-//! use paravane_mock_hal::fault::{Action, Fault, FaultPlan, FaultPoint, Field, Fields, Verdict};
+//! use paravane_mock_hal::fault::{Action, Fault, FaultPlan, FaultPoint, Field, Fields};
 //!
 //! struct Completion { index: u32 }
 //!
@@ -20,7 +20,7 @@
 //! let mut plan = FaultPlan::new([Fault::nth(FaultPoint::RxCompletion, 2, off_by_one)]);
 //! for expected in [7, 8, 7] {
 //!     let mut completion = Completion { index: 7 };
-//!     assert_eq!(plan.at(FaultPoint::RxCompletion, &mut completion), Verdict::GoOn);
+//!     assert_eq!(plan.at(FaultPoint::RxCompletion, 0, &mut completion, |_| false), None);
 //!     assert_eq!(completion.index, expected);
 //! }
 //! ```
@@ -28,6 +28,8 @@
 mod storm;
 
 pub use storm::Seeded;
+
+use crate::registers::Width;
 
 /// Where in its work a device asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,9 +40,9 @@ pub enum FaultPoint {
     RegisterWrite,
     /// A doorbell, or queue notification, arrived.
     Doorbell,
-    /// A command, or request on a control queue, is about to run; the value is its result.
+    /// A command is about to run. Its result is a register's to tell. A virtio device without a control queue has no commands.
     Command,
-    /// Features are offered or accepted; the value is the set.
+    /// Features are about to be agreed; the value is 32 of them, as the driver accepted them, and the subject which 32.
     Features,
     /// The device is about to report a frame as sent.
     TxCompletion,
@@ -80,13 +82,32 @@ impl Field {
 
 /// What a device is about to say, by its fields.
 pub trait Fields {
-    /// The field, if this has it. What the model then writes is cut to the field's width.
+    /// The field, if this has it.
     fn field(&mut self, field: Field) -> Option<&mut u32>;
+
+    /// Which bits of the field there are: a change of the others is none.
+    fn bits(&self, _: Field) -> u32 {
+        u32::MAX
+    }
 }
 
 impl Fields for u32 {
     fn field(&mut self, field: Field) -> Option<&mut u32> {
         (field == Field::Value).then_some(self)
+    }
+}
+
+/// A register's value, of which there is as much as the access is wide.
+impl Fields for (u32, Width) {
+    fn field(&mut self, field: Field) -> Option<&mut u32> {
+        self.0.field(field)
+    }
+    fn bits(&self, _: Field) -> u32 {
+        match self.1 {
+            Width::Byte => 0xff,
+            Width::Half => 0xffff,
+            Width::Word => u32::MAX,
+        }
     }
 }
 
@@ -137,7 +158,8 @@ pub enum Action {
         /// The slot that it names.
         index: u32,
     },
-    /// What was written is written over with noise later: between two looks of the driver, wherever they are.
+    /// Noise over what the driver reads: at once where the driver just accessed the device, which is in the middle of one of its calls; at its next
+    /// access, or the next tick, where the device was about to complete something.
     Scribble {
         /// Where the noise starts.
         seed: u32,
@@ -162,6 +184,8 @@ pub enum Action {
 pub struct Match {
     /// Where.
     pub point: FaultPoint,
+    /// Which register, command, queue or vector, as the model numbers them; `None` for any.
+    pub subject: Option<u32>,
     /// At the how-many-th time of being there, counted from 1.
     pub nth: u64,
     /// How many times in a row. `u64::MAX` is for ever.
@@ -181,33 +205,50 @@ impl Fault {
     /// Once, at the `nth` time, counted from 1.
     #[must_use]
     pub const fn nth(point: FaultPoint, nth: u64, action: Action) -> Self {
-        Self { on: Match { point, nth, count: 1 }, action }
+        Self { on: Match { point, subject: None, nth, count: 1 }, action }
     }
 
     /// Every time.
     #[must_use]
     pub const fn always(point: FaultPoint, action: Action) -> Self {
-        Self { on: Match { point, nth: 1, count: u64::MAX }, action }
+        Self { on: Match { point, subject: None, nth: 1, count: u64::MAX }, action }
+    }
+
+    /// The same, of one `subject` alone: a register, a command, a queue.
+    #[must_use]
+    pub const fn of(mut self, subject: u32) -> Self {
+        self.on.subject = Some(subject);
+        self
     }
 }
 
-/// What a model is to do now.
+/// A fault, and how often the device was where it happens.
+#[derive(Clone, Copy, Debug)]
+struct Planned {
+    fault: Fault,
+    visits: u64,
+}
+
+/// A fault that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Verdict {
-    /// What it was about to do, with the fields as they are now.
-    GoOn,
-    /// This instead, or as well. A model leaves out what makes no sense where it is, and goes on.
-    Do(Action),
+pub struct Fired {
+    /// Where.
+    pub point: FaultPoint,
+    /// Of what.
+    pub subject: u32,
+    /// At which visit of that point.
+    pub visit: u64,
+    /// What.
+    pub action: Action,
 }
 
 /// All that will go wrong.
 #[derive(Clone, Debug, Default)]
 pub struct FaultPlan {
-    faults: Vec<Fault>,
+    faults: Vec<Planned>,
     storm: Option<storm::Storm>,
     visits: Vec<(FaultPoint, u64)>,
-    fired: Vec<(FaultPoint, u64, Action)>,
+    fired: Vec<Fired>,
     hits: u64,
 }
 
@@ -217,7 +258,9 @@ const REMEMBERED: usize = 64;
 impl FaultPlan {
     /// These faults. Where several meet, their changes to fields add up in this order, and the first of the others wins.
     pub fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
-        Self { faults: faults.into_iter().collect(), ..Self::default() }
+        let mut plan = Self::default();
+        faults.into_iter().for_each(|fault| plan.add(fault));
+        plan
     }
 
     /// Any fault at any point, by chance: `per_million` of all visits.
@@ -228,9 +271,7 @@ impl FaultPlan {
 
     /// Adds a fault, whose `nth` counts from now.
     pub fn add(&mut self, fault: Fault) {
-        let Match { point, nth, count } = fault.on;
-        let nth = self.visits_of(point).saturating_add(nth);
-        self.faults.push(Fault { on: Match { point, nth, count }, ..fault });
+        self.faults.push(Planned { fault, visits: 0 });
     }
 
     /// Nothing goes wrong from here on. The counts stay.
@@ -239,48 +280,49 @@ impl FaultPlan {
         self.storm = None;
     }
 
-    /// The device is at `point`, about to say `value`.
-    pub fn at(&mut self, point: FaultPoint, value: &mut dyn Fields) -> Verdict {
-        let visit = self.visit(point);
-        let mut verdict = Verdict::GoOn;
-        for index in 0..self.faults.len() {
-            let Fault { on, action } = self.faults[index];
-            let after = visit.checked_sub(on.nth);
-            if on.point == point && after.is_some_and(|after| after < on.count) {
-                self.apply(point, visit, action, value, &mut verdict);
-            }
-        }
-        if let Some(action) = self.storm.as_mut().and_then(|storm| storm.draw(point)) {
-            self.apply(point, visit, action, value, &mut verdict);
-        }
-        verdict
-    }
-
-    fn apply(
+    /// The device is at `point` with `subject`, about to say `value`. Answers what it is to do instead, or as well: something that it can do
+    /// here and now, as `plays` says. What it cannot do does not happen and does not count.
+    #[must_use]
+    pub fn at(
         &mut self,
         point: FaultPoint,
-        visit: u64,
-        action: Action,
+        subject: u32,
         value: &mut dyn Fields,
-        verdict: &mut Verdict,
-    ) {
-        let changed = match action {
-            Action::Set { field, value: new } => value.field(field).map(|old| *old = new),
-            Action::Add { field, value: more } => value.field(field).map(|old| *old = old.wrapping_add(more)),
-            Action::Flip { field, bits } => value.field(field).map(|old| *old ^= bits),
-            _ if *verdict == Verdict::GoOn => {
-                *verdict = Verdict::Do(action);
-                Some(())
-            }
-            _ => None,
+        plays: impl Fn(&Action) -> bool,
+    ) -> Option<Action> {
+        let visit = self.visit(point);
+        let mut to_do = None;
+        let mut meet = |action: Action| {
+            let is_done = match action.field() {
+                Some(field) => action.change(field, value),
+                None if to_do.is_none() && plays(&action) => {
+                    to_do = Some(action);
+                    true
+                }
+                None => false,
+            };
+            is_done.then_some(Fired { point, subject, visit, action })
         };
-        if changed.is_some() {
+        let mut fired = Vec::new();
+        for Planned { fault: Fault { on, action }, visits } in &mut self.faults {
+            if on.point == point && on.subject.is_none_or(|wanted| wanted == subject) {
+                *visits += 1;
+                let after = visits.checked_sub(on.nth);
+                if after.is_some_and(|after| after < on.count) {
+                    fired.extend(meet(*action));
+                }
+            }
+        }
+        let drawn = self.storm.as_mut().and_then(|storm| storm.draw(point));
+        fired.extend(drawn.and_then(meet));
+        for fired in fired {
             self.hits += 1;
             if self.fired.len() == REMEMBERED {
                 self.fired.remove(0);
             }
-            self.fired.push((point, visit, action));
+            self.fired.push(fired);
         }
+        to_do
     }
 
     fn visit(&mut self, point: FaultPoint) -> u64 {
@@ -304,10 +346,35 @@ impl FaultPlan {
         self.hits
     }
 
-    /// The last of them: where, at which visit, what.
+    /// The last of them.
     #[must_use]
-    pub fn fired(&self) -> &[(FaultPoint, u64, Action)] {
+    pub fn fired(&self) -> &[Fired] {
         &self.fired
+    }
+}
+
+impl Action {
+    /// The field that this changes, if that is all it does.
+    const fn field(self) -> Option<Field> {
+        match self {
+            Self::Set { field, .. } | Self::Add { field, .. } | Self::Flip { field, .. } => Some(field),
+            _ => None,
+        }
+    }
+
+    /// Changes `field` of `value`. Whether that made a difference.
+    fn change(self, field: Field, value: &mut dyn Fields) -> bool {
+        let there = value.bits(field);
+        let Some(place) = value.field(field) else { return false };
+        let old = *place;
+        let new = match self {
+            Self::Set { value, .. } => value,
+            Self::Add { value, .. } => old.wrapping_add(value),
+            Self::Flip { bits, .. } => old ^ bits,
+            _ => old,
+        };
+        *place = old & !there | new & there;
+        *place != old
     }
 }
 
@@ -315,20 +382,43 @@ impl FaultPlan {
 mod tests {
     use super::*;
 
-    fn visit(plan: &mut FaultPlan, mut value: u32) -> (Verdict, u32) {
-        let verdict = plan.at(FaultPoint::Command, &mut value);
-        (verdict, value)
+    fn visit(plan: &mut FaultPlan, mut value: u32) -> (Option<Action>, u32) {
+        let to_do = plan.at(FaultPoint::Command, 0, &mut value, |_| true);
+        (to_do, value)
     }
+
+    const LOST: Option<Action> = Some(Action::Drop);
 
     #[test]
     fn a_fault_happens_as_often_as_it_says() {
-        let on = Match { point: FaultPoint::Command, nth: 2, count: 2 };
+        let on = Match { point: FaultPoint::Command, subject: None, nth: 2, count: 2 };
         let mut plan = FaultPlan::new([Fault { on, action: Action::Drop }]);
-        let verdicts: Vec<Verdict> = (0..4).map(|_| visit(&mut plan, 0).0).collect();
-        let lost = Verdict::Do(Action::Drop);
-        assert_eq!(verdicts, [Verdict::GoOn, lost, lost, Verdict::GoOn]);
+        let done: Vec<_> = (0..4).map(|_| visit(&mut plan, 0).0).collect();
+        assert_eq!(done, [None, LOST, LOST, None]);
         assert_eq!((plan.hits(), plan.visits_of(FaultPoint::Command)), (2, 4));
-        assert_eq!(plan.at(FaultPoint::Tick, &mut ()), Verdict::GoOn, "another point");
+        assert_eq!(plan.at(FaultPoint::Tick, 0, &mut (), |_| true), None, "another point");
+    }
+
+    #[test]
+    fn a_fault_of_one_subject_counts_its_visits_alone() {
+        let mut plan = FaultPlan::new([Fault::nth(FaultPoint::RegisterWrite, 2, Action::Drop).of(0x40)]);
+        let done = [0x40, 0x20, 0x40, 0x40]
+            .map(|register| plan.at(FaultPoint::RegisterWrite, register, &mut (), |_| true));
+        assert_eq!(done, [None, None, LOST, None]);
+        let fired = Fired { point: FaultPoint::RegisterWrite, subject: 0x40, visit: 3, action: Action::Drop };
+        assert_eq!(plan.fired(), [fired]);
+    }
+
+    #[test]
+    fn what_a_model_cannot_do_does_not_count() {
+        let mut plan = FaultPlan::new([
+            Fault::always(FaultPoint::Frame, Action::Refuse),
+            Fault::always(FaultPoint::Frame, Action::Drop),
+        ]);
+        assert_eq!(plan.at(FaultPoint::Frame, 0, &mut (), |_| false), None);
+        assert_eq!(plan.hits(), 0);
+        assert_eq!(plan.at(FaultPoint::Frame, 0, &mut (), |action| *action == Action::Drop), LOST);
+        assert_eq!(plan.hits(), 1);
     }
 
     #[test]
@@ -340,18 +430,23 @@ mod tests {
             Fault::always(FaultPoint::Command, Action::Drop),
             Fault::always(FaultPoint::Command, Action::Flip { field: Field::Value, bits: 0x10 }),
         ]);
-        assert_eq!(visit(&mut plan, 0), (Verdict::Do(Action::Refuse), 0x17));
+        assert_eq!(visit(&mut plan, 0), (Some(Action::Refuse), 0x17));
         assert_eq!(plan.hits(), 4);
     }
 
     #[test]
-    fn a_field_that_is_not_there_is_no_fault() {
-        let mut plan = FaultPlan::new([Fault::always(
-            FaultPoint::Command,
-            Action::Set { field: Field::Index, value: 6 },
-        )]);
-        assert_eq!(visit(&mut plan, 3), (Verdict::GoOn, 3));
-        assert_eq!(plan.hits(), 0);
+    fn a_change_that_changes_nothing_is_no_fault() {
+        let set = |field| Action::Set { field, value: 0x106 };
+        let mut plan = FaultPlan::new([
+            Fault::always(FaultPoint::RegisterRead, set(Field::Index)),
+            Fault::always(FaultPoint::RegisterRead, set(Field::Value)),
+        ]);
+        let mut register = (6, Width::Byte);
+        assert_eq!(plan.at(FaultPoint::RegisterRead, 0, &mut register, |_| true), None);
+        assert_eq!((register.0, plan.hits()), (6, 0), "no such field, and no such bit");
+        register.0 = 7;
+        assert_eq!(plan.at(FaultPoint::RegisterRead, 0, &mut register, |_| true), None);
+        assert_eq!((register.0, plan.hits()), (6, 1));
     }
 
     #[test]
@@ -359,10 +454,10 @@ mod tests {
         let mut plan = FaultPlan::default();
         let _ = visit(&mut plan, 0);
         plan.add(Fault::nth(FaultPoint::Command, 1, Action::AllOnes));
-        assert_eq!(visit(&mut plan, 0).0, Verdict::Do(Action::AllOnes));
-        assert_eq!(visit(&mut plan, 0).0, Verdict::GoOn);
+        assert_eq!(visit(&mut plan, 0).0, Some(Action::AllOnes));
+        assert_eq!(visit(&mut plan, 0).0, None);
         plan.add(Fault::always(FaultPoint::Command, Action::Drop));
         plan.clear();
-        assert_eq!(visit(&mut plan, 0).0, Verdict::GoOn);
+        assert_eq!(visit(&mut plan, 0).0, None);
     }
 }

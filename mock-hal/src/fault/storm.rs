@@ -74,7 +74,7 @@ impl Storm {
             (_, 4) => Action::FlapLink,
             (_, 5) => Action::Scribble { seed: self.chance.next_u32() },
             (_, 6) => Action::Invent { index: self.number() },
-            (FaultPoint::RegisterRead | FaultPoint::Command | FaultPoint::Features, _) => {
+            (FaultPoint::RegisterRead | FaultPoint::RegisterWrite | FaultPoint::Features, _) => {
                 self.lie(Field::Value)
             }
             _ => {
@@ -124,7 +124,7 @@ mod tests {
         assert!((400..600).contains(&faults), "{faults} of 1000");
         let mut calm = FaultPlan::storm(1, 0);
         for _ in 0..1000 {
-            let _ = calm.at(FaultPoint::Tick, &mut 0_u32);
+            let _ = calm.at(FaultPoint::Tick, 0, &mut 0_u32, |_| true);
         }
         assert_eq!(calm.hits(), 0);
     }

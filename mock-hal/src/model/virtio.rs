@@ -13,8 +13,13 @@
 //! A new kind of device implements [`Class`]; a new ring format is a second kind of ring in [`Queue`]; more queues are a larger
 //! [`Class::queues`].
 //!
+//! The subject of a fault is, for registers, [`common_register`] and its like for the other structures (the structure's `cfg_type` in bits 16 to 18, the
+//! offset in it below); for doorbells and completions the queue; for interrupts the vector; for features which 32 of them. There are no commands.
+//!
 //! Two lists tell what a driver did. [`Virtio::violations`]: a requirement of the specification was broken, by whatever monitor the device
-//! belongs to. [`Virtio::refusals`]: this monitor ignored an access that another one would have let pass.
+//! belongs to. [`Virtio::refusals`]: this monitor ignored an access that another one would have let pass. A driver that was lied to is excused of
+//! what it cannot know better: after a false register until its next reset of all that follows from registers, after a false completion until then
+//! of the rules of that queue, whose buffers are nobody's any more.
 
 mod common;
 mod faults;
@@ -38,6 +43,7 @@ use crate::platform::MockPlatform;
 pub use net::{Net, Sent, VirtioNet};
 pub use personality::{Layout, Personality, Place, Reset};
 pub use queue::{Chain, NO_VECTOR, Queue, Segment, Wish};
+pub use registers::common_register;
 
 use common::Selected;
 use faults::Pending;
@@ -86,6 +92,8 @@ pub trait Class: Send + Sized + 'static {
     const TYPE: u16;
     /// Class code of its PCI function.
     const PCI_CLASS: u8;
+    /// Whether it has a link that goes away and comes back.
+    const HAS_LINK: bool = false;
 
     /// How many queues it has.
     fn queues(&self) -> u16;
@@ -101,7 +109,7 @@ pub trait Class: Send + Sized + 'static {
     fn tick(device: &mut Virtio<Self>);
     /// Forgets what a reset makes it forget.
     fn reset(&mut self);
-    /// The back end goes away or comes back, where there is such a thing.
+    /// The link goes away, or comes back.
     fn flap(&mut self) {}
 }
 
@@ -127,6 +135,8 @@ pub struct Virtio<C> {
     /// Status reads until a reset that was asked for is done.
     reset_in_reads: Option<u32>,
     pending: Pending,
+    /// Said or heard something false through its registers since it was reset.
+    has_lied: bool,
     /// Registers read ones, nothing happens any more.
     pub gone: bool,
     /// Does not keep `FEATURES_OK`.
@@ -202,6 +212,7 @@ impl<C: Class> Virtio<C> {
             isr: 0,
             reset_in_reads: None,
             pending: Pending::default(),
+            has_lied: false,
             gone: false,
             rejects_features: false,
             ignores_status: false,
@@ -296,10 +307,27 @@ impl<C: Class> Virtio<C> {
     }
 
     fn violation(&mut self, what: impl Into<String>) {
-        // A driver that was lied to may do anything that does no harm.
-        if self.faults.hits() == 0 {
+        if !self.has_lied {
             self.violations.push(what.into());
         }
+    }
+
+    /// A rule of a ring, or of what is in it, was broken.
+    fn ring_violation(&mut self, queue: usize, what: impl Into<String>) {
+        if !self.queues[queue].has_lied {
+            self.violation(what);
+        }
+    }
+
+    /// From here until its driver resets it, the driver may do anything that does no harm.
+    fn lied(&mut self) {
+        self.has_lied = true;
+        self.memory.give_all_back();
+    }
+
+    /// The same of one queue alone.
+    fn lied_about(&mut self, queue: usize) {
+        self.queues[queue].lied(&self.memory);
     }
 
     fn reset(&mut self) {
@@ -310,6 +338,7 @@ impl<C: Class> Virtio<C> {
         self.isr = 0;
         self.reset_in_reads = None;
         self.pending = Pending::default();
+        self.has_lied = false;
         let max_entries = self.personality.max_entries;
         for queue in &mut self.queues {
             *queue = Queue::new(max_entries);

@@ -275,7 +275,8 @@ impl Vmxnet3 {
     fn raise(&mut self, vector: u8) {
         let Some(active) = self.active else { return };
         let index = usize::from(vector);
-        match self.ask(FaultPoint::Interrupt, &mut ()) {
+        let here = |action: &Action| matches!(action, Action::Drop | Action::Delay { .. });
+        match self.ask(FaultPoint::Interrupt, vector.into(), &mut (), here) {
             Some(Action::Drop) => return,
             Some(Action::Delay { ticks }) => return self.put_off(ticks, Later::Interrupt(vector)),
             _ => {}
@@ -310,20 +311,18 @@ impl Vmxnet3 {
     fn command(&mut self, command: u32) {
         self.commands.push(command);
         self.result = 0;
-        let mut lie = 0;
-        match self.ask(FaultPoint::Command, &mut lie) {
+        let here = |action: &Action| match action {
             // Never these two; see `faults`.
-            Some(Action::Drop) if !matches!(command, 0xcafe_0001 | 0xcafe_0002) => return,
-            Some(Action::Refuse) if command == 0xcafe_0000 => {
-                self.result = 1;
-                return;
-            }
-            _ if self.gone => return,
-            _ => {}
+            Action::Drop => !matches!(command, 0xcafe_0001 | 0xcafe_0002),
+            Action::Refuse => command == 0xcafe_0000,
+            _ => false,
+        };
+        match self.ask(FaultPoint::Command, command, &mut (), here) {
+            Some(Action::Drop) => {}
+            Some(_) => self.result = 1,
+            None if self.gone => {}
+            None => self.run(command),
         }
-        self.run(command);
-        // All that a plan changed about 0 is what it changes about the result.
-        self.result ^= lie;
     }
 
     fn run(&mut self, command: u32) {

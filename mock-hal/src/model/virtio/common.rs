@@ -4,12 +4,12 @@
 
 use super::status::{ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, NEEDS_RESET};
 use super::{Class, NO_VECTOR, Queue, Reset, Virtio, feature};
-use crate::fault::{Action, FaultPoint, Verdict};
+use crate::fault::{Action, FaultPoint};
 use crate::registers::Width;
 
 pub(super) const DEVICE_STATUS: u32 = 0x14;
-/// The first and the last register that is about one queue.
-pub(super) const QUEUE_REGISTERS: std::ops::Range<u32> = 0x18..0x38;
+/// The registers that say which memory a queue has: `queue_size`, `queue_desc`, `queue_driver`, `queue_device`.
+pub(super) const PLACES_RINGS: [u32; 7] = [0x18, 0x20, 0x24, 0x28, 0x2c, 0x30, 0x34];
 
 /// Every register: where it is, how wide, whether it can be written.
 const FIELDS: [(u32, u32, bool); 16] = [
@@ -127,11 +127,32 @@ impl<C: Class> Virtio<C> {
             }
         }
         match self.selected.driver_features {
-            0 => self.accepted = self.accepted >> 32 << 32 | u64::from(value),
-            1 => self.accepted = self.accepted & 0xffff_ffff | u64::from(value) << 32,
+            select @ 0..2 => self.set_accepted(select, value),
             _ if value == 0 => {}
             select => self.violation(format!("features {value:#x} of word {select}, which has none")),
         }
+    }
+
+    fn set_accepted(&mut self, select: u32, value: u32) {
+        let shift = 32 * select;
+        self.accepted = self.accepted & !(0xffff_ffff << shift) | u64::from(value) << shift;
+    }
+
+    /// Agrees on what was accepted, or on what a device that lies takes for it. Whether it does.
+    fn agree(&mut self) -> bool {
+        let agrees = self.agrees();
+        let mut is_refused = false;
+        for select in 0..2 {
+            let heard = word(self.accepted, select);
+            let mut kept = heard;
+            let here = |action: &Action| *action == Action::Refuse && !is_refused && agrees;
+            is_refused |= self.ask(FaultPoint::Features, select, &mut kept, here).is_some();
+            if kept != heard {
+                self.set_accepted(select, kept);
+                self.lied();
+            }
+        }
+        agrees && !is_refused
     }
 
     /// Whether what was accepted can be agreed on.
@@ -199,12 +220,8 @@ impl<C: Class> Virtio<C> {
             return;
         }
         let mut taken = value;
-        if added & FEATURES_OK != 0 {
-            let mut bits = 0_u32;
-            let refused = self.faults.at(FaultPoint::Features, &mut bits) == Verdict::Do(Action::Refuse);
-            if refused || !self.agrees() {
-                taken &= !FEATURES_OK;
-            }
+        if added & FEATURES_OK != 0 && !self.agree() {
+            taken &= !FEATURES_OK;
         }
         if added & DRIVER != 0 && self.ignores_status {
             taken &= !DRIVER;

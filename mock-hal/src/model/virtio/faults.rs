@@ -1,16 +1,19 @@
 //! What a device does that lies: completions that are lost, late, double, in the wrong order or made up; noise over memory.
 
-use super::queue::Chain;
+use super::queue::{Chain, Queue};
+use super::status::NEEDS_RESET;
 use super::{Class, Virtio, feature};
-use crate::fault::{Action, Field, Fields, Seeded, Verdict};
+use crate::fault::{Action, FaultPoint, Field, Fields, Seeded};
 
 /// What was put off: ticks to go, and what.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
     pub(super) doorbells: Vec<(u32, u16)>,
-    pub(super) interrupts: Vec<(u32, u16, u8)>,
+    pub(super) interrupts: Vec<(u32, (u16, u8))>,
+    frames: Vec<(u32, Vec<u8>)>,
     used: Vec<(u32, (usize, u32, u32))>,
-    scribbles: Vec<(u32, u32)>,
+    /// Noise for the driver's next access.
+    scribbles: Vec<u32>,
 }
 
 /// What the device says of a buffer that it used.
@@ -50,8 +53,73 @@ fn due<T>(list: &mut Vec<(u32, T)>) -> Vec<T> {
 }
 
 impl<C: Class> Virtio<C> {
+    /// Asks the plan. What means the same everywhere is done here; of the rest, the answer is what can be done `here`.
+    pub(super) fn ask(
+        &mut self,
+        point: FaultPoint,
+        subject: u32,
+        value: &mut dyn Fields,
+        here: impl Fn(&Action) -> bool,
+    ) -> Option<Action> {
+        let mut plan = std::mem::take(&mut self.faults);
+        let action =
+            plan.at(point, subject, value, |action| here(action) || self.means_the_same(point, action));
+        self.faults = plan;
+        let action = action?;
+        if here(&action) {
+            return Some(action);
+        }
+        self.react(point, action);
+        None
+    }
+
+    fn means_the_same(&self, point: FaultPoint, action: &Action) -> bool {
+        match action {
+            Action::AllOnes => !self.gone,
+            Action::DemandReset => self.status & NEEDS_RESET == 0,
+            Action::FlapLink => C::HAS_LINK,
+            Action::StopQueue { code } => !self.queue_of(*code).is_none_or(|queue| queue.is_stopped),
+            // Elsewhere it is for the queue to say.
+            Action::Invent { index } => {
+                point == FaultPoint::Tick && self.is_live() && self.queue_of(*index).is_some()
+            }
+            Action::Scribble { .. } => self.is_live() && self.queues.iter().any(|queue| queue.is_enabled),
+            _ => false,
+        }
+    }
+
+    /// The queue that a number from a plan stands for.
+    fn queue_of(&self, number: u32) -> Option<&Queue> {
+        let queue = (number as usize).checked_rem(self.queues.len())?;
+        self.queues.get(queue).filter(|queue| queue.is_enabled)
+    }
+
+    fn react(&mut self, point: FaultPoint, action: Action) {
+        match action {
+            Action::AllOnes => self.gone = true,
+            Action::DemandReset => self.need_reset(),
+            Action::FlapLink => {
+                self.class.flap();
+                self.config_changed();
+            }
+            // virtio has no place for an error: the queue is just silent from here on.
+            Action::StopQueue { code } => {
+                let queue = code as usize % self.queues.len();
+                self.queues[queue].is_stopped = true;
+            }
+            Action::Scribble { seed } if is_completion(point) => self.pending.scribbles.push(seed),
+            Action::Scribble { seed } => self.scribble(seed),
+            Action::Invent { index } => {
+                let queue = index as usize % self.queues.len();
+                self.put(queue, index, index >> 4);
+                self.show(queue, 0);
+            }
+            _ => {}
+        }
+    }
+
     /// Takes the next chain of `queue` that the device does not hold already.
-    pub(super) fn take(&mut self, queue: usize) -> Option<Chain> {
+    pub fn take(&mut self, queue: usize) -> Option<Chain> {
         if let Some(chain) = self.queues[queue].stock.pop() {
             return Some(chain);
         }
@@ -59,76 +127,84 @@ impl<C: Class> Virtio<C> {
             return None;
         }
         match self.queues[queue].take(&self.memory) {
-            Ok(Some(mut chain)) => {
-                // Under a device that lies, who owns what can no longer be told from outside.
-                if self.faults.hits() == 0
-                    && let Err(fault) = chain.hold(&self.memory)
+            Ok(Some(chain)) => {
+                if !self.has_lied
+                    && !self.queues[queue].has_lied
+                    && let Err(fault) = self.queues[queue].hold(&self.memory, &chain)
                 {
-                    self.violation(fault.to_string());
+                    self.ring_violation(queue, fault.to_string());
                 }
                 Some(chain)
             }
             Ok(None) => None,
             Err(why) => {
-                self.violation(why.to_string());
+                self.ring_violation(queue, why.to_string());
                 None
             }
         }
     }
 
-    /// Gives a chain back, and says of it what `verdict` makes of `said`. Shown by [`show`](Self::show).
-    pub(super) fn use_chain(&mut self, queue: usize, mut chain: Chain, said: Said, verdict: Verdict) {
-        if self.faults.hits() == 0 {
-            chain.give_back(&self.memory);
-        } else {
-            self.memory.give_all_back();
-        }
+    /// What a device can do about a completion besides making it.
+    pub(super) const fn plays_completion(action: &Action) -> bool {
+        matches!(
+            action,
+            Action::Drop | Action::Delay { .. } | Action::Duplicate | Action::Reorder | Action::Invent { .. }
+        )
+    }
+
+    /// Says `said` of a chain that was used, as `action` has it. Shown by [`show`](Self::show).
+    pub(super) fn say(&mut self, queue: usize, said: Said, action: Option<Action>) {
         let Said { index, length, .. } = said;
-        match verdict {
-            Verdict::Do(Action::Drop) => {}
-            Verdict::Do(Action::Delay { ticks }) => self.pending.used.push((ticks, (queue, index, length))),
-            Verdict::Do(Action::Duplicate) => {
-                self.put(queue, index, length);
-                self.put(queue, index, length);
+        match action {
+            Some(Action::Drop) => return,
+            Some(Action::Delay { ticks }) => {
+                return self.pending.used.push((ticks, (queue, index, length)));
             }
-            Verdict::Do(Action::Reorder) => self.queues[queue].held_back = Some((index, length)),
-            Verdict::Do(Action::Invent { index: invented }) => {
-                self.put(queue, invented, length);
-                self.put(queue, index, length);
+            Some(Action::Reorder) => {
+                let before = self.queues[queue].held_back.replace((index, length));
+                return before.into_iter().for_each(|(index, length)| self.put(queue, index, length));
             }
-            Verdict::Do(action) => {
-                self.put(queue, index, length);
-                self.react(action);
-            }
-            Verdict::GoOn => self.put(queue, index, length),
+            Some(Action::Duplicate) => self.put(queue, index, length),
+            Some(Action::Invent { index }) => self.put(queue, index, length),
+            _ => {}
         }
+        self.put(queue, index, length);
     }
 
     /// Writes one used element, true or not.
     pub fn put(&mut self, queue: usize, id: u32, len_bytes: u32) {
         let held_back = self.queues[queue].held_back.take();
         for (id, len_bytes) in std::iter::once((id, len_bytes)).chain(held_back) {
+            if !self.queues[queue].give_back(&self.memory, id) {
+                self.lied_about(queue);
+            }
             if let Err(fault) = self.queues[queue].put(&self.memory, id, len_bytes) {
-                self.violation(fault.to_string());
+                self.ring_violation(queue, fault.to_string());
             }
         }
     }
 
     /// Shows the used elements written so far, and interrupts if the driver asked for it. `ahead` is how much the index lies.
     pub fn show(&mut self, queue: usize, ahead: u16) {
+        if ahead != 0 {
+            self.lied_about(queue);
+        }
         let has_event_idx = self.has(feature::EVENT_IDX);
         match self.queues[queue].show(&self.memory, has_event_idx, ahead) {
             Ok(true) => self.interrupt_queue(queue),
             Ok(false) => {}
-            Err(fault) => self.violation(fault.to_string()),
+            Err(fault) => self.ring_violation(queue, fault.to_string()),
         }
     }
 
     /// Tells the driver when the device wants to hear of more.
     pub fn tell_wish(&mut self, queue: usize) {
+        if !self.queues[queue].is_enabled {
+            return;
+        }
         let has_event_idx = self.has(feature::EVENT_IDX);
         if let Err(fault) = self.queues[queue].tell_wish(&self.memory, has_event_idx) {
-            self.violation(fault.to_string());
+            self.ring_violation(queue, fault.to_string());
         }
     }
 
@@ -138,29 +214,19 @@ impl<C: Class> Virtio<C> {
         self.queues[queue].waiting(&self.memory).unwrap_or(0)
     }
 
-    /// Does what an action means wherever it happens.
-    pub(super) fn react(&mut self, action: Action) {
-        match action {
-            Action::AllOnes => self.gone = true,
-            Action::DemandReset => self.need_reset(),
-            Action::FlapLink => {
-                self.class.flap();
-                self.config_changed();
-            }
-            // virtio has no place for an error: the queue is just silent from here on.
-            Action::StopQueue { code } if !self.queues.is_empty() => {
-                let queue = code as usize % self.queues.len();
-                self.queues[queue].is_stopped = true;
-            }
-            Action::Scribble { seed } => self.pending.scribbles.push((1, seed)),
-            Action::Invent { index } if self.is_live() && !self.queues.is_empty() => {
-                let queue = index as usize % self.queues.len();
-                if self.queues[queue].is_enabled {
-                    self.put(queue, index, index >> 4);
-                    self.show(queue, 0);
-                }
-            }
-            _ => {}
+    pub(super) fn delay_frame(&mut self, ticks: u32, frame: &[u8]) {
+        self.pending.frames.push((ticks, frame.to_vec()));
+    }
+
+    /// Frames whose time has come.
+    pub(super) fn late_frames(&mut self) -> Vec<Vec<u8>> {
+        due(&mut self.pending.frames)
+    }
+
+    /// The driver looks at the device: noise that waited for that comes now.
+    pub(super) fn run_scribbles(&mut self) {
+        for seed in std::mem::take(&mut self.pending.scribbles) {
+            self.scribble(seed);
         }
     }
 
@@ -174,29 +240,22 @@ impl<C: Class> Virtio<C> {
                 self.show(queue, 0);
             }
         }
-        for seed in due(&mut self.pending.scribbles) {
-            self.scribble(seed);
-        }
-        let interrupts = std::mem::take(&mut self.pending.interrupts);
-        for (ticks, vector, cause) in interrupts {
-            if ticks <= 1 {
-                self.send_interrupt(vector, cause);
-            } else {
-                self.pending.interrupts.push((ticks - 1, vector, cause));
-            }
+        self.run_scribbles();
+        for (vector, cause) in due(&mut self.pending.interrupts) {
+            self.send_interrupt(vector, cause);
         }
     }
 
     /// Noise over a part of a used ring, which is the device's to write, its index and wish included.
     fn scribble(&mut self, seed: u32) {
-        if !self.is_live() || self.queues.is_empty() {
-            return;
-        }
         let mut chance = Seeded::new(seed.into());
-        let queue = &self.queues[chance.below(self.queues.len().try_into().unwrap_or(1)) as usize];
-        if !queue.is_enabled {
+        let enabled: Vec<usize> =
+            (0..self.queues.len()).filter(|queue| self.queues[*queue].is_enabled).collect();
+        let Some(queue) = enabled.get(chance.below(enabled.len().try_into().unwrap_or(0)) as usize) else {
             return;
-        }
+        };
+        self.lied_about(*queue);
+        let queue = &self.queues[*queue];
         // A driver that was told so has a queue of one entry: all of it is shorter than the longest noise.
         let used_bytes = queue.used_bytes();
         let len_bytes = 1 + chance.below(used_bytes.min(16));
@@ -207,4 +266,8 @@ impl<C: Class> Virtio<C> {
         // Where bus mastering is off, it is no noise.
         let _ = self.memory.write(queue.used() + u64::from(at), &noise);
     }
+}
+
+const fn is_completion(point: FaultPoint) -> bool {
+    matches!(point, FaultPoint::TxCompletion | FaultPoint::RxCompletion)
 }

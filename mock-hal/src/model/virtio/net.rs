@@ -5,7 +5,7 @@
 use super::faults::Said;
 use super::queue::Chain;
 use super::{Class, Virtio};
-use crate::fault::{Action, FaultPoint, Verdict};
+use crate::fault::{Action, FaultPoint};
 
 /// Feature bits of a network device.
 ///
@@ -35,6 +35,8 @@ pub mod bits {
 pub const RX: usize = 0;
 /// `transmitq1`.
 pub const TX: usize = 1;
+const RX_SUBJECT: u32 = 0;
+const TX_SUBJECT: u32 = 1;
 /// Header of `VERSION_1` without `HASH_REPORT`.
 pub const HEADER_BYTES: usize = 12;
 /// How many buffers a device that shuffles takes ahead.
@@ -104,6 +106,7 @@ impl Net {
 impl Class for Net {
     const TYPE: u16 = 1;
     const PCI_CLASS: u8 = 2;
+    const HAS_LINK: bool = true;
 
     fn queues(&self) -> u16 {
         2
@@ -146,10 +149,10 @@ impl Class for Net {
     }
 
     fn tick(device: &mut Virtio<Self>) {
-        let verdict = device.faults.at(FaultPoint::Tick, &mut ());
-        if let Verdict::Do(action) = verdict {
-            device.react(action);
+        for frame in device.late_frames() {
+            device.deliver_now(&frame);
         }
+        let _ = device.ask(FaultPoint::Tick, 0, &mut (), |_| false);
         if device.is_live() && device.class.serves_doorbells && !device.queues[TX].is_stopped {
             device.send_all();
         }
@@ -190,9 +193,10 @@ impl Virtio<Net> {
             for chain in chains {
                 frames.extend(self.frame_of(&chain).map(|sent| (chain.head, sent)));
                 let mut said = Said { index: chain.head.into(), ..Said::default() };
-                let verdict = self.faults.at(FaultPoint::TxCompletion, &mut said);
+                let here = Self::plays_completion;
+                let action = self.ask(FaultPoint::TxCompletion, TX_SUBJECT, &mut said, here);
                 ahead = low16(said.generation);
-                self.use_chain(TX, chain, said, verdict);
+                self.say(TX, said, action);
             }
             if self.personality.shuffles {
                 frames.reverse();
@@ -215,7 +219,7 @@ impl Virtio<Net> {
         let head = chain.head;
         let sent = self.frame_of(&chain);
         self.class.sent.extend(sent);
-        self.use_chain(TX, chain, Said { index: head.into(), ..Said::default() }, Verdict::GoOn);
+        self.put(TX, head.into(), 0);
         Some(head)
     }
 
@@ -224,17 +228,17 @@ impl Virtio<Net> {
     /// Spec: VIRTIO 1.2, 5.1.6.2 "Packet Transmission".
     fn frame_of(&mut self, chain: &Chain) -> Option<Sent> {
         if chain.writable_bytes() != 0 {
-            self.violation("a writable descriptor in a transmit chain");
+            self.ring_violation(TX, "a writable descriptor in a transmit chain");
         }
         let bytes = match chain.read(&self.memory) {
             Ok(bytes) => bytes,
             Err(fault) => {
-                self.violation(fault.to_string());
+                self.ring_violation(TX, fault.to_string());
                 return None;
             }
         };
         let Some((header, frame)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
-            self.violation(format!("{} bytes to send, less than a header", bytes.len()));
+            self.ring_violation(TX, format!("{} bytes to send, less than a header", bytes.len()));
             return None;
         };
         self.check_header(header, frame.len());
@@ -248,7 +252,7 @@ impl Virtio<Net> {
         let (start, offset) = (half(6), half(8));
         let mut complain = |holds: bool, what: &str| {
             if !holds {
-                self.violation(format!("{what}: header {header:02x?}, {frame_bytes} bytes"));
+                self.ring_violation(TX, format!("{what}: header {header:02x?}, {frame_bytes} bytes"));
             }
         };
         complain(half(10) == 0, "num_buffers in a frame to send");
@@ -265,23 +269,32 @@ impl Virtio<Net> {
         };
         let has_checksum = flags & 1 == 0 || has(bits::CSUM);
         if !is_agreed || !has_checksum {
-            self.violation(format!("an offload that was not agreed: {header:02x?}"));
+            self.ring_violation(TX, format!("an offload that was not agreed: {header:02x?}"));
         }
     }
 
     /// A frame arrives. Whether it was received.
     pub fn deliver(&mut self, frame: &[u8]) -> bool {
-        match self.faults.at(FaultPoint::Frame, &mut ()) {
-            Verdict::Do(Action::Drop) => return false,
-            Verdict::Do(Action::Duplicate) => {
+        let has_late = self.class.late.is_some();
+        let here = |action: &Action| match action {
+            Action::Drop | Action::Delay { .. } | Action::Duplicate => true,
+            Action::Reorder => !has_late,
+            _ => false,
+        };
+        match self.ask(FaultPoint::Frame, RX_SUBJECT, &mut (), here) {
+            Some(Action::Drop) => return false,
+            Some(Action::Delay { ticks }) => {
+                self.delay_frame(ticks, frame);
+                return true;
+            }
+            Some(Action::Duplicate) => {
                 self.deliver_now(frame);
             }
-            Verdict::Do(Action::Reorder) => {
+            Some(Action::Reorder) => {
                 self.class.late = Some(frame.to_vec());
                 return true;
             }
-            Verdict::Do(action) => self.react(action),
-            Verdict::GoOn => {}
+            _ => {}
         }
         let delivered = self.deliver_now(frame);
         if let Some(late) = self.class.late.take() {
@@ -308,7 +321,7 @@ impl Virtio<Net> {
             self.stock_up();
             let Some(chain) = self.take(RX) else { break };
             if chain.writable_bytes() == 0 {
-                self.violation("a receive buffer that cannot be written");
+                self.ring_violation(RX, "a receive buffer that cannot be written");
             }
             total = total.saturating_sub(chain.writable_bytes());
             chains.push(chain);
@@ -326,7 +339,7 @@ impl Virtio<Net> {
             queue: u32::try_from(count).unwrap_or(u32::MAX),
             ..Said::default()
         };
-        let verdict = self.faults.at(FaultPoint::RxCompletion, &mut said);
+        let action = self.ask(FaultPoint::RxCompletion, RX_SUBJECT, &mut said, Self::plays_completion);
         header[0] = low16(said.flags).to_le_bytes()[0];
         header[1] = low16(said.kind).to_le_bytes()[0];
         header[10..].copy_from_slice(&low16(said.queue).to_le_bytes());
@@ -336,18 +349,17 @@ impl Virtio<Net> {
             let (now, later) = rest.split_at(rest.len().min(chain.writable_bytes()));
             rest = later;
             if let Err(fault) = chain.write(&self.memory, now) {
-                self.violation(fault.to_string());
+                self.ring_violation(RX, fault.to_string());
             }
             let length = u32::try_from(now.len()).unwrap_or(u32::MAX);
             // What is said falsely is said of the first buffer, relative to the truth.
-            let (lie, verdict) =
-                if position == 0 { (said, verdict) } else { (Said::default(), Verdict::GoOn) };
+            let (lie, action) = if position == 0 { (said, action) } else { (Said::default(), None) };
             let told = Said {
                 index: lie.index.wrapping_add(chain.head.into()),
                 length: lie.length.wrapping_add(length),
                 ..lie
             };
-            self.use_chain(RX, chain, told, verdict);
+            self.say(RX, told, action);
         }
         self.tell_wish(RX);
         self.show(RX, low16(said.generation));
@@ -368,11 +380,9 @@ impl Virtio<Net> {
     pub fn fill_one(&mut self, bytes: &[u8]) -> bool {
         let Some(chain) = self.take(RX) else { return false };
         if let Err(fault) = chain.write(&self.memory, bytes) {
-            self.violation(fault.to_string());
+            self.ring_violation(RX, fault.to_string());
         }
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let said = Said { index: chain.head.into(), length, ..Said::default() };
-        self.use_chain(RX, chain, said, Verdict::GoOn);
+        self.put(RX, chain.head.into(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         true
     }
 }

@@ -2,12 +2,15 @@
 
 mod split;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use paravane_hal::dma::Direction;
 
 use crate::device::DeviceMemory;
 use crate::memory::{AccessFault, Lease};
 
-pub(super) use split::Split;
+pub(super) use split::{Split, Untaken};
 
 /// The vector that stands for none.
 ///
@@ -41,7 +44,6 @@ pub struct Chain {
     pub head: u16,
     /// Its descriptors, in order.
     pub segments: Vec<Segment>,
-    leases: Vec<Lease>,
 }
 
 impl Chain {
@@ -75,21 +77,6 @@ impl Chain {
         }
         Ok(())
     }
-
-    /// From here on the bytes are the device's, until [`give_back`](Self::give_back).
-    pub(super) fn hold(&mut self, memory: &DeviceMemory) -> Result<(), AccessFault> {
-        for segment in &self.segments {
-            let direction = if segment.is_writable { Direction::FromDevice } else { Direction::ToDevice };
-            self.leases.push(memory.take(segment.addr, segment.len_bytes as usize, direction)?);
-        }
-        Ok(())
-    }
-
-    pub(super) fn give_back(&mut self, memory: &DeviceMemory) {
-        for lease in self.leases.drain(..) {
-            memory.give_back(&lease);
-        }
-    }
 }
 
 /// A queue.
@@ -110,6 +97,10 @@ pub struct Queue {
     pub(super) ring: Split,
     /// Taken, and not used yet.
     pub(super) stock: Vec<Chain>,
+    /// Bytes that the device has, by the head of their chain.
+    held: BTreeMap<u16, Vec<Lease>>,
+    /// Said something false about this queue since it was reset.
+    pub(super) has_lied: bool,
     /// Given back out of turn by a device that lies.
     pub(super) held_back: Option<(u32, u32)>,
 }
@@ -125,8 +116,37 @@ impl Queue {
             is_stopped: false,
             ring: Split::default(),
             stock: Vec::new(),
+            held: BTreeMap::new(),
+            has_lied: false,
             held_back: None,
         }
+    }
+
+    /// From here on the bytes of `chain` are the device's, until it says that it used them.
+    pub(super) fn hold(&mut self, memory: &DeviceMemory, chain: &Chain) -> Result<(), Untaken> {
+        let Entry::Vacant(place) = self.held.entry(chain.head) else {
+            return Err(Untaken::Rule(format!("chain {} made available twice, 2.7.13", chain.head)));
+        };
+        let held = place.insert(Vec::new());
+        for segment in &chain.segments {
+            let direction = if segment.is_writable { Direction::FromDevice } else { Direction::ToDevice };
+            held.push(memory.take(segment.addr, segment.len_bytes as usize, direction)?);
+        }
+        Ok(())
+    }
+
+    /// The driver is told that the chain of `id` is its own again. False if the device never had it: then it lied.
+    pub(super) fn give_back(&mut self, memory: &DeviceMemory, id: u32) -> bool {
+        let held = u16::try_from(id).ok().and_then(|head| self.held.remove(&head));
+        let had_it = held.is_some();
+        held.into_iter().flatten().for_each(|lease| memory.give_back(&lease));
+        had_it
+    }
+
+    /// Who owns what of this queue can no longer be told from outside.
+    pub(super) fn lied(&mut self, memory: &DeviceMemory) {
+        self.has_lied = true;
+        std::mem::take(&mut self.held).into_values().flatten().for_each(|lease| memory.give_back(&lease));
     }
 
     /// What is wrong with how it was set up, if anything.

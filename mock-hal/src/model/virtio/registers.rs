@@ -1,9 +1,9 @@
 //! Which register an access meets; doorbells, interrupt status, the device's own configuration; interrupts.
 
-use super::common::{DEVICE_STATUS, QUEUE_REGISTERS};
+use super::common::{DEVICE_STATUS, PLACES_RINGS};
 use super::status::{DRIVER_OK, FEATURES_OK};
 use super::{Class, Layout, Place, Virtio};
-use crate::fault::{Action, FaultPoint, Verdict};
+use crate::fault::{Action, FaultPoint};
 use crate::pci::InterruptMode;
 use crate::registers::{DeviceModel, Width};
 
@@ -14,6 +14,25 @@ enum Hit {
     Isr,
     Device(u32),
     Notify(u32),
+}
+
+impl Hit {
+    /// How a plan names the register.
+    const fn subject(self) -> u32 {
+        let (cfg_type, offset) = match self {
+            Self::Common(offset) => (1, offset),
+            Self::Notify(offset) => (2, offset),
+            Self::Isr => (3, 0),
+            Self::Device(offset) => (4, offset),
+        };
+        cfg_type << 16 | offset
+    }
+}
+
+/// How a plan names the register of the common configuration at `offset_bytes`.
+#[must_use]
+pub const fn common_register(offset_bytes: u32) -> u32 {
+    Hit::Common(offset_bytes).subject()
 }
 
 /// Interrupt status bits.
@@ -77,14 +96,11 @@ impl<C: Class> Virtio<C> {
             return;
         }
         self.doorbells.push(queue);
-        match self.faults.at(FaultPoint::Doorbell, &mut ()) {
-            Verdict::Do(Action::Drop) => {}
-            Verdict::Do(Action::Delay { ticks }) => self.pending.doorbells.push((ticks, queue)),
-            Verdict::Do(action) => {
-                self.react(action);
-                self.serve(queue);
-            }
-            Verdict::GoOn => self.serve(queue),
+        let here = |action: &Action| matches!(action, Action::Drop | Action::Delay { .. });
+        match self.ask(FaultPoint::Doorbell, queue.into(), &mut (), here) {
+            Some(Action::Drop) => {}
+            Some(Action::Delay { ticks }) => self.pending.doorbells.push((ticks, queue)),
+            _ => self.serve(queue),
         }
     }
 
@@ -104,12 +120,12 @@ impl<C: Class> Virtio<C> {
     }
 
     fn interrupt(&mut self, vector: u16, cause: u8) {
-        match self.faults.at(FaultPoint::Interrupt, &mut ()) {
-            Verdict::Do(Action::Drop) => return,
-            Verdict::Do(Action::Delay { ticks }) => {
-                self.pending.interrupts.push((ticks, vector, cause));
-                return;
-            }
+        let here =
+            |action: &Action| matches!(action, Action::Drop | Action::Delay { .. } | Action::Duplicate);
+        match self.ask(FaultPoint::Interrupt, vector.into(), &mut (), here) {
+            Some(Action::Drop) => return,
+            Some(Action::Delay { ticks }) => return self.pending.interrupts.push((ticks, (vector, cause))),
+            Some(Action::Duplicate) => self.send_interrupt(vector, cause),
             _ => {}
         }
         self.send_interrupt(vector, cause);
@@ -126,13 +142,13 @@ impl<C: Class> Virtio<C> {
         }
     }
 
-    fn answer(&mut self, hit: Option<Hit>, width: Width) -> u32 {
+    fn answer(&mut self, hit: Hit, width: Width) -> u32 {
         match hit {
-            Some(Hit::Common(at)) => {
+            Hit::Common(at) => {
                 self.check_access(at, width, false);
                 self.read_common(at)
             }
-            Some(Hit::Isr) => {
+            Hit::Isr => {
                 if self.has_msix_on() {
                     self.violation("interrupt status read with MSI-X on, 4.1.4.5.2");
                 }
@@ -143,61 +159,72 @@ impl<C: Class> Virtio<C> {
                 self.bus.set_pin(false);
                 std::mem::take(&mut self.isr).into()
             }
-            Some(Hit::Device(at)) => self.read_config(at, width),
-            Some(Hit::Notify(_)) => {
+            Hit::Device(at) => self.read_config(at, width),
+            Hit::Notify(_) => {
                 self.violation("a doorbell was read");
                 0
             }
-            None => 0,
         }
     }
 }
 
 impl<C: Class> DeviceModel for Virtio<C> {
     fn read(&mut self, bar: u8, offset_bytes: usize, width: Width) -> u32 {
+        self.run_scribbles();
         if self.gone {
+            self.lied();
             return u32::MAX;
         }
-        let hit = self.find(bar, offset_bytes, width);
+        let Some(hit) = self.find(bar, offset_bytes, width) else { return 0 };
         let value = self.answer(hit, width);
-        let mut seen = value;
-        let verdict = self.faults.at(FaultPoint::RegisterRead, &mut seen);
-        // Whoever says that it was reset may no longer touch memory; a device that breaks this cannot be driven at all, so it is left out.
-        if hit == Some(Hit::Common(DEVICE_STATUS)) && seen & 0xff == 0 {
-            seen = value;
+        let mut seen = (value, width);
+        let _ = self.ask(FaultPoint::RegisterRead, hit.subject(), &mut seen, |_| false);
+        let (seen, _) = seen;
+        if self.gone {
+            self.lied();
+            return u32::MAX;
         }
-        if let Verdict::Do(action) = verdict {
-            self.react(action);
+        if seen != value {
+            // Whoever says that it was reset may no longer touch memory; a device that breaks this cannot be driven at all. So it was.
+            if hit == Hit::Common(DEVICE_STATUS) && seen == 0 {
+                self.reset();
+            }
+            self.lied();
         }
-        if self.gone { u32::MAX } else { seen }
+        seen
     }
 
     fn write(&mut self, bar: u8, offset_bytes: usize, width: Width, value: u32) {
+        self.run_scribbles();
         if self.gone {
-            return;
+            return self.lied();
         }
-        let hit = self.find(bar, offset_bytes, width);
-        let mut value = value;
+        let Some(hit) = self.find(bar, offset_bytes, width) else {
+            return self.violation(format!("a write at {offset_bytes:#x} of BAR {bar}, where nothing is"));
+        };
+        let mut heard = (value, width);
         // A device that mistakes an address writes anywhere; that is for an IOMMU to stop, so addresses arrive as they are.
-        let is_safe =
-            matches!(hit, Some(Hit::Common(at)) if !QUEUE_REGISTERS.contains(&at) && at != DEVICE_STATUS);
+        let is_safe = matches!(hit, Hit::Common(at) if !PLACES_RINGS.contains(&at) && at != DEVICE_STATUS);
         if is_safe {
-            match self.faults.at(FaultPoint::RegisterWrite, &mut value) {
-                Verdict::Do(Action::Drop) => return,
-                Verdict::Do(action) => self.react(action),
-                Verdict::GoOn => {}
+            let here = |action: &Action| *action == Action::Drop;
+            let lost = self.ask(FaultPoint::RegisterWrite, hit.subject(), &mut heard, here).is_some();
+            if self.gone || lost || heard.0 != value {
+                self.lied();
+            }
+            if self.gone || lost {
+                return;
             }
         }
+        let (value, _) = heard;
         match hit {
-            Some(Hit::Common(at)) => {
+            Hit::Common(at) => {
                 self.check_access(at, width, true);
                 self.write_common(at, value);
             }
-            Some(Hit::Notify(at)) => self.ring_doorbell(at, width, value),
-            Some(Hit::Isr | Hit::Device(_)) => {
+            Hit::Notify(at) => self.ring_doorbell(at, width, value),
+            Hit::Isr | Hit::Device(_) => {
                 self.violation(format!("a write at {offset_bytes:#x}, where nothing can be written"));
             }
-            None => self.violation(format!("a write at {offset_bytes:#x} of BAR {bar}, where nothing is")),
         }
     }
 }

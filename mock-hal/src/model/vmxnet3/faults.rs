@@ -4,7 +4,7 @@
 //! against a device that goes on writing after its bus mastering is off there is an IOMMU and no driver.
 
 use super::Vmxnet3;
-use crate::fault::{Action, FaultPoint, Field, Fields, Seeded, Verdict};
+use crate::fault::{Action, FaultPoint, Field, Fields, Seeded};
 
 /// A transmit completion, by its fields.
 pub(super) struct TxSays {
@@ -101,32 +101,58 @@ pub(super) struct Waiting {
     pub(super) rx_held: Option<[u32; 4]>,
 }
 
+/// What a device can do about a completion besides making it; one at a time waits for the next.
+fn plays_completion(one_waits: bool) -> impl Fn(&Action) -> bool {
+    move |action| match action {
+        Action::Drop
+        | Action::Delay { .. }
+        | Action::Duplicate
+        | Action::Invent { .. }
+        | Action::Scribble { .. } => true,
+        Action::Reorder => !one_waits,
+        _ => false,
+    }
+}
+
 impl Vmxnet3 {
-    /// Asks the plan. What is the same everywhere is done here already.
-    pub(super) fn ask(&mut self, point: FaultPoint, value: &mut dyn Fields) -> Option<Action> {
-        match self.faults.at(point, value) {
-            Verdict::GoOn => None,
-            Verdict::Do(Action::FlapLink) => {
+    /// Asks the plan. What means the same everywhere is done here; of the rest, the answer is what can be done `here`.
+    ///
+    /// Subjects: of registers, the BAR in bits 16 and 17 and the offset in it; of commands, the command; of interrupts, the vector; else 0.
+    pub(super) fn ask(
+        &mut self,
+        point: FaultPoint,
+        subject: u32,
+        value: &mut dyn Fields,
+        here: impl Fn(&Action) -> bool,
+    ) -> Option<Action> {
+        let is_active = self.active.is_some();
+        let action = self.faults.at(point, subject, value, |action| match action {
+            action if here(action) => true,
+            Action::FlapLink | Action::AllOnes => true,
+            Action::StopQueue { .. } | Action::DemandReset | Action::Scribble { .. } => is_active,
+            _ => false,
+        })?;
+        if here(&action) {
+            return Some(action);
+        }
+        match action {
+            Action::FlapLink => {
                 self.link = !self.link;
                 self.mark_event(1 << 2);
-                None
             }
-            Verdict::Do(Action::StopQueue { code }) => {
+            Action::StopQueue { code } => {
                 self.stop_code = Some(code);
                 self.mark_event(0b11);
-                None
             }
-            Verdict::Do(Action::DemandReset) => {
-                self.mark_event(0b11);
-                None
-            }
-            Verdict::Do(Action::AllOnes) => {
+            Action::DemandReset => self.mark_event(0b11),
+            Action::AllOnes => {
                 self.gone = true;
                 self.active = None;
-                None
             }
-            Verdict::Do(action) => Some(action),
+            Action::Scribble { seed } => self.scribble(seed),
+            _ => {}
         }
+        None
     }
 
     /// Sets an event without interrupting: the interrupt is for the next to send.
@@ -144,10 +170,9 @@ impl Vmxnet3 {
 
     /// Lets the device have time of its own: it looks at its rings as far as it does so unasked, and does what was put off.
     pub fn tick(&mut self) {
-        match self.ask(FaultPoint::Tick, &mut ()) {
-            Some(Action::Invent { index }) => self.invent(index),
-            Some(Action::Scribble { seed }) => self.scribble(seed),
-            _ => {}
+        let here = |action: &Action| matches!(action, Action::Invent { .. });
+        if let Some(Action::Invent { index }) = self.ask(FaultPoint::Tick, 0, &mut (), here) {
+            self.invent(index);
         }
         self.look();
         for (_, what) in self.due() {
@@ -226,13 +251,18 @@ impl Vmxnet3 {
         let addr = active.tx_completions.addr();
         let mut says =
             TxSays { index: eop_index, kind: 0, generation: active.tx_completions.generation.into() };
-        let action = self.ask(FaultPoint::TxCompletion, &mut says);
+        let action = self.ask(
+            FaultPoint::TxCompletion,
+            0,
+            &mut says,
+            plays_completion(self.waiting.tx_held.is_some()),
+        );
         let flip = says.generation & 1 ^ u32::from(active.tx_completions.generation);
         let index = says.index;
         match action {
             Some(Action::Drop) => return,
             Some(Action::Delay { ticks }) => return self.put_off(ticks, Later::Tx(index)),
-            Some(Action::Reorder) if self.waiting.tx_held.is_none() => {
+            Some(Action::Reorder) => {
                 self.waiting.tx_held = Some(index);
                 return;
             }
@@ -264,13 +294,18 @@ impl Vmxnet3 {
         let Some(active) = self.active else { return };
         let ring = active.rx_completions;
         let mut says = RxSays::new(words, self.personality.rcd_type, ring.generation);
-        let action = self.ask(FaultPoint::RxCompletion, &mut says);
+        let action = self.ask(
+            FaultPoint::RxCompletion,
+            0,
+            &mut says,
+            plays_completion(self.waiting.rx_held.is_some()),
+        );
         let flip = says.generation & 1 ^ u32::from(ring.generation);
         let words = says.into_words(words);
         match action {
             Some(Action::Drop) => return,
             Some(Action::Delay { ticks }) => return self.put_off(ticks, Later::Rx(words)),
-            Some(Action::Reorder) if self.waiting.rx_held.is_none() => {
+            Some(Action::Reorder) => {
                 self.waiting.rx_held = Some(words);
                 return;
             }

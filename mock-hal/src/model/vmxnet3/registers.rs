@@ -66,7 +66,8 @@ impl Vmxnet3 {
             }
             0x600 => {
                 self.doorbells.push((offset, value));
-                match self.ask(FaultPoint::Doorbell, &mut { value }) {
+                let here = |action: &Action| matches!(action, Action::Drop | Action::Delay { .. });
+                match self.ask(FaultPoint::Doorbell, subject(0, offset), &mut (), here) {
                     Some(Action::Drop) => {}
                     Some(Action::Delay { ticks }) => self.put_off(ticks, Later::Doorbell),
                     _ => self.transmit(),
@@ -82,6 +83,11 @@ impl Vmxnet3 {
     }
 }
 
+/// How a plan names a register.
+fn subject(bar: u8, offset_bytes: usize) -> u32 {
+    u32::from(bar) << 16 | u32::try_from(offset_bytes).unwrap_or(0xffff)
+}
+
 impl DeviceModel for Vmxnet3 {
     fn read(&mut self, bar: u8, offset_bytes: usize, width: Width) -> u32 {
         if width != Width::Word {
@@ -91,7 +97,7 @@ impl DeviceModel for Vmxnet3 {
             _ if self.gone => u32::MAX,
             1 => {
                 let mut value = self.read_bar1(offset_bytes);
-                let _ = self.ask(FaultPoint::RegisterRead, &mut value);
+                let _ = self.ask(FaultPoint::RegisterRead, subject(1, offset_bytes), &mut value, |_| false);
                 if self.gone { u32::MAX } else { value }
             }
             _ => 0,
@@ -104,8 +110,12 @@ impl DeviceModel for Vmxnet3 {
         }
         // Where shared memory is cannot be misheard; see `faults`.
         let is_address = bar == 1 && matches!(offset_bytes, 0x10 | 0x18 | 0x20);
-        if bar < 2 && !is_address && self.ask(FaultPoint::RegisterWrite, &mut ()) == Some(Action::Drop) {
-            return;
+        let mut value = value;
+        if bar < 2 && !is_address {
+            let here = |action: &Action| *action == Action::Drop;
+            if self.ask(FaultPoint::RegisterWrite, subject(bar, offset_bytes), &mut value, here).is_some() {
+                return;
+            }
         }
         match bar {
             _ if self.gone => {}

@@ -19,7 +19,9 @@ impl Vmxnet3 {
 
     /// The same, with more bits set in its last completion (checksum verdict, tag, hash).
     pub fn deliver_with(&mut self, frame: &[u8], extra: [u32; 4]) -> bool {
-        match self.ask(FaultPoint::Frame, &mut ()) {
+        let here =
+            |action: &Action| matches!(action, Action::Drop | Action::Delay { .. } | Action::Duplicate);
+        match self.ask(FaultPoint::Frame, 0, &mut (), here) {
             Some(Action::Drop) => return false,
             Some(Action::Delay { ticks }) => {
                 self.put_off(ticks, Later::Frame(frame.to_vec()));

@@ -85,7 +85,7 @@ impl Queue {
         let head = memory.get16(self.available() + 4 + 2 * slot)?;
         self.ring.next_available = self.ring.next_available.wrapping_add(1);
         let segments = self.walk(memory, head)?;
-        Ok(Some(Chain { head, segments, leases: Vec::new() }))
+        Ok(Some(Chain { head, segments }))
     }
 
     fn walk(&self, memory: &DeviceMemory, head: u16) -> Result<Vec<Segment>, Untaken> {
