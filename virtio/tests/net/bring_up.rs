@@ -1,8 +1,9 @@
 //! From a function to a running device: the order of it, and every way in which it can fail.
 
-use crate::model::registers::Moods;
-use crate::model::*;
+use crate::support::*;
 use paravane_hal::irq::Interrupts;
+use paravane_mock_hal::model::virtio::Personality;
+use paravane_mock_hal::{DeviceModel as _, Width};
 use paravane_net::{Control, MacAddr};
 use paravane_virtio::init::InitError;
 use paravane_virtio::net::{Allowed, BringUpError, Config, InterruptsInUse, NetFeatures, StartError};
@@ -21,19 +22,23 @@ fn start_error(bench: &Bench, config: &Config) -> StartError {
 
 #[test]
 fn status_moves_one_bit_at_a_time_3_1_1() {
-    let bench = Bench::new(BASIC | EVENT_IDX);
-    let up = bench.start();
-    assert_eq!(bench.model().statuses, [0, 0, 1, 3, 11, 15]);
-    assert_eq!(up.control.features().bits(), BASIC | EVENT_IDX);
-    assert_eq!(up.control.info().mac, MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
-    assert!(up.control.link().is_up());
-    bench.assert_clean();
+    for personality in Personality::all() {
+        let bench = Bench::of(personality, BASIC | personality.ring_features);
+        let up = bench.start();
+        assert_eq!(bench.model().statuses, [0, 0, 1, 3, 11, 15], "{}", personality.name);
+        let implemented = personality.ring_features & Allowed::default().ring.bits();
+        assert_eq!(up.control.features().bits(), BASIC | implemented, "{}", personality.name);
+        assert_eq!(up.control.info().mac, MacAddr(MAC));
+        assert!(up.control.link().is_up());
+        assert!(up.control.stop(up.rx, up.tx).is_ok());
+        bench.assert_clean();
+        bench.assert_at_rest();
+    }
 }
 
 #[test]
 fn a_transitional_device_is_driven_through_its_modern_registers() {
-    let bench = Bench::new(BASIC);
-    bench.space.make_transitional();
+    let bench = Bench::of(Personality::qemu_transitional(), BASIC);
     let _up = bench.start();
     bench.assert_clean();
 }
@@ -41,7 +46,11 @@ fn a_transitional_device_is_driven_through_its_modern_registers() {
 #[test]
 fn a_legacy_device_is_refused_with_advice() {
     let bench = Bench::new(BASIC);
-    bench.space.make_legacy();
+    bench.space(|space| {
+        space.set16(0x02, 0x1000);
+        space.set16(0x2e, 1);
+        space.set8(0x34, 0x98);
+    });
     let Err((error, function)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
     assert_eq!(error, BringUpError::Transport(PciError::LegacyOnly));
     assert!(error.to_string().contains("disable-modern=off"));
@@ -51,7 +60,7 @@ fn a_legacy_device_is_refused_with_advice() {
 #[test]
 fn another_device_is_refused() {
     let bench = Bench::new(BASIC);
-    bench.space.patch(0x02, &[0x42, 0x10]);
+    bench.space(|space| space.set16(0x02, 0x1042));
     let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
     assert!(matches!(error, BringUpError::NotVirtioNet { .. }));
 }
@@ -59,19 +68,17 @@ fn another_device_is_refused() {
 #[test]
 fn only_what_is_implemented_is_accepted_of_everything() {
     let bench = Bench::new(u64::MAX);
-    bench.space.set_device_config_bytes(16);
     let up = bench.start();
     let implemented = Allowed::default().ring.bits() | NetFeatures::all().bits();
     assert_eq!(up.control.features().bits(), implemented);
-    assert_eq!(bench.model().accepted, implemented);
+    assert_eq!(bench.model().accepted(), implemented);
     assert_eq!(up.control.link(), paravane_net::Link::Up { mbps: Some(10_000) });
     bench.assert_clean();
 }
 
 #[test]
 fn a_feature_whose_field_is_not_there_is_not_accepted() {
-    let bench = Bench::new(BASIC | 1 << 3 | 1 << 63);
-    bench.space.set_device_config_bytes(6);
+    let bench = Bench::with_layout(BASIC | 1 << 3 | 1 << 63, |layout| layout.device.len_bytes = 6);
     let up = bench.start();
     assert_eq!(up.control.features().bits(), VERSION_1 | 1 << 5);
     assert!(up.control.link().is_up(), "without a feature to say otherwise");
@@ -89,32 +96,34 @@ fn a_device_from_before_version_1_is_refused() {
 #[test]
 fn rejected_features_are_noticed_2_2_2() {
     let bench = Bench::new(BASIC);
-    bench.model().moods.rejects_features = true;
+    bench.model().rejects_features = true;
     let error = start_error(&bench, &small());
     assert_eq!(error, StartError::Init(InitError::FeaturesRejected { offered: BASIC, chosen: BASIC }));
     assert_eq!(bench.model().statuses[4..], [11, 131, 0], "FAILED is said, then the device is reset");
     bench.assert_clean();
-    bench.model().moods = Moods::default();
+    bench.model().rejects_features = false;
     let _up = bench.start();
 }
 
 #[test]
 fn a_device_that_ignores_its_status_is_noticed() {
     let bench = Bench::new(BASIC);
-    bench.model().moods.ignores_status = true;
+    bench.model().ignores_status = true;
     assert!(matches!(start_error(&bench, &small()), StartError::Init(InitError::StatusRejected { .. })));
 }
 
 #[test]
 fn a_slow_reset_is_waited_for_and_an_endless_one_is_not() {
-    let bench = Bench::new(BASIC);
-    bench.model().moods.slow_reset = 100;
+    let left_by_firmware = |reset| {
+        let bench = Bench::of(Personality { reset, ..Personality::qemu() }, BASIC);
+        bench.model().write(4, 0x14, Width::Byte, 1);
+        bench
+    };
+    let bench = left_by_firmware(Reset::AfterReads(100));
     let _up = bench.start();
     bench.assert_clean();
 
-    let bench = Bench::new(BASIC);
-    bench.model().status = 15;
-    bench.model().moods.never_resets = true;
+    let bench = left_by_firmware(Reset::Never);
     let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
     assert!(matches!(error, BringUpError::Init(InitError::NoReset { .. })), "{error}");
 }
@@ -122,7 +131,7 @@ fn a_slow_reset_is_waited_for_and_an_endless_one_is_not() {
 #[test]
 fn a_device_that_is_gone_is_called_so() {
     let bench = Bench::new(BASIC);
-    bench.model().moods.gone = true;
+    bench.model().gone = true;
     let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
     assert_eq!(error, BringUpError::Init(InitError::Gone));
 }
@@ -131,9 +140,9 @@ fn a_device_that_is_gone_is_called_so() {
 fn vectors_step_down_until_the_device_confirms_them_all() {
     let at = |vectors: u16| {
         let bench = Bench::new(BASIC);
-        bench.model().vectors = vectors;
+        bench.model().personality.vectors = vectors;
         let up = bench.start();
-        assert_eq!(bench.space.msix_enabled(), vectors > 0);
+        assert_eq!(bench.model().has_msix_on(), vectors > 0);
         bench.assert_clean();
         up.control.interrupts()
     };
@@ -155,19 +164,19 @@ fn fewer_messages_make_fewer_vectors() {
 #[test]
 fn without_messages_the_line_is_used_and_without_a_line_nothing() {
     let bench = Bench::new(BASIC);
-    bench.space.without_msix();
+    bench.without_msix();
     let up = bench.start_with(&small(), Interrupts::Intx);
     assert_eq!(up.control.interrupts(), InterruptsInUse::Intx);
-    assert!(!bench.space.pin_disabled());
+    assert!(!bench.pin_disabled());
 
     let bench = Bench::new(BASIC);
-    bench.space.without_msix();
+    bench.without_msix();
     let up = bench.start();
     assert_eq!(up.control.interrupts(), InterruptsInUse::Polling);
-    assert!(bench.space.pin_disabled());
+    assert!(bench.pin_disabled());
 
     let bench = Bench::new(BASIC);
-    bench.space.patch(0x3d, &[0]);
+    bench.space(|space| space.set8(0x3d, 0));
     let up = bench.start_with(&small(), Interrupts::Intx);
     assert_eq!(up.control.interrupts(), InterruptsInUse::Polling, "a function without a pin");
 
@@ -180,10 +189,10 @@ fn without_messages_the_line_is_used_and_without_a_line_nothing() {
 #[test]
 fn queue_sizes_are_what_both_sides_can() {
     let bench = Bench::new(BASIC);
-    bench.model().max_entries = 64;
+    bench.model().personality.max_entries = 64;
     let up = bench.start_with(&Config { tx_entries: 100, ..Config::default() }, Interrupts::Polling);
     assert_eq!((up.control.info().rx_slots, up.control.info().tx_slots), (64, 64));
-    assert_eq!(bench.model().rings[0].size, 64);
+    assert_eq!(bench.model().queues[RX].entries, 64);
     let bench = Bench::new(BASIC);
     let up = bench.start_with(&Config { tx_entries: 100, ..Config::default() }, Interrupts::Polling);
     assert_eq!((up.control.info().rx_slots, up.control.info().tx_slots), (256, 64));
@@ -193,17 +202,16 @@ fn queue_sizes_are_what_both_sides_can() {
 #[test]
 fn a_missing_queue_is_named() {
     let bench = Bench::new(BASIC);
-    bench.model().max_entries = 0;
+    bench.model().personality.max_entries = 0;
     assert_eq!(start_error(&bench, &small()), StartError::Queue(QueueError::Absent { queue: 0 }));
     let bench = Bench::new(BASIC);
-    bench.model().moods.queues_stay_enabled = true;
+    bench.model().queues_stay_enabled = true;
     assert_eq!(start_error(&bench, &small()), StartError::Queue(QueueError::AlreadyEnabled { queue: 0 }));
 }
 
 #[test]
 fn a_doorbell_outside_its_registers_is_refused_and_memory_comes_back() {
-    let bench = Bench::new(BASIC);
-    bench.space.set_notify(4, 4);
+    let bench = Bench::with_layout(BASIC, |layout| layout.notify.len_bytes = 4);
     let expected = QueueError::NoDoorbell { queue: 1, offset_bytes: 4, len_bytes: 4 };
     assert_eq!(start_error(&bench, &small()), StartError::Queue(expected));
     bench.assert_clean();
@@ -212,15 +220,14 @@ fn a_doorbell_outside_its_registers_is_refused_and_memory_comes_back() {
 #[test]
 fn unusable_places_for_registers_are_refused_with_a_reason() {
     for (offset, value) in
-        [(0x48, 0xffd0_u32), (0x48, 2), (0x4c, 0x37), (0x4c, u32::MAX), (0x48, u32::MAX - 3)]
+        [(0x48, 0x3fd0_u32), (0x48, 2), (0x4c, 0x37), (0x4c, u32::MAX), (0x48, u32::MAX - 3)]
     {
         let bench = Bench::new(BASIC);
-        bench.space.patch(offset, &value.to_le_bytes());
+        bench.space(|space| space.set32(offset, value));
         let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
         assert!(error.to_string().contains("no usable common configuration registers"), "{error}");
     }
-    let bench = Bench::new(BASIC);
-    bench.space.set_notify(3, 0x1000);
+    let bench = Bench::with_layout(BASIC, |layout| layout.notify_multiplier = 3);
     let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
     assert!(error.to_string().contains("doorbells 3 bytes apart"), "{error}");
 }
@@ -228,7 +235,7 @@ fn unusable_places_for_registers_are_refused_with_a_reason() {
 #[test]
 fn a_capability_list_that_is_a_loop_is_refused() {
     let bench = Bench::new(BASIC);
-    bench.space.patch(0x75, &[0x40]);
+    bench.space(|space| space.set8(0x85, 0x40));
     let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
     assert!(error.to_string().contains("loop"), "{error}");
 }
@@ -238,8 +245,7 @@ fn the_mtu_counts_when_it_can_be_kept() {
     const MTU: u64 = 1 << 3;
     let mtu_of = |offered: u64, mtu: u16| {
         let bench = Bench::new(BASIC | MTU | offered);
-        bench.space.set_device_config_bytes(12);
-        bench.model().mtu = mtu;
+        bench.model().class.mtu = mtu;
         let up = bench.start();
         bench.assert_clean();
         let info = up.control.info();
@@ -266,7 +272,7 @@ fn buffers_too_short_for_a_frame_are_refused() {
 #[test]
 fn a_configuration_that_never_stands_still_is_refused_2_5_1() {
     let bench = Bench::new(BASIC);
-    bench.model().moods.restless_config = true;
+    bench.model().restless_config = true;
     assert_eq!(start_error(&bench, &small()), StartError::ConfigUnstable);
 }
 
@@ -275,7 +281,7 @@ fn an_address_is_made_up_when_the_device_has_none() {
     let bench = Bench::new(VERSION_1);
     assert_eq!(bench.start().control.info().mac, MacAddr::local(3 << 3));
     let bench = Bench::new(BASIC);
-    bench.model().mac = [0xff; 6];
+    bench.model().class.mac = [0xff; 6];
     assert_eq!(bench.start().control.info().mac, MacAddr::local(3 << 3), "a group address is nobody's");
 }
 

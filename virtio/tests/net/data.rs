@@ -1,8 +1,8 @@
 //! Frames both ways: what the device sees of them, what comes back, when anybody is told.
 
-use crate::model::rings::{RX, TX};
-use crate::model::*;
+use crate::support::*;
 use paravane_hal::irq::{Armed, Interrupts};
+use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 use paravane_net::{
     Burst, ChecksumRequest, Control, RxChecksum, RxQueue, Segmentation, SegmentationKind, TxOffload, TxQueue,
     VlanTag,
@@ -15,7 +15,7 @@ fn a_frame_goes_out_behind_a_plain_header() {
     let payload = bytes(60, 7);
     let mut burst = burst([bench.frame(&payload)]);
     assert_eq!(up.tx.transmit(&mut burst), Ok(1));
-    assert_eq!(bench.model().sent, [[&[0; 12], &payload[..]].concat()]);
+    assert_eq!(bench.sent(), [[&[0; 12], &payload[..]].concat()]);
     assert_eq!(up.tx.reclaim(), Ok(1));
     let counters = up.tx.counters();
     assert_eq!((counters.frames, counters.bytes, counters.completed, counters.doorbells), (1, 60, 1, 1));
@@ -30,7 +30,7 @@ fn a_burst_costs_one_doorbell() {
     let mut burst = burst((0..32).map(|i| bench.frame(&bytes(64, i))));
     assert_eq!(up.tx.transmit(&mut burst), Ok(32));
     assert_eq!(bench.model().doorbells, [1]);
-    assert_eq!(bench.model().sent.len(), 32);
+    assert_eq!(bench.sent().len(), 32);
     bench.assert_clean();
 }
 
@@ -39,8 +39,8 @@ fn a_device_that_looks_anyway_is_not_told() {
     for ring_features in [0, EVENT_IDX] {
         let bench = Bench::new(BASIC | ring_features);
         let mut up = bench.start();
-        bench.model().rings[TX].wants_after = None;
-        bench.model().write_wish(TX);
+        bench.model().queues[TX].wish = Wish::Never;
+        bench.model().tell_wish(TX);
         bench.model().doorbells.clear();
         assert_eq!(up.tx.transmit(&mut burst([bench.frame(&bytes(60, 1))])), Ok(1));
         assert_eq!(bench.model().doorbells, []);
@@ -57,8 +57,8 @@ fn a_device_that_looks_anyway_is_not_told() {
 fn a_device_that_wants_every_third_is_told_at_every_third_2_7_10() {
     let bench = Bench::new(BASIC | EVENT_IDX);
     let mut up = bench.start();
-    bench.model().rings[TX].wants_after = Some(2);
-    bench.model().write_wish(TX);
+    bench.model().queues[TX].wish = Wish::After(2);
+    bench.model().tell_wish(TX);
     bench.model().doorbells.clear();
     let told: Vec<usize> = (0..9)
         .map(|i| {
@@ -67,7 +67,7 @@ fn a_device_that_wants_every_third_is_told_at_every_third_2_7_10() {
         })
         .collect();
     assert_eq!(told, [0, 0, 1, 1, 1, 2, 2, 2, 3]);
-    assert_eq!(bench.model().sent.len(), 9);
+    assert_eq!(bench.sent().len(), 9);
     bench.assert_clean();
 }
 
@@ -85,10 +85,7 @@ fn no_kick_is_lost_when_indices_wrap() {
             let mut burst = burst((0..batch).map(|_| bench.frame(&sent.to_le_bytes().repeat(8))));
             assert_eq!(up.tx.transmit(&mut burst), Ok(batch));
             sent += batch;
-            let mut model = bench.model();
-            assert_eq!(model.sent.len(), batch, "all of the batch that ends at {sent}");
-            model.sent.clear();
-            drop(model);
+            assert_eq!(bench.model().take_sent().len(), batch, "all of the batch that ends at {sent}");
         }
         assert_eq!(up.tx.counters().frames, up.tx.counters().completed + up.tx.reclaim().unwrap() as u64);
         bench.assert_clean();
@@ -141,25 +138,22 @@ fn a_small_burst_takes_what_it_can_and_the_rest_waits() {
 #[test]
 fn a_frame_over_several_buffers_arrives_whole_5_1_6_4() {
     let bench = Bench::with_buffers(BASIC | MRG_RXBUF | 1 << 3, 256, 576);
-    bench.space.set_device_config_bytes(12);
-    bench.model().mtu = 9000;
+    bench.model().class.mtu = 9000;
     let mut up = bench.start_with(&small_rx(64), Interrupts::Polling);
     let mut burst = Burst::new();
     // Buffers of 512 bytes behind the header: from one to eighteen of them, with and without a full last one.
     for len in [60, 512, 513, 1024, 1500, 5000, 512 * 4 + 12 * 3, 9014] {
         let payload = bytes(len, 3);
-        bench.model().deliver_spread(&payload, 524);
+        assert!(bench.model().deliver(&payload));
         assert_eq!(up.rx.receive(&mut burst), Ok(1));
         let frame = burst.pop().unwrap();
         assert_eq!(content(&frame), payload);
         assert_eq!(frame.segments().count(), (len + 12).div_ceil(524));
         // What came in can go out as it is.
-        assert_eq!(up.tx.transmit(&mut crate::model::burst([frame])).unwrap(), 1);
+        assert_eq!(up.tx.transmit(&mut crate::support::burst([frame])).unwrap(), 1);
     }
     drop(burst);
-    assert!(
-        bench.model().sent.iter().zip([60, 512, 513, 1024]).all(|(sent, len)| sent[12..] == bytes(len, 3))
-    );
+    assert!(bench.sent().iter().zip([60, 512, 513, 1024]).all(|(sent, len)| sent[12..] == bytes(len, 3)));
     bench.assert_clean();
 }
 
@@ -171,9 +165,12 @@ fn small_rx(rx_entries: u16) -> paravane_virtio::net::Config {
 fn a_count_of_zero_buffers_means_one() {
     let bench = Bench::new(BASIC | MRG_RXBUF);
     let mut up = bench.start();
-    bench.model().deliver_with([0; 12], &bytes(60, 1));
+    let zero = Action::Set { field: Field::Queue, value: 0 };
+    bench.model().faults.add(Fault::nth(FaultPoint::RxCompletion, 1, zero));
+    bench.model().deliver(&bytes(60, 1));
     let mut burst = Burst::new();
     assert_eq!(up.rx.receive(&mut burst), Ok(1));
+    assert_eq!(bench.model().faults.hits(), 1);
     bench.assert_clean();
 }
 
@@ -184,11 +181,11 @@ fn the_end_of_a_spread_frame_may_come_a_moment_later() {
     let mut head = [0; 12];
     head[10] = 2;
     bench.model().fill_one(&[&head[..], &bytes(100, 1)].concat());
-    bench.model().show_used(RX);
+    bench.model().show(RX, 0);
     let mut burst = Burst::new();
     assert_eq!(up.rx.receive(&mut burst), Ok(0));
     bench.model().fill_one(&bytes(50, 2));
-    bench.model().show_used(RX);
+    bench.model().show(RX, 0);
     assert_eq!(up.rx.receive(&mut burst), Ok(1));
     assert_eq!(content(&burst.pop().unwrap()), [bytes(100, 1), bytes(50, 2)].concat());
     bench.assert_clean();
@@ -205,7 +202,7 @@ fn a_chain_of_segments_is_one_frame_on_the_wire() {
     assert_eq!(up.tx.transmit(&mut burst([frame])), Ok(1));
     assert_eq!(up.tx.room(), 13);
     let expected = [vec![0; 12], bytes(14, 1), bytes(100, 2), bytes(200, 3)].concat();
-    assert_eq!(bench.model().sent, [expected]);
+    assert_eq!(bench.sent(), [expected]);
     assert_eq!(up.tx.reclaim(), Ok(1));
     assert_eq!(up.tx.room(), 16);
     bench.assert_clean();
@@ -246,7 +243,7 @@ fn what_cannot_be_sent_is_dropped_and_counted() {
     burst.push(bench.frame(&bytes(60, 9))).unwrap();
     assert_eq!(up.tx.transmit(&mut burst), Ok(count + 1));
     assert_eq!(up.tx.counters().refused, count as u64);
-    assert_eq!(bench.model().sent.len(), 1, "the good one went");
+    assert_eq!(bench.sent().len(), 1, "the good one went");
     assert_eq!(up.tx.reclaim(), Ok(1));
     assert_eq!(up.tx.room(), 16);
     drop(up.rx);
@@ -263,7 +260,7 @@ fn offloads_are_asked_of_a_device_that_agreed() {
         segmentation: Some(Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1460 }),
     });
     assert_eq!(up.tx.transmit(&mut burst([frame])), Ok(1));
-    assert_eq!(bench.model().sent[0][..12], [1, 1, 54, 0, 0xb4, 0x05, 34, 0, 16, 0, 0, 0]);
+    assert_eq!(bench.sent()[0][..12], [1, 1, 54, 0, 0xb4, 0x05, 34, 0, 16, 0, 0, 0]);
     bench.assert_clean();
 }
 
@@ -294,7 +291,7 @@ fn frames_that_are_none_are_dropped_by_reason() {
     assert_eq!(up.rx.receive(&mut burst), Ok(1));
     let counters = up.rx.counters();
     assert_eq!((counters.skipped, counters.errors, counters.oversized), (1, 1, 1));
-    assert_eq!(bench.model().available(RX), 16, "their buffers went back");
+    assert_eq!(bench.model().waiting(RX), 16, "their buffers went back");
     bench.assert_clean();
 }
 
@@ -302,17 +299,14 @@ fn frames_that_are_none_are_dropped_by_reason() {
 fn a_full_ring_leaves_frames_where_they_are() {
     let bench = Bench::new(BASIC | EVENT_IDX);
     let mut up = bench.start();
-    bench.model().serves_doorbells = false;
+    bench.model().class.serves_doorbells = false;
     let mut burst = burst((0..20).map(|i| bench.frame(&bytes(60, i))));
     assert_eq!(up.tx.transmit(&mut burst), Ok(16));
     assert_eq!((burst.len(), up.tx.room(), up.tx.counters().ring_full), (4, 0, 1));
     bench.model().send_all();
     assert_eq!(up.tx.transmit(&mut burst), Ok(4), "sent ones make room without being asked");
     bench.model().send_all();
-    assert_eq!(
-        bench.model().sent.iter().map(|frame| frame[12]).collect::<Vec<_>>(),
-        (0..20).collect::<Vec<u8>>()
-    );
+    assert_eq!(bench.sent().iter().map(|frame| frame[12]).collect::<Vec<_>>(), (0..20).collect::<Vec<u8>>());
     bench.assert_clean();
 }
 
@@ -328,7 +322,7 @@ fn a_dry_pool_drops_frames_and_never_the_ring() {
         assert_eq!(up.rx.receive(&mut burst), Ok(0));
     }
     assert_eq!(up.rx.counters().no_buffer, 40);
-    assert_eq!(bench.model().available(RX), 16);
+    assert_eq!(bench.model().waiting(RX), 16);
     drop(hold);
     bench.model().deliver(&bytes(60, 99));
     assert_eq!(up.rx.receive(&mut burst), Ok(1));
@@ -340,11 +334,11 @@ fn a_ring_that_could_not_be_filled_is_filled_later() {
     let bench = Bench::with_buffers(BASIC | EVENT_IDX, 18, 2048);
     let hold: Vec<_> = (0..10).map(|_| bench.pool.get().unwrap()).collect();
     let mut up = bench.start();
-    assert_eq!(bench.model().available(RX), 8);
+    assert_eq!(bench.model().waiting(RX), 8);
     assert_eq!(up.rx.refill(), 8);
     drop(hold);
     assert_eq!(up.rx.refill(), 0);
-    assert_eq!(bench.model().available(RX), 16);
+    assert_eq!(bench.model().waiting(RX), 16);
     bench.assert_clean();
 }
 
@@ -355,15 +349,15 @@ fn an_armed_queue_interrupts_once_and_a_disarmed_one_does_not() {
         let mut up = bench.start();
         let mut burst = Burst::new();
         bench.model().deliver(&bytes(60, 1));
-        assert_eq!(bench.model().messages, [], "nobody asked");
+        assert_eq!(bench.messages(), [], "nobody asked");
         assert_eq!(up.rx.arm(), Ok(Armed::Pending), "it slipped in");
         assert_eq!(up.rx.receive(&mut burst), Ok(1));
         assert_eq!(up.rx.arm(), Ok(Armed::Idle));
         bench.model().deliver(&bytes(60, 2));
-        assert_eq!(bench.model().messages, [MESSAGES[1].data]);
+        assert_eq!(bench.messages(), [MESSAGES[1].data]);
         assert_eq!(up.rx.receive(&mut burst), Ok(1));
         bench.model().deliver(&bytes(60, 3));
-        assert_eq!(bench.model().messages.len(), 1, "receiving disarms");
+        assert_eq!(bench.messages(), [], "receiving disarms");
         bench.assert_clean();
     }
 }
@@ -372,15 +366,15 @@ fn an_armed_queue_interrupts_once_and_a_disarmed_one_does_not() {
 fn an_armed_transmit_queue_interrupts_when_most_were_sent() {
     let bench = Bench::new(BASIC | EVENT_IDX);
     let mut up = bench.start();
-    bench.model().serves_doorbells = false;
+    bench.model().class.serves_doorbells = false;
     assert_eq!(up.tx.transmit(&mut burst((0..16).map(|i| bench.frame(&bytes(60, i))))), Ok(16));
     assert_eq!(up.tx.arm(), Ok(Armed::Idle));
     for sent in 1..=16 {
         bench.model().send_one();
-        bench.model().show_used(TX);
-        assert_eq!(bench.model().messages.len(), usize::from(sent >= 12), "after {sent}");
+        bench.model().show(TX, 0);
+        let expected: &[u32] = if sent == 12 { &[MESSAGES[2].data] } else { &[] };
+        assert_eq!(bench.messages(), expected, "after {sent}");
     }
-    assert_eq!(bench.model().messages, [MESSAGES[2].data]);
     assert_eq!(up.tx.reclaim(), Ok(16));
     bench.assert_clean();
 }
@@ -388,7 +382,7 @@ fn an_armed_transmit_queue_interrupts_when_most_were_sent() {
 #[test]
 fn the_line_says_why_it_was_raised() {
     let bench = Bench::new(BASIC | EVENT_IDX);
-    bench.space.without_msix();
+    bench.without_msix();
     let mut up = bench.start_with(&small(), Interrupts::Intx);
     assert!(!up.control.acknowledge(), "somebody else's");
     assert_eq!(up.rx.arm(), Ok(Armed::Idle));
@@ -406,11 +400,11 @@ fn the_line_says_why_it_was_raised() {
 fn a_length_on_a_transmit_chain_means_nothing() {
     let bench = Bench::new(BASIC);
     let mut up = bench.start();
-    bench.model().serves_doorbells = false;
+    bench.model().class.serves_doorbells = false;
     assert_eq!(up.tx.transmit(&mut burst([bench.frame(&bytes(60, 1))])), Ok(1));
     let chain = bench.model().take(TX).unwrap();
-    bench.model().write_used(TX, chain.head.into(), 72);
-    bench.model().show_used(TX);
+    bench.model().put(TX, chain.head.into(), 72);
+    bench.model().show(TX, 0);
     assert_eq!(up.tx.reclaim(), Ok(1), "some devices report what they read");
     bench.assert_clean();
 }

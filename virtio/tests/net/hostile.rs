@@ -1,13 +1,14 @@
 //! A device that lies: a typed fault, a broken queue that stays broken, nothing freed early, and all well again after stop and start.
 
-use crate::model::rings::{RX, TX};
-use crate::model::*;
+use crate::support::*;
 use paravane_hal::fault::DeviceFault;
+use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
+use paravane_mock_hal::model::virtio::VirtioNet;
 use paravane_net::{Burst, Control, RxQueue, TxQueue};
 use proptest::prelude::*;
 
 /// Lets `lie` happen to a running device, checks that the receive queue answers with `fault` from then on, and that stop and start repair it.
-fn rx_breaks(offered: u64, lie: impl Fn(&mut NetModel), fault: DeviceFault) {
+fn rx_breaks(offered: u64, lie: impl Fn(&mut VirtioNet), fault: DeviceFault) {
     let bench = Bench::new(BASIC | offered);
     let mut up = bench.start();
     lie(&mut bench.model());
@@ -22,10 +23,10 @@ fn rx_breaks(offered: u64, lie: impl Fn(&mut NetModel), fault: DeviceFault) {
 }
 
 /// The same for the transmit queue, which has frames in flight when `lie` happens.
-fn tx_breaks(lie: impl Fn(&mut NetModel), fault: DeviceFault) {
+fn tx_breaks(lie: impl Fn(&mut VirtioNet), fault: DeviceFault) {
     let bench = Bench::new(BASIC | EVENT_IDX);
     let mut up = bench.start();
-    bench.model().serves_doorbells = false;
+    bench.model().class.serves_doorbells = false;
     assert_eq!(up.tx.transmit(&mut burst((0..4).map(|i| bench.frame(&bytes(60, i))))), Ok(4));
     lie(&mut bench.model());
     assert_eq!(up.tx.reclaim(), Err(fault));
@@ -42,56 +43,56 @@ fn tx_breaks(lie: impl Fn(&mut NetModel), fault: DeviceFault) {
 fn repairs(bench: &Bench, up: Up) {
     let device = up.control.stop(up.rx, up.tx).unwrap();
     bench.assert_at_rest();
-    bench.model().serves_doorbells = true;
-    bench.model().sent.clear();
+    bench.model().class.serves_doorbells = true;
+    bench.model().take_sent();
     let mut up = bench.restart(device, &small(), paravane_hal::irq::Interrupts::Polling);
     bench.model().deliver(&bytes(60, 5));
     let mut burst = Burst::new();
     assert_eq!(up.rx.receive(&mut burst), Ok(1));
     assert_eq!(up.tx.transmit(&mut burst), Ok(1));
-    assert_eq!(bench.model().sent.len(), 1);
+    assert_eq!(bench.sent().len(), 1);
     bench.assert_clean();
 }
 
 #[test]
 fn a_head_beyond_the_ring() {
-    let lie = |model: &mut NetModel| {
-        model.write_used(RX, 16, 60);
-        model.show_used(RX);
+    let lie = |model: &mut VirtioNet| {
+        model.put(RX, 16, 60);
+        model.show(RX, 0);
     };
     rx_breaks(0, lie, DeviceFault::IndexOutOfRange { index: 16, entries: 16 });
-    let lie = |model: &mut NetModel| {
-        model.write_used(TX, u32::MAX, 0);
-        model.show_used(TX);
+    let lie = |model: &mut VirtioNet| {
+        model.put(TX, u32::MAX, 0);
+        model.show(TX, 0);
     };
     tx_breaks(lie, DeviceFault::IndexOutOfRange { index: u32::MAX, entries: 16 });
 }
 
 #[test]
 fn a_head_that_only_looks_small_in_16_bits() {
-    let lie = |model: &mut NetModel| {
-        model.write_used(RX, 0x1_0000, 60);
-        model.show_used(RX);
+    let lie = |model: &mut VirtioNet| {
+        model.put(RX, 0x1_0000, 60);
+        model.show(RX, 0);
     };
     rx_breaks(EVENT_IDX, lie, DeviceFault::IndexOutOfRange { index: 0x1_0000, entries: 16 });
 }
 
 #[test]
 fn a_chain_used_twice() {
-    let lie = |model: &mut NetModel| {
+    let lie = |model: &mut VirtioNet| {
         let chain = model.take(TX).unwrap();
-        model.write_used(TX, chain.head.into(), 0);
-        model.write_used(TX, chain.head.into(), 0);
-        model.show_used(TX);
+        model.put(TX, chain.head.into(), 0);
+        model.put(TX, chain.head.into(), 0);
+        model.show(TX, 0);
     };
     tx_breaks(lie, DeviceFault::NotInFlight { index: 0 });
 }
 
 #[test]
 fn a_chain_that_was_never_posted() {
-    let lie = |model: &mut NetModel| {
-        model.write_used(TX, 9, 0);
-        model.show_used(TX);
+    let lie = |model: &mut VirtioNet| {
+        model.put(TX, 9, 0);
+        model.show(TX, 0);
     };
     tx_breaks(lie, DeviceFault::NotInFlight { index: 9 });
 }
@@ -100,50 +101,50 @@ fn a_chain_that_was_never_posted() {
 fn the_middle_of_a_chain_is_no_head() {
     let bench = Bench::new(BASIC);
     let mut up = bench.start();
-    bench.model().serves_doorbells = false;
+    bench.model().class.serves_doorbells = false;
     let mut frame = bench.frame(&bytes(60, 1));
     frame.set_next(bench.frame(&bytes(60, 2)));
     assert_eq!(up.tx.transmit(&mut burst([frame])), Ok(1));
-    bench.model().write_used(TX, 1, 0);
-    bench.model().show_used(TX);
+    bench.model().put(TX, 1, 0);
+    bench.model().show(TX, 0);
     assert_eq!(up.tx.reclaim(), Err(DeviceFault::NotInFlight { index: 1 }));
     repairs(&bench, up);
 }
 
 #[test]
 fn more_used_than_in_flight() {
-    let lie = |model: &mut NetModel| model.jump_used(RX, 17);
+    let lie = |model: &mut VirtioNet| model.show(RX, 17);
     rx_breaks(EVENT_IDX, lie, DeviceFault::TooManyCompletions { completed: 17, in_flight: 16 });
-    let lie = |model: &mut NetModel| model.jump_used(TX, 5);
+    let lie = |model: &mut VirtioNet| model.show(TX, 5);
     tx_breaks(lie, DeviceFault::TooManyCompletions { completed: 5, in_flight: 4 });
-    let lie = |model: &mut NetModel| model.jump_used(TX, u16::MAX);
+    let lie = |model: &mut VirtioNet| model.show(TX, u16::MAX);
     tx_breaks(lie, DeviceFault::TooManyCompletions { completed: 65_535, in_flight: 4 });
 }
 
 /// A used index that is ahead of the elements shows what an earlier lap left there.
 #[test]
 fn elements_of_an_earlier_lap() {
-    let lie = |model: &mut NetModel| model.jump_used(RX, 1);
+    let lie = |model: &mut VirtioNet| model.show(RX, 1);
     rx_breaks(0, lie, DeviceFault::LengthTooShort { len_bytes: 0, min_bytes: 12 });
 }
 
 #[test]
 fn more_written_than_the_buffer_holds() {
-    let lie = |model: &mut NetModel| {
+    let lie = |model: &mut VirtioNet| {
         let chain = model.take(RX).unwrap();
-        let max = chain.pieces[0].len;
-        model.write_used(RX, chain.head.into(), max + 1);
-        model.show_used(RX);
+        let max = chain.segments[0].len_bytes;
+        model.put(RX, chain.head.into(), max + 1);
+        model.show(RX, 0);
     };
     rx_breaks(0, lie, DeviceFault::LengthTooLong { len_bytes: 1997, max_bytes: 1996 });
 }
 
 #[test]
 fn less_written_than_a_header() {
-    let lie = |model: &mut NetModel| {
+    let lie = |model: &mut VirtioNet| {
         let chain = model.take(RX).unwrap();
-        model.write_used(RX, chain.head.into(), 11);
-        model.show_used(RX);
+        model.put(RX, chain.head.into(), 11);
+        model.show(RX, 0);
     };
     rx_breaks(0, lie, DeviceFault::LengthTooShort { len_bytes: 11, min_bytes: 12 });
 }
@@ -151,9 +152,10 @@ fn less_written_than_a_header() {
 #[test]
 fn counts_of_buffers_that_cannot_be() {
     let spread = |count: u16| {
-        move |model: &mut NetModel| {
-            let [low, high] = count.to_le_bytes();
-            model.deliver_with([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, low, high], &bytes(60, 1));
+        move |model: &mut VirtioNet| {
+            let false_count = Action::Set { field: Field::Queue, value: count.into() };
+            model.faults.add(Fault::nth(FaultPoint::RxCompletion, 1, false_count));
+            model.deliver(&bytes(60, 1));
         }
     };
     let more_than_used = DeviceFault::OutOfSequence { what: "num_buffers is more than was used" };
@@ -166,42 +168,42 @@ fn counts_of_buffers_that_cannot_be() {
 
 #[test]
 fn a_continuation_that_is_empty_or_used_already() {
-    let lie = |model: &mut NetModel| {
+    let lie = |model: &mut VirtioNet| {
         let mut header = [0; 12];
         header[10] = 2;
         model.fill_one(&[&header[..], &bytes(60, 1)].concat());
         model.fill_one(&[]);
-        model.show_used(RX);
+        model.show(RX, 0);
     };
     rx_breaks(MRG_RXBUF, lie, DeviceFault::LengthTooShort { len_bytes: 0, min_bytes: 1 });
-    let lie = |model: &mut NetModel| {
+    let lie = |model: &mut VirtioNet| {
         let mut header = [0; 12];
         header[10] = 2;
         model.fill_one(&[&header[..], &bytes(60, 1)].concat());
-        model.write_used(RX, 77, 60);
-        model.show_used(RX);
+        model.put(RX, 77, 60);
+        model.show(RX, 0);
     };
     rx_breaks(MRG_RXBUF, lie, DeviceFault::IndexOutOfRange { index: 77, entries: 16 });
 }
 
 #[test]
 fn a_continuation_that_names_or_claims_too_much() {
-    let begin = |model: &mut NetModel| {
+    let begin = |model: &mut VirtioNet| {
         let mut header = [0; 12];
         header[10] = 2;
         model.fill_one(&[&header[..], &bytes(60, 1)].concat());
         model.take(RX).unwrap()
     };
-    let lie = |model: &mut NetModel| {
+    let lie = |model: &mut VirtioNet| {
         let chain = begin(model);
-        model.write_used(RX, u32::from(chain.head) + 0x1_0000, 60);
-        model.show_used(RX);
+        model.put(RX, u32::from(chain.head) + 0x1_0000, 60);
+        model.show(RX, 0);
     };
     rx_breaks(MRG_RXBUF, lie, DeviceFault::IndexOutOfRange { index: 0x1_0001, entries: 16 });
-    let lie = |model: &mut NetModel| {
+    let lie = |model: &mut VirtioNet| {
         let chain = begin(model);
-        model.write_used(RX, chain.head.into(), 1997);
-        model.show_used(RX);
+        model.put(RX, chain.head.into(), 1997);
+        model.show(RX, 0);
     };
     rx_breaks(MRG_RXBUF, lie, DeviceFault::LengthTooLong { len_bytes: 1997, max_bytes: 1996 });
 }
@@ -210,7 +212,7 @@ fn a_continuation_that_names_or_claims_too_much() {
 fn a_frame_over_too_many_buffers_is_dropped_whole() {
     let bench = Bench::new(BASIC | MRG_RXBUF);
     let mut up = bench.start();
-    bench.model().deliver_spread(&bytes(12_000, 1), 1996);
+    bench.model().deliver(&bytes(12_000, 1));
     bench.model().deliver(&bytes(60, 2));
     let mut burst = Burst::new();
     assert_eq!(up.rx.receive(&mut burst), Ok(1));
@@ -225,7 +227,7 @@ fn a_device_that_needs_a_reset_says_so_once_and_for_all() {
     let mut up = bench.start();
     assert_eq!(up.control.poll(), Ok(paravane_net::Events::empty()));
     bench.model().need_reset();
-    assert_eq!(bench.model().messages, [MESSAGES[0].data]);
+    assert_eq!(bench.messages(), [MESSAGES[0].data]);
     bench.platform.clock().advance(paravane_virtio::net::LOOK_EVERY);
     assert_eq!(up.control.poll(), Err(DeviceFault::NeedsReset));
     assert_eq!(up.control.arm(), Err(DeviceFault::NeedsReset));
@@ -236,7 +238,7 @@ fn a_device_that_needs_a_reset_says_so_once_and_for_all() {
 fn a_device_that_vanishes_is_gone() {
     let bench = Bench::new(BASIC);
     let mut up = bench.start();
-    bench.model().moods.gone = true;
+    bench.model().gone = true;
     assert_eq!(up.control.poll(), Err(DeviceFault::Gone));
     let Err(error) = up.control.stop(up.rx, up.tx) else { panic!("it cannot be stopped") };
     assert!(error.to_string().contains("leaked"), "{error}");
@@ -255,25 +257,25 @@ proptest! {
     ) {
         let bench = Bench::new(BASIC | features);
         let mut up = bench.start();
-        bench.model().serves_doorbells = false;
+        bench.model().class.serves_doorbells = false;
         up.tx.transmit(&mut burst((0..4).map(|i| bench.frame(&bytes(60, i))))).unwrap();
         let mut burst = Burst::new();
         for (id, len, header) in elements {
             {
                 let mut model = bench.model();
                 if let Some(chain) = model.take(RX) {
-                    model.memory.device_write(chain.pieces[0].addr, &header).unwrap();
+                    bench.platform.memory().device_write(chain.segments[0].addr, &header).unwrap();
                 }
                 for queue in [RX, TX] {
-                    model.write_used(queue, id, len);
-                    model.show_used(queue);
+                    model.put(queue, id, len);
+                    model.show(queue, 0);
                 }
             }
             let _ = up.rx.receive(&mut burst);
             let _ = up.tx.reclaim();
             burst.clear();
         }
-        bench.model().jump_used(RX, jump);
+        bench.model().show(RX, jump);
         let _ = up.rx.receive(&mut burst);
         burst.clear();
         let stopped = up.control.stop(up.rx, up.tx);

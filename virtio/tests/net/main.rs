@@ -1,4 +1,4 @@
-//! The network driver against a model of its device.
+//! The network driver against mock-hal's model of its device.
 //!
 //! | Part | Asks |
 //! |---|---|
@@ -8,10 +8,10 @@
 //! | `lifecycle` | does everything come back at stop, and nothing before? |
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-#![allow(unreachable_pub, reason = "one binary; the model's parts are public among themselves")]
+#![allow(unreachable_pub, reason = "one binary")]
 
 mod bring_up;
 mod data;
 mod hostile;
 mod lifecycle;
-mod model;
+mod support;

@@ -1,31 +1,19 @@
-//! A virtio network function written from the specification: configuration space, registers, rings. Strict, and on request a liar.
-//!
-//! | Part | Plays |
-//! |---|---|
-//! | [`config_space`] | the PCI function |
-//! | [`registers`] | common configuration, doorbells, interrupt status, device configuration, MSI-X table |
-//! | [`rings`] | the device's side of the queues |
-//!
-//! What a driver must not do is written down in [`NetModel::violations`], and every test ends by looking there.
+//! A platform with one device of mock-hal's on it, and the driver's ways to it.
 
-pub mod config_space;
-pub mod registers;
-pub mod rings;
+use std::sync::MutexGuard;
 
-use std::sync::{Arc, Mutex, MutexGuard};
-
-use paravane_hal::addr::PhysAddr;
 use paravane_hal::irq::{Interrupts, MsiMessage};
-use paravane_mock_hal::MockPlatform;
+use paravane_mock_hal::model::virtio::{self as model, Personality, Plugged, Virtio, VirtioNet};
+use paravane_mock_hal::{MockPlatform, PciHost, pci};
 use paravane_net::{Burst, Frame, FramePool};
-use paravane_pci::Function;
+use paravane_pci::{ConfigAccess, Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running};
 
-pub use config_space::{BAR_BYTES, BAR_START, ConfigSpace};
-pub use registers::NetModel;
+pub use model::net::{RX, TX};
+pub use model::{Reset, Wish};
 
-pub type Net = Device<MockPlatform, ConfigSpace>;
-pub type Up = Running<MockPlatform, ConfigSpace>;
+pub type Net = Device<MockPlatform, PciHost>;
+pub type Up = Running<MockPlatform, PciHost>;
 
 /// VERSION_1.
 pub const VERSION_1: u64 = 1 << 32;
@@ -38,6 +26,8 @@ pub const MRG_RXBUF: u64 = 1 << 15;
 /// CSUM, GUEST_CSUM, HOST_TSO4, HOST_TSO6.
 pub const OFFLOADS: u64 = 1 | 1 << 1 | 1 << 11 | 1 << 12;
 
+pub const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+
 /// Three messages that tell themselves apart.
 pub const MESSAGES: [MsiMessage; 3] = [
     MsiMessage { address: 0xfee0_0000, data: 0x40 },
@@ -45,38 +35,83 @@ pub const MESSAGES: [MsiMessage; 3] = [
     MsiMessage { address: 0xfee0_0000, data: 0x42 },
 ];
 
-/// A platform with one device on it.
 pub struct Bench {
     pub platform: MockPlatform,
-    pub model: Arc<Mutex<NetModel>>,
-    pub space: ConfigSpace,
+    pub plugged: Plugged<model::Net>,
     pub pool: FramePool,
     /// DMA bytes in use before any device was started.
     pub bytes_at_rest: usize,
 }
 
 impl Bench {
+    /// QEMU's device, which says most about what it did not like; it offers exactly `offered`.
     pub fn new(offered: u64) -> Self {
-        Self::with_buffers(offered, 1024, 2048)
+        Self::of(Personality::qemu(), offered)
+    }
+
+    pub fn of(personality: Personality, offered: u64) -> Self {
+        Self::on(MockPlatform::new(), personality, offered, (1024, 2048))
     }
 
     pub fn with_buffers(offered: u64, frames: u32, buffer_bytes: u16) -> Self {
-        let platform = MockPlatform::new();
-        let space = ConfigSpace::new();
-        let model = NetModel::new(platform.memory().clone(), space.clone(), offered);
-        let model = Arc::new(Mutex::new(model));
-        platform.attach(PhysAddr::new(BAR_START), BAR_BYTES, model.clone(), 0);
+        Self::on(MockPlatform::new(), Personality::qemu(), offered, (frames, buffer_bytes))
+    }
+
+    /// The same with other places and lengths of registers.
+    pub fn with_layout(offered: u64, change: impl FnOnce(&mut model::Layout)) -> Self {
+        let mut personality = Personality::qemu();
+        change(&mut personality.layout);
+        Self::of(personality, offered)
+    }
+
+    pub fn on(
+        platform: MockPlatform,
+        personality: Personality,
+        offered: u64,
+        (frames, buffer_bytes): (u32, u16),
+    ) -> Self {
+        let net = model::Net::new(MAC).with_features(offered);
+        let plugged = Virtio::plug(&platform, PciAddress::new(0, 0, 3, 0).unwrap(), net, personality);
+        plugged.lock().offer(offered);
         let pool = FramePool::new(platform.clone(), frames, buffer_bytes, 64).unwrap();
         let bytes_at_rest = platform.memory().bytes();
-        Self { platform, model, space, pool, bytes_at_rest }
+        Self { platform, plugged, pool, bytes_at_rest }
     }
 
-    pub fn model(&self) -> MutexGuard<'_, NetModel> {
-        self.model.lock().unwrap()
+    pub fn model(&self) -> MutexGuard<'_, VirtioNet> {
+        self.plugged.lock()
     }
 
-    pub fn function(&self) -> Function<ConfigSpace> {
-        Function::claim(self.space.clone(), config_space::ADDRESS).unwrap()
+    /// Changes configuration space, as a device or firmware would.
+    pub fn space<T>(&self, look: impl FnOnce(&mut pci::FunctionSpace) -> T) -> T {
+        self.plugged.host.with(self.plugged.address, look).unwrap()
+    }
+
+    /// Takes MSI-X out of the list of capabilities: it is the last one, behind that at 0x84.
+    pub fn without_msix(&self) {
+        self.space(|space| space.set8(0x85, 0));
+    }
+
+    pub fn masters_bus(&self) -> bool {
+        self.plugged.host.is_bus_master(self.plugged.address)
+    }
+
+    pub fn pin_disabled(&self) -> bool {
+        self.plugged.host.read16(self.plugged.address, 4) & 1 << 10 != 0
+    }
+
+    /// Messages since the last call: their data.
+    pub fn messages(&self) -> Vec<u32> {
+        self.platform.take_interrupts().iter().map(|message| message.data).collect()
+    }
+
+    /// Frames sent since the last call, each behind its header.
+    pub fn sent(&self) -> Vec<Vec<u8>> {
+        self.model().take_sent().iter().map(|sent| [&sent.header[..], &sent.bytes].concat()).collect()
+    }
+
+    pub fn function(&self) -> Function<PciHost> {
+        Function::claim(self.plugged.host.clone(), self.plugged.address).unwrap()
     }
 
     pub fn device(&self) -> Net {
@@ -103,9 +138,10 @@ impl Bench {
         frame
     }
 
-    /// Nothing forbidden happened, on either side.
+    /// Nothing forbidden happened, on either side, and the monitor ignored nothing.
     pub fn assert_clean(&self) {
         assert_eq!(self.model().violations, Vec::<String>::new());
+        assert_eq!(self.model().refusals, Vec::<String>::new());
         assert_eq!(self.platform.memory().faults(), []);
     }
 
