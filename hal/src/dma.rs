@@ -3,6 +3,7 @@
 //! | Part | Holds |
 //! |---|---|
 //! | this file | [`Dma`], the contract with the platform, and what goes over it |
+//! | [`domain`] | [`DomainTag`]: whose addresses they are |
 //! | [`quiet`] | [`Quiet`], the proof that a device has let go |
 //! | [`shared`] | [`DmaBox`], [`DmaRing`]: coherent memory as a driver uses it |
 //! | [`words`] | [`Words`]: one entry of a ring |
@@ -19,11 +20,13 @@
 use core::{fmt, num::NonZeroUsize, ptr::NonNull};
 
 pub(crate) mod copy;
+pub mod domain;
 pub mod quiet;
 pub mod shared;
 pub mod stream;
 pub mod words;
 
+pub use domain::DomainTag;
 pub use quiet::{DeviceDma, DeviceTag, Quiet};
 pub use shared::{DmaBox, DmaRing, DmaWords, Field};
 pub use stream::{Direction, Mapped, StableMemory};
@@ -95,9 +98,19 @@ impl DmaLimits {
 ///   each other's stores without cache maintenance, and the memory was zeroed before it was returned;
 /// - for `map`: with [`Direction::ToDevice`] and [`Direction::Both`] the device sees what the CPU stored before the call; with
 ///   [`Direction::FromDevice`] and [`Direction::Both`] the CPU sees, after `unmap`, what the device stored.
+///
+/// And always, that values with the same [`domain`](Self::domain) reach the same memory at the same device addresses.
 pub unsafe trait Dma: Clone {
     /// What this domain can do. Constant over its life.
     fn limits(&self) -> DmaLimits;
+
+    /// Which domain this is: what tells a driver that a buffer's address means nothing to its device. Constant over its life.
+    ///
+    /// **Platform authors** leave it where all devices see one address space, which is so without an IOMMU. Whoever puts devices behind
+    /// page tables of their own gives the value for each a [`DomainTag::unique`], which its clones share.
+    fn domain(&self) -> DomainTag {
+        DomainTag::MACHINE
+    }
 
     /// Allocates zeroed memory that CPU and device share coherently.
     ///
@@ -137,6 +150,9 @@ pub unsafe trait Dma: Clone {
 unsafe impl<D: Dma> Dma for &D {
     fn limits(&self) -> DmaLimits {
         (**self).limits()
+    }
+    fn domain(&self) -> DomainTag {
+        (**self).domain()
     }
     fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {
         (**self).alloc(request)

@@ -30,7 +30,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::{Align, DmaAddr};
 use crate::dma::copy::{volatile_copy, volatile_read, volatile_write};
-use crate::dma::{Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest};
+use crate::dma::{Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest, DomainTag};
 
 pub mod bulk;
 mod memory;
@@ -76,6 +76,7 @@ struct Node<H> {
     dma: DmaAddr,
     buffer_bytes: usize,
     index: u32,
+    domain: DomainTag,
     /// The next free one while this one is free; null at the end. Whatever it holds is null or one of the pool's nodes, which live as long as the pool.
     next_free: AtomicPtr<Node<H>>,
     pool: NonNull<Shared<H>>,
@@ -85,6 +86,7 @@ struct Node<H> {
 struct Shared<H> {
     nodes: Box<[Node<H>]>,
     buffer_bytes: usize,
+    domain: DomainTag,
     /// The free list's first index in the low half, and a count of changes in the high half, so that a
     /// compare-and-swap does not mistake a list that came back for one that stood still.
     head: AtomicU64,
@@ -175,6 +177,7 @@ impl<H: Header + Default> Pool<H> {
         if limit < stride {
             return Err(DmaError::new(stride, DmaErrorReason::TooLong { max_segment_bytes: limit }));
         }
+        let domain = dma.domain();
         let mut memory = Box::new(Regions { dma, regions: Vec::new() });
         let mut nodes = Vec::new();
         let total = usize::try_from(layout.buffers).map_err(|_| bad)?;
@@ -199,7 +202,7 @@ impl<H: Header + Default> Pool<H> {
             };
             let is_aligned = region.cpu().addr().get().is_multiple_of(align.bytes());
             if is_aligned {
-                push_nodes(&mut nodes, &region, buffers, stride, layout.buffer_bytes);
+                push_nodes(&mut nodes, &region, domain, buffers, stride, layout.buffer_bytes);
             }
             memory.regions.push(region);
             if !is_aligned {
@@ -208,14 +211,15 @@ impl<H: Header + Default> Pool<H> {
                 return Err(DmaError::new(len.get(), DmaErrorReason::Alignment { align }));
             }
         }
-        Ok(Self::over(nodes.into_boxed_slice(), layout.buffer_bytes, memory))
+        Ok(Self::over(nodes.into_boxed_slice(), layout.buffer_bytes, domain, memory))
     }
 
     /// Puts the shared part together; every buffer is free.
-    fn over(nodes: Box<[Node<H>]>, buffer_bytes: usize, memory: Box<dyn Memory>) -> Self {
+    fn over(nodes: Box<[Node<H>]>, buffer_bytes: usize, domain: DomainTag, memory: Box<dyn Memory>) -> Self {
         let shared = NonNull::from(Box::leak(Box::new(Shared {
             nodes,
             buffer_bytes,
+            domain,
             head: AtomicU64::new(0),
             handles: AtomicUsize::new(1),
             memory,
@@ -239,6 +243,7 @@ impl<H: Header + Default> Pool<H> {
 fn push_nodes<H: Default>(
     nodes: &mut Vec<Node<H>>,
     region: &DmaRegion,
+    domain: DomainTag,
     buffers: usize,
     stride: usize,
     buffer_bytes: usize,
@@ -253,6 +258,7 @@ fn push_nodes<H: Default>(
             dma: region.dma().offset(i * stride),
             buffer_bytes,
             index,
+            domain,
             next_free: AtomicPtr::new(core::ptr::null_mut()),
             pool: NonNull::dangling(),
         });
@@ -306,6 +312,12 @@ impl<H: Header> Pool<H> {
     #[must_use]
     pub fn is_dry(&self) -> bool {
         index_of(self.shared().head.load(Ordering::Relaxed)) >= self.shared().nodes.len()
+    }
+
+    /// Which domain its buffers are in.
+    #[must_use]
+    pub fn domain(&self) -> DomainTag {
+        self.shared().domain
     }
 
     /// How long each buffer is.
@@ -391,6 +403,13 @@ impl<H: Header> Buffer<H> {
     #[inline(always)]
     pub fn dma_addr(&self, offset_bytes: usize) -> Option<DmaAddr> {
         (offset_bytes <= self.capacity()).then(|| self.node().dma.offset(offset_bytes))
+    }
+
+    /// Whose address [`dma_addr`](Self::dma_addr) is: to be compared before a device is told of it.
+    #[must_use]
+    #[inline(always)]
+    pub fn domain(&self) -> DomainTag {
+        self.node().domain
     }
 
     /// Which buffer of its pool it is.

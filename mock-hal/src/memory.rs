@@ -28,7 +28,7 @@ mod tests;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use paravane_hal::dma::Direction;
+use paravane_hal::dma::{Direction, DomainTag};
 
 use domain::{Domain, Kind, POISON};
 
@@ -43,10 +43,19 @@ pub(crate) use settings::Settings;
 #[derive(Clone, Default)]
 pub struct Memory(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
+    tag: DomainTag,
     domain: Mutex<Domain>,
     observers: Mutex<Vec<Observer>>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let tag = DomainTag::unique();
+        let mut domain = Domain::default();
+        domain.space.number = tag.number();
+        Self { tag, domain: Mutex::new(domain), observers: Mutex::default() }
+    }
 }
 
 type Observer = Box<dyn FnMut(&DeviceWrite<'_>) + Send>;

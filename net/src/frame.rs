@@ -12,7 +12,7 @@
 //! A frame longer than a buffer is a chain: the first segment owns the next.
 
 use paravane_hal::addr::{Align, DmaAddr};
-use paravane_hal::dma::{Dma, DmaError};
+use paravane_hal::dma::{Dma, DmaError, DomainTag};
 use paravane_hal::pool::{Buffer, Pool, PoolLayout, Returns, Supply};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -83,6 +83,12 @@ impl FramePool {
     #[must_use]
     pub fn is_dry(&self) -> bool {
         self.0.is_dry()
+    }
+
+    /// Which DMA domain its frames are in.
+    #[must_use]
+    pub fn domain(&self) -> DomainTag {
+        self.0.domain()
     }
 
     /// Payload that fits one fresh frame.
@@ -184,7 +190,14 @@ impl Frame {
         self.0.len_bytes().saturating_sub(self.headroom_bytes())
     }
 
-    /// Where the device finds this segment's first byte.
+    /// Which DMA domain this segment is in. A driver compares it with its device's before it uses [`dma_addr`](Self::dma_addr).
+    #[must_use]
+    #[inline(always)]
+    pub fn domain(&self) -> DomainTag {
+        self.0.domain()
+    }
+
+    /// Where a device of that domain finds this segment's first byte.
     #[must_use]
     #[inline(always)]
     pub fn dma_addr(&self) -> DmaAddr {

@@ -9,7 +9,7 @@ use std::time::Instant as HostInstant;
 
 use paravane_hal::addr::PhysAddr;
 use paravane_hal::barrier;
-use paravane_hal::dma::{Direction, Dma, DmaError, DmaLimits, DmaMapping, DmaRegion, DmaRequest};
+use paravane_hal::dma::{Direction, Dma, DmaError, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag};
 use paravane_hal::mmio::{MapError, MapErrorReason, Mmio, MmioMap};
 use paravane_hal::port::PortIo;
 use paravane_hal::time::{Clock, Instant};
@@ -80,6 +80,9 @@ impl fmt::Debug for Qtest {
 unsafe impl Dma for Qtest {
     fn limits(&self) -> DmaLimits {
         self.0.ram.limits()
+    }
+    fn domain(&self) -> DomainTag {
+        self.0.ram.domain()
     }
     fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {
         self.0.ram.alloc(request)

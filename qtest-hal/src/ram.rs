@@ -13,7 +13,9 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use paravane_hal::addr::DmaAddr;
-use paravane_hal::dma::{Direction, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest};
+use paravane_hal::dma::{
+    Direction, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag,
+};
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::error::QtestError;
@@ -32,6 +34,7 @@ const FREED: u8 = 0xdf;
 /// The mapped file.
 #[derive(Debug)]
 pub(crate) struct Ram {
+    domain: DomainTag,
     base: NonNull<u8>,
     len_bytes: usize,
     used: Mutex<Used>,
@@ -75,7 +78,7 @@ impl Ram {
         let base = NonNull::new(base.cast()).ok_or_else(|| {
             QtestError::system("map the machine's memory", "the kernel mapped it at address zero")
         })?;
-        Ok(Self { base, len_bytes, used: Mutex::default() })
+        Ok(Self { domain: DomainTag::unique(), base, len_bytes, used: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
@@ -105,6 +108,11 @@ impl Ram {
     /// Whether `start..start + len_bytes` of the physical address space is RAM, in part at least.
     pub(crate) fn overlaps(&self, start: u64, len_bytes: usize) -> bool {
         start < self.len_bytes as u64 && len_bytes > 0
+    }
+
+    /// A machine's memory is its own.
+    pub(crate) fn domain(&self) -> DomainTag {
+        self.domain
     }
 
     pub(crate) fn limits(&self) -> DmaLimits {

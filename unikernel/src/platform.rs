@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 
 use linked_list_allocator::Heap;
 use paravane_hal::addr::PhysAddr;
-use paravane_hal::dma::{Direction, Dma, DmaError, DmaLimits, DmaMapping, DmaRegion, DmaRequest};
+use paravane_hal::dma::{Direction, Dma, DmaError, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag};
 use paravane_hal::mmio::{MapError, MmioMap};
 use paravane_hal::time::{Clock, Instant};
 use paravane_hal_x86_64::apic::{Lint0, LocalApic};
@@ -220,6 +220,9 @@ impl MmioMap for Platform {
 unsafe impl Dma for Platform {
     fn limits(&self) -> DmaLimits {
         self.dma.limits()
+    }
+    fn domain(&self) -> DomainTag {
+        self.dma.domain()
     }
     fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {
         self.dma.alloc(request)

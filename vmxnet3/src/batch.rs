@@ -87,7 +87,7 @@ impl<'q> Batch<'q> {
         let (limits, mut bytes) = (self.limits, 0_usize);
         let taken = burst.drain(|frame| {
             let len_bytes = frame.segment_bytes();
-            if !(frame.is_plain() && limits.allows(len_bytes)) {
+            if !(frame.is_plain() && limits.allows_plain(&frame)) {
                 return Err(frame);
             }
             let Some((slot, place @ None)) = free.next() else { return Err(frame) };

@@ -114,7 +114,7 @@ impl Config {
             geometry: RxGeometry { entries: [self.rx_entries, rx2_entries], buffer_bytes },
             rx_completion_entries: self.rx_entries.saturating_add(rx2_entries),
             max_rx_buffers,
-            tx_limits: TxLimits { max_frame_bytes: longest.into() },
+            tx_limits: TxLimits { max_frame_bytes: longest.into(), domain: pool.domain() },
         })
     }
 }

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use paravane_hal::dma::DmaError;
+use paravane_hal::dma::{DmaError, DomainTag};
 use paravane_hal::fault::DeviceFault;
 use paravane_net::MacAddr;
 use paravane_pci::{
@@ -132,6 +132,13 @@ impl core::error::Error for ConfigError {}
 pub enum StartError {
     /// The configuration is wrong.
     Config(ConfigError),
+    /// The device cannot reach the pool's buffers.
+    ForeignPool {
+        /// Where they are.
+        pool: DomainTag,
+        /// Where the device is.
+        device: DomainTag,
+    },
     /// No memory for rings.
     Memory(DmaError),
     /// The pool had no buffer for the receive ring.
@@ -155,6 +162,9 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => write!(f, "vmxnet3 not started: {error}"),
+            Self::ForeignPool { pool, device } => {
+                write!(f, "vmxnet3 not started: the frame pool is in {pool}, the device in {device}")
+            }
             Self::Memory(error) => write!(f, "vmxnet3 not started: {error}"),
             Self::PoolEmpty => {
                 f.write_str("vmxnet3 not started: the frame pool has no free buffer for the receive ring")

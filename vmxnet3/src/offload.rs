@@ -3,6 +3,7 @@
 //! The device stops a queue over a descriptor that it does not like, and some mistakes are worse: a zero-length segment sends 16 KiB of
 //! adjacent memory. So a frame that breaks a rule here is refused, not corrected.
 
+use paravane_hal::dma::DomainTag;
 use paravane_net::{ChecksumRequest, Frame, Segmentation, SegmentationKind, TxOffload};
 
 use crate::desc::{MAX_TX_SEGMENT_BYTES, TxSop};
@@ -27,13 +28,27 @@ const MIN_FRAME_BYTES: usize = 14;
 pub(crate) struct TxLimits {
     /// The longest frame as it leaves, Ethernet header in, a tag in the payload in, FCS out.
     pub(crate) max_frame_bytes: usize,
+    /// Where its device reads.
+    pub(crate) domain: DomainTag,
 }
 
 impl TxLimits {
     /// Whether a frame in one segment, without offloads, may go out.
     #[inline(always)]
-    pub(crate) const fn allows(&self, len_bytes: usize) -> bool {
+    pub(crate) fn allows_plain(&self, frame: &Frame) -> bool {
+        self.allows(frame.segment_bytes()) && self.reaches(frame)
+    }
+
+    /// Whether a frame that is not cut may be as long.
+    #[inline(always)]
+    const fn allows(&self, len_bytes: usize) -> bool {
         len_bytes >= MIN_FRAME_BYTES && len_bytes <= self.max_frame_bytes
+    }
+
+    /// Whether the device finds `segment` where it says that it is.
+    #[inline(always)]
+    fn reaches(&self, segment: &Frame) -> bool {
+        segment.domain() == self.domain
     }
 }
 
@@ -55,7 +70,7 @@ pub(crate) fn plan(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
     if frame.is_plain() {
         let total_bytes = frame.segment_bytes();
         let plain = TxPlan { sop: TxSop::PLAIN, segments: 1, total_bytes, weight: 1 };
-        return limits.allows(total_bytes).then_some(plain);
+        return limits.allows_plain(frame).then_some(plain);
     }
     plan_any(frame, limits)
 }
@@ -66,7 +81,8 @@ fn plan_any(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
     let mut total_bytes = 0_usize;
     for segment in frame.segments() {
         let len_bytes = segment.segment_bytes();
-        if len_bytes == 0 || len_bytes > MAX_TX_SEGMENT_BYTES as usize || segments >= MAX_TSO_SEGMENTS {
+        let is_describable = len_bytes > 0 && len_bytes <= MAX_TX_SEGMENT_BYTES as usize;
+        if !is_describable || !limits.reaches(segment) || segments >= MAX_TSO_SEGMENTS {
             return None;
         }
         segments = segments.saturating_add(1);

@@ -3,7 +3,6 @@ use paravane_net::{FramePool, VlanTag};
 
 use super::*;
 
-const LIMITS: TxLimits = TxLimits { max_frame_bytes: 1518 };
 const CHECKSUM: ChecksumRequest = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
 const TCP4: Segmentation = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 66, mss_bytes: 1448 };
 
@@ -23,6 +22,11 @@ fn chain(lengths: &[usize]) -> Frame {
     chain.unwrap()
 }
 
+/// By a device in the frame's domain.
+fn planned_as_is(frame: &Frame) -> Option<TxPlan> {
+    plan(frame, &TxLimits { max_frame_bytes: 1518, domain: frame.domain() })
+}
+
 fn planned(
     lengths: &[usize],
     checksum: Option<ChecksumRequest>,
@@ -30,7 +34,7 @@ fn planned(
 ) -> Option<TxPlan> {
     let mut frame = chain(lengths);
     frame.set_offload(TxOffload { checksum, segmentation: cut });
-    plan(&frame, &LIMITS)
+    planned_as_is(&frame)
 }
 
 #[test]
@@ -112,5 +116,5 @@ fn segmentation_needs_headers_an_mss_and_tcp() {
 fn a_tag_goes_with_anything() {
     let mut frame = chain(&[60]);
     frame.set_vlan(Some(VlanTag(7)));
-    assert_eq!(plan(&frame, &LIMITS).map(|plan| plan.sop), Some(TxSop::PLAIN.tagged(VlanTag(7))));
+    assert_eq!(planned_as_is(&frame).map(|plan| plan.sop), Some(TxSop::PLAIN.tagged(VlanTag(7))));
 }

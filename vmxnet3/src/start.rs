@@ -177,6 +177,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         pool: FramePool,
         interrupts: Interrupts<'_>,
     ) -> Result<Started<P>, StartError> {
+        let (theirs, ours) = (pool.domain(), self.platform.domain());
+        if theirs != ours {
+            return Err(StartError::ForeignPool { pool: theirs, device: ours });
+        }
         let plan = config.check(self.mac, &pool)?;
         let vectors = Vectors::spread(self.choose_interrupts(interrupts)?);
         let outcome = match Memory::new(self, &plan, &vectors, pool) {

@@ -249,6 +249,24 @@ fn what_cannot_be_sent_is_refused_and_comes_home() {
 }
 
 #[test]
+fn frames_of_another_dma_domain_are_refused() {
+    let (machine, other) = (Machine::new(Personality::qemu()), Machine::new(Personality::qemu()));
+    let mut running = machine.start_small();
+    let mut burst = Burst::new();
+    burst.push(machine.frame(&numbered(1))).unwrap();
+    burst.push(other.frame(&numbered(2))).unwrap();
+    let mut chain = machine.frame(&numbered(3));
+    chain.set_next(other.frame(&numbered(4)));
+    burst.push(chain).unwrap();
+    burst.push(machine.frame(&numbered(5))).unwrap();
+    assert_eq!(running.tx.transmit(&mut burst), Ok(4));
+    let sent: Vec<_> = machine.model().take_sent().into_iter().map(|sent| sent.bytes).collect();
+    assert_eq!(sent, [numbered(1), numbered(5)]);
+    assert_eq!((running.tx.counters().refused, other.pool.free()), (2, other.pool.frames()));
+    machine.assert_clean();
+}
+
+#[test]
 fn passed_over_slots_keep_their_buffers() {
     both(|machine| {
         let mut running = machine.start_small();

@@ -4,6 +4,7 @@
 
 mod support;
 
+use paravane_hal::dma::Dma as _;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, Interrupts};
 use paravane_mock_hal::model::vmxnet3::Personality;
@@ -165,6 +166,17 @@ fn a_refused_activation_gives_everything_back() {
     machine.model().refuse_activation = false;
     let running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
     assert!(running.stop().is_ok());
+}
+
+#[test]
+fn a_pool_of_another_dma_domain_is_refused() {
+    let (machine, other) = (Machine::new(Personality::qemu()), Machine::new(Personality::qemu()));
+    let at_rest = machine.platform.memory().bytes();
+    let (error, _) = machine.claim().start(&small(), other.pool.clone(), Interrupts::Polling).unwrap_err();
+    let (pool, device) = (other.platform.domain(), machine.platform.domain());
+    assert_eq!(error, StartError::ForeignPool { pool, device });
+    assert_eq!((machine.platform.memory().bytes(), other.pool.free()), (at_rest, other.pool.frames()));
+    machine.assert_clean();
 }
 
 #[test]

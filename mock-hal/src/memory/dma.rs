@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::{
-    Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest,
+    Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag,
 };
 
 use super::Memory;
@@ -24,6 +24,10 @@ unsafe impl Dma for Memory {
             address_bits: domain.settings.address_bits,
             mapping_granule: domain.settings.mapping_granule,
         }
+    }
+
+    fn domain(&self) -> DomainTag {
+        self.0.tag
     }
 
     fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {

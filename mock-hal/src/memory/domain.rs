@@ -30,7 +30,7 @@ pub(super) struct Domain {
     gone_order: VecDeque<u64>,
     gone_bytes: usize,
     pub(super) leases: BTreeMap<u64, Lease>,
-    space: AddressSpace,
+    pub(super) space: AddressSpace,
     pub(super) allocations: u64,
     pub(super) mappings: u64,
     /// Allocations and mappings from this one on fail.

@@ -5,9 +5,18 @@ const GAP_BYTES: u64 = 4096;
 /// Where addresses start when the device drives enough bits: beyond 4 GiB, so that a lost upper half shows.
 const HIGH_START: u64 = 0x12_3400_0000;
 
+/// From one domain's first high address to the next one's: an address of one means nothing in another.
+const HIGH_STRIDE: u64 = 1 << 32;
+/// The same for low ones.
+const LOW_STRIDE: u64 = 1 << 24;
+/// After so many domains it starts over; all of them fit the bits.
+const STRIDES: u32 = 64;
+
 /// What was given out, in each of the ranges that devices differ in.
 #[derive(Debug, Default)]
 pub(super) struct AddressSpace {
+    /// Which domain's it is.
+    pub(super) number: u32,
     high_used: u64,
     low_used: u64,
     tiny_used: u64,
@@ -22,9 +31,10 @@ impl AddressSpace {
         address_bits: u8,
         is_free: impl Fn(u64, u64) -> bool,
     ) -> Option<u64> {
+        let turn = u64::from(self.number % STRIDES);
         let (used, start) = match address_bits {
-            40.. => (&mut self.high_used, HIGH_START),
-            32.. => (&mut self.low_used, 0x4000_0000),
+            40.. => (&mut self.high_used, HIGH_START + HIGH_STRIDE * turn),
+            32.. => (&mut self.low_used, 0x4000_0000 + LOW_STRIDE * turn),
             _ => (&mut self.tiny_used, 0x1000),
         };
         let end = 1_u64.checked_shl(address_bits.into()).unwrap_or(u64::MAX);
@@ -49,6 +59,19 @@ impl AddressSpace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn domains_do_not_share_addresses() {
+        for address_bits in [32, 40, 64] {
+            let mut starts: Vec<_> = (0..STRIDES)
+                .map(|number| AddressSpace { number, ..AddressSpace::default() })
+                .map(|mut space| space.place(0x1000, 1, address_bits, |_, _| true).unwrap())
+                .collect();
+            assert!(starts.iter().all(|start| start.checked_shr(address_bits.into()).unwrap_or(0) == 0));
+            starts.dedup();
+            assert_eq!(starts.len(), STRIDES as usize, "{address_bits} bits");
+        }
+    }
 
     #[test]
     fn addresses_come_back_only_when_none_is_left() {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use paravane_hal::addr::{Align, PhysAddr};
 use paravane_hal::dma::{
-    Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest,
+    Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag,
 };
 use paravane_hal::mmio::{MapError, Mmio, MmioMap};
 use paravane_hal::port::PortIo;
@@ -196,6 +196,10 @@ impl<H: MmioMap> MmioMap for Recorder<H> {
 unsafe impl<H: Dma> Dma for Recorder<H> {
     fn limits(&self) -> DmaLimits {
         self.inner.limits()
+    }
+
+    fn domain(&self) -> DomainTag {
+        self.inner.domain()
     }
 
     fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use paravane_hal::addr::PhysAddr;
 use paravane_hal::dma::{
-    Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest,
+    Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag,
 };
 use paravane_hal::mmio::{MapError, MapErrorReason, Mmio, MmioMap};
 use paravane_hal::port::PortIo;
@@ -194,6 +194,10 @@ impl MmioMap for Replayer {
 unsafe impl Dma for Replayer {
     fn limits(&self) -> DmaLimits {
         self.play.lock().recording().limits
+    }
+
+    fn domain(&self) -> DomainTag {
+        self.memory.domain()
     }
 
     fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {

@@ -138,6 +138,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         pool: FramePool,
         interrupts: Interrupts<'_>,
     ) -> Result<Running<P, C>, (StartError, Self)> {
+        let domain = self.platform.domain();
+        if pool.domain() != domain {
+            return Err((StartError::ForeignPool { pool: pool.domain(), device: domain }, self));
+        }
         let mut rings = Rings { rx: None, tx: None };
         let agreed = match self.bring_up(config, &pool, interrupts, &mut rings) {
             Ok(agreed) => agreed,
@@ -150,7 +154,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let Agreed { features, interrupts, info, link } = agreed;
         // Buffers may be there before the device runs, but it is not told of them before.
         let mut rx = RxQueue::new(rx, pool, RxRules::new(features, info.max_frame_bytes));
-        let tx = TxQueue::new(tx, TxRules::new(features, info.max_frame_bytes));
+        let tx = TxQueue::new(tx, TxRules::new(features, info.max_frame_bytes), domain);
         if let Err(error) = init::go(&mut self.transport) {
             let rings = Rings { rx: Some(rx.into_ring()), tx: Some(tx.into_ring()) };
             return Err((error.into(), self.abandon(rings)));

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use paravane_hal::Platform;
-use paravane_hal::dma::DmaError;
+use paravane_hal::dma::{DmaError, DomainTag};
 use paravane_pci::{CommandError, ConfigAccess, Ids, QuiesceError};
 
 use crate::init::InitError;
@@ -48,6 +48,13 @@ pub enum StartError {
     Queue(QueueError),
     /// There is no memory for the queues.
     Dma(DmaError),
+    /// The device cannot reach the pool's buffers.
+    ForeignPool {
+        /// Where they are.
+        pool: DomainTag,
+        /// Where the device is.
+        device: DomainTag,
+    },
     /// The pool's buffers are too short for what the device may send.
     BuffersTooShort {
         /// What one holds.
@@ -66,6 +73,9 @@ impl fmt::Display for StartError {
             Self::Command(error) => error.fmt(f),
             Self::Queue(error) => error.fmt(f),
             Self::Dma(error) => error.fmt(f),
+            Self::ForeignPool { pool, device } => {
+                write!(f, "the frame pool is in {pool}, the device in {device}")
+            }
             Self::BuffersTooShort { payload_bytes, needed_bytes } => {
                 write!(f, "buffers hold {payload_bytes} bytes, and a received frame may take {needed_bytes}")
             }

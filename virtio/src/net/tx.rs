@@ -8,6 +8,7 @@
 //! what comes back is dropped, which sends its buffer home.
 
 use paravane_hal::Platform;
+use paravane_hal::dma::DomainTag;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_net::{Burst, Frame, FrameReturns, TxCounters};
@@ -21,6 +22,8 @@ use crate::queue::{Kick, Segment};
 pub struct TxQueue<P: Platform> {
     ring: FrameRing<P>,
     rules: TxRules,
+    /// Where its device reads.
+    domain: DomainTag,
     counters: TxCounters,
 }
 
@@ -36,9 +39,9 @@ enum Fate {
 }
 
 impl<P: Platform> TxQueue<P> {
-    /// Puts frames on top of `ring`.
-    pub(crate) fn new(ring: FrameRing<P>, rules: TxRules) -> Self {
-        Self { ring, rules, counters: TxCounters::default() }
+    /// Puts frames on top of `ring`, whose device is in `domain`.
+    pub(crate) fn new(ring: FrameRing<P>, rules: TxRules, domain: DomainTag) -> Self {
+        Self { ring, rules, domain, counters: TxCounters::default() }
     }
 
     /// The ring, to be given back.
@@ -78,11 +81,11 @@ impl<P: Platform> TxQueue<P> {
     /// Posts frames from the front of `burst` as long as they are one buffer, ask for nothing, and there is room. Returns how many, and their bytes.
     #[inline(always)]
     fn post_plain(&mut self, burst: &mut Burst) -> (usize, u64) {
-        let rules = self.rules;
+        let (rules, domain) = (self.rules, self.domain);
         let mut bytes = 0_u64;
         let Some(mut posting) = self.ring.posting() else { return (0, 0) };
         let posted = burst.drain(|mut frame| {
-            if !frame.is_plain() {
+            if !frame.is_plain() || frame.domain() != domain {
                 return Err(frame);
             }
             let frame_bytes = u32::from(frame.segment_len_bytes());
@@ -102,6 +105,9 @@ impl<P: Platform> TxQueue<P> {
     /// Posts a frame that is one buffer. There is room for it.
     #[inline(always)]
     fn post_one(&mut self, mut frame: Frame) -> Fate {
+        if frame.domain() != self.domain {
+            return Fate::Refused;
+        }
         let frame_bytes = u32::try_from(frame.segment_bytes()).unwrap_or(u32::MAX);
         let asks_nothing = frame.offload().is_none() && frame.vlan().is_none();
         let header = if asks_nothing {
@@ -143,8 +149,11 @@ impl<P: Platform> TxQueue<P> {
         }))
     }
 
-    /// Describes the segments of `frame`, header first. `None` when a segment is empty or has no room for the header.
+    /// Describes the segments of `frame`, header first. `None` when a segment is empty or out of the device's reach, or has no room for the header.
     fn describe(&mut self, frame: &Frame) -> Option<FrameChain<'_, P>> {
+        if frame.segments().any(|segment| segment.domain() != self.domain) {
+            return None;
+        }
         let first_bytes = u32::try_from(frame.segment_bytes()).ok()?.checked_add(u32::from(HEADER_BYTES))?;
         let addr = frame.dma_addr_before(HEADER_BYTES)?;
         let mut chain = self.ring.chain(Segment { addr, len_bytes: first_bytes, writable: false })?;

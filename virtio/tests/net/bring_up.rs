@@ -1,6 +1,7 @@
 //! From a function to a running device: the order of it, and every way in which it can fail.
 
 use crate::support::*;
+use paravane_hal::dma::Dma as _;
 use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::model::virtio::Personality;
 use paravane_mock_hal::{DeviceModel as _, Width};
@@ -257,6 +258,18 @@ fn the_mtu_counts_when_it_can_be_kept() {
     assert_eq!(mtu_of(0, 9000), (1500, false), "would not fit a buffer");
     assert_eq!(mtu_of(MRG_RXBUF, 9000), (9000, true), "spread over buffers");
     assert_eq!(mtu_of(MRG_RXBUF, u16::MAX), (1500, false), "leaves no room for a header in 16 bits");
+}
+
+#[test]
+fn a_pool_of_another_dma_domain_is_refused() {
+    let (bench, other) = (Bench::new(BASIC), Bench::new(BASIC));
+    let Err((error, _)) = bench.device().start(&small(), other.pool.clone(), Interrupts::Polling) else {
+        panic!("started");
+    };
+    let (pool, device) = (other.platform.domain(), bench.platform.domain());
+    assert_eq!(error, StartError::ForeignPool { pool, device });
+    assert_eq!(other.pool.free(), other.pool.frames());
+    bench.assert_at_rest();
 }
 
 #[test]

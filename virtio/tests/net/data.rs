@@ -296,6 +296,21 @@ fn frames_that_are_none_are_dropped_by_reason() {
 }
 
 #[test]
+fn frames_of_another_dma_domain_are_refused() {
+    let (bench, other) = (Bench::new(BASIC), Bench::new(BASIC));
+    let mut up = bench.start();
+    let mut chain = bench.frame(&bytes(60, 3));
+    chain.set_next(other.frame(&bytes(60, 4)));
+    let mut burst =
+        burst([bench.frame(&bytes(60, 1)), other.frame(&bytes(60, 2)), chain, bench.frame(&bytes(60, 5))]);
+    assert_eq!(up.tx.transmit(&mut burst), Ok(4));
+    let sent: Vec<_> = bench.sent().iter().map(|frame| frame[12..].to_vec()).collect();
+    assert_eq!(sent, [bytes(60, 1), bytes(60, 5)]);
+    assert_eq!((up.tx.counters().refused, other.pool.free()), (2, other.pool.frames()));
+    bench.assert_clean();
+}
+
+#[test]
 fn a_full_ring_leaves_frames_where_they_are() {
     let bench = Bench::new(BASIC | EVENT_IDX);
     let mut up = bench.start();
