@@ -116,9 +116,10 @@ fn open<P: Platform, C: ConfigAccess>(
         msi.disable(function);
     }
     let msix = open_msix(function, platform);
+    // MSI is off; MSI-X is unless its table could not be opened.
+    let pin = matches!(msix, Ok(_) | Err(InterruptError::NoMsix));
     // The proof is not needed: there is no memory of ours yet.
-    let _quiet =
-        shut_down(function, &mut regs, platform, msix.is_ok()).map_err(BringUpError::StillRunning)?;
+    let _quiet = shut_down(function, &mut regs, platform, pin).map_err(BringUpError::StillRunning)?;
 
     let offered = regs.read_revisions()?;
     let revision = Revision::agree(offered).ok_or(BringUpError::Revision { offered })?;
@@ -147,13 +148,13 @@ fn open_msix<P: Platform, C: ConfigAccess>(
 /// Stops the device by its own means, then by the bus's, and proves it.
 ///
 /// Bus mastering goes off between the two commands: reset forgets where `DriverShared` is, and a link change would then have QEMU
-/// write to a fixed guest address (`ecr` of a structure at 0).
+/// write to a fixed guest address (`ecr` of a structure at 0). A device that keeps the bus is not reset.
 ///
 /// `pin`: whether the device may have raised its pin, so that it has to be asked about it; a reset would leave the line up.
 ///
 /// # Errors
 ///
-/// [`QuiesceError`]: it may still reach memory.
+/// [`QuiesceError`]: it may still reach memory, and was told to stop, but not reset.
 pub(crate) fn shut_down<'f, C: ConfigAccess>(
     function: &'f mut Function<C>,
     regs: &mut ControlRegs<impl Mmio>,
@@ -165,9 +166,9 @@ pub(crate) fn shut_down<'f, C: ConfigAccess>(
     if pin {
         let _ = regs.take_line();
     }
-    let quiet = function.quiesce(clock);
+    let quiet = function.quiesce(clock)?;
     let _ = regs.run(Command::ResetDev);
-    quiet
+    Ok(quiet)
 }
 
 #[cfg(test)]

@@ -81,7 +81,13 @@ fn a_hundred_restarts_leave_no_memory_behind() {
 
 #[test]
 fn what_a_previous_owner_left_running_is_stopped() {
-    let machine = Machine::new(Personality::qemu());
+    let without_msix = Machine::new(Personality::qemu());
+    without_msix.device.config.with(without_msix.device.address, |space| space.set8(0x85, 0));
+    take_over_from_previous_owner(&without_msix);
+    take_over_from_previous_owner(&Machine::new(Personality::qemu()));
+}
+
+fn take_over_from_previous_owner(machine: &Machine) {
     // An owner that went away without a word, in line-interrupt mode, with its line raised.
     let mut owner = machine.start(&small(), Interrupts::Intx);
     assert_eq!(owner.rx.arm(), Ok(Armed::Idle));
@@ -204,9 +210,12 @@ fn memory_stays_when_the_device_cannot_be_stopped() {
     // Bus mastering is stuck.
     let address = machine.device.address;
     machine.device.config.with(address, |space| space.allow(0x04, &0x0403_u16.to_le_bytes()));
+    machine.model().commands.clear();
     let mut error = running.stop().unwrap_err();
     assert!(matches!(error.reason, StopReason::StillRunning(_)));
     assert_eq!(machine.platform.memory().bytes(), in_use, "nothing was freed");
+    assert!(machine.model().commands.contains(&QUIESCE));
+    assert!(!machine.model().commands.contains(&RESET), "it would write its events to a fixed address then");
     assert_eq!(error.running.rx.receive(&mut paravane_net::Burst::new()), Err(DeviceFault::NeedsReset));
     // It comes loose, and stopping works.
     machine.device.config.with(address, |space| space.allow(0x04, &0x0407_u16.to_le_bytes()));
