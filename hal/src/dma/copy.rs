@@ -5,22 +5,30 @@ use core::ptr::NonNull;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Copies one `T` between two places that are aligned as a `T` is, in pieces that are known when this is compiled: `$read` from `$from`, `$write` to `$to`.
+/// Whether a `T` at `shared` is copied in pieces of `P`: when its type is aligned for them, or when it is one such piece and happens to lie right. The latter is for
+/// integers of a given byte order, whose types are not aligned at all.
+#[inline(always)]
+fn goes_by<T, P>(shared: *const u8) -> bool {
+    align_of::<T>() >= size_of::<P>()
+        || (size_of::<T>() == size_of::<P>() && shared.addr() & (size_of::<P>() - 1) == 0)
+}
+
+/// Copies one `T` in the widest pieces that go by its alignment at `$shared`, the one of the two places that a device may reach: `$read` from `$from`, `$write` to `$to`.
 ///
-/// For use in an unsafe block: one place is valid for reads, the other for writes of a `T`, and they do not overlap.
+/// For use in an unsafe block: one place is valid for reads, the other for writes of a `T`, and they do not overlap. The access to the place that is not shared takes any address.
 macro_rules! copy_value {
-    ($value:ty, $from:expr, $read:ident, $to:expr, $write:ident) => {{
+    ($value:ty, $shared:expr, $from:expr, $read:ident, $to:expr, $write:ident) => {{
         let (from, to) = ($from.cast::<u8>(), $to.cast::<u8>());
         let mut at = 0;
-        copy_value!(pieces of u64, $value, from.$read, to.$write, at);
-        copy_value!(pieces of u32, $value, from.$read, to.$write, at);
-        copy_value!(pieces of u16, $value, from.$read, to.$write, at);
-        copy_value!(pieces of u8, $value, from.$read, to.$write, at);
+        copy_value!(pieces of u64, $value, $shared, from.$read, to.$write, at);
+        copy_value!(pieces of u32, $value, $shared, from.$read, to.$write, at);
+        copy_value!(pieces of u16, $value, $shared, from.$read, to.$write, at);
+        copy_value!(pieces of u8, $value, $shared, from.$read, to.$write, at);
         let _ = at;
     }};
-    // In bounds by the loop's condition; aligned, for both start so and `at` grows in whole pieces.
-    (pieces of $piece:ty, $value:ty, $from:ident.$read:ident, $to:ident.$write:ident, $at:ident) => {
-        if align_of::<$value>() >= size_of::<$piece>() {
+    // In bounds by the loop's condition; aligned, for the shared place starts so and `at` grows in whole pieces.
+    (pieces of $piece:ty, $value:ty, $shared:expr, $from:ident.$read:ident, $to:ident.$write:ident, $at:ident) => {
+        if goes_by::<$value, $piece>($shared.cast::<u8>().cast_const()) {
             while size_of::<$value>() - $at >= size_of::<$piece>() {
                 let piece = $from.wrapping_add($at).cast::<$piece>().$read();
                 $to.wrapping_add($at).cast::<$piece>().$write(piece);
@@ -43,7 +51,9 @@ pub(crate) unsafe fn volatile_read<T: FromBytes>(from: NonNull<T>) -> T {
     }
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: `from` by the caller, and aligned; `value` is ours and as long. Only the shared side is volatile, so that the value need not pass through memory.
-    unsafe { copy_value!(T, from.as_ptr(), read_volatile, value.as_mut_ptr(), write) };
+    unsafe {
+        copy_value!(T, from.as_ptr(), from.as_ptr(), read_volatile, value.as_mut_ptr(), write_unaligned)
+    };
     // SAFETY: every byte was copied, and every pattern is a `T`.
     unsafe { value.assume_init() }
 }
@@ -62,7 +72,9 @@ pub(crate) unsafe fn volatile_write<T: IntoBytes + Immutable>(to: NonNull<T>, va
         };
     }
     // SAFETY: `to` by the caller, and aligned; `value` is a reference, without padding by `IntoBytes`.
-    unsafe { copy_value!(T, core::ptr::from_ref(value), read, to.as_ptr(), write_volatile) };
+    unsafe {
+        copy_value!(T, to.as_ptr(), core::ptr::from_ref(value), read_unaligned, to.as_ptr(), write_volatile)
+    };
 }
 
 /// [`volatile_read`] from anywhere.
@@ -106,4 +118,35 @@ pub(crate) unsafe fn volatile_copy(from: *const u8, to: *mut u8, len_bytes: usiz
     pieces!(u32);
     pieces!(u16);
     pieces!(u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::little_endian::{U32, U64};
+
+    #[test]
+    fn an_integer_of_a_given_byte_order_is_one_access_where_it_lies_right() {
+        let at = |addr| core::ptr::without_provenance(addr);
+        assert!(goes_by::<U32, u32>(at(4)) && !goes_by::<U32, u32>(at(6)));
+        assert!(goes_by::<U64, u64>(at(8)) && !goes_by::<U64, u64>(at(4)));
+        assert!(goes_by::<u32, u32>(at(4)), "as before");
+        assert!(!goes_by::<[U32; 3], u32>(at(4)), "no test for what is several pieces");
+        assert!(!goes_by::<U32, u64>(at(8)), "not beyond its end");
+    }
+
+    #[test]
+    fn values_arrive_wherever_they_lie() {
+        let mut words = [0_u64; 3];
+        let bytes: NonNull<u8> = NonNull::from(&mut words).cast();
+        for offset in 0..8 {
+            // SAFETY: sixteen bytes inside the array.
+            let place = unsafe { bytes.add(offset) };
+            let value = U32::new(0x0403_0201 + u32::try_from(offset).unwrap());
+            // SAFETY: four bytes inside the array.
+            unsafe { volatile_write(place.cast(), &value) };
+            // SAFETY: as above.
+            assert_eq!(unsafe { volatile_read::<U32>(place.cast()) }, value);
+        }
+    }
 }
