@@ -97,18 +97,30 @@ struct Shared<H> {
 impl<H> Shared<H> {
     /// Puts a chain of nodes, linked by `next_free` from the one numbered `first` to `last`, in front of the free list.
     ///
-    /// The buffers are home with the swap: after it, the last access here, the shared part may be gone.
+    /// By pointers: the buffers are home with the swap, and another core may free what both point at before this returns. A reference
+    /// among the arguments would claim that it stays until then.
+    ///
+    /// # Safety
+    ///
+    /// `this` is a pool's shared part, and the chain is of its nodes, whose buffers are out, the caller's alone, and not used again.
     #[inline(always)]
-    fn give_back(&self, first: u32, last: &Node<H>) {
-        let mut head = self.head.load(Ordering::Relaxed);
+    unsafe fn give_back(this: NonNull<Self>, first: u32, last: NonNull<Node<H>>) {
+        // SAFETY: the shared part stays while a buffer is out, which these are until the swap, the last access here.
+        let shared = unsafe { this.as_ref() };
+        // SAFETY: nodes live as long as the shared part.
+        let link = unsafe { &(*last.as_ptr()).next_free };
+        let mut head = shared.head.load(Ordering::Relaxed);
         loop {
-            last.next_free.store(self.node_at(head), Ordering::Relaxed);
+            link.store(shared.node_at(head), Ordering::Relaxed);
             let next = u64::from(first) | bumped(head);
-            match self.head.compare_exchange_weak(head, next, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
+            match shared.head.compare_exchange_weak(head, next, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => break,
                 Err(now) => head = now,
             }
         }
+        // Miri shall see what others do between the swap and the return.
+        #[cfg(all(test, miri))]
+        (0..16).for_each(|_| std::thread::yield_now());
     }
 
     /// The first node of a free list that starts as `head` says; null when it is empty.
@@ -491,9 +503,9 @@ impl<H: Header> Drop for Buffer<H> {
     #[inline]
     fn drop(&mut self) {
         self.go_home();
-        let node = self.node();
-        // SAFETY: nodes point at their pool's shared part since before the first buffer was given out, and it stays until `give_back` says that this buffer is home.
-        unsafe { node.pool.as_ref() }.give_back(node.index, node);
+        let (pool, index) = (self.node().pool, self.index());
+        // SAFETY: nodes point at their pool's shared part since before the first buffer was given out; this one is a chain by itself, and is being dropped.
+        unsafe { Shared::give_back(pool, index, self.0) };
     }
 }
 

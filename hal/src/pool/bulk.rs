@@ -120,11 +120,15 @@ impl<H: Header> Returns<H> {
     fn flush(&mut self) {
         let Self { pool, last, first } = *self;
         (self.pool, self.last, self.first) = (null_mut(), null_mut(), null_mut());
-        // SAFETY: null, or a pool's shared part, which stays, nodes included, while a buffer is out; these are out until `give_back` is over.
-        let Some(pool) = (unsafe { pool.as_ref() }) else { return };
-        if let Some(last) = pool.node(last) {
-            pool.give_back(pool.index_behind(first), last);
-        }
+        let (Some(pool), Some(last), Some(first)) =
+            (NonNull::new(pool), NonNull::new(last), NonNull::new(first))
+        else {
+            return;
+        };
+        // SAFETY: nodes stay while their buffer is out.
+        let first = unsafe { first.as_ref() }.index;
+        // SAFETY: `put` linked these, all of one pool, and nobody has them any more.
+        unsafe { Shared::give_back(pool, first, last) };
     }
 }
 
