@@ -7,7 +7,8 @@ use std::mem;
 use std::sync::{Arc, Mutex};
 
 use paravane_hal::irq::MsiMessage;
-use paravane_mock_hal::model::virtio::{self, Virtio, net::Net};
+use paravane_mock_hal::model::virtio::net::{Net, bits};
+use paravane_mock_hal::model::virtio::{self, Virtio};
 use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
 use paravane_mock_hal::pci::machine::{self, Machine};
 use paravane_mock_hal::{MockPlatform, PciHost};
@@ -18,6 +19,10 @@ const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x6d, 0x6f, 0x64];
 
 /// What the suite needs of a model.
 trait Card {
+    /// Whether it can tell whether the cable is in.
+    fn tells_of_link(&self) -> bool {
+        true
+    }
     /// Takes the cable out or puts it in.
     fn set_link(&mut self, up: bool);
     /// Sends what there is to send.
@@ -53,6 +58,9 @@ impl<C: Card> Environment for OnModel<C> {
     }
     fn set_link(&mut self, up: bool) {
         self.card.set_link(up);
+    }
+    fn tells_of_link(&self) -> bool {
+        self.card.tells_of_link()
     }
     fn turn(&mut self) {
         for answer in self.card.send().iter().filter_map(|frame| peer::answer(frame)) {
@@ -124,6 +132,9 @@ struct VirtioCard {
 }
 
 impl Card for VirtioCard {
+    fn tells_of_link(&self) -> bool {
+        self.device.lock().offered() & bits::STATUS != 0
+    }
     fn set_link(&mut self, up: bool) {
         self.device.lock().set_link(up);
     }
@@ -143,7 +154,7 @@ impl Card for VirtioCard {
 fn virtio(machine: Machine, personality: virtio::Personality) {
     let platform = MockPlatform::new();
     machine.build(platform.pci());
-    let device = Virtio::plug(&platform, machine.address(0), Net::new(MAC), personality);
+    let device = Virtio::plug(&platform, machine.address(0), Net::of(&personality, MAC), personality);
     let card = VirtioCard { platform: platform.clone(), device };
     OnModel { platform, machine, card }.run(|card| card.device.lock().violations.clone());
 }

@@ -36,7 +36,8 @@ fn virtio_up(
     pool: &FramePool,
     personality: virtio::Personality,
 ) -> (virtio::Plugged<Net>, VirtioUp) {
-    let plugged = Virtio::plug(platform, SLOT, Net::new([2, 0, 0, 0, 0, 4]), personality);
+    let net = Net::of(&personality, [2, 0, 0, 0, 0, 4]);
+    let plugged = Virtio::plug(platform, SLOT, net, personality);
     let function = Function::claim(plugged.host.clone(), SLOT).unwrap();
     let device =
         paravane_virtio::net::Device::new(function, platform.clone()).map_err(|(error, _)| error).unwrap();

@@ -82,6 +82,8 @@ pub mod feature {
     pub const RING_PACKED: u64 = 1 << 34;
     /// `IN_ORDER`.
     pub const IN_ORDER: u64 = 1 << 35;
+    /// `ORDER_PLATFORM`.
+    pub const ORDER_PLATFORM: u64 = 1 << 36;
     /// `RING_RESET`.
     pub const RING_RESET: u64 = 1 << 40;
 }
@@ -92,6 +94,8 @@ pub trait Class: Send + Sized + 'static {
     const TYPE: u16;
     /// Class code of its PCI function.
     const PCI_CLASS: u8;
+    /// Which features of its own kind this model plays when they are agreed.
+    const PLAYED: u64;
     /// Whether it has a link that goes away and comes back.
     const HAS_LINK: bool = false;
 

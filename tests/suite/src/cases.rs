@@ -209,7 +209,7 @@ where
 {
     let mut nic = Nic::<E, D>::start(environment, stopped, pool, RING)?;
     nic.echo(&[100])?;
-    for _ in 0..2 {
+    for _ in 0..if nic.environment.tells_of_link() { 2 } else { 0 } {
         nic.environment.set_link(false);
         await_link(&mut nic, false)?;
         nic.environment.set_link(true);
@@ -245,7 +245,8 @@ where
         nic.parts.rx.disarm();
         nic.expect(&[question])?;
     }
-    for up in [false, true] {
+    let changes: &[bool] = if nic.environment.tells_of_link() { &[false, true] } else { &[] };
+    for &up in changes {
         nic.environment.turn();
         let _ = nic.environment.rang();
         let armed = nic.parts.control.arm().map_err(|fault| fault.to_string())?;

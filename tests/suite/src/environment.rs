@@ -30,6 +30,11 @@ pub trait Environment {
     /// Takes the cable out or puts it in. May return before it has happened.
     fn set_link(&mut self, up: bool);
 
+    /// Whether the NIC can tell whether the cable is in. One that cannot is always up.
+    fn tells_of_link(&self) -> bool {
+        true
+    }
+
     /// Gives the other end of the cable a chance to do what [`peer::answer`](crate::peer::answer) says. Called in every turn of a wait; empty where the other end
     /// moves by itself.
     fn turn(&mut self);

@@ -24,11 +24,12 @@ fn start_error(bench: &Bench, config: &Config) -> StartError {
 #[test]
 fn status_moves_one_bit_at_a_time_3_1_1() {
     for personality in Personality::all() {
-        let bench = Bench::of(personality, BASIC | personality.ring_features);
+        let offered = personality.ring_features | personality.net_features;
+        let bench = Bench::of(personality, offered);
         let up = bench.start();
         assert_eq!(bench.model().statuses, [0, 0, 1, 3, 11, 15], "{}", personality.name);
-        let implemented = personality.ring_features & Allowed::default().ring.bits();
-        assert_eq!(up.control.features().bits(), BASIC | implemented, "{}", personality.name);
+        let implemented = Allowed::default().ring.bits() | NetFeatures::all().bits();
+        assert_eq!(up.control.features().bits(), offered & implemented, "{}", personality.name);
         assert_eq!(up.control.info().mac, MacAddr(MAC));
         assert!(up.control.link().is_up());
         assert!(up.control.stop(up.rx, up.tx).is_ok());

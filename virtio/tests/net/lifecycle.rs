@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::support::*;
 use paravane_hal::irq::{Armed, Interrupts};
+use paravane_mock_hal::model::virtio::Personality;
 use paravane_net::{Burst, Control, Events, RxFilter, RxFilterError, RxQueue, TxQueue};
-use paravane_virtio::net::{LOOK_EVERY, StopError, StuckReason};
+use paravane_virtio::init::InitError;
+use paravane_virtio::net::{LOOK_EVERY, StartError, StopError, StuckReason};
 
 #[test]
 fn a_hundred_restarts_leave_memory_as_it_was() {
@@ -66,6 +68,27 @@ fn a_device_that_does_not_reset_keeps_its_memory() {
 /// What a queue of `entries` takes: descriptor table, available ring, used ring.
 fn queue_bytes(entries: usize) -> usize {
     16 * entries + (6 + 2 * entries) + (8 + 8 * entries)
+}
+
+#[test]
+fn a_monitor_that_never_resets_is_driven_once() {
+    let personality = Personality::firecracker_without_reset();
+    let bench = Bench::of(personality, personality.ring_features | personality.net_features);
+    let mut up = bench.start();
+    assert_eq!(up.tx.transmit(&mut burst([bench.frame(&bytes(60, 1))])), Ok(1));
+    assert_eq!(bench.sent().len(), 1);
+    let Err(StopError::Stuck { reason: StuckReason::NoReset(_), device, .. }) = up.control.stop(up.rx, up.tx)
+    else {
+        panic!("stopped")
+    };
+    let bytes_leaked = bench.platform.memory().bytes();
+    let Err((StartError::Init(InitError::NoReset { .. }), _)) =
+        device.start(&small(), bench.pool.clone(), Interrupts::Polling)
+    else {
+        panic!("started again")
+    };
+    assert_eq!(bench.platform.memory().bytes(), bytes_leaked, "leaked once");
+    bench.assert_clean();
 }
 
 #[test]

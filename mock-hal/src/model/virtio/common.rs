@@ -11,6 +11,13 @@ pub(super) const DEVICE_STATUS: u32 = 0x14;
 /// The registers that say which memory a queue has: `queue_size`, `queue_desc`, `queue_driver`, `queue_device`.
 pub(super) const PLACES_RINGS: [u32; 7] = [0x18, 0x20, 0x24, 0x28, 0x2c, 0x30, 0x34];
 
+/// Features of every kind of device that this model plays.
+const PLAYED: u64 = feature::INDIRECT_DESC
+    | feature::EVENT_IDX
+    | feature::VERSION_1
+    | feature::ACCESS_PLATFORM
+    | feature::ORDER_PLATFORM;
+
 /// Every register: where it is, how wide, whether it can be written.
 const FIELDS: [(u32, u32, bool); 16] = [
     (0x00, 4, true),
@@ -172,12 +179,11 @@ impl<C: Class> Virtio<C> {
             self.refusals.push("features without ACCESS_PLATFORM".into());
             return false;
         }
-        if let Some(unknown) = [feature::RING_PACKED, feature::IN_ORDER, feature::INDIRECT_DESC]
-            .into_iter()
-            .find(|unknown| accepted & unknown != 0)
-        {
-            self.refusals
-                .push(format!("feature {unknown:#x}, which this device offers and this model does not play"));
+        let unplayed = accepted & !(PLAYED | C::PLAYED);
+        if unplayed != 0 {
+            self.refusals.push(format!(
+                "features {unplayed:#x}, which this device offers and this model does not play"
+            ));
             return false;
         }
         !self.rejects_features

@@ -126,7 +126,8 @@ impl<C: Class> Virtio<C> {
         if !self.queues[queue].is_enabled {
             return None;
         }
-        match self.queues[queue].take(&self.memory) {
+        let has_indirect = self.has(feature::INDIRECT_DESC);
+        match self.queues[queue].take(&self.memory, has_indirect) {
             Ok(Some(chain)) => {
                 if !self.has_lied
                     && !self.queues[queue].has_lied

@@ -4,7 +4,7 @@
 
 use super::faults::Said;
 use super::queue::Chain;
-use super::{Class, Virtio};
+use super::{Class, Personality, Virtio};
 use crate::fault::{Action, FaultPoint};
 
 /// Feature bits of a network device.
@@ -15,18 +15,46 @@ pub mod bits {
     pub const CSUM: u64 = 1;
     /// `GUEST_CSUM`.
     pub const GUEST_CSUM: u64 = 1 << 1;
+    /// `CTRL_GUEST_OFFLOADS`.
+    pub const CTRL_GUEST_OFFLOADS: u64 = 1 << 2;
     /// `MTU`.
     pub const MTU: u64 = 1 << 3;
     /// `MAC`.
     pub const MAC: u64 = 1 << 5;
+    /// `GUEST_TSO4`.
+    pub const GUEST_TSO4: u64 = 1 << 7;
+    /// `GUEST_TSO6`.
+    pub const GUEST_TSO6: u64 = 1 << 8;
+    /// `GUEST_ECN`.
+    pub const GUEST_ECN: u64 = 1 << 9;
+    /// `GUEST_UFO`.
+    pub const GUEST_UFO: u64 = 1 << 10;
     /// `HOST_TSO4`.
     pub const HOST_TSO4: u64 = 1 << 11;
     /// `HOST_TSO6`.
     pub const HOST_TSO6: u64 = 1 << 12;
+    /// `HOST_ECN`.
+    pub const HOST_ECN: u64 = 1 << 13;
+    /// `HOST_UFO`.
+    pub const HOST_UFO: u64 = 1 << 14;
     /// `MRG_RXBUF`.
     pub const MRG_RXBUF: u64 = 1 << 15;
     /// `STATUS`.
     pub const STATUS: u64 = 1 << 16;
+    /// `CTRL_VQ`.
+    pub const CTRL_VQ: u64 = 1 << 17;
+    /// `CTRL_RX`.
+    pub const CTRL_RX: u64 = 1 << 18;
+    /// `CTRL_VLAN`.
+    pub const CTRL_VLAN: u64 = 1 << 19;
+    /// `CTRL_RX_EXTRA`.
+    pub const CTRL_RX_EXTRA: u64 = 1 << 20;
+    /// `GUEST_ANNOUNCE`.
+    pub const GUEST_ANNOUNCE: u64 = 1 << 21;
+    /// `MQ`.
+    pub const MQ: u64 = 1 << 22;
+    /// `CTRL_MAC_ADDR`.
+    pub const CTRL_MAC_ADDR: u64 = 1 << 23;
     /// `SPEED_DUPLEX`.
     pub const SPEED_DUPLEX: u64 = 1 << 63;
 }
@@ -95,11 +123,22 @@ impl Net {
         }
     }
 
+    /// What the network device of this monitor offers.
+    #[must_use]
+    pub const fn of(personality: &Personality, mac: [u8; 6]) -> Self {
+        Self::new(mac).with_features(personality.net_features)
+    }
+
     /// The same, with exactly these features of its own.
     #[must_use]
     pub const fn with_features(mut self, features: u64) -> Self {
         self.features = features;
         self
+    }
+
+    /// `max_virtqueue_pairs`.
+    const fn pairs(&self) -> u16 {
+        if self.features & bits::MQ == 0 { 1 } else { 2 }
     }
 }
 
@@ -108,8 +147,20 @@ impl Class for Net {
     const PCI_CLASS: u8 = 2;
     const HAS_LINK: bool = true;
 
+    /// What this plays; of what it only offers, it agrees to nothing.
+    const PLAYED: u64 = bits::CSUM
+        | bits::GUEST_CSUM
+        | bits::MTU
+        | bits::MAC
+        | bits::HOST_TSO4
+        | bits::HOST_TSO6
+        | bits::MRG_RXBUF
+        | bits::STATUS
+        | bits::SPEED_DUPLEX;
+
+    /// Spec: VIRTIO 1.2, 5.1.2 "Virtqueues".
     fn queues(&self) -> u16 {
-        2
+        2 * self.pairs() + u16::from(self.features & bits::CTRL_VQ != 0)
     }
 
     fn features(&self) -> u64 {
@@ -119,12 +170,12 @@ impl Class for Net {
     fn config(&self) -> Vec<u8> {
         let mut config = self.mac.to_vec();
         config.extend([u8::from(self.link_up), 0]);
-        config.extend(1_u16.to_le_bytes());
+        config.extend(self.pairs().to_le_bytes());
         config.extend(self.mtu.to_le_bytes());
         config.extend(self.speed_mbps.to_le_bytes());
         config.push(1);
         // As long as what is offered needs.
-        let len_bytes = [(bits::SPEED_DUPLEX, 17), (bits::MTU, 12), (bits::STATUS, 8)]
+        let len_bytes = [(bits::SPEED_DUPLEX, 17), (bits::MTU, 12), (bits::MQ, 10), (bits::STATUS, 8)]
             .into_iter()
             .find_map(|(feature, len_bytes)| (self.features & feature != 0).then_some(len_bytes))
             .unwrap_or(6);
@@ -136,6 +187,7 @@ impl Class for Net {
         match offset_bytes {
             0..6 => Some(bits::MAC),
             6..8 => Some(bits::STATUS),
+            8..10 => Some(bits::MQ),
             10..12 => Some(bits::MTU),
             12..17 => Some(bits::SPEED_DUPLEX),
             _ => None,

@@ -1,5 +1,6 @@
 //! Which monitor a device belongs to, as data.
 
+use super::net::bits;
 use super::{Class, feature};
 use crate::pci::{FunctionSpace, PciHost, Reaction};
 
@@ -50,6 +51,16 @@ pub struct Layout {
     pub msix: (u8, u32, u32, u32),
 }
 
+/// Offloads of a back end that takes headers.
+const OFFLOADS: u64 = bits::CSUM
+    | bits::GUEST_CSUM
+    | bits::GUEST_TSO4
+    | bits::GUEST_TSO6
+    | bits::GUEST_UFO
+    | bits::HOST_TSO4
+    | bits::HOST_TSO6
+    | bits::HOST_UFO;
+
 /// What differs from monitor to monitor. Each flag is a habit of at least one real monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
@@ -69,6 +80,8 @@ pub struct Personality {
     pub has_pci_cfg: bool,
     /// Features offered besides those of the device's kind.
     pub ring_features: u64,
+    /// What a network device offers of its own kind's features.
+    pub net_features: u64,
     /// The largest queue.
     pub max_entries: u16,
     /// Takes a status only if it adds exactly the next bit.
@@ -103,13 +116,26 @@ impl Personality {
                 msix: (1, 0x1000, 0, 0x800),
             },
             bar_reaction: Reaction::Movable,
-            vectors: 3,
+            vectors: 4,
             has_isr: true,
             has_pci_cfg: true,
             ring_features: feature::VERSION_1
                 | feature::EVENT_IDX
                 | feature::INDIRECT_DESC
                 | feature::RING_RESET,
+            net_features: OFFLOADS
+                | bits::GUEST_ECN
+                | bits::HOST_ECN
+                | bits::CTRL_GUEST_OFFLOADS
+                | bits::MAC
+                | bits::MRG_RXBUF
+                | bits::STATUS
+                | bits::CTRL_VQ
+                | bits::CTRL_RX
+                | bits::CTRL_VLAN
+                | bits::CTRL_RX_EXTRA
+                | bits::CTRL_MAC_ADDR
+                | bits::GUEST_ANNOUNCE,
             max_entries: 256,
             steps_status: false,
             steps_features: false,
@@ -147,6 +173,7 @@ impl Personality {
             has_isr: false,
             has_pci_cfg: true,
             ring_features: feature::VERSION_1 | feature::EVENT_IDX,
+            net_features: OFFLOADS | bits::MAC | bits::MRG_RXBUF,
             max_entries: 256,
             steps_status: true,
             steps_features: true,
@@ -155,6 +182,12 @@ impl Personality {
             shuffles: false,
             reset: Reset::AtOnce,
         }
+    }
+
+    /// Firecracker with a back end that cannot be reset: what was started stays so until the machine ends.
+    #[must_use]
+    pub const fn firecracker_without_reset() -> Self {
+        Self { name: "firecracker-without-reset", reset: Reset::Never, ..Self::firecracker() }
     }
 
     /// Cloud Hypervisor: the same layout, by MSI-X alone, and a status that is simply stored.
@@ -167,6 +200,15 @@ impl Personality {
                 | feature::EVENT_IDX
                 | feature::INDIRECT_DESC
                 | feature::ACCESS_PLATFORM,
+            net_features: OFFLOADS
+                | bits::GUEST_ECN
+                | bits::HOST_ECN
+                | bits::MAC
+                | bits::MTU
+                | bits::MRG_RXBUF
+                | bits::CTRL_VQ
+                | bits::MQ,
+            vectors: 6,
             steps_status: false,
             steps_features: false,
             steps_queues: false,
@@ -200,6 +242,15 @@ impl Personality {
                 | feature::ACCESS_PLATFORM
                 | feature::RING_PACKED
                 | feature::IN_ORDER,
+            // No MRG_RXBUF, yet segmentation for the guest: who accepts that posts buffers of 64 KiB.
+            net_features: bits::CSUM
+                | bits::GUEST_CSUM
+                | bits::GUEST_TSO4
+                | bits::GUEST_TSO6
+                | bits::HOST_TSO4
+                | bits::HOST_TSO6
+                | bits::MAC
+                | bits::STATUS,
             max_entries: 256,
             steps_status: false,
             steps_features: false,
@@ -210,7 +261,7 @@ impl Personality {
         }
     }
 
-    /// All of them.
+    /// All that can be reset.
     #[must_use]
     pub const fn all() -> [Self; 5] {
         [

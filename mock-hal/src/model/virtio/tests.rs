@@ -27,8 +27,12 @@ struct Hand {
 
 impl Hand {
     fn new(personality: Personality) -> Self {
+        Self::of(personality, Net::new(MAC))
+    }
+
+    fn of(personality: Personality, net: Net) -> Self {
         let platform = MockPlatform::new();
-        let device = Virtio::plug(&platform, AT, Net::new(MAC), personality);
+        let device = Virtio::plug(&platform, AT, net, personality);
         platform.pci().write16(AT, 4, 0b110);
         Self { platform, device, memory: None }
     }
@@ -275,6 +279,80 @@ fn rings_that_break_the_rules_are_told_by_rule() {
             "{expected}: {violations:?}"
         );
     }
+}
+
+#[test]
+fn a_table_of_descriptors_is_a_chain_2_7_5_3() {
+    let mut hand = Hand::new(Personality::qemu());
+    hand.set_up(BASIC | feature::INDIRECT_DESC);
+    let table = |index: u64, addr: u64, flags: u16| {
+        let at = hand.area(TX, 3) + 16 * index;
+        hand.poke(at, &addr.to_le_bytes());
+        hand.poke(at + 8, &36_u32.to_le_bytes());
+        hand.poke(at + 12, &[flags.to_le_bytes(), 1_u16.to_le_bytes()].concat());
+    };
+    hand.poke(hand.buffer(0), &[0; 72]);
+    table(0, hand.buffer(0), 1);
+    table(1, hand.buffer(0) + 36, 0);
+    hand.describe(TX, 3, hand.area(TX, 3), 32, 4, 0);
+    hand.publish(TX, &[3]);
+    hand.write(0x3004, Width::Half, 1);
+    let sent: Vec<_> = hand.device.lock().take_sent().iter().map(|sent| sent.segments).collect();
+    assert_eq!((sent, hand.used(TX)), (vec![2], vec![(3, 0)]));
+    assert_eq!(hand.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn tables_that_break_the_rules_are_told_by_rule() {
+    for (len_bytes, flags, first, expected) in [
+        (16, 5, 0, "with a next"),
+        (16, 4, 4, "in a table"),
+        (0, 4, 0, "table of 0 bytes"),
+        (24, 4, 0, "table of 24 bytes"),
+        (16 * 9, 4, 0, "table of 144 bytes"),
+        (16, 4, 1, "a loop"),
+    ] {
+        let mut hand = Hand::new(Personality::qemu());
+        hand.set_up(BASIC | feature::INDIRECT_DESC);
+        hand.describe(TX, 0, hand.area(TX, 3), len_bytes, flags, 1);
+        // The first of the table, counted from the ring's.
+        hand.describe(TX, 0xc00 / 16, hand.buffer(0), 72, first, 1);
+        hand.publish(TX, &[0]);
+        hand.write(0x3004, Width::Half, 1);
+        let violations = hand.violations();
+        assert!(
+            violations.iter().any(|violation| violation.contains(expected)),
+            "{expected}: {violations:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_monitor_offers_and_this_model_does_not_play_is_refused() {
+    for (personality, feature) in [
+        (Personality::qemu(), feature::RING_RESET),
+        (Personality::qemu(), bits::CTRL_VQ),
+        (Personality::openvmm(), feature::IN_ORDER | feature::ACCESS_PLATFORM),
+    ] {
+        let hand = Hand::of(personality, Net::of(&personality, MAC));
+        hand.status(1);
+        hand.status(3);
+        hand.accept(feature::VERSION_1 | feature);
+        assert_eq!(hand.status(11), 3, "{}", personality.name);
+        assert!(hand.device.lock().refusals[0].contains("does not play"));
+        assert_eq!(hand.violations(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn queues_are_as_many_as_what_is_offered_needs_5_1_2() {
+    let queues = Personality::all().map(|personality| {
+        let hand = Hand::of(personality, Net::of(&personality, MAC));
+        (personality.name, hand.read(0x12, Width::Half))
+    });
+    let expected =
+        [("qemu", 3), ("qemu-transitional", 3), ("firecracker", 2), ("cloud-hypervisor", 5), ("openvmm", 2)];
+    assert_eq!(queues, expected);
 }
 
 #[test]

@@ -73,7 +73,11 @@ impl Queue {
     }
 
     /// Takes the next chain, if there is one.
-    pub(in super::super) fn take(&mut self, memory: &DeviceMemory) -> Result<Option<Chain>, Untaken> {
+    pub(in super::super) fn take(
+        &mut self,
+        memory: &DeviceMemory,
+        has_indirect: bool,
+    ) -> Result<Option<Chain>, Untaken> {
         let waiting = self.waiting(memory)?;
         if waiting == 0 {
             return Ok(None);
@@ -84,39 +88,53 @@ impl Queue {
         let slot = u64::from(self.ring.next_available % self.entries);
         let head = memory.get16(self.available() + 4 + 2 * slot)?;
         self.ring.next_available = self.ring.next_available.wrapping_add(1);
-        let segments = self.walk(memory, head)?;
+        let segments = self.walk(memory, head, has_indirect)?;
         Ok(Some(Chain { head, segments }))
     }
 
-    fn walk(&self, memory: &DeviceMemory, head: u16) -> Result<Vec<Segment>, Untaken> {
+    fn walk(&self, memory: &DeviceMemory, head: u16, has_indirect: bool) -> Result<Vec<Segment>, Untaken> {
+        let rule = |what: String| Err(Untaken::Rule(what));
         let mut segments: Vec<Segment> = Vec::new();
+        // The ring's table, or the one that a descriptor of it led to.
+        let (mut table, mut entries) = (self.descriptors(), self.entries);
         let mut index = head;
         loop {
-            if index >= self.entries {
-                return Err(Untaken::Rule(format!("descriptor {index} of {}", self.entries)));
+            if index >= entries {
+                return rule(format!("descriptor {index} of {entries}"));
             }
-            let at = self.descriptors() + 16 * u64::from(index);
+            let at = table + 16 * u64::from(index);
             let (addr, len_bytes) = (memory.get64(at)?, memory.get32(at + 8)?);
             let (flags, next) = (memory.get16(at + 12)?, memory.get16(at + 14)?);
-            let is_writable = flags & WRITE != 0;
-            if flags & INDIRECT != 0 {
-                return Err(Untaken::Rule("an indirect table, which was not agreed".into()));
-            }
             if flags & !(NEXT | WRITE | INDIRECT) != 0 {
-                return Err(Untaken::Rule(format!("unknown flags in a descriptor: {flags:#x}")));
+                return rule(format!("unknown flags in a descriptor: {flags:#x}"));
             }
+            if flags & INDIRECT != 0 {
+                if !has_indirect {
+                    return rule("an indirect table, which was not agreed".into());
+                }
+                if flags & NEXT != 0 || table != self.descriptors() {
+                    return rule("an indirect table in a table or with a next, 2.7.5.3.1".into());
+                }
+                entries = u16::try_from(len_bytes / 16).unwrap_or(u16::MAX);
+                if !len_bytes.is_multiple_of(16) || !(1..=self.entries).contains(&entries) {
+                    return rule(format!("an indirect table of {len_bytes} bytes, 2.7.5.3.1"));
+                }
+                (table, index) = (addr, 0);
+                continue;
+            }
+            let is_writable = flags & WRITE != 0;
             if len_bytes == 0 {
-                return Err(Untaken::Rule("an empty descriptor".into()));
+                return rule("an empty descriptor".into());
             }
             if !is_writable && segments.last().is_some_and(|last| last.is_writable) {
-                return Err(Untaken::Rule("a readable descriptor behind a writable one, 2.7.4.2".into()));
+                return rule("a readable descriptor behind a writable one, 2.7.4.2".into());
             }
             segments.push(Segment { addr, len_bytes, is_writable });
             if flags & NEXT == 0 {
                 return Ok(segments);
             }
-            if segments.len() >= usize::from(self.entries) {
-                return Err(Untaken::Rule("a chain longer than the ring: a loop, 2.7.5.2".into()));
+            if segments.len() >= usize::from(entries) {
+                return rule("a chain longer than its table: a loop, 2.7.5.2".into());
             }
             index = next;
         }
