@@ -1,11 +1,20 @@
 //! Words that both sides may change at any time: the entries of rings.
 
+use core::cell::Cell;
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// One entry of a ring: `W` words that both sides may change at any time. Little-endian in memory.
+///
+/// One thread at a time has it: accesses to the same words in two sizes, by two threads at once, are outside Rust's memory model.
+///
+/// ```compile_fail,E0277
+/// fn reached_from_two_threads<T: Sync>() {}
+/// reached_from_two_threads::<paravane_hal::dma::Words<4>>();
+/// ```
 #[repr(C, align(8))]
 #[derive(Debug)]
-pub struct Words<const W: usize>([AtomicU32; W]);
+pub struct Words<const W: usize>([AtomicU32; W], PhantomData<Cell<()>>);
 
 const _: () = assert!(size_of::<Words<4>>() == 16 && align_of::<Words<4>>() == align_of::<AtomicU64>());
 
@@ -53,7 +62,8 @@ impl<const W: usize> Words<W> {
         // SAFETY:
         // - Bounds, alignment: words `I` and `I + 1` are inside, `I` is even, and an entry is aligned to eight bytes.
         // - Initialised: atomics of every size have the layout of their integer, and every pattern is valid.
-        // - Shared: it is reached by atomic accesses alone. That two sizes are mixed is between this side and a device, which is no thread of this program.
+        // - Shared: it is reached by atomic accesses alone. Two sizes are never mixed by two threads, for the type is not `Sync`; a device is no thread of
+        //   this program.
         unsafe { &*place }
     }
 }
@@ -64,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_pair_is_two_words_low_one_first() {
-        let words = Words::<4>([const { AtomicU32::new(0) }; 4]);
+        let words = Words::<4>([const { AtomicU32::new(0) }; 4], PhantomData);
         words.store_pair::<2>(0x1122_3344_5566_7788);
         assert_eq!(words.snapshot(), [0, 0, 0x5566_7788, 0x1122_3344]);
         words.store::<0>(7);
