@@ -109,7 +109,9 @@ impl<T, F> Field<T, F> {
     #[doc(hidden)]
     #[must_use]
     pub const fn of(offset_bytes: usize, _projection: fn(&T) -> &F) -> Self {
-        assert!(offset_bytes + size_of::<F>() <= size_of::<T>(), "a field lies inside its structure");
+        // The field's length first: a sum could wrap, for the offset is anybody's.
+        let room = size_of::<T>().checked_sub(size_of::<F>());
+        assert!(matches!(room, Some(last) if offset_bytes <= last), "a field lies inside its structure");
         Self { offset_bytes, marker: PhantomData }
     }
 

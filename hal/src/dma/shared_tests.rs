@@ -63,6 +63,12 @@ fn there_is_nothing_outside() {
 }
 
 #[test]
+#[should_panic(expected = "a field lies inside its structure")]
+fn a_field_that_wraps_around_is_none() {
+    let _ = Field::<Shape, u16>::of(usize::MAX, |shape| &shape.inner.a);
+}
+
+#[test]
 fn the_device_address_is_another_one() {
     let of = device(&Heap::default());
     let ring = DmaRing::<4, _>::zeroed(&of, 32, Align::new(512)).unwrap();
