@@ -55,6 +55,15 @@ impl Status {
         number(&self.value, "dma_bytes_in_use")
     }
 
+    /// Frames of the pool that nobody holds now.
+    ///
+    /// # Errors
+    ///
+    /// Missing or not a number.
+    pub fn pool_free(&self) -> Result<u64> {
+        number(&self.value, "pool_free")
+    }
+
     /// All NICs, in the order of the report.
     ///
     /// # Errors
@@ -114,14 +123,14 @@ fn number(value: &Value, key: &str) -> Result<u64> {
 mod tests {
     use super::*;
 
-    const REPORT: &str = r#"{"dma_bytes_in_use": 4096, "nics": [{"name": "admin", "driver": "vmxnet3",
+    const REPORT: &str = r#"{"dma_bytes_in_use": 4096, "pool_free": 9, "nics": [{"name": "admin", "driver": "vmxnet3",
         "pci": "00:04.0", "ids": "15ad:07b0", "interrupts": "msix", "link": "up", "link_changes": 2, "address": null,
         "restarts": 3, "tx": {"frames": 5}, "rx": {"frames": 6}, "more": []}]}"#;
 
     #[test]
     fn reads_what_it_needs_and_passes_over_the_rest() {
         let status = Status::parse(REPORT.as_bytes()).unwrap();
-        assert_eq!(status.dma_bytes_in_use().unwrap(), 4096);
+        assert_eq!((status.dma_bytes_in_use().unwrap(), status.pool_free().unwrap()), (4096, 9));
         let nic = status.nic("admin").unwrap();
         assert_eq!((nic.driver.as_str(), nic.link_changes, nic.restarts), ("vmxnet3", 2, 3));
         assert_eq!((nic.is_link_up, nic.address), (true, None));
