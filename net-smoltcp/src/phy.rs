@@ -113,6 +113,9 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
     /// Sent frames need no interrupt of their own while there is room to send: they go home with the next
     /// [`service`](Self::service). Only when smoltcp is waiting for room is the transmit side armed too.
     ///
+    /// Received frames that wait for a frame to answer with can only wait on: then the transmit side alone is armed. A frame that another
+    /// NIC gives back to a shared pool raises no interrupt here: look again after a time while [`can_send`](Self::can_send) says no.
+    ///
     /// # Errors
     ///
     /// The fault that broke a queue.
@@ -120,17 +123,27 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
+        let armed = self.arm_queues();
+        self.fault = armed.err();
+        armed
+    }
+
+    fn arm_queues(&mut self) -> Result<Armed, DeviceFault> {
         if !self.incoming.is_empty() {
-            return Ok(Armed::Pending);
+            return if self.can_send() { Ok(Armed::Pending) } else { self.tx.arm() };
         }
         let starved = !self.outgoing.is_empty() || self.tx.room() == 0 || self.pool.is_dry();
-        let armed =
-            if starved && self.tx.arm().inspect_err(|&fault| self.fault = Some(fault))? == Armed::Pending {
-                Armed::Pending
-            } else {
-                self.rx.arm().inspect_err(|&fault| self.fault = Some(fault))?
-            };
-        Ok(armed)
+        if starved && self.tx.arm()? == Armed::Pending {
+            return Ok(Armed::Pending);
+        }
+        self.rx.arm()
+    }
+
+    /// Whether smoltcp could send a frame now.
+    #[must_use]
+    pub fn can_send(&self) -> bool {
+        let has_place = self.outgoing.room() > 0 || self.tx.room() > 0;
+        self.fault.is_none() && has_place && !self.pool.is_dry()
     }
 
     /// Says that no interrupts are wanted for now.

@@ -19,6 +19,7 @@ struct Behaviour {
     room: Arc<Mutex<Option<usize>>>,
     doorbells: Arc<Mutex<u64>>,
     rx_armed: Arc<Mutex<u64>>,
+    tx_armed: Arc<Mutex<u64>>,
 }
 
 struct Rx(Wire, Behaviour);
@@ -66,6 +67,7 @@ impl TxQueue for Tx {
         self.1.room.lock().unwrap().unwrap_or(1000) - self.0.lock().unwrap().len()
     }
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
+        *self.1.tx_armed.lock().unwrap() += 1;
         Ok(Armed::Idle)
     }
     fn disarm(&mut self) {}
@@ -176,12 +178,35 @@ fn smoltcp_waits_when_there_is_no_room() {
 }
 
 #[test]
-fn what_came_waits_when_there_is_no_frame_for_an_answer() {
-    let pool = pool(1);
-    let (mut phy, to, ..) = nic(&pool);
+fn what_came_waits_for_a_frame_to_answer_with_and_for_nothing_else() {
+    let pool = pool(2);
+    let (mut phy, to, _, behaviour) = nic(&pool);
+    let elsewhere = pool.get();
     to.lock().unwrap().push_back(frame_of(&pool, b"first"));
     assert_eq!(received(&mut phy), None);
-    assert_eq!(phy.arm(), Ok(Armed::Pending), "it is not slept on");
+    let armed =
+        |behaviour: &Behaviour| (*behaviour.rx_armed.lock().unwrap(), *behaviour.tx_armed.lock().unwrap());
+    assert!(!phy.can_send());
+    assert_eq!(phy.arm(), Ok(Armed::Idle), "asking again at once would bring nothing");
+    assert_eq!(armed(&behaviour), (0, 1), "what helps is a frame that was sent");
+    drop(elsewhere);
+    assert!(phy.can_send());
+    assert_eq!(phy.arm(), Ok(Armed::Pending));
+    assert_eq!(received(&mut phy).as_deref(), Some(&b"first"[..]));
+}
+
+#[test]
+fn what_came_waits_for_room_to_answer_in() {
+    let pool = pool(100);
+    let (mut phy, to, from, behaviour) = nic(&pool);
+    *behaviour.room.lock().unwrap() = Some(4);
+    while send(&mut phy, &[0; 60]) {}
+    to.lock().unwrap().push_back(frame_of(&pool, b"first"));
+    assert_eq!((received(&mut phy), phy.can_send()), (None, false));
+    assert_eq!(phy.arm(), Ok(Armed::Idle));
+    from.lock().unwrap().pop_front();
+    assert_eq!(phy.arm(), Ok(Armed::Pending));
+    assert_eq!(received(&mut phy).as_deref(), Some(&b"first"[..]));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the image is judged by. Each module holds one kind of case.
 
 mod bad_input;
+mod blocked;
 pub mod boot;
 mod cell;
 mod http_rules;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Case> {
         link::cases(),
         restart::cases(),
         idle::cases(),
+        blocked::cases(),
         suite::cases(),
         bad_input::cases(),
     ];

@@ -338,6 +338,16 @@ impl Guest {
         Ok(Transfer { len_bytes, took: start.elapsed() })
     }
 
+    /// Makes the guest send `count` frames over NIC `nic` to a host that takes none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::knock_unheard`].
+    pub fn knock_unheard(&mut self, nic: usize, count: u16, limit: Duration) -> Result<()> {
+        let to = SocketAddrV4::new(guest_address(nic), HTTP_PORT);
+        self.peer(nic)?.knock_unheard(to, count, Instant::now() + limit).with_context(|| on(nic, "flood"))
+    }
+
     /// Takes the link of NIC `nic` up or down.
     ///
     /// # Errors

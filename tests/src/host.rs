@@ -162,6 +162,26 @@ impl Peer {
         }
     }
 
+    /// Knocks at the port `to` from `count` ports, and listens to none of the answers: they stay in the cable, which is full after a few.
+    ///
+    /// # Errors
+    ///
+    /// The other end takes no more frames before all were sent.
+    pub fn knock_unheard(&mut self, to: SocketAddrV4, count: u16, deadline: Instant) -> Result<()> {
+        for number in 0..count {
+            let mut socket = tcp_socket();
+            socket.connect(self.interface.context(), to, PORTS.start + number)?;
+            let handle = self.sockets.add(socket);
+            let now = self.now();
+            while self.interface.poll_egress(now, &mut self.cable, &mut self.sockets) == PollResult::None {
+                ensure!(Instant::now() < deadline, "only {number} of {count} frames were taken");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            self.sockets.remove(handle);
+        }
+        Ok(())
+    }
+
     fn now(&self) -> StackInstant {
         StackInstant::from_micros(i64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(i64::MAX))
     }

@@ -19,9 +19,20 @@ use core::fmt;
 
 use paravane_hal::Platform;
 use paravane_hal::irq::Interrupts;
-use paravane_net::{FramePool, NicInfo};
+use paravane_net::{BURST_FRAMES, FramePool, HEADROOM_BYTES, NicInfo};
 use paravane_pci::{ConfigAccess, Function, Ids};
 use paravane_virtio::net as virtio_net;
+
+/// A buffer of the pool holds a standard frame with headroom, and two fill a page.
+pub const FRAME_BYTES: u16 = 2048;
+/// Slots of a receive ring.
+const RX_ENTRIES: u16 = 256;
+/// Slots of a transmit ring: what a device that sends nothing can keep. One connection's window is 45 frames.
+const TX_ENTRIES: u16 = 128;
+/// The largest IP packet that any NIC here receives.
+const LARGEST_IP_MTU_BYTES: u16 = 9000;
+/// An Ethernet header with a tag.
+const TAGGED_HEADER_BYTES: u16 = 18;
 
 /// Which driver a function takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +62,20 @@ impl Kind {
 pub struct Settings {
     /// The largest IP packet, where the driver's default is not wanted.
     pub ip_mtu_bytes: Option<u16>,
+}
+
+impl Settings {
+    /// The most frames that a NIC holds: its rings full, a burst of the longest frames received and not yet answered, a burst not yet taken
+    /// for sending. A shared pool with so many for each NIC cannot be run dry by one whose device stands still.
+    #[must_use]
+    pub fn frames(&self) -> u32 {
+        let buffers =
+            |ip_mtu_bytes: u16| (ip_mtu_bytes + TAGGED_HEADER_BYTES).div_ceil(FRAME_BYTES - HEADROOM_BYTES);
+        // vmxnet3 has a second receive ring for what does not fit one buffer.
+        let receiving = RX_ENTRIES * buffers(self.ip_mtu_bytes.unwrap_or(0).min(LARGEST_IP_MTU_BYTES));
+        let in_bursts = BURST_FRAMES * usize::from(buffers(LARGEST_IP_MTU_BYTES) + 1);
+        u32::from(receiving + TX_ENTRIES).saturating_add(u32::try_from(in_bursts).unwrap_or(u32::MAX))
+    }
 }
 
 /// A NIC that is found, identified and stopped.
@@ -118,7 +143,11 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> StoppedNic<P, C> {
     ) -> Result<RunningNic<P, C>, (NicError, Self)> {
         match self {
             Self::Vmxnet3(device) => {
-                let mut config = paravane_vmxnet3::Config::default();
+                let mut config = paravane_vmxnet3::Config {
+                    tx_entries: TX_ENTRIES,
+                    rx_entries: RX_ENTRIES,
+                    ..Default::default()
+                };
                 config.ip_mtu_bytes = settings.ip_mtu_bytes.unwrap_or(config.ip_mtu_bytes);
                 match device.start(&config, pool, interrupts) {
                     Ok(running) => Ok(RunningNic {
@@ -131,7 +160,12 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> StoppedNic<P, C> {
             }
             Self::VirtioNet(device) => {
                 // The MTU is the device's word; a smaller one is kept by the stack alone.
-                match device.start(&virtio_net::Config::default(), pool, interrupts) {
+                let config = virtio_net::Config {
+                    tx_entries: TX_ENTRIES,
+                    rx_entries: RX_ENTRIES,
+                    ..Default::default()
+                };
+                match device.start(&config, pool, interrupts) {
                     Ok(running) => Ok(RunningNic {
                         control: NicControl::VirtioNet(running.control),
                         rx: NicRx::VirtioNet(running.rx),

@@ -14,23 +14,17 @@ use core::time::Duration;
 
 use log::{error, info, warn};
 use paravane_hal::time::Clock;
-use paravane_net::{FramePool, HEADROOM_BYTES};
+use paravane_net::FramePool;
 use paravane_unikernel::app::config::{Config, nic_name};
 use paravane_unikernel::bus::{self, Bus, FoundNic};
 use paravane_unikernel::console;
 use paravane_unikernel::interrupts::Interrupts;
-use paravane_unikernel::nic::{InterruptPlan, NicError, Settings, StoppedNic};
+use paravane_unikernel::nic::{FRAME_BYTES, InterruptPlan, NicError, Settings, StoppedNic};
 use paravane_unikernel::platform::{Machine, Platform};
 use paravane_unikernel::server::{Boot, Host, Identity, Nic, Rung, Server};
 
 paravane_unikernel::entry!(main);
 
-/// Frames of the shared pool for each NIC: what its receive ring holds, and some to send and to hand around. As often as the buffers that its longest frames take.
-const FRAMES_PER_NIC: u32 = 384;
-/// A buffer holds a standard frame with headroom, and two fill a page.
-const FRAME_BYTES: u16 = 2048;
-/// An Ethernet header with a tag.
-const TAGGED_HEADER_BYTES: u16 = 18;
 /// Both drivers' devices take any address.
 const ADDRESS_BITS: u8 = 64;
 /// The longest sleep of an image that has nothing to serve.
@@ -52,11 +46,8 @@ fn main(machine: Machine) -> ! {
         idle(&machine.interrupts);
     }
 
-    let buffers_per_frame = |nic: usize| {
-        let ip_mtu_bytes = config.nic(&nic_name(nic)).ip_mtu_bytes.unwrap_or(0);
-        u32::from(ip_mtu_bytes.saturating_add(TAGGED_HEADER_BYTES).div_ceil(FRAME_BYTES - HEADROOM_BYTES))
-    };
-    let frames = (0..found.len()).map(buffers_per_frame).sum::<u32>().saturating_mul(FRAMES_PER_NIC);
+    let settings = |nic: usize| Settings { ip_mtu_bytes: config.nic(&nic_name(nic)).ip_mtu_bytes };
+    let frames = (0..found.len()).map(|nic| settings(nic).frames()).sum();
     let pool = match FramePool::new(machine.platform, frames, FRAME_BYTES, ADDRESS_BITS) {
         Ok(pool) => pool,
         Err(reason) => {

@@ -23,6 +23,9 @@ use crate::nic::{InterruptPlan, Mode, NicControl, NicError, NicRx, NicTx, Runnin
 /// A NIC that broke is started again so many times without having received anything in between.
 const RECOVERIES: u8 = 3;
 
+/// A NIC whose device takes no more frames is looked at so often, beside the interrupt that tells of room.
+const BLOCKED_LOOK: Duration = Duration::from_millis(100);
+
 /// Where a NIC stands.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them run nearly all of the time")]
 enum State<P: Platform, C: ConfigAccess> {
@@ -193,7 +196,8 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
         if let Some(fault) = fault {
             self.recover(fault);
         }
-        moved || waiting
+        // Frames that wait for room to be answered are nothing that moves.
+        moved
     }
 
     /// Asks for interrupts. Returns whether there is something to do at once.
@@ -236,6 +240,12 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
 
     /// How long nothing has to be done if nothing comes.
     pub fn idle_time(&mut self, now: Instant) -> Option<Duration> {
+        if let State::Running { phy, .. } = &self.state
+            && !phy.can_send()
+        {
+            // What the stack wants to send at once cannot go, however often it is asked.
+            return Some(BLOCKED_LOOK);
+        }
         let delay = self.stack.as_mut()?.idle_time(stack_time(now))?;
         Some(Duration::from_micros(delay.total_micros()))
     }
