@@ -32,8 +32,10 @@ enum State {
     Body(Request, BodyReader),
     /// Waiting for the rest of the program.
     Asking(Request, Wanted),
-    /// Sending `/bytes`.
-    Sending { keep_alive: bool, left: u64, chunk_left: u64, stream: ByteStream },
+    /// Sending `/bytes` in chunks, with the digest behind them.
+    Chunks { keep_alive: bool, left: u64, chunk_left: u64, stream: ByteStream },
+    /// Sending `/bytes` plainly, then closing.
+    Plain { left: u64, stream: ByteStream },
     /// Sending what is staged, then waiting for the next head, or closing.
     Draining { keep_alive: bool },
     /// Nothing more comes or goes.
@@ -108,7 +110,7 @@ impl Connection {
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             let step = match &mut self.state {
                 State::Head => self.take_head(rest),
-                State::Body(_, reader) => match reader.take(rest) {
+                State::Body(request, reader) => match reader.take(rest) {
                     Ok(len) => {
                         if reader.is_done() {
                             self.finish_body();
@@ -116,12 +118,13 @@ impl Connection {
                         len
                     }
                     Err(refusal) => {
-                        self.refuse(refusal);
+                        let head_only = request.head_only;
+                        self.refuse(Refusal { head_only, ..refusal });
                         rest.len()
                     }
                 },
                 // One request after the other: what follows waits in the socket.
-                State::Asking(..) | State::Sending { .. } | State::Draining { .. } => 0,
+                State::Asking(..) | State::Chunks { .. } | State::Plain { .. } | State::Draining { .. } => 0,
                 State::Closing => rest.len(),
             };
             if step == 0 {
@@ -218,15 +221,20 @@ impl Connection {
                 self.respond("200 OK", "application/json", &body, keep_alive, head_only);
             }
             Route::Bytes { count, seed } => {
+                let stream = ByteStream::new(seed);
+                let (framing, sending) = if request.takes_chunks {
+                    (
+                        "Transfer-Encoding: chunked\r\nTrailer: X-SHA256".into(),
+                        State::Chunks { keep_alive, left: count, chunk_left: 0, stream },
+                    )
+                } else {
+                    (format!("Content-Length: {count}"), State::Plain { left: count, stream })
+                };
                 self.stage(&format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\nTrailer: X-SHA256\r\n{}\r\n",
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n{framing}\r\n{}\r\n",
                     connection_header(keep_alive)
                 ));
-                self.state = if head_only {
-                    State::Draining { keep_alive }
-                } else {
-                    State::Sending { keep_alive, left: count, chunk_left: 0, stream: ByteStream::new(seed) }
-                };
+                self.state = if head_only { State::Draining { keep_alive } } else { sending };
             }
         }
     }
@@ -246,7 +254,7 @@ impl Connection {
     /// Answers with an error and closes: what follows cannot be trusted to be a request.
     fn refuse(&mut self, refusal: Refusal) {
         self.head.clear();
-        self.respond(refusal.status, "text/plain", &format!("{}\n", refusal.why), false, false);
+        self.respond(refusal.status, "text/plain", &format!("{}\n", refusal.why), false, refusal.head_only);
     }
 
     /// Sends staged bytes; when the last is gone, moves on.
@@ -265,30 +273,45 @@ impl Connection {
 
     /// Sends the next piece of `/bytes`, or stages what frames it. `None` when there is nothing to send.
     fn produce_bytes(&mut self, room: &mut [u8]) -> Option<usize> {
-        let State::Sending { keep_alive, left, chunk_left, stream } = &mut self.state else {
-            return None;
-        };
-        if *chunk_left > 0 {
-            let len = usize::try_from(*chunk_left).unwrap_or(usize::MAX).min(room.len());
-            stream.fill(room.get_mut(..len)?);
-            *chunk_left = chunk_left.saturating_sub(len as u64);
-            *left = left.saturating_sub(len as u64);
-            if *chunk_left == 0 {
-                self.stage("\r\n");
+        match &mut self.state {
+            State::Chunks { left: 0, chunk_left: 0, keep_alive, stream } => {
+                let (keep_alive, digest) = (*keep_alive, stream.clone().digest());
+                self.state = State::Draining { keep_alive };
+                self.stage(&format!("0\r\nX-SHA256: {}\r\n\r\n", hex(&digest)));
+                Some(0)
             }
-            return Some(len);
+            State::Chunks { left, chunk_left: chunk_left @ 0, .. } => {
+                *chunk_left = CHUNK_BYTES.min(*left);
+                *left = left.saturating_sub(*chunk_left);
+                let size = format!("{:x}\r\n", *chunk_left);
+                self.stage(&size);
+                Some(0)
+            }
+            State::Chunks { chunk_left, stream, .. } => {
+                let len = fill(room, chunk_left, stream);
+                if *chunk_left == 0 {
+                    self.stage("\r\n");
+                }
+                Some(len)
+            }
+            State::Plain { left: 0, .. } => {
+                self.state = State::Closing;
+                None
+            }
+            State::Plain { left, stream } => Some(fill(room, left, stream)),
+            _ => None,
         }
-        if *left > 0 {
-            *chunk_left = CHUNK_BYTES.min(*left);
-            let size = format!("{:x}\r\n", *chunk_left);
-            self.stage(&size);
-            return Some(0);
-        }
-        let (keep_alive, digest) = (*keep_alive, stream.clone().digest());
-        self.state = State::Draining { keep_alive };
-        self.stage(&format!("0\r\nX-SHA256: {}\r\n\r\n", hex(&digest)));
-        Some(0)
     }
+}
+
+/// Puts the next bytes of `stream` into `room`, at most `left`. Returns how many.
+fn fill(room: &mut [u8], left: &mut u64, stream: &mut ByteStream) -> usize {
+    let len = usize::try_from(*left).unwrap_or(usize::MAX).min(room.len());
+    if let Some(room) = room.get_mut(..len) {
+        stream.fill(room);
+    }
+    *left = left.saturating_sub(len as u64);
+    len
 }
 
 fn connection_header(keep_alive: bool) -> &'static str {

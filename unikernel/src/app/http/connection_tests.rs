@@ -102,6 +102,41 @@ fn nonsense_is_answered_and_ends_the_connection() {
 }
 
 #[test]
+fn an_older_peer_gets_plain_bytes_and_a_close() {
+    for (count, room) in [(0_usize, 100), (1, 7), (40_000, 1000)] {
+        let request = format!("GET /bytes/{count}?seed=3 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        let mut connection = Connection::new();
+        connection.receive(request.as_bytes());
+        let mut output = Vec::new();
+        let mut buffer = vec![0; room];
+        while !connection.is_over() {
+            let made = connection.produce(&mut buffer);
+            output.extend_from_slice(&buffer[..made]);
+        }
+        let body = output.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let head = str::from_utf8(&output[..body]).unwrap();
+        assert!(head.contains(&format!("Content-Length: {count}\r\n")), "{head}");
+        assert!(head.contains("Connection: close\r\n") && !head.contains("chunked"), "{head}");
+        let mut expected = vec![0; count];
+        ByteStream::new(3).fill(&mut expected);
+        assert_eq!(&output[body..], expected);
+    }
+}
+
+#[test]
+fn a_refused_head_request_gets_a_head() {
+    for request in [
+        "HEAD /nothing HTTP/1.1\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ] {
+        let (output, connection) = exchange(request.as_bytes(), 1000, 1000);
+        assert!(output.starts_with("HTTP/1.1 4") && output.ends_with("\r\n\r\n"), "{output}");
+        assert!(connection.is_over());
+    }
+}
+
+#[test]
 fn a_head_request_gets_a_head() {
     let (output, connection) = exchange(b"HEAD /bytes/5 HTTP/1.1\r\n\r\nHEAD / HTTP/1.1\r\n\r\n", 1000, 1000);
     assert!(output.ends_with("\r\n\r\n"), "{output}");

@@ -52,6 +52,8 @@ pub struct Request {
     pub body: BodyLength,
     /// Only the head of the answer is wanted (`HEAD`).
     pub head_only: bool,
+    /// The peer speaks HTTP/1.1, so the answer may come in chunks. One of HTTP/1.0 finds its end by length or close.
+    pub takes_chunks: bool,
     /// Another request may follow on the connection.
     pub keep_alive: bool,
     /// The peer waits for `100 Continue` before it sends the body.
@@ -65,11 +67,13 @@ pub struct Refusal {
     pub status: &'static str,
     /// One line for people.
     pub why: &'static str,
+    /// Only the head of the answer is wanted (`HEAD`).
+    pub head_only: bool,
 }
 
 impl Refusal {
     const fn new(status: &'static str, why: &'static str) -> Self {
-        Self { status, why }
+        Self { status, why, head_only: false }
     }
     const BAD: Self = Self::new("400 Bad Request", "this is not an HTTP/1.1 request");
     /// A head that does not end.
@@ -87,6 +91,14 @@ impl Refusal {
 pub(super) fn parse(head: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
+    let result = understand(&mut parsed, head);
+    result.map_err(|refusal| Refusal { head_only: parsed.method == Some("HEAD"), ..refusal })
+}
+
+fn understand<'h>(
+    parsed: &mut httparse::Request<'_, 'h>,
+    head: &'h [u8],
+) -> Result<Option<(Request, usize)>, Refusal> {
     let len = match parsed.parse(head) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) if head.len() < MAX_HEAD_BYTES => return Ok(None),
@@ -97,16 +109,15 @@ pub(super) fn parse(head: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
     };
     let facts = Facts::of(parsed.headers)?;
     let route = route(parsed.method.unwrap_or(""), parsed.path.unwrap_or(""))?;
-    let keep_alive = match parsed.version {
-        Some(1) => !facts.close,
-        _ => facts.keep_alive,
-    };
+    let takes_chunks = parsed.version == Some(1);
     Ok(Some((
         Request {
             route,
             body: facts.body,
             head_only: parsed.method == Some("HEAD"),
-            keep_alive,
+            takes_chunks,
+            // An older peer would have to be told that the connection stays open; it is closed instead.
+            keep_alive: takes_chunks && !facts.close,
             expects_continue: facts.expects_continue,
         },
         len,
@@ -117,14 +128,12 @@ pub(super) fn parse(head: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
 struct Facts {
     body: BodyLength,
     close: bool,
-    keep_alive: bool,
     expects_continue: bool,
 }
 
 impl Facts {
     fn of(headers: &[httparse::Header<'_>]) -> Result<Self, Refusal> {
-        let mut facts =
-            Self { body: BodyLength::Known(0), close: false, keep_alive: false, expects_continue: false };
+        let mut facts = Self { body: BodyLength::Known(0), close: false, expects_continue: false };
         let mut length = None;
         for header in headers {
             let value = core::str::from_utf8(header.value).unwrap_or("").trim();
@@ -146,7 +155,6 @@ impl Facts {
                 facts.body = BodyLength::Chunked;
             } else if is("connection") {
                 facts.close = lists("close");
-                facts.keep_alive = lists("keep-alive");
             } else if is("expect") {
                 facts.expects_continue = value.eq_ignore_ascii_case("100-continue");
             }
@@ -216,8 +224,8 @@ mod tests {
     #[test]
     fn connection_and_version_decide_what_follows() {
         assert!(!get("GET / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap().keep_alive);
-        assert!(!get("GET / HTTP/1.0\r\n\r\n").unwrap().keep_alive);
-        assert!(get("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").unwrap().keep_alive);
+        let old = get("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").unwrap();
+        assert_eq!((old.keep_alive, old.takes_chunks), (false, false));
     }
 
     #[test]
