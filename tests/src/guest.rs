@@ -37,6 +37,8 @@ pub struct Plan {
     pub machine: Machine,
     /// What runs the guest.
     pub accel: Accel,
+    /// RAM.
+    pub memory_mib: u32,
     /// NICs, in PCI order.
     pub nics: Vec<NicModel>,
     /// Words of the command line beside the addresses.
@@ -46,7 +48,8 @@ pub struct Plan {
 impl Plan {
     /// `nics` on `machine`, under TCG, with interrupt mode `irq`.
     pub fn new(machine: Machine, nics: &[NicModel], irq: &str) -> Self {
-        Self { machine, accel: Accel::Tcg, nics: nics.to_vec(), words: vec![format!("irq={irq}")] }
+        let words = vec![format!("irq={irq}")];
+        Self { machine, accel: Accel::Tcg, memory_mib: qemu::MEMORY_MIB, nics: nics.to_vec(), words }
     }
 
     /// The same with one more word on the command line. A later word for a NIC replaces its address.
@@ -143,7 +146,9 @@ impl Guest {
         let config = Config {
             machine: plan.machine,
             accel: plan.accel,
+            memory_mib: plan.memory_mib,
             nics: plan.nics.iter().map(|&model| (model, Backend::Cable)).collect(),
+            extras: Vec::new(),
             image: image.to_path_buf(),
             append: plan.command_line(),
         };

@@ -6,11 +6,13 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::console::Console;
@@ -109,6 +111,9 @@ pub enum Backend {
     },
 }
 
+/// Enough for four NICs with room to spare.
+pub const MEMORY_MIB: u32 = 128;
+
 /// Everything that decides how QEMU is started.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -116,8 +121,12 @@ pub struct Config {
     pub machine: Machine,
     /// What runs the guest.
     pub accel: Accel,
+    /// RAM.
+    pub memory_mib: u32,
     /// NICs, in PCI order.
     pub nics: Vec<(NicModel, Backend)>,
+    /// Options for devices that are no NICs, in pairs: `-device`, `edu`.
+    pub extras: Vec<String>,
     /// The ELF file to boot.
     pub image: PathBuf,
     /// The guest's command line.
@@ -173,7 +182,7 @@ impl Config {
                 add("-cpu", "max,-arch-capabilities".into());
             }
         }
-        add("-m", "128".into());
+        add("-m", self.memory_mib.to_string());
         add("-display", "none".into());
         add("-chardev", "stdio,id=console,signal=off".into());
         add("-serial", "chardev:console".into());
@@ -202,6 +211,7 @@ impl Config {
             let (device, mac, slot) = (model.device(), nic_mac(index), FIRST_SLOT + index);
             add("-device", format!("{device},netdev={id},mac={mac},addr={slot:#x},romfile="));
         }
+        arguments.extend(self.extras.iter().map(OsString::from));
         for word in ["-nodefaults", "-no-user-config", "-no-reboot"] {
             arguments.push(word.into());
         }
@@ -296,6 +306,23 @@ impl Qemu {
         }
     }
 
+    /// Waits for QEMU to end. Its exit code; 128 and the signal's number where one ended it.
+    ///
+    /// # Errors
+    ///
+    /// It still runs after `limit`.
+    pub fn wait_end(&mut self, limit: Duration) -> Result<i32> {
+        const SLICE: Duration = Duration::from_millis(5);
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code().unwrap_or(128 + status.signal().unwrap_or(0)));
+            }
+            ensure!(Instant::now() < deadline, "QEMU did not end within {} s", limit.as_secs());
+            thread::sleep(SLICE);
+        }
+    }
+
     /// Processor time used so far, in user and kernel mode together.
     ///
     /// # Errors
@@ -348,7 +375,8 @@ mod tests {
     fn command_line(nics: Vec<(NicModel, Backend)>, accel: Accel) -> String {
         let image = PathBuf::from("image.elf");
         let append = "irq=msi log=info".to_owned();
-        let config = Config { machine: Machine::Q35, accel, nics, image, append };
+        let (machine, memory_mib, extras) = (Machine::Q35, MEMORY_MIB, vec!["-device".into(), "edu".into()]);
+        let config = Config { machine, accel, memory_mib, nics, extras, image, append };
         let words = config.arguments(&Sockets(Path::new("/s")));
         words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
@@ -368,6 +396,7 @@ mod tests {
             "-netdev user,id=n1,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:8080-:80 -device \
              virtio-net-pci,disable-legacy=on,disable-modern=off,netdev=n1,mac=52:54:00:70:76:01,addr=0x5,romfile="
         ));
+        assert!(line.contains("-m 128 ") && line.contains(" -device edu "));
         assert!(line.contains("-append irq=msi log=info"));
         assert_eq!(nic_address(1), "00:05.0");
     }

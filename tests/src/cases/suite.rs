@@ -12,7 +12,7 @@ use smoltcp::time::Instant as StackInstant;
 use crate::dgram::Cable;
 use crate::image;
 use crate::monitor::Monitor;
-use crate::qemu::{Accel, Backend, Config, Machine, NicModel, Qemu, netdev_id, nic_mac};
+use crate::qemu::{Accel, Backend, Config, MEMORY_MIB, Machine, NicModel, Qemu, netdev_id, nic_mac};
 use crate::runner::Case;
 
 const MODELS: [(NicModel, &str); 3] = [
@@ -50,7 +50,9 @@ fn run(machine: Machine, model: NicModel) -> Result<String> {
     let config = Config {
         machine,
         accel: Accel::Tcg,
+        memory_mib: MEMORY_MIB,
         nics: vec![(model, Backend::Cable)],
+        extras: Vec::new(),
         image: suite_image()?,
         append: format!("mac0={}", nic_mac(0)),
     };

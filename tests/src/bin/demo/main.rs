@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use paravane_tests::cases::boot::{BootLine, MAX_BOOT_INSTRUCTIONS};
 use paravane_tests::guest::nic_name;
-use paravane_tests::qemu::{Accel, Backend, Config, Machine, NicModel};
+use paravane_tests::qemu::{Accel, Backend, Config, MEMORY_MIB, Machine, NicModel};
 use paravane_tests::{image, table, tool};
 
 use accel::Choice;
@@ -147,7 +147,9 @@ fn config(options: &Options, image: &Path, accel: Accel) -> Result<Config> {
     Ok(Config {
         machine: options.machine,
         accel,
+        memory_mib: MEMORY_MIB,
         nics: options.nics.iter().copied().zip(backends).collect(),
+        extras: Vec::new(),
         image: image.to_path_buf(),
         append: format!("irq={}", options.irq.word()),
     })
