@@ -19,19 +19,31 @@ impl CommandLine {
     /// Nothing.
     pub const EMPTY: Self = Self { bytes: [0; CAPACITY], len: 0, cut: false };
 
-    /// Adds a byte; one that is not printable ASCII becomes a question mark or, if it is white space, a space. False when there is no room.
+    /// Adds a byte; one that is not printable ASCII becomes a question mark or, if it is white space, a space. False when there is no room:
+    /// the line is then cut for good, before the word that does not fit.
     pub fn push(&mut self, byte: u8) -> bool {
-        let Some(place) = self.bytes.get_mut(self.len) else {
-            self.cut = true;
-            return false;
-        };
-        *place = match byte {
+        let byte = match byte {
             b' '..=b'~' => byte,
             b'\t' | b'\n' | b'\r' => b' ',
             _ => b'?',
         };
+        if self.cut {
+            return false;
+        }
+        let Some(place) = self.bytes.get_mut(self.len) else {
+            self.cut = true;
+            if byte != b' ' {
+                self.drop_last_word();
+            }
+            return false;
+        };
+        *place = byte;
         self.len += 1;
         true
+    }
+
+    fn drop_last_word(&mut self) {
+        self.len = self.as_str().rfind(' ').unwrap_or(0);
     }
 
     /// The line.
@@ -41,7 +53,7 @@ impl CommandLine {
         self.bytes.get(..self.len).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
-    /// Whether the loader's line was longer than what is kept; the last word may then be a part of one.
+    /// Whether the loader's line was longer than what is kept. The words that are kept are whole.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.cut
@@ -104,12 +116,21 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_cut_and_says_so() {
-        let mut line = CommandLine::EMPTY;
-        assert!((0..CAPACITY).all(|_| line.push(b'a')));
-        assert!(!line.is_cut());
-        assert!(!line.push(b'b'));
-        assert!(line.is_cut());
-        assert_eq!(line.as_str().len(), CAPACITY);
+    fn a_long_line_is_cut_between_words_and_says_so() {
+        let cut_after = |line: &str| {
+            let mut kept = CommandLine::EMPTY;
+            assert!(line.bytes().all(|byte| kept.push(byte)) && !kept.is_cut());
+            kept
+        };
+        let full = "x".repeat(CAPACITY - 6) + " irq=m";
+        let mut within = cut_after(&full);
+        assert!(!within.push(b's') && !within.push(b'i'));
+        assert_eq!((within.as_str(), within.is_cut()), (&full[..CAPACITY - 6], true));
+        let mut behind = cut_after(&full);
+        assert!(!behind.push(b' ') && !behind.push(b'x'));
+        assert_eq!((behind.as_str(), behind.is_cut()), (full.as_str(), true));
+        let mut one_word = cut_after(&"x".repeat(CAPACITY));
+        assert!(!one_word.push(b'x'));
+        assert_eq!(one_word.as_str(), "");
     }
 }

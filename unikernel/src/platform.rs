@@ -6,6 +6,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
 
 use linked_list_allocator::Heap;
+use log::warn;
 use paravane_hal::addr::PhysAddr;
 use paravane_hal::dma::{Direction, Dma, DmaError, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag};
 use paravane_hal::mmio::{MapError, MmioMap};
@@ -27,7 +28,7 @@ use crate::boot::pvh::PhysicalMemory;
 use crate::boot::{BootInfo, first_ticks};
 use crate::interrupts::{self, Interrupts, Starting};
 use crate::memory::{FIRST_MIB, IDENTITY_END, MemoryKind, MemoryMap, plan};
-use crate::{console, fatal};
+use crate::{cmdline, console, fatal};
 
 type Frames = SpinLock<FrameAllocator<128>>;
 
@@ -95,6 +96,7 @@ impl Machine {
         let Some(interrupts) = starting.finish(clock) else {
             fatal!("the local APIC's timer does not count")
         };
+        report_cuts(boot);
         let platform = Platform { dma: FrameDma::new(dma), mmio, clock };
         Self {
             boot,
@@ -103,6 +105,16 @@ impl Machine {
             ports: ports(),
             firmware: FirmwareMemory { map: Some(&boot.memory) },
         }
+    }
+}
+
+/// Says what of the loader's word was more than there is room for.
+fn report_cuts(boot: &BootInfo) {
+    if boot.command_line.is_cut() {
+        warn!("command line: longer than {} bytes; the words behind that are ignored", cmdline::CAPACITY);
+    }
+    if boot.memory.is_cut() {
+        warn!("memory map: more than {} ranges; the others are not used", MemoryMap::CAPACITY);
     }
 }
 

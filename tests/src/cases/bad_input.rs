@@ -12,7 +12,10 @@ use crate::runner::{Case, Subject};
 const LINE_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = vec![Case::new("bad-input/unknown-words", unknown_words)];
+    let mut cases = vec![
+        Case::new("bad-input/unknown-words", unknown_words),
+        Case::new("bad-input/long-command-line", long_command_line),
+    ];
     for machine in [Machine::Pc, Machine::Q35] {
         let name = |what: &str| format!("bad-input/{what}/{}", machine.name());
         cases.push(Case::new(name("no-nic"), move |subject| no_nic(subject, machine)));
@@ -53,6 +56,26 @@ fn unknown_words(subject: Subject<'_>) -> Result<String> {
         }
         guest.get(0, "/")?;
         Ok(format!("{} words named", words.len()))
+    })
+}
+
+/// The words that fit are understood, the one that is cut in two is not, and that is said.
+fn long_command_line(subject: Subject<'_>) -> Result<String> {
+    let mut plan = Plan::new(Machine::Pc, &[NicModel::Vmxnet3], "msi");
+    for _ in 0..300 {
+        plan = plan.word("log=info");
+    }
+    plan = plan.word("irq=polling");
+    guest::run(subject.image, &plan, |guest| {
+        let line = guest.wait_line(0, &["command line: longer than"], LINE_LIMIT)?.line;
+        let ignored = guest.qemu().console().find(0, &["' ignored"]);
+        ensure!(ignored.is_none(), "part of a word was taken for a word: {ignored:?}");
+        let interrupts = guest.status(0)?.nic("admin")?.interrupts;
+        ensure!(
+            interrupts == "msi",
+            "interrupts {interrupts}: words in front of the cut count, those behind do not"
+        );
+        Ok(crate::console::text(&line).to_owned())
     })
 }
 
