@@ -206,6 +206,12 @@ impl Platform {
         self.dma.dma_bytes_in_use()
     }
 
+    /// Bytes of the heap that are left.
+    #[must_use]
+    pub fn heap_bytes_free(&self) -> usize {
+        HEAP.0.with(|heap| heap.free())
+    }
+
     /// Bytes of DMA memory that are left.
     #[must_use]
     pub fn dma_bytes_free(&self) -> u64 {

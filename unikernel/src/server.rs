@@ -17,13 +17,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use log::{error, info};
+use log::{error, info, warn};
 use paravane_hal::Platform;
 use paravane_hal::time::Instant;
 use paravane_net::FramePool;
 use paravane_pci::ConfigAccess;
 
 use crate::app::http::Wanted;
+use crate::app::stack::{CONNECTION_BYTES, MAX_CONNECTIONS};
 
 /// How long a loop without interrupts looks on after something moved, before it begins to sleep in between.
 const SPIN: Duration = Duration::from_micros(200);
@@ -48,6 +49,8 @@ pub trait Host {
     fn take_rung(&self) -> Rung;
     /// Lets `line` interrupt again.
     fn unmask_line(&self, line: u8);
+    /// What is left of the heap.
+    fn heap_bytes_free(&self) -> usize;
     /// DMA memory allocated.
     fn dma_bytes_in_use(&self) -> u64;
     /// Where the clock's rate comes from.
@@ -108,13 +111,29 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H>
     /// Gives every NIC a stack and serves, for ever.
     pub fn run(mut self) -> ! {
         let now = self.host.now();
+        let connections = self.connections_per_nic();
         for (index, nic) in self.nics.iter_mut().enumerate() {
-            nic.attach_stack(index, now);
+            nic.attach_stack(index, connections, now);
         }
         info!("ready");
         loop {
             self.cycle();
         }
+    }
+
+    /// As many as there is memory for, and the same for every NIC: an allocation that fails would end the program.
+    fn connections_per_nic(&self) -> usize {
+        let free = self.host.heap_bytes_free();
+        // The rest is for heads of requests, and pages.
+        let buffers = free - free / 4;
+        let possible = buffers / CONNECTION_BYTES / self.nics.len().max(1);
+        if possible < MAX_CONNECTIONS {
+            warn!(
+                "{possible} connections at a time for each NIC, not {MAX_CONNECTIONS}: only {} KiB of heap are left",
+                free / 1024
+            );
+        }
+        possible.min(MAX_CONNECTIONS)
     }
 
     /// Once around.

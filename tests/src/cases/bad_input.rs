@@ -15,6 +15,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case::new("bad-input/unknown-words", unknown_words),
         Case::new("bad-input/long-command-line", long_command_line),
+        Case::new("bad-input/little-memory", little_memory),
     ];
     for machine in [Machine::Pc, Machine::Q35] {
         let name = |what: &str| format!("bad-input/{what}/{}", machine.name());
@@ -75,6 +76,17 @@ fn long_command_line(subject: Subject<'_>) -> Result<String> {
             interrupts == "msi",
             "interrupts {interrupts}: words in front of the cut count, those behind do not"
         );
+        Ok(crate::console::text(&line).to_owned())
+    })
+}
+
+/// Too little for all connections of four NICs: there are fewer of them, and every NIC serves.
+fn little_memory(subject: Subject<'_>) -> Result<String> {
+    let mut plan = Plan::new(Machine::Pc, &[NicModel::Vmxnet3; 4], "auto");
+    plan.memory_mib = 32;
+    guest::run(subject.image, &plan, |guest| {
+        let line = guest.wait_line(0, &["connections at a time"], LINE_LIMIT)?.line;
+        (0..4).try_for_each(|nic| serves(guest, nic))?;
         Ok(crate::console::text(&line).to_owned())
     })
 }

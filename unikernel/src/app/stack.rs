@@ -19,12 +19,14 @@ use super::http::{Connection, Wanted};
 
 /// Where HTTP is served.
 const PORT: u16 = 80;
-/// Connections at a time; a connection that ends makes room for the next at once.
-const CONNECTIONS: usize = 20;
+/// The most connections at a time; a connection that ends makes room for the next at once.
+pub const MAX_CONNECTIONS: usize = 20;
 /// A connection's receive window.
 const RX_BYTES: usize = 48 * 1024;
 /// A connection's send buffer.
 const TX_BYTES: usize = 64 * 1024;
+/// What a connection takes of the heap, its head and its pages apart.
+pub const CONNECTION_BYTES: usize = RX_BYTES + TX_BYTES;
 /// A peer that is silent for so long in the middle of something is given up.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Frames taken in before answers are sent and others have their turn.
@@ -57,12 +59,13 @@ impl core::fmt::Debug for Stack {
 }
 
 impl Stack {
-    /// A stack for the NIC called `name`, which has the address `mac`. Listens at once.
+    /// A stack for the NIC called `name`, which has the address `mac`. Listens at once, for up to `connections` peers.
     pub fn new(
         name: &str,
         mac: [u8; 6],
         device: &mut impl Device,
         addressing: Addressing,
+        connections: usize,
         seed: u64,
         now: Instant,
     ) -> Self {
@@ -74,7 +77,7 @@ impl Stack {
             interface,
             sockets: SocketSet::new(Vec::new()),
             dhcp: None,
-            sessions: Vec::with_capacity(CONNECTIONS),
+            sessions: Vec::with_capacity(connections),
             address: None,
             requests: 0,
         };
@@ -82,7 +85,7 @@ impl Stack {
             Addressing::Dhcp => stack.dhcp = Some(stack.sockets.add(dhcpv4::Socket::new())),
             Addressing::Static { address, gateway } => stack.set_address(Some(address), gateway, "static"),
         }
-        for _ in 0..CONNECTIONS {
+        for _ in 0..connections {
             let mut socket = tcp::Socket::new(
                 tcp::SocketBuffer::new(vec![0; RX_BYTES]),
                 tcp::SocketBuffer::new(vec![0; TX_BYTES]),

@@ -116,6 +116,9 @@ impl Host for Hosting {
     fn unmask_line(&self, line: u8) {
         self.0.interrupts.unmask_line(line);
     }
+    fn heap_bytes_free(&self) -> usize {
+        self.0.platform.heap_bytes_free()
+    }
     fn dma_bytes_in_use(&self) -> u64 {
         self.0.platform.dma_bytes_in_use() as u64
     }

@@ -146,14 +146,16 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
         self.link.is_up()
     }
 
-    /// Puts a stack on top.
-    pub fn attach_stack(&mut self, index: usize, now: Instant) {
+    /// Puts a stack on top, for up to `connections` peers.
+    pub fn attach_stack(&mut self, index: usize, connections: usize, now: Instant) {
         let State::Running { phy, .. } = &mut self.state else {
             return;
         };
         // Ports and transaction ids should differ between NICs and boots; they need not be secret.
         let seed = now.as_nanos().wrapping_add((index as u64) << 32);
-        self.stack = Some(Stack::new(&self.name, self.mac.0, phy, self.addressing, seed, stack_time(now)));
+        let stack =
+            Stack::new(&self.name, self.mac.0, phy, self.addressing, connections, seed, stack_time(now));
+        self.stack = Some(stack);
     }
 
     /// If it interrupts by one of `lines`: asks it whether it did, which also lowers the line. Whether it did.
