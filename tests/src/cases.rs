@@ -4,6 +4,7 @@ mod bad_input;
 mod blocked;
 pub mod boot;
 mod cell;
+mod checks;
 mod http_rules;
 mod idle;
 mod link;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Case> {
         idle::cases(),
         blocked::cases(),
         suite::cases(),
+        checks::cases(),
         bad_input::cases(),
     ];
     groups.into_iter().flatten().collect()

@@ -13,6 +13,8 @@ const PACKAGE: &str = "paravane-unikernel";
 pub const HTTP: &str = "paravane-http";
 /// The image that runs the driver suite.
 pub const SUITE: &str = "paravane-guest-suite";
+/// The image that does one check of the library under the programs; an example.
+pub const CHECKS: &str = "checks";
 const TARGET: &str = "x86_64-unknown-none";
 
 /// Builds the image of `program` and gives the path of the ELF file. Cargo's progress goes to standard error as usual.
@@ -21,11 +23,12 @@ const TARGET: &str = "x86_64-unknown-none";
 ///
 /// The build fails, or cargo does not say where it put the result.
 pub fn build(program: &str) -> Result<PathBuf> {
+    let kind = if program == CHECKS { "--example" } else { "--bin" };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let output = Command::new(cargo)
         .current_dir(&workspace)
-        .args(["build", "--release", "--package", PACKAGE, "--bin", program, "--target", TARGET])
+        .args(["build", "--release", "--package", PACKAGE, kind, program, "--target", TARGET])
         // Diagnostics stay readable on standard error; standard output tells which file was made.
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())

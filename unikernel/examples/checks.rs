@@ -7,7 +7,7 @@
 //! | `panic` | panics | 37 |
 //! | `memory` | heap and DMA memory, taken and given back | 33 |
 //! | `edu` | interrupts of QEMU's `edu` device: MSI, then its line | 33 |
-//! | `ivshmem` | registers of `ivshmem-plain`, wherever they are; RAM refused as registers | 33 |
+//! | `ivshmem`, `ivshmem-high` | registers of `ivshmem-plain` below and above 4 GiB; RAM refused as registers | 33 |
 
 #![no_std]
 #![no_main]
@@ -44,7 +44,8 @@ fn main(machine: Machine) -> ! {
         "panic" => panic!("as asked"),
         "memory" => memory(&machine),
         "edu" => edu(&machine),
-        "ivshmem" => ivshmem(&machine),
+        "ivshmem" => ivshmem(&machine, false),
+        "ivshmem-high" => ivshmem(&machine, true),
         other => {
             info!("no check named {other:?}");
             false
@@ -179,11 +180,14 @@ fn edu(machine: &Machine) -> bool {
     by_message && silent && by_line
 }
 
-fn ivshmem(machine: &Machine) -> bool {
+fn ivshmem(machine: &Machine, above_4_gib: bool) -> bool {
     let Some(config) = Config::find(machine, 0x1110_1af4) else { return false };
     config.write(0x04, COMMAND);
     let bar = PhysAddr::new(u64::from(config.read(0x1c)) << 32 | u64::from(config.read(0x18) & !0xf));
     info!("BAR 2 at {:#x}", bar.get());
+    if (bar.get() >= 1 << 32) != above_4_gib {
+        return false;
+    }
     let platform = machine.platform;
     let mapped = |len| match MmioMap::map(&platform, bar, len) {
         Ok(region) => Some(region),
