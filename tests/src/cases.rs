@@ -45,6 +45,6 @@ mod tests {
         let names: BTreeSet<&str> = cases.iter().map(|case| case.name()).collect();
         assert_eq!(names.len(), cases.len());
         let is_cell = |name: &&&str| name.starts_with("pc/") || name.starts_with("q35/");
-        assert_eq!(names.iter().filter(is_cell).count(), 18);
+        assert_eq!(names.iter().filter(is_cell).count(), 20);
     }
 }

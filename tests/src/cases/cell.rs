@@ -12,12 +12,12 @@ use crate::runner::{Case, Subject};
 use crate::status::NicStatus;
 
 const MACHINES: [Machine; 2] = [Machine::Pc, Machine::Q35];
-const MODELS: [(NicModel, &str); 3] = [
-    (NicModel::Vmxnet3, "vmxnet3"),
-    (NicModel::VirtioModern, "virtio-modern"),
-    (NicModel::VirtioTransitional, "virtio-transitional"),
+/// Each with the modes that it has.
+const MODELS: [(NicModel, &str, &[&str]); 3] = [
+    (NicModel::Vmxnet3, "vmxnet3", &["msix", "msi", "intx", "polling"]),
+    (NicModel::VirtioModern, "virtio-modern", &["msix", "intx", "polling"]),
+    (NicModel::VirtioTransitional, "virtio-transitional", &["msix", "intx", "polling"]),
 ];
-const IRQS: [&str; 3] = ["msix", "intx", "polling"];
 
 const TRANSFER_BYTES: u64 = 32 << 20;
 const TRANSFER_LIMIT: Duration = Duration::from_secs(180);
@@ -30,8 +30,8 @@ const REQUESTS: u32 = 1000;
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for machine in MACHINES {
-        for (model, model_name) in MODELS {
-            for irq in IRQS {
+        for (model, model_name, irqs) in MODELS {
+            for &irq in irqs {
                 let name = format!("{}/{model_name}/{irq}", machine.name());
                 cases.push(Case::new(name, move |subject| run(subject, machine, model, irq)));
             }
