@@ -7,6 +7,7 @@
 
 use core::ptr::NonNull;
 
+use paravane_hal::addr::Align;
 use paravane_hal::barrier;
 use paravane_hal::mmio::Mmio;
 use volatile::VolatilePtr;
@@ -24,11 +25,15 @@ unsafe impl Send for MmioRegion {}
 unsafe impl Sync for MmioRegion {}
 
 impl MmioRegion {
+    /// Where a region may start: a multiple of the widest access.
+    pub const ALIGN: Align = Align::new(size_of::<u32>());
+
     /// Names the registers at `base`.
     ///
     /// # Safety
     ///
     /// For as long as the value or a clone of it lives:
+    /// - `base` is aligned to [`ALIGN`](Self::ALIGN);
     /// - `len_bytes` at `base` are mapped, uncached, for reading and writing, and do not wrap around the address space;
     /// - they are registers, or memory outside the program's: no Rust object lies there;
     /// - no access of any width to them can break the program's memory, except through a device that was pointed at it by its
@@ -49,7 +54,7 @@ impl MmioRegion {
         let place = unsafe { self.base.add(offset_bytes) }.cast::<T>();
         // SAFETY:
         // - Mapped for reads and writes: `new`'s caller vouched for the whole region, and `T` lies inside it.
-        // - Aligned: the offset is, checked above, and mappings start at pages.
+        // - Aligned: the offset is, checked above, and so is the base, by `new`'s caller: accesses are no wider than `ALIGN`.
         // - `T` is an integer, so that every bit pattern is valid.
         Some(unsafe { VolatilePtr::new(place) })
     }

@@ -34,6 +34,9 @@ pub const WINDOW_START: u64 = 0xffff_8000_0000_0000;
 /// Three quarters of the upper half; the last quarter is left to the kernel.
 pub const WINDOW_BYTES: u64 = 0x6000_0000_0000;
 
+/// Where a region may start: what [`MmioRegion::new`] asks for.
+const REGISTER_ALIGN: u64 = MmioRegion::ALIGN.bytes() as u64;
+
 /// Maps registers for drivers. The handle that implements [`MmioMap`] is a reference to it.
 #[derive(Debug)]
 pub struct MmioMapper<F> {
@@ -51,27 +54,40 @@ pub struct MmioMapper<F> {
 #[derive(Debug)]
 struct Tables(OffsetPageTable<'static>);
 
+impl Tables {
+    /// The tables under `root`; `None` when that lies outside `linear`.
+    ///
+    /// # Safety
+    ///
+    /// `root` is a level 4 table whose tables, those to come too, all lie in `linear`; no other reference to it exists or is made, and the window's part is changed
+    /// by nobody else.
+    unsafe fn under(root: PhysAddr, linear: LinearMap) -> Option<Self> {
+        let root = linear.to_virt(root, FRAME_BYTES as u64)?.cast::<PageTable>();
+        // SAFETY: the table is there (`to_virt`), and this is the only reference to it, by the caller.
+        let root: &'static mut PageTable = unsafe { &mut *root.as_ptr() };
+        // SAFETY: all tables are at this distance from their physical address: `linear`, by the caller.
+        Some(Self(unsafe { OffsetPageTable::new(root, VirtAddr::new_truncate(linear.offset())) }))
+    }
+}
+
 impl<F: FrameSource> MmioMapper<F> {
     /// Maps into the page tables that are active now, with table frames from `frames`. Refuses to map any of `ram`.
+    ///
+    /// Only this address space gets the mappings. A kernel with several makes the mapper before the others copy the upper half of its root table, and
+    /// maps a first register at every 512 GiB that is to be shared.
     ///
     /// `None` when the active tables lie outside `linear`.
     ///
     /// # Safety
     ///
     /// - Four-level paging is active, its tables all lie in `linear`, and from now on nothing else changes them where the window is.
+    /// - No reference to the root table exists, or is made while the mapper lives: it takes the whole table by `&mut`. Who changes
+    ///   entries outside the window does so through a pointer.
     /// - Nothing else is mapped in the window: `WINDOW_BYTES` from `WINDOW_START`.
     /// - `frames` gives out frames of `linear` that nothing else uses.
     /// - `ram` names all memory that the program, or the hypervisor on its behalf, uses as memory.
     pub unsafe fn new(frames: F, linear: LinearMap, ram: &'static [PhysRange]) -> Option<Self> {
-        let (root, _) = Cr3::read();
-        let root = linear
-            .to_virt(PhysAddr::new(root.start_address().as_u64()), FRAME_BYTES as u64)?
-            .cast::<PageTable>();
-        // SAFETY: the active root table is there (`to_virt`), is a page table, and is changed by nobody else in the part that this
-        // value uses, by the caller.
-        let root: &'static mut PageTable = unsafe { &mut *root.as_ptr() };
-        // SAFETY: all tables, those to come too, are at this distance from their physical address: `linear`, by the caller.
-        let tables = unsafe { OffsetPageTable::new(root, VirtAddr::new_truncate(linear.offset())) };
+        let root = PhysAddr::new(Cr3::read().0.start_address().as_u64());
         let mut flags = PageTableFlags::PRESENT
             | PageTableFlags::WRITABLE
             | PageTableFlags::NO_CACHE
@@ -80,7 +96,9 @@ impl<F: FrameSource> MmioMapper<F> {
             flags |= PageTableFlags::NO_EXECUTE;
         }
         let reach = 1u64.checked_shl(physical_address_bits()).unwrap_or(u64::MAX).min(WINDOW_BYTES);
-        Some(Self { tables: SpinLock::new(Tables(tables)), frames, linear, ram, flags, reach })
+        // SAFETY: the root is the active one, of which the caller says all that is asked here.
+        let tables = unsafe { Tables::under(root, linear) }?;
+        Some(Self { tables: SpinLock::new(tables), frames, linear, ram, flags, reach })
     }
 
     /// Maps the pages from `start` up to, not including, `end`; both at pages.
@@ -91,16 +109,17 @@ impl<F: FrameSource> MmioMapper<F> {
                 let large = at.is_multiple_of(Size2MiB::SIZE) && end - at >= Size2MiB::SIZE;
                 at += if large && self.map_page::<Size2MiB>(&mut tables.0, at)? {
                     Size2MiB::SIZE
-                } else {
-                    self.map_page::<Size4KiB>(&mut tables.0, at)?;
+                } else if self.map_page::<Size4KiB>(&mut tables.0, at)? {
                     Size4KiB::SIZE
+                } else {
+                    return Err(MapErrorReason::NotRegisters);
                 };
             }
             Ok(())
         })
     }
 
-    /// Maps the page at `at`. False when something smaller is mapped there already.
+    /// Maps the page at `at`. False when something else is there already: smaller pages of it.
     fn map_page<S: PageSize + core::fmt::Debug>(
         &self,
         tables: &mut OffsetPageTable<'static>,
@@ -123,7 +142,10 @@ impl<F: FrameSource> MmioMapper<F> {
             }
             // Equal addresses map to equal pages, so what is there is what is wanted.
             Err(MapToError::ParentEntryHugePage) => Ok(true),
-            Err(MapToError::PageAlreadyMapped(there)) => Ok(there == frame),
+            // The error names the frame that was asked for. The tables say what is there: the same page, or a table of smaller ones.
+            Err(MapToError::PageAlreadyMapped(_)) => {
+                Ok(tables.translate_page(page).is_ok_and(|there| there == frame))
+            }
             Err(MapToError::FrameAllocationFailed) => Err(MapErrorReason::OutOfMemory),
         }
     }
@@ -160,12 +182,16 @@ impl<F: FrameSource> MmioMap for MmioMapper<F> {
         if self.ram.iter().any(|ram| ram.overlaps(PhysRange::between(first, end))) {
             return Err(refuse(MapErrorReason::NotRegisters));
         }
+        if !start.get().is_multiple_of(REGISTER_ALIGN) {
+            return Err(refuse(MapErrorReason::Misaligned));
+        }
         self.map_pages(first, end).map_err(refuse)?;
         let virt = usize::try_from(WINDOW_START + start.get()).map_err(|_| out_of_range)?;
         let base = NonNull::new(core::ptr::with_exposed_provenance_mut(virt)).ok_or(out_of_range)?;
         // SAFETY:
         // - Mapped uncached for reading and writing over the whole length, just now and for good.
         // - Not memory of the program: compared with `ram` above, whole pages at a time, and the window is nobody else's.
+        // - Aligned: checked above, and the window starts at a page.
         // - What devices do on their own account is their drivers' matter, as the contract says.
         Ok(unsafe { MmioRegion::new(base, len_bytes) })
     }
@@ -175,4 +201,102 @@ impl<F: FrameSource> MmioMap for MmioMapper<F> {
 fn physical_address_bits() -> u32 {
     const WIDTHS: u32 = 0x8000_0008;
     if __cpuid(0x8000_0000).eax >= WIDTHS { __cpuid(WIDTHS).eax & 0xff } else { 36 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::FrameAllocator;
+    use x86_64::structures::paging::Translate;
+    use x86_64::structures::paging::mapper::{MappedFrame, TranslateResult};
+
+    const MEMORY: PhysRange = PhysRange::between(0x100_0000, 0x104_0000);
+
+    /// A mapper whose tables lie in heap memory that plays physical memory at 16 MiB, never given back.
+    fn mapper() -> MmioMapper<SpinLock<FrameAllocator<16>>> {
+        let len = usize::try_from(MEMORY.len_bytes()).unwrap();
+        let layout = std::alloc::Layout::from_size_align(len, FRAME_BYTES).unwrap();
+        // SAFETY: the layout has a size.
+        let memory = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).unwrap();
+        // SAFETY: the memory is writable at that place, and leaked, so for good.
+        let linear = unsafe { LinearMap::new(MEMORY, memory.as_ptr().expose_provenance()) };
+        let mut frames = FrameAllocator::new();
+        frames.add(MEMORY).unwrap();
+        let root = frames.alloc(FrameRequest::ONE).unwrap().start;
+        // SAFETY: a zeroed frame is an empty table, and nobody else has the memory.
+        let tables = unsafe { Tables::under(root, linear) }.unwrap();
+        let flags = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
+        MmioMapper {
+            tables: SpinLock::new(tables),
+            frames: SpinLock::new(frames),
+            linear,
+            ram: &[MEMORY],
+            flags,
+            reach: 1 << 46,
+        }
+    }
+
+    impl<F: FrameSource> MmioMapper<F> {
+        /// Maps registers that nobody touches, for there is no CPU that uses the tables.
+        fn try_map(&self, start: u64, len_bytes: usize) -> Result<(), MapErrorReason> {
+            self.map(PhysAddr::new(start), len_bytes).map(drop).map_err(|error| error.reason)
+        }
+
+        /// How long the page is in which the register at `at` is mapped; `None` when it is not, or to another place.
+        fn page_bytes(&self, at: u64) -> Option<u64> {
+            let virt = VirtAddr::new_truncate(WINDOW_START + at);
+            self.tables.with(|tables| match tables.0.translate(virt) {
+                TranslateResult::Mapped { frame, offset, .. } => {
+                    (frame.start_address().as_u64() + offset == at).then_some(match frame {
+                        MappedFrame::Size4KiB(_) => Size4KiB::SIZE,
+                        _ => Size2MiB::SIZE,
+                    })
+                }
+                _ => None,
+            })
+        }
+    }
+
+    #[test]
+    fn registers_are_mapped_in_the_largest_pages_that_fit() {
+        let mapper = mapper();
+        mapper.try_map(0xfe00_0000, 0x20_1000).unwrap();
+        assert_eq!(mapper.page_bytes(0xfe00_0000), Some(Size2MiB::SIZE));
+        assert_eq!(mapper.page_bytes(0xfe1f_fffc), Some(Size2MiB::SIZE));
+        assert_eq!(mapper.page_bytes(0xfe20_0000), Some(Size4KiB::SIZE));
+        assert_eq!(mapper.page_bytes(0xfe20_1000), None);
+    }
+
+    #[test]
+    fn a_large_region_over_a_small_one_is_mapped_whole() {
+        let mapper = mapper();
+        mapper.try_map(0xfe00_1000, 0x1000).unwrap();
+        mapper.try_map(0xfe00_0000, 0x40_0000).unwrap();
+        for at in [0xfe00_0000, 0xfe00_1000, 0xfe1f_f000] {
+            assert_eq!(mapper.page_bytes(at), Some(Size4KiB::SIZE), "{at:#x}");
+        }
+        assert_eq!(mapper.page_bytes(0xfe20_0000), Some(Size2MiB::SIZE));
+    }
+
+    #[test]
+    fn a_small_region_inside_a_large_one_costs_no_table() {
+        let mapper = mapper();
+        mapper.try_map(0xfe00_0000, 0x20_0000).unwrap();
+        let before = mapper.frames.with(|frames| frames.free_bytes());
+        mapper.try_map(0xfe00_1000, 0x1000).unwrap();
+        mapper.try_map(0xfe00_0000, 0x20_0000).unwrap();
+        assert_eq!(mapper.frames.with(|frames| frames.free_bytes()), before);
+        assert_eq!(mapper.page_bytes(0xfe00_1000), Some(Size2MiB::SIZE));
+    }
+
+    #[test]
+    fn what_is_no_place_for_registers_is_refused() {
+        let mapper = mapper();
+        assert_eq!(mapper.try_map(0xfe00_0000, 0), Err(MapErrorReason::OutOfRange));
+        assert_eq!(mapper.try_map(1 << 46, 4), Err(MapErrorReason::OutOfRange));
+        assert_eq!(mapper.try_map(MEMORY.end() - 4, 4), Err(MapErrorReason::NotRegisters));
+        assert_eq!(mapper.try_map(MEMORY.end() - 0x1000, 0x1000), Err(MapErrorReason::NotRegisters));
+        assert_eq!(mapper.try_map(0xfe00_0001, 4), Err(MapErrorReason::Misaligned));
+        assert_eq!(mapper.page_bytes(0xfe00_0000), None);
+    }
 }

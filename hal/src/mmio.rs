@@ -199,6 +199,8 @@ pub enum MapErrorReason {
     OutOfMemory,
     /// The range is empty, wraps around, or lies beyond the CPU's physical address width.
     OutOfRange,
+    /// It does not start at a multiple of the widest access.
+    Misaligned,
     /// There is nothing, or something that is not registers, at that place.
     NotRegisters,
 }
@@ -208,6 +210,7 @@ impl fmt::Display for MapError {
         let why = match self.reason {
             MapErrorReason::OutOfMemory => "no memory or address space left",
             MapErrorReason::OutOfRange => "the range is empty or beyond the CPU's reach",
+            MapErrorReason::Misaligned => "registers do not start there",
             MapErrorReason::NotRegisters => "no registers there",
         };
         write!(f, "cannot map {} bytes of registers at {:#x}: {why}", self.len_bytes, self.start.get())

@@ -143,6 +143,7 @@ fn claim_memory(boot: &'static BootInfo) -> LinearMap {
     if let Ok(ram) = RAM.set(ram) {
         // SAFETY:
         // - `entry.s` set up four levels, in the image's own memory, and nothing else changes them.
+        // - Nobody in Rust has a reference to them: they are `entry.s`'s, and reached by no other code.
         // - The upper half is empty.
         // - `FRAMES` gives out frames below 4 GiB that `plan` gave to nobody else.
         // - `ram` is all the loader calls so, and the image.
