@@ -25,9 +25,13 @@ pub struct EcamEntry {
 }
 
 impl EcamEntry {
-    /// Where the region starts, and its length in bytes; `None` when the bus range is empty or the region wraps around.
+    /// Where the region starts, and its length in bytes; `None` when the bus range is empty, the base is not that of a bus, or the region
+    /// wraps around.
     #[must_use]
     pub fn region(&self) -> Option<(PhysAddr, u64)> {
+        if !self.base.get().is_multiple_of(BUS_BYTES) {
+            return None;
+        }
         let buses =
             u64::from(*self.buses.end()).checked_sub(u64::from(*self.buses.start()))?.checked_add(1)?;
         let len_bytes = buses.checked_mul(BUS_BYTES)?;
@@ -53,7 +57,7 @@ impl EcamEntry {
 /// An ECAM region cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EcamError {
-    /// The description holds no bus, wraps around, or maps to less than one bus.
+    /// The description holds no bus, starts where none can, wraps around, or maps to less than one bus.
     NoBuses {
         /// Where bus 0 is said to be.
         base: PhysAddr,
@@ -217,7 +221,13 @@ mod tests {
         assert_eq!(entry.region(), Some((PhysAddr::new(0xe100_0000), 16 << 20)));
         let empty = EcamEntry { buses: RangeInclusive::new(2, 1), ..entry.clone() };
         assert_eq!(empty.region(), None);
-        let wrapping = EcamEntry { base: PhysAddr::new(u64::MAX - (1 << 20)), ..entry };
+        let wrapping = EcamEntry { base: PhysAddr::new(u64::MAX << 20), ..entry.clone() };
         assert_eq!(wrapping.region(), None);
+        let crooked = EcamEntry { base: PhysAddr::new(0xb000_0001), ..entry };
+        assert_eq!(
+            crooked.region(),
+            None,
+            "an address that firmware chose, and that registers would be read at"
+        );
     }
 }
