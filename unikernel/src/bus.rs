@@ -14,7 +14,6 @@ use paravane_pci::{
     mcfg,
 };
 
-use crate::app::config::PciPatch;
 use crate::boot::pvh::PhysicalMemory;
 use crate::nic::{Kind, NicError, Vectors};
 use crate::platform::Machine;
@@ -91,6 +90,17 @@ impl ConfigAccess for BusAccess {
 
 /// Config space of this machine, for as long as it runs.
 pub type Bus = &'static Patched<BusAccess>;
+
+/// One byte of config space, replaced when it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciPatch {
+    /// Of which function.
+    pub address: PciAddress,
+    /// Where.
+    pub offset: u16,
+    /// What is read instead.
+    pub value: u8,
+}
 
 /// A NIC that was found.
 #[derive(Clone, Debug)]

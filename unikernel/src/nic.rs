@@ -10,7 +10,7 @@
 mod plan;
 mod queues;
 
-pub use plan::{InterruptPlan, Vectors};
+pub use plan::{InterruptPlan, IrqMode, Vectors};
 pub use queues::{NicControl, NicRx, NicTx};
 
 use alloc::format;

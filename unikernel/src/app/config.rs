@@ -10,21 +10,8 @@ use log::LevelFilter;
 use paravane_pci::PciAddress;
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 
-/// How NICs are asked to interrupt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IrqMode {
-    /// The best that device and platform have: MSI-X, MSI, INTx, polling.
-    #[default]
-    Auto,
-    /// MSI-X, or the next step down.
-    Msix,
-    /// MSI, or the next step down.
-    Msi,
-    /// INTx, or polling.
-    Intx,
-    /// None.
-    Polling,
-}
+use crate::bus::PciPatch;
+use crate::nic::IrqMode;
 
 /// Where a NIC's address comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,17 +35,6 @@ pub struct NicConfig {
     pub addressing: Addressing,
     /// The largest IP packet, where the default is not wanted.
     pub ip_mtu_bytes: Option<u16>,
-}
-
-/// One byte of config space, replaced when it is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PciPatch {
-    /// Of which function.
-    pub address: PciAddress,
-    /// Where.
-    pub offset: u16,
-    /// What is read instead.
-    pub value: u8,
 }
 
 /// The command line, understood.

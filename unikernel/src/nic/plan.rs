@@ -5,10 +5,24 @@ use alloc::vec::Vec;
 
 use paravane_hal::irq::{Interrupts, MsiMessage};
 
-use crate::app::config::IrqMode;
-
 /// How many vectors a NIC can use: receive, transmit, events.
 const VECTORS_PER_NIC: usize = 3;
+
+/// How NICs are asked to interrupt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IrqMode {
+    /// The best that device and platform have: MSI-X, MSI, INTx, polling.
+    #[default]
+    Auto,
+    /// MSI-X, or the next step down.
+    Msix,
+    /// MSI, or the next step down.
+    Msi,
+    /// INTx, or polling.
+    Intx,
+    /// None.
+    Polling,
+}
 
 /// What a device has, as its capabilities say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
