@@ -6,10 +6,12 @@
 //! | [`http`] | a connection as bytes in, bytes out; no sockets |
 //! | [`status`] | what the page and the JSON say |
 //! | [`stack`] | one NIC's TCP/IP stack and its connections |
+//! | [`server`] | the NICs, and the loop over them |
 //!
-//! Nothing here knows the machine, so all of it runs in tests on a host.
+//! Nothing here knows the machine, so all of it can be built and tested on a host; the library below knows nothing of it.
 
 pub mod config;
 pub mod http;
+pub mod server;
 pub mod stack;
 pub mod status;

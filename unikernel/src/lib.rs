@@ -14,7 +14,6 @@ pub mod interrupts;
 pub mod memory;
 pub mod nic;
 pub mod platform;
-pub mod server;
 
 /// Names the program of an image: a function that takes the [`Machine`](platform::Machine) and never returns.
 ///

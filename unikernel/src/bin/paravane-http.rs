@@ -16,12 +16,12 @@ use log::{error, info, warn};
 use paravane_hal::time::Clock;
 use paravane_net::FramePool;
 use paravane_unikernel::app::config::{Config, nic_name};
+use paravane_unikernel::app::server::{Boot, Host, Identity, Nic, Rung, Server};
 use paravane_unikernel::bus::{self, Bus, FoundNic};
 use paravane_unikernel::console;
 use paravane_unikernel::interrupts::Interrupts;
 use paravane_unikernel::nic::{FRAME_BYTES, InterruptPlan, NicError, Settings, StoppedNic};
 use paravane_unikernel::platform::{Machine, Platform};
-use paravane_unikernel::server::{Boot, Host, Identity, Nic, Rung, Server};
 
 paravane_unikernel::entry!(main);
 

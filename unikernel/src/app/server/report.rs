@@ -3,8 +3,8 @@
 use paravane_hal::Platform;
 use paravane_pci::ConfigAccess;
 
+use crate::app::server::{Host, Server};
 use crate::app::status::Report;
-use crate::server::{Host, Server};
 
 impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     pub(super) fn report(&self) -> Report {
