@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `bring_up` | is every step of the specification taken, in order, and every failure named? |
 //! | `data` | do frames arrive whole, both ways, and is everybody told who wants to be? |
+//! | `faults` | what does it make of each kind of fault? |
 //! | `hostile` | what if the device lies? |
 //! | `lifecycle` | does everything come back at stop, and nothing before? |
 
@@ -12,6 +13,7 @@
 
 mod bring_up;
 mod data;
+mod faults;
 mod hostile;
 mod lifecycle;
 mod support;

@@ -385,7 +385,11 @@ impl Virtio<Net> {
             return false;
         }
         let count = if self.has(bits::MRG_RXBUF) { chains.len() } else { 1 };
+        // What is said falsely is said of the first buffer.
+        let (head, first_bytes) = chains.first().map_or((0, 0), |chain| (chain.head, chain.writable_bytes()));
         let mut said = Said {
+            index: head.into(),
+            length: u32::try_from(first_bytes.min(HEADER_BYTES + frame.len())).unwrap_or(u32::MAX),
             flags: header[0].into(),
             kind: header[1].into(),
             queue: u32::try_from(count).unwrap_or(u32::MAX),
@@ -403,13 +407,11 @@ impl Virtio<Net> {
             if let Err(fault) = chain.write(&self.memory, now) {
                 self.ring_violation(RX, fault.to_string());
             }
-            let length = u32::try_from(now.len()).unwrap_or(u32::MAX);
-            // What is said falsely is said of the first buffer, relative to the truth.
-            let (lie, action) = if position == 0 { (said, action) } else { (Said::default(), None) };
-            let told = Said {
-                index: lie.index.wrapping_add(chain.head.into()),
-                length: lie.length.wrapping_add(length),
-                ..lie
+            let (told, action) = if position == 0 {
+                (said, action)
+            } else {
+                let length = u32::try_from(now.len()).unwrap_or(u32::MAX);
+                (Said { index: chain.head.into(), length, ..Said::default() }, None)
             };
             self.say(RX, told, action);
         }
