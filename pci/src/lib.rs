@@ -27,8 +27,8 @@ pub use access::{
     CONFIG_BYTES, Cam, ConfigAccess, EXTENDED_CONFIG_BYTES, Ecam, EcamEntry, EcamError, Patched,
 };
 pub use address::{ParseAddressError, PciAddress};
-pub use assign::{AssignError, Windows};
-pub use bar::{Bar, BarError, BarErrorReason, BarKind};
+pub use assign::{AddressWindow, AssignError, AssignErrorReason, Windows};
+pub use bar::{Bar, BarError, BarErrorReason, BarKind, BarShape};
 pub use capability::msi::{Msi, MsiError};
 pub use capability::msix::{Msix, MsixError, MsixTable};
 pub use capability::power::PowerError;
