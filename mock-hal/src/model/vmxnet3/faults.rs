@@ -3,7 +3,9 @@
 //! Nothing here reaches memory that the driver did not give: a liar lies within the rings it has. Quiescing and resetting are never lost either;
 //! against a device that goes on writing after its bus mastering is off there is an IOMMU and no driver.
 
-use super::Vmxnet3;
+use std::ops::Range;
+
+use super::{Active, Ring, Vmxnet3};
 use crate::fault::{Action, FaultPoint, Field, Fields, Seeded};
 
 /// A transmit completion, by its fields.
@@ -203,6 +205,26 @@ impl Vmxnet3 {
         self.stop_code = None;
     }
 
+    /// Where it writes besides buffers: its words of both queue descriptors, the events, both completion rings. Nowhere while it is stopped.
+    #[must_use]
+    pub fn own_memory(&self) -> Vec<Range<u64>> {
+        let Some(Active { shared, tx_desc, rx_desc, tx_completions, rx_completions, .. }) = self.active
+        else {
+            return Vec::new();
+        };
+        let ring = |ring: Ring| ring.base..ring.base + u64::from(ring.entries) * 16;
+        let status_and_stats = |desc: u64| desc + 0x50..desc + 0xa8;
+        vec![
+            shared + 0x2b8..shared + 0x2bc,
+            tx_desc + 4..tx_desc + 8,
+            rx_desc..rx_desc + 1,
+            status_and_stats(tx_desc),
+            status_and_stats(rx_desc),
+            ring(tx_completions),
+            ring(rx_completions),
+        ]
+    }
+
     /// Completes something that nobody posted.
     fn invent(&mut self, index: u32) {
         if index & 1 == 0 {
@@ -217,8 +239,7 @@ impl Vmxnet3 {
     fn scribble(&mut self, seed: u32) {
         let Some(active) = self.active else { return };
         let mut chance = Seeded::new(seed.into());
-        let slot =
-            |ring: super::Ring, chance: &mut Seeded| ring.base + u64::from(chance.below(ring.entries)) * 16;
+        let slot = |ring: Ring, chance: &mut Seeded| ring.base + u64::from(chance.below(ring.entries)) * 16;
         let addr = match chance.below(7) {
             0 | 1 => slot(active.tx_completions, &mut chance),
             2 | 3 => slot(active.rx_completions, &mut chance),
