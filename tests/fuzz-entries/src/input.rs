@@ -12,6 +12,13 @@ impl<'a> Input<'a> {
         self.0.is_empty()
     }
 
+    /// All that is left.
+    pub(crate) const fn rest(&mut self) -> &'a [u8] {
+        let rest = self.0;
+        self.0 = &[];
+        rest
+    }
+
     pub(crate) fn array<const N: usize>(&mut self) -> [u8; N] {
         let mut array = [0; N];
         let taken = N.min(self.0.len());
@@ -26,11 +33,28 @@ impl<'a> Input<'a> {
         byte
     }
 
+    pub(crate) fn bit(&mut self) -> bool {
+        self.byte() & 1 == 1
+    }
+
     pub(crate) fn half(&mut self) -> u16 {
         u16::from_le_bytes(self.array())
     }
 
     pub(crate) fn word(&mut self) -> u32 {
         u32::from_le_bytes(self.array())
+    }
+
+    /// One of `these`.
+    pub(crate) fn pick<T: Copy, const N: usize>(&mut self, these: [T; N]) -> T {
+        these[usize::from(self.byte()) % N]
+    }
+
+    /// Up to 16 bytes, and where to put them, so that they lie within `len_bytes`.
+    pub(crate) fn noise(&mut self, len_bytes: u64) -> (u64, Vec<u8>) {
+        let offset = u64::from(self.half()) % len_bytes;
+        let most = (len_bytes - offset).min(16);
+        let count = 1 + u64::from(self.byte()) % most;
+        (offset, (0..count).map(|_| self.byte()).collect())
     }
 }

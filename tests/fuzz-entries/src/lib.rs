@@ -1,16 +1,19 @@
 //! Bytes play the device. Each entry turns its input into what a device, or firmware, says, lets a driver work on it, and panics if the driver
-//! does: if it panics itself, loses a buffer, or cannot be healed by a restart.
+//! does: if it panics itself, loses a buffer, breaks a rule of the platform, or cannot be healed by a restart.
 //!
 //! `fuzz/` hands these to libFuzzer; `tests/noise.rs` runs them on a few hundred inputs and on the seeds with every `cargo test`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how an entry speaks")]
 
+mod acpi;
+mod config_space;
 mod input;
-mod tables;
+mod lie;
 mod virtio;
 mod vmxnet3;
 
-pub use tables::{acpi, config_space};
+pub use acpi::acpi;
+pub use config_space::config_space;
 pub use virtio::{net_header, virtio_ring};
 pub use vmxnet3::vmxnet3;
 

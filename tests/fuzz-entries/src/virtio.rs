@@ -1,18 +1,20 @@
-//! virtio: the split ring's used elements and indices, and the header in front of a received frame.
+//! virtio: everything of the split ring that lies in shared memory, configuration and status, and the header in front of a received frame.
 
-use paravane_hal::irq::Interrupts;
+use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::virtio::net::bits;
 use paravane_mock_hal::model::virtio::{Net as NetModel, Personality, Plugged, Virtio};
-use paravane_mock_hal::{MockPlatform, PciHost};
-use paravane_net::{Burst, FramePool, RxChecksum, RxQueue as _, TxQueue as _};
+use paravane_mock_hal::{FaultKind, MockPlatform, PciHost};
+use paravane_net::{Burst, Control as _, FramePool, RxChecksum, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
-use paravane_virtio::net::{Config, Device, Running};
+use paravane_virtio::net::{Config, Device, Running, StopError};
 
 use crate::input::Input;
+use crate::lie::lie;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const RX: usize = 0;
 const TX: usize = 1;
+const MESSAGES: [MsiMessage; 3] = [MsiMessage { address: 0xfee0_0000, data: 0x40 }; 3];
 
 type Up = Running<MockPlatform, PciHost>;
 type Stopped = Device<MockPlatform, PciHost>;
@@ -21,97 +23,246 @@ struct Bench {
     platform: MockPlatform,
     plugged: Plugged<NetModel>,
     pool: FramePool,
+    interrupts: Interrupts<'static>,
+    bytes_at_rest: usize,
+    /// Buffers that are lost to a device that confirmed no reset.
+    leaked_frames: usize,
+    /// Memory that is, rings included.
+    leaked_bytes: usize,
 }
 
 impl Bench {
-    fn new(features: u64) -> Self {
-        let platform = MockPlatform::builder().record_faults().without_sites().build();
+    fn new(features: u64, input: &mut Input<'_>) -> Self {
+        let platform = MockPlatform::builder().without_sites().build();
         let net = NetModel::new(MAC).with_features(bits::MAC | bits::STATUS | features);
-        let [personality, ..] = Personality::all();
+        let personality = input.pick(Personality::all());
         let plugged = Virtio::plug(&platform, PciAddress::new(0, 0, 3, 0).unwrap(), net, personality);
-        let pool = FramePool::new(platform.clone(), 128, 2048, 64).unwrap();
-        Self { platform, plugged, pool }
+        let pool = FramePool::new(platform.clone(), 64, 2048, 64).unwrap();
+        let interrupts = input.pick([Interrupts::Polling, Interrupts::Intx, Interrupts::Msix(&MESSAGES)]);
+        let bytes_at_rest = platform.memory().bytes();
+        Self { platform, plugged, pool, interrupts, bytes_at_rest, leaked_frames: 0, leaked_bytes: 0 }
     }
 
-    fn device(&self) -> Stopped {
+    fn claim(&self) -> Stopped {
         let function = Function::claim(self.plugged.host.clone(), self.plugged.address).unwrap();
-        Device::new(function, self.platform.clone()).map_err(|(error, _)| error).unwrap()
+        Device::new(function, self.platform.clone()).unwrap_or_else(|(_, function)| {
+            self.plugged.lock().repent();
+            Device::new(function, self.platform.clone()).map_err(|(error, _)| error).unwrap()
+        })
     }
 
-    fn start(&self, device: Stopped) -> Up {
+    /// Starts the driver on a device that may still lie, and on an honest one after that.
+    fn start(&mut self, mut device: Stopped) -> Up {
         let config = Config { tx_entries: 16, rx_entries: 16, ..Config::default() };
-        device.start(&config, self.pool.clone(), Interrupts::Polling).map_err(|(error, _)| error).unwrap()
+        for _ in 0..2 {
+            match device.start(&config, self.pool.clone(), self.interrupts) {
+                Ok(up) => return up,
+                Err((_, back)) => device = back,
+            }
+            self.count_leak();
+            self.plugged.lock().repent();
+        }
+        panic!("an honest device does not start")
+    }
+
+    fn stop(&mut self, up: Up) -> Stopped {
+        match up.control.stop(up.rx, up.tx) {
+            Ok(device) => {
+                assert_eq!(self.missing(), (0, 0), "everything came home");
+                device
+            }
+            Err(StopError::Stuck { device, leaked_frames, .. }) => {
+                assert_eq!(leaked_frames, self.missing().0, "what is lost is counted");
+                self.count_leak();
+                device
+            }
+            Err(StopError::OthersQueues { .. }) => panic!("they are its own queues"),
+        }
+    }
+
+    /// Frames and bytes of memory that are neither at home nor known to be lost, while the driver is stopped.
+    fn missing(&self) -> (usize, usize) {
+        let frames = self.pool.frames() - self.pool.free() - self.leaked_frames;
+        (frames, self.platform.memory().bytes() - self.bytes_at_rest - self.leaked_bytes)
+    }
+
+    /// A device that will not be reset keeps what it has; it has to be a liar, and what it has is one start's.
+    fn count_leak(&mut self) {
+        let (frames, bytes) = self.missing();
+        let lied = self.plugged.lock().faults.hits() > 0;
+        assert!(lied || (frames, bytes) == (0, 0), "an honest device has {frames} frames, {bytes} bytes");
+        assert!(frames <= 32, "{frames} frames of two queues of 16");
+        self.leaked_frames += frames;
+        self.leaked_bytes += bytes;
+    }
+
+    /// A used element, if there is a used ring: a device that misheard may have none.
+    fn put(&self, queue: usize, id: u32, len_bytes: u32) {
+        let mut model = self.plugged.lock();
+        if model.queues[queue].is_enabled {
+            model.put(queue, id, len_bytes);
+        }
+    }
+
+    fn show(&self, queue: usize, ahead: u16) {
+        let mut model = self.plugged.lock();
+        if model.queues[queue].is_enabled {
+            model.show(queue, ahead);
+        }
+    }
+
+    /// Noise over one of a queue's three areas. The device has the memory for itself after it overwrote what its driver wrote: were it
+    /// to follow that, it would go where no driver led it.
+    fn scribble(&self, input: &mut Input<'_>) {
+        let mut model = self.plugged.lock();
+        let queue = &mut model.queues[input.pick([RX, TX])];
+        let area = input.pick([2, 2, 1, 0]);
+        let entries = u64::from(queue.entries);
+        let len_bytes = [16 * entries, 6 + 2 * entries, 6 + 8 * entries][area];
+        let (offset, noise) = input.noise(len_bytes);
+        if queue.is_enabled {
+            queue.is_stopped |= area != 2;
+            let at = queue.areas[area] + offset;
+            drop(model);
+            self.platform.memory().device_write(at, &noise).unwrap();
+        }
+    }
+
+    /// What registers say about the device itself.
+    fn change_registers(&self, input: &mut Input<'_>) {
+        let mut model = self.plugged.lock();
+        match input.byte() % 6 {
+            0 => model.config_changed(),
+            1 => model.restless_config = input.bit(),
+            2 => model.need_reset(),
+            3 => model.queues_stay_enabled = input.bit(),
+            4 => model.rejects_features = input.bit(),
+            _ => model.set_link(input.bit()),
+        }
+    }
+
+    fn be_honest(&self) {
+        let mut model = self.plugged.lock();
+        model.repent();
+        model.restless_config = false;
+        model.queues_stay_enabled = false;
+        model.rejects_features = false;
     }
 
     /// Stops what the device broke, and sees it work again.
-    fn heal(&self, up: Up) {
-        let device = up.control.stop(up.rx, up.tx).map_err(|error| error.to_string()).unwrap();
-        assert_eq!(self.pool.free(), self.pool.frames(), "every buffer came home");
+    fn heal(mut self, up: Up) {
+        let device = self.stop(up);
+        self.be_honest();
+        self.plugged.lock().violations.clear();
         let mut up = self.start(device);
+        self.plugged.lock().take_sent();
+        self.plugged.lock().set_link(true);
         let mut burst = Burst::new();
         assert!(self.plugged.lock().deliver(&[0x52; 60]));
         assert_eq!(up.rx.receive(&mut burst), Ok(1), "a restart heals");
-        drop(burst);
-        drop(up.control.stop(up.rx, up.tx).map_err(|error| error.to_string()).unwrap());
-        assert_eq!(self.pool.free(), self.pool.frames());
+        assert_eq!(up.tx.transmit(&mut burst), Ok(1));
+        assert_eq!(self.plugged.lock().take_sent().len(), 1, "both ways");
+        assert_eq!(up.tx.reclaim(), Ok(1));
+        drop(self.stop(up));
+        assert_eq!(self.plugged.lock().violations, [""; 0]);
+        let Self { platform, pool, leaked_bytes, .. } = self;
+        drop(pool);
+        // A device that was cut off from memory in the middle of its work has tried to reach it.
+        let (faults, violations) = platform.memory().forgive();
+        assert!(faults.iter().all(|fault| fault.kind == FaultKind::BusMasterOff), "{faults:?}");
+        assert_eq!(violations, [""; 0]);
+        if leaked_bytes > 0 {
+            platform.memory().expect_leak(None);
+        }
+        platform.finish();
     }
 }
 
 /// Each input byte is an act of the device or of the driver.
 pub fn virtio_ring(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let bench = Bench::new(if input.byte() & 1 == 1 { bits::MRG_RXBUF } else { 0 });
-    let mut up = bench.start(bench.device());
-    let mut burst = Burst::new();
+    let features = input.pick([0, bits::MRG_RXBUF]);
+    let mut bench = Bench::new(features, &mut input);
+    for _ in 0..input.byte() % 4 {
+        bench.plugged.lock().faults.add(lie(&mut input));
+    }
+    let mut up = bench.start(bench.claim());
     while !input.is_empty() {
-        match input.byte() % 8 {
-            0 => bench.plugged.lock().put(usize::from(input.byte() & 1), input.word(), input.word()),
+        match input.byte() % 16 {
+            0 => bench.put(input.pick([RX, TX]), input.word(), input.word()),
+            // Likely ones get further than noise does.
             1 => {
                 let [head, len] = input.array();
-                bench.plugged.lock().put(RX, u32::from(head) % 20, u32::from(len) * 9);
+                bench.put(RX, u32::from(head) % 20, u32::from(len) * 9);
             }
-            2 => bench.plugged.lock().put(TX, u32::from(input.byte()) % 20, 0),
-            3 => bench.plugged.lock().show(usize::from(input.byte() & 1), u16::from(input.byte() % 4)),
-            4 => {
-                let _ = up.rx.receive(&mut burst);
-                burst.clear();
+            2 => bench.put(TX, u32::from(input.byte()) % 20, 0),
+            3 => bench.show(input.pick([RX, TX]), u16::from(input.byte() % 4)),
+            4 => drop(bench.plugged.lock().deliver(&[input.byte(); 60])),
+            5 | 6 => bench.scribble(&mut input),
+            7 => bench.plugged.lock().faults.add(lie(&mut input)),
+            8 => bench.change_registers(&mut input),
+            9 => bench.plugged.lock().tick(),
+            10 => receive(&mut up),
+            11 => transmit(&mut up, &bench.pool, input.byte()),
+            12 => drop(up.tx.reclaim()),
+            13 => {
+                let _ = (up.rx.arm(), up.tx.arm(), up.control.arm());
             }
-            5 => {
-                if let Some(mut frame) = bench.pool.get() {
-                    frame.append(&[5; 60]);
-                    burst.extend([frame]);
-                }
-                let _ = up.tx.transmit(&mut burst);
-                burst.clear();
+            14 => {
+                up.control.acknowledge();
+                let _ = up.control.poll();
             }
-            6 => drop(up.tx.reclaim()),
-            _ => drop(bench.plugged.lock().deliver(&[input.byte(); 60])),
+            _ => {
+                let device = bench.stop(up);
+                bench.be_honest();
+                up = bench.start(device);
+            }
         }
     }
-    drop(burst);
     bench.heal(up);
+}
+
+fn receive(up: &mut Up) {
+    let mut burst = Burst::new();
+    let _ = up.rx.receive(&mut burst);
+    while let Some(frame) = burst.pop() {
+        assert!(frame.total_bytes() >= 14);
+        let mut bytes = vec![0; frame.total_bytes()];
+        assert_eq!(frame.copy_out(&mut bytes), Some(bytes.len()), "a frame is as long as it says");
+        if let RxChecksum::Partial(request) = frame.rx_checksum() {
+            let end = usize::from(request.start_bytes) + usize::from(request.offset_bytes) + 2;
+            assert!(end <= frame.total_bytes(), "the stack is sent outside the frame");
+        }
+    }
+}
+
+fn transmit(up: &mut Up, pool: &FramePool, count: u8) {
+    let mut burst = Burst::new();
+    for _ in 0..=count % 4 {
+        if let Some(mut frame) = pool.get() {
+            frame.append(&[5; 60]);
+            burst.extend([frame]);
+        }
+    }
+    let _ = up.tx.transmit(&mut burst);
 }
 
 /// The first bytes are the header, the rest is the frame. What reaches the stack keeps inside the frame.
 pub fn net_header(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let features =
-        [0, bits::MRG_RXBUF, bits::CSUM | bits::GUEST_CSUM, bits::MRG_RXBUF | bits::CSUM | bits::GUEST_CSUM];
-    let bench = Bench::new(features[usize::from(input.byte() & 3)]);
-    let mut up = bench.start(bench.device());
+    let features = input.pick([
+        0,
+        bits::MRG_RXBUF,
+        bits::CSUM | bits::GUEST_CSUM,
+        bits::MRG_RXBUF | bits::CSUM | bits::GUEST_CSUM,
+    ]);
     let header = input.array();
     let frame = vec![7; usize::from(input.half()) % 1990];
+    let mut bench = Bench::new(features, &mut input);
+    let mut up = bench.start(bench.claim());
     bench.plugged.lock().deliver_with(header, &frame);
-    let mut burst = Burst::new();
     for _ in 0..3 {
-        let _ = up.rx.receive(&mut burst);
-    }
-    while let Some(frame) = burst.pop() {
-        assert!(frame.total_bytes() >= 14);
-        if let RxChecksum::Partial(request) = frame.rx_checksum() {
-            let end = usize::from(request.start_bytes) + usize::from(request.offset_bytes) + 2;
-            assert!(end <= frame.total_bytes(), "the stack is sent outside the frame");
-        }
+        receive(&mut up);
     }
     bench.heal(up);
 }

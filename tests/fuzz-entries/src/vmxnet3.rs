@@ -1,16 +1,123 @@
-//! VMXNET3: completions of both kinds, events, and a device that stops.
+//! VMXNET3: completions of both kinds, the device's words of shared memory, results of commands and registers, and a device that stops.
 
-use paravane_hal::irq::Interrupts;
-use paravane_mock_hal::MockPlatform;
-use paravane_mock_hal::model::vmxnet3::{Personality, Vmxnet3};
-use paravane_net::{Burst, Control as _, FramePool, RxQueue as _, TxQueue as _};
+use std::sync::MutexGuard;
+
+use paravane_hal::irq::{Interrupts, MsiMessage};
+use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
+use paravane_mock_hal::{MockPlatform, PciHost};
+use paravane_net::{Burst, Control as _, FramePool, RxFilter, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
-use paravane_vmxnet3::{Config, Device};
+use paravane_vmxnet3::{Config, Device, Running};
 
 use crate::input::Input;
+use crate::lie::lie;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const SLOTS: u16 = 32;
+const MESSAGES: [MsiMessage; 3] = [MsiMessage { address: 0xfee0_0000, data: 0x40 }; 3];
+
+type Up = Running<MockPlatform, PciHost>;
+type Stopped = Device<MockPlatform, PciHost>;
+
+struct Bench {
+    platform: MockPlatform,
+    plugged: Plugged,
+    pool: FramePool,
+    config: Config,
+    interrupts: Interrupts<'static>,
+}
+
+impl Bench {
+    fn new(input: &mut Input<'_>) -> Self {
+        let platform = MockPlatform::builder().without_sites().build();
+        let address = PciAddress::new(0, 0, 4, 0).unwrap();
+        let personality = input.pick([Personality::qemu(), Personality::esxi()]);
+        let plugged = Vmxnet3::plug(&platform, address, MAC, personality);
+        let pool = FramePool::new(platform.clone(), 128, 2048, 64).unwrap();
+        let config = Config {
+            tx_entries: SLOTS,
+            rx_entries: SLOTS,
+            rx2_entries: Some(SLOTS),
+            ip_mtu_bytes: input.pick([1500, 9000]),
+            ..Config::default()
+        };
+        let interrupts = input.pick([
+            Interrupts::Polling,
+            Interrupts::Intx,
+            Interrupts::Msi(MESSAGES[0]),
+            Interrupts::Msix(&MESSAGES),
+        ]);
+        Self { platform, plugged, pool, config, interrupts }
+    }
+
+    fn model(&self) -> MutexGuard<'_, Vmxnet3> {
+        self.plugged.model.lock().unwrap()
+    }
+
+    fn claim(&self) -> Stopped {
+        self.open(Function::claim(self.plugged.config.clone(), self.plugged.address).unwrap())
+    }
+
+    fn open(&self, function: Function<PciHost>) -> Stopped {
+        Device::new(function, self.platform.clone()).unwrap_or_else(|(_, function)| {
+            self.model().be_honest();
+            Device::new(function, self.platform.clone()).map_err(|(error, _)| error).unwrap()
+        })
+    }
+
+    /// Starts the driver on a device that may still lie, and on an honest one after that.
+    fn start(&self, mut device: Stopped) -> Up {
+        for _ in 0..2 {
+            match device.start(&self.config, self.pool.clone(), self.interrupts) {
+                Ok(up) => return up,
+                Err((_, back)) => device = back,
+            }
+            assert_eq!(self.pool.free(), self.pool.frames(), "a start that failed kept buffers");
+            self.model().be_honest();
+        }
+        panic!("an honest device does not start")
+    }
+
+    fn stop(&self, up: Up) -> Stopped {
+        let device = up.stop().map_err(|error| error.reason).unwrap();
+        assert_eq!(self.pool.free(), self.pool.frames(), "every buffer came home");
+        device
+    }
+
+    /// Noise over what the device may write.
+    fn scribble(&self, input: &mut Input<'_>) {
+        let places = self.model().own_memory();
+        let which = usize::from(input.byte());
+        if !places.is_empty() {
+            let place = &places[which % places.len()];
+            let (offset, noise) = input.noise(place.end - place.start);
+            self.platform.memory().device_write(place.start + offset, &noise).unwrap();
+        }
+    }
+
+    /// Stops what the device broke, and sees it work again.
+    fn heal(self, up: Up) {
+        self.model().be_honest();
+        let function = self.stop(up).into_function();
+        self.model().violations.clear();
+        // From the beginning, where a liar may have told a false address.
+        let mut up = self.start(self.open(function));
+        self.model().take_sent();
+        self.model().set_link(true);
+        let mut burst = Burst::new();
+        assert!(self.model().deliver(&to_us(9)));
+        assert_eq!(up.rx.receive(&mut burst), Ok(1), "a restart heals");
+        assert_eq!(up.tx.transmit(&mut burst), Ok(1));
+        self.model().tick();
+        assert_eq!(self.model().take_sent().len(), 1, "both ways");
+        assert_eq!(up.tx.reclaim(), Ok(1));
+        drop(self.stop(up));
+        assert_eq!(self.model().violations, [""; 0]);
+        let Self { platform, pool, .. } = self;
+        drop(pool);
+        platform.finish();
+    }
+}
 
 /// A frame that the filter lets through.
 fn to_us(fill: u8) -> [u8; 60] {
@@ -22,63 +129,71 @@ fn to_us(fill: u8) -> [u8; 60] {
 /// Each input byte is an act of the device or of the driver; what a completion says is in the bytes after it.
 pub fn vmxnet3(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let platform = MockPlatform::builder().record_faults().without_sites().build();
-    let address = PciAddress::new(0, 0, 4, 0).unwrap();
-    let plugged = Vmxnet3::plug(&platform, address, MAC, Personality::qemu());
-    let pool = FramePool::new(platform.clone(), 256, 2048, 64).unwrap();
-    let jumbo = input.byte() & 1 == 1;
-    let config = Config {
-        tx_entries: SLOTS,
-        rx_entries: SLOTS,
-        rx2_entries: Some(SLOTS),
-        ip_mtu_bytes: if jumbo { 9000 } else { 1500 },
-        ..Config::default()
-    };
-    let function = Function::claim(plugged.config.clone(), address).unwrap();
-    let device = Device::new(function, platform.clone()).map_err(|(error, _)| error).unwrap();
-    let mut running =
-        device.start(&config, pool.clone(), Interrupts::Polling).map_err(|(error, _)| error).unwrap();
-    let model = || plugged.model.lock().unwrap();
-    let mut burst = Burst::new();
+    let bench = Bench::new(&mut input);
+    for _ in 0..input.byte() % 4 {
+        bench.model().faults.add(lie(&mut input));
+    }
+    let mut up = bench.start(bench.claim());
     while !input.is_empty() {
-        match input.byte() % 8 {
-            0 => model().complete_rx([input.word(), input.word(), input.word(), input.word() & 0x7fff_ffff]),
+        match input.byte() % 16 {
+            0 => {
+                bench.model().complete_rx([
+                    input.word(),
+                    input.word(),
+                    input.word(),
+                    input.word() & 0x7fff_ffff,
+                ]);
+            }
             // Likely ones get further than noise does.
             1 => {
                 let [index, flags] = input.array();
                 let word0 =
                     (u32::from(index) % 40) | u32::from(flags & 3) << 14 | u32::from(flags >> 2 & 3) << 16;
-                model().complete_rx([word0, 0, u32::from(input.half()) % 2100, 0]);
+                bench.model().complete_rx([word0, 0, u32::from(input.half()) % 2100, 0]);
             }
-            2 => model().complete_tx(u32::from(input.byte()) % 40),
-            3 => drop(model().deliver(&to_us(input.byte()))),
-            4 => {
-                let _ = running.rx.receive(&mut burst);
-                burst.clear();
+            2 => bench.model().complete_tx(u32::from(input.byte()) % 40),
+            3 => drop(bench.model().deliver(&to_us(input.byte()))),
+            4 => bench.model().set_link(input.bit()),
+            5 => bench.model().stop_queues(input.word()),
+            6 => bench.scribble(&mut input),
+            7 => bench.model().faults.add(lie(&mut input)),
+            8 => bench.model().tick(),
+            9 => receive(&mut up),
+            10 => transmit(&mut up, &bench.pool, input.byte()),
+            11 => drop(up.tx.reclaim()),
+            12 => {
+                let _ = (up.rx.arm(), up.tx.arm(), up.control.arm());
             }
-            5 => {
-                if let Some(mut frame) = pool.get() {
-                    frame.append(&[5; 60]);
-                    burst.extend([frame]);
-                }
-                let _ = running.tx.transmit(&mut burst);
-                burst.clear();
+            13 => {
+                up.control.acknowledge();
+                let _ = up.control.poll();
             }
-            6 => drop(running.tx.reclaim()),
-            _ => {
-                model().set_link(input.byte() & 1 == 1);
-                let _ = running.control.poll();
+            14 => {
+                let _ = up.control.read_device_stats();
+                let _ = up.control.set_filter(RxFilter::from_bits_truncate(input.byte()));
             }
+            _ => up = bench.start(bench.stop(up)),
         }
     }
-    let device = running.stop().map_err(|error| error.reason).unwrap();
-    assert_eq!(pool.free(), pool.frames(), "every buffer came home");
-    let mut running =
-        device.start(&config, pool.clone(), Interrupts::Polling).map_err(|(error, _)| error).unwrap();
-    model().set_link(true);
-    assert!(model().deliver(&to_us(9)));
-    assert_eq!(running.rx.receive(&mut burst), Ok(1), "a restart heals");
-    drop(burst);
-    running.stop().map_err(|error| error.reason).unwrap();
-    assert_eq!(pool.free(), pool.frames());
+    bench.heal(up);
+}
+
+fn receive(up: &mut Up) {
+    let mut burst = Burst::new();
+    let _ = up.rx.receive(&mut burst);
+    while let Some(frame) = burst.pop() {
+        let mut bytes = vec![0; frame.total_bytes()];
+        assert_eq!(frame.copy_out(&mut bytes), Some(bytes.len()), "a frame is as long as it says");
+    }
+}
+
+fn transmit(up: &mut Up, pool: &FramePool, count: u8) {
+    let mut burst = Burst::new();
+    for _ in 0..=count % 4 {
+        if let Some(mut frame) = pool.get() {
+            frame.append(&[5; 60]);
+            burst.extend([frame]);
+        }
+    }
+    let _ = up.tx.transmit(&mut burst);
 }

