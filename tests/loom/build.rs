@@ -2,6 +2,8 @@
 //!
 //! A file or a function is taken as it stands; what changes is where its names lead. A function that is not there any more stops the build.
 
+#![allow(clippy::panic, clippy::expect_used, reason = "a build script stops by panicking")]
+
 use std::path::Path;
 use std::{env, fs};
 

@@ -19,14 +19,14 @@ pub(crate) mod barrier {
 
 pub(crate) mod addr {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct DmaAddr(pub u64);
+    pub(crate) struct DmaAddr(pub(crate) u64);
     impl DmaAddr {
         pub(crate) const fn get(self) -> u64 {
             self.0
         }
     }
     #[derive(Clone, Copy, Debug)]
-    pub struct Align;
+    pub(crate) struct Align;
     impl Align {
         pub(crate) const fn new(_bytes: usize) -> Self {
             Self
@@ -36,7 +36,7 @@ pub(crate) mod addr {
 
 pub(crate) mod irq {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Armed {
+    pub(crate) enum Armed {
         Idle,
         Pending,
     }
@@ -44,7 +44,7 @@ pub(crate) mod irq {
 
 pub(crate) mod fault {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum DeviceFault {
+    pub(crate) enum DeviceFault {
         NotInFlight { index: u32 },
     }
 }
@@ -55,15 +55,15 @@ pub(crate) mod dma {
 
     use super::addr::{Align, DmaAddr};
 
-    pub trait Dma {}
+    pub(crate) trait Dma {}
     impl Dma for () {}
     #[derive(Debug)]
-    pub struct DmaError;
-    pub struct DeviceDma<D>(pub D);
-    pub struct Quiet<'a>(PhantomData<&'a ()>);
+    pub(crate) struct DmaError;
+    pub(crate) struct DeviceDma<D>(pub(crate) D);
+    pub(crate) struct Quiet<'a>(PhantomData<&'a ()>);
 
     /// A word that starts as zero.
-    pub trait Word {
+    pub(crate) trait Word {
         fn zero() -> Self;
     }
     impl Word for AtomicU16 {
@@ -77,7 +77,7 @@ pub(crate) mod dma {
         }
     }
 
-    pub struct DmaWords<T, D>(Vec<T>, PhantomData<D>);
+    pub(crate) struct DmaWords<T, D>(Vec<T>, PhantomData<D>);
     impl<T: Word, D> DmaWords<T, D> {
         pub(crate) fn zeroed(_of: &DeviceDma<D>, count: usize, _align: Align) -> Result<Self, DmaError> {
             Ok(Self((0..count).map(|_| T::zero()).collect(), PhantomData))
@@ -94,7 +94,7 @@ pub(crate) mod dma {
     }
 
     /// One descriptor or completion.
-    pub struct Words<const N: usize>([AtomicU32; N]);
+    pub(crate) struct Words<const N: usize>([AtomicU32; N]);
     impl<const N: usize> Words<N> {
         pub(crate) fn zero() -> Self {
             Self(core::array::from_fn(|_| AtomicU32::new(0)))
@@ -112,7 +112,7 @@ pub(crate) mod dma {
         }
     }
 
-    pub struct DmaRing<const N: usize, D>(Vec<Words<N>>, PhantomData<D>);
+    pub(crate) struct DmaRing<const N: usize, D>(Vec<Words<N>>, PhantomData<D>);
     impl<const N: usize, D> DmaRing<N, D> {
         pub(crate) fn zeroed(_of: &DeviceDma<D>, count: usize, _align: Align) -> Result<Self, DmaError> {
             Ok(Self((0..count).map(|_| Words::zero()).collect(), PhantomData))
