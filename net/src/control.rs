@@ -170,9 +170,10 @@ pub trait Control: Send {
     /// The link, as of the last [`poll`](Self::poll). No I/O.
     fn link(&self) -> Link;
 
-    /// For line interrupts: asks the device whether it raised the line, and thereby lowers it. False: not ours. With message interrupts or polling always false.
+    /// For interrupts that the queues and control share. For the line: asks the device whether it raised it, and thereby lowers it; false: not ours. For a shared message:
+    /// masks it where a device leaves that to its driver; always false, as without interrupts.
     ///
-    /// Comes first in the handling of a line interrupt, before queues are looked at. The queues share the line: once this was true, both of them and control are served, and
+    /// Comes first in the handling of such an interrupt, before queues are looked at. After it, unless the line was not ours, all who share it are served, and
     /// whoever is to interrupt again is armed again.
     fn acknowledge(&mut self) -> bool;
 

@@ -16,7 +16,7 @@ use crate::device::Device;
 use crate::event;
 use crate::filter::RxMode;
 use crate::intr::{InterruptMode, Vector, Vectors};
-use crate::regs::{Command, EventCause, Query};
+use crate::regs::{Command, EventCause, MaskMode, Query};
 use crate::shared::{DISABLE_ALL, DriverShared};
 use crate::stats::device_stats;
 use crate::table::QueueTable;
@@ -131,12 +131,14 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Control for VmxControl<P
     }
 
     fn acknowledge(&mut self) -> bool {
-        if self.vectors.mode != InterruptMode::Intx {
-            return false;
+        let Self { device, vectors, events, .. } = self;
+        let on_pin = vectors.mode == InterruptMode::Intx;
+        let ours = on_pin && device.regs.take_line();
+        if (ours || !on_pin) && device.mask_mode == MaskMode::Active {
+            vectors.mask_shared(&device.bar0);
         }
-        let ours = self.device.regs.take_line();
         if ours {
-            self.events.pin_fell(&self.device.bar0, self.device.mask_mode);
+            events.pin_fell();
         }
         ours
     }

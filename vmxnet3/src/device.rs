@@ -13,6 +13,7 @@ use paravane_pci::{Command as PciCommand, ConfigAccess, Function, Ids, MsixTable
 
 use crate::command::ControlRegs;
 use crate::error::{BringUpError, InterruptError};
+use crate::intr::WantedInterrupts;
 use crate::regs::{BAR_BYTES, Command, MaskMode, Query, bar0, bar1};
 use crate::revision::Revision;
 
@@ -34,6 +35,7 @@ pub struct Device<P: Platform, C: ConfigAccess> {
     /// The one it was made with.
     pub(crate) mac: MacAddr,
     pub(crate) mask_mode: MaskMode,
+    wanted: WantedInterrupts,
 }
 
 /// What [`Device::new`] found, without the function.
@@ -44,6 +46,7 @@ struct Opened<R> {
     revision: Revision,
     mac: MacAddr,
     mask_mode: MaskMode,
+    wanted: WantedInterrupts,
 }
 
 impl<P: Platform, C: ConfigAccess> Device<P, C> {
@@ -60,8 +63,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     )]
     pub fn new(mut function: Function<C>, platform: P) -> Result<Self, (BringUpError, Function<C>)> {
         match open(&mut function, &platform) {
-            Ok(Opened { bar0, regs, msix, revision, mac, mask_mode }) => {
-                Ok(Self { function, platform, bar0, regs, msix, revision, mac, mask_mode })
+            Ok(Opened { bar0, regs, msix, revision, mac, mask_mode, wanted }) => {
+                Ok(Self { function, platform, bar0, regs, msix, revision, mac, mask_mode, wanted })
             }
             Err(error) => Err((error, function)),
         }
@@ -77,6 +80,12 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     #[must_use]
     pub fn mac(&self) -> MacAddr {
         self.mac
+    }
+
+    /// Which kind of interrupt it would rather have. [`start`](Self::start) takes any.
+    #[must_use]
+    pub fn wanted_interrupts(&self) -> WantedInterrupts {
+        self.wanted
     }
 
     /// Its PCI function.
@@ -132,8 +141,9 @@ fn open<P: Platform, C: ConfigAccess>(
     let permanent = regs.ask_permanent_mac()?;
     // A device without a burned-in address may still have a current one.
     let mac = if permanent.is_unicast() { permanent } else { regs.read_mac() };
-    let mask_mode = MaskMode::from_conf_intr(regs.ask(Query::ConfIntr)?);
-    Ok(Opened { bar0, regs, msix, revision, mac, mask_mode })
+    let answer = regs.ask(Query::ConfIntr)?;
+    let (mask_mode, wanted) = (MaskMode::from_conf_intr(answer), WantedInterrupts::from_conf_intr(answer));
+    Ok(Opened { bar0, regs, msix, revision, mac, mask_mode, wanted })
 }
 
 /// Opens the MSI-X table, which also switches MSI-X off.

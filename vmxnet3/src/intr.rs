@@ -10,7 +10,6 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use paravane_hal::mmio::{Mmio, MmioExt};
 use paravane_hal::reg::{Reg, WriteOnly};
 
-use crate::regs::MaskMode;
 use crate::regs::bar0::IMR;
 
 /// How the device interrupts.
@@ -36,6 +35,33 @@ impl fmt::Display for InterruptMode {
             Self::Msi => f.write_str("msi"),
             Self::Intx => f.write_str("intx"),
             Self::Polling => f.write_str("polling"),
+        }
+    }
+}
+
+/// Which kind of interrupt a device would rather have: answer to [`Query::ConfIntr`](crate::regs::Query::ConfIntr), bits 1:0.
+///
+/// An administrator's wish, not a limit: the others work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantedInterrupts {
+    /// Whichever is best.
+    Any,
+    /// The interrupt pin.
+    Intx,
+    /// MSI.
+    Msi,
+    /// MSI-X.
+    Msix,
+}
+
+impl WantedInterrupts {
+    /// Reads the answer.
+    pub(crate) const fn from_conf_intr(answer: u32) -> Self {
+        match answer & 0b11 {
+            1 => Self::Intx,
+            2 => Self::Msi,
+            3 => Self::Msix,
+            _ => Self::Any,
         }
     }
 }
@@ -72,6 +98,16 @@ impl Vectors {
         let users = [self.rx, self.tx, self.events].iter().filter(|user| **user == index).count();
         let imr = if self.mode == InterruptMode::Polling { None } else { IMR.get(index.into()) };
         Vector { imr, is_shared: users > 1, pin: self.pin.clone() }
+    }
+
+    /// Masks the vectors that several users share, none of whom does it for himself.
+    pub(crate) fn mask_shared(&self, bar0: &impl Mmio) {
+        for index in 0..self.count {
+            let Vector { imr, is_shared, .. } = self.vector(index);
+            if let Some(imr) = imr.filter(|_| is_shared) {
+                bar0.write(&imr, 1);
+            }
+        }
     }
 
     /// Masks every vector. Comes before the device is stopped: afterwards it does not listen, and remembers.
@@ -132,11 +168,8 @@ impl Vector {
         }
     }
 
-    /// The pin was asked and fell. Unless the device masks it by itself, it is masked here; from now on, arming unmasks.
-    pub(crate) fn pin_fell(&self, bar0: &impl Mmio, mask_mode: MaskMode) {
-        if let Some(imr) = self.imr.filter(|_| mask_mode == MaskMode::Active) {
-            bar0.write(&imr, 1);
-        }
+    /// The pin was asked, fell, and is masked: from now on, arming unmasks it.
+    pub(crate) fn pin_fell(&self) {
         if let Some(pin) = &self.pin {
             pin.fell();
         }
@@ -158,6 +191,12 @@ mod tests {
                 "{mode}"
             );
         }
+    }
+
+    #[test]
+    fn the_wanted_kind_is_two_bits_of_the_answer() {
+        use WantedInterrupts::{Any, Intx, Msi, Msix};
+        assert_eq!([0b0100, 0b0101, 2, 0b1011].map(WantedInterrupts::from_conf_intr), [Any, Intx, Msi, Msix]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use control::VmxControl;
 pub use device::{Device, is_vmxnet3};
 pub use error::{BringUpError, ConfigError, InterruptError, StartError};
 pub use event::stop_reason;
-pub use intr::InterruptMode;
+pub use intr::{InterruptMode, WantedInterrupts};
 pub use running::{Running, StopError, StopReason};
 pub use rx::RxQueue;
 pub use tx::TxQueue;

@@ -12,6 +12,7 @@ use paravane_net::{Control as _, Events, Link, MacAddr, RxFilter, RxQueue as _, 
 use paravane_pci::{ConfigAccess as _, Function};
 use paravane_vmxnet3::{
     BringUpError, Config, ConfigError, Device, InterruptError, InterruptMode, StartError, StopReason,
+    WantedInterrupts,
 };
 use support::{MAC, MESSAGES, Machine, bytes_of, numbered, receive_all, send, small};
 
@@ -338,6 +339,39 @@ fn where_the_driver_masks_the_pin_it_does() {
     assert!(running.control.acknowledge());
     machine.model().deliver(&numbered(2));
     assert!(!machine.model().line(), "masked by the handler's first step");
+}
+
+#[test]
+fn where_the_driver_masks_a_shared_message_it_does() {
+    let machine = Machine::new(Personality { conf_intr: 1 << 2 | 2, ..Personality::qemu() });
+    let device = machine.claim();
+    assert_eq!(device.wanted_interrupts(), WantedInterrupts::Msi);
+    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Msi(MESSAGES[0])).unwrap();
+    assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+    machine.model().deliver(&numbered(1));
+    assert!(!running.control.acknowledge(), "there is no line");
+    for number in 2..9 {
+        machine.model().deliver(&numbered(number));
+    }
+    assert_eq!(machine.model().interrupts, [0], "one message for all of them");
+    assert_eq!(receive_all(&mut running).len(), 8);
+    assert_eq!(running.control.arm(), Ok(Armed::Idle));
+    assert_eq!(machine.model().interrupts, [0, 0], "what came while it was masked");
+    assert!(running.stop().is_ok());
+    machine.assert_clean();
+}
+
+#[test]
+fn a_vector_of_its_own_is_left_to_its_user() {
+    let machine = Machine::new(Personality { conf_intr: 1 << 2, ..Personality::qemu() });
+    let mut running = machine.start(&small(), Interrupts::Msix(&MESSAGES));
+    assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+    assert!(!running.control.acknowledge());
+    machine.model().deliver(&numbered(1));
+    assert_eq!(machine.model().interrupts, [0], "whoever waits for frames is woken");
+    running.rx.disarm();
+    machine.model().deliver(&numbered(2));
+    assert_eq!(machine.model().interrupts, [0]);
 }
 
 #[test]
