@@ -141,7 +141,7 @@ pub struct NicInfo {
     pub tx_slots: u16,
 }
 
-/// What the device itself counted, as far as it counts. Continued over restarts by whoever adds them up.
+/// What the device itself counted, as far as it counts, over all starts by the same driver value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceStats {
     /// Frames sent.
@@ -160,6 +160,24 @@ pub struct DeviceStats {
     pub rx_errors: u64,
     /// Frames lost because the receive ring was empty: the number to watch.
     pub rx_out_of_buffers: u64,
+}
+
+impl core::ops::Add for DeviceStats {
+    type Output = Self;
+
+    /// Both together, for activations that follow one another.
+    fn add(self, other: Self) -> Self {
+        Self {
+            tx_frames: self.tx_frames.saturating_add(other.tx_frames),
+            tx_bytes: self.tx_bytes.saturating_add(other.tx_bytes),
+            tx_errors: self.tx_errors.saturating_add(other.tx_errors),
+            tx_discards: self.tx_discards.saturating_add(other.tx_discards),
+            rx_frames: self.rx_frames.saturating_add(other.rx_frames),
+            rx_bytes: self.rx_bytes.saturating_add(other.rx_bytes),
+            rx_errors: self.rx_errors.saturating_add(other.rx_errors),
+            rx_out_of_buffers: self.rx_out_of_buffers.saturating_add(other.rx_out_of_buffers),
+        }
+    }
 }
 
 /// Control of one NIC.

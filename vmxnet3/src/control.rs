@@ -1,6 +1,7 @@
 //! Control of a running device: link, events, filter, counters. The queues do not need it.
 
 use core::fmt;
+use core::ops::Add as _;
 
 use paravane_hal::Platform;
 use paravane_hal::barrier;
@@ -88,6 +89,13 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         *self.fault.get_or_insert(fault)
     }
 
+    /// What the device counted since it was activated.
+    pub(crate) fn read_counted(&mut self) -> Result<DeviceStats, DeviceFault> {
+        self.device.regs.ask(Query::Stats)?;
+        let (tx, rx) = self.table.read();
+        Ok(device_stats(&tx, &rx))
+    }
+
     fn ask(&mut self, query: Query) -> Result<u32, DeviceFault> {
         let answer = self.device.regs.ask(query);
         answer.map_err(|fault| self.break_with(fault))
@@ -166,8 +174,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Control for VmxControl<P
 
     fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {
         self.health()?;
-        self.ask(Query::Stats)?;
-        let (tx, rx) = self.table.read();
-        Ok(Some(device_stats(&tx, &rx)))
+        let counted = self.read_counted().map_err(|fault| self.break_with(fault))?;
+        Ok(Some(self.device.counted.add(counted)))
     }
 }

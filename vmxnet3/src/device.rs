@@ -8,7 +8,7 @@ use paravane_hal::Platform;
 use paravane_hal::dma::Quiet;
 use paravane_hal::mmio::Mmio;
 use paravane_hal::time::Clock;
-use paravane_net::MacAddr;
+use paravane_net::{DeviceStats, MacAddr};
 use paravane_pci::{Command as PciCommand, ConfigAccess, Function, Ids, MsixTable, QuiesceError};
 
 use crate::command::ControlRegs;
@@ -36,6 +36,8 @@ pub struct Device<P: Platform, C: ConfigAccess> {
     pub(crate) mac: MacAddr,
     pub(crate) mask_mode: MaskMode,
     wanted: WantedInterrupts,
+    /// What it counted in activations that are over.
+    pub(crate) counted: DeviceStats,
 }
 
 /// What [`Device::new`] found, without the function.
@@ -64,7 +66,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     pub fn new(mut function: Function<C>, platform: P) -> Result<Self, (BringUpError, Function<C>)> {
         match open(&mut function, &platform) {
             Ok(Opened { bar0, regs, msix, revision, mac, mask_mode, wanted }) => {
-                Ok(Self { function, platform, bar0, regs, msix, revision, mac, mask_mode, wanted })
+                let counted = DeviceStats::default();
+                Ok(Self { function, platform, bar0, regs, msix, revision, mac, mask_mode, wanted, counted })
             }
             Err(error) => Err((error, function)),
         }

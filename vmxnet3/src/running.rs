@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use core::fmt;
+use core::ops::Add as _;
 
 use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
@@ -43,7 +44,7 @@ impl<P: Platform, C: ConfigAccess> fmt::Debug for Running<P, C> {
 }
 
 impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
-    /// Stops the device and takes everything back: first its interrupts, then the device by its own command, then bus mastering, read
+    /// Stops the device and takes everything back: first its interrupts, then its counters, then the device by its own command, then bus mastering, read
     /// back as off, and only on that proof rings, buffers and frames in flight are freed.
     ///
     /// The device can be started again, any number of times, a broken one too.
@@ -58,6 +59,8 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
             return Err(StopError { reason: StopReason::ForeignQueue, running });
         }
         self.mask_interrupts();
+        // It forgets them. One that does not answer has nothing to add.
+        let counted = self.read_counted().unwrap_or_default();
         let device = &mut self.device;
         let pin = self.vectors.mode == InterruptMode::Intx;
         let quiet = match shut_down(&mut device.function, &mut device.regs, &device.platform, pin) {
@@ -73,6 +76,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         let freed = Memory { shared: self.shared, table: self.table, rx, tx }.release(&quiet);
         debug_assert!(freed, "the proof is about this device, and nobody else has handles");
         let mut device = self.device;
+        device.counted = device.counted.add(counted);
         device.silence(&self.vectors);
         Ok(device)
     }

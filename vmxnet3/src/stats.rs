@@ -1,4 +1,5 @@
-//! The device's own counters, which it writes into the queue descriptors on demand. They start over at each activation.
+//! The device's own counters, which it writes into the queue descriptors on demand. They start over at each activation;
+//! what earlier ones came to, [`Device`](crate::Device) keeps.
 
 use paravane_net::DeviceStats;
 use zerocopy::little_endian::U64;

@@ -453,6 +453,19 @@ fn the_device_counts_too() {
 }
 
 #[test]
+fn what_the_device_counted_outlives_a_restart() {
+    let machine = Machine::new(Personality::qemu());
+    let mut device = machine.claim();
+    for round in 1..4 {
+        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+        exchange(&machine, &mut running, 40);
+        let stats = running.control.read_device_stats().unwrap().unwrap();
+        assert_eq!((stats.rx_frames, stats.tx_frames), (round, round));
+        device = running.stop().unwrap();
+    }
+}
+
+#[test]
 fn a_device_that_goes_away_is_noticed() {
     let machine = Machine::new(Personality::qemu());
     let mut running = machine.start_small();
