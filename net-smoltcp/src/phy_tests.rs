@@ -63,6 +63,7 @@ impl TxQueue for Tx {
         Ok(0)
     }
     fn flush(&mut self) {}
+    fn remind(&mut self) {}
     fn room(&self) -> usize {
         self.1.room.lock().unwrap().unwrap_or(1000) - self.0.lock().unwrap().len()
     }

@@ -75,6 +75,10 @@ pub trait TxQueue: Send {
     /// Tells the device about everything not yet told, also where it asked to be told less often. For latency-critical callers; a no-op on most devices.
     fn flush(&mut self);
 
+    /// Tells the device about everything in flight once more, whatever it was told before. It costs an exit to the hypervisor, and is the first remedy when frames
+    /// do not come back though the link is up: a doorbell may have been lost. The next one is a stop and a start.
+    fn remind(&mut self);
+
     /// How many single-buffer frames fit now.
     fn room(&self) -> usize;
 

@@ -236,6 +236,12 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
         owed
     }
 
+    /// Rings the doorbell if anything is in flight, whatever the device asked for and was told. Whether it did.
+    pub fn remind(&mut self) -> bool {
+        self.untold |= self.in_flight() > 0;
+        self.flush()
+    }
+
     /// How many completions wait to be taken.
     ///
     /// # Errors

@@ -273,6 +273,12 @@ impl<P: Platform + Send + Sync> paravane_net::TxQueue for TxQueue<P> {
         }
     }
 
+    fn remind(&mut self) {
+        if self.clean != self.fill && self.fault.is_none() {
+            self.ring_doorbell();
+        }
+    }
+
     fn room(&self) -> usize {
         if self.fault.is_some() { 0 } else { self.free() as usize }
     }

@@ -5,6 +5,7 @@
 mod support;
 
 use paravane_hal::irq::{Armed, Interrupts};
+use paravane_mock_hal::fault::{Action, Fault, FaultPoint};
 use paravane_mock_hal::model::vmxnet3::Personality;
 use paravane_net::{
     Burst, ChecksumRequest, RxChecksum, RxHash, RxHashKind, RxQueue as _, Segmentation, SegmentationKind,
@@ -153,6 +154,27 @@ fn a_full_ring_takes_what_fits_and_rings_whatever_the_threshold() {
     assert_eq!(running.tx.counters().ring_full, 1);
     assert_eq!(machine.model().doorbells, [(0x600, 31)]);
     assert_eq!(running.tx.transmit(&mut burst), Ok(1), "what was sent makes room by itself");
+}
+
+#[test]
+fn a_device_that_lost_a_doorbell_is_reminded() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    running.tx.remind();
+    machine.model().faults.add(Fault::nth(FaultPoint::Doorbell, 1, Action::Drop));
+    machine.model().doorbells.clear();
+    send(&mut running, machine.frame(&numbered(1)));
+    running.tx.flush();
+    assert_eq!(
+        (machine.model().take_sent().len(), running.tx.reclaim()),
+        (0, Ok(0)),
+        "it was told, for all we know"
+    );
+    running.tx.remind();
+    assert_eq!((machine.model().take_sent().len(), running.tx.reclaim()), (1, Ok(1)));
+    running.tx.remind();
+    assert_eq!(machine.model().doorbells, [(0x600, 1); 2], "with nothing in flight there is nothing to say");
+    machine.assert_clean();
 }
 
 #[test]

@@ -101,6 +101,9 @@ impl<P: Platform + Send + Sync> TxQueue for NicTx<P> {
     fn flush(&mut self) {
         which!(Self, self, queue => queue.flush());
     }
+    fn remind(&mut self) {
+        which!(Self, self, queue => queue.remind());
+    }
     fn room(&self) -> usize {
         which!(Self, self, queue => queue.room())
     }

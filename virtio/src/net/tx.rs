@@ -247,6 +247,12 @@ impl<P: Platform + Send> paravane_net::TxQueue for TxQueue<P> {
         }
     }
 
+    fn remind(&mut self) {
+        if self.ring.check().is_ok() && self.ring.remind() {
+            self.counters.doorbells = self.counters.doorbells.wrapping_add(1);
+        }
+    }
+
     fn room(&self) -> usize {
         usize::from(self.ring.room())
     }

@@ -311,6 +311,23 @@ fn frames_of_another_dma_domain_are_refused() {
 }
 
 #[test]
+fn a_device_that_lost_a_doorbell_is_reminded() {
+    let bench = Bench::new(BASIC | EVENT_IDX);
+    let mut up = bench.start();
+    up.tx.remind();
+    bench.model().doorbells.clear();
+    bench.model().faults.add(Fault::nth(FaultPoint::Doorbell, 1, Action::Drop));
+    assert_eq!(up.tx.transmit(&mut burst([bench.frame(&bytes(60, 1))])), Ok(1));
+    up.tx.flush();
+    assert_eq!((bench.sent().len(), up.tx.reclaim()), (0, Ok(0)), "it was told, for all we know");
+    up.tx.remind();
+    assert_eq!((bench.sent().len(), up.tx.reclaim()), (1, Ok(1)));
+    up.tx.remind();
+    assert_eq!(up.tx.counters().doorbells, 2, "with nothing in flight there is nothing to say");
+    bench.assert_clean();
+}
+
+#[test]
 fn a_full_ring_leaves_frames_where_they_are() {
     let bench = Bench::new(BASIC | EVENT_IDX);
     let mut up = bench.start();
