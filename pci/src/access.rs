@@ -38,6 +38,10 @@ pub const EXTENDED_CONFIG_BYTES: u16 = 4096;
 ///
 /// Whoever can write configuration space can move and start any device. As with [`PortIo`](paravane_hal::port::PortIo) and
 /// [`Mmio`](paravane_hal::mmio::Mmio), making the value is where that is argued; the value is the authority.
+///
+/// A [`Quiet`](paravane_hal::dma::Quiet) from [`quiesce`](crate::Function::quiesce) leans on these promises, and still the trait is safe to implement: the
+/// accesses here stand on `Mmio` and `PortIo`, which are as safe, and who holds one of those writes any address into a device's registers without a lie.
+/// The line is drawn around the values, not around the traits.
 pub trait ConfigAccess {
     /// Reads a byte.
     fn read8(&self, at: PciAddress, offset: u16) -> u8;

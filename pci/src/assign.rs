@@ -96,6 +96,8 @@ pub struct AssignError {
 pub enum AssignErrorReason {
     /// No window has room for it.
     NoRoom,
+    /// The function does not answer.
+    Gone,
     /// It did not take the address.
     Refused {
         /// What it was given.
@@ -111,6 +113,7 @@ impl fmt::Display for AssignError {
         write!(f, "{} BAR{}, which wants {:#x} {space}: ", self.address, self.index, self.shape.len_bytes)?;
         match self.reason {
             AssignErrorReason::NoRoom => f.write_str("no window has room for it, name a larger one"),
+            AssignErrorReason::Gone => f.write_str("the function does not answer any more"),
             AssignErrorReason::Refused { wanted, seen } => {
                 write!(f, "was given {wanted:#x} and holds {seen:#x}, so it cannot be moved")
             }
@@ -136,7 +139,8 @@ impl<C: ConfigAccess> Function<C> {
             let BarErrorReason::Unassigned(shape) = error.reason else { continue };
             let fail = |reason| AssignError { address: error.address, index: error.index, shape, reason };
             let start = windows.take(shape).ok_or(fail(AssignErrorReason::NoRoom))?;
-            let seen = self.place_bar(error.index, shape.kind, start);
+            let placed = self.place_bar(error.index, shape.kind, start);
+            let seen = placed.ok_or(fail(AssignErrorReason::Gone))?;
             if seen != start {
                 return Err(fail(AssignErrorReason::Refused { wanted: start, seen }));
             }
@@ -149,8 +153,8 @@ impl<C: ConfigAccess> Function<C> {
         Ok(assigned)
     }
 
-    /// Writes `start` into a BAR; what address it holds then.
-    fn place_bar(&self, index: u8, kind: BarKind, start: u64) -> u64 {
+    /// Writes `start` into a BAR; what address it holds then. `None` when the function does not answer.
+    fn place_bar(&self, index: u8, kind: BarKind, start: u64) -> Option<u64> {
         let (access, at) = (self.access(), self.address());
         let (low_at, high_at) = (register(index), register(index.wrapping_add(1)));
         let [a, b, c, d, high @ ..] = start.to_le_bytes();

@@ -22,6 +22,7 @@ use core::fmt;
 use paravane_hal::addr::PhysAddr;
 use paravane_hal::mmio::MapError;
 
+use crate::command::answered_command;
 use crate::header::{BAR0, COMMAND, Command};
 use crate::{ConfigAccess, PciAddress};
 
@@ -192,18 +193,18 @@ pub(crate) const fn register(index: u8) -> u16 {
     BAR0.wrapping_add((index as u16).wrapping_mul(4))
 }
 
-/// Runs `body` while the function answers at no BAR, then gives it its command register back.
+/// Runs `body` while the function answers at no BAR, then gives it its command register back. `None`, and nothing is written, when
+/// it does not answer at all.
 pub(crate) fn with_decoding_off<T>(
     access: &impl ConfigAccess,
     at: PciAddress,
     body: impl FnOnce() -> T,
-) -> T {
-    let before = access.read16(at, COMMAND);
-    let decoding = Command::MEMORY | Command::IO;
-    access.write16(at, COMMAND, before & !decoding.bits());
+) -> Option<T> {
+    let before = answered_command(access, at)?;
+    access.write16(at, COMMAND, before.difference(Command::MEMORY | Command::IO).bits());
     let result = body();
-    access.write16(at, COMMAND, before);
-    result
+    access.write16(at, COMMAND, before.bits());
+    Some(result)
 }
 
 /// Sizes the `count` registers of `at`. The function must not be in use.
@@ -222,6 +223,7 @@ pub(crate) fn size_all(access: &impl ConfigAccess, at: PciAddress, count: u8) ->
         }
         bars
     })
+    .unwrap_or([Err(BarErrorReason::Gone); BARS])
 }
 
 /// What the low bits of a register say.
@@ -483,6 +485,14 @@ mod tests {
         assert_eq!(function.bar(0).unwrap().len_bytes, 0x1000);
         assert_eq!(reason(&function, 2), BarErrorReason::NoSuchBar);
         assert!(!bus.writes.borrow().iter().any(|&(offset, ..)| (0x18..0x40).contains(&offset)));
+    }
+
+    #[test]
+    fn a_function_that_does_not_answer_is_not_sized() {
+        let bus = MockBus::of(MockFunction::nic().with(0x04, &[0xff, 0xff]));
+        let function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert_eq!(reason(&function, 0), BarErrorReason::Gone);
+        assert_eq!(*bus.writes.borrow(), []);
     }
 
     #[test]

@@ -22,36 +22,53 @@ const EFFECTIVE: Command = Command::IO.union(Command::MEMORY).union(Command::BUS
 /// Spec: PCI Express Base 5.0, 2.8 "Completion Timeout Mechanism".
 const COMPLETIONS: Duration = Duration::from_millis(100);
 
-/// The command register did not take what was written.
+/// The command register did not take what was written, or was not there to be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandError {
     /// Whose.
     pub address: PciAddress,
-    /// What was written.
-    pub written: Command,
+    /// What was written; `None` when the function did not answer, so that nothing was.
+    pub written: Option<Command>,
     /// What it reads.
     pub seen: Command,
 }
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (written, seen) = (self.written.bits(), self.seen.bits());
-        write!(f, "{}: command register reads {seen:#06x}, expected {written:#06x} as written", self.address)
+        let Self { address, seen, .. } = self;
+        write!(f, "{address}: command register reads {:#06x}, ", seen.bits())?;
+        match self.written {
+            Some(written) => write!(f, "expected {:#06x} as written", written.bits()),
+            None => f.write_str("so the function does not answer any more"),
+        }
     }
 }
 
 impl core::error::Error for CommandError {}
 
-/// Replaces the command register of `address` and looks whether that had effect.
-fn write_command(
+/// The command register of `address`; `None` when nobody answers. What comes of changing that answer is not to be written: a function that is there again
+/// would get every bit.
+pub(crate) fn answered_command(access: &impl ConfigAccess, address: PciAddress) -> Option<Command> {
+    match access.read16(address, COMMAND) {
+        u16::MAX => None,
+        bits => Some(Command::from_bits_retain(bits)),
+    }
+}
+
+/// Changes the command register of `address`, and looks whether that had effect.
+fn change_command(
     access: &impl ConfigAccess,
     address: PciAddress,
-    written: Command,
+    change: impl FnOnce(Command) -> Command,
 ) -> Result<(), CommandError> {
+    let nobody = Command::from_bits_retain(u16::MAX);
+    let before =
+        answered_command(access, address).ok_or(CommandError { address, written: None, seen: nobody })?;
+    let written = change(before);
     access.write16(address, COMMAND, written.bits());
-    let seen = Command::from_bits_retain(access.read16(address, COMMAND));
-    if seen.bits() == u16::MAX || (seen ^ written).intersects(EFFECTIVE) {
-        return Err(CommandError { address, written, seen });
+    let seen = answered_command(access, address).unwrap_or(nobody);
+    if seen == nobody || (seen ^ written).intersects(EFFECTIVE) {
+        return Err(CommandError { address, written: Some(written), seen });
     }
     Ok(())
 }
@@ -67,12 +84,10 @@ fn write_command(
 ///
 /// [`CommandError`] of the first bridge that does not take it.
 pub fn enable_path(access: &impl ConfigAccess, path: &[PciAddress]) -> Result<(), CommandError> {
+    let needed = Command::MEMORY | Command::BUS_MASTER;
     for &bridge in path {
-        let before = Command::from_bits_retain(access.read16(bridge, COMMAND));
-        let needed = Command::MEMORY | Command::BUS_MASTER;
-        // Nobody's answer has every bit set, the needed ones included.
-        if !before.contains(needed) || before.bits() == u16::MAX {
-            write_command(access, bridge, before | needed)?;
+        if !answered_command(access, bridge).is_some_and(|before| before.contains(needed)) {
+            change_command(access, bridge, |before| before | needed)?;
         }
     }
     Ok(())
@@ -92,18 +107,18 @@ impl<C: ConfigAccess> Function<C> {
     ///
     /// # Errors
     ///
-    /// [`CommandError`]: decoding or bus mastering did not come on.
+    /// [`CommandError`]: decoding or bus mastering did not come on, or nobody answers.
     pub fn enable(&mut self, bits: Command) -> Result<(), CommandError> {
-        write_command(self.access(), self.address(), self.read_command() | bits)
+        change_command(self.access(), self.address(), |before| before | bits)
     }
 
     /// Clears bits of the command register; the others stay.
     ///
     /// # Errors
     ///
-    /// [`CommandError`]: decoding or bus mastering did not go off.
+    /// [`CommandError`]: decoding or bus mastering did not go off, or nobody answers.
     pub fn disable(&mut self, bits: Command) -> Result<(), CommandError> {
-        write_command(self.access(), self.address(), self.read_command().difference(bits))
+        change_command(self.access(), self.address(), |before| before.difference(bits))
     }
 
     /// Stops the function from mastering the bus, and proves that it did.
@@ -125,6 +140,8 @@ impl<C: ConfigAccess> Function<C> {
         // - It starts no access: Bus Master Enable was written as 0 and read back as 0 (all ones, the answer of nobody, is an error),
         //   and a function whose bit is clear does not initiate.
         //   Spec: PCI Local Bus 3.0, 6.2.2 "Device Control", bit 2.
+        //   A monitor that breaks this rule is as one that writes where it was never pointed: nothing that is read from it proves more. Those
+        //   that are known to are virtio's, whose driver has the device's reset confirmed as well.
         // - None is under way: its posted writes reach memory before the answer to the read that saw the bit clear, which may not
         //   pass them (PCI Local Bus 3.0, appendix E "System Transaction Ordering"); a PCI Express function waits for no completion either.
         // - Nothing starts it again: in this crate only `enable` sets the bit, on `&mut self`, which the result borrows for its
@@ -257,6 +274,22 @@ mod tests {
         let bus = MockBus::of(MockFunction::nic().capabilities(&[(0x40, 0x01, &[])]).with(0x41, &[0x40]));
         let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
         assert!(matches!(function.quiesce(&Ticking::new()), Err(QuiesceError::Capability(_))));
+    }
+
+    #[test]
+    fn a_function_that_does_not_answer_is_not_written_to() {
+        let bus = MockBus::of(MockFunction::nic());
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        bus.tamper(|nic| nic.with(0x04, &[0xff, 0xff]));
+        bus.writes.borrow_mut().clear();
+        let error = function.enable(Command::MEMORY).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "00:04.0: command register reads 0xffff, so the function does not answer any more"
+        );
+        assert_eq!(function.disable(Command::BUS_MASTER), Err(error));
+        assert_eq!(enable_path(&bus, &[at("00:04.0")]), Err(error));
+        assert_eq!(*bus.writes.borrow(), [], "the next answer may come from a function that is there again");
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn a_function_that_was_not_stopped_says_why() {
 fn command_errors_are_passed_on() {
     let gone = CommandError {
         address: at("00:04.0"),
-        written: crate::Command::empty(),
+        written: Some(crate::Command::empty()),
         seen: crate::Command::BUS_MASTER,
     };
     let stopped = QuiesceError::Command(gone);
