@@ -105,7 +105,8 @@ impl TscClock {
         PLAUSIBLE_HZ.contains(&hz).then(|| Self { hz, nanos_per_tick: (NANOS << 32) / hz, start: 0, source })
     }
 
-    /// Finds out the rate. `kvmclock` is asked if given; the ports are used, for half a millisecond at most, if nobody else knows.
+    /// Finds out the rate. `kvmclock` is asked if given; the ports are used if nobody else knows: for half a
+    /// millisecond, and again where somebody paused the program meanwhile.
     ///
     /// # Errors
     ///

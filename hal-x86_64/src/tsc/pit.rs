@@ -4,7 +4,10 @@
 //! reading between two looks at the TSC. A count that moved by one between two readings pins the instant of the step between
 //! four looks; the rate follows from two such instants, with bounds on its error. So the measurement ends as soon as the bounds are
 //! tight enough (a tenth of a millisecond where ports are fast), a reading that an interruption
-//! stretched shows itself by loose bounds, and the whole is over after half a millisecond.
+//! stretched shows itself by loose bounds, and half a millisecond is enough.
+//!
+//! A pause of 55 ms or more (a host that ran something else) is another matter: the count wraps around, and good bounds would be about a wrong number of steps.
+//! An attempt in which that may have happened is void, and another one follows.
 //!
 //! Spec: Intel 8254 datasheet, "Counter Latch Command"; port 0x61 is IBM's.
 
@@ -19,12 +22,14 @@ const COUNT_DOWN: u8 = 0xb0;
 const LATCH: u8 = 0x80;
 /// Bit 0 lets channel 2 count, bit 1 lets it be heard.
 const GATE: u16 = 0x61;
+/// In [`GATE`]: the channel has counted down to zero.
+const RAN_OUT: u8 = 1 << 5;
 
 /// Marks this close to the first compete for being the start.
 const SETTLING_TICKS: u64 = 24;
 /// No measurement is shorter: a tenth of a millisecond.
 const SHORTEST_TICKS: u64 = 120;
-/// None is longer: just under half a millisecond.
+/// None is longer, and no step: just under half a millisecond.
 const LONGEST_TICKS: u64 = 570;
 /// Good enough to stop early: one part in a thousand.
 const GOOD: u64 = 1000;
@@ -34,6 +39,12 @@ const BAD: u64 = 16;
 const MAX_STILL: u32 = 2000;
 /// And so many in all, for a counter that jumps about.
 const MAX_READINGS: u32 = 50_000;
+
+/// So many attempts spoilt by a pause, and the machine has no quiet moment.
+const ATTEMPTS: u32 = 8;
+
+/// Somebody paused the program, perhaps for so long that the count wrapped around.
+struct Paused;
 
 /// One reading: the channel stood at `count` some time between `before` and `after`.
 #[derive(Clone, Copy)]
@@ -92,9 +103,12 @@ impl<P: PortIo, T: FnMut() -> u64> Channel<'_, P, T> {
     }
 
     /// The next step of the count. `None` when it does not come.
-    fn next_mark(&mut self) -> Option<Mark> {
+    fn next_mark(&mut self) -> Result<Option<Mark>, Paused> {
         for _ in 0..MAX_STILL {
-            self.readings = self.readings.checked_add(1).filter(|readings| *readings < MAX_READINGS)?;
+            self.readings += 1;
+            if self.readings >= MAX_READINGS {
+                return Ok(None);
+            }
             let reading = Self::read(self.ports, &mut self.tsc);
             let earlier = core::mem::replace(&mut self.last, reading);
             let steps = u64::from(earlier.count.wrapping_sub(reading.count));
@@ -103,20 +117,21 @@ impl<P: PortIo, T: FnMut() -> u64> Channel<'_, P, T> {
                 0 => {}
                 // The step itself lies between the two readings.
                 1 => {
-                    return Some(Mark {
+                    return Ok(Some(Mark {
                         tsc: (earlier.before, reading.after),
                         ticks: (self.ticks, self.ticks),
-                    });
+                    }));
                 }
-                _ => {
-                    return Some(Mark {
+                2..=LONGEST_TICKS => {
+                    return Ok(Some(Mark {
                         tsc: (reading.before, reading.after),
                         ticks: (self.ticks, self.ticks + 1),
-                    });
+                    }));
                 }
+                _ => return Err(Paused),
             }
         }
-        None
+        Ok(None)
     }
 }
 
@@ -130,22 +145,32 @@ impl Mark {
 pub fn tsc_hz(ports: &impl PortIo, mut tsc: impl FnMut() -> u64) -> Option<u64> {
     let gate = ports.in8(GATE);
     ports.out8(GATE, gate & !0b10 | 0b01);
+    let measured = (0..ATTEMPTS).find_map(|_| attempt(ports, &mut tsc).ok()).flatten();
+    ports.out8(GATE, gate);
+    measured.filter(|estimate| estimate.is_within(BAD)).map(|estimate| estimate.hz)
+}
+
+/// One measurement, from a full count on.
+fn attempt(ports: &impl PortIo, mut tsc: impl FnMut() -> u64) -> Result<Option<Estimate>, Paused> {
+    let has_run_out = || ports.in8(GATE) & RAN_OUT != 0;
     ports.out8(CONTROL, COUNT_DOWN);
     ports.out8(CHANNEL_2, 0xff);
     ports.out8(CHANNEL_2, 0xff);
     // The count is loaded with the next tick of the PIT; the first reading may still see an old one.
     let _unsettled = Channel::read(ports, &mut tsc);
+    // Where nobody drives the bit, it never changes and tells nothing.
+    let is_counting = !has_run_out();
     let last = Channel::read(ports, &mut tsc);
-    let estimate = measure(Channel { ports, tsc, last, ticks: 0, readings: 0 });
-    ports.out8(GATE, gate);
-    estimate.filter(|estimate| estimate.is_within(BAD)).map(|estimate| estimate.hz)
+    let estimate = measure(Channel { ports, tsc, last, ticks: 0, readings: 0 })?;
+    // A pause that is just as long as the count makes a small step.
+    if is_counting && has_run_out() { Err(Paused) } else { Ok(estimate) }
 }
 
-fn measure<P: PortIo, T: FnMut() -> u64>(mut channel: Channel<'_, P, T>) -> Option<Estimate> {
-    let first = channel.next_mark()?;
+fn measure<P: PortIo, T: FnMut() -> u64>(mut channel: Channel<'_, P, T>) -> Result<Option<Estimate>, Paused> {
+    let Some(first) = channel.next_mark()? else { return Ok(None) };
     let mut start = first;
     let mut best: Option<Estimate> = None;
-    while let Some(mark) = channel.next_mark() {
+    while let Some(mark) = channel.next_mark()? {
         let passed = mark.ticks.0 - first.ticks.0;
         if passed < SETTLING_TICKS {
             if mark.width() < start.width() {
@@ -165,7 +190,7 @@ fn measure<P: PortIo, T: FnMut() -> u64>(mut channel: Channel<'_, P, T>) -> Opti
             break;
         }
     }
-    best
+    Ok(best)
 }
 
 #[cfg(test)]
@@ -197,13 +222,19 @@ mod tests {
                 accesses: Cell::new(0),
                 loaded_at: Cell::new(0),
                 latched: RefCell::default(),
-                gate: Cell::new(0xfe),
+                gate: Cell::new(0xde),
                 has_pit: true,
             }
         }
 
         fn pass(&self, nanos: u64) {
             self.nanos.set(self.nanos.get() + nanos);
+        }
+
+        /// How often the channel has counted since it was loaded.
+        fn counted(&self) -> u64 {
+            let passed = u128::from(self.nanos.get() - self.loaded_at.get());
+            u64::try_from(passed * u128::from(PIT_HZ) / 1_000_000_000).unwrap()
         }
 
         fn access(&self) {
@@ -225,6 +256,7 @@ mod tests {
         fn in8(&self, port: u16) -> u8 {
             self.access();
             match port {
+                GATE if self.counted() >= 0xffff => self.gate.get() | RAN_OUT,
                 GATE => self.gate.get(),
                 CHANNEL_2 if self.has_pit => self.latched.borrow_mut().pop().unwrap(),
                 _ => 0xff,
@@ -236,9 +268,7 @@ mod tests {
             match (port, value) {
                 (GATE, value) => self.gate.set(value),
                 (CONTROL, LATCH) => {
-                    let passed = self.nanos.get() - self.loaded_at.get();
-                    let ticks = u128::from(passed) * u128::from(PIT_HZ) / 1_000_000_000;
-                    let count = 0xffffu16.wrapping_sub(u16::try_from(ticks & 0xffff).unwrap());
+                    let count = 0xffffu16.wrapping_sub(u16::try_from(self.counted() & 0xffff).unwrap());
                     let [low, high] = count.to_le_bytes();
                     *self.latched.borrow_mut() = vec![high, low];
                 }
@@ -296,6 +326,28 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_longer_than_the_count_does_not_count() {
+        // 55 ms is where the count comes around: just behind it, the step looks as small as any.
+        for pause in
+            [|access| u64::from(access == 200) * 60_000_000, |access| u64::from(access == 200) * 55_100_000]
+        {
+            let mut board = Board::new(1000, 100);
+            board.interrupted = pause;
+            let (off_ppm, _) = outcome(&board);
+            assert!(off_ppm < 10_000, "off by {off_ppm} ppm");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_pauses_all_the_time_has_no_clock() {
+        let mut board = Board::new(2600, 100);
+        board.interrupted = |access| if access % 97 == 8 { 60_000_000 } else { 0 };
+        let before = board.nanos.get();
+        assert_eq!(board.measured(), None);
+        assert!(board.nanos.get() - before < u64::from(2 * ATTEMPTS) * 60_000_000);
+    }
+
+    #[test]
     fn no_pit_is_found_out_soon() {
         let mut board = Board::new(2600, 100);
         board.has_pit = false;
@@ -308,6 +360,6 @@ mod tests {
     fn the_loudspeaker_is_left_as_it_was() {
         let board = Board::new(1000, 30);
         board.measured().unwrap();
-        assert_eq!(board.gate.get(), 0xfe);
+        assert_eq!(board.gate.get(), 0xde);
     }
 }
