@@ -46,6 +46,7 @@ const DIVIDE: Reg<u32> = Reg::at(0x3e0);
 const SVR_ENABLE: u32 = 1 << 8;
 const LVT_MASKED: u32 = 1 << 16;
 const LVT_TSC_DEADLINE: u32 = 2 << 17;
+const DELIVER_MODE: u32 = 7 << 8;
 const DELIVER_NMI: u32 = 4 << 8;
 const DELIVER_EXTINT: u32 = 7 << 8;
 /// Divide by 16: a count of 32 bits then lasts for a minute at a gigahertz.
@@ -64,6 +65,13 @@ pub enum ApicError {
     },
     /// Its registers could not be mapped.
     Map(MapError),
+    /// It is on, and its first local pin did not take what was written.
+    Lint0 {
+        /// What was written.
+        written: u32,
+        /// What it reads.
+        seen: u32,
+    },
 }
 
 impl fmt::Display for ApicError {
@@ -72,6 +80,9 @@ impl fmt::Display for ApicError {
             Self::Missing => f.write_str("the CPU has no local APIC"),
             Self::Disabled { base } => write!(f, "the local APIC is switched off (IA32_APIC_BASE {base:#x})"),
             Self::Map(_) => f.write_str("the local APIC's registers cannot be mapped"),
+            Self::Lint0 { written, seen } => {
+                write!(f, "the local APIC's LINT0 reads {seen:#x}, expected {written:#x} as written")
+            }
         }
     }
 }
@@ -111,7 +122,7 @@ impl<M: Mmio> LocalApic<M> {
     ///
     /// # Errors
     ///
-    /// [`ApicError`]; nothing was changed.
+    /// [`ApicError`]; nothing was changed, except where LINT0 does not work.
     ///
     /// # Safety
     ///
@@ -138,15 +149,23 @@ impl<M: Mmio> LocalApic<M> {
             )
         };
         let apic = Self { registers };
-        apic.write(LVT_TIMER, LVT_MASKED);
-        apic.write(
-            LVT_LINT0,
-            if lint0 == Lint0::ExtInt { DELIVER_EXTINT } else { LVT_MASKED | DELIVER_EXTINT },
-        );
-        apic.write(LVT_LINT1, DELIVER_NMI);
-        apic.write(TPR, 0);
-        apic.write(SVR, SVR_ENABLE | u32::from(spurious));
-        Ok(apic)
+        apic.switch_on(spurious, lint0).map(|()| apic)
+    }
+
+    fn switch_on(&self, spurious: u8, lint0: Lint0) -> Result<(), ApicError> {
+        self.write(LVT_TIMER, LVT_MASKED);
+        self.write(TPR, 0);
+        // The pins after the switch: while it is off, whatever is written to a local vector is masked.
+        // Spec: Intel SDM volume 3, "Local APIC State After It Has Been Software Disabled".
+        self.write(SVR, SVR_ENABLE | u32::from(spurious));
+        let written = if lint0 == Lint0::ExtInt { DELIVER_EXTINT } else { LVT_MASKED | DELIVER_EXTINT };
+        self.write(LVT_LINT0, written);
+        self.write(LVT_LINT1, DELIVER_NMI);
+        let seen = self.read(LVT_LINT0);
+        if (seen ^ written) & (LVT_MASKED | DELIVER_MODE) != 0 {
+            return Err(ApicError::Lint0 { written, seen });
+        }
+        Ok(())
     }
 
     /// The APIC's id, as messages name it.
@@ -323,4 +342,80 @@ impl ApicTimer {
 /// Whether the timer can be armed by a TSC value.
 fn has_tsc_deadline() -> bool {
     __cpuid(1).ecx & 1 << 24 != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+
+    /// Registers in memory. Local vectors are masked while the switch is off.
+    #[derive(Default)]
+    struct Model {
+        registers: RefCell<HashMap<usize, u32>>,
+        /// LINT0 is wired to something else, and reads so.
+        lint0: Option<u32>,
+    }
+
+    impl Mmio for Model {
+        fn len_bytes(&self) -> usize {
+            REGISTERS_BYTES
+        }
+        fn read32(&self, at: usize) -> u32 {
+            let stored = self.registers.borrow().get(&at).copied().unwrap_or(0);
+            self.lint0.filter(|_| at == LVT_LINT0.offset_bytes()).unwrap_or(stored)
+        }
+        fn write32(&self, at: usize, value: u32) {
+            let is_vector = (LVT_TIMER.offset_bytes()..=0x370).contains(&at);
+            let is_on = self.read32(SVR.offset_bytes()) & SVR_ENABLE != 0;
+            let masked = if is_vector && !is_on { LVT_MASKED } else { 0 };
+            self.registers.borrow_mut().insert(at, value | masked);
+        }
+        fn read8(&self, _: usize) -> u8 {
+            panic!("the registers are 32 bits wide")
+        }
+        fn read16(&self, _: usize) -> u16 {
+            panic!("the registers are 32 bits wide")
+        }
+        fn write8(&self, _: usize, _: u8) {
+            panic!("the registers are 32 bits wide")
+        }
+        fn write16(&self, _: usize, _: u16) {
+            panic!("the registers are 32 bits wide")
+        }
+    }
+
+    fn apic(model: Model) -> LocalApic<Model> {
+        LocalApic { registers: Registers::Memory(model) }
+    }
+
+    #[test]
+    fn the_pins_work_once_the_apic_is_on() {
+        let apic = apic(Model::default());
+        apic.switch_on(0xff, Lint0::ExtInt).unwrap();
+        assert_eq!(apic.read(SVR), 0x1ff);
+        assert_eq!(
+            (apic.read(LVT_LINT0), apic.read(LVT_LINT1)),
+            (DELIVER_EXTINT, DELIVER_NMI),
+            "let through"
+        );
+        assert_eq!(apic.read(LVT_TIMER), LVT_MASKED);
+        apic.switch_on(0xff, Lint0::Masked).unwrap();
+        assert_eq!(apic.read(LVT_LINT0), LVT_MASKED | DELIVER_EXTINT);
+    }
+
+    #[test]
+    fn a_pin_that_stays_masked_is_reported() {
+        let seen = LVT_MASKED | DELIVER_EXTINT;
+        let error = apic(Model { lint0: Some(seen), ..Model::default() }).switch_on(0xff, Lint0::ExtInt);
+        assert_eq!(error, Err(ApicError::Lint0 { written: DELIVER_EXTINT, seen }));
+    }
+
+    #[test]
+    fn what_the_line_says_of_itself_does_not_matter() {
+        let pending = DELIVER_EXTINT | 1 << 12;
+        let working = apic(Model { lint0: Some(pending), ..Model::default() });
+        assert_eq!(working.switch_on(0xff, Lint0::ExtInt), Ok(()));
+    }
 }
