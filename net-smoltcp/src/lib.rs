@@ -4,7 +4,6 @@
 
 extern crate alloc;
 
-mod checksum;
 mod phy;
 mod scratch;
 

@@ -5,11 +5,10 @@
 
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{Burst, Frame, FramePool, NicInfo, RxChecksum, RxQueue, TxQueue};
+use paravane_net::{Burst, Frame, FramePool, NicInfo, RxQueue, TxQueue};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-use crate::checksum;
 use crate::scratch::Scratch;
 
 /// A NIC's queues as smoltcp sees them.
@@ -174,19 +173,13 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
     /// Copies the next usable frame to the scratch buffer. Returns its length.
     fn take_incoming(&mut self) -> Option<usize> {
         loop {
-            let frame = self.incoming.pop()?;
-            let bytes = self.rx_scratch.bytes();
-            if let Some(len_bytes) = frame.copy_out(bytes.get_mut(..self.max_frame_bytes)?) {
-                let whole = match frame.rx_checksum() {
-                    RxChecksum::Partial(request) => {
-                        bytes.get_mut(..len_bytes).is_some_and(|frame| checksum::complete(frame, request))
-                    }
-                    // Verified or not, smoltcp looks for itself.
-                    _ => true,
-                };
-                if whole {
-                    return Some(len_bytes);
-                }
+            let mut frame = self.incoming.pop()?;
+            let place = self.rx_scratch.bytes().get_mut(..self.max_frame_bytes)?;
+            // Verified by the device or not, smoltcp sums for itself; so what is partial is completed first.
+            if frame.complete_checksum()
+                && let Some(len_bytes) = frame.copy_out(place)
+            {
+                return Some(len_bytes);
             }
             self.counters.rx_dropped = self.counters.rx_dropped.saturating_add(1);
         }

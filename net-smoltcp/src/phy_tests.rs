@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use paravane_mock_hal::MockPlatform;
-use paravane_net::{ChecksumRequest, MacAddr, RxCounters, TxCounters};
+use paravane_net::{ChecksumRequest, MacAddr, RxChecksum, RxCounters, TxCounters};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};

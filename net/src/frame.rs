@@ -18,6 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
 
+mod checksum;
 mod header;
 
 pub use header::FrameHeader;
@@ -378,6 +379,7 @@ impl Frame {
     pub fn set_rx_checksum(&mut self, checksum: RxChecksum) {
         let says_something = checksum != RxChecksum::Unverified;
         self.0.note(fact::RX_CHECKSUM, says_something);
+        self.0.note(fact::PARTIAL, matches!(checksum, RxChecksum::Partial(_)));
         if says_something {
             self.0.rx_checksum = checksum;
         }
@@ -397,14 +399,18 @@ impl Frame {
         self.0.rx_hash = hash;
     }
 
-    /// What the device is asked to do on the way out.
+    /// What is to be done on the way out: what was asked for, and the checksum that was left partial on the way in.
     #[must_use]
     #[inline(always)]
     pub fn offload(&self) -> TxOffload {
-        if self.0.has(fact::OFFLOAD) { self.0.offload } else { TxOffload::default() }
+        let asked = if self.0.has(fact::OFFLOAD) { self.0.offload } else { TxOffload::default() };
+        match self.rx_checksum() {
+            RxChecksum::Partial(request) => TxOffload { checksum: asked.checksum.or(Some(request)), ..asked },
+            _ => asked,
+        }
     }
 
-    /// Asks the device for offloads on the way out.
+    /// Asks for offloads on the way out. A checksum that was left partial on the way in stays asked for.
     #[inline(always)]
     pub fn set_offload(&mut self, offload: TxOffload) {
         self.0.note(fact::OFFLOAD, !offload.is_none());

@@ -9,13 +9,14 @@ pub enum RxChecksum {
     /// Nothing was verified; software has to.
     #[default]
     Unverified,
-    /// The layer-4 checksum was verified, and where there is one the IPv4 header's.
+    /// The layer-4 checksum was verified; the outermost one, where there are several. Nothing is said about the IPv4 header's.
     Good,
     /// The IPv4 header checksum was verified as wrong.
     BadIp,
     /// The layer-4 checksum was verified as wrong.
     BadL4,
-    /// The frame never crossed a wire: its layer-4 checksum field holds the pseudo-header's sum only, as in [`ChecksumRequest`].
+    /// The frame never crossed a wire: its layer-4 checksum field holds the pseudo-header's sum only, as in [`ChecksumRequest`]. Sent on as it is, the
+    /// frame asks for the rest.
     Partial(ChecksumRequest),
 }
 
@@ -54,7 +55,7 @@ pub struct Segmentation {
 /// What the device is asked to do with a frame on its way out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TxOffload {
-    /// Complete a layer-4 checksum.
+    /// Complete a layer-4 checksum. Where the device does not, the driver does.
     pub checksum: Option<ChecksumRequest>,
     /// Cut into segments; needs `checksum` as well.
     pub segmentation: Option<Segmentation>,

@@ -58,7 +58,8 @@ pub trait TxQueue: Send {
     /// Takes frames from the front of `burst` until it is empty or the ring is full, and tells the device once. Returns how many it took.
     ///
     /// A frame that the device could not send (no payload, too long, too many segments, an offload that was not
-    /// agreed) is dropped and counted as [`refused`](TxCounters::refused); it counts as taken.
+    /// agreed) is dropped and counted as [`refused`](TxCounters::refused); it counts as taken. A checksum is no such offload: where the device does not
+    /// complete it, the queue does.
     ///
     /// # Errors
     ///

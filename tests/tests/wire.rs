@@ -11,16 +11,18 @@ use std::fs;
 use std::time::Duration;
 
 use paravane_hal::irq::Interrupts;
-use paravane_mock_hal::model::virtio::{self, Net, Virtio};
+use paravane_mock_hal::model::virtio::{self, Net, Virtio, net::bits};
 use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
 use paravane_mock_hal::wire::{Habits, Wire, WireCounters};
 use paravane_mock_hal::{MockPlatform, PciHost, pcap};
-use paravane_net::{Burst, FramePool, RxQueue, TxQueue};
+use paravane_net::{Burst, FramePool, RxChecksum, RxQueue, TxQueue};
 use paravane_pci::{Function, PciAddress};
 
 const FRAMES: u32 = 3_000;
 const SLOT: PciAddress = PciAddress::new(0, 0, 4, 0).unwrap();
 const OTHER_SLOT: PciAddress = PciAddress::new(0, 0, 5, 0).unwrap();
+const THIRD_SLOT: PciAddress = PciAddress::new(0, 0, 6, 0).unwrap();
+const FOURTH_SLOT: PciAddress = PciAddress::new(0, 0, 7, 0).unwrap();
 
 type VirtioUp = paravane_virtio::net::Running<MockPlatform, PciHost>;
 type Vmxnet3Up = paravane_vmxnet3::Running<MockPlatform, PciHost>;
@@ -37,8 +39,18 @@ fn virtio_up(
     personality: virtio::Personality,
 ) -> (virtio::Plugged<Net>, VirtioUp) {
     let net = Net::of(&personality, [2, 0, 0, 0, 0, 4]);
-    let plugged = Virtio::plug(platform, SLOT, net, personality);
-    let function = Function::claim(plugged.host.clone(), SLOT).unwrap();
+    virtio_net_up(platform, pool, SLOT, net, personality)
+}
+
+fn virtio_net_up(
+    platform: &MockPlatform,
+    pool: &FramePool,
+    slot: PciAddress,
+    net: Net,
+    personality: virtio::Personality,
+) -> (virtio::Plugged<Net>, VirtioUp) {
+    let plugged = Virtio::plug(platform, slot, net, personality);
+    let function = Function::claim(plugged.host.clone(), slot).unwrap();
     let device =
         paravane_virtio::net::Device::new(function, platform.clone()).map_err(|(error, _)| error).unwrap();
     let config = paravane_virtio::net::Config { tx_entries: 64, rx_entries: 64, ..Default::default() };
@@ -195,4 +207,54 @@ fn a_tap_writes_a_capture_of_both_directions() {
     let count = |number: u32| frames.iter().filter(|frame| frame.bytes == numbered(number)).count();
     assert_eq!((count(0), count(FRAMES - 1)), (2, 2), "out and back");
     assert!(frames.is_sorted_by_key(|frame| frame.at_nanos));
+}
+
+/// A UDP datagram that says "odd", from a neighbour on the same host: its checksum field holds `checksum`.
+fn datagram(checksum: u16) -> Vec<u8> {
+    let [high, low] = checksum.to_be_bytes();
+    [&[0xff; 34][..], &[0x03, 0xe8, 0x07, 0xd0, 0, 11, high, low], b"odd", &[0; 15]].concat()
+}
+
+/// The header of a frame whose checksum is to be completed: `NEEDS_CSUM`, `csum_start` 34, `csum_offset` 6.
+const PARTIAL: [u8; 12] = [1, 0, 0, 0, 0, 0, 34, 0, 6, 0, 0, 0];
+/// The pseudo-header's sum, and the checksum that follows from it.
+const SUMS: [u16; 2] = [0x141f, 0x0cb9];
+
+#[test]
+fn a_checksum_left_partial_is_complete_on_the_wire() {
+    let platform = MockPlatform::new();
+    let pool = FramePool::new(platform.clone(), 512, 2048, 64).unwrap();
+    let qemu = virtio::Personality::qemu();
+    let net = |mac, features| Net::new([2, 0, 0, 0, 0, mac]).with_features(features);
+    let (near, mut from) = virtio_net_up(&platform, &pool, SLOT, net(4, bits::GUEST_CSUM), qemu);
+    let (vmxnet3_model, mut vmxnet3) = vmxnet3_up(&platform, &pool, vmxnet3::Personality::esxi());
+    let mut receive = || {
+        assert!(near.lock().deliver_with(PARTIAL, &datagram(SUMS[0])));
+        let mut burst = Burst::new();
+        assert_eq!(from.rx.receive(&mut burst), Ok(1));
+        assert!(matches!(burst.front().unwrap().rx_checksum(), RxChecksum::Partial(_)));
+        burst
+    };
+
+    // A device that can is asked.
+    assert_eq!(vmxnet3.tx.transmit(&mut receive()), Ok(1));
+    vmxnet3.tx.flush();
+    let [sent] = &vmxnet3_model.model.lock().unwrap().take_sent()[..] else { panic!("one frame") };
+    assert_eq!((sent.om, sent.hlen, sent.msscof), (2, 34, 40));
+    assert_eq!(sent.bytes, datagram(SUMS[0]));
+    let (able, mut up) = virtio_net_up(&platform, &pool, THIRD_SLOT, net(6, bits::CSUM), qemu);
+    assert_eq!(up.tx.transmit(&mut receive()), Ok(1));
+    let [sent] = &able.lock().take_sent()[..] else { panic!("one frame") };
+    assert_eq!((sent.header, &sent.bytes), (PARTIAL, &datagram(SUMS[0])));
+    assert!(up.control.stop(up.rx, up.tx).is_ok());
+
+    // For one that cannot, the driver does it.
+    let (unable, mut up) = virtio_net_up(&platform, &pool, FOURTH_SLOT, net(7, 0), qemu);
+    assert_eq!(up.tx.transmit(&mut receive()), Ok(1));
+    let [sent] = &unable.lock().take_sent()[..] else { panic!("one frame") };
+    assert_eq!((sent.header, &sent.bytes), ([0; 12], &datagram(SUMS[1])));
+    assert!(up.control.stop(up.rx, up.tx).is_ok());
+    assert!(vmxnet3.control.stop(vmxnet3.rx, vmxnet3.tx).is_ok());
+    assert!(from.control.stop(from.rx, from.tx).is_ok());
+    assert_eq!(pool.free(), pool.frames());
 }

@@ -129,8 +129,12 @@ impl<'q> Batch<'q> {
     /// # Errors
     ///
     /// `frame`, when there is no room for it.
-    fn add(&mut self, frame: Frame) -> Result<(), Frame> {
-        let Some(plan) = offload::plan(&frame, &self.limits) else {
+    fn add(&mut self, mut frame: Frame) -> Result<(), Frame> {
+        let plan = offload::plan(&frame, &self.limits).or_else(|| {
+            // The descriptor may have no room for where the checksum is.
+            frame.complete_checksum().then(|| offload::plan(&frame, &self.limits))?
+        });
+        let Some(plan) = plan else {
             self.refused = self.refused.wrapping_add(1);
             return Ok(());
         };

@@ -17,8 +17,10 @@ pub(super) mod fact {
     pub(in super::super) const RX_CHECKSUM: u16 = 1 << 3;
     /// `rx_hash`.
     pub(in super::super) const RX_HASH: u16 = 1 << 4;
+    /// `rx_checksum` is one to be completed by whoever sends the frame.
+    pub(in super::super) const PARTIAL: u16 = 1 << 5;
     /// What a driver has to look at when it sends.
-    pub(in super::super) const FOR_TX: u16 = VLAN | OFFLOAD | NEXT;
+    pub(in super::super) const FOR_TX: u16 = VLAN | OFFLOAD | NEXT | PARTIAL;
 }
 
 /// The part of a [`FrameHeader`] that every frame has: eight bytes, so that a fresh frame is one store.

@@ -24,7 +24,7 @@ bitflags::bitflags! {
     pub struct HeaderFlags: u8 {
         /// The layer-4 checksum is to be completed: `csum_start` and `csum_offset` say where.
         const NEEDS_CSUM = 1;
-        /// The device has verified the checksums. From the device only.
+        /// The device has verified the layer-4 checksum. From the device only.
         const DATA_VALID = 1 << 1;
     }
 }

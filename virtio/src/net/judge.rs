@@ -146,6 +146,12 @@ impl TxRules {
         Self { features, max_bytes: u32::from(max_frame_bytes).saturating_add(VLAN_BYTES) }
     }
 
+    /// Whether the device completes checksums. Where it does not, that is done before the frame gets here.
+    #[must_use]
+    pub fn has_checksums(&self) -> bool {
+        self.features.has(NetFeatures::CSUM)
+    }
+
     /// The header of a frame of `frame_bytes` that asks for nothing.
     ///
     /// # Errors
@@ -185,7 +191,7 @@ impl TxRules {
                 self.plain(frame_bytes)
             };
         };
-        if !self.features.has(NetFeatures::CSUM) {
+        if !self.has_checksums() {
             return Err(Refused::NotAgreed);
         }
         if !fits(checksum, frame_bytes) {

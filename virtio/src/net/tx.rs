@@ -13,8 +13,8 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_net::{Burst, Frame, FrameReturns, TxCounters};
 
-use crate::net::header::HEADER_BYTES;
-use crate::net::judge::{MAX_SEGMENTS, TxRules};
+use crate::net::header::{HEADER_BYTES, RawHeader};
+use crate::net::judge::{MAX_SEGMENTS, Refused, TxRules};
 use crate::net::rx::FrameRing;
 use crate::queue::{Kick, Segment};
 
@@ -110,11 +110,8 @@ impl<P: Platform> TxQueue<P> {
         }
         let frame_bytes = u32::try_from(frame.segment_bytes()).unwrap_or(u32::MAX);
         let asks_nothing = frame.offload().is_none() && frame.vlan().is_none();
-        let header = if asks_nothing {
-            self.rules.plain(frame_bytes)
-        } else {
-            self.rules.header(frame.offload(), frame.vlan(), frame_bytes)
-        };
+        let header =
+            if asks_nothing { self.rules.plain(frame_bytes) } else { self.header(&mut frame, frame_bytes) };
         let Ok(header) = header else { return Fate::Refused };
         let Some(addr) = frame.dma_addr_before(HEADER_BYTES).filter(|_| frame.write_before(&header)) else {
             return Fate::Refused;
@@ -124,6 +121,14 @@ impl<P: Platform> TxQueue<P> {
             Ok(()) => Fate::Sent { bytes: frame_bytes },
             Err(_) => Fate::Refused,
         }
+    }
+
+    /// The header of a frame that asks for something. A checksum that the device does not complete is completed here.
+    fn header(&self, frame: &mut Frame, frame_bytes: u32) -> Result<RawHeader, Refused> {
+        if !self.rules.has_checksums() && !frame.complete_checksum() {
+            return Err(Refused::DoesNotFit);
+        }
+        self.rules.header(frame.offload(), frame.vlan(), frame_bytes)
     }
 
     /// Posts the frame at the front of `burst`, a chain of buffers. `None`, and it stays there, when there is no room.
@@ -139,7 +144,7 @@ impl<P: Platform> TxQueue<P> {
         }
         let Some(mut frame) = burst.pop().filter(|_| fits) else { return Ok(Some(Fate::Refused)) };
         let frame_bytes = u32::try_from(frame.total_bytes()).unwrap_or(u32::MAX);
-        let chain = match self.rules.header(frame.offload(), frame.vlan(), frame_bytes) {
+        let chain = match self.header(&mut frame, frame_bytes) {
             Ok(header) if frame.write_before(&header) => self.describe(&frame),
             _ => None,
         };

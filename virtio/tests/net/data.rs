@@ -217,7 +217,7 @@ fn what_cannot_be_sent_is_dropped_and_counted() {
     let mut asking = bench.frame(&bytes(60, 1));
     asking.set_offload(TxOffload {
         checksum: Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 }),
-        segmentation: None,
+        segmentation: Some(Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 4 }),
     });
     let mut with_empty_end = bench.frame(&bytes(60, 1));
     with_empty_end.set_next(bench.frame(&[]));
