@@ -1,6 +1,7 @@
 //! The adapter: a pair of queues as a smoltcp [`Device`].
 //!
-//! A receive token owns its frame; a transmit token owns an empty one and a place in the outgoing burst, so using a token cannot fail.
+//! A transmit token owns an empty frame and a place in the outgoing burst, so using it cannot fail. The one that comes with a receive token owns the frame
+//! that was received.
 //! Outgoing frames collect until the burst is full or [`Phy::flush`] is called: one doorbell for all answers of a poll.
 
 use paravane_hal::fault::DeviceFault;
@@ -38,7 +39,7 @@ pub struct PhyCounters {
 }
 
 impl<R: RxQueue, T: TxQueue> Phy<R, T> {
-    /// Puts smoltcp on top of `rx` and `tx`; frames to send come from `pool`.
+    /// Puts smoltcp on top of `rx` and `tx`; frames to send come from `pool`, which is the one that `rx` receives into.
     ///
     /// The largest frame is what the NIC takes and one buffer of the pool holds.
     #[must_use]
@@ -112,7 +113,7 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
     /// Sent frames need no interrupt of their own while there is room to send: they go home with the next
     /// [`service`](Self::service). Only when smoltcp is waiting for room is the transmit side armed too.
     ///
-    /// Received frames that wait for a frame to answer with can only wait on: then the transmit side alone is armed. A frame that another
+    /// Received frames that wait for room to answer in can only wait on: then the transmit side alone is armed. A frame that another
     /// NIC gives back to a shared pool raises no interrupt here: look again after a time while [`can_send`](Self::can_send) says no.
     ///
     /// # Errors
@@ -129,7 +130,7 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
 
     fn arm_queues(&mut self) -> Result<Armed, DeviceFault> {
         if !self.incoming.is_empty() {
-            return if self.can_send() { Ok(Armed::Pending) } else { self.tx.arm() };
+            return if self.has_room() { Ok(Armed::Pending) } else { self.tx.arm() };
         }
         let starved = !self.outgoing.is_empty() || self.tx.room() == 0 || self.pool.is_dry();
         if starved && self.tx.arm()? == Armed::Pending {
@@ -141,8 +142,11 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
     /// Whether smoltcp could send a frame now.
     #[must_use]
     pub fn can_send(&self) -> bool {
-        let has_place = self.outgoing.room() > 0 || self.tx.room() > 0;
-        self.fault.is_none() && has_place && !self.pool.is_dry()
+        self.fault.is_none() && self.has_room() && !self.pool.is_dry()
+    }
+
+    fn has_room(&self) -> bool {
+        self.outgoing.room() > 0 || self.tx.room() > 0
     }
 
     /// Says that no interrupts are wanted for now.
@@ -151,27 +155,37 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
         self.tx.disarm();
     }
 
-    /// An empty frame, with a place for it in the outgoing burst.
-    fn reserve(&mut self) -> Option<Frame> {
-        if self.fault.is_some() {
-            return None;
-        }
+    /// Whether one more frame has a place in the outgoing burst.
+    fn has_place(&mut self) -> bool {
         if self.outgoing.room() == 0 {
             self.flush();
         }
-        let frame = if self.outgoing.room() == 0 { None } else { self.pool.get() };
+        let has_place = self.outgoing.room() > 0 && self.fault.is_none();
+        self.note_stall(!has_place);
+        has_place
+    }
+
+    /// A frame of the pool. When it is dry, the frames that are missing may have been sent, and this may be the only call that looks.
+    fn empty_frame(&mut self) -> Option<Frame> {
+        let mut frame = self.pool.get();
         if frame.is_none() {
-            self.counters.tx_stalls = self.counters.tx_stalls.saturating_add(1);
+            self.fault = self.tx.reclaim().err();
+            frame = self.pool.get();
         }
+        self.note_stall(frame.is_none());
         frame
+    }
+
+    fn note_stall(&mut self, is_stall: bool) {
+        self.counters.tx_stalls = self.counters.tx_stalls.saturating_add(is_stall.into());
     }
 
     fn tx_token(&mut self, frame: Frame) -> TxFrame<'_> {
         TxFrame { frame, scratch: &mut self.tx_scratch, outgoing: &mut self.outgoing }
     }
 
-    /// Copies the next usable frame to the scratch buffer. Returns its length.
-    fn take_incoming(&mut self) -> Option<usize> {
+    /// Copies the next usable frame to the scratch buffer. Returns its length, and the frame, which is free again.
+    fn take_incoming(&mut self) -> Option<(usize, Frame)> {
         loop {
             let mut frame = self.incoming.pop()?;
             let place = self.rx_scratch.bytes().get_mut(..self.max_frame_bytes)?;
@@ -179,7 +193,8 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
             if frame.complete_checksum()
                 && let Some(len_bytes) = frame.copy_out(place)
             {
-                return Some(len_bytes);
+                frame.clear();
+                return Some((len_bytes, frame));
             }
             self.counters.rx_dropped = self.counters.rx_dropped.saturating_add(1);
         }
@@ -200,9 +215,12 @@ impl<R: RxQueue, T: TxQueue> Device for Phy<R, T> {
         if self.incoming.is_empty() && self.service() == 0 {
             return None;
         }
-        // The frame for an answer first: without one, what came waits rather than being lost.
-        let answer = self.reserve()?;
-        let len_bytes = self.take_incoming()?;
+        // The place for an answer first: without one, what came waits rather than being lost. The frame for it is the one that came: were it
+        // the pool's, received frames could wait for frames that they are themselves.
+        if !self.has_place() {
+            return None;
+        }
+        let (len_bytes, answer) = self.take_incoming()?;
         let received = RxFrame { bytes: self.rx_scratch.bytes().get(..len_bytes)? };
         Some((
             received,
@@ -211,7 +229,10 @@ impl<R: RxQueue, T: TxQueue> Device for Phy<R, T> {
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<TxFrame<'_>> {
-        let frame = self.reserve()?;
+        if !self.has_place() {
+            return None;
+        }
+        let frame = self.empty_frame()?;
         Some(self.tx_token(frame))
     }
 
@@ -251,7 +272,7 @@ impl TxToken for TxFrame<'_> {
         let (bytes, _) = bytes.split_at_mut(len_bytes);
         let answer = fill(bytes);
         if self.frame.append(bytes) {
-            // `reserve` made sure of a place.
+            // `has_place` made sure of one.
             let _ = self.outgoing.push(self.frame);
         }
         answer
