@@ -228,9 +228,6 @@ impl TxRules {
     }
 }
 
-/// The longest chain a frame may be: a 64 KiB packet in pieces of 4 KiB, and one for headers of its own.
-pub const MAX_SEGMENTS: usize = 17;
-
 const _: () = assert!(HEADER_BYTES < paravane_net::HEADROOM_BYTES, "a fresh frame has room for the header");
 
 #[cfg(test)]

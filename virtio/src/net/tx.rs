@@ -14,7 +14,7 @@ use paravane_hal::irq::Armed;
 use paravane_net::{Burst, Frame, FrameReturns, TxCounters};
 
 use crate::net::header::{HEADER_BYTES, RawHeader};
-use crate::net::judge::{MAX_SEGMENTS, Refused, TxRules};
+use crate::net::judge::{Refused, TxRules};
 use crate::net::rx::FrameRing;
 use crate::queue::{Kick, Segment};
 
@@ -134,11 +134,12 @@ impl<P: Platform> TxQueue<P> {
     /// Posts the frame at the front of `burst`, a chain of buffers. `None`, and it stays there, when there is no room.
     #[cold]
     fn post_chain(&mut self, burst: &mut Burst) -> Result<Option<Fate>, DeviceFault> {
+        // Spec: VIRTIO 1.2, 2.7.5 "The Virtqueue Descriptor Table": no chain is longer than the queue. It would wait for room forever, too.
+        let max_segments = usize::from(self.ring.size().entries());
         // One more than is allowed tells a chain that is too long, however long it is.
         let segments =
-            burst.front().map_or(0, |front| front.segments().take(MAX_SEGMENTS.saturating_add(1)).count());
-        // A chain longer than the whole ring would wait for room forever.
-        let fits = segments <= MAX_SEGMENTS.min(usize::from(self.ring.size().entries()));
+            burst.front().map_or(0, |front| front.segments().take(max_segments.saturating_add(1)).count());
+        let fits = segments <= max_segments;
         if fits && segments > usize::from(self.ring.room()) && !self.makes_room(segments)? {
             return Ok(None);
         }
