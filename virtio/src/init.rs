@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Firecracker is the yardstick: it follows the status one bit at a time and drops everything else, so every write here adds exactly one bit. A step that fails leaves
-//! the device as it is; [`give_up`] says so to the device.
+//! the device as it is; [`give_up`] says so to the device, unless what failed was the reset.
 //!
 //! Spec: VIRTIO 1.2, 3.1.1 "Driver Requirements: Device Initialization".
 
@@ -153,6 +153,8 @@ pub fn go(transport: &mut impl Transport) -> Result<(), InitError> {
 }
 
 /// Says that the driver gave up: adds `FAILED`, so that the host can tell a driver that failed from one that never came.
+///
+/// Not while a reset is under way, which it would disturb.
 pub fn give_up(transport: &mut impl Transport) {
     let status = transport.read_status();
     if !status.is_all_ones() {

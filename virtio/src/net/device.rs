@@ -19,7 +19,7 @@ use paravane_net::{FramePool, Link, MacAddr, NicInfo};
 use paravane_pci::{Command, ConfigAccess, Function};
 
 use crate::feature::RingFeatures;
-use crate::init;
+use crate::init::{self, InitError};
 use crate::net::config::{self, MIN_IP_MTU_BYTES};
 use crate::net::control::{self, NetControl};
 use crate::net::error::{BringUpError, StartError, StopError, StuckReason};
@@ -145,11 +145,12 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let mut rings = Rings { rx: None, tx: None };
         let agreed = match self.bring_up(config, &pool, interrupts, &mut rings) {
             Ok(agreed) => agreed,
-            Err(error) => return Err((error, self.abandon(rings))),
+            Err(error) => return Err((error, self.abandon(rings, error))),
         };
         let Rings { rx: Some(rx), tx: Some(tx) } = rings else {
             // Bring-up made both, or failed.
-            return Err((StartError::Queue(QueueError::Absent { queue: RX_QUEUE }), self.abandon(rings)));
+            let error = StartError::Queue(QueueError::Absent { queue: RX_QUEUE });
+            return Err((error, self.abandon(rings, error)));
         };
         let Agreed { features, interrupts, info, link } = agreed;
         // Buffers may be there before the device runs, but it is not told of them before.
@@ -157,7 +158,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let tx = TxQueue::new(tx, TxRules::new(features, info.max_frame_bytes), domain);
         if let Err(error) = init::go(&mut self.transport) {
             let rings = Rings { rx: Some(rx.into_ring()), tx: Some(tx.into_ring()) };
-            return Err((error.into(), self.abandon(rings)));
+            let error = StartError::Init(error);
+            return Err((error, self.abandon(rings, error)));
         }
         rx.publish();
         Ok(Running { control: NetControl::new(self, info, features, interrupts, link), rx, tx })
@@ -216,26 +218,33 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         Ok(Agreed { features, interrupts, info, link: control::link_of(&fields) })
     }
 
-    /// After a failed start: says so to the device, resets it, and takes the memory back if that worked.
-    fn abandon(mut self, rings: Rings<P>) -> Self {
-        init::give_up(&mut self.transport);
+    /// After a start that failed with `error`: says so to the device, resets it, and takes the memory back if that worked.
+    fn abandon(mut self, rings: Rings<P>, error: StartError) -> Self {
+        let reset = match error {
+            // Its reset is still under way, and must not meet another status; or it does not hear. Another wait would end no better.
+            StartError::Init(error @ (InitError::NoReset { .. } | InitError::Gone)) => Err(error),
+            _ => {
+                init::give_up(&mut self.transport);
+                init::reset(&mut self.transport, &self.platform)
+            }
+        };
         // Should that fail, the rings are leaked by now; why the start failed says more than why the stop did.
-        let _ = self.quiets(rings);
+        let _ = self.release(reset, rings);
         self
     }
 
     /// Stops the device and takes its rings back.
     pub(crate) fn stop_with(mut self, rx: FrameRing<P>, tx: FrameRing<P>) -> Result<Self, StopError<P, C>> {
         let in_flight = rx.in_flight().saturating_add(tx.in_flight());
-        match self.quiets(Rings { rx: Some(rx), tx: Some(tx) }) {
+        let reset = init::reset(&mut self.transport, &self.platform);
+        match self.release(reset, Rings { rx: Some(rx), tx: Some(tx) }) {
             Ok(()) => Ok(self),
             Err(reason) => Err(StopError::Stuck { reason, leaked_frames: in_flight, device: self }),
         }
     }
 
-    /// Resets the device, waits for it, has the bus vouch for it, and frees `rings`. On failure they are leaked: dropping them does that.
-    fn quiets(&mut self, rings: Rings<P>) -> Result<(), StuckReason> {
-        let reset = init::reset(&mut self.transport, &self.platform);
+    /// After the device was asked to reset: has the bus vouch for it, and frees `rings`. On failure they are leaked: dropping them does that.
+    fn release(&mut self, reset: Result<(), InitError>, rings: Rings<P>) -> Result<(), StuckReason> {
         // The pin may be shared, and a device that is reset has nothing to say on it.
         self.transport.switch_interrupts(Interrupts::Polling);
         // Bus mastering goes off in any case. By itself it is not enough: some monitors do not look at that bit.

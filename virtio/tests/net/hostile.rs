@@ -55,6 +55,21 @@ fn repairs(bench: &Bench, up: Up) {
 }
 
 #[test]
+fn frames_before_the_lie_are_kept() {
+    let bench = Bench::new(BASIC);
+    let mut up = bench.start();
+    for i in 0..2 {
+        assert!(bench.model().deliver(&bytes(60, i)));
+    }
+    bench.model().put(RX, 99, 72);
+    bench.model().show(RX, 0);
+    let mut burst = Burst::new();
+    let fault = DeviceFault::IndexOutOfRange { index: 99, entries: 16 };
+    assert_eq!(up.rx.receive(&mut burst), Err(fault));
+    assert_eq!((burst.len(), up.rx.counters().frames), (2, 2));
+}
+
+#[test]
 fn a_head_beyond_the_ring() {
     let lie = |model: &mut VirtioNet| {
         model.put(RX, 16, 60);

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::support::*;
 use paravane_hal::irq::{Armed, Interrupts};
+use paravane_hal::time::Clock as _;
 use paravane_mock_hal::model::virtio::Personality;
 use paravane_net::{Burst, Control, Events, RxFilter, RxFilterError, RxQueue, TxQueue};
-use paravane_virtio::init::InitError;
+use paravane_virtio::init::{InitError, RESET_TIMEOUT};
 use paravane_virtio::net::{LOOK_EVERY, StartError, StopError, StuckReason};
 
 #[test]
@@ -62,6 +63,25 @@ fn a_device_that_does_not_reset_keeps_its_memory() {
     bench.model().personality.reset = Reset::AtOnce;
     let up = bench.restart(device, &small(), Interrupts::Polling);
     assert!(up.control.stop(up.rx, up.tx).is_ok());
+    bench.assert_clean();
+}
+
+/// Not even `FAILED` is written into it, and one wait is enough.
+#[test]
+fn a_reset_that_does_not_end_is_left_in_peace() {
+    let bench = Bench::of(Personality::openvmm(), BASIC | 1 << 33);
+    let up = bench.start();
+    bench.model().personality.reset = Reset::Never;
+    let Err(StopError::Stuck { device, .. }) = up.control.stop(up.rx, up.tx) else { panic!("stopped") };
+    bench.model().statuses.clear();
+    let before = bench.platform.now();
+    let Err((error, _)) = device.start(&small(), bench.pool.clone(), Interrupts::Polling) else {
+        panic!("started")
+    };
+    assert!(matches!(error, StartError::Init(InitError::NoReset { .. })), "{error}");
+    assert_eq!(bench.model().statuses, [0]);
+    assert!(bench.platform.now().since(before) < RESET_TIMEOUT * 2);
+    assert!(!bench.masters_bus());
     bench.assert_clean();
 }
 
