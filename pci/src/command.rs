@@ -123,8 +123,11 @@ impl<C: ConfigAccess> Function<C> {
 
     /// Stops the function from mastering the bus, and proves that it did.
     ///
-    /// The proof borrows the function exclusively: nothing starts it again while the proof is about. A driver
-    /// stops its device by the device's own means first; this is the second lock on the door.
+    /// The proof borrows the function exclusively: nothing starts it again while the proof is about.
+    ///
+    /// It is worth what the bus is: some monitors hand memory to their devices whether or not bus mastering is on. So a driver stops its device by the
+    /// device's own means *first*, and has that confirmed; this is the second lock on the door. A driver that took a function gives it back in no other
+    /// state, or whoever gets it could have this proof of a device that writes on.
     ///
     /// # Errors
     ///

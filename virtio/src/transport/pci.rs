@@ -137,9 +137,9 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
         &mut self.function
     }
 
-    /// Gives the function up.
-    #[must_use]
-    pub fn into_function(self) -> Function<C> {
+    /// Gives the function up. Only for a device that has no queues: whoever has the function can stop it as far as PCI goes, take that for proof that the
+    /// device lets go of memory, and a device that does not look at bus mastering writes on until it is reset.
+    pub(crate) fn into_function(self) -> Function<C> {
         self.function
     }
 
