@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use paravane_mock_hal::MockPlatform;
-use paravane_net::{ChecksumRequest, MacAddr, RxChecksum, RxCounters, TxCounters};
+use paravane_net::{ChecksumRequest, MacAddr, Offloads, RxChecksum, RxCounters, TxCounters};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
@@ -102,6 +102,9 @@ const INFO: NicInfo = NicInfo {
     mac: MacAddr([2, 0, 0, 0, 0, 1]),
     ip_mtu_bytes: 1500,
     max_frame_bytes: 1514,
+    offloads: Offloads::empty(),
+    max_segments: 1,
+    max_cut_segments: 0,
     rx_slots: 64,
     tx_slots: 64,
 };

@@ -5,6 +5,8 @@ use core::fmt;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 
+use crate::offload::Offloads;
+
 /// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MacAddr(pub [u8; 6]);
@@ -135,6 +137,12 @@ pub struct NicInfo {
     pub ip_mtu_bytes: u16,
     /// The largest frame, Ethernet header in, FCS and VLAN tag out.
     pub max_frame_bytes: u16,
+    /// What may be asked for on the way out. A frame that asks for more is refused.
+    pub offloads: Offloads,
+    /// Most segments of a frame.
+    pub max_segments: u16,
+    /// Most segments of a frame that is to be cut.
+    pub max_cut_segments: u16,
     /// How many slots the receive ring has.
     pub rx_slots: u16,
     /// How many slots the transmit ring has.

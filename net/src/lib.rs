@@ -12,6 +12,7 @@ pub use burst::{BURST_FRAMES, Burst};
 pub use control::{Control, DeviceStats, Events, Link, MacAddr, NicInfo, RxFilter, RxFilterError};
 pub use frame::{Frame, FrameHeader, FramePool, FrameReturns, FrameSegments, FrameSupply, HEADROOM_BYTES};
 pub use offload::{
-    ChecksumRequest, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload, VlanTag,
+    ChecksumRequest, Offloads, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload,
+    VlanTag,
 };
 pub use queue::{RxCounters, RxQueue, TxCounters, TxQueue};

@@ -61,6 +61,21 @@ pub struct TxOffload {
     pub segmentation: Option<Segmentation>,
 }
 
+bitflags::bitflags! {
+    /// What a device does to frames on their way out.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Offloads: u8 {
+        /// Completes checksums. Without it the queue does, and reads every byte.
+        const CHECKSUM = 1;
+        /// Cuts TCP over IPv4.
+        const TSO4 = 1 << 1;
+        /// Cuts TCP over IPv6.
+        const TSO6 = 1 << 2;
+        /// Puts VLAN tags in.
+        const VLAN = 1 << 3;
+    }
+}
+
 impl TxOffload {
     /// Whether nothing is asked.
     #[must_use]

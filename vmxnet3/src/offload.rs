@@ -9,9 +9,9 @@ use paravane_net::{ChecksumRequest, Frame, Segmentation, SegmentationKind, TxOff
 use crate::desc::{MAX_TX_SEGMENT_BYTES, TxSop};
 
 /// Most descriptors of a frame.
-const MAX_SEGMENTS: u16 = 16;
+pub(crate) const MAX_SEGMENTS: u16 = 16;
 /// Most of a frame that the device cuts.
-const MAX_TSO_SEGMENTS: u16 = 24;
+pub(crate) const MAX_TSO_SEGMENTS: u16 = 24;
 /// `hlen` has ten bits.
 const MAX_HLEN_BYTES: u16 = 1023;
 /// Where a checksum field may be at most, from the frame's first byte.

@@ -7,7 +7,7 @@ use paravane_hal::addr::Align;
 use paravane_hal::dma::{DeviceDma, DmaBox, DmaError, Quiet};
 use paravane_hal::field;
 use paravane_hal::irq::Interrupts;
-use paravane_net::{FramePool, NicInfo};
+use paravane_net::{FramePool, NicInfo, Offloads};
 use paravane_pci::{Command as PciCommand, ConfigAccess};
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -19,6 +19,7 @@ use crate::error::{InterruptError, StartError};
 use crate::event;
 use crate::filter::{EVERY_VLAN, RxMode};
 use crate::intr::{InterruptMode, MAX_VECTORS, Vectors};
+use crate::offload::{MAX_SEGMENTS, MAX_TSO_SEGMENTS};
 use crate::regs::{Command, MaskMode, Query, bar0};
 use crate::running::Running;
 use crate::rx::{RxQueue, RxSetup};
@@ -160,6 +161,9 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     mac: plan.mac,
                     ip_mtu_bytes: plan.ip_mtu_bytes,
                     max_frame_bytes: plan.max_frame_bytes,
+                    offloads: Offloads::all(),
+                    max_segments: MAX_SEGMENTS,
+                    max_cut_segments: MAX_TSO_SEGMENTS,
                     rx_slots: config.rx_entries,
                     tx_slots: plan.tx_entries,
                 };

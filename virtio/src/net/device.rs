@@ -214,6 +214,9 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             max_frame_bytes: ip_mtu_bytes.saturating_add(ETHERNET_BYTES),
             rx_slots: rx.entries(),
             tx_slots: tx.entries(),
+            offloads: features.offloads(),
+            max_segments: tx.entries(),
+            max_cut_segments: tx.entries(),
         };
         Ok(Agreed { features, interrupts, info, link: control::link_of(&fields) })
     }

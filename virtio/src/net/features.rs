@@ -4,6 +4,8 @@
 
 use core::fmt;
 
+use paravane_net::Offloads;
+
 use crate::feature::{self, Dependency, RingFeatures};
 
 bitflags::bitflags! {
@@ -86,6 +88,19 @@ impl Negotiated {
     #[must_use]
     pub const fn has_ring(self, features: RingFeatures) -> bool {
         self.0 & features.bits() == features.bits()
+    }
+
+    /// What may be asked of the device on the way out.
+    #[must_use]
+    pub fn offloads(self) -> Offloads {
+        [
+            (NetFeatures::CSUM, Offloads::CHECKSUM),
+            (NetFeatures::HOST_TSO4, Offloads::TSO4),
+            (NetFeatures::HOST_TSO6, Offloads::TSO6),
+        ]
+        .into_iter()
+        .filter_map(|(feature, offload)| self.has(feature).then_some(offload))
+        .collect()
     }
 
     /// The word itself.

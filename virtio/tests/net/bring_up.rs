@@ -5,7 +5,7 @@ use paravane_hal::dma::Dma as _;
 use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::model::virtio::Personality;
 use paravane_mock_hal::{DeviceModel as _, Width};
-use paravane_net::{Control, MacAddr};
+use paravane_net::{Control, MacAddr, Offloads};
 use paravane_virtio::init::InitError;
 use paravane_virtio::net::{Allowed, BringUpError, Config, InterruptsInUse, NetFeatures, StartError};
 use paravane_virtio::transport::QueueError;
@@ -186,6 +186,14 @@ fn without_messages_the_line_is_used_and_without_a_line_nothing() {
     let up = bench.start_with(&small(), Interrupts::Msi(MESSAGES[0]));
     assert_eq!(up.control.interrupts(), InterruptsInUse::Polling, "virtio has no MSI without the X");
     bench.assert_clean();
+}
+
+#[test]
+fn what_may_be_asked_of_a_device_is_said() {
+    let offloads_of = |offered| Bench::new(BASIC | offered).start().control.info().offloads;
+    assert_eq!(offloads_of(0), Offloads::empty());
+    assert_eq!(offloads_of(1), Offloads::CHECKSUM);
+    assert_eq!(offloads_of(OFFLOADS), Offloads::CHECKSUM | Offloads::TSO4 | Offloads::TSO6);
 }
 
 #[test]

@@ -273,6 +273,7 @@ fn a_packet_of_64_kib_goes_out_in_buffers_of_2_kib() {
     let pieces = packet.chunks(bench.pool.payload_bytes()).rev().map(|piece| bench.frame(piece));
     let mut frame = pieces.reduce(|rest, mut piece| (piece.set_next(rest), piece).1).unwrap();
     assert_eq!(frame.segments().count(), 34);
+    assert!(up.control.info().max_cut_segments >= 34);
     frame.set_offload(TxOffload {
         checksum: Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 }),
         segmentation: Some(Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1460 }),
