@@ -16,7 +16,7 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::time::Instant;
 use paravane_net::{DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
-use paravane_pci::ConfigAccess;
+use paravane_pci::{ConfigAccess, MsixError};
 
 use crate::net::config;
 use crate::net::features::Negotiated;
@@ -89,6 +89,12 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
     #[must_use]
     pub fn interrupts(&self) -> InterruptsInUse {
         self.interrupts
+    }
+
+    /// Why there are no messages, if they were to be had and something went wrong. The line may still do: stop, and start with that.
+    #[must_use]
+    pub fn msix_error(&self) -> Option<MsixError> {
+        self.device.transport.msix_error()
     }
 
     /// Stops the device: resets it, waits until it has let go, and takes back all memory and frames. The device can be started again.

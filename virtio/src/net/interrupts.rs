@@ -10,7 +10,7 @@
 //!
 //! The device has to confirm every vector: reading back "none" means that it has no resources for it, and then the next step down is tried *for all*,
 //! for a half-vectored device would sleep on what the other half holds. The ladder does not step from messages to the line:
-//! a kernel that offered messages has no handler there. It steps to polling, and [`InterruptsInUse`] says so.
+//! a kernel that offered messages has no handler there. It steps to polling, and [`InterruptsInUse`] says so; a kernel that has a line can start again with that.
 //!
 //! Spec: VIRTIO 1.2, 4.1.5.1.2 "MSI-X Vector Configuration".
 

@@ -149,7 +149,7 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
         self.msix.as_ref().map_or(0, |table| usize::from(table.entries()))
     }
 
-    /// Why the function's MSI-X table cannot be used, if it has one that cannot.
+    /// Why the function sends no messages, if it says that it can and something went wrong.
     #[must_use]
     pub fn msix_error(&self) -> Option<MsixError> {
         self.msix_error
@@ -165,7 +165,10 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
         match (interrupts, &mut self.msix) {
             (Interrupts::Msix(messages), Some(table)) => {
                 match use_messages(table, &mut self.function, messages) {
-                    Ok(count) => return count,
+                    Ok(count) => {
+                        self.msix_error = None;
+                        return count;
+                    }
                     Err(error) => self.msix_error = Some(error),
                 }
             }

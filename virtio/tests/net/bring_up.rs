@@ -6,6 +6,7 @@ use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::model::virtio::Personality;
 use paravane_mock_hal::{DeviceModel as _, Width};
 use paravane_net::{Control, MacAddr, Offloads};
+use paravane_pci::{ConfigAccess as _, MsixError};
 use paravane_virtio::init::InitError;
 use paravane_virtio::net::{Allowed, BringUpError, Config, InterruptsInUse, NetFeatures, StartError};
 use paravane_virtio::transport::QueueError;
@@ -186,6 +187,33 @@ fn without_messages_the_line_is_used_and_without_a_line_nothing() {
     let up = bench.start_with(&small(), Interrupts::Msi(MESSAGES[0]));
     assert_eq!(up.control.interrupts(), InterruptsInUse::Polling, "virtio has no MSI without the X");
     bench.assert_clean();
+}
+
+/// Firmware left MSI-X on, with which a function raises no line.
+#[test]
+fn a_table_out_of_reach_leaves_the_line() {
+    const MSIX: usize = 0x98;
+    let out_of_its_bar = |bench: &Bench| bench.space(|space| space.set16(MSIX + 4, 0x1001));
+    let in_no_bar = |bench: &Bench| bench.space(|space| space.set8(MSIX + 4, 7));
+    for (spoil, is_map) in [(&out_of_its_bar as &dyn Fn(&Bench), true), (&in_no_bar, false)] {
+        let bench = Bench::new(BASIC);
+        spoil(&bench);
+        if is_map {
+            bench.plugged.host.write16(bench.plugged.address, 0x9a, 1 << 15);
+            assert!(bench.model().has_msix_on());
+        }
+        let up = bench.start_with(&small(), Interrupts::Msix(&MESSAGES));
+        assert_eq!(up.control.interrupts(), InterruptsInUse::Polling);
+        let error = up.control.msix_error().unwrap();
+        assert_eq!(matches!(error, MsixError::Bar(_)), is_map, "{error}");
+        let device = up.control.stop(up.rx, up.tx).unwrap();
+        let mut up = bench.restart(device, &small(), Interrupts::Intx);
+        assert_eq!(up.control.interrupts(), InterruptsInUse::Intx);
+        assert!(!bench.model().has_msix_on());
+        bench.model().set_link(false);
+        assert!(up.control.acknowledge(), "the line was raised");
+        bench.assert_clean();
+    }
 }
 
 #[test]

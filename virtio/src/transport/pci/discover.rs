@@ -36,14 +36,25 @@ where
         return Err(PciError::LegacyOnly);
     }
     let mut places = found.complete()?;
-    if let Some(msix) = function.msix()? {
-        // Not fatal: the device works without messages, by its line or polled.
-        match msix.open(function, platform) {
-            Ok(table) => places.msix = Some(table),
-            Err(error) => places.msix_error = Some(error),
-        }
+    // Not fatal, whatever it is: the device works without messages, by its line or polled.
+    match open_msix(function, platform) {
+        Ok(table) => places.msix = table,
+        Err(error) => places.msix_error = Some(error),
     }
     Ok(places)
+}
+
+/// The function's MSI-X table, masked; `None` if it has none. MSI-X is off in any case, for while it is on the line is silent.
+fn open_msix<C: ConfigAccess, M: MmioMap>(
+    function: &mut Function<C>,
+    platform: &M,
+) -> Result<Option<MsixTable<M::Region>>, MsixError> {
+    let Some(msix) = function.msix().map_err(MsixError::Capability)? else { return Ok(None) };
+    let opened = msix.open(function, platform);
+    if opened.is_err() {
+        msix.disable(function);
+    }
+    opened.map(Some)
 }
 
 /// Why a place for registers is not usable.
