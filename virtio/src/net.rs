@@ -9,8 +9,7 @@
 //! | [`judge`] | what may come in and what may go out, as rules |
 //! | [`interrupts`] | which vector rings for what |
 //!
-//! One receive and one transmit queue. More pairs, and the control queue that goes with them, get queue numbers of their own: nothing here counts on there
-//! being two.
+//! One receive and one transmit queue. That there are these two and no more, [`Running`], [`interrupts`] and bring-up count on; a queue by itself does not.
 //!
 //! Spec: VIRTIO 1.2, 5.1 "Network Device".
 

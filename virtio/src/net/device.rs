@@ -48,6 +48,8 @@ pub struct Config {
     /// Entries of the transmit queue: rounded down to a power of two, and to what the device allows.
     pub tx_entries: u16,
     /// Entries of the receive queue; likewise.
+    ///
+    /// Firecracker receives nothing while fewer than 65562 bytes of buffers are posted, headers included: with buffers of 2 KiB that takes 64 entries.
     pub rx_entries: u16,
     /// Which features may be agreed.
     pub allowed: Allowed,
@@ -183,7 +185,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         init::acknowledge_and_claim(transport)?;
         let payload_bytes = pool.payload_bytes();
         let features = init::negotiate(transport, |transport, offered| {
-            choose(transport, offered, config.allowed, payload_bytes)
+            choose(transport, offered, config, payload_bytes)
         })?;
         let features = Negotiated::confirmed(features);
         let ip_mtu_bytes =
@@ -212,11 +214,11 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             mac: address(fields.mac, transport.function()),
             ip_mtu_bytes,
             max_frame_bytes: ip_mtu_bytes.saturating_add(ETHERNET_BYTES),
-            rx_slots: rx.entries(),
-            tx_slots: tx.entries(),
             offloads: features.offloads(),
             max_segments: tx.entries(),
             max_cut_segments: tx.entries(),
+            rx_slots: rx.entries(),
+            tx_slots: tx.entries(),
         };
         Ok(Agreed { features, interrupts, info, link: control::link_of(&fields) })
     }
@@ -264,19 +266,20 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
 }
 
 /// Picks features: what is implemented and allowed, without those whose fields are not there, and without an MTU that cannot be kept.
-fn choose(transport: &impl Transport, offered: u64, allowed: Allowed, payload_bytes: usize) -> u64 {
+fn choose(transport: &impl Transport, offered: u64, config: &Config, payload_bytes: usize) -> u64 {
     use paravane_hal::mmio::Mmio;
-    let chosen = allowed.choose(config::readable(offered, transport.config().len_bytes()));
+    let chosen = config.allowed.choose(config::readable(offered, transport.config().len_bytes()));
     if chosen & NetFeatures::MTU.bits() == 0 {
         return chosen;
     }
     let mtu = config::read_mtu(transport);
     let whole_frame = usize::from(mtu).saturating_add(usize::from(OVERHEAD_BYTES));
-    let spreads = chosen & NetFeatures::MRG_RXBUF.bits() != 0;
-    // Spec: 5.1.4.2 "Driver Requirements: Device configuration layout": buffers must hold what the MTU allows.
+    // Spec: 5.1.4.2 "Driver Requirements: Device configuration layout": buffers must hold what the MTU allows, one of them or, spread, all.
+    let spread = chosen & NetFeatures::MRG_RXBUF.bits() != 0;
+    let buffers = if spread { usize::from(config.rx_entries) } else { 1 };
     let kept = mtu >= MIN_IP_MTU_BYTES
         && mtu.checked_add(OVERHEAD_BYTES).is_some()
-        && (spreads || whole_frame <= payload_bytes);
+        && whole_frame <= payload_bytes.saturating_mul(buffers);
     if kept { chosen } else { chosen & !NetFeatures::MTU.bits() }
 }
 
@@ -289,6 +292,9 @@ fn set_up<P: Platform, C: ConfigAccess>(
     event_idx: bool,
     place: &mut Option<FrameRing<P>>,
 ) -> Result<QueueSize, StartError> {
+    if entries == 0 {
+        return Err(StartError::NoEntries { queue });
+    }
     let device_max = transport.read_queue_max(queue)?;
     let size = QueueSize::at_most(entries, device_max).ok_or(QueueError::Absent { queue })?;
     let doorbell = transport.doorbell(queue)?;

@@ -46,6 +46,11 @@ pub enum StartError {
     Command(CommandError),
     /// A queue cannot be set up.
     Queue(QueueError),
+    /// A queue of no entries was asked for.
+    NoEntries {
+        /// Which.
+        queue: u16,
+    },
     /// There is no memory for the queues.
     Dma(DmaError),
     /// The device cannot reach the pool's buffers.
@@ -72,6 +77,7 @@ impl fmt::Display for StartError {
             Self::Init(error) => error.fmt(f),
             Self::Command(error) => error.fmt(f),
             Self::Queue(error) => error.fmt(f),
+            Self::NoEntries { queue } => write!(f, "queue {queue} was asked for with 0 entries"),
             Self::Dma(error) => error.fmt(f),
             Self::ForeignPool { pool, device } => {
                 write!(f, "the frame pool is in {pool}, the device in {device}")

@@ -238,6 +238,13 @@ fn queue_sizes_are_what_both_sides_can() {
 }
 
 #[test]
+fn a_queue_of_no_entries_is_the_callers_mistake() {
+    let bench = Bench::new(BASIC);
+    let error = start_error(&bench, &Config { tx_entries: 0, ..small() });
+    assert_eq!(error, StartError::NoEntries { queue: 1 });
+}
+
+#[test]
 fn a_missing_queue_is_named() {
     let bench = Bench::new(BASIC);
     bench.model().personality.max_entries = 0;
@@ -281,19 +288,21 @@ fn a_capability_list_that_is_a_loop_is_refused() {
 #[test]
 fn the_mtu_counts_when_it_can_be_kept() {
     const MTU: u64 = 1 << 3;
-    let mtu_of = |offered: u64, mtu: u16| {
+    let mtu_with = |rx_entries: u16, offered: u64, mtu: u16| {
         let bench = Bench::new(BASIC | MTU | offered);
         bench.model().class.mtu = mtu;
-        let up = bench.start();
+        let up = bench.start_with(&Config { rx_entries, ..small() }, Interrupts::Polling);
         bench.assert_clean();
         let info = up.control.info();
         assert_eq!(info.max_frame_bytes, info.ip_mtu_bytes + 14);
         (info.ip_mtu_bytes, up.control.features().has(NetFeatures::MTU))
     };
+    let mtu_of = |offered: u64, mtu: u16| mtu_with(16, offered, mtu);
     assert_eq!(mtu_of(0, 1400), (1400, true));
     assert_eq!(mtu_of(0, 67), (1500, false), "too small to be one");
     assert_eq!(mtu_of(0, 9000), (1500, false), "would not fit a buffer");
     assert_eq!(mtu_of(MRG_RXBUF, 9000), (9000, true), "spread over buffers");
+    assert_eq!(mtu_with(4, MRG_RXBUF, 9000), (1500, false), "would not fit all of them");
     assert_eq!(mtu_of(MRG_RXBUF, u16::MAX), (1500, false), "leaves no room for a header in 16 bits");
 }
 
