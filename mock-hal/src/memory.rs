@@ -244,9 +244,9 @@ impl Memory {
         assert!(fresh.is_empty() || !panics, "{fresh}");
     }
 
-    /// The device has these bytes from here on, as a descriptor said. What it may write is poisoned.
+    /// The device has these bytes from here on, as a descriptor said. What it may write is poisoned, what it only reads is summed up.
     #[track_caller]
-    pub(crate) fn take_lease(&self, lease: Lease) -> Result<Lease, AccessFault> {
+    pub(crate) fn take_lease(&self, mut lease: Lease) -> Result<Lease, AccessFault> {
         let Lease { addr, len_bytes, direction, .. } = lease;
         let access =
             if direction == Direction::ToDevice { Direction::ToDevice } else { Direction::FromDevice };
@@ -256,25 +256,36 @@ impl Memory {
             Ok((to, ..)) => to,
             Err(fault) => return Err(Self::fail(domain, fault)),
         };
-        if let Some(held) = domain.leases.values().find(|held| held.overlaps(addr, len_bytes)) {
+        if let Some(held) = domain.held(addr, len_bytes) {
             let what = format!("given to device `{}` while it is out already: {held}", lease.holder);
             domain.violations.push(what);
         }
-        if direction == Direction::FromDevice {
+        match direction {
             // SAFETY: `reach` checked that all of it lies in a piece that is still given out.
-            unsafe { to.as_ptr().write_bytes(POISON, len_bytes) };
+            Direction::FromDevice => unsafe { to.as_ptr().write_bytes(POISON, len_bytes) },
+            Direction::ToDevice => lease.sum = domain.sum(addr, len_bytes),
+            Direction::Both => {}
         }
         domain.leases.insert(addr, lease.clone());
         Self::judge(domain, before);
         Ok(lease)
     }
 
+    #[track_caller]
     pub(crate) fn end_lease(&self, lease: &Lease) {
-        self.lock().leases.remove(&lease.addr);
+        let mut domain = self.lock();
+        let before = domain.violations.len();
+        domain.leases.remove(&lease.addr);
+        // Memory that was freed under the device was a violation then.
+        let sum = domain.sum(lease.addr, lease.len_bytes);
+        if lease.sum.is_some() && sum.is_some() && sum != lease.sum {
+            domain.violations.push(format!("changed while the device had it: {lease}"));
+        }
+        Self::judge(domain, before);
     }
 
     pub(crate) fn end_leases_of(&self, holder: &str) {
-        self.lock().leases.retain(|_, lease| lease.holder != holder);
+        self.lock().leases.retain(|_, lease| *lease.holder != *holder);
     }
 
     /// The end: what is wrong, once.

@@ -84,14 +84,15 @@ unsafe impl Dma for Memory {
                 // SAFETY: both are `len_bytes` long and apart; the caller lends `memory`.
                 unsafe { copy.as_ptr().copy_from_nonoverlapping(own.as_ptr(), len_bytes) };
             }
-            if direction != Direction::ToDevice {
-                // SAFETY: the caller lends `memory` until `unmap`, to be written.
-                unsafe { own.as_ptr().write_bytes(POISON, len_bytes) };
-            }
             (copy, Some(block))
         } else {
             (own, None)
         };
+        // What the device alone writes is nobody's to read until then; what bounces is not even there.
+        if direction == Direction::FromDevice || bounces && direction == Direction::Both {
+            // SAFETY: the caller lends `memory` until `unmap`, to be written.
+            unsafe { own.as_ptr().write_bytes(POISON, len_bytes) };
+        }
         let site = Site::here(domain.settings.sites);
         let kind = Kind::Mapped(direction);
         domain.pieces.insert(addr, Piece { cpu, len_bytes, kind, number, block, site, gone_by: None });

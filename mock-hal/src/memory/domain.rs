@@ -8,7 +8,7 @@ use paravane_hal::dma::{Direction, DmaError, DmaErrorReason};
 
 use super::block::Block;
 use super::fault::{AccessFault, FaultKind};
-use super::lease::Lease;
+use super::lease::{self, Lease};
 use super::settings::Settings;
 use super::site::Site;
 use super::space::AddressSpace;
@@ -94,6 +94,21 @@ impl Domain {
         access: Direction,
     ) -> Result<(NonNull<u8>, u64, usize), AccessFault> {
         self.find(addr, len_bytes, access).map_err(|kind| self.refuse(who, addr, len_bytes, access, kind))
+    }
+
+    /// The sum of bytes that the device can read, unless they are gone.
+    pub(super) fn sum(&self, addr: u64, len_bytes: usize) -> Option<u64> {
+        let (from, ..) = self.find(addr, len_bytes, Direction::ToDevice).ok()?;
+        let mut bytes = vec![0; len_bytes];
+        // SAFETY: `find` checked that all of it lies in a piece that is still given out; `bytes` is fresh.
+        unsafe { from.as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), len_bytes) };
+        Some(lease::sum(&bytes))
+    }
+
+    /// The last lease with any of these bytes. Leases that keep the rules do not overlap, so none that starts before that one reaches further.
+    pub(super) fn held(&self, addr: u64, len_bytes: usize) -> Option<&Lease> {
+        let (_, last) = self.leases.range(..addr + len_bytes as u64).next_back()?;
+        last.overlaps(addr, len_bytes).then_some(last)
     }
 
     fn find(
@@ -192,7 +207,7 @@ impl Domain {
     /// Takes a piece off the map and keeps it, poisoned, to see who still writes to it.
     pub(super) fn retire(&mut self, addr: u64, mut piece: Piece) {
         piece.gone_by = Some(Site::here(self.settings.sites));
-        if let Some(held) = self.leases.values().find(|lease| lease.overlaps(addr, piece.len_bytes)) {
+        if let Some(held) = self.held(addr, piece.len_bytes) {
             self.violations.push(format!("given back while the device has it: {held}, in {piece}"));
         }
         if let Some(at) = piece.block.as_ref().and_then(Block::broken_guard) {

@@ -197,7 +197,7 @@ fn memory_that_a_device_has_cannot_be_freed_or_given_twice() {
     let shared = DmaBox::<[u8; 64], _>::zeroed(&of, Align::BYTE).unwrap();
     let addr = shared.dma_addr().get();
     let lease =
-        |at, len_bytes| Lease { addr: at, len_bytes, direction: Direction::FromDevice, holder: "nic".into() };
+        |at, len_bytes| Lease::new(at, len_bytes, Direction::FromDevice, &"nic".into());
     let first = memory.take_lease(lease(addr, 32)).unwrap();
     assert_eq!(shared.read()[..33], [&[POISON; 32][..], &[0]].concat(), "the device's, so not to be read");
     memory.take_lease(lease(addr + 16, 32)).unwrap();
@@ -206,6 +206,38 @@ fn memory_that_a_device_has_cannot_be_freed_or_given_twice() {
     assert!(shared.free(&quiet(&of)).is_ok());
     let said = &memory.violations()[1];
     assert!(said.starts_with("given back while the device has it: 32 bytes at dma:"), "{said}");
+}
+
+#[test]
+fn bytes_that_a_device_reads_are_left_alone_until_it_is_done() {
+    let memory = Memory::default();
+    let of = device(&memory);
+    let mut shared = DmaBox::<[u8; 64], _>::zeroed(&of, Align::BYTE).unwrap();
+    let addr = shared.dma_addr().get();
+    let take = || memory.take_lease(Lease::new(addr, 33, Direction::ToDevice, &"nic".into())).unwrap();
+    let first = take();
+    memory.end_lease(&first);
+    assert_eq!(memory.violations(), [""; 0]);
+    let second = take();
+    let mut bytes = [0; 64];
+    bytes[32] = 1;
+    shared.write(&bytes);
+    memory.end_lease(&second);
+    let said = &memory.violations()[0];
+    assert!(said.starts_with("changed while the device had it: 33 bytes at dma:"), "{said}");
+    assert!(shared.free(&quiet(&of)).is_ok());
+}
+
+#[test]
+fn what_is_mapped_for_the_device_to_write_is_poisoned() {
+    let memory = Memory::default();
+    let of = device(&memory);
+    for (direction, seen) in [(Direction::FromDevice, POISON), (Direction::Both, 7), (Direction::ToDevice, 7)]
+    {
+        let mapped = Mapped::new(&of, vec![7_u8; 16], direction).ok().unwrap();
+        let back = mapped.unmap(&quiet(&of)).ok().unwrap();
+        assert_eq!(back, [seen; 16], "{direction:?}");
+    }
 }
 
 #[test]
