@@ -7,7 +7,7 @@ mod support;
 use paravane_hal::dma::Dma as _;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, Interrupts};
-use paravane_mock_hal::model::vmxnet3::Personality;
+use paravane_mock_hal::model::vmxnet3::{ESXI_REVISIONS, Personality, QueueId, stop};
 use paravane_net::{Control as _, Events, Link, MacAddr, RxFilter, RxQueue as _, TxQueue as _};
 use paravane_pci::{ConfigAccess as _, Function};
 use paravane_vmxnet3::{
@@ -129,7 +129,7 @@ fn a_device_that_is_no_vmxnet3_is_given_back() {
 
 #[test]
 fn a_device_without_a_common_revision_says_what_it_offers() {
-    let machine = Machine::new(Personality { revisions: 0b110, ..Personality::esxi() });
+    let machine = Machine::new(Personality { revisions: &ESXI_REVISIONS[1..3], ..Personality::esxi() });
     let function = Function::claim(machine.device.config.clone(), machine.device.address).unwrap();
     let (error, _) = Device::new(function, machine.platform.clone()).unwrap_err();
     assert_eq!(error, BringUpError::Revision { offered: 0b110 });
@@ -416,17 +416,42 @@ fn link_changes_are_events() {
 
 #[test]
 fn a_stopped_queue_gives_its_code_and_a_restart_heals() {
-    let machine = Machine::new(Personality::esxi());
-    let mut running = machine.start_small();
-    machine.model().stop_queues(0x8000_0002);
-    let fault = DeviceFault::Stopped { code: 0x8000_0002 };
-    assert_eq!(running.control.poll(), Err(fault));
-    assert_eq!(running.control.poll(), Err(fault), "and stays");
-    assert_eq!(paravane_vmxnet3::stop_reason(0x8000_0002), "too many descriptors in a frame");
-    let device = running.stop().unwrap();
-    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
-    assert_eq!(running.control.poll(), Ok(Events::empty()));
-    exchange(&machine, &mut running, 1);
+    for queue in [QueueId::Tx(0), QueueId::Rx(0)] {
+        let machine = Machine::new(Personality::esxi());
+        let mut running = machine.start_small();
+        machine.model().stop_queue(queue, stop::BIG_PKT);
+        send(&mut running, machine.frame(&numbered(1)));
+        running.tx.flush();
+        assert_eq!(
+            machine.model().take_sent().len(),
+            usize::from(queue == QueueId::Rx(0)),
+            "the other one goes on"
+        );
+        assert_eq!(machine.model().deliver(&numbered(2)), queue == QueueId::Tx(0));
+        let fault = DeviceFault::Stopped { code: stop::BIG_PKT };
+        assert_eq!(running.control.poll(), Err(fault));
+        assert_eq!(running.control.poll(), Err(fault), "and stays");
+        assert_eq!(paravane_vmxnet3::stop_reason(stop::BIG_PKT), "too many descriptors in a frame");
+        let device = running.stop().unwrap();
+        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+        assert_eq!(running.control.poll(), Ok(Events::empty()));
+        exchange(&machine, &mut running, 1);
+        machine.assert_clean();
+    }
+}
+
+#[test]
+fn a_device_that_changed_behind_the_scenes_says_so() {
+    both(|machine| {
+        let mut running = machine.start(&small(), Interrupts::Msix(&MESSAGES));
+        assert_eq!(running.control.arm(), Ok(Armed::Idle));
+        machine.model().device_changed();
+        assert_eq!(machine.model().interrupts, [2]);
+        assert_eq!(running.control.poll(), Ok(Events::CONFIG));
+        assert_eq!(running.control.poll(), Ok(Events::empty()), "acknowledged");
+        exchange(&machine, &mut running, 1);
+        machine.assert_clean();
+    });
 }
 
 #[test]

@@ -196,8 +196,7 @@ fn memory_that_a_device_has_cannot_be_freed_or_given_twice() {
     let of = device(&memory);
     let shared = DmaBox::<[u8; 64], _>::zeroed(&of, Align::BYTE).unwrap();
     let addr = shared.dma_addr().get();
-    let lease =
-        |at, len_bytes| Lease::new(at, len_bytes, Direction::FromDevice, &"nic".into());
+    let lease = |at, len_bytes| Lease::new(at, len_bytes, Direction::FromDevice, &"nic".into());
     let first = memory.take_lease(lease(addr, 32)).unwrap();
     assert_eq!(shared.read()[..33], [&[POISON; 32][..], &[0]].concat(), "the device's, so not to be read");
     memory.take_lease(lease(addr + 16, 32)).unwrap();

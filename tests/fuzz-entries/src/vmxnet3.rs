@@ -3,7 +3,7 @@
 use std::sync::MutexGuard;
 
 use paravane_hal::irq::{Interrupts, MsiMessage};
-use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
+use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, QueueId, Vmxnet3};
 use paravane_mock_hal::{MockPlatform, PciHost};
 use paravane_net::{Burst, Control as _, FramePool, RxFilter, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
@@ -91,7 +91,7 @@ impl Bench {
         if !places.is_empty() {
             let place = &places[which % places.len()];
             let (offset, noise) = input.noise(place.end - place.start);
-            self.platform.memory().device_write(place.start + offset, &noise).unwrap();
+            self.model().overwrite(place.start + offset, &noise);
         }
     }
 
@@ -154,7 +154,10 @@ pub fn vmxnet3(bytes: &[u8]) {
             2 => bench.model().complete_tx(u32::from(input.byte()) % 40),
             3 => drop(bench.model().deliver(&to_us(input.byte()))),
             4 => bench.model().set_link(input.bit()),
-            5 => bench.model().stop_queues(input.word()),
+            5 => {
+                let queue = input.pick([QueueId::Tx(0), QueueId::Rx(0)]);
+                bench.model().stop_queue(queue, input.word());
+            }
             6 => bench.scribble(&mut input),
             7 => bench.model().faults.add(lie(&mut input)),
             8 => bench.model().tick(),

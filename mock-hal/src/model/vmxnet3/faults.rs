@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
-use super::{Active, Ring, Vmxnet3};
+use super::Vmxnet3;
+use super::layout::{ecr, queue_desc, shared};
+use super::queue::{QueueId, Ring};
 use crate::fault::{Action, FaultPoint, Field, Fields, Seeded};
 
 /// A transmit completion, by its fields.
@@ -13,6 +15,12 @@ pub(super) struct TxSays {
     pub(super) index: u32,
     pub(super) kind: u32,
     pub(super) generation: u32,
+}
+
+impl TxSays {
+    const fn new(index: u32) -> Self {
+        Self { index, kind: 0, generation: 0 }
+    }
 }
 
 impl Fields for TxSays {
@@ -79,28 +87,19 @@ impl Fields for RxSays {
     }
 }
 
-/// What was put off.
+/// What was put off. Numbers of queues come first.
 #[derive(Clone, Debug)]
 pub(super) enum Later {
-    Tx(u32),
-    Rx([u32; 4]),
+    Tx(usize, u32),
+    Rx(usize, [u32; 4]),
     Frame(Vec<u8>),
-    Doorbell,
+    Doorbell(usize),
     Interrupt(u8),
     /// Noise over four words at this address.
     Noise {
         addr: u64,
         seed: u32,
     },
-}
-
-/// What waits for its time, or for the next of its kind.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Waiting {
-    /// In so many ticks.
-    pub(super) later: Vec<(u32, Later)>,
-    pub(super) tx_held: Option<u32>,
-    pub(super) rx_held: Option<[u32; 4]>,
 }
 
 /// What a device can do about a completion besides making it; one at a time waits for the next.
@@ -119,7 +118,8 @@ fn plays_completion(one_waits: bool) -> impl Fn(&Action) -> bool {
 impl Vmxnet3 {
     /// Asks the plan. What means the same everywhere is done here; of the rest, the answer is what can be done `here`.
     ///
-    /// Subjects: of registers, the BAR in bits 16 and 17 and the offset in it; of commands, the command; of interrupts, the vector; else 0.
+    /// Subjects: of registers, the BAR in bits 16 and 17 and the offset in it; of commands, the command; of interrupts, the vector; of
+    /// completions, the queue; else 0.
     pub(super) fn ask(
         &mut self,
         point: FaultPoint,
@@ -140,16 +140,21 @@ impl Vmxnet3 {
         match action {
             Action::FlapLink => {
                 self.link = !self.link;
-                self.mark_event(1 << 2);
+                self.mark_event(ecr::LINK);
             }
             Action::StopQueue { code } => {
-                self.stop_code = Some(code);
-                self.mark_event(0b11);
+                let queue = match point {
+                    FaultPoint::Doorbell | FaultPoint::TxCompletion => QueueId::Tx(0),
+                    _ => QueueId::Rx(0),
+                };
+                let event = self.mark_stopped(queue, code);
+                self.mark_event(event);
             }
-            Action::DemandReset => self.mark_event(0b11),
+            // The nearest to a demand that there is: errors, and no queue that has one.
+            Action::DemandReset => self.mark_event(ecr::RQERR | ecr::TQERR),
             Action::AllOnes => {
                 self.gone = true;
-                self.active = None;
+                self.deactivate();
             }
             Action::Scribble { seed } => self.scribble(seed),
             _ => {}
@@ -157,17 +162,8 @@ impl Vmxnet3 {
         None
     }
 
-    /// Sets an event without interrupting: the interrupt is for the next to send.
-    fn mark_event(&mut self, bits: u32) {
-        if let Some(active) = self.active {
-            let ecr = self.get32(active.shared + 0x2b8) | bits;
-            self.put32(active.shared + 0x2b8, ecr);
-            self.pending[usize::from(active.event_vector)] = true;
-        }
-    }
-
     pub(super) fn put_off(&mut self, ticks: u32, what: Later) {
-        self.waiting.later.push((ticks, what));
+        self.later.push((ticks, what));
     }
 
     /// Lets the device have time of its own: it looks at its rings as far as it does so unasked, and does what was put off.
@@ -177,12 +173,16 @@ impl Vmxnet3 {
             self.invent(index);
         }
         self.look();
+        let queues = self.active.as_ref().map_or(0, |active| active.rx.len());
+        for (queue, ring) in (0..queues).flat_map(|queue| [(queue, 0), (queue, 1)]) {
+            self.fetch(queue, ring);
+        }
         for (_, what) in self.due() {
             match what {
-                Later::Tx(index) => self.write_tx(TxSays { index, kind: 0, generation: 0 }, 0),
-                Later::Rx(words) => self.complete_rx(words),
+                Later::Tx(queue, index) => self.write_tx(queue, TxSays::new(index), 0),
+                Later::Rx(queue, words) => self.say_rx(queue, words),
                 Later::Frame(frame) => drop(self.deliver(&frame)),
-                Later::Doorbell => self.transmit(),
+                Later::Doorbell(queue) => self.transmit(queue),
                 Later::Interrupt(vector) => self.raise(vector),
                 Later::Noise { addr, seed } => self.noise(addr, seed),
             }
@@ -190,67 +190,76 @@ impl Vmxnet3 {
     }
 
     fn due(&mut self) -> Vec<(u32, Later)> {
-        for (ticks, _) in &mut self.waiting.later {
+        for (ticks, _) in &mut self.later {
             *ticks = ticks.saturating_sub(1);
         }
-        self.waiting.later.extract_if(.., |(ticks, _)| *ticks == 0).collect()
+        self.later.extract_if(.., |(ticks, _)| *ticks == 0).collect()
     }
 
-    /// Nothing goes wrong any more, and what waited is forgotten.
+    /// Nothing goes wrong any more, what waited is forgotten, and the cable is in.
     pub fn be_honest(&mut self) {
         self.faults.clear();
-        self.waiting = Waiting::default();
+        self.later.clear();
         self.gone = false;
         self.refuse_activation = false;
-        self.stop_code = None;
+        self.link = true;
+        if let Some(active) = &mut self.active {
+            for queue in &mut active.tx {
+                (queue.stopped, queue.late) = (None, None);
+            }
+            for queue in &mut active.rx {
+                (queue.stopped, queue.late) = (None, None);
+            }
+        }
     }
 
-    /// Where it writes besides buffers: its words of both queue descriptors, the events, both completion rings. Nowhere while it is stopped.
+    /// Where it writes besides buffers: its words of all queue descriptors, the events, completion rings. Nowhere while it is stopped.
     #[must_use]
     pub fn own_memory(&self) -> Vec<Range<u64>> {
-        let Some(Active { shared, tx_desc, rx_desc, tx_completions, rx_completions, .. }) = self.active
-        else {
-            return Vec::new();
-        };
+        let Some(active) = &self.active else { return Vec::new() };
         let ring = |ring: Ring| ring.base..ring.base + u64::from(ring.entries) * 16;
-        let status_and_stats = |desc: u64| desc + 0x50..desc + 0xa8;
-        vec![
-            shared + 0x2b8..shared + 0x2bc,
-            tx_desc + 4..tx_desc + 8,
-            rx_desc..rx_desc + 1,
-            status_and_stats(tx_desc),
-            status_and_stats(rx_desc),
-            ring(tx_completions),
-            ring(rx_completions),
-        ]
+        let field = |start: u64, len_bytes: u64| start..start + len_bytes;
+        let status_and_stats = |desc: u64| desc + queue_desc::STOPPED..desc + queue_desc::STATS + 80;
+        let tx = active.tx.iter().flat_map(|queue| {
+            let threshold = field(queue.desc + queue_desc::TX_THRESHOLD, 4);
+            [threshold, status_and_stats(queue.desc), ring(queue.completions)]
+        });
+        let rx = active.rx.iter().flat_map(|queue| {
+            let update = field(queue.desc + queue_desc::UPDATE_RX_PROD, 1);
+            [update, status_and_stats(queue.desc), ring(queue.completions)]
+        });
+        [field(active.shared + shared::ECR, 4)].into_iter().chain(tx).chain(rx).collect()
     }
 
     /// Completes something that nobody posted.
     fn invent(&mut self, index: u32) {
         if index & 1 == 0 {
-            self.write_tx(TxSays { index: index >> 1, kind: 0, generation: 0 }, 0);
+            self.write_tx(0, TxSays::new(index >> 1), 0);
         } else {
             let index = index >> 1;
-            self.write_rx([index & 0xfff | 0b11 << 14, 0, index & 0x3fff, 0], 0);
+            self.write_rx(0, [index & 0xfff | 0b11 << 14, 0, index & 0x3fff, 0], 0);
         }
     }
 
     /// Writes noise where a device may write: completions, the words for its driver, statistics, events.
     fn scribble(&mut self, seed: u32) {
-        let Some(active) = self.active else { return };
+        let Some(active) = &self.active else { return };
         let mut chance = Seeded::new(seed.into());
+        let tx = &active.tx[chance.next_u32() as usize % active.tx.len()];
+        let rx = &active.rx[chance.next_u32() as usize % active.rx.len()];
         let slot = |ring: Ring, chance: &mut Seeded| ring.base + u64::from(chance.below(ring.entries)) * 16;
+        let (tx_desc, rx_desc, events) = (tx.desc, rx.desc, active.shared + shared::ECR);
         let addr = match chance.below(7) {
-            0 | 1 => slot(active.tx_completions, &mut chance),
-            2 | 3 => slot(active.rx_completions, &mut chance),
-            4 => return self.put32(active.shared + 0x2b8, 1 << chance.below(5)),
+            0 | 1 => slot(tx.completions, &mut chance),
+            2 | 3 => slot(rx.completions, &mut chance),
+            4 => return self.put32(events, 1 << chance.below(5)),
             5 => {
-                self.put32(active.tx_desc + 4, chance.next_u32());
-                return self.put(active.rx_desc, &[u8::from(chance.below(2) == 1)]);
+                self.put32(tx_desc + queue_desc::TX_THRESHOLD, chance.next_u32());
+                return self.put(rx_desc + queue_desc::UPDATE_RX_PROD, &[u8::from(chance.below(2) == 1)]);
             }
             _ => {
-                [active.tx_desc, active.rx_desc][chance.below(2) as usize]
-                    + 0x58
+                [tx_desc, rx_desc][chance.below(2) as usize]
+                    + queue_desc::STATS
                     + u64::from(chance.below(5)) * 16
             }
         };
@@ -260,99 +269,111 @@ impl Vmxnet3 {
     fn noise(&mut self, addr: u64, seed: u32) {
         if self.active.is_some() {
             let mut chance = Seeded::new(u64::from(seed) << 1 | 1);
-            for word in 0..4 {
-                self.put32(addr + word * 4, chance.next_u32());
-            }
+            let words: [u32; 4] = std::array::from_fn(|_| chance.next_u32());
+            self.overwrite(addr, &words.map(u32::to_le_bytes).concat());
         }
     }
 
-    /// Says `says` about a transmitted frame, as the plan has it.
-    pub(super) fn say_tx(&mut self, eop_index: u32) {
-        let Some(active) = self.active else { return };
-        let addr = active.tx_completions.addr();
-        let mut says =
-            TxSays { index: eop_index, kind: 0, generation: active.tx_completions.generation.into() };
+    /// Writes anything over memory of its own, which [`own_memory`](Self::own_memory) names: a lie, whatever it says.
+    pub fn overwrite(&mut self, addr: u64, bytes: &[u8]) {
+        self.lose_track();
+        self.put(addr, bytes);
+    }
+
+    /// Says `eop_index` about a transmitted frame, as the plan has it.
+    pub(super) fn say_tx(&mut self, queue: usize, eop_index: u32) {
+        let Some((ring, late)) = self.tx(queue).map(|queue| (queue.completions, queue.late)) else { return };
+        let mut says = TxSays { generation: ring.generation.into(), ..TxSays::new(eop_index) };
         let action = self.ask(
             FaultPoint::TxCompletion,
-            0,
+            queue_subject(queue),
             &mut says,
-            plays_completion(self.waiting.tx_held.is_some()),
+            plays_completion(late.is_some()),
         );
-        let flip = says.generation & 1 ^ u32::from(active.tx_completions.generation);
+        let flip = says.generation & 1 ^ u32::from(ring.generation);
         let index = says.index;
         match action {
             Some(Action::Drop) => return,
-            Some(Action::Delay { ticks }) => return self.put_off(ticks, Later::Tx(index)),
+            Some(Action::Delay { ticks }) => return self.put_off(ticks, Later::Tx(queue, index)),
             Some(Action::Reorder) => {
-                self.waiting.tx_held = Some(index);
+                if let Some(queue) = self.tx(queue) {
+                    queue.late = Some(index);
+                }
                 return;
             }
-            Some(Action::Duplicate) => self.write_tx(TxSays { index, kind: says.kind, generation: 0 }, flip),
-            Some(Action::Invent { index }) => self.write_tx(TxSays { index, kind: 0, generation: 0 }, 0),
-            Some(Action::Scribble { seed }) => self.put_off(1, Later::Noise { addr, seed }),
+            Some(Action::Duplicate) => self.write_tx(queue, TxSays { generation: 0, ..says }, flip),
+            Some(Action::Invent { index }) => self.write_tx(queue, TxSays::new(index), 0),
+            Some(Action::Scribble { seed }) => self.put_off(1, Later::Noise { addr: ring.addr(), seed }),
             _ => {}
         }
-        self.write_tx(says, flip);
-        if let Some(index) = self.waiting.tx_held.take() {
-            self.write_tx(TxSays { index, kind: 0, generation: 0 }, 0);
+        self.write_tx(queue, says, flip);
+        if let Some(index) = self.tx(queue).and_then(|queue| queue.late.take()) {
+            self.write_tx(queue, TxSays::new(index), 0);
         }
     }
 
     /// Writes the next transmit completion; `flip` turns its generation over.
-    pub(super) fn write_tx(&mut self, says: TxSays, flip: u32) {
-        if let Some(mut active) = self.active {
-            let ring = &mut active.tx_completions;
-            let (addr, generation) = (ring.addr(), u32::from(ring.generation) ^ flip);
-            ring.advance();
-            self.active = Some(active);
-            self.put32(addr, says.index & 0xfff);
-            self.put32(addr + 12, (says.kind & 0x7f) << 24 | generation << 31);
-        }
+    fn write_tx(&mut self, queue: usize, says: TxSays, flip: u32) {
+        let index = says.index & 0xfff;
+        self.released(flip, |model| model.release_tx(queue, index));
+        let Some(ring) = self.tx(queue).map(|queue| &mut queue.completions) else { return };
+        let (addr, generation) = (ring.addr(), u32::from(ring.generation) ^ flip);
+        ring.advance();
+        self.put32(addr, index);
+        self.put32(addr + 12, (says.kind & 0x7f) << 24 | generation << 31);
     }
 
     /// Says `words` about a received buffer, as the plan has it.
-    pub(super) fn say_rx(&mut self, words: [u32; 4]) {
-        let Some(active) = self.active else { return };
-        let ring = active.rx_completions;
+    pub(super) fn say_rx(&mut self, queue: usize, words: [u32; 4]) {
+        let Some((ring, late)) = self.rx(queue).map(|queue| (queue.completions, queue.late)) else { return };
         let mut says = RxSays::new(words, self.personality.rcd_type, ring.generation);
         let action = self.ask(
             FaultPoint::RxCompletion,
-            0,
+            queue_subject(queue),
             &mut says,
-            plays_completion(self.waiting.rx_held.is_some()),
+            plays_completion(late.is_some()),
         );
         let flip = says.generation & 1 ^ u32::from(ring.generation);
         let words = says.into_words(words);
         match action {
             Some(Action::Drop) => return,
-            Some(Action::Delay { ticks }) => return self.put_off(ticks, Later::Rx(words)),
+            Some(Action::Delay { ticks }) => return self.put_off(ticks, Later::Rx(queue, words)),
             Some(Action::Reorder) => {
-                self.waiting.rx_held = Some(words);
+                if let Some(queue) = self.rx(queue) {
+                    queue.late = Some(words);
+                }
                 return;
             }
-            Some(Action::Duplicate) => self.write_rx(words, flip),
-            Some(Action::Invent { index }) => self.write_rx([index & 0xfff | 0b11 << 14, 0, 60, 0], 0),
+            Some(Action::Duplicate) => self.write_rx(queue, words, flip),
+            Some(Action::Invent { index }) => self.write_rx(queue, [index & 0xfff | 0b11 << 14, 0, 60, 0], 0),
             Some(Action::Scribble { seed }) => self.put_off(1, Later::Noise { addr: ring.addr(), seed }),
             _ => {}
         }
-        self.write_rx(words, flip);
-        if let Some(words) = self.waiting.rx_held.take() {
-            self.write_rx(words, 0);
+        self.write_rx(queue, words, flip);
+        if let Some(words) = self.rx(queue).and_then(|queue| queue.late.take()) {
+            self.write_rx(queue, words, 0);
         }
     }
 
     /// Writes the next receive completion, with its generation turned over by `flip`.
-    pub(super) fn write_rx(&mut self, words: [u32; 4], flip: u32) {
-        if let Some(mut active) = self.active {
-            let ring = &mut active.rx_completions;
-            let (addr, generation) = (ring.addr(), u32::from(ring.generation) ^ flip);
-            ring.advance();
-            self.active = Some(active);
-            let [word0, word1, word2, word3] = words;
-            for (offset, word) in [(0, word0), (4, word1), (8, word2)] {
-                self.put32(addr + offset, word);
-            }
-            self.put32(addr + 12, word3 & 0x7fff_ffff | generation << 31);
+    fn write_rx(&mut self, queue: usize, words: [u32; 4], flip: u32) {
+        let [word0, word1, word2, word3] = words;
+        self.released(flip, |model| model.release_rx(queue, word0));
+        let Some(ring) = self.rx(queue).map(|queue| &mut queue.completions) else { return };
+        let (addr, generation) = (ring.addr(), u32::from(ring.generation) ^ flip);
+        ring.advance();
+        for (offset, word) in [(0, word0), (4, word1), (8, word2)] {
+            self.put32(addr + offset, word);
         }
+        self.put32(addr + 12, word3 & 0x7fff_ffff | generation << 31);
     }
+
+    /// What a completion gives back, if it comes in its turn. One of the wrong generation is read when nobody expects it.
+    fn released(&mut self, flip: u32, release: impl FnOnce(&mut Self)) {
+        if flip == 0 { release(self) } else { self.lose_track() }
+    }
+}
+
+fn queue_subject(queue: usize) -> u32 {
+    u32::try_from(queue).unwrap_or(u32::MAX)
 }

@@ -1,84 +1,91 @@
 //! The registers: what reads and writes of the BARs do.
 
 use super::faults::Later;
+use super::layout::{bar0, bar1, shared};
 use super::{Vmxnet3, high, low};
 use crate::fault::{Action, FaultPoint};
 use crate::registers::{DeviceModel, Width};
 
+/// A register of BAR0.
+enum Bar0 {
+    Imr(u8),
+    TxProd(usize),
+    /// Queue and ring.
+    RxProd(usize, usize),
+}
+
+impl Bar0 {
+    fn at(offset: usize) -> Option<Self> {
+        let number = |start: usize| (offset - start) / bar0::STRIDE;
+        match offset {
+            bar0::RXPROD2..bar0::END => Some(Self::RxProd(number(bar0::RXPROD2), 1)),
+            bar0::RXPROD..bar0::RXPROD2 => Some(Self::RxProd(number(bar0::RXPROD), 0)),
+            bar0::TXPROD..bar0::RXPROD => Some(Self::TxProd(number(bar0::TXPROD))),
+            bar0::IMR..bar0::TXPROD => u8::try_from(number(bar0::IMR)).ok().map(Self::Imr),
+            _ => None,
+        }
+    }
+}
+
 impl Vmxnet3 {
     fn read_bar1(&mut self, offset: usize) -> u32 {
         match offset {
-            0x00 => self.personality.revisions,
-            0x08 => 1,
-            0x20 => self.result,
-            0x28 => low(self.mac),
-            0x30 => high(self.mac),
-            0x38 => {
-                let (msi, msix) = self.message_interrupts();
-                if msi || msix {
-                    self.broken("ICR read with message interrupts on");
-                }
-                let raised = std::mem::take(&mut self.line);
-                self.function.set_pin(false);
-                if raised && self.active.is_some_and(|active| active.auto_mask) {
-                    self.masked[0] = true;
-                }
-                u32::from(raised)
-            }
+            bar1::VRRS => self.personality.vrrs(),
+            bar1::UVRS => 1,
+            bar1::CMD => self.result,
+            bar1::MACL => low(self.mac),
+            bar1::MACH => high(self.mac),
+            bar1::ICR => self.take_cause(),
             _ => 0,
         }
     }
 
     fn write_bar1(&mut self, offset: usize, value: u32) {
         match offset {
-            0x00 => self.chosen_revision = value,
-            0x08 if value != 1 => self.broken(format!("UPT version {value:#x} chosen")),
-            0x08 => {}
-            0x10 => self.pending_low = Some(value),
-            0x18 => match self.pending_low.take() {
+            bar1::VRRS => self.chosen_revision = value,
+            bar1::UVRS if value != 1 => self.broken(format!("UPT version {value:#x} chosen")),
+            bar1::UVRS => {}
+            bar1::DSAL => self.pending_low = Some(value),
+            bar1::DSAH => match self.pending_low.take() {
                 Some(low) => self.shared = u64::from(value) << 32 | u64::from(low),
                 None => self.broken("DSAH without DSAL before it"),
             },
-            0x20 => self.command(value),
-            0x28 => self.mac[..4].copy_from_slice(&value.to_le_bytes()),
-            0x30 => self.mac[4..].copy_from_slice(&value.to_le_bytes()[..2]),
-            0x40 if self.shared == 0 => self.broken("ECR written without DriverShared"),
-            0x40 => {
-                let ecr = self.get32(self.shared + 0x2b8) & !value;
-                self.put32(self.shared + 0x2b8, ecr);
+            bar1::CMD => self.command(value),
+            bar1::MACL => self.mac[..4].copy_from_slice(&value.to_le_bytes()),
+            bar1::MACH => self.mac[4..].copy_from_slice(&value.to_le_bytes()[..2]),
+            bar1::ECR if self.shared == 0 => self.broken("ECR written without DriverShared"),
+            bar1::ECR => {
+                let events = self.get32(self.shared + shared::ECR) & !value;
+                self.put32(self.shared + shared::ECR, events);
             }
             _ => self.broken(format!("BAR1 register {offset:#x} written")),
         }
     }
 
     fn write_bar0(&mut self, offset: usize, value: u32) {
-        let Some(mut active) = self.active else {
+        let Some(active) = &self.active else {
             self.broken(format!("BAR0 register {offset:#x} written while inactive"));
             return;
         };
-        match offset {
-            0x000..=0x0c0 => {
-                let vector = offset / 8;
-                self.masked[vector] = value & 1 != 0;
-                if !self.masked[vector] && self.pending[vector] {
-                    self.raise(u8::try_from(vector).unwrap_or(0));
-                }
-            }
-            0x600 => {
+        let (tx, rx, vectors) = (active.tx.len(), active.rx.len(), self.masked.len());
+        match Bar0::at(offset) {
+            Some(Bar0::Imr(vector)) if usize::from(vector) < vectors => self.mask(vector, value & 1 != 0),
+            Some(Bar0::TxProd(queue)) if queue < tx => {
                 self.doorbells.push((offset, value));
                 let here = |action: &Action| matches!(action, Action::Drop | Action::Delay { .. });
-                match self.ask(FaultPoint::Doorbell, subject(0, offset), &mut (), here) {
-                    Some(Action::Drop) => {}
-                    Some(Action::Delay { ticks }) => self.put_off(ticks, Later::Doorbell),
-                    _ => self.transmit(),
+                let action = self.ask(FaultPoint::Doorbell, subject(0, offset), &mut (), here);
+                if let Some(Action::Delay { ticks }) = action {
+                    self.put_off(ticks, Later::Doorbell(queue));
+                }
+                self.doorbell_rang(queue, action.is_none());
+            }
+            Some(Bar0::RxProd(queue, ring)) if queue < rx => {
+                self.doorbells.push((offset, value));
+                if let Some(queue) = self.rx(queue) {
+                    queue.rings[ring].told = Some(value);
                 }
             }
-            0x800 | 0xa00 => {
-                self.doorbells.push((offset, value));
-                active.rx_told[usize::from(offset == 0xa00)] = Some(value);
-                self.active = Some(active);
-            }
-            _ => self.broken(format!("doorbell {offset:#x} of a queue that does not exist")),
+            _ => self.broken(format!("BAR0 register {offset:#x}, which does not exist, written")),
         }
     }
 }
@@ -105,15 +112,16 @@ impl DeviceModel for Vmxnet3 {
     }
 
     fn write(&mut self, bar: u8, offset_bytes: usize, width: Width, value: u32) {
-        if width != Width::Word || (bar < 2 && !offset_bytes.is_multiple_of(8)) {
+        if width != Width::Word || (bar < 2 && !offset_bytes.is_multiple_of(bar0::STRIDE)) {
             self.broken(format!("BAR{bar} {offset_bytes:#x} written with {width:?}"));
         }
         // Where shared memory is cannot be misheard; see `faults`.
-        let is_address = bar == 1 && matches!(offset_bytes, 0x10 | 0x18 | 0x20);
+        let is_address = bar == 1 && matches!(offset_bytes, bar1::DSAL | bar1::DSAH | bar1::CMD);
         let mut value = value;
         if bar < 2 && !is_address {
             let here = |action: &Action| *action == Action::Drop;
             if self.ask(FaultPoint::RegisterWrite, subject(bar, offset_bytes), &mut value, here).is_some() {
+                self.lose_count();
                 return;
             }
         }

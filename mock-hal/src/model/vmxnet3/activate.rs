@@ -1,0 +1,180 @@
+//! Activation: the device reads its whole configuration. Every reason to refuse that the driver should have seen itself is written down.
+
+use std::collections::VecDeque;
+
+use super::Vmxnet3;
+use super::filter::Filter;
+use super::layout::{queue_desc, shared};
+use super::personality::Revision;
+use super::queue::{Ring, RxQueue, RxRing, TxQueue};
+use super::stats::Counters;
+
+/// What activation made.
+#[derive(Debug)]
+pub(super) struct Active {
+    /// Where `DriverShared` is.
+    pub(super) shared: u64,
+    pub(super) tx: Vec<TxQueue>,
+    pub(super) rx: Vec<RxQueue>,
+    pub(super) event_vector: u8,
+    pub(super) auto_mask: bool,
+    pub(super) max_rx_buffers: u16,
+    pub(super) filter: Filter,
+    /// `uptFeatures`.
+    pub(super) features: u64,
+    /// Holds what it was given by name. Not any more after a lie that lets the driver use what the device still has.
+    pub(super) keeps_leases: bool,
+}
+
+fn legal(ring: &Ring) -> bool {
+    ring.base != 0
+        && ring.base.is_multiple_of(512)
+        && (32..=4096).contains(&ring.entries)
+        && ring.entries.is_multiple_of(32)
+}
+
+fn legal_count(count: u8, most: u8, any_number: bool) -> bool {
+    (1..=most).contains(&count) && (any_number || count.is_power_of_two())
+}
+
+impl Vmxnet3 {
+    /// `ACTIVATE_DEV`. Whether it runs now.
+    pub(super) fn activate(&mut self) -> bool {
+        if self.active.is_some() {
+            self.broken("activated twice");
+            return true;
+        }
+        let at = self.shared;
+        if self.refuse_activation || self.get32(at + shared::MAGIC) != shared::MAGIC_VALUE {
+            return false;
+        }
+        let Some(revision) = self.revision() else {
+            self.broken(format!("at activation: {:#x} chosen of the revisions", self.chosen_revision));
+            return false;
+        };
+        let active = self.read_active(at);
+        let failed = self.failed_checks(&active, revision);
+        for what in &failed {
+            self.broken(format!("at activation: {what}"));
+        }
+        if !failed.is_empty() {
+            return false;
+        }
+        for queue in &active.tx {
+            self.put32(queue.desc + queue_desc::TX_THRESHOLD, self.personality.tx_threshold);
+        }
+        for queue in &active.rx {
+            self.put(queue.desc + queue_desc::UPDATE_RX_PROD, &[self.personality.update_rx_prod.into()]);
+        }
+        if self.personality.restores_mac {
+            self.mac = self.permanent_mac;
+        }
+        self.active = Some(active);
+        true
+    }
+
+    fn read_active(&mut self, at: u64) -> Active {
+        let table = self.get64(at + shared::QUEUE_DESC_PA);
+        let tx_queues = self.get8(at + shared::NUM_TX_QUEUES);
+        let rx_queues = self.get8(at + shared::NUM_RX_QUEUES);
+        let rx_table = table + u64::from(tx_queues) * queue_desc::BYTES;
+        let desc = |table: u64, queue: u8| table + u64::from(queue) * queue_desc::BYTES;
+        Active {
+            shared: at,
+            tx: (0..tx_queues).map(|queue| self.read_tx(desc(table, queue))).collect(),
+            rx: (0..rx_queues).map(|queue| self.read_rx(desc(rx_table, queue))).collect(),
+            event_vector: self.get8(at + shared::EVENT_INTR_IDX),
+            auto_mask: self.get8(at + shared::AUTO_MASK) != 0,
+            max_rx_buffers: self.get16(at + shared::MAX_NUM_RX_SG),
+            filter: self.read_filter(at),
+            features: self.get64(at + shared::UPT_FEATURES),
+            keeps_leases: true,
+        }
+    }
+
+    fn read_ring(&mut self, base: u64, size: u64) -> Ring {
+        Ring::new(self.get64(base), self.get32(size))
+    }
+
+    fn read_tx(&mut self, desc: u64) -> TxQueue {
+        TxQueue {
+            desc,
+            ring: self.read_ring(desc + queue_desc::RING_BASE_PA, desc + queue_desc::RING_SIZE),
+            completions: self
+                .read_ring(desc + queue_desc::COMP_RING_BASE_PA, desc + queue_desc::COMP_RING_SIZE),
+            vector: self.get8(desc + queue_desc::INTR_IDX),
+            stopped: None,
+            held: VecDeque::new(),
+            deferred: Some(0),
+            late: None,
+            counters: Counters::default(),
+        }
+    }
+
+    fn read_rx(&mut self, desc: u64) -> RxQueue {
+        let first = self.read_ring(desc + queue_desc::RING_BASE_PA, desc + queue_desc::RING_SIZE);
+        let second = self.read_ring(desc + queue_desc::RING2_BASE_PA, desc + queue_desc::RING2_SIZE);
+        RxQueue {
+            desc,
+            rings: [first, second].map(RxRing::new),
+            completions: self
+                .read_ring(desc + queue_desc::COMP_RING_BASE_PA, desc + queue_desc::COMP_RING_SIZE),
+            vector: self.get8(desc + queue_desc::INTR_IDX),
+            stopped: None,
+            late: None,
+            counters: Counters::default(),
+        }
+    }
+
+    fn failed_checks(&mut self, active: &Active, revision: Revision) -> Vec<&'static str> {
+        let Revision { number, tx_queues, rx_queues, any_number, max_mtu, vectors, .. } = revision;
+        let at = active.shared;
+        let table = self.get64(at + shared::QUEUE_DESC_PA);
+        let queues = active.tx.len() + active.rx.len();
+        let [tx_count, rx_count] =
+            [shared::NUM_TX_QUEUES, shared::NUM_RX_QUEUES].map(|of| self.get8(at + of));
+        let in_use = self.get8(at + shared::NUM_INTRS);
+        let mut indices = (active.tx.iter().map(|queue| queue.vector))
+            .chain(active.rx.iter().map(|queue| queue.vector))
+            .chain([active.event_vector]);
+        let command_rings = active
+            .tx
+            .iter()
+            .map(|queue| &queue.ring)
+            .chain(active.rx.iter().flat_map(|queue| queue.rings.iter().map(|ring| &ring.ring)));
+        let checks = [
+            ("the revision is one that this model plays", number == 1),
+            ("numTxQueues", legal_count(tx_count, tx_queues, any_number)),
+            ("numRxQueues", legal_count(rx_count, rx_queues, any_number)),
+            ("revisions in DriverShared are 1", self.get64(at + shared::REV_SPT) == 1 << 32 | 1),
+            ("not a Windows guest", self.get32(at + shared::GOS) >> 2 & 0xf == 1),
+            ("queueDescPA is at 128 bytes", table.is_multiple_of(128)),
+            (
+                "queueDescLen",
+                u64::from(self.get32(at + shared::QUEUE_DESC_LEN)) == queues as u64 * queue_desc::BYTES,
+            ),
+            ("mtu", (60..=max_mtu).contains(&self.get32(at + shared::MTU))),
+            ("maxNumRxSG is set", active.max_rx_buffers > 0),
+            ("rings are at 512 bytes and have 32 to 4096 entries in steps of 32", {
+                let mut rings = command_rings;
+                rings.all(legal)
+            }),
+            (
+                "the transmit completion ring is as long",
+                active.tx.iter().all(|queue| queue.completions.entries == queue.ring.entries),
+            ),
+            (
+                "the receive completion ring takes both rings",
+                active.rx.iter().all(|queue| {
+                    let [first, second] = &queue.rings;
+                    queue.completions.entries >= first.ring.entries + second.ring.entries
+                }),
+            ),
+            ("numIntrs", (1..=vectors).contains(&in_use)),
+            ("vectors are below numIntrs", indices.all(|index| index < in_use)),
+            ("interrupts are disabled", self.get32(at + shared::INTR_CTRL) & shared::DISABLE_ALL != 0),
+            ("untagged frames pass the VLAN filter", active.filter.vlans[0] & 1 == 1),
+        ];
+        checks.iter().filter(|(_, holds)| !holds).map(|(what, _)| *what).collect()
+    }
+}

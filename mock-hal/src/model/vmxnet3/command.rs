@@ -1,0 +1,85 @@
+//! Commands.
+
+use super::layout::{cmd, shared};
+use super::{Vmxnet3, high, low};
+use crate::fault::{Action, FaultPoint};
+
+impl Vmxnet3 {
+    pub(super) fn command(&mut self, command: u32) {
+        self.commands.push(command);
+        self.result = 0;
+        let here = |action: &Action| match action {
+            // Never these two; see `faults`.
+            Action::Drop => !matches!(command, cmd::QUIESCE_DEV | cmd::RESET_DEV),
+            Action::Refuse => command == cmd::ACTIVATE_DEV,
+            _ => false,
+        };
+        match self.ask(FaultPoint::Command, command, &mut (), here) {
+            Some(Action::Drop) => {}
+            Some(_) => self.result = 1,
+            None if self.gone => {}
+            None => self.run(command),
+        }
+    }
+
+    fn run(&mut self, command: u32) {
+        if !self.knows(command) {
+            self.broken(format!("command {command:#x} at revision bit {:#x}", self.chosen_revision));
+            return;
+        }
+        let link_up = self.personality.link_up;
+        match command {
+            cmd::ACTIVATE_DEV => self.result = u32::from(!self.activate()),
+            cmd::QUIESCE_DEV => self.deactivate(),
+            cmd::RESET_DEV => self.reset(),
+            cmd::UPDATE_RX_MODE
+            | cmd::UPDATE_MAC_FILTERS
+            | cmd::UPDATE_VLAN_FILTERS
+            | cmd::UPDATE_FEATURE => self.update(command),
+            cmd::GET_QUEUE_STATUS => self.write_status(),
+            cmd::GET_STATS => self.write_stats(),
+            cmd::GET_LINK => self.result = if self.link { link_up } else { link_up & !1 },
+            cmd::GET_PERM_MAC_LO => self.result = low(self.permanent_mac),
+            cmd::GET_PERM_MAC_HI => self.result = high(self.permanent_mac),
+            cmd::GET_CONF_INTR => self.result = self.personality.conf_intr,
+            _ => self.broken(format!("command {command:#x}, which this model does not play")),
+        }
+    }
+
+    /// Whether the agreed revision has `command`. Before there is one, only the first's are safe.
+    fn knows(&self, command: u32) -> bool {
+        let first = &self.personality.revisions[0];
+        let revision = self.revision().unwrap_or(*first);
+        let last = match command & 0xffff_0000 {
+            cmd::FIRST_SET => revision.last_set,
+            cmd::FIRST_GET => revision.last_get,
+            _ => return false,
+        };
+        command & 0xffff <= last.into()
+    }
+
+    fn reset(&mut self) {
+        self.deactivate();
+        self.shared = 0;
+        self.mac = self.permanent_mac;
+        self.masked.fill(true);
+        self.pending.fill(false);
+        if self.line {
+            self.broken("reset with the line raised: it stays up");
+        }
+    }
+
+    /// Reads the part of `DriverShared` again that `command` is about.
+    fn update(&mut self, command: u32) {
+        // Taken out meanwhile: reading memory needs the rest of the model.
+        let Some(mut active) = self.active.take() else { return };
+        let at = active.shared;
+        match command {
+            cmd::UPDATE_RX_MODE => active.filter.mode = self.get32(at + shared::RX_MODE),
+            cmd::UPDATE_MAC_FILTERS => active.filter.groups = self.read_groups(at),
+            cmd::UPDATE_VLAN_FILTERS => active.filter.vlans = self.read_vlans(at),
+            _ => active.features = self.get64(at + shared::UPT_FEATURES),
+        }
+        self.active = Some(active);
+    }
+}
