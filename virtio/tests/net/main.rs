@@ -7,6 +7,7 @@
 //! | `faults` | what does it make of each kind of fault? |
 //! | `hostile` | what if the device lies? |
 //! | `lifecycle` | does everything come back at stop, and nothing before? |
+//! | `platform` | is a narrow platform enough, and a poor one survived? |
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "one binary")]
@@ -16,4 +17,5 @@ mod data;
 mod faults;
 mod hostile;
 mod lifecycle;
+mod platform;
 mod support;
