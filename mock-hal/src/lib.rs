@@ -12,6 +12,7 @@ pub mod pci;
 mod platform;
 pub mod record;
 mod registers;
+pub mod storms;
 pub mod wire;
 
 pub use builder::Builder;

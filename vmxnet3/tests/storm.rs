@@ -4,20 +4,17 @@
 //! the memory that both sides reach is what they may reach (the platform ends the test otherwise). After each storm: everything came home, and the driver, started
 //! again on the same device, now honest, carries 10,000 frames each way with none lost.
 //!
-//! `PARAVANE_STORM_STEPS` says how many steps in all, over as many seeds as that takes; `PARAVANE_STORM_SEED` where the seeds start.
+//! How many steps, and from which seed on: see `paravane_mock_hal::storms`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
 use paravane_hal::irq::Interrupts;
 use paravane_hal::time::Clock;
 use paravane_mock_hal::fault::{FaultPlan, Seeded};
 use paravane_mock_hal::model::vmxnet3::Personality;
+use paravane_mock_hal::storms::{self, Steps};
 use paravane_net::{Burst, Control, RxFilter, RxQueue, TxQueue};
 use paravane_vmxnet3::Config;
 use support::{MESSAGES, Machine, MockDevice, MockRunning, bytes_of, numbered, small};
@@ -27,49 +24,27 @@ const DEFAULT_STEPS: u64 = 60_000;
 const HONEST_FRAMES: u32 = 10_000;
 /// No call into the driver waits longer.
 const DEADLINE_NANOS: u64 = 10_000_000_000;
-/// No step takes longer, on any machine that tests are run on; what does is a loop without an end.
-const STUCK: Duration = Duration::from_secs(120);
-
-fn from_env(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().expect(name))
-}
-
-/// Ends the process when steps stop coming: a loop without an end never returns to a test.
-fn watch(steps: Arc<AtomicU64>) {
-    std::thread::spawn(move || {
-        let mut last = u64::MAX;
-        loop {
-            std::thread::sleep(STUCK);
-            let now = steps.load(Ordering::Relaxed);
-            if now == last {
-                eprintln!("stuck after step {now}");
-                std::process::abort();
-            }
-            last = now;
-        }
-    });
-}
 
 struct Storm {
     machine: Machine,
     config: Config,
     seed: u64,
     chance: Seeded,
-    steps: Arc<AtomicU64>,
+    steps: Steps,
     hits: u64,
     restarts: u64,
     faults: u64,
 }
 
 impl Storm {
-    fn new(seed: u64, steps: &Arc<AtomicU64>) -> Self {
+    fn new(seed: u64, steps: &Steps) -> Self {
         let mut chance = Seeded::new(seed);
         let personality = if seed.is_multiple_of(2) { Personality::qemu() } else { Personality::esxi() };
         let ip_mtu_bytes = [1500, 9000, 4000][chance.below(3) as usize];
         let entries = [32, 64, 96][chance.below(3) as usize];
         let config = Config { ip_mtu_bytes, tx_entries: entries, ..small() };
         let machine = Machine::with_pool(personality, 256);
-        Self { machine, config, seed, chance, steps: Arc::clone(steps), hits: 0, restarts: 0, faults: 0 }
+        Self { machine, config, seed, chance, steps: steps.clone(), hits: 0, restarts: 0, faults: 0 }
     }
 
     /// A fresh storm breaks loose, as hard as chance will have it.
@@ -202,7 +177,7 @@ impl Storm {
         self.break_loose();
         let mut running = self.start(device);
         for _ in 0..steps {
-            self.steps.fetch_add(1, Ordering::Relaxed);
+            self.steps.step();
             let whole = if self.chance.below(2) == 0 {
                 self.device_step();
                 true
@@ -292,21 +267,15 @@ impl Storm {
 
 #[test]
 fn the_driver_lives_through_storms() {
-    let total = from_env("PARAVANE_STORM_STEPS", DEFAULT_STEPS);
-    let first = from_env("PARAVANE_STORM_SEED", 1);
-    let steps = Arc::new(AtomicU64::new(0));
-    watch(Arc::clone(&steps));
-    let storms = total.div_ceil(STEPS_A_STORM).max(1);
     let (mut hits, mut restarts, mut faults) = (0, 0, 0);
-    for seed in first..first + storms {
-        let (hit, restarted, fault) = Storm::new(seed, &steps).run(STEPS_A_STORM);
+    let storms = storms::run(STEPS_A_STORM, DEFAULT_STEPS, |seed, steps| {
+        let (hit, restarted, fault) = Storm::new(seed, steps).run(STEPS_A_STORM);
         hits += hit;
         restarts += restarted;
         faults += fault;
-    }
+    });
     println!(
-        "{} steps, {storms} seeds: {hits} faults of the device, {faults} errors of the driver, {restarts} restarts",
-        steps.load(Ordering::Relaxed)
+        "{storms} seeds: {hits} faults of the device, {faults} errors of the driver, {restarts} restarts"
     );
     assert!(hits > storms && faults > 0 && restarts > 0, "it did storm");
 }
