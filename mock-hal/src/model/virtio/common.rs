@@ -126,7 +126,8 @@ impl<C: Class> Virtio<C> {
     }
 
     fn accept(&mut self, value: u32) {
-        if self.status != ACKNOWLEDGE | DRIVER {
+        // What the device says in between is not the driver's step.
+        if self.status & !NEEDS_RESET != ACKNOWLEDGE | DRIVER {
             self.violation(format!("features written in status {:#x}, 3.1.1", self.status));
             if self.personality.steps_features || self.status & FEATURES_OK != 0 {
                 self.refusals.push(format!("features written in status {:#x}", self.status));
@@ -237,7 +238,7 @@ impl<C: Class> Virtio<C> {
 
     /// Spec: VIRTIO 1.2, 4.1.5.1.3 "Virtqueue Configuration".
     fn write_queue(&mut self, at: u32, value: u32, half: u16) {
-        if self.status != ACKNOWLEDGE | DRIVER | FEATURES_OK {
+        if self.status & !NEEDS_RESET != ACKNOWLEDGE | DRIVER | FEATURES_OK {
             self.violation(format!("queue register {at:#x} written in status {:#x}, 3.1.1", self.status));
             if self.personality.steps_queues {
                 self.refusals.push(format!("queue register {at:#x} written in status {:#x}", self.status));
