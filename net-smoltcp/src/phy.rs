@@ -108,6 +108,11 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
         self.fault = sent.err();
     }
 
+    /// Tells the device once more about what it has to send.
+    pub fn remind(&mut self) {
+        self.tx.remind();
+    }
+
     /// Asks for interrupts, then looks once more. [`Armed::Pending`] when there is something to do at once.
     ///
     /// Sent frames need no interrupt of their own while there is room to send: they go home with the next

@@ -18,6 +18,7 @@ use alloc::string::String;
 use core::fmt;
 
 use paravane_hal::Platform;
+use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Interrupts;
 use paravane_net::{BURST_FRAMES, FramePool, HEADROOM_BYTES, NicInfo};
 use paravane_pci::{ConfigAccess, Function, Ids};
@@ -202,6 +203,23 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> NicControl<P, C> {
         match self {
             Self::Vmxnet3(control) => format!("revision {}", control.revision()),
             Self::VirtioNet(control) => format!("{}", control.features()),
+        }
+    }
+
+    /// Whether the device sends whatever becomes of the frames, so that one that sends nothing hangs. Virtio's may wait for its back-end as long as it likes.
+    #[must_use]
+    pub fn sends_at_once(&self) -> bool {
+        matches!(self, Self::Vmxnet3(_))
+    }
+
+    /// A fault in words, the device's own code included where the driver knows what it means.
+    #[must_use]
+    pub fn describe(&self, fault: DeviceFault) -> String {
+        match (self, fault) {
+            (Self::Vmxnet3(_), DeviceFault::Stopped { code }) => {
+                format!("{fault}: {}", paravane_vmxnet3::stop_reason(code))
+            }
+            _ => format!("{fault}"),
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod nic;
 mod report;
+mod sending;
 
 pub use nic::{Identity, Nic};
 
@@ -150,7 +151,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H>
         }
         let (mut moved, mut claimed) = (false, lines == 0);
         for nic in &mut self.nics {
-            claimed |= nic.acknowledge(lines);
+            claimed |= nic.acknowledge(lines, messages);
             moved |= nic.turn(now, look_for_events);
         }
         self.unclaimed = if claimed { 0 } else { self.unclaimed.saturating_add(1) };

@@ -7,7 +7,6 @@ use core::time::Duration;
 
 use log::{error, info, warn};
 use paravane_hal::Platform;
-use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::time::Instant;
 use paravane_net::{Control, Events, FramePool, Link, MacAddr, RxCounters, RxQueue, TxCounters, TxQueue};
@@ -16,6 +15,7 @@ use paravane_pci::{ConfigAccess, Ids, PciAddress};
 
 use crate::app::config::Addressing;
 use crate::app::http::Wanted;
+use crate::app::server::sending::{Remedy, Sending};
 use crate::app::stack::Stack;
 use crate::app::status::{NicReport, RxReport, TxReport};
 use crate::nic::{InterruptPlan, Mode, NicControl, NicError, NicRx, NicTx, RunningNic, Settings, StoppedNic};
@@ -54,6 +54,7 @@ pub struct Nic<P: Platform, C: ConfigAccess> {
     agreed: String,
     link: Link,
     link_changes: u64,
+    sending: Sending,
     /// Arming found an event.
     events_pending: bool,
     restarts: u64,
@@ -119,6 +120,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
             agreed,
             link,
             link_changes: 0,
+            sending: Sending::default(),
             events_pending: false,
             restarts: 0,
             recoveries: 0,
@@ -158,10 +160,14 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
         self.stack = Some(stack);
     }
 
-    /// If it interrupts by one of `lines`: asks it whether it did, which also lowers the line. Whether it did.
-    pub fn acknowledge(&mut self, lines: u32) -> bool {
+    /// If it interrupts by one of `lines`: asks it whether it did, which also lowers the line. Whether it did. Where it interrupts by `messages` and some came, they
+    /// may be its own and masked by the driver.
+    pub fn acknowledge(&mut self, lines: u32, messages: bool) -> bool {
+        let by_message = matches!(self.plan, InterruptPlan::Msix(_) | InterruptPlan::Msi(_));
         match &mut self.state {
-            State::Running { control, .. } if uses_line(&self.plan, lines) => control.acknowledge(),
+            State::Running { control, .. } if uses_line(&self.plan, lines) || (messages && by_message) => {
+                control.acknowledge()
+            }
             _ => false,
         }
     }
@@ -193,10 +199,16 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
         if waiting {
             self.recoveries = 0;
         }
-        let fault = events.err().or(phy.fault());
+        let mut trouble = events.err().or(phy.fault()).map(|fault| control.describe(fault));
+        let must_send = link.is_up() && control.sends_at_once();
+        match self.sending.look(now, phy.tx().counters(), must_send) {
+            Some(Remedy::Remind) => phy.remind(),
+            Some(Remedy::Restart) => trouble = trouble.or(Some("no frame comes back as sent".into())),
+            None => {}
+        }
         self.follow_link(link);
-        if let Some(fault) = fault {
-            self.recover(fault);
+        if let Some(trouble) = trouble {
+            self.recover(&trouble);
         }
         // Frames that wait for room to be answered are nothing that moves.
         moved
@@ -218,7 +230,8 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
                 true
             }
             Err(fault) => {
-                self.recover(fault);
+                let trouble = control.describe(fault);
+                self.recover(&trouble);
                 true
             }
         }
@@ -242,14 +255,16 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
 
     /// How long nothing has to be done if nothing comes.
     pub fn idle_time(&mut self, now: Instant) -> Option<Duration> {
-        if let State::Running { phy, .. } = &self.state
-            && !phy.can_send()
-        {
+        let State::Running { phy, .. } = &self.state else {
+            return None;
+        };
+        if !phy.can_send() {
             // What the stack wants to send at once cannot go, however often it is asked.
             return Some(BLOCKED_LOOK);
         }
-        let delay = self.stack.as_mut()?.idle_time(stack_time(now))?;
-        Some(Duration::from_micros(delay.total_micros()))
+        let delay = self.stack.as_mut().and_then(|stack| stack.idle_time(stack_time(now)));
+        let stack = delay.map(|delay| Duration::from_micros(delay.total_micros()));
+        stack.into_iter().chain(self.sending.idle_time(now)).min()
     }
 
     /// What its connections want.
@@ -274,6 +289,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
             return Err(NicError("it does not run".into()));
         };
         self.before = self.counted(&phy);
+        self.sending = Sending::default();
         let (rx, tx) = phy.into_queues();
         let started = control.stop(rx, tx).and_then(|stopped| {
             stopped
@@ -297,11 +313,11 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
     }
 
     /// A queue broke, or the device asks for a reset: start again, a bounded number of times.
-    fn recover(&mut self, fault: DeviceFault) {
-        warn!("nic {}: {}: {fault}", self.name, self.place());
+    fn recover(&mut self, trouble: &str) {
+        warn!("nic {}: {}: {trouble}", self.name, self.place());
         if self.recoveries >= RECOVERIES {
             error!("nic {}: {}: given up after {RECOVERIES} restarts", self.name, self.place());
-            self.fault = Some(fault.to_string());
+            self.fault = Some(trouble.into());
             // Stopped for good: the parts are taken apart so that no frame is left with the device.
             if let State::Running { control, phy } = core::mem::replace(&mut self.state, State::Stopped) {
                 self.before = self.counted(&phy);
