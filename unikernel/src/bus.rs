@@ -188,5 +188,5 @@ pub fn vectors<C: ConfigAccess>(function: &Function<C>) -> Vectors {
     let msix = function.msix().ok().flatten().map_or(0, |msix| usize::from(msix.entries()));
     let msi = function.msi().ok().flatten().is_some();
     let line = function.read_interrupt_pin().and_then(|_| function.read_interrupt_line());
-    Vectors { msix, msi, line }
+    Vectors { msix, msi, line, ..Vectors::default() }
 }

@@ -131,6 +131,21 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> StoppedNic<P, C> {
         }
     }
 
+    /// Which kind of interrupt its host wants; `Auto` if it does not say.
+    #[must_use]
+    pub fn wanted_interrupts(&self) -> IrqMode {
+        use paravane_vmxnet3::WantedInterrupts as Wanted;
+        match self {
+            Self::Vmxnet3(device) => match device.wanted_interrupts() {
+                Wanted::Any => IrqMode::Auto,
+                Wanted::Intx => IrqMode::Intx,
+                Wanted::Msi => IrqMode::Msi,
+                Wanted::Msix => IrqMode::Msix,
+            },
+            Self::VirtioNet(_) => IrqMode::Auto,
+        }
+    }
+
     /// Starts it.
     ///
     /// # Errors

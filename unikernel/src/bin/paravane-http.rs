@@ -85,8 +85,9 @@ fn start(
 ) -> Result<Nic<Platform, Bus>, NicError> {
     let said = config.nic(&name);
     let function = bus::claim(bus, found)?;
-    let vectors = bus::vectors(&function);
+    let mut vectors = bus::vectors(&function);
     let stopped = StoppedNic::open(found.kind, function, machine.platform).map_err(|(error, _)| error)?;
+    vectors.wanted = stopped.wanted_interrupts();
     let allocate = || machine.interrupts.allocate_vector().ok().map(|(_, message)| message);
     // A line is opened only for a NIC that uses it: others on it might never be served.
     let route = |line| machine.interrupts.enable_line(line).is_ok();

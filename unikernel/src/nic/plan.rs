@@ -24,7 +24,7 @@ pub enum IrqMode {
     Polling,
 }
 
-/// What a device has, as its capabilities say.
+/// What a device has, as its capabilities say, and what it would rather have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vectors {
     /// MSI-X table entries; zero without the capability.
@@ -33,6 +33,8 @@ pub struct Vectors {
     pub msi: bool,
     /// The interrupt line that firmware routed its pin to.
     pub line: Option<u8>,
+    /// What its host wants, if it says. Asked first where nothing else was asked for.
+    pub wanted: IrqMode,
 }
 
 /// The decision for one NIC. Made once; restarts use it again.
@@ -63,8 +65,15 @@ impl InterruptPlan {
             IrqMode::Intx => 2,
             IrqMode::Polling => 3,
         };
+        let wanted = match has.wanted {
+            IrqMode::Msix => Some(0),
+            IrqMode::Msi => Some(1),
+            IrqMode::Intx => Some(2),
+            IrqMode::Auto | IrqMode::Polling => None,
+        };
+        let wanted = wanted.filter(|_| asked == IrqMode::Auto);
         let mut missing = Vec::new();
-        for step in first..3 {
+        for step in wanted.into_iter().chain((first..3).filter(|step| Some(*step) != wanted)) {
             let (plan, name) = match step {
                 0 => {
                     let count = has.msix.min(VECTORS_PER_NIC);
@@ -107,7 +116,7 @@ mod tests {
     use super::*;
 
     const MESSAGE: MsiMessage = MsiMessage { address: 0xfee0_0000, data: 0x40 };
-    const ALL: Vectors = Vectors { msix: 25, msi: true, line: Some(11) };
+    const ALL: Vectors = Vectors { msix: 25, msi: true, line: Some(11), wanted: IrqMode::Auto };
 
     fn decide(asked: IrqMode, has: Vectors, vectors: usize) -> (InterruptPlan, Option<String>) {
         let mut left = vectors;
@@ -133,6 +142,18 @@ mod tests {
     }
 
     #[test]
+    fn what_the_host_wants_comes_first_and_is_no_condition() {
+        for (wanted, plan) in
+            [(IrqMode::Intx, InterruptPlan::Intx(11)), (IrqMode::Msi, InterruptPlan::Msi(MESSAGE))]
+        {
+            assert_eq!(decide(IrqMode::Auto, Vectors { wanted, ..ALL }, 10), (plan, None));
+        }
+        let dead_end = Vectors { wanted: IrqMode::Intx, line: Some(2), ..ALL };
+        assert_eq!(decide(IrqMode::Auto, dead_end, 10).0, InterruptPlan::Msix(vec![MESSAGE; 3]));
+        assert_eq!(decide(IrqMode::Msi, dead_end, 10).0, InterruptPlan::Msi(MESSAGE), "we were asked");
+    }
+
+    #[test]
     fn what_is_asked_for() {
         assert_eq!(decide(IrqMode::Msi, ALL, 10).0, InterruptPlan::Msi(MESSAGE));
         assert_eq!(decide(IrqMode::Intx, ALL, 10).0, InterruptPlan::Intx(11));
@@ -141,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_step_down_is_said() {
-        let (plan, remark) = decide(IrqMode::Msix, Vectors { msix: 0, msi: false, line: Some(10) }, 10);
+        let (plan, remark) = decide(IrqMode::Msix, Vectors { line: Some(10), ..Vectors::default() }, 10);
         assert_eq!((plan, remark.as_deref()), (InterruptPlan::Intx(10), Some("no MSI-X, no MSI here")));
     }
 
