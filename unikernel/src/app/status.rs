@@ -94,6 +94,8 @@ pub struct RxReport {
     pub dropped: u64,
     /// Of these, for want of a buffer.
     pub no_buffer: u64,
+    /// Lost before that, for the device found no buffer in the ring, by its own count.
+    pub out_of_buffers: Option<u64>,
 }
 
 impl Report {
@@ -167,17 +169,19 @@ impl NicReport {
         if let Some(fault) = &self.fault {
             write!(page, "<br>{fault}")?;
         }
-        writeln!(
+        write!(
             page,
-            "<td class=n>{} frames<br>{} bytes<td class=n>{} frames<br>{} bytes<td class=n>{}<td class=n>{}<td class=n>{}</tr>",
+            "<td class=n>{} frames<br>{} bytes<td class=n>{} frames<br>{} bytes<td class=n>{}",
             self.tx.frames,
             self.tx.bytes,
             self.rx.frames,
             self.rx.bytes,
-            self.tx.dropped.saturating_add(self.rx.dropped),
-            self.tx.doorbells,
-            self.requests
-        )
+            self.tx.dropped.saturating_add(self.rx.dropped)
+        )?;
+        if let Some(out_of_buffers) = self.rx.out_of_buffers {
+            write!(page, "<br>{out_of_buffers} by the device")?;
+        }
+        writeln!(page, "<td class=n>{}<td class=n>{}</tr>", self.tx.doorbells, self.requests)
     }
 }
 
@@ -212,7 +216,7 @@ mod tests {
                 wakeups: 3,
                 requests: 1,
                 tx: TxReport::default(),
-                rx: RxReport::default(),
+                rx: RxReport { out_of_buffers: Some(17), ..RxReport::default() },
             }],
         }
     }
@@ -233,7 +237,9 @@ mod tests {
     #[test]
     fn the_page_names_the_nic() {
         let page = report().to_html();
-        for part in ["admin", "00:04.0 15ad:07b0", "up 1000 Mbit/s", "none yet", "61.002 s"] {
+        for part in
+            ["admin", "00:04.0 15ad:07b0", "up 1000 Mbit/s", "none yet", "17 by the device", "61.002 s"]
+        {
             assert!(page.contains(part), "{part} in {page}");
         }
     }

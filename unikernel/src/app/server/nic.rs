@@ -354,9 +354,14 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
         (self.before.0 + phy.tx().counters(), self.before.1 + phy.rx().counters())
     }
 
-    /// The facts of the moment.
+    /// The facts of the moment. The device is asked for its own.
     #[must_use]
-    pub fn report(&self) -> NicReport {
+    pub fn report(&mut self) -> NicReport {
+        let device = match &mut self.state {
+            // A fault is looked for in the next turn.
+            State::Running { control, .. } => control.read_device_stats().ok().flatten(),
+            State::Stopped => None,
+        };
         let (tx, rx) = match &self.state {
             State::Running { phy, .. } => self.counted(phy),
             State::Stopped => self.before,
@@ -392,6 +397,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
                 bytes: rx.bytes,
                 dropped: rx.dropped(),
                 no_buffer: rx.no_buffer,
+                out_of_buffers: device.map(|device| device.rx_out_of_buffers),
             },
         }
     }

@@ -7,7 +7,7 @@ use crate::app::server::{Host, Server};
 use crate::app::status::Report;
 
 impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&mut self) -> Report {
         Report {
             version: env!("CARGO_PKG_VERSION"),
             boot_us: self.boot.micros,
@@ -17,7 +17,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H>
             dma_bytes_in_use: self.host.dma_bytes_in_use(),
             pool_frames: self.pool.frames() as u64,
             pool_free: self.pool.free() as u64,
-            nics: self.nics.iter().map(super::Nic::report).collect(),
+            nics: self.nics.iter_mut().map(super::Nic::report).collect(),
         }
     }
 }
