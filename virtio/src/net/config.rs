@@ -81,12 +81,18 @@ pub fn read(transport: &impl Transport, features: Negotiated) -> Option<NetConfi
     None
 }
 
+/// Reads whether the link is up. One field, so one read will do.
+#[must_use]
+pub fn read_link_up(transport: &impl Transport, features: Negotiated) -> bool {
+    !features.has(NetFeatures::STATUS) || transport.config().read(&STATUS) & STATUS_LINK_UP != 0
+}
+
 fn read_once(transport: &impl Transport, features: Negotiated) -> NetConfig {
     let registers = transport.config();
     let mac = features
         .has(NetFeatures::MAC)
         .then(|| MacAddr(core::array::from_fn(|i| MAC.get(i).map_or(0, |byte| registers.read(&byte)))));
-    let link_up = !features.has(NetFeatures::STATUS) || registers.read(&STATUS) & STATUS_LINK_UP != 0;
+    let link_up = read_link_up(transport, features);
     let speed_mbps = features
         .has(NetFeatures::SPEED_DUPLEX)
         .then(|| registers.read(&SPEED))

@@ -1,8 +1,8 @@
 //! The control half: link, events, stop.
 //!
-//! Looking at the device means reading registers, and each read leaves the virtual machine. So [`poll`](paravane_net::Control::poll) looks when it was told to
-//! (the line's status named the configuration) and otherwise at most once in [`LOOK_EVERY`]; a look that was skipped is made up for by
-//! [`arm`](paravane_net::Control::arm), before the caller sleeps. So nothing is lost, and a loop that polls at every turn pays for a clock.
+//! Looking at the device means reading registers, and each read leaves the virtual machine. A look is two of them, and it is taken when something says that
+//! there is something to see: with messages at every [`poll`](paravane_net::Control::poll), for whoever calls it had one; with the line when its status
+//! named the configuration. Where nobody says, at most once in [`LOOK_EVERY`].
 
 #![expect(
     clippy::result_large_err,
@@ -42,10 +42,8 @@ pub struct NetControl<P: Platform, C: ConfigAccess> {
     events: Events,
     /// When the next look is due.
     due: Instant,
-    /// Something said that there is something to look at.
+    /// The line's status said that there is something to look at.
     told: bool,
-    /// A look was not taken because it was not due.
-    skipped: bool,
     fault: Option<DeviceFault>,
 }
 
@@ -68,7 +66,6 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
             events: Events::empty(),
             due,
             told: false,
-            skipped: false,
             fault: None,
         }
     }
@@ -110,11 +107,10 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
         self.device.stop_with(rx.into_ring(), tx.into_ring())
     }
 
-    /// Looks at status and link.
+    /// Looks at status and link. The speed is looked at when the link comes up.
     fn look(&mut self) -> Result<(), DeviceFault> {
         self.due = self.device.platform.now().saturating_add(LOOK_EVERY);
         self.told = false;
-        self.skipped = false;
         let status = self.device.transport.read_status();
         if status.is_all_ones() {
             return Err(self.fail(DeviceFault::Gone));
@@ -122,9 +118,16 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
         if status.contains(Status::DEVICE_NEEDS_RESET) {
             return Err(self.fail(DeviceFault::NeedsReset));
         }
-        // Kept changing: the next look reads it.
-        let Some(config) = config::read(&self.device.transport, self.features) else { return Ok(()) };
-        let link = link_of(&config);
+        let transport = &self.device.transport;
+        let link = match (config::read_link_up(transport, self.features), self.link) {
+            (true, Link::Down) => {
+                // A configuration that keeps changing tells no speed.
+                let config = config::read(transport, self.features);
+                config.as_ref().map_or(Link::Up { mbps: None }, link_of)
+            }
+            (true, up) => up,
+            (false, _) => Link::Down,
+        };
         if link != self.link {
             self.link = link;
             self.events |= Events::LINK;
@@ -167,20 +170,17 @@ impl<P: Platform + Send, C: ConfigAccess + Send> paravane_net::Control for NetCo
 
     fn poll(&mut self) -> Result<Events, DeviceFault> {
         self.check()?;
-        if self.told || self.device.platform.now() >= self.due {
+        let by_message = matches!(self.interrupts, InterruptsInUse::Msix { .. });
+        if by_message || self.told || self.device.platform.now() >= self.due {
             self.look()?;
-        } else {
-            self.skipped = true;
         }
         Ok(core::mem::take(&mut self.events))
     }
 
-    /// The device always interrupts at an event; there is nothing to ask for. What a skipped look would have found is found here.
+    /// The device always interrupts at an event; there is nothing to ask for.
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         self.check()?;
-        // The line's status said already whether there is anything.
-        let by_message = matches!(self.interrupts, InterruptsInUse::Msix { .. });
-        if self.told || (self.skipped && by_message) {
+        if self.told {
             self.look()?;
         }
         Ok(if self.events.is_empty() { Armed::Idle } else { Armed::Pending })
