@@ -48,7 +48,19 @@ fn main() {
     write("ring.rs", led_here(without_tests(&read("vmxnet3/src/ring.rs"))));
     let batch = function(&read("vmxnet3/src/batch.rs"), "pub(crate) fn hand_over(&self) -> Cursor {");
     write("batch.rs", format!("impl Batch<'_> {{ {batch} }}"));
-    write("observe.rs", function(&read("vmxnet3/src/rx.rs"), "fn observe(\n"));
+    let rx = read("vmxnet3/src/rx.rs");
+    let read_new = function(&rx, "fn read_new(completion: &Words<4>, at: Cursor) -> Option<u32> {");
+    write("observe.rs", format!("{read_new} {}", function(&rx, "fn observe(\n")));
+    let has = function(&rx, "fn has_completion(&self) -> bool {");
+    let arm = function(&rx, "fn arm(&mut self) -> Result<Armed, DeviceFault> {");
+    write("rx.rs", format!("impl RxQueue {{ {has} pub(crate) {arm} }}"));
+    let hand_over = function(
+        &read("vmxnet3/src/rx_ring.rs"),
+        "pub(crate) fn hand_over(&mut self, pool: &FramePool) -> u32 {",
+    );
+    write("rx_ring.rs", format!("impl RxRing {{ {hand_over} }}"));
+    let arm = function(&read("vmxnet3/src/control.rs"), "fn arm(&mut self) -> Result<Armed, DeviceFault> {");
+    write("control.rs", format!("impl VmxControl {{ pub(crate) {arm} }}"));
     let tx = read("vmxnet3/src/tx.rs");
     let look = function(&tx, "fn observe(&mut self) -> (u32, Result<(), DeviceFault>) {");
     let has = function(&tx, "fn has_completion(&self) -> bool {");

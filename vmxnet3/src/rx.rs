@@ -240,12 +240,7 @@ fn collect_in_turn<D: Dma>(
     let frames = burst.fill(|| {
         loop {
             let completion = completions.next()?;
-            let word3 = completion.load::<3>();
-            if !at.generation().is_in_top_bit(word3) {
-                return None;
-            }
-            // Between the word that says "new" and the rest of the entry and the frame's bytes, which the device wrote before it.
-            barrier::acquire();
+            let word3 = read_new(completion, at)?;
             let (word0, word2) = (completion.load::<0>(), completion.load::<2>());
             let len_bytes = RxCompletion::expected(word0, word2, index, buffer_bytes)?;
             let (words, buffer) = buffers.next()?;
@@ -280,6 +275,18 @@ fn count_new(slots: &[Words<4>], at: Cursor, at_most: usize) -> usize {
     slots.iter().skip(at.slot()).take(at_most).take_while(is_new).count()
 }
 
+/// The word of a completion that says that it is new on the lap of `at`, if it does. The other words are to be read after it.
+#[inline(always)]
+fn read_new(completion: &Words<4>, at: Cursor) -> Option<u32> {
+    let word3 = completion.load::<3>();
+    if !at.generation().is_in_top_bit(word3) {
+        return None;
+    }
+    // Between the word that says "new" and the rest of the entry and the frame's bytes, which the device wrote before it.
+    barrier::acquire();
+    Some(word3)
+}
+
 /// The completion at `at`, if it is there: a snapshot, checked.
 #[inline(always)]
 fn observe(
@@ -288,12 +295,7 @@ fn observe(
     geometry: &RxGeometry,
 ) -> Result<Option<RxCompletion>, DeviceFault> {
     let Some(slot) = slots.get(at.slot()) else { return Ok(None) };
-    let word3 = slot.load::<3>();
-    if !at.generation().is_in_top_bit(word3) {
-        return Ok(None);
-    }
-    // Between the word that says "new" and the rest of the entry and the frame's bytes, which the device wrote before it.
-    barrier::acquire();
+    let Some(word3) = read_new(slot, at) else { return Ok(None) };
     let words = [slot.load::<0>(), slot.load::<1>(), slot.load::<2>(), word3];
     RxCompletion::parse(words, geometry).map(Some)
 }

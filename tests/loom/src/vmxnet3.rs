@@ -116,6 +116,90 @@ impl TxQueue {
 }
 include!(concat!(env!("OUT_DIR"), "/tx.rs"));
 
+/// As much of a receive queue as arms.
+struct RxQueue {
+    completions: Shared,
+    next_completion: Cursor,
+    pool: FramePool,
+    vector: Vector,
+    bar0: Arc<AtomicU32>,
+}
+
+/// Has a buffer for every slot.
+struct FramePool;
+impl FramePool {
+    fn is_dry(&self) -> bool {
+        false
+    }
+}
+
+impl RxQueue {
+    fn health(&self) -> Result<(), DeviceFault> {
+        Ok(())
+    }
+    fn missing(&self) -> u32 {
+        0
+    }
+}
+include!(concat!(env!("OUT_DIR"), "/rx.rs"));
+
+/// As much of a receive ring as hands buffers over: two of them, in slots that were empty.
+struct RxRing {
+    ring: Shared,
+    desc: RxDesc,
+    filled: u32,
+    fill: Cursor,
+    unannounced: u32,
+}
+
+struct RxDesc;
+impl RxDesc {
+    fn word2(&self, generation: ring::Generation) -> u32 {
+        generation.bit::<31>() | 60
+    }
+}
+
+impl RxRing {
+    fn missing(&self) -> u32 {
+        2
+    }
+    fn find_buffers(&mut self, count: u32, _pool: &FramePool) -> u32 {
+        for (slot, words) in self.ring.slots().iter().take(count as usize).enumerate() {
+            words.store_pair::<0>(7 + slot as u64);
+        }
+        count
+    }
+}
+include!(concat!(env!("OUT_DIR"), "/rx_ring.rs"));
+
+/// As much of the control half as arms.
+struct VmxControl {
+    events: Vector,
+    device: Registers,
+    ecr: Arc<AtomicU32>,
+}
+
+struct Registers {
+    bar0: Arc<AtomicU32>,
+}
+
+struct EventCause(u32);
+impl EventCause {
+    fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl VmxControl {
+    fn health(&self) -> Result<(), DeviceFault> {
+        Ok(())
+    }
+    fn causes(&self) -> EventCause {
+        EventCause(self.ecr.load(Relaxed))
+    }
+}
+include!(concat!(env!("OUT_DIR"), "/control.rs"));
+
 /// A device that sees the first descriptor's generation sees the whole burst.
 #[test]
 fn a_burst_is_handed_over_whole() {
@@ -179,20 +263,74 @@ fn a_transmit_completion_is_read_whole() {
     });
 }
 
-/// Either the driver finds what came before it armed, or the device finds that it is armed.
+/// A device that sees a receive descriptor's generation sees where its buffer is.
 #[test]
-fn no_wake_up_is_lost() {
+fn a_buffer_is_handed_over_whole() {
     loom::model(|| {
         let shared = Shared::new();
+        let device = shared.clone();
+        let device = thread::spawn(move || {
+            let slots = device.slots();
+            if slots[1].load::<2>() & TOP_BIT != 0 {
+                fence(Ordering::Acquire);
+                assert_eq!(slots[1].load::<0>(), 8, "where the second buffer is");
+            }
+        });
+        let fill = Cursor::start(ENTRIES);
+        let mut driver = RxRing { ring: shared, desc: RxDesc, filled: 0, fill, unannounced: 0 };
+        assert_eq!(driver.hand_over(&FramePool), 2);
+        device.join().expect("the device has no complaints");
+    });
+}
+
+/// Either the driver finds what came before it armed, or the device finds that it is armed.
+fn no_wake_up_is_lost<D: 'static>(
+    driver: impl Fn(&Shared, &Arc<AtomicU32>, &Arc<AtomicU32>) -> D + Send + Sync + 'static,
+    arm: impl Fn(&mut D) -> Result<Armed, DeviceFault> + Send + Sync + 'static,
+) {
+    loom::model(move || {
+        let (shared, ecr) = (Shared::new(), Arc::new(AtomicU32::new(0)));
         let imr = Arc::new(AtomicU32::new(1));
-        let mut driver = TxQueue::new(shared.clone(), Arc::clone(&imr));
+        let mut driver = driver(&shared, &ecr, &imr);
         let device = thread::spawn(move || {
             completes(&shared.slots()[0]);
+            ecr.store(1, Relaxed);
             fence(Ordering::SeqCst);
             imr.load(Relaxed) == 0
         });
-        let armed = driver.arm().expect("the queue is not broken");
+        let armed = arm(&mut driver).expect("it is not broken");
         let interrupts = device.join().expect("the device has no complaints");
-        assert!(armed == Armed::Pending || interrupts, "the driver sleeps on a completion");
+        assert!(armed == Armed::Pending || interrupts, "the driver sleeps on what is there");
     });
+}
+
+#[test]
+fn no_wake_up_is_lost_to_transmit() {
+    no_wake_up_is_lost(|shared, _, imr| TxQueue::new(shared.clone(), Arc::clone(imr)), TxQueue::arm);
+}
+
+#[test]
+fn no_wake_up_is_lost_to_receive() {
+    no_wake_up_is_lost(
+        |shared, _, imr| RxQueue {
+            completions: shared.clone(),
+            next_completion: Cursor::start(ENTRIES),
+            pool: FramePool,
+            vector: Vector,
+            bar0: Arc::clone(imr),
+        },
+        RxQueue::arm,
+    );
+}
+
+#[test]
+fn no_wake_up_is_lost_to_control() {
+    no_wake_up_is_lost(
+        |_, ecr, imr| VmxControl {
+            events: Vector,
+            device: Registers { bar0: Arc::clone(imr) },
+            ecr: Arc::clone(ecr),
+        },
+        VmxControl::arm,
+    );
 }
