@@ -19,8 +19,10 @@ use crate::pcap::PcapWriter;
 
 /// What can be at an end of a wire.
 pub trait Port {
-    /// Frames that it sent since the last call, in order.
+    /// Frames that it sent since the last call, in order. It has time of its own first.
     fn take_sent(&mut self) -> Vec<Vec<u8>>;
+    /// Whether a frame of `len_bytes` would find a buffer.
+    fn has_room(&mut self, len_bytes: usize) -> bool;
     /// A frame arrives. Whether it was received.
     fn deliver(&mut self, frame: &[u8]) -> bool;
 }
@@ -36,6 +38,9 @@ impl Port for Arc<Mutex<VirtioNet>> {
         model.tick();
         model.take_sent().into_iter().map(|sent| sent.bytes).collect()
     }
+    fn has_room(&mut self, len_bytes: usize) -> bool {
+        lock(self).has_room(len_bytes)
+    }
     fn deliver(&mut self, frame: &[u8]) -> bool {
         lock(self).deliver(frame)
     }
@@ -44,8 +49,11 @@ impl Port for Arc<Mutex<VirtioNet>> {
 impl Port for Arc<Mutex<Vmxnet3>> {
     fn take_sent(&mut self) -> Vec<Vec<u8>> {
         let mut model = lock(self);
-        model.look();
+        model.tick();
         model.take_sent().into_iter().map(|sent| sent.bytes).collect()
+    }
+    fn has_room(&mut self, len_bytes: usize) -> bool {
+        lock(self).has_room(len_bytes)
     }
     fn deliver(&mut self, frame: &[u8]) -> bool {
         lock(self).deliver(frame)
@@ -80,7 +88,7 @@ pub struct WireCounters {
     pub doubled: u64,
     /// Let by the next one.
     pub reordered: u64,
-    /// Arrived where there was no buffer, and had no time to wait for one.
+    /// Arrived and not received: no buffer, and no time to wait for one, or the device did not want it.
     pub refused: u64,
 }
 
@@ -215,10 +223,12 @@ impl<A: Port, B: Port> Wire<A, B> {
         while let Some((_, frame)) =
             self.lanes[direction].under_way.front().filter(|(due, _)| *due <= now_nanos)
         {
-            let is_received = if direction == 0 { self.b.deliver(frame) } else { self.a.deliver(frame) };
-            if !is_received && self.waits {
+            let end: &mut dyn Port = if direction == 0 { &mut self.b } else { &mut self.a };
+            // Asked first: a frame that is refused has arrived, and its device counts it.
+            if self.waits && !end.has_room(frame.len()) {
                 return;
             }
+            let is_received = end.deliver(frame);
             self.counters.received += u64::from(is_received);
             self.counters.refused += u64::from(!is_received);
             self.lanes[direction].under_way.pop_front();
@@ -244,8 +254,8 @@ mod tests {
     #[derive(Clone, Default)]
     struct End(Arc<Mutex<State>>);
 
-    /// What it sends, what it got, and its room.
-    type State = (Vec<Vec<u8>>, Vec<Vec<u8>>, usize);
+    /// What it sends, what it got, its room, and how many frames it turned away.
+    type State = (Vec<Vec<u8>>, Vec<Vec<u8>>, usize, u64);
 
     impl End {
         fn with_room(room: usize) -> Self {
@@ -266,12 +276,17 @@ mod tests {
         fn take_sent(&mut self) -> Vec<Vec<u8>> {
             std::mem::take(&mut lock(&self.0).0)
         }
+        fn has_room(&mut self, _len_bytes: usize) -> bool {
+            lock(&self.0).2 > 0
+        }
         fn deliver(&mut self, frame: &[u8]) -> bool {
+            let has_room = self.has_room(frame.len());
             let mut end = lock(&self.0);
-            let has_room = end.2 > 0;
             if has_room {
                 end.2 -= 1;
                 end.1.push(frame.to_vec());
+            } else {
+                end.3 += 1;
             }
             has_room
         }
@@ -340,12 +355,14 @@ mod tests {
             wire.waits = waits;
             a.send(0..5);
             wire.turn().unwrap();
+            wire.turn().unwrap();
             lock(&b.0).2 = 10;
             wire.turn().unwrap();
-            (b.got(), wire.counters().refused)
+            let turned_away = lock(&b.0).3;
+            (b.got(), wire.counters().refused, turned_away)
         };
-        assert_eq!(run(false), (vec![0, 1, 2], 2));
-        assert_eq!(run(true), (vec![0, 1, 2, 3, 4], 0));
+        assert_eq!(run(false), (vec![0, 1, 2], 2, 2));
+        assert_eq!(run(true), (vec![0, 1, 2, 3, 4], 0, 0), "and nobody noticed that they waited");
     }
 
     /// A file that is also still here.

@@ -366,24 +366,10 @@ impl Virtio<Net> {
         if !self.is_live() || self.queues[RX].is_stopped || !self.class.link_up {
             return false;
         }
-        let mut total = HEADER_BYTES + frame.len();
-        let mut chains = Vec::new();
-        let most = if self.has(bits::MRG_RXBUF) { usize::from(self.queues[RX].entries) } else { 1 };
-        while total > 0 && chains.len() < most {
-            self.stock_up();
-            let Some(chain) = self.take(RX) else { break };
-            if chain.writable_bytes() == 0 {
-                self.ring_violation(RX, "a receive buffer that cannot be written");
-            }
-            total = total.saturating_sub(chain.writable_bytes());
-            chains.push(chain);
-        }
-        if total > 0 {
-            chains.reverse();
-            self.queues[RX].stock.append(&mut chains);
+        let Some(chains) = self.gather(frame.len()) else {
             self.class.lost += 1;
             return false;
-        }
+        };
         let count = if self.has(bits::MRG_RXBUF) { chains.len() } else { 1 };
         // What is said falsely is said of the first buffer.
         let (head, first_bytes) = chains.first().map_or((0, 0), |chain| (chain.head, chain.writable_bytes()));
@@ -418,6 +404,44 @@ impl Virtio<Net> {
         self.tell_wish(RX);
         self.show(RX, low16(said.generation));
         true
+    }
+
+    /// Whether a frame of `len_bytes` would find buffers.
+    pub fn has_room(&mut self, len_bytes: usize) -> bool {
+        if !self.is_live() {
+            return false;
+        }
+        let chains = self.gather(len_bytes);
+        let has_room = chains.is_some();
+        self.put_back(chains.unwrap_or_default());
+        has_room
+    }
+
+    /// Takes buffers for a frame of `len_bytes` and its header: enough, or none.
+    fn gather(&mut self, len_bytes: usize) -> Option<Vec<Chain>> {
+        let mut total = HEADER_BYTES + len_bytes;
+        let mut chains = Vec::new();
+        let most = if self.has(bits::MRG_RXBUF) { usize::from(self.queues[RX].entries) } else { 1 };
+        while total > 0 && chains.len() < most {
+            self.stock_up();
+            let Some(chain) = self.take(RX) else { break };
+            if chain.writable_bytes() == 0 {
+                self.ring_violation(RX, "a receive buffer that cannot be written");
+            }
+            total = total.saturating_sub(chain.writable_bytes());
+            chains.push(chain);
+        }
+        if total > 0 {
+            self.put_back(chains);
+            return None;
+        }
+        Some(chains)
+    }
+
+    /// Keeps buffers for the next frame. The last in stock is the first used.
+    fn put_back(&mut self, mut chains: Vec<Chain>) {
+        chains.reverse();
+        self.queues[RX].stock.append(&mut chains);
     }
 
     /// Takes some buffers ahead and shuffles them, if it is that kind of device.
