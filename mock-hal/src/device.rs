@@ -106,7 +106,7 @@ impl DeviceMemory {
     }
 
     /// Takes bytes that a descriptor gives to the device. Until they go back, freeing them or giving them away again fails the test; those
-    /// that the device is to write are poisoned.
+    /// that the device is to write are poisoned, and those that it only reads have to be the same when they go back.
     ///
     /// # Errors
     ///
