@@ -69,10 +69,17 @@ impl QtestError {
         Self::System { action: action.into(), reason: reason.to_string() }
     }
 
-    /// Whether QEMU is simply not there: the case in which a test is skipped and not failed.
+    /// Whether QEMU is simply not there.
     #[must_use]
     pub fn is_not_installed(&self) -> bool {
         matches!(self, Self::NotInstalled { .. })
+    }
+
+    /// Whether a test that ends in this may count as skipped: QEMU is not there, and `PARAVANE_NEEDS_QEMU` is not set, as it is where its absence is
+    /// a mistake.
+    #[must_use]
+    pub fn may_skip(&self) -> bool {
+        self.is_not_installed() && std::env::var_os("PARAVANE_NEEDS_QEMU").is_none()
     }
 }
 

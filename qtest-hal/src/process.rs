@@ -1,7 +1,7 @@
 //! The QEMU process: found, started, and ended whatever happens.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -24,14 +24,20 @@ pub(crate) struct Process {
 /// The program: `$QEMU`, or the usual name in `$PATH`.
 pub(crate) fn find() -> Result<PathBuf, QtestError> {
     let wanted = env::var_os("QEMU").unwrap_or_else(|| PROGRAM.into());
-    find_in_path(&wanted)
-        .ok_or_else(|| QtestError::NotInstalled { program: wanted.to_string_lossy().into_owned() })
+    find_in(&path(), &wanted)
 }
 
-fn find_in_path(name: &OsString) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
+fn path() -> OsString {
+    env::var_os("PATH").unwrap_or_default()
+}
+
+/// Where `name` is in the folders of `path`.
+fn find_in(path: &OsStr, name: &OsStr) -> Result<PathBuf, QtestError> {
     // A name with a slash replaces the folder it is joined to, as the shell would have it.
-    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    env::split_paths(path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+        .ok_or_else(|| QtestError::NotInstalled { program: name.to_string_lossy().into_owned() })
 }
 
 /// Runs the program with `words` to its end; its standard output.
@@ -46,13 +52,13 @@ impl Process {
     pub(crate) fn start(words: &[OsString]) -> Result<Self, QtestError> {
         let program = find()?;
         // The kernel ends the child with the thread that started it, however that comes to its end.
-        let mut command = match find_in_path(&"setpriv".into()) {
-            Some(setpriv) => {
+        let mut command = match find_in(&path(), "setpriv".as_ref()) {
+            Ok(setpriv) => {
                 let mut command = Command::new(setpriv);
                 command.args(["--pdeathsig", "KILL"]).arg(&program);
                 command
             }
-            None => Command::new(&program),
+            Err(_) => Command::new(&program),
         };
         command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let fails = |error| QtestError::system(format!("start {}", program.display()), error);
@@ -97,5 +103,34 @@ impl Drop for Process {
         // Both fail only if the process is gone already, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = env::join_paths([folder.path().join("none"), folder.path().into()]).unwrap();
+        let error = find_in(&path, "qemu".as_ref()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "qemu is not installed: nothing of that name in PATH; set QEMU to use another"
+        );
+        assert!(error.is_not_installed());
+        std::fs::create_dir(folder.path().join("qemu")).unwrap();
+        assert!(find_in(&path, "qemu".as_ref()).is_err(), "a folder is no program");
+    }
+
+    #[test]
+    fn a_program_is_found_in_a_later_folder_or_by_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = env::join_paths([folder.path().join("none"), folder.path().into()]).unwrap();
+        let file = folder.path().join("qemu");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(find_in(&path, "qemu".as_ref()).unwrap(), file);
+        assert_eq!(find_in("/nowhere".as_ref(), file.as_os_str()).unwrap(), file);
     }
 }

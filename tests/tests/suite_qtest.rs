@@ -52,7 +52,7 @@ impl Environment for OnQemu {
 fn run(chipset: Chipset, nic: &str) {
     let machine = match Machine::start(&Setup::new(chipset).nic(nic)) {
         Ok(machine) => machine,
-        Err(error) if error.is_not_installed() => return println!("skipped: {error}"),
+        Err(error) if error.may_skip() => return println!("skipped: {error}"),
         Err(error) => panic!("{error}"),
     };
     let address = machine.nic_address(0).unwrap();
