@@ -31,7 +31,8 @@ impl<F: FrameSource> DmaDomain<F> {
     ///
     /// # Safety
     ///
-    /// - `frames` gives out only RAM that nothing else in the program uses, and no frame twice before it was taken back.
+    /// - `frames` gives out only RAM that nothing else in the program uses, and no frame twice before it was taken back. Nobody but this domain gives back
+    ///   what it was given.
     /// - No IOMMU stands between devices and memory, or it passes addresses through unchanged.
     #[must_use]
     pub const unsafe fn new(frames: F, map: LinearMap) -> Self {
@@ -79,7 +80,7 @@ impl<F: FrameSource> FrameDma<F> {
 
 // SAFETY:
 // - The device reaches exactly the memory named: its address is the physical one (`DmaDomain::new`), and frames of a run are contiguous.
-// - `alloc`: the frames are nobody else's (`DmaDomain::new`), mapped writable over the whole run (`LinearMap::new`, checked by `to_virt`), zeroed
+// - `alloc`: the region is as asked for (checked), its frames are nobody else's (`DmaDomain::new`), mapped writable over the whole run (`LinearMap::new`, checked by `to_virt`), zeroed
 //   below, and coherent, for x86 snoops.
 // - `map`: the memory is RAM inside the linear map, so it is contiguous and its physical address is found by subtraction; coherence as above.
 unsafe impl<F: FrameSource> Dma for FrameDma<F> {
@@ -103,16 +104,18 @@ unsafe impl<F: FrameSource> Dma for FrameDma<F> {
             self.give_back(run);
             return Err(refuse(DmaErrorReason::OutOfMemory));
         };
-        if !cpu.as_ptr().addr().is_multiple_of(request.align.bytes()) {
+        // SAFETY: without an IOMMU the physical address is the device's, for all of the run.
+        let dma = unsafe { DmaAddr::from_platform(run.start.get()) };
+        let region = DmaRegion::new(cpu, dma, NonZeroUsize::new(len).unwrap_or(NonZeroUsize::MIN));
+        // What the source says of its runs is not believed; that they are nobody else's has to be.
+        if let Err(error) = request.check(&region) {
             self.give_back(run);
-            return Err(refuse(DmaErrorReason::Alignment { align: request.align }));
+            return Err(error);
         }
         // SAFETY: the run is ours alone, and mapped writable over its length, as argued above.
         unsafe { cpu.write_bytes(0, len) };
         self.domain.in_use_bytes.fetch_add(len, Relaxed);
-        // SAFETY: without an IOMMU the physical address is the device's, for all of the run.
-        let dma = unsafe { DmaAddr::from_platform(run.start.get()) };
-        Ok(DmaRegion::new(cpu, dma, NonZeroUsize::new(len).unwrap_or(request.len_bytes)))
+        Ok(region)
     }
 
     unsafe fn free(&self, region: DmaRegion) {
@@ -167,6 +170,32 @@ mod tests {
         frames.add(range).unwrap();
         // SAFETY: nobody else has the memory, and there are no devices.
         FrameDma::new(Box::leak(Box::new(unsafe { DmaDomain::new(SpinLock::new(frames), map) })))
+    }
+
+    /// Has one frame, whatever is asked for.
+    struct OneFrame;
+
+    impl FrameSource for OneFrame {
+        fn alloc_frames(&self, _: FrameRequest) -> Result<FrameRun, FrameError> {
+            Ok(FrameRun { start: PhysAddr::new(0x100_1000), frames: NonZeroUsize::MIN })
+        }
+        fn free_frames(&self, _: FrameRun) -> Result<(), FrameError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_source_that_gives_something_else_is_not_believed() {
+        let map = domain().domain.map;
+        // SAFETY: nobody uses the frame that all of these would share, and there are no devices.
+        let dma = FrameDma::new(Box::leak(Box::new(unsafe { DmaDomain::new(OneFrame, map) })));
+        let reason = |request| dma.alloc(request).unwrap_err().reason;
+        assert_eq!(reason(request(5000)), DmaErrorReason::TooShort { has_bytes: 4096 });
+        let align = Align::new(0x2000);
+        assert_eq!(reason(DmaRequest { align, ..request(1) }), DmaErrorReason::Alignment { align });
+        let narrow = DmaRequest { address_bits: 24, ..request(1) };
+        assert_eq!(reason(narrow), DmaErrorReason::AddressWidth { address_bits: 24 });
+        assert_eq!(dma.dma_bytes_in_use(), 0);
     }
 
     fn request(len_bytes: usize) -> DmaRequest {

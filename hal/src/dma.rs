@@ -61,6 +61,28 @@ impl DmaRequest {
         };
         aligned && (self.address_bits >= 64 || last >> self.address_bits == 0)
     }
+
+    /// Checks that `region` is what was asked for. Whoever builds on a region asks this first: a platform may be wrong.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]: what it is not.
+    pub fn check(&self, region: &DmaRegion) -> Result<(), DmaError> {
+        let has_bytes = region.len_bytes().get();
+        let align_bytes = self.align.bytes();
+        let is_aligned = region.cpu().addr().get().is_multiple_of(align_bytes)
+            && region.dma().get().is_multiple_of(align_bytes as u64);
+        let reason = if has_bytes < self.len_bytes.get() {
+            DmaErrorReason::TooShort { has_bytes }
+        } else if !is_aligned {
+            DmaErrorReason::Alignment { align: self.align }
+        } else if !self.accepts(region.dma()) {
+            DmaErrorReason::AddressWidth { address_bits: self.address_bits }
+        } else {
+            return Ok(());
+        };
+        Err(DmaError::new(self.len_bytes.get(), reason))
+    }
 }
 
 /// What a platform's DMA can do at all.
@@ -86,7 +108,7 @@ impl DmaLimits {
 /// Nothing here is called from a data path except `map` and `unmap`.
 ///
 /// **Platform authors** implement it for a value, not for a type: two devices may sit behind two IOMMU domains. A clone reaches the same
-/// domain; on bare metal the value is zero-sized. Every call may come from any core and must not wait for a device.
+/// domain; on bare metal it is no more than a pointer to one. Every call may come from any core and must not wait for a device.
 ///
 /// # Safety
 ///
@@ -94,12 +116,13 @@ impl DmaLimits {
 /// is called, the implementation guarantees that
 ///
 /// - the device reaches exactly the memory named, contiguously, at the device address returned;
-/// - for `alloc`: the CPU address is valid for reads and writes of the whole region, nothing else in the program uses it, both sides see
+/// - for `alloc`: the region is as long, aligned on both sides, and low as was asked for ([`DmaRequest::check`]); the CPU address is valid for reads and writes of the whole region, nothing else in the program uses it, both sides see
 ///   each other's stores without cache maintenance, and the memory was zeroed before it was returned;
 /// - for `map`: with [`Direction::ToDevice`] and [`Direction::Both`] the device sees what the CPU stored before the call; with
 ///   [`Direction::FromDevice`] and [`Direction::Both`] the CPU sees, after `unmap`, what the device stored.
 ///
-/// And always, that values with the same [`domain`](Self::domain) reach the same memory at the same device addresses.
+/// And always, that a clone reaches the same domain, so that what came from one may go back to the other, and that values with the same
+/// [`domain`](Self::domain) reach the same memory at the same device addresses.
 pub unsafe trait Dma: Clone {
     /// What this domain can do. Constant over its life.
     fn limits(&self) -> DmaLimits;
@@ -123,8 +146,8 @@ pub unsafe trait Dma: Clone {
     ///
     /// # Safety
     ///
-    /// `region` came from `alloc` on this domain, nothing uses its CPU address any more, and the device can no longer reach it: it never
-    /// learnt the address, or it has been stopped since.
+    /// `region` came from `alloc` on this domain, nothing uses its CPU address any more, and no device has any business with it: none learnt the
+    /// address, or each that did has been stopped since, or has completed all that it was given there.
     unsafe fn free(&self, region: DmaRegion);
 
     /// Makes existing memory reachable for the device.
@@ -142,7 +165,8 @@ pub unsafe trait Dma: Clone {
     ///
     /// # Safety
     ///
-    /// `mapping` came from `map` on this domain, its memory is still valid, and the device has let go of it.
+    /// `mapping` came from `map` on this domain, its memory is still valid, and the device has let go of it: it never learnt the address, has been
+    /// stopped since, or has completed the memory.
     unsafe fn unmap(&self, mapping: DmaMapping);
 }
 
@@ -267,12 +291,17 @@ pub enum DmaErrorReason {
         /// The longest.
         max_segment_bytes: usize,
     },
+    /// The platform gave less than was asked for.
+    TooShort {
+        /// How much it gave.
+        has_bytes: usize,
+    },
     /// No memory at addresses narrow enough for the device.
     AddressWidth {
         /// What the device drives.
         address_bits: u8,
     },
-    /// The memory is not aligned to the domain's mapping granule, and the domain does not bounce.
+    /// A region is not aligned as it was asked for; or memory to be mapped is not aligned to the domain's mapping granule, and the domain does not bounce.
     Alignment {
         /// What it has to be aligned to.
         align: Align,
@@ -290,6 +319,7 @@ impl fmt::Display for DmaError {
             DmaErrorReason::TooLong { max_segment_bytes } => {
                 write!(f, "segments here are at most {max_segment_bytes} bytes")
             }
+            DmaErrorReason::TooShort { has_bytes } => write!(f, "the platform gave {has_bytes}"),
             DmaErrorReason::AddressWidth { address_bits } => write!(f, "none below 2^{address_bits}"),
             DmaErrorReason::Alignment { align } => write!(f, "not aligned to {} bytes", align.bytes()),
             DmaErrorReason::Unmappable => f.write_str("not memory that this domain can map"),
@@ -329,5 +359,26 @@ mod tests {
         let anywhere = DmaRequest { address_bits: 64, ..request };
         assert!(anywhere.accepts(at(0x1_0000_0000)));
         assert!(!anywhere.accepts(at(u64::MAX - 511)), "runs past the end of the address space");
+    }
+
+    #[test]
+    fn a_region_is_what_was_asked_for_or_it_says_what_is_wrong() {
+        let page = |cpu, dma, len| {
+            let cpu = NonNull::without_provenance(core::num::NonZeroUsize::new(cpu).unwrap());
+            DmaRegion::new(cpu, at(dma), NonZeroUsize::new(len).unwrap())
+        };
+        let request = DmaRequest {
+            address_bits: 32,
+            ..DmaRequest::new(NonZeroUsize::new(4096).unwrap(), Align::new(512))
+        };
+        let reason = |region| request.check(&region).map_err(|error| error.reason);
+        assert_eq!(reason(page(0x1000, 0x2000, 4096)), Ok(()));
+        assert_eq!(reason(page(0x1000, 0x2000, 8192)), Ok(()), "longer is fine");
+        assert_eq!(reason(page(0x1000, 0x2000, 4095)), Err(DmaErrorReason::TooShort { has_bytes: 4095 }));
+        let misaligned = Err(DmaErrorReason::Alignment { align: Align::new(512) });
+        assert_eq!(reason(page(0x1100, 0x2000, 4096)), misaligned);
+        assert_eq!(reason(page(0x1000, 0x2100, 4096)), misaligned);
+        let beyond = Err(DmaErrorReason::AddressWidth { address_bits: 32 });
+        assert_eq!(reason(page(0x1000, 0xffff_f200, 4096)), beyond);
     }
 }

@@ -163,6 +163,9 @@ impl<H> Shared<H> {
 /// A pool of buffers, or rather a handle to it: a clone gives out buffers of the same pool.
 ///
 /// The memory lives until the last handle is gone *and* all buffers are home. If a buffer is out when the last handle goes, the memory is leaked: a device may have it.
+///
+/// A buffer is home by a device's completion or by proof that it was stopped. A device that writes to what it completed, as it must not, spoils bytes while the
+/// pool lives, and whatever the memory is used for later. Who distrusts a device so far keeps a handle until it was stopped.
 pub struct Pool<H: Header>(NonNull<Shared<H>>);
 
 // SAFETY: what handles share is atomics and read-only facts; headers belong to whoever holds the buffer.
@@ -212,15 +215,15 @@ impl<H: Header + Default> Pool<H> {
                     return Err(error);
                 }
             };
-            let is_aligned = region.cpu().addr().get().is_multiple_of(align.bytes());
-            if is_aligned {
+            let checked = request.check(&region);
+            if checked.is_ok() {
                 push_nodes(&mut nodes, &region, domain, buffers, stride, layout.buffer_bytes);
             }
             memory.regions.push(region);
-            if !is_aligned {
+            if let Err(error) = checked {
                 // SAFETY: as above.
                 unsafe { memory.release() };
-                return Err(DmaError::new(len.get(), DmaErrorReason::Alignment { align }));
+                return Err(error);
             }
         }
         Ok(Self::over(nodes.into_boxed_slice(), layout.buffer_bytes, domain, memory))
@@ -372,7 +375,7 @@ impl<H: Header> Drop for Pool<H> {
         }
         // SAFETY: made by `Box::leak`; the last handle is going and no buffer is out, so nobody else has it.
         let mut shared = unsafe { Box::from_raw(self.0.as_ptr()) };
-        // SAFETY: all buffers are home. A device's queue gives one back only when the device has completed it or has been stopped.
+        // SAFETY: all buffers are home, and a device's queue gives one back only when the device has completed it or has been stopped.
         unsafe { shared.memory.release() };
     }
 }

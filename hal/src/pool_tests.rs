@@ -111,6 +111,11 @@ fn a_pool_that_cannot_be_made_leaves_nothing() {
     assert!(Pool::<u32>::new(heap.clone(), PoolLayout { buffers: 0, ..LAYOUT }).is_err());
     assert!(Pool::<u32>::new(heap.clone(), PoolLayout { buffer_bytes: usize::MAX, ..LAYOUT }).is_err());
     assert!(Pool::<u32>::new(Heap { full: true, ..Heap::default() }, LAYOUT).is_err());
+    let heap = Heap { max_segment_bytes: None, ..heap };
+    let error = Pool::<u32>::new(Heap { short_by: 1, ..heap.clone() }, LAYOUT).err().unwrap();
+    assert_eq!(error.reason, DmaErrorReason::TooShort { has_bytes: 1279 });
+    let narrow = Pool::<u32>::new(heap.clone(), PoolLayout { address_bits: 32, ..LAYOUT });
+    assert_eq!(narrow.err().unwrap().reason, DmaErrorReason::AddressWidth { address_bits: 32 });
     assert_eq!(out(&heap), 0);
 }
 

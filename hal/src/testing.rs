@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "raw memory from the global allocator")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,6 +21,8 @@ pub(crate) struct Heap {
     pub(crate) mappings: Arc<AtomicUsize>,
     pub(crate) max_segment_bytes: Option<usize>,
     pub(crate) full: bool,
+    /// Gives so many bytes less than asked for.
+    pub(crate) short_by: usize,
 }
 
 fn device_addr(cpu: NonNull<u8>) -> DmaAddr {
@@ -38,11 +41,12 @@ unsafe impl Dma for Heap {
         if self.full || request.align.bytes() > ALIGN {
             return Err(full);
         }
-        let layout = Layout::from_size_align(request.len_bytes.get(), ALIGN).unwrap();
+        let len = NonZeroUsize::new(request.len_bytes.get() - self.short_by).unwrap();
+        let layout = Layout::from_size_align(len.get(), ALIGN).unwrap();
         // SAFETY: the length is not zero.
         let cpu = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(full)?;
         self.regions.fetch_add(1, Ordering::SeqCst);
-        Ok(DmaRegion::new(cpu, device_addr(cpu), request.len_bytes))
+        Ok(DmaRegion::new(cpu, device_addr(cpu), len))
     }
 
     unsafe fn free(&self, region: DmaRegion) {

@@ -44,13 +44,7 @@ impl<D: Dma> Owned<D> {
             exposed: AtomicBool::new(false),
         };
         // A platform that answers with less than was asked for is not believed; `owned` gives the region back.
-        if !request.accepts(owned.region.dma()) {
-            return Err(DmaError::new(
-                len_bytes,
-                DmaErrorReason::AddressWidth { address_bits: of.address_bits() },
-            ));
-        }
-        Ok(owned)
+        request.check(&owned.region).map(|()| owned)
     }
 
     fn cpu<T>(&self) -> NonNull<T> {

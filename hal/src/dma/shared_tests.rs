@@ -121,6 +121,10 @@ fn a_platform_that_does_not_keep_to_the_request_is_not_believed() {
     let error = DmaRing::<4, _>::zeroed(&narrow, 8, Align::PAGE).err().unwrap();
     assert_eq!(error.reason, DmaErrorReason::AddressWidth { address_bits: 32 });
     assert_eq!(out(&heap), 0, "and what it gave goes back");
+    let short = Heap { short_by: 1, ..Heap::default() };
+    let error = DmaRing::<4, _>::zeroed(&device(&short), 8, Align::PAGE).err().unwrap();
+    assert_eq!(error.reason, DmaErrorReason::TooShort { has_bytes: 127 });
+    assert_eq!(out(&short), 0);
 }
 
 #[test]
