@@ -2,6 +2,9 @@
 //!
 //! Register-shaped on purpose: each call is one step of the specification, and the order of the steps is [`init`](crate::init)'s business alone. The PCI
 //! transport is [`pci`]; a memory-mapped one fits the same trait, for its configuration space is a window of registers too.
+//!
+//! [`init`](crate::init), queues and vectors know this trait alone. The network device does not yet: it claims, interrupts and silences a PCI function, and a
+//! second transport has to bring these three along first.
 
 use core::fmt;
 
