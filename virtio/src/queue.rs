@@ -295,29 +295,6 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
         })
     }
 
-    /// Takes the next chain back, which [`observe`](Self::observe) has counted, and which the device could only read.
-    ///
-    /// What the device says about a length is not read: it can have written nothing, and some devices report the length they read.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceFault`]: the device names what it does not have. The queue is broken.
-    #[inline(always)]
-    pub fn take_read(&mut self) -> Result<T, DeviceFault> {
-        let id = self.memory.read_used_id(self.taken);
-        match u16::try_from(id) {
-            Ok(head) => match self.tokens.take(usize::from(head)) {
-                Some(token) => {
-                    self.descriptors.give_back(head);
-                    self.taken = self.taken.wrapping_add(1);
-                    Ok(token)
-                }
-                None => Err(self.unknown_head(id)),
-            },
-            Err(_) => Err(self.unknown_head(id)),
-        }
-    }
-
     /// Takes the token of `completion`, a chain of one descriptor, back and posts `token` in its place: memory at `addr`, as long as the old.
     ///
     /// # Errors

@@ -60,9 +60,6 @@ pub trait Transport {
     /// Writes what the driver accepts.
     fn write_driver_features(&mut self, features: u64);
 
-    /// How many queues the device has.
-    fn read_queue_count(&self) -> u16;
-
     /// The largest size of `queue`; zero if there is no such queue.
     ///
     /// # Errors

@@ -91,9 +91,11 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
     /// Takes up to `at_most` chains back, which [`observe`](Virtqueue::observe) has counted and which the device could only read, and hands their tokens
     /// to `home`. Returns how many; fewer than asked for where the ring ends.
     ///
+    /// What the device says about a length is not read: it can have written nothing, and some devices report the length they read.
+    ///
     /// # Errors
     ///
-    /// As [`take_read`](Virtqueue::take_read); what was taken before has gone home.
+    /// [`DeviceFault`]: the device names what it does not have. The queue is broken; what was taken before has gone home.
     #[inline(always)]
     pub fn take_read_run(&mut self, at_most: u16, mut home: impl FnMut(T)) -> Result<u16, DeviceFault> {
         let entries = usize::from(self.memory.size().entries());

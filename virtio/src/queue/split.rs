@@ -197,12 +197,6 @@ impl<D: Dma> SplitMemory<D> {
         UsedElement { id: self.load_used(word), len: self.load_used(word.wrapping_add(1)) }
     }
 
-    /// The head that element number `idx` of the used ring names. Its length is left unread.
-    #[inline(always)]
-    pub fn read_used_id(&self, idx: u16) -> u32 {
-        self.load_used(layout::USED_RING.wrapping_add(self.size.place(idx).wrapping_mul(2)))
-    }
-
     /// Asks for an interrupt when the used index steps over `event`. With `EVENT_IDX`.
     ///
     /// # Ordering

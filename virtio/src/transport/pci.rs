@@ -244,10 +244,6 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Transport for PciTransport<R, C> {
         }
     }
 
-    fn read_queue_count(&self) -> u16 {
-        self.common.read(&reg::NUM_QUEUES)
-    }
-
     fn read_queue_max(&mut self, queue: u16) -> Result<u16, QueueError> {
         self.select(queue);
         if self.common.read(&reg::QUEUE_ENABLE) != 0 {
