@@ -90,9 +90,10 @@ impl DmaRequest {
 pub struct DmaLimits {
     /// The longest piece that is contiguous for the device.
     pub max_segment_bytes: usize,
-    /// Device addresses have at most this many bits.
+    /// Device addresses have at most this many bits, whatever a request says.
     pub address_bits: u8,
-    /// Mappings start and end at multiples of this, as seen by the device; one byte where nothing is rounded.
+    /// Mappings start and end at multiples of this, as seen by the device; one byte where nothing is rounded. A `map` that does not bounce
+    /// refuses other memory, so that its neighbours stay out of reach.
     pub mapping_granule: Align,
 }
 

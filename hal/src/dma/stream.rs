@@ -1,16 +1,18 @@
 //! Memory that existed before, lent to a device by move.
 //!
 //! [`Mapped`] owns the memory while the device may reach it. There is no way to lend a borrow: a borrow ends when the program says so, a device
-//! when it likes. Dropped without proof that the device let go, the memory is leaked along with its mapping.
+//! when it likes. It comes back in two ways: completed, out of the table in which its queue posted it ([`Posted::unmap`](crate::pool::Posted::unmap)), or
+//! against proof that the device has let go. Dropped without either, it is leaked along with its mapping.
 
 use core::mem::ManuallyDrop;
+use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::addr::DmaAddr;
-use crate::dma::{DeviceDma, DeviceTag, Dma, DmaError, DmaErrorReason, DmaMapping, Quiet};
+use crate::addr::{Align, DmaAddr};
+use crate::dma::{DeviceDma, DeviceTag, Dma, DmaError, DmaErrorReason, DmaMapping, DmaRequest, Quiet};
 
 /// Who writes while a mapping lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,15 +66,29 @@ impl<M: StableMemory, D: Dma> Mapped<M, D> {
     /// The reason, and `memory` back.
     pub fn new(of: &DeviceDma<D>, mut memory: M, direction: Direction) -> Result<Self, (DmaError, M)> {
         let bytes = memory.memory();
-        if bytes.is_empty() {
+        let Some(len) = NonZeroUsize::new(bytes.len()) else {
             return Err((DmaError::new(0, DmaErrorReason::BadLength), memory));
-        }
+        };
         // SAFETY: `bytes` are owned by `memory` and stay put by `StableMemory`; nobody touches `memory` until `unmap`, for only this value has it.
         let mapping = match unsafe { of.dma().map(bytes, direction) } {
             Ok(mapping) => mapping,
             Err(error) => return Err((error, memory)),
         };
-        Ok(Self { dma: of.dma().clone(), device: of.device(), memory: ManuallyDrop::new(memory), mapping })
+        let (dma, device, address_bits) = (of.dma().clone(), of.device(), of.address_bits());
+        let mapped = Self { dma, device, memory: ManuallyDrop::new(memory), mapping };
+        let reachable = DmaRequest { address_bits, ..DmaRequest::new(len, Align::BYTE) };
+        if !reachable.accepts(mapped.mapping.dma()) {
+            // SAFETY: nobody asked for the address, so the device never learnt it.
+            let memory = unsafe { mapped.give_back() };
+            return Err((DmaError::new(len.get(), DmaErrorReason::AddressWidth { address_bits }), memory));
+        }
+        Ok(mapped)
+    }
+
+    /// Whose it is for now.
+    #[must_use]
+    pub fn device(&self) -> DeviceTag {
+        self.device
     }
 
     /// Where the device finds it.
@@ -96,9 +112,65 @@ impl<M: StableMemory, D: Dma> Mapped<M, D> {
         if quiet.device() != self.device {
             return Err(self);
         }
+        // SAFETY: `quiet` proves it.
+        Ok(unsafe { self.give_back() })
+    }
+
+    /// Takes the memory back.
+    ///
+    /// # Safety
+    ///
+    /// The device has let go of it: it never learnt the address, was stopped, or has completed it.
+    pub(crate) unsafe fn give_back(self) -> M {
         let Self { dma, memory, mapping, .. } = self;
-        // SAFETY: `mapping` came from this domain and its memory is still owned here; `quiet` proves that the device has let go.
+        // SAFETY: `mapping` came from this domain and its memory is still owned here; the device has let go, by the caller.
         unsafe { dma.unmap(mapping) };
-        Ok(ManuallyDrop::into_inner(memory))
+        ManuallyDrop::into_inner(memory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::Posted;
+    use crate::testing::Heap;
+    use core::sync::atomic::Ordering;
+
+    fn mappings(heap: &Heap) -> usize {
+        heap.mappings.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn what_a_device_completed_comes_back_while_it_runs() {
+        let heap = Heap::default();
+        let of = DeviceDma::new(heap.clone(), DeviceTag::unique(), 64);
+        let mut posted = Posted::new(2, of.device()).unwrap();
+        let mapped = Mapped::new(&of, b"frame".to_vec(), Direction::ToDevice).ok().unwrap();
+        assert!(posted.put(1, mapped).is_ok());
+        assert_eq!(mappings(&heap), 1);
+        assert_eq!(posted.unmap(0), None, "nothing is posted there");
+        assert_eq!(posted.unmap(1), Some(b"frame".to_vec()));
+        assert_eq!((posted.unmap(1), mappings(&heap)), (None, 0));
+    }
+
+    #[test]
+    fn a_table_completes_for_its_own_device_alone() {
+        let heap = Heap::default();
+        let of = DeviceDma::new(heap.clone(), DeviceTag::unique(), 64);
+        let mut posted = Posted::new(1, DeviceTag::unique()).unwrap();
+        let mapped = Mapped::new(&of, vec![0_u8; 8], Direction::FromDevice).ok().unwrap();
+        assert!(posted.put(0, mapped).is_ok());
+        assert_eq!(posted.unmap(0), None);
+        assert!(posted.holds(0), "it is still the other device's");
+        assert_eq!(mappings(&heap), 1);
+    }
+
+    #[test]
+    fn memory_beyond_the_device_is_refused_and_unmapped() {
+        let heap = Heap::default();
+        let narrow = DeviceDma::new(heap.clone(), DeviceTag::unique(), 32);
+        let (error, memory) = Mapped::new(&narrow, vec![7_u8; 8], Direction::Both).err().unwrap();
+        assert_eq!(error.reason, DmaErrorReason::AddressWidth { address_bits: 32 });
+        assert_eq!((memory, mappings(&heap)), (vec![7; 8], 0));
     }
 }
