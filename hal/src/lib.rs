@@ -9,15 +9,19 @@ pub mod dma;
 pub mod fault;
 pub mod irq;
 pub mod mmio;
+mod parts;
 pub mod pool;
 pub mod port;
 pub mod reg;
 pub mod time;
 
+pub use parts::Parts;
+
 #[cfg(test)]
 mod testing;
 
-/// Everything a driver on a bus needs of the kernel: DMA memory, register mappings, time. Any value that has the three is one.
+/// Everything a driver on a bus needs of the kernel: DMA memory, register mappings, time. Any value that has the three is one,
+/// [`Parts`] for instance.
 ///
 /// A driver that needs less asks for the single traits.
 pub trait Platform: dma::Dma + mmio::MmioMap + time::Clock {}
