@@ -85,14 +85,15 @@ fn memory(machine: &Machine) -> bool {
     let words: Vec<u64> = (0..100_000).collect();
     let sum: u64 = words.iter().sum();
     let platform = machine.platform;
-    let (used, free) = (platform.dma_bytes_in_use(), platform.dma_bytes_free());
+    let (used, free) = (platform.dma.dma_bytes_in_use(), machine.dma_bytes_free());
     for round in 0..200usize {
         let len = NonZeroUsize::MIN.saturating_add(round * 977);
         let request = DmaRequest { address_bits: 32, ..DmaRequest::new(len, Align::new(1 << (round % 17))) };
         let Ok(region) = platform.alloc(request) else { return false };
         // SAFETY: the region is that long, and nobody else's.
         let first = unsafe { region.cpu().read_volatile() };
-        if first != 0 || !request.accepts(region.dma()) || platform.dma_bytes_in_use() < used + len.get() {
+        if first != 0 || !request.accepts(region.dma()) || platform.dma.dma_bytes_in_use() < used + len.get()
+        {
             return false;
         }
         // SAFETY: as above; dirtied, so that the next round sees zeroing.
@@ -101,7 +102,7 @@ fn memory(machine: &Machine) -> bool {
         unsafe { platform.free(region) };
     }
     info!("{used} bytes of DMA memory in use, {free} free");
-    sum == 4_999_950_000 && platform.dma_bytes_in_use() == used && platform.dma_bytes_free() == free
+    sum == 4_999_950_000 && platform.dma.dma_bytes_in_use() == used && machine.dma_bytes_free() == free
 }
 
 /// Configuration space of bus 0, by ports.
@@ -200,14 +201,14 @@ fn ivshmem(machine: &Machine, above_4_gib: bool) -> bool {
     let (Some(page), Some(all), Some(again)) = (mapped(0x1000), mapped(0x40_0000), mapped(0x800)) else {
         return false;
     };
-    let free = platform.dma_bytes_free();
+    let free = machine.dma_bytes_free();
     page.write32(0x10, 0x1234_5678);
     all.write32(0x3f_fff0, 0x9abc_def0);
     let same =
         all.read32(0x10) == 0x1234_5678 && again.read16(0x12) == 0x1234 && again.read32(0x800) == u32::MAX;
     let kept = all.read32(0x3f_fff0) == 0x9abc_def0;
     let mapped_again = (0..1000).all(|_| mapped(0x40_0000).is_some());
-    let costs_nothing = mapped_again && platform.dma_bytes_free() == free;
+    let costs_nothing = mapped_again && machine.dma_bytes_free() == free;
     let refused = |start: u64, len, reason| {
         MmioMap::map(&platform, PhysAddr::new(start), len).is_err_and(|error| error.reason == reason)
     };

@@ -19,7 +19,7 @@ use paravane_unikernel::platform::Machine;
 paravane_unikernel::entry!(main);
 
 fn main(machine: Machine) -> ! {
-    let clock = machine.platform.clock();
+    let clock = machine.platform.clock;
     let (ticks, time) = (clock.ticks_now(), clock.duration(clock.ticks_now()));
     info!("in main after {ticks} ticks, {} us", time.as_micros());
     info!(
@@ -31,7 +31,7 @@ fn main(machine: Machine) -> ! {
     for (range, kind) in machine.boot.memory.iter() {
         info!("memory {range} {kind}");
     }
-    info!("{} KiB for DMA", machine.platform.dma_bytes_free() / 1024);
+    info!("{} KiB for DMA", machine.dma_bytes_free() / 1024);
     match machine.boot.rsdp {
         Some(rsdp) => info!("RSDP at {:#x}", rsdp.get()),
         None => info!("no RSDP"),

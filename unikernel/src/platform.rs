@@ -7,16 +7,13 @@ use core::ptr::NonNull;
 
 use linked_list_allocator::Heap;
 use log::warn;
+use paravane_hal::Parts;
 use paravane_hal::addr::PhysAddr;
-use paravane_hal::dma::{Direction, Dma, DmaError, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag};
-use paravane_hal::mmio::{MapError, MmioMap};
-use paravane_hal::time::{Clock, Instant};
 use paravane_hal_x86_64::apic::{Lint0, LocalApic};
 use paravane_hal_x86_64::dma::{DmaDomain, FrameDma};
 use paravane_hal_x86_64::frames::FrameAllocator;
 use paravane_hal_x86_64::linear::LinearMap;
 use paravane_hal_x86_64::lock::{Once, SpinLock};
-use paravane_hal_x86_64::mmio::MmioRegion;
 use paravane_hal_x86_64::paging::MmioMapper;
 use paravane_hal_x86_64::pic::Pic;
 use paravane_hal_x86_64::port::X86Ports;
@@ -30,7 +27,8 @@ use crate::interrupts::{self, Interrupts, Starting};
 use crate::memory::{FIRST_MIB, IDENTITY_END, MemoryKind, MemoryMap, plan};
 use crate::{cmdline, console, fatal};
 
-type Frames = SpinLock<FrameAllocator<128>>;
+/// The frames of this machine.
+pub type Frames = SpinLock<FrameAllocator<128>>;
 
 static FRAMES: Frames = SpinLock::new(FrameAllocator::new());
 #[cfg_attr(target_os = "none", global_allocator)]
@@ -67,12 +65,7 @@ pub struct Machine {
 }
 
 /// DMA, register mappings and time: all that the drivers ask for, in one value that is copied freely.
-#[derive(Clone, Copy, Debug)]
-pub struct Platform {
-    dma: FrameDma<&'static Frames>,
-    mmio: &'static MmioMapper<&'static Frames>,
-    clock: TscClock,
-}
+pub type Platform = Parts<FrameDma<&'static Frames>, &'static MmioMapper<&'static Frames>, TscClock>;
 
 impl Machine {
     /// Puts the machine together. Called once, by the image's entry.
@@ -194,19 +187,7 @@ fn calibrate(map: LinearMap) -> TscClock {
     }
 }
 
-impl Platform {
-    /// The clock itself, with its rate and who said so.
-    #[must_use]
-    pub fn clock(&self) -> TscClock {
-        self.clock
-    }
-
-    /// Bytes of DMA memory that are allocated.
-    #[must_use]
-    pub fn dma_bytes_in_use(&self) -> usize {
-        self.dma.dma_bytes_in_use()
-    }
-
+impl Machine {
     /// Bytes of the heap that are left.
     #[must_use]
     pub fn heap_bytes_free(&self) -> usize {
@@ -217,46 +198,6 @@ impl Platform {
     #[must_use]
     pub fn dma_bytes_free(&self) -> u64 {
         FRAMES.with(|frames| frames.free_bytes())
-    }
-}
-
-impl Clock for Platform {
-    #[inline]
-    fn now(&self) -> Instant {
-        self.clock.now()
-    }
-}
-
-impl MmioMap for Platform {
-    type Region = MmioRegion;
-
-    fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<MmioRegion, MapError> {
-        self.mmio.map(start, len_bytes)
-    }
-}
-
-// SAFETY: every call goes through to the domain, which keeps the promises.
-unsafe impl Dma for Platform {
-    fn limits(&self) -> DmaLimits {
-        self.dma.limits()
-    }
-    fn domain(&self) -> DomainTag {
-        self.dma.domain()
-    }
-    fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {
-        self.dma.alloc(request)
-    }
-    unsafe fn free(&self, region: DmaRegion) {
-        // SAFETY: the caller's obligations are the same ones.
-        unsafe { self.dma.free(region) }
-    }
-    unsafe fn map(&self, memory: NonNull<[u8]>, direction: Direction) -> Result<DmaMapping, DmaError> {
-        // SAFETY: the caller's obligations are the same ones.
-        unsafe { Dma::map(&self.dma, memory, direction) }
-    }
-    unsafe fn unmap(&self, mapping: DmaMapping) {
-        // SAFETY: the caller's obligations are the same ones.
-        unsafe { self.dma.unmap(mapping) }
     }
 }
 

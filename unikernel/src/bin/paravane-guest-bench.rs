@@ -90,7 +90,7 @@ struct Meter<'m> {
 
 impl<'m> Meter<'m> {
     fn new(machine: &'m Machine) -> Self {
-        let clock = machine.platform.clock();
+        let clock = machine.platform.clock;
         let mut overhead = u64::MAX;
         for _ in 0..100 {
             let start = clock.ticks_now();

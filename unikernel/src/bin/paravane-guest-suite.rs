@@ -102,7 +102,7 @@ impl Environment for OnMetal<'_> {
         self.mac
     }
     fn dma_bytes_in_use(&self) -> usize {
-        self.machine.platform.dma_bytes_in_use()
+        self.machine.platform.dma.dma_bytes_in_use()
     }
     fn set_link(&mut self, up: bool) {
         info!("suite: NIC {} wants link {}", self.index, if up { "up" } else { "down" });

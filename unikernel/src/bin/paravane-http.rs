@@ -65,7 +65,7 @@ fn main(machine: Machine) -> ! {
         }
     }
 
-    let clock = machine.platform.clock();
+    let clock = machine.platform.clock;
     let ticks = clock.ticks_now();
     let micros = u64::try_from(clock.duration(ticks).as_micros()).unwrap_or(u64::MAX);
     let up = nics.iter().filter(|nic| nic.is_up()).count();
@@ -118,13 +118,13 @@ impl Host for Hosting {
         self.0.interrupts.unmask_line(line);
     }
     fn heap_bytes_free(&self) -> usize {
-        self.0.platform.heap_bytes_free()
+        self.0.heap_bytes_free()
     }
     fn dma_bytes_in_use(&self) -> u64 {
-        self.0.platform.dma_bytes_in_use() as u64
+        self.0.platform.dma.dma_bytes_in_use() as u64
     }
     fn clock_source(&self) -> String {
-        alloc::format!("{}", self.0.platform.clock().source())
+        alloc::format!("{}", self.0.platform.clock.source())
     }
 }
 
