@@ -9,7 +9,7 @@
 //! | [`Recording::parse`], `Display` | its text, one line an entry; the format is described at [`Recording`] |
 //! | [`Recorder`] | a platform that writes down |
 //! | [`Replayer`] | a platform that plays back |
-//! | [`Divergence`] | the first difference, to be read by a person |
+//! | [`Divergence`], [`ReplayError`] | the first difference, or what was done to memory, to be read by a person |
 //!
 //! It knows no device, and no particular platform: not even an emulator's.
 //!
@@ -64,7 +64,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use divergence::Divergence;
+pub use divergence::{Divergence, ReplayError};
 pub use entry::{Access, Entry, Operation, Place, Space, Value};
 pub use recorder::{RecordedConfig, RecordedPorts, RecordedRegion, Recorder};
 pub use recording::{ConfigShape, Recording};

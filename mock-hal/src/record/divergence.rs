@@ -1,4 +1,4 @@
-//! Where a driver left a recording, for a person to read.
+//! What was wrong with a driver that met a recording, for a person to read.
 
 use std::fmt::{self, Write as _};
 
@@ -62,3 +62,23 @@ impl fmt::Debug for Divergence {
 }
 
 impl std::error::Error for Divergence {}
+
+/// Why a playing back did not go well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplayError {
+    /// The driver did something else than the recorded one.
+    Divergence(Divergence),
+    /// It did the same, and broke the rules of memory: what [`Memory::verdict`](crate::Memory::verdict) says.
+    Memory(Vec<String>),
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Divergence(divergence) => divergence.fmt(f),
+            Self::Memory(wrong) => f.write_str(&wrong.join("\n")),
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}

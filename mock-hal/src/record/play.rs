@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use paravane_hal::dma::{Direction, DmaRequest};
 
-use super::divergence::Divergence;
+use super::divergence::{Divergence, ReplayError};
 use super::entry::{Access, Entry, Operation, Place, Value, memory_name};
 use super::recording::Recording;
 use crate::memory::Memory;
@@ -284,6 +284,9 @@ impl Play {
         let index = self.recording.entries.iter().position(|entry| *entry == expected);
         match index {
             Some(index) => {
+                if let Some(owed) = self.access_owed_before(index) {
+                    self.diverge(owed, format!("{expected} (recorded after this access)"));
+                }
                 if let Some(claimed) = self.claimed.get_mut(index) {
                     *claimed = true;
                 }
@@ -294,6 +297,12 @@ impl Play {
             None => self.diverge(self.next, format!("{expected} (nowhere in the recording)")),
         }
         self.memories.remove(&memory);
+    }
+
+    /// The first access before entry `index` that the driver has not made. The device may have needed it to let go.
+    fn access_owed_before(&self, index: usize) -> Option<usize> {
+        let first = self.next + usize::from(self.repeats > 0);
+        (first..index).find(|at| matches!(self.recording.entries.get(*at), Some(Entry::Access(_))))
     }
 
     /// What a device wrote to lent memory is seen when it comes back.
@@ -385,8 +394,8 @@ impl Play {
         }
     }
 
-    /// Whether the driver did everything that the recorded one did.
-    pub(super) fn finish(&mut self) -> Result<(), Divergence> {
+    /// Whether the driver did everything that the recorded one did, and kept the rules of memory.
+    pub(super) fn finish(&mut self) -> Result<(), ReplayError> {
         if self.failure.is_none() {
             self.synchronise();
         }
@@ -409,6 +418,11 @@ impl Play {
                 self.diverge(index, "(never done)".to_owned());
             }
         }
-        self.failure.clone().map_or(Ok(()), Err)
+        let wrong = self.memory.verdict();
+        match self.failure.clone() {
+            Some(divergence) => Err(ReplayError::Divergence(divergence)),
+            None if wrong.is_empty() => Ok(()),
+            None => Err(ReplayError::Memory(wrong)),
+        }
     }
 }

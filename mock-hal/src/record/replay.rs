@@ -15,7 +15,7 @@ use paravane_hal::port::PortIo;
 use paravane_hal::time::{Clock, Instant};
 use paravane_pci::{ConfigAccess, PciAddress};
 
-use super::divergence::Divergence;
+use super::divergence::ReplayError;
 use super::entry::{Access, Entry, Operation, Place, Space, Value};
 use super::play::Play;
 use super::recording::{ConfigShape, Recording};
@@ -32,11 +32,12 @@ const TURN_NANOS: u64 = 100_000;
 /// The driver has to make the recorded accesses in the recorded order. It may
 ///
 /// - get its memory at other addresses: the recording names them;
-/// - allocate, map and free earlier or later than the recorded driver, though not in other sizes;
+/// - allocate and map earlier or later than the recorded driver, though not in other sizes;
+/// - give memory back later, not before the last access that the recorded driver made first: it may be the one that stopped the device;
 /// - look at the clock as often as it likes: the device moves on at a look, and does not wait for one;
 /// - repeat a read more or less often, where the recorded driver repeated it with the same answer.
 ///
-/// At the first difference it panics with a [`Divergence`]; one made by [`lenient`](Self::lenient) remembers it for [`finish`](Self::finish) instead, and
+/// At the first difference it panics with a [`Divergence`](super::Divergence); one made by [`lenient`](Self::lenient) remembers it for [`finish`](Self::finish) instead, and
 /// behaves from then on like a device that is gone: reads give all ones, and the clock goes on, so that waits end.
 #[derive(Clone)]
 pub struct Replayer {
@@ -165,8 +166,8 @@ impl Replayer {
     ///
     /// # Errors
     ///
-    /// [`Divergence`]: where the driver did something else, or what it left out.
-    pub fn finish(&self) -> Result<(), Divergence> {
+    /// [`ReplayError`]: where the driver did something else, or what it left out, or what it did to its memory.
+    pub fn finish(&self) -> Result<(), ReplayError> {
         self.play.lock().finish()
     }
 }

@@ -2,12 +2,13 @@
 
 #![allow(clippy::indexing_slicing, reason = "tests")]
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use paravane_hal::Platform;
 use paravane_hal::addr::{Align, PhysAddr};
-use paravane_hal::dma::{DeviceDma, DeviceTag, Direction, DmaBox, Mapped, Quiet};
+use paravane_hal::dma::{DeviceDma, DeviceTag, Direction, Dma, DmaBox, DmaRequest, Mapped, Quiet};
 use paravane_hal::mmio::{Mmio, MmioMap};
 use paravane_hal::time::{Clock, wait_for};
 use paravane_pci::{ConfigAccess, PciAddress};
@@ -125,7 +126,18 @@ fn replay(recording: &Recording, habits: Habits) -> Result<Option<[u8; 16]>, Div
     let answer = drive(&replayer, &config, habits);
     replayer.give(b"\xff\xff");
     assert!(replayer.finish().is_err() || replayer.take().is_none());
-    replayer.finish().map(|()| answer)
+    match replayer.finish() {
+        Ok(()) => Ok(answer),
+        Err(_) => Err(difference(&replayer)),
+    }
+}
+
+/// The end of a playing back that does not go as recorded.
+fn difference(replayer: &Replayer) -> Divergence {
+    match replayer.finish().unwrap_err() {
+        ReplayError::Divergence(divergence) => divergence,
+        ReplayError::Memory(wrong) => panic!("{wrong:?}"),
+    }
 }
 
 /// As [`replay`], to the end.
@@ -231,11 +243,11 @@ fn addresses_are_compared_by_name() {
 #[test]
 fn what_is_left_out_is_found() {
     let replayer = Replayer::lenient(record());
-    assert_eq!(replayer.finish().unwrap_err().got, "(nothing more)");
+    assert_eq!(difference(&replayer).got, "(nothing more)");
     // Stops polling too soon: sees no answer, and leaves the last read out.
     let difference = replay(&record(), Habits { polls: 0, ..USUAL }).unwrap_err();
     assert_eq!(difference.expected.as_deref(), Some("read32 bar0+0xc = 0x1"));
-    assert_eq!(difference.got, "give ffff");
+    assert_eq!(difference.got, "free mem0 (recorded after this access)");
 }
 
 #[test]
@@ -246,7 +258,7 @@ fn a_driver_that_went_astray_meets_a_device_that_is_gone() {
     assert_eq!(regs.read8(STATUS), u8::MAX);
     assert!(wait_for(&replayer, Duration::from_secs(2), || None::<()>).is_err(), "time goes on");
     assert!(MmioMap::map(&replayer, PhysAddr::new(0x1000), 4).is_err());
-    assert_eq!(replayer.finish().unwrap_err().got, "read32 bar0+0xc", "the first difference stays");
+    assert_eq!(difference(&replayer).got, "read32 bar0+0xc", "the first difference stays");
 }
 
 #[test]
@@ -260,7 +272,7 @@ fn memory_in_other_sizes_is_a_difference() {
     let replayer = Replayer::lenient(record());
     let of = DeviceDma::new(replayer.clone(), DeviceTag::unique(), 64);
     assert!(DmaBox::<[u8; 64], _>::zeroed(&of, Align::new(64)).is_err());
-    let got = replayer.finish().unwrap_err().got;
+    let got = difference(&replayer).got;
     assert_eq!(got, "alloc 64 align 64 bits 64 (nowhere in the recording)");
 }
 
@@ -324,15 +336,84 @@ fn what_no_device_could_have_written_is_a_difference() {
     #[expect(unsafe_code, reason = "vouches for a test")]
     let quiet = unsafe { Quiet::vouch(of.device()) };
     assert_eq!(lent.unmap(&quiet).ok().unwrap(), [0; 8]);
-    assert_eq!(replayer.finish().unwrap_err().got, "(the driver's mem0 is not the device's to write)");
+    assert_eq!(difference(&replayer).got, "(the driver's mem0 is not the device's to write)");
 
     let text = "paravane-recording 1\nalloc mem0 8 bits 64\nlook\ndevice mem0+0x8 = 01\nend 3\n";
     let replayer = Replayer::lenient(Recording::parse(text).unwrap());
     let of = DeviceDma::new(replayer.clone(), DeviceTag::unique(), 64);
     let shared = DmaBox::<[u8; 8], _>::zeroed(&of, Align::BYTE).unwrap();
     replayer.relax();
-    assert_eq!(replayer.finish().unwrap_err().got, "(the driver's mem0 is shorter)");
+    assert_eq!(difference(&replayer).got, "(the driver's mem0 is shorter)");
     drop(shared);
+}
+
+/// Claims that the device of `dma` is at rest.
+fn quiet(dma: &DeviceDma<Replayer>) -> Quiet<'_> {
+    // SAFETY: nothing but a recording writes to memory here.
+    #[expect(unsafe_code, reason = "vouches for a test")]
+    unsafe {
+        Quiet::vouch(dma.device())
+    }
+}
+
+#[test]
+fn memory_goes_back_after_the_access_that_stopped_the_device() {
+    let recording = Recording::parse(
+        "paravane-recording 1
+         map mmio0+0x0 at 0x1000 4
+         alloc mem0 8 bits 64
+         lend mem1 8 to-device
+         write32 mmio0+0x0 = 0x1
+         return mem1
+         free mem0
+         end 6",
+    )
+    .unwrap();
+    // Which of the two goes back too early, if one does.
+    for (free_early, return_early) in [(false, false), (true, false), (false, true)] {
+        let replayer = Replayer::lenient(recording.clone());
+        let regs = MmioMap::map(&replayer, PhysAddr::new(0x1000), 4).unwrap();
+        let of = DeviceDma::new(replayer.clone(), DeviceTag::unique(), 64);
+        let mut shared = Some(DmaBox::<[u8; 8], _>::zeroed(&of, Align::BYTE).unwrap());
+        let mut lent = Mapped::new(&of, vec![0_u8; 8], Direction::ToDevice).ok();
+        if free_early {
+            assert!(shared.take().unwrap().free(&quiet(&of)).is_ok());
+        }
+        if return_early {
+            assert!(lent.take().unwrap().unmap(&quiet(&of)).is_ok());
+        }
+        regs.write32(0, 1);
+        assert!(shared.is_none_or(|shared| shared.free(&quiet(&of)).is_ok()));
+        assert!(lent.is_none_or(|lent| lent.unmap(&quiet(&of)).is_ok()));
+        if !(free_early || return_early) {
+            replayer.finish().unwrap();
+            continue;
+        }
+        let difference = difference(&replayer);
+        assert_eq!(difference.expected.as_deref(), Some("write32 mmio0+0x0 = 0x1"));
+        let early = if free_early { "free mem0" } else { "return mem1" };
+        assert_eq!(difference.got, format!("{early} (recorded after this access)"));
+    }
+}
+
+#[test]
+fn a_driver_that_writes_past_its_memory_is_found() {
+    let text = "paravane-recording 1\nalloc mem0 8 bits 64\nfree mem0\nend 2\n";
+    let replayer = Replayer::new(Recording::parse(text).unwrap());
+    let region = replayer.alloc(DmaRequest::new(NonZeroUsize::new(8).unwrap(), Align::BYTE)).unwrap();
+    let behind = region.cpu().as_ptr().wrapping_add(8);
+    // SAFETY: the byte behind a region is a guard, of the same heap block.
+    #[expect(unsafe_code, reason = "a driver that breaks the rules")]
+    unsafe {
+        behind.write(7);
+    }
+    // SAFETY: the region is from there, and no device has it.
+    #[expect(unsafe_code, reason = "as a driver's memory does")]
+    unsafe {
+        replayer.free(region);
+    }
+    let ReplayError::Memory(wrong) = replayer.finish().unwrap_err() else { panic!("it did as recorded") };
+    assert!(wrong[0].starts_with("a guard byte was overwritten at offset 8 of region #1"), "{wrong:?}");
 }
 
 #[test]
