@@ -21,13 +21,13 @@
 //! use paravane_mock_hal::record::{Recording, Replayer};
 //!
 //! let recording = Recording::parse(
-//!     "paravane-recording 1
+//!     "paravane-recording 2
 //!      device: a doorbell and a counter
 //!      step ring it
 //!      map mmio0+0x0 at 0xfe000000 16
 //!      write32 mmio0+0x4 = 0x1
 //!      read32 mmio0+0x8 = 0x2a
-//!      end 4",
+//!      end 4 0xfcab5be8",
 //! )?;
 //! let platform = Replayer::new(recording);
 //! platform.step("ring it");
@@ -59,6 +59,7 @@ mod play;
 mod recorder;
 mod recording;
 mod replay;
+mod seal;
 mod text;
 
 #[cfg(test)]

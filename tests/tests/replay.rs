@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use paravane_hal::addr::PhysAddr;
-use paravane_mock_hal::record::{Recording, Replayer};
+use paravane_mock_hal::record::{ParseReason, Recording, Replayer};
 use paravane_pci::EcamEntry;
 use paravane_tests::scenario::firmware::ecam_of;
 use paravane_tests::scenario::fixture::{self, MACHINES, NICS};
@@ -71,14 +71,10 @@ fn a_microvm_has_ecam_and_no_table_that_says_so() {
     assert_eq!(ecam_of(&recording).unwrap(), Some(vec![]));
 }
 
-/// Takes line `number` out of a recording, and keeps its `end` right.
+/// Takes line `number` out of a recording.
 fn without_line(text: &str, number: usize) -> String {
-    let lines = text.lines().enumerate().filter(|(at, _)| *at != number);
-    let kept = lines.map(|(_, line)| match line.strip_prefix("end ") {
-        Some(count) => format!("end {}", count.parse::<usize>().unwrap() - 1),
-        None => line.to_owned(),
-    });
-    kept.collect::<Vec<_>>().join("\n")
+    let kept = text.lines().enumerate().filter(|(at, _)| *at != number);
+    kept.map(|(_, line)| line).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -91,7 +87,7 @@ fn an_access_left_out_is_a_difference_and_nothing_hangs() {
         let mut missed = 0;
         // Every kind of line comes up, in every part.
         for number in (start..lines.len() - 1).step_by(19).filter(|number| !lines[*number].is_empty()) {
-            let recording = Recording::parse(&without_line(&text, number)).unwrap();
+            let recording = Recording::parse_edited(&without_line(&text, number)).unwrap();
             let stage = Replay::lenient(&recording);
             let failed = life(&stage, driver).is_err();
             let differs = stage.replayer().finish().is_err();
@@ -113,6 +109,17 @@ fn a_recording_cut_anywhere_is_an_error_with_a_line() {
             let lines = text[..cut].lines().count().max(1);
             assert!((lines - 1..=lines).contains(&error.line), "{error}, {lines} lines are left");
         }
+    }
+}
+
+#[test]
+fn a_recording_with_another_value_is_an_error_at_its_end() {
+    for nic in NICS {
+        let text = std::fs::read_to_string(fixture::path(nic.name)).unwrap();
+        let edited = text.replacen(" = 0x0\n", " = 0x1\n", 1);
+        let error = Recording::parse(&edited).unwrap_err();
+        assert_eq!(error.line, text.lines().count(), "{error}");
+        assert!(matches!(error.reason, ParseReason::Sum { .. }), "{error}");
     }
 }
 
@@ -155,7 +162,7 @@ fn what_a_changed_recording_says(name: &str, change: impl Fn(&str) -> String) ->
     let text = std::fs::read_to_string(fixture::path(name)).unwrap();
     let changed = change(&text);
     assert_ne!(changed, text, "the change finds its place");
-    let recording = Recording::parse(&changed).unwrap();
+    let recording = Recording::parse_edited(&changed).unwrap();
     let driver = NICS.iter().find(|nic| nic.name == name).unwrap().driver;
     let played = std::panic::catch_unwind(|| {
         let stage = Replay::new(&recording);

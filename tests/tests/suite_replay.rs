@@ -38,6 +38,6 @@ fn an_edited_recording_is_a_difference_with_its_line() {
     let text = fixture::load("suite-vmxnet3").unwrap().to_string();
     let command = text.lines().find(|line| line.starts_with("write32 bar1+0x20 = ")).unwrap();
     let edited = text.replacen(command, "write32 bar1+0x20 = 0xcafe0099", 1);
-    let error = suite::replay(&Recording::parse(&edited).unwrap()).unwrap_err().to_string();
+    let error = suite::replay(&Recording::parse_edited(&edited).unwrap()).unwrap_err().to_string();
     assert!(error.contains("0xcafe0099") && error.contains(command.rsplit(' ').next().unwrap()), "{error}");
 }

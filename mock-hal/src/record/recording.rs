@@ -7,6 +7,7 @@ use paravane_hal::addr::PhysAddr;
 use paravane_hal::dma::DmaLimits;
 
 use super::entry::Entry;
+use super::seal::Seal;
 
 /// How much configuration space there was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub struct ConfigShape {
 /// # Text
 ///
 /// ```text
-/// paravane-recording 1               the format's version
+/// paravane-recording 2               the format's version
 /// # anything                         a comment; blank lines may be anywhere too
 /// device: vmxnet3                    where it comes from: any number of such lines
 /// limits: segment any bits 64 granule 1
@@ -50,10 +51,12 @@ pub struct ConfigShape {
 /// return mem3
 /// free mem2
 /// refuse 4096 align 512 bits 64      there was no memory
-/// end 21                             how many entries there are
+/// end 20 0x4fd2a1c7                  how many entries there are, and the CRC-32 of all lines before this one
 /// ```
 ///
 /// Numbers with `0x` are hexadecimal, others decimal. `device` lines belong to the access, `look`, `step`, `interrupt` or `return` before them.
+/// The CRC-32 is Ethernet's, of each line without the spaces around it and with one `\n`, comments and blank lines left out. A recording that is changed by hand
+/// is read by [`parse_edited`](Self::parse_edited).
 #[derive(Clone, Debug)]
 pub struct Recording {
     pub(super) provenance: Vec<(String, String)>,
@@ -67,7 +70,7 @@ pub struct Recording {
 /// The first word of every recording.
 pub(super) const MAGIC: &str = "paravane-recording";
 /// The version written, and the only one read.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 impl Recording {
     /// Where it comes from: names and values in the order of the text.
@@ -105,8 +108,9 @@ impl Recording {
     }
 }
 
-impl fmt::Display for Recording {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Recording {
+    /// All lines but the last.
+    fn write_lines(&self, f: &mut impl fmt::Write) -> fmt::Result {
         writeln!(f, "{MAGIC} {VERSION}")?;
         for (name, value) in &self.provenance {
             writeln!(f, "{name}: {value}")?;
@@ -133,6 +137,15 @@ impl fmt::Display for Recording {
             }
             writeln!(f, "{entry}")?;
         }
-        writeln!(f, "end {}", self.entries.len())
+        Ok(())
+    }
+}
+
+impl fmt::Display for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = String::new();
+        self.write_lines(&mut lines)?;
+        let seal = Seal::of(self.entries.len(), lines.lines());
+        writeln!(f, "{lines}{seal}")
     }
 }

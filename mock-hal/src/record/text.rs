@@ -10,6 +10,7 @@ use paravane_hal::dma::{DmaLimits, DmaRequest};
 use super::bytes;
 use super::entry::{Access, DIRECTIONS, Entry, Operation, Place, Space, Value};
 use super::recording::{ConfigShape, MAGIC, Recording, VERSION};
+use super::seal::{Seal, says_something};
 use crate::registers::Width;
 
 /// The longest run of bytes that one line may name.
@@ -54,6 +55,13 @@ pub enum ParseReason {
         /// As there are.
         found: usize,
     },
+    /// `end` sums up other lines than there are: some were changed.
+    Sum {
+        /// As `end` says.
+        declared: u32,
+        /// As the lines give.
+        found: u32,
+    },
     /// Something follows `end`.
     AfterEnd,
 }
@@ -73,6 +81,12 @@ impl fmt::Display for ParseError {
             ParseReason::Count { declared, found } => {
                 write!(f, "the recording was edited: `end` counts {declared} entries, there are {found}")
             }
+            ParseReason::Sum { declared, found } => {
+                write!(
+                    f,
+                    "the recording was edited: `end` sums up lines to {declared:#010x}, these give {found:#010x}"
+                )
+            }
             ParseReason::AfterEnd => f.write_str("something follows the `end` of the recording"),
         }
     }
@@ -80,13 +94,50 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
+/// The last line, not looked at yet.
+struct End<'t> {
+    line: usize,
+    text: &'t str,
+}
+
 impl Recording {
     /// Reads a recording.
     ///
     /// # Errors
     ///
-    /// [`ParseError`] names the first line that does not fit.
+    /// [`ParseError`] names the first line that does not fit; where lines were changed but can be read, that is the `end` which sums them up.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let (recording, end) = Self::read(text)?;
+        let entries = recording.entries.len();
+        let Some(End { line, text: end }) = end else {
+            let line = text.lines().count();
+            return Err(ParseError { line, reason: ParseReason::Truncated { entries } });
+        };
+        let fails = |reason| Err(ParseError { line, reason });
+        let found = Seal::of(entries, text.lines().take(line - 1));
+        match seal(end) {
+            None => fails(wrong(end, "end COUNT CRC32")),
+            Some(Seal { entries: declared, .. }) if declared != entries => {
+                fails(ParseReason::Count { declared, found: entries })
+            }
+            Some(Seal { crc32: declared, .. }) if declared != found.crc32 => {
+                fails(ParseReason::Sum { declared, found: found.crc32 })
+            }
+            Some(_) => Ok(recording),
+        }
+    }
+
+    /// Reads a recording that was written or changed by hand: its `end` may be missing, and may say anything. The text of the result has one that fits.
+    ///
+    /// # Errors
+    ///
+    /// [`ParseError`] names the first line that does not fit.
+    pub fn parse_edited(text: &str) -> Result<Self, ParseError> {
+        Self::read(text).map(|(recording, _)| recording)
+    }
+
+    /// The recording in `text`, and its `end`.
+    fn read(text: &str) -> Result<(Self, Option<End<'_>>), ParseError> {
         let mut recording = Self {
             provenance: Vec::new(),
             limits: DmaLimits::NONE,
@@ -96,20 +147,14 @@ impl Recording {
         };
         let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
         check_first(lines.next())?;
-        let mut last = 1;
         while let Some((line, text)) = lines.next() {
-            last = line;
-            let fails = |reason| Err(ParseError { line, reason });
-            if text.is_empty() || text.starts_with('#') {
+            if !says_something(text) {
                 continue;
             }
-            if let Some(declared) = text.strip_prefix("end ") {
-                let found = recording.entries.len();
-                return match (declared.trim().parse(), lines.find(|(_, rest)| !rest.is_empty())) {
-                    (Err(_), _) => fails(wrong(text, "end COUNT")),
-                    (Ok(declared), _) if declared != found => fails(ParseReason::Count { declared, found }),
-                    (Ok(_), Some((line, _))) => Err(ParseError { line, reason: ParseReason::AfterEnd }),
-                    (Ok(_), None) => Ok(recording),
+            if text.starts_with("end ") {
+                return match lines.find(|(_, rest)| !rest.is_empty()) {
+                    Some((line, _)) => Err(ParseError { line, reason: ParseReason::AfterEnd }),
+                    None => Ok((recording, Some(End { line, text }))),
                 };
             }
             let outcome = match text.split_once(": ").filter(|_| recording.entries.is_empty()) {
@@ -119,11 +164,9 @@ impl Recording {
                     recording.lines.push(line);
                 }),
             };
-            if let Err(reason) = outcome {
-                return fails(reason);
-            }
+            outcome.map_err(|reason| ParseError { line, reason })?;
         }
-        Err(ParseError { line: last, reason: ParseReason::Truncated { entries: recording.entries.len() } })
+        Ok((recording, None))
     }
 
     fn header(&mut self, name: &str, value: &str, text: &str) -> Result<(), ParseReason> {
@@ -237,6 +280,14 @@ fn config_shape(value: &str) -> Option<ConfigShape> {
     words.exactly("buses")?;
     let (first, last) = words.next()?.split_once('-')?;
     words.end(ConfigShape { config_bytes, segment, buses: number(first)?..=number(last)? })
+}
+
+fn seal(text: &str) -> Option<Seal> {
+    let mut words = Words::of(text);
+    words.exactly("end")?;
+    let entries = words.number()?;
+    let crc32 = words.number()?;
+    words.end(Seal { entries, crc32 })
 }
 
 fn entry(text: &str) -> Result<Entry, ParseReason> {
