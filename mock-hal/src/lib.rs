@@ -10,6 +10,7 @@ pub mod model;
 pub mod pcap;
 pub mod pci;
 mod platform;
+mod ports;
 pub mod record;
 mod registers;
 pub mod storms;

@@ -6,9 +6,11 @@
 //! | [`FunctionSpace`] | one function: IDs, BARs, capabilities, which bits can be written |
 //! | [`Bar`] | one base address register and how it reacts |
 //! | [`PciDevice`] | what a device model has of the host: may it reach memory, and its interrupts |
+//! | [`ConfigPorts`] | configuration space by I/O ports |
 //! | [`machine`] | machines as data |
 
 mod bar;
+mod cam;
 mod device;
 pub mod machine;
 mod msix;
@@ -31,6 +33,7 @@ use crate::registers::SharedModel;
 use machine::{Machine, Used};
 
 pub use bar::{Bar, Reaction};
+pub use cam::ConfigPorts;
 pub use device::{InterruptMode, PciDevice};
 pub use route::PciRegion;
 pub use space::FunctionSpace;

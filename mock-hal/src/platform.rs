@@ -1,4 +1,4 @@
-//! The platform: memory, register regions and time in one value.
+//! The platform: memory, register regions, ports and time in one value.
 
 #![expect(unsafe_code, reason = "`Dma` is an unsafe trait; every call goes to `Memory`")]
 
@@ -18,7 +18,7 @@ use crate::device::DeviceMemory;
 use crate::interrupts::Interrupts;
 use crate::memory::Memory;
 use crate::pci::{PciHost, PciRegion};
-use crate::registers::{Behind, ModelRegion, SharedModel};
+use crate::registers::{Behind, ModelRegion, SharedModel, Width};
 
 /// A platform made of ordinary memory. A clone is another handle to the same one.
 ///
@@ -31,6 +31,7 @@ pub struct MockPlatform {
     interrupts: Interrupts,
     pci: PciHost,
     bars: Arc<Mutex<Vec<FixedBar>>>,
+    ports: Arc<Mutex<Vec<FixedBar>>>,
 }
 
 impl fmt::Debug for MockPlatform {
@@ -44,10 +45,19 @@ impl fmt::Debug for MockPlatform {
 
 /// Where a model's BAR lies when no bus has a say in it.
 struct FixedBar {
-    start: PhysAddr,
+    start: u64,
     len_bytes: usize,
     model: SharedModel,
     index: u8,
+}
+
+impl FixedBar {
+    /// Where in it `len_bytes` at `start` are, if it has them.
+    fn place(&self, start: u64, len_bytes: usize) -> Option<usize> {
+        let start_bytes = usize::try_from(start.checked_sub(self.start)?).ok()?;
+        let end = start_bytes.checked_add(len_bytes)?;
+        (end <= self.len_bytes).then_some(start_bytes)
+    }
 }
 
 impl Default for MockPlatform {
@@ -71,7 +81,7 @@ impl MockPlatform {
     pub(crate) fn from_parts(memory: Memory, clock: ManualClock) -> Self {
         let interrupts = Interrupts::default();
         let pci = PciHost::new(&interrupts);
-        Self { memory, clock, interrupts, pci, bars: Arc::default() }
+        Self { memory, clock, interrupts, pci, bars: Arc::default(), ports: Arc::default() }
     }
 
     /// Its memory, for counting and for what went wrong.
@@ -112,11 +122,21 @@ impl MockPlatform {
 
     /// Puts `len_bytes` of registers at `start`: BAR `index` of `model`, whatever any configuration space says.
     pub fn attach(&self, start: PhysAddr, len_bytes: usize, model: SharedModel, index: u8) {
-        self.bars().push(FixedBar { start, len_bytes, model, index });
+        locked(&self.bars).push(FixedBar { start: start.get(), len_bytes, model, index });
     }
 
-    fn bars(&self) -> MutexGuard<'_, Vec<FixedBar>> {
-        self.bars.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Puts `count` I/O ports at `start`: BAR `index` of `model`, whatever any configuration space says.
+    pub fn attach_ports(&self, start: u16, count: u16, model: SharedModel, index: u8) {
+        let (start, len_bytes) = (start.into(), count.into());
+        locked(&self.ports).push(FixedBar { start, len_bytes, model, index });
+    }
+
+    /// The attached model behind an aligned access of `width` at `port`, its BAR, and where in that.
+    pub(crate) fn attached_port(&self, port: u16, width: Width) -> Option<(SharedModel, u8, usize)> {
+        locked(&self.ports).iter().find_map(|bar| {
+            let place = bar.place(port.into(), width.bytes())?;
+            place.is_multiple_of(width.bytes()).then(|| (Arc::clone(&bar.model), bar.index, place))
+        })
     }
 
     /// The end of a test: everything that was given out is back and nothing went wrong. Called once; the drop of the last handle then says no more.
@@ -130,6 +150,10 @@ impl MockPlatform {
     }
 }
 
+fn locked(bars: &Mutex<Vec<FixedBar>>) -> MutexGuard<'_, Vec<FixedBar>> {
+    bars.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl MmioMap for MockPlatform {
     type Region = ModelRegion;
 
@@ -138,11 +162,9 @@ impl MmioMap for MockPlatform {
         if len_bytes == 0 || start.checked_add(len_bytes as u64).is_none() {
             return Err(fails(MapErrorReason::OutOfRange));
         }
-        let fixed = self.bars().iter().find_map(|bar| {
-            let start_bytes = usize::try_from(start.get().checked_sub(bar.start.get())?).ok()?;
-            let end = start_bytes.checked_add(len_bytes)?;
-            let (model, bar_index) = (Arc::clone(&bar.model), bar.index);
-            (end <= bar.len_bytes).then_some(Behind::Fixed { model, bar: bar_index, start_bytes, len_bytes })
+        let fixed = locked(&self.bars).iter().find_map(|bar| {
+            let start_bytes = bar.place(start.get(), len_bytes)?;
+            Some(Behind::Fixed { model: Arc::clone(&bar.model), bar: bar.index, start_bytes, len_bytes })
         });
         let on_bus = || {
             let region = PciRegion { host: self.pci.clone(), start, len_bytes };
@@ -191,7 +213,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::registers::{DeviceModel, Width};
+    use crate::registers::DeviceModel;
     use paravane_hal::addr::Align;
     use paravane_hal::dma::{DeviceDma, DeviceTag, DmaBox, DmaErrorReason, Mapped};
     use paravane_hal::mmio::Mmio;

@@ -63,8 +63,9 @@ impl FunctionSpace {
         space.set8(0x0e, 1);
         space.set8(0x19, secondary);
         space.set8(0x1a, subordinate);
-        // Bus numbers, then the three windows and their upper halves.
+        // Bus numbers, then the three windows and the upper halves of two.
         space.allow(0x18, &[0xff; 4]);
+        space.allow(0x1c, &[0xf0, 0xf0]);
         space.allow(0x20, &[0xf0, 0xff, 0xf0, 0xff, 0xf0, 0xff, 0xf0, 0xff]);
         space.allow(0x28, &[0xff; 8]);
         space.set16(COMMAND, 0b111);
@@ -235,6 +236,16 @@ impl FunctionSpace {
         self
     }
 
+    /// What a bridge forwards: I/O ports in `start..=end`, in whole 4096 of them.
+    #[must_use]
+    pub fn ports(mut self, start: u16, end: u16) -> Self {
+        let [_, start] = start.to_le_bytes();
+        let [_, end] = end.to_le_bytes();
+        self.set8(0x1c, start & 0xf0);
+        self.set8(0x1d, end & 0xf0);
+        self
+    }
+
     const fn is_bridge(&self) -> bool {
         self.bytes[0x0e] & 0x7f == 1
     }
@@ -253,6 +264,12 @@ impl FunctionSpace {
             low(0x24) | u64::from(self.get32(0x28)) << 32
                 ..=low(0x26) | u64::from(self.get32(0x2c)) << 32 | 0xf_ffff,
         ]
+    }
+
+    /// What ports a bridge forwards; closed as above.
+    pub(super) fn port_window(&self) -> RangeInclusive<u64> {
+        let field = |at: usize| u64::from(self.bytes[at] & 0xf0) << 8;
+        field(0x1c)..=field(0x1d) | 0xfff
     }
 
     /// Which line firmware routed the pin to.
