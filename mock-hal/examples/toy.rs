@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use paravane_hal::Platform;
 use paravane_hal::addr::Align;
-use paravane_hal::dma::{DeviceDma, DmaBox};
+use paravane_hal::dma::{DeviceDma, Direction, DmaBox};
 use paravane_hal::mmio::Mmio;
 use paravane_hal::time::wait_for;
+use paravane_mock_hal::pci::machine::{Machine, QEMU_PC};
 use paravane_mock_hal::{DeviceMemory, DeviceModel, FunctionSpace, MockPlatform, Width};
-use paravane_pci::{ClaimError, Command, ConfigAccess, Function, PciAddress};
+use paravane_pci::{Command, ConfigAccess, Function, PciAddress};
 
 /// How many numbers fit.
 const NUMBERS: usize = 6;
@@ -100,6 +101,7 @@ struct AdderModel {
 impl AdderModel {
     fn add(&self) -> Option<()> {
         // A refused access has been written down, and on a strict platform has ended the test.
+        let numbers = self.memory.take(self.address, SUM * 4, Direction::ToDevice).ok()?;
         let shared = self.memory.get::<{ size_of::<Shared>() }>(self.address).ok()?;
         let words =
             shared.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
@@ -107,6 +109,7 @@ impl AdderModel {
         let sum = words.skip(1).take(count.min(NUMBERS)).fold(0, u32::wrapping_add);
         let shift = if self.mood == Mood::WritesTooFar { 64 } else { 0 };
         self.memory.write(self.address + shift + SUM as u64 * 4, &sum.to_le_bytes()).ok()?;
+        self.memory.give_back(&numbers);
         let done: u32 = match self.mood {
             Mood::NeverFinishes => 0,
             Mood::FinishesOddly => 0x8000_0000,
@@ -134,71 +137,118 @@ impl DeviceModel for AdderModel {
 
 // --- A machine for both, and what they do in it. ---
 
-fn machine(mood: Mood) -> Result<(MockPlatform, Function<impl ConfigAccess>), ClaimError> {
-    let platform = MockPlatform::new();
-    let address = PciAddress::from_devfn(0, 0, 3 << 3);
-    let space = FunctionSpace::endpoint(0x1234, 0x0add, 0x12).memory_bar(0, 0xfeb0_0000, 0x1000);
+/// Plugs an adder into a machine.
+fn plug(platform: &MockPlatform, machine: Machine, mood: Mood) -> PciAddress {
+    machine.build(platform.pci());
+    let address = machine.address(0);
+    let space = FunctionSpace::endpoint(0x1234, 0x0add, 0x12).bar(platform.pci().high_bar(0, 0x1000));
     platform.pci().insert(address, space);
     let memory = platform.pci().device(address).memory(platform.memory(), "adder");
     let model = AdderModel { memory, mood, address: 0 };
     platform.pci().connect(address, Arc::new(Mutex::new(model)));
-    let function = Function::claim(platform.pci().clone(), address)?;
-    Ok((platform, function))
+    address
 }
 
-fn run(mood: Mood, numbers: &[u32]) -> Result<Result<u32, AdderError>, Box<dyn Error>> {
-    let (platform, function) = machine(mood)?;
-    let mut adder = Adder::start(function, platform.clone())?;
+type Outcome = Result<Result<u32, AdderError>, Box<dyn Error>>;
+
+/// The life of a driver, on any platform.
+fn add<P: Platform, C: ConfigAccess>(platform: &P, config: C, at: PciAddress, numbers: &[u32]) -> Outcome {
+    let mut adder = Adder::start(Function::claim(config, at)?, platform.clone())?;
     let sum = adder.sum(numbers);
     adder.stop()?;
-    // Everything came back, nothing was written where it must not be.
-    platform.finish();
     Ok(sum)
 }
 
+fn run(machine: Machine, mood: Mood, numbers: &[u32]) -> Outcome {
+    let platform = MockPlatform::new();
+    let address = plug(&platform, machine, mood);
+    let sum = add(&platform, platform.pci().clone(), address, numbers);
+    // Everything came back, nothing was written where it must not be.
+    platform.finish();
+    sum
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("1 + 2 + 3, honest device:    {:?}", run(Mood::Honest, &[1, 2, 3])?);
-    println!("a device that never ends:    {:?}", run(Mood::NeverFinishes, &[1])?);
-    println!("a device that ends oddly:    {:?}", run(Mood::FinishesOddly, &[1])?);
+    println!("1 + 2 + 3, honest device:    {:?}", run(QEMU_PC, Mood::Honest, &[1, 2, 3])?);
+    println!("a device that never ends:    {:?}", run(QEMU_PC, Mood::NeverFinishes, &[1])?);
+    println!("a device that ends oddly:    {:?}", run(QEMU_PC, Mood::FinishesOddly, &[1])?);
     println!("a device that writes too far, which is where a test ends:");
-    drop(std::panic::catch_unwind(|| run(Mood::WritesTooFar, &[1]).ok()));
+    drop(std::panic::catch_unwind(|| run(QEMU_PC, Mood::WritesTooFar, &[1]).ok()));
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use paravane_mock_hal::pci::machine::MACHINES;
+    use paravane_mock_hal::record::{Recorder, Recording, Replayer};
 
     #[test]
-    fn numbers_are_added() {
-        assert_eq!(run(Mood::Honest, &[1, 2, 3]).unwrap(), Ok(6));
-        assert_eq!(run(Mood::Honest, &[]).unwrap(), Ok(0));
-        assert_eq!(run(Mood::Honest, &[1; 6]).unwrap(), Ok(6));
+    fn numbers_are_added_on_every_machine() {
+        for machine in MACHINES {
+            assert_eq!(run(machine, Mood::Honest, &[1, 2, 3]).unwrap(), Ok(6), "{}", machine.name);
+        }
+    }
+
+    #[test]
+    fn none_and_all_are_added() {
+        assert_eq!(run(QEMU_PC, Mood::Honest, &[]).unwrap(), Ok(0));
+        assert_eq!(run(QEMU_PC, Mood::Honest, &[1; 6]).unwrap(), Ok(6));
     }
 
     #[test]
     fn too_many_are_refused() {
-        assert_eq!(run(Mood::Honest, &[1; 7]).unwrap(), Err(AdderError::TooMany(7)));
-        assert_eq!(run(Mood::Honest, &[1; 70]).unwrap(), Err(AdderError::TooMany(70)));
+        assert_eq!(run(QEMU_PC, Mood::Honest, &[1; 7]).unwrap(), Err(AdderError::TooMany(7)));
+        assert_eq!(run(QEMU_PC, Mood::Honest, &[1; 70]).unwrap(), Err(AdderError::TooMany(70)));
     }
 
     #[test]
     fn a_device_that_misbehaves_is_survived() {
-        assert_eq!(run(Mood::NeverFinishes, &[1]).unwrap(), Err(AdderError::Silent));
-        assert_eq!(run(Mood::FinishesOddly, &[1]).unwrap(), Err(AdderError::BadDone(0x8000_0000)));
+        assert_eq!(run(QEMU_PC, Mood::NeverFinishes, &[1]).unwrap(), Err(AdderError::Silent));
+        assert_eq!(run(QEMU_PC, Mood::FinishesOddly, &[1]).unwrap(), Err(AdderError::BadDone(0x8000_0000)));
     }
 
     #[test]
     #[should_panic(expected = "device `adder` wrote 4 bytes")]
     fn a_device_out_of_bounds_ends_the_test() {
-        let _ = run(Mood::WritesTooFar, &[1]);
+        let _ = run(QEMU_PC, Mood::WritesTooFar, &[1]);
     }
 
     #[test]
     #[should_panic(expected = "out: region #1 (36 bytes, coherent, owned by both; asked for by toy::Adder")]
     fn a_driver_that_is_never_stopped_is_found() {
-        let (platform, function) = machine(Mood::Honest).unwrap();
+        let platform = MockPlatform::new();
+        let address = plug(&platform, QEMU_PC, Mood::Honest);
+        let function = Function::claim(platform.pci().clone(), address).unwrap();
         drop(Adder::start(function, platform.clone()));
         platform.finish();
+    }
+    #[test]
+    fn an_allocation_that_fails_leaves_nothing_behind() {
+        let starts = |nth: &u64| {
+            let platform = MockPlatform::builder().fail_allocation(*nth).build();
+            let address = plug(&platform, QEMU_PC, Mood::Honest);
+            let sum = add(&platform, platform.pci().clone(), address, &[1]);
+            platform.finish();
+            sum.is_ok()
+        };
+        assert_eq!((1..).find(starts), Some(2), "one allocation, and it can fail");
+    }
+
+    #[test]
+    fn what_was_recorded_is_played_back() {
+        let platform = MockPlatform::new();
+        let address = plug(&platform, QEMU_PC, Mood::Honest);
+        let recorder = Recorder::new(platform.clone());
+        recorder.step("add");
+        let sum = add(&recorder, recorder.config(platform.pci().clone()), address, &[1, 2]);
+        assert_eq!(sum.unwrap(), Ok(3));
+        let text = recorder.finish(&[("device", "adder, revision 1")]).unwrap().to_string();
+
+        let replayer = Replayer::new(Recording::parse(&text).unwrap());
+        replayer.step("add");
+        let sum = add(&replayer, replayer.config(), address, &[1, 2]);
+        assert_eq!(sum.unwrap(), Ok(3));
+        replayer.finish().unwrap();
     }
 }
