@@ -10,18 +10,21 @@
 //! | Part | Holds |
 //! |---|---|
 //! | this file | [`Pool`] and its [`Buffer`]s, one at a time |
-//! | [`bulk`] | [`Supply`] and [`Returns`]: many at a time, for one atomic operation |
+//! | `free` | the free list: a stack of segments |
+//! | [`supply`] | [`Supply`]: many out for one atomic operation |
+//! | [`chain`] | [`Chain`]: many held, and home for one atomic operation |
 //! | [`posted`] | [`Posted`]: what a queue lent to a device |
 
 #![expect(unsafe_code, reason = "buffers outlive any borrow of their pool; the device has them meanwhile")]
 
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::fmt;
+use core::hint::assert_unchecked;
 use core::mem::size_of;
 use core::num::NonZeroUsize;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -32,13 +35,17 @@ use crate::addr::{Align, DmaAddr};
 use crate::dma::copy::{volatile_copy, volatile_read, volatile_write};
 use crate::dma::{Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest, DomainTag};
 
-pub mod bulk;
+pub mod chain;
+mod free;
 mod memory;
 pub mod posted;
+pub mod supply;
 
-pub use bulk::{Returns, Supply};
+pub use chain::Chain;
+use free::{FreeList, SEGMENT_BUFFERS};
 use memory::{Memory, Regions};
 pub use posted::Posted;
+pub use supply::Supply;
 
 /// What a pool is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +62,15 @@ pub struct PoolLayout {
 
 /// What the CPU keeps beside each buffer: any value, that may have something to do when its buffer goes home.
 pub trait Header: Send {
+    /// Each buffer of the pool is at least this long, so that nobody need ask for places that lie within.
+    const MIN_BUFFER_BYTES: usize = 0;
+
+    /// Whether [`go_home`](Self::go_home) has anything to do. Many that have nothing to do go home in one step.
+    #[inline(always)]
+    fn is_laden(&self) -> bool {
+        false
+    }
+
     /// The buffer goes home. What the header owns and is not to keep, it drops here; the header itself stays for the next owner.
     #[inline(always)]
     fn go_home(&mut self) {}
@@ -65,21 +81,22 @@ impl Header for () {}
 /// What every buffer is aligned to at least, for both sides, so that values of machine words need no test of where they lie.
 const MIN_ALIGN: Align = Align::new(8);
 
-/// The end of the free list.
-const NONE: u32 = u32::MAX;
-
-/// One buffer's header. It starts on a cache line, what every frame needs first.
+/// One buffer's header. What every frame needs comes first, on one cache line.
 #[repr(C, align(64))]
 struct Node<H> {
-    header: UnsafeCell<H>,
-    cpu: NonNull<u8>,
+    /// The one behind it, in a chain or a segment; means nothing in the last. It belongs to whoever holds the buffer.
+    next: Cell<*mut Node<H>>,
     dma: DmaAddr,
+    pool: NonNull<Shared<H>>,
+    cpu: NonNull<u8>,
     buffer_bytes: usize,
+    header: UnsafeCell<H>,
     index: u32,
     domain: DomainTag,
-    /// The next free one while this one is free; null at the end. Whatever it holds is null or one of the pool's nodes, which live as long as the pool.
-    next_free: AtomicPtr<Node<H>>,
-    pool: NonNull<Shared<H>>,
+    /// How many buffers the segment has that starts with this one,
+    segment_len: AtomicU32,
+    /// and the index of the one that starts the next segment. Both mean something while this one starts a free segment, and may be read at any time.
+    next_segment: AtomicU32,
 }
 
 /// What the handles and the buffers of a pool share.
@@ -87,77 +104,9 @@ struct Shared<H> {
     nodes: Box<[Node<H>]>,
     buffer_bytes: usize,
     domain: DomainTag,
-    /// The free list's first index in the low half, and a count of changes in the high half, so that a
-    /// compare-and-swap does not mistake a list that came back for one that stood still.
-    head: AtomicU64,
+    free: FreeList,
     handles: AtomicUsize,
     memory: Box<dyn Memory>,
-}
-
-impl<H> Shared<H> {
-    /// Puts a chain of nodes, linked by `next_free` from the one numbered `first` to `last`, in front of the free list.
-    ///
-    /// By pointers: the buffers are home with the swap, and another core may free what both point at before this returns. A reference
-    /// among the arguments would claim that it stays until then.
-    ///
-    /// # Safety
-    ///
-    /// `this` is a pool's shared part, and the chain is of its nodes, whose buffers are out, the caller's alone, and not used again.
-    #[inline(always)]
-    unsafe fn give_back(this: NonNull<Self>, first: u32, last: NonNull<Node<H>>) {
-        // SAFETY: the shared part stays while a buffer is out, which these are until the swap, the last access here.
-        let shared = unsafe { this.as_ref() };
-        // SAFETY: nodes live as long as the shared part.
-        let link = unsafe { &(*last.as_ptr()).next_free };
-        let mut head = shared.head.load(Ordering::Relaxed);
-        loop {
-            link.store(shared.node_at(head), Ordering::Relaxed);
-            let next = u64::from(first) | bumped(head);
-            match shared.head.compare_exchange_weak(head, next, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => head = now,
-            }
-        }
-        // Miri shall see what others do between the swap and the return.
-        #[cfg(all(test, miri))]
-        (0..16).for_each(|_| std::thread::yield_now());
-    }
-
-    /// The first node of a free list that starts as `head` says; null when it is empty.
-    #[inline(always)]
-    fn node_at(&self, head: u64) -> *mut Node<H> {
-        self.nodes.get(index_of(head)).map_or(core::ptr::null_mut(), |node| NonNull::from(node).as_ptr())
-    }
-
-    /// The node behind a link.
-    #[inline(always)]
-    fn node(&self, link: *mut Node<H>) -> Option<&Node<H>> {
-        // SAFETY: links are null or point at nodes of this pool, which live as long as `self`; only shared references to them exist.
-        unsafe { link.as_ref() }
-    }
-
-    /// What a head says when the list starts at the node behind `link`.
-    #[inline(always)]
-    fn index_behind(&self, link: *mut Node<H>) -> u32 {
-        self.node(link).map_or(NONE, |node| node.index)
-    }
-
-    /// Counts the free list. `None` when somebody changed it meanwhile, which makes nonsense of the count, but no harm.
-    ///
-    /// There is no counter: it would cost each burst two more atomic operations, and nobody needs the number often.
-    fn count_free(&self) -> Option<usize> {
-        let head = self.head.load(Ordering::Acquire);
-        let mut at = self.node_at(head);
-        let mut count = 0;
-        while let Some(node) = self.node(at) {
-            if count == self.nodes.len() {
-                break;
-            }
-            count += 1;
-            at = node.next_free.load(Ordering::Relaxed);
-        }
-        (self.head.load(Ordering::Acquire) == head).then_some(count)
-    }
 }
 
 /// A pool of buffers, or rather a handle to it: a clone gives out buffers of the same pool.
@@ -170,7 +119,7 @@ pub struct Pool<H: Header>(NonNull<Shared<H>>);
 
 // SAFETY: what handles share is atomics and read-only facts; headers belong to whoever holds the buffer.
 unsafe impl<H: Header> Send for Pool<H> {}
-// SAFETY: as above; `get` takes buffers off a lock-free list.
+// SAFETY: as above; buffers come off a lock-free list.
 unsafe impl<H: Header> Sync for Pool<H> {}
 
 impl<H: Header + Default> Pool<H> {
@@ -185,7 +134,8 @@ impl<H: Header + Default> Pool<H> {
         let bad = DmaError::new(layout.buffer_bytes, DmaErrorReason::BadLength);
         let align = layout.align.max(MIN_ALIGN);
         let stride = layout.buffer_bytes.checked_next_multiple_of(align.bytes()).ok_or(bad)?;
-        if stride == 0 || layout.buffers == 0 || layout.buffers == NONE {
+        let is_long_enough = layout.buffer_bytes >= H::MIN_BUFFER_BYTES;
+        if stride == 0 || !is_long_enough || layout.buffers == 0 || layout.buffers > FreeList::MAX_BUFFERS {
             return Err(bad);
         }
         let limit = dma.limits().max_segment_bytes;
@@ -235,7 +185,7 @@ impl<H: Header + Default> Pool<H> {
             nodes,
             buffer_bytes,
             domain,
-            head: AtomicU64::new(0),
+            free: FreeList::empty(),
             handles: AtomicUsize::new(1),
             memory,
         })));
@@ -244,13 +194,20 @@ impl<H: Header + Default> Pool<H> {
         for node in nodes.iter_mut() {
             node.pool = shared;
         }
-        // By shared references, as they are followed ever after.
-        for pair in nodes.windows(2) {
-            if let [node, next] = pair {
-                node.next_free.store(NonNull::from(next).as_ptr(), Ordering::Relaxed);
+        let pool = Self(shared);
+        // The first ones last, so that they are given out first.
+        for segment in pool.shared().nodes.chunks(SEGMENT_BUFFERS).rev() {
+            for pair in segment.windows(2) {
+                if let [node, next] = pair {
+                    node.next.set(NonNull::from(next).as_ptr());
+                }
+            }
+            if let Some(first) = segment.first() {
+                // SAFETY: linked above; nobody has been given any of them.
+                unsafe { Shared::give_back(shared, NonNull::from(first), segment.len()) };
             }
         }
-        Self(shared)
+        pool
     }
 }
 
@@ -265,17 +222,19 @@ fn push_nodes<H: Default>(
 ) {
     for i in 0..buffers {
         // The count was checked against `u32` by the caller.
-        let index = u32::try_from(nodes.len()).unwrap_or(NONE);
+        let index = u32::try_from(nodes.len()).unwrap_or(FreeList::MAX_BUFFERS);
         nodes.push(Node {
-            header: UnsafeCell::new(H::default()),
+            next: Cell::new(core::ptr::null_mut()),
+            dma: region.dma().offset(i * stride),
+            pool: NonNull::dangling(),
             // SAFETY: the region is `buffers * stride` bytes, so the start of each buffer lies inside it.
             cpu: unsafe { region.cpu().add(i * stride) },
-            dma: region.dma().offset(i * stride),
             buffer_bytes,
+            header: UnsafeCell::new(H::default()),
             index,
             domain,
-            next_free: AtomicPtr::new(core::ptr::null_mut()),
-            pool: NonNull::dangling(),
+            segment_len: AtomicU32::new(0),
+            next_segment: AtomicU32::new(0),
         });
     }
 }
@@ -292,19 +251,17 @@ impl<H: Header> Pool<H> {
     #[inline]
     pub fn get(&self) -> Option<Buffer<H>> {
         let shared = self.shared();
-        let mut head = shared.head.load(Ordering::Acquire);
-        loop {
-            let node = shared.nodes.get(index_of(head))?;
-            let rest = node.next_free.load(Ordering::Relaxed);
-            let next = u64::from(shared.index_behind(rest)) | bumped(head);
-            match shared.head.compare_exchange_weak(head, next, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => return Some(Buffer(NonNull::from(node))),
-                Err(now) => head = now,
-            }
+        let (node, len) = shared.take_segment()?;
+        if len > 1
+            && let Some(rest) = NonNull::new(node.next.get())
+        {
+            // SAFETY: what was just taken off the list, all but the first.
+            unsafe { Shared::give_back(self.0, rest, len - 1) };
         }
+        Some(Buffer(NonNull::from(node)))
     }
 
-    /// Takes up to `at_most` buffers off the list, all for one compare-and-swap. What is not used of them goes home with the [`Supply`].
+    /// Takes up to `at_most` buffers, a segment of the free list for each compare-and-swap. What is not used of them goes home with the [`Supply`].
     #[must_use]
     #[inline]
     pub fn take(&self, at_most: usize) -> Supply<'_, H> {
@@ -326,7 +283,7 @@ impl<H: Header> Pool<H> {
     /// Whether all are out, for a moment at least.
     #[must_use]
     pub fn is_dry(&self) -> bool {
-        index_of(self.shared().head.load(Ordering::Relaxed)) >= self.shared().nodes.len()
+        self.shared().has_no_segment()
     }
 
     /// Which domain its buffers are in.
@@ -340,19 +297,6 @@ impl<H: Header> Pool<H> {
     pub fn buffer_bytes(&self) -> usize {
         self.shared().buffer_bytes
     }
-}
-
-/// The free list's first index; [`NONE`], beyond all of them, when it is empty.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the low half is the index")]
-fn index_of(head: u64) -> usize {
-    head as u32 as usize
-}
-
-/// The high half of `head`, one change on.
-#[inline(always)]
-fn bumped(head: u64) -> u64 {
-    (head & !u64::from(NONE)).wrapping_add(1 << 32)
 }
 
 impl<H: Header> Clone for Pool<H> {
@@ -395,6 +339,17 @@ unsafe impl<H: Header> Send for Buffer<H> {}
 unsafe impl<H: Header + Sync> Sync for Buffer<H> {}
 
 impl<H: Header> Buffer<H> {
+    /// The buffer behind a link.
+    ///
+    /// # Safety
+    ///
+    /// It is a node of a pool whose buffer is out, and belongs to nobody else.
+    #[inline(always)]
+    unsafe fn at(node: *mut Node<H>) -> Self {
+        // SAFETY: a node is somewhere.
+        Self(unsafe { NonNull::new_unchecked(node) })
+    }
+
     #[inline(always)]
     fn node(&self) -> &Node<H> {
         // SAFETY: nodes live as long as the pool's shared part, which is never freed while a buffer is out. Only shared references to nodes exist.
@@ -417,7 +372,7 @@ impl<H: Header> Buffer<H> {
     #[must_use]
     #[inline(always)]
     pub fn dma_addr(&self, offset_bytes: usize) -> Option<DmaAddr> {
-        (offset_bytes <= self.capacity()).then(|| self.node().dma.offset(offset_bytes))
+        self.reaches(offset_bytes).then(|| self.node().dma.offset(offset_bytes))
     }
 
     /// Whose address [`dma_addr`](Self::dma_addr) is: to be compared before a device is told of it.
@@ -476,12 +431,21 @@ impl<H: Header> Buffer<H> {
         true
     }
 
+    /// Whether the buffer is that long. For an end that is known when this is compiled the answer mostly is, too.
+    #[inline(always)]
+    fn reaches(&self, end_bytes: usize) -> bool {
+        end_bytes <= H::MIN_BUFFER_BYTES || end_bytes <= self.capacity()
+    }
+
     /// Where the CPU finds `len_bytes` at `offset_bytes`, if the buffer has them.
     #[inline(always)]
     fn place(&self, offset_bytes: usize, len_bytes: usize) -> Option<NonNull<u8>> {
         let end = offset_bytes.checked_add(len_bytes)?;
+        let start = self.node().cpu;
+        // SAFETY: `Pool::new` refuses regions and strides that are not aligned to `MIN_ALIGN`.
+        unsafe { assert_unchecked(start.addr().get().is_multiple_of(MIN_ALIGN.bytes())) };
         // SAFETY: bounds checked here.
-        (end <= self.capacity()).then(|| unsafe { self.node().cpu.add(offset_bytes) })
+        self.reaches(end).then(|| unsafe { start.add(offset_bytes) })
     }
 }
 
@@ -506,9 +470,9 @@ impl<H: Header> Drop for Buffer<H> {
     #[inline]
     fn drop(&mut self) {
         self.go_home();
-        let (pool, index) = (self.node().pool, self.index());
-        // SAFETY: nodes point at their pool's shared part since before the first buffer was given out; this one is a chain by itself, and is being dropped.
-        unsafe { Shared::give_back(pool, index, self.0) };
+        let pool = self.node().pool;
+        // SAFETY: nodes point at their pool's shared part since before the first buffer was given out; this one is a segment by itself, and is being dropped.
+        unsafe { Shared::give_back(pool, self.0, 1) };
     }
 }
 

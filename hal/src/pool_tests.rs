@@ -81,7 +81,7 @@ fn the_last_buffer_races_with_the_last_handle() {
         let buffer = pool.get().unwrap();
         let going_home = std::thread::spawn(move || {
             if in_bulk {
-                Returns::new().put(buffer);
+                Chain::new().push(buffer);
             }
         });
         while pool.free() == 0 {
@@ -149,10 +149,10 @@ fn a_supply_is_as_long_as_the_pool_allows() {
     let pool = pool(&Heap::default());
     assert_eq!(pool.take(0).count(), 0);
     let mut supply = pool.take(4);
-    assert_eq!(pool.free(), 6, "taken together");
+    assert_eq!(pool.free(), 0, "a segment is taken as a whole");
     let held: Vec<_> = supply.by_ref().take(3).collect();
     drop(supply);
-    assert_eq!(pool.free(), 7, "the one not used went back");
+    assert_eq!(pool.free(), 7, "what is not used goes back");
     let rest: Vec<_> = pool.take(100).collect();
     assert_eq!((rest.len(), pool.free()), (7, 0));
     assert_eq!(pool.take(1).count(), 0, "empty");
@@ -162,18 +162,98 @@ fn a_supply_is_as_long_as_the_pool_allows() {
 }
 
 #[test]
-fn returns_go_home_together_each_to_its_own_pool() {
+fn a_supply_takes_as_many_segments_as_it_needs() {
+    let pool = pool(&Heap::default());
+    // Ten segments of one.
+    drop(all(&pool));
+    assert_eq!(pool.take(3).count(), 3);
+    let mut chain = Chain::new();
+    let dressed = pool.take(9).fill(&mut chain, 7, |mut buffer| {
+        *buffer = 5;
+        buffer
+    });
+    assert_eq!((dressed, chain.len(), pool.free()), (7, 7, 3));
+    assert!(std::iter::from_fn(|| chain.pop()).all(|buffer| *buffer == 5));
+    assert_eq!(pool.free(), 10);
+}
+
+#[test]
+fn a_long_segment_is_no_longer_than_segments_are() {
+    let layout = PoolLayout { buffers: 100, ..LAYOUT };
+    let pool = Pool::<u32>::new(Heap::default(), layout).unwrap();
+    let mut chain = Chain::new();
+    assert_eq!(pool.take(100).fill(&mut chain, 100, |buffer| buffer), 100);
+    drop(chain);
+    assert_eq!(pool.free(), 100);
+    let supply = pool.take(1);
+    assert!(pool.free() >= 100 - SEGMENT_BUFFERS, "the others are there for others meanwhile");
+    drop(supply);
+    assert_eq!(pool.free(), 100);
+}
+
+#[test]
+fn a_chain_goes_home_each_buffer_to_its_own_pool() {
     let heap = Heap::default();
     let (one, two) = (pool(&heap), pool(&heap));
-    let mut returns = Returns::new();
+    let mut chain = Chain::new();
     for (a, b) in one.take(3).zip(two.take(3)).collect::<Vec<_>>() {
-        returns.put(a);
-        returns.put(b);
+        chain.push(a);
+        chain.push(b);
     }
-    assert_eq!((one.free(), two.free()), (10, 9), "the last one is still on its way");
-    drop(returns);
+    assert_eq!((one.free(), two.free()), (7, 7));
+    drop(chain);
     assert_eq!((one.free(), two.free()), (10, 10));
     assert_eq!((all(&one).len(), all(&two).len()), (10, 10));
+}
+
+/// What a chain does, against a queue that does the same.
+#[test]
+fn a_chain_is_first_in_first_out_by_every_door() {
+    let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
+    let mut chain = Chain::new();
+    let numbered = |pool: &Pool<u32>, number: u32| {
+        let mut buffer = pool.get().unwrap();
+        *buffer = number;
+        buffer
+    };
+    let mut next = 1..;
+    let came = chain.fill_along(&[(); 3], |()| Some(numbered(&one, next.next().unwrap())));
+    chain.push(numbered(&one, 4));
+    chain.push_front(numbered(&one, 0));
+    assert_eq!((came, chain.len()), (3, 5));
+    let mut seen = Vec::new();
+    // One goes, one stays.
+    let gone = chain.drain_along(&[10, 20, 30], |buffer, place| {
+        seen.push((*buffer, *place));
+        if *buffer == 1 { Err(buffer) } else { Ok(()) }
+    });
+    assert_eq!((gone, seen.as_slice()), (1, [(0, 10), (1, 20)].as_slice()));
+    let mut split =
+        chain.split_front(&[(); 9], |buffer, ()| if *buffer < 3 { Ok(buffer) } else { Err(buffer) });
+    assert_eq!((split.len(), chain.len()), (2, 2));
+    // Those that come are of another pool than those that go, and join both.
+    let came = chain.exchange_along(&[(); 9], &mut split, |buffer, ()| Ok(numbered(&two, 10 + *buffer)));
+    assert_eq!((came, split.len(), chain.len()), (1, 3, 1), "ends early where the home is another");
+    split.append(chain);
+    split.push(numbered(&two, 20));
+    let order: Vec<u32> = std::iter::from_fn(|| split.pop()).map(|buffer| *buffer).collect();
+    assert_eq!(order, [1, 2, 13, 4, 20]);
+    assert_eq!((one.free(), two.free()), (10, 10));
+}
+
+#[test]
+fn a_split_takes_what_is_swapped_in() {
+    let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
+    let mut chain: Chain<u32> = Chain::new();
+    one.take(4).fill(&mut chain, 4, |buffer| buffer);
+    let mut swapped = Vec::new();
+    let split = chain.split_front(&[(); 4], |buffer, ()| {
+        swapped.push(buffer);
+        Ok(two.get().unwrap())
+    });
+    assert_eq!((split.len(), chain.len(), swapped.len()), (1, 3, 1));
+    drop((split, chain, swapped));
+    assert_eq!((one.free(), two.free()), (10, 10));
 }
 
 #[test]
@@ -185,7 +265,7 @@ fn cores_share_a_pool_in_bulk() {
             let pool = pool.clone();
             scope.spawn(move || {
                 for round in 0..rounds {
-                    let mut returns = Returns::new();
+                    let mut returns = Chain::new();
                     let held: Vec<_> = pool
                         .take(1 + round % 4)
                         .take(3)
@@ -195,7 +275,7 @@ fn cores_share_a_pool_in_bulk() {
                         })
                         .collect();
                     assert!(held.iter().all(|buffer| **buffer == id), "nobody else has it");
-                    returns.extend(held);
+                    held.into_iter().for_each(|buffer| returns.push(buffer));
                 }
             });
         }

@@ -1,43 +1,40 @@
 //! A burst: the handful of frames that cross an interface at once.
 
-use crate::frame::{Frame, FrameReturns};
+use paravane_hal::dma::DomainTag;
+use paravane_hal::pool::Chain;
+
+use crate::frame::{Frame, FrameHeader};
 
 /// How many frames a burst holds.
 pub const BURST_FRAMES: usize = 32;
 
-const _: () = assert!(BURST_FRAMES.is_power_of_two());
-
 /// A first-in first-out queue of up to [`BURST_FRAMES`] frames, without allocation.
 ///
-/// A transmit queue takes from the front what it has room for and leaves the rest; a receive queue adds to the back.
-#[derive(Debug)]
-pub struct Burst {
-    frames: [Option<Frame>; BURST_FRAMES],
-    /// Frames lie from here
-    first: usize,
-    /// to here; everything else is `None`.
-    end: usize,
-}
+/// A transmit queue takes from the front what it has room for and leaves the rest; a receive queue adds to the back. The frames are linked, so a burst moves in
+/// a few words, and dropped it goes back to its pool in one step.
+#[derive(Debug, Default)]
+pub struct Burst(pub(crate) Chain<FrameHeader>);
 
 impl Burst {
     /// An empty burst.
     #[must_use]
+    #[inline(always)]
     pub const fn new() -> Self {
-        Self { frames: [const { None }; BURST_FRAMES], first: 0, end: 0 }
+        Self(Chain::new())
     }
 
     /// How many frames it holds.
     #[must_use]
     #[inline(always)]
     pub const fn len(&self) -> usize {
-        self.end.wrapping_sub(self.first)
+        self.0.len()
     }
 
     /// Whether it holds none.
     #[must_use]
     #[inline(always)]
     pub const fn is_empty(&self) -> bool {
-        self.first == self.end
+        self.0.is_empty()
     }
 
     /// How many more it takes.
@@ -47,6 +44,13 @@ impl Burst {
         BURST_FRAMES.saturating_sub(self.len())
     }
 
+    /// The DMA domain of all frames, where the burst knows it: they are of one pool, and none is several segments.
+    #[must_use]
+    #[inline(always)]
+    pub fn domain(&self) -> Option<DomainTag> {
+        self.0.domain()
+    }
+
     /// Adds a frame to the back.
     ///
     /// # Errors
@@ -54,100 +58,89 @@ impl Burst {
     /// `frame`, when the burst is full.
     #[inline(always)]
     pub fn push(&mut self, frame: Frame) -> Result<(), Frame> {
-        if self.end >= BURST_FRAMES {
-            self.close_up();
+        if self.room() == 0 {
+            return Err(frame);
         }
-        match self.frames.get_mut(self.end) {
-            Some(place) => {
-                put(place, frame);
-                self.end = self.end.wrapping_add(1);
-                Ok(())
-            }
-            None => Err(frame),
+        self.0.push(frame.0);
+        Ok(())
+    }
+
+    /// Adds all frames of `other` to the back.
+    ///
+    /// # Errors
+    ///
+    /// `other`, when there is not enough room.
+    #[inline(always)]
+    pub fn append(&mut self, other: Self) -> Result<(), Self> {
+        if other.len() > self.room() {
+            return Err(other);
         }
+        self.0.append(other.0);
+        Ok(())
     }
 
     /// Takes the frame at the front.
     #[inline(always)]
     pub fn pop(&mut self) -> Option<Frame> {
-        let frame = self.frames.get_mut(self.first)?.take()?;
-        self.first = self.first.wrapping_add(1);
-        Some(frame)
+        self.0.pop().map(Frame)
     }
 
-    /// The frame at the front, left where it is.
-    #[must_use]
+    /// What `look` says about the frame at the front, which stays there.
     #[inline(always)]
-    pub fn front(&self) -> Option<&Frame> {
-        self.frames.get(self.first)?.as_ref()
+    pub fn peek<T>(&mut self, look: impl FnOnce(&Frame) -> T) -> Option<T> {
+        let front = self.pop()?;
+        let said = look(&front);
+        self.0.push_front(front.0);
+        Some(said)
     }
 
     /// Adds what `next` gives to the back until it gives nothing or the burst is full. Returns how many came.
     #[inline(always)]
     pub fn fill(&mut self, mut next: impl FnMut() -> Option<Frame>) -> usize {
-        self.close_up();
-        let mut added = 0_usize;
-        for place in self.frames.get_mut(self.end..).unwrap_or_default() {
-            let Some(frame) = next() else { break };
-            put(place, frame);
-            added = added.wrapping_add(1);
-        }
-        self.end = self.end.wrapping_add(added);
-        added
+        self.fill_along(&[(); BURST_FRAMES], |()| next())
+    }
+
+    /// The same, for each place of `along`.
+    #[inline(always)]
+    pub fn fill_along<T>(&mut self, along: &[T], mut next: impl FnMut(&T) -> Option<Frame>) -> usize {
+        let along = along.get(..self.room()).unwrap_or(along);
+        self.0.fill_along(along, |place| next(place).map(|frame| frame.0))
     }
 
     /// Hands frames to `take`, front first, until it gives one back, which stays, or none is left. Returns how many went.
     #[inline(always)]
     pub fn drain(&mut self, mut take: impl FnMut(Frame) -> Result<(), Frame>) -> usize {
-        let mut taken = 0_usize;
-        for place in self.frames.get_mut(self.first..self.end).unwrap_or_default() {
-            let Some(frame) = place.take() else { break };
-            if let Err(frame) = take(frame) {
-                put(place, frame);
-                break;
-            }
-            taken = taken.wrapping_add(1);
-        }
-        self.first = self.first.wrapping_add(taken);
-        taken
+        self.drain_along(&[(); BURST_FRAMES], |frame, ()| take(frame))
+    }
+
+    /// The same, each with a place of `along`, until that ends.
+    #[inline(always)]
+    pub fn drain_along<T>(
+        &mut self,
+        along: &[T],
+        mut take: impl FnMut(Frame, &T) -> Result<(), Frame>,
+    ) -> usize {
+        self.0.drain_along(along, |buffer, place| take(Frame(buffer), place).map_err(|frame| frame.0))
+    }
+
+    /// Splits off the frames in front that `look` lets pass, each with a place of `along`, up to the first that it does not, or until either ends.
+    /// `look` gets each and gives it back: as `Ok` to go, as `Err` to stay.
+    #[inline(always)]
+    pub fn split_front<T>(
+        &mut self,
+        along: &[T],
+        mut look: impl FnMut(Frame, &T) -> Result<Frame, Frame>,
+    ) -> Self {
+        Self(self.0.split_front(along, |buffer, place| match look(Frame(buffer), place) {
+            Ok(frame) => Ok(frame.0),
+            Err(frame) => Err(frame.0),
+        }))
     }
 
     /// Drops every frame, all together.
-    #[inline]
-    pub fn clear(&mut self) {
-        let mut returns = FrameReturns::new();
-        self.drain(|frame| {
-            returns.put(frame);
-            Ok(())
-        });
-    }
-
-    /// Moves the frames to the start, so that all room is behind them.
     #[inline(always)]
-    fn close_up(&mut self) {
-        if self.is_empty() {
-            (self.first, self.end) = (0, 0);
-        } else if self.first > 0 {
-            self.shift();
-        }
-    }
-
-    #[cold]
-    fn shift(&mut self) {
-        self.frames.rotate_left(self.first);
-        (self.first, self.end) = (0, self.len());
-    }
-}
-
-/// Fills a place that is known to be empty, without asking it.
-#[inline(always)]
-fn put(place: &mut Option<Frame>, frame: Frame) {
-    core::mem::forget(place.replace(frame));
-}
-
-impl Default for Burst {
-    fn default() -> Self {
-        Self::new()
+    pub fn clear(&mut self) {
+        drop(core::mem::take(self));
     }
 }
 

@@ -13,9 +13,10 @@
 
 use paravane_hal::addr::{Align, DmaAddr};
 use paravane_hal::dma::{Dma, DmaError, DomainTag};
-use paravane_hal::pool::{Buffer, Pool, PoolLayout, Returns, Supply};
+use paravane_hal::pool::{Buffer, Pool, PoolLayout, Supply};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::burst::Burst;
 use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
 
 mod checksum;
@@ -103,6 +104,33 @@ impl FramePool {
 #[derive(Debug)]
 pub struct FrameSupply<'p>(Supply<'p, FrameHeader>);
 
+impl FrameSupply<'_> {
+    /// Adds the frames to the back of `burst`, as far as it has room, each as `dress` gives it back. Returns how many.
+    #[inline(always)]
+    pub fn fill(&mut self, burst: &mut Burst, mut dress: impl FnMut(Frame) -> Frame) -> usize {
+        let room = burst.room();
+        self.0.fill(&mut burst.0, room, |buffer| dress(Frame::fresh(buffer)).0)
+    }
+
+    /// Exchanges frames for others, each with a place of `along`, until `exchange` gives one back or either ends. Those that came join `burst`, as far as it has
+    /// room. Returns how many.
+    #[inline(always)]
+    pub fn exchange_along<T>(
+        &mut self,
+        along: &[T],
+        burst: &mut Burst,
+        mut exchange: impl FnMut(Frame, &T) -> Result<Frame, Frame>,
+    ) -> usize {
+        let along = along.get(..burst.room()).unwrap_or(along);
+        self.0.exchange_along(along, &mut burst.0, |buffer, place| {
+            match exchange(Frame::fresh(buffer), place) {
+                Ok(frame) => Ok(frame.0),
+                Err(frame) => Err(frame.0),
+            }
+        })
+    }
+}
+
 impl Iterator for FrameSupply<'_> {
     type Item = Frame;
 
@@ -112,30 +140,11 @@ impl Iterator for FrameSupply<'_> {
     }
 }
 
-/// Frames on their way home together: dropping many one by one costs an atomic operation each. They are home when it is dropped.
-#[derive(Debug, Default)]
-pub struct FrameReturns(Returns<FrameHeader>);
-
-impl FrameReturns {
-    /// None yet.
-    #[must_use]
-    #[inline(always)]
-    pub const fn new() -> Self {
-        Self(Returns::new())
-    }
-
-    /// Adds a frame. What continues it goes home at once.
-    #[inline(always)]
-    pub fn put(&mut self, frame: Frame) {
-        self.0.put(frame.0);
-    }
-}
-
 /// An owned frame. Dropping it gives its buffers back to their pool.
 ///
 /// It is one pointer: moving it costs nothing, and `Option<Frame>` is as small.
 #[derive(Debug)]
-pub struct Frame(Buffer<FrameHeader>);
+pub struct Frame(pub(crate) Buffer<FrameHeader>);
 
 const _: () = assert!(size_of::<Option<Frame>>() == size_of::<usize>());
 
@@ -212,6 +221,15 @@ impl Frame {
         self.0.dma_addr(usize::from(self.0.essence.head_bytes.checked_sub(before_bytes)?))
     }
 
+    /// Where the device finds the byte `before_bytes` in front of the payload of a frame that is fresh: a place known beforehand.
+    #[must_use]
+    #[inline(always)]
+    pub fn fresh_dma_addr_before(&self, before_bytes: u16) -> DmaAddr {
+        self.0
+            .dma_addr(usize::from(HEADROOM_BYTES.saturating_sub(before_bytes)))
+            .unwrap_or_else(|| unreachable_head(&self.0))
+    }
+
     /// Says that the payload of this segment is `len_bytes` long, as found out after a device wrote it. False, and nothing changes, when the segment cannot hold that.
     #[inline]
     pub fn set_segment_bytes(&mut self, len_bytes: usize) -> bool {
@@ -223,6 +241,17 @@ impl Frame {
             }
             _ => false,
         }
+    }
+
+    /// Says that a device wrote `len_bytes` to a fresh frame, of which nothing else is known. False, and nothing changes, when the buffer cannot hold that.
+    #[inline(always)]
+    pub fn set_received(&mut self, len_bytes: u16) -> bool {
+        // Two numbers below 2^16.
+        let fits = usize::from(HEADROOM_BYTES).wrapping_add(len_bytes.into()) <= self.0.len_bytes();
+        if fits {
+            self.0.essence = Essence::of(len_bytes);
+        }
+        fits
     }
 
     /// Removes `bytes` from the front of this segment: the headroom grows. False when it is shorter.
@@ -293,6 +322,13 @@ impl Frame {
     #[inline]
     pub fn read_before<T: FromBytes>(&self) -> Option<T> {
         self.0.read(self.headroom_bytes().checked_sub(size_of::<T>())?)
+    }
+
+    /// The same of a fresh frame, where the payload starts in a place known beforehand.
+    #[must_use]
+    #[inline(always)]
+    pub fn read_before_fresh<T: FromBytes>(&self) -> Option<T> {
+        self.0.read(usize::from(HEADROOM_BYTES).checked_sub(size_of::<T>())?)
     }
 
     /// Reads a plain value from this segment's payload, once; `None` past its end.

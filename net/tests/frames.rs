@@ -107,7 +107,7 @@ fn a_burst_is_first_in_first_out() {
             }
         }
         for _ in 0..round % 5 + 2 {
-            assert_eq!(burst.front().is_some(), !burst.is_empty());
+            assert_eq!(burst.peek(bytes_of).is_some(), !burst.is_empty());
             if let Some(frame) = burst.pop() {
                 assert_eq!(bytes_of(&frame), [taken]);
                 taken = taken.wrapping_add(1);

@@ -62,7 +62,7 @@ fn main() {
     let arm = function(&read("vmxnet3/src/control.rs"), "fn arm(&mut self) -> Result<Armed, DeviceFault> {");
     write("control.rs", format!("impl VmxControl {{ pub(crate) {arm} }}"));
     let tx = read("vmxnet3/src/tx.rs");
-    let look = function(&tx, "fn observe(&mut self) -> (u32, Result<(), DeviceFault>) {");
+    let look = function(&tx, "fn observe(&mut self) -> Result<(), DeviceFault> {");
     let has = function(&tx, "fn has_completion(&self) -> bool {");
     let arm = function(&tx, "fn arm(&mut self) -> Result<Armed, DeviceFault> {");
     write("tx.rs", format!("impl TxQueue {{ {look} {has} pub(crate) {arm} }}"));

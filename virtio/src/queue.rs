@@ -295,6 +295,25 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
         })
     }
 
+    /// Takes the next chain back, which [`observe`](Self::observe) has counted, and which the device could only read. For one alone;
+    /// [`take_read_run`](Self::take_read_run) costs less for several.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline(always)]
+    pub fn take_read(&mut self) -> Result<T, DeviceFault> {
+        let id = self.memory.read_used(self.taken).id;
+        match u16::try_from(id).ok().and_then(|head| Some((head, self.tokens.take(usize::from(head))?))) {
+            Some((head, token)) => {
+                self.descriptors.give_back(head);
+                self.taken = self.taken.wrapping_add(1);
+                Ok(token)
+            }
+            None => Err(self.unknown_head(id)),
+        }
+    }
+
     /// Takes the token of `completion`, a chain of one descriptor, back and posts `token` in its place: memory at `addr`, as long as the old.
     ///
     /// # Errors

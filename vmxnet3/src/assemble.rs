@@ -4,7 +4,7 @@
 
 use paravane_hal::dma::Dma;
 use paravane_hal::fault::DeviceFault;
-use paravane_net::{Frame, FramePool, FrameSupply, RxChecksum, RxCounters};
+use paravane_net::{Frame, FramePool, RxChecksum, RxCounters};
 
 use crate::chain::{Chain, Dropped};
 use crate::desc::RxCompletion;
@@ -27,7 +27,7 @@ impl<D: Dma> Assembler<D> {
     pub(crate) fn accept(
         &mut self,
         completion: RxCompletion,
-        fresh: &mut Fresh<'_>,
+        pool: &FramePool,
     ) -> Result<Option<Frame>, DeviceFault> {
         let ring = if completion.is_second_ring() { &mut self.bodies } else { &mut self.heads };
         let mut unused = ring.consume(completion.index())?;
@@ -43,7 +43,7 @@ impl<D: Dma> Assembler<D> {
         }
         let damaged = completion.eop() && completion.err();
         if self.chain.wants_piece()? && !is_empty && !damaged {
-            match fresh.next() {
+            match pool.get() {
                 Some(fresh) => {
                     let mut piece = ring.exchange(completion.index(), fresh)?;
                     piece.set_segment_bytes(completion.len_bytes());
@@ -61,8 +61,8 @@ impl<D: Dma> Assembler<D> {
         }
         let counters = &mut self.counters;
         match self.chain.finish() {
-            Ok(mut frame) => {
-                annotate(&mut frame, completion);
+            Ok(frame) => {
+                let frame = annotated(frame, completion);
                 counters.bytes = counters.bytes.wrapping_add(frame.total_bytes() as u64);
                 return Ok(Some(frame));
             }
@@ -74,38 +74,11 @@ impl<D: Dma> Assembler<D> {
     }
 }
 
-/// Fresh frames: those taken off the pool together, then single ones.
-pub(crate) struct Fresh<'p> {
-    supply: FrameSupply<'p>,
-    pool: &'p FramePool,
-}
-
-impl<'p> Fresh<'p> {
-    /// Takes `expected` frames off the pool together, or as many as it has.
-    #[inline(always)]
-    pub(crate) fn new(pool: &'p FramePool, expected: usize) -> Self {
-        Self { supply: pool.take(expected), pool }
-    }
-
-    #[inline(always)]
-    pub(crate) fn next(&mut self) -> Option<Frame> {
-        match self.supply.next() {
-            None => self.one_more(),
-            frame => frame,
-        }
-    }
-
-    /// More came than was expected, or the pool is dry.
-    #[cold]
-    #[inline(never)]
-    fn one_more(&self) -> Option<Frame> {
-        self.pool.get()
-    }
-}
-
-/// Notes what the device found out about a frame. A fresh frame says "nothing" by itself.
+/// A frame with what the device found out about it. A fresh frame says "nothing" by itself.
+///
+/// By value, so that the frames that come by here in a loop are in registers.
 #[inline(never)]
-pub(crate) fn annotate(frame: &mut Frame, completion: RxCompletion) {
+pub(crate) fn annotated(mut frame: Frame, completion: RxCompletion) -> Frame {
     let checksum = completion.checksum();
     if checksum != RxChecksum::Unverified {
         frame.set_rx_checksum(checksum);
@@ -116,4 +89,5 @@ pub(crate) fn annotate(frame: &mut Frame, completion: RxCompletion) {
     if let Some(hash) = completion.hash() {
         frame.set_rx_hash(Some(hash));
     }
+    frame
 }

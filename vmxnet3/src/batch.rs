@@ -8,13 +8,21 @@ use paravane_hal::dma::Words;
 use paravane_hal::pool::Posted;
 use paravane_net::{Burst, Frame};
 
-use crate::desc::{TxDesc, TxSop};
+use crate::desc::{PlainTx, TxDesc, TxSop};
 use crate::offload::{self, TxLimits};
 use crate::ring::Cursor;
 
+/// Frames that were described together, and come home together. Kept at the place of their first descriptor.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    pub(crate) frames: Burst,
+    /// How many descriptors they take.
+    pub(crate) descriptors: u32,
+}
+
 pub(crate) struct Batch<'q> {
     slots: &'q [Words<4>],
-    in_flight: &'q mut Posted<Frame>,
+    in_flight: &'q mut Posted<Lent>,
     limits: TxLimits,
     first: Cursor,
     /// Where the next descriptor goes.
@@ -40,7 +48,7 @@ impl<'q> Batch<'q> {
     #[inline(always)]
     pub(crate) fn new(
         slots: &'q [Words<4>],
-        in_flight: &'q mut Posted<Frame>,
+        in_flight: &'q mut Posted<Lent>,
         limits: TxLimits,
         fill: Cursor,
         free: u32,
@@ -61,67 +69,58 @@ impl<'q> Batch<'q> {
         }
     }
 
-    /// Takes frames from the front of `burst` as long as they fit.
+    /// Takes frames from the front of `burst` as long as they fit. By value, so that the usual batch never lies in memory.
     #[inline(always)]
-    pub(crate) fn take_from(&mut self, burst: &mut Burst) {
-        // The first frame is special; then come runs of plain ones, and between them frames of any kind. Ends: each turn takes a frame.
-        while !burst.is_empty() && self.take_one(burst) {
-            while self.take_plain(burst) {}
-        }
+    pub(crate) fn taking_from(mut self, burst: &mut Burst) -> Self {
+        self.take_plain(burst);
+        if burst.is_empty() { self } else { self.taking_rest_from(burst) }
     }
 
-    /// Takes plain frames from the front of `burst`, to the end of this lap at most. False when there are no more for now.
+    /// The same where there are frames that are not plain, or the ring wraps or is full.
+    #[cold]
+    fn taking_rest_from(mut self, burst: &mut Burst) -> Self {
+        // Ends: each turn takes a frame.
+        while !burst.is_empty() && self.take_one(burst) {
+            self.take_plain(burst);
+        }
+        self
+    }
+
+    /// Takes plain frames from the front of `burst`, to the end of this lap at most.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "lengths were checked; a burst is short")]
-    fn take_plain(&mut self, burst: &mut Burst) -> bool {
-        // What was refused so far took no descriptor; the first that is taken must be held back.
+    #[expect(clippy::cast_possible_truncation, reason = "a burst is short, and words are halves")]
+    fn take_plain(&mut self, burst: &mut Burst) {
+        // Asked of all together; others are looked at one by one.
+        if burst.domain() != Some(self.limits.domain) {
+            return;
+        }
+        let at = self.fill;
+        let room = self.free.min(at.entries().wrapping_sub(at.index())) as usize;
+        let slots = self.slots.get(at.slot()..at.slot().wrapping_add(room)).unwrap_or_default();
+        let Some(place @ None) = self.in_flight.slots_mut().get_mut(at.slot()) else { return };
+        let Run { frames, bytes, first_words } =
+            describe_plain(burst, slots, TxDesc::plain(at.generation()), self.limits, self.frames == 0);
+        let descriptors = frames.len() as u32;
+        if descriptors == 0 {
+            return;
+        }
+        // Before the device learns of it: what it has is held.
+        *place = Some(Lent { frames, descriptors });
         if self.frames == 0 {
-            return false;
+            self.first_word2 = first_words as u32;
         }
-        let generation = self.fill.generation();
-        let room = self.free.min(self.fill.entries().wrapping_sub(self.fill.index()));
-        let end = self.fill.slot().wrapping_add(room as usize);
-        let slots = self.slots.get(self.fill.slot()..end).unwrap_or_default();
-        let places = self.in_flight.slots_mut().get_mut(self.fill.slot()..end).unwrap_or_default();
-        let mut free = slots.iter().zip(places);
-        let (limits, mut bytes) = (self.limits, 0_usize);
-        let taken = burst.drain(|frame| {
-            let len_bytes = frame.segment_bytes();
-            if !(frame.is_plain() && limits.allows_plain(&frame)) {
-                return Err(frame);
-            }
-            let Some((slot, place @ None)) = free.next() else { return Err(frame) };
-            let addr = frame.dma_addr().get();
-            // Before it is described: what is described is held.
-            *place = Some(frame);
-            let desc = TxDesc { addr, len_bytes: len_bytes as u32, sop: TxSop::PLAIN, eop: true, cq: false };
-            let [word0, word1, word2, word3] = desc.encode(generation);
-            slot.store::<0>(word0);
-            slot.store::<1>(word1);
-            slot.store::<3>(word3);
-            slot.store::<2>(word2);
-            bytes = bytes.wrapping_add(len_bytes);
-            Ok(())
-        });
-        if taken == 0 {
-            return false;
-        }
-        let frames = taken as u32;
         self.last_word3 = TxDesc::EOP;
-        self.fill = self.fill.advanced(frames);
-        self.free = self.free.wrapping_sub(frames);
-        self.frames = self.frames.wrapping_add(frames);
-        self.weight = self.weight.wrapping_add(frames);
+        self.fill = at.advanced(descriptors);
+        self.free = self.free.wrapping_sub(descriptors);
+        self.frames = self.frames.wrapping_add(descriptors);
+        self.weight = self.weight.wrapping_add(descriptors);
         self.bytes = self.bytes.wrapping_add(bytes as u64);
-        true
     }
 
     /// Takes the frame at the front of `burst`, whatever it is made of, or drops it if it cannot be sent. False when there is no room.
     fn take_one(&mut self, burst: &mut Burst) -> bool {
-        let mut is_first = true;
-        let taken =
-            burst.drain(|frame| if core::mem::take(&mut is_first) { self.add(frame) } else { Err(frame) });
-        taken > 0
+        let mut is_front = true;
+        burst.drain(|frame| if core::mem::take(&mut is_front) { self.add(frame) } else { Err(frame) }) > 0
     }
 
     /// Adds `frame`, or drops it if it cannot be sent.
@@ -142,33 +141,44 @@ impl<'q> Batch<'q> {
         if segments > self.free {
             return Err(frame);
         }
-        let last_slot = self.fill.advanced(segments.wrapping_sub(1)).slot();
-        // Before it is described: what is described is held. The slot is free, by the count of free descriptors.
-        self.in_flight.put(last_slot, frame)?;
-        let mut sop = plan.sop;
-        for segment in self.in_flight.get(last_slot).into_iter().flat_map(Frame::segments) {
-            let desc = TxDesc {
-                addr: segment.dma_addr().get(),
-                // At most 16 KiB, by the plan.
-                len_bytes: u32::try_from(segment.segment_bytes()).unwrap_or(0),
-                sop: core::mem::replace(&mut sop, TxSop::PLAIN),
-                eop: segment.next().is_none(),
-                cq: false,
-            };
-            let [word0, word1, word2, word3] = desc.encode(self.fill.generation());
-            if let Some(slot) = self.slots.get(self.fill.slot()) {
-                slot.store::<0>(word0);
-                slot.store::<1>(word1);
-                slot.store::<3>(word3);
-                if self.fill == self.first {
-                    self.first_word2 = word2;
-                } else {
-                    slot.store::<2>(word2);
-                }
-            }
-            self.last_word3 = word3;
-            self.fill = self.fill.next();
+        let slot = self.fill.slot();
+        let mut frames = Burst::new();
+        frames.push(frame)?;
+        // Before it is described: what is described is held. The place is free: what was lent there came home with its descriptors.
+        if let Err(Lent { mut frames, .. }) = self.in_flight.put(slot, Lent { frames, descriptors: segments })
+        {
+            return frames.pop().map_or(Ok(()), Err);
         }
+        let Some(Lent { frames, .. }) = self.in_flight.slots_mut().get_mut(slot).and_then(Option::as_mut)
+        else {
+            return Ok(());
+        };
+        frames.peek(|frame| {
+            let mut sop = plan.sop;
+            for segment in frame.segments() {
+                let desc = TxDesc {
+                    addr: segment.dma_addr().get(),
+                    // At most 16 KiB, by the plan.
+                    len_bytes: u32::try_from(segment.segment_bytes()).unwrap_or(0),
+                    sop: core::mem::replace(&mut sop, TxSop::PLAIN),
+                    eop: segment.next().is_none(),
+                    cq: false,
+                };
+                let [word0, word1, word2, word3] = desc.encode(self.fill.generation());
+                if let Some(slot) = self.slots.get(self.fill.slot()) {
+                    slot.store::<0>(word0);
+                    slot.store::<1>(word1);
+                    slot.store::<3>(word3);
+                    if self.fill == self.first {
+                        self.first_word2 = word2;
+                    } else {
+                        slot.store::<2>(word2);
+                    }
+                }
+                self.last_word3 = word3;
+                self.fill = self.fill.next();
+            }
+        });
         self.free = self.free.wrapping_sub(segments);
         self.frames = self.frames.wrapping_add(1);
         self.weight = self.weight.wrapping_add(plan.weight);
@@ -193,4 +203,43 @@ impl<'q> Batch<'q> {
         }
         self.fill
     }
+}
+
+/// Frames described in a run of slots.
+struct Run {
+    frames: Burst,
+    bytes: usize,
+    /// The words to hand the first one over with, where that is held back.
+    first_words: u64,
+}
+
+/// Describes plain frames from the front of `burst`, all of which the device reaches, one in each of `slots`. With `hold_back`, the first one as not yet the device's.
+///
+/// A function of its own, for the loop takes all registers there are.
+#[inline(never)]
+fn describe_plain(
+    burst: &mut Burst,
+    slots: &[Words<4>],
+    plain: PlainTx,
+    limits: TxLimits,
+    hold_back: bool,
+) -> Run {
+    let (mut bytes, mut first_words, mut hold_back) = (0_usize, 0, hold_back);
+    let frames = burst.split_front(slots, |frame, slot| {
+        let len_bytes = frame.segment_bytes();
+        if !(frame.is_plain() && limits.allows(len_bytes)) {
+            return Err(frame);
+        }
+        let words = plain.of(len_bytes);
+        slot.store_pair::<0>(frame.dma_addr().get());
+        if hold_back {
+            (hold_back, first_words) = (false, words);
+            slot.store_pair::<2>(TxDesc::not_yet(words));
+        } else {
+            slot.store_pair::<2>(words);
+        }
+        bytes = bytes.wrapping_add(len_bytes);
+        Ok(frame)
+    });
+    Run { frames, bytes, first_words }
 }

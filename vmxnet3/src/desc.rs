@@ -76,6 +76,21 @@ impl TxDesc {
     /// `cq` in `dw3`.
     pub(crate) const CQ: u32 = 1 << 13;
 
+    /// `gen` in `dw2`.
+    const GENERATION: u32 = 1 << 14;
+
+    /// What `dw2` and `dw3` of frames have in common that are one segment, sent as they are.
+    #[inline(always)]
+    pub(crate) const fn plain(generation: Generation) -> PlainTx {
+        PlainTx(generation.bit::<14>() as u64 | (Self::EOP as u64) << 32)
+    }
+
+    /// `dw2` and `dw3`, saying instead that the descriptor is not the device's yet.
+    #[inline(always)]
+    pub(crate) const fn not_yet(words: u64) -> u64 {
+        words ^ Self::GENERATION as u64
+    }
+
     /// The words, with `dw2` saying that the descriptor is the device's.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "the address is cut into halves")]
@@ -86,6 +101,18 @@ impl TxDesc {
             self.len_bytes & LEN | generation.bit::<14>() | self.sop.word2,
             self.sop.word3 | if self.eop { Self::EOP } else { 0 } | if self.cq { Self::CQ } else { 0 },
         ]
+    }
+}
+
+/// A plain frame's `dw2` and `dw3` but for its length.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainTx(u64);
+
+impl PlainTx {
+    /// With the length of a segment.
+    #[inline(always)]
+    pub(crate) const fn of(self, len_bytes: usize) -> u64 {
+        self.0 | len_bytes as u64 & LEN as u64
     }
 }
 
@@ -260,29 +287,42 @@ impl RxCompletion {
         word2 & Self::ERR != 0
     }
 
+    /// What both words say of a whole frame in one buffer of ring 1.
+    const WHOLE: u32 = Self::RQ_ID | Self::SOP | Self::EOP | INDEX;
+
     /// Whether two words of a completion are about exactly this: the whole undamaged frame in slot `index` of ring 1, which is inside the ring. Its length then,
     /// which is not 0 and no more than the buffer holds.
     ///
     /// This is [`parse`](Self::parse) for the usual case, in two comparisons.
     #[inline(always)]
     pub(crate) const fn expected(word0: u32, word2: u32, index: u32, buffer_bytes: u32) -> Option<usize> {
-        const FIXED: u32 = RxCompletion::RQ_ID | RxCompletion::SOP | RxCompletion::EOP | INDEX;
         // With `err` set this is longer than any buffer.
         let len_bytes = word2 & (LEN | Self::ERR);
-        let is_it = word0 & FIXED == Self::SOP | Self::EOP | index;
+        let is_it = word0 & Self::WHOLE == Self::SOP | Self::EOP | index;
         let fits = len_bytes.wrapping_sub(1) < buffer_bytes;
         if is_it && fits { Some(len_bytes as usize) } else { None }
+    }
+
+    /// The same, and the device found out nothing else about the frame: not its checksums, not its tag, not its hash.
+    #[inline(always)]
+    pub(crate) const fn plain(word0: u32, word2: u32, index: u32, buffer_bytes: u32) -> Option<usize> {
+        // Likewise with `ts`.
+        let len_bytes = word2 & (LEN | Self::ERR | Self::TS);
+        let is_it =
+            word0 & (Self::WHOLE | Self::CNC | Self::RSS_TYPE) == Self::SOP | Self::EOP | Self::CNC | index;
+        let fits = len_bytes.wrapping_sub(1) < buffer_bytes;
+        if is_it && fits { Some(len_bytes as usize) } else { None }
+    }
+
+    /// Whether the device found out anything about the frame but its length: what keeps a completion from being [`plain`](Self::plain) that is expected.
+    pub(crate) const fn has_notes(self) -> bool {
+        let [word0, _, word2, _] = self.0;
+        word0 & (Self::CNC | Self::RSS_TYPE) != Self::CNC || word2 & Self::TS != 0
     }
 
     /// A completion of which [`expected`](Self::expected) said yes.
     pub(crate) const fn of_expected(words: [u32; 4]) -> Self {
         Self(words)
-    }
-
-    /// Whether two words of a completion say that the device found out anything about the frame: its checksums, its tag, its hash.
-    #[inline(always)]
-    pub(crate) const fn has_notes(word0: u32, word2: u32) -> bool {
-        word0 & (Self::CNC | Self::RSS_TYPE) != Self::CNC || word2 & Self::TS != 0
     }
 
     /// What the device says about the checksums. Only a clear "good" counts: whatever else it means, software can look again, and dropping on

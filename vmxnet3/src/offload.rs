@@ -41,8 +41,9 @@ impl TxLimits {
 
     /// Whether a frame that is not cut may be as long.
     #[inline(always)]
-    const fn allows(&self, len_bytes: usize) -> bool {
-        len_bytes >= MIN_FRAME_BYTES && len_bytes <= self.max_frame_bytes
+    pub(crate) const fn allows(&self, len_bytes: usize) -> bool {
+        // In one comparison: what is too short is very long then.
+        len_bytes.wrapping_sub(MIN_FRAME_BYTES) <= self.max_frame_bytes.saturating_sub(MIN_FRAME_BYTES)
     }
 
     /// Whether the device finds `segment` where it says that it is.

@@ -17,14 +17,14 @@ use core::fmt;
 use paravane_hal::Platform;
 use paravane_hal::addr::Align;
 use paravane_hal::barrier;
-use paravane_hal::dma::{DeviceDma, DeviceTag, Dma, DmaError, DmaRing, Quiet, Words};
+use paravane_hal::dma::{DeviceDma, DeviceTag, DmaError, DmaRing, Quiet, Words};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::mmio::MmioExt;
 use paravane_hal::reg::{Reg, WriteOnly};
 use paravane_net::{Burst, FramePool, RxCounters};
 
-use crate::assemble::{Assembler, Fresh, annotate};
+use crate::assemble::{Assembler, annotated};
 use crate::chain::Chain;
 use crate::desc::{RxCompletion, RxGeometry};
 use crate::intr::Vector;
@@ -47,6 +47,8 @@ pub struct RxQueue<P: Platform> {
     bar0: P::Region,
     doorbells: [Reg<u32, WriteOnly>; 2],
     vector: Vector,
+    /// Whether the device found out more than the length of the frames that come now.
+    noted: bool,
     device: DeviceTag,
     /// Once set, the queue is broken.
     fault: Option<DeviceFault>,
@@ -94,6 +96,7 @@ impl<P: Platform> RxQueue<P> {
             bar0,
             doorbells,
             vector,
+            noted: false,
             device: of.device(),
             fault: None,
         })
@@ -142,47 +145,101 @@ impl<P: Platform> RxQueue<P> {
 
     #[inline(always)]
     fn health(&self) -> Result<(), DeviceFault> {
-        self.fault.map_or(Ok(()), Err)
+        match &self.fault {
+            None => Ok(()),
+            Some(fault) => Err(*fault),
+        }
     }
 
     /// Adds frames to `burst` until it is full or there are none. Returns how many.
     #[inline(always)]
     fn collect(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
-        let Self { completions, assembler, geometry, pool, next_completion: at, .. } = self;
-        let slots = completions.slots();
-        // A hint, to take fresh buffers together. What counts is the snapshot of each completion.
-        let ready = count_new(slots, *at, burst.room());
-        if ready == 0 {
-            return Ok(0);
-        }
-        let fresh = &mut Fresh::new(pool, ready);
-        let mut frames = 0_usize;
+        let before = burst.len();
         // Ends: each completion takes a slot that the device had, and none is handed back here.
         let outcome = loop {
-            let in_turn;
-            (in_turn, *at) = collect_in_turn(slots, *at, geometry.buffer_bytes, assembler, fresh, burst);
-            frames = frames.wrapping_add(in_turn);
-            if burst.room() == 0 {
+            // As the last ones were, the next ones are likely to be.
+            let there_may_be_more = if self.noted {
+                self.collect_in_turn::<true>(burst)
+            } else {
+                self.collect_in_turn::<false>(burst)
+            };
+            if !there_may_be_more || burst.room() == 0 {
                 break Ok(());
             }
-            match observe(slots, *at, geometry)
-                .and_then(|found| found.map(|completion| assembler.accept(completion, fresh)).transpose())
-            {
-                Ok(Some(frame)) => {
-                    *at = at.next();
-                    // There is room, as seen above.
-                    frames = frames.wrapping_add(burst.fill({
-                        let mut frame = frame;
-                        move || frame.take()
-                    }));
-                }
-                Ok(None) => break Ok(()),
+            match self.collect_one(burst) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
                 Err(fault) => break Err(fault),
             }
         };
-        let counters = &mut assembler.counters;
+        let frames = burst.len().wrapping_sub(before);
+        let counters = &mut self.assembler.counters;
         counters.frames = counters.frames.wrapping_add(frames as u64);
         outcome.map(|()| frames)
+    }
+
+    /// Adds frames to `burst` as long as each completion is the usual one: about a whole undamaged frame, in the slot whose turn it is, and with nothing else to say
+    /// unless `NOTED`. Whether there may be another one, which is not.
+    #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "a length has 14 bits, a run is shorter than a ring")]
+    fn collect_in_turn<const NOTED: bool>(&mut self, burst: &mut Burst) -> bool {
+        let Self { completions, assembler, geometry, pool, next_completion: at, .. } = self;
+        let Assembler { heads, chain, counters, .. } = assembler;
+        // A hint, to take fresh buffers together. What counts is the look at each completion.
+        let completions = new_ones(completions.slots(), *at, burst.room());
+        if completions.is_empty() {
+            return false;
+        }
+        if !chain.is_idle() {
+            return true;
+        }
+        let mut supply = pool.take(completions.len());
+        let (first, words, buffers) = heads.in_turn();
+        let (mut index, mut bytes) = (first, 0_usize);
+        let (start, buffer_bytes) = (*at, geometry.buffer_bytes);
+        let frames = supply.exchange_along(completions, burst, |fresh, completion| {
+            let Some(word3) = read_new(completion, start) else { return Err(fresh) };
+            let (word0, word2) = (completion.load::<0>(), completion.load::<2>());
+            let len_bytes = if NOTED {
+                RxCompletion::expected(word0, word2, index, buffer_bytes)
+            } else {
+                RxCompletion::plain(word0, word2, index, buffer_bytes)
+            };
+            let Some(len_bytes) = len_bytes else { return Err(fresh) };
+            let slot = index as usize;
+            let (Some(words), Some(Some(buffer))) = (words.get(slot), buffers.get_mut(slot)) else {
+                return Err(fresh);
+            };
+            index = index.wrapping_add(1);
+            let addr = fresh.fresh_dma_addr_before(0);
+            let mut frame = core::mem::replace(buffer, fresh);
+            rx_ring::store_addr(words, addr);
+            bytes = bytes.wrapping_add(len_bytes);
+            // Fits, for the length was checked against the buffer's.
+            frame.set_received(len_bytes as u16);
+            if NOTED {
+                let words = [word0, completion.load::<1>(), word2, word3];
+                frame = annotated(frame, RxCompletion::of_expected(words));
+            }
+            Ok(frame)
+        });
+        heads.consume_in_turn(frames as u32);
+        *at = at.advanced(frames as u32);
+        counters.bytes = counters.bytes.wrapping_add(bytes as u64);
+        frames < completions.len() || at.slot() == 0
+    }
+
+    /// Serves the next completion, whatever it is about. False when there is none.
+    #[inline(never)]
+    fn collect_one(&mut self, burst: &mut Burst) -> Result<bool, DeviceFault> {
+        let Self { completions, assembler, geometry, pool, next_completion: at, noted, .. } = self;
+        let Some(completion) = observe(completions.slots(), *at, geometry)? else { return Ok(false) };
+        *noted = completion.has_notes();
+        let frame = assembler.accept(completion, pool)?;
+        *at = at.next();
+        // There is room, as the caller has seen.
+        burst.extend(frame);
+        Ok(true)
     }
 
     /// Hands slots back, and tells the device if it wants to be told.
@@ -219,60 +276,18 @@ impl<P: Platform> RxQueue<P> {
     }
 }
 
-/// Adds frames to `burst` as long as each completion from `at` on is the usual one: about a whole undamaged frame, in the slot whose turn it is. How many, and where the
-/// first other completion is.
+/// The completions from `at` on that look new, up to `at_most` or the end of the lap.
 #[inline(always)]
-fn collect_in_turn<D: Dma>(
-    slots: &[Words<4>],
-    at: Cursor,
-    buffer_bytes: u32,
-    assembler: &mut Assembler<D>,
-    fresh: &mut Fresh<'_>,
-    burst: &mut Burst,
-) -> (usize, Cursor) {
-    let Assembler { heads, chain, counters, .. } = assembler;
-    if !chain.is_idle() {
-        return (0, at);
-    }
-    let (first, mut buffers) = heads.in_turn();
-    let mut completions = slots.get(at.slot()..).unwrap_or_default().iter();
-    let (mut index, mut bytes) = (first, 0_usize);
-    let frames = burst.fill(|| {
-        loop {
-            let completion = completions.next()?;
-            let word3 = read_new(completion, at)?;
-            let (word0, word2) = (completion.load::<0>(), completion.load::<2>());
-            let len_bytes = RxCompletion::expected(word0, word2, index, buffer_bytes)?;
-            let (words, buffer) = buffers.next()?;
-            index = index.wrapping_add(1);
-            let Some(fresh) = fresh.next() else {
-                counters.no_buffer = counters.no_buffer.wrapping_add(1);
-                continue;
-            };
-            rx_ring::store_addr(words, &fresh);
-            let mut frame = buffer.replace(fresh)?;
-            // Fits, for the length was checked against the buffer's.
-            frame.set_segment_bytes(len_bytes);
-            bytes = bytes.wrapping_add(len_bytes);
-            if RxCompletion::has_notes(word0, word2) {
-                let words = [word0, completion.load::<1>(), word2, word3];
-                annotate(&mut frame, RxCompletion::of_expected(words));
-            }
-            return Some(frame);
-        }
-    });
-    drop(buffers);
-    let taken = index.wrapping_sub(first);
-    heads.consume_in_turn(taken);
-    counters.bytes = counters.bytes.wrapping_add(bytes as u64);
-    (frames, at.advanced(taken))
-}
-
-/// How many completions from `at` on look new, up to `at_most` or the end of the lap.
-#[inline(always)]
-fn count_new(slots: &[Words<4>], at: Cursor, at_most: usize) -> usize {
+fn new_ones(slots: &[Words<4>], at: Cursor, at_most: usize) -> &[Words<4>] {
     let is_new = |slot: &&Words<4>| at.generation().is_in_top_bit(slot.load::<3>());
-    slots.iter().skip(at.slot()).take(at_most).take_while(is_new).count()
+    let rest = slots.get(at.slot()..).unwrap_or_default();
+    let rest = rest.get(..at_most).unwrap_or(rest);
+    // The device writes them in order, so the last one mostly speaks for all.
+    if rest.last().as_ref().is_some_and(is_new) {
+        return rest;
+    }
+    let new = rest.iter().take_while(is_new).count();
+    rest.get(..new).unwrap_or_default()
 }
 
 /// The word of a completion that says that it is new on the lap of `at`, if it does. The other words are to be read after it.

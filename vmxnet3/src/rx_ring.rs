@@ -12,7 +12,7 @@
 
 use core::fmt;
 
-use paravane_hal::addr::Align;
+use paravane_hal::addr::{Align, DmaAddr};
 use paravane_hal::barrier;
 use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, Quiet, Words};
 use paravane_hal::fault::DeviceFault;
@@ -107,14 +107,14 @@ impl<D: Dma> RxRing<D> {
         Ok(passed_over)
     }
 
-    /// The slots that the device has, in turn, as far as this lap goes: the index of the first, and each one's words and buffer.
+    /// The index of the slot whose turn it is, and all slots' words and buffers up to the last one that the device has on this lap.
     #[inline(always)]
-    pub(crate) fn in_turn(&mut self) -> (u32, impl Iterator<Item = (&Words<4>, &mut Option<Frame>)>) {
+    pub(crate) fn in_turn(&mut self) -> (u32, &[Words<4>], &mut [Option<Frame>]) {
         let (start, entries) = (self.clean.slot(), self.clean.entries() as usize);
         let end = start.wrapping_add(self.handed_over() as usize).min(entries);
-        let words = self.ring.slots().get(start..end).unwrap_or_default();
-        let buffers = self.posted.slots_mut().get_mut(start..end).unwrap_or_default();
-        (self.clean.index(), words.iter().zip(buffers))
+        let words = self.ring.slots().get(..end).unwrap_or_default();
+        let buffers = self.posted.slots_mut().get_mut(..end).unwrap_or_default();
+        (self.clean.index(), words, buffers)
     }
 
     /// Takes the next `slots` back, which were all in turn.
@@ -137,7 +137,7 @@ impl<D: Dma> RxRing<D> {
     /// Writes where a slot's buffer is. The slot is the driver's until its generation changes.
     fn describe(&self, slot: usize, frame: &Frame) {
         if let Some(words) = self.ring.slots().get(slot) {
-            store_addr(words, frame);
+            store_addr(words, frame.dma_addr());
         }
     }
 
@@ -236,10 +236,8 @@ impl<D: Dma> RxRing<D> {
 
 /// Writes where a buffer is into a slot that is the driver's.
 #[inline(always)]
-pub(crate) fn store_addr(words: &Words<4>, frame: &Frame) {
-    let addr = frame.dma_addr();
-    words.store::<0>(addr.low());
-    words.store::<1>(addr.high());
+pub(crate) fn store_addr(words: &Words<4>, addr: DmaAddr) {
+    words.store_pair::<0>(addr.get());
 }
 
 impl<D: Dma> fmt::Debug for RxRing<D> {

@@ -20,9 +20,9 @@ use paravane_hal::irq::Armed;
 use paravane_hal::mmio::MmioExt;
 use paravane_hal::pool::Posted;
 use paravane_hal::reg::{Reg, WriteOnly};
-use paravane_net::{Burst, Frame, FrameReturns, TxCounters};
+use paravane_net::{Burst, TxCounters};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Lent};
 use crate::desc::TxCompletion;
 use crate::intr::Vector;
 use crate::offload::TxLimits;
@@ -33,8 +33,8 @@ use crate::table::QueueTable;
 pub struct TxQueue<P: Platform> {
     ring: DmaRing<4, P>,
     completions: DmaRing<4, P>,
-    /// Each frame in flight, at the place of its last descriptor.
-    in_flight: Posted<Frame>,
+    /// Every frame in flight, by the burst.
+    in_flight: Posted<Lent>,
     table: QueueTable<P>,
     bar0: P::Region,
     doorbell: Reg<u32, WriteOnly>,
@@ -42,8 +42,10 @@ pub struct TxQueue<P: Platform> {
     limits: TxLimits,
     /// Where the next descriptor goes.
     fill: Cursor,
-    /// The oldest descriptor in flight; `fill` when there is none.
+    /// The oldest descriptor whose frame is not home; `fill` when there is none.
     clean: Cursor,
+    /// The oldest descriptor that the device has not completed. Between `clean` and it lies the front of a burst of which the rest is not sent.
+    completed: Cursor,
     /// Where the next completion comes.
     next_completion: Cursor,
     /// Frames published since the last doorbell, segments that the device cuts counted singly.
@@ -86,6 +88,7 @@ impl<P: Platform> TxQueue<P> {
             limits,
             fill: Cursor::start(entries),
             clean: Cursor::start(entries),
+            completed: Cursor::start(entries),
             next_completion: Cursor::start(entries),
             deferred: 0,
             device: of.device(),
@@ -120,7 +123,10 @@ impl<P: Platform> TxQueue<P> {
 
     #[inline(always)]
     fn health(&self) -> Result<(), DeviceFault> {
-        self.fault.map_or(Ok(()), Err)
+        match &self.fault {
+            None => Ok(()),
+            Some(fault) => Err(*fault),
+        }
     }
 
     /// How many descriptors are free.
@@ -133,8 +139,8 @@ impl<P: Platform> TxQueue<P> {
     #[inline]
     fn publish(&mut self, burst: &mut Burst) -> u32 {
         let free = self.free();
-        let mut batch = Batch::new(self.ring.slots(), &mut self.in_flight, self.limits, self.fill, free);
-        batch.take_from(burst);
+        let batch = Batch::new(self.ring.slots(), &mut self.in_flight, self.limits, self.fill, free);
+        let batch = batch.taking_from(burst);
         self.fill = batch.hand_over();
         let counters = &mut self.counters;
         counters.refused = counters.refused.wrapping_add(batch.refused.into());
@@ -170,13 +176,13 @@ impl<P: Platform> TxQueue<P> {
         slot.is_some_and(|slot| self.next_completion.generation().is_in_top_bit(slot.load::<3>()))
     }
 
-    /// Reads the completions that are there. They are cumulative, so what counts is the last one; it says how many descriptors from `clean` on are done.
+    /// Reads the completions that are there. They are cumulative, so what counts is the last one.
     ///
-    /// A fault comes with what was done before it.
+    /// Before a fault comes what was completed before it.
     #[inline(always)]
-    fn observe(&mut self) -> (u32, Result<(), DeviceFault>) {
+    fn observe(&mut self) -> Result<(), DeviceFault> {
         let slots = self.completions.slots();
-        let in_flight = self.clean.steps_to(self.fill.index());
+        let in_flight = self.completed.steps_to(self.fill.index());
         let mut at = self.next_completion;
         let mut done = 0;
         // Ends: each completion has to be about more than the last one, and about no more than is in flight.
@@ -187,40 +193,48 @@ impl<P: Platform> TxQueue<P> {
             }
             // Between the word that says "new" and the rest of the entry, which the device wrote before it.
             barrier::acquire();
-            let index = match TxCompletion::parse(slot.load::<0>(), self.clean.entries()) {
+            let index = match TxCompletion::parse(slot.load::<0>(), at.entries()) {
                 Ok(completion) => completion.eop_index,
                 Err(fault) => break Err(fault),
             };
-            let through = self.clean.steps_to(index).wrapping_add(1);
-            if through <= done || through > in_flight || !self.in_flight.holds(index as usize) {
+            let through = self.completed.steps_to(index).wrapping_add(1);
+            if through <= done || through > in_flight {
                 break Err(DeviceFault::NotInFlight { index });
             }
             done = through;
             at = at.next();
         };
         self.next_completion = at;
-        (done, outcome)
+        self.completed = self.completed.advanced(done);
+        outcome
     }
 
-    /// Sends home every frame in the next `descriptors` from `clean` on. How many they were.
+    /// Sends home what was completed to its end. How many frames they were.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault::NotInFlight`]: the device is done with a part of a frame.
     #[inline(always)]
-    fn release_sent(&mut self, descriptors: u32) -> usize {
-        let mut returns = FrameReturns::new();
+    fn release_sent(&mut self) -> Result<usize, DeviceFault> {
         let mut frames = 0_usize;
-        let mut left = descriptors;
-        // Twice at most: to the end of this lap, and into the next.
-        while left > 0 {
-            let run = left.min(self.clean.entries().wrapping_sub(self.clean.index()));
-            let end = self.clean.slot().wrapping_add(run as usize);
-            let slots = self.in_flight.slots_mut().get_mut(self.clean.slot()..end);
-            for frame in slots.unwrap_or_default().iter_mut().filter_map(Option::take) {
-                returns.put(frame);
-                frames = frames.wrapping_add(1);
-            }
-            self.clean = self.clean.advanced(run);
-            left = left.wrapping_sub(run);
+        let mut done = self.clean.steps_to(self.completed.index());
+        // Ends: each run has descriptors.
+        while done > 0 {
+            let Some(place) = self.in_flight.slots_mut().get_mut(self.clean.slot()) else { break };
+            let Some(lent) = place.take_if(|lent| lent.descriptors <= done) else {
+                // A part of a run; of a run of one frame, a part of that.
+                if place.as_ref().is_some_and(|lent| lent.frames.len() == 1) {
+                    let index = self.clean.advanced(done.wrapping_sub(1)).index();
+                    return Err(DeviceFault::NotInFlight { index });
+                }
+                break;
+            };
+            frames = frames.wrapping_add(lent.frames.len());
+            self.clean = self.clean.advanced(lent.descriptors);
+            done = done.wrapping_sub(lent.descriptors);
         }
-        frames
+        self.counters.completed = self.counters.completed.wrapping_add(frames as u64);
+        Ok(frames)
     }
 }
 
@@ -258,12 +272,10 @@ impl<P: Platform + Send + Sync> paravane_net::TxQueue for TxQueue<P> {
 
     fn reclaim(&mut self) -> Result<usize, DeviceFault> {
         self.health()?;
-        let (descriptors, outcome) = self.observe();
-        let frames = self.release_sent(descriptors);
-        self.counters.completed = self.counters.completed.wrapping_add(frames as u64);
-        match outcome {
-            Ok(()) => Ok(frames),
-            Err(fault) => Err(self.break_with(fault)),
+        let outcome = self.observe();
+        match (outcome, self.release_sent()) {
+            (Ok(()), Ok(frames)) => Ok(frames),
+            (Err(fault), _) | (_, Err(fault)) => Err(self.break_with(fault)),
         }
     }
 

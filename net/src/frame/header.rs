@@ -36,6 +36,12 @@ pub(super) struct Essence {
 impl Essence {
     pub(super) const FRESH: Self =
         Self { head_bytes: HEADROOM_BYTES, len_bytes: 0, facts: 0, vlan: VlanTag(0) };
+
+    /// That of a frame of which nothing is known but its length.
+    #[inline(always)]
+    pub(super) const fn of(len_bytes: u16) -> Self {
+        Self { len_bytes, ..Self::FRESH }
+    }
 }
 
 /// What the CPU keeps beside a frame's bytes. Private to the frame; drivers and stacks use its methods.
@@ -77,6 +83,14 @@ impl FrameHeader {
 }
 
 impl Header for FrameHeader {
+    /// A frame starts inside its buffer.
+    const MIN_BUFFER_BYTES: usize = HEADROOM_BYTES as usize;
+
+    #[inline(always)]
+    fn is_laden(&self) -> bool {
+        self.has(fact::NEXT)
+    }
+
     #[inline(always)]
     fn go_home(&mut self) {
         if self.has(fact::NEXT) {

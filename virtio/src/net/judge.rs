@@ -48,6 +48,12 @@ impl RxRules {
         }
     }
 
+    /// The most that the device may write for one frame, its header included.
+    #[must_use]
+    pub fn max_written_bytes(&self) -> u32 {
+        self.max_bytes.saturating_add(u32::from(HEADER_BYTES))
+    }
+
     /// Over how many buffers the frame behind `header` is spread; at least one.
     ///
     /// Some devices leave the count at zero where they mean one.
@@ -55,6 +61,16 @@ impl RxRules {
     #[inline(always)]
     pub fn buffers(&self, header: &RawHeader) -> u16 {
         if self.mergeable { Header::buffers_of(header).max(1) } else { 1 }
+    }
+
+    /// The length of the frame that is the only one of `header`, if that has nothing more to say and the device wrote `written_bytes`, header included, which
+    /// fit: by far the most.
+    #[inline(always)]
+    pub fn usual(&self, header: &RawHeader, written_bytes: u32, max_bytes: u32) -> Option<u32> {
+        const MIN_BYTES: u32 = ETHERNET_BYTES + HEADER_BYTES as u32;
+        let fits = written_bytes.wrapping_sub(MIN_BYTES) <= max_bytes.saturating_sub(MIN_BYTES);
+        let is_usual = fits && Header::is_plain(header) && Header::buffers_of(header) <= 1;
+        is_usual.then(|| written_bytes.wrapping_sub(u32::from(HEADER_BYTES)))
     }
 
     /// Whether a frame of `frame_bytes` behind `header` is handed up, and what is known of its checksum.
@@ -159,7 +175,8 @@ impl TxRules {
     /// Why it is not sent.
     #[inline(always)]
     pub fn plain(&self, frame_bytes: u32) -> Result<RawHeader, Refused> {
-        if (ETHERNET_BYTES..=self.max_bytes).contains(&frame_bytes) {
+        // In one comparison: what is too short is very long then.
+        if frame_bytes.wrapping_sub(ETHERNET_BYTES) <= self.max_bytes.saturating_sub(ETHERNET_BYTES) {
             Ok(Header::PLAIN)
         } else if frame_bytes < ETHERNET_BYTES {
             Err(Refused::TooShort)

@@ -14,11 +14,10 @@ use paravane_hal::Platform;
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{Burst, Frame, FramePool, RxChecksum, RxCounters};
+use paravane_net::{Burst, Frame, FramePool, RxCounters};
 
 use crate::net::header::{HEADER_BYTES, RawHeader};
 use crate::net::judge::{Drop, RxRules};
-use crate::queue::run::Verdict;
 use crate::queue::{Completion, Kick, Segment, Virtqueue};
 use crate::transport::pci::PciDoorbell;
 
@@ -32,6 +31,8 @@ pub struct RxQueue<P: Platform> {
     rules: RxRules,
     /// Length of each buffer, header included: all come from one pool.
     buffer_bytes: u32,
+    /// The most that the device may write to one of them for one frame.
+    usual_max_bytes: u32,
     /// The last look found the beginning of a frame without its end.
     torn: bool,
     counters: RxCounters,
@@ -42,8 +43,16 @@ impl<P: Platform> RxQueue<P> {
     pub(crate) fn new(ring: FrameRing<P>, pool: FramePool, rules: RxRules) -> Self {
         let payload_bytes = u32::try_from(pool.payload_bytes()).unwrap_or(u32::MAX);
         let buffer_bytes = payload_bytes.saturating_add(u32::from(HEADER_BYTES));
-        let mut queue =
-            Self { ring, pool, rules, buffer_bytes, torn: false, counters: RxCounters::default() };
+        let usual_max_bytes = buffer_bytes.min(rules.max_written_bytes());
+        let mut queue = Self {
+            ring,
+            pool,
+            rules,
+            buffer_bytes,
+            usual_max_bytes,
+            torn: false,
+            counters: RxCounters::default(),
+        };
         queue.post_fresh();
         queue
     }
@@ -85,78 +94,96 @@ impl<P: Platform> RxQueue<P> {
     }
 
     /// Takes up to `waiting` completions.
+    #[inline(always)]
     fn drain(&mut self, mut waiting: u16, burst: &mut Burst) -> Result<(), DeviceFault> {
-        while waiting > 0 && burst.room() > 0 {
-            let taken = self.take_whole(waiting, burst)?;
+        loop {
+            waiting = waiting.saturating_sub(self.take_usual(waiting, burst));
+            if waiting == 0 || burst.room() == 0 {
+                return Ok(());
+            }
+            let taken = self.take_any(waiting, burst)?;
+            if taken == 0 {
+                return Ok(());
+            }
             waiting = waiting.saturating_sub(taken);
-            if taken > 0 || waiting == 0 {
-                continue;
-            }
-            // The next one is the first of several that hold one frame.
-            let (completion, header, _) = self.read_header()?;
-            let buffers = self.rules.buffers(&header);
-            match self.take_spread(completion, &header, buffers, waiting)? {
-                Spread::Torn => break,
-                Spread::Dropped => {}
-                Spread::Frame(frame, total_bytes) => {
-                    self.counters.frames = self.counters.frames.wrapping_add(1);
-                    self.counters.bytes = self.counters.bytes.wrapping_add(u64::from(total_bytes));
-                    // There was room when the loop was entered.
-                    let _ = burst.push(frame);
-                }
-            }
-            waiting = waiting.saturating_sub(buffers);
         }
-        Ok(())
     }
 
-    /// Takes completions that are a whole frame each, up to `waiting` or what `burst` has room for; where the ring ends or a frame is spread over several, it
-    /// ends early. Returns how many it took.
-    #[inline]
-    fn take_whole(&mut self, waiting: u16, burst: &mut Burst) -> Result<u16, DeviceFault> {
-        let Self { ring, pool, rules, counters, .. } = self;
-        let at_most = waiting.min(u16::try_from(burst.room()).unwrap_or(u16::MAX));
+    /// Takes completions that are a whole frame each, of which the header says nothing, up to `waiting` or what `burst` has room for. Returns how many it took: it
+    /// ends early where the ring ends or the next completion is of another kind.
+    #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "a burst is short, and the length was checked")]
+    fn take_usual(&mut self, waiting: u16, burst: &mut Burst) -> u16 {
+        let Self { ring, pool, rules, usual_max_bytes, counters, .. } = self;
+        let at_most = waiting.min(burst.room() as u16);
         let mut fresh = pool.take(at_most.into());
-        let (mut frames, mut bytes) = (0_u64, 0_u64);
-        let outcome = ring.exchange_run(at_most, |place, written_bytes| {
-            let header = place.read_before::<RawHeader>();
-            let (Some(header), Some(frame_bytes)) =
-                (header, written_bytes.checked_sub(u32::from(HEADER_BYTES)))
-            else {
-                let min_bytes = u32::from(HEADER_BYTES);
-                return Err(DeviceFault::LengthTooShort { len_bytes: written_bytes, min_bytes });
-            };
-            if rules.buffers(&header) != 1 {
-                return Ok(Verdict::Stop);
-            }
-            let checksum = match rules.judge(&header, frame_bytes) {
-                Ok(checksum) => checksum,
-                Err(reason) => {
-                    count(counters, reason);
-                    return Ok(Verdict::Repost);
-                }
-            };
-            // The replacement first: without one the ring would shrink.
-            let Some(next) = fresh.next() else {
-                counters.no_buffer = counters.no_buffer.wrapping_add(1);
-                return Ok(Verdict::Repost);
-            };
-            let addr = next.dma_addr_before(HEADER_BYTES).unwrap_or_else(|| next.dma_addr());
-            let mut frame = core::mem::replace(place, next);
-            // Fits: the length was checked against the buffer's.
-            frame.set_segment_bytes(frame_bytes as usize);
-            if checksum != RxChecksum::Unverified {
-                frame.set_rx_checksum(checksum);
-            }
-            frames = frames.wrapping_add(1);
-            bytes = bytes.wrapping_add(u64::from(frame_bytes));
-            // No more are looked at than there is room for.
-            let _ = burst.push(frame);
-            Ok(Verdict::Exchanged(addr))
+        let (rules, max_bytes) = (*rules, *usual_max_bytes);
+        let mut bytes = 0_u64;
+        let taken = ring.exchange_run(at_most, |exchanging| {
+            let taken = fresh.exchange_along(exchanging.elements(), burst, |fresh, element| {
+                let addr = fresh.fresh_dma_addr_before(HEADER_BYTES);
+                let (mut frame, frame_bytes) =
+                    exchanging.exchange(element, addr, fresh, |posted, written_bytes| {
+                        rules.usual(&posted.read_before_fresh()?, written_bytes, max_bytes)
+                    })?;
+                // Fits: the length was checked against the buffer's.
+                frame.set_received(frame_bytes as u16);
+                bytes = bytes.wrapping_add(u64::from(frame_bytes));
+                Ok(frame)
+            });
+            taken as u16
         });
-        counters.frames = counters.frames.wrapping_add(frames);
+        counters.frames = counters.frames.wrapping_add(taken.into());
         counters.bytes = counters.bytes.wrapping_add(bytes);
-        outcome
+        taken
+    }
+
+    /// Takes the next frame, whatever it is like. Returns how many completions it took: none, when the rest of the frame is not there.
+    #[inline(never)]
+    fn take_any(&mut self, waiting: u16, burst: &mut Burst) -> Result<u16, DeviceFault> {
+        let (completion, header, frame_bytes) = self.read_header()?;
+        let buffers = self.rules.buffers(&header);
+        let arrived = if buffers == 1 {
+            self.take_single(completion, &header, frame_bytes)?
+        } else {
+            self.take_spread(completion, &header, buffers, waiting)?
+        };
+        match arrived {
+            Arrived::Torn => return Ok(0),
+            Arrived::Dropped => {}
+            Arrived::Frame(frame, total_bytes) => {
+                self.counters.frames = self.counters.frames.wrapping_add(1);
+                self.counters.bytes = self.counters.bytes.wrapping_add(u64::from(total_bytes));
+                // There is room, as the caller has seen.
+                let _ = burst.push(frame);
+            }
+        }
+        Ok(buffers)
+    }
+
+    /// Takes a frame that is in one buffer.
+    fn take_single(
+        &mut self,
+        completion: Completion,
+        header: &RawHeader,
+        frame_bytes: u32,
+    ) -> Result<Arrived, DeviceFault> {
+        let checksum = match self.rules.judge(header, frame_bytes) {
+            Ok(checksum) => checksum,
+            Err(reason) => {
+                count(&mut self.counters, reason);
+                self.ring.repost(completion);
+                return Ok(Arrived::Dropped);
+            }
+        };
+        let Some(mut frame) = self.swap(completion)? else {
+            self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
+            return Ok(Arrived::Dropped);
+        };
+        // Fits: the length was checked against the buffer's.
+        frame.set_segment_bytes(frame_bytes as usize);
+        frame.set_rx_checksum(checksum);
+        Ok(Arrived::Frame(frame, frame_bytes))
     }
 
     /// Looks at the next completion as the first of a frame: its header, read once, and how long the frame's part in this buffer is.
@@ -184,7 +211,7 @@ impl<P: Platform> RxQueue<P> {
         header: &RawHeader,
         buffers: u16,
         waiting: u16,
-    ) -> Result<Spread, DeviceFault> {
+    ) -> Result<Arrived, DeviceFault> {
         if buffers > self.ring.size().entries() {
             return Err(self
                 .ring
@@ -197,7 +224,7 @@ impl<P: Platform> RxQueue<P> {
                     .ring
                     .fail(DeviceFault::OutOfSequence { what: "num_buffers is more than was used" }));
             }
-            return Ok(Spread::Torn);
+            return Ok(Arrived::Torn);
         }
         self.torn = false;
         let mut pieces = Pieces::default();
@@ -222,15 +249,15 @@ impl<P: Platform> RxQueue<P> {
         match (judged, pieces.into_frame()) {
             (Ok(checksum), Some((mut frame, total_bytes))) => {
                 frame.set_rx_checksum(checksum);
-                Ok(Spread::Frame(frame, total_bytes))
+                Ok(Arrived::Frame(frame, total_bytes))
             }
             (Ok(_), None) => {
                 self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
-                Ok(Spread::Dropped)
+                Ok(Arrived::Dropped)
             }
             (Err(reason), _) => {
                 count(&mut self.counters, reason);
-                Ok(Spread::Dropped)
+                Ok(Arrived::Dropped)
             }
         }
     }
@@ -258,8 +285,8 @@ fn count(counters: &mut RxCounters, reason: Drop) {
     *counter = counter.wrapping_add(1);
 }
 
-/// What became of a frame that is spread over several buffers.
-enum Spread {
+/// What became of a frame.
+enum Arrived {
     /// Here it is, and its length.
     Frame(Frame, u32),
     /// It was dropped and counted.

@@ -11,7 +11,7 @@ use paravane_hal::Platform;
 use paravane_hal::dma::DomainTag;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{Burst, Frame, FrameReturns, TxCounters};
+use paravane_net::{BURST_FRAMES, Burst, Frame, TxCounters};
 
 use crate::net::header::{HEADER_BYTES, RawHeader};
 use crate::net::judge::{Refused, TxRules};
@@ -68,38 +68,59 @@ impl<P: Platform> TxQueue<P> {
     /// Takes everything home that the device has sent.
     fn take_sent(&mut self) -> Result<usize, DeviceFault> {
         let waiting = self.ring.observe()?;
-        let mut returns = FrameReturns::new();
+        if waiting == 1 {
+            drop(self.ring.take_read()?);
+            self.counters.completed = self.counters.completed.wrapping_add(1);
+            return Ok(1);
+        }
         let mut left = waiting;
         while left > 0 {
             // None is left out: a run ends early only where the ring ends.
-            left = left.wrapping_sub(self.ring.take_read_run(left, |frame| returns.put(frame))?);
+            left = left.wrapping_sub(self.take_sent_run(left)?);
         }
         self.counters.completed = self.counters.completed.wrapping_add(u64::from(waiting));
         Ok(usize::from(waiting))
     }
 
+    /// Takes home up to `at_most` of them, together.
+    #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
+    fn take_sent_run(&mut self, at_most: u16) -> Result<u16, DeviceFault> {
+        let mut sent = Burst::new();
+        self.ring.take_read_run(at_most.min(BURST_FRAMES as u16), |taking| {
+            sent.fill_along(taking.elements(), |element| taking.take(element)) as u16
+        })
+    }
+
     /// Posts frames from the front of `burst` as long as they are one buffer, ask for nothing, and there is room. Returns how many, and their bytes.
-    #[inline(always)]
+    #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
     fn post_plain(&mut self, burst: &mut Burst) -> (usize, u64) {
-        let (rules, domain) = (self.rules, self.domain);
+        // Asked of all together; others are looked at one by one.
+        if burst.domain() != Some(self.domain) {
+            return (0, 0);
+        }
+        let rules = self.rules;
         let mut bytes = 0_u64;
-        let Some(mut posting) = self.ring.posting() else { return (0, 0) };
-        let posted = burst.drain(|mut frame| {
-            if !frame.is_plain() || frame.domain() != domain {
-                return Err(frame);
-            }
-            let frame_bytes = u32::from(frame.segment_len_bytes());
-            let Ok(header) = rules.plain(frame_bytes) else { return Err(frame) };
-            let Some(addr) = frame.dma_addr_before(HEADER_BYTES).filter(|_| frame.write_before(&header))
-            else {
-                return Err(frame);
-            };
-            let len_bytes = frame_bytes.wrapping_add(u32::from(HEADER_BYTES));
-            posting.post(Segment { addr, len_bytes, writable: false }, frame)?;
-            bytes = bytes.wrapping_add(u64::from(frame_bytes));
-            Ok(())
+        let posted = self.ring.post_run(|posting| {
+            let posted = burst.drain_along(posting.places(), |mut frame, place| {
+                if !frame.is_plain() {
+                    return Err(frame);
+                }
+                let frame_bytes = u32::from(frame.segment_len_bytes());
+                let Ok(header) = rules.plain(frame_bytes) else { return Err(frame) };
+                let Some(addr) = frame.dma_addr_before(HEADER_BYTES).filter(|_| frame.write_before(&header))
+                else {
+                    return Err(frame);
+                };
+                let len_bytes = frame_bytes.wrapping_add(u32::from(HEADER_BYTES));
+                posting.post(place, Segment { addr, len_bytes, writable: false }, frame)?;
+                bytes = bytes.wrapping_add(u64::from(frame_bytes));
+                Ok(())
+            });
+            posted as u16
         });
-        (posted, bytes)
+        (posted.into(), bytes)
     }
 
     /// Posts a frame that is one buffer. There is room for it.
@@ -109,7 +130,7 @@ impl<P: Platform> TxQueue<P> {
             return Fate::Refused;
         }
         let frame_bytes = u32::try_from(frame.segment_bytes()).unwrap_or(u32::MAX);
-        let asks_nothing = frame.offload().is_none() && frame.vlan().is_none();
+        let asks_nothing = frame.is_plain() || (frame.offload().is_none() && frame.vlan().is_none());
         let header =
             if asks_nothing { self.rules.plain(frame_bytes) } else { self.header(&mut frame, frame_bytes) };
         let Ok(header) = header else { return Fate::Refused };
@@ -138,7 +159,7 @@ impl<P: Platform> TxQueue<P> {
         let max_segments = usize::from(self.ring.size().entries());
         // One more than is allowed tells a chain that is too long, however long it is.
         let segments =
-            burst.front().map_or(0, |front| front.segments().take(max_segments.saturating_add(1)).count());
+            burst.peek(|front| front.segments().take(max_segments.saturating_add(1)).count()).unwrap_or(0);
         let fits = segments <= max_segments;
         if fits && segments > usize::from(self.ring.room()) && !self.makes_room(segments)? {
             return Ok(None);
@@ -198,7 +219,8 @@ impl<P: Platform + Send> paravane_net::TxQueue for TxQueue<P> {
         let (mut taken, mut sent, mut bytes) = (0_usize, 0_u64, 0_u64);
         let mut outcome = Ok(());
         loop {
-            let (frames, frames_bytes) = self.post_plain(burst);
+            // A run is worth its while from two on.
+            let (frames, frames_bytes) = if burst.len() > 1 { self.post_plain(burst) } else { (0, 0) };
             taken = taken.wrapping_add(frames);
             sent = sent.wrapping_add(frames as u64);
             bytes = bytes.wrapping_add(frames_bytes);
@@ -206,8 +228,8 @@ impl<P: Platform + Send> paravane_net::TxQueue for TxQueue<P> {
                 break;
             }
             // What comes next is not plain, or the ring wraps here, or it is full.
-            let Some(front) = burst.front() else { break };
-            let posted = if front.next().is_some() {
+            let is_chain = burst.peek(|front| front.next().is_some());
+            let posted = if is_chain == Some(true) {
                 self.post_chain(burst)
             } else if self.ring.room() > 0 {
                 Ok(burst.pop().map(|frame| self.post_one(frame)))

@@ -145,26 +145,22 @@ impl FreeList {
     /// Gives the chain headed by `head` back. The caller knows, from its own memory, that the chain is taken.
     #[inline(always)]
     pub fn give_back(&mut self, head: u16) {
-        self.giving_back().give_back(head);
+        let mut giving_back = self.giving_back();
+        giving_back.give_back(usize::from(head));
+        giving_back.finish(1);
     }
 
     /// The list taken apart, for whoever gives many chains back.
     #[inline(always)]
     pub(super) fn giving_back(&mut self) -> GivingBack<'_> {
         let Self { slots, first, free } = self;
-        GivingBack { next: *first, given: 0, slots, first, free }
+        GivingBack { next: *first, beyond_one: 0, slots, first, free }
     }
 
     /// The list taken apart, for whoever takes many chains of one.
     #[inline(always)]
     pub(super) fn singles(&mut self) -> Singles<'_> {
-        Singles {
-            next: self.first,
-            taken: 0,
-            slots: &mut self.slots,
-            first: &mut self.first,
-            free: &mut self.free,
-        }
+        Singles { next: self.first, slots: &mut self.slots, first: &mut self.first, free: &mut self.free }
     }
 
     /// How many bytes the device may write to the chain headed by `head`. Zero for a descriptor that does not exist.
@@ -175,11 +171,12 @@ impl FreeList {
     }
 }
 
-/// Chains being given back. They are free when it is dropped.
+/// Chains being given back. They are free when it is [finished](Self::finish).
 pub(super) struct GivingBack<'l> {
     slots: &'l mut [Slot],
     next: u16,
-    given: u16,
+    /// How many descriptors there were beyond one for each chain.
+    beyond_one: u16,
     first: &'l mut u16,
     free: &'l mut u16,
 }
@@ -195,44 +192,44 @@ impl GivingBack<'_> {
 
     /// Gives back the chain headed by `head`. The caller knows, from its own memory, that the chain is taken.
     #[inline(always)]
-    pub(super) fn give_back(&mut self, head: u16) {
-        let Some(slot) = self.slots.get_mut(usize::from(head)) else { return };
-        if slot.last == head {
+    pub(super) fn give_back(&mut self, head: usize) {
+        let Some(slot) = self.slots.get_mut(head) else { return };
+        if usize::from(slot.last) == head {
             slot.next = self.next;
-            self.given = self.given.wrapping_add(1);
+            self.next = slot.last;
         } else {
-            let descriptors = unlink(self.slots, head, self.next);
-            self.given = self.given.wrapping_add(descriptors);
+            let (next, beyond_one) = unlink(self.slots, head, self.next);
+            self.next = next;
+            self.beyond_one = self.beyond_one.wrapping_add(beyond_one);
         }
-        self.next = head;
     }
-}
 
-impl Drop for GivingBack<'_> {
+    /// Makes the descriptors of the `chains` given back free.
     #[inline(always)]
-    fn drop(&mut self) {
+    pub(super) fn finish(self, chains: u16) {
         *self.first = self.next;
-        *self.free = self.free.wrapping_add(self.given);
+        *self.free = self.free.wrapping_add(chains).wrapping_add(self.beyond_one);
     }
 }
 
-/// Puts a chain of several in front of `first`. How many descriptors it has.
+/// Puts a chain of several in front of `first`: what is in front then, and how many descriptors the chain has beyond one.
 #[cold]
-fn unlink(slots: &mut [Slot], head: u16, first: u16) -> u16 {
-    let Some(slot) = slots.get_mut(usize::from(head)) else { return 0 };
-    let last = core::mem::replace(&mut slot.last, head);
-    let Some(tail) = slots.get_mut(usize::from(last)) else { return 0 };
+fn unlink(slots: &mut [Slot], head: usize, first: u16) -> (u16, u16) {
+    let Some((slot, head_again)) = slots.get_mut(head).zip(u16::try_from(head).ok()) else {
+        return (first, 0);
+    };
+    let last = core::mem::replace(&mut slot.last, head_again);
+    let Some(tail) = slots.get_mut(usize::from(last)) else { return (first, 0) };
     tail.next = first;
     // At most as many as there are descriptors.
-    u16::try_from(tail.writable_bytes).unwrap_or(0)
+    (head_again, u16::try_from(tail.writable_bytes).unwrap_or(1).wrapping_sub(1))
 }
 
-/// Chains of one being taken off the list. They are taken when it is dropped.
+/// Chains of one being taken off the list. They are taken when it is [finished](Self::finish).
 pub(super) struct Singles<'l> {
     slots: &'l mut [Slot],
-    /// The next one, and how many there were before it: here, so that they stay out of memory meanwhile.
+    /// The next one: here, so that it stays out of memory meanwhile.
     next: u16,
-    taken: u16,
     first: &'l mut u16,
     free: &'l mut u16,
 }
@@ -253,22 +250,14 @@ impl<'l> Singles<'l> {
         let slot = self.slots.get_mut(usize::from(head))?;
         slot.writable_bytes = writable_bytes;
         self.next = slot.next;
-        self.taken = self.taken.wrapping_add(1);
         Some(head)
     }
 
-    /// How many were taken.
+    /// Counts the `chains` that were taken.
     #[inline(always)]
-    pub(super) fn taken(&self) -> u16 {
-        self.taken
-    }
-}
-
-impl Drop for Singles<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
+    pub(super) fn finish(self, chains: u16) {
         *self.first = self.next;
-        *self.free = self.free.wrapping_sub(self.taken);
+        *self.free = self.free.wrapping_sub(chains);
     }
 }
 
