@@ -3,7 +3,7 @@
 //! There the guest's time stamp counter advances by one an instruction, whatever the host does. The host sends frames without pause, so that the
 //! guest finds whole bursts.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,9 +17,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::subject::{Direction, Driver, Point};
 
+/// Run where the variable `QEMU` names no other.
 const PROGRAM: &str = "qemu-system-x86_64";
 /// Longest that one boot may take; ten times what it does.
 const TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Lines of the console that are shown when it does not finish.
+const CONSOLE_TAIL: usize = 12;
 
 /// One figure.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +62,8 @@ pub fn count(image: &Path, driver: Driver, bytes: usize) -> Result<Vec<Counted>>
         theirs.display(),
         ours.display()
     );
-    let mut guest = Command::new(PROGRAM)
+    let program = std::env::var_os("QEMU").unwrap_or_else(|| PROGRAM.into());
+    let mut guest = Command::new(&program)
         .args(["-machine", "q35", "-accel", "tcg", "-icount", "shift=0", "-m", "64", "-display", "none"])
         .args(["-nodefaults", "-no-user-config", "-no-reboot", "-serial", "stdio"])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"])
@@ -67,18 +72,16 @@ pub fn count(image: &Path, driver: Driver, bytes: usize) -> Result<Vec<Counted>>
         .arg(image)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .map(Guest)
-        .with_context(|| format!("{PROGRAM} cannot be run"))?;
+        .with_context(|| format!("{} cannot be run", program.display()))?;
     let console = guest.0.stdout.take().context("the pipe of a process just started is missing")?;
+    let complaints = guest.0.stderr.take().context("the pipe of a process just started is missing")?;
     let (lines, console_lines) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(console).lines().map_while(Result::ok) {
-            if lines.send(line).is_err() {
-                break;
-            }
-        }
-    });
+    let (its_own, its_lines) = mpsc::channel();
+    pass_on(console, lines);
+    pass_on(complaints, its_own);
     let stop = Arc::new(AtomicBool::new(false));
     let sender = thread::spawn({
         let stop = Arc::clone(&stop);
@@ -86,28 +89,44 @@ pub fn count(image: &Path, driver: Driver, bytes: usize) -> Result<Vec<Counted>>
     });
     let outcome = collect(&console_lines, driver);
     drop(guest);
+    let complaints: Vec<String> = its_lines.iter().collect();
+    let outcome = outcome.with_context(|| {
+        format!("{} with {device}, {bytes} bytes: {}", program.display(), complaints.join("; "))
+    });
     stop.store(true, Relaxed);
     // It ends with the flag, and panics nowhere.
     let _ = sender.join();
     outcome
 }
 
+/// Sends each line of `from` to `to`, in a thread that ends with either.
+fn pass_on(from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if to.send(line).is_err() {
+                break;
+            }
+        }
+    });
+}
+
 /// Reads the console until the image says that it is done.
 fn collect(console: &mpsc::Receiver<String>, driver: Driver) -> Result<Vec<Counted>> {
     let deadline = Instant::now() + TIMEOUT;
     let mut counted = Vec::new();
-    let mut said = String::new();
+    let mut said = Vec::new();
     loop {
         let Ok(line) = console.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
-            bail!("the image did not finish; its console:\n{said}");
+            let tail = said.len().saturating_sub(CONSOLE_TAIL);
+            bail!("the image did not finish; the end of its console:\n{}", said.split_off(tail).join("\n"));
         };
-        said.push_str(&line);
-        said.push('\n');
-        let Some((_, words)) = line.split_once("bench: ") else { continue };
-        if words.trim() == "done" {
-            return Ok(counted);
+        if let Some((_, words)) = line.split_once("bench: ") {
+            if words.trim() == "done" {
+                return Ok(counted);
+            }
+            counted.extend(parse(words, driver));
         }
-        counted.extend(parse(words, driver));
+        said.push(line);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use paravane_hal::irq::Interrupts;
-use paravane_net::{Burst, FramePool, RxQueue as _, TxQueue as _};
+use paravane_net::{Burst, Frame, FramePool, RxQueue as _, TxQueue as _};
 use paravane_virtio::net::{Config, Device, Running};
 
 use super::{BUFFERS, Subject};
@@ -36,18 +36,14 @@ impl Virtio {
 
 impl Subject for Virtio {
     fn send(&mut self, frames: usize, bytes: usize) {
+        let dress = |mut frame: Frame| {
+            frame.set_segment_bytes(bytes);
+            frame
+        };
         if frames == 1 {
-            if let Some(mut frame) = self.pool.get() {
-                frame.set_segment_bytes(bytes);
-                let _ = self.burst.push(frame);
-            }
+            self.burst.extend(self.pool.get().map(dress));
         } else {
-            let mut supply = self.pool.take(frames);
-            self.burst.fill(|| {
-                let mut frame = supply.next()?;
-                frame.set_segment_bytes(bytes);
-                Some(frame)
-            });
+            self.pool.take(frames).fill(&mut self.burst, dress);
         }
         let _ = self.running.tx.transmit(&mut self.burst);
     }
