@@ -39,7 +39,7 @@ impl fmt::Display for InterruptMode {
     }
 }
 
-/// Which kind of interrupt a device would rather have: answer to [`Query::ConfIntr`](crate::regs::Query::ConfIntr), bits 1:0.
+/// Which kind of interrupt a device would rather have: answer to `GET_CONF_INTR`, bits 1:0.
 ///
 /// An administrator's wish, not a limit: the others work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
