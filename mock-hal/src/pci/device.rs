@@ -1,9 +1,12 @@
 //! What a device model has of its host.
 
+use std::fmt;
+use std::sync::{Arc, Weak};
+
 use paravane_hal::irq::MsiMessage;
 use paravane_pci::PciAddress;
 
-use super::{Bus, PciHost};
+use super::{FunctionSpace, Host, PciHost};
 use crate::device::DeviceMemory;
 use crate::memory::Memory;
 
@@ -18,10 +21,11 @@ pub enum InterruptMode {
     Pin,
 }
 
-/// A function of a [`PciHost`], from the inside.
-#[derive(Clone, Debug)]
+/// A function of a [`PciHost`], from the inside. The host owns the model that has this, so this does not own the host: once that is gone, the function reaches
+/// no memory and interrupts nobody.
+#[derive(Clone)]
 pub struct PciDevice {
-    host: PciHost,
+    host: Weak<Host>,
     at: PciAddress,
 }
 
@@ -29,7 +33,7 @@ impl PciHost {
     /// The function at `at`, for its model.
     #[must_use]
     pub fn device(&self, at: PciAddress) -> PciDevice {
-        PciDevice { host: self.clone(), at }
+        PciDevice { host: Arc::downgrade(&self.0), at }
     }
 
     /// Sends the MSI-X messages of `at` that may be sent now.
@@ -79,55 +83,61 @@ impl PciDevice {
         DeviceMemory::new(memory, name).gated(move || this.is_bus_master())
     }
 
+    fn host(&self) -> Option<PciHost> {
+        self.host.upgrade().map(PciHost)
+    }
+
     /// Whether it may reach memory.
     #[must_use]
     pub fn is_bus_master(&self) -> bool {
-        self.host.is_bus_master(self.at)
+        self.host().is_some_and(|host| host.is_bus_master(self.at))
     }
 
     /// How it is to interrupt.
     #[must_use]
     pub fn mode(&self) -> InterruptMode {
-        let bus = self.host.lock();
-        let space = bus.slots.get(&self.at).map(|slot| &slot.space);
-        let is_on = |at: Option<usize>, bit: u16| {
-            space.zip(at).is_some_and(|(space, at)| space.get16(at + 2) & bit != 0)
+        let mode = |space: &mut FunctionSpace| {
+            let is_on = |at: Option<usize>, bit: u16| at.is_some_and(|at| space.get16(at + 2) & bit != 0);
+            if is_on(space.msix.as_ref().map(|msix| msix.at), 1 << 15) {
+                InterruptMode::Msix
+            } else if is_on(space.msi_at, 1) {
+                InterruptMode::Msi
+            } else {
+                InterruptMode::Pin
+            }
         };
-        if is_on(space.and_then(|space| space.msix.as_ref()).map(|msix| msix.at), 1 << 15) {
-            InterruptMode::Msix
-        } else if is_on(space.and_then(|space| space.msi_at), 1) {
-            InterruptMode::Msi
-        } else {
-            InterruptMode::Pin
-        }
+        self.host().and_then(|host| host.with(self.at, mode)).unwrap_or(InterruptMode::Pin)
     }
 
     /// Raises MSI-X vector `vector`: at once, or when it is unmasked.
     pub fn raise_msix(&self, vector: u16) {
-        let with = |bus: &mut Bus| {
-            let msix = bus.slots.get_mut(&self.at).and_then(|slot| slot.space.msix.as_mut());
-            if let Some(msix) = msix {
-                msix.raise(vector);
-            }
-        };
-        with(&mut self.host.lock());
-        self.host.deliver(self.at);
+        let Some(host) = self.host() else { return };
+        host.with(self.at, |space| space.msix.as_mut().map(|msix| msix.raise(vector)));
+        host.deliver(self.at);
     }
 
     /// Sends the MSI message, if MSI is on. Whether it was sent.
     pub fn raise_msi(&self) -> bool {
-        if self.mode() != InterruptMode::Msi || !self.host.is_bus_master(self.at) {
+        let Some(host) = self.host() else { return false };
+        if self.mode() != InterruptMode::Msi || !host.is_bus_master(self.at) {
             return false;
         }
-        let message = self.host.with(self.at, |space| space.msi_message()).flatten();
-        message.inspect(|message: &MsiMessage| self.host.0.interrupts.send(*message)).is_some()
+        let message = host.with(self.at, |space| space.msi_message()).flatten();
+        message.inspect(|message: &MsiMessage| host.0.interrupts.send(*message)).is_some()
     }
 
     /// Asserts or releases the pin. The line follows unless it is disabled.
     pub fn set_pin(&self, up: bool) {
-        if let Some(slot) = self.host.lock().slots.get_mut(&self.at) {
+        let Some(host) = self.host() else { return };
+        if let Some(slot) = host.lock().slots.get_mut(&self.at) {
             slot.pin = up;
         }
-        self.host.update_line(self.at);
+        host.update_line(self.at);
+    }
+}
+
+impl fmt::Debug for PciDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PciDevice({})", self.at)
     }
 }

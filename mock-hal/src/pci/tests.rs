@@ -1,14 +1,14 @@
 use std::sync::{Arc, Mutex};
 
 use paravane_hal::addr::{Align, PhysAddr};
-use paravane_hal::dma::{DeviceDma, DmaBox};
+use paravane_hal::dma::{DeviceDma, DeviceTag, DmaBox};
 use paravane_hal::irq::MsiMessage;
 use paravane_hal::mmio::{Mmio, MmioMap};
 use paravane_pci::{Command, ConfigAccess, Found, Function, PciAddress, enable_path, enumerate};
 
 use super::machine::{ESXI, FIRECRACKER, MACHINES, Machine, QEMU_PC, QEMU_Q35};
 use super::{Bar, FunctionSpace, InterruptMode, PciDevice, PciHost};
-use crate::{DeviceModel, FaultKind, MockPlatform, Width};
+use crate::{DeviceMemory, DeviceModel, FaultKind, MockPlatform, Width};
 
 const MESSAGE: MsiMessage = MsiMessage { address: 0xfee0_1000, data: 0x51 };
 
@@ -117,7 +117,7 @@ fn bars_come_in_kinds() {
 #[test]
 fn a_function_reaches_memory_only_as_bus_master() {
     let (platform, device) = nic(&ESXI);
-    let dma = DeviceDma::new(platform.clone(), paravane_hal::dma::DeviceTag::unique(), 64);
+    let dma = DeviceDma::new(platform.clone(), DeviceTag::unique(), 64);
     let shared = DmaBox::<u64, _>::zeroed(&dma, Align::BYTE).unwrap();
     platform.memory().expect_leak(Some(1));
     let addr = shared.dma_addr().get();
@@ -243,4 +243,23 @@ fn the_pin_is_a_level_with_a_switch() {
     assert!(raised());
     platform.pci().remove(device.address());
     assert!(!raised(), "whoever is gone holds no line");
+}
+
+/// A model has its function and its way into memory, and the host has the model: a platform whose parts held each other would never be checked.
+#[test]
+#[should_panic(expected = "1 pieces of memory are out, 0 expected")]
+fn the_last_handle_checks_a_platform_with_a_device() {
+    struct Device(#[expect(dead_code, reason = "it is there to be held")] (PciDevice, DeviceMemory));
+    impl DeviceModel for Device {
+        fn read(&mut self, _bar: u8, _offset_bytes: usize, _width: Width) -> u32 {
+            0
+        }
+        fn write(&mut self, _bar: u8, _offset_bytes: usize, _width: Width, _value: u32) {}
+    }
+    let (platform, device) = nic(&QEMU_PC);
+    let memory = device.memory(platform.memory(), "nic");
+    platform.pci().connect(device.address(), Arc::new(Mutex::new(Device((device, memory)))));
+    let of = DeviceDma::new(platform.memory().clone(), DeviceTag::unique(), 64);
+    // Its address is out, so dropping it parks it; it holds memory, and neither bus nor device.
+    let _ = DmaBox::<u64, _>::zeroed(&of, Align::BYTE).unwrap().dma_addr();
 }
