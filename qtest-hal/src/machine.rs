@@ -156,7 +156,8 @@ impl Machine {
         EcamEntry { base, segment: 0, buses: 0..=255 }.map(&self.platform).ok()
     }
 
-    /// Where NIC `index` is: functions of the network class, in the order of their addresses.
+    /// Where NIC `index` is: functions of the network class, in the order of their addresses. That is the order of the [`Setup`] and of [`cable`](Self::cable)
+    /// too, unless one of several lies behind a bridge.
     #[must_use]
     pub fn nic_address(&self, index: usize) -> Option<PciAddress> {
         const NETWORK: u8 = 2;
