@@ -275,6 +275,10 @@ fn arming_reports_what_slipped_in() {
         let mut running = machine.start(&small(), Interrupts::Msix(&MESSAGES));
         machine.model().deliver(&numbered(1));
         assert_eq!(running.rx.arm(), Ok(Armed::Pending));
+        send(&mut running, machine.frame(&numbered(2)));
+        running.tx.flush();
+        machine.model().look();
+        assert_eq!(running.tx.arm(), Ok(Armed::Pending));
         machine.model().set_link(false);
         assert_eq!(running.control.arm(), Ok(Armed::Pending));
     });
