@@ -41,7 +41,7 @@ mod memory;
 pub mod posted;
 pub mod supply;
 
-pub use chain::Chain;
+pub use chain::{Chain, Linked};
 use free::{FreeList, SEGMENT_BUFFERS};
 use memory::{Memory, Regions};
 pub use posted::Posted;

@@ -242,6 +242,31 @@ fn a_chain_is_first_in_first_out_by_every_door() {
 }
 
 #[test]
+fn a_split_leaves_what_is_not_let_pass() {
+    let pool = pool(&Heap::default());
+    let mut chain: Chain<u32> = Chain::new();
+    let mut numbers = 0..;
+    pool.take(6).fill(&mut chain, 6, |mut buffer| {
+        *buffer = numbers.next().unwrap();
+        buffer
+    });
+    let mut seen = Vec::new();
+    let mut split = chain.split_while(&[10, 20, 30, 40], |mut buffer, place| {
+        seen.push((**buffer, *place));
+        **buffer < 2 && buffer.write(0, place)
+    });
+    assert_eq!(seen, [(0, 10), (1, 20), (2, 30)]);
+    assert_eq!((split.len(), chain.len()), (2, 4));
+    split.push(chain.pop().unwrap());
+    let rest = chain.split_while(&[(); 9], |_, ()| true);
+    assert_eq!((rest.len(), chain.len()), (3, 0));
+    split.append(rest);
+    let order: Vec<u32> = std::iter::from_fn(|| split.pop()).map(|buffer| *buffer).collect();
+    assert_eq!(order, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(pool.free(), 10);
+}
+
+#[test]
 fn a_split_takes_what_is_swapped_in() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
     let mut chain: Chain<u32> = Chain::new();

@@ -3,7 +3,7 @@
 use paravane_hal::dma::DomainTag;
 use paravane_hal::pool::Chain;
 
-use crate::frame::{Frame, FrameHeader};
+use crate::frame::{Frame, FrameHeader, PlainFrame};
 
 /// How many frames a burst holds.
 pub const BURST_FRAMES: usize = 32;
@@ -123,17 +123,12 @@ impl Burst {
         self.0.drain_along(along, |buffer, place| take(Frame(buffer), place).map_err(|frame| frame.0))
     }
 
-    /// Splits off the frames in front that `look` lets pass, each with a place of `along`, up to the first that it does not, or until either ends.
-    /// `look` gets each and gives it back: as `Ok` to go, as `Err` to stay.
+    /// Splits off the plain frames in front of which `look` says yes, each with a place of `along`, up to the first that is not or of which it does not, or until
+    /// either ends.
     #[inline(always)]
-    pub fn split_front<T>(
-        &mut self,
-        along: &[T],
-        mut look: impl FnMut(Frame, &T) -> Result<Frame, Frame>,
-    ) -> Self {
-        Self(self.0.split_front(along, |buffer, place| match look(Frame(buffer), place) {
-            Ok(frame) => Ok(frame.0),
-            Err(frame) => Err(frame.0),
+    pub fn split_plain<T>(&mut self, along: &[T], mut look: impl FnMut(PlainFrame<'_>, &T) -> bool) -> Self {
+        Self(self.0.split_while(along, |buffer, place| {
+            PlainFrame::of(buffer).is_some_and(|frame| look(frame, place))
         }))
     }
 

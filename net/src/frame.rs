@@ -13,7 +13,7 @@
 
 use paravane_hal::addr::{Align, DmaAddr};
 use paravane_hal::dma::{Dma, DmaError, DomainTag};
-use paravane_hal::pool::{Buffer, Pool, PoolLayout, Supply};
+use paravane_hal::pool::{Buffer, Linked, Pool, PoolLayout, Supply};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::burst::Burst;
@@ -162,7 +162,7 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn is_plain(&self) -> bool {
-        !self.0.has(fact::FOR_TX) && self.0.essence.head_bytes == HEADROOM_BYTES
+        self.0.is_plain()
     }
 
     /// Length of this segment.
@@ -225,9 +225,7 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn fresh_dma_addr_before(&self, before_bytes: u16) -> DmaAddr {
-        self.0
-            .dma_addr(usize::from(HEADROOM_BYTES.saturating_sub(before_bytes)))
-            .unwrap_or_else(|| unreachable_head(&self.0))
+        fresh_dma_addr_before(&self.0, before_bytes)
     }
 
     /// Says that the payload of this segment is `len_bytes` long, as found out after a device wrote it. False, and nothing changes, when the segment cannot hold that.
@@ -243,14 +241,13 @@ impl Frame {
         }
     }
 
-    /// Says that a device wrote `len_bytes` to a fresh frame, of which nothing else is known. False, and nothing changes, when the buffer cannot hold that.
+    /// Says that a device wrote `len_bytes` to a fresh frame, of which nothing else is known. False, and the frame is empty, when the buffer cannot hold that.
     #[inline(always)]
     pub fn set_received(&mut self, len_bytes: u16) -> bool {
         // Two numbers below 2^16.
         let fits = usize::from(HEADROOM_BYTES).wrapping_add(len_bytes.into()) <= self.0.len_bytes();
-        if fits {
-            self.0.essence = Essence::of(len_bytes);
-        }
+        // Written either way, so that what it says needs no second look.
+        self.0.essence = Essence::of(if fits { len_bytes } else { 0 });
         fits
     }
 
@@ -465,6 +462,49 @@ impl Frame {
 #[cold]
 fn unreachable_head(buffer: &Buffer<FrameHeader>) -> DmaAddr {
     buffer.dma_addr(buffer.len_bytes()).unwrap_or_else(|| unreachable_head(buffer))
+}
+
+/// A [plain](Frame::is_plain) frame in its place in a burst.
+#[derive(Debug)]
+pub struct PlainFrame<'b>(Linked<'b, FrameHeader>);
+
+impl<'b> PlainFrame<'b> {
+    /// The frame that `buffer` is, if it is plain.
+    #[inline(always)]
+    pub(crate) fn of(buffer: Linked<'b, FrameHeader>) -> Option<Self> {
+        buffer.is_plain().then_some(Self(buffer))
+    }
+
+    /// Its length.
+    #[must_use]
+    #[inline(always)]
+    pub fn len_bytes(&self) -> u16 {
+        self.0.essence.len_bytes
+    }
+
+    /// Where the device finds the byte `before_bytes` in front of the payload, within the headroom.
+    #[must_use]
+    #[inline(always)]
+    pub fn dma_addr_before(&self, before_bytes: u16) -> DmaAddr {
+        fresh_dma_addr_before(&self.0, before_bytes)
+    }
+
+    /// Writes a device header of `size_of::<T>()` bytes right in front of the payload. False without that much headroom.
+    #[inline(always)]
+    pub fn write_before<T: IntoBytes + Immutable>(&mut self, header: &T) -> bool {
+        match usize::from(HEADROOM_BYTES).checked_sub(size_of::<T>()) {
+            Some(at) => self.0.write(at, header),
+            None => false,
+        }
+    }
+}
+
+/// Where the device finds the byte `before_bytes` in front of where a fresh frame starts.
+#[inline(always)]
+fn fresh_dma_addr_before(buffer: &Buffer<FrameHeader>, before_bytes: u16) -> DmaAddr {
+    buffer
+        .dma_addr(usize::from(HEADROOM_BYTES.saturating_sub(before_bytes)))
+        .unwrap_or_else(|| unreachable_head(buffer))
 }
 
 /// The segments of a frame, first to last.

@@ -120,6 +120,49 @@ fn a_burst_is_first_in_first_out() {
 }
 
 #[test]
+fn plain_frames_are_split_off_up_to_the_first_that_is_not() {
+    let pool = pool(64);
+    let frame = |byte: u8| frame_of(&pool, &[byte]);
+    let mut tagged = frame(b'e');
+    tagged.set_vlan(Some(VlanTag(7)));
+    let mut moved = frame(b'f');
+    assert!(moved.prepend(b"x"));
+    let mut chained = frame(b'g');
+    chained.set_next(frame(b'h'));
+    let mut burst = Burst::new();
+    burst.extend([frame(b'a'), frame(b'b'), frame(b'c'), frame(b'd'), tagged, moved, chained]);
+
+    let mut split = burst.split_plain(&[1, 2, 3, 4], |mut frame, place| {
+        assert_eq!(frame.dma_addr_before(0).get(), frame.dma_addr_before(12).get() + 12);
+        *place < 3 && frame.write_before(place)
+    });
+    assert_eq!((split.len(), burst.len()), (2, 5), "the third place is refused");
+    assert_eq!(split.peek(|frame| frame.read_before::<i32>()), Some(Some(1)));
+    assert_eq!(
+        std::iter::from_fn(|| split.pop()).map(|frame| bytes_of(&frame)).collect::<Vec<_>>(),
+        [b"a", b"b"]
+    );
+
+    assert_eq!(burst.split_plain(&[(); 9], |frame, ()| frame.len_bytes() == 1).len(), 2);
+    for bytes in [b"e".as_slice(), b"xf", b"gh"] {
+        assert!(burst.split_plain(&[(); 9], |_, ()| true).is_empty());
+        assert_eq!(bytes_of(&burst.pop().unwrap()), bytes);
+    }
+    drop(burst);
+    assert_eq!(pool.free(), 64);
+}
+
+#[test]
+fn what_a_buffer_cannot_hold_was_not_received() {
+    let pool = pool(1);
+    let mut frame = frame_of(&pool, b"before");
+    assert!(!frame.set_received(2048 - HEADROOM_BYTES + 1));
+    assert_eq!(frame.total_bytes(), 0);
+    assert!(frame.set_received(2048 - HEADROOM_BYTES));
+    assert_eq!(frame.total_bytes(), usize::from(2048 - HEADROOM_BYTES));
+}
+
+#[test]
 fn a_full_burst_gives_the_frame_back() {
     let pool = pool(64);
     let mut burst = Burst::new();

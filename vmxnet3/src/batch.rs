@@ -225,13 +225,13 @@ fn describe_plain(
     hold_back: bool,
 ) -> Run {
     let (mut bytes, mut first_words, mut hold_back) = (0_usize, 0, hold_back);
-    let frames = burst.split_front(slots, |frame, slot| {
-        let len_bytes = frame.segment_bytes();
-        if !(frame.is_plain() && limits.allows(len_bytes)) {
-            return Err(frame);
+    let frames = burst.split_plain(slots, |frame, slot| {
+        let len_bytes = usize::from(frame.len_bytes());
+        if !limits.allows(len_bytes) {
+            return false;
         }
         let words = plain.of(len_bytes);
-        slot.store_pair::<0>(frame.dma_addr().get());
+        slot.store_pair::<0>(frame.dma_addr_before(0).get());
         if hold_back {
             (hold_back, first_words) = (false, words);
             slot.store_pair::<2>(TxDesc::not_yet(words));
@@ -239,7 +239,7 @@ fn describe_plain(
             slot.store_pair::<2>(words);
         }
         bytes = bytes.wrapping_add(len_bytes);
-        Ok(frame)
+        true
     });
     Run { frames, bytes, first_words }
 }

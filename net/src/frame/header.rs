@@ -61,6 +61,12 @@ impl FrameHeader {
         self.essence.facts & fact != 0
     }
 
+    /// As [`Frame::is_plain`].
+    #[inline(always)]
+    pub(super) const fn is_plain(&self) -> bool {
+        !self.has(fact::FOR_TX) && self.essence.head_bytes == HEADROOM_BYTES
+    }
+
     /// Notes whether a field means anything from now on.
     #[inline(always)]
     pub(super) const fn note(&mut self, fact: u16, holds: bool) {
