@@ -50,6 +50,15 @@ fn bytes_and_headers_stay_with_their_buffer() {
     assert!(buffer.write(1, &0x0102_0304_u32));
     assert_eq!(buffer.read::<u32>(1), Some(0x0102_0304), "unaligned");
     assert_eq!(buffer.read::<u32>(97), None);
+    for at in [0, 4, 8, 12] {
+        assert!(buffer.write(at, &[0xff_u8; 24]));
+        assert!(
+            buffer.write(at + 4, &[1_u32, 2, 3]),
+            "a header of three words, at either half of a longer one"
+        );
+        assert_eq!(buffer.read::<[u32; 3]>(at + 4), Some([1, 2, 3]));
+        assert_eq!((buffer.read::<u32>(at), buffer.read::<u64>(at + 16)), (Some(u32::MAX), Some(u64::MAX)));
+    }
     assert_eq!(buffer.dma_addr(101), None);
 }
 

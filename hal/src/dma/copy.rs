@@ -13,6 +13,12 @@ fn goes_by<T, P>(shared: *const u8) -> bool {
         || (size_of::<T>() == size_of::<P>() && shared.addr() & (size_of::<P>() - 1) == 0)
 }
 
+/// Whether a `T` at `shared` is one word of four bytes and then words of eight.
+#[inline(always)]
+fn goes_by_four_and_eights<T>(shared: *const u8) -> bool {
+    align_of::<T>() == 4 && size_of::<T>() & 7 == 4 && shared.addr() & 7 == 4
+}
+
 /// Copies one `T` in the widest pieces that go by its alignment at `$shared`, the one of the two places that a device may reach: `$read` from `$from`, `$write` to `$to`.
 ///
 /// For use in an unsafe block: one place is valid for reads, the other for writes of a `T`, and they do not overlap. The access to the place that is not shared takes any address.
@@ -20,6 +26,15 @@ macro_rules! copy_value {
     ($value:ty, $shared:expr, $from:expr, $read:ident, $to:expr, $write:ident) => {{
         let (from, to) = ($from.cast::<u8>(), $to.cast::<u8>());
         let mut at = 0;
+        if goes_by_four_and_eights::<$value>($shared.cast::<u8>().cast_const()) {
+            to.cast::<u32>().$write(from.cast::<u32>().$read());
+            at = size_of::<u32>();
+            // Aligned, for the place is half a word off at its start.
+            while at < size_of::<$value>() {
+                to.wrapping_add(at).cast::<u64>().$write(from.wrapping_add(at).cast::<u64>().$read());
+                at += size_of::<u64>();
+            }
+        }
         copy_value!(pieces of u64, $value, $shared, from.$read, to.$write, at);
         copy_value!(pieces of u32, $value, $shared, from.$read, to.$write, at);
         copy_value!(pieces of u16, $value, $shared, from.$read, to.$write, at);
