@@ -2,36 +2,34 @@
 //!
 //! | Part | Holds |
 //! |---|---|
-//! | this file | [`Virtqueue`]: post, publish, observe, take back; every check of what the device says |
+//! | this file | [`Virtqueue`]: publish, observe, arm; every check of a count |
+//! | [`in_place`] | lending where descriptors stay posted: what comes back is exchanged. Receiving |
+//! | [`in_turn`] | lending by the run, descriptors in the order of the ring. Sending |
 //! | [`split`] | the shared memory, and the ordering |
 //! | [`layout`] | sizes and places, as numbers |
-//! | [`free`] | which descriptors are free, and the driver's own record of the others |
 //! | [`notify`] | when a notification is owed |
-//! | [`run`] | posting and taking many chains of one descriptor |
 //!
-//! The queue carries *tokens*: whatever owns the memory that was posted (a frame; later a block request). A token is moved in with its chain and
-//! comes back when the device has used the chain, or by [`free`](Virtqueue::free) when the device has been stopped. It is never lent.
+//! What is lent is moved in and comes back when the device has used its chain, or by [`free`](Virtqueue::free) when the device has been stopped.
 //!
 //! The device is not believed: heads, lengths and counts are held against the driver's own record, and the first lie breaks
 //! the queue. A broken queue answers every call with the same fault until its device was stopped and started.
 
-pub mod free;
+pub mod in_place;
+pub mod in_turn;
 pub mod layout;
 pub mod notify;
-pub mod run;
 pub mod split;
 
-use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::{DeviceDma, DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_hal::pool::Posted;
 
+pub use in_place::{Completion, InPlace};
+pub use in_turn::InTurn;
 pub use layout::QueueSize;
 pub use split::{QueueAddresses, Segment};
 
 use crate::transport::Doorbell;
-use free::{FreeList, Run};
 use split::SplitMemory;
 
 /// What became of the question whether to ring the doorbell.
@@ -45,27 +43,26 @@ pub enum Kick {
     Saved,
 }
 
-/// A chain that the device says it is done with, checked: the head is in flight, and no more was written than it may write.
-#[derive(Debug)]
-pub struct Completion {
-    head: u16,
-    written_bytes: u32,
+/// What a queue has lent to its device, and in which descriptors. Private memory, which no device sees.
+pub trait Record: Sized {
+    /// Nothing lent yet of `size` descriptors, to `device`.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`] when there is no memory for it.
+    fn new(size: QueueSize, device: DeviceTag) -> Result<Self, DmaError>;
+
+    /// How many descriptors are free.
+    fn room(&self) -> u16;
+
+    /// Gives what was lent back, against proof that the device has let go. False when the proof is about another device: it is leaked.
+    fn reclaim(self, quiet: &Quiet<'_>) -> bool;
 }
 
-impl Completion {
-    /// How many bytes the device says it wrote; at most what it may write.
-    #[must_use]
-    #[inline(always)]
-    pub fn written_bytes(&self) -> u32 {
-        self.written_bytes
-    }
-}
-
-/// One split virtqueue that carries tokens `T`.
-pub struct Virtqueue<T, D: Dma, B> {
+/// One split virtqueue that lends as `R` does.
+pub struct Virtqueue<R, D: Dma, B> {
     memory: SplitMemory<D>,
-    descriptors: FreeList,
-    tokens: Posted<T>,
+    lent: R,
     /// Number of the next chain to be offered. Free-running.
     offered: u16,
     /// What the device was last told of it, which is also where the last decision about the doorbell was taken.
@@ -81,7 +78,7 @@ pub struct Virtqueue<T, D: Dma, B> {
     device: DeviceTag,
 }
 
-impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
+impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     /// A queue of `size` entries, empty and disarmed, over fresh memory. Where the memory is, [`addresses`](Self::addresses) says.
     ///
     /// # Errors
@@ -90,8 +87,7 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
     pub fn new(of: &DeviceDma<D>, size: QueueSize, event_idx: bool, doorbell: B) -> Result<Self, DmaError> {
         let mut queue = Self {
             memory: SplitMemory::new(of, size)?,
-            descriptors: FreeList::new(size)?,
-            tokens: Posted::new(usize::from(size.entries()), of.device())?,
+            lent: R::new(size, of.device())?,
             offered: 0,
             published: 0,
             taken: 0,
@@ -123,7 +119,7 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
     #[must_use]
     #[inline(always)]
     pub fn room(&self) -> u16 {
-        self.descriptors.free()
+        self.lent.room()
     }
 
     /// How many chains the device has.
@@ -157,49 +153,6 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
     #[cold]
     pub fn fail(&mut self, fault: DeviceFault) -> DeviceFault {
         *self.fault.get_or_insert(fault)
-    }
-
-    /// Posts a chain of one descriptor. The device learns of it with [`publish`](Self::publish).
-    ///
-    /// # Errors
-    ///
-    /// `token`, when no descriptor is free.
-    #[inline(always)]
-    pub fn post(&mut self, segment: Segment, token: T) -> Result<(), T> {
-        let writable_bytes = if segment.writable { segment.len_bytes } else { 0 };
-        let Some(head) = self.descriptors.take_one(writable_bytes) else { return Err(token) };
-        self.memory.describe(head, segment, None);
-        match self.tokens.put(usize::from(head), token) {
-            Ok(()) => {
-                self.offer(head);
-                Ok(())
-            }
-            // A descriptor that is free has no token, so this does not happen.
-            Err(token) => {
-                self.descriptors.give_back(head);
-                Err(token)
-            }
-        }
-    }
-
-    /// Starts a chain of several descriptors. `None` when no descriptor is free.
-    ///
-    /// Segments that the device reads come before those it writes.
-    #[inline]
-    pub fn chain(&mut self, first: Segment) -> Option<Chain<'_, T, D, B>> {
-        let writable_bytes = if first.writable { first.len_bytes } else { 0 };
-        let run = self.descriptors.first(writable_bytes)?;
-        Some(Chain { queue: self, run, last: first })
-    }
-
-    /// Puts a described run into the available ring.
-    #[inline(always)]
-    fn commit(&mut self, run: Run, token: T) -> Result<(), T> {
-        // A descriptor that is free has no token, so this succeeds.
-        self.tokens.put(usize::from(run.head()), token)?;
-        self.descriptors.take(run);
-        self.offer(run.head());
-        Ok(())
     }
 
     #[inline(always)]
@@ -260,30 +213,6 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
         Ok(waiting)
     }
 
-    /// Looks at the next completion, which [`observe`](Self::observe) has counted, and at its token. It stays where it is until taken.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceFault`]: the device names what it does not have, or a length that cannot be. The queue is broken.
-    #[inline(always)]
-    pub fn look(&mut self) -> Result<(Completion, &T), DeviceFault> {
-        let element = self.memory.read_used(self.taken);
-        match u16::try_from(element.id) {
-            Ok(head) if self.tokens.holds(usize::from(head)) => {
-                let max_bytes = self.descriptors.writable_bytes(head);
-                if element.len > max_bytes {
-                    return Err(self.fail(DeviceFault::LengthTooLong { len_bytes: element.len, max_bytes }));
-                }
-                let completion = Completion { head, written_bytes: element.len };
-                match self.tokens.get(usize::from(head)) {
-                    Some(token) => Ok((completion, token)),
-                    None => Err(DeviceFault::NotInFlight { index: element.id }),
-                }
-            }
-            _ => Err(self.unknown_head(element.id)),
-        }
-    }
-
     /// A head that is not in flight.
     #[cold]
     fn unknown_head(&mut self, id: u32) -> DeviceFault {
@@ -293,49 +222,6 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
         } else {
             DeviceFault::NotInFlight { index: id }
         })
-    }
-
-    /// Takes the next chain back, which [`observe`](Self::observe) has counted, and which the device could only read. For one alone;
-    /// [`take_read_run`](Self::take_read_run) costs less for several.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    #[inline(always)]
-    pub fn take_read(&mut self) -> Result<T, DeviceFault> {
-        let id = self.memory.read_used(self.taken).id;
-        match u16::try_from(id).ok().and_then(|head| Some((head, self.tokens.take(usize::from(head))?))) {
-            Some((head, token)) => {
-                self.descriptors.give_back(head);
-                self.taken = self.taken.wrapping_add(1);
-                Ok(token)
-            }
-            None => Err(self.unknown_head(id)),
-        }
-    }
-
-    /// Takes the token of `completion`, a chain of one descriptor, back and posts `token` in its place: memory at `addr`, as long as the old.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceFault`]: it was taken already. The queue is broken, and `token` is gone with it.
-    #[inline(always)]
-    pub fn exchange(&mut self, completion: Completion, addr: DmaAddr, token: T) -> Result<T, DeviceFault> {
-        match self.tokens.replace(usize::from(completion.head), token) {
-            Ok(old) => {
-                self.memory.describe_address(completion.head, addr);
-                self.repost(completion);
-                Ok(old)
-            }
-            Err(_) => Err(self.unknown_head(u32::from(completion.head))),
-        }
-    }
-
-    /// Gives the chain of `completion` to the device again as it is.
-    #[inline(always)]
-    pub fn repost(&mut self, completion: Completion) {
-        self.taken = self.taken.wrapping_add(1);
-        self.offer(completion.head);
     }
 
     /// Asks for an interrupt when `count` more completions are there, then looks once more.
@@ -374,43 +260,11 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<T, D, B> {
         }
     }
 
-    /// Gives memory and tokens back, against proof that the device has let go. False when the proof is about another device: all of it is leaked.
+    /// Gives all memory back, rings and what was lent, against proof that the device has let go. False when the proof is about another device: all of it is
+    /// leaked.
     #[must_use]
     pub fn free(self, quiet: &Quiet<'_>) -> bool {
-        let Self { memory, tokens, .. } = self;
-        tokens.reclaim(quiet).is_ok() & memory.free(quiet)
-    }
-}
-
-/// A chain that is being described. Dropped before it is finished, it never was.
-pub struct Chain<'q, T, D: Dma, B> {
-    queue: &'q mut Virtqueue<T, D, B>,
-    run: Run,
-    /// The last segment so far: its descriptor is written when it is known whether another follows.
-    last: Segment,
-}
-
-impl<T, D: Dma, B: Doorbell> Chain<'_, T, D, B> {
-    /// Adds a segment to the end. False, and the chain can only be dropped, when no descriptor is free.
-    #[must_use]
-    #[inline]
-    pub fn push(&mut self, segment: Segment) -> bool {
-        let writable_bytes = if segment.writable { segment.len_bytes } else { 0 };
-        let Some(longer) = self.queue.descriptors.extend(self.run, writable_bytes) else { return false };
-        self.queue.memory.describe(self.run.last(), self.last, Some(longer.last()));
-        self.run = longer;
-        self.last = segment;
-        true
-    }
-
-    /// Posts the chain.
-    ///
-    /// # Errors
-    ///
-    /// `token`, if a descriptor that is free had one, which does not happen.
-    #[inline]
-    pub fn finish(self, token: T) -> Result<(), T> {
-        self.queue.memory.describe(self.run.last(), self.last, None);
-        self.queue.commit(self.run, token)
+        let Self { memory, lent, .. } = self;
+        lent.reclaim(quiet) & memory.free(quiet)
     }
 }

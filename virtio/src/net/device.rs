@@ -26,11 +26,11 @@ use crate::net::error::{BringUpError, StartError, StopError, StuckReason};
 use crate::net::features::{Allowed, Negotiated, NetFeatures};
 use crate::net::interrupts::{self, InterruptsInUse};
 use crate::net::judge::{RxRules, TxRules};
-use crate::net::rx::{FrameRing, RxQueue};
-use crate::net::tx::TxQueue;
+use crate::net::rx::{RxQueue, RxRing};
+use crate::net::tx::{TxQueue, TxRing};
 use crate::net::{RX_QUEUE, TX_QUEUE};
-use crate::queue::{QueueSize, Virtqueue};
-use crate::transport::pci::PciTransport;
+use crate::queue::{QueueSize, Record, Virtqueue};
+use crate::transport::pci::{PciDoorbell, PciTransport};
 use crate::transport::{QueueError, Transport};
 
 /// Ethernet header in front of an IP packet.
@@ -80,8 +80,8 @@ pub struct Running<P: Platform, C: ConfigAccess> {
 
 /// Queues while bring-up is under way, so that they are there to be given back when it fails.
 struct Rings<P: Platform> {
-    rx: Option<FrameRing<P>>,
-    tx: Option<FrameRing<P>>,
+    rx: Option<RxRing<P>>,
+    tx: Option<TxRing<P>>,
 }
 
 /// What bring-up found out.
@@ -239,7 +239,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     }
 
     /// Stops the device and takes its rings back.
-    pub(crate) fn stop_with(mut self, rx: FrameRing<P>, tx: FrameRing<P>) -> Result<Self, StopError<P, C>> {
+    pub(crate) fn stop_with(mut self, rx: RxRing<P>, tx: TxRing<P>) -> Result<Self, StopError<P, C>> {
         let in_flight = rx.in_flight().saturating_add(tx.in_flight());
         let reset = init::reset(&mut self.transport, &self.platform);
         match self.release(reset, Rings { rx: Some(rx), tx: Some(tx) }) {
@@ -256,11 +256,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let quiet = self.transport.function_mut().quiesce(&self.platform);
         reset.map_err(StuckReason::NoReset)?;
         let quiet = quiet.map_err(StuckReason::NotQuiet)?;
-        for ring in [rings.rx, rings.tx].into_iter().flatten() {
-            // The rings were made for this function, so the proof is about them.
-            let freed = ring.free(&quiet);
-            debug_assert!(freed, "a ring of another device");
-        }
+        // The rings were made for this function, so the proof is about them.
+        let freed =
+            [rings.rx.is_none_or(|ring| ring.free(&quiet)), rings.tx.is_none_or(|ring| ring.free(&quiet))];
+        debug_assert!(freed == [true; 2], "a ring of another device");
         Ok(())
     }
 }
@@ -284,13 +283,13 @@ fn choose(transport: &impl Transport, offered: u64, config: &Config, payload_byt
 }
 
 /// Sets up one queue, except for its vector and the last step, and leaves it in `place`. Returns its size.
-fn set_up<P: Platform, C: ConfigAccess>(
+fn set_up<R: Record, P: Platform, C: ConfigAccess>(
     transport: &mut PciTransport<P::Region, C>,
     dma: &DeviceDma<P>,
     queue: u16,
     entries: u16,
     event_idx: bool,
-    place: &mut Option<FrameRing<P>>,
+    place: &mut Option<Virtqueue<R, P, PciDoorbell<P::Region>>>,
 ) -> Result<QueueSize, StartError> {
     if entries == 0 {
         return Err(StartError::NoEntries { queue });

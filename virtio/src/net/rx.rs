@@ -18,15 +18,16 @@ use paravane_net::{Burst, Frame, FramePool, RxCounters};
 
 use crate::net::header::{HEADER_BYTES, RawHeader};
 use crate::net::judge::{Drop, RxRules};
-use crate::queue::{Completion, Kick, Segment, Virtqueue};
+use crate::queue::{Completion, InPlace, Kick, Segment, Virtqueue};
 use crate::transport::pci::PciDoorbell;
 
-/// The ring under a queue of frames.
-pub(crate) type FrameRing<P> = Virtqueue<Frame, P, PciDoorbell<<P as paravane_hal::mmio::MmioMap>::Region>>;
+/// The ring under a receive queue.
+pub(crate) type RxRing<P> =
+    Virtqueue<InPlace<Frame>, P, PciDoorbell<<P as paravane_hal::mmio::MmioMap>::Region>>;
 
 /// The receive queue of a running device.
 pub struct RxQueue<P: Platform> {
-    ring: FrameRing<P>,
+    ring: RxRing<P>,
     pool: FramePool,
     rules: RxRules,
     /// Length of each buffer, header included: all come from one pool.
@@ -40,7 +41,7 @@ pub struct RxQueue<P: Platform> {
 
 impl<P: Platform> RxQueue<P> {
     /// Puts frames on top of `ring` and posts as many of `pool`'s as fit. The device is not told yet.
-    pub(crate) fn new(ring: FrameRing<P>, pool: FramePool, rules: RxRules) -> Self {
+    pub(crate) fn new(ring: RxRing<P>, pool: FramePool, rules: RxRules) -> Self {
         let payload_bytes = u32::try_from(pool.payload_bytes()).unwrap_or(u32::MAX);
         let buffer_bytes = payload_bytes.saturating_add(u32::from(HEADER_BYTES));
         let usual_max_bytes = buffer_bytes.min(rules.max_written_bytes());
@@ -58,12 +59,12 @@ impl<P: Platform> RxQueue<P> {
     }
 
     /// The ring, to be given back.
-    pub(crate) fn into_ring(self) -> FrameRing<P> {
+    pub(crate) fn into_ring(self) -> RxRing<P> {
         self.ring
     }
 
     /// The ring.
-    pub(crate) fn ring(&self) -> &FrameRing<P> {
+    pub(crate) fn ring(&self) -> &RxRing<P> {
         &self.ring
     }
 
@@ -127,8 +128,9 @@ impl<P: Platform> RxQueue<P> {
                         rules.usual(&posted.read_before_fresh()?, written_bytes, max_bytes)
                     })?;
                 // Fits: the length was checked against the buffer's.
-                frame.set_received(frame_bytes as u16);
-                bytes = bytes.wrapping_add(u64::from(frame_bytes));
+                let frame_bytes = frame_bytes as u16;
+                frame.set_received(frame_bytes);
+                bytes = bytes.wrapping_add(frame_bytes.into());
                 Ok(frame)
             });
             taken as u16
@@ -189,7 +191,7 @@ impl<P: Platform> RxQueue<P> {
     /// Looks at the next completion as the first of a frame: its header, read once, and how long the frame's part in this buffer is.
     #[inline(always)]
     fn read_header(&mut self) -> Result<(Completion, RawHeader, u32), DeviceFault> {
-        let (completion, frame) = self.ring.look()?;
+        let (completion, frame) = self.ring.look(self.buffer_bytes)?;
         let raw = frame.read_before::<RawHeader>();
         let len_bytes = completion.written_bytes();
         match (raw, len_bytes.checked_sub(u32::from(HEADER_BYTES))) {
@@ -239,7 +241,7 @@ impl<P: Platform> RxQueue<P> {
             if left == 0 {
                 break;
             }
-            completion = self.ring.look()?.0;
+            completion = self.ring.look(self.buffer_bytes)?.0;
             header_bytes = 0;
             if completion.written_bytes() == 0 {
                 return Err(self.ring.fail(DeviceFault::LengthTooShort { len_bytes: 0, min_bytes: 1 }));

@@ -11,16 +11,19 @@ use paravane_hal::Platform;
 use paravane_hal::dma::DomainTag;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{BURST_FRAMES, Burst, Frame, TxCounters};
+use paravane_net::{Burst, Frame, PlainFrame, TxCounters};
 
 use crate::net::header::{HEADER_BYTES, RawHeader};
 use crate::net::judge::{Refused, TxRules};
-use crate::net::rx::FrameRing;
-use crate::queue::{Kick, Segment};
+use crate::queue::{InTurn, Kick, Segment, Virtqueue};
+use crate::transport::pci::PciDoorbell;
+
+/// The ring under a transmit queue.
+pub(crate) type TxRing<P> = Virtqueue<InTurn, P, PciDoorbell<<P as paravane_hal::mmio::MmioMap>::Region>>;
 
 /// The transmit queue of a running device.
 pub struct TxQueue<P: Platform> {
-    ring: FrameRing<P>,
+    ring: TxRing<P>,
     rules: TxRules,
     /// Where its device reads.
     domain: DomainTag,
@@ -40,17 +43,17 @@ enum Fate {
 
 impl<P: Platform> TxQueue<P> {
     /// Puts frames on top of `ring`, whose device is in `domain`.
-    pub(crate) fn new(ring: FrameRing<P>, rules: TxRules, domain: DomainTag) -> Self {
+    pub(crate) fn new(ring: TxRing<P>, rules: TxRules, domain: DomainTag) -> Self {
         Self { ring, rules, domain, counters: TxCounters::default() }
     }
 
     /// The ring, to be given back.
-    pub(crate) fn into_ring(self) -> FrameRing<P> {
+    pub(crate) fn into_ring(self) -> TxRing<P> {
         self.ring
     }
 
     /// The ring.
-    pub(crate) fn ring(&self) -> &FrameRing<P> {
+    pub(crate) fn ring(&self) -> &TxRing<P> {
         &self.ring
     }
 
@@ -68,80 +71,25 @@ impl<P: Platform> TxQueue<P> {
     /// Takes everything home that the device has sent.
     fn take_sent(&mut self) -> Result<usize, DeviceFault> {
         let waiting = self.ring.observe()?;
-        if waiting == 1 {
-            drop(self.ring.take_read()?);
-            self.counters.completed = self.counters.completed.wrapping_add(1);
-            return Ok(1);
-        }
-        let mut left = waiting;
-        while left > 0 {
-            // None is left out: a run ends early only where the ring ends.
-            left = left.wrapping_sub(self.take_sent_run(left)?);
-        }
+        self.ring.take_sent(waiting)?;
         self.counters.completed = self.counters.completed.wrapping_add(u64::from(waiting));
         Ok(usize::from(waiting))
     }
 
-    /// Takes home up to `at_most` of them, together.
+    /// Posts frames from the front of `burst` as long as they are plain and there is room. Returns how many, and their bytes.
     #[inline(never)]
-    #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
-    fn take_sent_run(&mut self, at_most: u16) -> Result<u16, DeviceFault> {
-        let mut sent = Burst::new();
-        self.ring.take_read_run(at_most.min(BURST_FRAMES as u16), |taking| {
-            sent.fill_along(taking.elements(), |element| taking.take(element)) as u16
-        })
-    }
-
-    /// Posts frames from the front of `burst` as long as they are one buffer, ask for nothing, and there is room. Returns how many, and their bytes.
-    #[inline(never)]
-    #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
-    fn post_plain(&mut self, burst: &mut Burst) -> (usize, u64) {
-        // Asked of all together; others are looked at one by one.
-        if burst.domain() != Some(self.domain) {
-            return (0, 0);
-        }
-        let rules = self.rules;
+    fn post_plain(&mut self, burst: &mut Burst) -> (u16, u64) {
         let mut bytes = 0_u64;
-        let posted = self.ring.post_run(|posting| {
-            let posted = burst.drain_along(posting.places(), |mut frame, place| {
-                if !frame.is_plain() {
-                    return Err(frame);
-                }
-                let frame_bytes = u32::from(frame.segment_len_bytes());
-                let Ok(header) = rules.plain(frame_bytes) else { return Err(frame) };
-                let Some(addr) = frame.dma_addr_before(HEADER_BYTES).filter(|_| frame.write_before(&header))
-                else {
-                    return Err(frame);
-                };
-                let len_bytes = frame_bytes.wrapping_add(u32::from(HEADER_BYTES));
-                posting.post(place, Segment { addr, len_bytes, writable: false }, frame)?;
-                bytes = bytes.wrapping_add(u64::from(frame_bytes));
-                Ok(())
-            });
-            posted as u16
-        });
-        (posted.into(), bytes)
+        let posted = self.ring.post_run(burst, dress(self.rules, &mut bytes));
+        (posted, bytes)
     }
 
-    /// Posts a frame that is one buffer. There is room for it.
+    /// The same for a burst of one.
     #[inline(always)]
-    fn post_one(&mut self, mut frame: Frame) -> Fate {
-        if frame.domain() != self.domain {
-            return Fate::Refused;
-        }
-        let frame_bytes = u32::try_from(frame.segment_bytes()).unwrap_or(u32::MAX);
-        let asks_nothing = frame.is_plain() || (frame.offload().is_none() && frame.vlan().is_none());
-        let header =
-            if asks_nothing { self.rules.plain(frame_bytes) } else { self.header(&mut frame, frame_bytes) };
-        let Ok(header) = header else { return Fate::Refused };
-        let Some(addr) = frame.dma_addr_before(HEADER_BYTES).filter(|_| frame.write_before(&header)) else {
-            return Fate::Refused;
-        };
-        let len_bytes = frame_bytes.saturating_add(u32::from(HEADER_BYTES));
-        match self.ring.post(Segment { addr, len_bytes, writable: false }, frame) {
-            Ok(()) => Fate::Sent { bytes: frame_bytes },
-            Err(_) => Fate::Refused,
-        }
+    fn post_single(&mut self, burst: &mut Burst) -> (u16, u64) {
+        let mut bytes = 0_u64;
+        let posted = self.ring.post_front(burst, dress(self.rules, &mut bytes));
+        (posted.into(), bytes)
     }
 
     /// The header of a frame that asks for something. A checksum that the device does not complete is completed here.
@@ -152,9 +100,9 @@ impl<P: Platform> TxQueue<P> {
         self.rules.header(frame.offload(), frame.vlan(), frame_bytes)
     }
 
-    /// Posts the frame at the front of `burst`, a chain of buffers. `None`, and it stays there, when there is no room.
+    /// Posts the frame at the front of `burst`, whatever it is made of. `None`, and it stays there, when there is no room.
     #[cold]
-    fn post_chain(&mut self, burst: &mut Burst) -> Result<Option<Fate>, DeviceFault> {
+    fn post_any(&mut self, burst: &mut Burst) -> Result<Option<Fate>, DeviceFault> {
         // Spec: VIRTIO 1.2, 2.7.5 "The Virtqueue Descriptor Table": no chain is longer than the queue. It would wait for room forever, too.
         let max_segments = usize::from(self.ring.size().entries());
         // One more than is allowed tells a chain that is too long, however long it is.
@@ -164,33 +112,27 @@ impl<P: Platform> TxQueue<P> {
         if fits && segments > usize::from(self.ring.room()) && !self.makes_room(segments)? {
             return Ok(None);
         }
-        let Some(mut frame) = burst.pop().filter(|_| fits) else { return Ok(Some(Fate::Refused)) };
-        let frame_bytes = u32::try_from(frame.total_bytes()).unwrap_or(u32::MAX);
-        let chain = match self.header(&mut frame, frame_bytes) {
-            Ok(header) if frame.write_before(&header) => self.describe(&frame),
-            _ => None,
-        };
-        Ok(Some(match chain.map(|chain| chain.finish(frame)) {
-            Some(Ok(())) => Fate::Sent { bytes: frame_bytes },
-            _ => Fate::Refused,
-        }))
+        let frame = burst.pop().filter(|_| fits);
+        Ok(Some(frame.and_then(|frame| self.post_frame(frame)).unwrap_or(Fate::Refused)))
     }
 
-    /// Describes the segments of `frame`, header first. `None` when a segment is empty or out of the device's reach, or has no room for the header.
-    fn describe(&mut self, frame: &Frame) -> Option<FrameChain<'_, P>> {
-        if frame.segments().any(|segment| segment.domain() != self.domain) {
+    /// Posts `frame`, header first, for which there is room. `None`, and it is dropped, when it is not something the device can send: a segment is empty or out of
+    /// its reach, or the first has no room for the header.
+    fn post_frame(&mut self, mut frame: Frame) -> Option<Fate> {
+        let bytes = u32::try_from(frame.total_bytes()).ok()?;
+        let header = self.header(&mut frame, bytes).ok()?;
+        if !frame.write_before(&header) {
             return None;
         }
-        let first_bytes = u32::try_from(frame.segment_bytes()).ok()?.checked_add(u32::from(HEADER_BYTES))?;
-        let addr = frame.dma_addr_before(HEADER_BYTES)?;
-        let mut chain = self.ring.chain(Segment { addr, len_bytes: first_bytes, writable: false })?;
-        for segment in frame.segments().skip(1) {
-            let len_bytes = u32::try_from(segment.segment_bytes()).ok().filter(|len| *len > 0)?;
-            if !chain.push(Segment { addr: segment.dma_addr(), len_bytes, writable: false }) {
-                return None;
-            }
-        }
-        Some(chain)
+        let domain = self.domain;
+        let mut header_bytes = HEADER_BYTES;
+        let posted = self.ring.post_frame(frame, |segment| {
+            let segment_bytes = u32::try_from(segment.segment_bytes()).ok().filter(|len| *len > 0)?;
+            let addr = segment.dma_addr_before(header_bytes).filter(|_| segment.domain() == domain)?;
+            let len_bytes = segment_bytes.checked_add(core::mem::take(&mut header_bytes).into())?;
+            Some(Segment { addr, len_bytes, writable: false })
+        });
+        posted.ok().map(|()| Fate::Sent { bytes })
     }
 
     /// Publishes what was posted; one doorbell at most.
@@ -205,12 +147,21 @@ impl<P: Platform> TxQueue<P> {
     }
 }
 
-type FrameChain<'q, P> = crate::queue::Chain<
-    'q,
-    Frame,
-    P,
-    crate::transport::pci::PciDoorbell<<P as paravane_hal::mmio::MmioMap>::Region>,
->;
+/// Writes the header in front of plain frames, and counts their bytes. Gives where header and frame lie; nothing, when the frame is too short or too long.
+#[inline(always)]
+fn dress(rules: TxRules, bytes: &mut u64) -> impl FnMut(PlainFrame<'_>) -> Option<Segment> {
+    move |mut frame| {
+        let payload_bytes = frame.len_bytes();
+        let frame_bytes = u32::from(payload_bytes);
+        let header = rules.plain(frame_bytes).ok()?;
+        if !frame.write_before(&header) {
+            return None;
+        }
+        *bytes = bytes.wrapping_add(payload_bytes.into());
+        let len_bytes = frame_bytes.wrapping_add(u32::from(HEADER_BYTES));
+        Some(Segment { addr: frame.dma_addr_before(HEADER_BYTES), len_bytes, writable: false })
+    }
+}
 
 impl<P: Platform + Send> paravane_net::TxQueue for TxQueue<P> {
     #[inline]
@@ -219,28 +170,22 @@ impl<P: Platform + Send> paravane_net::TxQueue for TxQueue<P> {
         let (mut taken, mut sent, mut bytes) = (0_usize, 0_u64, 0_u64);
         let mut outcome = Ok(());
         loop {
-            // A run is worth its while from two on.
-            let (frames, frames_bytes) = if burst.len() > 1 { self.post_plain(burst) } else { (0, 0) };
-            taken = taken.wrapping_add(frames);
-            sent = sent.wrapping_add(frames as u64);
+            let (frames, frames_bytes) = if burst.domain() != Some(self.domain) {
+                // Asked of all together; others are looked at one by one.
+                (0, 0)
+            } else if burst.len() == 1 {
+                self.post_single(burst)
+            } else {
+                self.post_plain(burst)
+            };
+            taken = taken.wrapping_add(frames.into());
+            sent = sent.wrapping_add(frames.into());
             bytes = bytes.wrapping_add(frames_bytes);
             if burst.is_empty() {
                 break;
             }
             // What comes next is not plain, or the ring wraps here, or it is full.
-            let is_chain = burst.peek(|front| front.next().is_some());
-            let posted = if is_chain == Some(true) {
-                self.post_chain(burst)
-            } else if self.ring.room() > 0 {
-                Ok(burst.pop().map(|frame| self.post_one(frame)))
-            } else {
-                // With room made, the same frame is looked at again.
-                match self.makes_room(1) {
-                    Ok(true) => continue,
-                    other => other.map(|_| None),
-                }
-            };
-            match posted {
+            match self.post_any(burst) {
                 Ok(Some(Fate::Sent { bytes: frame_bytes })) => {
                     sent = sent.wrapping_add(1);
                     bytes = bytes.wrapping_add(u64::from(frame_bytes));

@@ -53,6 +53,9 @@ pub struct UsedElement {
     pub len: u32,
 }
 
+/// One element of the used ring, as it lies there: id and length.
+pub type Used = [AtomicU32; 2];
+
 /// The shared memory of one queue.
 pub struct SplitMemory<D: Dma> {
     descriptors: DmaRing<{ layout::DESC_WORDS }, D>,
@@ -97,13 +100,7 @@ impl<D: Dma> SplitMemory<D> {
     #[inline(always)]
     pub fn describe(&self, index: u16, segment: Segment, next: Option<u16>) {
         let Some(slot) = self.descriptors.slots().get(usize::from(index)) else { return };
-        let write = if segment.writable { layout::DESC_F_WRITE } else { 0 };
-        let link = match next {
-            Some(next) => layout::DESC_F_NEXT | u32::from(next) << 16,
-            None => 0,
-        };
-        slot.store_pair::<0>(segment.addr.get());
-        slot.store_pair::<2>(u64::from(segment.len_bytes) | u64::from(write | link) << 32);
+        describe(slot, segment, next);
     }
 
     /// Points descriptor `index` elsewhere, to memory as long as it named before.
@@ -129,7 +126,7 @@ impl<D: Dma> SplitMemory<D> {
 
     /// The used ring from the element numbered `idx` to its end, up to `at_most` elements, each two words: id and length.
     #[inline(always)]
-    pub(super) fn used_run(&self, idx: u16, at_most: u16) -> &[[AtomicU32; 2]] {
+    pub(super) fn used_run(&self, idx: u16, at_most: u16) -> &[Used] {
         let (start, end) = self.run(idx, at_most);
         let start = layout::USED_RING.wrapping_add(start.wrapping_mul(2));
         let end = layout::USED_RING.wrapping_add(end.wrapping_mul(2));
@@ -248,6 +245,18 @@ impl<D: Dma> SplitMemory<D> {
     fn load_used(&self, word: usize) -> u32 {
         self.used.words().get(word).map_or(u32::MAX, |place| u32::from_le(place.load(Relaxed)))
     }
+}
+
+/// Writes a descriptor.
+#[inline(always)]
+pub(super) fn describe(slot: &Words<{ layout::DESC_WORDS }>, segment: Segment, next: Option<u16>) {
+    let write = if segment.writable { layout::DESC_F_WRITE } else { 0 };
+    let link = match next {
+        Some(next) => layout::DESC_F_NEXT | u32::from(next) << 16,
+        None => 0,
+    };
+    slot.store_pair::<0>(segment.addr.get());
+    slot.store_pair::<2>(u64::from(segment.len_bytes) | u64::from(write | link) << 32);
 }
 
 #[inline(always)]
