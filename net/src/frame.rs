@@ -172,13 +172,6 @@ impl Frame {
         usize::from(self.0.essence.len_bytes)
     }
 
-    /// The same as it is kept.
-    #[must_use]
-    #[inline(always)]
-    pub fn segment_len_bytes(&self) -> u16 {
-        self.0.essence.len_bytes
-    }
-
     /// Length of the whole frame, over all segments.
     #[must_use]
     #[inline]
