@@ -43,6 +43,7 @@ fn an_access_past_the_end_is_refused_and_written_down() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no stack to look for a site in")]
 // The address begins with the domain's number.
 #[should_panic(expected = "34000004, but it runs past the end: \
                            offset 4 of region #1 (8 bytes, coherent, owned by both; asked for by paravane_mock_hal::memory::tests::")]
@@ -53,6 +54,7 @@ fn an_overrun_names_region_offset_owner_and_site() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no stack to look for a site in")]
 fn freed_memory_is_out_of_reach() {
     let memory = Memory::default();
     let of = device(&memory);
@@ -173,6 +175,7 @@ fn narrow_devices_get_narrow_addresses() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no stack to look for a site in")]
 #[should_panic(
     expected = "1 pieces of memory are out, 0 expected\nout: region #1 (8 bytes, coherent, owned by both; \
                            asked for by paravane_mock_hal::memory::tests::"
