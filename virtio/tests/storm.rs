@@ -178,6 +178,8 @@ impl Storm {
             self.pool = FramePool::new(self.platform.clone(), FRAMES, 2048, 64).unwrap();
         }
         self.at_rest = (self.pool.free(), self.platform.memory().bytes());
+        // What is out at the end is explained here; more than that, each stop sees.
+        self.platform.memory().expect_leak(None);
     }
 
     fn restart(&mut self, up: Up) -> Up {
