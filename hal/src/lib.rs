@@ -6,6 +6,7 @@ extern crate alloc;
 pub mod addr;
 pub mod barrier;
 pub mod dma;
+mod failed;
 pub mod fault;
 pub mod irq;
 pub mod mmio;
@@ -15,6 +16,7 @@ pub mod port;
 pub mod reg;
 pub mod time;
 
+pub use failed::Failed;
 pub use parts::Parts;
 
 #[cfg(test)]

@@ -214,6 +214,7 @@ mod tests {
 
     use super::*;
     use crate::registers::DeviceModel;
+    use paravane_hal::Failed;
     use paravane_hal::addr::Align;
     use paravane_hal::dma::{DeviceDma, DeviceTag, DmaBox, DmaErrorReason, Mapped};
     use paravane_hal::mmio::Mmio;
@@ -276,7 +277,8 @@ mod tests {
         let of = DeviceDma::new(platform.clone(), DeviceTag::unique(), 64);
         let made = [(); 3].map(|()| DmaBox::<u64, _>::zeroed(&of, Align::BYTE).is_ok());
         assert_eq!(made, [true, false, true], "the second allocation fails");
-        let lent = [(); 2].map(|()| Mapped::new(&of, vec![0; 64], Direction::ToDevice).err().map(|(e, _)| e));
+        let lent = [(); 2]
+            .map(|()| Mapped::new(&of, vec![0; 64], Direction::ToDevice).err().map(Failed::into_error));
         assert_eq!(lent[0].map(|error| error.reason), Some(DmaErrorReason::OutOfMemory), "the first mapping");
         assert!(platform.now() < platform.now(), "a look takes time");
         platform.memory().forgive();

@@ -11,6 +11,7 @@ use core::ptr::NonNull;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::Failed;
 use crate::addr::{Align, DmaAddr};
 use crate::dma::{DeviceDma, DeviceTag, Dma, DmaError, DmaErrorReason, DmaMapping, DmaRequest, Quiet};
 
@@ -64,15 +65,15 @@ impl<M: StableMemory, D: Dma> Mapped<M, D> {
     /// # Errors
     ///
     /// The reason, and `memory` back.
-    pub fn new(of: &DeviceDma<D>, mut memory: M, direction: Direction) -> Result<Self, (DmaError, M)> {
+    pub fn new(of: &DeviceDma<D>, mut memory: M, direction: Direction) -> Result<Self, Failed<DmaError, M>> {
         let bytes = memory.memory();
         let Some(len) = NonZeroUsize::new(bytes.len()) else {
-            return Err((DmaError::new(0, DmaErrorReason::BadLength), memory));
+            return Err(Failed::new(DmaError::new(0, DmaErrorReason::BadLength), memory));
         };
         // SAFETY: `bytes` are owned by `memory` and stay put by `StableMemory`; nobody touches `memory` until `unmap`, for only this value has it.
         let mapping = match unsafe { of.dma().map(bytes, direction) } {
             Ok(mapping) => mapping,
-            Err(error) => return Err((error, memory)),
+            Err(error) => return Err(Failed::new(error, memory)),
         };
         let (dma, device, address_bits) = (of.dma().clone(), of.device(), of.address_bits());
         let mapped = Self { dma, device, memory: ManuallyDrop::new(memory), mapping };
@@ -80,7 +81,8 @@ impl<M: StableMemory, D: Dma> Mapped<M, D> {
         if !reachable.accepts(mapped.mapping.dma()) {
             // SAFETY: nobody asked for the address, so the device never learnt it.
             let memory = unsafe { mapped.give_back() };
-            return Err((DmaError::new(len.get(), DmaErrorReason::AddressWidth { address_bits }), memory));
+            let reason = DmaErrorReason::AddressWidth { address_bits };
+            return Err(Failed::new(DmaError::new(len.get(), reason), memory));
         }
         Ok(mapped)
     }
@@ -169,7 +171,8 @@ mod tests {
     fn memory_beyond_the_device_is_refused_and_unmapped() {
         let heap = Heap::default();
         let narrow = DeviceDma::new(heap.clone(), DeviceTag::unique(), 32);
-        let (error, memory) = Mapped::new(&narrow, vec![7_u8; 8], Direction::Both).err().unwrap();
+        let (error, memory) =
+            Mapped::new(&narrow, vec![7_u8; 8], Direction::Both).err().unwrap().into_parts();
         assert_eq!(error.reason, DmaErrorReason::AddressWidth { address_bits: 32 });
         assert_eq!((memory, mappings(&heap)), (vec![7; 8], 0));
     }

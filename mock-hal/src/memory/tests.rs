@@ -158,7 +158,8 @@ fn limits_are_kept_and_told() {
     assert_eq!(memory.limits().address_bits, 24);
     let error = DmaBox::<[u8; 65], _>::zeroed(&device(&memory), Align::BYTE).err().unwrap();
     assert_eq!(error.reason, DmaErrorReason::TooLong { max_segment_bytes: 64 });
-    let (error, _) = Mapped::new(&device(&memory), vec![0_u8; 3], Direction::Both).err().unwrap();
+    let (error, _) =
+        Mapped::new(&device(&memory), vec![0_u8; 3], Direction::Both).err().unwrap().into_parts();
     assert_eq!(error.reason, DmaErrorReason::Alignment { align: Align::PAGE });
     let region = memory.alloc(DmaRequest::new(std::num::NonZeroUsize::MIN, Align::BYTE)).unwrap();
     assert!(region.dma().get() < 1 << 24);
