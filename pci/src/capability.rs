@@ -7,6 +7,7 @@
 
 use core::fmt;
 
+pub mod messages;
 pub mod msi;
 pub mod msix;
 pub mod pcie;

@@ -29,6 +29,7 @@ pub use access::{
 pub use address::{ParseAddressError, PciAddress};
 pub use assign::{AddressWindow, AssignError, AssignErrorReason, Windows};
 pub use bar::{Bar, BarError, BarErrorReason, BarKind, BarShape};
+pub use capability::messages::MessagesError;
 pub use capability::msi::{Msi, MsiError};
 pub use capability::msix::{Msix, MsixError, MsixTable};
 pub use capability::power::PowerError;

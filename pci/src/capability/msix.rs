@@ -22,12 +22,12 @@ use crate::bar::{BARS, BarError};
 use crate::header::Command;
 use crate::{CommandError, ConfigAccess, Function, PciAddress};
 
-const CONTROL: u8 = 0x02;
+pub(super) const CONTROL: u8 = 0x02;
 const TABLE: u8 = 0x04;
 const PBA: u8 = 0x08;
 const CAPABILITY_BYTES: u8 = 0x0c;
 
-const ENABLE: u16 = 1 << 15;
+pub(super) const ENABLE: u16 = 1 << 15;
 const FUNCTION_MASK: u16 = 1 << 14;
 const SIZE_MASK: u16 = 0x7ff;
 
