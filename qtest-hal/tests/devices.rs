@@ -9,7 +9,7 @@ use paravane_hal::irq::{Armed, Interrupts};
 use paravane_hal::mmio::{Mmio as _, MmioMap};
 use paravane_hal::time::wait_for;
 use paravane_net::{Burst, Control as _, Frame, FramePool, MacAddr, RxQueue as _, TxQueue as _};
-use paravane_pci::{ConfigAccess as _, Found, Function, PciAddress, enumerate};
+use paravane_pci::{CapabilityId, ConfigAccess as _, Found, Function, Patched, PciAddress, enumerate};
 use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, QtestError, Setup};
 
 type Vmxnet3 = paravane_vmxnet3::Running<Qtest, Config>;
@@ -189,6 +189,39 @@ fn a_raised_line_stays_up_while_others_arm() {
         assert_eq!(running.rx.receive(&mut Burst::new()), Ok(1));
     }
     running.stop().unwrap();
+}
+
+#[test]
+fn the_pin_works_where_messages_were_left_on_and_their_table_is_out_of_reach() {
+    const ENABLE: u16 = 1 << 15;
+    let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
+    // Somebody was here who used the pin, and left with it raised; then somebody who switched MSI-X on.
+    let (mut owner, _pool) = start(&machine, Interrupts::Intx);
+    let idle = machine.platform().lines_up();
+    let is_up = || (machine.platform().lines_up() & !idle != 0).then_some(());
+    assert_eq!(owner.rx.arm(), Ok(Armed::Idle));
+    machine.cable(0).unwrap().send(&frame(Setup::mac(0), 60)).unwrap();
+    wait_for(machine.platform(), LIMIT, is_up).expect("the line goes up");
+    let at = machine.nic_address(0).unwrap();
+    let msix = owner.control.device().function().find(CapabilityId::MSIX).unwrap().unwrap();
+    let control = u16::from(msix.offset) + 2;
+    machine.config().write16(at, control, machine.config().read16(at, control) | ENABLE);
+    std::mem::forget(owner);
+
+    // The capability says that the table is in BAR 7.
+    let mut config = Patched::new(machine.config().clone());
+    config.patch(at, u16::from(msix.offset) + 4, 7).unwrap();
+    let function = Function::claim(config, at).unwrap();
+    let device = paravane_vmxnet3::Device::new(function, machine.platform().clone()).unwrap();
+    let pool = FramePool::new(machine.platform().clone(), 400, 2048, 64).unwrap();
+    let config = paravane_vmxnet3::Config::default();
+    let mut running = device.start(&config, pool.clone(), Interrupts::Intx).unwrap();
+    assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+    machine.cable(0).unwrap().send(&frame(Setup::mac(0), 60)).unwrap();
+    wait_for(machine.platform(), LIMIT, is_up).expect("the line goes up, and no message");
+    running.stop().unwrap();
+    assert_eq!(machine.platform().lines_up() & !idle, 0, "it stopped with its pin raised");
+    machine.check().expect("QEMU is alive");
 }
 
 #[test]

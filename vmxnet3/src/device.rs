@@ -123,15 +123,12 @@ fn open<P: Platform, C: ConfigAccess>(
     function.enable(PciCommand::MEMORY).map_err(BringUpError::Command)?;
     let mut regs = ControlRegs::new(bar1);
 
-    // Message interrupts off first: with one of them on, to ask about the pin is to ask for trouble (see `ICR`).
-    if let Some(msi) = function.msi()? {
-        msi.disable(function);
-    }
+    // Messages off first, whatever becomes of their table: the pin cannot be used before, nor its cause
+    // be asked for. If they stay on, that costs the pin, and `start` says so to whoever wants it.
+    let _ = function.disable_messages();
     let msix = open_msix(function, platform);
-    // MSI is off; MSI-X is unless its table could not be opened.
-    let pin = matches!(msix, Ok(_) | Err(InterruptError::NoMsix));
     // The proof is not needed: there is no memory of ours yet.
-    let _quiet = shut_down(function, &mut regs, platform, pin).map_err(BringUpError::StillRunning)?;
+    let _quiet = shut_down(function, &mut regs, platform).map_err(BringUpError::StillRunning)?;
 
     let offered = regs.read_revisions()?;
     let revision = Revision::agree(offered).ok_or(BringUpError::Revision { offered })?;
@@ -163,7 +160,8 @@ fn open_msix<P: Platform, C: ConfigAccess>(
 /// Bus mastering goes off between the two commands: reset forgets where `DriverShared` is, and a link change would then have QEMU
 /// write to a fixed guest address (`ecr` of a structure at 0). A device that keeps the bus is not reset.
 ///
-/// `pin`: whether the device may have raised its pin, so that it has to be asked about it; a reset would leave the line up.
+/// A device that may have raised its pin is asked about it, for a reset would leave the line up. One with
+/// messages on has not, and must not be asked: QEMU can end itself over that.
 ///
 /// # Errors
 ///
@@ -172,11 +170,10 @@ pub(crate) fn shut_down<'f, C: ConfigAccess>(
     function: &'f mut Function<C>,
     regs: &mut ControlRegs<impl Mmio>,
     clock: &impl Clock,
-    pin: bool,
 ) -> Result<Quiet<'f>, QuiesceError> {
     // What the device says about these two does not matter: whether it is stopped, the bus says.
     let _ = regs.run(Command::QuiesceDev);
-    if pin {
+    if function.read_messages_on() == Ok(None) {
         let _ = regs.take_line();
     }
     let quiet = function.quiesce(clock)?;

@@ -7,7 +7,8 @@ use paravane_hal::dma::{DmaError, DomainTag};
 use paravane_hal::fault::DeviceFault;
 use paravane_net::MacAddr;
 use paravane_pci::{
-    BarError, CapabilityError, CommandError, Ids, MsiError, MsixError, PowerError, QuiesceError,
+    BarError, CapabilityError, CommandError, Ids, MessagesError, MsiError, MsixError, PowerError,
+    QuiesceError,
 };
 
 use crate::revision::SPOKEN;
@@ -218,6 +219,8 @@ pub enum InterruptError {
     Msix(MsixError),
     /// MSI could not be set up.
     Msi(MsiError),
+    /// The pin was asked for, and MSI or MSI-X, which firmware left on, does not go off.
+    Messages(MessagesError),
     /// The interrupt pin could not be switched on or off.
     Command(CommandError),
 }
@@ -232,6 +235,7 @@ impl fmt::Display for InterruptError {
             Self::Capability(error) => write!(f, "interrupt capability unreadable: {error}"),
             Self::Msix(error) => error.fmt(f),
             Self::Msi(error) => error.fmt(f),
+            Self::Messages(error) => error.fmt(f),
             Self::Command(error) => error.fmt(f),
         }
     }

@@ -10,7 +10,6 @@ use paravane_pci::{ConfigAccess, QuiesceError};
 
 use crate::control::VmxControl;
 use crate::device::{Device, shut_down};
-use crate::intr::InterruptMode;
 use crate::rx::RxQueue;
 use crate::start::Memory;
 use crate::tx::TxQueue;
@@ -62,8 +61,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         // It forgets them. One that does not answer has nothing to add.
         let counted = self.read_counted().unwrap_or_default();
         let device = &mut self.device;
-        let pin = self.vectors.mode == InterruptMode::Intx;
-        let quiet = match shut_down(&mut device.function, &mut device.regs, &device.platform, pin) {
+        let quiet = match shut_down(&mut device.function, &mut device.regs, &device.platform) {
             Ok(quiet) => quiet,
             Err(reason) => {
                 let mut running = Box::new(Running { control: self, rx, tx });

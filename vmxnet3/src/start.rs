@@ -190,7 +190,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let outcome = match Memory::new(self, &plan, &vectors, pool) {
             Ok(mut memory) => match self.activate(config, &plan, &vectors, &mut memory) {
                 Ok(link) => return Ok(Started { memory, plan, vectors, link }),
-                Err(error) => self.give_up(error, memory, &vectors),
+                Err(error) => self.give_up(error, memory),
             },
             Err(error) => error,
         };
@@ -224,6 +224,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             }
             Interrupts::Intx => {
                 function.read_interrupt_pin().ok_or(InterruptError::NoPin)?;
+                function.disable_messages().map_err(InterruptError::Messages)?;
                 function.disable(PciCommand::INTX_DISABLE).map_err(InterruptError::Command)?;
                 Ok(InterruptMode::Intx)
             }
@@ -293,9 +294,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     }
 
     /// Takes memory back from a device that did not start.
-    fn give_up(&mut self, error: StartError, memory: Memory<P>, vectors: &Vectors) -> StartError {
-        let pin = vectors.mode == InterruptMode::Intx;
-        match shut_down(&mut self.function, &mut self.regs, &self.platform, pin) {
+    fn give_up(&mut self, error: StartError, memory: Memory<P>) -> StartError {
+        match shut_down(&mut self.function, &mut self.regs, &self.platform) {
             Ok(quiet) => {
                 let freed = memory.release(&quiet);
                 debug_assert!(freed, "the proof is about this device, and nobody else has handles");

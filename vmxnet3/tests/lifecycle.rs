@@ -506,3 +506,58 @@ fn a_device_that_goes_away_is_noticed() {
     assert_eq!(machine.device.config.read16(machine.device.address, 0), u16::MAX);
     assert!(matches!(running.stop().unwrap_err().reason, StopReason::StillRunning(_)));
 }
+
+/// What the MSI-X capability of the device says about itself.
+const MSIX_CONTROL: usize = 0x9e;
+const MSIX_TABLE: usize = 0xa0;
+const MSIX_ENABLE: u16 = 1 << 15;
+
+/// A life on the pin, restart and interrupts included.
+fn live_on_the_pin(machine: &Machine) {
+    let mut device = machine.claim();
+    for number in 0..2 {
+        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Intx).unwrap();
+        assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+        assert!(machine.model().deliver(&numbered(number)));
+        assert!(machine.model().line(), "by the pin, not by a message of somebody else's");
+        assert!(running.control.acknowledge());
+        assert_eq!(receive_all(&mut running).len(), 1);
+        // It stops with its pin raised.
+        assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+        assert!(machine.model().deliver(&numbered(number)));
+        device = running.stop().unwrap();
+        assert!(!machine.model().line());
+    }
+    machine.assert_clean();
+}
+
+#[test]
+fn a_message_table_out_of_reach_leaves_the_pin_usable() {
+    // Beyond its BAR, and in a BAR that cannot be.
+    for table in [0x4000 | 2, 7] {
+        let machine = Machine::new(Personality::qemu());
+        machine.device.config.with(machine.device.address, |space| {
+            space.set16(MSIX_CONTROL, MSIX_ENABLE | 24);
+            space.set32(MSIX_TABLE, table);
+        });
+        live_on_the_pin(&machine);
+        assert_eq!(machine.device.config.read16(machine.device.address, 0x9e) & MSIX_ENABLE, 0);
+    }
+}
+
+#[test]
+fn messages_that_stay_on_rule_the_pin_out_and_its_cause_is_never_asked_for() {
+    let machine = Machine::new(Personality::qemu());
+    machine.device.config.with(machine.device.address, |space| {
+        space.set16(MSIX_CONTROL, MSIX_ENABLE | 24);
+        space.allow(MSIX_CONTROL, &0x4000_u16.to_le_bytes());
+    });
+    let device = machine.claim();
+    let (error, device) = device.start(&small(), machine.pool.clone(), Interrupts::Intx).unwrap_err();
+    let text = "vmxnet3 not started: 00:04.0: MSI-X does not switch off, its control register reads";
+    assert!(error.to_string().starts_with(text), "{error}");
+    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+    exchange(&machine, &mut running, 1);
+    assert!(running.stop().is_ok());
+    machine.assert_clean();
+}

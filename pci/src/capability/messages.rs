@@ -9,10 +9,8 @@ use super::{CapabilityError, CapabilityId, msi, msix};
 use crate::{ConfigAccess, Function, PciAddress};
 
 /// Where the bit is that switches each kind on.
-const SWITCHES: [(CapabilityId, u8, u16); 2] = [
-    (CapabilityId::MSI, msi::CONTROL, msi::ENABLE),
-    (CapabilityId::MSIX, msix::CONTROL, msix::ENABLE),
-];
+const SWITCHES: [(CapabilityId, u8, u16); 2] =
+    [(CapabilityId::MSI, msi::CONTROL, msi::ENABLE), (CapabilityId::MSIX, msix::CONTROL, msix::ENABLE)];
 
 impl<C: ConfigAccess> Function<C> {
     /// Which of MSI and MSI-X is on, if one is. While it is, the function does not use its pin.
