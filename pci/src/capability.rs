@@ -26,6 +26,8 @@ pub struct CapabilityId(pub u8);
 impl CapabilityId {
     /// Power management.
     pub const POWER: Self = Self(0x01);
+    /// PCI-X, of which version 2 has extended space.
+    pub const PCIX: Self = Self(0x07);
     /// Message signalled interrupts.
     pub const MSI: Self = Self(0x05);
     /// The vendor's own; virtio lives here.
@@ -41,6 +43,7 @@ impl fmt::Display for CapabilityId {
         match *self {
             Self::POWER => f.write_str("power management"),
             Self::MSI => f.write_str("MSI"),
+            Self::PCIX => f.write_str("PCI-X"),
             Self::VENDOR => f.write_str("vendor-specific"),
             Self::PCIE => f.write_str("PCI Express"),
             Self::MSIX => f.write_str("MSI-X"),
@@ -219,12 +222,40 @@ impl<C: ConfigAccess> Iterator for Capabilities<C> {
     }
 }
 
+/// PCI-X status: the function runs in mode 2, at 266 MHz or 533 MHz. Only there it has extended space.
+///
+/// Spec: PCI-X Protocol Addendum 2.0a, 7.2.4 "PCI-X Status Register".
+const PCIX_STATUS: u8 = 0x04;
+const PCIX_MODE_2: u32 = 0b11 << 30;
+
+/// Whether `at` has extended space: what a PCI Express function has, and a PCI-X one of version 2. Elsewhere ECAM may
+/// show the first 256 bytes again, or what the function beside it has, and a walk there would make capabilities
+/// of them.
+fn has_extended_space<C: ConfigAccess>(access: &C, at: PciAddress) -> Result<bool, CapabilityError> {
+    if access.config_bytes() < EXTENDED_CONFIG_BYTES {
+        return Ok(false);
+    }
+    for capability in Capabilities::new(access, at) {
+        let capability = capability?;
+        match capability.id {
+            CapabilityId::PCIE => return Ok(true),
+            CapabilityId::PCIX => {
+                capability.require(at, 8)?;
+                return Ok(access.read32(at, capability.field(PCIX_STATUS)) & PCIX_MODE_2 != 0);
+            }
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
 /// Dwords of extended space.
 const EXTENDED_DWORDS: usize = 960;
 
 /// Walks the extended capability list of one function. Ends after the last capability or after the first error.
 ///
-/// Empty when the function is reached by an access that does not reach extended space, and when it has none.
+/// Empty when the function is reached by an access that does not reach extended space, and when it has none, which its
+/// ordinary list says: only PCI Express and PCI-X 2.0 functions do.
 #[derive(Clone, Debug)]
 pub struct ExtendedCapabilities<C> {
     access: C,
@@ -233,12 +264,18 @@ pub struct ExtendedCapabilities<C> {
     /// Where to go next; 0 ends the list.
     next: u16,
     visited: [u32; EXTENDED_DWORDS / 32],
+    /// Whether there is extended space cannot be said, for the ordinary list is broken.
+    unknown: Option<CapabilityError>,
 }
 
 impl<C: ConfigAccess> ExtendedCapabilities<C> {
     pub(crate) fn new(access: C, at: PciAddress) -> Self {
-        let next = if access.config_bytes() >= EXTENDED_CONFIG_BYTES { CONFIG_BYTES } else { 0 };
-        Self { access, at, from: CONFIG_BYTES, next, visited: [0; EXTENDED_DWORDS / 32] }
+        let (there, unknown) = match has_extended_space(&access, at) {
+            Ok(there) => (there, None),
+            Err(error) => (false, Some(error)),
+        };
+        let next = if there { CONFIG_BYTES } else { 0 };
+        Self { access, at, from: CONFIG_BYTES, next, visited: [0; EXTENDED_DWORDS / 32], unknown }
     }
 
     /// Marks `pointer` as visited; `None` when it is not in extended space, else whether it is new.
@@ -281,6 +318,9 @@ impl<C: ConfigAccess> Iterator for ExtendedCapabilities<C> {
     type Item = Result<ExtendedCapability, CapabilityError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(error) = self.unknown.take() {
+            return Some(Err(error));
+        }
         let step = self.step();
         if !matches!(step, Ok(Some(_))) {
             self.next = 0;
@@ -384,11 +424,15 @@ mod tests {
         assert_eq!((found.len(), failed), (48, None));
     }
 
+    /// A function whose ordinary list has PCI Express.
+    fn express() -> MockFunction {
+        MockFunction::nic().capabilities(&[(0x48, 0x10, &[])])
+    }
+
     #[test]
     fn an_extended_list_is_walked() {
-        let nic = MockFunction::nic()
-            .with(0x100, &0x1402_0003_u32.to_le_bytes())
-            .with(0x140, &0x0001_0019_u32.to_le_bytes());
+        let nic =
+            express().with(0x100, &0x1402_0003_u32.to_le_bytes()).with(0x140, &0x0001_0019_u32.to_le_bytes());
         let bus = MockBus::of(nic.clone());
         assert_eq!(walk_extended(&bus), (vec![(0x03, 2, 0x100), (0x19, 1, 0x140)], None));
         let by_ports = MockBus::of(nic).config_bytes(256);
@@ -397,14 +441,48 @@ mod tests {
 
     #[test]
     fn a_function_without_an_extended_list_has_none() {
-        assert_eq!(walk_extended(&MockBus::of(MockFunction::nic())), (vec![], None));
-        let no_space = MockFunction::nic().with(0x100, &[0xff; 4]);
+        assert_eq!(walk_extended(&MockBus::of(express())), (vec![], None));
+        let no_space = express().with(0x100, &[0xff; 4]);
         assert_eq!(walk_extended(&MockBus::of(no_space)), (vec![], None));
+    }
+
+    /// As ECAM shows a conventional function in places: its first 256 bytes, again and again.
+    fn aliased(function: MockFunction) -> MockBus {
+        let bus = MockBus::of(function);
+        let first: Vec<u8> = (0..256).map(|offset| bus.read8(at("00:04.0"), offset)).collect();
+        bus.tamper(|function| function.with(0x100, &first.repeat(15)));
+        bus
+    }
+
+    #[test]
+    fn a_function_without_extended_space_has_no_list_there() {
+        assert_eq!(walk_extended(&aliased(MockFunction::nic())), (vec![], None));
+        let msi = MockFunction::nic().capabilities(&[(0x84, 0x05, &[])]);
+        assert_eq!(walk_extended(&aliased(msi)), (vec![], None));
+    }
+
+    #[test]
+    fn pci_x_has_extended_space_in_mode_2() {
+        for (status, count) in [(0x0000_0000, 0), (0x4000_0000, 1), (0x8000_0000, 1)] {
+            let status = [&[0, 0], &u32::to_le_bytes(status)[..]].concat();
+            let nic = MockFunction::nic().capabilities(&[(0x84, 0x05, &[]), (0x50, 0x07, &status)]);
+            let bus = MockBus::of(nic.with(0x100, &0x0002_0003_u32.to_le_bytes()));
+            assert_eq!(walk_extended(&bus).0.len(), count, "{status:x?}");
+        }
+        let cut = MockBus::of(MockFunction::nic().capabilities(&[(0xfc, 0x07, &[])]));
+        let truncated = CapabilityErrorReason::Truncated { id: CapabilityId::PCIX, len_bytes: 8 };
+        assert_eq!(walk_extended(&cut).1, error(0xfc, truncated));
+    }
+
+    #[test]
+    fn a_broken_list_does_not_say_whether_there_is_extended_space() {
+        let bus = MockBus::of(three().with(0x85, &[0x84]));
+        assert_eq!(walk_extended(&bus).1, error(0x84, CapabilityErrorReason::Loop { pointer: 0x84 }));
     }
 
     #[test]
     fn an_extended_list_that_goes_wrong_is_reported() {
-        let starting = |header: u32| MockFunction::nic().with(0x100, &header.to_le_bytes());
+        let starting = |header: u32| express().with(0x100, &header.to_le_bytes());
         let to_itself = walk_extended(&MockBus::of(starting(0x1001_0003)));
         assert_eq!(to_itself.1, error(0x100, CapabilityErrorReason::Loop { pointer: 0x100 }));
         let into_header = walk_extended(&MockBus::of(starting(0x0401_0003)));
