@@ -131,26 +131,41 @@ impl<C: ConfigAccess> Function<C> {
     ///
     /// # Errors
     ///
-    /// [`AssignError`] of the first that failed; those before it have their addresses.
+    /// [`AssignError`] of the first that failed. Each of the others was tried for itself: one without room for its
+    /// ports still has its registers in memory.
     pub fn assign_bars(&mut self, windows: &mut Windows) -> Result<u8, AssignError> {
-        let mut assigned = 0_u8;
+        let (mut assigned, mut failed) = (0_u8, None);
         for index in 0..crate::bar::BARS {
             let Err(error) = self.bar(index) else { continue };
             let BarErrorReason::Unassigned(shape) = error.reason else { continue };
-            let fail = |reason| AssignError { address: error.address, index: error.index, shape, reason };
-            let start = windows.take(shape).ok_or(fail(AssignErrorReason::NoRoom))?;
-            let placed = self.place_bar(error.index, shape.kind, start);
-            let seen = placed.ok_or(fail(AssignErrorReason::Gone))?;
-            if seen != start {
-                return Err(fail(AssignErrorReason::Refused { wanted: start, seen }));
+            match self.assign_bar(error.index, shape, windows) {
+                Ok(()) => assigned = assigned.saturating_add(1),
+                Err(reason) => {
+                    let error = AssignError { address: error.address, index: error.index, shape, reason };
+                    failed.get_or_insert(error);
+                }
             }
-            let BarShape { kind, prefetchable, len_bytes } = shape;
-            if let Some(place) = self.bars_mut().get_mut(index) {
-                *place = Ok(Bar { index: error.index, kind, prefetchable, start, len_bytes });
-            }
-            assigned = assigned.saturating_add(1);
         }
-        Ok(assigned)
+        failed.map_or(Ok(assigned), Err)
+    }
+
+    /// Gives BAR `index`, which asks for `shape`, an address from `windows`.
+    fn assign_bar(
+        &mut self,
+        index: u8,
+        shape: BarShape,
+        windows: &mut Windows,
+    ) -> Result<(), AssignErrorReason> {
+        let start = windows.take(shape).ok_or(AssignErrorReason::NoRoom)?;
+        let seen = self.place_bar(index, shape.kind, start).ok_or(AssignErrorReason::Gone)?;
+        if seen != start {
+            return Err(AssignErrorReason::Refused { wanted: start, seen });
+        }
+        let BarShape { kind, prefetchable, len_bytes } = shape;
+        if let Some(place) = self.bars_mut().get_mut(usize::from(index)) {
+            *place = Ok(Bar { index, kind, prefetchable, start, len_bytes });
+        }
+        Ok(())
     }
 
     /// Writes `start` into a BAR; what address it holds then. `None` when the function does not answer.
@@ -232,6 +247,17 @@ mod tests {
             "00:04.0 BAR0, which wants 0x200000 bytes of memory: no window has room for it, name a larger one"
         );
         assert_eq!(windows, self::windows(), "a window that could not serve gives nothing away");
+    }
+
+    #[test]
+    fn a_bar_without_room_takes_none_from_the_others() {
+        let nic = MockFunction::nic().bar(MockBar::io(0, 0, 0x20)).bar(MockBar::memory32(1, 0, 0x1000));
+        let bus = MockBus::of(nic);
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let mut windows = Windows { io: AddressWindow::EMPTY, ..windows() };
+        let error = function.assign_bars(&mut windows).unwrap_err();
+        assert_eq!((error.index, error.reason), (0, AssignErrorReason::NoRoom));
+        assert_eq!(function.bar(1).unwrap().start, 0x1000_0000);
     }
 
     #[test]
