@@ -26,6 +26,9 @@ use crate::command::answered_command;
 use crate::header::{BAR0, COMMAND, Command};
 use crate::{ConfigAccess, PciAddress};
 
+/// The last port that a CPU can name.
+const PORTS: u64 = u16::MAX as u64;
+
 /// How many registers a type 0 header has; a type 1 header has two.
 pub const BARS: usize = 6;
 
@@ -331,7 +334,10 @@ fn decode(index: u8, layout: Layout, before: u64, probe: u64) -> Result<Bar, Bar
     // The lowest bit that sticks is the length; `mask` is not 0, so there is one.
     let len_bytes = mask & mask.wrapping_neg();
     let below = len_bytes.wrapping_sub(1);
-    // A register that holds its value whatever is written. The same answer is honest when every address bit is set in both.
+    // An I/O BAR may have no more address bits than there are ports.
+    let highest = if kind == BarKind::Io && mask | below == PORTS { PORTS } else { highest };
+    // A register that holds its value whatever is written. The same answer is honest when every address bit is
+    // set in both.
     if mask == start && mask | below != highest {
         return Err(BarErrorReason::NotSizable { value: before });
     }
@@ -546,6 +552,18 @@ mod tests {
     fn an_io_bar_may_leave_its_upper_half_zero() {
         let bar = decode(0, Layout::Io, 0xc041, 0x0000_ffe1).unwrap();
         assert_eq!((bar.start, bar.len_bytes), (0xc040, 0x20));
+    }
+
+    #[test]
+    fn an_io_bar_at_the_top_of_port_space_is_sized() {
+        for (probe, before) in [(0x0000_ffe1, 0xffe1), (0xffff_ffe1, 0xffff_ffe1)] {
+            let bar = decode(0, Layout::Io, before, probe).unwrap();
+            assert_eq!((bar.start, bar.len_bytes), (before & !1, 0x20));
+        }
+        let fixed = decode(0, Layout::Io, 0xc041, 0xc041);
+        assert_eq!(fixed, Err(BarErrorReason::NotSizable { value: 0xc041 }));
+        let beyond = decode(0, Layout::Io, 0x1_ffe1, 0x0000_ffe1);
+        assert_eq!(beyond, Err(BarErrorReason::Misplaced { start: 0x1_ffe0, len_bytes: 0x20 }));
     }
 
     proptest::proptest! {
