@@ -99,12 +99,13 @@ pub fn enumerate<C: ConfigAccess + ?Sized>(access: &C, visit: &mut dyn FnMut(Fou
     Walk::new(&access, visit).bus(*access.buses().start());
 }
 
-/// Like [`enumerate`], and then takes every bus of the range that no bridge led to for a root of its own.
+/// Like [`enumerate`], and then takes every bus of the range that no bridge leads to for a root of its own. A bus behind
+/// a bridge that was passed over is none: what sits there is reached through that bridge, or not at all.
 pub fn enumerate_all<C: ConfigAccess + ?Sized>(access: &C, visit: &mut dyn FnMut(Found<'_>)) {
     let mut walk = Walk::new(&access, visit);
     // A bridge leads to a higher bus only, so a bus that was not visited yet when its turn comes has no bridge before it.
     for bus in access.buses() {
-        if !walk.visited.contains(bus) {
+        if !walk.visited.contains(bus) && !walk.behind_skipped.contains(bus) {
             walk.bus(bus);
         }
     }
@@ -124,12 +125,21 @@ impl BusSet {
             *word |= 1 << (bus & 31);
         }
     }
+
+    /// All that a bridge passes accesses on to; nothing when nobody numbered it.
+    fn insert_behind(&mut self, buses: BridgeBuses) {
+        if buses.secondary != 0 {
+            (buses.secondary..=buses.subordinate).for_each(|bus| self.insert(bus));
+        }
+    }
 }
 
 struct Walk<'w, C> {
     access: &'w C,
     visit: &'w mut dyn FnMut(Found<'_>),
     visited: BusSet,
+    /// Buses that a bridge which is not followed passes accesses on to.
+    behind_skipped: BusSet,
     /// The bridges on the way to the current bus: the first `depth` of these.
     path: [PciAddress; MAX_DEPTH],
     depth: usize,
@@ -138,7 +148,8 @@ struct Walk<'w, C> {
 impl<'w, C: ConfigAccess> Walk<'w, C> {
     fn new(access: &'w C, visit: &'w mut dyn FnMut(Found<'_>)) -> Self {
         let nowhere = PciAddress::from_devfn(0, 0, 0);
-        Self { access, visit, visited: BusSet::default(), path: [nowhere; MAX_DEPTH], depth: 0 }
+        let (visited, behind_skipped) = (BusSet::default(), BusSet::default());
+        Self { access, visit, visited, behind_skipped, path: [nowhere; MAX_DEPTH], depth: 0 }
     }
 
     /// Visits one bus and what is behind it. Recursion ends after [`MAX_DEPTH`] bridges.
@@ -174,17 +185,20 @@ impl<'w, C: ConfigAccess> Walk<'w, C> {
         let path = self.path.get(..self.depth).unwrap_or_default();
         (self.visit)(Found::Function(FoundFunction { address, ids, kind, path }));
         if kind == HeaderKind::Bridge {
-            match self.may_follow(address) {
-                Ok(bus) => self.behind(address, bus),
-                Err(reason) => self.skip(address, reason),
+            let buses = bridge_buses(self.access, address);
+            match self.may_follow(address, buses) {
+                Ok(()) => self.behind(address, buses.secondary),
+                Err(reason) => {
+                    self.skip(address, reason);
+                    self.behind_skipped.insert_behind(buses);
+                }
             }
         }
         header.multi_function
     }
 
-    /// The bus that a bridge leads to, if that is one to visit.
-    fn may_follow(&self, bridge: PciAddress) -> Result<u8, SkipReason> {
-        let buses = bridge_buses(self.access, bridge);
+    /// Whether the bus that `bridge` leads to is one to visit.
+    fn may_follow(&self, bridge: PciAddress, buses: BridgeBuses) -> Result<(), SkipReason> {
         let bus = buses.secondary;
         if bus == 0 {
             return Err(SkipReason::Unnumbered);
@@ -195,16 +209,19 @@ impl<'w, C: ConfigAccess> Walk<'w, C> {
         if self.visited.contains(bus) {
             return Err(SkipReason::Revisited { bus });
         }
-        Ok(bus)
+        if self.depth == MAX_DEPTH {
+            return Err(SkipReason::TooDeep);
+        }
+        Ok(())
     }
 
     /// Visits the bus behind a bridge.
     fn behind(&mut self, bridge: PciAddress, bus: u8) {
         let depth = self.depth;
-        let Some(place) = self.path.get_mut(depth) else {
-            return self.skip(bridge, SkipReason::TooDeep);
-        };
-        *place = bridge;
+        // There is a place: `may_follow` says so.
+        if let Some(place) = self.path.get_mut(depth) {
+            *place = bridge;
+        }
         self.depth = depth.saturating_add(1);
         self.bus(bus);
         self.depth = depth;
@@ -348,5 +365,26 @@ mod tests {
         let (functions, skips) = walk(&bus, enumerate_all);
         assert_eq!(functions, [">00:01.0", "00:01.0>01:00.0", ">80:00.0", "80:00.0>81:00.0"]);
         assert_eq!(skips, []);
+    }
+
+    #[test]
+    fn a_bus_behind_a_bridge_that_is_not_followed_is_no_root() {
+        let names: Vec<&'static str> = (0..=40_u8).map(|bus| &*format!("{bus:02x}:00.0").leak()).collect();
+        let chain = (0..).zip(names).map(|(bus, name)| (name, MockFunction::bridge(bus, bus + 1, 41)));
+        let bus = MockBus::new(chain.chain([("40:00.0", MockFunction::nic())]));
+        let (functions, skips) = walk(&bus, enumerate_all);
+        assert_eq!(functions.len(), MAX_DEPTH + 2);
+        assert_eq!(functions.last().unwrap(), ">40:00.0", "a root is one still");
+        assert_eq!(skips, [Skip { address: at("20:00.0"), reason: SkipReason::TooDeep }]);
+
+        let bus = MockBus::new([
+            ("00:01.0", MockFunction::bridge(0, 2, 2)),
+            ("00:02.0", MockFunction::bridge(0, 2, 5)),
+            ("02:00.0", MockFunction::nic()),
+            ("04:00.0", MockFunction::nic()),
+            ("06:00.0", MockFunction::nic()),
+        ]);
+        let (functions, _) = walk(&bus, enumerate_all);
+        assert_eq!(functions, [">00:01.0", "00:01.0>02:00.0", ">00:02.0", ">06:00.0"]);
     }
 }
