@@ -19,7 +19,7 @@ use paravane_hal::pool::Posted;
 use paravane_net::{BURST_FRAMES, Burst, Frame, PlainFrame};
 
 use super::layout::QueueSize;
-use super::split::{Used, describe};
+use super::split::describe;
 use super::{Record, Segment, Virtqueue};
 use crate::transport::Doorbell;
 
@@ -267,71 +267,68 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
         let mut left = waiting;
         // Ends: each turn takes a completion, or fails.
         while left > 0 {
-            let sent = match self.take_in_turn(left) {
-                0 => self.take_one_out_of_turn()?,
-                sent => sent,
-            };
+            let (sent, other) = self.take_in_turn(left);
             left = left.wrapping_sub(sent);
+            match other {
+                Some(id) => {
+                    self.take_one_out_of_turn(id)?;
+                    left = left.wrapping_sub(1);
+                }
+                // Some are in flight, for they were counted: there is a first one to look at.
+                None if sent == 0 => return Err(self.unknown_head(u32::MAX)),
+                None => {}
+            }
         }
         Ok(())
     }
 
-    /// Takes home the frames of the oldest run that the next completions, up to `waiting`, are about, in turn. How many.
+    /// Takes home the frames of the oldest run that the next completions, up to `waiting`, are
+    /// about, in turn. How many, and what the completion behind them says where it says something
+    /// else. Each is read once: what was judged is what is acted on.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
-    fn take_in_turn(&mut self, waiting: u16) -> u16 {
+    fn take_in_turn(&mut self, waiting: u16) -> (u16, Option<u32>) {
         let Self { memory, lent, taken, .. } = self;
         let head = lent.head(lent.clean);
-        let Some(place) = lent.runs.slots_mut().get_mut(usize::from(head)) else { return 0 };
+        let Some(place) = lent.runs.slots_mut().get_mut(usize::from(head)) else { return (0, None) };
+        // No run there is none that a completion can be about, so one is looked at that is none.
         let len = place.as_ref().map_or(0, |run| run.frames.len());
-        let elements = memory.used_run(*taken, waiting.min(len as u16));
-        // The usual, without a branch for each.
-        let differ = elements
-            .iter()
-            .zip(u32::from(head)..)
-            .fold(0, |differ, ([id, _], expected)| differ | (u32::from_le(id.load(Relaxed)) ^ expected));
-        let sent = if differ == 0 && elements.len() == len {
+        let elements = memory.used_run(*taken, waiting.min(len.max(1) as u16));
+        let (mut sent, mut other) = (0, None);
+        for ([id, _], expected) in elements.iter().zip(u32::from(head)..) {
+            let id = u32::from_le(id.load(Relaxed));
+            if id != expected || sent == len {
+                other = Some(id);
+                break;
+            }
+            sent = sent.wrapping_add(1);
+        }
+        if sent == len && sent > 0 {
             if let Some(run) = place.take() {
                 lent.clean = lent.clean.wrapping_add(run.descriptors);
             }
             if lent.early > 0 {
                 lent.skip_early();
             }
-            len as u16
-        } else {
-            let sent = in_turn(elements, head);
-            lent.take_part(sent);
-            sent
-        };
-        *taken = taken.wrapping_add(sent);
-        sent
+        } else if sent > 0 {
+            lent.take_part(sent as u16);
+        }
+        *taken = taken.wrapping_add(sent as u16);
+        (sent as u16, other)
     }
 
-    /// Takes the next completion, whichever chain it is about. How many that is.
+    /// Takes the next completion, which says `id`, whichever chain that is about.
     #[cold]
-    fn take_one_out_of_turn(&mut self) -> Result<u16, DeviceFault> {
-        let id = self.memory.read_used(self.taken).id;
+    fn take_one_out_of_turn(&mut self, id: u32) -> Result<(), DeviceFault> {
         match u16::try_from(id).ok().and_then(|head| self.lent.take_out_of_turn(head)) {
             Some(sent) => {
                 drop(sent);
                 self.taken = self.taken.wrapping_add(1);
-                Ok(1)
+                Ok(())
             }
             None => Err(self.unknown_head(id)),
         }
     }
-}
-
-/// How many of `elements`, from the first one on, are about the descriptors from `head` on, in turn.
-#[cold]
-#[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
-fn in_turn(elements: &[Used], head: u16) -> u16 {
-    let expected = u32::from(head)..;
-    elements
-        .iter()
-        .zip(expected)
-        .take_while(|([id, _], head)| u32::from_le(id.load(Relaxed)) == *head)
-        .count() as u16
 }
 
 #[cfg(test)]
