@@ -24,10 +24,11 @@ use paravane_hal::dma::{DeviceDma, DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 
-pub use in_place::{Completion, InPlace};
+pub use in_place::Completion;
+pub use in_place::InPlace;
 pub use in_turn::InTurn;
 pub use layout::QueueSize;
-pub use split::{QueueAddresses, Segment};
+pub use split::{QueueAddresses, Segment, UsedElement};
 
 use crate::transport::Doorbell;
 use split::SplitMemory;

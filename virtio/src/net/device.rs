@@ -156,7 +156,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         };
         let Agreed { features, interrupts, info, link } = agreed;
         // Buffers may be there before the device runs, but it is not told of them before.
-        let mut rx = RxQueue::new(rx, pool, RxRules::new(features, info.max_frame_bytes));
+        // The pool's buffers are shorter than 64 KiB.
+        let payload_bytes = u16::try_from(pool.payload_bytes()).unwrap_or(u16::MAX);
+        let rules = RxRules::new(features, info.max_frame_bytes, payload_bytes);
+        let mut rx = RxQueue::new(rx, pool, rules);
         let tx = TxQueue::new(tx, TxRules::new(features, info.max_frame_bytes), domain);
         if let Err(error) = init::go(&mut self.transport) {
             let rings = Rings { rx: Some(rx.into_ring()), tx: Some(tx.into_ring()) };

@@ -3,6 +3,7 @@
 //! Towards the stack, nothing that the header claims leaves here unless it fits the frame it came with. Towards the device, nothing is asked that was
 //! not agreed.
 
+use paravane_hal::fault::DeviceFault;
 use paravane_net::{ChecksumRequest, RxChecksum, SegmentationKind, TxOffload, VlanTag};
 
 use crate::net::features::{Negotiated, NetFeatures};
@@ -26,6 +27,27 @@ pub enum Drop {
     Oversized,
 }
 
+/// What a completion with a header, the first of a frame, is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A whole frame.
+    Whole {
+        /// Its length.
+        frame_bytes: u16,
+        /// What is known of its checksum.
+        checksum: RxChecksum,
+    },
+    /// The first part of a frame, which is to be judged when all of it is there.
+    First {
+        /// Over how many buffers it is spread: at least two.
+        buffers: u16,
+        /// How long the part is.
+        part_bytes: u32,
+    },
+    /// No frame, or none for us.
+    Dropped(Drop),
+}
+
 /// What may be received.
 #[derive(Clone, Copy, Debug)]
 pub struct RxRules {
@@ -35,23 +57,90 @@ pub struct RxRules {
     checksums: bool,
     /// The longest frame, tag included.
     max_bytes: u32,
+    /// The most that the device may write to a buffer, its header included.
+    buffer_bytes: u32,
+    /// How much longer than the shortest the longest frame is that fits one buffer.
+    whole_span_bytes: u32,
 }
 
 impl RxRules {
-    /// The rules that follow from `features`, for frames of up to `max_frame_bytes` before a VLAN tag.
+    /// The rules that follow from `features`, for frames of up to `max_frame_bytes` before a VLAN
+    /// tag, in buffers that hold `payload_bytes` behind the device's header.
     #[must_use]
-    pub fn new(features: Negotiated, max_frame_bytes: u16) -> Self {
+    pub fn new(features: Negotiated, max_frame_bytes: u16, payload_bytes: u16) -> Self {
+        let max_bytes = u32::from(max_frame_bytes).saturating_add(VLAN_BYTES);
         Self {
             mergeable: features.has(NetFeatures::MRG_RXBUF),
             checksums: features.has(NetFeatures::GUEST_CSUM),
-            max_bytes: u32::from(max_frame_bytes).saturating_add(VLAN_BYTES),
+            max_bytes,
+            buffer_bytes: u32::from(payload_bytes).saturating_add(u32::from(HEADER_BYTES)),
+            whole_span_bytes: max_bytes.min(payload_bytes.into()).saturating_sub(ETHERNET_BYTES),
         }
     }
 
-    /// The most that the device may write for one frame, its header included.
+    /// The most that the device may write to a buffer, its header included.
     #[must_use]
-    pub fn max_written_bytes(&self) -> u32 {
-        self.max_bytes.saturating_add(u32::from(HEADER_BYTES))
+    #[inline(always)]
+    pub fn buffer_bytes(&self) -> u32 {
+        self.buffer_bytes
+    }
+
+    /// What a completion is of which the device says that it wrote `written_bytes`, `header` in
+    /// front.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: a length that cannot be.
+    #[inline(always)]
+    pub fn classify(&self, header: &RawHeader, written_bytes: u32) -> Result<Received, DeviceFault> {
+        const SHORTEST_BYTES: u32 = ETHERNET_BYTES + HEADER_BYTES as u32;
+        // By far the most: a whole frame of which the header says nothing. In one comparison: what
+        // is too short is very long then.
+        let fits = written_bytes.wrapping_sub(SHORTEST_BYTES) <= self.whole_span_bytes;
+        if fits && Header::is_plain(header) && Header::buffers_of(header) <= 1 {
+            // Fits a buffer, whose length has 16 bits.
+            #[expect(clippy::cast_possible_truncation, reason = "see above")]
+            let frame_bytes = written_bytes.wrapping_sub(u32::from(HEADER_BYTES)) as u16;
+            return Ok(Received::Whole { frame_bytes, checksum: RxChecksum::Unverified });
+        }
+        self.classify_other(header, written_bytes)
+    }
+
+    /// The same for all others.
+    #[inline(never)]
+    fn classify_other(&self, header: &RawHeader, written_bytes: u32) -> Result<Received, DeviceFault> {
+        if written_bytes > self.buffer_bytes {
+            let (len_bytes, max_bytes) = (written_bytes, self.buffer_bytes);
+            return Err(DeviceFault::LengthTooLong { len_bytes, max_bytes });
+        }
+        let min_bytes = u32::from(HEADER_BYTES);
+        let Some(part_bytes) = written_bytes.checked_sub(min_bytes) else {
+            return Err(DeviceFault::LengthTooShort { len_bytes: written_bytes, min_bytes });
+        };
+        let buffers = self.buffers(header);
+        if buffers > 1 {
+            return Ok(Received::First { buffers, part_bytes });
+        }
+        Ok(match (self.judge(header, part_bytes), u16::try_from(part_bytes)) {
+            (Ok(checksum), Ok(frame_bytes)) => Received::Whole { frame_bytes, checksum },
+            (Err(reason), _) => Received::Dropped(reason),
+            (_, Err(_)) => Received::Dropped(Drop::Oversized),
+        })
+    }
+
+    /// How long the part of a frame is that the device wrote to a buffer without a header, of which
+    /// it says that it wrote `written_bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: a length that cannot be.
+    pub fn classify_continuation(&self, written_bytes: u32) -> Result<u32, DeviceFault> {
+        let max_bytes = self.buffer_bytes;
+        match written_bytes {
+            0 => Err(DeviceFault::LengthTooShort { len_bytes: 0, min_bytes: 1 }),
+            len_bytes if len_bytes > max_bytes => Err(DeviceFault::LengthTooLong { len_bytes, max_bytes }),
+            part_bytes => Ok(part_bytes),
+        }
     }
 
     /// Over how many buffers the frame behind `header` is spread; at least one.
@@ -63,22 +152,12 @@ impl RxRules {
         if self.mergeable { Header::buffers_of(header).max(1) } else { 1 }
     }
 
-    /// The length of the frame that is the only one of `header`, if that has nothing more to say and the device wrote `written_bytes`, header included, which
-    /// fit: by far the most.
-    #[inline(always)]
-    pub fn usual(&self, header: &RawHeader, written_bytes: u32, max_bytes: u32) -> Option<u32> {
-        const MIN_BYTES: u32 = ETHERNET_BYTES + HEADER_BYTES as u32;
-        let fits = written_bytes.wrapping_sub(MIN_BYTES) <= max_bytes.saturating_sub(MIN_BYTES);
-        let is_usual = fits && Header::is_plain(header) && Header::buffers_of(header) <= 1;
-        is_usual.then(|| written_bytes.wrapping_sub(u32::from(HEADER_BYTES)))
-    }
-
-    /// Whether a frame of `frame_bytes` behind `header` is handed up, and what is known of its checksum.
+    /// Whether a frame of `frame_bytes` behind `header` is handed up, and what is known of its
+    /// checksum.
     ///
     /// # Errors
     ///
     /// Why it is dropped.
-    #[inline(always)]
     pub fn judge(&self, header: &RawHeader, frame_bytes: u32) -> Result<RxChecksum, Drop> {
         if !(ETHERNET_BYTES..=self.max_bytes).contains(&frame_bytes) {
             return Err(self.misfit(frame_bytes));
@@ -263,7 +342,7 @@ mod tests {
     }
 
     fn rx() -> RxRules {
-        RxRules::new(all(), 1514)
+        RxRules::new(all(), 1514, 1984)
     }
 
     #[test]
@@ -284,7 +363,8 @@ mod tests {
         assert_eq!(rx().buffers(&Header::PLAIN), 1);
         assert_eq!(rx().buffers(&Header { num_buffers: 3, ..Header::default() }.encode()), 3);
         assert_eq!(
-            RxRules::new(none(), 1514).buffers(&Header { num_buffers: 3, ..Header::default() }.encode()),
+            RxRules::new(none(), 1514, 1984)
+                .buffers(&Header { num_buffers: 3, ..Header::default() }.encode()),
             1
         );
     }
@@ -293,7 +373,7 @@ mod tests {
     fn checksum_flags_count_only_when_agreed() {
         let valid = Header { flags: HeaderFlags::DATA_VALID, ..Header::default() };
         assert_eq!(rx().judge(&valid.encode(), 64), Ok(RxChecksum::Good));
-        assert_eq!(RxRules::new(none(), 1514).judge(&valid.encode(), 64), Ok(RxChecksum::Unverified));
+        assert_eq!(RxRules::new(none(), 1514, 1984).judge(&valid.encode(), 64), Ok(RxChecksum::Unverified));
     }
 
     #[test]

@@ -14,11 +14,11 @@ use paravane_hal::Platform;
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{Burst, Frame, FramePool, RxCounters};
+use paravane_net::{Burst, Frame, FramePool, RxChecksum, RxCounters};
 
 use crate::net::header::{HEADER_BYTES, RawHeader};
-use crate::net::judge::{Drop, RxRules};
-use crate::queue::{Completion, InPlace, Kick, Segment, Virtqueue};
+use crate::net::judge::{Drop, Received, RxRules};
+use crate::queue::{Completion, InPlace, Kick, Segment, UsedElement, Virtqueue};
 use crate::transport::pci::PciDoorbell;
 
 /// The ring under a receive queue.
@@ -30,10 +30,6 @@ pub struct RxQueue<P: Platform> {
     ring: RxRing<P>,
     pool: FramePool,
     rules: RxRules,
-    /// Length of each buffer, header included: all come from one pool.
-    buffer_bytes: u32,
-    /// The most that the device may write to one of them for one frame.
-    usual_max_bytes: u32,
     /// The last look found the beginning of a frame without its end.
     torn: bool,
     counters: RxCounters,
@@ -42,18 +38,7 @@ pub struct RxQueue<P: Platform> {
 impl<P: Platform> RxQueue<P> {
     /// Puts frames on top of `ring` and posts as many of `pool`'s as fit. The device is not told yet.
     pub(crate) fn new(ring: RxRing<P>, pool: FramePool, rules: RxRules) -> Self {
-        let payload_bytes = u32::try_from(pool.payload_bytes()).unwrap_or(u32::MAX);
-        let buffer_bytes = payload_bytes.saturating_add(u32::from(HEADER_BYTES));
-        let usual_max_bytes = buffer_bytes.min(rules.max_written_bytes());
-        let mut queue = Self {
-            ring,
-            pool,
-            rules,
-            buffer_bytes,
-            usual_max_bytes,
-            torn: false,
-            counters: RxCounters::default(),
-        };
+        let mut queue = Self { ring, pool, rules, torn: false, counters: RxCounters::default() };
         queue.post_fresh();
         queue
     }
@@ -79,7 +64,7 @@ impl<P: Platform> RxQueue<P> {
     fn post_fresh(&mut self) {
         while self.ring.room() > 0 {
             let Some((addr, fresh)) = self.fresh() else { return };
-            let segment = Segment { addr, len_bytes: self.buffer_bytes, writable: true };
+            let segment = Segment { addr, len_bytes: self.rules.buffer_bytes(), writable: true };
             if self.ring.post(segment, fresh).is_err() {
                 return;
             }
@@ -98,11 +83,12 @@ impl<P: Platform> RxQueue<P> {
     #[inline(always)]
     fn drain(&mut self, mut waiting: u16, burst: &mut Burst) -> Result<(), DeviceFault> {
         loop {
-            waiting = waiting.saturating_sub(self.take_usual(waiting, burst));
+            let (taken, left) = self.take_whole(waiting, burst);
+            waiting = waiting.saturating_sub(taken);
             if waiting == 0 || burst.room() == 0 {
                 return Ok(());
             }
-            let taken = self.take_any(waiting, burst)?;
+            let taken = self.take_any(left, waiting, burst)?;
             if taken == 0 {
                 return Ok(());
             }
@@ -110,26 +96,36 @@ impl<P: Platform> RxQueue<P> {
         }
     }
 
-    /// Takes completions that are a whole frame each, of which the header says nothing, up to `waiting` or what `burst` has room for. Returns how many it took: it
-    /// ends early where the ring ends or the next completion is of another kind.
+    /// Takes completions that are a whole frame each, up to `waiting` or what `burst` has room for.
+    /// How many, and what was read of the next one, if it was: it ends early where the ring or the
+    /// pool ends, or the next completion is of another kind.
     #[inline(never)]
-    #[expect(clippy::cast_possible_truncation, reason = "a burst is short, and the length was checked")]
-    fn take_usual(&mut self, waiting: u16, burst: &mut Burst) -> u16 {
-        let Self { ring, pool, rules, usual_max_bytes, counters, .. } = self;
+    #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
+    fn take_whole(&mut self, waiting: u16, burst: &mut Burst) -> (u16, Option<Seen>) {
+        let Self { ring, pool, rules, counters, .. } = self;
         let at_most = waiting.min(burst.room() as u16);
         let mut fresh = pool.take(at_most.into());
-        let (rules, max_bytes) = (*rules, *usual_max_bytes);
+        let rules = *rules;
         let mut bytes = 0_u64;
-        let taken = ring.exchange_run(at_most, |exchanging| {
+        let mut judged = None;
+        let (taken, left) = ring.exchange_run(at_most, |exchanging| {
             let taken = fresh.exchange_along(exchanging.elements(), burst, |fresh, element| {
                 let addr = fresh.fresh_dma_addr_before(HEADER_BYTES);
-                let (mut frame, frame_bytes) =
+                let (mut frame, (frame_bytes, checksum)) =
                     exchanging.exchange(element, addr, fresh, |posted, written_bytes| {
-                        rules.usual(&posted.read_before_fresh()?, written_bytes, max_bytes)
+                        let header = posted.read_before_fresh()?;
+                        match rules.classify(&header, written_bytes) {
+                            Ok(Received::Whole { frame_bytes, checksum }) => Some((frame_bytes, checksum)),
+                            other => {
+                                judged = Some((header, other));
+                                None
+                            }
+                        }
                     })?;
-                // Fits: the length was checked against the buffer's.
-                let frame_bytes = frame_bytes as u16;
                 frame.set_received(frame_bytes);
+                if checksum != RxChecksum::Unverified {
+                    frame.set_rx_checksum(checksum);
+                }
                 bytes = bytes.wrapping_add(frame_bytes.into());
                 Ok(frame)
             });
@@ -137,19 +133,47 @@ impl<P: Platform> RxQueue<P> {
         });
         counters.frames = counters.frames.wrapping_add(taken.into());
         counters.bytes = counters.bytes.wrapping_add(bytes);
-        taken
+        (taken, left.map(|element| Seen { element, judged }))
     }
 
-    /// Takes the next frame, whatever it is like. Returns how many completions it took: none, when the rest of the frame is not there.
+    /// Takes the next frame, whatever it is like; `seen` is what was read of it already. Returns how
+    /// many completions it took: none, when the rest of the frame is not there.
     #[inline(never)]
-    fn take_any(&mut self, waiting: u16, burst: &mut Burst) -> Result<u16, DeviceFault> {
-        let (completion, header, frame_bytes) = self.read_header()?;
-        let buffers = self.rules.buffers(&header);
-        let arrived = if buffers == 1 {
-            self.take_single(completion, &header, frame_bytes)?
-        } else {
-            self.take_spread(completion, &header, buffers, waiting)?
+    fn take_any(&mut self, seen: Option<Seen>, waiting: u16, burst: &mut Burst) -> Result<u16, DeviceFault> {
+        let (completion, frame, judged) = match seen {
+            Some(Seen { element, judged }) => {
+                let (completion, frame) = self.ring.check_used(element)?;
+                (completion, frame, judged)
+            }
+            None => {
+                let (completion, frame) = self.ring.look()?;
+                (completion, frame, None)
+            }
         };
+        let (header, judged) = match judged {
+            Some(judged) => judged,
+            None => {
+                // A frame that was posted has room for it.
+                let header = frame.read_before::<RawHeader>().unwrap_or_default();
+                (header, self.rules.classify(&header, completion.said_bytes()))
+            }
+        };
+        let (arrived, buffers) = match judged {
+            Ok(Received::Whole { frame_bytes, checksum }) => {
+                (self.take_single(completion, frame_bytes, checksum)?, 1)
+            }
+            Ok(Received::First { buffers, part_bytes }) => {
+                let spread = Spread { header, buffers, part_bytes };
+                (self.take_spread(completion, spread, waiting)?, buffers)
+            }
+            Ok(Received::Dropped(reason)) => {
+                count(&mut self.counters, reason);
+                self.ring.repost(completion);
+                (Arrived::Dropped, 1)
+            }
+            Err(fault) => return Err(self.ring.fail(fault)),
+        };
+        self.torn = matches!(arrived, Arrived::Torn);
         match arrived {
             Arrived::Torn => return Ok(0),
             Arrived::Dropped => {}
@@ -167,51 +191,26 @@ impl<P: Platform> RxQueue<P> {
     fn take_single(
         &mut self,
         completion: Completion,
-        header: &RawHeader,
-        frame_bytes: u32,
+        frame_bytes: u16,
+        checksum: RxChecksum,
     ) -> Result<Arrived, DeviceFault> {
-        let checksum = match self.rules.judge(header, frame_bytes) {
-            Ok(checksum) => checksum,
-            Err(reason) => {
-                count(&mut self.counters, reason);
-                self.ring.repost(completion);
-                return Ok(Arrived::Dropped);
-            }
-        };
         let Some(mut frame) = self.swap(completion)? else {
             self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
             return Ok(Arrived::Dropped);
         };
-        // Fits: the length was checked against the buffer's.
-        frame.set_segment_bytes(frame_bytes as usize);
+        frame.set_received(frame_bytes);
         frame.set_rx_checksum(checksum);
-        Ok(Arrived::Frame(frame, frame_bytes))
+        Ok(Arrived::Frame(frame, frame_bytes.into()))
     }
 
-    /// Looks at the next completion as the first of a frame: its header, read once, and how long the frame's part in this buffer is.
-    #[inline(always)]
-    fn read_header(&mut self) -> Result<(Completion, RawHeader, u32), DeviceFault> {
-        let (completion, frame) = self.ring.look(self.buffer_bytes)?;
-        let raw = frame.read_before::<RawHeader>();
-        let len_bytes = completion.written_bytes();
-        match (raw, len_bytes.checked_sub(u32::from(HEADER_BYTES))) {
-            (Some(raw), Some(frame_bytes)) => Ok((completion, raw, frame_bytes)),
-            _ => {
-                let min_bytes = u32::from(HEADER_BYTES);
-                Err(self.ring.fail(DeviceFault::LengthTooShort { len_bytes, min_bytes }))
-            }
-        }
-    }
-
-    /// Takes a frame that is spread over `buffers` completions, of which `waiting` are there.
+    /// Takes a frame that is spread over several completions, of which `waiting` are there.
     ///
     /// Spec: VIRTIO 1.2, 5.1.6.4 "Processing of Incoming Packets".
     #[cold]
     fn take_spread(
         &mut self,
         first: Completion,
-        header: &RawHeader,
-        buffers: u16,
+        Spread { header, buffers, part_bytes }: Spread,
         waiting: u16,
     ) -> Result<Arrived, DeviceFault> {
         if buffers > self.ring.size().entries() {
@@ -221,33 +220,26 @@ impl<P: Platform> RxQueue<P> {
         }
         if buffers > waiting {
             // The rest should have been shown together with the beginning. Once may be forgiven: what was observed is a moment old.
-            if core::mem::replace(&mut self.torn, true) {
+            if self.torn {
                 return Err(self
                     .ring
                     .fail(DeviceFault::OutOfSequence { what: "num_buffers is more than was used" }));
             }
             return Ok(Arrived::Torn);
         }
-        self.torn = false;
         let mut pieces = Pieces::default();
-        let mut completion = first;
-        let mut header_bytes = u32::from(HEADER_BYTES);
-        let mut left = buffers;
-        loop {
-            let piece_bytes = completion.written_bytes().saturating_sub(header_bytes);
+        let piece = self.swap(first)?;
+        pieces.add(piece, part_bytes, false);
+        for _ in 1..buffers {
+            let (completion, _) = self.ring.look()?;
+            let part_bytes = match self.rules.classify_continuation(completion.said_bytes()) {
+                Ok(part_bytes) => part_bytes,
+                Err(fault) => return Err(self.ring.fail(fault)),
+            };
             let piece = self.swap(completion)?;
-            pieces.add(piece, piece_bytes, header_bytes == 0);
-            left = left.saturating_sub(1);
-            if left == 0 {
-                break;
-            }
-            completion = self.ring.look(self.buffer_bytes)?.0;
-            header_bytes = 0;
-            if completion.written_bytes() == 0 {
-                return Err(self.ring.fail(DeviceFault::LengthTooShort { len_bytes: 0, min_bytes: 1 }));
-            }
+            pieces.add(piece, part_bytes, true);
         }
-        let judged = self.rules.judge(header, pieces.total_bytes);
+        let judged = self.rules.judge(&header, pieces.total_bytes);
         match (judged, pieces.into_frame()) {
             (Ok(checksum), Some((mut frame, total_bytes))) => {
                 frame.set_rx_checksum(checksum);
@@ -285,6 +277,20 @@ fn count(counters: &mut RxCounters, reason: Drop) {
         Drop::Oversized => &mut counters.oversized,
     };
     *counter = counter.wrapping_add(1);
+}
+
+/// A completion that was read, and is to be taken otherwise than together with others.
+struct Seen {
+    element: UsedElement,
+    /// Its header and what it is, if it is about something that the device has.
+    judged: Option<(RawHeader, Result<Received, DeviceFault>)>,
+}
+
+/// A frame over several buffers, as its first one says.
+struct Spread {
+    header: RawHeader,
+    buffers: u16,
+    part_bytes: u32,
 }
 
 /// What became of a frame.
@@ -372,7 +378,13 @@ impl<P: Platform + Send> paravane_net::RxQueue for RxQueue<P> {
     }
 
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
-        self.ring.arm(1)
+        let armed = self.ring.arm(1)?;
+        // The device does not interrupt because the pool has buffers again, and may wait for them.
+        if self.ring.room() > 0 && !self.pool.is_dry() {
+            self.ring.disarm();
+            return Ok(Armed::Pending);
+        }
+        Ok(armed)
     }
 
     fn disarm(&mut self) {

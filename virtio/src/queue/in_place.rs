@@ -14,7 +14,7 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Posted;
 
 use super::layout::{DESC_WORDS, QueueSize};
-use super::split::Used;
+use super::split::{self, Used, UsedElement};
 use super::{Record, Segment, Virtqueue};
 use crate::transport::Doorbell;
 
@@ -42,19 +42,19 @@ impl<T> Record for InPlace<T> {
     }
 }
 
-/// A chain that the device says it is done with, checked: the head is in flight, and no more was written than it may write.
+/// A chain that the device says it is done with, checked: it is in flight.
 #[derive(Debug)]
 pub struct Completion {
     head: u16,
-    written_bytes: u32,
+    said_bytes: u32,
 }
 
 impl Completion {
-    /// How many bytes the device says it wrote; at most what it may write.
+    /// How many bytes the device says it wrote, which nobody has checked.
     #[must_use]
     #[inline(always)]
-    pub fn written_bytes(&self) -> u32 {
-        self.written_bytes
+    pub fn said_bytes(&self) -> u32 {
+        self.said_bytes
     }
 }
 
@@ -64,6 +64,8 @@ pub struct Exchanging<'q, T> {
     places: slice::Iter<'q, AtomicU16>,
     descriptors: &'q [Words<DESC_WORDS>],
     tokens: &'q mut [Option<T>],
+    /// Was read, and not taken.
+    left: Option<UsedElement>,
 }
 
 impl<'q, T> Exchanging<'q, T> {
@@ -74,34 +76,37 @@ impl<'q, T> Exchanging<'q, T> {
         self.elements
     }
 
-    /// Takes the token that the next of the elements, which is `element`, is about and puts `token` in its place, memory at `addr` that is as long, if `accept`
-    /// says something: it gets the old one and how much the device says it wrote, which nobody has checked.
+    /// Takes the token that the next of the elements, which is `element`, is about and puts `token`
+    /// in its place, memory at `addr` that is as long, if `accept` says something: it gets the old
+    /// one and how much the device says it wrote, which nobody has checked.
     ///
     /// # Errors
     ///
-    /// `token`, and nothing has happened: [`look`](Virtqueue::look) finds out what is the matter.
+    /// `token`, and nothing has happened: [`check_used`](Virtqueue::check_used) finds out what is
+    /// the matter with what was read.
     #[inline(always)]
     pub fn exchange<R>(
         &mut self,
-        [id, len]: &Used,
+        element: &Used,
         addr: DmaAddr,
         token: T,
         accept: impl FnOnce(&T, u32) -> Option<R>,
     ) -> Result<(T, R), T> {
-        let id = u32::from_le(id.load(Relaxed));
-        let (Some(slot), Some(Some(old))) =
-            (self.descriptors.get(id as usize), self.tokens.get_mut(id as usize))
-        else {
-            return Err(token);
-        };
-        let Some(accepted) = accept(old, u32::from_le(len.load(Relaxed))) else { return Err(token) };
-        let Some(place) = self.places.next() else { return Err(token) };
-        let old = core::mem::replace(old, token);
-        slot.store_pair::<0>(addr.get());
-        // In the table, so 16 bits name it.
-        #[expect(clippy::cast_possible_truncation, reason = "see above")]
-        place.store((id as u16).to_le(), Relaxed);
-        Ok((old, accepted))
+        let element = split::load(element);
+        let id = element.id as usize;
+        if let (Some(slot), Some(Some(old))) = (self.descriptors.get(id), self.tokens.get_mut(id))
+            && let Some(accepted) = accept(old, element.len)
+            && let Some(place) = self.places.next()
+        {
+            let old = core::mem::replace(old, token);
+            slot.store_pair::<0>(addr.get());
+            // In the table, so 16 bits name it.
+            #[expect(clippy::cast_possible_truncation, reason = "see above")]
+            place.store((id as u16).to_le(), Relaxed);
+            return Ok((old, accepted));
+        }
+        self.left = Some(element);
+        Err(token)
     }
 }
 
@@ -122,27 +127,30 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
         Ok(())
     }
 
-    /// Looks at the next completion, which [`observe`](Self::observe) has counted, and at its token, of whose memory the device may write `max_bytes`. It stays
-    /// where it is until taken.
+    /// Reads the next completion, which [`observe`](Self::observe) has counted, and says with
+    /// [`check_used`](Self::check_used) what it is about.
     ///
     /// # Errors
     ///
-    /// [`DeviceFault`]: the device names what it does not have, or a length that cannot be. The queue is broken.
+    /// As there.
     #[inline(always)]
-    pub fn look(&mut self, max_bytes: u32) -> Result<(Completion, &T), DeviceFault> {
-        let element = self.memory.read_used(self.taken);
-        match u16::try_from(element.id) {
-            Ok(head) if self.lent.tokens.holds(usize::from(head)) => {
-                if element.len > max_bytes {
-                    return Err(self.fail(DeviceFault::LengthTooLong { len_bytes: element.len, max_bytes }));
-                }
-                let completion = Completion { head, written_bytes: element.len };
-                match self.lent.tokens.get(usize::from(head)) {
-                    Some(token) => Ok((completion, token)),
-                    None => Err(DeviceFault::NotInFlight { index: element.id }),
-                }
-            }
-            _ => Err(self.unknown_head(element.id)),
+    pub fn look(&mut self) -> Result<(Completion, &T), DeviceFault> {
+        self.check_used(self.memory.read_used(self.taken))
+    }
+
+    /// Which chain `element`, the next one, is about, and its token. It stays where it is until
+    /// taken.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: the device names what it does not have. The queue is broken.
+    #[inline(always)]
+    pub fn check_used(&mut self, element: UsedElement) -> Result<(Completion, &T), DeviceFault> {
+        let head = u16::try_from(element.id).ok().filter(|head| self.lent.tokens.holds((*head).into()));
+        let Some(head) = head else { return Err(self.unknown_head(element.id)) };
+        match self.lent.tokens.get(head.into()) {
+            Some(token) => Ok((Completion { head, said_bytes: element.len }, token)),
+            None => Err(DeviceFault::NotInFlight { index: element.id }),
         }
     }
 
@@ -170,26 +178,31 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
         self.offer(completion.head);
     }
 
-    /// Has `exchange` take up to `at_most` completions, which [`observe`](Virtqueue::observe) has counted, of chains of one; `exchange` says how many it took, and
-    /// so does this.
+    /// Has `exchange` take up to `at_most` completions, which [`observe`](Virtqueue::observe) has
+    /// counted, of chains of one; `exchange` says how many it took. That many, and the one behind
+    /// them if it was read and not taken: it is not to be read again.
     #[inline(always)]
     pub fn exchange_run(
         &mut self,
         at_most: u16,
         exchange: impl FnOnce(&mut Exchanging<'_, T>) -> u16,
-    ) -> u16 {
+    ) -> (u16, Option<UsedElement>) {
         let entries = usize::from(self.memory.size().entries());
         // Both are that long; said here, one comparison covers them.
         let (Some(tokens), Some(descriptors)) =
             (self.lent.tokens.slots_mut().get_mut(..entries), self.memory.descriptors().get(..entries))
         else {
-            return 0;
+            return (0, None);
         };
         let elements = self.memory.used_run(self.taken, at_most);
-        let places = self.memory.avail_run(self.offered, at_most).iter();
-        let count = exchange(&mut Exchanging { elements, places, descriptors, tokens });
+        let places = self.memory.avail_run(self.offered, at_most);
+        // None is read that there is no place for.
+        let elements = elements.get(..places.len()).unwrap_or(elements);
+        let mut exchanging = Exchanging { elements, places: places.iter(), descriptors, tokens, left: None };
+        let count = exchange(&mut exchanging);
+        let left = exchanging.left;
         self.taken = self.taken.wrapping_add(count);
         self.offered = self.offered.wrapping_add(count);
-        count
+        (count, left)
     }
 }

@@ -247,6 +247,12 @@ impl<D: Dma> SplitMemory<D> {
     }
 }
 
+/// Reads an element of the used ring, each word once.
+#[inline(always)]
+pub(super) fn load([id, len]: &Used) -> UsedElement {
+    UsedElement { id: u32::from_le(id.load(Relaxed)), len: u32::from_le(len.load(Relaxed)) }
+}
+
 /// Writes a descriptor.
 #[inline(always)]
 pub(super) fn describe(slot: &Words<{ layout::DESC_WORDS }>, segment: Segment, next: Option<u16>) {

@@ -432,6 +432,17 @@ fn an_armed_transmit_queue_interrupts_when_most_were_sent() {
 }
 
 #[test]
+fn a_transmit_queue_armed_with_nothing_in_flight_interrupts_at_the_next() {
+    let bench = Bench::new(BASIC | EVENT_IDX);
+    let mut up = bench.start();
+    assert_eq!(up.tx.arm(), Ok(Armed::Idle));
+    assert_eq!(up.tx.transmit(&mut burst([bench.frame(&bytes(60, 1))])), Ok(1));
+    assert_eq!(bench.messages(), [MESSAGES[2].data]);
+    assert_eq!(up.tx.reclaim(), Ok(1));
+    bench.assert_clean();
+}
+
+#[test]
 fn the_line_says_why_it_was_raised() {
     let bench = Bench::new(BASIC | EVENT_IDX);
     bench.without_msix();
@@ -458,5 +469,47 @@ fn a_length_on_a_transmit_chain_means_nothing() {
     bench.model().put(TX, chain.head.into(), 72);
     bench.model().show(TX, 0);
     assert_eq!(up.tx.reclaim(), Ok(1), "some devices report what they read");
+    bench.assert_clean();
+}
+
+/// What a queue does not get from its pool when it is started, it gets when it is armed later: the
+/// device has no buffer to interrupt for.
+#[test]
+fn a_queue_whose_pool_was_dry_at_the_start_wakes_when_there_are_buffers() {
+    for ring_features in [0, EVENT_IDX] {
+        let bench = Bench::with_buffers(BASIC | ring_features, 17, 2048);
+        let hold: Vec<_> = std::iter::from_fn(|| bench.pool.get()).collect();
+        let mut up = bench.start();
+        assert_eq!(bench.model().waiting(RX), 0);
+        assert_eq!(up.rx.arm(), Ok(Armed::Idle), "there is nothing to be done");
+        drop(hold);
+        assert_eq!(up.rx.arm(), Ok(Armed::Pending), "there are empty slots to fill");
+        let mut burst = Burst::new();
+        assert_eq!(up.rx.receive(&mut burst), Ok(0));
+        assert_eq!(bench.model().waiting(RX), 16);
+        assert_eq!(up.rx.arm(), Ok(Armed::Idle));
+        assert!(bench.model().deliver(&bytes(60, 1)));
+        assert_eq!(bench.messages(), [MESSAGES[1].data]);
+        assert_eq!(up.rx.receive(&mut burst), Ok(1));
+        bench.assert_clean();
+    }
+}
+
+/// One torn frame is forgiven, and so is the next one, when the first has come to its end.
+#[test]
+fn each_spread_frame_may_be_late_once() {
+    let bench = Bench::new(BASIC | MRG_RXBUF);
+    let mut up = bench.start();
+    let mut burst = Burst::new();
+    let mut head = [0; 12];
+    head[10] = 2;
+    for seed in 0..3 {
+        bench.model().fill_one(&[&head[..], &bytes(100, seed)].concat());
+        bench.model().show(RX, 0);
+        assert_eq!(up.rx.receive(&mut burst), Ok(0));
+        bench.model().fill_one(&bytes(50, seed));
+        bench.model().show(RX, 0);
+        assert_eq!(up.rx.receive(&mut burst), Ok(1));
+    }
     bench.assert_clean();
 }
