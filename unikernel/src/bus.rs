@@ -8,7 +8,6 @@ use core::ops::RangeInclusive;
 use log::{info, warn};
 use paravane_hal_x86_64::mmio::MmioRegion;
 use paravane_hal_x86_64::port::X86Ports;
-use paravane_pci::access::Exclusive;
 use paravane_pci::{
     Cam, ConfigAccess, Ecam, EcamEntry, Found, Function, Ids, Patched, PciAddress, enable_path, enumerate,
     mcfg,
@@ -18,21 +17,11 @@ use crate::boot::pvh::PhysicalMemory;
 use crate::nic::{Kind, NicError, Vectors};
 use crate::platform::Machine;
 
-/// The image runs on one core, and its interrupt handlers read no config space: nobody can come between.
-#[derive(Clone, Copy, Debug)]
-pub struct OneCore;
-
-impl Exclusive for OneCore {
-    fn run<T>(&self, access: impl FnOnce() -> T) -> T {
-        access()
-    }
-}
-
 /// How this machine's config space is reached.
 #[derive(Debug)]
 pub enum BusAccess {
-    /// By ports: 256 bytes a function.
-    Ports(Cam<X86Ports, OneCore>),
+    /// By ports: 256 bytes a function. The image runs on one core, and its interrupt handlers read no config space.
+    Ports(Cam<X86Ports>),
     /// By a mapped region that ACPI's MCFG table names: 4096 bytes a function.
     Ecam(Ecam<MmioRegion>),
 }
@@ -118,8 +107,7 @@ pub struct FoundNic {
 /// Opens the bus, with `patches` applied to what is read.
 #[must_use]
 pub fn open(machine: &Machine, patches: &[PciPatch]) -> Bus {
-    let access = ecam(machine)
-        .map_or_else(|| BusAccess::Ports(Cam::with_exclusive(machine.ports, OneCore)), BusAccess::Ecam);
+    let access = ecam(machine).map_or_else(|| BusAccess::Ports(Cam::new(machine.ports)), BusAccess::Ecam);
     info!("pci: config space {access}");
     let mut bus = Patched::new(access);
     for patch in patches {

@@ -1,7 +1,7 @@
 //! Configuration mechanism #1: an address port and a data port.
 //!
 //! An access is two port accesses, and whoever comes between them sends the second one astray. [`Exclusive`] is how the platform
-//! keeps others out; without one, [`Alone`] keeps the value on the thread that made it.
+//! keeps others out; [`Alone`] is for one on which there are none.
 //!
 //! ```text
 //! CONFIG_ADDRESS  31      30     24 23   16 15    11 10     8 7      2 1 0
@@ -12,7 +12,7 @@
 //!
 //! Spec: PCI Local Bus 3.0, 3.2.2.3.2 "Software Generation of Configuration Transactions".
 
-use core::{marker::PhantomData, ops::RangeInclusive};
+use core::ops::RangeInclusive;
 
 use paravane_hal::port::PortIo;
 
@@ -38,10 +38,14 @@ impl<X: Exclusive + ?Sized> Exclusive for &X {
     }
 }
 
-/// Nobody else uses the ports: one core, and no interrupt handler that reads configuration space. Stays on its thread, and so does
-/// the [`Cam`] that holds it.
+/// Nobody else uses the ports: one core, and no interrupt handler that reads configuration space.
+///
+/// Using it is saying so. It is `Send` and `Sync`, for a driver moves with its function, and on one core threads take
+/// turns; a kernel that switches threads between any two instructions needs an [`Exclusive`] of its own, as one with a
+/// second core does. Where it is used wrongly, accesses reach the wrong register: as bad as any wrong write to
+/// configuration space, and no worse.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Alone(PhantomData<*const ()>);
+pub struct Alone;
 
 impl Exclusive for Alone {
     fn run<T>(&self, access: impl FnOnce() -> T) -> T {
@@ -56,11 +60,15 @@ pub struct Cam<P, X = Alone> {
     exclusive: X,
 }
 
+/// Both drivers take an access that may move to another thread, or a reference that threads share.
+const fn is_send_and_sync<T: Send + Sync>() {}
+const _: () = is_send_and_sync::<Cam<(), Alone>>();
+
 impl<P: PortIo> Cam<P> {
-    /// For a platform on which nobody else uses the ports.
+    /// For a platform on which nobody else uses the ports: [`Alone`] says what that means.
     #[must_use]
     pub fn new(ports: P) -> Self {
-        Self::with_exclusive(ports, Alone::default())
+        Self::with_exclusive(ports, Alone)
     }
 }
 
