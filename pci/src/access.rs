@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Cam`] | ports `0xCF8` and `0xCFC`: the first 256 bytes of segment 0, on x86 |
 //! | [`Ecam`] | a mapped region, 4 KiB a function; found in ACPI's MCFG, in a device tree, or known to the platform |
+//! | [`Dwords`] | whatever gives dwords: a [`DwordAccess`], which most kernels have already |
 //! | [`Patched`] | another access, with single bytes replaced: to see what happens when a device is broken |
 //!
 //! An embedder with a third way (a hypercall, a socket to an emulator) implements [`ConfigAccess`].
@@ -11,10 +12,12 @@
 use core::ops::RangeInclusive;
 
 mod cam;
+mod dword;
 mod ecam;
 mod patched;
 
 pub use cam::{Alone, Cam, Exclusive};
+pub use dword::{DwordAccess, Dwords};
 pub use ecam::{Ecam, EcamEntry, EcamError};
 pub use patched::{Patched, PatchesFull};
 
@@ -30,8 +33,9 @@ pub const EXTENDED_CONFIG_BYTES: u16 = 4096;
 /// **Driver authors** do not call this: a [`Function`](crate::Function) does.
 ///
 /// **Platform authors** keep these promises:
-/// - An access is one access of exactly that width; a 16-bit write of the command register does not touch the status register
-///   beside it, in which writing back what was read clears bits.
+/// - A write changes what it names and nothing beside it. Best is one access of exactly that width. Who has dwords alone
+///   reads and writes the whole one, and must not write back what was read where that clears bits, as in the status
+///   register beside the command register: [`Dwords`] does that.
 /// - Values are in the CPU's byte order; configuration space is little-endian.
 /// - Where nobody answers (no such function, another segment, an offset that is out of range or not a multiple of the width), reads
 ///   give all ones and writes go nowhere.

@@ -24,7 +24,8 @@ mod testing;
 mod word_tests;
 
 pub use access::{
-    CONFIG_BYTES, Cam, ConfigAccess, EXTENDED_CONFIG_BYTES, Ecam, EcamEntry, EcamError, Patched,
+    CONFIG_BYTES, Cam, ConfigAccess, DwordAccess, Dwords, EXTENDED_CONFIG_BYTES, Ecam, EcamEntry, EcamError,
+    Patched,
 };
 pub use address::{ParseAddressError, PciAddress};
 pub use assign::{AddressWindow, AssignError, AssignErrorReason, Windows};
