@@ -94,6 +94,16 @@ pub struct Ids {
 }
 
 impl Ids {
+    /// Who is at `at`; `None` where nobody answers, or is not ready. Reads and nothing else, so it may be asked of a
+    /// function that somebody uses.
+    #[must_use]
+    pub fn read<C: ConfigAccess>(access: &C, at: PciAddress) -> Option<Self> {
+        match look(access, at) {
+            Presence::Present(header) => Some(header.ids),
+            Presence::Absent | Presence::NotReady => None,
+        }
+    }
+
     /// Base class 6, sub-class 0: the bridge to the CPU.
     #[must_use]
     pub const fn is_host_bridge(&self) -> bool {

@@ -10,7 +10,7 @@ use paravane_hal::time::TimedOut;
 use crate::testing::{MockBus, MockFunction, MockMap, at};
 use crate::{
     BarError, BarErrorReason, CapabilityError, CapabilityErrorReason, CapabilityId, CommandError,
-    ConfigAccess, EcamEntry, EcamError, Function, MsiError, MsixError, Patched, QuiesceError,
+    ConfigAccess, EcamEntry, EcamError, Function, Ids, MsiError, MsixError, Patched, QuiesceError,
 };
 use paravane_hal::irq::MsiMessage;
 
@@ -149,4 +149,15 @@ fn the_line_that_firmware_routed_is_reported() {
     let unrouted = MockBus::of(MockFunction::nic().with(0x3c, &[0xff, 0]));
     let function = Function::claim(&unrouted, at("00:04.0")).unwrap();
     assert_eq!((function.read_interrupt_line(), function.read_interrupt_pin()), (None, None));
+}
+
+#[test]
+fn ids_are_read_without_a_claim() {
+    let bus = MockBus::of(MockFunction::nic());
+    let ids = Ids::read(&bus, at("00:04.0")).unwrap();
+    assert_eq!((ids.to_string(), ids.class, ids.subsystem), ("15ad:07b0".into(), 2, 0x07b1));
+    assert_eq!(Ids::read(&bus, at("00:05.0")), None);
+    assert_eq!(*bus.writes.borrow(), []);
+    let function = Function::claim(&bus, at("00:04.0")).unwrap();
+    assert_eq!(function.ids(), ids);
 }
