@@ -6,7 +6,8 @@
 //! | [`domain`] | [`DomainTag`]: whose addresses they are |
 //! | [`quiet`] | [`Quiet`], the proof that a device has let go |
 //! | [`shared`] | [`DmaBox`], [`DmaRing`]: coherent memory as a driver uses it |
-//! | [`words`] | [`Words`]: one entry of a ring |
+//! | [`words`] | [`Words`]: one entry of a ring; [`Word16`], [`Word32`]: single words |
+//! | [`load`] | how all of them are loaded, and a door for tests that have them change |
 //! | [`stream`] | [`Mapped`]: memory that existed before, lent to a device by move |
 //!
 //! # The one honest paragraph
@@ -21,6 +22,7 @@ use core::{fmt, num::NonZeroUsize, ptr::NonNull};
 
 pub(crate) mod copy;
 pub mod domain;
+pub mod load;
 pub mod quiet;
 pub mod shared;
 pub mod stream;
@@ -30,7 +32,7 @@ pub use domain::DomainTag;
 pub use quiet::{DeviceDma, DeviceTag, Quiet};
 pub use shared::{DmaBox, DmaRing, DmaWords, Field};
 pub use stream::{Direction, Mapped, StableMemory};
-pub use words::Words;
+pub use words::{Word16, Word32, Words};
 
 use crate::addr::{Align, DmaAddr};
 

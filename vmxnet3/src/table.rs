@@ -4,10 +4,9 @@
 
 use alloc::sync::Arc;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use paravane_hal::addr::Align;
-use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaWords, Quiet};
+use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaWords, Quiet, Word32};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::shared::{RxQueueDesc, TxQueueDesc};
@@ -28,7 +27,7 @@ pub(crate) const TABLE_BYTES: u32 = 512;
 const _: () = assert!(TABLE_WORDS * 4 == TABLE_BYTES as usize);
 
 /// A handle to the table; a clone is another to the same.
-pub(crate) struct QueueTable<D: Dma>(Arc<DmaWords<AtomicU32, D>>);
+pub(crate) struct QueueTable<D: Dma>(Arc<DmaWords<Word32, D>>);
 
 impl<D: Dma> Clone for QueueTable<D> {
     fn clone(&self) -> Self {
@@ -50,13 +49,13 @@ impl<D: Dma> QueueTable<D> {
 
     #[inline(always)]
     fn load(&self, word: usize) -> u32 {
-        self.0.words().get(word).map_or(0, |word| u32::from_le(word.load(Relaxed)))
+        self.0.words().get(word).map_or(0, Word32::load)
     }
 
     #[inline(always)]
     fn store(&self, word: usize, value: u32) {
         if let Some(word) = self.0.words().get(word) {
-            word.store(value.to_le(), Relaxed);
+            word.store(value);
         }
     }
 
@@ -89,7 +88,7 @@ impl<D: Dma> QueueTable<D> {
     pub(crate) fn read(&self) -> (TxQueueDesc, RxQueueDesc) {
         let mut bytes = [0_u8; TABLE_BYTES as usize];
         for (place, word) in bytes.chunks_exact_mut(4).zip(self.0.words()) {
-            place.copy_from_slice(&u32::from_le(word.load(Relaxed)).to_le_bytes());
+            place.copy_from_slice(&word.load().to_le_bytes());
         }
         let (tx, rx) = bytes.split_at(size_of::<TxQueueDesc>());
         let zeroed = (zerocopy::FromZeros::new_zeroed(), zerocopy::FromZeros::new_zeroed());

@@ -14,13 +14,13 @@ use core::mem::ManuallyDrop;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 use core::slice;
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::{Align, DmaAddr};
 use crate::dma::copy::{volatile_read, volatile_write};
-use crate::dma::words::Words;
+use crate::dma::words::{Word16, Word32, Words};
 use crate::dma::{DeviceDma, DeviceTag, Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest, Quiet};
 
 /// An owned region, and whether a device may know of it.
@@ -335,20 +335,20 @@ impl<const W: usize, D: Dma> DmaRing<W, D> {
     }
 }
 
-/// A word that [`DmaWords`] can hold: an atomic integer whose every bit pattern is valid.
+/// A word that [`DmaWords`] can hold: every bit pattern is valid, and both sides may change it at any time.
 pub trait SharedWord: sealed::Word {}
-impl SharedWord for AtomicU16 {}
-impl SharedWord for AtomicU32 {}
+impl SharedWord for Word16 {}
+impl SharedWord for Word32 {}
 
 mod sealed {
-    use super::{AtomicU16, AtomicU32};
+    use super::{Word16, Word32};
     /// Implemented here only: [`DmaWords`](super::DmaWords) makes references to these from zeroed memory.
     pub trait Word {}
-    impl Word for AtomicU16 {}
-    impl Word for AtomicU32 {}
+    impl Word for Word16 {}
+    impl Word for Word32 {}
 }
 
-/// An array of atomic words in shared memory. Words are little-endian in memory; callers convert.
+/// An array of words in shared memory.
 pub struct DmaWords<A: SharedWord, D: Dma> {
     owned: Owned<D>,
     count: usize,
@@ -382,7 +382,7 @@ impl<A: SharedWord, D: Dma> DmaWords<A, D> {
     pub fn words(&self) -> &[A] {
         // SAFETY:
         // - Bounds, alignment: `zeroed` asked for `count` words at no less than their alignment.
-        // - Initialised: `Dma::alloc` zeroes, and zero is a valid atomic integer; `SharedWord` is sealed to those.
+        // - Initialised: `Dma::alloc` zeroes, and zero is a valid word; `SharedWord` is sealed to atomic integers.
         // - Shared with the device: atomics, as in `DmaRing::slots`.
         // - Lifetime: the reference borrows `self`, and only consuming `self` gives the memory up.
         unsafe { slice::from_raw_parts(self.owned.cpu().as_ptr(), self.count) }

@@ -93,7 +93,7 @@ fn memory_no_device_knows_of_is_freed_on_drop() {
     let of = device(&heap);
     drop(DmaBox::<Shape, _>::zeroed(&of, Align::PAGE));
     drop(DmaRing::<4, _>::zeroed(&of, 8, Align::PAGE));
-    drop(DmaWords::<AtomicU16, _>::zeroed(&of, 8, Align::PAGE));
+    drop(DmaWords::<Word16, _>::zeroed(&of, 8, Align::PAGE));
     assert_eq!(out(&heap), 0);
 }
 
@@ -108,7 +108,7 @@ fn memory_a_device_may_know_of_is_freed_on_proof_only() {
     assert_eq!(out(&heap), 1);
     assert!(ring.free(&stopped(&of)).is_ok());
     assert_eq!(out(&heap), 0);
-    let words = DmaWords::<AtomicU32, _>::zeroed(&of, 8, Align::PAGE).unwrap();
+    let words = DmaWords::<Word32, _>::zeroed(&of, 8, Align::PAGE).unwrap();
     let _ = words.dma_addr();
     drop(words);
     assert_eq!(out(&heap), 1, "leaked: the device may still write there");
@@ -132,7 +132,7 @@ fn lengths_that_overflow_are_refused() {
     let of = device(&Heap::default());
     assert!(DmaRing::<4, _>::zeroed(&of, usize::MAX / 2, Align::BYTE).is_err());
     assert!(DmaBox::<Shape, _>::array_zeroed(&of, 0, Align::BYTE).is_err());
-    assert!(DmaWords::<AtomicU16, _>::zeroed(&of, usize::MAX, Align::BYTE).is_err());
+    assert!(DmaWords::<Word16, _>::zeroed(&of, usize::MAX, Align::BYTE).is_err());
 }
 
 proptest::proptest! {

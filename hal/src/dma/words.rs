@@ -2,7 +2,9 @@
 
 use core::cell::Cell;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::load::seen;
 
 /// One entry of a ring: `W` words that both sides may change at any time. Little-endian in memory.
 ///
@@ -24,7 +26,7 @@ impl<const W: usize> Words<W> {
     #[inline(always)]
     pub fn load<const I: usize>(&self) -> u32 {
         const { assert!(I < W, "the entry has that word") };
-        u32::from_le(self.0.as_slice()[I].load(Relaxed))
+        load32(&self.0.as_slice()[I])
     }
 
     /// Writes word `I`.
@@ -38,7 +40,8 @@ impl<const W: usize> Words<W> {
     #[must_use]
     #[inline(always)]
     pub fn load_pair<const I: usize>(&self) -> u64 {
-        u64::from_le(self.pair::<I>().load(Relaxed))
+        let pair = self.pair::<I>();
+        seen(pair, u64::from_le(pair.load(Relaxed)))
     }
 
     /// Writes words `I` (low half) and `I + 1` (high half) in one access.
@@ -51,7 +54,7 @@ impl<const W: usize> Words<W> {
     #[must_use]
     #[inline(always)]
     pub fn snapshot(&self) -> [u32; W] {
-        core::array::from_fn(|i| u32::from_le(self.0[i].load(Relaxed)))
+        core::array::from_fn(|i| load32(&self.0[i]))
     }
 
     /// Two words as one.
@@ -65,6 +68,51 @@ impl<const W: usize> Words<W> {
         // - Shared: it is reached by atomic accesses alone. Two sizes are never mixed by two threads, for the type is not `Sync`; a device is no thread of
         //   this program.
         unsafe { &*place }
+    }
+}
+
+#[inline(always)]
+fn load32(word: &AtomicU32) -> u32 {
+    seen(word, u32::from_le(word.load(Relaxed)))
+}
+
+/// One word of 16 bits that both sides may change at any time. Little-endian in memory; values are in the CPU's order.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct Word16(AtomicU16);
+
+impl Word16 {
+    /// Reads it. Which order that has with other accesses, the caller's [`barrier`](crate::barrier) says.
+    #[must_use]
+    #[inline(always)]
+    pub fn load(&self) -> u16 {
+        seen(&self.0, u16::from_le(self.0.load(Relaxed)))
+    }
+
+    /// Writes it.
+    #[inline(always)]
+    pub fn store(&self, value: u16) {
+        self.0.store(value.to_le(), Relaxed);
+    }
+}
+
+/// One word of 32 bits that both sides may change at any time. Little-endian in memory; values are in the CPU's order.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct Word32(AtomicU32);
+
+impl Word32 {
+    /// Reads it. Which order that has with other accesses, the caller's [`barrier`](crate::barrier) says.
+    #[must_use]
+    #[inline(always)]
+    pub fn load(&self) -> u32 {
+        load32(&self.0)
+    }
+
+    /// Writes it.
+    #[inline(always)]
+    pub fn store(&self, value: u32) {
+        self.0.store(value.to_le(), Relaxed);
     }
 }
 

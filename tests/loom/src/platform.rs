@@ -66,16 +66,26 @@ pub(crate) mod dma {
     pub(crate) trait Word {
         fn zero() -> Self;
     }
-    impl Word for AtomicU16 {
-        fn zero() -> Self {
-            Self::new(0)
-        }
+    macro_rules! word {
+        ($name:ident, $atomic:ident, $int:ty) => {
+            pub(crate) struct $name($atomic);
+            impl $name {
+                pub(crate) fn load(&self) -> $int {
+                    self.0.load(Relaxed)
+                }
+                pub(crate) fn store(&self, value: $int) {
+                    self.0.store(value, Relaxed);
+                }
+            }
+            impl Word for $name {
+                fn zero() -> Self {
+                    Self($atomic::new(0))
+                }
+            }
+        };
     }
-    impl Word for AtomicU32 {
-        fn zero() -> Self {
-            Self::new(0)
-        }
-    }
+    word!(Word16, AtomicU16, u16);
+    word!(Word32, AtomicU32, u32);
 
     pub(crate) struct DmaWords<T, D>(Vec<T>, PhantomData<D>);
     impl<T: Word, D> DmaWords<T, D> {

@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "whole files, of which a part is looked at")]
 
 use loom::sync::Arc;
-use loom::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst, fence};
+use loom::sync::atomic::{Ordering::SeqCst, fence};
 use loom::thread;
 
 use crate::platform::addr::DmaAddr;
@@ -20,11 +20,11 @@ pub(crate) mod split {
 
     impl SplitMemory<()> {
         /// The device's look at the available ring.
-        pub(crate) fn avail_word(&self, word: usize) -> &AtomicU16 {
+        pub(crate) fn avail_word(&self, word: usize) -> &Word16 {
             &self.avail.words()[word]
         }
         /// The device's look at the used ring.
-        pub(crate) fn used_word(&self, word: usize) -> &AtomicU32 {
+        pub(crate) fn used_word(&self, word: usize) -> &Word32 {
             &self.used.words()[word]
         }
     }
@@ -51,9 +51,9 @@ fn what_is_published_is_complete() {
         let driver = memory();
         let device = Arc::clone(&driver);
         let device = thread::spawn(move || {
-            if device.avail_word(layout::AVAIL_IDX).load(Relaxed) == 1 {
+            if device.avail_word(layout::AVAIL_IDX).load() == 1 {
                 fence(loom::sync::atomic::Ordering::Acquire);
-                assert_eq!(device.avail_word(layout::AVAIL_RING).load(Relaxed), 1, "the slot");
+                assert_eq!(device.avail_word(layout::AVAIL_RING).load(), 1, "the slot");
                 assert_eq!(device.descriptors()[1].load::<2>(), 60, "the descriptor");
             }
         });
@@ -71,10 +71,10 @@ fn what_is_observed_is_complete() {
         let driver = memory();
         let device = Arc::clone(&driver);
         let device = thread::spawn(move || {
-            device.used_word(layout::USED_RING).store(1, Relaxed);
-            device.used_word(layout::USED_RING + 1).store(60, Relaxed);
+            device.used_word(layout::USED_RING).store(1);
+            device.used_word(layout::USED_RING + 1).store(60);
             fence(loom::sync::atomic::Ordering::Release);
-            device.used_word(layout::USED_HEAD).store(1 << 16, Relaxed);
+            device.used_word(layout::USED_HEAD).store(1 << 16);
         });
         if driver.read_used_idx() == 1 {
             let element = driver.read_used(0);
@@ -91,7 +91,7 @@ fn awake(memory: &Memory, event_idx: bool) {
     } else {
         (layout::USED_HEAD, layout::USED_F_NO_NOTIFY)
     };
-    memory.used_word(word).store(value, Relaxed);
+    memory.used_word(word).store(value);
 }
 
 #[test]
@@ -113,9 +113,9 @@ fn no_kick_is_lost(event_idx: bool) {
         let device = thread::spawn(move || {
             // About to sleep: says so, then looks once more.
             let word = if event_idx { layout::avail_event_word(size()) } else { layout::USED_HEAD };
-            device.used_word(word).store(0, Relaxed);
+            device.used_word(word).store(0);
             fence(SeqCst);
-            device.avail_word(layout::AVAIL_IDX).load(Relaxed) == 1
+            device.avail_word(layout::AVAIL_IDX).load() == 1
         });
         driver.publish(1);
         let rings = driver.reads_kick_owed(event_idx, 1, 0);
@@ -135,13 +135,13 @@ fn no_wake_up_is_lost(event_idx: bool) {
         }
         let device = Arc::clone(&driver);
         let device = thread::spawn(move || {
-            device.used_word(layout::USED_HEAD).store(1 << 16, Relaxed);
+            device.used_word(layout::USED_HEAD).store(1 << 16);
             fence(SeqCst);
             if event_idx {
-                let event = device.avail_word(layout::used_event_word(size())).load(Relaxed);
+                let event = device.avail_word(layout::used_event_word(size())).load();
                 notify::need_event(event, 1, 0)
             } else {
-                device.avail_word(layout::AVAIL_FLAGS).load(Relaxed) & layout::AVAIL_F_NO_INTERRUPT == 0
+                device.avail_word(layout::AVAIL_FLAGS).load() & layout::AVAIL_F_NO_INTERRUPT == 0
             }
         });
         if event_idx {

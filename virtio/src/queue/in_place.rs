@@ -6,10 +6,9 @@
 //! Places in the two rings that follow one another are walked, not looked up. Where a ring ends, so does a run; the caller starts another.
 
 use core::slice;
-use core::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
 use paravane_hal::addr::DmaAddr;
-use paravane_hal::dma::{DeviceTag, Dma, DmaError, Quiet, Words};
+use paravane_hal::dma::{DeviceTag, Dma, DmaError, Quiet, Word16, Words};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Posted;
 
@@ -61,7 +60,7 @@ impl Completion {
 /// Chains of one that the device has written to, taken and offered again on the spot.
 pub struct Exchanging<'q, T> {
     elements: &'q [Used],
-    places: slice::Iter<'q, AtomicU16>,
+    places: slice::Iter<'q, Word16>,
     descriptors: &'q [Words<DESC_WORDS>],
     tokens: &'q mut [Option<T>],
     /// Was read, and not taken.
@@ -102,7 +101,7 @@ impl<'q, T> Exchanging<'q, T> {
             slot.store_pair::<0>(addr.get());
             // In the table, so 16 bits name it.
             #[expect(clippy::cast_possible_truncation, reason = "see above")]
-            place.store((id as u16).to_le(), Relaxed);
+            place.store(id as u16);
             return Ok((old, accepted));
         }
         self.left = Some(element);

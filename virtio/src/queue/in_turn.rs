@@ -11,8 +11,6 @@
 //!
 //! As long as each chain is one descriptor, a lap of the available ring is the same as the one before, and is not written again.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use paravane_hal::dma::{DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Posted;
@@ -296,7 +294,7 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
         let elements = memory.used_run(*taken, waiting.min(len.max(1) as u16));
         let (mut sent, mut other) = (0, None);
         for ([id, _], expected) in elements.iter().zip(u32::from(head)..) {
-            let id = u32::from_le(id.load(Relaxed));
+            let id = id.load();
             if id != expected || sent == len {
                 other = Some(id);
                 break;

@@ -87,7 +87,7 @@ impl Bench {
         assert_eq!(self.queue.offered.wrapping_sub(self.seen), chains);
         let mut taken: BTreeSet<u16> = self.has.iter().flat_map(|chain| self.walk(chain.0)).collect();
         for _ in 0..chains {
-            let head = self.queue.memory.avail_run(self.seen, 1)[0].load(Relaxed);
+            let head = self.queue.memory.avail_run(self.seen, 1)[0].load();
             self.seen = self.seen.wrapping_add(1);
             let chain = self.walk(head);
             assert_eq!(chain.len(), usize::from(descriptors));
@@ -112,7 +112,7 @@ impl Bench {
 
     /// The device writes that it is done with `id`.
     fn complete(&mut self, id: u32) {
-        self.queue.memory.used_run(self.used, 1)[0][0].store(id.to_le(), Relaxed);
+        self.queue.memory.used_run(self.used, 1)[0][0].store(id);
         self.used = self.used.wrapping_add(1);
     }
 
@@ -139,7 +139,7 @@ fn a_lap_of_single_descriptors_is_written_once() {
         bench.send([0; 32]);
     }
     // What a lap before wrote is left as it is, so what is spoilt stays so.
-    bench.queue.memory.avail_run(0, 1)[0].store(7, Relaxed);
+    bench.queue.memory.avail_run(0, 1)[0].store(7);
     let mut burst = Burst::new();
     let frame = bench.frame();
     burst.push(frame).unwrap();
@@ -148,7 +148,7 @@ fn a_lap_of_single_descriptors_is_written_once() {
         len_bytes: 1,
         writable: false
     })));
-    assert_eq!(bench.queue.memory.avail_run(0, 1)[0].load(Relaxed), 7);
+    assert_eq!(bench.queue.memory.avail_run(0, 1)[0].load(), 7);
 }
 
 #[test]

@@ -13,11 +13,9 @@
 //!
 //! Spec: VIRTIO 1.2, 2.7.13 "Supplying Buffers to The Device", 2.7.14 "Receiving Used Buffers From The Device".
 
-use core::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
-
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::barrier;
-use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, DmaWords, Quiet, Words};
+use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, DmaWords, Quiet, Word16, Word32, Words};
 
 use crate::queue::layout::{self, QueueSize};
 use crate::queue::notify;
@@ -54,13 +52,13 @@ pub struct UsedElement {
 }
 
 /// One element of the used ring, as it lies there: id and length.
-pub type Used = [AtomicU32; 2];
+pub type Used = [Word32; 2];
 
 /// The shared memory of one queue.
 pub struct SplitMemory<D: Dma> {
     descriptors: DmaRing<{ layout::DESC_WORDS }, D>,
-    avail: DmaWords<AtomicU16, D>,
-    used: DmaWords<AtomicU32, D>,
+    avail: DmaWords<Word16, D>,
+    used: DmaWords<Word32, D>,
     size: QueueSize,
 }
 
@@ -118,7 +116,7 @@ impl<D: Dma> SplitMemory<D> {
 
     /// The available ring from the place of number `idx` to its end, up to `at_most` places.
     #[inline(always)]
-    pub(super) fn avail_run(&self, idx: u16, at_most: u16) -> &[AtomicU16] {
+    pub(super) fn avail_run(&self, idx: u16, at_most: u16) -> &[Word16] {
         let (start, end) = self.run(idx, at_most);
         let (start, end) = (layout::AVAIL_RING.wrapping_add(start), layout::AVAIL_RING.wrapping_add(end));
         self.avail.words().get(start..end).unwrap_or_default()
@@ -235,7 +233,7 @@ impl<D: Dma> SplitMemory<D> {
     #[inline(always)]
     fn store_avail(&self, word: usize, value: u16) {
         if let Some(place) = self.avail.words().get(word) {
-            place.store(value.to_le(), Relaxed);
+            place.store(value);
         }
     }
 
@@ -243,14 +241,14 @@ impl<D: Dma> SplitMemory<D> {
     /// queue notices.
     #[inline(always)]
     fn load_used(&self, word: usize) -> u32 {
-        self.used.words().get(word).map_or(u32::MAX, |place| u32::from_le(place.load(Relaxed)))
+        self.used.words().get(word).map_or(u32::MAX, Word32::load)
     }
 }
 
 /// Reads an element of the used ring, each word once.
 #[inline(always)]
 pub(super) fn load([id, len]: &Used) -> UsedElement {
-    UsedElement { id: u32::from_le(id.load(Relaxed)), len: u32::from_le(len.load(Relaxed)) }
+    UsedElement { id: id.load(), len: len.load() }
 }
 
 /// Writes a descriptor.
