@@ -4,7 +4,8 @@
 
 extern crate alloc;
 
+mod checksum;
 mod phy;
 mod scratch;
 
-pub use phy::{Phy, PhyCounters, RxFrame, TxFrame};
+pub use phy::{Batch, Phy, PhyCounters, RxFrame, TxFrame};

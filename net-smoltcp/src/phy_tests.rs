@@ -17,6 +17,8 @@ struct TxRing {
     posted: VecDeque<Frame>,
     /// They hold their places, and their buffers, until the driver looks.
     sent: Vec<Frame>,
+    /// Frames whose checksum was left to the device.
+    asked: usize,
 }
 
 impl TxRing {
@@ -24,6 +26,9 @@ impl TxRing {
     fn send_all(&mut self) -> Vec<Vec<u8>> {
         let now = self.sent.len();
         self.sent.extend(self.posted.drain(..));
+        // Completing checksums is the device's part; `bytes_of` shows what went over the cable then.
+        self.asked += self.sent[now..].iter().filter(|frame| frame.offload().checksum.is_some()).count();
+        self.sent[now..].iter_mut().for_each(|frame| assert!(frame.complete_checksum()));
         self.sent[now..].iter().map(bytes_of).collect()
     }
 
@@ -111,11 +116,16 @@ const INFO: NicInfo = NicInfo {
 
 /// A NIC, and the far ends of its cable: what it receives, what it sends.
 fn nic(pool: &FramePool) -> (Phy<Rx, Tx>, Wire, Ring, Behaviour) {
+    nic_with(pool, Offloads::empty())
+}
+
+fn nic_with(pool: &FramePool, offloads: Offloads) -> (Phy<Rx, Tx>, Wire, Ring, Behaviour) {
     let (to, from) = (Wire::default(), Ring::default());
     let behaviour = Behaviour::default();
     let rx = Rx(Arc::clone(&to), behaviour.clone());
     let tx = Tx(Arc::clone(&from), behaviour.clone());
-    (Phy::new(&INFO, rx, tx, pool.clone()), to, from, behaviour)
+    let info = NicInfo { offloads, ..INFO };
+    (Phy::new(&info, rx, tx, pool.clone()), to, from, behaviour)
 }
 
 fn pool(frames: u32) -> FramePool {
@@ -134,11 +144,11 @@ fn bytes_of(frame: &Frame) -> Vec<u8> {
     bytes
 }
 
-fn received(phy: &mut Phy<Rx, Tx>) -> Option<Vec<u8>> {
+fn received(phy: &mut impl Device) -> Option<Vec<u8>> {
     phy.receive(Instant::ZERO).map(|(rx, _)| rx.consume(<[u8]>::to_vec))
 }
 
-fn send(phy: &mut Phy<Rx, Tx>, bytes: &[u8]) -> bool {
+fn send(phy: &mut impl Device, bytes: &[u8]) -> bool {
     phy.transmit(Instant::ZERO)
         .map(|tx| tx.consume(bytes.len(), |room| room.copy_from_slice(bytes)))
         .is_some()
@@ -180,15 +190,42 @@ fn a_partial_checksum_is_completed_or_the_frame_dropped() {
 }
 
 #[test]
-fn answers_leave_with_one_doorbell() {
+fn a_frame_leaves_at_once() {
+    let pool = pool(64);
+    let (mut phy, to, from, behaviour) = nic(&pool);
+    assert!(send(&mut phy, b"nobody says that this was the last one"));
+    assert_eq!(from.lock().unwrap().taken(), 1);
+    to.lock().unwrap().push_back(frame_of(&pool, b"question"));
+    let (_, answer) = phy.receive(Instant::ZERO).unwrap();
+    answer.consume(6, |room| room.copy_from_slice(b"answer"));
+    assert_eq!((from.lock().unwrap().taken(), *behaviour.doorbells.lock().unwrap()), (2, 2));
+}
+
+#[test]
+fn a_batch_leaves_with_one_doorbell() {
     let pool = pool(64);
     let (mut phy, _, from, behaviour) = nic(&pool);
+    let mut batch = phy.batch();
     for i in 0..20 {
+        assert!(send(&mut batch, &[i; 60]));
+    }
+    assert_eq!(from.lock().unwrap().taken(), 0, "not before its end");
+    drop(batch);
+    assert_eq!((from.lock().unwrap().send_all().len(), *behaviour.doorbells.lock().unwrap()), (20, 1));
+}
+
+#[test]
+fn what_found_no_room_is_sent_when_there_is() {
+    let pool = pool(64);
+    let (mut phy, _, from, behaviour) = nic(&pool);
+    *behaviour.entries.lock().unwrap() = Some(4);
+    for i in 0..6 {
         assert!(send(&mut phy, &[i; 60]));
     }
-    assert_eq!(from.lock().unwrap().taken(), 0, "not before the flush");
-    phy.flush();
-    assert_eq!((from.lock().unwrap().send_all().len(), *behaviour.doorbells.lock().unwrap()), (20, 1));
+    assert_eq!(from.lock().unwrap().send_all().len(), 4);
+    assert_eq!(phy.arm(), Ok(Armed::Pending), "two wait, and there is room");
+    assert_eq!(received(&mut phy), None);
+    assert_eq!(from.lock().unwrap().send_all().len(), 2, "asking for received frames is enough");
 }
 
 #[test]
@@ -196,13 +233,13 @@ fn smoltcp_waits_when_there_is_no_room() {
     let pool = pool(100);
     let (mut phy, _, from, behaviour) = nic(&pool);
     *behaviour.entries.lock().unwrap() = Some(4);
-    let sent = (0..100_u8).take_while(|&i| send(&mut phy, &[i; 60])).count();
+    let sent = (0..100_u8).take_while(|&i| send(&mut phy.batch(), &[i; 60])).count();
     assert_eq!(sent, 4 + paravane_net::BURST_FRAMES, "a ring and a burst full");
     assert_eq!(phy.counters().tx_stalls, 1);
     let mut order = Vec::new();
     for _ in 0..20 {
         order.extend(from.lock().unwrap().send_all().iter().map(|bytes| bytes[0]));
-        phy.flush();
+        phy.service();
     }
     assert_eq!(order, (0..u8::try_from(sent).unwrap()).collect::<Vec<_>>(), "nothing lost, nothing swapped");
 }
@@ -232,7 +269,6 @@ fn what_came_is_answered_in_its_own_frame_when_the_pool_is_dry() {
     while let Some((rx, tx)) = phy.receive(Instant::ZERO) {
         rx.consume(|bytes| tx.consume(30, |room| room.copy_from_slice(&bytes[..30])));
     }
-    phy.flush();
     let answers: Vec<_> = (0..24).map(|i| vec![i; 30]).collect();
     assert_eq!(from.lock().unwrap().send_all(), answers);
 }
@@ -244,7 +280,6 @@ fn frames_that_were_sent_come_home_when_the_pool_is_dry() {
     for _ in 0..3 {
         let sent = std::iter::from_fn(|| send(&mut phy, b"only sends").then_some(())).count();
         assert_eq!(sent, 4);
-        phy.flush();
         assert_eq!(from.lock().unwrap().send_all().len(), 4);
     }
 }
@@ -266,11 +301,19 @@ fn carry(from: &Ring, to: &Wire, pool: &FramePool) {
     to.lock().unwrap().extend(sent.iter().map(|bytes| frame_of(pool, bytes)));
 }
 
-#[test]
-fn two_stacks_talk_over_a_cable() {
+/// How a stack polls.
+#[derive(Clone, Copy)]
+enum Polls {
+    /// As one does who has read nothing.
+    Plainly,
+    InBatches,
+}
+
+/// A transfer from one stack to another, by NICs that offer `offloads`. How often a device was asked for a checksum.
+fn two_stacks_talk(offloads: Offloads, polls: Polls) -> usize {
     let pool = pool(256);
-    let (mut left, to_left, from_left, _) = nic(&pool);
-    let (mut right, to_right, from_right, _) = nic(&pool);
+    let (mut left, to_left, from_left, _) = nic_with(&pool, offloads);
+    let (mut right, to_right, from_right, _) = nic_with(&pool, offloads);
     let mut ends = Vec::new();
     for (phy, last) in [(&mut left, 1_u8), (&mut right, 2)] {
         let mac = EthernetAddress([2, 0, 0, 0, 0, last]);
@@ -290,13 +333,16 @@ fn two_stacks_talk_over_a_cable() {
     left_set.get_mut::<tcp::Socket<'_>>(*left_tcp).connect(left_if.context(), far, 40_000).unwrap();
     let data: Vec<u8> = (0..100_000_u32).map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
     let (mut sent, mut got) = (0, Vec::new());
+    let poll =
+        |phy: &mut Phy<Rx, Tx>, interface: &mut Interface, sockets: &mut SocketSet<'_>, now| match polls {
+            Polls::Plainly => interface.poll(now, phy, sockets),
+            Polls::InBatches => interface.poll(now, &mut phy.batch(), sockets),
+        };
     for round in 0..2000_i64 {
         let now = Instant::from_millis(round);
-        left_if.poll(now, &mut left, left_set);
-        left.flush();
+        poll(&mut left, left_if, left_set, now);
         carry(&from_left, &to_right, &pool);
-        right_if.poll(now, &mut right, right_set);
-        right.flush();
+        poll(&mut right, right_if, right_set, now);
         carry(&from_right, &to_left, &pool);
         sent += left_set.get_mut::<tcp::Socket<'_>>(*left_tcp).send_slice(&data[sent..]).unwrap_or(0);
         let socket = right_set.get_mut::<tcp::Socket<'_>>(*right_tcp);
@@ -308,4 +354,44 @@ fn two_stacks_talk_over_a_cable() {
     assert_eq!(got, data);
     assert_eq!((left.service(), right.service()), (0, 0));
     assert_eq!(pool.free(), 256, "every frame is home");
+    from_left.lock().unwrap().asked
+}
+
+#[test]
+fn two_stacks_talk_over_a_cable() {
+    assert_eq!(two_stacks_talk(Offloads::empty(), Polls::InBatches), 0);
+}
+
+#[test]
+fn two_stacks_talk_without_batches() {
+    two_stacks_talk(Offloads::empty(), Polls::Plainly);
+}
+
+#[test]
+fn a_device_that_completes_checksums_is_asked_to() {
+    let asked = two_stacks_talk(Offloads::CHECKSUM, Polls::InBatches);
+    assert!(asked >= 100_000 / 1460, "each full segment, of which there are at least 68, not {asked}");
+}
+
+/// A stack outlives the device below it, which may come back with other features.
+#[test]
+fn what_is_said_about_checksums_does_not_depend_on_the_device() {
+    for offloads in [Offloads::empty(), Offloads::CHECKSUM] {
+        let (phy, ..) = nic_with(&pool(1), offloads);
+        let said = phy.capabilities().checksum;
+        assert!(!said.tcp.tx(), "made by the device, or below smoltcp");
+        assert!(said.tcp.rx() && said.udp.rx() && said.ipv4.rx(), "no verdict is claimed");
+        assert!(said.udp.tx() && said.ipv4.tx() && said.icmpv4.tx() && said.icmpv6.tx());
+    }
+}
+
+#[test]
+fn queues_and_pool_come_back() {
+    let pool = pool(8);
+    let (mut phy, _, from, _) = nic(&pool);
+    assert!(send(&mut phy, b"sent"));
+    let (rx, tx, same) = phy.into_parts();
+    assert_eq!((same.free(), same.domain()), (7, pool.domain()));
+    assert_eq!(tx.counters(), TxCounters::default());
+    drop((rx, from));
 }

@@ -194,8 +194,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
         let events = if look { control.poll() } else { Ok(Events::empty()) };
         let link = control.link();
         let waiting = phy.service() > 0;
-        let moved = self.stack.as_mut().is_some_and(|stack| stack.turn(phy, stack_time(now)));
-        phy.flush();
+        let moved = self.stack.as_mut().is_some_and(|stack| stack.turn(&mut phy.batch(), stack_time(now)));
         if waiting {
             self.recoveries = 0;
         }
@@ -290,7 +289,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
         };
         self.before = self.counted(&phy);
         self.sending = Sending::default();
-        let (rx, tx) = phy.into_queues();
+        let (rx, tx, _) = phy.into_parts();
         let started = control.stop(rx, tx).and_then(|stopped| {
             stopped
                 .start(&self.settings, self.pool.clone(), self.plan.interrupts())
@@ -321,7 +320,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
             // Stopped for good: the parts are taken apart so that no frame is left with the device.
             if let State::Running { control, phy } = core::mem::replace(&mut self.state, State::Stopped) {
                 self.before = self.counted(&phy);
-                let (rx, tx) = phy.into_queues();
+                let (rx, tx, _) = phy.into_parts();
                 if let Err(error) = control.stop(rx, tx) {
                     error!("nic {}: {}: {error}", self.name, self.place());
                 }
