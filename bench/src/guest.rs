@@ -75,7 +75,9 @@ pub fn count(image: &Path, driver: Driver, bytes: usize) -> Result<Vec<Counted>>
         .stderr(Stdio::piped())
         .spawn()
         .map(Guest)
-        .with_context(|| format!("{} cannot be run", program.display()))?;
+        .with_context(|| {
+            format!("{} cannot be run; the environment variable QEMU names another", program.display())
+        })?;
     let console = guest.0.stdout.take().context("the pipe of a process just started is missing")?;
     let complaints = guest.0.stderr.take().context("the pipe of a process just started is missing")?;
     let (lines, console_lines) = mpsc::channel();

@@ -19,7 +19,6 @@ use crate::console::Console;
 use crate::monitor::Monitor;
 use crate::tool;
 
-const PROGRAM: &str = "qemu-system-x86_64";
 /// PCI slot of the first NIC; the others follow.
 const FIRST_SLOT: usize = 4;
 /// How long QEMU may take to make its sockets, on a machine that does other things as well.
@@ -250,7 +249,7 @@ impl Qemu {
     ///
     /// QEMU is not installed or cannot be started. That it ends a moment later is noticed by whoever waits next.
     pub fn start(config: &Config, folder: TempDir) -> Result<Self> {
-        let program = tool::find(PROGRAM)?;
+        let program = tool::qemu()?;
         let arguments = config.arguments(&Sockets(folder.path()));
         // The kernel ends the child with the thread that started it, however that comes to its end.
         let mut command = match tool::find("setpriv") {

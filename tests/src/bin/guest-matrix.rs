@@ -7,10 +7,11 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use paravane_tests::runner::{self, Subject};
-use paravane_tests::{cases, image};
+use paravane_tests::{cases, image, tool};
 
 /// Boots the image under QEMU in many ways and checks that it does its work.
 #[derive(Debug, Parser)]
+#[command(after_help = tool::QEMU_HELP)]
 struct Options {
     /// Run only cases whose name contains this, such as `pc/vmxnet3/msix`; may be repeated
     #[arg(long, value_name = "PART")]

@@ -60,7 +60,7 @@ impl Booting {
         let mut words: Vec<String> =
             ["-machine", name, "-accel", "tcg", "-m", &RAM_MIB.to_string()].map(str::to_owned).into();
         words.extend(["-display", "none", "-nodefaults", "-no-user-config"].map(str::to_owned));
-        let mut command = Command::new(tool::find(PROGRAM)?);
+        let mut command = Command::new(tool::qemu()?);
         command.args(&words).arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().context("cannot start QEMU")?;

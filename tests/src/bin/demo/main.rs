@@ -21,7 +21,7 @@ use session::Session;
 
 /// Boots the image under QEMU with several NICs and fetches files through each of them.
 #[derive(Debug, Parser)]
-#[command(name = "ci/demo")]
+#[command(name = "ci/demo", after_help = tool::QEMU_HELP)]
 struct Options {
     /// Chipset
     #[arg(long, value_enum, default_value = "q35")]
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 fn demo(options: &Options) -> Result<bool> {
     // Before the minutes of a build, rather than after.
     tool::find("curl")?;
-    tool::find("qemu-system-x86_64")?;
+    tool::qemu()?;
 
     let start = Instant::now();
     let image = match &options.image {
