@@ -22,6 +22,7 @@ fn counted(work: &mut dyn FnMut()) {
 
 /// Moves the bursts of one point. This runs under valgrind.
 pub fn run(driver: Driver, point: Point) -> Result<()> {
+    anyhow::ensure!(point.is_for(driver), "{} does not do this: {point}", driver.name());
     match driver {
         Driver::Vmxnet3 => run_on(&mut Vmxnet3::start()?, point),
         Driver::Virtio => run_on(&mut Virtio::start()?, point),
@@ -49,7 +50,7 @@ pub fn count(driver: Driver, point: Point, scratch: &Path) -> Result<f64> {
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(std::env::current_exe()?)
         .args(["counted", driver.name(), point.direction.name()])
-        .args([point.bytes.to_string(), point.burst.to_string()])
+        .args([&point.bytes.to_string(), &point.burst.to_string(), point.kind.name()])
         .output()
         .context("valgrind cannot be run")?;
     if !run.status.success() {

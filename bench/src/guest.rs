@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::subject::{Direction, Driver, Point};
+use crate::subject::{Direction, Driver, Kind, Point};
 
 /// Run where the variable `QEMU` names no other.
 const PROGRAM: &str = "qemu-system-x86_64";
@@ -25,15 +25,61 @@ const TIMEOUT: Duration = Duration::from_secs(180);
 /// Lines of the console that are shown when it does not finish.
 const CONSOLE_TAIL: usize = 12;
 
-/// One figure.
+/// Boots that each give every figure once.
+pub const BOOTS: usize = 5;
+
+/// One figure of one boot.
 #[derive(Clone, Copy, Debug)]
-pub struct Counted {
+struct Counted {
+    point: Point,
+    /// Instructions a frame.
+    instructions: f64,
+}
+
+/// What several boots say of one point. They differ: how many frames a device has worked on when
+/// the guest looks is a matter of time.
+#[derive(Clone, Debug)]
+pub struct Figures {
     /// Whose.
     pub driver: Driver,
     /// Of what.
     pub point: Point,
-    /// Instructions a frame.
-    pub instructions: f64,
+    /// Instructions a frame, by boot, least first.
+    instructions: Vec<f64>,
+}
+
+impl Figures {
+    /// The least.
+    pub fn min(&self) -> f64 {
+        self.instructions.first().copied().unwrap_or(0.0)
+    }
+
+    /// The one in the middle.
+    pub fn median(&self) -> f64 {
+        self.instructions.get(self.instructions.len() / 2).copied().unwrap_or(0.0)
+    }
+
+    /// The most.
+    pub fn max(&self) -> f64 {
+        self.instructions.last().copied().unwrap_or(0.0)
+    }
+}
+
+/// Boots `image` [`BOOTS`] times with one NIC of `driver`'s kind and frames of `bytes`, and collects what it prints.
+pub fn count(image: &Path, driver: Driver, bytes: usize) -> Result<Vec<Figures>> {
+    let mut all = Vec::<Figures>::new();
+    for _ in 0..BOOTS {
+        for Counted { point, instructions } in boot(image, driver, bytes)? {
+            match all.iter_mut().find(|figures| figures.point == point) {
+                Some(figures) => figures.instructions.push(instructions),
+                None => all.push(Figures { driver, point, instructions: vec![instructions] }),
+            }
+        }
+    }
+    for figures in &mut all {
+        figures.instructions.sort_by(f64::total_cmp);
+    }
+    Ok(all)
 }
 
 /// Ends QEMU however this comes to its end.
@@ -47,8 +93,8 @@ impl Drop for Guest {
     }
 }
 
-/// Boots `image` with one NIC of `driver`'s kind and frames of `bytes`, and collects what it prints.
-pub fn count(image: &Path, driver: Driver, bytes: usize) -> Result<Vec<Counted>> {
+/// Boots `image` once.
+fn boot(image: &Path, driver: Driver, bytes: usize) -> Result<Vec<Counted>> {
     let folder = tempfile::Builder::new().prefix("paravane-").tempdir()?;
     let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
     let socket = UnixDatagram::bind(&ours)?;
@@ -145,8 +191,8 @@ fn parse(words: &str, driver: Driver) -> Option<Counted> {
     };
     let mut numbers = words.map_while(|word| word.parse::<u32>().ok());
     let (bytes, burst, tenths) = (numbers.next()?, numbers.next()?, numbers.next()?);
-    let point = Point { direction, bytes: bytes as usize, burst: burst as usize };
-    Some(Counted { driver, point, instructions: f64::from(tenths) / 10.0 })
+    let point = Point { direction, bytes: bytes as usize, burst: burst as usize, kind: Kind::Plain };
+    Some(Counted { point, instructions: f64::from(tenths) / 10.0 })
 }
 
 /// Sends frames to everybody, as fast as they go, and lets those that the guest sends lie.
@@ -194,7 +240,7 @@ mod tests {
     fn a_figure_is_read_and_anything_else_is_not() {
         let counted = parse("vmxnet3 tx 64 32 1234", Driver::Vmxnet3)
             .map(|counted| (counted.point, counted.instructions));
-        let point = Point { direction: Direction::Tx, bytes: 64, burst: 32 };
+        let point = Point { direction: Direction::Tx, bytes: 64, burst: 32, kind: Kind::Plain };
         assert_eq!(counted, Some((point, 123.4)));
         for other in
             ["virtio tx 64 32 1234", "vmxnet3 up 64 32 1", "vmxnet3 tx 64 32", "vmxnet3 tx 64 many 3", ""]

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use subject::{Direction, Driver, Point};
+use subject::{Direction, Driver, Kind, Point};
 
 /// What the drivers cost a frame.
 #[derive(Parser)]
@@ -41,18 +41,25 @@ enum What {
     /// Prints the median ratio of one point, as this process sees it.
     Ratio { direction: Direction, bytes: usize, burst: usize },
     /// Moves the bursts of one point, for valgrind to count.
-    Counted { driver: Driver, direction: Direction, bytes: usize, burst: usize },
+    Counted {
+        driver: Driver,
+        direction: Direction,
+        bytes: usize,
+        burst: usize,
+        #[arg(default_value = "plain")]
+        kind: Kind,
+    },
 }
 
 fn main() -> Result<()> {
     match Args::parse().what {
         What::Report { json, no_guest, strict } => report::run(json.as_deref(), !no_guest, strict),
         What::Ratio { direction, bytes, burst } => {
-            println!("{}", ratio::measure(Point { direction, bytes, burst })?);
+            println!("{}", ratio::measure(Point { direction, bytes, burst, kind: Kind::Plain })?);
             Ok(())
         }
-        What::Counted { driver, direction, bytes, burst } => {
-            count::run(driver, Point { direction, bytes, burst })
+        What::Counted { driver, direction, bytes, burst, kind } => {
+            count::run(driver, Point { direction, bytes, burst, kind })
         }
     }
 }

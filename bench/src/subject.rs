@@ -18,6 +18,7 @@ use std::fmt;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use paravane_net::{Burst, ChecksumRequest, Frame, FramePool, TxOffload};
 
 pub use virtio::Virtio;
 pub use virtio_drivers::VirtioDrivers;
@@ -26,16 +27,21 @@ pub use vmxnet3::Vmxnet3;
 /// Buffers of each pool.
 const BUFFERS: u32 = 1024;
 
+/// Ethernet, IPv4 and TCP headers: the first segment of a frame of two.
+const HEADER_BYTES: usize = 14 + 20 + 20;
+/// What a sender of TCP over IPv4 asks for.
+const CHECKSUM: ChecksumRequest = ChecksumRequest { start_bytes: 14 + 20, offset_bytes: 16 };
+
 /// A driver on its device.
 pub trait Subject {
-    /// Sends `frames` frames of `bytes`.
-    fn send(&mut self, frames: usize, bytes: usize);
+    /// Sends the frames of `point`.
+    fn send(&mut self, point: Point);
     /// The device takes and completes them.
-    fn device_sends(&mut self);
+    fn device_sends(&mut self, point: Point);
     /// Takes the sent ones back.
     fn reclaim(&mut self);
-    /// The device delivers `frames` times `frame`.
-    fn device_receives(&mut self, frame: &[u8], frames: usize);
+    /// The device delivers `frame` as often as `point` says.
+    fn device_receives(&mut self, frame: &[u8], point: Point);
     /// Receives them and lets go of them.
     fn receive(&mut self);
     /// Frames that the device sent, and frames that were received, since the beginning.
@@ -86,6 +92,52 @@ impl Direction {
     }
 }
 
+/// What is special about the frames of a burst, or about what the device does with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Nothing.
+    Plain,
+    /// TCP's: sent, each asks for its checksum; received, the device found each one's good.
+    Checksum,
+    /// Sent, each is two segments, headers and payload.
+    TwoSegments,
+    /// Sent, the one in the middle is two segments, all others are plain.
+    OneOfTwo,
+    /// The device completes the last one of a burst first.
+    OutOfOrder,
+    /// The device passes over every other buffer that it could receive to.
+    PassedOver,
+}
+
+impl Kind {
+    /// All of them.
+    const ALL: [Self; 6] =
+        [Self::Plain, Self::Checksum, Self::TwoSegments, Self::OneOfTwo, Self::OutOfOrder, Self::PassedOver];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Checksum => "checksum",
+            Self::TwoSegments => "two-segments",
+            Self::OneOfTwo => "one-of-two",
+            Self::OutOfOrder => "out-of-order",
+            Self::PassedOver => "passed-over",
+        }
+    }
+
+    /// Whether it says something about frames that go this way, so many at once.
+    fn applies_to(self, direction: Direction, burst: usize) -> bool {
+        match self {
+            Self::Plain | Self::Checksum => true,
+            Self::TwoSegments => direction == Direction::Tx,
+            Self::OneOfTwo => direction == Direction::Tx && burst > 1,
+            Self::OutOfOrder => burst > 1,
+            Self::PassedOver => direction == Direction::Rx,
+        }
+    }
+}
+
 /// One line of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
@@ -95,16 +147,36 @@ pub struct Point {
     pub bytes: usize,
     /// Frames handed over at once.
     pub burst: usize,
+    /// Of which kind.
+    pub kind: Kind,
 }
 
 impl Point {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Direction::Tx, Direction::Rx].into_iter().flat_map(|direction| {
-            [64, 1514]
-                .into_iter()
-                .flat_map(move |bytes| [1, 32].into_iter().map(move |burst| Self { direction, bytes, burst }))
-        })
+        let mut all = Vec::new();
+        for kind in Kind::ALL {
+            for direction in [Direction::Tx, Direction::Rx] {
+                for bytes in [64, 1514] {
+                    let bursts = [1, 32].into_iter().filter(|burst| kind.applies_to(direction, *burst));
+                    all.extend(bursts.map(|burst| Self { direction, bytes, burst, kind }));
+                }
+            }
+        }
+        all.into_iter()
+    }
+
+    /// Whether `driver` and its device can do that.
+    pub fn is_for(self, driver: Driver) -> bool {
+        match (self.kind, driver) {
+            (Kind::Plain, _) => true,
+            // It asks its device for no checksums, and sends frames from one piece of memory.
+            (Kind::Checksum | Kind::TwoSegments | Kind::OneOfTwo, Driver::VirtioDrivers) => false,
+            (Kind::Checksum | Kind::TwoSegments | Kind::OneOfTwo, _) => true,
+            // A VMXNET3 device completes in order, but may pass over buffers; a virtio device the other way round.
+            (Kind::OutOfOrder, _) => driver != Driver::Vmxnet3,
+            (Kind::PassedOver, _) => driver == Driver::Vmxnet3,
+        }
     }
 }
 
@@ -114,7 +186,60 @@ impl fmt::Display for Point {
             Direction::Tx => "transmit",
             Direction::Rx => "receive",
         };
-        write!(f, "{way}, {} bytes, burst {}", self.bytes, self.burst)
+        let kind = match (self.kind, self.direction) {
+            (Kind::Plain, _) => "",
+            (Kind::Checksum, Direction::Tx) => ", checksum asked for",
+            (Kind::Checksum, Direction::Rx) => ", checksum good",
+            (Kind::TwoSegments, _) => ", two segments",
+            (Kind::OneOfTwo, _) => ", one of them two segments",
+            (Kind::OutOfOrder, _) => ", completed out of order",
+            (Kind::PassedOver, _) => ", buffers passed over",
+        };
+        write!(f, "{way}, {} bytes, burst {}{kind}", self.bytes, self.burst)
+    }
+}
+
+/// Takes the frames of `point` from `pool` and puts them in `burst`.
+#[inline(always)]
+fn fill(pool: &FramePool, burst: &mut Burst, point: Point) {
+    let Point { bytes, burst: frames, kind, .. } = point;
+    let plain = move |mut frame: Frame| {
+        frame.set_segment_bytes(bytes);
+        frame
+    };
+    let asking = move |frame| {
+        let mut frame = plain(frame);
+        frame.set_offload(TxOffload { checksum: Some(CHECKSUM), segmentation: None });
+        frame
+    };
+    let two_segments = move |mut headers: Frame, mut payload: Frame| {
+        headers.set_segment_bytes(HEADER_BYTES);
+        payload.set_segment_bytes(bytes - HEADER_BYTES);
+        headers.set_next(payload);
+        headers
+    };
+    match (kind, frames) {
+        (Kind::Plain | Kind::OutOfOrder | Kind::PassedOver, 1) => burst.extend(pool.get().map(plain)),
+        (Kind::Plain | Kind::OutOfOrder | Kind::PassedOver, _) => {
+            pool.take(frames).fill(burst, plain);
+        }
+        (Kind::Checksum, 1) => burst.extend(pool.get().map(asking)),
+        (Kind::Checksum, _) => {
+            pool.take(frames).fill(burst, asking);
+        }
+        (Kind::TwoSegments, _) => {
+            let mut supply = pool.take(2 * frames);
+            burst.fill(|| Some(two_segments(supply.next()?, supply.next()?)));
+        }
+        (Kind::OneOfTwo, _) => {
+            let mut supply = pool.take(frames + 1);
+            let mut index = 0;
+            burst.fill(|| {
+                index += 1;
+                let frame = supply.next()?;
+                Some(if index == frames / 2 { two_segments(frame, supply.next()?) } else { plain(frame) })
+            });
+        }
     }
 }
 
@@ -127,12 +252,12 @@ pub fn turn<S: Subject>(
 ) {
     match point.direction {
         Direction::Tx => {
-            around(&mut || subject.send(point.burst, point.bytes));
-            subject.device_sends();
+            around(&mut || subject.send(point));
+            subject.device_sends(point);
             around(&mut || subject.reclaim());
         }
         Direction::Rx => {
-            subject.device_receives(&frame[..point.bytes], point.burst);
+            subject.device_receives(&frame[..point.bytes], point);
             around(&mut || subject.receive());
         }
     }

@@ -5,15 +5,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::{load, store, store_bytes};
 use crate::platform::Registers;
 use crate::space::Space;
+use crate::subject::Kind;
 
-/// VERSION_1, EVENT_IDX, STATUS, MAC.
+/// VERSION_1, EVENT_IDX, STATUS, MAC, GUEST_CSUM, CSUM.
 ///
 /// Indirect descriptors are not offered: neither driver gains by them here, and one would allocate for each frame.
-pub const FEATURES: u64 = 1 << 32 | 1 << 29 | 1 << 16 | 1 << 5;
+pub const FEATURES: u64 = 1 << 32 | 1 << 29 | 1 << 16 | 1 << 5 | 1 << 1 | 1;
 /// Entries of either queue.
 pub const ENTRIES: u16 = 256;
 /// Length of the header in front of each frame.
 pub const HEADER_BYTES: usize = 12;
+/// `flags` of a frame whose checksum the device found good.
+const DATA_VALID: u8 = 2;
 /// `mac`, `status`.
 pub const CONFIG: [u8; 8] = [2, 0, 0, 0, 0, 1, 1, 0];
 
@@ -49,42 +52,52 @@ pub struct Queue {
     avail: u64,
     used: u64,
     enabled: bool,
-    /// Of the next chain to be taken, and to be given back: they are the same.
-    next: u16,
+    /// Of the next chain to be taken.
+    next_avail: u16,
+    /// Of the next one to be given back.
+    next_used: u16,
 }
 
 impl Queue {
     /// A queue of `entries` at these addresses.
     pub fn new(entries: u16, descriptors: u64, avail: u64, used: u64) -> Self {
-        Self { entries, descriptors, avail, used, enabled: true, next: 0 }
+        Self { entries, descriptors, avail, used, enabled: true, next_avail: 0, next_used: 0 }
     }
 
     fn is_ready(&self) -> bool {
         self.entries != 0 && self.used != 0
     }
 
-    /// The head of the next chain, if there is one.
-    fn head(&self) -> Option<u16> {
+    /// Takes the next chain, if there is one: its head.
+    fn take(&mut self) -> Option<u16> {
         let idx: u16 = load(self.avail + 2);
-        (idx != self.next).then(|| load(self.avail + 4 + u64::from(self.next % self.entries) * 2))
+        if idx == self.next_avail {
+            return None;
+        }
+        let head = load(self.avail + 4 + u64::from(self.next_avail % self.entries) * 2);
+        self.next_avail = self.next_avail.wrapping_add(1);
+        Some(head)
     }
 
     fn descriptor(&self, index: u16) -> u64 {
         self.descriptors + u64::from(index) * 16
     }
 
-    /// Gives the chain headed by `head` back.
-    fn complete(&mut self, head: u16, written_bytes: u32) {
-        let element = self.used + 4 + u64::from(self.next % self.entries) * 8;
-        store(element, u32::from(head));
-        store(element + 4, written_bytes);
-        self.next = self.next.wrapping_add(1);
-        store(self.used + 2, self.next);
-    }
-
-    /// Asks to be told about the next chain: it goes to sleep after each turn, as a device in another thread would.
-    fn ask(&self) {
-        store(self.used + 4 + u64::from(self.entries) * 8, self.next);
+    /// Gives the chains headed by `heads` back, last one first if they are to be out of order.
+    fn complete(&mut self, heads: &[u16], written_bytes: u32, kind: Kind) {
+        for index in 0..heads.len() {
+            let head = match kind {
+                Kind::OutOfOrder => heads[heads.len() - 1 - index],
+                _ => heads[index],
+            };
+            let element = self.used + 4 + u64::from(self.next_used % self.entries) * 8;
+            store(element, u32::from(head));
+            store(element + 4, written_bytes);
+            self.next_used = self.next_used.wrapping_add(1);
+        }
+        store(self.used + 2, self.next_used);
+        // Asks to be told about the next chain: it goes to sleep after each turn, as a device in another thread would.
+        store(self.used + 4 + u64::from(self.entries) * 8, self.next_avail);
     }
 }
 
@@ -97,12 +110,13 @@ impl Device {
     }
 
     /// Takes every frame that was made available, and completes it.
-    pub fn transmit(&mut self) {
+    pub fn transmit(&mut self, kind: Kind) {
         let queue = &mut self.queues[TX];
         if !queue.is_ready() {
             return;
         }
-        while let Some(head) = queue.head() {
+        let mut heads = Vec::with_capacity(ENTRIES.into());
+        while let Some(head) = queue.take() {
             let mut at = queue.descriptor(head);
             loop {
                 self.sent_bytes += u64::from(load::<u32>(at + 8));
@@ -112,13 +126,13 @@ impl Device {
                 at = queue.descriptor(load(at + 14));
             }
             self.sent += 1;
-            queue.complete(head, 0);
+            heads.push(head);
         }
-        queue.ask();
+        queue.complete(&heads, 0, kind);
     }
 
     /// Delivers `frames` times `frame`. False when the driver has not given enough buffers.
-    pub fn deliver(&mut self, frame: &[u8], frames: usize) -> bool {
+    pub fn deliver(&mut self, frame: &[u8], frames: usize, kind: Kind) -> bool {
         let queue = &mut self.queues[RX];
         if !queue.is_ready() {
             return false;
@@ -126,15 +140,19 @@ impl Device {
         let mut header = [0; HEADER_BYTES];
         // num_buffers: one.
         header[10] = 1;
+        if kind == Kind::Checksum {
+            header[0] = DATA_VALID;
+        }
         let written_bytes = u32::try_from(HEADER_BYTES + frame.len()).unwrap_or(0);
-        for _ in 0..frames {
-            let Some(head) = queue.head() else { return false };
+        let mut heads = Vec::with_capacity(frames);
+        while heads.len() < frames {
+            let Some(head) = queue.take() else { return false };
             let addr: u64 = load(queue.descriptor(head));
             store_bytes(addr, &header);
             store_bytes(addr + HEADER_BYTES as u64, frame);
-            queue.complete(head, written_bytes);
+            heads.push(head);
         }
-        queue.ask();
+        queue.complete(&heads, written_bytes, kind);
         true
     }
 

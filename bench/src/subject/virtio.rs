@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use paravane_hal::irq::Interrupts;
-use paravane_net::{Burst, Frame, FramePool, RxQueue as _, TxQueue as _};
+use paravane_net::{Burst, FramePool, RxQueue as _, TxQueue as _};
 use paravane_virtio::net::{Config, Device, Running};
 
-use super::{BUFFERS, Subject};
+use super::{BUFFERS, Point, Subject, fill};
 use crate::device::virtio::Port;
 use crate::platform::Plain;
 use crate::space::Space;
@@ -35,29 +35,21 @@ impl Virtio {
 }
 
 impl Subject for Virtio {
-    fn send(&mut self, frames: usize, bytes: usize) {
-        let dress = |mut frame: Frame| {
-            frame.set_segment_bytes(bytes);
-            frame
-        };
-        if frames == 1 {
-            self.burst.extend(self.pool.get().map(dress));
-        } else {
-            self.pool.take(frames).fill(&mut self.burst, dress);
-        }
+    fn send(&mut self, point: Point) {
+        fill(&self.pool, &mut self.burst, point);
         let _ = self.running.tx.transmit(&mut self.burst);
     }
 
-    fn device_sends(&mut self) {
-        self.port.device().transmit();
+    fn device_sends(&mut self, point: Point) {
+        self.port.device().transmit(point.kind);
     }
 
     fn reclaim(&mut self) {
         let _ = self.running.tx.reclaim();
     }
 
-    fn device_receives(&mut self, frame: &[u8], frames: usize) {
-        self.port.device().deliver(frame, frames);
+    fn device_receives(&mut self, frame: &[u8], point: Point) {
+        self.port.device().deliver(frame, point.burst, point.kind);
     }
 
     fn receive(&mut self) {

@@ -18,7 +18,7 @@ use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Trans
 use virtio_drivers::{BufferDirection, Error, Hal, PAGE_SIZE, PhysAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{BUFFERS, Subject};
+use super::{BUFFERS, Point, Subject};
 use crate::device::virtio::{CONFIG, ENTRIES, FEATURES, HEADER_BYTES, Port, Queue};
 
 /// As long as the drivers under comparison have them.
@@ -186,10 +186,10 @@ impl VirtioDrivers {
 }
 
 impl Subject for VirtioDrivers {
-    fn send(&mut self, frames: usize, bytes: usize) {
-        for _ in 0..frames {
+    fn send(&mut self, point: Point) {
+        for _ in 0..point.burst {
             let Some(buffer) = self.free.pop() else { return };
-            let end = HEADER_BYTES + bytes;
+            let end = HEADER_BYTES + point.bytes;
             let _ = self.net.fill_buffer_header(&mut buffer.0);
             // SAFETY: the buffer is kept, untouched, under its token until `transmit_complete`.
             if let Ok(token) = unsafe { self.net.transmit_begin(&buffer.0[..end]) } {
@@ -198,8 +198,8 @@ impl Subject for VirtioDrivers {
         }
     }
 
-    fn device_sends(&mut self) {
-        self.port.device().transmit();
+    fn device_sends(&mut self, point: Point) {
+        self.port.device().transmit(point.kind);
     }
 
     fn reclaim(&mut self) {
@@ -213,8 +213,8 @@ impl Subject for VirtioDrivers {
         }
     }
 
-    fn device_receives(&mut self, frame: &[u8], frames: usize) {
-        self.port.device().deliver(frame, frames);
+    fn device_receives(&mut self, frame: &[u8], point: Point) {
+        self.port.device().deliver(frame, point.burst, point.kind);
     }
 
     fn receive(&mut self) {
