@@ -19,7 +19,7 @@ pub mod wire;
 pub use builder::Builder;
 pub use clock::ManualClock;
 pub use device::DeviceMemory;
-pub use interrupts::Interrupts;
+pub use interrupts::{Interrupts, message};
 pub use memory::{AccessFault, DeviceWrite, FaultKind, Lease, Memory};
 pub use pci::{FunctionSpace, PciDevice, PciHost};
 pub use platform::MockPlatform;

@@ -1,10 +1,9 @@
 //! Configuration space from somebody who means harm: arbitrary bytes, and answers that change with every read. Whatever it is, every walk ends
 //! after a number of reads that is known beforehand, and nothing panics.
 
-use paravane_hal::irq::MsiMessage;
 use proptest::prelude::*;
 
-use crate::testing::{Liar, MockBus, MockFunction, MockMap, Ticking, at};
+use crate::testing::{Liar, MockBus, MockFunction, MockMap, Ticking, at, message};
 use crate::{Command, ConfigAccess, Found, Function, Windows, enumerate, enumerate_all};
 
 /// Everything that can be done with a function, results ignored as far as they are errors.
@@ -31,14 +30,14 @@ fn exercise<C: ConfigAccess>(access: C) {
     }
     let _ = function.enable(Command::MEMORY);
     if let Ok(Some(msi)) = function.msi() {
-        let _ = msi.program(&mut function, MsiMessage { address: 0xfee0_0000, data: 0x41 });
+        let _ = msi.program(&mut function, message(0xfee0_0000, 0x41));
         let _ = msi.enable(&mut function);
         msi.disable(&mut function);
     }
     if let Ok(Some(msix)) = function.msix()
         && let Ok(mut table) = msix.open(&mut function, &map)
     {
-        let _ = table.program(0, MsiMessage { address: 0xfee0_0000, data: 0x41 });
+        let _ = table.program(0, message(0xfee0_0000, 0x41));
         let _ = table.enable(&mut function);
         table.disable(&mut function);
     }

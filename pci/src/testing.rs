@@ -7,10 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use paravane_hal::addr::PhysAddr;
+use paravane_hal::irq::MsiMessage;
 use paravane_hal::mmio::{MapError, MapErrorReason, Mmio, MmioMap};
 use paravane_hal::time::{Clock, Instant};
 
 use crate::{ConfigAccess, PciAddress};
+
+/// A message that no device ever writes.
+#[expect(unsafe_code, reason = "numbers are enough to look at the registers that they go to")]
+pub(crate) const fn message(address: u64, data: u32) -> MsiMessage {
+    // SAFETY: the buses here have no devices.
+    unsafe { MsiMessage::from_platform(address, data) }
+}
 
 pub(crate) fn at(text: &str) -> PciAddress {
     text.parse().unwrap()

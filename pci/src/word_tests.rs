@@ -12,7 +12,6 @@ use crate::{
     BarError, BarErrorReason, CapabilityError, CapabilityErrorReason, CapabilityId, CommandError,
     ConfigAccess, EcamEntry, EcamError, Function, Ids, MsiError, MsixError, Patched, QuiesceError,
 };
-use paravane_hal::irq::MsiMessage;
 
 fn list_error() -> CapabilityError {
     let reason = CapabilityErrorReason::Truncated { id: CapabilityId::MSIX, len_bytes: 12 };
@@ -55,7 +54,7 @@ fn bar_errors_name_the_register_and_the_reason() {
 
 #[test]
 fn interrupt_errors_carry_what_was_read() {
-    let message = MsiMessage { address: 0xfee0_0000, data: 0x41 };
+    let message = crate::testing::message(0xfee0_0000, 0x41);
     let text = MsiError::Unsuitable { address: at("00:04.0"), message }.to_string();
     assert!(text.contains("0x41 to 0xfee00000"), "{text}");
     let text = MsiError::NotEnabled { address: at("00:04.0"), seen: 0x80 }.to_string();

@@ -24,7 +24,10 @@ impl Mailbox {
         let (_, address) = platform.ram().mailbox(index)?;
         // Not zero, and told apart from every other.
         let data = 0x4d00 | u32::try_from(index).ok()?;
-        Some(Self { platform: platform.clone(), index, message: MsiMessage { address, data } })
+        #[expect(unsafe_code, reason = "as a platform does: numbers that become a write of a device")]
+        // SAFETY: the address is that of a word of the machine's RAM that is kept for this and nothing else, and looked at by polling.
+        let message = unsafe { MsiMessage::from_platform(address, data) };
+        Some(Self { platform: platform.clone(), index, message })
     }
 
     /// What the device is to be given.
@@ -37,7 +40,7 @@ impl Mailbox {
     #[must_use]
     pub fn take(&self) -> bool {
         let word = self.platform.ram().mailbox(self.index).map(|(word, _)| word);
-        word.is_some_and(|word| word.swap(0, Ordering::AcqRel) == self.message.data)
+        word.is_some_and(|word| word.swap(0, Ordering::AcqRel) == self.message.data())
     }
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use paravane_hal::irq::MsiMessage;
 use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
 use paravane_mock_hal::record::{RecordedConfig, Recorder, Recording};
-use paravane_mock_hal::{MockPlatform, PciHost};
+use paravane_mock_hal::{MockPlatform, PciHost, message};
 use paravane_pci::PciAddress;
 use paravane_tests::scenario::Stage;
 use paravane_tests::scenario::nic::{Driver, life};
@@ -43,7 +43,7 @@ impl Modelled {
     fn finish(&self) -> Recording {
         let messages = self.messages().unwrap().into_iter();
         let messages: Vec<String> =
-            messages.map(|message| format!("{:#x} {:#x}", message.address, message.data)).collect();
+            messages.map(|message| format!("{:#x} {:#x}", message.address(), message.data())).collect();
         let provenance: Vec<_> = messages.iter().map(|message| ("message", message.as_str())).collect();
         self.recorder.finish(&provenance).unwrap()
     }
@@ -87,7 +87,7 @@ impl Stage for Modelled {
         Ok(())
     }
     fn messages(&self) -> Result<Vec<MsiMessage>> {
-        Ok((0x40..0x43).map(|data| MsiMessage { address: 0xfee0_0000, data }).collect())
+        Ok((0x40..0x43).map(|data| message(0xfee0_0000, data)).collect())
     }
     fn interrupt(&self) -> Result<u16> {
         let vector = u16::from(self.model().interrupts.pop().context("the model did not interrupt")?);

@@ -11,7 +11,7 @@ use paravane_mock_hal::model::virtio::net::{Net, bits};
 use paravane_mock_hal::model::virtio::{self, Virtio};
 use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
 use paravane_mock_hal::pci::machine::{self, Machine};
-use paravane_mock_hal::{MockPlatform, PciHost};
+use paravane_mock_hal::{MockPlatform, PciHost, message};
 use paravane_net::MacAddr;
 use paravane_suite::{Environment, peer};
 
@@ -68,7 +68,7 @@ impl<C: Card> Environment for OnModel<C> {
         }
     }
     fn messages(&self) -> Vec<MsiMessage> {
-        (0x40..0x43).map(|data| MsiMessage { address: 0xfee0_0000, data }).collect()
+        (0x40..0x43).map(|data| message(0xfee0_0000, data)).collect()
     }
     fn rang(&mut self) -> bool {
         self.card.rang()

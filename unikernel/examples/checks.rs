@@ -153,9 +153,9 @@ fn edu(machine: &Machine) -> bool {
     let (Ok((vector, message)), Some(msi)) = (irq.allocate_vector(), config.capability(0x05)) else {
         return false;
     };
-    config.write(msi + 4, message.address as u32);
+    config.write(msi + 4, message.address() as u32);
     config.write(msi + 8, 0);
-    config.write(msi + 12, message.data);
+    config.write(msi + 12, message.data());
     config.write(msi, config.read(msi) | 1 << 16);
     registers.write32(RAISE, 1);
     let by_message = woken_within(Duration::from_millis(200)) && irq.take_pending().messages == vector.bit();

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use paravane_hal::irq::MsiMessage;
 
+use crate::message;
 use crate::registers::Width;
 
 /// Bit 0 of Vector Control.
@@ -87,7 +88,7 @@ impl MsixTable {
         both.filter(|([.., control], pending)| **pending && control & MASKED == 0)
             .map(|([low, high, data, _], pending)| {
                 *pending = false;
-                MsiMessage { address: u64::from(*high) << 32 | u64::from(*low), data: *data }
+                message(u64::from(*high) << 32 | u64::from(*low), *data)
             })
             .collect()
     }

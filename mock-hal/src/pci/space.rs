@@ -7,6 +7,7 @@ use paravane_pci::EXTENDED_CONFIG_BYTES;
 
 use super::bar::Bar;
 use super::msix::MsixTable;
+use crate::message;
 
 const SPACE: usize = EXTENDED_CONFIG_BYTES as usize;
 const COMMAND: usize = 0x04;
@@ -286,7 +287,7 @@ impl FunctionSpace {
     /// What MSI is set to send.
     pub(super) fn msi_message(&self) -> Option<MsiMessage> {
         let at = self.msi_at?;
-        Some(MsiMessage { address: self.get64(at + 4), data: self.get16(at + 12).into() })
+        Some(message(self.get64(at + 4), self.get16(at + 12).into()))
     }
 
     /// The command register.

@@ -8,9 +8,9 @@ use paravane_pci::{Command, ConfigAccess, Found, Function, PciAddress, enable_pa
 
 use super::machine::{ESXI, FIRECRACKER, MACHINES, Machine, QEMU_PC, QEMU_Q35};
 use super::{Bar, FunctionSpace, InterruptMode, PciDevice, PciHost};
-use crate::{DeviceMemory, DeviceModel, FaultKind, MockPlatform, Width};
+use crate::{DeviceMemory, DeviceModel, FaultKind, MockPlatform, Width, message};
 
-const MESSAGE: MsiMessage = MsiMessage { address: 0xfee0_1000, data: 0x51 };
+const MESSAGE: MsiMessage = message(0xfee0_1000, 0x51);
 
 /// Remembers the last write, and answers with where it was read.
 #[derive(Default)]

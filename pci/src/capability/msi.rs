@@ -80,9 +80,9 @@ impl Msi {
     ) -> Result<(), MsiError> {
         let address = function.address();
         let unsuitable = MsiError::Unsuitable { address, message };
-        let [a, b, c, d, high @ ..] = message.address.to_le_bytes();
+        let [a, b, c, d, high @ ..] = message.address().to_le_bytes();
         let high = u32::from_le_bytes(high);
-        let data = u16::try_from(message.data).map_err(|_| unsuitable)?;
+        let data = u16::try_from(message.data()).map_err(|_| unsuitable)?;
         if high != 0 && !self.wide {
             return Err(unsuitable);
         }
@@ -161,7 +161,8 @@ impl fmt::Display for MsiError {
             Self::Unsuitable { address, message } => write!(
                 f,
                 "{address}: the message {:#x} to {:#x} does not fit its MSI capability",
-                message.data, message.address
+                message.data(),
+                message.address()
             ),
             Self::Capability(error) => error.fmt(f),
             Self::Command(error) => error.fmt(f),
@@ -189,9 +190,9 @@ impl<C: ConfigAccess> Function<C> {
 mod tests {
     use super::*;
     use crate::capability::CapabilityErrorReason;
-    use crate::testing::{MockBus, MockFunction, at};
+    use crate::testing::{MockBus, MockFunction, at, message};
 
-    const MESSAGE: MsiMessage = MsiMessage { address: 0xfee0_1000, data: 0x4041 };
+    const MESSAGE: MsiMessage = message(0xfee0_1000, 0x4041);
 
     fn with_control(control: u16) -> MockFunction {
         MockFunction::nic()
@@ -218,7 +219,7 @@ mod tests {
 
     #[test]
     fn an_address_beyond_4_gib_needs_the_wide_layout() {
-        let far = MsiMessage { address: 0x12_fee0_1000, ..MESSAGE };
+        let far = message(0x12_fee0_1000, 0x4041);
         let bus = MockBus::of(with_control(WIDE));
         let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
         let msi = function.msi().unwrap().unwrap();
@@ -229,7 +230,7 @@ mod tests {
         let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
         let msi = function.msi().unwrap().unwrap();
         assert!(matches!(msi.program(&mut function, far), Err(MsiError::Unsuitable { .. })));
-        let long = MsiMessage { data: 0x1_0000, ..MESSAGE };
+        let long = message(0xfee0_1000, 0x1_0000);
         assert!(matches!(msi.program(&mut function, long), Err(MsiError::Unsuitable { .. })));
         assert_eq!(function.read32(0x88), 0);
     }

@@ -176,8 +176,8 @@ impl<R: Mmio> MsixTable<R> {
         // A message that changes while its vector is unmasked may be sent half old, half new.
         self.mask(vector)?;
         let entry = self.entry(vector)?;
-        self.region.write64_halves(entry.wrapping_add(ENTRY_ADDRESS), message.address);
-        self.region.write32(entry.wrapping_add(ENTRY_DATA), message.data);
+        self.region.write64_halves(entry.wrapping_add(ENTRY_ADDRESS), message.address());
+        self.region.write32(entry.wrapping_add(ENTRY_DATA), message.data());
         Ok(())
     }
 
@@ -331,7 +331,7 @@ impl<C: ConfigAccess> Function<C> {
 mod tests {
     use super::*;
     use crate::bar::BarErrorReason;
-    use crate::testing::{MockBar, MockBus, MockFunction, MockMap, MockRegion, at};
+    use crate::testing::{MockBar, MockBus, MockFunction, MockMap, MockRegion, at, message};
 
     const MSIX_AT: usize = 0x9c;
 
@@ -386,7 +386,7 @@ mod tests {
         let bus = MockBus::of(nic(4, 2, 0x1002));
         let (_function, mut table, map) = open(&bus);
         table.unmask(2).unwrap();
-        table.program(2, MsiMessage { address: 0x1_fee0_1000, data: 0x41 }).unwrap();
+        table.program(2, message(0x1_fee0_1000, 0x41)).unwrap();
         assert_eq!(words(&map)[8..12], [0xfee0_1000, 1, 0x41, 1], "masked while it changes");
         table.unmask(2).unwrap();
         assert_eq!(words(&map)[11], 0);
@@ -399,7 +399,7 @@ mod tests {
         let bus = MockBus::of(nic(4, 2, 0x1002));
         let (_function, mut table, map) = open(&bus);
         let before = words(&map);
-        let error = table.program(4, MsiMessage { address: 0, data: 0 }).unwrap_err();
+        let error = table.program(4, message(0, 0)).unwrap_err();
         assert_eq!(error.to_string(), "00:04.0: MSI-X vector 4 of 4 does not exist");
         assert!(table.mask(u16::MAX).is_err() && table.unmask(4).is_err());
         assert_eq!(words(&map), before);

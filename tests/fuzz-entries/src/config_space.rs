@@ -4,7 +4,7 @@ use paravane_hal::irq::MsiMessage;
 use paravane_mock_hal::model::virtio::{Net, Personality as Monitor, Virtio};
 use paravane_mock_hal::model::vmxnet3::{Personality, Vmxnet3};
 use paravane_mock_hal::pci::{Bar, Reaction};
-use paravane_mock_hal::{FunctionSpace, MockPlatform, PciHost};
+use paravane_mock_hal::{FunctionSpace, MockPlatform, PciHost, message};
 use paravane_pci::{AddressWindow, Command, Function, PciAddress, Windows, enumerate};
 use paravane_virtio::net::Device as VirtioNet;
 use paravane_vmxnet3::Device as VmxDevice;
@@ -12,7 +12,7 @@ use paravane_vmxnet3::Device as VmxDevice;
 use crate::input::Input;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
-const MESSAGE: MsiMessage = MsiMessage { address: 0xfee0_0000, data: 0x41 };
+const MESSAGE: MsiMessage = message(0xfee0_0000, 0x41);
 
 /// Who looks at the function first.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::virtio::net::bits;
 use paravane_mock_hal::model::virtio::{Net as NetModel, Personality, Plugged, Virtio};
-use paravane_mock_hal::{FaultKind, MockPlatform, PciHost};
+use paravane_mock_hal::{FaultKind, MockPlatform, PciHost, message};
 use paravane_net::{Burst, Control as _, FramePool, RxChecksum, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running, StopError};
@@ -14,7 +14,7 @@ use crate::lie::lie;
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const RX: usize = 0;
 const TX: usize = 1;
-const MESSAGES: [MsiMessage; 3] = [MsiMessage { address: 0xfee0_0000, data: 0x40 }; 3];
+const MESSAGES: [MsiMessage; 3] = [message(0xfee0_0000, 0x40); 3];
 
 type Up = Running<MockPlatform, PciHost>;
 type Stopped = Device<MockPlatform, PciHost>;

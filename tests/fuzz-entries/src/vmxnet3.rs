@@ -4,7 +4,7 @@ use std::sync::MutexGuard;
 
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, QueueId, Vmxnet3};
-use paravane_mock_hal::{MockPlatform, PciHost};
+use paravane_mock_hal::{MockPlatform, PciHost, message};
 use paravane_net::{Burst, Control as _, FramePool, RxFilter, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_vmxnet3::{Config, Device, Running};
@@ -14,7 +14,7 @@ use crate::lie::lie;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const SLOTS: u16 = 32;
-const MESSAGES: [MsiMessage; 3] = [MsiMessage { address: 0xfee0_0000, data: 0x40 }; 3];
+const MESSAGES: [MsiMessage; 3] = [message(0xfee0_0000, 0x40); 3];
 
 type Up = Running<MockPlatform, PciHost>;
 type Stopped = Device<MockPlatform, PciHost>;

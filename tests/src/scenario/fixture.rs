@@ -123,7 +123,7 @@ pub(super) fn link_step(up: bool) -> &'static str {
 
 /// How a recording says which message a vector had.
 pub(crate) fn message_line(message: MsiMessage) -> String {
-    format!("{:#x} {:#x}", message.address, message.data)
+    format!("{:#x} {:#x}", message.address(), message.data())
 }
 
 /// The messages that the driver of `recording` was given.
@@ -134,7 +134,7 @@ pub fn messages_of(recording: &Recording) -> Vec<MsiMessage> {
     lines
         .filter_map(|(_, value)| {
             let (address, data) = value.split_once(' ')?;
-            Some(MsiMessage { address: hex(address)?, data: hex(data)?.try_into().ok()? })
+            Some(paravane_mock_hal::message(hex(address)?, hex(data)?.try_into().ok()?))
         })
         .collect()
 }

@@ -4,7 +4,7 @@ use std::sync::MutexGuard;
 
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::virtio::{self as model, Personality, Plugged, Virtio, VirtioNet};
-use paravane_mock_hal::{MockPlatform, PciHost, pci};
+use paravane_mock_hal::{MockPlatform, PciHost, message, pci};
 use paravane_net::{Burst, Frame, FramePool};
 use paravane_pci::{ConfigAccess, Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running};
@@ -29,11 +29,8 @@ pub const OFFLOADS: u64 = 1 | 1 << 1 | 1 << 11 | 1 << 12;
 pub const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
 /// Three messages that tell themselves apart.
-pub const MESSAGES: [MsiMessage; 3] = [
-    MsiMessage { address: 0xfee0_0000, data: 0x40 },
-    MsiMessage { address: 0xfee0_0000, data: 0x41 },
-    MsiMessage { address: 0xfee0_0000, data: 0x42 },
-];
+pub const MESSAGES: [MsiMessage; 3] =
+    [message(0xfee0_0000, 0x40), message(0xfee0_0000, 0x41), message(0xfee0_0000, 0x42)];
 
 pub struct Bench {
     pub platform: MockPlatform,
@@ -102,7 +99,7 @@ impl Bench {
 
     /// Messages since the last call: their data.
     pub fn messages(&self) -> Vec<u32> {
-        self.platform.take_interrupts().iter().map(|message| message.data).collect()
+        self.platform.take_interrupts().iter().map(|message| message.data()).collect()
     }
 
     /// Frames sent since the last call, each behind its header.

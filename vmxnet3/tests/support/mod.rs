@@ -7,7 +7,7 @@ use std::sync::MutexGuard;
 
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
-use paravane_mock_hal::{MockPlatform, PciHost};
+use paravane_mock_hal::{MockPlatform, PciHost, message};
 use paravane_net::{Burst, Frame, FramePool, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_vmxnet3::{Config, Device, Running};
@@ -16,11 +16,8 @@ pub type MockDevice = Device<MockPlatform, PciHost>;
 pub type MockRunning = Running<MockPlatform, PciHost>;
 
 pub const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
-pub const MESSAGES: [MsiMessage; 3] = [
-    MsiMessage { address: 0xfee0_0000, data: 0x40 },
-    MsiMessage { address: 0xfee0_0000, data: 0x41 },
-    MsiMessage { address: 0xfee0_0000, data: 0x42 },
-];
+pub const MESSAGES: [MsiMessage; 3] =
+    [message(0xfee0_0000, 0x40), message(0xfee0_0000, 0x41), message(0xfee0_0000, 0x42)];
 
 /// A platform, a device in it, and a pool.
 pub struct Machine {
