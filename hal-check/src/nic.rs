@@ -155,14 +155,13 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for Virtio 
     const READS_AT_START: bool = false;
 
     fn open(function: Function<C>, platform: P) -> Result<Self::Stopped, Refused> {
-        virtio_net::Device::new(function, platform).map_err(|(error, _)| Refused::new(error))
+        virtio_net::Device::new(function, platform).map_err(Refused::new)
     }
 
     fn start(stopped: Self::Stopped, pool: FramePool, entries: u16) -> Result<Running<P, C, Self>, Refused> {
         let mut config = virtio_net::Config::default();
         (config.tx_entries, config.rx_entries) = (entries, entries);
-        let running =
-            stopped.start(&config, pool, Interrupts::Polling).map_err(|(error, _)| Refused::new(error))?;
+        let running = stopped.start(&config, pool, Interrupts::Polling).map_err(Refused::new)?;
         Ok(Running { control: running.control, rx: running.rx, tx: running.tx })
     }
 

@@ -51,10 +51,9 @@ fn virtio_net_up(
 ) -> (virtio::Plugged<Net>, VirtioUp) {
     let plugged = Virtio::plug(platform, slot, net, personality);
     let function = Function::claim(plugged.host.clone(), slot).unwrap();
-    let device =
-        paravane_virtio::net::Device::new(function, platform.clone()).map_err(|(error, _)| error).unwrap();
+    let device = paravane_virtio::net::Device::new(function, platform.clone()).unwrap();
     let config = paravane_virtio::net::Config { tx_entries: 64, rx_entries: 64, ..Default::default() };
-    let up = device.start(&config, pool.clone(), Interrupts::Polling).map_err(|(error, _)| error).unwrap();
+    let up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
     (plugged, up)
 }
 

@@ -17,9 +17,9 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Interrupts;
+use paravane_hal::{Failed, Platform};
 use paravane_net::{BURST_FRAMES, FramePool, HEADROOM_BYTES, NicInfo};
 use paravane_pci::{ConfigAccess, Function, Ids};
 use paravane_virtio::net as virtio_net;
@@ -127,6 +127,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> StoppedNic<P, C> {
                 .map_err(|(error, function)| (NicError::new(&error), function)),
             Kind::VirtioNet => virtio_net::Device::new(function, platform)
                 .map(Self::VirtioNet)
+                .map_err(Failed::into_parts)
                 .map_err(|(error, function)| (NicError::new(&error), function)),
         }
     }
@@ -187,7 +188,10 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> StoppedNic<P, C> {
                         rx: NicRx::VirtioNet(running.rx),
                         tx: NicTx::VirtioNet(running.tx),
                     }),
-                    Err((error, device)) => Err((NicError::new(&error), Self::VirtioNet(device))),
+                    Err(failed) => {
+                        let (error, device) = failed.into_parts();
+                        Err((NicError::new(&error), Self::VirtioNet(device)))
+                    }
                 }
             }
         }

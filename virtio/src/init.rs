@@ -29,6 +29,7 @@ pub const RESET_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A step of bring-up failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InitError {
     /// The status did not become zero.
     NoReset {

@@ -5,6 +5,8 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+extern crate alloc;
+
 pub mod feature;
 pub mod init;
 pub mod net;

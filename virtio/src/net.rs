@@ -26,7 +26,7 @@ mod tx;
 
 pub use control::{LOOK_EVERY, NetControl};
 pub use device::{Config, Device, Running};
-pub use error::{BringUpError, StartError, StopError, StuckReason};
+pub use error::{BringUpError, StartError, StopError};
 pub use features::{Allowed, Negotiated, NetFeatures};
 pub use interrupts::InterruptsInUse;
 pub use rx::RxQueue;

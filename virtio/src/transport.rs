@@ -103,6 +103,7 @@ pub trait Transport {
 
 /// A queue cannot be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QueueError {
     /// The device has no such queue.
     Absent {

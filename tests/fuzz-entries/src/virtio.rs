@@ -25,10 +25,6 @@ struct Bench {
     pool: FramePool,
     interrupts: Interrupts<'static>,
     bytes_at_rest: usize,
-    /// Buffers that are lost to a device that confirmed no reset.
-    leaked_frames: usize,
-    /// Memory that is, rings included.
-    leaked_bytes: usize,
 }
 
 impl Bench {
@@ -40,60 +36,64 @@ impl Bench {
         let pool = FramePool::new(platform.clone(), 64, 2048, 64).unwrap();
         let interrupts = input.pick([Interrupts::Polling, Interrupts::Intx, Interrupts::Msix(&MESSAGES)]);
         let bytes_at_rest = platform.memory().bytes();
-        Self { platform, plugged, pool, interrupts, bytes_at_rest, leaked_frames: 0, leaked_bytes: 0 }
+        Self { platform, plugged, pool, interrupts, bytes_at_rest }
     }
 
     fn claim(&self) -> Stopped {
         let function = Function::claim(self.plugged.host.clone(), self.plugged.address).unwrap();
-        Device::new(function, self.platform.clone()).unwrap_or_else(|(_, function)| {
+        Device::new(function, self.platform.clone()).unwrap_or_else(|failed| {
             self.plugged.lock().repent();
-            Device::new(function, self.platform.clone()).map_err(|(error, _)| error).unwrap()
+            let (_, function) = failed.into_parts();
+            Device::new(function, self.platform.clone()).unwrap()
         })
     }
 
     /// Starts the driver on a device that may still lie, and on an honest one after that.
-    fn start(&mut self, mut device: Stopped) -> Up {
+    fn start(&self, mut device: Stopped) -> Up {
         let config = Config { tx_entries: 16, rx_entries: 16, ..Config::default() };
         for _ in 0..2 {
             match device.start(&config, self.pool.clone(), self.interrupts) {
                 Ok(up) => return up,
-                Err((_, back)) => device = back,
+                Err(failed) => (_, device) = failed.into_parts(),
             }
-            self.count_leak();
+            self.assert_kept(device.keeps_memory());
             self.plugged.lock().repent();
         }
         panic!("an honest device does not start")
     }
 
-    fn stop(&mut self, up: Up) -> Stopped {
-        match up.control.stop(up.rx, up.tx) {
-            Ok(device) => {
-                assert_eq!(self.missing(), (0, 0), "everything came home");
-                device
+    /// Stops the driver on a device that may still lie, and on an honest one after that: its parts
+    /// are kept in between, and so nothing is lost.
+    fn stop(&self, mut up: Up) -> Stopped {
+        for _ in 0..2 {
+            match up.stop() {
+                Ok(device) => {
+                    assert_eq!(self.missing(), (0, 0), "everything came home");
+                    return device;
+                }
+                Err(failed) => {
+                    assert_ne!(*failed.error(), StopError::ForeignQueue, "they are its own queues");
+                    (_, up) = failed.into_parts();
+                }
             }
-            Err(StopError::Stuck { device, leaked_frames, .. }) => {
-                assert_eq!(leaked_frames, self.missing().0, "what is lost is counted");
-                self.count_leak();
-                device
-            }
-            Err(StopError::OthersQueues { .. }) => panic!("they are its own queues"),
+            self.assert_kept(true);
+            self.plugged.lock().repent();
         }
+        panic!("an honest device does not stop")
     }
 
-    /// Frames and bytes of memory that are neither at home nor known to be lost, while the driver is stopped.
+    /// Frames and bytes of memory that are not at home, while the driver is stopped.
     fn missing(&self) -> (usize, usize) {
-        let frames = self.pool.frames() - self.pool.free() - self.leaked_frames;
-        (frames, self.platform.memory().bytes() - self.bytes_at_rest - self.leaked_bytes)
+        (self.pool.frames() - self.pool.free(), self.platform.memory().bytes() - self.bytes_at_rest)
     }
 
-    /// A device that will not be reset keeps what it has; it has to be a liar, and what it has is one start's.
-    fn count_leak(&mut self) {
+    /// What is not at home is `kept`, by a device that lied about its reset; it is one start's.
+    fn assert_kept(&self, kept: bool) {
         let (frames, bytes) = self.missing();
         let lied = self.plugged.lock().faults.hits() > 0;
-        assert!(lied || (frames, bytes) == (0, 0), "an honest device has {frames} frames, {bytes} bytes");
+        assert!(lied || !kept, "an honest device has {frames} frames, {bytes} bytes");
+        assert!(kept || (frames, bytes) == (0, 0), "{frames} frames and {bytes} bytes are lost");
         assert!(frames <= 32, "{frames} frames of two queues of 16");
-        self.leaked_frames += frames;
-        self.leaked_bytes += bytes;
     }
 
     /// A used element, if there is a used ring: a device that misheard may have none.
@@ -150,7 +150,7 @@ impl Bench {
     }
 
     /// Stops what the device broke, and sees it work again.
-    fn heal(mut self, up: Up) {
+    fn heal(self, up: Up) {
         let device = self.stop(up);
         self.be_honest();
         self.plugged.lock().violations.clear();
@@ -165,15 +165,12 @@ impl Bench {
         assert_eq!(up.tx.reclaim(), Ok(1));
         drop(self.stop(up));
         assert_eq!(self.plugged.lock().violations, [""; 0]);
-        let Self { platform, pool, leaked_bytes, .. } = self;
+        let Self { platform, pool, .. } = self;
         drop(pool);
         // A device that was cut off from memory in the middle of its work has tried to reach it.
         let (faults, violations) = platform.memory().forgive();
         assert!(faults.iter().all(|fault| fault.kind == FaultKind::BusMasterOff), "{faults:?}");
         assert_eq!(violations, [""; 0]);
-        if leaked_bytes > 0 {
-            platform.memory().expect_leak(None);
-        }
         platform.finish();
     }
 }
@@ -182,7 +179,7 @@ impl Bench {
 pub fn virtio_ring(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let features = input.pick([0, bits::MRG_RXBUF]);
-    let mut bench = Bench::new(features, &mut input);
+    let bench = Bench::new(features, &mut input);
     for _ in 0..input.byte() % 4 {
         bench.plugged.lock().faults.add(lie(&mut input));
     }
@@ -258,7 +255,7 @@ pub fn net_header(bytes: &[u8]) {
     ]);
     let header = input.array();
     let frame = vec![7; usize::from(input.half()) % 1990];
-    let mut bench = Bench::new(features, &mut input);
+    let bench = Bench::new(features, &mut input);
     let mut up = bench.start(bench.claim());
     bench.plugged.lock().deliver_with(header, &frame);
     for _ in 0..3 {

@@ -113,7 +113,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for VirtioN
     const FILTERS: bool = false;
 
     fn open(function: Function<C>, platform: P) -> Result<Self::Stopped, String> {
-        virtio_net::Device::new(function, platform).map_err(|(error, _)| error.to_string())
+        virtio_net::Device::new(function, platform).map_err(|failed| failed.to_string())
     }
 
     fn start(
@@ -125,11 +125,11 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for VirtioN
         let config =
             virtio_net::Config { tx_entries: entries, rx_entries: entries, ..virtio_net::Config::default() };
         let running = stopped.start(&config, pool, interrupts);
-        let running = running.map_err(|(error, _)| error.to_string())?;
+        let running = running.map_err(|failed| failed.to_string())?;
         Ok(Parts { control: running.control, rx: running.rx, tx: running.tx })
     }
 
     fn stop(Parts { control, rx, tx }: Parts<P, C, Self>) -> Result<Self::Stopped, String> {
-        control.stop(rx, tx).map_err(|error| error.to_string())
+        control.stop(rx, tx).map_err(|failed| failed.to_string())
     }
 }

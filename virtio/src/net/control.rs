@@ -11,17 +11,18 @@
 
 use core::time::Duration;
 
-use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::time::Instant;
+use paravane_hal::{Failed, Platform};
 use paravane_net::{DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
 use paravane_pci::{ConfigAccess, MsixError};
 
 use crate::net::config;
+use crate::net::device::Rings;
 use crate::net::features::Negotiated;
 use crate::net::interrupts::InterruptsInUse;
-use crate::net::{Device, RxQueue, StopError, TxQueue};
+use crate::net::{Device, Running, RxQueue, StopError, TxQueue};
 use crate::status::Status;
 use crate::transport::{InterruptStatus, Transport};
 
@@ -98,13 +99,32 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
     ///
     /// # Errors
     ///
-    /// [`StopError`]. What the device may still use is leaked, never freed.
-    pub fn stop(self, rx: RxQueue<P>, tx: TxQueue<P>) -> Result<Device<P, C>, StopError<P, C>> {
+    /// [`StopError`], and all parts back: nothing was freed. After [`StopError::ForeignQueue`] the
+    /// device runs on. After the others it serves nothing any more, and stopping may be tried again:
+    /// a device that was merely slow confirms the next time. Some never do; what is kept then costs
+    /// memory, and what is dropped is leaked, which is safe.
+    pub fn stop(
+        mut self,
+        mut rx: RxQueue<P>,
+        mut tx: TxQueue<P>,
+    ) -> Result<Device<P, C>, Failed<StopError, Running<P, C>>> {
         let ours = self.device.tag();
         if rx.ring().device() != ours || tx.ring().device() != ours {
-            return Err(StopError::OthersQueues { control: self, rx, tx });
+            return Err(Failed::new(StopError::ForeignQueue, Running { control: self, rx, tx }));
         }
-        self.device.stop_with(rx.into_ring(), tx.into_ring())
+        match self.device.shut_down() {
+            Ok(quiet) => {
+                Rings { rx: Some(rx.into_ring()), tx: Some(tx.into_ring()) }.free(&quiet);
+                Ok(self.device)
+            }
+            Err(error) => {
+                // Whatever state it is in, it does not serve these any more.
+                self.fail(DeviceFault::NeedsReset);
+                rx.fail(DeviceFault::NeedsReset);
+                tx.fail(DeviceFault::NeedsReset);
+                Err(Failed::new(error, Running { control: self, rx, tx }))
+            }
+        }
     }
 
     /// Looks at status and link. The speed is looked at when the link comes up.

@@ -4,17 +4,21 @@
 //!  Function --new--> Device --start--> Running { control, rx, tx } --stop--> Device --into_function--> Function
 //! ```
 //!
-//! Every step gives back what it was given when it fails. Memory that the device knows of is freed only after it confirmed a reset *and* the bus
-//! vouches for its silence; else it is leaked, and the error says so.
+//! Every step gives back what it was given when it fails. Memory that the device knows of is freed
+//! only after it confirmed a reset *and* the bus vouches for its silence. Until then it is kept: in
+//! the parts that a stop gives back, or in the device when a start failed.
 
 #![expect(
     clippy::result_large_err,
     reason = "what was given comes back by value, and none of this is a data path"
 )]
 
-use paravane_hal::Platform;
-use paravane_hal::dma::{DeviceDma, DeviceTag};
+use alloc::boxed::Box;
+use core::fmt;
+
+use paravane_hal::dma::{DeviceDma, DeviceTag, Quiet};
 use paravane_hal::irq::Interrupts;
+use paravane_hal::{Failed, Platform};
 use paravane_net::{FramePool, Link, MacAddr, NicInfo};
 use paravane_pci::{Command, ConfigAccess, Function};
 
@@ -22,7 +26,7 @@ use crate::feature::RingFeatures;
 use crate::init::{self, InitError};
 use crate::net::config::{self, MIN_IP_MTU_BYTES};
 use crate::net::control::{self, NetControl};
-use crate::net::error::{BringUpError, StartError, StopError, StuckReason};
+use crate::net::error::{BringUpError, StartError, StopError};
 use crate::net::features::{Allowed, Negotiated, NetFeatures};
 use crate::net::interrupts::{self, InterruptsInUse};
 use crate::net::judge::{RxRules, TxRules};
@@ -62,10 +66,13 @@ impl Default for Config {
     }
 }
 
-/// A claimed network device that is reset: it uses no memory and raises no interrupts.
+/// A claimed network device that does not run: it was reset, or does not answer to that.
 pub struct Device<P: Platform, C: ConfigAccess> {
     pub(crate) transport: PciTransport<P::Region, C>,
     pub(crate) platform: P,
+    /// Of a start that failed, while the device has not confirmed its reset. Dropped, it is leaked.
+    /// In a box that is there before it is needed: a failure does not ask for memory.
+    kept: Box<Rings<P>>,
 }
 
 /// A running network device, in parts that may go to different cores.
@@ -78,10 +85,45 @@ pub struct Running<P: Platform, C: ConfigAccess> {
     pub tx: TxQueue<P>,
 }
 
-/// Queues while bring-up is under way, so that they are there to be given back when it fails.
-struct Rings<P: Platform> {
-    rx: Option<RxRing<P>>,
-    tx: Option<TxRing<P>>,
+impl<P: Platform, C: ConfigAccess> Running<P, C> {
+    /// Stops the device; see [`NetControl::stop`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn stop(self) -> Result<Device<P, C>, Failed<StopError, Self>> {
+        let Self { control, rx, tx } = self;
+        control.stop(rx, tx)
+    }
+}
+
+impl<P: Platform, C: ConfigAccess> fmt::Debug for Running<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "virtio_net::Running({:?})", self.control.device())
+    }
+}
+
+/// Queues that the device may know of and that nobody has: while bring-up is under way, and after
+/// it failed.
+pub(crate) struct Rings<P: Platform> {
+    pub(crate) rx: Option<RxRing<P>>,
+    pub(crate) tx: Option<TxRing<P>>,
+}
+
+impl<P: Platform> Rings<P> {
+    const NONE: Self = Self { rx: None, tx: None };
+
+    fn is_none(&self) -> bool {
+        self.rx.is_none() && self.tx.is_none()
+    }
+
+    /// Frees their memory and the frames posted there, against proof that the device has let go.
+    pub(crate) fn free(self, quiet: &Quiet<'_>) {
+        // They were made for the function that the proof is about.
+        let freed =
+            [self.rx.is_none_or(|ring| ring.free(quiet)), self.tx.is_none_or(|ring| ring.free(quiet))];
+        debug_assert!(freed == [true; 2], "a ring of another device");
+    }
 }
 
 /// What bring-up found out.
@@ -98,16 +140,18 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     /// # Errors
     ///
     /// [`BringUpError`], and the function back.
-    pub fn new(function: Function<C>, platform: P) -> Result<Self, (BringUpError, Function<C>)> {
+    pub fn new(function: Function<C>, platform: P) -> Result<Self, Failed<BringUpError, Function<C>>> {
         let ids = function.ids();
         if !crate::is_virtio_net(&ids) {
-            return Err((BringUpError::NotVirtioNet { ids }, function));
+            return Err(Failed::new(BringUpError::NotVirtioNet { ids }, function));
         }
-        let mut transport = PciTransport::new(function, &platform)
-            .map_err(|(error, function)| (BringUpError::Transport(error), function))?;
+        let mut transport = PciTransport::new(function, &platform).map_err(|failed| {
+            let (error, function) = failed.into_parts();
+            Failed::new(BringUpError::Transport(error), function)
+        })?;
         match init::reset(&mut transport, &platform) {
-            Ok(()) => Ok(Self { transport, platform }),
-            Err(error) => Err((BringUpError::Init(error), transport.into_function())),
+            Ok(()) => Ok(Self { transport, platform, kept: Box::new(Rings::NONE) }),
+            Err(error) => Err(Failed::new(BringUpError::Init(error), transport.into_function())),
         }
     }
 
@@ -117,7 +161,15 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         self.transport.function()
     }
 
-    /// Gives the function up.
+    /// Whether a start failed and the device did not confirm the reset after it: the memory that it
+    /// was told of waits in here for a [`start`](Self::start) that begins with a reset which the
+    /// device does confirm.
+    #[must_use]
+    pub fn keeps_memory(&self) -> bool {
+        !self.kept.is_none()
+    }
+
+    /// Gives the function up. Memory that it [keeps](Self::keeps_memory) is leaked.
     #[must_use]
     pub fn into_function(self) -> Function<C> {
         self.transport.into_function()
@@ -129,42 +181,43 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
 
     /// Starts the device: agrees on features, sets up queues and interrupts, posts buffers of `pool`.
     ///
-    /// How the device interrupts in the end, [`NetControl::interrupts`] says; at least it polls.
+    /// The queues start disarmed: no interrupt comes before the first `arm`. How the device
+    /// interrupts in the end, [`NetControl::interrupts`] says; at least it polls.
     ///
     /// # Errors
     ///
-    /// [`StartError`], and the device back, reset. Should it refuse even that, the memory it was given is leaked.
+    /// [`StartError`], and the device back, reset. Should it refuse even that, it
+    /// [keeps](Self::keeps_memory) the memory that it was told of.
     pub fn start(
         mut self,
         config: &Config,
         pool: FramePool,
         interrupts: Interrupts<'_>,
-    ) -> Result<Running<P, C>, (StartError, Self)> {
+    ) -> Result<Running<P, C>, Failed<StartError, Self>> {
         let domain = self.platform.domain();
         if pool.domain() != domain {
-            return Err((StartError::ForeignPool { pool: pool.domain(), device: domain }, self));
+            return Err(Failed::new(StartError::ForeignPool { pool: pool.domain(), device: domain }, self));
         }
-        let mut rings = Rings { rx: None, tx: None };
+        let mut rings = Rings::NONE;
         let agreed = match self.bring_up(config, &pool, interrupts, &mut rings) {
             Ok(agreed) => agreed,
-            Err(error) => return Err((error, self.abandon(rings, error))),
+            Err(error) => return Err(self.abandon(rings, error)),
         };
         let Rings { rx: Some(rx), tx: Some(tx) } = rings else {
             // Bring-up made both, or failed.
             let error = StartError::Queue(QueueError::Absent { queue: RX_QUEUE });
-            return Err((error, self.abandon(rings, error)));
+            return Err(self.abandon(rings, error));
         };
         let Agreed { features, interrupts, info, link } = agreed;
-        // Buffers may be there before the device runs, but it is not told of them before.
         // The pool's buffers are shorter than 64 KiB.
         let payload_bytes = u16::try_from(pool.payload_bytes()).unwrap_or(u16::MAX);
         let rules = RxRules::new(features, info.max_frame_bytes, payload_bytes);
+        // Buffers may be there before the device runs, but it is not told of them before.
         let mut rx = RxQueue::new(rx, pool, rules);
         let tx = TxQueue::new(tx, TxRules::new(features, info.max_frame_bytes), domain);
         if let Err(error) = init::go(&mut self.transport) {
             let rings = Rings { rx: Some(rx.into_ring()), tx: Some(tx.into_ring()) };
-            let error = StartError::Init(error);
-            return Err((error, self.abandon(rings, error)));
+            return Err(self.abandon(rings, StartError::Init(error)));
         }
         rx.publish();
         Ok(Running { control: NetControl::new(self, info, features, interrupts, link), rx, tx })
@@ -178,8 +231,12 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         offered: Interrupts<'_>,
         rings: &mut Rings<P>,
     ) -> Result<Agreed, StartError> {
-        let Self { transport, platform } = self;
+        let Self { transport, platform, kept } = self;
         init::reset(transport, platform)?;
+        if !kept.is_none() {
+            let quiet = transport.function_mut().quiesce(platform).map_err(StartError::NotQuiet)?;
+            core::mem::replace(&mut **kept, Rings::NONE).free(&quiet);
+        }
         // Only now: a device that was left running by whoever was here before must not write to memory that is ours today.
         transport
             .function_mut()
@@ -227,7 +284,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     }
 
     /// After a start that failed with `error`: says so to the device, resets it, and takes the memory back if that worked.
-    fn abandon(mut self, rings: Rings<P>, error: StartError) -> Self {
+    fn abandon(mut self, rings: Rings<P>, error: StartError) -> Failed<StartError, Self> {
         let reset = match error {
             // Its reset is still under way, and must not meet another status; or it does not hear. Another wait would end no better.
             StartError::Init(error @ (InitError::NoReset { .. } | InitError::Gone)) => Err(error),
@@ -236,34 +293,41 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 init::reset(&mut self.transport, &self.platform)
             }
         };
-        // Should that fail, the rings are leaked by now; why the start failed says more than why the stop did.
-        let _ = self.release(reset, rings);
-        self
-    }
-
-    /// Stops the device and takes its rings back.
-    pub(crate) fn stop_with(mut self, rx: RxRing<P>, tx: TxRing<P>) -> Result<Self, StopError<P, C>> {
-        let in_flight = rx.in_flight().saturating_add(tx.in_flight());
-        let reset = init::reset(&mut self.transport, &self.platform);
-        match self.release(reset, Rings { rx: Some(rx), tx: Some(tx) }) {
-            Ok(()) => Ok(self),
-            Err(reason) => Err(StopError::Stuck { reason, leaked_frames: in_flight, device: self }),
+        // Why the start failed says more than why the stop did.
+        match self.silence(reset) {
+            Ok(quiet) => rings.free(&quiet),
+            // There are none of before: a device that keeps any is not told of new ones.
+            Err(_) if !rings.is_none() => *self.kept = rings,
+            Err(_) => {}
         }
+        Failed::new(error, self)
     }
 
-    /// After the device was asked to reset: has the bus vouch for it, and frees `rings`. On failure they are leaked: dropping them does that.
-    fn release(&mut self, reset: Result<(), InitError>, rings: Rings<P>) -> Result<(), StuckReason> {
+    /// Stops the device.
+    ///
+    /// # Errors
+    ///
+    /// [`StopError`]: it may still reach memory.
+    pub(crate) fn shut_down(&mut self) -> Result<Quiet<'_>, StopError> {
+        let reset = init::reset(&mut self.transport, &self.platform);
+        self.silence(reset)
+    }
+
+    /// After the device was asked to reset: switches its interrupts and bus mastering off, and
+    /// vouches that it has let go if it confirmed the reset and the bus vouches for it.
+    fn silence(&mut self, reset: Result<(), InitError>) -> Result<Quiet<'_>, StopError> {
         // The pin may be shared, and a device that is reset has nothing to say on it.
         self.transport.switch_interrupts(Interrupts::Polling);
         // Bus mastering goes off in any case. By itself it is not enough: some monitors do not look at that bit.
         let quiet = self.transport.function_mut().quiesce(&self.platform);
-        reset.map_err(StuckReason::NoReset)?;
-        let quiet = quiet.map_err(StuckReason::NotQuiet)?;
-        // The rings were made for this function, so the proof is about them.
-        let freed =
-            [rings.rx.is_none_or(|ring| ring.free(&quiet)), rings.tx.is_none_or(|ring| ring.free(&quiet))];
-        debug_assert!(freed == [true; 2], "a ring of another device");
-        Ok(())
+        reset.map_err(StopError::NoReset)?;
+        quiet.map_err(StopError::NotQuiet)
+    }
+}
+
+impl<P: Platform, C: ConfigAccess> fmt::Debug for Device<P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "virtio_net::Device({:?})", self.function())
     }
 }
 

@@ -1,18 +1,19 @@
 //! What can go wrong with a network device that is not running, one error per operation.
 
+use core::error::Error;
 use core::fmt;
 
-use paravane_hal::Platform;
+use paravane_hal::Failed;
 use paravane_hal::dma::{DmaError, DomainTag};
-use paravane_pci::{CommandError, ConfigAccess, Ids, QuiesceError};
+use paravane_pci::{CommandError, Ids, QuiesceError};
 
 use crate::init::InitError;
-use crate::net::{Device, NetControl, RxQueue, TxQueue};
 use crate::transport::QueueError;
 use crate::transport::pci::PciError;
 
 /// A device cannot be taken into use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BringUpError {
     /// It is not a virtio network device.
     NotVirtioNet {
@@ -35,10 +36,19 @@ impl fmt::Display for BringUpError {
     }
 }
 
-impl core::error::Error for BringUpError {}
+impl Error for BringUpError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NotVirtioNet { .. } => None,
+            Self::Transport(error) => Some(error),
+            Self::Init(error) => Some(error),
+        }
+    }
+}
 
 /// A device cannot be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StartError {
     /// A step of bring-up failed.
     Init(InitError),
@@ -69,6 +79,8 @@ pub enum StartError {
     },
     /// The configuration space never stood still while it was read.
     ConfigUnstable,
+    /// The bus does not vouch for the silence of a device that keeps memory of an earlier start.
+    NotQuiet(QuiesceError),
 }
 
 impl fmt::Display for StartError {
@@ -86,11 +98,26 @@ impl fmt::Display for StartError {
                 write!(f, "buffers hold {payload_bytes} bytes, and a received frame may take {needed_bytes}")
             }
             Self::ConfigUnstable => f.write_str("device configuration changes faster than it can be read"),
+            Self::NotQuiet(error) => write!(f, "virtio-net keeps memory of an earlier start: {error}"),
         }
     }
 }
 
-impl core::error::Error for StartError {}
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Init(error) => Some(error),
+            Self::Command(error) => Some(error),
+            Self::Queue(error) => Some(error),
+            Self::Dma(error) => Some(error),
+            Self::NotQuiet(error) => Some(error),
+            Self::NoEntries { .. }
+            | Self::ForeignPool { .. }
+            | Self::BuffersTooShort { .. }
+            | Self::ConfigUnstable => None,
+        }
+    }
+}
 
 impl From<InitError> for StartError {
     fn from(error: InitError) -> Self {
@@ -110,68 +137,52 @@ impl From<DmaError> for StartError {
     }
 }
 
-/// Why a device is still to be reckoned with.
+/// A device could not be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StuckReason {
-    /// It did not confirm the reset.
+#[non_exhaustive]
+pub enum StopError {
+    /// A queue belongs to another device. This one still runs.
+    ForeignQueue,
+    /// It did not confirm the reset: it may still reach memory.
     NoReset(InitError),
-    /// The bus does not vouch for its silence.
+    /// The bus does not vouch for its silence: it may still reach memory.
     NotQuiet(QuiesceError),
 }
 
-impl fmt::Display for StuckReason {
+impl fmt::Display for StopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoReset(error) => error.fmt(f),
-            Self::NotQuiet(error) => error.fmt(f),
+            Self::ForeignQueue => f.write_str("virtio-net not stopped: a queue belongs to another device"),
+            Self::NoReset(error) => write!(f, "virtio-net not stopped, memory kept: {error}"),
+            Self::NotQuiet(error) => write!(f, "virtio-net not stopped, memory kept: {error}"),
         }
     }
 }
 
-/// A device could not be stopped cleanly.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "both are rare, and a box would need an allocator in a failure path"
-)]
-pub enum StopError<P: Platform, C: ConfigAccess> {
-    /// The queues belong to another device. Nothing was done.
-    OthersQueues {
-        /// The control half.
-        control: NetControl<P, C>,
-        /// The receive queue.
-        rx: RxQueue<P>,
-        /// The transmit queue.
-        tx: TxQueue<P>,
-    },
-    /// The device may still use its memory, so that was leaked: the queues', and the buffers that were with the device.
-    Stuck {
-        /// Why.
-        reason: StuckReason,
-        /// How many frames are gone with it.
-        leaked_frames: usize,
-        /// The device. It can be tried again, and gets new memory.
-        device: Device<P, C>,
-    },
-}
-
-impl<P: Platform, C: ConfigAccess> fmt::Display for StopError<P, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Error for StopError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::OthersQueues { .. } => f.write_str("the queues given are another device's"),
-            Self::Stuck { reason, leaked_frames, .. } => {
-                write!(
-                    f,
-                    "device does not let go ({reason}); its queues and {leaked_frames} frames are leaked"
-                )
-            }
+            Self::ForeignQueue => None,
+            Self::NoReset(error) => Some(error),
+            Self::NotQuiet(error) => Some(error),
         }
     }
 }
 
-impl<P: Platform, C: ConfigAccess> fmt::Debug for StopError<P, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+impl<P> From<Failed<Self, P>> for BringUpError {
+    fn from(failed: Failed<Self, P>) -> Self {
+        failed.into_error()
     }
 }
 
-impl<P: Platform, C: ConfigAccess> core::error::Error for StopError<P, C> {}
+impl<P> From<Failed<Self, P>> for StartError {
+    fn from(failed: Failed<Self, P>) -> Self {
+        failed.into_error()
+    }
+}
+
+impl<P> From<Failed<Self, P>> for StopError {
+    fn from(failed: Failed<Self, P>) -> Self {
+        failed.into_error()
+    }
+}

@@ -48,6 +48,12 @@ impl<P: Platform> RxQueue<P> {
         self.ring
     }
 
+    /// Breaks the queue.
+    #[cold]
+    pub(crate) fn fail(&mut self, fault: DeviceFault) {
+        self.ring.fail(fault);
+    }
+
     /// The ring.
     pub(crate) fn ring(&self) -> &RxRing<P> {
         &self.ring

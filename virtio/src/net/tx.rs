@@ -52,6 +52,12 @@ impl<P: Platform> TxQueue<P> {
         self.ring
     }
 
+    /// Breaks the queue.
+    #[cold]
+    pub(crate) fn fail(&mut self, fault: DeviceFault) {
+        self.ring.fail(fault);
+    }
+
     /// The ring.
     pub(crate) fn ring(&self) -> &TxRing<P> {
         &self.ring

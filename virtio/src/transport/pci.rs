@@ -12,6 +12,7 @@
 
 use core::fmt;
 
+use paravane_hal::Failed;
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_hal::mmio::{Mmio, MmioExt, MmioMap, Window};
 use paravane_hal::time::Clock;
@@ -59,6 +60,7 @@ impl<R: Mmio + Send> Doorbell for PciDoorbell<R> {
 
 /// A function cannot be driven through this transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PciError {
     /// There are no virtio capabilities at all: the device has only the interface from before version 1.0.
     LegacyOnly,
@@ -94,7 +96,23 @@ impl fmt::Display for PciError {
     }
 }
 
-impl core::error::Error for PciError {}
+impl core::error::Error for PciError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::LegacyOnly | Self::NoStructure { last: None, .. } => None,
+            Self::NoStructure { last: Some(error), .. } => Some(error),
+            Self::Capability(error) => Some(error),
+            Self::Power(error) => Some(error),
+            Self::Command(error) => Some(error),
+        }
+    }
+}
+
+impl<P> From<Failed<Self, P>> for PciError {
+    fn from(failed: Failed<Self, P>) -> Self {
+        failed.into_error()
+    }
+}
 
 impl From<CapabilityError> for PciError {
     fn from(error: CapabilityError) -> Self {
@@ -117,12 +135,12 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
     pub fn new<M: MmioMap<Region = R> + Clock>(
         mut function: Function<C>,
         platform: &M,
-    ) -> Result<Self, (PciError, Function<C>)> {
+    ) -> Result<Self, Failed<PciError, Function<C>>> {
         match discover(&mut function, platform) {
             Ok(Places { common, notify: (notify, notify_off_multiplier), isr, config, msix, msix_error }) => {
                 Ok(Self { function, common, notify, notify_off_multiplier, isr, config, msix, msix_error })
             }
-            Err(error) => Err((error, function)),
+            Err(error) => Err(Failed::new(error, function)),
         }
     }
 

@@ -15,7 +15,7 @@ use paravane_virtio::transport::pci::PciError;
 fn start_error(bench: &Bench, config: &Config) -> StartError {
     let (error, device) = match bench.device().start(config, bench.pool.clone(), Interrupts::Polling) {
         Ok(_) => panic!("started"),
-        Err(refused) => refused,
+        Err(failed) => failed.into_parts(),
     };
     drop(device);
     bench.assert_at_rest();
@@ -54,7 +54,7 @@ fn a_legacy_device_is_refused_with_advice() {
         space.set16(0x2e, 1);
         space.set8(0x34, 0x98);
     });
-    let Err((error, function)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    let (error, function) = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_parts();
     assert_eq!(error, BringUpError::Transport(PciError::LegacyOnly));
     assert!(error.to_string().contains("disable-modern=off"));
     assert_eq!(function.ids().device, 0x1000, "the function comes back");
@@ -64,7 +64,7 @@ fn a_legacy_device_is_refused_with_advice() {
 fn another_device_is_refused() {
     let bench = Bench::new(BASIC);
     bench.space(|space| space.set16(0x02, 0x1042));
-    let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
     assert!(matches!(error, BringUpError::NotVirtioNet { .. }));
 }
 
@@ -127,7 +127,7 @@ fn a_slow_reset_is_waited_for_and_an_endless_one_is_not() {
     bench.assert_clean();
 
     let bench = left_by_firmware(Reset::Never);
-    let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
     assert!(matches!(error, BringUpError::Init(InitError::NoReset { .. })), "{error}");
 }
 
@@ -135,7 +135,7 @@ fn a_slow_reset_is_waited_for_and_an_endless_one_is_not() {
 fn a_device_that_is_gone_is_called_so() {
     let bench = Bench::new(BASIC);
     bench.model().gone = true;
-    let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
     assert_eq!(error, BringUpError::Init(InitError::Gone));
 }
 
@@ -269,11 +269,11 @@ fn unusable_places_for_registers_are_refused_with_a_reason() {
     {
         let bench = Bench::new(BASIC);
         bench.space(|space| space.set32(offset, value));
-        let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+        let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
         assert!(error.to_string().contains("no usable common configuration registers"), "{error}");
     }
     let bench = Bench::with_layout(BASIC, |layout| layout.notify_multiplier = 3);
-    let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
     assert!(error.to_string().contains("doorbells 3 bytes apart"), "{error}");
 }
 
@@ -281,7 +281,7 @@ fn unusable_places_for_registers_are_refused_with_a_reason() {
 fn a_capability_list_that_is_a_loop_is_refused() {
     let bench = Bench::new(BASIC);
     bench.space(|space| space.set8(0x85, 0x40));
-    let Err((error, _)) = Net::new(bench.function(), bench.platform.clone()) else { panic!("taken") };
+    let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
     assert!(error.to_string().contains("loop"), "{error}");
 }
 
@@ -309,9 +309,8 @@ fn the_mtu_counts_when_it_can_be_kept() {
 #[test]
 fn a_pool_of_another_dma_domain_is_refused() {
     let (bench, other) = (Bench::new(BASIC), Bench::new(BASIC));
-    let Err((error, _)) = bench.device().start(&small(), other.pool.clone(), Interrupts::Polling) else {
-        panic!("started");
-    };
+    let started = bench.device().start(&small(), other.pool.clone(), Interrupts::Polling);
+    let error = started.unwrap_err().into_error();
     let (pool, device) = (other.platform.domain(), bench.platform.domain());
     assert_eq!(error, StartError::ForeignPool { pool, device });
     assert_eq!(other.pool.free(), other.pool.frames());

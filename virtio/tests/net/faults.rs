@@ -67,9 +67,12 @@ fn see(faults: &[Fault]) -> (Seen, u64) {
         Ok(mut up) => {
             let seen = exchange(&bench, &mut up);
             bench.model().gone = false;
-            (seen, up.control.stop(up.rx, up.tx).map_err(|error| error.to_string()).unwrap())
+            (seen, up.stop().unwrap())
         }
-        Err((error, device)) => (Seen::not_started(error), device),
+        Err(failed) => {
+            let (error, device) = failed.into_parts();
+            (Seen::not_started(error), device)
+        }
     };
     let hits = bench.model().faults.hits();
     bench.assert_at_rest();

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use crate::support::*;
+use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, Interrupts};
 use paravane_hal::time::Clock as _;
-use paravane_mock_hal::model::virtio::Personality;
+use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
+use paravane_mock_hal::model::virtio::{Personality, common_register};
 use paravane_net::{Burst, Control, Events, Link, RxFilter, RxFilterError, RxQueue, TxQueue};
 use paravane_virtio::init::{InitError, RESET_TIMEOUT};
-use paravane_virtio::net::{LOOK_EVERY, StartError, StopError, StuckReason};
+use paravane_virtio::net::{LOOK_EVERY, Running, StartError, StopError};
 
 #[test]
 fn a_hundred_restarts_leave_memory_as_it_was() {
@@ -48,21 +50,33 @@ fn frames_in_flight_come_home_at_stop() {
     bench.assert_clean();
 }
 
+/// A reset that was merely slow, or a device that comes to its senses: what the stop gave back is
+/// freed by the next one.
 #[test]
 fn a_device_that_does_not_reset_keeps_its_memory() {
     let bench = Bench::new(BASIC);
-    let up = bench.start();
+    let mut up = bench.start();
+    bench.model().class.serves_doorbells = false;
+    assert_eq!(up.tx.transmit(&mut burst((0..8).map(|i| bench.frame(&bytes(60, i))))), Ok(8));
     bench.model().personality.reset = Reset::Never;
-    let Err(error) = up.control.stop(up.rx, up.tx) else { panic!("stopped") };
-    assert_eq!(bench.platform.memory().bytes(), bench.bytes_at_rest + queue_bytes(16) * 2);
-    let StopError::Stuck { reason: StuckReason::NoReset(_), leaked_frames: 16, device } = error else {
-        panic!("{error}");
-    };
-    assert_eq!(bench.pool.free(), bench.pool.frames() - 16);
-    // Once it comes to its senses it can be used again, with memory of its own.
+    for _ in 0..3 {
+        let (error, back) = up.stop().unwrap_err().into_parts();
+        assert!(matches!(error, StopError::NoReset(_)), "{error}");
+        assert!(error.to_string().contains("memory kept"), "{error}");
+        assert_eq!(bench.platform.memory().bytes(), bench.bytes_at_rest + queue_bytes(16) * 2);
+        assert_eq!(bench.pool.free(), bench.pool.frames() - 16 - 8, "the same, however often");
+        up = back;
+        // What may still run serves nothing any more.
+        assert_eq!(up.rx.receive(&mut Burst::new()), Err(DeviceFault::NeedsReset));
+        assert_eq!(up.tx.reclaim(), Err(DeviceFault::NeedsReset));
+        assert_eq!(up.control.poll(), Err(DeviceFault::NeedsReset));
+    }
     bench.model().personality.reset = Reset::AtOnce;
+    let device = up.stop().unwrap();
+    bench.assert_at_rest();
     let up = bench.restart(device, &small(), Interrupts::Polling);
-    assert!(up.control.stop(up.rx, up.tx).is_ok());
+    assert!(up.stop().is_ok());
+    bench.assert_at_rest();
     bench.assert_clean();
 }
 
@@ -70,15 +84,11 @@ fn a_device_that_does_not_reset_keeps_its_memory() {
 #[test]
 fn a_reset_that_does_not_end_is_left_in_peace() {
     let bench = Bench::of(Personality::openvmm(), BASIC | 1 << 33);
-    let up = bench.start();
-    bench.model().personality.reset = Reset::Never;
-    let Err(StopError::Stuck { device, .. }) = up.control.stop(up.rx, up.tx) else { panic!("stopped") };
+    let device = starts_late_and_stays(&bench);
     bench.model().statuses.clear();
     let before = bench.platform.now();
-    let Err((error, _)) = device.start(&small(), bench.pool.clone(), Interrupts::Polling) else {
-        panic!("started")
-    };
-    assert!(matches!(error, StartError::Init(InitError::NoReset { .. })), "{error}");
+    let failed = device.start(&small(), bench.pool.clone(), Interrupts::Polling).unwrap_err();
+    assert!(matches!(failed.error(), StartError::Init(InitError::NoReset { .. })), "{failed}");
     assert_eq!(bench.model().statuses, [0]);
     assert!(bench.platform.now().since(before) < RESET_TIMEOUT * 2);
     assert!(!bench.masters_bus());
@@ -91,23 +101,60 @@ fn queue_bytes(entries: usize) -> usize {
 }
 
 #[test]
-fn a_monitor_that_never_resets_is_driven_once() {
+fn a_monitor_that_never_resets_is_driven_once_and_loses_nothing_while_the_parts_are_kept() {
     let personality = Personality::firecracker_without_reset();
     let bench = Bench::of(personality, personality.ring_features | personality.net_features);
     let mut up = bench.start();
     assert_eq!(up.tx.transmit(&mut burst([bench.frame(&bytes(60, 1))])), Ok(1));
     assert_eq!(bench.sent().len(), 1);
-    let Err(StopError::Stuck { reason: StuckReason::NoReset(_), device, .. }) = up.control.stop(up.rx, up.tx)
-    else {
-        panic!("stopped")
-    };
-    let bytes_leaked = bench.platform.memory().bytes();
-    let Err((StartError::Init(InitError::NoReset { .. }), _)) =
-        device.start(&small(), bench.pool.clone(), Interrupts::Polling)
-    else {
-        panic!("started again")
-    };
-    assert_eq!(bench.platform.memory().bytes(), bytes_leaked, "leaked once");
+    let (bytes_running, free) = (bench.platform.memory().bytes(), bench.pool.free());
+    for _ in 0..3 {
+        let (error, back) = up.stop().unwrap_err().into_parts();
+        assert!(matches!(error, StopError::NoReset(_)), "{error}");
+        assert_eq!((bench.platform.memory().bytes(), bench.pool.free()), (bytes_running, free));
+        up = back;
+    }
+    // Its host may start it anew, and then the parts go home.
+    bench.model().personality.reset = Reset::AtOnce;
+    assert!(up.stop().is_ok());
+    bench.assert_at_rest();
+    bench.assert_clean();
+}
+
+/// A device that, from its next start on, says no when it is to go, and does not confirm the reset
+/// after that.
+fn starts_late_and_stays(bench: &Bench) -> Net {
+    let device = bench.device();
+    bench.model().personality.reset = Reset::Never;
+    let no = Action::Set { field: Field::Value, value: 7 };
+    bench.model().faults.add(Fault::nth(FaultPoint::RegisterRead, 4, no).of(common_register(0x14)));
+    let failed = device.start(&small(), bench.pool.clone(), Interrupts::Polling).unwrap_err();
+    let (error, device) = failed.into_parts();
+    assert!(matches!(error, StartError::Init(InitError::StatusRejected { .. })), "{error}");
+    assert!(device.keeps_memory());
+    device
+}
+
+/// The device value keeps the rings, and frees them when a reset was confirmed.
+#[test]
+fn what_a_failed_start_left_with_the_device_comes_home_with_the_next() {
+    let bench = Bench::new(BASIC);
+    let mut device = starts_late_and_stays(&bench);
+    for _ in 0..3 {
+        let failed = device.start(&small(), bench.pool.clone(), Interrupts::Polling).unwrap_err();
+        let error;
+        (error, device) = failed.into_parts();
+        assert!(matches!(error, StartError::Init(InitError::NoReset { .. })), "{error}");
+        assert!(device.keeps_memory());
+        assert_eq!(bench.platform.memory().bytes(), bench.bytes_at_rest + queue_bytes(16) * 2);
+        assert_eq!(bench.pool.free(), bench.pool.frames() - 16);
+    }
+    bench.model().personality.reset = Reset::AtOnce;
+    let up = bench.restart(device, &small(), Interrupts::Polling);
+    assert_eq!(bench.pool.free(), bench.pool.frames() - 16, "of this start alone");
+    let device = up.stop().unwrap();
+    assert!(!device.keeps_memory());
+    bench.assert_at_rest();
     bench.assert_clean();
 }
 
@@ -117,9 +164,30 @@ fn a_device_that_keeps_the_bus_keeps_its_memory() {
     let up = bench.start();
     // Bus mastering cannot be switched off any more.
     bench.space(|space| space.allow(4, &[0b011]));
-    let Err(error) = up.control.stop(up.rx, up.tx) else { panic!("stopped") };
-    assert!(matches!(error, StopError::Stuck { reason: StuckReason::NotQuiet(_), .. }), "{error}");
+    let (error, up) = up.stop().unwrap_err().into_parts();
+    assert!(matches!(error, StopError::NotQuiet(_)), "{error}");
     assert!(bench.platform.memory().bytes() > bench.bytes_at_rest);
+    bench.space(|space| space.allow(4, &[0b111]));
+    assert!(up.stop().is_ok());
+    bench.assert_at_rest();
+}
+
+#[test]
+fn a_stopped_device_has_no_way_to_interrupt() {
+    for interrupts in [Interrupts::Msix(&MESSAGES), Interrupts::Intx] {
+        let bench = Bench::new(BASIC);
+        let up = bench.start_with(&small(), interrupts);
+        assert_eq!(
+            (bench.sends_messages(), bench.pin_disabled()),
+            match interrupts {
+                Interrupts::Intx => (false, false),
+                _ => (true, true),
+            }
+        );
+        assert!(up.stop().is_ok());
+        assert_eq!((bench.sends_messages(), bench.pin_disabled()), (false, true));
+        bench.assert_clean();
+    }
 }
 
 #[test]
@@ -138,12 +206,11 @@ fn parts_dropped_without_stop_are_leaked_not_freed() {
 fn queues_of_another_device_are_given_back() {
     let (one, other) = (Bench::new(BASIC), Bench::new(BASIC));
     let (mut a, b) = (one.start(), other.start());
-    let Err(StopError::OthersQueues { control, rx, tx }) = a.control.stop(b.rx, b.tx) else {
-        panic!("taken")
-    };
+    let (error, Running { control, rx, tx }) = a.control.stop(b.rx, b.tx).unwrap_err().into_parts();
+    assert_eq!(error, StopError::ForeignQueue);
     assert_eq!(one.model().status(), 15, "nothing was done");
     a.control = control;
-    assert!(a.control.stop(a.rx, a.tx).is_ok());
+    assert!(a.stop().is_ok());
     assert!(b.control.stop(rx, tx).is_ok());
     one.assert_at_rest();
     other.assert_at_rest();

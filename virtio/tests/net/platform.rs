@@ -19,11 +19,13 @@ fn life(platform: &MockPlatform) -> Result<(), DmaErrorReason> {
     let plugged = Virtio::plug(platform, address, NetModel::of(&personality, MAC), personality);
     let pool = FramePool::new(platform.clone(), 64, 2048, 64).map_err(|error| error.reason)?;
     let function = Function::claim(plugged.host.clone(), address).unwrap();
-    let device = Net::new(function, platform.clone()).map_err(|(error, _)| error).unwrap();
+    let device = Net::new(function, platform.clone()).unwrap();
     let mut up = match device.start(&small(), pool.clone(), Interrupts::Msix(&MESSAGES)) {
         Ok(up) => up,
-        Err((StartError::Dma(error), _)) => return Err(error.reason),
-        Err((error, _)) => panic!("{error}"),
+        Err(failed) => match failed.into_error() {
+            StartError::Dma(error) => return Err(error.reason),
+            error => panic!("{error}"),
+        },
     };
     for number in 0..40 {
         assert!(plugged.lock().deliver(&[number; 60]));

@@ -93,6 +93,13 @@ impl Bench {
         self.plugged.host.is_bus_master(self.plugged.address)
     }
 
+    /// Whether MSI-X is on: bit 15 of the word of control, which is the capability's second.
+    pub fn sends_messages(&self) -> bool {
+        let (host, at) = (&self.plugged.host, self.plugged.address);
+        let [_, capability] = host.read16(at, 0x84).to_le_bytes();
+        host.read16(at, u16::from(capability) + 2) & 1 << 15 != 0
+    }
+
     pub fn pin_disabled(&self) -> bool {
         self.plugged.host.read16(self.plugged.address, 4) & 1 << 10 != 0
     }
@@ -112,7 +119,7 @@ impl Bench {
     }
 
     pub fn device(&self) -> Net {
-        Net::new(self.function(), self.platform.clone()).map_err(|(error, _)| error).unwrap()
+        Net::new(self.function(), self.platform.clone()).unwrap()
     }
 
     pub fn start_with(&self, config: &Config, interrupts: Interrupts<'_>) -> Up {
@@ -120,7 +127,7 @@ impl Bench {
     }
 
     pub fn restart(&self, device: Net, config: &Config, interrupts: Interrupts<'_>) -> Up {
-        device.start(config, self.pool.clone(), interrupts).map_err(|(error, _)| error).unwrap()
+        device.start(config, self.pool.clone(), interrupts).unwrap()
     }
 
     /// Starts with small rings and three messages.

@@ -65,7 +65,7 @@ impl<S: Stage> Nic<S> for paravane_virtio::net::Device<S::Platform, S::Config> {
         paravane_virtio::is_virtio_net(ids)
     }
     fn open(function: Function<S::Config>, platform: S::Platform) -> Result<Self> {
-        Self::new(function, platform).map_err(|(error, _)| anyhow!("cannot open: {error}"))
+        Self::new(function, platform).map_err(|failed| anyhow!("cannot open: {failed}"))
     }
     fn start(self, pool: FramePool, interrupts: Interrupts<'_>) -> Result<Self::Running> {
         let config = paravane_virtio::net::Config {
@@ -73,13 +73,12 @@ impl<S: Stage> Nic<S> for paravane_virtio::net::Device<S::Platform, S::Config> {
             rx_entries: RING_ENTRIES,
             ..paravane_virtio::net::Config::default()
         };
-        self.start(&config, pool, interrupts).map_err(|(error, _)| anyhow!("cannot start: {error}"))
+        self.start(&config, pool, interrupts).map_err(|failed| anyhow!("cannot start: {failed}"))
     }
     fn parts(running: &mut Self::Running) -> Parts<'_> {
         Parts { control: &mut running.control, rx: &mut running.rx, tx: &mut running.tx }
     }
     fn stop(running: Self::Running) -> Result<Self> {
-        let paravane_virtio::net::Running { control, rx, tx } = running;
-        control.stop(rx, tx).map_err(|_| anyhow!("cannot stop"))
+        running.stop().map_err(|failed| anyhow!("cannot stop: {failed}"))
     }
 }

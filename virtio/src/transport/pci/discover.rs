@@ -59,6 +59,7 @@ fn open_msix<C: ConfigAccess, M: MmioMap>(
 
 /// Why a place for registers is not usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PlaceError {
     /// Its BAR is not usable.
     Bar(BarError),
@@ -89,6 +90,15 @@ impl fmt::Display for PlaceError {
                 "{len_bytes:#x} bytes at {offset_bytes:#x} of BAR {bar} ({bar_bytes:#x} bytes) do not fit, are too few, or are not aligned"
             ),
             Self::OddMultiplier { multiplier } => write!(f, "doorbells {multiplier} bytes apart"),
+        }
+    }
+}
+
+impl core::error::Error for PlaceError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Bar(error) => Some(error),
+            Self::Range { .. } | Self::OddMultiplier { .. } => None,
         }
     }
 }
