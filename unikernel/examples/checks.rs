@@ -6,6 +6,7 @@
 //! | `null`, `code`, `data` | reads through null, writes to code, runs data | 39, a page fault |
 //! | `panic` | panics | 37 |
 //! | `memory` | heap and DMA memory, taken and given back | 33 |
+//! | `hal` | the self-test for platforms, over every NIC: memory, clock, registers, frames | 33 |
 //! | `edu` | interrupts of QEMU's `edu` device: MSI, then its line | 33 |
 //! | `ivshmem`, `ivshmem-high` | registers of `ivshmem-plain` below and above 4 GiB; RAM refused as registers | 33 |
 
@@ -29,6 +30,8 @@ use paravane_hal::dma::{Dma, DmaRequest};
 use paravane_hal::mmio::{MapErrorReason, Mmio, MmioMap};
 use paravane_hal::port::PortIo;
 use paravane_hal::time::Clock;
+use paravane_hal_check::{ArpPeer, Settings, check_nic, check_platform};
+use paravane_unikernel::bus;
 use paravane_unikernel::exit::{Exit, exit};
 use paravane_unikernel::platform::Machine;
 
@@ -43,6 +46,7 @@ fn main(machine: Machine) -> ! {
         "data" => run_data(),
         "panic" => panic!("as asked"),
         "memory" => memory(&machine),
+        "hal" => hal(&machine),
         "edu" => edu(&machine),
         "ivshmem" => ivshmem(&machine, false),
         "ivshmem-high" => ivshmem(&machine, true),
@@ -103,6 +107,29 @@ fn memory(machine: &Machine) -> bool {
     }
     info!("{used} bytes of DMA memory in use, {free} free");
     sum == 4_999_950_000 && platform.dma.dma_bytes_in_use() == used && machine.dma_bytes_free() == free
+}
+
+fn hal(machine: &Machine) -> bool {
+    let platform = machine.platform;
+    let in_use = || platform.dma.dma_bytes_in_use();
+    let before = |check| info!("checking {check}");
+    let settings =
+        Settings::default().with_before(&before).with_bytes_in_use(&in_use).with_peer(ArpPeer::QEMU_USER);
+    let mut report = check_platform(&platform, &settings);
+    let bus = bus::open(machine, &[]);
+    let nics = bus::find_nics(bus);
+    for nic in &nics {
+        match bus::claim(bus, nic) {
+            Ok(function) => report.append(check_nic(&platform, function, &settings)),
+            Err(reason) => {
+                info!("{reason}");
+                return false;
+            }
+        }
+    }
+    report.outcomes().iter().for_each(|outcome| info!("{outcome}"));
+    info!("{} NICs, {} findings", nics.len(), report.findings().count());
+    !nics.is_empty() && report.is_clean() && platform.dma.dma_bytes_in_use() == 0
 }
 
 /// Configuration space of bus 0, by ports.

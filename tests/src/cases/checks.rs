@@ -17,6 +17,9 @@ const EXCEPTION: i32 = 39;
 
 const LIMIT: Duration = Duration::from_secs(40);
 const REPORT_LINES: usize = 25;
+/// One NIC for each driver, on wires where QEMU answers ARP.
+const NICS: &str = "-netdev user,id=first,restrict=on -device vmxnet3,netdev=first \
+    -netdev user,id=second,restrict=on -device virtio-net-pci,netdev=second,disable-legacy=on,disable-modern=off";
 const EDU: &str = "-device edu";
 /// 4 MiB are two large pages.
 const SHARED: &str = "-object memory-backend-memfd,id=shared,size=4M -device ivshmem-plain,memdev=shared";
@@ -27,13 +30,14 @@ const SHARED_HIGH: &str =
 /// What the image is asked to do, with which devices, how QEMU ends, and what the console says.
 type Check = (&'static str, &'static str, i32, &'static str);
 
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     ("stack", "", EXCEPTION, "the stack overflowed"),
     ("null", "", EXCEPTION, "page fault"),
     ("code", "", EXCEPTION, "page fault"),
     ("data", "", EXCEPTION, "page fault"),
     ("panic", "", PANICKED, "as asked"),
     ("memory", "", PASSED, "bytes of DMA memory in use"),
+    ("hal", NICS, PASSED, "2 NICs, 0 findings"),
     ("edu", EDU, PASSED, "line "),
     ("ivshmem", SHARED, PASSED, "BAR 2 at "),
     ("ivshmem-high", SHARED_HIGH, PASSED, "BAR 2 at "),
