@@ -159,8 +159,13 @@ impl<M: Mmio> Mmio for Window<M> {
 
 /// Makes register regions reachable.
 ///
-/// **Platform authors**: map uncached. The address may be anywhere a BAR can be, beyond 4 GiB included. A region stays
-/// reachable until its last clone is gone; a platform that never unmaps is fine.
+/// **Platform authors**: map uncached. The address may be anywhere a BAR can be, beyond 4 GiB included.
+///
+/// The same registers may be mapped more than once, in whole or in part, and the regions live side by side: a driver maps a
+/// structure of virtio's at a time, of which several share a page, and MSI-X tables lie in BARs that hold other registers as well.
+/// A platform that maps whole pages hands out the page it has already.
+///
+/// A region stays reachable until its last clone is gone. A platform that never unmaps is fine.
 pub trait MmioMap {
     /// A mapped region. A clone reaches the same registers; each queue of a device keeps one.
     type Region: Mmio + Clone + Send;
@@ -171,12 +176,26 @@ pub trait MmioMap {
     ///
     /// [`MapError`]; nothing is mapped.
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<Self::Region, MapError>;
+
+    /// Takes a region back that [`map`](Self::map) gave.
+    ///
+    /// **Driver authors** call it once for each `map`, with whichever clone is left, when the device is released.
+    ///
+    /// **Platform authors** whose mappings cost nothing to keep leave it as it is: it drops the handle. Who unmaps here, counts clones
+    /// (an `Arc` in the region does) and unmaps when this is the last, for nothing but good manners keeps a caller from having another,
+    /// and an access through it must not reach what lies there next.
+    fn unmap(&self, region: Self::Region) {
+        drop(region);
+    }
 }
 
 impl<M: MmioMap + ?Sized> MmioMap for &M {
     type Region = M::Region;
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<Self::Region, MapError> {
         (**self).map(start, len_bytes)
+    }
+    fn unmap(&self, region: M::Region) {
+        (**self).unmap(region);
     }
 }
 

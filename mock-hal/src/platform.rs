@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use paravane_hal::addr::PhysAddr;
@@ -32,6 +33,8 @@ pub struct MockPlatform {
     pci: PciHost,
     bars: Arc<Mutex<Vec<FixedBar>>>,
     ports: Arc<Mutex<Vec<FixedBar>>>,
+    /// How many register regions were mapped and not taken back.
+    mapped: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for MockPlatform {
@@ -81,7 +84,8 @@ impl MockPlatform {
     pub(crate) fn from_parts(memory: Memory, clock: ManualClock) -> Self {
         let interrupts = Interrupts::default();
         let pci = PciHost::new(&interrupts);
-        Self { memory, clock, interrupts, pci, bars: Arc::default(), ports: Arc::default() }
+        let (bars, ports, mapped) = (Arc::default(), Arc::default(), Arc::default());
+        Self { memory, clock, interrupts, pci, bars, ports, mapped }
     }
 
     /// Its memory, for counting and for what went wrong.
@@ -123,6 +127,12 @@ impl MockPlatform {
     /// Puts `len_bytes` of registers at `start`: BAR `index` of `model`, whatever any configuration space says.
     pub fn attach(&self, start: PhysAddr, len_bytes: usize, model: SharedModel, index: u8) {
         locked(&self.bars).push(FixedBar { start: start.get(), len_bytes, model, index });
+    }
+
+    /// How many register regions are mapped: given out and not taken back.
+    #[must_use]
+    pub fn mapped_regions(&self) -> usize {
+        self.mapped.load(Ordering::Relaxed)
     }
 
     /// Puts `count` I/O ports at `start`: BAR `index` of `model`, whatever any configuration space says.
@@ -170,7 +180,15 @@ impl MmioMap for MockPlatform {
             let region = PciRegion { host: self.pci.clone(), start, len_bytes };
             self.pci.has_registers(start, len_bytes).then_some(Behind::Pci(region))
         };
-        fixed.or_else(on_bus).map(ModelRegion).ok_or(fails(MapErrorReason::NotRegisters))
+        let region = fixed.or_else(on_bus).map(ModelRegion).ok_or(fails(MapErrorReason::NotRegisters))?;
+        self.mapped.fetch_add(1, Ordering::Relaxed);
+        Ok(region)
+    }
+
+    fn unmap(&self, region: ModelRegion) {
+        drop(region);
+        let before = self.mapped.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "a region was given back that is not mapped");
     }
 }
 
@@ -260,6 +278,20 @@ mod tests {
             "runs past the registers"
         );
         assert!(MmioMap::map(&platform, PhysAddr::new(0xe000_0000), 4).is_err());
+    }
+
+    #[test]
+    fn regions_overlap_and_are_counted_until_they_are_given_back() {
+        let platform = MockPlatform::new();
+        platform.attach(PhysAddr::new(0xf000_0000), 0x1000, Arc::new(Mutex::new(Echo::default())), 0);
+        let map = |offset: u64| MmioMap::map(&platform, PhysAddr::new(0xf000_0000 + offset), 0x800).unwrap();
+        let (one, other) = (map(0), map(0x400));
+        assert_eq!((one.read32(0x400), other.read32(0)), (0x400, 0x400), "the same register");
+        assert_eq!(platform.mapped_regions(), 2);
+        MmioMap::unmap(&platform, one);
+        assert_eq!((platform.mapped_regions(), other.read32(0)), (1, 0x400));
+        MmioMap::unmap(&platform, other);
+        assert_eq!(platform.mapped_regions(), 0);
     }
 
     #[test]

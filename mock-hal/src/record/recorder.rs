@@ -186,6 +186,11 @@ impl<H: MmioMap> MmioMap for Recorder<H> {
         log.entries.push(Entry::Map { place: place.clone(), start: start.get(), len_bytes });
         Ok(RecordedRegion { inner, place, log: self.log.clone() })
     }
+
+    /// Not recorded: no device sees it.
+    fn unmap(&self, region: Self::Region) {
+        self.inner.unmap(region.inner);
+    }
 }
 
 // SAFETY:
