@@ -33,6 +33,7 @@ fn blames(mistake: Mistake, check: Check, parts: &[&str]) {
     let also: &[Check] = match mistake {
         Mistake::Limits => &[Check::Refusal],
         Mistake::Overlap => &[Check::AddressWidth],
+        Mistake::OneDevicePage => &[Check::DeviceAlignment, Check::AddressWidth],
         _ => &[],
     };
     assert!(failed.iter().all(|failed| *failed == check || also.contains(failed)), "{report}");
@@ -129,6 +130,17 @@ fn memory_that_is_not_zeroed() {
 fn regions_that_overlap() {
     let parts = ["gave two regions at once that share bytes", "expected regions apart"];
     blames(Mistake::Overlap, Check::Overlap, &parts);
+}
+
+#[test]
+fn regions_that_overlap_for_the_device_alone() {
+    let parts = ["share device addresses, though not CPU addresses"];
+    blames(Mistake::OneDevicePage, Check::Overlap, &parts);
+}
+
+#[test]
+fn memory_that_somebody_else_uses() {
+    blames(Mistake::Shared, Check::Overlap, &["0x77 is there now", "belongs to nobody else"]);
 }
 
 #[test]

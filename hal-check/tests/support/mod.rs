@@ -39,8 +39,10 @@ pub enum Mistake {
     NotZeroed,
     /// The next region starts where the last page of the one before does.
     Overlap,
-    /// Memory that keeps nothing, like a range without RAM.
-    Forgets,
+    /// Two regions have one device address.
+    OneDevicePage,
+    /// Somebody else uses the memory as well.
+    Shared,
     /// More is granted than there is.
     Grants,
     FreeDoesNothing,
@@ -93,13 +95,18 @@ struct State {
 #[derive(Default)]
 struct Inner {
     calls: u64,
-    freed: usize,
+    /// Given back, as it was left.
+    left: Vec<DmaRegion>,
     /// Bytes that were given out, less those that came back.
     taken: usize,
     bump: usize,
     arena: Option<DmaRegion>,
     /// What the CPU has instead of the memory, and how long it is.
     shadows: Vec<Shadow>,
+    /// The device address of all regions.
+    one_page: Option<u64>,
+    /// The region that was given out last, if it is out.
+    last: Option<Last>,
     maps: u64,
     lost: bool,
 }
@@ -111,6 +118,11 @@ struct Shadow {
 
 // SAFETY: memory from the heap, reached under a lock.
 unsafe impl Send for Shadow {}
+
+struct Last(NonNull<u8>);
+
+// SAFETY: as for `Shadow`.
+unsafe impl Send for Last {}
 
 /// What a machine with little memory has.
 const BUDGET: usize = 3 << 20;
@@ -201,30 +213,41 @@ unsafe impl Dma for Planted {
             Mistake::WritesHidden | Mistake::Incoherent => return self.shadowed(request),
             _ => {}
         }
+        if self.has(Mistake::NotZeroed) {
+            let fits = |region: &DmaRegion| request.check(region).is_ok();
+            let mut state = self.state();
+            if let Some(at) = state.left.iter().position(fits) {
+                return Ok(state.left.swap_remove(at));
+            }
+        }
         let region = self.mock.alloc(request)?;
         self.state().taken += len;
         let (cpu, dma, len_bytes) = (region.cpu(), region.dma().get(), region.len_bytes());
         let dma = match self.mistake {
             Mistake::DeviceMisaligned => dma + 4,
             Mistake::Off(by) => dma.wrapping_add_signed(by),
+            Mistake::OneDevicePage => *self.state().one_page.get_or_insert(dma),
             _ => dma,
         };
         let len_bytes = match self.mistake {
             Mistake::Short if len > 4096 => NonZeroUsize::new(len / 4096 * 4096).unwrap(),
             _ => len_bytes,
         };
-        if self.has(Mistake::NotZeroed) && self.state().freed > 0 {
-            fill(cpu, 0xa5, len);
+        if self.has(Mistake::Shared)
+            && let Some(Last(other)) = self.state().last.replace(Last(cpu))
+        {
+            fill(other, 0x77, 1);
         }
         Ok(DmaRegion::new(cpu, addr(dma), len_bytes))
     }
 
     unsafe fn free(&self, region: DmaRegion) {
         let mut state = self.state();
-        state.freed += 1;
         let len_bytes = region.len_bytes();
+        state.last.take_if(|last| last.0 == region.cpu());
         match self.mistake {
-            Mistake::FreeDoesNothing | Mistake::Overlap | Mistake::Grants => return,
+            Mistake::OneDevicePage | Mistake::FreeDoesNothing | Mistake::Overlap | Mistake::Grants => return,
+            Mistake::NotZeroed => return state.left.push(region),
             Mistake::FreeReturnsLess => state.taken -= len_bytes.get() / 4096 * 4096,
             _ => state.taken = state.taken.saturating_sub(len_bytes.get()),
         }
