@@ -112,6 +112,7 @@ pub enum Finding {
     ClockRate { own_nanos: u128, reference_nanos: u128 },
     ReferenceStopped { looks: u32 },
     CannotMap { error: MapError, what: &'static str },
+    MapsRunOut { rounds: u32, error: MapError },
     RegionTooShort { start: PhysAddr, wanted_bytes: usize, has_bytes: usize },
     RegisterReads { register: Register, expected: &'static str, seen: u32 },
     RegisterKeeps { register: Register, written: u32, seen: u32 },
@@ -169,6 +170,7 @@ impl fmt::Display for Finding {
             | Self::ClockRate { .. }
             | Self::ReferenceStopped { .. } => self.about_clock(f),
             Self::CannotMap { .. }
+            | Self::MapsRunOut { .. }
             | Self::RegionTooShort { .. }
             | Self::RegisterReads { .. }
             | Self::RegisterKeeps { .. }
@@ -383,6 +385,12 @@ impl Finding {
                  at any multiple of four; look at alignment to pages (map the page, keep the offset) and at \
                  addresses beyond 4 GiB"
             ),
+            Self::MapsRunOut { rounds, error } => write!(
+                f,
+                "the HAL's `MmioMap` mapped and unmapped the same 8 bytes {rounds} times, and then said: \
+                 {error}; expected that to go on for ever; give back in `unmap`, or hand out the mapping of \
+                 a page that is there already"
+            ),
             Self::RegionTooShort { start, wanted_bytes, has_bytes } => write!(
                 f,
                 "the HAL's `MmioMap::map` was asked for {wanted_bytes} bytes at {start:?} and its region \
@@ -420,9 +428,9 @@ impl Finding {
             ),
             Self::OverlapDiffers { register, when, first, second } => write!(
                 f,
-                "the HAL's `MmioMap::map`: {register} reads {first:#x} through one mapping and {second:#x} \
+                "the HAL's `MmioMap`: {register} reads {first:#x} through one mapping and {second:#x} \
                  {when}; expected the same, for regions may overlap and each lasts until its last clone is \
-                 gone; count mappings of a page, or never unmap"
+                 gone; count mappings and clones in `unmap`, or never unmap"
             ),
             Self::AnsweredOutside { start, len_bytes, offset_bytes, width, seen } => write!(
                 f,

@@ -125,6 +125,7 @@ pub(crate) fn run<P: Platform, C: ConfigAccess>(
     if kind == Kind::Virtio {
         region.write8(virtio::DEVICE_STATUS, 0);
     }
+    give_back(platform, region);
     !report
         .outcomes()
         .iter()
@@ -333,8 +334,14 @@ fn vmxnet3_values(region: &impl Mmio, known: &Known) -> Result<(), Finding> {
 fn part<P: Platform>(platform: &P, whole: &P::Region, known: &Known) -> Result<(), Finding> {
     let Known { steady, part_offset_bytes, .. } = *known;
     let start = part_start(known, part_offset_bytes);
-    for _ in 0..MAPPING_ROUNDS {
-        let region = map(platform, start, 8, "8 bytes of registers at no multiple of a page")?;
+    for round in 0..MAPPING_ROUNDS {
+        let mapped = map(platform, start, 8, "8 bytes of registers at no multiple of a page");
+        let region = match mapped {
+            Err(Finding::CannotMap { error, .. }) if round > 0 => {
+                return Err(Finding::MapsRunOut { rounds: round, error });
+            }
+            other => other?,
+        };
         let seen = get(&region, steady.offset_bytes.saturating_sub(part_offset_bytes), steady.width);
         let expected = get(whole, steady.offset_bytes, steady.width);
         give_back(platform, region);
@@ -351,37 +358,31 @@ fn part_start(known: &Known, offset_bytes: usize) -> PhysAddr {
     known.start.checked_add(offset_bytes as u64).unwrap_or(known.start)
 }
 
-/// Ends a mapping, where the platform wants that.
+/// Ends a mapping.
 fn give_back<P: Platform>(platform: &P, region: P::Region) {
-    let _ = platform;
-    drop(region);
+    MmioMap::unmap(platform, region);
 }
 
-/// Two mappings of the same registers, of which the second goes first.
+/// Two mappings of the same registers, of which the second goes first, while a clone of it is about.
 fn overlap<P: Platform>(platform: &P, first: &P::Region, known: &Known) -> Result<(), Finding> {
     let Known { steady, .. } = *known;
     let look = |region: &P::Region| get(region, steady.offset_bytes, steady.width);
+    let expected = look(first);
+    let same = |when, seen| {
+        if seen == expected {
+            Ok(())
+        } else {
+            Err(Finding::OverlapDiffers { register: steady, when, first: expected, second: seen })
+        }
+    };
     let second = map(platform, known.start, known.len_bytes, "registers that are mapped already")?;
-    let differs =
-        |when, second| Finding::OverlapDiffers { register: steady, when, first: look(first), second };
-    let seen = look(&second);
-    if seen != look(first) {
-        return Err(differs("through a second one", seen));
-    }
+    same("through a second one", look(&second))?;
+    same("through the first one, with a second one there", look(first))?;
     let clone = second.clone();
     give_back(platform, second);
-    let before = seen;
+    same("through a clone of one that was unmapped", look(&clone))?;
     drop(clone);
-    let seen = look(first);
-    if seen != before {
-        return Err(Finding::OverlapDiffers {
-            register: steady,
-            when: "once a second one of the same registers was given up",
-            first: before,
-            second: seen,
-        });
-    }
-    Ok(())
+    same("through the first one, once a second one was unmapped", look(first))
 }
 
 /// Accesses beyond the end of a short region, and across a register's alignment.

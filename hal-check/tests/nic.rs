@@ -70,6 +70,21 @@ fn a_mapping_that_takes_another_ones_place() {
 }
 
 #[test]
+fn an_unmap_that_ends_other_mappings() {
+    blames(&MODELS, Mistake::Unmaps, Check::RegisterOverlap, &["count mappings and clones in `unmap`"]);
+}
+
+#[test]
+fn an_unmap_that_gives_nothing_back() {
+    blames(
+        &MODELS,
+        Mistake::KeepsMaps,
+        Check::RegisterPart,
+        &["15 times, and then said: cannot map 8 bytes"],
+    );
+}
+
+#[test]
 fn nonsense_that_is_mapped() {
     blames(&MODELS, Mistake::Nonsense, Check::RegisterRefusal, &["mapped 0 bytes", "OutOfRange"]);
 }

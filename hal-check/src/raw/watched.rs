@@ -266,6 +266,10 @@ impl<P: MmioMap> MmioMap for Watched<P> {
         let region = self.platform.map(start, len_bytes)?;
         Ok(WatchedRegion { region, book: Arc::clone(&self.book) })
     }
+
+    fn unmap(&self, region: Self::Region) {
+        self.platform.unmap(region.region);
+    }
 }
 
 /// Registers. Before a write the copies are made: it may be the one that has the device look.

@@ -15,7 +15,7 @@ use paravane_hal::addr::{DmaAddr, PhysAddr};
 use paravane_hal::dma::{
     Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag,
 };
-use paravane_hal::mmio::{MapError, Mmio, MmioMap};
+use paravane_hal::mmio::{MapError, MapErrorReason, Mmio, MmioMap};
 use paravane_hal::time::{Clock, Instant};
 use paravane_hal_check::{Report, Verdict};
 use paravane_mock_hal::{Builder, MockPlatform, ModelRegion};
@@ -68,6 +68,10 @@ pub enum Mistake {
     NoBounds,
     /// A second mapping takes the first one's place.
     OneMapping,
+    /// `unmap` ends every mapping of the place.
+    Unmaps,
+    /// `unmap` gives nothing back, and there is room for few.
+    KeepsMaps,
     /// Empty ranges are mapped.
     Nonsense,
     /// Device addresses are so many bytes off.
@@ -108,6 +112,8 @@ struct Inner {
     /// The region that was given out last, if it is out.
     last: Option<Last>,
     maps: u64,
+    /// The last mapping that was unmapped.
+    unmapped: u64,
     lost: bool,
 }
 
@@ -364,7 +370,14 @@ impl MmioMap for Planted {
             }
             _ => MmioMap::map(&self.mock, start, len_bytes)?,
         };
+        if self.has(Mistake::KeepsMaps) && number > 16 {
+            return Err(MapError { start, len_bytes, reason: MapErrorReason::OutOfMemory });
+        }
         Ok(PlantedRegion { inner, len_bytes, number, platform: self.clone() })
+    }
+
+    fn unmap(&self, region: PlantedRegion) {
+        self.state().unmapped = region.number;
     }
 }
 
@@ -385,6 +398,8 @@ impl PlantedRegion {
             Mistake::Offset(by) => offset_bytes.saturating_add(by),
             // Gone with the mapping that came after it.
             Mistake::OneMapping if self.number == 1 && self.platform.state().maps > 65 => usize::MAX,
+            // The parts that are mapped first start elsewhere.
+            Mistake::Unmaps if self.platform.state().unmapped > 65 => usize::MAX,
             _ => offset_bytes,
         }
     }
