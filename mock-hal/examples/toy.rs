@@ -223,6 +223,20 @@ mod tests {
         drop(Adder::start(function, platform.clone()));
         platform.finish();
     }
+
+    #[test]
+    #[should_panic(expected = "bus mastering is off")]
+    fn a_driver_that_forgets_bus_mastering_is_found() {
+        let platform = MockPlatform::new();
+        let address = plug(&platform, QEMU_PC, Mood::Honest);
+        let function = Function::claim(platform.pci().clone(), address).unwrap();
+        let mut adder = Adder::start(function, platform.clone()).unwrap();
+        platform.pci().write16(address, 0x04, Command::MEMORY.bits());
+        assert_eq!(adder.sum(&[1]), Err(AdderError::Silent), "the bus drops what the device tries");
+        adder.stop().unwrap();
+        platform.finish();
+    }
+
     #[test]
     fn an_allocation_that_fails_leaves_nothing_behind() {
         let starts = |nth: &u64| {

@@ -41,7 +41,8 @@ impl DeviceMemory {
     ///
     /// # Errors
     ///
-    /// [`AccessFault`]; `to` is untouched. On a strict platform only for a device that may not reach memory: all else ends the test.
+    /// [`AccessFault`]; `to` is untouched. On a strict platform only for a device that may not reach memory, which fails the test at its end: all else
+    /// ends it here.
     #[track_caller]
     pub fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), AccessFault> {
         if !(self.is_allowed)() {

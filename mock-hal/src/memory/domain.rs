@@ -233,8 +233,7 @@ impl Domain {
     /// Everything that is wrong now, if this is the end.
     pub(super) fn verdict(&self) -> Vec<String> {
         let mut wrong = self.violations.clone();
-        let faults = self.faults.iter().filter(|fault| fault.kind != FaultKind::BusMasterOff);
-        wrong.extend(faults.map(|fault| fault.report.clone()));
+        wrong.extend(self.faults.iter().map(|fault| fault.report.clone()));
         for piece in self.pieces.values().chain(self.gone.values()) {
             if let Some(at) = piece.block.as_ref().and_then(Block::broken_guard) {
                 wrong.push(format!("a guard byte was overwritten at offset {at} of {piece}"));

@@ -26,7 +26,8 @@ pub enum FaultKind {
     Direction,
     /// The region was freed, or the mapping ended.
     Gone,
-    /// The function may not reach memory: bus mastering is off. Like a real bus, this one just drops the access; it fails no test.
+    /// The function may not reach memory: bus mastering is off. Like a real bus, this one drops the access and the driver goes on; the test
+    /// fails at its end. A model whose device goes on by itself when it is cut off asks [`PciDevice::is_bus_master`](crate::PciDevice::is_bus_master) first.
     BusMasterOff,
 }
 
@@ -37,7 +38,7 @@ impl FaultKind {
             Self::Overrun => "it runs past the end",
             Self::Direction => "that is the wrong direction",
             Self::Gone => "it was given back already",
-            Self::BusMasterOff => "bus mastering is off",
+            Self::BusMasterOff => "bus mastering is off (its own or that of a bridge above it)",
         }
     }
 }

@@ -132,6 +132,15 @@ fn a_function_reaches_memory_only_as_bus_master() {
     assert_eq!(memory.write(addr, &[1]).unwrap_err().kind, FaultKind::BusMasterOff);
     enable_path(platform.pci(), &[bridge]).unwrap();
     assert_eq!(memory.get16(addr), Ok(7));
+    assert_eq!(platform.memory().forgive().0.len(), 2, "what was tried in vain is written down");
+}
+
+#[test]
+#[should_panic(expected = "device `nic` read 8 bytes at dma:0x10, but bus mastering is off")]
+fn an_access_without_bus_mastering_fails_the_test() {
+    let (platform, device) = nic(&QEMU_PC);
+    assert!(device.memory(platform.memory(), "nic").get64(0x10).is_err(), "and the driver goes on");
+    platform.finish();
 }
 
 #[test]
