@@ -14,12 +14,13 @@ use crate::platform::MockPlatform;
 pub struct Builder {
     settings: Settings,
     step: Duration,
+    patience: Option<u64>,
 }
 
 impl Default for Builder {
     fn default() -> Self {
         let settings = Settings { panics: true, leaks: Some(0), ..Settings::default() };
-        Self { settings, step: Duration::ZERO }
+        Self { settings, step: Duration::ZERO, patience: None }
     }
 }
 
@@ -90,11 +91,21 @@ impl Builder {
         self
     }
 
+    /// The test ends after so many reads of registers, ports and configuration space, and looks at the clock, during which the clock stands still. A million
+    /// without this.
+    pub fn patience(mut self, accesses: u64) -> Self {
+        self.patience = Some(accesses);
+        self
+    }
+
     /// The platform.
     #[must_use]
     pub fn build(self) -> MockPlatform {
         let clock = ManualClock::default();
         clock.step(self.step);
+        if let Some(accesses) = self.patience {
+            clock.watchdog().set_patience(accesses);
+        }
         MockPlatform::from_parts(Memory::with_settings(self.settings), clock)
     }
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use paravane_hal::time::{Clock, Instant};
 
+use crate::loads;
+use crate::watchdog::{Access, Watchdog};
+
 /// How far a turn of a waiting loop moves the clock: enough for a wait of seconds to end soon.
 const TURN_NANOS: u64 = 100_000;
 
@@ -17,17 +20,32 @@ pub struct ManualClock(Arc<State>);
 struct State {
     now_nanos: AtomicU64,
     step_nanos: AtomicU64,
+    watchdog: Watchdog,
 }
 
 impl ManualClock {
     /// Moves on by `by`.
     pub fn advance(&self, by: Duration) {
-        self.0.now_nanos.fetch_add(nanos(by), Ordering::SeqCst);
+        self.move_on(nanos(by));
     }
 
     /// Every look moves the clock on by `step` afterwards, so that even a loop that only looks comes to its deadline.
     pub fn step(&self, step: Duration) {
         self.0.step_nanos.store(nanos(step), Ordering::SeqCst);
+    }
+
+    /// Ends the test after too many accesses while this clock stands still.
+    pub(crate) fn watchdog(&self) -> &Watchdog {
+        &self.0.watchdog
+    }
+
+    /// Moves on, and says where it was.
+    fn move_on(&self, by_nanos: u64) -> u64 {
+        loads::next_call();
+        if by_nanos > 0 {
+            self.0.watchdog.pat();
+        }
+        self.0.now_nanos.fetch_add(by_nanos, Ordering::SeqCst)
     }
 }
 
@@ -38,11 +56,14 @@ fn nanos(of: Duration) -> u64 {
 impl Clock for ManualClock {
     fn now(&self) -> Instant {
         let step_nanos = self.0.step_nanos.load(Ordering::SeqCst);
-        Instant::from_nanos(self.0.now_nanos.fetch_add(step_nanos, Ordering::SeqCst))
+        if step_nanos == 0 {
+            self.0.watchdog.count(Access::Clock);
+        }
+        Instant::from_nanos(self.move_on(step_nanos))
     }
 
     fn relax(&self) {
-        self.0.now_nanos.fetch_add(TURN_NANOS, Ordering::SeqCst);
+        self.move_on(TURN_NANOS);
     }
 }
 

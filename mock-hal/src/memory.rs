@@ -26,10 +26,11 @@ mod space;
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use paravane_hal::dma::{Direction, DomainTag};
 
+use crate::loads;
 use domain::{Domain, Kind, POISON};
 
 pub use fault::{AccessFault, FaultKind};
@@ -56,6 +57,23 @@ impl Default for Inner {
         domain.space.number = tag.number();
         Self { tag, domain: Mutex::new(domain), observers: Mutex::default() }
     }
+}
+
+/// The memories of all platforms.
+fn enlisted() -> MutexGuard<'static, Vec<Weak<Inner>>> {
+    static ALL: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Names the memory that the CPU finds at `place`, whichever platform's it is.
+pub(crate) fn describe_place(place: usize) -> String {
+    let all: Vec<_> = enlisted().iter().filter_map(Weak::upgrade).collect();
+    let found = all.into_iter().find_map(|inner| {
+        let domain = Memory(inner);
+        let domain = domain.lock();
+        domain.around_place(place).map(|(_, offset, piece)| format!("offset {offset} of {piece}"))
+    });
+    found.unwrap_or_else(|| "a place that no platform knows".into())
 }
 
 type Observer = Box<dyn FnMut(&DeviceWrite<'_>) + Send>;
@@ -134,6 +152,19 @@ impl Memory {
         self.lock().verdict()
     }
 
+    /// Where devices find the memory that the CPU finds at `place`.
+    #[must_use]
+    pub fn dma_address_of(&self, place: usize) -> Option<u64> {
+        self.lock().around_place(place).map(|(addr, ..)| addr)
+    }
+
+    /// Lets [`describe_place`] find what is in it.
+    pub(crate) fn enlist(&self) {
+        let mut all = enlisted();
+        all.retain(|memory| memory.strong_count() > 0);
+        all.push(Arc::downgrade(&self.0));
+    }
+
     /// Lets the next `count` allocations and mappings succeed and all later ones fail; `None` lifts the limit.
     pub fn limit_allocations(&self, count: Option<usize>) {
         self.lock().calls_left = count;
@@ -192,6 +223,7 @@ impl Memory {
 
     #[track_caller]
     pub(crate) fn read_as(&self, who: &str, addr: u64, to: &mut [u8]) -> Result<(), AccessFault> {
+        loads::next_call();
         let mut domain = self.lock();
         match domain.reach(who, addr, to.len(), Direction::ToDevice) {
             Ok((from, ..)) => {
@@ -205,6 +237,7 @@ impl Memory {
 
     #[track_caller]
     pub(crate) fn write_as(&self, who: &str, addr: u64, bytes: &[u8]) -> Result<(), AccessFault> {
+        loads::next_call();
         let mut domain = self.lock();
         let (number, offset_bytes) = match domain.reach(who, addr, bytes.len(), Direction::FromDevice) {
             Ok((to, number, offset_bytes)) => {

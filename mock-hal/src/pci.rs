@@ -28,7 +28,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use paravane_pci::{CONFIG_BYTES, ConfigAccess, EXTENDED_CONFIG_BYTES, PciAddress};
 
 use crate::interrupts::Interrupts;
+use crate::loads;
 use crate::registers::SharedModel;
+use crate::watchdog::{Access, Watchdog};
 
 use machine::{Machine, Used};
 
@@ -46,6 +48,7 @@ pub struct PciHost(Arc<Host>);
 struct Host {
     bus: Mutex<Bus>,
     interrupts: Interrupts,
+    watchdog: Watchdog,
 }
 
 #[derive(Default)]
@@ -76,7 +79,13 @@ impl PciHost {
     /// A host whose interrupts arrive at `interrupts`, without a function.
     #[must_use]
     pub fn new(interrupts: &Interrupts) -> Self {
-        Self(Arc::new(Host { bus: Mutex::default(), interrupts: interrupts.clone() }))
+        Self::watched(interrupts, &Watchdog::default())
+    }
+
+    /// The same, with what ends a driver that reads for ever.
+    pub(crate) fn watched(interrupts: &Interrupts, watchdog: &Watchdog) -> Self {
+        let (interrupts, watchdog) = (interrupts.clone(), watchdog.clone());
+        Self(Arc::new(Host { bus: Mutex::default(), interrupts, watchdog }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Bus> {
@@ -128,6 +137,8 @@ impl PciHost {
     }
 
     fn get<const N: usize>(&self, at: PciAddress, offset: u16) -> [u8; N] {
+        loads::next_call();
+        self.0.watchdog.count(Access::Config { at, offset });
         let mut bus = self.lock();
         if !bus.answers(at, offset, N) {
             return [0xff; N];
@@ -136,6 +147,7 @@ impl PciHost {
     }
 
     fn put(&self, at: PciAddress, offset: u16, value: &[u8]) {
+        loads::next_call();
         let mut bus = self.lock();
         if bus.answers(at, offset, value.len())
             && let Some(slot) = bus.slots.get_mut(&at)

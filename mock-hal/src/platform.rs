@@ -17,6 +17,7 @@ use crate::builder::Builder;
 use crate::clock::ManualClock;
 use crate::device::DeviceMemory;
 use crate::interrupts::Interrupts;
+use crate::loads;
 use crate::memory::Memory;
 use crate::pci::{PciHost, PciRegion};
 use crate::registers::{Behind, ModelRegion, SharedModel, Width};
@@ -82,8 +83,10 @@ impl MockPlatform {
     }
 
     pub(crate) fn from_parts(memory: Memory, clock: ManualClock) -> Self {
+        loads::watch();
+        memory.enlist();
         let interrupts = Interrupts::default();
-        let pci = PciHost::new(&interrupts);
+        let pci = PciHost::watched(&interrupts, clock.watchdog());
         let (bars, ports, mapped) = (Arc::default(), Arc::default(), Arc::default());
         Self { memory, clock, interrupts, pci, bars, ports, mapped }
     }
@@ -180,7 +183,8 @@ impl MmioMap for MockPlatform {
             let region = PciRegion { host: self.pci.clone(), start, len_bytes };
             self.pci.has_registers(start, len_bytes).then_some(Behind::Pci(region))
         };
-        let region = fixed.or_else(on_bus).map(ModelRegion).ok_or(fails(MapErrorReason::NotRegisters))?;
+        let region = |behind| ModelRegion { behind, start, watchdog: self.clock.watchdog().clone() };
+        let region = fixed.or_else(on_bus).map(region).ok_or(fails(MapErrorReason::NotRegisters))?;
         self.mapped.fetch_add(1, Ordering::Relaxed);
         Ok(region)
     }

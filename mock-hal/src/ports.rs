@@ -4,11 +4,15 @@ use std::sync::PoisonError;
 
 use paravane_hal::port::PortIo;
 
+use crate::loads;
 use crate::platform::MockPlatform;
 use crate::registers::Width;
+use crate::watchdog::Access;
 
 impl MockPlatform {
     fn read_port(&self, port: u16, width: Width) -> u32 {
+        loads::next_call();
+        self.clock().watchdog().count(Access::Port(port));
         match self.attached_port(port, width) {
             Some((model, bar, place)) => {
                 model.lock().unwrap_or_else(PoisonError::into_inner).read(bar, place, width)
@@ -18,6 +22,7 @@ impl MockPlatform {
     }
 
     fn write_port(&self, port: u16, width: Width, value: u32) {
+        loads::next_call();
         match self.attached_port(port, width) {
             Some((model, bar, place)) => {
                 model.lock().unwrap_or_else(PoisonError::into_inner).write(bar, place, width, value);

@@ -2,9 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use paravane_hal::addr::PhysAddr;
 use paravane_hal::mmio::Mmio;
 
+use crate::loads;
 use crate::pci::PciRegion;
+use crate::watchdog::{Access, Watchdog};
 
 /// How wide a register access is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,11 @@ pub type SharedModel = Arc<Mutex<dyn DeviceModel>>;
 
 /// Registers, mapped.
 #[derive(Clone)]
-pub struct ModelRegion(pub(crate) Behind);
+pub struct ModelRegion {
+    pub(crate) behind: Behind,
+    pub(crate) start: PhysAddr,
+    pub(crate) watchdog: Watchdog,
+}
 
 /// Who answers.
 #[derive(Clone)]
@@ -64,7 +71,9 @@ pub(crate) enum Behind {
 
 impl ModelRegion {
     fn get(&self, offset_bytes: usize, width: Width) -> u32 {
-        match &self.0 {
+        loads::next_call();
+        self.watchdog.count(Access::Register { start: self.start.get(), offset_bytes });
+        match &self.behind {
             Behind::Pci(region) => region.get(offset_bytes, width),
             Behind::Fixed { model, bar, start_bytes, len_bytes } => {
                 let Some(place) = place(*start_bytes, *len_bytes, offset_bytes, width) else {
@@ -77,7 +86,8 @@ impl ModelRegion {
     }
 
     fn put(&self, offset_bytes: usize, width: Width, value: u32) {
-        match &self.0 {
+        loads::next_call();
+        match &self.behind {
             Behind::Pci(region) => region.put(offset_bytes, width, value),
             Behind::Fixed { model, bar, start_bytes, len_bytes } => {
                 if let Some(place) = place(*start_bytes, *len_bytes, offset_bytes, width) {
@@ -98,7 +108,7 @@ fn place(start_bytes: usize, len_bytes: usize, offset_bytes: usize, width: Width
 #[expect(clippy::cast_possible_truncation, reason = "the access is as wide as its method says")]
 impl Mmio for ModelRegion {
     fn len_bytes(&self) -> usize {
-        match &self.0 {
+        match &self.behind {
             Behind::Fixed { len_bytes, .. } => *len_bytes,
             Behind::Pci(region) => region.len_bytes,
         }

@@ -136,6 +136,15 @@ impl Domain {
         }
     }
 
+    /// The piece that the CPU finds at `place`: the device's address of that, where in the piece it is, and the piece.
+    pub(super) fn around_place(&self, place: usize) -> Option<(u64, usize, &Piece)> {
+        self.pieces.iter().find_map(|(addr, piece)| {
+            let offset =
+                place.checked_sub(piece.cpu.addr().get()).filter(|offset| *offset < piece.len_bytes)?;
+            Some((addr + offset as u64, offset, piece))
+        })
+    }
+
     /// Writes a refused access down.
     pub(super) fn refuse(
         &mut self,

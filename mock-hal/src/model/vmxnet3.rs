@@ -12,6 +12,7 @@
 //! | `tx`, `rx`, `filter`, `stats` | frames |
 //! | `interrupt` | vectors, the pin, events |
 //! | `faults` | what a device does that lies |
+//! | `loads` | what a driver may believe whose loads change |
 //!
 //! Descriptors say whose memory is whose: the device holds what it took until a completion or a reset gives it back, and the platform ends a test in
 //! which the driver uses or gives away what the device has.
@@ -24,6 +25,7 @@ mod faults;
 mod filter;
 mod interrupt;
 mod layout;
+mod loads;
 mod personality;
 mod queue;
 mod registers;

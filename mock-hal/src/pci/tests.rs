@@ -35,6 +35,7 @@ fn nic(machine: &Machine) -> (MockPlatform, PciDevice) {
         .msi(0x50)
         .msix(0x70, 3, 0x2000, 0x3000)
         .vendor(0x80, &[1, 2, 3])
+        .express(0x90)
         .extended(0x100, 0x03, 1, &[7; 8])
         .extended(0x140, 0x0b, 1, &[0; 4]);
     platform.pci().insert(machine.address(0), machine.wired(space));

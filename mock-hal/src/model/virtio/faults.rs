@@ -198,6 +198,23 @@ impl<C: Class> Virtio<C> {
         }
     }
 
+    /// The driver saw `told` where the device wrote something else: in the word at `addr`. What that tells it, it may believe.
+    pub fn misheard(&mut self, addr: u64, told: u64) {
+        for queue in self.queues.iter_mut().filter(|queue| queue.is_enabled) {
+            let ring_bytes = 4 + 8 * u64::from(queue.entries);
+            let [low, high] = [told, told >> 16].map(|half| u16::try_from(half & 0xffff).unwrap_or(0));
+            match addr.checked_sub(queue.used()) {
+                Some(0) => queue.excuse_shown(&self.memory, high),
+                Some(2) => queue.excuse_shown(&self.memory, low),
+                // The id of an element; a length says nothing about who owns what.
+                Some(at) if at < ring_bytes && at % 8 == 4 => {
+                    queue.excuse(&self.memory, u32::try_from(told).unwrap_or(u32::MAX));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Tells the driver when the device wants to hear of more.
     pub fn tell_wish(&mut self, queue: usize) {
         if !self.queues[queue].is_enabled {

@@ -2,8 +2,8 @@
 
 mod split;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use paravane_hal::dma::Direction;
 
@@ -99,6 +99,8 @@ pub struct Queue {
     pub(super) stock: Vec<Chain>,
     /// Bytes that the device has, by the head of their chain.
     held: BTreeMap<u16, Vec<Lease>>,
+    /// Heads of chains that the driver took for used, for it was told so in the middle of a call; what it does with them is no fault of its own.
+    excused: BTreeSet<u16>,
     /// Said something false about this queue since it was reset.
     pub(super) has_lied: bool,
     /// Given back out of turn by a device that lies.
@@ -117,6 +119,7 @@ impl Queue {
             ring: Split::default(),
             stock: Vec::new(),
             held: BTreeMap::new(),
+            excused: BTreeSet::new(),
             has_lied: false,
             held_back: None,
         }
@@ -124,6 +127,9 @@ impl Queue {
 
     /// From here on the bytes of `chain` are the device's, until it says that it used them.
     pub(super) fn hold(&mut self, memory: &DeviceMemory, chain: &Chain) -> Result<(), Untaken> {
+        if self.excused.contains(&chain.head) {
+            return Ok(());
+        }
         let Entry::Vacant(place) = self.held.entry(chain.head) else {
             return Err(Untaken::Rule(format!("chain {} made available twice, 2.7.13", chain.head)));
         };
@@ -137,10 +143,25 @@ impl Queue {
 
     /// The driver is told that the chain of `id` is its own again. False if the device never had it: then it lied.
     pub(super) fn give_back(&mut self, memory: &DeviceMemory, id: u32) -> bool {
-        let held = u16::try_from(id).ok().and_then(|head| self.held.remove(&head));
-        let had_it = held.is_some();
+        let Ok(head) = u16::try_from(id) else { return false };
+        let held = self.held.remove(&head);
+        let had_it = held.is_some() || self.excused.contains(&head);
         held.into_iter().flatten().for_each(|lease| memory.give_back(&lease));
         had_it
+    }
+
+    /// The driver may take the chain of `id` for used.
+    pub(super) fn excuse(&mut self, memory: &DeviceMemory, id: u32) {
+        if let Ok(head) = u16::try_from(id) {
+            self.give_back(memory, id);
+            self.stock.retain(|chain| chain.head != head);
+            self.excused.insert(head);
+        }
+    }
+
+    /// Whether chains are excused: who keeps which rule of the ring can no longer be told.
+    pub(super) fn has_excused(&self) -> bool {
+        !self.excused.is_empty()
     }
 
     /// Who owns what of this queue can no longer be told from outside.

@@ -173,6 +173,17 @@ impl Queue {
         Ok(passed(event, shown, before))
     }
 
+    /// The driver saw `told` as the used index: it may believe the elements up to there, old ones though they are.
+    pub(in super::super) fn excuse_shown(&mut self, memory: &DeviceMemory, told: u16) {
+        let Ok(shown) = memory.get16(self.used() + 2) else { return };
+        for ahead in 0..told.wrapping_sub(shown).min(self.entries) {
+            let place = shown.wrapping_add(ahead) % self.entries;
+            if let Ok(id) = memory.get32(self.used() + 4 + 8 * u64::from(place)) {
+                self.excuse(memory, id);
+            }
+        }
+    }
+
     /// Says from when on the device wants to be told.
     pub(in super::super) fn tell_wish(
         &self,
