@@ -18,7 +18,7 @@ use paravane_mock_hal::fault::{Action, FaultPlan, FaultPoint, Seeded};
 use paravane_mock_hal::model::virtio::net::{RX, TX, bits};
 use paravane_mock_hal::model::virtio::{Net, Personality, Plugged, Virtio, Wish, common_register};
 use paravane_mock_hal::storms::{self, Steps};
-use paravane_mock_hal::{MockPlatform, PciHost};
+use paravane_mock_hal::{ChangingLoads, MockPlatform, PciHost};
 use paravane_net::{Burst, Control as _, Frame, FramePool, RxFilter, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running, StopError};
@@ -45,6 +45,8 @@ struct Tally {
     restarts: u64,
     /// Starts that failed.
     refused: u64,
+    /// Loads of the driver that were answered with another value.
+    changed: u64,
     /// Stops, and starts that failed, after which the device kept its memory.
     stuck: u64,
 }
@@ -58,6 +60,9 @@ struct Storm {
     /// Frames and bytes that are there when nothing runs.
     at_rest: (usize, usize),
     messages: Vec<MsiMessage>,
+    /// Without lies, the loads that change are all that is wrong, and the model has an eye on everything else.
+    lies: bool,
+    loads: Option<ChangingLoads>,
     tally: Tally,
 }
 
@@ -77,7 +82,7 @@ impl Storm {
         let at_rest = (pool.free(), platform.memory().bytes());
         let messages = platform.interrupts().messages(3);
         let (steps, tally) = (steps.clone(), Tally::default());
-        Self { chance, steps, platform, plugged, pool, at_rest, messages, tally }
+        Self { chance, steps, platform, plugged, pool, at_rest, messages, lies: true, loads: None, tally }
     }
 
     fn claim(&self) -> MockDevice {
@@ -87,12 +92,17 @@ impl Storm {
 
     /// A fresh storm breaks loose, as hard as chance will have it.
     fn break_loose(&mut self) {
-        let per_million = [2_000, 20_000, 100_000, 400_000][self.chance.below(4) as usize];
+        let per_million = [0, 2_000, 20_000, 100_000, 400_000][self.chance.below(5) as usize];
         self.calm();
+        self.lies = per_million > 0;
         self.plugged.lock().faults = FaultPlan::storm(self.chance.next_u64(), per_million);
+        let loads = self.plugged.changing_loads(&self.platform, self.chance.next_u64());
+        let loads = loads.one_in([2, 30, 500][self.chance.below(3) as usize]);
+        self.loads = Some(loads.first_too([0, 100, 2000][self.chance.below(3) as usize]));
     }
 
     fn calm(&mut self) {
+        self.tally.changed += self.loads.take().map_or(0, |loads| loads.changed());
         let mut model = self.plugged.lock();
         self.tally.hits += model.faults.hits();
         model.repent();
@@ -215,15 +225,16 @@ impl Storm {
         let kind = self.chance.below(32);
         let mut model = self.plugged.lock();
         let is_live = model.is_live() && model.queues[queue].is_enabled;
+        let lies = self.lies && is_live;
         match kind {
             0..16 => _ = model.deliver(&numbered(number)),
             16 | 17 => _ = model.deliver(&vec![7; bytes]),
-            18 => _ = model.deliver_with(header, &numbered(number)),
+            18 if self.lies => _ = model.deliver_with(header, &numbered(number)),
             19 => model.set_link(number & 1 == 0),
-            20 if is_live => model.put(queue, id, len_bytes),
-            21 if is_live => model.show(queue, ahead),
-            22 if is_live => _ = model.fill_one(&numbered(number)[..bytes % 60]),
-            23 if is_live => _ = model.send_one(),
+            20 if lies => model.put(queue, id, len_bytes),
+            21 if lies => model.show(queue, ahead),
+            22 if lies => _ = model.fill_one(&numbered(number)[..bytes % 60]),
+            23 if lies => _ = model.send_one(),
             24 if is_live => {
                 model.queues[TX].wish = [Wish::Never, Wish::After(0), Wish::After(5)][number as usize % 3];
                 model.tell_wish(TX);
@@ -268,6 +279,7 @@ impl Storm {
             }
         }
         let filter = RxFilter::from_bits_truncate(self.chance.below(32).try_into().unwrap());
+        // A look at the clock: here a call begins.
         let before = self.platform.now();
         let whole = match choice {
             0..5 => up.rx.receive(&mut burst).is_ok(),
@@ -330,6 +342,7 @@ impl Storm {
     /// The device is honest: every frame arrives, both ways, once, in order, as it was, and no rule is broken.
     fn carry_frames(&self, device: MockDevice) {
         self.plugged.lock().take_sent();
+        let loads = ChangingLoads::counted();
         let config = Config { tx_entries: 64, rx_entries: 64, ..Config::default() };
         let mut up = device.start(&config, self.pool.clone(), Interrupts::Msix(&self.messages)).unwrap();
         for first in (0..HONEST_FRAMES).step_by(16) {
@@ -358,6 +371,8 @@ impl Storm {
             assert!(received.eq(numbers.map(numbered)));
             let _ = self.platform.take_interrupts();
         }
+        assert!(loads.loads() > u64::from(HONEST_FRAMES));
+        assert_eq!(loads.again(), 0, "no word is loaded twice in a call");
         let (rx, tx) = (up.rx.counters(), up.tx.counters());
         assert_eq!((rx.frames, rx.dropped()), (HONEST_FRAMES.into(), 0));
         assert_eq!(tx.frames, u64::from(HONEST_FRAMES));
@@ -379,11 +394,13 @@ fn numbered(number: u32) -> Vec<u8> {
 fn a_device_that_lies_does_no_harm() {
     let mut all = Tally::default();
     let storms = storms::run(STEPS_A_STORM, DEFAULT_STEPS, |seed, steps| {
-        let Tally { hits, faults, restarts, refused, stuck } = Storm::new(seed, steps).run(STEPS_A_STORM);
+        let Tally { hits, faults, restarts, refused, changed, stuck } =
+            Storm::new(seed, steps).run(STEPS_A_STORM);
         all.hits += hits;
         all.faults += faults;
         all.restarts += restarts;
         all.refused += refused;
+        all.changed += changed;
         all.stuck += stuck;
     });
     println!("{storms} seeds: {all:?}");

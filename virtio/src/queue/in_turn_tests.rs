@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::vec::Vec;
 
-use paravane_mock_hal::MockPlatform;
+use paravane_mock_hal::{ChangingLoads, MockPlatform};
 use paravane_net::FramePool;
 use proptest::prelude::*;
 
@@ -182,6 +182,28 @@ fn what_the_device_does_not_have_breaks_the_queue() {
     for index in [64, 65_536, 65_536 + 2, u32::MAX] {
         assert_eq!(unknown(index), DeviceFault::IndexOutOfRange { index, entries: 64 });
     }
+}
+
+/// What the device says may change from look to look. What it never said is lent still.
+#[test]
+fn what_loads_that_change_do_not_name_stays_lent() {
+    let mut changed = 0;
+    for seed in 0..400 {
+        let mut bench = Bench::new();
+        for _ in 0..3 {
+            bench.post(3);
+        }
+        for head in 0..3 {
+            bench.complete(head);
+        }
+        let loads = ChangingLoads::armed(seed).first_too(4);
+        let _ = bench.queue.take_sent(3);
+        changed += loads.changed();
+        drop(loads);
+        let (home, in_flight) = (bench.pool.free(), bench.queue.in_flight());
+        assert_eq!(home + in_flight, FRAMES as usize, "seed {seed}: what is in flight is lent, and no more");
+    }
+    assert!(changed > 100, "{changed} loads were changed");
 }
 
 proptest! {
