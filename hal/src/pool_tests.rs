@@ -219,26 +219,16 @@ fn a_chain_goes_home_each_buffer_to_its_own_pool() {
 #[test]
 fn a_chain_is_first_in_first_out_by_every_door() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
-    let mut chain = Chain::new();
     let numbered = |pool: &Pool<u32>, number: u32| {
         let mut buffer = pool.get().unwrap();
         *buffer = number;
         buffer
     };
-    let mut next = 1..;
-    let came = chain.fill_along(&[(); 3], |()| Some(numbered(&one, next.next().unwrap())));
-    chain.push(numbered(&one, 4));
+    let mut chain = Chain::new();
+    (1..5).for_each(|number| chain.push(numbered(&one, number)));
     chain.push_front(numbered(&one, 0));
-    assert_eq!((came, chain.len()), (3, 5));
-    let mut seen = Vec::new();
-    // One goes, one stays.
-    let gone = chain.drain_along(&[10, 20, 30], |buffer, place| {
-        seen.push((*buffer, *place));
-        if *buffer == 1 { Err(buffer) } else { Ok(()) }
-    });
-    assert_eq!((gone, seen.as_slice()), (1, [(0, 10), (1, 20)].as_slice()));
-    let mut split =
-        chain.split_front(&[(); 9], |buffer, ()| if *buffer < 3 { Ok(buffer) } else { Err(buffer) });
+    assert_eq!(chain.pop().map(|buffer| *buffer), Some(0));
+    let mut split = chain.split_while(&[(); 9], |buffer, ()| **buffer < 3);
     assert_eq!((split.len(), chain.len()), (2, 2));
     // Those that come are of another pool than those that go, and join both.
     let came = chain.exchange_along(&[(); 9], &mut split, |buffer, ()| Ok(numbered(&two, 10 + *buffer)));
@@ -247,6 +237,27 @@ fn a_chain_is_first_in_first_out_by_every_door() {
     split.push(numbered(&two, 20));
     let order: Vec<u32> = std::iter::from_fn(|| split.pop()).map(|buffer| *buffer).collect();
     assert_eq!(order, [1, 2, 13, 4, 20]);
+    assert_eq!((one.free(), two.free()), (10, 10));
+}
+
+#[test]
+fn what_is_not_exchanged_stays_in_front() {
+    let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
+    let (mut chain, mut others) = (Chain::new(), Chain::new());
+    let mut numbers = 0..;
+    one.take(4).fill(&mut chain, 4, |mut buffer| {
+        *buffer = numbers.next().unwrap();
+        buffer
+    });
+    let came = chain.exchange_along(&[10, 20, 30], &mut others, |buffer, item| {
+        assert_eq!(*item, 10 * (*buffer + 1));
+        if *buffer < 2 { Ok(buffer) } else { Err(two.get().unwrap()) }
+    });
+    assert_eq!((came, others.len(), chain.len(), two.free()), (2, 2, 2, 9));
+    assert_eq!(one.free(), 7, "the one given away is home");
+    assert_eq!(chain.pop().map(|buffer| buffer.domain()), Some(two.domain()));
+    assert_eq!(chain.pop().map(|buffer| *buffer), Some(3));
+    drop(others);
     assert_eq!((one.free(), two.free()), (10, 10));
 }
 
@@ -276,18 +287,44 @@ fn a_split_leaves_what_is_not_let_pass() {
 }
 
 #[test]
-fn a_split_takes_what_is_swapped_in() {
+fn a_fill_takes_what_is_swapped_in() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
-    let mut chain: Chain<u32> = Chain::new();
-    one.take(4).fill(&mut chain, 4, |buffer| buffer);
-    let mut swapped = Vec::new();
-    let split = chain.split_front(&[(); 4], |buffer, ()| {
+    let (mut chain, mut swapped) = (Chain::new(), Vec::new());
+    let filled = one.take(4).fill(&mut chain, 4, |buffer| {
         swapped.push(buffer);
-        Ok(two.get().unwrap())
+        two.get().unwrap()
     });
-    assert_eq!((split.len(), chain.len(), swapped.len()), (1, 3, 1));
-    drop((split, chain, swapped));
+    assert_eq!((filled, chain.len(), swapped.len()), (4, 4, 4));
+    assert_eq!((one.free(), two.free()), (6, 6), "the rest of the supply is home");
+    drop((chain, swapped));
     assert_eq!((one.free(), two.free()), (10, 10));
+}
+
+/// Whoever holds a buffer may link it elsewhere meanwhile, and take it out again: what its link says then is not the chain's.
+#[test]
+fn a_fill_trusts_no_link_of_a_buffer_that_was_given_away() {
+    let pool = pool(&Heap::default());
+    let (mut chain, mut elsewhere) = (Chain::new(), Chain::new());
+    for _ in 0..4 {
+        elsewhere.push(pool.get().unwrap());
+    }
+    let filled = pool.take(4).fill(&mut chain, 4, |buffer| {
+        // Behind it lies one of the others, and nothing behind the last.
+        elsewhere.push_front(buffer);
+        let buffer = elsewhere.pop().unwrap();
+        let other = elsewhere.pop().unwrap();
+        elsewhere.push(other);
+        buffer
+    });
+    assert_eq!((filled, chain.len(), elsewhere.len(), pool.free()), (4, 4, 4, 2));
+    let all: Vec<_> =
+        std::iter::from_fn(|| chain.pop()).chain(std::iter::from_fn(|| elsewhere.pop())).collect();
+    let mut indices: Vec<_> = all.iter().map(Buffer::index).collect();
+    indices.sort_unstable();
+    indices.dedup();
+    assert_eq!(indices.len(), 8, "each has one owner");
+    drop(all);
+    assert_eq!(pool.free(), 10);
 }
 
 #[test]

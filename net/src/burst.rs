@@ -97,30 +97,25 @@ impl Burst {
     /// Adds what `next` gives to the back until it gives nothing or the burst is full. Returns how many came.
     #[inline(always)]
     pub fn fill(&mut self, mut next: impl FnMut() -> Option<Frame>) -> usize {
-        self.fill_along(&[(); BURST_FRAMES], |()| next())
-    }
-
-    /// The same, for each place of `along`.
-    #[inline(always)]
-    pub fn fill_along<T>(&mut self, along: &[T], mut next: impl FnMut(&T) -> Option<Frame>) -> usize {
-        let along = along.get(..self.room()).unwrap_or(along);
-        self.0.fill_along(along, |place| next(place).map(|frame| frame.0))
+        let before = self.len();
+        while self.room() > 0 {
+            let Some(frame) = next() else { break };
+            self.0.push(frame.0);
+        }
+        self.len().wrapping_sub(before)
     }
 
     /// Hands frames to `take`, front first, until it gives one back, which stays, or none is left. Returns how many went.
     #[inline(always)]
     pub fn drain(&mut self, mut take: impl FnMut(Frame) -> Result<(), Frame>) -> usize {
-        self.drain_along(&[(); BURST_FRAMES], |frame, ()| take(frame))
-    }
-
-    /// The same, each with a place of `along`, until that ends.
-    #[inline(always)]
-    pub fn drain_along<T>(
-        &mut self,
-        along: &[T],
-        mut take: impl FnMut(Frame, &T) -> Result<(), Frame>,
-    ) -> usize {
-        self.0.drain_along(along, |buffer, place| take(Frame(buffer), place).map_err(|frame| frame.0))
+        let before = self.len();
+        while let Some(frame) = self.pop() {
+            if let Err(frame) = take(frame) {
+                self.0.push_front(frame.0);
+                break;
+            }
+        }
+        before.wrapping_sub(self.len())
     }
 
     /// Splits off the plain frames in front of which `look` says yes, each with a place of `along`, up to the first that is not or of which it does not, or until

@@ -138,57 +138,6 @@ impl<H: Header> Chain<H> {
         Some(buffer)
     }
 
-    /// Adds what `next` gives for each place of `along` to the back, until it gives nothing. How many came.
-    ///
-    /// Should `next` panic, what came is leaked.
-    #[inline(always)]
-    pub fn fill_along<T>(&mut self, along: &[T], mut next: impl FnMut(&T) -> Option<Buffer<H>>) -> usize {
-        let (mut link, mut home) = (self.link(), self.home);
-        let mut came = 0;
-        while let Some(place) = along.get(came) {
-            let Some(buffer) = next(place) else { break };
-            let buffer = ManuallyDrop::new(buffer);
-            if home != buffer.node().pool.as_ptr() || buffer.is_laden() {
-                home = another_home(home, self.len + came == 0, &buffer);
-            }
-            // SAFETY: as in `push`.
-            unsafe { &*link }.set(buffer.0.as_ptr());
-            link = link_of(buffer.0.as_ptr());
-            came += 1;
-        }
-        self.home = home;
-        self.len += came;
-        self.set_last(link);
-        came
-    }
-
-    /// Hands buffers to `take`, front first, each with a place of `along`, until it gives one back, which stays, or either ends. How many went.
-    ///
-    /// Should `take` panic, the rest is leaked.
-    #[inline(always)]
-    pub fn drain_along<T>(
-        &mut self,
-        along: &[T],
-        mut take: impl FnMut(Buffer<H>, &T) -> Result<(), Buffer<H>>,
-    ) -> usize {
-        let along = along.get(..self.len).unwrap_or(along);
-        let (before, mut next) = (self.len, self.first.get());
-        self.len = 0;
-        let (mut went, mut stays) = (0, None);
-        while let Some(place) = along.get(went) {
-            // SAFETY: `along` is no longer than the chain, so this is a buffer of it, which is taken off here.
-            let buffer = unsafe { Buffer::at(next) };
-            next = buffer.node().next.get();
-            if let Err(buffer) = take(buffer, place) {
-                stays = Some(buffer);
-                break;
-            }
-            went += 1;
-        }
-        self.put_rest(next, before - went, stays);
-        went
-    }
-
     /// Says what is there after buffers were taken: `len`, of which `stays` is to be the first, if it is something, and `next` leads to the others.
     #[inline(always)]
     fn put_rest(&mut self, next: *mut Node<H>, len: usize, stays: Option<Buffer<H>>) {
@@ -218,8 +167,9 @@ impl<H: Header> Chain<H> {
         let home = if others.len == 0 { self.home } else { others.home };
         let (mut came, mut stays, mut is_odd) = (0, None, false);
         while let Some(place) = along.get(came) {
-            // SAFETY: as in `drain_along`.
+            // SAFETY: `along` is no longer than the chain, so this is a buffer of it, which is taken off here.
             let buffer = unsafe { Buffer::at(next) };
+            // While it is ours: whoever has it next links it as they like.
             next = buffer.node().next.get();
             match exchange(buffer, place) {
                 Ok(other) => {
@@ -248,51 +198,6 @@ impl<H: Header> Chain<H> {
         came
     }
 
-    /// Splits off those in front that `look` lets pass, each with a place of `along`, up to the first that it does not, or until either ends.
-    ///
-    /// `look` gets each and gives it back, as `Ok` to go along, as `Err` to stay. It ends early after one that is laden then, or another. Should `look` panic, all
-    /// are leaked.
-    #[inline(always)]
-    pub(super) fn split_front<T>(
-        &mut self,
-        along: &[T],
-        mut look: impl FnMut(Buffer<H>, &T) -> Result<Buffer<H>, Buffer<H>>,
-    ) -> Self {
-        let along = along.get(..self.len).unwrap_or(along);
-        let (before, first) = (self.len, self.first.get());
-        self.len = 0;
-        let (mut next, mut last) = (first, first);
-        let (mut went, mut stays, mut odd) = (0, None, None);
-        while let Some(place) = along.get(went) {
-            // SAFETY: as in `drain_along`.
-            let buffer = unsafe { Buffer::at(next) };
-            let same = next;
-            next = buffer.node().next.get();
-            match look(buffer, place) {
-                // In its place already. What is asked here is known where `look` is inlined.
-                Ok(buffer) if buffer.0.as_ptr() == same && !buffer.is_laden() => {
-                    last = ManuallyDrop::new(buffer).0.as_ptr();
-                    went += 1;
-                }
-                Ok(buffer) => {
-                    odd = Some(buffer);
-                    break;
-                }
-                Err(buffer) => {
-                    stays = Some(buffer);
-                    break;
-                }
-            }
-        }
-        // They have a home together if all of this chain have.
-        let mut split = Self { first: Cell::new(first), last, len: went, home: self.home };
-        self.put_rest(next, before - went - usize::from(odd.is_some()), stays);
-        if let Some(buffer) = odd {
-            split.push(buffer);
-        }
-        split
-    }
-
     /// Splits off those in front of which `look` says yes, each with a place of `along`, up to the first of which it does not, or until either ends.
     ///
     /// They never leave their places, which is what makes this the cheapest walk. Should `look` panic, all are leaked.
@@ -304,7 +209,7 @@ impl<H: Header> Chain<H> {
         let (mut next, mut last) = (first, first);
         let mut went = 0;
         while let Some(place) = along.get(went) {
-            // SAFETY: as in `drain_along`, but that it stays: `Linked` neither drops it nor gives it away.
+            // SAFETY: `along` is no longer than the chain, so this is a buffer of it. It stays: `Linked` neither drops it nor gives it away.
             let mut buffer = ManuallyDrop::new(unsafe { Buffer::at(next) });
             let after = buffer.node().next.get();
             if !look(Linked(&mut buffer), place) {

@@ -55,14 +55,12 @@ impl<'p, H: Header> Supply<'p, H> {
     ) -> usize {
         let mut left = at_most.min(self.wanted);
         let all = left;
-        // Ends: as above.
+        // Ends: each turn adds a buffer, or is the last.
         while left > 0 && (!self.stock.is_empty() || self.restock()) {
             // No segment is longer.
             let along = &[(); SEGMENT_BUFFERS];
             let along = along.get(..left).unwrap_or(along);
-            let dressed = self.stock.split_front(along, |buffer, ()| Ok(dress(buffer)));
-            left = left.wrapping_sub(dressed.len());
-            chain.append(dressed);
+            left = left.wrapping_sub(self.stock.exchange_along(along, chain, |buffer, ()| Ok(dress(buffer))));
         }
         let filled = all.wrapping_sub(left);
         self.wanted = self.wanted.wrapping_sub(filled);
