@@ -65,15 +65,15 @@ pub trait Header: Send {
     /// Each buffer of the pool is at least this long, so that nobody need ask for places that lie within.
     const MIN_BUFFER_BYTES: usize = 0;
 
-    /// Whether [`go_home`](Self::go_home) has anything to do. Many that have nothing to do go home in one step.
+    /// Whether [`clean_up`](Self::go_home) has anything to do. Many that have nothing to do go home in one step.
     #[inline(always)]
-    fn is_laden(&self) -> bool {
+    fn needs_cleanup(&self) -> bool {
         false
     }
 
     /// The buffer goes home. What the header owns and is not to keep, it drops here; the header itself stays for the next owner.
     #[inline(always)]
-    fn go_home(&mut self) {}
+    fn clean_up(&mut self) {}
 }
 
 impl Header for () {}
@@ -117,7 +117,7 @@ struct Shared<H> {
 /// pool lives, and whatever the memory is used for later. Who distrusts a device so far keeps a handle until it was stopped.
 pub struct Pool<H: Header>(NonNull<Shared<H>>);
 
-// SAFETY: what handles share is atomics and read-only facts; headers belong to whoever holds the buffer.
+// SAFETY: what handles share is atomics and what never changes; headers belong to whoever holds the buffer.
 unsafe impl<H: Header> Send for Pool<H> {}
 // SAFETY: as above; buffers come off a lock-free list.
 unsafe impl<H: Header> Sync for Pool<H> {}
@@ -469,7 +469,7 @@ impl<H: Header> DerefMut for Buffer<H> {
 impl<H: Header> Drop for Buffer<H> {
     #[inline]
     fn drop(&mut self) {
-        self.go_home();
+        self.clean_up();
         let pool = self.node().pool;
         // SAFETY: nodes point at their pool's shared part since before the first buffer was given out; this one is a segment by itself, and is being dropped.
         unsafe { Shared::give_back(pool, self.0, 1) };

@@ -177,11 +177,11 @@ fn a_supply_takes_as_many_segments_as_it_needs() {
     drop(all(&pool));
     assert_eq!(pool.take(3).count(), 3);
     let mut chain = Chain::new();
-    let dressed = pool.take(9).fill(&mut chain, 7, |mut buffer| {
+    let filled = pool.take(9).fill(&mut chain, 7, |mut buffer| {
         *buffer = 5;
         buffer
     });
-    assert_eq!((dressed, chain.len(), pool.free()), (7, 7, 3));
+    assert_eq!((filled, chain.len(), pool.free()), (7, 7, 3));
     assert!(std::iter::from_fn(|| chain.pop()).all(|buffer| *buffer == 5));
     assert_eq!(pool.free(), 10);
 }
@@ -231,7 +231,7 @@ fn a_chain_is_first_in_first_out_by_every_door() {
     let mut split = chain.split_while(&[(); 9], |buffer, ()| **buffer < 3);
     assert_eq!((split.len(), chain.len()), (2, 2));
     // Those that come are of another pool than those that go, and join both.
-    let came = chain.exchange_along(&[(); 9], &mut split, |buffer, ()| Ok(numbered(&two, 10 + *buffer)));
+    let came = chain.exchange_zip(&[(); 9], &mut split, |buffer, ()| Ok(numbered(&two, 10 + *buffer)));
     assert_eq!((came, split.len(), chain.len()), (1, 3, 1), "ends early where the home is another");
     split.append(chain);
     split.push(numbered(&two, 20));
@@ -249,7 +249,7 @@ fn what_is_not_exchanged_stays_in_front() {
         *buffer = numbers.next().unwrap();
         buffer
     });
-    let came = chain.exchange_along(&[10, 20, 30], &mut others, |buffer, item| {
+    let came = chain.exchange_zip(&[10, 20, 30], &mut others, |buffer, item| {
         assert_eq!(*item, 10 * (*buffer + 1));
         if *buffer < 2 { Ok(buffer) } else { Err(two.get().unwrap()) }
     });

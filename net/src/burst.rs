@@ -118,13 +118,15 @@ impl Burst {
         before.wrapping_sub(self.len())
     }
 
-    /// Splits off the plain frames in front of which `look` says yes, each with a place of `along`, up to the first that is not or of which it does not, or until
+    /// Splits off the plain frames in front of which `look` says yes, each with one of `items`, up to the first that is not or of which it does not, or until
     /// either ends.
     #[inline(always)]
-    pub fn split_plain<T>(&mut self, along: &[T], mut look: impl FnMut(PlainFrame<'_>, &T) -> bool) -> Self {
-        Self(self.0.split_while(along, |buffer, place| {
-            PlainFrame::of(buffer).is_some_and(|frame| look(frame, place))
-        }))
+    pub fn split_plain<T>(&mut self, items: &[T], mut look: impl FnMut(PlainFrame<'_>, &T) -> bool) -> Self {
+        Self(
+            self.0.split_while(items, |buffer, item| {
+                PlainFrame::of(buffer).is_some_and(|frame| look(frame, item))
+            }),
+        )
     }
 
     /// Drops every frame, all together.

@@ -23,7 +23,7 @@ mod checksum;
 mod header;
 
 pub use header::FrameHeader;
-use header::{Essence, fact};
+use header::{Summary, flag};
 
 /// Headroom of a fresh frame: room for any device's header, and a payload that starts on a cache line.
 pub const HEADROOM_BYTES: u16 = 64;
@@ -105,28 +105,26 @@ impl FramePool {
 pub struct FrameSupply<'p>(Supply<'p, FrameHeader>);
 
 impl FrameSupply<'_> {
-    /// Adds the frames to the back of `burst`, as far as it has room, each as `dress` gives it back. Returns how many.
+    /// Adds the frames to the back of `burst`, as far as it has room, each as `prepare` gives it back. Returns how many.
     #[inline(always)]
-    pub fn fill(&mut self, burst: &mut Burst, mut dress: impl FnMut(Frame) -> Frame) -> usize {
+    pub fn fill(&mut self, burst: &mut Burst, mut prepare: impl FnMut(Frame) -> Frame) -> usize {
         let room = burst.room();
-        self.0.fill(&mut burst.0, room, |buffer| dress(Frame::fresh(buffer)).0)
+        self.0.fill(&mut burst.0, room, |buffer| prepare(Frame::fresh(buffer)).0)
     }
 
-    /// Exchanges frames for others, each with a place of `along`, until `exchange` gives one back or either ends. Those that came join `burst`, as far as it has
+    /// Exchanges frames for others, each with one of `items`, until `exchange` gives one back or either ends. Those that came join `burst`, as far as it has
     /// room. Returns how many.
     #[inline(always)]
-    pub fn exchange_along<T>(
+    pub fn exchange_zip<T>(
         &mut self,
-        along: &[T],
+        items: &[T],
         burst: &mut Burst,
         mut exchange: impl FnMut(Frame, &T) -> Result<Frame, Frame>,
     ) -> usize {
-        let along = along.get(..burst.room()).unwrap_or(along);
-        self.0.exchange_along(along, &mut burst.0, |buffer, place| {
-            match exchange(Frame::fresh(buffer), place) {
-                Ok(frame) => Ok(frame.0),
-                Err(frame) => Err(frame.0),
-            }
+        let items = items.get(..burst.room()).unwrap_or(items);
+        self.0.exchange_zip(items, &mut burst.0, |buffer, item| match exchange(Frame::fresh(buffer), item) {
+            Ok(frame) => Ok(frame.0),
+            Err(frame) => Err(frame.0),
         })
     }
 }
@@ -152,7 +150,7 @@ impl Frame {
     /// A buffer as an empty frame. It has no continuation: every way home takes that off.
     #[inline(always)]
     fn fresh(mut buffer: Buffer<FrameHeader>) -> Self {
-        buffer.essence = Essence::FRESH;
+        buffer.summary = Summary::FRESH;
         Self(buffer)
     }
 
@@ -169,7 +167,7 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn segment_bytes(&self) -> usize {
-        usize::from(self.0.essence.len_bytes)
+        usize::from(self.0.summary.len_bytes)
     }
 
     /// Length of the whole frame, over all segments.
@@ -183,7 +181,7 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn headroom_bytes(&self) -> usize {
-        usize::from(self.0.essence.head_bytes)
+        usize::from(self.0.summary.head_bytes)
     }
 
     /// What this segment can hold from its head on, payload included.
@@ -211,7 +209,7 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn dma_addr_before(&self, before_bytes: u16) -> Option<DmaAddr> {
-        self.0.dma_addr(usize::from(self.0.essence.head_bytes.checked_sub(before_bytes)?))
+        self.0.dma_addr(usize::from(self.0.summary.head_bytes.checked_sub(before_bytes)?))
     }
 
     /// Where the device finds the byte `before_bytes` in front of the payload of a frame that is fresh: a place known beforehand.
@@ -227,7 +225,7 @@ impl Frame {
         match u16::try_from(len_bytes) {
             // Two numbers below 2^16.
             Ok(len) if self.headroom_bytes().wrapping_add(len_bytes) <= self.0.len_bytes() => {
-                self.0.essence.len_bytes = len;
+                self.0.summary.len_bytes = len;
                 true
             }
             _ => false,
@@ -240,16 +238,16 @@ impl Frame {
         // Two numbers below 2^16.
         let fits = usize::from(HEADROOM_BYTES).wrapping_add(len_bytes.into()) <= self.0.len_bytes();
         // Written either way, so that what it says needs no second look.
-        self.0.essence = Essence::of(if fits { len_bytes } else { 0 });
+        self.0.summary = Summary::of(if fits { len_bytes } else { 0 });
         fits
     }
 
     /// Removes `bytes` from the front of this segment: the headroom grows. False when it is shorter.
     pub fn trim_front(&mut self, bytes: u16) -> bool {
-        match self.0.essence.len_bytes.checked_sub(bytes) {
+        match self.0.summary.len_bytes.checked_sub(bytes) {
             Some(rest) => {
-                self.0.essence.len_bytes = rest;
-                self.0.essence.head_bytes = self.0.essence.head_bytes.saturating_add(bytes);
+                self.0.summary.len_bytes = rest;
+                self.0.summary.head_bytes = self.0.summary.head_bytes.saturating_add(bytes);
                 true
             }
             None => false,
@@ -259,27 +257,27 @@ impl Frame {
     /// Puts `bytes` in front of the payload, out of the headroom. False when there is not enough.
     pub fn prepend(&mut self, bytes: &[u8]) -> bool {
         let Some((head, len)) = u16::try_from(bytes.len()).ok().and_then(|n| {
-            Some((self.0.essence.head_bytes.checked_sub(n)?, self.0.essence.len_bytes.checked_add(n)?))
+            Some((self.0.summary.head_bytes.checked_sub(n)?, self.0.summary.len_bytes.checked_add(n)?))
         }) else {
             return false;
         };
         if !self.0.copy_in(usize::from(head), bytes) {
             return false;
         }
-        self.0.essence.head_bytes = head;
-        self.0.essence.len_bytes = len;
+        self.0.summary.head_bytes = head;
+        self.0.summary.len_bytes = len;
         true
     }
 
     /// Takes `bytes` of headroom into the payload, as they are: a device wrote payload there. False when there is not enough.
     pub fn extend_front(&mut self, bytes: u16) -> bool {
         let Some((head, len)) =
-            self.0.essence.head_bytes.checked_sub(bytes).zip(self.0.essence.len_bytes.checked_add(bytes))
+            self.0.summary.head_bytes.checked_sub(bytes).zip(self.0.summary.len_bytes.checked_add(bytes))
         else {
             return false;
         };
-        self.0.essence.head_bytes = head;
-        self.0.essence.len_bytes = len;
+        self.0.summary.head_bytes = head;
+        self.0.summary.len_bytes = len;
         true
     }
 
@@ -287,14 +285,14 @@ impl Frame {
     #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
         let end = self.headroom_bytes().saturating_add(self.segment_bytes());
-        let Some(len) = u16::try_from(bytes.len()).ok().and_then(|n| self.0.essence.len_bytes.checked_add(n))
+        let Some(len) = u16::try_from(bytes.len()).ok().and_then(|n| self.0.summary.len_bytes.checked_add(n))
         else {
             return false;
         };
         if !self.0.copy_in(end, bytes) {
             return false;
         }
-        self.0.essence.len_bytes = len;
+        self.0.summary.len_bytes = len;
         true
     }
 
@@ -358,14 +356,14 @@ impl Frame {
     /// Makes `next` the continuation of this segment. What continued it so far is dropped.
     pub fn set_next(&mut self, next: Frame) {
         self.0.next = Some(next);
-        self.0.note(fact::NEXT, true);
+        self.0.set_flag(flag::NEXT, true);
     }
 
     /// The continuation of this segment.
     #[must_use]
     #[inline(always)]
     pub fn next(&self) -> Option<&Frame> {
-        if self.0.has(fact::NEXT) { self.0.next.as_ref() } else { None }
+        if self.0.has(flag::NEXT) { self.0.next.as_ref() } else { None }
     }
 
     /// Takes the continuation off.
@@ -383,29 +381,29 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn vlan(&self) -> Option<VlanTag> {
-        self.0.has(fact::VLAN).then_some(self.0.essence.vlan)
+        self.0.has(flag::VLAN).then_some(self.0.summary.vlan)
     }
 
     /// Sets the VLAN tag.
     #[inline(always)]
     pub fn set_vlan(&mut self, tag: Option<VlanTag>) {
-        self.0.note(fact::VLAN, tag.is_some());
-        self.0.essence.vlan = tag.unwrap_or_default();
+        self.0.set_flag(flag::VLAN, tag.is_some());
+        self.0.summary.vlan = tag.unwrap_or_default();
     }
 
     /// What the device says about the checksums.
     #[must_use]
     #[inline(always)]
     pub fn rx_checksum(&self) -> RxChecksum {
-        if self.0.has(fact::RX_CHECKSUM) { self.0.rx_checksum } else { RxChecksum::Unverified }
+        if self.0.has(flag::RX_CHECKSUM) { self.0.rx_checksum } else { RxChecksum::Unverified }
     }
 
     /// Records what the device says about the checksums.
     #[inline(always)]
     pub fn set_rx_checksum(&mut self, checksum: RxChecksum) {
         let says_something = checksum != RxChecksum::Unverified;
-        self.0.note(fact::RX_CHECKSUM, says_something);
-        self.0.note(fact::PARTIAL, matches!(checksum, RxChecksum::Partial(_)));
+        self.0.set_flag(flag::RX_CHECKSUM, says_something);
+        self.0.set_flag(flag::PARTIAL, matches!(checksum, RxChecksum::Partial(_)));
         if says_something {
             self.0.rx_checksum = checksum;
         }
@@ -415,13 +413,13 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn rx_hash(&self) -> Option<RxHash> {
-        if self.0.has(fact::RX_HASH) { self.0.rx_hash } else { None }
+        if self.0.has(flag::RX_HASH) { self.0.rx_hash } else { None }
     }
 
     /// Records the device's hash.
     #[inline(always)]
     pub fn set_rx_hash(&mut self, hash: Option<RxHash>) {
-        self.0.note(fact::RX_HASH, hash.is_some());
+        self.0.set_flag(flag::RX_HASH, hash.is_some());
         self.0.rx_hash = hash;
     }
 
@@ -429,7 +427,7 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn offload(&self) -> TxOffload {
-        let asked = if self.0.has(fact::OFFLOAD) { self.0.offload } else { TxOffload::default() };
+        let asked = if self.0.has(flag::OFFLOAD) { self.0.offload } else { TxOffload::default() };
         match self.rx_checksum() {
             RxChecksum::Partial(request) => TxOffload { checksum: asked.checksum.or(Some(request)), ..asked },
             _ => asked,
@@ -439,7 +437,7 @@ impl Frame {
     /// Asks for offloads on the way out. A checksum that was left partial on the way in stays asked for.
     #[inline(always)]
     pub fn set_offload(&mut self, offload: TxOffload) {
-        self.0.note(fact::OFFLOAD, !offload.is_none());
+        self.0.set_flag(flag::OFFLOAD, !offload.is_none());
         self.0.offload = offload;
     }
 
@@ -447,7 +445,7 @@ impl Frame {
     #[inline]
     pub fn clear(&mut self) {
         drop(self.take_next());
-        self.0.essence = Essence::FRESH;
+        self.0.summary = Summary::FRESH;
     }
 }
 
@@ -472,7 +470,7 @@ impl<'b> PlainFrame<'b> {
     #[must_use]
     #[inline(always)]
     pub fn len_bytes(&self) -> u16 {
-        self.0.essence.len_bytes
+        self.0.summary.len_bytes
     }
 
     /// Where the device finds the byte `before_bytes` in front of the payload, within the headroom.

@@ -1,7 +1,7 @@
 //! What travels beside a frame: checksums, VLAN tag, hash and segmentation, in one form for every driver.
 //!
-//! Offsets count from the first byte of the Ethernet header. A driver translates to and from its descriptors; a forwarder hands a received frame's facts
-//! on as they are.
+//! Offsets count from the first byte of the Ethernet header. A driver translates to and from its descriptors; a forwarder hands a received frame's metadata
+//! on as it is.
 
 /// What the device found about a received frame's checksums. A device is asked, never believed: "good" saves work, nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

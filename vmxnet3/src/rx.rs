@@ -197,7 +197,7 @@ impl<P: Platform> RxQueue<P> {
         let (first, words, buffers) = heads.in_turn();
         let (mut index, mut bytes) = (first, 0_usize);
         let (start, buffer_bytes) = (*at, geometry.buffer_bytes);
-        let frames = supply.exchange_along(completions, burst, |fresh, completion| {
+        let frames = supply.exchange_zip(completions, burst, |fresh, completion| {
             let Some(word3) = read_new(completion, start) else { return Err(fresh) };
             let (word0, word2) = (completion.load::<0>(), completion.load::<2>());
             let len_bytes = if NOTED {

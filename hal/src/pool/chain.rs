@@ -1,7 +1,7 @@
 //! Many buffers held together, and home for one atomic operation.
 //!
 //! The links of a chain are the links of the free list's segments. So a chain moves in a few words, and giving it back takes no walk: it *is* the
-//! next segment. That holds as long as all of its buffers are of one pool and none is [laden](super::Header::is_laden); a chain that is neither goes home piece by piece.
+//! next segment. That holds as long as all of its buffers are of one pool and none [needs a clean-up](super::Header::needs_cleanup); one of which that does not hold goes home piece by piece.
 
 use core::cell::Cell;
 use core::fmt;
@@ -21,7 +21,7 @@ pub struct Chain<H: Header> {
     first: Cell<*mut Node<H>>,
     last: *mut Node<H>,
     len: usize,
-    /// The pool of all of them, while that is one and none is laden; else null.
+    /// The pool of all of them, while that is one and none needs a clean-up; else null.
     home: *mut Shared<H>,
 }
 
@@ -149,31 +149,31 @@ impl<H: Header> Chain<H> {
         }
     }
 
-    /// Exchanges buffers for others, front first, each with a place of `along`, until `exchange` gives one back, which stays, or either ends. What came is added
+    /// Exchanges buffers for others, front first, each with one of `items`, until `exchange` gives one back, which stays, or either ends. What came is added
     /// to `others`; it ends early after one that has not the home of the others. How many came.
     ///
     /// Should `exchange` panic, the rest and what came are leaked.
     #[inline(always)]
-    pub fn exchange_along<T>(
+    pub fn exchange_zip<T>(
         &mut self,
-        along: &[T],
+        items: &[T],
         others: &mut Self,
         mut exchange: impl FnMut(Buffer<H>, &T) -> Result<Buffer<H>, Buffer<H>>,
     ) -> usize {
-        let along = along.get(..self.len).unwrap_or(along);
+        let items = items.get(..self.len).unwrap_or(items);
         let (before, mut next) = (self.len, self.first.get());
         self.len = 0;
         let mut link = others.link();
         let home = if others.len == 0 { self.home } else { others.home };
         let (mut came, mut stays, mut is_odd) = (0, None, false);
-        while let Some(place) = along.get(came) {
-            // SAFETY: `along` is no longer than the chain, so this is a buffer of it, which is taken off here.
+        while let Some(item) = items.get(came) {
+            // SAFETY: `items` is no longer than the chain, so this is a buffer of it, which is taken off here.
             let buffer = unsafe { Buffer::at(next) };
             // While it is ours: whoever has it next links it as they like.
             next = buffer.node().next.get();
-            match exchange(buffer, place) {
+            match exchange(buffer, item) {
                 Ok(other) => {
-                    is_odd = other.node().pool.as_ptr() != home || other.is_laden();
+                    is_odd = other.node().pool.as_ptr() != home || other.needs_cleanup();
                     let other = ManuallyDrop::new(other);
                     // SAFETY: in `others`, or in its last buffer, whose node lives as long as it is out.
                     unsafe { &*link }.set(other.0.as_ptr());
@@ -198,21 +198,21 @@ impl<H: Header> Chain<H> {
         came
     }
 
-    /// Splits off those in front of which `look` says yes, each with a place of `along`, up to the first of which it does not, or until either ends.
+    /// Splits off those in front of which `look` says yes, each with one of `items`, up to the first of which it does not, or until either ends.
     ///
     /// They never leave their places, which is what makes this the cheapest walk. Should `look` panic, all are leaked.
     #[inline(always)]
-    pub fn split_while<T>(&mut self, along: &[T], mut look: impl FnMut(Linked<'_, H>, &T) -> bool) -> Self {
-        let along = along.get(..self.len).unwrap_or(along);
+    pub fn split_while<T>(&mut self, items: &[T], mut look: impl FnMut(Linked<'_, H>, &T) -> bool) -> Self {
+        let items = items.get(..self.len).unwrap_or(items);
         let (before, first) = (self.len, self.first.get());
         self.len = 0;
         let (mut next, mut last) = (first, first);
         let mut went = 0;
-        while let Some(place) = along.get(went) {
-            // SAFETY: `along` is no longer than the chain, so this is a buffer of it. It stays: `Linked` neither drops it nor gives it away.
+        while let Some(item) = items.get(went) {
+            // SAFETY: `items` is no longer than the chain, so this is a buffer of it. It stays: `Linked` neither drops it nor gives it away.
             let mut buffer = ManuallyDrop::new(unsafe { Buffer::at(next) });
             let after = buffer.node().next.get();
-            if !look(Linked(&mut buffer), place) {
+            if !look(Linked(&mut buffer), item) {
                 break;
             }
             (last, next) = (next, after);
@@ -229,7 +229,7 @@ impl<H: Header> Chain<H> {
     fn go_home_in_pieces(&mut self) {
         let mut piece = Self::new();
         while let Some(mut buffer) = self.pop() {
-            buffer.go_home();
+            buffer.clean_up();
             let pool = buffer.node().pool.as_ptr();
             if piece.len == SEGMENT_BUFFERS || piece.home != pool {
                 drop(core::mem::take(&mut piece));
@@ -240,7 +240,7 @@ impl<H: Header> Chain<H> {
     }
 }
 
-/// A buffer in its place in a chain. Its bytes can be written; it cannot be exchanged for another, nor made [laden](super::Header::is_laden).
+/// A buffer in its place in a chain. Its bytes can be written; it cannot be exchanged for another, nor be given anything that [needs a clean-up](super::Header::needs_cleanup).
 #[derive(Debug)]
 pub struct Linked<'c, H: Header>(&'c mut Buffer<H>);
 
@@ -271,13 +271,13 @@ fn link_of<H>(node: *mut Node<H>) -> *const Cell<*mut Node<H>> {
 #[inline(always)]
 fn home_with<H: Header>(home: *mut Shared<H>, len: usize, buffer: &Buffer<H>) -> *mut Shared<H> {
     let pool = buffer.node().pool.as_ptr();
-    if home == pool && !buffer.is_laden() { home } else { another_home(home, len == 0, buffer) }
+    if home == pool && !buffer.needs_cleanup() { home } else { another_home(home, len == 0, buffer) }
 }
 
 #[cold]
 fn another_home<H: Header>(home: *mut Shared<H>, is_first: bool, buffer: &Buffer<H>) -> *mut Shared<H> {
     let pool = buffer.node().pool.as_ptr();
-    if (is_first || home == pool) && !buffer.is_laden() { pool } else { null_mut() }
+    if (is_first || home == pool) && !buffer.needs_cleanup() { pool } else { null_mut() }
 }
 
 impl<H: Header> Default for Chain<H> {

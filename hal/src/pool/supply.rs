@@ -22,22 +22,22 @@ impl<'p, H: Header> Supply<'p, H> {
         Self { shared, stock, wanted: at_most }
     }
 
-    /// Exchanges buffers for others, each with a place of `along`, until `exchange` gives one back or either ends. What came is added to `others`; it ends
+    /// Exchanges buffers for others, each with one of `items`, until `exchange` gives one back or either ends. What came is added to `others`; it ends
     /// early after one that has not the home of the others. How many came.
     #[inline(always)]
-    pub fn exchange_along<T>(
+    pub fn exchange_zip<T>(
         &mut self,
-        along: &[T],
+        items: &[T],
         others: &mut Chain<H>,
         mut exchange: impl FnMut(Buffer<H>, &T) -> Result<Buffer<H>, Buffer<H>>,
     ) -> usize {
-        let along = along.get(..self.wanted).unwrap_or(along);
+        let items = items.get(..self.wanted).unwrap_or(items);
         let mut came = 0_usize;
         // Ends: each turn but the last uses a segment up.
         loop {
-            let rest = along.get(came..).unwrap_or_default();
-            came = came.wrapping_add(self.stock.exchange_along(rest, others, &mut exchange));
-            if came == along.len() || !self.stock.is_empty() || !self.restock() {
+            let rest = items.get(came..).unwrap_or_default();
+            came = came.wrapping_add(self.stock.exchange_zip(rest, others, &mut exchange));
+            if came == items.len() || !self.stock.is_empty() || !self.restock() {
                 break;
             }
         }
@@ -45,22 +45,22 @@ impl<'p, H: Header> Supply<'p, H> {
         came
     }
 
-    /// Adds up to `at_most` buffers to the back of `chain`, each as `dress` gives it back. How many.
+    /// Adds up to `at_most` buffers to the back of `chain`, each as `prepare` gives it back. How many.
     #[inline(always)]
     pub fn fill(
         &mut self,
         chain: &mut Chain<H>,
         at_most: usize,
-        mut dress: impl FnMut(Buffer<H>) -> Buffer<H>,
+        mut prepare: impl FnMut(Buffer<H>) -> Buffer<H>,
     ) -> usize {
         let mut left = at_most.min(self.wanted);
         let all = left;
         // Ends: each turn adds a buffer, or is the last.
         while left > 0 && (!self.stock.is_empty() || self.restock()) {
             // No segment is longer.
-            let along = &[(); SEGMENT_BUFFERS];
-            let along = along.get(..left).unwrap_or(along);
-            left = left.wrapping_sub(self.stock.exchange_along(along, chain, |buffer, ()| Ok(dress(buffer))));
+            let items = &[(); SEGMENT_BUFFERS];
+            let items = items.get(..left).unwrap_or(items);
+            left = left.wrapping_sub(self.stock.exchange_zip(items, chain, |buffer, ()| Ok(prepare(buffer))));
         }
         let filled = all.wrapping_sub(left);
         self.wanted = self.wanted.wrapping_sub(filled);

@@ -6,7 +6,7 @@ use super::{Frame, HEADROOM_BYTES};
 use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
 
 /// What is known of a frame beside its bytes: which fields of its [`FrameHeader`] mean anything.
-pub(super) mod fact {
+pub(super) mod flag {
     /// `vlan`.
     pub(in super::super) const VLAN: u16 = 1;
     /// `offload`.
@@ -26,16 +26,16 @@ pub(super) mod fact {
 /// The part of a [`FrameHeader`] that every frame has: eight bytes, so that a fresh frame is one store.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub(super) struct Essence {
+pub(super) struct Summary {
     pub(super) head_bytes: u16,
     pub(super) len_bytes: u16,
-    facts: u16,
+    flags: u16,
     pub(super) vlan: VlanTag,
 }
 
-impl Essence {
+impl Summary {
     pub(super) const FRESH: Self =
-        Self { head_bytes: HEADROOM_BYTES, len_bytes: 0, facts: 0, vlan: VlanTag(0) };
+        Self { head_bytes: HEADROOM_BYTES, len_bytes: 0, flags: 0, vlan: VlanTag(0) };
 
     /// That of a frame of which nothing is known but its length.
     #[inline(always)]
@@ -48,7 +48,7 @@ impl Essence {
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct FrameHeader {
-    pub(super) essence: Essence,
+    pub(super) summary: Summary,
     pub(super) next: Option<Frame>,
     pub(super) rx_checksum: RxChecksum,
     pub(super) rx_hash: Option<RxHash>,
@@ -57,33 +57,33 @@ pub struct FrameHeader {
 
 impl FrameHeader {
     #[inline(always)]
-    pub(super) const fn has(&self, fact: u16) -> bool {
-        self.essence.facts & fact != 0
+    pub(super) const fn has(&self, flag: u16) -> bool {
+        self.summary.flags & flag != 0
     }
 
     /// As [`Frame::is_plain`].
     #[inline(always)]
     pub(super) const fn is_plain(&self) -> bool {
-        !self.has(fact::FOR_TX) && self.essence.head_bytes == HEADROOM_BYTES
+        !self.has(flag::FOR_TX) && self.summary.head_bytes == HEADROOM_BYTES
     }
 
-    /// Notes whether a field means anything from now on.
+    /// Says whether a field means anything from now on.
     #[inline(always)]
-    pub(super) const fn note(&mut self, fact: u16, holds: bool) {
-        if holds {
-            self.essence.facts |= fact;
+    pub(super) const fn set_flag(&mut self, flag: u16, on: bool) {
+        if on {
+            self.summary.flags |= flag;
         } else {
-            self.essence.facts &= !fact;
+            self.summary.flags &= !flag;
         }
     }
 
     /// Takes the continuation off.
     #[inline(always)]
     pub(super) fn take_next(&mut self) -> Option<Frame> {
-        if !self.has(fact::NEXT) {
+        if !self.has(flag::NEXT) {
             return None;
         }
-        self.note(fact::NEXT, false);
+        self.set_flag(flag::NEXT, false);
         self.next.take()
     }
 }
@@ -93,13 +93,13 @@ impl Header for FrameHeader {
     const MIN_BUFFER_BYTES: usize = HEADROOM_BYTES as usize;
 
     #[inline(always)]
-    fn is_laden(&self) -> bool {
-        self.has(fact::NEXT)
+    fn needs_cleanup(&self) -> bool {
+        self.has(flag::NEXT)
     }
 
     #[inline(always)]
-    fn go_home(&mut self) {
-        if self.has(fact::NEXT) {
+    fn clean_up(&mut self) {
+        if self.has(flag::NEXT) {
             drop_chain(self.take_next());
         }
     }

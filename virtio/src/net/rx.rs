@@ -115,7 +115,7 @@ impl<P: Platform> RxQueue<P> {
         let mut bytes = 0_u64;
         let mut judged = None;
         let (taken, left) = ring.exchange_run(at_most, |exchanging| {
-            let taken = fresh.exchange_along(exchanging.elements(), burst, |fresh, element| {
+            let taken = fresh.exchange_zip(exchanging.elements(), burst, |fresh, element| {
                 let addr = fresh.fresh_dma_addr_before(HEADER_BYTES);
                 let (mut frame, (frame_bytes, checksum)) =
                     exchanging.exchange(element, addr, fresh, |posted, written_bytes| {

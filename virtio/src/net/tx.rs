@@ -86,7 +86,7 @@ impl<P: Platform> TxQueue<P> {
     #[inline(never)]
     fn post_plain(&mut self, burst: &mut Burst) -> (u16, u64) {
         let mut bytes = 0_u64;
-        let posted = self.ring.post_run(burst, dress(self.rules, &mut bytes));
+        let posted = self.ring.post_run(burst, prepare(self.rules, &mut bytes));
         (posted, bytes)
     }
 
@@ -94,7 +94,7 @@ impl<P: Platform> TxQueue<P> {
     #[inline(always)]
     fn post_single(&mut self, burst: &mut Burst) -> (u16, u64) {
         let mut bytes = 0_u64;
-        let posted = self.ring.post_front(burst, dress(self.rules, &mut bytes));
+        let posted = self.ring.post_front(burst, prepare(self.rules, &mut bytes));
         (posted.into(), bytes)
     }
 
@@ -155,7 +155,7 @@ impl<P: Platform> TxQueue<P> {
 
 /// Writes the header in front of plain frames, and counts their bytes. Gives where header and frame lie; nothing, when the frame is too short or too long.
 #[inline(always)]
-fn dress(rules: TxRules, bytes: &mut u64) -> impl FnMut(PlainFrame<'_>) -> Option<Segment> {
+fn prepare(rules: TxRules, bytes: &mut u64) -> impl FnMut(PlainFrame<'_>) -> Option<Segment> {
     move |mut frame| {
         let payload_bytes = frame.len_bytes();
         let frame_bytes = u32::from(payload_bytes);

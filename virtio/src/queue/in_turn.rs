@@ -153,13 +153,13 @@ impl InTurn {
 }
 
 impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
-    /// Posts plain frames from the front of `burst`, each where `dress` says, until it says nothing, or there is no room, or a ring ends. How many.
+    /// Posts plain frames from the front of `burst`, each where `prepare` says, until it says nothing, or there is no room, or a ring ends. How many.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
     pub fn post_run(
         &mut self,
         burst: &mut Burst,
-        mut dress: impl FnMut(PlainFrame<'_>) -> Option<Segment>,
+        mut prepare: impl FnMut(PlainFrame<'_>) -> Option<Segment>,
     ) -> u16 {
         let room = self.room();
         let Self { memory, lent, offered, .. } = self;
@@ -168,7 +168,7 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
         let slots = memory.descriptors().get(slot..).unwrap_or_default();
         let slots = slots.get(..places).unwrap_or(slots);
         let frames = burst.split_plain(slots, |frame, slot| {
-            let Some(segment) = dress(frame) else { return false };
+            let Some(segment) = prepare(frame) else { return false };
             describe(slot, segment, None);
             true
         });
@@ -180,20 +180,20 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
         count
     }
 
-    /// Posts the frame in front of `burst`, if it is plain, where `dress` says. False, and it stays there, when it says nothing, or there is no room. For one
+    /// Posts the frame in front of `burst`, if it is plain, where `prepare` says. False, and it stays there, when it says nothing, or there is no room. For one
     /// alone; [`post_run`](Self::post_run) costs less for several.
     #[inline(always)]
     pub fn post_front(
         &mut self,
         burst: &mut Burst,
-        mut dress: impl FnMut(PlainFrame<'_>) -> Option<Segment>,
+        mut prepare: impl FnMut(PlainFrame<'_>) -> Option<Segment>,
     ) -> bool {
         if self.room() == 0 {
             return false;
         }
         let head = self.lent.head(self.lent.fill);
         let frames = burst.split_plain(&[()], |frame, ()| {
-            dress(frame).map(|segment| self.memory.describe(head, segment, None)).is_some()
+            prepare(frame).map(|segment| self.memory.describe(head, segment, None)).is_some()
         });
         let is_posted = !frames.is_empty();
         if is_posted {
@@ -228,20 +228,22 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
         self.lent.repeating = self.lent.repeating.wrapping_add(chains);
     }
 
-    /// Posts one frame, as a chain of its segments, each where `dress` says; the first is asked for first.
+    /// Posts one frame, as a chain of its segments, each where `prepare` says; the first is asked for first.
     ///
     /// # Errors
     ///
-    /// `frame`, when `dress` says nothing of one of them, or there is no room.
+    /// `frame`, when `prepare` says nothing of one of them, or there is no room.
     pub fn post_frame(
         &mut self,
         frame: Frame,
-        mut dress: impl FnMut(&Frame) -> Option<Segment>,
+        mut prepare: impl FnMut(&Frame) -> Option<Segment>,
     ) -> Result<(), Frame> {
         let (mut at, mut descriptors) = (self.lent.fill, 0);
         // Whatever was written when it is given up, the device was not told of.
         for piece in frame.segments() {
-            let Some(segment) = dress(piece).filter(|_| descriptors < self.room()) else { return Err(frame) };
+            let Some(segment) = prepare(piece).filter(|_| descriptors < self.room()) else {
+                return Err(frame);
+            };
             let next = at.wrapping_add(1);
             let link = piece.next().map(|_| self.lent.head(next));
             self.memory.describe(self.lent.head(at), segment, link);

@@ -53,15 +53,15 @@ impl Bench {
             let frame = self.frame();
             burst.push(frame).unwrap();
         }
-        let dress = |frame: PlainFrame<'_>| {
+        let prepare = |frame: PlainFrame<'_>| {
             let len_bytes = frame.len_bytes().into();
             Some(Segment { addr: frame.dma_addr_before(0), len_bytes, writable: false })
         };
         let mut posted = 0;
         while !burst.is_empty() && self.queue.room() > 0 {
             posted += match burst.len() {
-                1 => u16::from(self.queue.post_front(&mut burst, dress)),
-                _ => self.queue.post_run(&mut burst, dress),
+                1 => u16::from(self.queue.post_front(&mut burst, prepare)),
+                _ => self.queue.post_run(&mut burst, prepare),
             };
         }
         self.look(posted, 1);
