@@ -6,19 +6,24 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::error::QtestError;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 /// The end of what it says is what matters.
 const MAX_SAID_BYTES: usize = 4096;
+/// How long the last of it may take to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A running QEMU. Dropping it ends it; it also ends with the thread that started it.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     said: Arc<Mutex<Vec<u8>>>,
+    /// Who listens to it.
+    listener: Option<JoinHandle<()>>,
 }
 
 /// The program: `$QEMU`, or the usual name in `$PATH`.
@@ -64,10 +69,11 @@ impl Process {
         let fails = |error| QtestError::system(format!("start {}", program.display()), error);
         let mut child = command.spawn().map_err(fails)?;
         let said = Arc::new(Mutex::new(Vec::new()));
+        let mut listener = None;
         if let Some(mut stderr) = child.stderr.take() {
             let said = Arc::clone(&said);
             // Ends when QEMU does.
-            thread::spawn(move || {
+            listener = Some(thread::spawn(move || {
                 let mut chunk = [0; 1024];
                 while let Ok(len @ 1..) = stderr.read(&mut chunk) {
                     let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,16 +81,21 @@ impl Process {
                     let surplus = said.len().saturating_sub(MAX_SAID_BYTES);
                     said.drain(..surplus);
                 }
-            });
+            }));
         }
-        Ok(Self { child, said })
+        Ok(Self { child, said, listener })
     }
 
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self, during: &str) -> Option<QtestError> {
         let status = self.child.try_wait().ok().flatten()?;
-        // Its last words may still be on their way from the pipe.
-        thread::sleep(std::time::Duration::from_millis(20));
+        // Its last words may still be on their way from the pipe, which closes behind them, unless somebody inherited it.
+        let deadline = Instant::now() + LAST_WORDS;
+        while self.listener.as_ref().is_some_and(|listener| !listener.is_finished())
+            && Instant::now() < deadline
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         Some(QtestError::Ended {
             during: during.into(),
