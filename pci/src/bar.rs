@@ -154,34 +154,39 @@ pub enum BarErrorReason {
 
 impl fmt::Display for BarError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} BAR{}: ", self.address, self.index)?;
-        match self.reason {
-            BarErrorReason::NoSuchBar => f.write_str("the header has no such register"),
-            BarErrorReason::Unimplemented => f.write_str("not implemented"),
-            BarErrorReason::UpperHalf => f.write_str("is the upper half of the 64-bit BAR before it"),
-            BarErrorReason::ReservedType => f.write_str("has the reserved memory type 3"),
-            BarErrorReason::NoUpperHalf => f.write_str("is 64 bits wide, but no register follows it"),
-            BarErrorReason::Unassigned(shape) => write!(
+        write!(f, "{} BAR{}: {}", self.address, self.index, self.reason)
+    }
+}
+
+impl fmt::Display for BarErrorReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NoSuchBar => f.write_str("the header has no such register"),
+            Self::Unimplemented => f.write_str("not implemented"),
+            Self::UpperHalf => f.write_str("is the upper half of the 64-bit BAR before it"),
+            Self::ReservedType => f.write_str("has the reserved memory type 3"),
+            Self::NoUpperHalf => f.write_str("is 64 bits wide, but no register follows it"),
+            Self::Unassigned(shape) => write!(
                 f,
                 "wants {:#x} bytes and has no address; firmware assigned none, so the kernel has to",
                 shape.len_bytes
             ),
-            BarErrorReason::NotSizable { value } => {
+            Self::NotSizable { value } => {
                 write!(f, "holds {value:#x} and does not react to sizing, so its length is unknown")
             }
-            BarErrorReason::Misplaced { start, len_bytes } => {
+            Self::Misplaced { start, len_bytes } => {
                 write!(f, "claims {len_bytes:#x} bytes at {start:#x}, which is not aligned or wraps around")
             }
-            BarErrorReason::NotRestored { expected, seen } => {
+            Self::NotRestored { expected, seen } => {
                 write!(f, "holds {seen:#x} after sizing, expected {expected:#x} as before")
             }
-            BarErrorReason::HostBridge => f.write_str("belongs to a host bridge, which is not sized"),
-            BarErrorReason::Gone => f.write_str("the function does not answer any more"),
-            BarErrorReason::TooShort { len_bytes, wanted_bytes } => {
+            Self::HostBridge => f.write_str("belongs to a host bridge, which is not sized"),
+            Self::Gone => f.write_str("the function does not answer any more"),
+            Self::TooShort { len_bytes, wanted_bytes } => {
                 write!(f, "is {len_bytes:#x} bytes long, expected at least {wanted_bytes:#x}")
             }
-            BarErrorReason::NotMemory => f.write_str("is in I/O space, expected memory"),
-            BarErrorReason::Map(error) => error.fmt(f),
+            Self::NotMemory => f.write_str("is in I/O space, expected memory"),
+            Self::Map(error) => error.fmt(f),
         }
     }
 }

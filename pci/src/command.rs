@@ -9,6 +9,7 @@ use core::{fmt, time::Duration};
 use paravane_hal::dma::Quiet;
 use paravane_hal::time::{Clock, TimedOut, wait_for};
 
+use crate::bridge::passes_memory;
 use crate::capability::CapabilityError;
 use crate::header::{COMMAND, Command};
 use crate::{ConfigAccess, Function, PciAddress};
@@ -73,31 +74,41 @@ fn change_command(
     Ok(())
 }
 
-/// Makes the bridges in `path` pass on memory accesses to the functions behind them, and bus mastering from these. Not I/O: a bridge
-/// without an I/O window has that bit hard-wired to 0.
-///
-/// Firmware does so where it enumerates; a monitor that boots a kernel directly need not.
-///
-/// `path` is what [`enumerate`](crate::enumerate) reports with a function.
-///
-/// # Errors
-///
-/// [`CommandError`] of the first bridge that does not take it.
-pub fn enable_path(access: &impl ConfigAccess, path: &[PciAddress]) -> Result<(), CommandError> {
-    let needed = Command::MEMORY | Command::BUS_MASTER;
-    for &bridge in path {
-        if !answered_command(access, bridge).is_some_and(|before| before.contains(needed)) {
-            change_command(access, bridge, |before| before | needed)?;
-        }
-    }
-    Ok(())
-}
-
 impl<C: ConfigAccess> Function<C> {
     /// The command register.
     #[must_use]
     pub fn read_command(&self) -> Command {
         Command::from_bits_retain(self.read16(COMMAND))
+    }
+
+    /// Makes the bridges in `path` pass on memory accesses to this function, and bus mastering from it. Not I/O: a
+    /// bridge without an I/O window has that bit hard-wired to 0.
+    ///
+    /// Firmware does so where it enumerates; a monitor that boots a kernel directly need not. Where nobody opened
+    /// windows through the bridges either, [`assign_all`](crate::assign_all) comes first.
+    ///
+    /// `path` is what [`enumerate`](crate::enumerate) reports with a function.
+    ///
+    /// # Errors
+    ///
+    /// [`PathError`] of the first bridge that does not take it, or that has no window around a memory BAR which has an
+    /// address.
+    pub fn enable_path(&self, path: &[PciAddress]) -> Result<(), PathError> {
+        let needed = Command::MEMORY | Command::BUS_MASTER;
+        for &bridge in path {
+            if !answered_command(self.access(), bridge).is_some_and(|before| before.contains(needed)) {
+                change_command(self.access(), bridge, |before| before | needed)?;
+            }
+            for bar in self.bars().flatten().filter(|bar| bar.memory().is_some()) {
+                let (index, start) = (bar.index, bar.start);
+                // A BAR that was accepted does not wrap around.
+                let last = start.saturating_add(bar.len_bytes.saturating_sub(1));
+                if !passes_memory(self.access(), bridge, start, last) {
+                    return Err(PathError::NotPassed { bridge, address: self.address(), index, start, last });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sets bits of the command register; the others stay.
@@ -153,6 +164,55 @@ impl<C: ConfigAccess> Function<C> {
     }
 }
 
+/// The way to a function cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PathError {
+    /// A bridge does not take its command register.
+    Command(CommandError),
+    /// A bridge does not pass on what a BAR of the function has.
+    NotPassed {
+        /// The bridge.
+        bridge: PciAddress,
+        /// The function.
+        address: PciAddress,
+        /// Which BAR.
+        index: u8,
+        /// Its first address.
+        start: u64,
+        /// Its last one.
+        last: u64,
+    },
+}
+
+impl From<CommandError> for PathError {
+    fn from(error: CommandError) -> Self {
+        Self::Command(error)
+    }
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(error) => write!(f, "bridge on the way: {error}"),
+            Self::NotPassed { bridge, address, index, start, last } => write!(
+                f,
+                "{address} BAR{index} at {start:#x} to {last:#x}: the bridge {bridge} has no window around it; \
+                 firmware opened none, so the kernel has to"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for PathError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Command(error) => Some(error),
+            Self::NotPassed { .. } => None,
+        }
+    }
+}
+
 /// A function was told to stop, and no proof could be had that it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuiesceError {
@@ -194,7 +254,7 @@ impl core::error::Error for QuiesceError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{MockBus, MockFunction, Ticking, at};
+    use crate::testing::{MockBar, MockBus, MockFunction, Ticking, at};
 
     /// A PCI Express function that says in its device status whether it waits.
     fn express(device_status: u8) -> MockFunction {
@@ -291,16 +351,49 @@ mod tests {
             "00:04.0: command register reads 0xffff, so the function does not answer any more"
         );
         assert_eq!(function.disable(Command::BUS_MASTER), Err(error));
-        assert_eq!(enable_path(&bus, &[at("00:04.0")]), Err(error));
+        assert_eq!(function.enable_path(&[at("00:04.0")]), Err(PathError::Command(error)));
         assert_eq!(*bus.writes.borrow(), [], "the next answer may come from a function that is there again");
     }
 
     #[test]
     fn bridges_on_the_way_are_opened() {
         let open = MockFunction::bridge(1, 2, 2).with(0x04, &[0x06]);
-        let bus = MockBus::new([("00:01.0", MockFunction::bridge(0, 1, 2)), ("01:00.0", open)]);
-        enable_path(&bus, &[at("00:01.0"), at("01:00.0")]).unwrap();
+        let nic = MockFunction::nic();
+        let bus =
+            MockBus::new([("00:01.0", MockFunction::bridge(0, 1, 2)), ("01:00.0", open), ("02:00.0", nic)]);
+        let function = Function::claim(&bus, at("02:00.0")).unwrap();
+        bus.writes.borrow_mut().clear();
+        function.enable_path(&[at("00:01.0"), at("01:00.0")]).unwrap();
         assert_eq!(*bus.writes.borrow(), [(0x04, 2, 0x06)], "one that is open already is left alone");
-        assert_eq!(enable_path(&bus, &[at("00:02.0")]).unwrap_err().address, at("00:02.0"));
+        let error = function.enable_path(&[at("00:02.0")]).unwrap_err();
+        assert!(matches!(error, PathError::Command(error) if error.address == at("00:02.0")), "{error}");
+    }
+
+    #[test]
+    fn a_way_that_passes_nothing_on_is_no_way() {
+        let way = |function: &Function<&MockBus>| function.enable_path(&[at("00:01.0"), at("01:00.0")]);
+        let nic = || {
+            let low = MockBar::memory32(0, 0xfe00_1000, 0x1000);
+            MockFunction::nic().bar(low).bar(MockBar::memory64(2, 0x40_0010_0000, 0x1000))
+        };
+        let closed = MockFunction::bridge(0, 1, 2);
+        let memory = [0x00, 0xfe, 0x00, 0xfe];
+        let low = closed.clone().with(0x20, &memory);
+        let both = |bridge: MockFunction| {
+            let high = bridge.with(0x20, &memory).with(0x24, &[0x11, 0x00, 0x11, 0x00]);
+            high.with(0x28, &[0x40, 0, 0, 0, 0x40, 0, 0, 0])
+        };
+        for (outer, expected) in [
+            (closed.clone(), Some("02:00.0 BAR0")),
+            (low, Some("02:00.0 BAR2")),
+            (both(closed.clone()), None),
+            (closed.with(0x09, &[1]), None),
+        ] {
+            let inner = both(MockFunction::bridge(1, 2, 2));
+            let bus = MockBus::new([("00:01.0", outer), ("01:00.0", inner), ("02:00.0", nic())]);
+            let function = Function::claim(&bus, at("02:00.0")).unwrap();
+            let failed = way(&function).err().map(|error| error.to_string());
+            assert_eq!(failed.as_ref().map(|text| &text[..12]), expected, "{failed:?}");
+        }
     }
 }

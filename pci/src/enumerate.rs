@@ -9,7 +9,7 @@
 
 use core::fmt;
 
-use crate::header::{BridgeBuses, HeaderKind, Ids, Presence, bridge_buses, look};
+use crate::header::{BridgeBuses, Header, HeaderKind, Ids, Presence, bridge_buses, look};
 use crate::{ConfigAccess, PciAddress};
 
 /// Bridges behind bridges that are followed. Physical machines have five; the limit keeps the walk off the heap.
@@ -99,6 +99,11 @@ pub fn enumerate<C: ConfigAccess + ?Sized>(access: &C, visit: &mut dyn FnMut(Fou
     Walk::new(&access, visit).bus(*access.buses().start());
 }
 
+/// Like [`enumerate`], from another root bus on.
+pub fn enumerate_from<C: ConfigAccess + ?Sized>(access: &C, root: u8, visit: &mut dyn FnMut(Found<'_>)) {
+    Walk::new(&access, visit).bus(root);
+}
+
 /// Like [`enumerate`], and then takes every bus of the range that no bridge leads to for a root of its own. A bus behind
 /// a bridge that was passed over is none: what sits there is reached through that bridge, or not at all.
 pub fn enumerate_all<C: ConfigAccess + ?Sized>(access: &C, visit: &mut dyn FnMut(Found<'_>)) {
@@ -111,16 +116,37 @@ pub fn enumerate_all<C: ConfigAccess + ?Sized>(access: &C, visit: &mut dyn FnMut
     }
 }
 
+/// Every function of one bus, as the walk asks for it. Functions 1 to 7 exist only beside a function 0 that says so;
+/// single-function devices may answer at all eight.
+pub(crate) fn functions_on<C: ConfigAccess>(
+    access: &C,
+    bus: u8,
+) -> impl Iterator<Item = (PciAddress, Presence)> + '_ {
+    let segment = access.segment();
+    let mut multi_function = false;
+    (0..=u8::MAX).filter_map(move |devfn| {
+        let address = PciAddress::from_devfn(segment, bus, devfn);
+        if address.function() != 0 && !multi_function {
+            return None;
+        }
+        let presence = look(access, address);
+        if address.function() == 0 {
+            multi_function = matches!(presence, Presence::Present(header) if header.multi_function);
+        }
+        Some((address, presence))
+    })
+}
+
 /// A set of buses.
 #[derive(Default)]
-struct BusSet([u32; 8]);
+pub(crate) struct BusSet([u32; 8]);
 
 impl BusSet {
-    fn contains(&self, bus: u8) -> bool {
+    pub(crate) fn contains(&self, bus: u8) -> bool {
         self.0.get(usize::from(bus >> 5)).is_some_and(|word| word >> (bus & 31) & 1 != 0)
     }
 
-    fn insert(&mut self, bus: u8) {
+    pub(crate) fn insert(&mut self, bus: u8) {
         if let Some(word) = self.0.get_mut(usize::from(bus >> 5)) {
             *word |= 1 << (bus & 31);
         }
@@ -155,32 +181,20 @@ impl<'w, C: ConfigAccess> Walk<'w, C> {
     /// Visits one bus and what is behind it. Recursion ends after [`MAX_DEPTH`] bridges.
     fn bus(&mut self, bus: u8) {
         self.visited.insert(bus);
-        let segment = self.access.segment();
-        for device in 0..PciAddress::DEVICES {
-            let at = |function: u8| PciAddress::from_devfn(segment, bus, device << 3 | function);
-            // Functions 1 to 7 exist only beside a function 0 that says so; single-function devices may answer at all eight.
-            if self.function(at(0)) {
-                for function in 1..PciAddress::FUNCTIONS {
-                    self.function(at(function));
-                }
+        for (address, presence) in functions_on(self.access, bus) {
+            match presence {
+                Presence::Absent => {}
+                Presence::NotReady => self.skip(address, SkipReason::NotReady),
+                Presence::Present(header) => self.function(address, header),
             }
         }
     }
 
-    /// Visits one function, and what is behind it if it is a bridge. Whether its device has more functions.
-    fn function(&mut self, address: PciAddress) -> bool {
-        let header = match look(self.access, address) {
-            Presence::Absent => return false,
-            Presence::NotReady => {
-                self.skip(address, SkipReason::NotReady);
-                return false;
-            }
-            Presence::Present(header) => header,
-        };
+    /// Visits one function, and what is behind it if it is a bridge.
+    fn function(&mut self, address: PciAddress, header: Header) {
         let (ids, kind) = (header.ids, header.kind);
         if let HeaderKind::Other(kind) = kind {
-            self.skip(address, SkipReason::UnknownHeader { ids, kind });
-            return header.multi_function;
+            return self.skip(address, SkipReason::UnknownHeader { ids, kind });
         }
         let path = self.path.get(..self.depth).unwrap_or_default();
         (self.visit)(Found::Function(FoundFunction { address, ids, kind, path }));
@@ -194,7 +208,6 @@ impl<'w, C: ConfigAccess> Walk<'w, C> {
                 }
             }
         }
-        header.multi_function
     }
 
     /// Whether the bus that `bridge` leads to is one to visit.

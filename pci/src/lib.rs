@@ -7,6 +7,7 @@ pub mod access;
 mod address;
 pub mod assign;
 pub mod bar;
+pub mod bridge;
 pub mod capability;
 mod command;
 mod enumerate;
@@ -28,7 +29,7 @@ pub use access::{
     Patched,
 };
 pub use address::{ParseAddressError, PciAddress};
-pub use assign::{AddressWindow, AssignError, AssignErrorReason, Windows};
+pub use assign::{AddressWindow, AssignError, AssignErrorReason, Resource, Windows, assign_all};
 pub use bar::{Bar, BarError, BarErrorReason, BarKind, BarShape};
 pub use capability::messages::MessagesError;
 pub use capability::msi::{Msi, MsiError};
@@ -36,7 +37,9 @@ pub use capability::msix::{Msix, MsixError, MsixTable};
 pub use capability::power::PowerError;
 pub use capability::vendor::VendorCapability;
 pub use capability::{Capability, CapabilityError, CapabilityErrorReason, CapabilityId, ExtendedCapability};
-pub use command::{CommandError, QuiesceError, enable_path};
-pub use enumerate::{Found, FoundFunction, MAX_DEPTH, Skip, SkipReason, enumerate, enumerate_all};
+pub use command::{CommandError, PathError, QuiesceError};
+pub use enumerate::{
+    Found, FoundFunction, MAX_DEPTH, Skip, SkipReason, enumerate, enumerate_all, enumerate_from,
+};
 pub use function::{ClaimError, Function};
 pub use header::{BridgeBuses, Command, HeaderKind, Ids, InterruptPin, Status};

@@ -103,11 +103,17 @@ impl MockBar {
 }
 
 /// One function: bytes, which of their bits can be written, and BARs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct MockFunction {
     bytes: Vec<u8>,
     writable: Vec<u8>,
     bars: Vec<MockBar>,
+}
+
+impl std::fmt::Debug for MockFunction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MockFunction {{ {:x?}, {:?} }}", &self.bytes[..64], self.bars)
+    }
 }
 
 impl MockFunction {
@@ -129,6 +135,10 @@ impl MockFunction {
         function.with(0x0e, &[1]).with(0x18, &[primary, secondary, subordinate, 0])
     }
 
+    pub(crate) fn is_bridge(&self) -> bool {
+        self.bytes[0x0e] & 0x7f == 1
+    }
+
     fn put(&mut self, offset: usize, bytes: &[u8]) {
         self.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
     }
@@ -146,6 +156,11 @@ impl MockFunction {
     }
     pub(crate) fn bar(mut self, bar: MockBar) -> Self {
         self.bars.push(bar);
+        self
+    }
+    /// As after reset: no BAR has an address.
+    pub(crate) fn without_addresses(mut self) -> Self {
+        self.bars.iter_mut().for_each(|bar| bar.value = 0);
         self
     }
     pub(crate) fn without_bars(mut self) -> Self {
@@ -209,6 +224,12 @@ impl MockBus {
     /// A bus with `function` at 00:04.0.
     pub(crate) fn of(function: MockFunction) -> Self {
         Self::new([("00:04.0", function)])
+    }
+    pub(crate) fn insert(&self, at: PciAddress, function: MockFunction) {
+        self.functions.borrow_mut().insert(at, function);
+    }
+    pub(crate) fn remove(&self, at: PciAddress) -> Option<MockFunction> {
+        self.functions.borrow_mut().remove(&at)
     }
     pub(crate) fn config_bytes(mut self, config_bytes: u16) -> Self {
         self.config_bytes = config_bytes;

@@ -9,8 +9,7 @@ use log::{info, warn};
 use paravane_hal_x86_64::mmio::MmioRegion;
 use paravane_hal_x86_64::port::X86Ports;
 use paravane_pci::{
-    Cam, ConfigAccess, Ecam, EcamEntry, Found, Function, Ids, Patched, PciAddress, enable_path, enumerate,
-    mcfg,
+    Cam, ConfigAccess, Ecam, EcamEntry, Found, Function, Ids, Patched, PciAddress, enumerate, mcfg,
 };
 
 use crate::boot::pvh::PhysicalMemory;
@@ -166,8 +165,9 @@ pub fn find_nics(bus: Bus) -> Vec<FoundNic> {
 ///
 /// Why not, in words.
 pub fn claim(bus: Bus, found: &FoundNic) -> Result<Function<Bus>, NicError> {
-    enable_path(&bus, &found.path).map_err(|error| NicError::new(&error))?;
-    Function::claim(bus, found.address).map_err(|error| NicError::new(&error))
+    let function = Function::claim(bus, found.address).map_err(|error| NicError::new(&error))?;
+    function.enable_path(&found.path).map_err(|error| NicError::new(&error))?;
+    Ok(function)
 }
 
 /// What a function can interrupt by. A capability that cannot be read counts as missing; the driver that needs it says why.

@@ -4,7 +4,7 @@ use paravane_hal::addr::{Align, PhysAddr};
 use paravane_hal::dma::{DeviceDma, DeviceTag, DmaBox};
 use paravane_hal::irq::MsiMessage;
 use paravane_hal::mmio::{Mmio, MmioMap};
-use paravane_pci::{Command, ConfigAccess, Found, Function, PciAddress, enable_path, enumerate};
+use paravane_pci::{Command, ConfigAccess, Found, Function, PciAddress, enumerate};
 
 use super::machine::{ESXI, FIRECRACKER, MACHINES, Machine, QEMU_PC, QEMU_Q35};
 use super::{Bar, FunctionSpace, InterruptMode, PciDevice, PciHost};
@@ -131,7 +131,8 @@ fn a_function_reaches_memory_only_as_bus_master() {
     let bridge = PciAddress::from_devfn(0, 0, 0x15 << 3);
     platform.pci().write16(bridge, 0x04, 0b010);
     assert_eq!(memory.write(addr, &[1]).unwrap_err().kind, FaultKind::BusMasterOff);
-    enable_path(platform.pci(), &[bridge]).unwrap();
+    let function = Function::claim(platform.pci(), device.address()).unwrap();
+    function.enable_path(&[bridge]).unwrap();
     assert_eq!(memory.get16(addr), Ok(7));
     assert_eq!(platform.memory().forgive().0.len(), 2, "what was tried in vain is written down");
 }
