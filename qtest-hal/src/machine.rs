@@ -9,7 +9,7 @@ use std::{fs, io};
 
 use paravane_hal::addr::PhysAddr;
 use paravane_pci::access::Exclusive;
-use paravane_pci::{Cam, ConfigAccess as _, Ecam, EcamEntry, Found, PciAddress, enumerate};
+use paravane_pci::{Cam, ConfigAccess as _, Ecam, EcamEntry, Found, PciAddress, Resource, enumerate_from};
 use tempfile::TempDir;
 
 use crate::bus;
@@ -37,8 +37,6 @@ const PCIEXBAR: u16 = 0x60;
 const ECAM_BASE: u32 = 0xb000_0000;
 /// Where it is on a microvm.
 const MICROVM_ECAM_BASE: u32 = 0xe000_0000;
-/// i440FX's ISA bridge: which interrupt each of the four PCI lines becomes.
-const PIRQ_ROUTES: u16 = 0x60;
 
 /// Keeps the two port accesses of a configuration access together, whatever thread they come from.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +59,8 @@ pub struct Machine {
     cables: Vec<Cable>,
     monitor: Mutex<Monitor>,
     chipset: Chipset,
+    roots: Vec<u8>,
+    resources: Vec<Resource>,
     command_line: String,
     // Last: QEMU ends before its files go.
     process: Mutex<Process>,
@@ -93,38 +93,38 @@ impl Machine {
             cable.connect(&files.theirs(nic))?;
         }
         let platform = Qtest::new(Link::over(qtest, ANSWER_LIMIT)?, ram);
-        let machine = Self {
+        let mut machine = Self {
             config: Cam::with_exclusive(platform.clone(), PortLock::default()),
             platform,
             cables,
             monitor: Mutex::new(monitor),
             chipset: setup.chipset(),
+            roots: setup.roots(),
+            resources: Vec::new(),
             command_line,
             process: Mutex::new(process),
             _folder: folder,
         };
-        machine.boot().map_err(|error| machine.explain(error))?;
-        Ok(machine)
+        match machine.boot() {
+            Ok(()) => Ok(machine),
+            Err(error) => Err(machine.explain(error)),
+        }
     }
 
     /// Firmware's part.
-    fn boot(&self) -> Result<(), QtestError> {
-        let link = self.platform.link();
-        link.ask("irq_intercept_in ioapic")?;
-        if self.chipset == Chipset::Pc {
-            let Some(isa_bridge) = PciAddress::new(0, 0, 1, 0) else {
-                return Err(QtestError::Bus { reason: "no such address".into() });
-            };
-            self.config.write32(isa_bridge, PIRQ_ROUTES, u32::from_le_bytes([10, 11, 10, 11]));
-        }
-        match self.chipset {
+    fn boot(&mut self) -> Result<(), QtestError> {
+        self.platform.link().ask("irq_intercept_in ioapic")?;
+        self.resources = match self.chipset {
             Chipset::Microvm => {
                 let ecam = self.ecam().ok_or(QtestError::Bus { reason: "ECAM cannot be mapped".into() })?;
-                bus::set_up(&ecam, bus::MICROVM_MEMORY)?;
+                bus::set_up(&ecam, self.chipset, &self.roots)?
             }
-            Chipset::Pc | Chipset::Q35 => bus::set_up(&self.config, bus::MEMORY)?,
+            Chipset::Pc | Chipset::Q35 => bus::set_up(&self.config, self.chipset, &self.roots)?,
+        };
+        if self.chipset == Chipset::Pc {
+            bus::route_lines(&self.config);
         }
-        link.failure().map_or(Ok(()), Err)
+        self.platform.link().failure().map_or(Ok(()), Err)
     }
 
     /// The platform value for drivers.
@@ -169,12 +169,27 @@ impl Machine {
                 addresses.push(found.address);
             }
         };
-        match self.ecam().filter(|_| self.chipset == Chipset::Microvm) {
-            Some(ecam) => enumerate(&ecam, &mut visit),
-            None => enumerate(&self.config, &mut visit),
+        let ecam = self.ecam().filter(|_| self.chipset == Chipset::Microvm);
+        for root in &self.roots {
+            match &ecam {
+                Some(ecam) => enumerate_from(ecam, *root, &mut visit),
+                None => enumerate_from(&self.config, *root, &mut visit),
+            }
         }
         addresses.sort();
         addresses.get(index).copied()
+    }
+
+    /// The root buses, bus 0 first; the others are those that the [`Setup`] has an expander for.
+    #[must_use]
+    pub fn root_buses(&self) -> &[u8] {
+        &self.roots
+    }
+
+    /// What every bridge and every BAR was given.
+    #[must_use]
+    pub fn resources(&self) -> &[Resource] {
+        &self.resources
     }
 
     /// Our end of the cable of NIC `index`, in the order of the [`Setup`].

@@ -79,6 +79,18 @@ impl Monitor {
         }
     }
 
+    /// Runs one line of the monitor that people use; what it prints.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute).
+    pub fn command_line(&mut self, line: &str) -> Result<String, QtestError> {
+        const COMMAND: &str = "human-monitor-command";
+        let answer = self.execute(COMMAND, json!({ "command-line": line }))?;
+        let text = answer.as_str().map(str::to_owned);
+        text.ok_or_else(|| QtestError::Answer { command: line.into(), answer: answer.to_string() })
+    }
+
     /// Takes the link of `netdev` up or down, as pulling the cable would.
     ///
     /// # Errors

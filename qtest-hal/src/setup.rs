@@ -80,6 +80,21 @@ impl Setup {
         self.ram_bytes
     }
 
+    /// The root buses, ascending: bus 0, and one for each bus expander (`pxb`, `pxb-pcie`) among the words, which say by
+    /// `bus_nr=` what bus that is.
+    pub(crate) fn roots(&self) -> Vec<u8> {
+        let properties = self.extra.iter().flat_map(|word| word.split(','));
+        let numbers = properties.filter_map(|property| property.strip_prefix("bus_nr="));
+        let parse = |text: &str| match text.strip_prefix("0x") {
+            Some(digits) => u8::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        let mut roots: Vec<u8> = numbers.filter_map(|text| parse(text).ok()).chain([0]).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        roots
+    }
+
     /// QEMU's id of the back-end of NIC `index`, as the monitor wants it.
     #[must_use]
     pub fn netdev_id(index: usize) -> String {
@@ -160,6 +175,14 @@ impl Files<'_> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn expanders_name_further_root_buses() {
+        let setup = Setup::new(Chipset::Q35);
+        assert_eq!(setup.roots(), [0]);
+        let setup = setup.arguments(["-device", "pxb-pcie,bus_nr=0xc0", "-device", "pxb,id=p,bus_nr=128"]);
+        assert_eq!(setup.roots(), [0, 0x80, 0xc0]);
+    }
 
     #[test]
     fn nics_get_slots_unless_they_name_a_place() {

@@ -251,8 +251,8 @@ fn bridges_are_numbered_and_opened() {
             path = found.path.to_vec();
         }
     });
-    paravane_pci::enable_path(machine.config(), &path).unwrap();
     let function = Function::claim(machine.config().clone(), nic).unwrap();
+    function.enable_path(&path).unwrap();
     let device = paravane_virtio::net::Device::new(function, machine.platform().clone());
     device.expect("registers behind two bridges answer");
     let ecam = machine.ecam().unwrap();
