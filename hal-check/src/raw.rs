@@ -102,3 +102,37 @@ pub(crate) fn lend<D: Dma>(dma: &D, memory: &mut [u8], direction: Direction) -> 
     unsafe { dma.unmap(mapping) };
     Ok(lent)
 }
+
+#[cfg(test)]
+mod tests {
+    use core::num::NonZeroUsize;
+
+    use paravane_hal::addr::Align;
+    use paravane_mock_hal::MockPlatform;
+
+    use super::*;
+
+    #[test]
+    fn a_piece_is_looked_at_to_its_last_byte_and_goes_back() {
+        let platform = MockPlatform::new();
+        let request = DmaRequest::new(NonZeroUsize::new(100).unwrap(), Align::new(64));
+        let piece = Piece::alloc(&platform, request).ok().unwrap();
+        assert_eq!(piece.first_other_than(0), None);
+        platform.device_memory("nic").write(piece.dma().get() + 99, &[7]).unwrap();
+        assert_eq!(piece.first_other_than(0), Some((99, 7)));
+        piece.fill(3);
+        assert_eq!(piece.first_other_than(3), None);
+        drop(piece);
+        platform.finish();
+    }
+
+    #[test]
+    fn lent_memory_is_back_and_as_it_was() {
+        let platform = MockPlatform::builder().bounce().build();
+        let mut memory = [5; 64];
+        let lent = lend(&platform, &mut memory, Direction::ToDevice).unwrap();
+        assert!(lent.is_ours && lent.dma.get() != 0);
+        assert_eq!(memory, [5; 64]);
+        platform.finish();
+    }
+}

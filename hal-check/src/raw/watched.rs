@@ -309,3 +309,60 @@ impl<R: Mmio> Mmio for WatchedRegion<R> {
         self.written().write32(offset_bytes, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use paravane_mock_hal::MockPlatform;
+
+    use super::*;
+
+    fn request(len_bytes: usize) -> DmaRequest {
+        DmaRequest::new(NonZeroUsize::new(len_bytes).unwrap(), Align::new(512))
+    }
+
+    /// What the driver does before each write to a register.
+    fn copy(watched: &Watched<MockPlatform>) {
+        watched.book.entries.iter().for_each(Entry::copy);
+    }
+
+    #[test]
+    fn a_device_that_is_led_astray_finds_a_copy_and_is_seen_to_write_there() {
+        let platform = MockPlatform::new();
+        let device = platform.device_memory("nic");
+        for shift in SHIFTS {
+            let watched = Watched::new(platform.clone());
+            let region = watched.alloc(request(600)).unwrap();
+            device.write(region.dma().get() + 599, &[9]).unwrap();
+            assert_eq!(watched.stray().map(|(_, by)| by), None, "where it should");
+            copy(&watched);
+            let elsewhere = region.dma().get().wrapping_add_signed((shift * PAGE.cast_signed()) as i64);
+            assert_eq!(device.get(elsewhere + 598).unwrap(), [0, 9]);
+            device.write(elsewhere + 4, &[1]).unwrap();
+            copy(&watched);
+            let (place, by_bytes) = watched.stray().unwrap();
+            assert_eq!((place.dma, place.len_bytes), (region.dma(), 600));
+            assert_eq!(by_bytes, shift * PAGE.cast_signed());
+            // SAFETY: from `alloc`, and no device goes there any more.
+            unsafe { watched.free(region) };
+        }
+        platform.finish();
+    }
+
+    #[test]
+    fn regions_of_every_kind_go_back_as_they_came() {
+        // The last is longer than there may be with margins.
+        let platform = MockPlatform::builder().max_segment(64 << 10).build();
+        let watched = Watched::new(platform.clone());
+        let regions: Vec<_> =
+            [1, 4096, 4097, 60 << 10].map(|len| watched.alloc(request(len)).unwrap()).into();
+        copy(&watched);
+        assert_eq!(watched.first(4096).1, 4);
+        for region in regions {
+            assert_eq!(region.dma().get() % 512, 0);
+            // SAFETY: as above.
+            unsafe { watched.free(region) };
+        }
+        assert!(watched.alloc(request(65 << 10)).is_err());
+        platform.finish();
+    }
+}
