@@ -126,15 +126,15 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3
     const READS_AT_START: bool = true;
 
     fn open(function: Function<C>, platform: P) -> Result<Self::Stopped, Refused> {
-        paravane_vmxnet3::Device::new(function, platform).map_err(|(error, _)| Refused::new(error))
+        paravane_vmxnet3::Device::new(function, platform).map_err(Refused::new)
     }
 
     fn start(stopped: Self::Stopped, pool: FramePool, entries: u16) -> Result<Running<P, C, Self>, Refused> {
         let mut config = paravane_vmxnet3::Config::default();
         (config.tx_entries, config.rx_entries) = (entries, entries);
-        let running = stopped.start(&config, pool, Interrupts::Polling).map_err(|(error, _)| {
-            let by_device = matches!(error, paravane_vmxnet3::StartError::Refused { .. });
-            Refused { reason: error.to_string(), by_device }
+        let running = stopped.start(&config, pool, Interrupts::Polling).map_err(|failed| {
+            let by_device = matches!(failed.error(), paravane_vmxnet3::StartError::Refused { .. });
+            Refused { reason: failed.to_string(), by_device }
         })?;
         Ok(Running { control: running.control, rx: running.rx, tx: running.tx })
     }

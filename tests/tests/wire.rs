@@ -64,10 +64,9 @@ fn vmxnet3_up(
 ) -> (vmxnet3::Plugged, Vmxnet3Up) {
     let plugged = Vmxnet3::plug(platform, OTHER_SLOT, [2, 0, 0, 0, 0, 5], personality);
     let function = Function::claim(plugged.config.clone(), OTHER_SLOT).unwrap();
-    let device =
-        paravane_vmxnet3::Device::new(function, platform.clone()).map_err(|(error, _)| error).unwrap();
+    let device = paravane_vmxnet3::Device::new(function, platform.clone()).unwrap();
     let config = paravane_vmxnet3::Config { tx_entries: 64, rx_entries: 64, ..Default::default() };
-    let up = device.start(&config, pool.clone(), Interrupts::Polling).map_err(|(error, _)| error).unwrap();
+    let up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
     (plugged, up)
 }
 

@@ -124,7 +124,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> StoppedNic<P, C> {
         match kind {
             Kind::Vmxnet3 => paravane_vmxnet3::Device::new(function, platform)
                 .map(Self::Vmxnet3)
-                .map_err(|(error, function)| (NicError::new(&error), function)),
+                .map_err(|failed| (NicError::new(failed.error()), failed.into_parts().1)),
             Kind::VirtioNet => virtio_net::Device::new(function, platform)
                 .map(Self::VirtioNet)
                 .map_err(Failed::into_parts)
@@ -172,7 +172,10 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> StoppedNic<P, C> {
                         rx: NicRx::Vmxnet3(running.rx),
                         tx: NicTx::Vmxnet3(running.tx),
                     }),
-                    Err((error, device)) => Err((NicError::new(&error), Self::Vmxnet3(device))),
+                    Err(failed) => {
+                        let (error, device) = failed.into_parts();
+                        Err((NicError::new(&error), Self::Vmxnet3(device)))
+                    }
                 }
             }
             Self::VirtioNet(device) => {

@@ -2,20 +2,22 @@
 //!
 //! Starting it is [`start`](crate::start)'s part.
 
+use alloc::boxed::Box;
 use core::fmt;
 
-use paravane_hal::Platform;
 use paravane_hal::dma::Quiet;
 use paravane_hal::mmio::Mmio;
 use paravane_hal::time::Clock;
+use paravane_hal::{Failed, Platform};
 use paravane_net::{DeviceStats, MacAddr};
-use paravane_pci::{Command as PciCommand, ConfigAccess, Function, Ids, MsixTable, QuiesceError};
+use paravane_pci::{Command as PciCommand, ConfigAccess, Function, Ids, MsixTable};
 
 use crate::command::ControlRegs;
-use crate::error::{BringUpError, InterruptError};
+use crate::error::{BringUpError, InterruptError, ShutDownError};
 use crate::intr::WantedInterrupts;
-use crate::regs::{BAR_BYTES, Command, MaskMode, Query, bar0, bar1};
+use crate::regs::{BAR_BYTES, Command, GONE, MaskMode, Query, bar0, bar1};
 use crate::revision::Revision;
+use crate::start::Memory;
 
 /// Whether a function is a VMXNET3 device. Its PCI revision says nothing: the protocol's is agreed through registers.
 #[must_use]
@@ -24,6 +26,10 @@ pub const fn is_vmxnet3(ids: &Ids) -> bool {
 }
 
 /// A VMXNET3 device that is stopped: it reaches no memory and raises no interrupt.
+///
+/// Dropped, it stays so. After a start that failed with [`NotStopped`](crate::StartError::NotStopped) it
+/// is not known to have stopped; then it keeps the memory of that start until the next start has stopped
+/// it, and dropped it leaks that.
 pub struct Device<P: Platform, C: ConfigAccess> {
     pub(crate) function: Function<C>,
     pub(crate) platform: P,
@@ -38,6 +44,8 @@ pub struct Device<P: Platform, C: ConfigAccess> {
     wanted: WantedInterrupts,
     /// What it counted in activations that are over.
     pub(crate) counted: DeviceStats,
+    /// What a device that did not stop may still reach.
+    pub(crate) kept: Option<Box<Memory<P>>>,
 }
 
 /// What [`Device::new`] found, without the function.
@@ -63,13 +71,22 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         clippy::result_large_err,
         reason = "the function comes back by move; this is called once a device"
     )]
-    pub fn new(mut function: Function<C>, platform: P) -> Result<Self, (BringUpError, Function<C>)> {
+    pub fn new(mut function: Function<C>, platform: P) -> Result<Self, Failed<BringUpError, Function<C>>> {
         match open(&mut function, &platform) {
-            Ok(Opened { bar0, regs, msix, revision, mac, mask_mode, wanted }) => {
-                let counted = DeviceStats::default();
-                Ok(Self { function, platform, bar0, regs, msix, revision, mac, mask_mode, wanted, counted })
-            }
-            Err(error) => Err((error, function)),
+            Ok(Opened { bar0, regs, msix, revision, mac, mask_mode, wanted }) => Ok(Self {
+                function,
+                platform,
+                bar0,
+                regs,
+                msix,
+                revision,
+                mac,
+                mask_mode,
+                wanted,
+                counted: DeviceStats::default(),
+                kept: None,
+            }),
+            Err(error) => Err(Failed::new(error, function)),
         }
     }
 
@@ -97,7 +114,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         &self.function
     }
 
-    /// Gives the function back, for another driver. It stays stopped.
+    /// Gives the function back, for another driver. It stays stopped. Memory that was kept is leaked.
     #[must_use]
     pub fn into_function(self) -> Function<C> {
         self.function
@@ -163,21 +180,28 @@ fn open_msix<P: Platform, C: ConfigAccess>(
 /// A device that may have raised its pin is asked about it, for a reset would leave the line up. One with
 /// messages on has not, and must not be asked: QEMU can end itself over that.
 ///
+/// The device has to confirm it as well, for not every monitor looks at bus mastering: it answers 0 to
+/// `QUIESCE_DEV` or, where it refused that, to `RESET_DEV`.
+///
 /// # Errors
 ///
-/// [`QuiesceError`]: it may still reach memory, and was told to stop, but not reset.
+/// [`ShutDownError`]: it may still reach memory. It was told to stop, and may be told again.
 pub(crate) fn shut_down<'f, C: ConfigAccess>(
     function: &'f mut Function<C>,
     regs: &mut ControlRegs<impl Mmio>,
     clock: &impl Clock,
-) -> Result<Quiet<'f>, QuiesceError> {
-    // What the device says about these two does not matter: whether it is stopped, the bus says.
-    let _ = regs.run(Command::QuiesceDev);
+) -> Result<Quiet<'f>, ShutDownError> {
+    let quiesce = regs.run(Command::QuiesceDev).unwrap_or(GONE);
     if function.read_messages_on() == Ok(None) {
         let _ = regs.take_line();
     }
-    let quiet = function.quiesce(clock)?;
-    let _ = regs.run(Command::ResetDev);
+    let quiet = function.quiesce(clock).map_err(ShutDownError::Bus)?;
+    let reset = regs.run(Command::ResetDev).unwrap_or(GONE);
+    if quiesce != 0 && reset != 0 {
+        return Err(ShutDownError::Unconfirmed { quiesce, reset });
+    }
+    // It has no business there any more, and not every device forgets it by itself.
+    regs.set_shared(0);
     Ok(quiet)
 }
 

@@ -3,6 +3,7 @@
 
 use core::fmt;
 
+use paravane_hal::Failed;
 use paravane_hal::dma::{DmaError, DomainTag};
 use paravane_hal::fault::DeviceFault;
 use paravane_net::MacAddr;
@@ -28,7 +29,7 @@ pub enum BringUpError {
     /// Its capability list is broken.
     Capability(CapabilityError),
     /// What its last owner left running could not be stopped.
-    StillRunning(QuiesceError),
+    StillRunning(ShutDownError),
     /// It speaks no protocol revision that this driver speaks.
     Revision {
         /// What it offers: bit n for revision n + 1.
@@ -63,7 +64,26 @@ impl fmt::Display for BringUpError {
     }
 }
 
-impl core::error::Error for BringUpError {}
+impl core::error::Error for BringUpError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Power(error) => Some(error),
+            Self::Bar(error) => Some(error),
+            Self::Command(error) => Some(error),
+            Self::Capability(error) => Some(error),
+            Self::StillRunning(error) => Some(error),
+            Self::Fault(fault) => Some(fault),
+            Self::WrongIds(_) | Self::Revision { .. } | Self::UptVersion { .. } => None,
+        }
+    }
+}
+
+impl<P> From<Failed<Self, P>> for BringUpError {
+    /// The parts are dropped.
+    fn from(failed: Failed<Self, P>) -> Self {
+        failed.into_error()
+    }
+}
 
 impl From<BarError> for BringUpError {
     fn from(error: BarError) -> Self {
@@ -155,8 +175,9 @@ pub enum StartError {
     },
     /// It does not answer, or broke while it was started.
     Fault(DeviceFault),
-    /// One of the above, and then it could not be stopped: its memory is leaked, for it may still write there.
-    NotStopped(QuiesceError),
+    /// One of the above, and then it could not be stopped. The device keeps its memory, for it may still
+    /// write there; the next start stops it first.
+    NotStopped(ShutDownError),
 }
 
 impl fmt::Display for StartError {
@@ -175,13 +196,32 @@ impl fmt::Display for StartError {
             Self::Refused { code } => write!(f, "vmxnet3 refused to activate, answer {code:#x}"),
             Self::Fault(fault) => write!(f, "vmxnet3 broke while it was started: {fault}"),
             Self::NotStopped(error) => {
-                write!(f, "vmxnet3 neither started nor stopped, memory leaked: {error}")
+                write!(f, "vmxnet3 neither started nor stopped, memory kept: {error}")
             }
         }
     }
 }
 
-impl core::error::Error for StartError {}
+impl core::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Memory(error) => Some(error),
+            Self::Interrupts(error) => Some(error),
+            Self::Command(error) => Some(error),
+            Self::Fault(fault) => Some(fault),
+            Self::NotStopped(error) => Some(error),
+            Self::ForeignPool { .. } | Self::PoolEmpty | Self::Refused { .. } => None,
+        }
+    }
+}
+
+impl<P> From<Failed<Self, P>> for StartError {
+    /// The parts are dropped.
+    fn from(failed: Failed<Self, P>) -> Self {
+        failed.into_error()
+    }
+}
 
 impl From<ConfigError> for StartError {
     fn from(error: ConfigError) -> Self {
@@ -198,6 +238,78 @@ impl From<InterruptError> for StartError {
 impl From<DeviceFault> for StartError {
     fn from(fault: DeviceFault) -> Self {
         Self::Fault(fault)
+    }
+}
+
+/// A device was not stopped. All parts are there still, to be stopped again or to be leaked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopError {
+    /// A queue belongs to another device. This one still runs.
+    ForeignQueue,
+    /// It was told to stop and cannot be proven to have stopped: it may still reach memory.
+    StillRunning(ShutDownError),
+}
+
+impl fmt::Display for StopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForeignQueue => f.write_str("vmxnet3 not stopped: a queue belongs to another device"),
+            Self::StillRunning(error) => write!(f, "vmxnet3 not stopped, memory kept: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for StopError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::StillRunning(error) => Some(error),
+            Self::ForeignQueue => None,
+        }
+    }
+}
+
+impl<P> From<Failed<Self, P>> for StopError {
+    /// The parts are dropped: what the device may still reach is leaked.
+    fn from(failed: Failed<Self, P>) -> Self {
+        failed.into_error()
+    }
+}
+
+/// A device was told to stop, and no proof could be had that it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShutDownError {
+    /// The bus does not vouch for it.
+    Bus(QuiesceError),
+    /// Bus mastering is off, but the device itself confirms neither that it stopped nor that it was
+    /// reset: one of the answers has to be 0.
+    Unconfirmed {
+        /// Its answer to `QUIESCE_DEV`; all ones when nobody answers.
+        quiesce: u32,
+        /// Its answer to `RESET_DEV`.
+        reset: u32,
+    },
+}
+
+impl fmt::Display for ShutDownError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bus(error) => error.fmt(f),
+            Self::Unconfirmed { quiesce, reset } => write!(
+                f,
+                "answers {quiesce:#x} to QUIESCE_DEV and {reset:#x} to RESET_DEV, expected 0 to either"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ShutDownError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Bus(error) => Some(error),
+            Self::Unconfirmed { .. } => None,
+        }
     }
 }
 
@@ -241,4 +353,15 @@ impl fmt::Display for InterruptError {
     }
 }
 
-impl core::error::Error for InterruptError {}
+impl core::error::Error for InterruptError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Capability(error) => Some(error),
+            Self::Msix(error) => Some(error),
+            Self::Msi(error) => Some(error),
+            Self::Messages(error) => Some(error),
+            Self::Command(error) => Some(error),
+            Self::NoMsix | Self::NoMsi | Self::NoPin | Self::NoMessages => None,
+        }
+    }
+}

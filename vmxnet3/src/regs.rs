@@ -120,15 +120,15 @@ bitflags::bitflags! {
 pub(crate) enum MaskMode {
     /// The device.
     Auto,
-    /// The driver, in its handler.
+    /// The driver, in its handler: "active", and "lazy" or what is not known yet, where the device is as
+    /// little asked to. A needless write of a mask is all that can go wrong.
     Active,
 }
 
 impl MaskMode {
-    /// Reads the answer. Only "active" asks something of the driver; "lazy", which no driver is known to act on, and reserved values count
-    /// as automatic, where one needless interrupt is all that can go wrong.
+    /// Reads the answer: 0 automatic, 1 active, 2 lazy.
     pub(crate) const fn from_conf_intr(answer: u32) -> Self {
-        if answer >> 2 & 0b11 == 1 { Self::Active } else { Self::Auto }
+        if answer >> 2 & 0b11 == 0 { Self::Auto } else { Self::Active }
     }
 }
 
@@ -150,8 +150,9 @@ mod tests {
 
     #[test]
     fn the_mask_mode_is_two_bits_of_the_answer() {
-        assert_eq!(MaskMode::from_conf_intr(0), MaskMode::Auto);
+        assert_eq!(MaskMode::from_conf_intr(0b0011), MaskMode::Auto, "automatic, MSI-X wanted");
         assert_eq!(MaskMode::from_conf_intr(0b0111), MaskMode::Active, "active, MSI-X wanted");
-        assert_eq!(MaskMode::from_conf_intr(0b1000), MaskMode::Auto, "lazy");
+        assert_eq!(MaskMode::from_conf_intr(0b1000), MaskMode::Active, "lazy");
+        assert_eq!(MaskMode::from_conf_intr(0b1100), MaskMode::Active, "not known yet");
     }
 }

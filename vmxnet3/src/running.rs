@@ -1,15 +1,15 @@
 //! A running device, and its end.
 
-use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Add as _;
 
-use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
-use paravane_pci::{ConfigAccess, QuiesceError};
+use paravane_hal::{Failed, Platform};
+use paravane_pci::ConfigAccess;
 
 use crate::control::VmxControl;
 use crate::device::{Device, shut_down};
+use crate::error::StopError;
 use crate::rx::RxQueue;
 use crate::start::Memory;
 use crate::tx::TxQueue;
@@ -30,7 +30,8 @@ impl<P: Platform, C: ConfigAccess> Running<P, C> {
     /// # Errors
     ///
     /// As there.
-    pub fn stop(self) -> Result<Device<P, C>, StopError<P, C>> {
+    #[expect(clippy::result_large_err, reason = "all parts come back by move; this is called once a stop")]
+    pub fn stop(self) -> Result<Device<P, C>, Failed<StopError, Self>> {
         let Self { control, rx, tx } = self;
         control.stop(rx, tx)
     }
@@ -50,12 +51,16 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     ///
     /// # Errors
     ///
-    /// [`StopError`] gives all parts back. Nothing was freed. Stopping may be tried again; parts that are dropped are leaked, which is safe.
-    pub fn stop(mut self, rx: RxQueue<P>, tx: TxQueue<P>) -> Result<Device<P, C>, StopError<P, C>> {
+    /// [`StopError`], and all parts back. Nothing was freed. Stopping may be tried again; parts that are dropped are leaked, which is safe.
+    #[expect(clippy::result_large_err, reason = "all parts come back by move; this is called once a stop")]
+    pub fn stop(
+        mut self,
+        rx: RxQueue<P>,
+        tx: TxQueue<P>,
+    ) -> Result<Device<P, C>, Failed<StopError, Running<P, C>>> {
         let tag = self.device.function.tag();
         if rx.device() != tag || tx.device() != tag {
-            let running = Box::new(Running { control: self, rx, tx });
-            return Err(StopError { reason: StopReason::ForeignQueue, running });
+            return Err(Failed::new(StopError::ForeignQueue, Running { control: self, rx, tx }));
         }
         self.mask_interrupts();
         // It forgets them. One that does not answer has nothing to add.
@@ -63,12 +68,12 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         let device = &mut self.device;
         let quiet = match shut_down(&mut device.function, &mut device.regs, &device.platform) {
             Ok(quiet) => quiet,
-            Err(reason) => {
-                let mut running = Box::new(Running { control: self, rx, tx });
+            Err(error) => {
+                let mut running = Running { control: self, rx, tx };
                 // Whatever state it is in, it does not serve these any more.
                 running.rx.break_with(DeviceFault::NeedsReset);
                 running.tx.break_with(DeviceFault::NeedsReset);
-                return Err(StopError { reason: StopReason::StillRunning(reason), running });
+                return Err(Failed::new(StopError::StillRunning(error), running));
             }
         };
         let freed = Memory { shared: self.shared, table: self.table, rx, tx }.release(&quiet);
@@ -79,44 +84,3 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         Ok(device)
     }
 }
-
-/// A device was not stopped. Its parts are in here.
-pub struct StopError<P: Platform, C: ConfigAccess> {
-    /// Why not.
-    pub reason: StopReason,
-    /// What is left, to be stopped again, or to be leaked.
-    pub running: Box<Running<P, C>>,
-}
-
-/// Why a device was not stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StopReason {
-    /// A queue belongs to another device. This one still runs.
-    ForeignQueue,
-    /// The device was told to stop and cannot be proven to have stopped: it may still reach memory.
-    StillRunning(QuiesceError),
-}
-
-impl fmt::Display for StopReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ForeignQueue => f.write_str("vmxnet3 not stopped: a queue belongs to another device"),
-            Self::StillRunning(error) => write!(f, "vmxnet3 not stopped, memory kept: {error}"),
-        }
-    }
-}
-
-impl<P: Platform, C: ConfigAccess> fmt::Display for StopError<P, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.reason.fmt(f)
-    }
-}
-
-impl<P: Platform, C: ConfigAccess> fmt::Debug for StopError<P, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StopError({:?})", self.reason)
-    }
-}
-
-impl<P: Platform, C: ConfigAccess> core::error::Error for StopError<P, C> {}

@@ -2,11 +2,13 @@
 //!
 //! Whatever fails, the device is shut down again before its memory is freed, and handed back.
 
-use paravane_hal::Platform;
+use alloc::boxed::Box;
 use paravane_hal::addr::Align;
 use paravane_hal::dma::{DeviceDma, DmaBox, DmaError, Quiet};
 use paravane_hal::field;
 use paravane_hal::irq::Interrupts;
+
+use paravane_hal::{Failed, Platform};
 use paravane_net::{FramePool, NicInfo, Offloads};
 use paravane_pci::{Command as PciCommand, ConfigAccess};
 use zerocopy::FromZeros;
@@ -15,7 +17,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use crate::config::{Config, Plan};
 use crate::control::VmxControl;
 use crate::device::{Device, shut_down};
-use crate::error::{InterruptError, StartError};
+use crate::error::{InterruptError, ShutDownError, StartError};
 use crate::event;
 use crate::filter::{EVERY_VLAN, RxMode};
 use crate::intr::{InterruptMode, MAX_VECTORS, Vectors};
@@ -142,7 +144,7 @@ impl<P: Platform> Memory<P> {
 impl<P: Platform, C: ConfigAccess> Device<P, C> {
     /// Starts the device with `config`. Receive buffers come from `pool`, now and while it runs.
     ///
-    /// Interrupts stay masked until a queue or control is armed.
+    /// Queues and control start disarmed: nothing interrupts before one of them was armed.
     ///
     /// # Errors
     ///
@@ -153,7 +155,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         config: &Config,
         pool: FramePool,
         interrupts: Interrupts<'_>,
-    ) -> Result<Running<P, C>, (StartError, Self)> {
+    ) -> Result<Running<P, C>, Failed<StartError, Self>> {
         match self.try_start(config, pool, interrupts) {
             Ok(Started { memory, plan, vectors, link }) => {
                 let info = NicInfo {
@@ -171,7 +173,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 let control = VmxControl::new(self, shared, table, vectors, info, event::link(link));
                 Ok(Running { control, rx, tx })
             }
-            Err(error) => Err((error, self)),
+            Err(error) => Err(Failed::new(error, self)),
         }
     }
 
@@ -186,6 +188,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             return Err(StartError::ForeignPool { pool: theirs, device: ours });
         }
         let plan = config.check(self.mac, &pool)?;
+        self.settle().map_err(StartError::NotStopped)?;
         let vectors = Vectors::spread(self.choose_interrupts(interrupts)?);
         let outcome = match Memory::new(self, &plan, &vectors, pool) {
             Ok(mut memory) => match self.activate(config, &plan, &vectors, &mut memory) {
@@ -295,15 +298,19 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
 
     /// Takes memory back from a device that did not start.
     fn give_up(&mut self, error: StartError, memory: Memory<P>) -> StartError {
-        match shut_down(&mut self.function, &mut self.regs, &self.platform) {
-            Ok(quiet) => {
-                let freed = memory.release(&quiet);
-                debug_assert!(freed, "the proof is about this device, and nobody else has handles");
-                error
-            }
-            // Dropping `memory` leaks it.
-            Err(reason) => StartError::NotStopped(reason),
+        self.kept = Some(Box::new(memory));
+        self.settle().map_or_else(StartError::NotStopped, |()| error)
+    }
+
+    /// Stops a device that did not stop when its start failed, and takes back what it kept.
+    fn settle(&mut self) -> Result<(), ShutDownError> {
+        if self.kept.is_none() {
+            return Ok(());
         }
+        let quiet = shut_down(&mut self.function, &mut self.regs, &self.platform)?;
+        let freed = self.kept.take().is_none_or(|memory| memory.release(&quiet));
+        debug_assert!(freed, "the proof is about this device, and nobody else has handles");
+        Ok(())
     }
 }
 

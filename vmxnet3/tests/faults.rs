@@ -185,7 +185,8 @@ fn a_refused_activation_is_told_and_the_next_works() {
     let device = machine.claim();
     machine.model().faults =
         FaultPlan::new([Fault::nth(FaultPoint::Command, 1, Action::Refuse).of(ACTIVATE_DEV)]);
-    let (error, device) = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err();
+    let (error, device) =
+        device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err().into_parts();
     assert_eq!(error, StartError::Refused { code: 1 });
     assert_eq!(machine.pool.free(), machine.pool.frames());
     assert!(device.start(&small(), machine.pool.clone(), Interrupts::Polling).is_ok());

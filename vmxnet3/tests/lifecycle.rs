@@ -7,15 +7,17 @@ mod support;
 use paravane_hal::dma::Dma as _;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, Interrupts};
+use paravane_mock_hal::fault::{Action, Fault, FaultPlan, FaultPoint};
 use paravane_mock_hal::model::vmxnet3::{ESXI_REVISIONS, Personality, QueueId, stop};
 use paravane_net::{Control as _, Events, Link, MacAddr, RxFilter, RxQueue as _, TxQueue as _};
 use paravane_pci::{ConfigAccess as _, Function};
 use paravane_vmxnet3::{
-    BringUpError, Config, ConfigError, Device, InterruptError, InterruptMode, StartError, StopReason,
-    WantedInterrupts,
+    BringUpError, Config, ConfigError, Device, InterruptError, InterruptMode, ShutDownError, StartError,
+    StopError, WantedInterrupts,
 };
 use support::{MAC, MESSAGES, Machine, bytes_of, numbered, receive_all, send, small};
 
+const ACTIVATE: u32 = 0xcafe_0000;
 const QUIESCE: u32 = 0xcafe_0001;
 const RESET: u32 = 0xcafe_0002;
 
@@ -121,7 +123,7 @@ fn a_device_that_is_no_vmxnet3_is_given_back() {
     let machine = Machine::new(Personality::qemu());
     machine.device.config.with(machine.device.address, |space| space.set16(2, 0x0720));
     let function = Function::claim(machine.device.config.clone(), machine.device.address).unwrap();
-    let (error, function) = Device::new(function, machine.platform.clone()).unwrap_err();
+    let (error, function) = Device::new(function, machine.platform.clone()).unwrap_err().into_parts();
     assert!(matches!(error, BringUpError::WrongIds(_)));
     assert_eq!(error.to_string(), "not a vmxnet3 device: 15ad:0720, expected 15ad:07b0");
     assert_eq!(function.address(), machine.device.address);
@@ -131,7 +133,7 @@ fn a_device_that_is_no_vmxnet3_is_given_back() {
 fn a_device_without_a_common_revision_says_what_it_offers() {
     let machine = Machine::new(Personality { revisions: &ESXI_REVISIONS[1..3], ..Personality::esxi() });
     let function = Function::claim(machine.device.config.clone(), machine.device.address).unwrap();
-    let (error, _) = Device::new(function, machine.platform.clone()).unwrap_err();
+    let (error, _) = Device::new(function, machine.platform.clone()).unwrap_err().into_parts();
     assert_eq!(error, BringUpError::Revision { offered: 0b110 });
 }
 
@@ -149,7 +151,8 @@ fn a_failed_start_gives_everything_back() {
                 device = running.stop().unwrap();
                 break;
             }
-            Err((error, back)) => {
+            Err(failed) => {
+                let (error, back) = failed.into_parts();
                 assert!(matches!(error, StartError::Memory(_)), "{error}");
                 device = back;
             }
@@ -167,7 +170,8 @@ fn a_refused_activation_gives_everything_back() {
     let at_rest = (machine.platform.memory().bytes(), machine.pool.free());
     let device = machine.claim();
     machine.model().refuse_activation = true;
-    let (error, device) = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err();
+    let (error, device) =
+        device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err().into_parts();
     assert_eq!(error, StartError::Refused { code: 1 });
     assert_eq!((machine.platform.memory().bytes(), machine.pool.free()), at_rest);
     machine.model().refuse_activation = false;
@@ -179,7 +183,8 @@ fn a_refused_activation_gives_everything_back() {
 fn a_pool_of_another_dma_domain_is_refused() {
     let (machine, other) = (Machine::new(Personality::qemu()), Machine::new(Personality::qemu()));
     let at_rest = machine.platform.memory().bytes();
-    let (error, _) = machine.claim().start(&small(), other.pool.clone(), Interrupts::Polling).unwrap_err();
+    let (error, _) =
+        machine.claim().start(&small(), other.pool.clone(), Interrupts::Polling).unwrap_err().into_parts();
     let (pool, device) = (other.platform.domain(), machine.platform.domain());
     assert_eq!(error, StartError::ForeignPool { pool, device });
     assert_eq!((machine.platform.memory().bytes(), other.pool.free()), (at_rest, other.pool.frames()));
@@ -190,7 +195,8 @@ fn a_pool_of_another_dma_domain_is_refused() {
 fn an_empty_pool_is_noticed_before_activation() {
     let machine = Machine::with_pool(Personality::qemu(), 1);
     let held = machine.pool.get();
-    let (error, _) = machine.claim().start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err();
+    let (error, _) =
+        machine.claim().start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err().into_parts();
     assert_eq!(error, StartError::PoolEmpty);
     assert!(held.is_some());
 }
@@ -199,7 +205,8 @@ fn an_empty_pool_is_noticed_before_activation() {
 fn a_wrong_configuration_is_named() {
     let machine = Machine::new(Personality::qemu());
     let config = Config { rx_entries: 100, ..small() };
-    let (error, _) = machine.claim().start(&config, machine.pool.clone(), Interrupts::Polling).unwrap_err();
+    let (error, _) =
+        machine.claim().start(&config, machine.pool.clone(), Interrupts::Polling).unwrap_err().into_parts();
     assert_eq!(error, StartError::Config(ConfigError::RingEntries { ring: "rx", entries: 100 }));
 }
 
@@ -212,16 +219,126 @@ fn memory_stays_when_the_device_cannot_be_stopped() {
     let address = machine.device.address;
     machine.device.config.with(address, |space| space.allow(0x04, &0x0403_u16.to_le_bytes()));
     machine.model().commands.clear();
-    let mut error = running.stop().unwrap_err();
-    assert!(matches!(error.reason, StopReason::StillRunning(_)));
+    let (error, mut running) = running.stop().unwrap_err().into_parts();
+    assert!(matches!(error, StopError::StillRunning(ShutDownError::Bus(_))));
     assert_eq!(machine.platform.memory().bytes(), in_use, "nothing was freed");
     assert!(machine.model().commands.contains(&QUIESCE));
     assert!(!machine.model().commands.contains(&RESET), "it would write its events to a fixed address then");
-    assert_eq!(error.running.rx.receive(&mut paravane_net::Burst::new()), Err(DeviceFault::NeedsReset));
+    assert_eq!(running.rx.receive(&mut paravane_net::Burst::new()), Err(DeviceFault::NeedsReset));
     // It comes loose, and stopping works.
     machine.device.config.with(address, |space| space.allow(0x04, &0x0407_u16.to_le_bytes()));
-    assert!(error.running.stop().is_ok());
+    assert!(running.stop().is_ok());
     assert!(machine.platform.memory().bytes() < in_use);
+}
+
+/// The device answers these commands with a 1, and does not carry them out.
+fn refuse(machine: &Machine, commands: &[u32]) {
+    let refused = |command: &u32| Fault::always(FaultPoint::Command, Action::Refuse).of(*command);
+    machine.model().faults = FaultPlan::new(commands.iter().map(refused).collect::<Vec<_>>());
+}
+
+#[test]
+fn memory_stays_when_the_device_confirms_neither_its_stop_nor_its_reset() {
+    let machine = Machine::new(Personality::esxi());
+    let at_rest = (machine.platform.memory().bytes(), machine.pool.free());
+    let running = machine.start_small();
+    let in_use = (machine.platform.memory().bytes(), machine.pool.free());
+    refuse(&machine, &[QUIESCE, RESET]);
+    let (error, mut running) = running.stop().unwrap_err().into_parts();
+    let unconfirmed = ShutDownError::Unconfirmed { quiesce: 1, reset: 1 };
+    assert_eq!(error, StopError::StillRunning(unconfirmed));
+    assert_eq!((machine.platform.memory().bytes(), machine.pool.free()), in_use, "nothing was freed");
+    assert_eq!(running.rx.receive(&mut paravane_net::Burst::new()), Err(DeviceFault::NeedsReset));
+    // It was slow, or out of its mind for a while.
+    machine.model().be_honest();
+    assert!(running.stop().is_ok());
+    assert_eq!((machine.platform.memory().bytes(), machine.pool.free()), at_rest);
+}
+
+#[test]
+fn a_device_that_refuses_to_quiesce_is_stopped_by_its_reset() {
+    let machine = Machine::new(Personality::esxi());
+    let running = machine.start_small();
+    refuse(&machine, &[QUIESCE]);
+    let device = running.stop().unwrap();
+    assert!(!machine.model().is_active());
+    assert_eq!(machine.pool.free(), machine.pool.frames());
+    // The same at bring-up.
+    let device = Device::new(device.into_function(), machine.platform.clone()).unwrap();
+    refuse(&machine, &[QUIESCE, RESET]);
+    let (error, _) = Device::new(device.into_function(), machine.platform.clone()).unwrap_err().into_parts();
+    assert!(matches!(error, BringUpError::StillRunning(ShutDownError::Unconfirmed { .. })));
+}
+
+#[test]
+fn a_start_that_can_neither_go_on_nor_back_keeps_its_memory_for_the_next() {
+    let machine = Machine::new(Personality::esxi());
+    let at_rest = (machine.platform.memory().bytes(), machine.pool.free());
+    let mut device = machine.claim();
+    refuse(&machine, &[ACTIVATE, QUIESCE, RESET]);
+    for _ in 0..3 {
+        let failed = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err();
+        let (error, back) = failed.into_parts();
+        assert!(matches!(error, StartError::NotStopped(ShutDownError::Unconfirmed { .. })), "{error}");
+        assert_eq!(at_rest.1 - machine.pool.free(), 31, "one ring's buffers, and not one more each time");
+        device = back;
+    }
+    machine.model().be_honest();
+    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+    exchange(&machine, &mut running, 1);
+    assert!(running.stop().is_ok());
+    assert_eq!((machine.platform.memory().bytes(), machine.pool.free()), at_rest);
+    machine.assert_clean();
+}
+
+#[test]
+fn a_stopped_device_does_not_know_where_memory_was() {
+    both(|machine| {
+        let device = machine.start_small().stop().unwrap();
+        assert_eq!(machine.model().shared_addr(), None, "after a stop");
+        machine.model().refuse_activation = true;
+        let failed = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err();
+        assert_eq!(machine.model().shared_addr(), None, "after an activation that failed");
+        machine.model().refuse_activation = false;
+        let device = failed.into_parts().1;
+        core::mem::forget(device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap());
+        let _taken_over = machine.claim();
+        assert_eq!(machine.model().shared_addr(), None, "after somebody else");
+        machine.assert_clean();
+    });
+}
+
+#[test]
+fn every_vector_is_masked_before_the_device_stops_listening() {
+    for interrupts in [Interrupts::Intx, Interrupts::Msi(MESSAGES[0]), Interrupts::Msix(&MESSAGES)] {
+        let machine = Machine::new(Personality::qemu());
+        let mut running = machine.start(&small(), interrupts);
+        let armed = [running.rx.arm(), running.tx.arm(), running.control.arm()];
+        assert_eq!(armed, [Ok(Armed::Idle); 3]);
+        let device = running.stop().unwrap();
+        assert_eq!(machine.model().left_unmasked, [0; 0], "{interrupts:?}");
+        // It would interrupt the next owner before that has armed.
+        assert!(device.start(&small(), machine.pool.clone(), interrupts).is_ok());
+        machine.assert_clean();
+    }
+}
+
+#[test]
+fn a_stopped_device_interrupts_in_no_way() {
+    for interrupts in [Interrupts::Intx, Interrupts::Msi(MESSAGES[0]), Interrupts::Msix(&MESSAGES)] {
+        let machine = Machine::new(Personality::qemu());
+        let is_off = |when: &str| {
+            let read = |at| machine.device.config.read16(machine.device.address, at);
+            let (command, msi, msix) = (read(0x04), read(0x86), read(0x9e));
+            assert_eq!((msi & 1, msix & MSIX_ENABLE), (0, 0), "messages {when}, {interrupts:?}");
+            assert_ne!(command & 1 << 10, 0, "the pin {when}, {interrupts:?}");
+        };
+        let device = machine.start(&small(), interrupts).stop().unwrap();
+        is_off("after a stop");
+        machine.model().refuse_activation = true;
+        drop(device.start(&small(), machine.pool.clone(), interrupts));
+        is_off("after a start that failed");
+    }
 }
 
 #[test]
@@ -229,7 +346,7 @@ fn queues_of_another_device_do_not_stop_this_one() {
     let (one, other) = (Machine::new(Personality::qemu()), Machine::new(Personality::qemu()));
     let (running, foreign) = (one.start_small(), other.start_small());
     let error = running.control.stop(foreign.rx, running.tx).unwrap_err();
-    assert_eq!(error.reason, StopReason::ForeignQueue);
+    assert_eq!(*error.error(), StopError::ForeignQueue);
     assert!(one.model().is_active());
 }
 
@@ -315,7 +432,8 @@ fn the_pin_is_asked_and_falls() {
 
 #[test]
 fn a_raised_pin_stays_up_while_others_arm() {
-    for conf_intr in [0, 1 << 2] {
+    // Automatic, active, lazy, and what is not known yet: the device masks in the first case only.
+    for conf_intr in [0, 1 << 2, 2 << 2, 3 << 2] {
         let machine = Machine::new(Personality { conf_intr, ..Personality::qemu() });
         let mut running = machine.start(&small(), Interrupts::Intx);
         // Twice: the mask is written again after the first round.
@@ -347,7 +465,13 @@ fn where_the_driver_masks_the_pin_it_does() {
 
 #[test]
 fn where_the_driver_masks_a_shared_message_it_does() {
-    let machine = Machine::new(Personality { conf_intr: 1 << 2 | 2, ..Personality::qemu() });
+    for mask_mode in 1..=3 {
+        mask_a_shared_message(Personality { conf_intr: mask_mode << 2 | 2, ..Personality::qemu() });
+    }
+}
+
+fn mask_a_shared_message(personality: Personality) {
+    let machine = Machine::new(personality);
     let device = machine.claim();
     assert_eq!(device.wanted_interrupts(), WantedInterrupts::Msi);
     let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Msi(MESSAGES[0])).unwrap();
@@ -395,9 +519,9 @@ fn missing_interrupts_are_an_error_and_the_device_starts_with_others() {
     machine.device.config.with(machine.device.address, |space| space.set8(0x3d, 0));
     let start =
         |device: support::MockDevice, interrupts| device.start(&small(), machine.pool.clone(), interrupts);
-    let (error, device) = start(machine.claim(), Interrupts::Intx).unwrap_err();
+    let (error, device) = start(machine.claim(), Interrupts::Intx).unwrap_err().into_parts();
     assert_eq!(error, StartError::Interrupts(InterruptError::NoPin));
-    let (error, device) = start(device, Interrupts::Msix(&[])).unwrap_err();
+    let (error, device) = start(device, Interrupts::Msix(&[])).unwrap_err().into_parts();
     assert_eq!(error, StartError::Interrupts(InterruptError::NoMessages));
     assert!(start(device, Interrupts::Polling).is_ok());
 }
@@ -472,6 +596,20 @@ fn filters_take_effect_at_once() {
 }
 
 #[test]
+fn tagged_frames_pass_whatever_the_device_reads_at_activation() {
+    both(|machine| {
+        let mut running = machine.start_small();
+        for tag in [0, 1, 0x0123, 4095_u16] {
+            let mut tagged = numbered(1);
+            tagged.splice(12..12, [&[0x81, 0x00][..], &tag.to_be_bytes()].concat());
+            assert!(machine.model().deliver(&tagged), "VLAN {tag}");
+            assert_eq!(receive_all(&mut running).iter().map(bytes_of).collect::<Vec<_>>(), [tagged]);
+        }
+        machine.assert_clean();
+    });
+}
+
+#[test]
 fn the_device_counts_too() {
     let machine = Machine::new(Personality::qemu());
     let mut running = machine.start_small();
@@ -504,7 +642,8 @@ fn a_device_that_goes_away_is_noticed() {
     assert_eq!(running.control.poll(), Err(DeviceFault::Gone));
     assert_eq!(running.control.read_device_stats(), Err(DeviceFault::Gone));
     assert_eq!(machine.device.config.read16(machine.device.address, 0), u16::MAX);
-    assert!(matches!(running.stop().unwrap_err().reason, StopReason::StillRunning(_)));
+    let failed = running.stop().unwrap_err();
+    assert!(matches!(failed.error(), StopError::StillRunning(ShutDownError::Bus(_))));
 }
 
 /// What the MSI-X capability of the device says about itself.
@@ -553,7 +692,8 @@ fn messages_that_stay_on_rule_the_pin_out_and_its_cause_is_never_asked_for() {
         space.allow(MSIX_CONTROL, &0x4000_u16.to_le_bytes());
     });
     let device = machine.claim();
-    let (error, device) = device.start(&small(), machine.pool.clone(), Interrupts::Intx).unwrap_err();
+    let (error, device) =
+        device.start(&small(), machine.pool.clone(), Interrupts::Intx).unwrap_err().into_parts();
     let text = "vmxnet3 not started: 00:04.0: MSI-X does not switch off, its control register reads";
     assert!(error.to_string().starts_with(text), "{error}");
     let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();

@@ -6,6 +6,7 @@ mod support;
 
 use std::time::Duration;
 
+use paravane_hal::Failed;
 use paravane_hal::addr::Align;
 use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::MockPlatform;
@@ -24,7 +25,7 @@ fn live(platform: MockPlatform) -> Result<(), StartError> {
     let function = Function::claim(machine.device.config.clone(), address).unwrap();
     let stopped = Device::new(function, machine.platform.clone()).unwrap();
     let started = stopped.start(&small(), machine.pool.clone(), Interrupts::Polling);
-    let outcome = started.map_err(|(error, _)| error).map(|mut running| {
+    let outcome = started.map_err(Failed::into_error).map(|mut running| {
         assert!(machine.model().deliver(&numbered(1)));
         assert_eq!(receive_all(&mut running).iter().map(bytes_of).collect::<Vec<_>>(), [numbered(1)]);
         send(&mut running, machine.frame(&numbered(2)));

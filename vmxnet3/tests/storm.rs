@@ -17,7 +17,7 @@ use paravane_mock_hal::fault::{FaultPlan, Seeded};
 use paravane_mock_hal::model::vmxnet3::Personality;
 use paravane_mock_hal::storms::{self, Steps};
 use paravane_net::{Burst, Control, RxFilter, RxQueue, TxQueue};
-use paravane_vmxnet3::Config;
+use paravane_vmxnet3::{Config, ShutDownError, StopError};
 use support::{MESSAGES, Machine, MockDevice, MockRunning, bytes_of, numbered, small};
 
 const STEPS_A_STORM: u64 = 10_000;
@@ -108,8 +108,8 @@ impl Storm {
             self.assert_in_time(before);
             match started {
                 Ok(running) => return running,
-                Err((_, back)) => {
-                    device = back;
+                Err(failed) => {
+                    device = failed.into_parts().1;
                     self.machine.model().gone = false;
                 }
             }
@@ -219,7 +219,7 @@ impl Storm {
             }
         }
         self.calm();
-        let device = running.stop().expect("a device on an honest bus stops");
+        let device = self.stop(running);
         assert_eq!(
             (self.machine.platform.memory().bytes(), self.machine.pool.free()),
             at_rest,
@@ -230,10 +230,23 @@ impl Storm {
         (self.hits, self.restarts, self.faults, self.changed)
     }
 
-    fn restart(&mut self, running: MockRunning) -> MockRunning {
+    /// Stops the driver: at once, unless the device does not confirm it; once it does, at the latest.
+    fn stop(&mut self, running: MockRunning) -> MockDevice {
         let before = self.machine.platform.now();
-        let device = running.stop().expect("a device on an honest bus stops");
+        let stopped = running.stop();
         self.assert_in_time(before);
+        stopped.unwrap_or_else(|failed| {
+            let (error, running) = failed.into_parts();
+            let unconfirmed = matches!(error, StopError::StillRunning(ShutDownError::Unconfirmed { .. }));
+            assert!(unconfirmed, "seed {}: {error}", self.seed);
+            assert!(self.machine.pool.free() < self.machine.pool.frames(), "seed {}: kept", self.seed);
+            self.calm();
+            running.stop().expect("an honest device stops")
+        })
+    }
+
+    fn restart(&mut self, running: MockRunning) -> MockRunning {
+        let device = self.stop(running);
         assert_eq!(
             self.machine.pool.free(),
             self.machine.pool.frames(),

@@ -1,6 +1,7 @@
 //! `paravane-vmxnet3` on [`device::vmxnet3`](crate::device::vmxnet3).
 
 use anyhow::{Context, Result};
+use paravane_hal::Failed;
 use paravane_hal::irq::Interrupts;
 use paravane_net::{Burst, FramePool, RxQueue as _, TxQueue as _};
 use paravane_vmxnet3::{Config, Device, Running};
@@ -25,10 +26,10 @@ impl Vmxnet3 {
         let port: &'static Port = Box::leak(Box::default());
         let platform = Plain::new(port);
         let pool = FramePool::new(platform, BUFFERS, 2048, 64)?;
-        let device = Device::new(Port::space().claim()?, platform).map_err(|(error, _)| error)?;
+        let device = Device::new(Port::space().claim()?, platform).map_err(Failed::into_error)?;
         let running = device
             .start(&Config::default(), pool.clone(), Interrupts::Polling)
-            .map_err(|(error, _)| error)
+            .map_err(Failed::into_error)
             .context("vmxnet3 does not start")?;
         Ok(Self { port, running, pool, burst: Burst::new(), received: 0 })
     }

@@ -113,17 +113,17 @@ impl Machine {
         burst.push(frame).unwrap();
         let function = self.function();
         macro_rules! life {
-            ($driver:ident :: $($path:ident)::*, $error:ident in $refused:pat) => {{
-                use $driver::$($path::)*{Config, Device};
+            ($driver:ident $(:: $path:ident)*) => {{
+                use $driver $(:: $path)*::{Config, Device};
                 let mut config = Config::default();
                 (config.tx_entries, config.rx_entries) = (32, 32);
                 let device = match Device::new(function, platform.clone()) {
                     Ok(device) => device,
-                    Err($refused) => return Some($error.to_string()),
+                    Err(failed) => return Some(failed.to_string()),
                 };
                 match device.start(&config, pool, Interrupts::Polling) {
                     Ok(running) => (running.control, running.rx, running.tx),
-                    Err($refused) => return Some($error.to_string()),
+                    Err(failed) => return Some(failed.to_string()),
                 }
             }};
         }
@@ -147,8 +147,8 @@ impl Machine {
             }};
         }
         match &self.card {
-            Card::Vmxnet3(_) => send!(life!(paravane_vmxnet3::, error in (error, _))),
-            Card::Virtio(_) => send!(life!(paravane_virtio::net, failed in failed)),
+            Card::Vmxnet3(_) => send!(life!(paravane_vmxnet3)),
+            Card::Virtio(_) => send!(life!(paravane_virtio::net)),
         }
     }
 }

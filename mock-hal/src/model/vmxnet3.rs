@@ -90,6 +90,8 @@ pub struct Vmxnet3 {
     pub doorbells: Vec<(usize, u32)>,
     /// Commands, in order.
     pub commands: Vec<u32>,
+    /// Vectors in use that were unmasked when the device was last quiesced.
+    pub left_unmasked: Vec<u8>,
     /// Rules that the driver broke.
     pub violations: Vec<String>,
 }
@@ -146,6 +148,7 @@ impl Vmxnet3 {
             interrupts: Vec::new(),
             doorbells: Vec::new(),
             commands: Vec::new(),
+            left_unmasked: Vec::new(),
             violations: Vec::new(),
         }));
         config.connect(address, model.clone());
@@ -156,6 +159,12 @@ impl Vmxnet3 {
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.active.is_some()
+    }
+
+    /// Where it believes `DriverShared` is; `None` when it knows of none.
+    #[must_use]
+    pub fn shared_addr(&self) -> Option<u64> {
+        (self.shared != 0).then_some(self.shared)
     }
 
     /// Its address as it is now.

@@ -85,7 +85,7 @@ fn drive(driver: Driver, function: Function<PciHost>, platform: &MockPlatform) -
         Driver::None => return function,
         Driver::Vmxnet3 => match VmxDevice::new(function, platform.clone()) {
             Ok(device) => return device.into_function(),
-            Err((error, function)) => (error.to_string(), function),
+            Err(failed) => (failed.to_string(), failed.into_parts().1),
         },
         Driver::VirtioNet => match VirtioNet::new(function, platform.clone()) {
             Ok(device) => return device.into_function(),

@@ -79,7 +79,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3
     const FILTERS: bool = true;
 
     fn open(function: Function<C>, platform: P) -> Result<Self::Stopped, String> {
-        paravane_vmxnet3::Device::new(function, platform).map_err(|(error, _)| error.to_string())
+        paravane_vmxnet3::Device::new(function, platform).map_err(|failed| failed.to_string())
     }
 
     fn start(
@@ -91,12 +91,12 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3
         let mut config = paravane_vmxnet3::Config::default();
         (config.tx_entries, config.rx_entries) = (entries, entries);
         let running = stopped.start(&config, pool, interrupts);
-        let running = running.map_err(|(error, _)| error.to_string())?;
+        let running = running.map_err(|failed| failed.to_string())?;
         Ok(Parts { control: running.control, rx: running.rx, tx: running.tx })
     }
 
     fn stop(Parts { control, rx, tx }: Parts<P, C, Self>) -> Result<Self::Stopped, String> {
-        control.stop(rx, tx).map_err(|error| error.to_string())
+        control.stop(rx, tx).map_err(|failed| failed.to_string())
     }
 }
 

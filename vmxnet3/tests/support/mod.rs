@@ -49,7 +49,7 @@ impl Machine {
     }
 
     pub fn start(&self, config: &Config, interrupts: Interrupts<'_>) -> MockRunning {
-        self.claim().start(config, self.pool.clone(), interrupts).map_err(|(error, _)| error).unwrap()
+        self.claim().start(config, self.pool.clone(), interrupts).unwrap()
     }
 
     /// Small rings, polling.

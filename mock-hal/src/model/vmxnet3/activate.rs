@@ -18,6 +18,8 @@ pub(super) struct Active {
     pub(super) rx: Vec<RxQueue>,
     pub(super) event_vector: u8,
     pub(super) auto_mask: bool,
+    /// `numIntrs`.
+    pub(super) vectors_in_use: u8,
     pub(super) max_rx_buffers: u16,
     pub(super) filter: Filter,
     /// `uptFeatures`.
@@ -52,7 +54,7 @@ impl Vmxnet3 {
             self.broken(format!("at activation: {:#x} chosen of the revisions", self.chosen_revision));
             return false;
         };
-        let active = self.read_active(at);
+        let mut active = self.read_active(at);
         let failed = self.failed_checks(&active, revision);
         for what in &failed {
             self.broken(format!("at activation: {what}"));
@@ -68,6 +70,9 @@ impl Vmxnet3 {
         }
         if self.personality.restores_mac {
             self.mac = self.permanent_mac;
+        }
+        if !self.personality.activates_filters {
+            active.filter = Filter::closed();
         }
         self.active = Some(active);
         true
@@ -85,6 +90,7 @@ impl Vmxnet3 {
             rx: (0..rx_queues).map(|queue| self.read_rx(desc(rx_table, queue))).collect(),
             event_vector: self.get8(at + shared::EVENT_INTR_IDX),
             auto_mask: self.get8(at + shared::AUTO_MASK) != 0,
+            vectors_in_use: self.get8(at + shared::NUM_INTRS),
             max_rx_buffers: self.get16(at + shared::MAX_NUM_RX_SG),
             filter: self.read_filter(at),
             features: self.get64(at + shared::UPT_FEATURES),
@@ -133,7 +139,8 @@ impl Vmxnet3 {
         let queues = active.tx.len() + active.rx.len();
         let [tx_count, rx_count] =
             [shared::NUM_TX_QUEUES, shared::NUM_RX_QUEUES].map(|of| self.get8(at + of));
-        let in_use = self.get8(at + shared::NUM_INTRS);
+        let in_use = active.vectors_in_use;
+        let masks_by_itself = self.personality.conf_intr >> 2 & 0b11 == 0;
         let mut indices = (active.tx.iter().map(|queue| queue.vector))
             .chain(active.rx.iter().map(|queue| queue.vector))
             .chain([active.event_vector]);
@@ -171,6 +178,7 @@ impl Vmxnet3 {
                 }),
             ),
             ("numIntrs", (1..=vectors).contains(&in_use)),
+            ("autoMask is what GET_CONF_INTR asks for", active.auto_mask == masks_by_itself),
             ("vectors are below numIntrs", indices.all(|index| index < in_use)),
             ("interrupts are disabled", self.get32(at + shared::INTR_CTRL) & shared::DISABLE_ALL != 0),
             ("untagged frames pass the VLAN filter", active.filter.vlans[0] & 1 == 1),

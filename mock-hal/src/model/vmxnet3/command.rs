@@ -11,7 +11,7 @@ impl Vmxnet3 {
         let here = |action: &Action| match action {
             // Never these two; see `faults`.
             Action::Drop => !matches!(command, cmd::QUIESCE_DEV | cmd::RESET_DEV),
-            Action::Refuse => command == cmd::ACTIVATE_DEV,
+            Action::Refuse => matches!(command, cmd::ACTIVATE_DEV | cmd::QUIESCE_DEV | cmd::RESET_DEV),
             _ => false,
         };
         match self.ask(FaultPoint::Command, command, &mut (), here) {
@@ -30,7 +30,10 @@ impl Vmxnet3 {
         let link_up = self.personality.link_up;
         match command {
             cmd::ACTIVATE_DEV => self.result = u32::from(!self.activate()),
-            cmd::QUIESCE_DEV => self.deactivate(),
+            cmd::QUIESCE_DEV => {
+                self.note_unmasked();
+                self.deactivate();
+            }
             cmd::RESET_DEV => self.reset(),
             cmd::UPDATE_RX_MODE
             | cmd::UPDATE_MAC_FILTERS
@@ -60,12 +63,26 @@ impl Vmxnet3 {
 
     fn reset(&mut self) {
         self.deactivate();
-        self.shared = 0;
+        if self.personality.forgets_shared {
+            self.shared = 0;
+        }
         self.mac = self.permanent_mac;
         self.masked.fill(true);
         self.pending.fill(false);
         if self.line {
             self.broken("reset with the line raised: it stays up");
+        }
+    }
+
+    /// A device that is quiesced does not listen to masks, and remembers them.
+    fn note_unmasked(&mut self) {
+        if let Some(in_use) = self.active.as_ref().map(|active| usize::from(active.vectors_in_use)) {
+            self.left_unmasked = (0..)
+                .zip(self.masked)
+                .take(in_use)
+                .filter(|(_, masked)| !masked)
+                .map(|(vector, _)| vector)
+                .collect();
         }
     }
 

@@ -23,6 +23,11 @@ fn vlan(frame: &[u8]) -> Option<u16> {
 }
 
 impl Filter {
+    /// Lets nothing through: what a device has that was told nothing yet.
+    pub(super) const fn closed() -> Self {
+        Self { mode: 0, groups: Vec::new(), vlans: [0; 128] }
+    }
+
     /// Whether a device with address `mac` receives `frame`.
     pub(super) fn passes(&self, mac: [u8; 6], frame: &[u8], passes_untagged: bool) -> bool {
         self.passes_address(mac, frame) && self.passes_vlan(vlan(frame), passes_untagged)

@@ -77,6 +77,10 @@ pub struct Personality {
     pub rcd_type: u32,
     /// Activation brings the permanent address back.
     pub restores_mac: bool,
+    /// Reset forgets where `DriverShared` is. One that does not keeps looking there until told otherwise.
+    pub forgets_shared: bool,
+    /// Activation reads the filters, not only the commands that are about them.
+    pub activates_filters: bool,
     /// Stops a queue over a descriptor that it cannot work with, where the other kind ends itself or goes on.
     pub stops_queues: bool,
     /// Counts the segments of what it cuts, not what it was given.
@@ -104,6 +108,8 @@ impl Personality {
             update_rx_prod: false,
             rcd_type: 0,
             restores_mac: true,
+            forgets_shared: true,
+            activates_filters: true,
             stops_queues: false,
             counts_segments: false,
             passes_untagged: true,
@@ -125,6 +131,8 @@ impl Personality {
             update_rx_prod: true,
             rcd_type: 3,
             restores_mac: false,
+            forgets_shared: false,
+            activates_filters: false,
             stops_queues: true,
             counts_segments: true,
             passes_untagged: false,

@@ -45,7 +45,14 @@ impl Vmxnet3 {
             bar1::VRRS => self.chosen_revision = value,
             bar1::UVRS if value != 1 => self.broken(format!("UPT version {value:#x} chosen")),
             bar1::UVRS => {}
-            bar1::DSAL => self.pending_low = Some(value),
+            bar1::DSAL => {
+                self.pending_low = Some(value);
+                // Nowhere, as far as it knows; and without an address at all it does not run.
+                self.shared = 0;
+                if value == 0 {
+                    self.deactivate();
+                }
+            }
             bar1::DSAH => match self.pending_low.take() {
                 Some(low) => self.shared = u64::from(value) << 32 | u64::from(low),
                 None => self.broken("DSAH without DSAL before it"),

@@ -11,6 +11,7 @@ use super::layout::{bar0, bar1, cmd, ecr, queue_desc, rx_mode, shared, upt};
 use super::stats::at;
 use super::{ESXI_REVISIONS, Personality, Plugged, QueueId, Vmxnet3, stop};
 use crate::MockPlatform;
+use crate::fault::{Action, Fault, FaultPlan, FaultPoint};
 use crate::registers::ModelRegion;
 
 const AT: PciAddress = PciAddress::new(0, 0, 4, 0).unwrap();
@@ -311,7 +312,10 @@ fn tagged_frames_pass_by_the_table() {
             hand.post_rx(slot, slot);
         }
         let received = |vlan: Option<u16>| hand.model().deliver(&vlan.map_or_else(|| frame(MAC, 60), tagged));
-        assert!(received(Some(37)), "every bit is set");
+        assert_eq!(received(Some(37)), personality.activates_filters, "every bit is set");
+        hand.command(cmd::UPDATE_RX_MODE);
+        hand.command(cmd::UPDATE_VLAN_FILTERS);
+        assert!(received(Some(37)), "the device was told");
         hand.put(shared::VF_TABLE, &[0; 512]);
         assert!(received(Some(37)), "nobody told the device");
         hand.command(cmd::UPDATE_VLAN_FILTERS);
@@ -479,4 +483,39 @@ fn room_is_what_a_frame_would_find() {
     assert!(hand.model().deliver(&frame(MAC, 512)));
     assert_eq!(hand.get(BUFFERS + 511), [0x33]);
     assert!(!hand.model().has_room(60));
+}
+
+#[test]
+fn a_device_stops_by_its_commands_or_with_its_address() {
+    let state = |hand: &Hand| {
+        let model = hand.model();
+        (model.is_active(), model.shared_addr())
+    };
+    for personality in [Personality::qemu(), Personality::esxi()] {
+        let hand = Hand::up(personality, 1);
+        assert_eq!(state(&hand), (true, Some(hand.base)));
+        let refused = |command| Fault::nth(FaultPoint::Command, 1, Action::Refuse).of(command);
+        hand.model().faults = FaultPlan::new([refused(cmd::QUIESCE_DEV), refused(cmd::RESET_DEV)]);
+        assert_eq!([cmd::QUIESCE_DEV, cmd::RESET_DEV].map(|command| hand.command(command)), [1; 2]);
+        assert_eq!(state(&hand), (true, Some(hand.base)), "what is refused is not carried out");
+        assert_eq!(hand.command(cmd::RESET_DEV), 0);
+        assert_eq!(state(&hand), (false, (!personality.forgets_shared).then_some(hand.base)));
+
+        let hand = Hand::up(personality, 1);
+        hand.write(1, bar1::DSAL, 0);
+        hand.write(1, bar1::DSAH, 0);
+        assert_eq!(state(&hand), (false, None));
+    }
+}
+
+#[test]
+fn a_device_remembers_what_was_unmasked_when_it_was_quiesced() {
+    let hand = Hand::up(Personality::qemu(), 1);
+    hand.write(0, bar0::IMR, 0);
+    hand.command(cmd::QUIESCE_DEV);
+    assert_eq!(hand.model().left_unmasked, [0]);
+    assert_eq!(hand.command(cmd::ACTIVATE_DEV), 0);
+    hand.write(0, bar0::IMR, 1);
+    hand.command(cmd::QUIESCE_DEV);
+    assert_eq!(hand.model().left_unmasked, [0; 0]);
 }

@@ -37,7 +37,7 @@ impl<S: Stage> Nic<S> for paravane_vmxnet3::Device<S::Platform, S::Config> {
         paravane_vmxnet3::is_vmxnet3(ids)
     }
     fn open(function: Function<S::Config>, platform: S::Platform) -> Result<Self> {
-        Self::new(function, platform).map_err(|(error, _)| anyhow!("cannot open: {error}"))
+        Self::new(function, platform).map_err(|failed| anyhow!("cannot open: {failed}"))
     }
     fn start(self, pool: FramePool, interrupts: Interrupts<'_>) -> Result<Self::Running> {
         let config = paravane_vmxnet3::Config {
@@ -46,7 +46,7 @@ impl<S: Stage> Nic<S> for paravane_vmxnet3::Device<S::Platform, S::Config> {
             rx2_entries: Some(RING_ENTRIES),
             ..paravane_vmxnet3::Config::default()
         };
-        self.start(&config, pool, interrupts).map_err(|(error, _)| anyhow!("cannot start: {error}"))
+        self.start(&config, pool, interrupts).map_err(|failed| anyhow!("cannot start: {failed}"))
     }
     fn parts(running: &mut Self::Running) -> Parts<'_> {
         Parts { control: &mut running.control, rx: &mut running.rx, tx: &mut running.tx }
