@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(test), no_std)]
 
+#[cfg(feature = "alloc")]
 extern crate alloc;
 
 pub mod addr;
@@ -11,6 +12,7 @@ pub mod fault;
 pub mod irq;
 pub mod mmio;
 mod parts;
+#[cfg(feature = "alloc")]
 pub mod pool;
 pub mod port;
 pub mod reg;

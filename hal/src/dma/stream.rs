@@ -8,8 +8,8 @@ use core::mem::ManuallyDrop;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+#[cfg(feature = "alloc")]
+use alloc::{boxed::Box, vec::Vec};
 
 use crate::Failed;
 use crate::addr::{Align, DmaAddr};
@@ -38,6 +38,7 @@ pub unsafe trait StableMemory: 'static {
 }
 
 // SAFETY: a box owns its bytes on the heap, they stay put when the box moves, and any byte is a `u8`.
+#[cfg(feature = "alloc")]
 unsafe impl StableMemory for Box<[u8]> {
     fn memory(&mut self) -> NonNull<[u8]> {
         NonNull::from(&mut **self)
@@ -45,6 +46,7 @@ unsafe impl StableMemory for Box<[u8]> {
 }
 
 // SAFETY: as for the box; the initialised part of a vector does not move until the vector is used again.
+#[cfg(feature = "alloc")]
 unsafe impl StableMemory for Vec<u8> {
     fn memory(&mut self) -> NonNull<[u8]> {
         NonNull::from(self.as_mut_slice())
