@@ -12,7 +12,7 @@ use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Interrupts;
 use paravane_hal::time::wait_for;
-use paravane_net::{BURST_FRAMES, Burst, Control, FramePool, MacAddr, RxQueue, TxQueue};
+use paravane_net::{BURST_FRAMES, Burst, Control, FrameLayout, FramePool, MacAddr, RxQueue, TxQueue};
 use paravane_pci::{ConfigAccess, Function};
 use paravane_virtio::net as virtio_net;
 
@@ -250,7 +250,10 @@ where
 {
     let wanted = bench.frames_wanted();
     let frames = bench.settings.pool_frames.unwrap_or(wanted);
-    let finding = match FramePool::new(bench.watched.clone(), frames.max(1), BUFFER_BYTES, 64) {
+    let finding = match FramePool::new(
+        bench.watched.clone(),
+        FrameLayout::new(frames.max(1)).with_buffer_bytes(BUFFER_BYTES),
+    ) {
         Ok(pool) if frames >= wanted => {
             report.add(Check::PoolSize, Verdict::Passed);
             return Some(pool);

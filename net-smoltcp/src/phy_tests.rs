@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use paravane_mock_hal::MockPlatform;
-use paravane_net::{ChecksumRequest, MacAddr, Offloads, RxChecksum, RxCounters, TxCounters};
+use paravane_net::{ChecksumRequest, FrameLayout, MacAddr, Offloads, RxChecksum, RxCounters, TxCounters};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
@@ -129,7 +129,7 @@ fn nic_with(pool: &FramePool, offloads: Offloads) -> (Phy<Rx, Tx>, Wire, Ring, B
 }
 
 fn pool(frames: u32) -> FramePool {
-    FramePool::new(MockPlatform::new(), frames, 2048, 64).unwrap()
+    FramePool::new(MockPlatform::new(), FrameLayout::new(frames)).unwrap()
 }
 
 fn frame_of(pool: &FramePool, bytes: &[u8]) -> Frame {

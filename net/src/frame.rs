@@ -28,24 +28,58 @@ use header::{Summary, flag};
 /// Headroom of a fresh frame: room for any device's header, and a payload that starts on a cache line.
 pub const HEADROOM_BYTES: u16 = 64;
 
+/// What a pool of frames is made of.
+///
+/// ```
+/// use paravane_net::FrameLayout;
+///
+/// let standard = FrameLayout::new(1024);
+/// assert_eq!((standard.buffer_bytes, standard.address_bits), (2048, 64));
+/// let jumbo_for_an_old_device = FrameLayout::new(256).with_buffer_bytes(9216).with_address_bits(32);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FrameLayout {
+    /// How many buffers.
+    pub frames: u32,
+    /// How long each is, [`HEADROOM_BYTES`] of headroom included.
+    pub buffer_bytes: u16,
+    /// How many address bits the narrowest device drives that will use them.
+    pub address_bits: u8,
+}
+
+impl FrameLayout {
+    /// `frames` buffers of 2048 bytes, which hold a standard frame and are two a page, for devices that drive 64 address bits.
+    #[must_use]
+    pub const fn new(frames: u32) -> Self {
+        Self { frames, buffer_bytes: 2048, address_bits: 64 }
+    }
+
+    /// The same with buffers of `buffer_bytes`, headroom included.
+    #[must_use]
+    pub const fn with_buffer_bytes(self, buffer_bytes: u16) -> Self {
+        Self { buffer_bytes, ..self }
+    }
+
+    /// The same for devices that drive `address_bits` address bits.
+    #[must_use]
+    pub const fn with_address_bits(self, address_bits: u8) -> Self {
+        Self { address_bits, ..self }
+    }
+}
+
 /// A pool of frames. A clone is another handle to the same pool; one serves every NIC of a DMA domain.
 #[derive(Clone, Debug)]
 pub struct FramePool(Pool<FrameHeader>);
 
 impl FramePool {
-    /// Makes a pool of `frames` buffers of `buffer_bytes`, headroom included, reachable with `address_bits`.
-    ///
-    /// 2048 bytes hold a standard frame and make two buffers a page.
+    /// Makes a pool in `dma`'s memory.
     ///
     /// # Errors
     ///
     /// [`DmaError`]; nothing stays allocated.
-    pub fn new<D: Dma + Send + Sync + 'static>(
-        dma: D,
-        frames: u32,
-        buffer_bytes: u16,
-        address_bits: u8,
-    ) -> Result<Self, DmaError> {
+    pub fn new<D: Dma + Send + Sync + 'static>(dma: D, layout: FrameLayout) -> Result<Self, DmaError> {
+        let FrameLayout { frames, buffer_bytes, address_bits } = layout;
         let layout = PoolLayout {
             buffers: frames,
             buffer_bytes: usize::from(buffer_bytes),

@@ -10,7 +10,9 @@ mod queue;
 
 pub use burst::{BURST_FRAMES, Burst};
 pub use control::{Control, DeviceStats, Events, Link, MacAddr, NicInfo, RxFilter, RxFilterError};
-pub use frame::{Frame, FrameHeader, FramePool, FrameSegments, FrameSupply, HEADROOM_BYTES, PlainFrame};
+pub use frame::{
+    Frame, FrameHeader, FrameLayout, FramePool, FrameSegments, FrameSupply, HEADROOM_BYTES, PlainFrame,
+};
 pub use offload::{
     ChecksumRequest, Offloads, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload,
     VlanTag,

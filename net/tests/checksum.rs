@@ -4,7 +4,7 @@
 
 use paravane_mock_hal::MockPlatform;
 use paravane_net::{
-    ChecksumRequest, Frame, FramePool, RxChecksum, Segmentation, SegmentationKind, TxOffload,
+    ChecksumRequest, Frame, FrameLayout, FramePool, RxChecksum, Segmentation, SegmentationKind, TxOffload,
 };
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ const PSEUDO_HEADER: u16 = 0x141f;
 const WHOLE: u16 = !0xf346;
 
 fn pool(frames: u32) -> FramePool {
-    FramePool::new(MockPlatform::new(), frames, 2048, 64).unwrap()
+    FramePool::new(MockPlatform::new(), FrameLayout::new(frames)).unwrap()
 }
 
 /// `bytes` in segments that end at `cuts`.

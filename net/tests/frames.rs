@@ -4,12 +4,12 @@
 
 use paravane_mock_hal::MockPlatform;
 use paravane_net::{
-    BURST_FRAMES, Burst, ChecksumRequest, Frame, FramePool, HEADROOM_BYTES, RxChecksum, RxHash, RxHashKind,
-    TxOffload, VlanTag,
+    BURST_FRAMES, Burst, ChecksumRequest, Frame, FrameLayout, FramePool, HEADROOM_BYTES, RxChecksum, RxHash,
+    RxHashKind, TxOffload, VlanTag,
 };
 
 fn pool(frames: u32) -> FramePool {
-    FramePool::new(MockPlatform::new(), frames, 2048, 64).unwrap()
+    FramePool::new(MockPlatform::new(), FrameLayout::new(frames)).unwrap()
 }
 
 fn frame_of(pool: &FramePool, bytes: &[u8]) -> Frame {

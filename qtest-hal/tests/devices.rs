@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use paravane_hal::irq::{Armed, Interrupts};
 use paravane_hal::mmio::{Mmio as _, MmioMap};
 use paravane_hal::time::wait_for;
-use paravane_net::{Burst, Control as _, Frame, FramePool, MacAddr, RxQueue as _, TxQueue as _};
+use paravane_net::{Burst, Control as _, Frame, FrameLayout, FramePool, MacAddr, RxQueue as _, TxQueue as _};
 use paravane_pci::{CapabilityId, ConfigAccess as _, Found, Function, Patched, PciAddress, enumerate};
 use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, QtestError, Setup};
 
@@ -31,7 +31,7 @@ fn machine(setup: &Setup) -> Option<Machine> {
 fn start(machine: &Machine, interrupts: Interrupts<'_>) -> (Vmxnet3, FramePool) {
     let function = Function::claim(machine.config().clone(), machine.nic_address(0).unwrap()).unwrap();
     let device = paravane_vmxnet3::Device::new(function, machine.platform().clone()).unwrap();
-    let pool = FramePool::new(machine.platform().clone(), 400, 2048, 64).unwrap();
+    let pool = FramePool::new(machine.platform().clone(), FrameLayout::new(400)).unwrap();
     (device.start(&paravane_vmxnet3::Config::default(), pool.clone(), interrupts).unwrap(), pool)
 }
 
@@ -85,7 +85,7 @@ fn jumbo_frames_go_both_ways() {
     let function = Function::claim(machine.config().clone(), machine.nic_address(0).unwrap()).unwrap();
     let device = paravane_vmxnet3::Device::new(function, machine.platform().clone()).unwrap();
     // Both rings, and all frames that are received.
-    let pool = FramePool::new(machine.platform().clone(), 256 + 4 * 256 + 5 * 40, 2048, 64).unwrap();
+    let pool = FramePool::new(machine.platform().clone(), FrameLayout::new(256 + 4 * 256 + 5 * 40)).unwrap();
     let config = paravane_vmxnet3::Config { ip_mtu_bytes: 9000, ..paravane_vmxnet3::Config::default() };
     let mut running = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
 
@@ -213,7 +213,7 @@ fn the_pin_works_where_messages_were_left_on_and_their_table_is_out_of_reach() {
     config.patch(at, u16::from(msix.offset) + 4, 7).unwrap();
     let function = Function::claim(config, at).unwrap();
     let device = paravane_vmxnet3::Device::new(function, machine.platform().clone()).unwrap();
-    let pool = FramePool::new(machine.platform().clone(), 400, 2048, 64).unwrap();
+    let pool = FramePool::new(machine.platform().clone(), FrameLayout::new(400)).unwrap();
     let config = paravane_vmxnet3::Config::default();
     let mut running = device.start(&config, pool.clone(), Interrupts::Intx).unwrap();
     assert_eq!(running.rx.arm(), Ok(Armed::Idle));

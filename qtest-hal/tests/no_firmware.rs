@@ -183,7 +183,7 @@ fn carry_a_frame(machine: &Machine, bridges: usize) {
     let function = Function::claim(machine.config().clone(), nic).unwrap();
     function.enable_path(&path).unwrap();
     let is_virtio = function.ids().vendor == 0x1af4;
-    let pool = FramePool::new(machine.platform().clone(), 400, 2048, 64).unwrap();
+    let pool = FramePool::new(machine.platform().clone(), paravane_net::FrameLayout::new(400)).unwrap();
     let mut burst = Burst::new();
     let mut out = pool.get().unwrap();
     assert!(out.append(&frame()));

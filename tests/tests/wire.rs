@@ -15,7 +15,7 @@ use paravane_mock_hal::model::virtio::{self, Net, Virtio, net::bits};
 use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
 use paravane_mock_hal::wire::{Habits, Wire, WireCounters};
 use paravane_mock_hal::{MockPlatform, PciHost, pcap};
-use paravane_net::{Burst, Frame, FramePool, RxChecksum, RxQueue, TxQueue};
+use paravane_net::{Burst, Frame, FrameLayout, FramePool, RxChecksum, RxQueue, TxQueue};
 use paravane_pci::{Function, PciAddress};
 
 const FRAMES: u32 = 3_000;
@@ -85,8 +85,8 @@ fn around(
     tap: Option<fs::File>,
 ) -> (Vec<u32>, [WireCounters; 2]) {
     let (near, middle, far) = (MockPlatform::new(), MockPlatform::new(), MockPlatform::new());
-    let pools =
-        [&near, &middle, &far].map(|platform| FramePool::new(platform.clone(), 512, 2048, 64).unwrap());
+    let pools = [&near, &middle, &far]
+        .map(|platform| FramePool::new(platform.clone(), FrameLayout::new(512)).unwrap());
     let (virtio, vmxnet3) = personalities;
     let (near_model, mut station) = vmxnet3_up(&near, &pools[0], vmxnet3);
     let (left_model, mut left) = virtio_up(&middle, &pools[1], virtio);
@@ -221,7 +221,7 @@ const SUMS: [u16; 2] = [0x141f, 0x0cb9];
 #[test]
 fn a_checksum_left_partial_is_complete_on_the_wire() {
     let platform = MockPlatform::new();
-    let pool = FramePool::new(platform.clone(), 512, 2048, 64).unwrap();
+    let pool = FramePool::new(platform.clone(), FrameLayout::new(512)).unwrap();
     let qemu = virtio::Personality::qemu();
     let net = |mac, features| Net::new([2, 0, 0, 0, 0, mac]).with_features(features);
     let (near, mut from) = virtio_net_up(&platform, &pool, SLOT, net(4, bits::GUEST_CSUM), qemu);

@@ -19,7 +19,9 @@ use paravane_mock_hal::model::virtio::net::{RX, TX, bits};
 use paravane_mock_hal::model::virtio::{Net, Personality, Plugged, Virtio, Wish, common_register};
 use paravane_mock_hal::storms::{self, Steps};
 use paravane_mock_hal::{ChangingLoads, MockPlatform, PciHost};
-use paravane_net::{Burst, Control as _, Frame, FramePool, RxFilter, RxQueue as _, TxQueue as _};
+use paravane_net::{
+    Burst, Control as _, Frame, FrameLayout, FramePool, RxFilter, RxQueue as _, TxQueue as _,
+};
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running, StopError};
 
@@ -78,7 +80,7 @@ impl Storm {
         net.features &= !without[chance.below(4) as usize];
         let platform = MockPlatform::builder().without_sites().build();
         let plugged = Virtio::plug(&platform, PciAddress::new(0, 0, 3, 0).unwrap(), net, personality);
-        let pool = FramePool::new(platform.clone(), FRAMES, 2048, 64).unwrap();
+        let pool = FramePool::new(platform.clone(), FrameLayout::new(FRAMES)).unwrap();
         let at_rest = (pool.free(), platform.memory().bytes());
         let messages = platform.interrupts().messages(3);
         let (steps, tally) = (steps.clone(), Tally::default());

@@ -135,7 +135,7 @@ impl Chain {
 mod tests {
     use super::*;
     use paravane_mock_hal::Memory;
-    use paravane_net::FramePool;
+    use paravane_net::{FrameLayout, FramePool};
 
     fn piece(pool: &FramePool, bytes: &[u8]) -> Frame {
         let mut frame = pool.get().unwrap();
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn pieces_come_out_in_order() {
-        let pool = FramePool::new(Memory::default(), 4, 256, 64).unwrap();
+        let pool = FramePool::new(Memory::default(), FrameLayout::new(4).with_buffer_bytes(256)).unwrap();
         let mut chain = Chain::new(3);
         chain.begin().unwrap();
         for bytes in [b"ab".as_slice(), b"cde", b"f"] {
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_frame_of_too_many_pieces_is_dropped_to_its_end() {
-        let pool = FramePool::new(Memory::default(), 4, 256, 64).unwrap();
+        let pool = FramePool::new(Memory::default(), FrameLayout::new(4).with_buffer_bytes(256)).unwrap();
         let mut chain = Chain::new(1);
         chain.begin().unwrap();
         assert_eq!(chain.wants_piece(), Ok(true));

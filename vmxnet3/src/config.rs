@@ -128,11 +128,15 @@ fn least_buffer(frame_bytes: u16) -> u32 {
 mod tests {
     use super::*;
     use paravane_mock_hal::Memory;
+    use paravane_net::FrameLayout;
 
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
     fn check(config: Config, buffer_bytes: u16) -> Result<Plan, ConfigError> {
-        config.check(MAC, &FramePool::new(Memory::default(), 1, buffer_bytes, 64).unwrap())
+        config.check(
+            MAC,
+            &FramePool::new(Memory::default(), FrameLayout::new(1).with_buffer_bytes(buffer_bytes)).unwrap(),
+        )
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use paravane_mock_hal::Memory;
-use paravane_net::{FramePool, VlanTag};
+use paravane_net::{FrameLayout, FramePool, VlanTag};
 
 use super::*;
 
@@ -9,7 +9,7 @@ const TCP4: Segmentation = Segmentation { kind: SegmentationKind::Tcp4, header_b
 fn chain(lengths: &[usize]) -> Frame {
     // The pool outlives its handle while frames are out.
     let frames = u32::try_from(lengths.len()).unwrap();
-    let pool = FramePool::new(Memory::default(), frames, 20_000, 64).unwrap();
+    let pool = FramePool::new(Memory::default(), FrameLayout::new(frames).with_buffer_bytes(20_000)).unwrap();
     let mut chain: Option<Frame> = None;
     for len in lengths.iter().rev() {
         let mut frame = pool.get().unwrap();

@@ -11,7 +11,7 @@ use paravane_hal::addr::Align;
 use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::MockPlatform;
 use paravane_mock_hal::model::vmxnet3::{Personality, Vmxnet3};
-use paravane_net::{FramePool, TxQueue as _};
+use paravane_net::{FrameLayout, FramePool, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_vmxnet3::{Device, StartError};
 use support::{MAC, Machine, bytes_of, numbered, receive_all, send, small};
@@ -20,7 +20,7 @@ use support::{MAC, Machine, bytes_of, numbered, receive_all, send, small};
 fn live(platform: MockPlatform) -> Result<(), StartError> {
     let address = PciAddress::new(0, 0, 4, 0).unwrap();
     let device = Vmxnet3::plug(&platform, address, MAC, Personality::esxi());
-    let Ok(pool) = FramePool::new(platform.clone(), 64, 2048, 64) else { return Ok(()) };
+    let Ok(pool) = FramePool::new(platform.clone(), FrameLayout::new(64)) else { return Ok(()) };
     let machine = Machine { platform, device, pool };
     let function = Function::claim(machine.device.config.clone(), address).unwrap();
     let stopped = Device::new(function, machine.platform.clone()).unwrap();

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use paravane_hal::Failed;
 use paravane_hal::irq::Interrupts;
-use paravane_net::{Burst, FramePool, RxQueue as _, TxQueue as _};
+use paravane_net::{Burst, FrameLayout, FramePool, RxQueue as _, TxQueue as _};
 use paravane_virtio::net::{Config, Device, Running};
 
 use super::{BUFFERS, Point, Subject, fill};
@@ -25,7 +25,7 @@ impl Virtio {
     pub fn start() -> Result<Self> {
         let port: &'static Port = Box::leak(Box::default());
         let platform = Plain::new(port);
-        let pool = FramePool::new(platform, BUFFERS, 2048, 64)?;
+        let pool = FramePool::new(platform, FrameLayout::new(BUFFERS))?;
         let device = Device::new(Port::space().claim()?, platform).map_err(Failed::into_error)?;
         let running = device
             .start(&Config::default(), pool.clone(), Interrupts::Polling)

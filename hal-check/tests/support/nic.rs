@@ -10,7 +10,7 @@ use paravane_mock_hal::PciHost;
 use paravane_mock_hal::model::virtio::net::{Net, VirtioNet};
 use paravane_mock_hal::model::virtio::{self, Virtio};
 use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
-use paravane_net::{Burst, FramePool, RxQueue as _, TxQueue as _};
+use paravane_net::{Burst, FrameLayout, FramePool, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 
 use super::arp::{PEER, answer};
@@ -103,7 +103,7 @@ impl Machine {
     /// What happens without the self-test: the driver's own words for a frame sent, or none when all went well.
     pub fn by_driver_alone(&self) -> Option<String> {
         let platform = self.platform.clone();
-        let pool = match FramePool::new(platform.clone(), 256, 2048, 64) {
+        let pool = match FramePool::new(platform.clone(), FrameLayout::new(256)) {
             Ok(pool) => pool,
             Err(error) => return Some(error.to_string()),
         };

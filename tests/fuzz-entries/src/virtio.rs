@@ -4,7 +4,7 @@ use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::virtio::net::bits;
 use paravane_mock_hal::model::virtio::{Net as NetModel, Personality, Plugged, Virtio};
 use paravane_mock_hal::{FaultKind, MockPlatform, PciHost, message};
-use paravane_net::{Burst, Control as _, FramePool, RxChecksum, RxQueue as _, TxQueue as _};
+use paravane_net::{Burst, Control as _, FrameLayout, FramePool, RxChecksum, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running, StopError};
 
@@ -33,7 +33,7 @@ impl Bench {
         let net = NetModel::new(MAC).with_features(bits::MAC | bits::STATUS | features);
         let personality = input.pick(Personality::all());
         let plugged = Virtio::plug(&platform, PciAddress::new(0, 0, 3, 0).unwrap(), net, personality);
-        let pool = FramePool::new(platform.clone(), 64, 2048, 64).unwrap();
+        let pool = FramePool::new(platform.clone(), FrameLayout::new(64)).unwrap();
         let interrupts = input.pick([Interrupts::Polling, Interrupts::Intx, Interrupts::Msix(&MESSAGES)]);
         let bytes_at_rest = platform.memory().bytes();
         Self { platform, plugged, pool, interrupts, bytes_at_rest }

@@ -5,7 +5,7 @@ use std::sync::MutexGuard;
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, QueueId, Vmxnet3};
 use paravane_mock_hal::{MockPlatform, PciHost, message};
-use paravane_net::{Burst, Control as _, FramePool, RxFilter, RxQueue as _, TxQueue as _};
+use paravane_net::{Burst, Control as _, FrameLayout, FramePool, RxFilter, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_vmxnet3::{Config, Device, Running, ShutDownError, StartError, StopError};
 
@@ -33,7 +33,7 @@ impl Bench {
         let address = PciAddress::new(0, 0, 4, 0).unwrap();
         let personality = input.pick([Personality::qemu(), Personality::esxi()]);
         let plugged = Vmxnet3::plug(&platform, address, MAC, personality);
-        let pool = FramePool::new(platform.clone(), 128, 2048, 64).unwrap();
+        let pool = FramePool::new(platform.clone(), FrameLayout::new(128)).unwrap();
         let config = Config {
             tx_entries: SLOTS,
             rx_entries: SLOTS,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use paravane_hal::irq::Interrupts;
 use paravane_hal::time::{Clock as _, wait_for};
-use paravane_net::{Burst, Events, Frame, FramePool, Link, RxFilter};
+use paravane_net::{Burst, Events, Frame, FrameLayout, FramePool, Link, RxFilter};
 use paravane_pci::{Found, Function, PciAddress, enumerate};
 
 use super::{Stage, ensure_same, frame, said};
@@ -53,7 +53,7 @@ fn life_of<S: Stage, N: Nic<S>>(stage: &S) -> Result<()> {
     let function = said(Function::claim(stage.config(), address), "cannot claim")?;
     stage.step("open")?;
     let nic = N::open(function, stage.platform())?;
-    let pool = said(FramePool::new(stage.platform(), POOL_FRAMES, 2048, 64), "no pool")?;
+    let pool = said(FramePool::new(stage.platform(), FrameLayout::new(POOL_FRAMES)), "no pool")?;
 
     stage.step("start, polling")?;
     let mut running = nic.start(pool.clone(), Interrupts::Polling)?;

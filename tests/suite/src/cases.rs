@@ -9,7 +9,8 @@ use core::time::Duration;
 use paravane_hal::irq::{Armed, Interrupts};
 use paravane_hal::time::wait_for;
 use paravane_net::{
-    Control as _, DeviceStats, FramePool, Link, MacAddr, RxFilter, RxFilterError, RxQueue as _, TxQueue as _,
+    Control as _, DeviceStats, FrameLayout, FramePool, Link, MacAddr, RxFilter, RxFilterError, RxQueue as _,
+    TxQueue as _,
 };
 use paravane_pci::{Function, PciAddress};
 
@@ -52,7 +53,8 @@ where
     ];
     let before = environment.dma_bytes_in_use();
     let fails = |case, reason: String| Failure { case, reason };
-    let pool = FramePool::new(environment.platform(), FRAMES, FRAME_BYTES, 64);
+    let pool =
+        FramePool::new(environment.platform(), FrameLayout::new(FRAMES).with_buffer_bytes(FRAME_BYTES));
     let pool = pool.map_err(|error| fails("a pool of frames", error.to_string()))?;
     let with_pool = environment.dma_bytes_in_use();
 

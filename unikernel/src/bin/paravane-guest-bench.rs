@@ -21,7 +21,7 @@ use core::time::Duration;
 
 use log::{error, info};
 use paravane_hal_x86_64::tsc::TscClock;
-use paravane_net::{BURST_FRAMES, Burst, FramePool, RxQueue, TxQueue};
+use paravane_net::{BURST_FRAMES, Burst, FrameLayout, FramePool, RxQueue, TxQueue};
 use paravane_unikernel::bus;
 use paravane_unikernel::exit::{Exit, exit};
 use paravane_unikernel::nic::{Kind, NicError, Settings, StoppedNic};
@@ -63,7 +63,8 @@ fn bench(machine: &Machine) -> Result<(), NicError> {
         Kind::Vmxnet3 => "vmxnet3",
         Kind::VirtioNet => "virtio",
     };
-    let pool = FramePool::new(machine.platform, 1024, 2048, 64).map_err(|error| NicError::new(&error))?;
+    let pool =
+        FramePool::new(machine.platform, FrameLayout::new(1024)).map_err(|error| NicError::new(&error))?;
     let function = bus::claim(bus, nic)?;
     let stopped = StoppedNic::open(nic.kind, function, machine.platform).map_err(|(error, _)| error)?;
     let running = stopped

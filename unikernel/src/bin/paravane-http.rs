@@ -14,7 +14,7 @@ use core::time::Duration;
 
 use log::{error, info, warn};
 use paravane_hal::time::Clock;
-use paravane_net::FramePool;
+use paravane_net::{FrameLayout, FramePool};
 use paravane_unikernel::app::config::{Config, nic_name};
 use paravane_unikernel::app::server::{Boot, Host, Identity, Nic, Rung, Server};
 use paravane_unikernel::bus::{self, Bus, FoundNic};
@@ -48,7 +48,10 @@ fn main(machine: Machine) -> ! {
 
     let settings = |nic: usize| Settings { ip_mtu_bytes: config.nic(&nic_name(nic)).ip_mtu_bytes };
     let frames = (0..found.len()).map(|nic| settings(nic).frames()).sum();
-    let pool = match FramePool::new(machine.platform, frames, FRAME_BYTES, ADDRESS_BITS) {
+    let pool = match FramePool::new(
+        machine.platform,
+        FrameLayout::new(frames).with_buffer_bytes(FRAME_BYTES).with_address_bits(ADDRESS_BITS),
+    ) {
         Ok(pool) => pool,
         Err(reason) => {
             error!("no frames for {} NICs: {reason}; give the machine more memory", found.len());

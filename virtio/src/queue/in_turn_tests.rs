@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::vec::Vec;
 
 use paravane_mock_hal::{ChangingLoads, MockPlatform};
-use paravane_net::FramePool;
+use paravane_net::{FrameLayout, FramePool};
 use proptest::prelude::*;
 
 use super::*;
@@ -33,7 +33,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let platform = MockPlatform::new();
-        let pool = FramePool::new(platform.clone(), FRAMES, 2048, 64).unwrap();
+        let pool = FramePool::new(platform.clone(), FrameLayout::new(FRAMES)).unwrap();
         let of = DeviceDma::new(platform, DeviceTag::unique(), 64);
         let queue = Virtqueue::new(&of, QueueSize::new(ENTRIES).unwrap(), false, Silent).unwrap();
         Self { pool, queue, next_bytes: 1, has: Vec::new(), seen: 0, used: 0 }

@@ -8,7 +8,7 @@ use paravane_hal::dma::DmaErrorReason;
 use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::model::virtio::{Net as NetModel, Personality, Virtio};
 use paravane_mock_hal::{Builder, MockPlatform};
-use paravane_net::{Burst, FramePool, RxQueue, TxQueue};
+use paravane_net::{Burst, FrameLayout, FramePool, RxQueue, TxQueue};
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::net::StartError;
 
@@ -17,7 +17,7 @@ fn life(platform: &MockPlatform) -> Result<(), DmaErrorReason> {
     let personality = Personality::qemu();
     let address = PciAddress::new(0, 0, 3, 0).unwrap();
     let plugged = Virtio::plug(platform, address, NetModel::of(&personality, MAC), personality);
-    let pool = FramePool::new(platform.clone(), 64, 2048, 64).map_err(|error| error.reason)?;
+    let pool = FramePool::new(platform.clone(), FrameLayout::new(64)).map_err(|error| error.reason)?;
     let function = Function::claim(plugged.host.clone(), address).unwrap();
     let device = Net::new(function, platform.clone()).unwrap();
     let mut up = match device.start(&small(), pool.clone(), Interrupts::Msix(&MESSAGES)) {

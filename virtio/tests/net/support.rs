@@ -5,7 +5,7 @@ use std::sync::MutexGuard;
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::virtio::{self as model, Personality, Plugged, Virtio, VirtioNet};
 use paravane_mock_hal::{MockPlatform, PciHost, message, pci};
-use paravane_net::{Burst, Frame, FramePool};
+use paravane_net::{Burst, Frame, FrameLayout, FramePool};
 use paravane_pci::{ConfigAccess, Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running};
 
@@ -70,7 +70,8 @@ impl Bench {
         let net = model::Net::new(MAC).with_features(offered);
         let plugged = Virtio::plug(&platform, PciAddress::new(0, 0, 3, 0).unwrap(), net, personality);
         plugged.lock().offer(offered);
-        let pool = FramePool::new(platform.clone(), frames, buffer_bytes, 64).unwrap();
+        let pool = FramePool::new(platform.clone(), FrameLayout::new(frames).with_buffer_bytes(buffer_bytes))
+            .unwrap();
         let bytes_at_rest = platform.memory().bytes();
         Self { platform, plugged, pool, bytes_at_rest }
     }

@@ -8,7 +8,7 @@ use std::sync::MutexGuard;
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
 use paravane_mock_hal::{MockPlatform, PciHost, message};
-use paravane_net::{Burst, Frame, FramePool, RxQueue as _, TxQueue as _};
+use paravane_net::{Burst, Frame, FrameLayout, FramePool, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_vmxnet3::{Config, Device, Running};
 
@@ -35,7 +35,7 @@ impl Machine {
         let platform = MockPlatform::new();
         let address = PciAddress::new(0, 0, 4, 0).unwrap();
         let device = Vmxnet3::plug(&platform, address, MAC, personality);
-        let pool = FramePool::new(platform.clone(), frames, 2048, 64).unwrap();
+        let pool = FramePool::new(platform.clone(), FrameLayout::new(frames)).unwrap();
         Self { platform, device, pool }
     }
 
