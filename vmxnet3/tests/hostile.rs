@@ -10,7 +10,7 @@ use paravane_mock_hal::model::vmxnet3::{Personality, Vmxnet3};
 use paravane_net::{Burst, RxQueue as _, TxQueue as _};
 use paravane_vmxnet3::Config;
 use proptest::prelude::*;
-use support::{Machine, bytes_of, numbered, receive_all, send, small};
+use support::{Machine, MockRunning, bytes_of, numbered, receive_all, send, small};
 
 const SOP: u32 = 1 << 15;
 const EOP: u32 = 1 << 14;
@@ -21,8 +21,77 @@ fn jumbo() -> Config {
     Config { ip_mtu_bytes: 9000, ..small() }
 }
 
+/// How many ways for words to change in the middle of a call are tried with each lie.
+const CHANGES: u64 = 4;
+
+/// Receives from a device that tells `lie` while ring words change: whatever that comes to, a restart heals.
+fn rx_survives(config: &Config, lie: impl Fn(&mut Vmxnet3), seed: u64) {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start(config, Interrupts::Polling);
+    lie(&mut machine.model());
+    let loads = machine.device.changing_loads(&machine.platform, seed).first_too(3);
+    let mut burst = Burst::new();
+    for number in 0..3 {
+        loads.next_call();
+        let _ = running.rx.receive(&mut burst);
+        burst.clear();
+        let _ = running.rx.arm();
+        let _ = machine.model().deliver(&numbered(number));
+    }
+    drop(loads);
+    rx_heals(&machine, running, config);
+}
+
+/// The same with three frames in flight.
+fn tx_survives(lie: impl Fn(&mut Vmxnet3), seed: u64) {
+    let (machine, mut running) = three_in_flight();
+    lie(&mut machine.model());
+    let loads = machine.device.changing_loads(&machine.platform, seed).first_too(3);
+    let mut burst = Burst::new();
+    for number in 0..3 {
+        loads.next_call();
+        let _ = running.tx.reclaim();
+        let _ = running.tx.arm();
+        burst.push(machine.frame(&numbered(number))).unwrap();
+        let _ = running.tx.transmit(&mut burst);
+        burst.clear();
+    }
+    drop(loads);
+    tx_heals(&machine, running);
+}
+
+/// Stops, starts and receives.
+fn rx_heals(machine: &Machine, running: MockRunning, config: &Config) {
+    let device = running.stop().unwrap();
+    assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
+    let mut running = device.start(config, machine.pool.clone(), Interrupts::Polling).unwrap();
+    assert!(machine.model().deliver(&numbered(2)));
+    assert_eq!(receive_all(&mut running).iter().map(bytes_of).collect::<Vec<_>>(), [numbered(2)]);
+}
+
+/// Stops, starts and sends.
+fn tx_heals(machine: &Machine, running: MockRunning) {
+    let device = running.stop().unwrap();
+    assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
+    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+    send(&mut running, machine.frame(&numbered(4)));
+    machine.model().look();
+    assert_eq!(running.tx.reclaim(), Ok(1));
+}
+
+fn three_in_flight() -> (Machine, MockRunning) {
+    let machine = Machine::new(Personality { tx_threshold: u32::MAX, ..Personality::esxi() });
+    let mut running = machine.start_small();
+    for number in 0..2 {
+        send(&mut running, machine.frame(&numbered(number)));
+    }
+    send(&mut running, machine.chain(&[&numbered(2), &[2; 9]]));
+    (machine, running)
+}
+
 /// Receives from a device that tells `lie`: the fault, which stays, until a restart heals.
 fn rx_fault(config: &Config, lie: impl Fn(&mut Vmxnet3)) -> DeviceFault {
+    (0..CHANGES).for_each(|seed| rx_survives(config, &lie, seed));
     let machine = Machine::new(Personality::qemu());
     let mut running = machine.start(config, Interrupts::Polling);
     lie(&mut machine.model());
@@ -32,23 +101,14 @@ fn rx_fault(config: &Config, lie: impl Fn(&mut Vmxnet3)) -> DeviceFault {
     assert_eq!(running.rx.receive(&mut burst), Err(fault), "the queue is broken");
     assert_eq!(running.rx.arm(), Err(fault));
     drop(burst);
-
-    let device = running.stop().unwrap();
-    assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
-    let mut running = device.start(config, machine.pool.clone(), Interrupts::Polling).unwrap();
-    assert!(machine.model().deliver(&numbered(2)));
-    assert_eq!(receive_all(&mut running).iter().map(bytes_of).collect::<Vec<_>>(), [numbered(2)]);
+    rx_heals(&machine, running, config);
     fault
 }
 
 /// Reclaims from a device that tells `lie` with three frames in flight.
 fn tx_fault(lie: impl Fn(&mut Vmxnet3)) -> DeviceFault {
-    let machine = Machine::new(Personality { tx_threshold: u32::MAX, ..Personality::esxi() });
-    let mut running = machine.start_small();
-    for number in 0..2 {
-        send(&mut running, machine.frame(&numbered(number)));
-    }
-    send(&mut running, machine.chain(&[&numbered(2), &[2; 9]]));
+    (0..CHANGES).for_each(|seed| tx_survives(&lie, seed));
+    let (machine, mut running) = three_in_flight();
     lie(&mut machine.model());
     let fault = running.tx.reclaim().unwrap_err();
     let mut burst = Burst::new();
@@ -56,13 +116,7 @@ fn tx_fault(lie: impl Fn(&mut Vmxnet3)) -> DeviceFault {
     assert_eq!(running.tx.transmit(&mut burst), Err(fault), "the queue is broken");
     assert_eq!((burst.len(), running.tx.room()), (1, 0), "and takes nothing");
     drop(burst);
-
-    let device = running.stop().unwrap();
-    assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
-    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
-    send(&mut running, machine.frame(&numbered(4)));
-    machine.model().look();
-    assert_eq!(running.tx.reclaim(), Ok(1));
+    tx_heals(&machine, running);
     fault
 }
 
@@ -193,9 +247,13 @@ proptest! {
         likely in proptest::collection::vec((0_u32..40, 0_u32..3, 0_u32..4, 0_u32..2100, any::<bool>()), 1..60),
         tx in proptest::collection::vec(0_u32..64, 1..60),
         is_likely in any::<bool>(),
+        changes in prop::option::of((any::<u64>(), 1_u32..20)),
     ) {
         let machine = Machine::new(Personality::qemu());
         let mut running = machine.start(&jumbo(), Interrupts::Polling);
+        let loads = changes.map(|(seed, one_in)| {
+            machine.device.changing_loads(&machine.platform, seed).one_in(one_in).first_too(one_in)
+        });
         let likely = likely.into_iter().map(|(index, queue, flags, len, err)| {
             [index | queue << 16 | flags << 14, 0, len | u32::from(err) << 14, 0]
         });
@@ -213,6 +271,7 @@ proptest! {
             let _ = running.tx.reclaim();
             burst.clear();
         }
+        drop(loads);
         let device = running.stop().unwrap();
         prop_assert_eq!(machine.pool.free(), machine.pool.frames());
         let mut running = device.start(&jumbo(), machine.pool.clone(), Interrupts::Polling).unwrap();

@@ -1,11 +1,26 @@
 //! Numbers out of bytes. Input that has run out goes on as zeros, but says so.
 
+use paravane_mock_hal::ChangingLoads;
+
+/// Sets how much changes: often or hardly ever, and first loads too or not.
+pub(crate) fn as_often_as(seed: u64, loads: ChangingLoads) -> ChangingLoads {
+    let [often, first, ..] = seed.to_le_bytes();
+    loads.one_in([2, 30, 500][usize::from(often) % 3]).first_too([0, 20, 200][usize::from(first) % 3])
+}
+
 /// The rest of an input.
 pub(crate) struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
+    }
+
+    /// A number that is another one for other bytes, and takes none of them.
+    pub(crate) fn seed(&self) -> u64 {
+        self.0.iter().fold(self.0.len() as u64, |seed, byte| {
+            (seed.rotate_left(5) ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        })
     }
 
     pub(crate) const fn is_empty(&self) -> bool {

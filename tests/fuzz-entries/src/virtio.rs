@@ -3,12 +3,12 @@
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::virtio::net::bits;
 use paravane_mock_hal::model::virtio::{Net as NetModel, Personality, Plugged, Virtio};
-use paravane_mock_hal::{FaultKind, MockPlatform, PciHost, message};
+use paravane_mock_hal::{ChangingLoads, FaultKind, MockPlatform, PciHost, message};
 use paravane_net::{Burst, Control as _, FrameLayout, FramePool, RxChecksum, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running, StopError};
 
-use crate::input::Input;
+use crate::input::{Input, as_often_as};
 use crate::lie::lie;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -94,6 +94,11 @@ impl Bench {
         assert!(lied || !kept, "an honest device has {frames} frames, {bytes} bytes");
         assert!(kept || (frames, bytes) == (0, 0), "{frames} frames and {bytes} bytes are lost");
         assert!(frames <= 32, "{frames} frames of two queues of 16");
+    }
+
+    /// Has the words of rings change between two loads from here on.
+    fn changing_loads(&self, seed: u64) -> ChangingLoads {
+        as_often_as(seed, self.plugged.changing_loads(&self.platform, seed))
     }
 
     /// A used element, if there is a used ring: a device that misheard may have none.
@@ -183,8 +188,10 @@ pub fn virtio_ring(bytes: &[u8]) {
     for _ in 0..input.byte() % 4 {
         bench.plugged.lock().faults.add(lie(&mut input));
     }
+    let loads = bench.changing_loads(input.seed());
     let mut up = bench.start(bench.claim());
     while !input.is_empty() {
+        loads.next_call();
         match input.byte() % 16 {
             0 => bench.put(input.pick([RX, TX]), input.word(), input.word()),
             // Likely ones get further than noise does.
@@ -216,6 +223,7 @@ pub fn virtio_ring(bytes: &[u8]) {
             }
         }
     }
+    drop(loads);
     bench.heal(up);
 }
 
@@ -256,10 +264,12 @@ pub fn net_header(bytes: &[u8]) {
     let header = input.array();
     let frame = vec![7; usize::from(input.half()) % 1990];
     let bench = Bench::new(features, &mut input);
+    let loads = bench.changing_loads(Input::new(bytes).seed());
     let mut up = bench.start(bench.claim());
     bench.plugged.lock().deliver_with(header, &frame);
     for _ in 0..3 {
         receive(&mut up);
     }
+    drop(loads);
     bench.heal(up);
 }

@@ -9,7 +9,7 @@ use paravane_net::{Burst, Control as _, FrameLayout, FramePool, RxFilter, RxQueu
 use paravane_pci::{Function, PciAddress};
 use paravane_vmxnet3::{Config, Device, Running, ShutDownError, StartError, StopError};
 
-use crate::input::Input;
+use crate::input::{Input, as_often_as};
 use crate::lie::lie;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -144,8 +144,11 @@ pub fn vmxnet3(bytes: &[u8]) {
     for _ in 0..input.byte() % 4 {
         bench.model().faults.add(lie(&mut input));
     }
+    let seed = input.seed();
+    let loads = as_often_as(seed, bench.plugged.changing_loads(&bench.platform, seed));
     let mut up = bench.start(bench.claim());
     while !input.is_empty() {
+        loads.next_call();
         match input.byte() % 16 {
             0 => {
                 bench.model().complete_rx([
@@ -189,6 +192,7 @@ pub fn vmxnet3(bytes: &[u8]) {
             _ => up = bench.start(bench.stop(up)),
         }
     }
+    drop(loads);
     bench.heal(up);
 }
 

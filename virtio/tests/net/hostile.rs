@@ -7,8 +7,48 @@ use paravane_mock_hal::model::virtio::VirtioNet;
 use paravane_net::{Burst, Control, RxQueue, TxQueue};
 use proptest::prelude::*;
 
+/// How many ways for words to change in the middle of a call are tried with each lie.
+const CHANGES: u64 = 4;
+
+/// Lets `lie` happen to a running device while ring words change under the receive queue: whatever that comes to, stop and start repair it.
+fn rx_survives(offered: u64, lie: impl Fn(&mut VirtioNet), seed: u64) {
+    let bench = Bench::new(BASIC | offered);
+    let mut up = bench.start();
+    lie(&mut bench.model());
+    let loads = bench.plugged.changing_loads(&bench.platform, seed).first_too(3);
+    let mut received = Burst::new();
+    for _ in 0..3 {
+        loads.next_call();
+        let _ = up.rx.receive(&mut received);
+        received.clear();
+        let _ = up.rx.arm();
+    }
+    up.rx.refill();
+    drop(loads);
+    repairs(&bench, up);
+}
+
+/// The same under the transmit queue.
+fn tx_survives(lie: impl Fn(&mut VirtioNet), seed: u64) {
+    let bench = Bench::new(BASIC | EVENT_IDX);
+    let mut up = bench.start();
+    bench.model().class.serves_doorbells = false;
+    assert_eq!(up.tx.transmit(&mut burst((0..4).map(|i| bench.frame(&bytes(60, i))))), Ok(4));
+    lie(&mut bench.model());
+    let loads = bench.plugged.changing_loads(&bench.platform, seed).first_too(3);
+    for i in 0..3 {
+        loads.next_call();
+        let _ = up.tx.reclaim();
+        let _ = up.tx.arm();
+        let _ = up.tx.transmit(&mut burst([bench.frame(&bytes(60, i))]));
+    }
+    drop(loads);
+    repairs(&bench, up);
+}
+
 /// Lets `lie` happen to a running device, checks that the receive queue answers with `fault` from then on, and that stop and start repair it.
 fn rx_breaks(offered: u64, lie: impl Fn(&mut VirtioNet), fault: DeviceFault) {
+    (0..CHANGES).for_each(|seed| rx_survives(offered, &lie, seed));
     let bench = Bench::new(BASIC | offered);
     let mut up = bench.start();
     lie(&mut bench.model());
@@ -24,6 +64,7 @@ fn rx_breaks(offered: u64, lie: impl Fn(&mut VirtioNet), fault: DeviceFault) {
 
 /// The same for the transmit queue, which has frames in flight when `lie` happens.
 fn tx_breaks(lie: impl Fn(&mut VirtioNet), fault: DeviceFault) {
+    (0..CHANGES).for_each(|seed| tx_survives(&lie, seed));
     let bench = Bench::new(BASIC | EVENT_IDX);
     let mut up = bench.start();
     bench.model().class.serves_doorbells = false;
@@ -272,9 +313,12 @@ proptest! {
         elements in proptest::collection::vec((0_u32..20, 0_u32..2100, any::<[u8; 12]>()), 0..16),
         jump in 0_u16..20,
         features in prop::sample::select(vec![0, EVENT_IDX, MRG_RXBUF, OFFLOADS, EVENT_IDX | MRG_RXBUF | OFFLOADS]),
+        changes in prop::option::of((any::<u64>(), 1_u32..20)),
     ) {
         let bench = Bench::new(BASIC | features);
         let mut up = bench.start();
+        let loads = changes
+            .map(|(seed, one_in)| bench.plugged.changing_loads(&bench.platform, seed).first_too(one_in));
         bench.model().class.serves_doorbells = false;
         up.tx.transmit(&mut burst((0..4).map(|i| bench.frame(&bytes(60, i))))).unwrap();
         let mut burst = Burst::new();
@@ -296,6 +340,7 @@ proptest! {
         bench.model().show(RX, jump);
         let _ = up.rx.receive(&mut burst);
         burst.clear();
+        drop(loads);
         let stopped = up.control.stop(up.rx, up.tx);
         prop_assert!(stopped.is_ok());
         bench.assert_at_rest();
