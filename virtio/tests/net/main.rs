@@ -7,6 +7,7 @@
 //! | `faults` | what does it make of each kind of fault? |
 //! | `hostile` | what if the device lies? |
 //! | `lifecycle` | does everything come back at stop, and nothing before? |
+//! | `loads` | is each word of a ring looked at once? |
 //! | `platform` | is a narrow platform enough, and a poor one survived? |
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -17,5 +18,6 @@ mod data;
 mod faults;
 mod hostile;
 mod lifecycle;
+mod loads;
 mod platform;
 mod support;
