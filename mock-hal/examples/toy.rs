@@ -180,6 +180,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use paravane_mock_hal::ChangingLoads;
     use paravane_mock_hal::pci::machine::MACHINES;
     use paravane_mock_hal::record::{Recorder, Recording, Replayer};
 
@@ -222,6 +223,16 @@ mod tests {
         let function = Function::claim(platform.pci().clone(), address).unwrap();
         drop(Adder::start(function, platform.clone()));
         platform.finish();
+    }
+
+    /// The toy has no ring: what it shares is read as a whole, once. So there is nothing to change.
+    #[test]
+    fn no_word_is_loaded_twice() {
+        for seed in 0..10 {
+            let loads = ChangingLoads::armed(seed).telling(|change| println!("{change:?}"));
+            assert_eq!(run(QEMU_PC, Mood::Honest, &[1, 2, 3]).unwrap(), Ok(6));
+            assert_eq!(loads.again(), 0);
+        }
     }
 
     #[test]

@@ -161,8 +161,7 @@ pub enum Action {
     /// Noise over what the driver reads: at once where the driver just accessed the device, which is in the middle of one of its calls; at its next
     /// access, or the next tick, where the device was about to complete something.
     ///
-    /// It cannot come between two loads of a driver that does not access its device in between: a load of shared memory is an instruction, on which
-    /// nothing hangs here. That a word is loaded once is for the driver's code to make plain: one function for each completion that returns a value.
+    /// It does not come between two loads of a driver that does not access its device in between; [`ChangingLoads`](crate::ChangingLoads) does.
     Scribble {
         /// Where the noise starts.
         seed: u32,

@@ -25,6 +25,25 @@ fn drivers_find_the_devices_that_were_recorded() {
     }
 }
 
+/// `fixtures/README.md` leaves to them when they were made and by what.
+#[test]
+fn each_recording_says_when_and_by_what_it_was_made() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+    let mut count = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rec") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let head: Vec<&str> = text.lines().take(10).collect();
+            for key in ["date: 20", "qemu: QEMU emulator version ", "command-line: qemu-system-"] {
+                assert!(head.iter().any(|line| line.starts_with(key)), "{}: no {key}", path.display());
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, 10);
+}
+
 /// Surveys the recorded machine `name`.
 fn survey_of(name: &str) -> (Vec<Seen>, Recording) {
     let recording = fixture::load(name).unwrap();

@@ -231,6 +231,47 @@ fn bytes_that_a_device_reads_are_left_alone_until_it_is_done() {
     assert!(shared.free(&quiet(&of)).is_ok());
 }
 
+/// What `docs/testing-your-driver.md` says of leases that the tests above do not show.
+#[test]
+fn leases_are_by_name_and_end_when_they_are_ended() {
+    let memory = Memory::default();
+    let of = device(&memory);
+    let mut shared = DmaBox::<[u8; 64], _>::zeroed(&of, Align::BYTE).unwrap();
+    let addr = shared.dma_addr().get();
+    let [nic, disk] = ["nic", "disk"].map(|name| crate::DeviceMemory::new(&memory, name));
+    drop(nic.take(addr, 16, Direction::ToDevice).unwrap());
+    drop(nic.take(addr + 16, 16, Direction::Both).unwrap());
+    let of_disk = disk.take(addr + 32, 16, Direction::FromDevice).unwrap();
+    assert_eq!(shared.read()[16..33], [&[0; 16][..], &[POISON]].concat(), "both may write: not poisoned");
+    drop(disk.take(addr, 1, Direction::ToDevice).unwrap());
+    let said = &memory.violations()[0];
+    assert!(
+        said.starts_with("given to device `disk` while it is out already"),
+        "though it was dropped: {said}"
+    );
+    shared.write(&[7; 64]);
+    nic.give_all_back();
+    disk.give_back(&of_disk);
+    assert_eq!(
+        memory.violations().len(),
+        1,
+        "a reset looks at no contents, and nobody's at what he may write"
+    );
+    disk.give_all_back();
+    assert!(shared.free(&quiet(&of)).is_ok());
+    assert_eq!(memory.violations().len(), 1, "no one has it any more");
+}
+
+#[test]
+fn memory_that_a_device_has_is_not_to_be_unmapped() {
+    let memory = Memory::default();
+    let of = device(&memory);
+    let mapped = Mapped::new(&of, vec![0_u8; 16], Direction::ToDevice).ok().unwrap();
+    let _ = crate::DeviceMemory::new(&memory, "nic").take(mapped.dma_addr().get(), 16, Direction::ToDevice);
+    assert!(mapped.unmap(&quiet(&of)).is_ok());
+    assert!(memory.violations()[0].starts_with("given back while the device has it: 16 bytes"));
+}
+
 #[test]
 fn what_is_mapped_for_the_device_to_write_is_poisoned() {
     let memory = Memory::default();
