@@ -122,7 +122,6 @@ pub enum Finding {
     AnsweredOutside { start: PhysAddr, len_bytes: usize, offset_bytes: usize, width: Width, seen: u32 },
     NonsenseMapped { start: PhysAddr, len_bytes: usize },
     PoolTooSmall { has: u32, wanted: u32, ring_entries: u16 },
-    PoolRanDry { empty_slots: usize, frames: usize, wanted: u32 },
     PoolMemory { frames: u32, error: DmaError },
     Driver { step: &'static str, reason: String, hint: &'static str },
     Elsewhere { place: Place, by_bytes: isize, step: &'static str },
@@ -455,12 +454,6 @@ impl Finding {
                 "the pool is too small, which is a matter of its size and not of the device: {has} frames; \
                  two rings of {ring_entries} and what is under way between them want {wanted}; make it as \
                  large, or the rings smaller"
-            ),
-            Self::PoolRanDry { empty_slots, frames, wanted } => write!(
-                f,
-                "the pool is too small, which is a matter of its size and not of the device: with {frames} \
-                 frames {empty_slots} receive slots stay empty; {wanted} are wanted; make it as large, or \
-                 the rings smaller"
             ),
             Self::PoolMemory { frames, error } => write!(
                 f,
