@@ -36,7 +36,7 @@ impl Port for Arc<Mutex<VirtioNet>> {
     fn take_sent(&mut self) -> Vec<Vec<u8>> {
         let mut model = lock(self);
         model.tick();
-        model.take_sent().into_iter().map(|sent| sent.bytes).collect()
+        model.take_sent().into_iter().map(|sent| complete(sent.checksum(), sent.bytes)).collect()
     }
     fn has_room(&mut self, len_bytes: usize) -> bool {
         lock(self).has_room(len_bytes)
@@ -50,7 +50,7 @@ impl Port for Arc<Mutex<Vmxnet3>> {
     fn take_sent(&mut self) -> Vec<Vec<u8>> {
         let mut model = lock(self);
         model.tick();
-        model.take_sent().into_iter().map(|sent| sent.bytes).collect()
+        model.take_sent().into_iter().map(|sent| complete(sent.checksum(), sent.bytes)).collect()
     }
     fn has_room(&mut self, len_bytes: usize) -> bool {
         lock(self).has_room(len_bytes)
@@ -58,6 +58,26 @@ impl Port for Arc<Mutex<Vmxnet3>> {
     fn deliver(&mut self, frame: &[u8]) -> bool {
         lock(self).deliver(frame)
     }
+}
+
+/// A frame as it goes over a wire: with the checksum that its sender left to the device, summed from the first place on and
+/// stored at the second one. Frames that are to be cut travel whole, and without.
+fn complete(checksum: Option<(usize, usize)>, mut frame: Vec<u8>) -> Vec<u8> {
+    if let Some((start, at)) = checksum
+        && let Some(summed) = frame.get(start..)
+        && frame.len() >= at + 2
+    {
+        let words =
+            summed.chunks(2).map(|pair| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0)));
+        let mut sum: u64 = words.sum();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        // Folded, so it fits; zero would say that there is none.
+        let checksum = u16::try_from(!sum & 0xffff).ok().filter(|sum| *sum != 0).unwrap_or(0xffff);
+        frame[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+    }
+    frame
 }
 
 /// What a wire does to frames. Chances are out of a million, each for itself.
@@ -305,6 +325,16 @@ mod tests {
         b.send(10..13);
         assert_eq!(wire.turn().unwrap(), 8);
         assert_eq!((b.got(), a.got()), (vec![0, 1, 2, 3, 4], vec![10, 11, 12]));
+    }
+
+    #[test]
+    fn a_frame_has_its_checksum_on_the_wire() {
+        let frame = vec![9, 9, 0x12, 0x34, 0x00, 0x07, 0xff];
+        // 0x1234 + 0x0007 + 0xff00, folded, is 0x113c.
+        assert_eq!(complete(Some((2, 4)), frame.clone()), [9, 9, 0x12, 0x34, 0xee, 0xc3, 0xff]);
+        for elsewhere in [None, Some((8, 0)), Some((0, 6))] {
+            assert_eq!(complete(elsewhere, frame.clone()), frame);
+        }
     }
 
     #[test]

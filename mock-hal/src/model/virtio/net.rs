@@ -84,6 +84,15 @@ pub struct Sent {
     pub segments: usize,
 }
 
+impl Sent {
+    /// The checksum that is left to the device: summed from where on, stored where.
+    pub(crate) fn checksum(&self) -> Option<(usize, usize)> {
+        let [flags, gso_type, _, _, _, _, start @ .., offset_low, offset_high, _, _] = self.header;
+        let (start, offset) = (u16::from_le_bytes(start), u16::from_le_bytes([offset_low, offset_high]));
+        (flags & 1 != 0 && gso_type == 0).then_some((start.into(), usize::from(start) + usize::from(offset)))
+    }
+}
+
 /// What a network device has that others have not.
 #[derive(Clone, Debug)]
 pub struct Net {

@@ -10,6 +10,7 @@ use super::stats::at;
 /// The offload modes, `om`.
 mod om {
     pub(super) const ENCAPSULATED: u32 = 1;
+    pub(super) const CSUM: u32 = 2;
     pub(super) const TSO: u32 = 3;
 }
 
@@ -37,6 +38,11 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// The checksum that is left to the device: summed from where on, stored where.
+    pub(crate) fn checksum(&self) -> Option<(usize, usize)> {
+        (self.om == om::CSUM).then_some((self.hlen as usize, self.msscof as usize))
+    }
+
     /// How many frames come of it, as `txNumDeferred` counts.
     fn weight(&self) -> u32 {
         let payload = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX).saturating_sub(self.hlen);
