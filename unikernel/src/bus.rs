@@ -2,18 +2,19 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::error::Error;
 use core::fmt;
 use core::ops::RangeInclusive;
 
 use log::{info, warn};
 use paravane_hal_x86_64::mmio::MmioRegion;
 use paravane_hal_x86_64::port::X86Ports;
+use paravane_nic::Kind;
 use paravane_pci::{
     Cam, ConfigAccess, Ecam, EcamEntry, Found, Function, Ids, Patched, PciAddress, enumerate, mcfg,
 };
 
 use crate::boot::pvh::PhysicalMemory;
-use crate::nic::{Kind, NicError, Vectors};
 use crate::platform::Machine;
 
 /// How this machine's config space is reached.
@@ -163,18 +164,9 @@ pub fn find_nics(bus: Bus) -> Vec<FoundNic> {
 ///
 /// # Errors
 ///
-/// Why not, in words.
-pub fn claim(bus: Bus, found: &FoundNic) -> Result<Function<Bus>, NicError> {
-    let function = Function::claim(bus, found.address).map_err(|error| NicError::new(&error))?;
-    function.enable_path(&found.path).map_err(|error| NicError::new(&error))?;
+/// A bridge on the way does not take it, or the function cannot be claimed.
+pub fn claim(bus: Bus, found: &FoundNic) -> Result<Function<Bus>, Box<dyn Error>> {
+    let function = Function::claim(bus, found.address)?;
+    function.enable_path(&found.path)?;
     Ok(function)
-}
-
-/// What a function can interrupt by. A capability that cannot be read counts as missing; the driver that needs it says why.
-#[must_use]
-pub fn vectors<C: ConfigAccess>(function: &Function<C>) -> Vectors {
-    let msix = function.msix().ok().flatten().map_or(0, |msix| usize::from(msix.entries()));
-    let msi = function.msi().ok().flatten().is_some();
-    let line = function.read_interrupt_pin().and_then(|_| function.read_interrupt_line());
-    Vectors { msix, msi, line, ..Vectors::default() }
 }

@@ -12,7 +12,6 @@ pub mod console;
 pub mod exit;
 pub mod interrupts;
 pub mod memory;
-pub mod nic;
 pub mod platform;
 
 /// Names the program of an image: a function that takes the [`Machine`](platform::Machine) and never returns.

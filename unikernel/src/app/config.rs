@@ -7,11 +7,11 @@ use alloc::vec::Vec;
 use core::str::FromStr;
 
 use log::LevelFilter;
+use paravane_nic::IrqMode;
 use paravane_pci::PciAddress;
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 
 use crate::bus::PciPatch;
-use crate::nic::IrqMode;
 
 /// Where a NIC's address comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

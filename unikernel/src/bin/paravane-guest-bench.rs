@@ -15,16 +15,19 @@
 
 extern crate alloc;
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use core::error::Error;
 use core::time::Duration;
 
 use log::{error, info};
+use paravane_hal::Failed;
 use paravane_hal_x86_64::tsc::TscClock;
 use paravane_net::{BURST_FRAMES, Burst, FrameLayout, FramePool, RxQueue, TxQueue};
+use paravane_nic::{Config, InterruptPlan, Kind, Nic, Queues};
 use paravane_unikernel::bus;
 use paravane_unikernel::exit::{Exit, exit};
-use paravane_unikernel::nic::{Kind, NicError, Settings, StoppedNic};
 use paravane_unikernel::platform::Machine;
 
 paravane_unikernel::entry!(main);
@@ -52,25 +55,21 @@ fn main(machine: Machine) -> ! {
     exit(Exit::Success)
 }
 
-fn bench(machine: &Machine) -> Result<(), NicError> {
+fn bench(machine: &Machine) -> Result<(), Box<dyn Error>> {
     let words = &machine.boot.command_line;
     let bytes = words.words().find(|word| word.key == "bytes").and_then(|word| word.value?.parse().ok());
     let bytes: u16 = bytes.unwrap_or(64).clamp(60, 1514);
     let bus = bus::open(machine, &[]);
     let found = bus::find_nics(bus);
-    let nic = found.first().ok_or_else(|| NicError("no NIC found".into()))?;
+    let nic = found.first().ok_or("no NIC found")?;
     let name = match nic.kind {
-        Kind::Vmxnet3 => "vmxnet3",
         Kind::VirtioNet => "virtio",
+        kind => kind.name(),
     };
-    let pool =
-        FramePool::new(machine.platform, FrameLayout::new(1024)).map_err(|error| NicError::new(&error))?;
+    let pool = FramePool::new(machine.platform, FrameLayout::new(1024))?;
     let function = bus::claim(bus, nic)?;
-    let stopped = StoppedNic::open(nic.kind, function, machine.platform).map_err(|(error, _)| error)?;
-    let running = stopped
-        .start(&Settings::default(), pool.clone(), paravane_hal::irq::Interrupts::Polling)
-        .map_err(|(error, _)| error)?;
-    let (mut rx, mut tx) = (running.rx, running.tx);
+    let mut device = Nic::open(function, machine.platform).map_err(Failed::into_error)?;
+    let Queues { mut rx, mut tx } = device.start(Config::default(), pool.clone(), InterruptPlan::Polling)?;
     let meter = Meter::new(machine);
     for burst in [1, BURST_FRAMES] {
         let tenths = send(&meter, &mut tx, &pool, bytes, burst)?;
@@ -80,8 +79,7 @@ fn bench(machine: &Machine) -> Result<(), NicError> {
         let tenths = receive(&meter, &mut rx, &pool, usize::from(bytes), burst)?;
         info!("bench: {name} rx {bytes} {burst} {tenths}");
     }
-    let _ = running.control.stop(rx, tx)?;
-    Ok(())
+    Ok(device.stop(Queues { rx, tx }).map_err(Failed::into_error)?)
 }
 
 /// Counts ticks, less what it takes to read them.
@@ -127,7 +125,7 @@ fn send(
     pool: &FramePool,
     bytes: u16,
     frames: usize,
-) -> Result<u64, NicError> {
+) -> Result<u64, Box<dyn Error>> {
     let mut burst = Burst::new();
     let (mut ticks, mut counted) = (0, 0);
     for look in 0..LOOKS {
@@ -142,10 +140,10 @@ fn send(
             });
             tx.transmit(&mut burst)
         });
-        let sent = sent.map_err(|fault| NicError::new(&fault))?;
+        let sent = sent?;
         meter.pause();
         let (back, home) = meter.count(|| tx.reclaim());
-        let mut back = back.map_err(|fault| NicError::new(&fault))?;
+        let mut back = back?;
         if look >= WARM_UP && sent == frames && back == frames {
             ticks += out + home;
             counted += 1;
@@ -156,10 +154,10 @@ fn send(
         // A device that was not done in time: the rest goes home uncounted.
         while back < sent {
             meter.pause();
-            back += tx.reclaim().map_err(|fault| NicError::new(&fault))?;
+            back += tx.reclaim()?;
         }
     }
-    Err(NicError(shortfall(counted, frames)))
+    Err(shortfall(counted, frames).into())
 }
 
 /// Receives `frames` of those that the host has sent meanwhile, and lets go of them.
@@ -169,7 +167,7 @@ fn receive(
     pool: &FramePool,
     bytes: usize,
     frames: usize,
-) -> Result<u64, NicError> {
+) -> Result<u64, Box<dyn Error>> {
     // In front of those that are received, so that there is room for no more.
     let mut others = Burst::new();
     others.extend(pool.take(BURST_FRAMES - frames));
@@ -178,7 +176,7 @@ fn receive(
         meter.pause();
         let mut burst = core::mem::take(&mut others);
         let (received, took) = meter.count(|| rx.receive(&mut burst));
-        let received = received.map_err(|fault| NicError::new(&fault))?;
+        let received = received?;
         others = burst.split_plain(&[(); BURST_FRAMES][frames..], |_, ()| true);
         let is_right = burst.peek(|frame| frame.segment_bytes() == bytes).unwrap_or(false);
         let whole = received == frames && is_right;
@@ -192,7 +190,7 @@ fn receive(
             return Ok(tenths(ticks, BURSTS * frames as u64));
         }
     }
-    Err(NicError(shortfall(counted, frames)))
+    Err(shortfall(counted, frames).into())
 }
 
 /// What was missing.

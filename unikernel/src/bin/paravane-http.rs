@@ -8,25 +8,26 @@
 extern crate alloc;
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::error::Error;
 use core::time::Duration;
 
 use log::{error, info, warn};
+use paravane_hal::Failed;
 use paravane_hal::time::Clock;
 use paravane_net::{FrameLayout, FramePool};
+use paravane_nic::{Config as NicConfig, InterruptPlan, Nic as Device};
 use paravane_unikernel::app::config::{Config, nic_name};
 use paravane_unikernel::app::server::{Boot, Host, Identity, Nic, Rung, Server};
 use paravane_unikernel::bus::{self, Bus, FoundNic};
 use paravane_unikernel::console;
 use paravane_unikernel::interrupts::Interrupts;
-use paravane_unikernel::nic::{FRAME_BYTES, InterruptPlan, NicError, Settings, StoppedNic};
 use paravane_unikernel::platform::{Machine, Platform};
 
 paravane_unikernel::entry!(main);
 
-/// Both drivers' devices take any address.
-const ADDRESS_BITS: u8 = 64;
 /// The longest sleep of an image that has nothing to serve.
 const NOTHING_TO_DO: Duration = Duration::from_secs(3600);
 
@@ -46,12 +47,9 @@ fn main(machine: Machine) -> ! {
         idle(&machine.interrupts);
     }
 
-    let settings = |nic: usize| Settings { ip_mtu_bytes: config.nic(&nic_name(nic)).ip_mtu_bytes };
-    let frames = (0..found.len()).map(|nic| settings(nic).frames()).sum();
-    let pool = match FramePool::new(
-        machine.platform,
-        FrameLayout::new(frames).with_buffer_bytes(FRAME_BYTES).with_address_bits(ADDRESS_BITS),
-    ) {
+    let frames =
+        (0..found.len()).map(|nic| nic_config(config.nic(&nic_name(nic)).ip_mtu_bytes).frames()).sum();
+    let pool = match FramePool::new(machine.platform, FrameLayout::new(frames)) {
         Ok(pool) => pool,
         Err(reason) => {
             error!("no frames for {} NICs: {reason}; give the machine more memory", found.len());
@@ -85,22 +83,25 @@ fn start(
     name: Cow<'static, str>,
     found: &FoundNic,
     pool: &FramePool,
-) -> Result<Nic<Platform, Bus>, NicError> {
+) -> Result<Nic<Platform, Bus>, Box<dyn Error>> {
     let said = config.nic(&name);
     let function = bus::claim(bus, found)?;
-    let mut vectors = bus::vectors(&function);
-    let stopped = StoppedNic::open(found.kind, function, machine.platform).map_err(|(error, _)| error)?;
-    vectors.wanted = stopped.wanted_interrupts();
+    let device = Device::open(function, machine.platform).map_err(Failed::into_error)?;
     let allocate = || machine.interrupts.allocate_vector().ok().map(|(_, message)| message);
     // A line is opened only for a NIC that uses it: others on it might never be served.
     let route = |line| machine.interrupts.enable_line(line).is_ok();
-    let (plan, remark) = InterruptPlan::decide(config.irq, vectors, allocate, route);
+    let (plan, remark) = InterruptPlan::decide(config.irq, device.vectors(), allocate, route);
     if let Some(remark) = remark {
         warn!("nic {name}: {} {}: {remark}", found.address, found.ids);
     }
     let identity = Identity { name, address: found.address, ids: found.ids };
-    let settings = Settings { ip_mtu_bytes: said.ip_mtu_bytes };
-    Nic::start(identity, stopped, settings, said.addressing, plan, pool.clone())
+    let nic_config = nic_config(said.ip_mtu_bytes);
+    Ok(Nic::start(identity, device, nic_config, said.addressing, plan, pool.clone())?)
+}
+
+/// How each NIC runs. One connection's window is 45 frames; the longest ring that a device which sends nothing can keep.
+fn nic_config(ip_mtu_bytes: Option<u16>) -> NicConfig {
+    NicConfig::default().with_ip_mtu_bytes(ip_mtu_bytes)
 }
 
 /// What the server needs of the machine.

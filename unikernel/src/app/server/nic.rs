@@ -11,6 +11,7 @@ use paravane_hal::irq::Armed;
 use paravane_hal::time::Instant;
 use paravane_net::{Control, Events, FramePool, Link, MacAddr, RxCounters, RxQueue, TxCounters, TxQueue};
 use paravane_net_smoltcp::Phy;
+use paravane_nic::{self as nic, Config, InterruptPlan, Mode, NicError, NicRx, NicTx, Queues};
 use paravane_pci::{ConfigAccess, Ids, PciAddress};
 
 use crate::app::config::Addressing;
@@ -18,7 +19,6 @@ use crate::app::http::Wanted;
 use crate::app::server::sending::{Remedy, Sending};
 use crate::app::stack::Stack;
 use crate::app::status::{NicReport, RxReport, TxReport};
-use crate::nic::{InterruptPlan, Mode, NicControl, NicError, NicRx, NicTx, RunningNic, Settings, StoppedNic};
 
 /// A NIC that broke is started again so many times without having received anything in between.
 const RECOVERIES: u8 = 3;
@@ -26,28 +26,17 @@ const RECOVERIES: u8 = 3;
 /// A NIC whose device takes no more frames is looked at so often, beside the interrupt that tells of room.
 const BLOCKED_LOOK: Duration = Duration::from_millis(100);
 
-/// Where a NIC stands.
-#[expect(clippy::large_enum_variant, reason = "nearly all of them run nearly all of the time")]
-enum State<P: Platform, C: ConfigAccess> {
-    Running {
-        control: NicControl<P, C>,
-        phy: Phy<NicRx<P>, NicTx<P>>,
-    },
-    /// Stopped, and not started again for the reason in `fault`.
-    Stopped,
-}
-
 /// One NIC.
 pub struct Nic<P: Platform, C: ConfigAccess> {
     name: Cow<'static, str>,
     address: PciAddress,
     ids: Ids,
-    settings: Settings,
     addressing: Addressing,
     plan: InterruptPlan,
     mode: Mode,
-    pool: FramePool,
-    state: State<P, C>,
+    device: nic::Nic<P, C>,
+    /// The queues of one that runs; `None` when it was not started again, for the reason in `fault`.
+    phy: Option<Phy<NicRx<P>, NicTx<P>>>,
     stack: Option<Stack>,
     mac: MacAddr,
     driver: &'static str,
@@ -84,36 +73,34 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
     /// Why not, in words.
     pub fn start(
         identity: Identity,
-        stopped: StoppedNic<P, C>,
-        settings: Settings,
+        mut device: nic::Nic<P, C>,
+        config: Config,
         addressing: Addressing,
         plan: InterruptPlan,
         pool: FramePool,
     ) -> Result<Self, NicError> {
-        let running =
-            stopped.start(&settings, pool.clone(), plan.interrupts()).map_err(|(error, _)| error)?;
-        let info = running.info(&settings);
-        let agreed = running.control.agreed();
+        let Queues { rx, tx } = device.start(config, pool.clone(), plan.clone())?;
+        let (Some(info), Some(control)) = (device.info(), device.control()) else {
+            return Err(NicError::NotRunning);
+        };
+        let (agreed, mode, link) = (control.agreed(), control.interrupts(), control.link());
         let Identity { name, address, ids } = identity;
         info!(
             "nic {name}: {} at {address} {ids} {agreed} mac {} interrupts {}",
             info.driver,
             info.mac,
-            running.control.interrupts().name()
+            mode.name()
         );
-        let mode = running.control.interrupts();
-        let link = running.control.link();
         info!("nic {name}: link {link}");
         Ok(Self {
             name,
             address,
             ids,
-            settings,
             addressing,
             plan,
             mode,
-            state: State::running(running, &settings, pool.clone()),
-            pool,
+            device,
+            phy: Some(Phy::new(&info, rx, tx, pool)),
             stack: None,
             mac: info.mac,
             driver: info.driver,
@@ -150,9 +137,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
 
     /// Puts a stack on top, for up to `connections` peers.
     pub fn attach_stack(&mut self, index: usize, connections: usize, now: Instant) {
-        let State::Running { phy, .. } = &mut self.state else {
-            return;
-        };
+        let Some(phy) = &mut self.phy else { return };
         // Ports and transaction ids should differ between NICs and boots; they need not be secret.
         let seed = now.as_nanos().wrapping_add((index as u64) << 32);
         let stack =
@@ -164,8 +149,8 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
     /// may be its own and masked by the driver.
     pub fn acknowledge(&mut self, lines: u32, messages: bool) -> bool {
         let by_message = matches!(self.plan, InterruptPlan::Msix(_) | InterruptPlan::Msi(_));
-        match &mut self.state {
-            State::Running { control, .. } if uses_line(&self.plan, lines) || (messages && by_message) => {
+        match self.device.control() {
+            Some(control) if uses_line(&self.plan, lines) || (messages && by_message) => {
                 control.acknowledge()
             }
             _ => false,
@@ -187,9 +172,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
 
     /// Moves frames and connections on. Returns whether anything moved.
     pub fn turn(&mut self, now: Instant, look_for_events: bool) -> bool {
-        let State::Running { control, phy } = &mut self.state else {
-            return false;
-        };
+        let Some((control, phy)) = self.device.control().zip(self.phy.as_mut()) else { return false };
         let look = look_for_events || core::mem::take(&mut self.events_pending);
         let events = if look { control.poll() } else { Ok(Events::empty()) };
         let link = control.link();
@@ -218,9 +201,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
         if self.is_polled() {
             return false;
         }
-        let State::Running { control, phy } = &mut self.state else {
-            return false;
-        };
+        let Some((control, phy)) = self.device.control().zip(self.phy.as_mut()) else { return false };
         let armed = phy.arm().and_then(|queues| Ok((queues, control.arm()?)));
         match armed {
             Ok((Armed::Idle, Armed::Idle)) => false,
@@ -239,9 +220,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
     /// Whether the device has frames that it did not send yet.
     #[must_use]
     pub fn is_sending(&self) -> bool {
-        let State::Running { phy, .. } = &self.state else {
-            return false;
-        };
+        let Some(phy) = &self.phy else { return false };
         let sent = phy.tx().counters();
         sent.completed < sent.frames
     }
@@ -254,9 +233,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
 
     /// How long nothing has to be done if nothing comes.
     pub fn idle_time(&mut self, now: Instant) -> Option<Duration> {
-        let State::Running { phy, .. } = &self.state else {
-            return None;
-        };
+        let phy = self.phy.as_ref()?;
         if !phy.can_send() {
             // What the stack wants to send at once cannot go, however often it is asked.
             return Some(BLOCKED_LOOK);
@@ -284,26 +261,21 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
     ///
     /// Why not, in words; the NIC is then out of order.
     pub fn restart(&mut self) -> Result<(), NicError> {
-        let State::Running { control, phy } = core::mem::replace(&mut self.state, State::Stopped) else {
-            return Err(NicError("it does not run".into()));
-        };
+        let Some(phy) = self.phy.take() else { return Err(NicError::NotRunning) };
         self.before = self.counted(&phy);
         self.sending = Sending::default();
-        let (rx, tx, _) = phy.into_parts();
-        let started = control.stop(rx, tx).and_then(|stopped| {
-            stopped
-                .start(&self.settings, self.pool.clone(), self.plan.interrupts())
-                .map_err(|(error, _)| error)
-        });
-        match started {
-            Ok(running) => {
-                let link = running.control.link();
-                self.state = State::running(running, &self.settings, self.pool.clone());
+        let (rx, tx, pool) = phy.into_parts();
+        match self.device.restart(Queues { rx, tx }) {
+            Ok(Queues { rx, tx }) => {
+                self.phy = self.device.info().map(|info| Phy::new(&info, rx, tx, pool));
                 self.restarts = self.restarts.saturating_add(1);
+                let link = self.device.control().map_or(Link::Down, |control| control.link());
                 self.follow_link(link);
                 Ok(())
             }
-            Err(error) => {
+            Err(failed) => {
+                // One that was not stopped keeps what it has: the queues are leaked.
+                let error = failed.into_error();
                 self.fault = Some(error.to_string());
                 self.follow_link(Link::Down);
                 Err(error)
@@ -318,10 +290,10 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
             error!("nic {}: {}: given up after {RECOVERIES} restarts", self.name, self.place());
             self.fault = Some(trouble.into());
             // Stopped for good: the parts are taken apart so that no frame is left with the device.
-            if let State::Running { control, phy } = core::mem::replace(&mut self.state, State::Stopped) {
+            if let Some(phy) = self.phy.take() {
                 self.before = self.counted(&phy);
                 let (rx, tx, _) = phy.into_parts();
-                if let Err(error) = control.stop(rx, tx) {
+                if let Err(error) = self.device.stop(Queues { rx, tx }) {
                     error!("nic {}: {}: {error}", self.name, self.place());
                 }
             }
@@ -356,15 +328,9 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
     /// The facts of the moment. The device is asked for its own.
     #[must_use]
     pub fn report(&mut self) -> NicReport {
-        let device = match &mut self.state {
-            // A fault is looked for in the next turn.
-            State::Running { control, .. } => control.read_device_stats().ok().flatten(),
-            State::Stopped => None,
-        };
-        let (tx, rx) = match &self.state {
-            State::Running { phy, .. } => self.counted(phy),
-            State::Stopped => self.before,
-        };
+        // A fault is looked for in the next turn.
+        let device = self.device.control().and_then(|control| control.read_device_stats().ok().flatten());
+        let (tx, rx) = self.phy.as_ref().map_or(self.before, |phy| self.counted(phy));
         NicReport {
             name: self.name.to_string(),
             driver: self.driver,
@@ -399,13 +365,6 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
                 out_of_buffers: device.map(|device| device.rx_out_of_buffers),
             },
         }
-    }
-}
-
-impl<P: Platform + Send + Sync, C: ConfigAccess + Send> State<P, C> {
-    fn running(nic: RunningNic<P, C>, settings: &Settings, pool: FramePool) -> Self {
-        let info = nic.info(settings);
-        Self::Running { control: nic.control, phy: Phy::new(&info, nic.rx, nic.tx, pool) }
     }
 }
 

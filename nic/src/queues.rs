@@ -5,6 +5,10 @@
     reason = "a handful of NICs, each made once; a box would add a hop to every burst"
 )]
 
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+
 use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
@@ -15,7 +19,11 @@ use paravane_net::{
 use paravane_pci::ConfigAccess;
 use paravane_virtio::net as virtio_net;
 
+use crate::device::Kind;
+use crate::interrupts::Mode;
+
 /// The control half.
+#[non_exhaustive]
 pub enum NicControl<P: Platform, C: ConfigAccess> {
     /// VMware's NIC.
     Vmxnet3(paravane_vmxnet3::VmxControl<P, C>),
@@ -24,6 +32,7 @@ pub enum NicControl<P: Platform, C: ConfigAccess> {
 }
 
 /// The receive queue.
+#[non_exhaustive]
 pub enum NicRx<P: Platform> {
     /// VMware's NIC.
     Vmxnet3(paravane_vmxnet3::RxQueue<P>),
@@ -32,11 +41,21 @@ pub enum NicRx<P: Platform> {
 }
 
 /// The transmit queue.
+#[non_exhaustive]
 pub enum NicTx<P: Platform> {
     /// VMware's NIC.
     Vmxnet3(paravane_vmxnet3::TxQueue<P>),
     /// The virtio network device.
     VirtioNet(virtio_net::TxQueue<P>),
+}
+
+/// The queues of a running NIC, which may go to different cores.
+#[derive(Debug)]
+pub struct Queues<P: Platform> {
+    /// Receives.
+    pub rx: NicRx<P>,
+    /// Sends.
+    pub tx: NicTx<P>,
 }
 
 /// Hands a call to whichever driver it is.
@@ -48,6 +67,73 @@ macro_rules! which {
         }
     };
 }
+
+impl<P: Platform, C: ConfigAccess> NicControl<P, C> {
+    /// What driver and device agreed on, in words.
+    #[must_use]
+    pub fn agreed(&self) -> String {
+        match self {
+            Self::Vmxnet3(control) => format!("revision {}", control.revision()),
+            Self::VirtioNet(control) => format!("{}", control.features()),
+        }
+    }
+
+    /// Whether the device sends whatever becomes of the frames, so that one that sends nothing hangs. Virtio's may wait for its back-end as long as it likes.
+    #[must_use]
+    pub fn sends_at_once(&self) -> bool {
+        matches!(self, Self::Vmxnet3(_))
+    }
+
+    /// A fault in words, the device's own code included where the driver knows what it means.
+    #[must_use]
+    pub fn describe(&self, fault: DeviceFault) -> String {
+        match (self, fault) {
+            (Self::Vmxnet3(_), DeviceFault::Stopped { code }) => {
+                format!("{fault}: {}", paravane_vmxnet3::stop_reason(code))
+            }
+            _ => format!("{fault}"),
+        }
+    }
+
+    /// How it interrupts.
+    #[must_use]
+    pub fn interrupts(&self) -> Mode {
+        use paravane_vmxnet3::InterruptMode as Vmxnet3;
+        use virtio_net::InterruptsInUse as Virtio;
+        match self {
+            Self::Vmxnet3(control) => match control.interrupts() {
+                Vmxnet3::Msix { .. } => Mode::Msix,
+                Vmxnet3::Msi => Mode::Msi,
+                Vmxnet3::Intx => Mode::Intx,
+                Vmxnet3::Polling => Mode::Polling,
+            },
+            Self::VirtioNet(control) => match control.interrupts() {
+                Virtio::Msix { .. } => Mode::Msix,
+                Virtio::Intx => Mode::Intx,
+                Virtio::Polling => Mode::Polling,
+            },
+        }
+    }
+}
+
+/// Says which driver it is of.
+macro_rules! say_kind {
+    ($name:ident<$($parameter:ident: $bound:ident),+>) => {
+        impl<$($parameter: $bound),+> fmt::Debug for $name<$($parameter),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let kind = match self {
+                    Self::Vmxnet3(_) => Kind::Vmxnet3,
+                    Self::VirtioNet(_) => Kind::VirtioNet,
+                };
+                write!(f, concat!(stringify!($name), "({})"), kind.name())
+            }
+        }
+    };
+}
+
+say_kind!(NicControl<P: Platform, C: ConfigAccess>);
+say_kind!(NicRx<P: Platform>);
+say_kind!(NicTx<P: Platform>);
 
 impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Control for NicControl<P, C> {
     fn info(&self) -> NicInfo {

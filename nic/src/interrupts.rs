@@ -1,11 +1,14 @@
 //! Which way a NIC interrupts: what is asked for, what device and platform have, and the step down in between.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use paravane_hal::irq::{Interrupts, MsiMessage};
+use paravane_pci::{ConfigAccess, Function};
 
-/// How many vectors a NIC can use: receive, transmit, events.
+/// How many vectors a NIC can use: received frames, sent frames, events, in this order. With two, the first is for
+/// frames either way; one is for everything.
 const VECTORS_PER_NIC: usize = 3;
 
 /// How NICs are asked to interrupt.
@@ -26,6 +29,7 @@ pub enum IrqMode {
 
 /// What a device has, as its capabilities say, and what it would rather have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Vectors {
     /// MSI-X table entries; zero without the capability.
     pub msix: usize,
@@ -35,6 +39,18 @@ pub struct Vectors {
     pub line: Option<u8>,
     /// What its host wants, if it says. Asked first where nothing else was asked for.
     pub wanted: IrqMode,
+}
+
+impl Vectors {
+    /// What `function` has. A capability that cannot be read counts as missing; the driver that needs it says why.
+    pub(crate) fn of<C: ConfigAccess>(function: &Function<C>) -> Self {
+        Self {
+            msix: function.msix().ok().flatten().map_or(0, |msix| usize::from(msix.entries())),
+            msi: function.msi().ok().flatten().is_some(),
+            line: function.read_interrupt_pin().and_then(|_| function.read_interrupt_line()),
+            wanted: IrqMode::Auto,
+        }
+    }
 }
 
 /// The decision for one NIC. Made once; restarts use it again.
@@ -103,38 +119,65 @@ impl InterruptPlan {
     }
 }
 
+/// How a running NIC interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// By MSI-X.
+    Msix,
+    /// By MSI.
+    Msi,
+    /// By its line.
+    Intx,
+    /// Not at all.
+    Polling,
+}
+
+impl Mode {
+    /// In a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Msix => "msix",
+            Self::Msi => "msi",
+            Self::Intx => "intx",
+            Self::Polling => "polling",
+        }
+    }
+}
+
 /// What to say when a step or more was taken down from what was asked for. Nothing was asked for by `auto`.
 fn remark(asked: IrqMode, missing: &[&str]) -> Option<String> {
     if asked == IrqMode::Auto || missing.is_empty() {
         return None;
     }
-    Some(alloc::format!("no {} here", missing.join(", no ")))
+    Some(format!("no {} here", missing.join(", no ")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[expect(unsafe_code, reason = "a number is enough to tell messages apart")]
-    // SAFETY: no device ever sees it.
-    const MESSAGE: MsiMessage = unsafe { MsiMessage::from_platform(0xfee0_0000, 0x40) };
+    fn message() -> MsiMessage {
+        paravane_mock_hal::MockPlatform::new().interrupts().messages(1)[0]
+    }
+
     const ALL: Vectors = Vectors { msix: 25, msi: true, line: Some(11), wanted: IrqMode::Auto };
 
     fn decide(asked: IrqMode, has: Vectors, vectors: usize) -> (InterruptPlan, Option<String>) {
         let mut left = vectors;
         let allocate = || {
             left = left.checked_sub(1)?;
-            Some(MESSAGE)
+            Some(message())
         };
         InterruptPlan::decide(asked, has, allocate, |line| line != 2)
     }
 
     #[test]
     fn the_best_there_is() {
-        assert_eq!(decide(IrqMode::Auto, ALL, 10), (InterruptPlan::Msix(vec![MESSAGE; 3]), None));
+        assert_eq!(decide(IrqMode::Auto, ALL, 10), (InterruptPlan::Msix(vec![message(); 3]), None));
         assert_eq!(
             decide(IrqMode::Auto, Vectors { msix: 0, ..ALL }, 10),
-            (InterruptPlan::Msi(MESSAGE), None)
+            (InterruptPlan::Msi(message()), None)
         );
         assert_eq!(
             decide(IrqMode::Auto, Vectors { line: Some(11), ..Vectors::default() }, 10).0,
@@ -146,18 +189,18 @@ mod tests {
     #[test]
     fn what_the_host_wants_comes_first_and_is_no_condition() {
         for (wanted, plan) in
-            [(IrqMode::Intx, InterruptPlan::Intx(11)), (IrqMode::Msi, InterruptPlan::Msi(MESSAGE))]
+            [(IrqMode::Intx, InterruptPlan::Intx(11)), (IrqMode::Msi, InterruptPlan::Msi(message()))]
         {
             assert_eq!(decide(IrqMode::Auto, Vectors { wanted, ..ALL }, 10), (plan, None));
         }
         let dead_end = Vectors { wanted: IrqMode::Intx, line: Some(2), ..ALL };
-        assert_eq!(decide(IrqMode::Auto, dead_end, 10).0, InterruptPlan::Msix(vec![MESSAGE; 3]));
-        assert_eq!(decide(IrqMode::Msi, dead_end, 10).0, InterruptPlan::Msi(MESSAGE), "we were asked");
+        assert_eq!(decide(IrqMode::Auto, dead_end, 10).0, InterruptPlan::Msix(vec![message(); 3]));
+        assert_eq!(decide(IrqMode::Msi, dead_end, 10).0, InterruptPlan::Msi(message()), "we were asked");
     }
 
     #[test]
     fn what_is_asked_for() {
-        assert_eq!(decide(IrqMode::Msi, ALL, 10).0, InterruptPlan::Msi(MESSAGE));
+        assert_eq!(decide(IrqMode::Msi, ALL, 10).0, InterruptPlan::Msi(message()));
         assert_eq!(decide(IrqMode::Intx, ALL, 10).0, InterruptPlan::Intx(11));
         assert_eq!(decide(IrqMode::Polling, ALL, 10), (InterruptPlan::Polling, None));
     }
@@ -175,7 +218,7 @@ mod tests {
 
     #[test]
     fn few_vectors_are_shared_and_none_is_a_step_down() {
-        assert_eq!(decide(IrqMode::Auto, ALL, 2).0, InterruptPlan::Msix(vec![MESSAGE; 2]));
+        assert_eq!(decide(IrqMode::Auto, ALL, 2).0, InterruptPlan::Msix(vec![message(); 2]));
         assert_eq!(decide(IrqMode::Auto, ALL, 0).0, InterruptPlan::Intx(11));
     }
 }

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::result_large_err,
+    reason = "what was given comes back by value; a NIC is started a few times in a boot"
+)]
+
+extern crate alloc;
+
+mod config;
+mod device;
+mod error;
+mod interrupts;
+mod nic;
+mod queues;
+
+pub use config::Config;
+pub use device::Kind;
+pub use error::NicError;
+pub use interrupts::{InterruptPlan, IrqMode, Mode, Vectors};
+pub use nic::Nic;
+pub use queues::{NicControl, NicRx, NicTx, Queues};
