@@ -21,6 +21,11 @@
 
 #![forbid(unsafe_code)]
 
+/// What the README of the workspace shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub mod readme {}
+
 pub mod cases;
 pub mod console;
 
