@@ -280,6 +280,10 @@ pub fn assign_all<'l, C: ConfigAccess + ?Sized>(
         write(&access, list, index);
     }
     list.sort_unstable_by_key(|resource| (resource.address, resource.part.rank()));
+    for resource in list.iter() {
+        let level = if resource.error().is_some() { log::Level::Warn } else { log::Level::Debug };
+        log::log!(level, "pci: {resource}");
+    }
     Ok(list)
 }
 
@@ -361,7 +365,10 @@ impl<C: ConfigAccess> Function<C> {
             let Err(error) = self.bar(index) else { continue };
             let BarErrorReason::Unassigned(shape) = error.reason else { continue };
             match self.assign_bar(error.index, shape, windows) {
-                Ok(()) => assigned = assigned.saturating_add(1),
+                Ok(()) => {
+                    log::debug!("pci: {} BAR{} was given an address", error.address, error.index);
+                    assigned = assigned.saturating_add(1);
+                }
                 Err(reason) => {
                     let part = Part::Bar { index: error.index, shape };
                     failed.get_or_insert(AssignError { address: error.address, part, reason });

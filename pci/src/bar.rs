@@ -191,7 +191,14 @@ impl fmt::Display for BarErrorReason {
     }
 }
 
-impl core::error::Error for BarError {}
+impl core::error::Error for BarError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match &self.reason {
+            BarErrorReason::Map(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// What the six registers are, once and for all.
 pub(crate) type Bars = [Result<Bar, BarErrorReason>; BARS];

@@ -98,6 +98,10 @@ impl<C: ConfigAccess> Function<C> {
         for &bridge in path {
             if !answered_command(self.access(), bridge).is_some_and(|before| before.contains(needed)) {
                 change_command(self.access(), bridge, |before| before | needed)?;
+                log::info!(
+                    "pci: bridge {bridge}, before {}, passes on memory and bus mastering now",
+                    self.address()
+                );
             }
             for bar in self.bars().flatten().filter(|bar| bar.memory().is_some()) {
                 let (index, start) = (bar.index, bar.start);
@@ -215,6 +219,7 @@ impl core::error::Error for PathError {
 
 /// A function was told to stop, and no proof could be had that it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QuiesceError {
     /// Bus mastering does not go off, or the function does not answer.
     Command(CommandError),

@@ -50,7 +50,12 @@ impl<C: ConfigAccess> Function<C> {
             HeaderKind::Endpoint => size_all(&access, address, 6),
             HeaderKind::Bridge => size_all(&access, address, 2),
         };
-        Ok(Self { access, address, header, tag: DeviceTag::unique(), bars })
+        let function = Self { access, address, header, tag: DeviceTag::unique(), bars };
+        log::debug!("pci: {address} {} claimed", header.ids);
+        for error in function.bars().filter_map(Result::err) {
+            log::info!("pci: {error}");
+        }
+        Ok(function)
     }
 
     /// Gives the access back. The function stays as it is.
@@ -128,7 +133,8 @@ impl<C: ConfigAccess> Function<C> {
         })
     }
 
-    /// Maps the whole of memory BAR `index`, which has to be at least `min_len_bytes` long.
+    /// Maps the whole of memory BAR `index`, which has to be at least `min_len_bytes` long. Who has the region gives it
+    /// back by [`MmioMap::unmap`] in the end.
     ///
     /// Mapping needs no memory decoding, using the registers does: [`enable`](Self::enable) it before.
     ///
@@ -255,6 +261,7 @@ impl<C> fmt::Debug for Function<C> {
 
 /// An address cannot be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClaimError {
     /// Nobody answers.
     Absent {

@@ -42,4 +42,16 @@ pub use enumerate::{
     Found, FoundFunction, MAX_DEPTH, Skip, SkipReason, enumerate, enumerate_all, enumerate_from,
 };
 pub use function::{ClaimError, Function};
+/// Both drivers take an access that may move to another thread, or a reference that threads share; and a kernel with
+/// several kinds of access may have one behind a pointer.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Cam<()>>();
+    is_send_and_sync::<Ecam<()>>();
+    is_send::<Function<Cam<()>>>();
+    is_send::<MsixTable<()>>();
+    let _: Option<&dyn ConfigAccess> = None;
+};
+
 pub use header::{BridgeBuses, Command, HeaderKind, Ids, InterruptPin, Status};

@@ -216,6 +216,7 @@ fn check_sum(
 
 /// The firmware's tables cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum McfgError {
     /// The platform could not read there.
     Unreadable {

@@ -373,6 +373,8 @@ impl ConfigAccess for Liar {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MockMap {
     pub(crate) last: Arc<Mutex<Option<(u64, MockRegion)>>>,
+    /// How many regions came back.
+    pub(crate) unmapped: Arc<Mutex<usize>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -389,6 +391,9 @@ impl MmioMap for MockMap {
         let region = MockRegion { words: Arc::new(Mutex::new(vec![0; len_bytes / 4])) };
         *self.last.lock().unwrap() = Some((start.get(), region.clone()));
         Ok(region)
+    }
+    fn unmap(&self, _region: MockRegion) {
+        *self.unmapped.lock().unwrap() += 1;
     }
 }
 

@@ -60,10 +60,6 @@ pub struct Cam<P, X = Alone> {
     exclusive: X,
 }
 
-/// Both drivers take an access that may move to another thread, or a reference that threads share.
-const fn is_send_and_sync<T: Send + Sync>() {}
-const _: () = is_send_and_sync::<Cam<(), Alone>>();
-
 impl<P: PortIo> Cam<P> {
     /// For a platform on which nobody else uses the ports: [`Alone`] says what that means.
     #[must_use]

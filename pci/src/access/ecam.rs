@@ -50,14 +50,19 @@ impl EcamEntry {
         let (start, len_bytes) = self.region().ok_or(invalid)?;
         let len_bytes = usize::try_from(len_bytes).map_err(|_| invalid)?;
         let region = mapper.map(start, len_bytes).map_err(EcamError::Map)?;
+        if region.len_bytes() < len_bytes {
+            mapper.unmap(region);
+            return Err(invalid);
+        }
         Ecam::new(region, self.segment, self.buses.clone()).ok_or(invalid)
     }
 }
 
 /// An ECAM region cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EcamError {
-    /// The description holds no bus, starts where none can, wraps around, or maps to less than one bus.
+    /// The description holds no bus, starts where none can, wraps around, or maps to less than its buses.
     NoBuses {
         /// Where bus 0 is said to be.
         base: PhysAddr,
@@ -107,6 +112,12 @@ impl<M: Mmio> Ecam<M> {
         let reach = u64::from(first_bus).checked_add(whole_buses.checked_sub(1)?)?;
         let last_bus = u8::try_from(reach).map_or(last_bus, |reach| last_bus.min(reach));
         (first_bus <= last_bus).then_some(Self { region, segment, first_bus, last_bus })
+    }
+
+    /// The region, to be unmapped by who mapped it.
+    #[must_use]
+    pub fn into_region(self) -> M {
+        self.region
     }
 
     /// Where the access lands in the region; a place nobody answers when it is not ours.

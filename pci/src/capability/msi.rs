@@ -118,6 +118,7 @@ impl Msi {
             self.disable(function);
             return Err(MsiError::NotEnabled { address, seen });
         }
+        log::debug!("pci: {address} interrupts by MSI");
         Ok(())
     }
 
@@ -134,6 +135,7 @@ impl Msi {
 
 /// MSI cannot be used as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MsiError {
     /// The message has an address beyond 4 GiB or data beyond 16 bits, and the capability has no room for that.
     Unsuitable {
@@ -173,7 +175,15 @@ impl fmt::Display for MsiError {
     }
 }
 
-impl core::error::Error for MsiError {}
+impl core::error::Error for MsiError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Capability(error) => Some(error),
+            Self::Command(error) => Some(error),
+            Self::Unsuitable { .. } | Self::NotEnabled { .. } => None,
+        }
+    }
+}
 
 impl<C: ConfigAccess> Function<C> {
     /// What the function says about MSI; `None` when it has none.

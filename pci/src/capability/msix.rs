@@ -123,7 +123,10 @@ impl Msix {
             self.table.offset_bytes.into(),
             len_bytes,
         )?;
-        function.enable(Command::MEMORY)?;
+        if let Err(error) = function.enable(Command::MEMORY) {
+            mapper.unmap(region);
+            return Err(error.into());
+        }
         if let Some(msi) = msi {
             msi.disable(function);
         }
@@ -225,6 +228,7 @@ impl<R: Mmio> MsixTable<R> {
             self.disable(function);
             return Err(MsixError::NotEnabled { address: self.address, seen });
         }
+        log::debug!("pci: {} interrupts by MSI-X, {} vectors", self.address, self.msix.entries);
         Ok(())
     }
 
@@ -233,6 +237,12 @@ impl<R: Mmio> MsixTable<R> {
         if self.owns(function).is_ok() {
             self.msix.disable(function);
         }
+    }
+
+    /// Switches MSI-X off and gives the mapping of the table back to the `mapper` that made it.
+    pub fn close<C: ConfigAccess>(mut self, function: &mut Function<C>, mapper: &impl MmioMap<Region = R>) {
+        self.disable(function);
+        mapper.unmap(self.region);
     }
 
     fn owns<C: ConfigAccess>(&self, function: &Function<C>) -> Result<(), MsixError> {
@@ -251,6 +261,7 @@ impl<R: Mmio> MsixTable<R> {
 
 /// MSI-X cannot be used as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MsixError {
     /// The table's BAR is unusable, too short for the table, or cannot be mapped.
     Bar(BarError),
@@ -302,7 +313,16 @@ impl fmt::Display for MsixError {
     }
 }
 
-impl core::error::Error for MsixError {}
+impl core::error::Error for MsixError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Bar(error) => Some(error),
+            Self::Command(error) => Some(error),
+            Self::Capability(error) => Some(error),
+            Self::NoSuchVector { .. } | Self::NotEnabled { .. } | Self::WrongFunction { .. } => None,
+        }
+    }
+}
 
 impl From<BarError> for MsixError {
     fn from(error: BarError) -> Self {
@@ -434,6 +454,19 @@ mod tests {
             table.enable(&mut function),
             Err(MsixError::NotEnabled { address: at("00:04.0"), seen: 3 })
         );
+    }
+
+    #[test]
+    fn the_mapping_of_a_table_is_given_back() {
+        let bus = MockBus::of(nic(4, 2, 0x1002));
+        let (mut function, mut table, map) = open(&bus);
+        table.enable(&mut function).unwrap();
+        table.close(&mut function, &map);
+        assert_eq!((*map.unmapped.lock().unwrap(), function.read16(0x9e)), (1, 3));
+        bus.tamper(|nic| nic.with(0x04, &[0, 0]).writable(0x04, &[0, 0]));
+        let msix = function.msix().unwrap().unwrap();
+        assert!(matches!(msix.open(&mut function, &map), Err(MsixError::Command(_))));
+        assert_eq!(*map.unmapped.lock().unwrap(), 2, "also when it cannot be used");
     }
 
     #[test]

@@ -56,6 +56,7 @@ impl PowerState {
 
 /// A function cannot be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PowerError {
     /// Its capability list is broken.
     Capability(CapabilityError),
@@ -87,7 +88,15 @@ impl fmt::Display for PowerError {
     }
 }
 
-impl core::error::Error for PowerError {}
+impl core::error::Error for PowerError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Capability(error) => Some(error),
+            Self::Asleep { waited, .. } => Some(waited),
+            Self::Gone { .. } => None,
+        }
+    }
+}
 
 impl<C: ConfigAccess> Function<C> {
     /// Wakes the function if it sleeps. A function without power management is awake.
@@ -111,6 +120,7 @@ impl<C: ConfigAccess> Function<C> {
         if from == PowerState::D0 {
             return Ok(());
         }
+        log::info!("pci: {address} sleeps in {from:?}, waking it");
         let command = self.read16(COMMAND);
         self.access().write16(address, capability.field(PMCSR), pmcsr & !(POWER_STATE | PME_STATUS));
         // Waits for nothing but the time: the function must be left alone meanwhile.
