@@ -248,6 +248,23 @@ fn a_function_behind_three_bridges_is_reached() {
 }
 
 #[test]
+fn bridges_side_by_side_share_the_numbers() {
+    let side = [
+        (None, bridge(ALL)),
+        (Some(0), nic()),
+        (None, bridge(ALL)),
+        (Some(2), bridge(ALL)),
+        (Some(3), nic()),
+    ];
+    let tree = Tree::new(&side);
+    run(&tree);
+    assert_eq!(inspect(&tree), 6, "both are reached");
+    let buses =
+        |place| (bridge_buses(&tree, at(place)).secondary, bridge_buses(&tree, at(place)).subordinate);
+    assert_eq!([buses("00:00.0"), buses("00:01.0"), buses("02:00.0")], [(1, 1), (2, 3), (3, 3)]);
+}
+
+#[test]
 fn bars_behind_closed_windows_are_not_called_reachable() {
     let tree = Tree::new(&[(None, bridge(ALL)), (Some(0), nic())]);
     run(&tree);
@@ -422,6 +439,9 @@ fn plant(wishes: &[Wish]) -> Vec<(Option<usize>, MockFunction)> {
 }
 
 proptest! {
+    // Each case is a machine or two.
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     /// Whatever the tree: what has an address can be reached there, and nobody else has it.
     #[test]
     fn windows_nest_and_nothing_overlaps(wishes in wishes()) {
