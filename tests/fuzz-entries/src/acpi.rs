@@ -165,6 +165,7 @@ mod tests {
                 Err(McfgError::NotThere { .. }) => "not there",
                 Err(McfgError::BadLength { .. }) => "bad length",
                 Err(McfgError::BadChecksum { .. }) => "bad checksum",
+                Err(_) => "another",
             };
             *ends.entry(end).or_insert(0) += 1;
         }

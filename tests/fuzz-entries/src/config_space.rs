@@ -5,7 +5,7 @@ use paravane_mock_hal::model::virtio::{Net, Personality as Monitor, Virtio};
 use paravane_mock_hal::model::vmxnet3::{Personality, Vmxnet3};
 use paravane_mock_hal::pci::{Bar, Reaction};
 use paravane_mock_hal::{FunctionSpace, MockPlatform, PciHost, message};
-use paravane_pci::{AddressWindow, Command, Function, PciAddress, Windows, enumerate};
+use paravane_pci::{AddressWindow, Command, Function, PciAddress, Resource, Windows, assign_all, enumerate};
 use paravane_virtio::net::Device as VirtioNet;
 use paravane_vmxnet3::Device as VmxDevice;
 
@@ -33,6 +33,9 @@ pub fn config_space(bytes: &[u8]) {
     platform.pci().with(at, |space| change(space, &mut input)).unwrap();
 
     enumerate(platform.pci(), &mut |_| {});
+    // Nothing it says may keep the whole bus from being set up.
+    let mut list = [Resource::EMPTY; 64];
+    let _ = assign_all(platform.pci(), 0..=7, &mut windows(), &mut list);
     let Ok(function) = Function::claim(platform.pci().clone(), at) else { return };
     let mut function = drive(driver, function, &platform);
     exercise(&mut function, &platform);
@@ -96,16 +99,19 @@ fn drive(driver: Driver, function: Function<PciHost>, platform: &MockPlatform) -
     function
 }
 
-/// Everything that can be done with a function.
-fn exercise(function: &mut Function<PciHost>, platform: &MockPlatform) {
-    let _ = function.ensure_d0(platform);
-    let mut windows = Windows {
+fn windows() -> Windows {
+    Windows {
         io: AddressWindow::new(0x1000, 0x1000),
         memory32: AddressWindow::new(0x1000_0000, 1 << 28),
         memory64: AddressWindow::new(1 << 47, 1 << 47),
         ..Windows::default()
-    };
-    let _ = function.assign_bars(&mut windows);
+    }
+}
+
+/// Everything that can be done with a function.
+fn exercise(function: &mut Function<PciHost>, platform: &MockPlatform) {
+    let _ = function.ensure_d0(platform);
+    let _ = function.assign_bars(&mut windows());
     for index in 0..7 {
         let _ = function.map_bar(platform, index, 16);
     }
