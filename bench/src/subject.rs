@@ -35,7 +35,7 @@ const CHECKSUM: ChecksumRequest = ChecksumRequest { start_bytes: 14 + 20, offset
 /// A driver on its device.
 pub trait Subject {
     /// Sends the frames of `point`.
-    fn send(&mut self, point: Point);
+    fn send(&mut self, point: &Point);
     /// The device takes and completes them.
     fn device_sends(&mut self, point: Point);
     /// Takes the sent ones back.
@@ -201,8 +201,8 @@ impl fmt::Display for Point {
 
 /// Takes the frames of `point` from `pool` and puts them in `burst`.
 #[inline(always)]
-fn fill(pool: &FramePool, burst: &mut Burst, point: Point) {
-    let Point { bytes, burst: frames, kind, .. } = point;
+fn fill(pool: &FramePool, burst: &mut Burst, point: &Point) {
+    let Point { bytes, burst: frames, kind, .. } = *point;
     let plain = move |mut frame: Frame| {
         frame.set_segment_bytes(bytes);
         frame
@@ -252,7 +252,7 @@ pub fn turn<S: Subject>(
 ) {
     match point.direction {
         Direction::Tx => {
-            around(&mut || subject.send(point));
+            around(&mut || subject.send(&point));
             subject.device_sends(point);
             around(&mut || subject.reclaim());
         }

@@ -118,7 +118,8 @@ impl Burst {
         before.wrapping_sub(self.len())
     }
 
-    /// Splits off the plain frames in front of which `look` says yes, each with one of `items`, up to the first that is not or of which it does not, or until
+    /// Splits off the frames in front, plain but for a checksum that they may ask for, of which
+    /// `look` says yes, each with one of `items`, up to the first other one, or until
     /// either ends.
     #[inline(always)]
     pub fn split_plain<T>(&mut self, items: &[T], mut look: impl FnMut(PlainFrame<'_>, &T) -> bool) -> Self {

@@ -17,7 +17,7 @@ use paravane_hal::pool::{Buffer, Linked, Pool, PoolLayout, Supply};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::burst::Burst;
-use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
+use crate::offload::{ChecksumRequest, RxChecksum, RxHash, TxOffload, VlanTag};
 
 mod checksum;
 mod header;
@@ -472,6 +472,7 @@ impl Frame {
     #[inline(always)]
     pub fn set_offload(&mut self, offload: TxOffload) {
         self.0.set_flag(flag::OFFLOAD, !offload.is_none());
+        self.0.set_flag(flag::SEGMENTATION, offload.segmentation.is_some());
         self.0.offload = offload;
     }
 
@@ -489,15 +490,16 @@ fn unreachable_head(buffer: &Buffer<FrameHeader>) -> DmaAddr {
     buffer.dma_addr(buffer.len_bytes()).unwrap_or_else(|| unreachable_head(buffer))
 }
 
-/// A [plain](Frame::is_plain) frame in its place in a burst.
+/// A frame in its place in a burst, which is [plain](Frame::is_plain) but for a checksum that it
+/// may ask for.
 #[derive(Debug)]
 pub struct PlainFrame<'b>(Linked<'b, FrameHeader>);
 
 impl<'b> PlainFrame<'b> {
-    /// The frame that `buffer` is, if it is plain.
+    /// The frame that `buffer` is, if it is such a one.
     #[inline(always)]
     pub(crate) fn of(buffer: Linked<'b, FrameHeader>) -> Option<Self> {
-        buffer.is_plain().then_some(Self(buffer))
+        buffer.is_plain_but_checksum().then_some(Self(buffer))
     }
 
     /// Its length.
@@ -505,6 +507,13 @@ impl<'b> PlainFrame<'b> {
     #[inline(always)]
     pub fn len_bytes(&self) -> u16 {
         self.0.summary.len_bytes
+    }
+
+    /// The checksum that it asks for.
+    #[must_use]
+    #[inline(always)]
+    pub fn checksum(&self) -> Option<ChecksumRequest> {
+        if self.0.has(flag::OFFLOAD) { self.0.offload.checksum } else { None }
     }
 
     /// Where the device finds the byte `before_bytes` in front of the payload, within the headroom.

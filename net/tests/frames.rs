@@ -4,8 +4,8 @@
 
 use paravane_mock_hal::MockPlatform;
 use paravane_net::{
-    BURST_FRAMES, Burst, ChecksumRequest, Frame, FrameLayout, FramePool, HEADROOM_BYTES, RxChecksum, RxHash,
-    RxHashKind, TxOffload, VlanTag,
+    BURST_FRAMES, Burst, ChecksumRequest, Frame, FrameLayout, FramePool, HEADROOM_BYTES, PlainFrame,
+    RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload, VlanTag,
 };
 
 fn pool(frames: u32) -> FramePool {
@@ -150,6 +150,38 @@ fn plain_frames_are_split_off_up_to_the_first_that_is_not() {
     }
     drop(burst);
     assert_eq!(pool.free(), 64);
+}
+
+#[test]
+fn a_frame_that_asks_for_no_more_than_a_checksum_is_split_off_with_plain_ones() {
+    let pool = pool(64);
+    let request = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
+    let cut = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1448 };
+    let [plain, mut asking, mut to_be_cut, mut partial, mut no_more] =
+        [b"a", b"b", b"c", b"d", b"e"].map(|bytes| frame_of(&pool, bytes));
+    asking.set_offload(TxOffload { checksum: Some(request), segmentation: None });
+    to_be_cut.set_offload(TxOffload { checksum: Some(request), segmentation: Some(cut) });
+    partial.set_rx_checksum(RxChecksum::Partial(request));
+    no_more.set_offload(TxOffload { checksum: Some(request), segmentation: Some(cut) });
+    no_more.set_offload(TxOffload::default());
+    let mut burst = Burst::new();
+    burst.extend([plain, asking, to_be_cut, partial, no_more]);
+
+    let mut asked = Vec::new();
+    let mut split = |burst: &mut Burst| {
+        let look = |frame: PlainFrame<'_>, (): &()| {
+            asked.push(frame.checksum());
+            true
+        };
+        burst.split_plain(&[(); 9], look).len()
+    };
+    assert_eq!(split(&mut burst), 2);
+    for other in [b"c", b"d"] {
+        assert_eq!(split(&mut burst), 0);
+        assert_eq!(bytes_of(&burst.pop().unwrap()), other);
+    }
+    assert_eq!(split(&mut burst), 1);
+    assert_eq!(asked, [None, Some(request), None]);
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl<'q> Batch<'q> {
         let room = self.free.min(at.entries().wrapping_sub(at.index())) as usize;
         let slots = self.slots.get(at.slot()..at.slot().wrapping_add(room)).unwrap_or_default();
         let Some(place @ None) = self.in_flight.slots_mut().get_mut(at.slot()) else { return };
-        let Run { frames, bytes, first_words } =
+        let Run { frames, bytes, first_words, last_words } =
             describe_plain(burst, slots, TxDesc::plain(at.generation()), self.limits, self.frames == 0);
         let descriptors = frames.len() as u32;
         if descriptors == 0 {
@@ -109,7 +109,7 @@ impl<'q> Batch<'q> {
         if self.frames == 0 {
             self.first_word2 = first_words as u32;
         }
-        self.last_word3 = TxDesc::EOP;
+        self.last_word3 = (last_words >> 32) as u32;
         self.fill = at.advanced(descriptors);
         self.free = self.free.wrapping_sub(descriptors);
         self.frames = self.frames.wrapping_add(descriptors);
@@ -211,9 +211,11 @@ struct Run {
     bytes: usize,
     /// The words to hand the first one over with, where that is held back.
     first_words: u64,
+    /// Those of the last one.
+    last_words: u64,
 }
 
-/// Describes plain frames from the front of `burst`, all of which the device reaches, one in each of `slots`. With `hold_back`, the first one as not yet the device's.
+/// Describes plain frames, and such as ask for a checksum only, from the front of `burst`, all of which the device reaches, one in each of `slots`. With `hold_back`, the first one as not yet the device's.
 ///
 /// A function of its own, for the loop takes all registers there are.
 #[inline(never)]
@@ -224,13 +226,18 @@ fn describe_plain(
     limits: TxLimits,
     hold_back: bool,
 ) -> Run {
-    let (mut bytes, mut first_words, mut hold_back) = (0_usize, 0, hold_back);
+    let (mut bytes, mut first_words, mut last_words, mut hold_back) = (0_usize, 0, 0, hold_back);
     let frames = burst.split_plain(slots, |frame, slot| {
         let len_bytes = usize::from(frame.len_bytes());
         if !limits.allows(len_bytes) {
             return false;
         }
-        let words = plain.of(len_bytes);
+        let mut words = plain.of(frame.len_bytes());
+        if let Some(request) = frame.checksum() {
+            let Some(asked) = offload::summed(request, len_bytes) else { return false };
+            words |= asked.words();
+        }
+        last_words = words;
         slot.store_pair::<0>(frame.dma_addr_before(0).get());
         if hold_back {
             (hold_back, first_words) = (false, words);
@@ -241,5 +248,5 @@ fn describe_plain(
         bytes = bytes.wrapping_add(len_bytes);
         true
     });
-    Run { frames, bytes, first_words }
+    Run { frames, bytes, first_words, last_words }
 }

@@ -34,6 +34,7 @@ impl TxSop {
     pub(crate) const PLAIN: Self = Self { word2: 0, word3: 0 };
 
     /// `om` 2: sum from `start_bytes` to the end, store at `field_bytes`, both from the frame's first byte.
+    #[inline(always)]
     pub(crate) const fn checksum(start_bytes: u16, field_bytes: u16) -> Self {
         Self { word2: (field_bytes as u32 & LEN) << 18, word3: start_bytes as u32 & 0x3ff | 2 << 10 }
     }
@@ -41,6 +42,12 @@ impl TxSop {
     /// `om` 3: cut into segments of `mss_bytes` behind `header_bytes` of headers.
     pub(crate) const fn segmentation(header_bytes: u16, mss_bytes: u16) -> Self {
         Self { word2: (mss_bytes as u32 & LEN) << 18, word3: header_bytes as u32 & 0x3ff | 3 << 10 }
+    }
+
+    /// Both words, `dw2` in the low half.
+    #[inline(always)]
+    pub(crate) const fn words(self) -> u64 {
+        self.word2 as u64 | (self.word3 as u64) << 32
     }
 
     /// The same, with an 802.1Q tag to be put in.
@@ -104,15 +111,15 @@ impl TxDesc {
     }
 }
 
-/// A plain frame's `dw2` and `dw3` but for its length.
+/// A plain frame's `dw2` and `dw3` but for its length and for what it asks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlainTx(u64);
 
 impl PlainTx {
-    /// With the length of a segment.
+    /// With the length of a segment, which fits `len`: no frame that may go out is longer.
     #[inline(always)]
-    pub(crate) const fn of(self, len_bytes: usize) -> u64 {
-        self.0 | len_bytes as u64 & LEN as u64
+    pub(crate) const fn of(self, len_bytes: u16) -> u64 {
+        self.0 | len_bytes as u64
     }
 }
 

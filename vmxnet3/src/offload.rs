@@ -101,18 +101,17 @@ fn plan_any(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
             if segments > MAX_SEGMENTS || !limits.allows(total_bytes) {
                 return None;
             }
-            (summed(checksum, total_bytes)?, 1)
+            (checksum.map_or(Some(TxSop::PLAIN), |request| summed(request, total_bytes))?, 1)
         }
     };
     let sop = frame.vlan().map_or(sop, |tag| sop.tagged(tag));
     Some(TxPlan { sop, segments, total_bytes, weight })
 }
 
-/// The words that ask for a checksum, if one is asked for at all.
-fn summed(checksum: Option<ChecksumRequest>, total_bytes: usize) -> Option<TxSop> {
-    let Some(ChecksumRequest { start_bytes, offset_bytes }) = checksum else {
-        return Some(TxSop::PLAIN);
-    };
+/// The words that ask for a checksum.
+#[inline(always)]
+pub(crate) fn summed(request: ChecksumRequest, total_bytes: usize) -> Option<TxSop> {
+    let ChecksumRequest { start_bytes, offset_bytes } = request;
     let field = start_bytes.checked_add(offset_bytes)?;
     let field_end = usize::from(field).checked_add(2)?;
     let fits = start_bytes <= MAX_HLEN_BYTES && field <= MAX_CHECKSUM_AT_BYTES && field_end <= total_bytes;

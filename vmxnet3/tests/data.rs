@@ -238,6 +238,37 @@ fn offloads_are_described_in_the_first_descriptor() {
 }
 
 #[test]
+fn frames_of_a_burst_each_ask_for_their_own_checksum() {
+    let machine = Machine::new(Personality { completes_every_frame: false, ..Personality::qemu() });
+    let mut running = machine.start_small();
+    let asking = |number, start_bytes| {
+        let mut frame = machine.frame(&numbered(number));
+        let checksum = Some(ChecksumRequest { start_bytes, offset_bytes: 16 });
+        frame.set_offload(TxOffload { checksum, segmentation: None });
+        frame
+    };
+    for lap in 0..20 {
+        machine.model().doorbells.clear();
+        let mut burst = Burst::new();
+        burst.extend([asking(500, 34), machine.frame(&numbered(501)), asking(502, 54)]);
+        assert_eq!(running.tx.transmit(&mut burst), Ok(3));
+        let sent: Vec<_> =
+            machine.model().take_sent().iter().map(|sent| (sent.om, sent.hlen, sent.msscof)).collect();
+        assert_eq!(sent, [(2, 34, 50), (0, 0, 0), (2, 54, 70)], "lap {lap}");
+        assert_eq!(machine.model().doorbells.len(), 1);
+        assert_eq!(running.tx.reclaim(), Ok(3), "the last one asks for the completion as well");
+    }
+    // The descriptor has no room for where it is, so it is summed before; the other is not held up.
+    let mut burst = Burst::new();
+    burst.extend([asking(1200, 1100), asking(503, 34)]);
+    assert_eq!(running.tx.transmit(&mut burst), Ok(2));
+    let sent = machine.model().take_sent();
+    assert_eq!((sent[0].om, sent[1].om), (0, 2));
+    assert_ne!(sent[0].bytes[1116..1118], numbered(1200)[1116..1118]);
+    machine.assert_clean();
+}
+
+#[test]
 fn a_frame_to_be_cut_counts_as_what_comes_of_it() {
     let machine = Machine::new(Personality { tx_threshold: 3, ..Personality::esxi() });
     let mut running = machine.start_small();

@@ -36,7 +36,7 @@ impl Virtio {
 }
 
 impl Subject for Virtio {
-    fn send(&mut self, point: Point) {
+    fn send(&mut self, point: &Point) {
         fill(&self.pool, &mut self.burst, point);
         let _ = self.running.tx.transmit(&mut self.burst);
     }

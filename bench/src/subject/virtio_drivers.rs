@@ -186,7 +186,7 @@ impl VirtioDrivers {
 }
 
 impl Subject for VirtioDrivers {
-    fn send(&mut self, point: Point) {
+    fn send(&mut self, point: &Point) {
         for _ in 0..point.burst {
             let Some(buffer) = self.free.pop() else { return };
             let end = HEADER_BYTES + point.bytes;

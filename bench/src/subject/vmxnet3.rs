@@ -36,7 +36,7 @@ impl Vmxnet3 {
 }
 
 impl Subject for Vmxnet3 {
-    fn send(&mut self, point: Point) {
+    fn send(&mut self, point: &Point) {
         fill(&self.pool, &mut self.burst, point);
         let _ = self.running.tx.transmit(&mut self.burst);
     }

@@ -19,8 +19,12 @@ pub(super) mod flag {
     pub(in super::super) const RX_HASH: u16 = 1 << 4;
     /// `rx_checksum` is one to be completed by whoever sends the frame.
     pub(in super::super) const PARTIAL: u16 = 1 << 5;
+    /// `offload` asks for segmentation.
+    pub(in super::super) const SEGMENTATION: u16 = 1 << 6;
     /// What a driver has to look at when it sends.
     pub(in super::super) const FOR_TX: u16 = VLAN | OFFLOAD | NEXT | PARTIAL;
+    /// The same, but for a checksum that is asked for.
+    pub(in super::super) const FOR_TX_BUT_CHECKSUM: u16 = VLAN | SEGMENTATION | NEXT | PARTIAL;
 }
 
 /// The part of a [`FrameHeader`] that every frame has: eight bytes, so that a fresh frame is one store.
@@ -65,6 +69,12 @@ impl FrameHeader {
     #[inline(always)]
     pub(super) const fn is_plain(&self) -> bool {
         !self.has(flag::FOR_TX) && self.summary.head_bytes == HEADROOM_BYTES
+    }
+
+    /// As [`Frame::is_plain`], but for a checksum that may be asked for.
+    #[inline(always)]
+    pub(super) const fn is_plain_but_checksum(&self) -> bool {
+        !self.has(flag::FOR_TX_BUT_CHECKSUM) && self.summary.head_bytes == HEADROOM_BYTES
     }
 
     /// Says whether a field means anything from now on.

@@ -206,6 +206,7 @@ impl RxRules {
 }
 
 /// Whether the checksum field that `request` names lies inside a frame of `frame_bytes`.
+#[inline(always)]
 fn fits(request: ChecksumRequest, frame_bytes: u32) -> bool {
     // Three numbers below 2^16.
     let end =
@@ -264,6 +265,37 @@ impl TxRules {
         }
     }
 
+    /// The header of a frame of `frame_bytes` that asks for `checksum`, if for anything.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not sent.
+    #[inline(always)]
+    pub fn uncut(&self, checksum: Option<ChecksumRequest>, frame_bytes: u32) -> Result<RawHeader, Refused> {
+        let plain = self.plain(frame_bytes)?;
+        match checksum {
+            None => Ok(plain),
+            Some(request) => self.summed(request, frame_bytes).map(Header::encode),
+        }
+    }
+
+    /// The header that asks for a checksum, whatever else it is to ask for.
+    #[inline(always)]
+    fn summed(&self, request: ChecksumRequest, frame_bytes: u32) -> Result<Header, Refused> {
+        if !self.has_checksums() {
+            return Err(Refused::NotAgreed);
+        }
+        if !fits(request, frame_bytes) {
+            return Err(Refused::DoesNotFit);
+        }
+        Ok(Header {
+            flags: HeaderFlags::NEEDS_CSUM,
+            csum_start: request.start_bytes,
+            csum_offset: request.offset_bytes,
+            ..Header::default()
+        })
+    }
+
     /// The header of a frame of `frame_bytes` that asks for `offload`, and for `vlan` to be put in.
     ///
     /// # Errors
@@ -280,28 +312,11 @@ impl TxRules {
             // The device has no way to put a tag in; it is the sender's to write it into the frame.
             return Err(Refused::NotAgreed);
         }
-        let Some(checksum) = offload.checksum else {
-            return if offload.segmentation.is_some() {
-                Err(Refused::DoesNotFit)
-            } else {
-                self.plain(frame_bytes)
-            };
-        };
-        if !self.has_checksums() {
-            return Err(Refused::NotAgreed);
-        }
-        if !fits(checksum, frame_bytes) {
-            return Err(Refused::DoesNotFit);
-        }
-        let header = Header {
-            flags: HeaderFlags::NEEDS_CSUM,
-            csum_start: checksum.start_bytes,
-            csum_offset: checksum.offset_bytes,
-            ..Header::default()
-        };
         let Some(cut) = offload.segmentation else {
-            return self.plain(frame_bytes).map(|_| header.encode());
+            return self.uncut(offload.checksum, frame_bytes);
         };
+        let checksum = offload.checksum.ok_or(Refused::DoesNotFit)?;
+        let header = self.summed(checksum, frame_bytes)?;
         let (gso_type, needs) = match cut.kind {
             SegmentationKind::Tcp4 => (GsoType::TCPV4, NetFeatures::HOST_TSO4),
             SegmentationKind::Tcp6 => (GsoType::TCPV6, NetFeatures::HOST_TSO6),

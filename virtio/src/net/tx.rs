@@ -153,13 +153,15 @@ impl<P: Platform> TxQueue<P> {
     }
 }
 
-/// Writes the header in front of plain frames, and counts their bytes. Gives where header and frame lie; nothing, when the frame is too short or too long.
+/// Writes the header in front of plain frames and of such as ask for a checksum only, and counts
+/// their bytes. Gives where header and frame lie; nothing, when the device does not take the frame
+/// as it is.
 #[inline(always)]
 fn prepare(rules: TxRules, bytes: &mut u64) -> impl FnMut(PlainFrame<'_>) -> Option<Segment> {
     move |mut frame| {
         let payload_bytes = frame.len_bytes();
         let frame_bytes = u32::from(payload_bytes);
-        let header = rules.plain(frame_bytes).ok()?;
+        let header = rules.uncut(frame.checksum(), frame_bytes).ok()?;
         if !frame.write_before(&header) {
             return None;
         }

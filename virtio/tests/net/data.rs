@@ -266,6 +266,32 @@ fn offloads_are_asked_of_a_device_that_agreed() {
 }
 
 #[test]
+fn frames_of_a_burst_each_ask_for_their_own_checksum() {
+    let asking = |bench: &Bench, start_bytes| {
+        let mut frame = bench.frame(&bytes(100, 1));
+        let checksum = Some(ChecksumRequest { start_bytes, offset_bytes: 16 });
+        frame.set_offload(TxOffload { checksum, segmentation: None });
+        frame
+    };
+    for (features, flags) in [(BASIC | OFFLOADS, 1), (BASIC, 0)] {
+        let bench = Bench::new(features);
+        let mut up = bench.start();
+        let frames =
+            [asking(&bench, 34), bench.frame(&bytes(100, 1)), asking(&bench, 54), asking(&bench, 90)];
+        assert_eq!(up.tx.transmit(&mut burst(frames)), Ok(4));
+        let sent = bench.sent();
+        let headers: Vec<_> = sent.iter().map(|sent| (sent[0], sent[6], sent[8])).collect();
+        let asked = |start_bytes| (flags, flags * start_bytes, flags * 16);
+        assert_eq!(headers, [asked(34), (0, 0, 0), asked(54)]);
+        let is_summed =
+            |sent: &[u8], field: usize| sent[12 + field..14 + field] != bytes(100, 1)[field..field + 2];
+        assert_eq!((is_summed(&sent[0], 50), is_summed(&sent[2], 70)), (flags == 0, flags == 0));
+        assert_eq!(up.tx.counters().refused, 1, "the field of the last one lies outside it");
+        bench.assert_clean();
+    }
+}
+
+#[test]
 fn a_packet_of_64_kib_goes_out_in_buffers_of_2_kib() {
     let bench = Bench::new(BASIC | OFFLOADS);
     let mut up = bench.start_with(&paravane_virtio::net::Config::default(), Interrupts::Polling);
