@@ -80,6 +80,17 @@ fn a_device_that_does_not_reset_keeps_its_memory() {
     bench.assert_clean();
 }
 
+#[test]
+fn a_reset_that_is_slower_than_the_wait_is_seen_by_the_next_stop() {
+    let personality = Personality::firecracker_slow_to_reset();
+    let bench = Bench::of(personality, personality.ring_features | personality.net_features);
+    let (error, up) = bench.start().stop().unwrap_err().into_parts();
+    assert!(matches!(error, StopError::NoReset(_)), "{error}");
+    assert!(up.stop().is_ok(), "it was under way all the time");
+    bench.assert_at_rest();
+    bench.assert_clean();
+}
+
 /// Not even `FAILED` is written into it, and one wait is enough.
 #[test]
 fn a_reset_that_does_not_end_is_left_in_peace() {

@@ -198,7 +198,8 @@ impl<C: Class> Virtio<C> {
                 Reset::AtOnce => self.reset(),
                 // A device that was never started has nothing to wait for.
                 Reset::AfterReads(_) if self.status == 0 => self.reset(),
-                Reset::AfterReads(reads) => self.reset_in_reads = Some(reads),
+                // Asked for again, it takes no longer.
+                Reset::AfterReads(reads) => _ = self.reset_in_reads.get_or_insert(reads),
                 Reset::Never if self.status == 0 => self.reset(),
                 Reset::Never => {}
             }

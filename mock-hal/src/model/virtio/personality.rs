@@ -190,6 +190,13 @@ impl Personality {
         Self { name: "firecracker-without-reset", reset: Reset::Never, ..Self::firecracker() }
     }
 
+    /// Firecracker with a back end that takes its time: the reset of a running device is done when the status was read so often that a driver, which waits
+    /// for three seconds and relaxes in between, has given up once.
+    #[must_use]
+    pub const fn firecracker_slow_to_reset() -> Self {
+        Self { name: "firecracker-slow-to-reset", reset: Reset::AfterReads(45_000), ..Self::firecracker() }
+    }
+
     /// Cloud Hypervisor: the same layout, by MSI-X alone, and a status that is simply stored.
     #[must_use]
     pub const fn cloud_hypervisor() -> Self {
