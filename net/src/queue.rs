@@ -112,6 +112,8 @@ pub struct RxCounters {
     pub errors: u64,
     /// Dropped: it did not fit what the device may send here (too long, too many pieces).
     pub oversized: u64,
+    /// Dropped: the device reported its pieces in no order that makes a frame.
+    pub disordered: u64,
     /// Buffers that the device passed over or returned empty.
     pub skipped: u64,
 }
@@ -120,7 +122,8 @@ impl RxCounters {
     /// Frames that arrived and were not handed up.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
-        self.no_buffer.saturating_add(self.errors).saturating_add(self.oversized)
+        let refused = self.errors.saturating_add(self.oversized).saturating_add(self.disordered);
+        self.no_buffer.saturating_add(refused)
     }
 }
 
@@ -155,6 +158,7 @@ impl core::ops::Add for RxCounters {
             no_buffer: self.no_buffer.saturating_add(other.no_buffer),
             errors: self.errors.saturating_add(other.errors),
             oversized: self.oversized.saturating_add(other.oversized),
+            disordered: self.disordered.saturating_add(other.disordered),
             skipped: self.skipped.saturating_add(other.skipped),
         }
     }

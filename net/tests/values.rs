@@ -12,13 +12,14 @@ fn counters_of_queues_that_follow_one_another_add_up() {
         no_buffer: 4,
         errors: 5,
         oversized: 6,
+        disordered: 7,
         skipped: u64::MAX,
     };
     let twice = rx + rx;
     assert_eq!((twice.frames, twice.bytes, twice.doorbells), (2, 4, 6));
-    assert_eq!((twice.no_buffer, twice.errors, twice.oversized), (8, 10, 12));
+    assert_eq!((twice.no_buffer, twice.errors, twice.oversized, twice.disordered), (8, 10, 12, 14));
     assert_eq!(twice.skipped, u64::MAX, "the end of counting does not wrap");
-    assert_eq!(twice.dropped(), 30, "a skipped buffer is no frame");
+    assert_eq!(twice.dropped(), 44, "a skipped buffer is no frame");
 
     let tx = TxCounters {
         frames: 1,

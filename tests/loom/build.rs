@@ -49,8 +49,10 @@ fn main() {
     let batch = function(&read("vmxnet3/src/batch.rs"), "pub(crate) fn hand_over(&self) -> Cursor {");
     write("batch.rs", format!("impl Batch<'_> {{ {batch} }}"));
     let rx = read("vmxnet3/src/rx.rs");
-    let read_new = function(&rx, "fn read_new(completion: &Words<4>, at: Cursor) -> Option<u32> {");
-    write("observe.rs", format!("{read_new} {}", function(&rx, "fn observe(\n")));
+    write(
+        "read_new.rs",
+        function(&rx, "fn read_new(completion: &Words<4>, at: Cursor) -> Option<[u32; 4]> {"),
+    );
     let has = function(&rx, "fn has_completion(&self) -> bool {");
     let arm = function(&rx, "fn arm(&mut self) -> Result<Armed, DeviceFault> {");
     write("rx.rs", format!("impl RxQueue {{ {has} pub(crate) {arm} }}"));

@@ -23,26 +23,31 @@ impl<D: Dma> Assembler<D> {
     ///
     /// # Errors
     ///
-    /// [`DeviceFault`]: the device does not have that buffer, or frames overlap.
+    /// [`DeviceFault`]: the device does not have that buffer.
     pub(crate) fn accept(
         &mut self,
         completion: RxCompletion,
         pool: &FramePool,
     ) -> Result<Option<Frame>, DeviceFault> {
         let ring = if completion.is_second_ring() { &mut self.bodies } else { &mut self.heads };
-        let mut unused = ring.consume(completion.index())?;
-        let is_empty = completion.len_bytes() == 0;
-        if completion.sop() {
-            if is_empty && completion.eop() && self.chain.is_idle() {
-                // "Buffer not used": it stays where it is.
-                unused = unused.wrapping_add(1);
-                self.counters.skipped = self.counters.skipped.wrapping_add(unused.into());
-                return Ok(None);
-            }
-            self.chain.begin()?;
+        let passed_over = ring.consume(completion.index())?;
+        let unused = passed_over.wrapping_add(completion.is_unused().into());
+        self.counters.skipped = self.counters.skipped.wrapping_add(unused.into());
+        if completion.is_unused() {
+            // It stays where it is.
+            return Ok(None);
         }
+        if completion.sop()
+            && let Some(why) = self.chain.begin()
+        {
+            count(&mut self.counters, why);
+        }
+        if completion.is_misplaced() {
+            self.chain.give_up(Dropped::Disordered);
+        }
+        // What describes the frame, damage included, counts with its end.
         let damaged = completion.eop() && completion.err();
-        if self.chain.wants_piece()? && !is_empty && !damaged {
+        if self.chain.wants_piece() && completion.len_bytes() > 0 && !damaged {
             match pool.get() {
                 Some(fresh) => {
                     let mut piece = ring.exchange(completion.index(), fresh)?;
@@ -52,26 +57,35 @@ impl<D: Dma> Assembler<D> {
                 None => self.chain.give_up(Dropped::NoBuffer),
             }
         }
-        self.counters.skipped = self.counters.skipped.wrapping_add(unused.into());
         if !completion.eop() {
             return Ok(None);
         }
         if damaged {
             self.chain.give_up(Dropped::Damaged);
         }
-        let counters = &mut self.counters;
         match self.chain.finish() {
             Ok(frame) => {
                 let frame = annotated(frame, completion);
-                counters.bytes = counters.bytes.wrapping_add(frame.total_bytes() as u64);
-                return Ok(Some(frame));
+                self.counters.bytes = self.counters.bytes.wrapping_add(frame.total_bytes() as u64);
+                Ok(Some(frame))
             }
-            Err(Dropped::NoBuffer) => counters.no_buffer = counters.no_buffer.wrapping_add(1),
-            Err(Dropped::Damaged) => counters.errors = counters.errors.wrapping_add(1),
-            Err(Dropped::TooLong) => counters.oversized = counters.oversized.wrapping_add(1),
+            Err(why) => {
+                count(&mut self.counters, why);
+                Ok(None)
+            }
         }
-        Ok(None)
     }
+}
+
+/// Counts a frame that was dropped.
+fn count(counters: &mut RxCounters, why: Dropped) {
+    let counter = match why {
+        Dropped::NoBuffer => &mut counters.no_buffer,
+        Dropped::Damaged => &mut counters.errors,
+        Dropped::TooLong => &mut counters.oversized,
+        Dropped::Disordered => &mut counters.disordered,
+    };
+    *counter = counter.wrapping_add(1);
 }
 
 /// A frame with what the device found out about it. A fresh frame says "nothing" by itself.

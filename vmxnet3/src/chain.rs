@@ -1,9 +1,9 @@
 //! A received frame of several buffers, as far as it has come.
 //!
-//! `sop` begins it, `eop` ends it; a burst may end in between. What breaks that order is a fault of the device; what merely does not fit here
-//! is dropped to its end.
+//! `sop` begins it, `eop` ends it; a burst may end in between. What breaks that order, or does not fit here, is dropped
+//! to its end and counted once: some devices are known to lose an `sop` or an `eop` under load, and nothing else is
+//! lost with it. Slots and lengths are another matter; those were checked before.
 
-use paravane_hal::fault::DeviceFault;
 use paravane_net::Frame;
 
 /// Most buffers of a frame that can be asked for: a 9000-byte frame in buffers of a kilobyte, and some.
@@ -18,6 +18,8 @@ pub(crate) enum Dropped {
     Damaged,
     /// More buffers than the device was told it may use.
     TooLong,
+    /// It has no start or no end, or a piece in a buffer of the wrong kind.
+    Disordered,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,34 +56,27 @@ impl Chain {
         matches!(self.state, State::Idle)
     }
 
-    /// A frame starts.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceFault::OutOfSequence`] inside another.
-    pub(crate) fn begin(&mut self) -> Result<(), DeviceFault> {
-        if !self.is_idle() {
-            return Err(DeviceFault::OutOfSequence { what: "sop before the last frame's eop" });
+    /// A frame starts. Why the last one was dropped, if that has no end.
+    #[must_use]
+    pub(crate) fn begin(&mut self) -> Option<Dropped> {
+        self.clear();
+        match core::mem::replace(&mut self.state, State::Collecting) {
+            State::Idle => None,
+            State::Collecting => Some(Dropped::Disordered),
+            State::Dropping(why) => Some(why),
         }
-        self.state = State::Collecting;
-        Ok(())
     }
 
-    /// Whether the next piece is kept.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceFault::OutOfSequence`] between frames.
-    pub(crate) fn wants_piece(&mut self) -> Result<bool, DeviceFault> {
+    /// Whether the next piece is kept. The rest of a frame that did not start is not.
+    #[must_use]
+    pub(crate) fn wants_piece(&mut self) -> bool {
         match self.state {
-            State::Idle => Err(DeviceFault::OutOfSequence { what: "no sop before the rest of a frame" }),
-            State::Collecting if self.count >= self.max_pieces => {
-                self.give_up(Dropped::TooLong);
-                Ok(false)
-            }
-            State::Collecting => Ok(true),
-            State::Dropping(_) => Ok(false),
+            State::Idle => self.state = State::Dropping(Dropped::Disordered),
+            State::Collecting if self.count < self.max_pieces => return true,
+            State::Collecting => self.give_up(Dropped::TooLong),
+            State::Dropping(_) => {}
         }
+        false
     }
 
     /// Adds a piece, which is wanted.
@@ -147,9 +142,9 @@ mod tests {
     fn pieces_come_out_in_order() {
         let pool = FramePool::new(Memory::default(), FrameLayout::new(4).with_buffer_bytes(256)).unwrap();
         let mut chain = Chain::new(3);
-        chain.begin().unwrap();
+        assert_eq!(chain.begin(), None);
         for bytes in [b"ab".as_slice(), b"cde", b"f"] {
-            assert_eq!(chain.wants_piece(), Ok(true));
+            assert!(chain.wants_piece());
             chain.add(piece(&pool, bytes));
         }
         let frame = chain.finish().unwrap();
@@ -165,10 +160,10 @@ mod tests {
     fn a_frame_of_too_many_pieces_is_dropped_to_its_end() {
         let pool = FramePool::new(Memory::default(), FrameLayout::new(4).with_buffer_bytes(256)).unwrap();
         let mut chain = Chain::new(1);
-        chain.begin().unwrap();
-        assert_eq!(chain.wants_piece(), Ok(true));
+        assert_eq!(chain.begin(), None);
+        assert!(chain.wants_piece());
         chain.add(piece(&pool, b"first"));
-        assert_eq!(chain.wants_piece(), Ok(false));
+        assert!(!chain.wants_piece());
         assert_eq!(pool.free(), 4, "what came is given back at once");
         chain.give_up(Dropped::Damaged);
         assert_eq!(chain.finish().unwrap_err(), Dropped::TooLong, "the first reason stays");
@@ -176,17 +171,35 @@ mod tests {
     }
 
     #[test]
-    fn order_is_the_devices_to_keep() {
+    fn a_start_ends_what_has_no_end() {
+        let pool = FramePool::new(Memory::default(), FrameLayout::new(4).with_buffer_bytes(256)).unwrap();
+        let mut chain = Chain::new(1);
+        assert_eq!(chain.begin(), None);
+        chain.add(piece(&pool, b"lost"));
+        assert_eq!(chain.begin(), Some(Dropped::Disordered));
+        assert_eq!(pool.free(), 4);
+        chain.add(piece(&pool, b"kept"));
+        assert_eq!(chain.finish().map(|frame| frame.total_bytes()).unwrap(), 4);
+        assert_eq!(chain.begin(), None);
+        chain.give_up(Dropped::NoBuffer);
+        assert_eq!(chain.begin(), Some(Dropped::NoBuffer), "its own reason");
+    }
+
+    #[test]
+    fn what_did_not_start_is_dropped_to_its_end_and_counted_once() {
         let mut chain = Chain::new(2);
-        assert!(matches!(chain.wants_piece(), Err(DeviceFault::OutOfSequence { .. })));
-        chain.begin().unwrap();
-        assert!(matches!(chain.begin(), Err(DeviceFault::OutOfSequence { .. })));
+        for _ in 0..3 {
+            assert!(!chain.wants_piece());
+        }
+        assert_eq!(chain.finish().unwrap_err(), Dropped::Disordered);
+        assert!(!chain.wants_piece());
+        assert_eq!(chain.begin(), Some(Dropped::Disordered));
     }
 
     #[test]
     fn an_empty_frame_is_damaged() {
         let mut chain = Chain::new(2);
-        chain.begin().unwrap();
+        assert_eq!(chain.begin(), None);
         assert_eq!(chain.finish().unwrap_err(), Dropped::Damaged);
     }
 }

@@ -1,12 +1,13 @@
 //! The four descriptors as values: what they say, and how that lies in their words.
 //!
-//! Nothing here touches memory. The words are the device headers' `dw0` to `dw3`. A completion is a stranger's word: its `parse` is
-//! the one place where it is checked, and what comes out cannot be wrong about the ring.
+//! Nothing here touches memory. The words are the device headers' `dw0` to `dw3`. A completion is a stranger's word:
+//! `classify`, of each kind, is the one place where it is checked, and what comes out cannot be wrong about the ring.
+//! There is no other way to make one.
 
 use paravane_hal::fault::DeviceFault;
 use paravane_net::{RxChecksum, RxHash, RxHashKind, VlanTag};
 
-use crate::ring::Generation;
+use crate::ring::{Cursor, Generation};
 
 /// The longest piece of memory that one transmit descriptor names.
 pub(crate) const MAX_TX_SEGMENT_BYTES: u32 = 1 << 14;
@@ -131,19 +132,34 @@ impl PlainTx {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TxCompletion {
-    /// Where the frame's last descriptor is; inside the ring.
-    pub(crate) eop_index: u32,
+    /// How many descriptors are done, from the oldest on that was not done before this burst of completions.
+    pub(crate) done: u32,
 }
 
 impl TxCompletion {
-    /// Reads what the device wrote about a ring of `entries`.
+    /// Reads what the device wrote to a ring in which it has `in_flight` descriptors from `oldest` on, and said of
+    /// the first `reported` that they are done.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: a descriptor that does not exist, that the device does not have, or that it reported before.
+    /// Whether it ends a frame is for the record of frames to say, when they are taken home.
     #[inline(always)]
-    pub(crate) const fn parse(word0: u32, entries: u32) -> Result<Self, DeviceFault> {
-        let index = word0 & INDEX;
+    pub(crate) const fn classify(
+        word0: u32,
+        oldest: Cursor,
+        reported: u32,
+        in_flight: u32,
+    ) -> Result<Self, DeviceFault> {
+        let (index, entries) = (word0 & INDEX, oldest.entries());
         if index >= entries {
             return Err(DeviceFault::IndexOutOfRange { index, entries });
         }
-        Ok(Self { eop_index: index })
+        let done = oldest.steps_to(index).wrapping_add(1);
+        if done <= reported || done > in_flight {
+            return Err(DeviceFault::NotInFlight { index });
+        }
+        Ok(Self { done })
     }
 }
 
@@ -205,6 +221,17 @@ pub(crate) struct RxGeometry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RxCompletion([u32; 4]);
 
+/// What a receive completion asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RxKind {
+    /// The whole undamaged frame in the slot whose turn it is, and the device found nothing else out about it.
+    Plain,
+    /// The same, and it found something out: its checksums, its tag, its hash.
+    Noted,
+    /// Anything else: a piece of a frame, a frame that is damaged, a slot out of turn, a buffer that was not used.
+    Piece,
+}
+
 impl RxCompletion {
     const EOP: u32 = 1 << 14;
     const SOP: u32 = 1 << 15;
@@ -216,20 +243,42 @@ impl RxCompletion {
     /// `rqID` counts rings of a kind through all queues: first all first rings, then all second rings, then all data rings. There is one queue.
     const SECOND_RING: u32 = 1 << 16;
 
-    /// Reads what the device wrote: a snapshot, looked at nowhere else.
+    /// What both words say of a whole frame in one buffer of ring 1.
+    const WHOLE: u32 = Self::RQ_ID | Self::SOP | Self::EOP | INDEX;
+
+    /// Reads what the device wrote: a snapshot, looked at nowhere else. `turn` is the slot of ring 1, inside the
+    /// ring, that is completed next if the device passes over none.
     ///
     /// # Errors
     ///
-    /// [`DeviceFault`]: a ring or slot that does not exist, more bytes than the buffer holds, or a frame that starts in ring 2 or goes on in ring 1.
+    /// [`DeviceFault`]: a ring or slot that does not exist, or more bytes than the buffer holds.
     #[inline(always)]
-    pub(crate) fn parse(words: [u32; 4], geometry: &RxGeometry) -> Result<Self, DeviceFault> {
+    pub(crate) fn classify(
+        words: [u32; 4],
+        turn: u32,
+        geometry: &RxGeometry,
+    ) -> Result<(RxKind, Self), DeviceFault> {
+        let [word0, _, word2, _] = words;
+        // The usual case in two comparisons. With `err` set this is longer than any buffer.
+        let len_bytes = word2 & (LEN | Self::ERR);
+        let is_it = word0 & Self::WHOLE == Self::SOP | Self::EOP | turn;
+        if is_it && len_bytes.wrapping_sub(1) < geometry.buffer_bytes {
+            let is_plain = word0 & (Self::CNC | Self::RSS_TYPE) == Self::CNC && word2 & Self::TS == 0;
+            return Ok((if is_plain { RxKind::Plain } else { RxKind::Noted }, Self(words)));
+        }
+        Self::classify_piece(words, geometry).map(|piece| (RxKind::Piece, piece))
+    }
+
+    /// The same for all that is not usual.
+    #[cold]
+    #[inline(never)]
+    fn classify_piece(words: [u32; 4], geometry: &RxGeometry) -> Result<Self, DeviceFault> {
         let [word0, _, word2, _] = words;
         let [first, second] = geometry.entries;
-        // Ring 1 holds heads only and ring 2 bodies only, so `sop` and the ring say the same.
-        let entries = match word0 & (Self::RQ_ID | Self::SOP) {
-            Self::SOP => u32::from(first),
+        let entries = match word0 & Self::RQ_ID {
+            0 => u32::from(first),
             Self::SECOND_RING => u32::from(second),
-            _ => return Err(Self::misplaced(word0)),
+            other => return Err(DeviceFault::UnknownKind { what: "rqID", value: other >> 16 }),
         };
         let index = word0 & INDEX;
         if index >= entries {
@@ -242,21 +291,22 @@ impl RxCompletion {
         Ok(Self(words))
     }
 
-    /// What is wrong about `rqID` and `sop`.
-    #[cold]
-    fn misplaced(word0: u32) -> DeviceFault {
-        if word0 & (Self::RQ_ID ^ Self::SECOND_RING) != 0 {
-            return DeviceFault::UnknownKind { what: "rqID", value: (word0 & Self::RQ_ID) >> 16 };
-        }
-        DeviceFault::OutOfSequence {
-            what: "sop is set on ring 1 and clear on ring 2, not the other way round",
-        }
-    }
-
     /// Whether the buffer is from ring 2.
     #[inline(always)]
     pub(crate) const fn is_second_ring(self) -> bool {
-        !self.sop()
+        let [word0, ..] = self.0;
+        word0 & Self::SECOND_RING != 0
+    }
+
+    /// Whether it is about a buffer of the wrong kind: frames start in ring 1, which has heads only, and go on in
+    /// ring 2, which has bodies only.
+    pub(crate) const fn is_misplaced(self) -> bool {
+        self.sop() == self.is_second_ring()
+    }
+
+    /// Whether the buffer was not used: it is the driver's again, and nothing is in it.
+    pub(crate) const fn is_unused(self) -> bool {
+        self.sop() && self.eop() && self.len_bytes() == 0
     }
 
     /// Which slot of its ring it is about; inside the ring.
@@ -292,44 +342,6 @@ impl RxCompletion {
     pub(crate) const fn err(self) -> bool {
         let [_, _, word2, _] = self.0;
         word2 & Self::ERR != 0
-    }
-
-    /// What both words say of a whole frame in one buffer of ring 1.
-    const WHOLE: u32 = Self::RQ_ID | Self::SOP | Self::EOP | INDEX;
-
-    /// Whether two words of a completion are about exactly this: the whole undamaged frame in slot `index` of ring 1, which is inside the ring. Its length then,
-    /// which is not 0 and no more than the buffer holds.
-    ///
-    /// This is [`parse`](Self::parse) for the usual case, in two comparisons.
-    #[inline(always)]
-    pub(crate) const fn expected(word0: u32, word2: u32, index: u32, buffer_bytes: u32) -> Option<usize> {
-        // With `err` set this is longer than any buffer.
-        let len_bytes = word2 & (LEN | Self::ERR);
-        let is_it = word0 & Self::WHOLE == Self::SOP | Self::EOP | index;
-        let fits = len_bytes.wrapping_sub(1) < buffer_bytes;
-        if is_it && fits { Some(len_bytes as usize) } else { None }
-    }
-
-    /// The same, and the device found out nothing else about the frame: not its checksums, not its tag, not its hash.
-    #[inline(always)]
-    pub(crate) const fn plain(word0: u32, word2: u32, index: u32, buffer_bytes: u32) -> Option<usize> {
-        // Likewise with `ts`.
-        let len_bytes = word2 & (LEN | Self::ERR | Self::TS);
-        let is_it =
-            word0 & (Self::WHOLE | Self::CNC | Self::RSS_TYPE) == Self::SOP | Self::EOP | Self::CNC | index;
-        let fits = len_bytes.wrapping_sub(1) < buffer_bytes;
-        if is_it && fits { Some(len_bytes as usize) } else { None }
-    }
-
-    /// Whether the device found out anything about the frame but its length: what keeps a completion from being [`plain`](Self::plain) that is expected.
-    pub(crate) const fn has_notes(self) -> bool {
-        let [word0, _, word2, _] = self.0;
-        word0 & (Self::CNC | Self::RSS_TYPE) != Self::CNC || word2 & Self::TS != 0
-    }
-
-    /// A completion of which [`expected`](Self::expected) said yes.
-    pub(crate) const fn of_expected(words: [u32; 4]) -> Self {
-        Self(words)
     }
 
     /// What the device says about the checksums. Only a clear "good" counts: whatever else it means, software can look again, and dropping on

@@ -11,7 +11,7 @@ fn plain(addr: u64, len_bytes: u32) -> TxDesc {
 }
 
 fn parse(words: [u32; 4]) -> Result<RxCompletion, DeviceFault> {
-    RxCompletion::parse(words, &GEOMETRY)
+    RxCompletion::classify(words, 0, &GEOMETRY).map(|(_, completion)| completion)
 }
 
 #[test]
@@ -52,13 +52,19 @@ fn golden_receive_descriptors() {
 
 #[test]
 fn golden_transmit_completions() {
-    assert_eq!(TxCompletion::parse(511, 512), Ok(TxCompletion { eop_index: 511 }));
+    let oldest = Cursor::start(512).advanced(500);
+    let classify = |word0, reported| TxCompletion::classify(word0, oldest, reported, 14);
+    assert_eq!(classify(500, 0), Ok(TxCompletion { done: 1 }));
+    assert_eq!(classify(1, 12), Ok(TxCompletion { done: 14 }), "behind the end of the lap");
     assert_eq!(
-        TxCompletion::parse(0xffff_f1ff, 512),
-        Ok(TxCompletion { eop_index: 511 }),
+        classify(0xffff_f1ff, 0),
+        Ok(TxCompletion { done: 12 }),
         "reserved bits are no matter of ours"
     );
-    assert_eq!(TxCompletion::parse(512, 512), Err(DeviceFault::IndexOutOfRange { index: 512, entries: 512 }));
+    assert_eq!(classify(512, 0), Err(DeviceFault::IndexOutOfRange { index: 512, entries: 512 }));
+    assert_eq!(classify(2, 0), Err(DeviceFault::NotInFlight { index: 2 }), "not sent yet");
+    assert_eq!(classify(511, 12), Err(DeviceFault::NotInFlight { index: 511 }), "reported before");
+    assert_eq!(classify(499, 0), Err(DeviceFault::NotInFlight { index: 499 }), "home long since");
 }
 
 #[test]
@@ -93,24 +99,32 @@ fn an_index_is_checked_against_its_own_ring() {
 
 #[test]
 fn the_usual_frame_is_whole_undamaged_and_in_turn() {
-    let expected = |word0, word2| RxCompletion::expected(word0, word2, 17, 1984);
-    assert_eq!(expected(0xc011, 60), Some(60));
-    assert_eq!(expected(0xc011, 1984), Some(1984));
-    assert_eq!(expected(0xc011 | 1 << 30 | 2 << 26, 60 | 1 << 15), Some(60), "notes do not matter");
-    assert_eq!(expected(0x8011, 60), None, "goes on");
-    assert_eq!(expected(0x4011, 60), None, "does not start here");
-    assert_eq!(expected(0x1_c011, 60), None, "another ring");
-    assert_eq!(expected(0xc012, 60), None, "another slot");
-    assert_eq!(expected(0xc011, 60 | 1 << 14), None, "damaged");
-    assert_eq!(expected(0xc011, 0), None, "empty");
-    assert_eq!(expected(0xc011, 1985), None, "too long");
-    assert_eq!(RxCompletion::expected(0xc011, 60 | 1 << 14, 17, MAX_RX_BUFFER_BYTES), None, "damaged");
+    use RxKind::{Noted, Piece, Plain};
+    let kind =
+        |word0, word2| RxCompletion::classify([word0, 0, word2, 0], 17, &GEOMETRY).map(|(kind, _)| kind);
+    const CNC: u32 = 1 << 30;
+    assert_eq!(kind(CNC | 0xc011, 60), Ok(Plain));
+    assert_eq!(kind(CNC | 0xc011, 1984), Ok(Plain));
+    assert_eq!(kind(0xc011, 60), Ok(Noted), "checksums");
+    assert_eq!(kind(CNC | 0xc011 | 2 << 26, 60), Ok(Noted), "a hash");
+    assert_eq!(kind(CNC | 0xc011, 60 | 1 << 15), Ok(Noted), "a tag");
+    assert_eq!(kind(CNC | 0x8011, 60), Ok(Piece), "goes on");
+    assert_eq!(kind(CNC | 0x4011, 60), Ok(Piece), "does not start here");
+    assert_eq!(kind(CNC | 0x1_c011, 60), Ok(Piece), "another ring");
+    assert_eq!(kind(CNC | 0xc012, 60), Ok(Piece), "another slot");
+    assert_eq!(kind(CNC | 0xc011, 60 | 1 << 14), Ok(Piece), "damaged");
+    assert_eq!(kind(CNC | 0xc011, 0), Ok(Piece), "empty");
+    assert!(kind(CNC | 0xc011, 1985).is_err(), "too long");
+    let wide = RxGeometry { buffer_bytes: MAX_RX_BUFFER_BYTES, ..GEOMETRY };
+    let damaged = RxCompletion::classify([0xc011, 0, 60 | 1 << 14, 0], 17, &wide);
+    assert!(matches!(damaged, Ok((Piece, _))), "whatever the buffer holds");
 }
 
 #[test]
 fn a_second_ring_and_no_third() {
-    assert!(matches!(parse([0x1_c000, 0, 60, 0]), Err(DeviceFault::OutOfSequence { .. })), "sop in ring 2");
-    assert!(matches!(parse([0x4000, 0, 60, 0]), Err(DeviceFault::OutOfSequence { .. })), "no sop in ring 1");
+    for (word0, misplaced) in [(0x1_c000, true), (0x4000, true), (0x1_4000, false), (0xc000, false)] {
+        assert_eq!(parse([word0, 0, 60, 0]).map(RxCompletion::is_misplaced), Ok(misplaced), "{word0:#x}");
+    }
     for rq_id in [2, 3, 0x3ff] {
         let fault = DeviceFault::UnknownKind { what: "rqID", value: rq_id };
         assert_eq!(parse([0xc000 | rq_id << 16, 0, 60, 0]), Err(fault));
@@ -153,49 +167,54 @@ fn tags_and_hashes() {
 }
 
 proptest! {
-    /// What comes out of `parse` is about a slot that exists and bytes that fit, whatever went in.
+    /// What comes out of `classify` is about a slot that exists and bytes that fit, whatever went in.
     #[test]
-    fn nothing_wrong_comes_out_of_parse(
+    fn nothing_wrong_comes_out_of_classify(
         words in any::<[u32; 4]>(),
+        // Half of them as usual as can be.
+        usual in any::<bool>(),
         rings in (1_u16..=128, 1_u16..=128),
+        turn in any::<u16>(),
         buffer_bytes in 128_u32..=MAX_RX_BUFFER_BYTES,
     ) {
         let geometry = RxGeometry { entries: [rings.0 * 32, rings.1 * 32], buffer_bytes };
-        if let Ok(completion) = RxCompletion::parse(words, &geometry) {
+        let turn = u32::from(turn % geometry.entries[0]);
+        let [word0, word1, word2, word3] = words;
+        let word0 = if usual { word0 & 0x7c00_0000 | 0xc000 | turn } else { word0 };
+        if let Ok((kind, completion)) = RxCompletion::classify([word0, word1, word2, word3], turn, &geometry) {
             let entries = geometry.entries[usize::from(completion.is_second_ring())];
             prop_assert!(completion.index() < u32::from(entries));
             prop_assert!(completion.len_bytes() <= buffer_bytes as usize);
-            prop_assert_eq!(words[0] >> 16 & 0x3ff, u32::from(completion.is_second_ring()));
-            let whole = completion.sop() && completion.eop() && !completion.err() && completion.len_bytes() > 0;
-            let expected = RxCompletion::expected(words[0], words[2], completion.index(), buffer_bytes);
-            prop_assert_eq!(expected, whole.then_some(completion.len_bytes()));
-        }
-        let entries = u32::from(geometry.entries[0]);
-        let index = words[0] & 0xfff;
-        if index < entries && RxCompletion::expected(words[0], words[2], index, buffer_bytes).is_some() {
-            prop_assert!(RxCompletion::parse(words, &geometry).is_ok(), "what is expected is valid");
-        }
-        if let Ok(completion) = TxCompletion::parse(words[0], entries) {
-            prop_assert!(completion.eop_index < entries);
+            prop_assert_eq!(word0 >> 16 & 0x3ff, u32::from(completion.is_second_ring()));
+            let is_whole = completion.sop() && completion.eop() && !completion.err() && completion.len_bytes() > 0;
+            let is_usual = is_whole && !completion.is_second_ring() && completion.index() == turn;
+            prop_assert_eq!(kind != RxKind::Piece, is_usual);
+            let says_nothing = word0 >> 30 & 1 == 1 && completion.vlan().is_none() && completion.hash().is_none();
+            prop_assert_eq!(kind == RxKind::Plain, is_usual && says_nothing);
+            if kind == RxKind::Plain {
+                prop_assert_eq!(completion.checksum(), RxChecksum::Unverified);
+            }
         }
     }
 
-    /// A plain completion is an expected one that the device says nothing else with.
+    /// Whatever the device says it sent, it had, and did not say before.
     #[test]
-    fn plain_is_expected_without_notes(words in any::<[u32; 4]>(), index in 0_u32..4096, len_bytes in 1_u32..2000) {
-        const BUFFER_BYTES: u32 = 1500;
-        // `sop`, `eop`; `cnc` and `rssType` as they come; `err`, `ts` and `tci` likewise, each often enough zero.
-        let rare = if words[1] & 1 == 0 { words[0] & 1 << 30 } else { words[0] & (0x1f << 26) };
-        let word0 = 0xc000 | index | rare | (words[1] & 2) << 29;
-        let word2 = len_bytes | if words[1] & 4 == 0 { 0 } else { words[2] & 0xffff_c000 };
-        let plain = RxCompletion::plain(word0, word2, index, BUFFER_BYTES);
-        let expected = RxCompletion::expected(word0, word2, index, BUFFER_BYTES);
-        let completion = RxCompletion::of_expected([word0, words[1], word2, words[3]]);
-        let says_nothing = word0 >> 30 & 1 == 1 && completion.vlan().is_none() && completion.hash().is_none();
-        prop_assert_eq!(completion.has_notes(), !says_nothing);
-        prop_assert_eq!(plain, expected.filter(|_| says_nothing));
-        if plain.is_some() {
-            prop_assert_eq!(completion.checksum(), RxChecksum::Unverified);
+    fn a_transmit_completion_gets_on_and_not_beyond(
+        word0 in any::<u32>(),
+        entries in 1_u16..=128,
+        place in any::<(u16, u16, u16)>(),
+    ) {
+        let entries = entries * 32;
+        let (oldest, in_flight) = (u32::from(place.0 % entries), u32::from(place.1 % entries));
+        let reported = if in_flight == 0 { 0 } else { u32::from(place.2) % in_flight };
+        let oldest = Cursor::start(entries).advanced(oldest);
+        match TxCompletion::classify(word0, oldest, reported, in_flight) {
+            Ok(TxCompletion { done }) => {
+                prop_assert!(reported < done && done <= in_flight);
+                prop_assert_eq!(oldest.advanced(done - 1).index(), word0 & 0xfff);
+            }
+            Err(DeviceFault::IndexOutOfRange { index, .. }) => prop_assert!(index >= u32::from(entries)),
+            Err(fault) => prop_assert_eq!(fault, DeviceFault::NotInFlight { index: word0 & 0xfff }),
         }
     }
 

@@ -26,7 +26,7 @@ use paravane_net::{Burst, FramePool, RxCounters};
 
 use crate::assemble::{Assembler, annotated};
 use crate::chain::Chain;
-use crate::desc::{RxCompletion, RxGeometry};
+use crate::desc::{RxCompletion, RxGeometry, RxKind};
 use crate::intr::Vector;
 use crate::ring::Cursor;
 use crate::rx_ring::{self, RxRing};
@@ -47,8 +47,6 @@ pub struct RxQueue<P: Platform> {
     bar0: P::Region,
     doorbells: [Reg<u32, WriteOnly>; 2],
     vector: Vector,
-    /// Whether the device found out more than the length of the frames that come now.
-    noted: bool,
     device: DeviceTag,
     /// Once set, the queue is broken.
     fault: Option<DeviceFault>,
@@ -96,7 +94,6 @@ impl<P: Platform> RxQueue<P> {
             bar0,
             doorbells,
             vector,
-            noted: false,
             device: of.device(),
             fault: None,
         })
@@ -157,19 +154,23 @@ impl<P: Platform> RxQueue<P> {
         let before = burst.len();
         // Ends: each completion takes a slot that the device had, and none is handed back here.
         let outcome = loop {
-            // As the last ones were, the next ones are likely to be.
-            let there_may_be_more = if self.noted {
-                self.collect_in_turn::<true>(burst)
-            } else {
-                self.collect_in_turn::<false>(burst)
-            };
-            if !there_may_be_more || burst.room() == 0 {
-                break Ok(());
-            }
-            match self.collect_one(burst) {
-                Ok(true) => {}
-                Ok(false) => break Ok(()),
-                Err(fault) => break Err(fault),
+            match self.collect_in_turn(burst) {
+                Next::Nothing => break Ok(()),
+                Next::Unread if burst.room() == 0 => break Ok(()),
+                Next::Unread => match self.observe() {
+                    Ok(None) => break Ok(()),
+                    Ok(Some(completion)) => {
+                        if let Err(fault) = self.accept(completion, burst) {
+                            break Err(fault);
+                        }
+                    }
+                    Err(fault) => break Err(fault),
+                },
+                Next::Read(completion) => {
+                    if let Err(fault) = completion.and_then(|completion| self.accept(completion, burst)) {
+                        break Err(fault);
+                    }
+                }
             }
         };
         let frames = burst.len().wrapping_sub(before);
@@ -178,68 +179,80 @@ impl<P: Platform> RxQueue<P> {
         outcome.map(|()| frames)
     }
 
-    /// Adds frames to `burst` as long as each completion is the usual one: about a whole undamaged frame, in the slot whose turn it is, and with nothing else to say
-    /// unless `NOTED`. Whether there may be another one, which is not.
+    /// Adds frames to `burst` as long as each completion is the usual one: about a whole undamaged frame, in the slot whose turn it is.
+    /// What is known of the completion after those.
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "a length has 14 bits, a run is shorter than a ring")]
-    fn collect_in_turn<const NOTED: bool>(&mut self, burst: &mut Burst) -> bool {
+    fn collect_in_turn(&mut self, burst: &mut Burst) -> Next {
         let Self { completions, assembler, geometry, pool, next_completion: at, .. } = self;
         let Assembler { heads, chain, counters, .. } = assembler;
         // A hint, to take fresh buffers together. What counts is the look at each completion.
         let completions = new_ones(completions.slots(), *at, burst.room());
         if completions.is_empty() {
-            return false;
+            return Next::Nothing;
         }
         if !chain.is_idle() {
-            return true;
+            return Next::Unread;
         }
         let mut supply = pool.take(completions.len());
         let (first, words, buffers) = heads.in_turn();
-        let (mut index, mut bytes) = (first, 0_usize);
-        let (start, buffer_bytes) = (*at, geometry.buffer_bytes);
-        let frames = supply.exchange_zip(completions, burst, |fresh, completion| {
-            let Some(word3) = read_new(completion, start) else { return Err(fresh) };
-            let (word0, word2) = (completion.load::<0>(), completion.load::<2>());
-            let len_bytes = if NOTED {
-                RxCompletion::expected(word0, word2, index, buffer_bytes)
-            } else {
-                RxCompletion::plain(word0, word2, index, buffer_bytes)
-            };
-            let Some(len_bytes) = len_bytes else { return Err(fresh) };
-            let slot = index as usize;
-            let (Some(words), Some(Some(buffer))) = (words.get(slot), buffers.get_mut(slot)) else {
+        let (mut turn, mut bytes, mut next) = (first, 0_usize, Next::Unread);
+        let start = *at;
+        let frames = supply.exchange_zip(completions, burst, |fresh, entry| {
+            let Some(said) = read_new(entry, start) else {
+                next = Next::Nothing;
                 return Err(fresh);
             };
-            index = index.wrapping_add(1);
+            let slot = turn as usize;
+            let (kind, completion) = match RxCompletion::classify(said, turn, geometry) {
+                Ok((kind @ (RxKind::Plain | RxKind::Noted), completion)) => (kind, completion),
+                other => {
+                    next = Next::Read(other.map(|(_, completion)| completion));
+                    return Err(fresh);
+                }
+            };
+            let (Some(words), Some(Some(buffer))) = (words.get(slot), buffers.get_mut(slot)) else {
+                // The device does not have that slot.
+                next = Next::Read(Ok(completion));
+                return Err(fresh);
+            };
+            turn = turn.wrapping_add(1);
             let addr = fresh.fresh_dma_addr_before(0);
             let mut frame = core::mem::replace(buffer, fresh);
             rx_ring::store_addr(words, addr);
+            let len_bytes = completion.len_bytes();
             bytes = bytes.wrapping_add(len_bytes);
             // Fits, for the length was checked against the buffer's.
             frame.set_received(len_bytes as u16);
-            if NOTED {
-                let words = [word0, completion.load::<1>(), word2, word3];
-                frame = annotated(frame, RxCompletion::of_expected(words));
-            }
-            Ok(frame)
+            Ok(if kind == RxKind::Plain { frame } else { annotated(frame, completion) })
         });
         heads.consume_in_turn(frames as u32);
         *at = at.advanced(frames as u32);
         counters.bytes = counters.bytes.wrapping_add(bytes as u64);
-        frames < completions.len() || at.slot() == 0
+        // All of them, and the lap goes on: behind these there was none.
+        if frames == completions.len() && at.slot() != 0 { Next::Nothing } else { next }
     }
 
-    /// Serves the next completion, whatever it is about. False when there is none.
+    /// The next completion, if it is there, read and checked.
     #[inline(never)]
-    fn collect_one(&mut self, burst: &mut Burst) -> Result<bool, DeviceFault> {
-        let Self { completions, assembler, geometry, pool, next_completion: at, noted, .. } = self;
-        let Some(completion) = observe(completions.slots(), *at, geometry)? else { return Ok(false) };
-        *noted = completion.has_notes();
-        let frame = assembler.accept(completion, pool)?;
-        *at = at.next();
-        // There is room, as the caller has seen.
+    fn observe(&self) -> Result<Option<RxCompletion>, DeviceFault> {
+        let slots = self.completions.slots();
+        let Some(words) =
+            slots.get(self.next_completion.slot()).and_then(|slot| read_new(slot, self.next_completion))
+        else {
+            return Ok(None);
+        };
+        let (_, completion) = RxCompletion::classify(words, self.assembler.heads.turn(), &self.geometry)?;
+        Ok(Some(completion))
+    }
+
+    /// Serves a completion, whatever it is about; a frame that it completes joins `burst`, which has room.
+    #[inline(never)]
+    fn accept(&mut self, completion: RxCompletion, burst: &mut Burst) -> Result<(), DeviceFault> {
+        let frame = self.assembler.accept(completion, &self.pool)?;
+        self.next_completion = self.next_completion.next();
         burst.extend(frame);
-        Ok(true)
+        Ok(())
     }
 
     /// Hands slots back, and tells the device if it wants to be told.
@@ -276,6 +289,16 @@ impl<P: Platform> RxQueue<P> {
     }
 }
 
+/// What is known of the completion after a run.
+enum Next {
+    /// There is none, as far as was seen.
+    Nothing,
+    /// It was read, and is not one of a run.
+    Read(Result<RxCompletion, DeviceFault>),
+    /// It was not looked at.
+    Unread,
+}
+
 /// The completions from `at` on that look new, up to `at_most` or the end of the lap.
 #[inline(always)]
 fn new_ones(slots: &[Words<4>], at: Cursor, at_most: usize) -> &[Words<4>] {
@@ -290,29 +313,16 @@ fn new_ones(slots: &[Words<4>], at: Cursor, at_most: usize) -> &[Words<4>] {
     rest.get(..new).unwrap_or_default()
 }
 
-/// The word of a completion that says that it is new on the lap of `at`, if it does. The other words are to be read after it.
+/// A completion's words, each read once, if it is new on the lap of `at`.
 #[inline(always)]
-fn read_new(completion: &Words<4>, at: Cursor) -> Option<u32> {
+fn read_new(completion: &Words<4>, at: Cursor) -> Option<[u32; 4]> {
     let word3 = completion.load::<3>();
     if !at.generation().is_in_top_bit(word3) {
         return None;
     }
     // Between the word that says "new" and the rest of the entry and the frame's bytes, which the device wrote before it.
     barrier::acquire();
-    Some(word3)
-}
-
-/// The completion at `at`, if it is there: a snapshot, checked.
-#[inline(always)]
-fn observe(
-    slots: &[Words<4>],
-    at: Cursor,
-    geometry: &RxGeometry,
-) -> Result<Option<RxCompletion>, DeviceFault> {
-    let Some(slot) = slots.get(at.slot()) else { return Ok(None) };
-    let Some(word3) = read_new(slot, at) else { return Ok(None) };
-    let words = [slot.load::<0>(), slot.load::<1>(), slot.load::<2>(), word3];
-    RxCompletion::parse(words, geometry).map(Some)
+    Some([completion.load::<0>(), completion.load::<1>(), completion.load::<2>(), word3])
 }
 
 impl<P: Platform> fmt::Debug for RxQueue<P> {

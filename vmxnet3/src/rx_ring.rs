@@ -107,6 +107,11 @@ impl<D: Dma> RxRing<D> {
         Ok(passed_over)
     }
 
+    /// The slot whose turn it is.
+    pub(crate) fn turn(&self) -> u32 {
+        self.clean.index()
+    }
+
     /// The index of the slot whose turn it is, and all slots' words and buffers up to the last one that the device has on this lap.
     #[inline(always)]
     pub(crate) fn in_turn(&mut self) -> (u32, &[Words<4>], &mut [Option<Frame>]) {

@@ -193,15 +193,10 @@ impl<P: Platform> TxQueue<P> {
             }
             // Between the word that says "new" and the rest of the entry, which the device wrote before it.
             barrier::acquire();
-            let index = match TxCompletion::parse(slot.load::<0>(), at.entries()) {
-                Ok(completion) => completion.eop_index,
+            done = match TxCompletion::classify(slot.load::<0>(), self.completed, done, in_flight) {
+                Ok(completion) => completion.done,
                 Err(fault) => break Err(fault),
             };
-            let through = self.completed.steps_to(index).wrapping_add(1);
-            if through <= done || through > in_flight {
-                break Err(DeviceFault::NotInFlight { index });
-            }
-            done = through;
             at = at.next();
         };
         self.next_completion = at;

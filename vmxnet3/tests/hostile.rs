@@ -1,4 +1,5 @@
-//! A device that lies: each lie ends in a typed fault and a broken queue, and a restart heals.
+//! A device that lies: each lie ends in a typed fault and a broken queue, and a restart heals. One that only mixes up
+//! the pieces of frames costs those frames.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -159,25 +160,85 @@ fn a_body_in_the_empty_second_ring() {
     assert_eq!(fault, DeviceFault::NotInFlight { index: 0 });
 }
 
+/// What a device in disorder is received as: how many frames of which lengths, how many dropped for it. After that,
+/// frames in order arrive as if nothing had been.
+fn disorder(said: &[[u32; 4]]) -> (Vec<usize>, u64) {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start(&jumbo(), Interrupts::Polling);
+    for words in said {
+        machine.model().complete_rx(*words);
+    }
+    let lengths = receive_all(&mut running).iter().map(paravane_net::Frame::total_bytes).collect();
+    let dropped = running.rx.counters().disordered;
+    assert_eq!(running.rx.counters().dropped(), dropped, "each is counted once");
+    // Through both rings, more than a lap.
+    for number in 0..40_u32 {
+        let bytes = [numbered(number), vec![0x5a; 3000]].concat();
+        assert!(machine.model().deliver(&bytes));
+        assert_eq!(receive_all(&mut running).iter().map(bytes_of).collect::<Vec<_>>(), [bytes]);
+    }
+    assert_eq!(running.rx.counters().disordered, dropped);
+    assert!(running.stop().is_ok());
+    assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
+    (lengths, dropped)
+}
+
 #[test]
 fn a_frame_without_a_start() {
-    let fault = rx_fault(&jumbo(), |model| model.complete_rx([SECOND_RING | EOP, 0, 60, 0]));
-    assert!(matches!(fault, DeviceFault::OutOfSequence { .. }));
+    let orphan = |index, more| [index | SECOND_RING | more, 0, 60, 0];
+    assert_eq!(disorder(&[orphan(0, EOP)]), (vec![], 1));
+    assert_eq!(disorder(&[orphan(0, 0), orphan(1, 0), orphan(2, EOP)]), (vec![], 1), "one frame, once");
+    assert_eq!(disorder(&[orphan(0, EOP), orphan(1, EOP)]), (vec![], 2));
+    assert_eq!(disorder(&[orphan(0, 0), [WHOLE, 0, 60, 0]]), (vec![60], 1), "neither start nor end");
+    // The start is missing and the buffer is one for starts.
+    assert_eq!(disorder(&[[EOP, 0, 60, 0], [1 | WHOLE, 0, 61, 0]]), (vec![61], 1));
 }
 
 #[test]
 fn a_start_inside_a_frame() {
-    let fault = rx_fault(&jumbo(), |model| {
-        model.complete_rx([SOP, 0, 1984, 0]);
-        model.complete_rx([1 | SOP, 0, 60, 0]);
-    });
-    assert!(matches!(fault, DeviceFault::OutOfSequence { .. }));
+    assert_eq!(disorder(&[[SOP, 0, 1984, 0], [1 | WHOLE, 0, 60, 0]]), (vec![60], 1));
+    let rest = [SECOND_RING | EOP, 0, 10, 0];
+    assert_eq!(disorder(&[[SOP, 0, 1984, 0], [1 | SOP, 0, 1984, 0], rest]), (vec![1994], 1));
+    // Between the two, the device says what it says without a meaning: a buffer that it did not use.
+    assert_eq!(disorder(&[[SOP, 0, 1984, 0], [1 | WHOLE, 0, 0, 0], rest]), (vec![1994], 0));
 }
 
 #[test]
-fn a_start_in_the_ring_of_bodies() {
-    let fault = rx_fault(&jumbo(), |model| model.complete_rx([SECOND_RING | WHOLE, 0, 60, 0]));
-    assert!(matches!(fault, DeviceFault::OutOfSequence { .. }));
+fn a_piece_in_a_buffer_of_the_wrong_kind() {
+    assert_eq!(disorder(&[[SECOND_RING | WHOLE, 0, 60, 0], [WHOLE, 0, 61, 0]]), (vec![61], 1));
+    assert_eq!(disorder(&[[SOP, 0, 1984, 0], [1 | EOP, 0, 60, 0], [2 | WHOLE, 0, 61, 0]]), (vec![61], 1));
+}
+
+#[test]
+fn a_device_all_in_disorder_holds_nobody_up() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start(&jumbo(), Interrupts::Polling);
+    let free = machine.pool.free();
+    let mut burst = Burst::new();
+    for round in 0..200_u32 {
+        // Starts without ends, and the other way round.
+        machine.model().complete_rx([(round % 32) | SOP, 0, 1984, 0]);
+        machine.model().complete_rx([(round % 32) | SECOND_RING, 0, 1984, 0]);
+        assert_eq!(running.rx.receive(&mut burst), Ok(0));
+        assert!(machine.pool.free() >= free - 4, "no more than a frame is kept");
+    }
+    assert_eq!(running.rx.counters().disordered, 199);
+}
+
+#[test]
+fn damage_counts_with_the_end_of_a_frame() {
+    const ERR: u32 = 1 << 14;
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start(&jumbo(), Interrupts::Polling);
+    machine.model().complete_rx([SOP, 0, 1984 | ERR, 0]);
+    machine.model().complete_rx([SECOND_RING | EOP, 0, 10, 0]);
+    assert_eq!(
+        receive_all(&mut running).iter().map(paravane_net::Frame::total_bytes).collect::<Vec<_>>(),
+        [1994]
+    );
+    machine.model().complete_rx([1 | SOP, 0, 1984, 0]);
+    machine.model().complete_rx([1 | SECOND_RING | EOP, 0, 10 | ERR, 0]);
+    assert_eq!((receive_all(&mut running).len(), running.rx.counters().errors), (0, 1));
 }
 
 #[test]
