@@ -49,7 +49,9 @@ impl MsiMessage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Interrupts<'a> {
-    /// One message per MSI-X vector. The driver spreads its queues over as many as it is given: one each, or all on one.
+    /// One message per MSI-X vector. The driver spreads its queues over as many as it is given, in every driver in the
+    /// same order: receive, transmit, events (of the link and the device itself). With two, the first is for both queues,
+    /// the second for events; with one, it is for all.
     Msix(&'a [MsiMessage]),
     /// One message for everything.
     Msi(MsiMessage),

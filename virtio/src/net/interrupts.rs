@@ -1,8 +1,8 @@
 //! How a running device interrupts: the plan, and the ladder it steps down when the device cannot follow.
 //!
 //! ```text
-//!  3 messages   configuration | receive | transmit
-//!  2 messages   configuration | both queues
+//!  3 messages   receive | transmit | configuration
+//!  2 messages   both queues | configuration
 //!  1 message    everything
 //!  the line     everything; the device says why when asked
 //!  polling      nothing
@@ -24,12 +24,12 @@ use crate::transport::{Transport, Vector};
 pub enum InterruptsInUse {
     /// By messages. Each number says which of the messages offered.
     Msix {
-        /// For configuration changes.
-        config: u16,
         /// For received frames.
         rx: u16,
         /// For sent frames.
         tx: u16,
+        /// For events: changes of the configuration.
+        config: u16,
     },
     /// By its line.
     Intx,
@@ -42,8 +42,8 @@ impl InterruptsInUse {
     #[must_use]
     pub const fn messages(self) -> u16 {
         match self {
-            // Plans number their messages from zero without gaps, and transmit has the last.
-            Self::Msix { tx, .. } => tx.saturating_add(1),
+            // Plans number their messages from zero without gaps, and events have the last.
+            Self::Msix { config, .. } => config.saturating_add(1),
             Self::Intx | Self::Polling => 0,
         }
     }
@@ -67,9 +67,9 @@ impl fmt::Display for InterruptsInUse {
 pub const fn plan(messages: usize) -> Option<InterruptsInUse> {
     match messages {
         0 => None,
-        1 => Some(InterruptsInUse::Msix { config: 0, rx: 0, tx: 0 }),
-        2 => Some(InterruptsInUse::Msix { config: 0, rx: 1, tx: 1 }),
-        _ => Some(InterruptsInUse::Msix { config: 0, rx: 1, tx: 2 }),
+        1 => Some(InterruptsInUse::Msix { rx: 0, tx: 0, config: 0 }),
+        2 => Some(InterruptsInUse::Msix { rx: 0, tx: 0, config: 1 }),
+        _ => Some(InterruptsInUse::Msix { rx: 0, tx: 1, config: 2 }),
     }
 }
 
@@ -78,13 +78,13 @@ pub const fn plan(messages: usize) -> Option<InterruptsInUse> {
 /// Comes before the queues are enabled. Message interrupts are switched on already.
 pub fn assign(transport: &mut impl Transport, messages: usize) -> InterruptsInUse {
     for count in (1..=messages.min(3)).rev() {
-        let Some(InterruptsInUse::Msix { config, rx, tx }) = plan(count) else { continue };
+        let Some(InterruptsInUse::Msix { rx, tx, config }) = plan(count) else { continue };
         let entry = Vector::Entry;
         if transport.set_config_vector(entry(config))
             && transport.set_queue_vector(RX_QUEUE, entry(rx))
             && transport.set_queue_vector(TX_QUEUE, entry(tx))
         {
-            return InterruptsInUse::Msix { config, rx, tx };
+            return InterruptsInUse::Msix { rx, tx, config };
         }
     }
     clear(transport);

@@ -149,9 +149,9 @@ fn vectors_step_down_until_the_device_confirms_them_all() {
         bench.assert_clean();
         up.control.interrupts()
     };
-    assert_eq!(at(3), InterruptsInUse::Msix { config: 0, rx: 1, tx: 2 });
-    assert_eq!(at(2), InterruptsInUse::Msix { config: 0, rx: 1, tx: 1 });
-    assert_eq!(at(1), InterruptsInUse::Msix { config: 0, rx: 0, tx: 0 });
+    assert_eq!(at(3), InterruptsInUse::Msix { rx: 0, tx: 1, config: 2 });
+    assert_eq!(at(2), InterruptsInUse::Msix { rx: 0, tx: 0, config: 1 });
+    assert_eq!(at(1), InterruptsInUse::Msix { rx: 0, tx: 0, config: 0 });
     assert_eq!(at(0), InterruptsInUse::Polling);
 }
 

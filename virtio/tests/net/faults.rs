@@ -43,7 +43,7 @@ impl Seen {
             tx: Ok(()),
             control: Ok(Events::empty()),
             link_up: true,
-            messages: vec![MESSAGES[1].data()],
+            messages: vec![MESSAGES[0].data()],
         }
     }
 
@@ -158,7 +158,7 @@ fn what_happens_to_a_frame_or_a_notification_is_no_fault() {
         }),
         (&[Fault::nth(Interrupt, 1, Lose)], |seen| seen.messages.clear()),
         (&[Fault::nth(Interrupt, 1, Delay { ticks: 3 })], |_| {}),
-        (&[Fault::nth(Interrupt, 1, Duplicate)], |seen| seen.messages = vec![MESSAGES[1].data(); 2]),
+        (&[Fault::nth(Interrupt, 1, Duplicate)], |seen| seen.messages = vec![MESSAGES[0].data(); 2]),
     ]);
 }
 
@@ -227,10 +227,10 @@ fn a_device_that_stops_says_so_or_is_silent() {
             seen.received = vec![1, 2, 3];
             seen.control = Ok(Events::LINK);
             seen.link_up = false;
-            seen.messages.push(MESSAGES[0].data());
+            seen.messages.push(MESSAGES[2].data());
         }),
         (&[Fault::nth(Tick, 1, FlapLink), Fault::nth(Tick, 2, FlapLink)], |seen| {
-            seen.messages.extend([MESSAGES[0].data(); 2]);
+            seen.messages.extend([MESSAGES[2].data(); 2]);
         }),
         (&[Fault::nth(Tick, 1, StopQueue { code: 0 })], |seen| seen.received = vec![1, 2, 3]),
         (&[Fault::nth(Tick, 1, StopQueue { code: 1 })], |seen| {
@@ -240,7 +240,7 @@ fn a_device_that_stops_says_so_or_is_silent() {
         (&[Fault::nth(Tick, 1, DemandReset)], |seen| {
             (seen.received, seen.sent, seen.completed) = (vec![1, 2, 3], vec![1, 2, 3], 3);
             seen.control = Err(DeviceFault::NeedsReset);
-            seen.messages.push(MESSAGES[0].data());
+            seen.messages.push(MESSAGES[2].data());
         }),
         (&[Fault::nth(Tick, 1, AllOnes)], |seen| {
             (seen.received, seen.sent, seen.completed) = (vec![1, 2, 3], vec![1, 2, 3], 3);

@@ -283,7 +283,7 @@ fn a_device_that_needs_a_reset_says_so_once_and_for_all() {
     let mut up = bench.start();
     assert_eq!(up.control.poll(), Ok(paravane_net::Events::empty()));
     bench.model().need_reset();
-    assert_eq!(bench.messages(), [MESSAGES[0].data()]);
+    assert_eq!(bench.messages(), [MESSAGES[2].data()]);
     bench.platform.clock().advance(paravane_virtio::net::LOOK_EVERY);
     assert_eq!(up.control.poll(), Err(DeviceFault::NeedsReset));
     assert_eq!(up.control.arm(), Err(DeviceFault::NeedsReset));

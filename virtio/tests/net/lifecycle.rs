@@ -233,7 +233,7 @@ fn the_link_is_followed_by_message() {
     let mut up = bench.start();
     assert_eq!(up.control.poll(), Ok(Events::empty()));
     bench.model().set_link(false);
-    assert_eq!(bench.messages(), [MESSAGES[0].data()]);
+    assert_eq!(bench.messages(), [MESSAGES[2].data()]);
     // However soon after the last look: whoever had the message calls once.
     assert_eq!(up.control.poll(), Ok(Events::LINK));
     assert!(!up.control.link().is_up());
