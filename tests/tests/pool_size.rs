@@ -52,8 +52,7 @@ fn virtio_stays_full(fewer: usize) -> bool {
         virtio::Virtio::plug(&platform, SLOT, virtio::Net::new([2; 6]), virtio::Personality::qemu());
     let function = Function::claim(plugged.host.clone(), SLOT).unwrap();
     let device = paravane_virtio::net::Device::new(function, platform).unwrap();
-    let config =
-        paravane_virtio::net::Config { tx_entries: ENTRIES, rx_entries: ENTRIES, ..Default::default() };
+    let config = paravane_virtio::net::Config::default().with_tx_entries(ENTRIES).with_rx_entries(ENTRIES);
     let mut up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
     plugged.lock().class.serves_doorbells = false;
     let is_full = stays_full(&pool, &mut up.rx, &mut up.tx, || plugged.lock().deliver(&FRAME));

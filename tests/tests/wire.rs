@@ -52,7 +52,7 @@ fn virtio_net_up(
     let plugged = Virtio::plug(platform, slot, net, personality);
     let function = Function::claim(plugged.host.clone(), slot).unwrap();
     let device = paravane_virtio::net::Device::new(function, platform.clone()).unwrap();
-    let config = paravane_virtio::net::Config { tx_entries: 64, rx_entries: 64, ..Default::default() };
+    let config = paravane_virtio::net::Config::default().with_tx_entries(64).with_rx_entries(64);
     let up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
     (plugged, up)
 }

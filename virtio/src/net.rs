@@ -13,6 +13,7 @@
 //!
 //! Spec: VIRTIO 1.2, 5.1 "Network Device".
 
+mod agree;
 pub mod config;
 mod control;
 mod device;

@@ -127,7 +127,7 @@ impl Storm {
                 self.calm();
             }
             let entries = 16 << self.chance.below(3);
-            let config = Config { tx_entries: entries, rx_entries: entries, ..Config::default() };
+            let config = Config::default().with_tx_entries(entries).with_rx_entries(entries);
             let interrupts = match self.chance.below(3) {
                 0 => Interrupts::Polling,
                 1 => Interrupts::Intx,
@@ -345,7 +345,7 @@ impl Storm {
     fn carry_frames(&self, device: MockDevice) {
         self.plugged.lock().take_sent();
         let loads = ChangingLoads::counted();
-        let config = Config { tx_entries: 64, rx_entries: 64, ..Config::default() };
+        let config = Config::default().with_tx_entries(64).with_rx_entries(64);
         let mut up = device.start(&config, self.pool.clone(), Interrupts::Msix(&self.messages)).unwrap();
         for first in (0..HONEST_FRAMES).step_by(16) {
             let numbers = first..first + 16;

@@ -50,7 +50,7 @@ impl Bench {
 
     /// Starts the driver on a device that may still lie, and on an honest one after that.
     fn start(&self, mut device: Stopped) -> Up {
-        let config = Config { tx_entries: 16, rx_entries: 16, ..Config::default() };
+        let config = Config::default().with_tx_entries(16).with_rx_entries(16);
         for _ in 0..2 {
             match device.start(&config, self.pool.clone(), self.interrupts) {
                 Ok(up) => return up,

@@ -122,8 +122,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for VirtioN
         entries: u16,
         interrupts: Interrupts<'_>,
     ) -> Result<Parts<P, C, Self>, String> {
-        let config =
-            virtio_net::Config { tx_entries: entries, rx_entries: entries, ..virtio_net::Config::default() };
+        let config = virtio_net::Config::default().with_tx_entries(entries).with_rx_entries(entries);
         let running = stopped.start(&config, pool, interrupts);
         let running = running.map_err(|failed| failed.to_string())?;
         Ok(Parts { control: running.control, rx: running.rx, tx: running.tx })

@@ -87,17 +87,22 @@ pub fn read_link_up(transport: &impl Transport, features: Negotiated) -> bool {
     !features.has(NetFeatures::STATUS) || transport.config().read(&STATUS) & STATUS_LINK_UP != 0
 }
 
+/// Reads how fast the link is. As before.
+#[must_use]
+pub fn read_speed_mbps(transport: &impl Transport, features: Negotiated) -> Option<u32> {
+    features
+        .has(NetFeatures::SPEED_DUPLEX)
+        .then(|| transport.config().read(&SPEED))
+        .filter(|speed| (1..=SPEED_MAX_MBPS).contains(speed))
+}
+
 fn read_once(transport: &impl Transport, features: Negotiated) -> NetConfig {
     let registers = transport.config();
     let mac = features
         .has(NetFeatures::MAC)
         .then(|| MacAddr(core::array::from_fn(|i| MAC.get(i).map_or(0, |byte| registers.read(&byte)))));
     let link_up = read_link_up(transport, features);
-    let speed_mbps = features
-        .has(NetFeatures::SPEED_DUPLEX)
-        .then(|| registers.read(&SPEED))
-        .filter(|speed| (1..=SPEED_MAX_MBPS).contains(speed));
-    NetConfig { mac, link_up, speed_mbps }
+    NetConfig { mac, link_up, speed_mbps: read_speed_mbps(transport, features) }
 }
 
 #[cfg(test)]

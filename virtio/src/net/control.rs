@@ -11,6 +11,7 @@
 
 use core::time::Duration;
 
+use log::{info, warn};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::time::Instant;
@@ -115,11 +116,13 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
         match self.device.shut_down() {
             Ok(quiet) => {
                 Rings { rx: Some(rx.into_ring()), tx: Some(tx.into_ring()) }.free(&quiet);
+                info!("virtio-net {}: stopped", self.device.function().address());
                 Ok(self.device)
             }
             Err(error) => {
                 // Whatever state it is in, it does not serve these any more.
-                self.fail(DeviceFault::NeedsReset);
+                warn!("virtio-net {}: {error}", self.device.function().address());
+                self.fault.get_or_insert(DeviceFault::NeedsReset);
                 rx.fail(DeviceFault::NeedsReset);
                 tx.fail(DeviceFault::NeedsReset);
                 Err(Failed::new(error, Running { control: self, rx, tx }))
@@ -140,15 +143,12 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
         }
         let transport = &self.device.transport;
         let link = match (config::read_link_up(transport, self.features), self.link) {
-            (true, Link::Down) => {
-                // A configuration that keeps changing tells no speed.
-                let config = config::read(transport, self.features);
-                config.as_ref().map_or(Link::Up { mbps: None }, link_of)
-            }
+            (true, Link::Down) => Link::Up { mbps: config::read_speed_mbps(transport, self.features) },
             (true, up) => up,
             (false, _) => Link::Down,
         };
         if link != self.link {
+            info!("virtio-net {}: link {link}", self.device.function().address());
             self.link = link;
             self.events |= Events::LINK;
         }
@@ -157,6 +157,7 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
 
     #[cold]
     fn fail(&mut self, fault: DeviceFault) -> DeviceFault {
+        warn!("virtio-net {}: {fault}", self.device.function().address());
         *self.fault.get_or_insert(fault)
     }
 

@@ -16,6 +16,7 @@
 use alloc::boxed::Box;
 use core::fmt;
 
+use log::{info, warn};
 use paravane_hal::dma::{DeviceDma, DeviceTag, Quiet};
 use paravane_hal::irq::Interrupts;
 use paravane_hal::{Failed, Platform};
@@ -24,10 +25,11 @@ use paravane_pci::{Command, ConfigAccess, Function};
 
 use crate::feature::RingFeatures;
 use crate::init::{self, InitError};
-use crate::net::config::{self, MIN_IP_MTU_BYTES};
+use crate::net::agree::{ETHERNET_BYTES, Terms, agree};
+use crate::net::config;
 use crate::net::control::{self, NetControl};
 use crate::net::error::{BringUpError, StartError, StopError};
-use crate::net::features::{Allowed, Negotiated, NetFeatures};
+use crate::net::features::{Allowed, Negotiated};
 use crate::net::interrupts::{self, InterruptsInUse};
 use crate::net::judge::{RxRules, TxRules};
 use crate::net::rx::{RxQueue, RxRing};
@@ -37,17 +39,18 @@ use crate::queue::{QueueSize, Record, Virtqueue};
 use crate::transport::pci::{PciDoorbell, PciTransport};
 use crate::transport::{QueueError, Transport};
 
-/// Ethernet header in front of an IP packet.
-const ETHERNET_BYTES: u16 = 14;
-/// The MTU of a device that names none.
-const DEFAULT_IP_MTU_BYTES: u16 = 1500;
-/// What a received frame may have on top of the MTU: Ethernet header and one VLAN tag.
-const OVERHEAD_BYTES: u16 = 18;
 /// Virtio devices drive whole addresses.
 const ADDRESS_BITS: u8 = 64;
 
 /// How a device is started.
+///
+/// ```
+/// use paravane_virtio::net::Config;
+///
+/// let config = Config::default().with_rx_entries(512).with_ip_mtu_bytes(1400);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
     /// Entries of the transmit queue: rounded down to a power of two, and to what the device allows.
     pub tx_entries: u16,
@@ -55,6 +58,10 @@ pub struct Config {
     ///
     /// Firecracker receives nothing while fewer than 65562 bytes of buffers are posted, headers included: with buffers of 2 KiB that takes 64 entries.
     pub rx_entries: u16,
+    /// The largest IP packet, 68 bytes or more. `None`: what the device says, or 1500 where it says nothing.
+    ///
+    /// A start fails when the device says that less is possible, or when the pool's buffers do not hold such a frame.
+    pub ip_mtu_bytes: Option<u16>,
     /// Which features may be agreed.
     pub allowed: Allowed,
 }
@@ -62,7 +69,33 @@ pub struct Config {
 impl Default for Config {
     /// 256 entries each way: what QEMU and Firecracker allow at most by default, eight bursts deep, and quick to fill.
     fn default() -> Self {
-        Self { tx_entries: 256, rx_entries: 256, allowed: Allowed::default() }
+        Self { tx_entries: 256, rx_entries: 256, ip_mtu_bytes: None, allowed: Allowed::default() }
+    }
+}
+
+impl Config {
+    /// The same with other [`tx_entries`](Self::tx_entries).
+    #[must_use]
+    pub const fn with_tx_entries(self, tx_entries: u16) -> Self {
+        Self { tx_entries, ..self }
+    }
+
+    /// The same with other [`rx_entries`](Self::rx_entries).
+    #[must_use]
+    pub const fn with_rx_entries(self, rx_entries: u16) -> Self {
+        Self { rx_entries, ..self }
+    }
+
+    /// The same with that as [`ip_mtu_bytes`](Self::ip_mtu_bytes).
+    #[must_use]
+    pub const fn with_ip_mtu_bytes(self, ip_mtu_bytes: u16) -> Self {
+        Self { ip_mtu_bytes: Some(ip_mtu_bytes), ..self }
+    }
+
+    /// The same with other features [allowed](Self::allowed).
+    #[must_use]
+    pub const fn with_allowed(self, allowed: Allowed) -> Self {
+        Self { allowed, ..self }
     }
 }
 
@@ -220,6 +253,14 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             return Err(self.abandon(rings, StartError::Init(error)));
         }
         rx.publish();
+        info!(
+            "virtio-net {}: started: {}, MTU {}, {} receive and {} transmit entries, {interrupts}, link {link}; {features}",
+            self.function().address(),
+            info.mac,
+            info.ip_mtu_bytes,
+            info.rx_slots,
+            info.tx_slots,
+        );
         Ok(Running { control: NetControl::new(self, info, features, interrupts, link), rx, tx })
     }
 
@@ -242,29 +283,15 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             .function_mut()
             .enable(Command::MEMORY | Command::BUS_MASTER)
             .map_err(StartError::Command)?;
-        init::acknowledge_and_claim(transport)?;
-        let payload_bytes = pool.payload_bytes();
-        let features = init::negotiate(transport, |transport, offered| {
-            choose(transport, offered, config, payload_bytes)
-        })?;
-        let features = Negotiated::confirmed(features);
-        let ip_mtu_bytes =
-            if features.has(NetFeatures::MTU) { config::read_mtu(transport) } else { DEFAULT_IP_MTU_BYTES };
-        let needed_bytes = if features.has(NetFeatures::MRG_RXBUF) {
-            // Any buffer that holds a header will do; one that holds no frame header would make every frame a chain.
-            usize::from(ETHERNET_BYTES)
-        } else {
-            usize::from(ip_mtu_bytes).saturating_add(usize::from(OVERHEAD_BYTES))
-        };
-        if payload_bytes < needed_bytes {
-            return Err(StartError::BuffersTooShort { payload_bytes, needed_bytes });
-        }
+        let at = transport.function().address();
+        let Terms { features, ip_mtu_bytes, rx, tx } =
+            agree(transport, platform, at, config, pool.payload_bytes())?;
         let fields = config::read(transport, features).ok_or(StartError::ConfigUnstable)?;
 
         let dma = DeviceDma::new(platform.clone(), transport.function().tag(), ADDRESS_BITS);
         let event_idx = features.has_ring(RingFeatures::EVENT_IDX);
-        let rx = set_up(transport, &dma, RX_QUEUE, config.rx_entries, event_idx, &mut rings.rx)?;
-        let tx = set_up(transport, &dma, TX_QUEUE, config.tx_entries, event_idx, &mut rings.tx)?;
+        set_up(transport, &dma, RX_QUEUE, rx, event_idx, &mut rings.rx)?;
+        set_up(transport, &dma, TX_QUEUE, tx, event_idx, &mut rings.tx)?;
         let interrupts = choose_interrupts(transport, offered);
         for queue in [RX_QUEUE, TX_QUEUE] {
             transport.enable_queue(queue);
@@ -293,12 +320,17 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 init::reset(&mut self.transport, &self.platform)
             }
         };
+        let at = self.function().address();
+        warn!("virtio-net {at}: not started: {error}");
         // Why the start failed says more than why the stop did.
         match self.silence(reset) {
             Ok(quiet) => rings.free(&quiet),
             // There are none of before: a device that keeps any is not told of new ones.
-            Err(_) if !rings.is_none() => *self.kept = rings,
-            Err(_) => {}
+            Err(stop) if !rings.is_none() => {
+                warn!("virtio-net {at}: {stop}");
+                *self.kept = rings;
+            }
+            Err(stop) => warn!("virtio-net {at}: {stop}"),
         }
         Failed::new(error, self)
     }
@@ -331,42 +363,19 @@ impl<P: Platform, C: ConfigAccess> fmt::Debug for Device<P, C> {
     }
 }
 
-/// Picks features: what is implemented and allowed, without those whose fields are not there, and without an MTU that cannot be kept.
-fn choose(transport: &impl Transport, offered: u64, config: &Config, payload_bytes: usize) -> u64 {
-    use paravane_hal::mmio::Mmio;
-    let chosen = config.allowed.choose(config::readable(offered, transport.config().len_bytes()));
-    if chosen & NetFeatures::MTU.bits() == 0 {
-        return chosen;
-    }
-    let mtu = config::read_mtu(transport);
-    let whole_frame = usize::from(mtu).saturating_add(usize::from(OVERHEAD_BYTES));
-    // Spec: 5.1.4.2 "Driver Requirements: Device configuration layout": buffers must hold what the MTU allows, one of them or, spread, all.
-    let spread = chosen & NetFeatures::MRG_RXBUF.bits() != 0;
-    let buffers = if spread { usize::from(config.rx_entries) } else { 1 };
-    let kept = mtu >= MIN_IP_MTU_BYTES
-        && mtu.checked_add(OVERHEAD_BYTES).is_some()
-        && whole_frame <= payload_bytes.saturating_mul(buffers);
-    if kept { chosen } else { chosen & !NetFeatures::MTU.bits() }
-}
-
-/// Sets up one queue, except for its vector and the last step, and leaves it in `place`. Returns its size.
+/// Sets up one queue, except for its vector and the last step, and leaves it in `place`.
 fn set_up<R: Record, P: Platform, C: ConfigAccess>(
     transport: &mut PciTransport<P::Region, C>,
     dma: &DeviceDma<P>,
     queue: u16,
-    entries: u16,
+    size: QueueSize,
     event_idx: bool,
     place: &mut Option<Virtqueue<R, P, PciDoorbell<P::Region>>>,
-) -> Result<QueueSize, StartError> {
-    if entries == 0 {
-        return Err(StartError::NoEntries { queue });
-    }
-    let device_max = transport.read_queue_max(queue)?;
-    let size = QueueSize::at_most(entries, device_max).ok_or(QueueError::Absent { queue })?;
+) -> Result<(), StartError> {
     let doorbell = transport.doorbell(queue)?;
     let ring = place.insert(Virtqueue::new(dma, size, event_idx, doorbell)?);
     transport.write_queue(queue, size, &ring.addresses());
-    Ok(size)
+    Ok(())
 }
 
 /// Switches interrupts on as offered, and finds out how far the device goes along.
@@ -380,9 +389,16 @@ where
         Interrupts::Intx if !transport.has_interrupt_status() => Interrupts::Polling,
         other => other,
     };
+    let at = transport.function().address();
     let messages = transport.switch_interrupts(offered);
+    if let Some(error) = transport.msix_error() {
+        warn!("virtio-net {at}: no messages: {error}");
+    }
     if messages > 0 {
         let chosen = interrupts::assign(transport, messages);
+        if usize::from(chosen.messages()) < messages.min(interrupts::MOST_MESSAGES) {
+            warn!("virtio-net {at}: the device has no resources for {messages} messages; {chosen}");
+        }
         if chosen == InterruptsInUse::Polling {
             transport.switch_interrupts(Interrupts::Polling);
         }

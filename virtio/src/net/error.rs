@@ -77,6 +77,15 @@ pub enum StartError {
         /// What it has to hold.
         needed_bytes: usize,
     },
+    /// The MTU asked for is not one that the device has.
+    Mtu {
+        /// The one asked for.
+        ip_mtu_bytes: u16,
+        /// The least that an MTU may be.
+        min_bytes: u16,
+        /// The most that the device says it may be.
+        max_bytes: u16,
+    },
     /// The configuration space never stood still while it was read.
     ConfigUnstable,
     /// The bus does not vouch for the silence of a device that keeps memory of an earlier start.
@@ -97,6 +106,9 @@ impl fmt::Display for StartError {
             Self::BuffersTooShort { payload_bytes, needed_bytes } => {
                 write!(f, "buffers hold {payload_bytes} bytes, and a received frame may take {needed_bytes}")
             }
+            Self::Mtu { ip_mtu_bytes, min_bytes, max_bytes } => {
+                write!(f, "IP MTU of {ip_mtu_bytes} bytes: not from {min_bytes} to {max_bytes}")
+            }
             Self::ConfigUnstable => f.write_str("device configuration changes faster than it can be read"),
             Self::NotQuiet(error) => write!(f, "virtio-net keeps memory of an earlier start: {error}"),
         }
@@ -114,6 +126,7 @@ impl Error for StartError {
             Self::NoEntries { .. }
             | Self::ForeignPool { .. }
             | Self::BuffersTooShort { .. }
+            | Self::Mtu { .. }
             | Self::ConfigUnstable => None,
         }
     }

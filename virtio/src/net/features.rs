@@ -41,6 +41,7 @@ const DEPENDENCIES: [Dependency; 2] = [
 
 /// Which features may be agreed, if the device offers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Allowed {
     /// Of the rings and the transport. `VERSION_1` and the features that a driver must accept are allowed whatever this says.
     pub ring: RingFeatures,
@@ -60,6 +61,18 @@ const NOT_A_CHOICE: RingFeatures =
     RingFeatures::VERSION_1.union(RingFeatures::ACCESS_PLATFORM).union(RingFeatures::ORDER_PLATFORM);
 
 impl Allowed {
+    /// The same with other features of the [ring](Self::ring).
+    #[must_use]
+    pub const fn with_ring(self, ring: RingFeatures) -> Self {
+        Self { ring, ..self }
+    }
+
+    /// The same with other features of the [network device](Self::net).
+    #[must_use]
+    pub const fn with_net(self, net: NetFeatures) -> Self {
+        Self { net, ..self }
+    }
+
     /// What is agreed with a device that offers `offered`.
     #[must_use]
     pub fn choose(self, offered: u64) -> u64 {

@@ -62,6 +62,9 @@ impl fmt::Display for InterruptsInUse {
     }
 }
 
+/// More messages have no use.
+pub(crate) const MOST_MESSAGES: usize = 3;
+
 /// The plan for `messages` messages; `None` for none.
 #[must_use]
 pub const fn plan(messages: usize) -> Option<InterruptsInUse> {
@@ -77,7 +80,7 @@ pub const fn plan(messages: usize) -> Option<InterruptsInUse> {
 ///
 /// Comes before the queues are enabled. Message interrupts are switched on already.
 pub fn assign(transport: &mut impl Transport, messages: usize) -> InterruptsInUse {
-    for count in (1..=messages.min(3)).rev() {
+    for count in (1..=messages.min(MOST_MESSAGES)).rev() {
         let Some(InterruptsInUse::Msix { rx, tx, config }) = plan(count) else { continue };
         let entry = Vector::Entry;
         if transport.set_config_vector(entry(config))

@@ -3,9 +3,10 @@
 use crate::support::*;
 use paravane_hal::dma::Dma as _;
 use paravane_hal::irq::Interrupts;
+use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 use paravane_mock_hal::model::virtio::Personality;
 use paravane_mock_hal::{DeviceModel as _, Width};
-use paravane_net::{Control, MacAddr, Offloads};
+use paravane_net::{Burst, Control, MacAddr, NicInfo, Offloads, RxQueue as _};
 use paravane_pci::{ConfigAccess as _, MsixError};
 use paravane_virtio::init::InitError;
 use paravane_virtio::net::{Allowed, BringUpError, Config, InterruptsInUse, NetFeatures, StartError};
@@ -228,11 +229,11 @@ fn what_may_be_asked_of_a_device_is_said() {
 fn queue_sizes_are_what_both_sides_can() {
     let bench = Bench::new(BASIC);
     bench.model().personality.max_entries = 64;
-    let up = bench.start_with(&Config { tx_entries: 100, ..Config::default() }, Interrupts::Polling);
+    let up = bench.start_with(&Config::default().with_tx_entries(100), Interrupts::Polling);
     assert_eq!((up.control.info().rx_slots, up.control.info().tx_slots), (64, 64));
     assert_eq!(bench.model().queues[RX].entries, 64);
     let bench = Bench::new(BASIC);
-    let up = bench.start_with(&Config { tx_entries: 100, ..Config::default() }, Interrupts::Polling);
+    let up = bench.start_with(&Config::default().with_tx_entries(100), Interrupts::Polling);
     assert_eq!((up.control.info().rx_slots, up.control.info().tx_slots), (256, 64));
     bench.assert_clean();
 }
@@ -240,7 +241,7 @@ fn queue_sizes_are_what_both_sides_can() {
 #[test]
 fn a_queue_of_no_entries_is_the_callers_mistake() {
     let bench = Bench::new(BASIC);
-    let error = start_error(&bench, &Config { tx_entries: 0, ..small() });
+    let error = start_error(&bench, &small().with_tx_entries(0));
     assert_eq!(error, StartError::NoEntries { queue: 1 });
 }
 
@@ -291,7 +292,7 @@ fn the_mtu_counts_when_it_can_be_kept() {
     let mtu_with = |rx_entries: u16, offered: u64, mtu: u16| {
         let bench = Bench::new(BASIC | MTU | offered);
         bench.model().class.mtu = mtu;
-        let up = bench.start_with(&Config { rx_entries, ..small() }, Interrupts::Polling);
+        let up = bench.start_with(&small().with_rx_entries(rx_entries), Interrupts::Polling);
         bench.assert_clean();
         let info = up.control.info();
         assert_eq!(info.max_frame_bytes, info.ip_mtu_bytes + 14);
@@ -304,6 +305,69 @@ fn the_mtu_counts_when_it_can_be_kept() {
     assert_eq!(mtu_of(MRG_RXBUF, 9000), (9000, true), "spread over buffers");
     assert_eq!(mtu_with(4, MRG_RXBUF, 9000), (1500, false), "would not fit all of them");
     assert_eq!(mtu_of(MRG_RXBUF, u16::MAX), (1500, false), "leaves no room for a header in 16 bits");
+}
+
+/// How many buffers there are is the device's to say, whatever was asked for.
+#[test]
+fn the_mtu_is_held_against_the_entries_that_the_device_allows() {
+    let ip_mtu_of = |max_entries: u16| {
+        let bench = Bench::new(BASIC | MRG_RXBUF | 1 << 3);
+        bench.model().class.mtu = 9000;
+        bench.model().personality.max_entries = max_entries;
+        let mut up = bench.start_with(&Config::default(), Interrupts::Polling);
+        assert_eq!(up.control.info().rx_slots, max_entries);
+        // What was agreed can be received.
+        let payload = bytes(usize::from(up.control.info().max_frame_bytes), 3);
+        assert!(bench.model().deliver(&payload));
+        let mut burst = Burst::new();
+        assert_eq!(up.rx.receive(&mut burst), Ok(1));
+        assert_eq!(content(&burst.pop().unwrap()), payload);
+        bench.assert_clean();
+        (up.control.info().ip_mtu_bytes, up.control.features().has(NetFeatures::MTU))
+    };
+    assert_eq!(ip_mtu_of(4), (1500, false));
+    assert_eq!(ip_mtu_of(8), (9000, true));
+}
+
+#[test]
+fn the_mtu_asked_for_is_the_device_s_at_most() {
+    let ip_mtu_of = |offered: u64, device_says: u16, wanted: u16| {
+        let bench = Bench::new(BASIC | offered);
+        bench.model().class.mtu = device_says;
+        let config = small().with_ip_mtu_bytes(wanted);
+        let started = bench.device().start(&config, bench.pool.clone(), Interrupts::Polling);
+        let up = started.map_err(|failed| failed.into_error())?;
+        let NicInfo { ip_mtu_bytes, max_frame_bytes, .. } = up.control.info();
+        assert_eq!(max_frame_bytes, ip_mtu_bytes + 14);
+        assert!(up.stop().is_ok());
+        bench.assert_at_rest();
+        bench.assert_clean();
+        Ok(ip_mtu_bytes)
+    };
+    const MTU: u64 = 1 << 3;
+    let beyond = |ip_mtu_bytes, max_bytes| Err(StartError::Mtu { ip_mtu_bytes, min_bytes: 68, max_bytes });
+    assert_eq!(ip_mtu_of(MTU, 1500, 1400), Ok(1400));
+    assert_eq!(ip_mtu_of(MTU, 1400, 1400), Ok(1400));
+    assert_eq!(ip_mtu_of(MTU, 1400, 1401), beyond(1401, 1400));
+    assert_eq!(ip_mtu_of(MTU, 1400, 67), beyond(67, 1400));
+    assert_eq!(ip_mtu_of(MTU, 9000, 1500), Ok(1500), "though its buffers hold no frame of 9000");
+    assert_eq!(ip_mtu_of(0, 0, 1900), Ok(1900), "the device says nothing");
+    assert_eq!(ip_mtu_of(0, 0, u16::MAX), beyond(u16::MAX, u16::MAX - 18));
+    let too_short = StartError::BuffersTooShort { payload_bytes: 1984, needed_bytes: 9018 };
+    assert_eq!(ip_mtu_of(0, 0, 9000), Err(too_short));
+    assert_eq!(ip_mtu_of(MRG_RXBUF, 0, 9000), Ok(9000));
+}
+
+/// A register is the device's word too: what was held against the buffers is what counts.
+#[test]
+fn the_mtu_is_read_once() {
+    let bench = Bench::new(BASIC | 1 << 3);
+    bench.model().class.mtu = 1400;
+    let other = Action::Set { field: Field::Value, value: 0xffff };
+    // Of the device's own configuration, `mtu`.
+    bench.model().faults.add(Fault::nth(FaultPoint::RegisterRead, 2, other).of(4 << 16 | 10));
+    let up = bench.start();
+    assert_eq!((up.control.info().ip_mtu_bytes, bench.model().faults.hits()), (1400, 0));
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn a_frame_over_several_buffers_arrives_whole_5_1_6_4() {
 }
 
 fn small_rx(rx_entries: u16) -> paravane_virtio::net::Config {
-    paravane_virtio::net::Config { rx_entries, ..Default::default() }
+    paravane_virtio::net::Config::default().with_rx_entries(rx_entries)
 }
 
 #[test]

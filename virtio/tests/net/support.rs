@@ -159,7 +159,7 @@ impl Bench {
 
 /// Rings small enough to wrap often.
 pub fn small() -> Config {
-    Config { tx_entries: 16, rx_entries: 16, ..Config::default() }
+    Config::default().with_tx_entries(16).with_rx_entries(16)
 }
 
 /// `len` bytes that tell `seed` apart.

@@ -1,0 +1,123 @@
+//! What driver and device agree on: features, lengths of queues, and the MTU that goes with both.
+//!
+//! How long a queue may be, the device says when the features are final. So a driver that accepted `MTU` and then finds
+//! that the buffers of its queue cannot hold such a frame starts over, once, without the feature.
+//!
+//! Spec: VIRTIO 1.2, 5.1.4.2 "Driver Requirements: Device configuration layout".
+
+use log::warn;
+use paravane_hal::mmio::Mmio as _;
+use paravane_hal::time::Clock;
+use paravane_pci::PciAddress;
+
+use crate::init;
+use crate::net::config::{self, MIN_IP_MTU_BYTES};
+use crate::net::device::Config;
+use crate::net::error::StartError;
+use crate::net::features::{Negotiated, NetFeatures};
+use crate::net::{RX_QUEUE, TX_QUEUE};
+use crate::queue::QueueSize;
+use crate::transport::{QueueError, Transport};
+
+/// Ethernet header in front of an IP packet.
+pub(crate) const ETHERNET_BYTES: u16 = 14;
+/// The MTU of a device that names none.
+const DEFAULT_IP_MTU_BYTES: u16 = 1500;
+/// What a received frame may have on top of the MTU: Ethernet header and one VLAN tag.
+const OVERHEAD_BYTES: u16 = 18;
+/// The largest MTU whose frames have a length of 16 bits.
+const MAX_IP_MTU_BYTES: u16 = u16::MAX - OVERHEAD_BYTES;
+
+/// What was agreed.
+pub(crate) struct Terms {
+    pub(crate) features: Negotiated,
+    pub(crate) ip_mtu_bytes: u16,
+    pub(crate) rx: QueueSize,
+    pub(crate) tx: QueueSize,
+}
+
+/// Steps 2 to 5 of bring-up, on the device at `at`, which was reset, for buffers that hold `payload_bytes`.
+pub(crate) fn agree(
+    transport: &mut impl Transport,
+    clock: &impl Clock,
+    at: PciAddress,
+    config: &Config,
+    payload_bytes: usize,
+) -> Result<Terms, StartError> {
+    let mut allowed = config.allowed;
+    let mut named = None;
+    // Ends: the second turn goes without `MTU`.
+    loop {
+        init::acknowledge_and_claim(transport)?;
+        let features = init::negotiate(transport, |transport, offered| {
+            let chosen = allowed.choose(config::readable(offered, transport.config().len_bytes()));
+            if chosen & NetFeatures::MTU.bits() == 0 {
+                return chosen;
+            }
+            // Read here, and nowhere else.
+            let ip_mtu_bytes = config::read_mtu(transport);
+            let spread = chosen & NetFeatures::MRG_RXBUF.bits() != 0;
+            if !(MIN_IP_MTU_BYTES..=MAX_IP_MTU_BYTES).contains(&ip_mtu_bytes) {
+                warn!("virtio-net {at}: MTU refused: the device says {ip_mtu_bytes} bytes");
+                return chosen & !NetFeatures::MTU.bits();
+            }
+            named = Some(ip_mtu_bytes);
+            if !spread && whole_frame(ip_mtu_bytes) > payload_bytes {
+                warn!(
+                    "virtio-net {at}: MTU refused: the device says {ip_mtu_bytes} bytes, buffers hold {payload_bytes}"
+                );
+                return chosen & !NetFeatures::MTU.bits();
+            }
+            chosen
+        })?;
+        let features = Negotiated::confirmed(features);
+        let rx = queue_size(transport, RX_QUEUE, config.rx_entries)?;
+        let tx = queue_size(transport, TX_QUEUE, config.tx_entries)?;
+        let spread = features.has(NetFeatures::MRG_RXBUF);
+        let hold_bytes =
+            if spread { payload_bytes.saturating_mul(rx.entries().into()) } else { payload_bytes };
+        let device_says = named.filter(|_| features.has(NetFeatures::MTU));
+        if let Some(ip_mtu_bytes) = device_says.filter(|mtu| whole_frame(*mtu) > hold_bytes) {
+            let entries = rx.entries();
+            warn!(
+                "virtio-net {at}: MTU refused: the device says {ip_mtu_bytes} bytes, {entries} buffers hold {hold_bytes}"
+            );
+            allowed.net.remove(NetFeatures::MTU);
+            init::reset(transport, clock)?;
+            continue;
+        }
+        let ip_mtu_bytes = match config.ip_mtu_bytes {
+            None => device_says.unwrap_or(DEFAULT_IP_MTU_BYTES),
+            Some(ip_mtu_bytes) => {
+                let max_bytes = named.unwrap_or(MAX_IP_MTU_BYTES);
+                if !(MIN_IP_MTU_BYTES..=max_bytes).contains(&ip_mtu_bytes) {
+                    return Err(StartError::Mtu { ip_mtu_bytes, min_bytes: MIN_IP_MTU_BYTES, max_bytes });
+                }
+                ip_mtu_bytes
+            }
+        };
+        let needed_bytes = match config.ip_mtu_bytes {
+            // Any buffer that holds a header will do; one that holds no frame header would make every frame a chain.
+            None if spread => ETHERNET_BYTES.into(),
+            _ => whole_frame(ip_mtu_bytes),
+        };
+        if hold_bytes < needed_bytes || payload_bytes < ETHERNET_BYTES.into() {
+            return Err(StartError::BuffersTooShort { payload_bytes: hold_bytes, needed_bytes });
+        }
+        return Ok(Terms { features, ip_mtu_bytes, rx, tx });
+    }
+}
+
+/// How long a frame with an IP packet of that length may be.
+fn whole_frame(ip_mtu_bytes: u16) -> usize {
+    usize::from(ip_mtu_bytes).saturating_add(OVERHEAD_BYTES.into())
+}
+
+/// How long `queue` is, of which `entries` are wanted.
+fn queue_size(transport: &mut impl Transport, queue: u16, entries: u16) -> Result<QueueSize, StartError> {
+    if entries == 0 {
+        return Err(StartError::NoEntries { queue });
+    }
+    let device_max = transport.read_queue_max(queue)?;
+    Ok(QueueSize::at_most(entries, device_max).ok_or(QueueError::Absent { queue })?)
+}
