@@ -19,3 +19,18 @@ pub mod paging;
 pub mod port;
 #[cfg(target_arch = "x86_64")]
 pub mod tsc;
+
+/// What a driver takes of a platform moves to the driver's thread, and is shared by its queues.
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<mmio::MmioRegion>();
+    is_send_and_sync::<dma::FrameDma<&'static lock::SpinLock<frames::FrameAllocator>>>();
+};
+
+#[cfg(target_arch = "x86_64")]
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<port::X86Ports>();
+    is_send_and_sync::<tsc::TscClock>();
+    is_send_and_sync::<paging::MmioMapper<&'static lock::SpinLock<frames::FrameAllocator>>>();
+};

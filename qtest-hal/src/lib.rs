@@ -19,3 +19,11 @@ pub use machine::{Config, Machine, PortLock};
 pub use monitor::Monitor;
 pub use platform::{Qtest, Registers};
 pub use setup::{Chipset, Setup};
+
+/// Drivers and their tests run on any thread.
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Qtest>();
+    is_send_and_sync::<Config>();
+    is_send_and_sync::<Machine>();
+};
