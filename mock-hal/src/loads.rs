@@ -29,6 +29,7 @@ const MOST_LOADS: u64 = 10_000_000;
 
 /// A load that was answered with another value than the one that lies there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChangedLoad {
     /// Where the word is, for the CPU; [`Memory::dma_address_of`](crate::Memory::dma_address_of) says where for the device.
     pub place: usize,
@@ -71,7 +72,12 @@ thread_local! {
 
 /// While it lives, the words that this thread loads change. Off by its drop.
 ///
-/// The changes follow from the seed and from what the driver loads, so a run can be repeated.
+/// The changes follow from the seed and from what the driver loads, so a run can be repeated. It stays on its thread:
+///
+/// ```compile_fail,E0277
+/// fn goes_elsewhere<T: Send>() {}
+/// goes_elsewhere::<paravane_mock_hal::ChangingLoads>();
+/// ```
 #[must_use]
 pub struct ChangingLoads {
     /// Bound to the thread that armed it.

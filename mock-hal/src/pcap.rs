@@ -82,6 +82,7 @@ pub struct Captured {
 
 /// Why a capture cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PcapError {
     /// It does not start like one of ours.
     NotPcap,

@@ -230,6 +230,16 @@ unsafe impl Dma for MockPlatform {
     }
 }
 
+// A driver's half of a test runs on any thread; that words change is a matter of one.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<MockPlatform>();
+    is_shared::<Memory>();
+    is_shared::<PciHost>();
+    is_shared::<ModelRegion>();
+    is_shared::<DeviceMemory>();
+};
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -17,6 +17,7 @@ pub struct AccessFault {
 
 /// Why a device access was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FaultKind {
     /// Nothing is there, nor was lately.
     Unmapped,

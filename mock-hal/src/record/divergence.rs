@@ -65,6 +65,7 @@ impl std::error::Error for Divergence {}
 
 /// Why a playing back did not go well.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReplayError {
     /// The driver did something else than the recorded one.
     Divergence(Divergence),
@@ -81,4 +82,11 @@ impl fmt::Display for ReplayError {
     }
 }
 
-impl std::error::Error for ReplayError {}
+impl std::error::Error for ReplayError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Divergence(divergence) => Some(divergence),
+            Self::Memory(_) => None,
+        }
+    }
+}
