@@ -395,3 +395,12 @@ fn queues_and_pool_come_back() {
     assert_eq!(tx.counters(), TxCounters::default());
     drop((rx, from));
 }
+
+#[test]
+fn it_may_move_to_another_core() {
+    const fn is_send<T: Send>() {}
+    const {
+        is_send::<Phy<Rx, Tx>>();
+        is_send::<Phy<Box<dyn RxQueue>, Box<dyn TxQueue>>>();
+    }
+}

@@ -4,9 +4,11 @@
 //! [   0.001234] nic admin: link up 1000 Mbit/s
 //! ```
 //!
-//! It is the back end of the `log` crate. Nothing is put between time and message, whatever the level, so that people and tools look for
-//! the same words; only debug lines say that they are. Nothing is allocated. The port is waited for, but not for ever: a host that
-//! takes no bytes costs lines, not the program.
+//! It is the back end of the `log` crate, for the program and for the crates under it. Nothing is put between time and
+//! message of the program, whatever the level, so that people and tools look for the same words; only debug lines say that
+//! they are. What drivers and other crates say carries their name, and is a level quieter: at `info`, which is the
+//! default, the console shows their warnings and errors. Nothing is allocated. The port is waited for, but not for ever: a
+//! host that takes no bytes costs lines, not the program.
 
 use core::fmt::{self, Write};
 use core::time::Duration;
@@ -85,7 +87,7 @@ struct Console;
 
 impl Log for Console {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        is_shown(metadata, log::max_level())
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -99,13 +101,40 @@ impl Log for Console {
                 log::Level::Debug | log::Level::Trace => {
                     write!(line, "debug {}: {}", record.target(), record.args())
                 }
-                _ => line.write_fmt(*record.args()),
+                _ if is_of_program(record.target()) => line.write_fmt(*record.args()),
+                _ => write!(line, "{}: {}", crate_of(record.target()), record.args()),
             };
             line.end();
         });
     }
 
     fn flush(&self) {}
+}
+
+/// The crate that a line is from.
+fn crate_of(target: &str) -> &str {
+    target.split("::").next().unwrap_or(target)
+}
+
+/// Whether a line is the program's, or this library's.
+fn is_of_program(target: &str) -> bool {
+    !matches!(
+        crate_of(target),
+        "paravane_hal"
+            | "paravane_hal_x86_64"
+            | "paravane_net"
+            | "paravane_net_smoltcp"
+            | "paravane_nic"
+            | "paravane_pci"
+            | "paravane_virtio"
+            | "paravane_vmxnet3"
+            | "smoltcp"
+    )
+}
+
+/// Whether a line is shown where the program's are up to `most`.
+fn is_shown(metadata: &Metadata<'_>, most: LevelFilter) -> bool {
+    if is_of_program(metadata.target()) { metadata.level() <= most } else { metadata.level() < most }
 }
 
 /// Where bytes go.
@@ -224,6 +253,21 @@ mod tests {
         );
         assert_eq!(printed(Duration::from_micros(4_321_000_001), format_args!("x")), "[4321.000001] x\n");
         assert_eq!(printed(Duration::from_secs(12_345), format_args!("x")), "[2345.000000] x\n");
+    }
+
+    #[test]
+    fn crates_below_are_a_level_quieter() {
+        use log::Level::{Debug, Info, Warn};
+        let shown =
+            |target, level, most| is_shown(&Metadata::builder().target(target).level(level).build(), most);
+        for own in ["paravane_http", "paravane_unikernel::app::server", "my_program"] {
+            assert!(shown(own, Info, LevelFilter::Info) && !shown(own, Debug, LevelFilter::Info));
+        }
+        for below in ["paravane_vmxnet3::start", "paravane_virtio::net", "paravane_pci"] {
+            assert!(shown(below, Warn, LevelFilter::Info) && !shown(below, Info, LevelFilter::Info));
+            assert!(shown(below, Info, LevelFilter::Debug) && !shown(below, Debug, LevelFilter::Debug));
+        }
+        assert_eq!(crate_of("paravane_virtio::net::device"), "paravane_virtio");
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl Config {
         match key {
             "irq" => self.irq = parse_irq(value)?,
             "log" => {
-                self.log = LevelFilter::from_str(value).map_err(|_| "levels are error, warn, info, debug")?;
+                self.log =
+                    LevelFilter::from_str(value).map_err(|_| "levels are error, warn, info, debug, trace")?;
             }
             "pci-patch" => self.pci_patches.push(parse_patch(value)?),
             name if is_nic_name(name) => {

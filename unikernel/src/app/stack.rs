@@ -92,6 +92,8 @@ impl Stack {
             );
             socket.set_timeout(Some(TIMEOUT));
             socket.set_nagle_enabled(false);
+            // Before the first frame is looked at: a peer may be quick. Fails only for port zero or an open socket.
+            let _ = socket.listen(PORT);
             let socket = stack.sockets.add(socket);
             stack.sessions.push(Session { socket, connection: Connection::new() });
         }
@@ -279,5 +281,19 @@ impl Session {
         // Fails only for port zero or an open socket.
         let _ = socket.listen(PORT);
         served
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smoltcp::phy::{Loopback, Medium};
+
+    #[test]
+    fn a_peer_may_connect_before_the_first_turn() {
+        let mut device = Loopback::new(Medium::Ethernet);
+        let stack = Stack::new("admin", [2; 6], &mut device, Addressing::Dhcp, 3, 1, Instant::ZERO);
+        let listens = |session: &Session| stack.sockets.get::<tcp::Socket<'_>>(session.socket).is_listening();
+        assert!(stack.sessions.len() == 3 && stack.sessions.iter().all(listens));
     }
 }

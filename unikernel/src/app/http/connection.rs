@@ -17,7 +17,7 @@ const CHUNK_BYTES: u64 = 32 * 1024;
 pub enum Wanted {
     /// The page.
     Page,
-    /// The facts as JSON.
+    /// The status as JSON.
     Status,
     /// A restart of the NIC named.
     Restart(String),

@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = 1 << 30;
 pub enum Route {
     /// The page.
     Page,
-    /// The page's facts as JSON.
+    /// The status as JSON.
     Status,
     /// So many pseudo-random bytes.
     Bytes {
@@ -107,33 +107,33 @@ fn understand<'h>(
         }
         Err(_) => return Err(Refusal::BAD),
     };
-    let facts = Facts::of(parsed.headers)?;
+    let fields = Fields::of(parsed.headers)?;
     let route = route(parsed.method.unwrap_or(""), parsed.path.unwrap_or(""))?;
     let takes_chunks = parsed.version == Some(1);
     Ok(Some((
         Request {
             route,
-            body: facts.body,
+            body: fields.body,
             head_only: parsed.method == Some("HEAD"),
             takes_chunks,
             // An older peer would have to be told that the connection stays open; it is closed instead.
-            keep_alive: takes_chunks && !facts.close,
-            expects_continue: facts.expects_continue,
+            keep_alive: takes_chunks && !fields.close,
+            expects_continue: fields.expects_continue,
         },
         len,
     )))
 }
 
 /// What the headers say.
-struct Facts {
+struct Fields {
     body: BodyLength,
     close: bool,
     expects_continue: bool,
 }
 
-impl Facts {
+impl Fields {
     fn of(headers: &[httparse::Header<'_>]) -> Result<Self, Refusal> {
-        let mut facts = Self { body: BodyLength::Known(0), close: false, expects_continue: false };
+        let mut fields = Self { body: BodyLength::Known(0), close: false, expects_continue: false };
         let mut length = None;
         for header in headers {
             let value = core::str::from_utf8(header.value).unwrap_or("").trim();
@@ -152,18 +152,18 @@ impl Facts {
                         "the only transfer encoding here is chunked",
                     ));
                 }
-                facts.body = BodyLength::Chunked;
+                fields.body = BodyLength::Chunked;
             } else if is("connection") {
-                facts.close = lists("close");
+                fields.close = lists("close");
             } else if is("expect") {
-                facts.expects_continue = value.eq_ignore_ascii_case("100-continue");
+                fields.expects_continue = value.eq_ignore_ascii_case("100-continue");
             }
         }
-        match (facts.body, length) {
+        match (fields.body, length) {
             // Both would let two readers disagree about where the next request starts.
             (BodyLength::Chunked, Some(_)) => Err(Refusal::BAD),
-            (BodyLength::Known(_), Some(bytes)) => Ok(Self { body: BodyLength::Known(bytes), ..facts }),
-            _ => Ok(facts),
+            (BodyLength::Known(_), Some(bytes)) => Ok(Self { body: BodyLength::Known(bytes), ..fields }),
+            _ => Ok(fields),
         }
     }
 }

@@ -325,7 +325,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
         (self.before.0 + phy.tx().counters(), self.before.1 + phy.rx().counters())
     }
 
-    /// The facts of the moment. The device is asked for its own.
+    /// What is so at the moment. The device is asked for its own.
     #[must_use]
     pub fn report(&mut self) -> NicReport {
         // A fault is looked for in the next turn.

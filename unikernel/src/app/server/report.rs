@@ -1,4 +1,4 @@
-//! The facts of the moment, gathered.
+//! What is so at the moment, gathered.
 
 use paravane_hal::Platform;
 use paravane_pci::ConfigAccess;
