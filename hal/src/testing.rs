@@ -6,7 +6,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crate::addr::DmaAddr;
 use crate::dma::{Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest};
@@ -19,6 +19,8 @@ const ALIGN: usize = 4096;
 pub(crate) struct Heap {
     pub(crate) regions: Arc<AtomicUsize>,
     pub(crate) mappings: Arc<AtomicUsize>,
+    /// What was mapped last, as the platform was told: where its device reaches.
+    pub(crate) mapped: Arc<AtomicPtr<u8>>,
     pub(crate) max_segment_bytes: Option<usize>,
     pub(crate) full: bool,
     /// Gives so many bytes less than asked for.
@@ -61,6 +63,7 @@ unsafe impl Dma for Heap {
             return Err(DmaError::new(memory.len(), DmaErrorReason::Unmappable));
         }
         self.mappings.fetch_add(1, Ordering::SeqCst);
+        self.mapped.store(memory.cast().as_ptr(), Ordering::SeqCst);
         Ok(DmaMapping::new(memory, device_addr(memory.cast()), direction))
     }
 

@@ -7,7 +7,7 @@ use core::mem::{ManuallyDrop, size_of};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::dma::{DeviceTag, Dma, DmaError, DmaErrorReason, Mapped, Quiet, StableMemory};
+use crate::dma::{DeviceTag, DmaError, DmaErrorReason, Quiet};
 
 /// What a queue has lent to its device, by slot.
 ///
@@ -113,20 +113,6 @@ impl<T> Posted<T> {
             drop(slot.take());
         }
         Ok(())
-    }
-}
-
-impl<M: StableMemory, D: Dma> Posted<Mapped<M, D>> {
-    /// Takes what `slot` holds and ends its mapping: the device has completed it. `None`, and it stays, when it was mapped for another device.
-    ///
-    /// A device that goes on all the same is stopped by the domain, if that takes mappings back (an IOMMU) or copies (a bounce buffer). Where it does neither,
-    /// memory from a [`Pool`](crate::pool::Pool) is the safer choice: a completed buffer never becomes ordinary memory there.
-    #[inline]
-    pub fn unmap(&mut self, slot: usize) -> Option<M> {
-        let device = self.device;
-        let mapped = self.slots.get_mut(slot)?.take_if(|mapped| mapped.device() == device)?;
-        // SAFETY: the device has completed it: so says the driver, which takes from a table what its device has completed, and nothing else.
-        Some(unsafe { mapped.give_back() })
     }
 }
 
