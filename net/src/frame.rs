@@ -13,7 +13,7 @@
 
 use paravane_hal::addr::{Align, DmaAddr};
 use paravane_hal::dma::{Dma, DmaError, DomainTag};
-use paravane_hal::pool::{Buffer, Linked, Pool, PoolLayout, Supply};
+use paravane_hal::pool::{Buffer, Header as _, Linked, Pool, PoolLayout, Supply};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::burst::Burst;
@@ -266,11 +266,16 @@ impl Frame {
         }
     }
 
-    /// Says that a device wrote `len_bytes` to a fresh frame, of which nothing else is known. False, and the frame is empty, when the buffer cannot hold that.
+    /// Says that a device wrote `len_bytes` to a fresh frame, of which nothing else is known: the rest of a frame that is not fresh is
+    /// dropped. False, and the frame is empty, when the buffer cannot hold that.
     #[inline(always)]
     pub fn set_received(&mut self, len_bytes: u16) -> bool {
         // Two numbers below 2^16.
         let fits = usize::from(HEADROOM_BYTES).wrapping_add(len_bytes.into()) <= self.0.len_bytes();
+        // A fresh one has none. Its flag would be overwritten, and the rest would stay with the buffer, seen by nobody.
+        if self.0.needs_cleanup() {
+            self.drop_next();
+        }
         // Written either way, so that what it says needs no second look.
         self.0.summary = Summary::of(if fits { len_bytes } else { 0 });
         fits
@@ -403,6 +408,11 @@ impl Frame {
     /// Takes the continuation off.
     pub fn take_next(&mut self) -> Option<Frame> {
         self.0.take_next()
+    }
+
+    #[cold]
+    fn drop_next(&mut self) {
+        drop(self.take_next());
     }
 
     /// The segments, this one first.

@@ -195,6 +195,94 @@ fn what_a_buffer_cannot_hold_was_not_received() {
 }
 
 #[test]
+fn what_a_frame_had_behind_it_is_home_when_it_was_received_anew() {
+    let pool = pool(3);
+    let mut frame = frame_of(&pool, b"before");
+    let mut next = frame_of(&pool, b"next");
+    next.set_next(frame_of(&pool, b"last"));
+    frame.set_next(next);
+    assert_eq!(pool.free(), 0);
+    assert!(frame.set_received(60));
+    assert_eq!((frame.segments().count(), frame.total_bytes(), pool.free()), (1, 60, 2));
+    drop(frame);
+    assert_eq!(pool.free(), 3);
+}
+
+/// Behind the payload lies what an earlier frame left, which is nobody's to write.
+#[test]
+fn nothing_is_written_past_the_payload() {
+    let pool = pool(1);
+    let mut frame = frame_of(&pool, b"0123456789");
+    assert!(frame.write(8, &[b'x'; 2]), "its last two bytes");
+    for past in [9, 10, 11, 100] {
+        assert!(!frame.write(past, &[b'y'; 2]), "at {past}");
+    }
+    assert!(frame.set_segment_bytes(12));
+    assert_eq!(bytes_of(&frame), b"01234567xx\0\0");
+}
+
+/// One at a time or by the supply, what comes is the same; also where another pool's frame, or one of two segments, is among them.
+#[test]
+fn a_supply_fills_a_burst_whatever_is_made_of_its_frames() {
+    let (pool, other) = (pool(40), pool(8));
+    let mut burst = Burst::new();
+    let mut number = 0_u8;
+    let filled = pool.take(40).fill(&mut burst, |mut frame| {
+        number += 1;
+        match number {
+            3 => frame = other.get().unwrap(),
+            5 => frame.set_next(frame_of(&other, b" and more")),
+            _ => {}
+        }
+        assert!(frame.prepend(&[number]));
+        frame
+    });
+    assert_eq!((filled, burst.len(), pool.free(), other.free()), (BURST_FRAMES, BURST_FRAMES, 9, 6));
+    assert_eq!(burst.domain(), None, "they are of two pools");
+    let came: Vec<_> = std::iter::from_fn(|| burst.pop()).map(|frame| bytes_of(&frame)).collect();
+    let expected: Vec<_> =
+        (1..=32).map(|number| if number == 5 { b"\x05 and more".to_vec() } else { vec![number] }).collect();
+    assert_eq!(came, expected);
+    assert_eq!((pool.free(), other.free()), (pool.frames(), other.frames()), "and all go home");
+}
+
+/// Together they would leave the rest of a frame with its buffer, or go to a pool that is not theirs.
+#[test]
+fn a_filled_burst_with_one_that_is_different_goes_home_piece_by_piece() {
+    for is_of_two_segments in [false, true] {
+        let (pool, other) = (pool(16), pool(1));
+        let mut burst = Burst::new();
+        let mut number = 0;
+        let filled = pool.take(6).fill(&mut burst, |mut frame| {
+            number += 1;
+            match number {
+                2 if is_of_two_segments => frame.set_next(frame_of(&other, b"more")),
+                2 => frame = frame_of(&other, b"another"),
+                _ => {}
+            }
+            frame
+        });
+        assert_eq!((filled, burst.domain()), (6, None));
+        drop(burst);
+        assert_eq!((pool.free(), other.free()), (16, 1));
+    }
+}
+
+#[test]
+fn a_burst_is_filled_and_drained_one_by_one() {
+    let pool = pool(64);
+    let mut burst = Burst::new();
+    let mut numbers = 0..40_u8;
+    assert_eq!(burst.fill(|| numbers.next().map(|number| frame_of(&pool, &[number]))), BURST_FRAMES);
+    assert_eq!(burst.fill(|| pool.get()), 0, "it is full");
+    let gone = burst.drain(|frame| if frame.read(0) == Some(7_u8) { Err(frame) } else { Ok(()) });
+    assert_eq!((gone, burst.len()), (7, BURST_FRAMES - 7));
+    assert_eq!(burst.pop().as_ref().map(bytes_of), Some(vec![7]), "what was given back stays in front");
+    assert_eq!(burst.drain(|_| Ok(())), BURST_FRAMES - 8);
+    assert_eq!((burst.is_empty(), pool.free()), (true, 64));
+}
+
+#[test]
 fn a_full_burst_gives_the_frame_back() {
     let pool = pool(64);
     let mut burst = Burst::new();
