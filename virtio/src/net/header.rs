@@ -74,6 +74,13 @@ impl Header {
         u32::from_le(*word0) & 0xffff == 0
     }
 
+    /// Whether the header in memory says that the checksum was verified, and nothing else.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_good([word0, ..]: &RawHeader) -> bool {
+        u32::from_le(*word0) & 0xffff == HeaderFlags::DATA_VALID.bits() as u32
+    }
+
     /// The count of buffers of a header in memory.
     #[must_use]
     #[inline(always)]

@@ -94,14 +94,17 @@ impl RxRules {
     #[inline(always)]
     pub fn classify(&self, header: &RawHeader, written_bytes: u32) -> Result<Received, DeviceFault> {
         const SHORTEST_BYTES: u32 = ETHERNET_BYTES + HEADER_BYTES as u32;
-        // By far the most: a whole frame of which the header says nothing. In one comparison: what
-        // is too short is very long then.
+        // By far the most: a whole frame of which the header says nothing, or that its checksum is
+        // good. In one comparison: what is too short is very long then.
         let fits = written_bytes.wrapping_sub(SHORTEST_BYTES) <= self.whole_span_bytes;
-        if fits && Header::is_plain(header) && Header::buffers_of(header) <= 1 {
+        let is_plain = Header::is_plain(header);
+        let says_little = is_plain || (self.checksums && Header::is_good(header));
+        if fits && says_little && Header::buffers_of(header) <= 1 {
             // Fits a buffer, whose length has 16 bits.
             #[expect(clippy::cast_possible_truncation, reason = "see above")]
             let frame_bytes = written_bytes.wrapping_sub(u32::from(HEADER_BYTES)) as u16;
-            return Ok(Received::Whole { frame_bytes, checksum: RxChecksum::Unverified });
+            let checksum = if is_plain { RxChecksum::Unverified } else { RxChecksum::Good };
+            return Ok(Received::Whole { frame_bytes, checksum });
         }
         self.classify_other(header, written_bytes)
     }
@@ -381,6 +384,23 @@ mod tests {
             RxRules::new(none(), 1514, 1984)
                 .buffers(&Header { num_buffers: 3, ..Header::default() }.encode()),
             1
+        );
+    }
+
+    #[test]
+    fn a_verdict_is_believed_if_it_was_agreed_and_alone() {
+        let header = |flags, gso_type| Header { flags, gso_type, ..Header::default() }.encode();
+        let whole = |checksum| Ok(Received::Whole { frame_bytes: 64, checksum });
+        let valid = header(HeaderFlags::DATA_VALID, GsoType::NONE);
+        let unasked = RxRules::new(none(), 1514, 1984);
+        assert_eq!(rx().classify(&valid, 76), whole(RxChecksum::Good));
+        assert_eq!(unasked.classify(&valid, 76), whole(RxChecksum::Unverified));
+        let cut = header(HeaderFlags::DATA_VALID, GsoType::TCPV4);
+        assert_eq!(rx().classify(&cut, 76), Ok(Received::Dropped(Drop::Damaged)));
+        let both = header(HeaderFlags::DATA_VALID | HeaderFlags::NEEDS_CSUM, GsoType::NONE);
+        assert_eq!(
+            rx().classify(&both, 76),
+            whole(RxChecksum::Partial(ChecksumRequest { start_bytes: 0, offset_bytes: 0 }))
         );
     }
 
