@@ -396,6 +396,23 @@ fn queues_and_pool_come_back() {
     drop((rx, from));
 }
 
+/// For whoever chooses the driver at run time, or keeps the queues elsewhere.
+#[test]
+fn queues_may_be_behind_pointers() {
+    let pool = pool(8);
+    let (to, from) = (Wire::default(), Ring::default());
+    let mut rx: Box<dyn RxQueue> = Box::new(Rx(Arc::clone(&to), Behaviour::default()));
+    let tx: Box<dyn TxQueue> = Box::new(Tx(Arc::clone(&from), Behaviour::default()));
+    let mut phy = Phy::new(&INFO, &mut rx, tx, pool.clone());
+    to.lock().unwrap().push_back(frame_of(&pool, b"question"));
+    assert_eq!(received(&mut phy).as_deref(), Some(&b"question"[..]));
+    assert!(send(&mut phy, b"answer"));
+    assert_eq!(from.lock().unwrap().send_all(), [b"answer"]);
+    assert_eq!(phy.arm(), Ok(Armed::Idle));
+    drop(phy);
+    assert_eq!(rx.refill(), 0);
+}
+
 #[test]
 fn it_may_move_to_another_core() {
     const fn is_send<T: Send>() {}

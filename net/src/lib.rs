@@ -2,8 +2,11 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod burst;
 mod control;
+mod forward;
 mod frame;
 mod offload;
 mod queue;
