@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Firecracker is the yardstick: it follows the status one bit at a time and drops everything else, so every write here adds exactly one bit. A step that fails leaves
-//! the device as it is; [`give_up`] says so to the device, unless what failed was the reset.
+//! the device as it is; `give_up` says so to the device, unless what failed was the reset.
 //!
 //! Spec: VIRTIO 1.2, 3.1.1 "Driver Requirements: Device Initialization".
 
@@ -91,7 +91,7 @@ impl core::error::Error for InitError {}
 /// # Errors
 ///
 /// [`InitError::NoReset`], [`InitError::Gone`]: the device may still use whatever it was given.
-pub fn reset(transport: &mut impl Transport, clock: &impl Clock) -> Result<(), InitError> {
+pub(crate) fn reset(transport: &mut impl Transport, clock: &impl Clock) -> Result<(), InitError> {
     transport.write_status(Status::empty());
     let mut status = Status::empty();
     // All ones never becomes zero by waiting, but a device that is being reset underneath may answer so for a moment: the deadline decides.
@@ -112,7 +112,7 @@ pub fn reset(transport: &mut impl Transport, clock: &impl Clock) -> Result<(), I
 /// # Errors
 ///
 /// [`InitError::StatusRejected`], [`InitError::Gone`].
-pub fn acknowledge_and_claim(transport: &mut impl Transport) -> Result<(), InitError> {
+pub(crate) fn acknowledge_and_claim(transport: &mut impl Transport) -> Result<(), InitError> {
     transport.write_status(Status::ACKNOWLEDGE);
     let written = Status::ACKNOWLEDGE | Status::DRIVER;
     transport.write_status(written);
@@ -124,7 +124,7 @@ pub fn acknowledge_and_claim(transport: &mut impl Transport) -> Result<(), InitE
 /// # Errors
 ///
 /// [`InitError::NotVersion1`], before anything is written; [`InitError::FeaturesRejected`]; [`InitError::Gone`].
-pub fn negotiate<T: Transport>(
+pub(crate) fn negotiate<T: Transport>(
     transport: &mut T,
     choose: impl FnOnce(&mut T, u64) -> u64,
 ) -> Result<u64, InitError> {
@@ -147,7 +147,7 @@ pub fn negotiate<T: Transport>(
 /// # Errors
 ///
 /// [`InitError::StatusRejected`], [`InitError::Gone`].
-pub fn go(transport: &mut impl Transport) -> Result<(), InitError> {
+pub(crate) fn go(transport: &mut impl Transport) -> Result<(), InitError> {
     let written = Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK | Status::DRIVER_OK;
     transport.write_status(written);
     expect_status(transport, written)
@@ -156,7 +156,7 @@ pub fn go(transport: &mut impl Transport) -> Result<(), InitError> {
 /// Says that the driver gave up: adds `FAILED`, so that the host can tell a driver that failed from one that never came.
 ///
 /// Not while a reset is under way, which it would disturb.
-pub fn give_up(transport: &mut impl Transport) {
+pub(crate) fn give_up(transport: &mut impl Transport) {
     let status = transport.read_status();
     if !status.is_all_ones() {
         transport.write_status(status | Status::FAILED);

@@ -10,7 +10,7 @@ extern crate alloc;
 pub mod feature;
 pub mod init;
 pub mod net;
-pub mod queue;
+mod queue;
 pub mod status;
 pub mod transport;
 

@@ -5,26 +5,28 @@
 //! | [`Device`] (`device`) | claim, start, stop |
 //! | [`NetControl`] (`control`) | link, events, what was agreed |
 //! | [`RxQueue`], [`TxQueue`] (`rx`, `tx`) | the two lives of a frame |
-//! | [`header`], [`config`], [`features`] | formats, as values |
-//! | [`judge`] | what may come in and what may go out, as rules |
-//! | [`interrupts`] | which vector rings for what |
+//! | `header`, `config`, [`features`] | formats, as values |
+//! | `judge` | what may come in and what may go out, as rules |
+//! | `agree` | what both sides say before they start |
+//! | [`InterruptsInUse`] (`interrupts`) | which vector rings for what |
 //!
-//! One receive and one transmit queue. That there are these two and no more, [`Running`], [`interrupts`] and bring-up count on; a queue by itself does not.
+//! One receive and one transmit queue. That there are these two and no more, [`Running`], `interrupts` and bring-up count on; a queue by itself does not.
 //!
 //! Spec: VIRTIO 1.2, 5.1 "Network Device".
 
 mod agree;
-pub mod config;
+mod config;
 mod control;
 mod device;
 mod error;
 pub mod features;
-pub mod header;
-pub mod interrupts;
-pub mod judge;
+mod header;
+mod interrupts;
+mod judge;
 mod rx;
 mod tx;
 
+pub use config::MIN_IP_MTU_BYTES;
 pub use control::{LOOK_EVERY, NetControl};
 pub use device::{Config, Device, Running};
 pub use error::{BringUpError, StartError, StopError};

@@ -9,33 +9,40 @@
 //! | [`layout`] | sizes and places, as numbers |
 //! | [`notify`] | when a notification is owed |
 //!
+//! All of it stays inside the crate. What takes a [`Segment`] trusts the length that comes with the address, and what takes
+//! sent frames home trusts the count: from outside, either would need no `unsafe` to reach memory that nobody gave.
+//!
+//! ```compile_fail,E0603
+//! use paravane_virtio::queue::Virtqueue;
+//! ```
+//!
 //! What is lent is moved in and comes back when the device has used its chain, or by [`free`](Virtqueue::free) when the device has been stopped.
 //!
 //! The device is not believed: heads, lengths and counts are held against the driver's own record, and the first lie breaks
 //! the queue. A broken queue answers every call with the same fault until its device was stopped and started.
 
-pub mod in_place;
-pub mod in_turn;
-pub mod layout;
-pub mod notify;
-pub mod split;
+pub(crate) mod in_place;
+pub(crate) mod in_turn;
+pub(crate) mod layout;
+pub(crate) mod notify;
+pub(crate) mod split;
 
 use paravane_hal::dma::{DeviceDma, DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 
-pub use in_place::Completion;
-pub use in_place::InPlace;
-pub use in_turn::InTurn;
-pub use layout::QueueSize;
-pub use split::{QueueAddresses, Segment, UsedElement};
+pub(crate) use in_place::Completion;
+pub(crate) use in_place::InPlace;
+pub(crate) use in_turn::InTurn;
+pub(crate) use layout::QueueSize;
+pub(crate) use split::{QueueAddresses, Segment, UsedElement};
 
 use crate::transport::Doorbell;
 use split::SplitMemory;
 
 /// What became of the question whether to ring the doorbell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kick {
+pub(crate) enum Kick {
     /// Nothing new was published.
     Nothing,
     /// The doorbell was rung.
@@ -45,7 +52,7 @@ pub enum Kick {
 }
 
 /// What a queue has lent to its device, and in which descriptors. Private memory, which no device sees.
-pub trait Record: Sized {
+pub(crate) trait Record: Sized {
     /// Nothing lent yet of `size` descriptors, to `device`.
     ///
     /// # Errors
@@ -61,7 +68,7 @@ pub trait Record: Sized {
 }
 
 /// One split virtqueue that lends as `R` does.
-pub struct Virtqueue<R, D: Dma, B> {
+pub(crate) struct Virtqueue<R, D: Dma, B> {
     memory: SplitMemory<D>,
     lent: R,
     /// Number of the next chain to be offered. Free-running.
@@ -85,7 +92,12 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     /// # Errors
     ///
     /// [`DmaError`]; nothing stays allocated.
-    pub fn new(of: &DeviceDma<D>, size: QueueSize, event_idx: bool, doorbell: B) -> Result<Self, DmaError> {
+    pub(crate) fn new(
+        of: &DeviceDma<D>,
+        size: QueueSize,
+        event_idx: bool,
+        doorbell: B,
+    ) -> Result<Self, DmaError> {
         let mut queue = Self {
             memory: SplitMemory::new(of, size)?,
             lent: R::new(size, of.device())?,
@@ -105,35 +117,35 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
 
     /// Where the device finds the queue.
     #[must_use]
-    pub fn addresses(&self) -> QueueAddresses {
+    pub(crate) fn addresses(&self) -> QueueAddresses {
         self.memory.addresses()
     }
 
     /// How many entries it has.
     #[must_use]
     #[inline(always)]
-    pub fn size(&self) -> QueueSize {
+    pub(crate) fn size(&self) -> QueueSize {
         self.memory.size()
     }
 
     /// How many descriptors are free.
     #[must_use]
     #[inline(always)]
-    pub fn room(&self) -> u16 {
+    pub(crate) fn room(&self) -> u16 {
         self.lent.room()
     }
 
     /// How many chains the device has.
     #[must_use]
     #[inline(always)]
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         // Each chain is counted when it is offered and again when it is taken back.
         self.offered.wrapping_sub(self.taken).into()
     }
 
     /// Which device it belongs to.
     #[must_use]
-    pub fn device(&self) -> DeviceTag {
+    pub(crate) fn device(&self) -> DeviceTag {
         self.device
     }
 
@@ -143,7 +155,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     ///
     /// That fault.
     #[inline(always)]
-    pub fn check(&self) -> Result<(), DeviceFault> {
+    pub(crate) fn check(&self) -> Result<(), DeviceFault> {
         match self.fault {
             None => Ok(()),
             Some(fault) => Err(fault),
@@ -152,7 +164,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
 
     /// Breaks the queue.
     #[cold]
-    pub fn fail(&mut self, fault: DeviceFault) -> DeviceFault {
+    pub(crate) fn fail(&mut self, fault: DeviceFault) -> DeviceFault {
         *self.fault.get_or_insert(fault)
     }
 
@@ -164,7 +176,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
 
     /// Makes what was posted available to the device, and rings the doorbell if the device wants that. Once per batch.
     #[inline]
-    pub fn publish(&mut self) -> Kick {
+    pub(crate) fn publish(&mut self) -> Kick {
         if self.offered == self.published {
             return Kick::Nothing;
         }
@@ -181,7 +193,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     }
 
     /// Rings the doorbell if the device has something that it was not told about. True when it rang.
-    pub fn flush(&mut self) -> bool {
+    pub(crate) fn flush(&mut self) -> bool {
         let owed = self.untold && self.in_flight() > 0;
         if owed {
             self.untold = false;
@@ -191,7 +203,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     }
 
     /// Rings the doorbell if anything is in flight, whatever the device asked for and was told. Whether it did.
-    pub fn remind(&mut self) -> bool {
+    pub(crate) fn remind(&mut self) -> bool {
         self.untold |= self.in_flight() > 0;
         self.flush()
     }
@@ -202,7 +214,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     ///
     /// [`DeviceFault`]: the queue is broken, or the device says that it is done with more than it has.
     #[inline]
-    pub fn observe(&mut self) -> Result<u16, DeviceFault> {
+    pub(crate) fn observe(&mut self) -> Result<u16, DeviceFault> {
         self.check()?;
         let waiting = self.memory.read_used_idx().wrapping_sub(self.taken);
         if usize::from(waiting) > self.in_flight() {
@@ -232,7 +244,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     /// # Errors
     ///
     /// As [`observe`](Self::observe).
-    pub fn arm(&mut self, count: u16) -> Result<Armed, DeviceFault> {
+    pub(crate) fn arm(&mut self, count: u16) -> Result<Armed, DeviceFault> {
         self.check()?;
         if self.event_idx {
             self.memory.ask_at(notify::after(self.taken, count.max(1)));
@@ -249,7 +261,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
 
     /// Asks for no interrupts. A hint: one may still come.
     #[inline]
-    pub fn disarm(&mut self) {
+    pub(crate) fn disarm(&mut self) {
         if !self.armed {
             return;
         }
@@ -264,7 +276,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     /// Gives all memory back, rings and what was lent, against proof that the device has let go. False when the proof is about another device: all of it is
     /// leaked.
     #[must_use]
-    pub fn free(self, quiet: &Quiet<'_>) -> bool {
+    pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
         let Self { memory, lent, .. } = self;
         lent.reclaim(quiet) & memory.free(quiet)
     }

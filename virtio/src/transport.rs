@@ -16,7 +16,7 @@ use crate::status::Status;
 pub mod pci;
 
 /// Tells the device that a queue has something new. Found once, kept with the queue.
-pub trait Doorbell: Send {
+pub(crate) trait Doorbell: Send {
     /// Tells it. One register write, ordered after all stores to shared memory before.
     fn ring(&self);
 }
@@ -24,7 +24,7 @@ pub trait Doorbell: Send {
 bitflags::bitflags! {
     /// The interrupt status: why the line was raised.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct InterruptStatus: u8 {
+    pub(crate) struct InterruptStatus: u8 {
         /// A queue has used buffers.
         const QUEUE = 1;
         /// The configuration changed, or the device needs a reset.
@@ -34,7 +34,7 @@ bitflags::bitflags! {
 
 /// The interrupt vector of a queue, or of configuration changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vector {
+pub(crate) enum Vector {
     /// Entry of the MSI-X table.
     Entry(u16),
     /// None.
@@ -42,7 +42,7 @@ pub enum Vector {
 }
 
 /// A device on some bus.
-pub trait Transport {
+pub(crate) trait Transport {
     /// How a queue is announced.
     type Doorbell: Doorbell;
     /// The device's own configuration space, exactly as long as the device says. Accessed in the natural width of each field.

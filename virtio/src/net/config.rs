@@ -34,18 +34,18 @@ const ATTEMPTS: usize = 16;
 
 /// The fields that the driver uses, read at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NetConfig {
+pub(crate) struct NetConfig {
     /// Our address, if the device says.
-    pub mac: Option<MacAddr>,
+    pub(crate) mac: Option<MacAddr>,
     /// Whether the link is up; without a feature to say so, it is.
-    pub link_up: bool,
+    pub(crate) link_up: bool,
     /// In Mbit/s, if the device says.
-    pub speed_mbps: Option<u32>,
+    pub(crate) speed_mbps: Option<u32>,
 }
 
 /// Those of `features` whose fields lie inside a configuration space of `len_bytes`.
 #[must_use]
-pub fn readable(features: u64, len_bytes: usize) -> u64 {
+pub(crate) fn readable(features: u64, len_bytes: usize) -> u64 {
     let ends = [
         (NetFeatures::MAC, 6),
         (NetFeatures::STATUS, end_bytes(STATUS)),
@@ -64,13 +64,13 @@ fn end_bytes<T: RegValue>(field: Reg<T, ReadOnly>) -> usize {
 
 /// Reads the MTU field. It does not change, so one read will do; it may be read before the features are final, to find out whether to accept `MTU`.
 #[must_use]
-pub fn read_mtu(transport: &impl Transport) -> u16 {
+pub(crate) fn read_mtu(transport: &impl Transport) -> u16 {
     transport.config().read(&MTU)
 }
 
 /// Reads the fields that belong to `features`, all of one generation. `None` when they kept changing.
 #[must_use]
-pub fn read(transport: &impl Transport, features: Negotiated) -> Option<NetConfig> {
+pub(crate) fn read(transport: &impl Transport, features: Negotiated) -> Option<NetConfig> {
     for _ in 0..ATTEMPTS {
         let generation = transport.read_config_generation();
         let config = read_once(transport, features);
@@ -83,13 +83,13 @@ pub fn read(transport: &impl Transport, features: Negotiated) -> Option<NetConfi
 
 /// Reads whether the link is up. One field, so one read will do.
 #[must_use]
-pub fn read_link_up(transport: &impl Transport, features: Negotiated) -> bool {
+pub(crate) fn read_link_up(transport: &impl Transport, features: Negotiated) -> bool {
     !features.has(NetFeatures::STATUS) || transport.config().read(&STATUS) & STATUS_LINK_UP != 0
 }
 
 /// Reads how fast the link is. As before.
 #[must_use]
-pub fn read_speed_mbps(transport: &impl Transport, features: Negotiated) -> Option<u32> {
+pub(crate) fn read_speed_mbps(transport: &impl Transport, features: Negotiated) -> Option<u32> {
     features
         .has(NetFeatures::SPEED_DUPLEX)
         .then(|| transport.config().read(&SPEED))

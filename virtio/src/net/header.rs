@@ -11,17 +11,17 @@
 //! Spec: VIRTIO 1.2, 5.1.6 "Device Operation".
 
 /// Length of the header.
-pub const HEADER_BYTES: u16 = 12;
+pub(crate) const HEADER_BYTES: u16 = 12;
 
 const _: () = assert!(size_of::<RawHeader>() == HEADER_BYTES as usize);
 
 /// The header as it lies in memory.
-pub type RawHeader = [u32; 3];
+pub(crate) type RawHeader = [u32; 3];
 
 bitflags::bitflags! {
     /// The `flags` field.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct HeaderFlags: u8 {
+    pub(crate) struct HeaderFlags: u8 {
         /// The layer-4 checksum is to be completed: `csum_start` and `csum_offset` say where.
         const NEEDS_CSUM = 1;
         /// The device has verified the layer-4 checksum. From the device only.
@@ -33,64 +33,64 @@ bitflags::bitflags! {
 ///
 /// Only what this driver asks for or understands has a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GsoType(pub u8);
+pub(crate) struct GsoType(pub u8);
 
 impl GsoType {
     /// Not cut at all.
-    pub const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
     /// TCP over IPv4.
-    pub const TCPV4: Self = Self(1);
+    pub(crate) const TCPV4: Self = Self(1);
     /// TCP over IPv6.
-    pub const TCPV6: Self = Self(4);
+    pub(crate) const TCPV6: Self = Self(4);
 }
 
 /// The header's fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// What is said about the checksum.
-    pub flags: HeaderFlags,
+    pub(crate) flags: HeaderFlags,
     /// How the packet is cut.
-    pub gso_type: GsoType,
+    pub(crate) gso_type: GsoType,
     /// Ethernet to layer-4 header. A hint.
-    pub hdr_len: u16,
+    pub(crate) hdr_len: u16,
     /// Payload of each piece of a cut packet.
-    pub gso_size: u16,
+    pub(crate) gso_size: u16,
     /// Where summing starts, from the first byte of the frame.
-    pub csum_start: u16,
+    pub(crate) csum_start: u16,
     /// Where the sum goes, from there.
-    pub csum_offset: u16,
+    pub(crate) csum_offset: u16,
     /// From the device, with mergeable buffers: over how many buffers the frame is spread. Zero to the device.
-    pub num_buffers: u16,
+    pub(crate) num_buffers: u16,
 }
 
 impl Header {
     /// A frame that asks for nothing: by far the most.
-    pub const PLAIN: RawHeader = [0; 3];
+    pub(crate) const PLAIN: RawHeader = [0; 3];
 
     /// Whether the header in memory says nothing about checksums and is no large packet: by far the most.
     #[must_use]
     #[inline(always)]
-    pub const fn is_plain([word0, ..]: &RawHeader) -> bool {
+    pub(crate) const fn is_plain([word0, ..]: &RawHeader) -> bool {
         u32::from_le(*word0) & 0xffff == 0
     }
 
     /// Whether the header in memory says that the checksum was verified, and nothing else.
     #[must_use]
     #[inline(always)]
-    pub const fn is_good([word0, ..]: &RawHeader) -> bool {
+    pub(crate) const fn is_good([word0, ..]: &RawHeader) -> bool {
         u32::from_le(*word0) & 0xffff == HeaderFlags::DATA_VALID.bits() as u32
     }
 
     /// The count of buffers of a header in memory.
     #[must_use]
     #[inline(always)]
-    pub const fn buffers_of([.., word2]: &RawHeader) -> u16 {
+    pub(crate) const fn buffers_of([.., word2]: &RawHeader) -> u16 {
         (u32::from_le(*word2) >> 16) as u16
     }
 
     /// As it lies in memory.
     #[must_use]
-    pub const fn encode(self) -> RawHeader {
+    pub(crate) const fn encode(self) -> RawHeader {
         [
             (self.flags.bits() as u32 | (self.gso_type.0 as u32) << 8 | (self.hdr_len as u32) << 16).to_le(),
             (self.gso_size as u32 | (self.csum_start as u32) << 16).to_le(),
@@ -102,7 +102,7 @@ impl Header {
     #[must_use]
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "fields are the low and the high part of a word")]
-    pub const fn decode([word0, word1, word2]: RawHeader) -> Self {
+    pub(crate) const fn decode([word0, word1, word2]: RawHeader) -> Self {
         let (word0, word1, word2) = (u32::from_le(word0), u32::from_le(word1), u32::from_le(word2));
         Self {
             flags: HeaderFlags::from_bits_retain(word0 as u8),

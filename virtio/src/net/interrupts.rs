@@ -67,7 +67,7 @@ pub(crate) const MOST_MESSAGES: usize = 3;
 
 /// The plan for `messages` messages; `None` for none.
 #[must_use]
-pub const fn plan(messages: usize) -> Option<InterruptsInUse> {
+const fn plan(messages: usize) -> Option<InterruptsInUse> {
     match messages {
         0 => None,
         1 => Some(InterruptsInUse::Msix { rx: 0, tx: 0, config: 0 }),
@@ -79,7 +79,7 @@ pub const fn plan(messages: usize) -> Option<InterruptsInUse> {
 /// Assigns vectors by the best plan for up to `messages` messages that the device confirms; polling when it confirms none.
 ///
 /// Comes before the queues are enabled. Message interrupts are switched on already.
-pub fn assign(transport: &mut impl Transport, messages: usize) -> InterruptsInUse {
+pub(crate) fn assign(transport: &mut impl Transport, messages: usize) -> InterruptsInUse {
     for count in (1..=messages.min(MOST_MESSAGES)).rev() {
         let Some(InterruptsInUse::Msix { rx, tx, config }) = plan(count) else { continue };
         let entry = Vector::Entry;

@@ -18,7 +18,7 @@ const MAX_GSO_FRAME_BYTES: u32 = 65_535 + ETHERNET_BYTES + VLAN_BYTES;
 
 /// Why a received frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drop {
+pub(crate) enum Drop {
     /// There is no frame behind the header.
     Empty,
     /// Too short for Ethernet, or with a header that makes no sense.
@@ -29,7 +29,7 @@ pub enum Drop {
 
 /// What a completion with a header, the first of a frame, is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
+pub(crate) enum Received {
     /// A whole frame.
     Whole {
         /// Its length.
@@ -50,7 +50,7 @@ pub enum Received {
 
 /// What may be received.
 #[derive(Clone, Copy, Debug)]
-pub struct RxRules {
+pub(crate) struct RxRules {
     /// Frames may be spread over several buffers.
     mergeable: bool,
     /// The header may speak of checksums.
@@ -67,7 +67,7 @@ impl RxRules {
     /// The rules that follow from `features`, for frames of up to `max_frame_bytes` before a VLAN
     /// tag, in buffers that hold `payload_bytes` behind the device's header.
     #[must_use]
-    pub fn new(features: Negotiated, max_frame_bytes: u16, payload_bytes: u16) -> Self {
+    pub(crate) fn new(features: Negotiated, max_frame_bytes: u16, payload_bytes: u16) -> Self {
         let max_bytes = u32::from(max_frame_bytes).saturating_add(VLAN_BYTES);
         Self {
             mergeable: features.has(NetFeatures::MRG_RXBUF),
@@ -81,7 +81,7 @@ impl RxRules {
     /// The most that the device may write to a buffer, its header included.
     #[must_use]
     #[inline(always)]
-    pub fn buffer_bytes(&self) -> u32 {
+    pub(crate) fn buffer_bytes(&self) -> u32 {
         self.buffer_bytes
     }
 
@@ -92,7 +92,7 @@ impl RxRules {
     ///
     /// [`DeviceFault`]: a length that cannot be.
     #[inline(always)]
-    pub fn classify(&self, header: &RawHeader, written_bytes: u32) -> Result<Received, DeviceFault> {
+    pub(crate) fn classify(&self, header: &RawHeader, written_bytes: u32) -> Result<Received, DeviceFault> {
         const SHORTEST_BYTES: u32 = ETHERNET_BYTES + HEADER_BYTES as u32;
         // By far the most: a whole frame of which the header says nothing, or that its checksum is
         // good. In one comparison: what is too short is very long then.
@@ -137,7 +137,7 @@ impl RxRules {
     /// # Errors
     ///
     /// [`DeviceFault`]: a length that cannot be.
-    pub fn classify_continuation(&self, written_bytes: u32) -> Result<u32, DeviceFault> {
+    pub(crate) fn classify_continuation(&self, written_bytes: u32) -> Result<u32, DeviceFault> {
         let max_bytes = self.buffer_bytes;
         match written_bytes {
             0 => Err(DeviceFault::LengthTooShort { len_bytes: 0, min_bytes: 1 }),
@@ -151,7 +151,7 @@ impl RxRules {
     /// Some devices leave the count at zero where they mean one.
     #[must_use]
     #[inline(always)]
-    pub fn buffers(&self, header: &RawHeader) -> u16 {
+    pub(crate) fn buffers(&self, header: &RawHeader) -> u16 {
         if self.mergeable { Header::buffers_of(header).max(1) } else { 1 }
     }
 
@@ -161,7 +161,7 @@ impl RxRules {
     /// # Errors
     ///
     /// Why it is dropped.
-    pub fn judge(&self, header: &RawHeader, frame_bytes: u32) -> Result<RxChecksum, Drop> {
+    pub(crate) fn judge(&self, header: &RawHeader, frame_bytes: u32) -> Result<RxChecksum, Drop> {
         if !(ETHERNET_BYTES..=self.max_bytes).contains(&frame_bytes) {
             return Err(self.misfit(frame_bytes));
         }
@@ -219,7 +219,7 @@ fn fits(request: ChecksumRequest, frame_bytes: u32) -> bool {
 
 /// Why a frame is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// Shorter than an Ethernet header.
     TooShort,
     /// Longer than the device takes.
@@ -232,7 +232,7 @@ pub enum Refused {
 
 /// What may be sent.
 #[derive(Clone, Copy, Debug)]
-pub struct TxRules {
+pub(crate) struct TxRules {
     features: Negotiated,
     /// The longest frame, tag included.
     max_bytes: u32,
@@ -241,13 +241,13 @@ pub struct TxRules {
 impl TxRules {
     /// The rules that follow from `features`, for frames of up to `max_frame_bytes` before a VLAN tag.
     #[must_use]
-    pub fn new(features: Negotiated, max_frame_bytes: u16) -> Self {
+    pub(crate) fn new(features: Negotiated, max_frame_bytes: u16) -> Self {
         Self { features, max_bytes: u32::from(max_frame_bytes).saturating_add(VLAN_BYTES) }
     }
 
     /// Whether the device completes checksums. Where it does not, that is done before the frame gets here.
     #[must_use]
-    pub fn has_checksums(&self) -> bool {
+    pub(crate) fn has_checksums(&self) -> bool {
         self.features.has(NetFeatures::CSUM)
     }
 
@@ -257,7 +257,7 @@ impl TxRules {
     ///
     /// Why it is not sent.
     #[inline(always)]
-    pub fn plain(&self, frame_bytes: u32) -> Result<RawHeader, Refused> {
+    pub(crate) fn plain(&self, frame_bytes: u32) -> Result<RawHeader, Refused> {
         // In one comparison: what is too short is very long then.
         if frame_bytes.wrapping_sub(ETHERNET_BYTES) <= self.max_bytes.saturating_sub(ETHERNET_BYTES) {
             Ok(Header::PLAIN)
@@ -274,7 +274,11 @@ impl TxRules {
     ///
     /// Why it is not sent.
     #[inline(always)]
-    pub fn uncut(&self, checksum: Option<ChecksumRequest>, frame_bytes: u32) -> Result<RawHeader, Refused> {
+    pub(crate) fn uncut(
+        &self,
+        checksum: Option<ChecksumRequest>,
+        frame_bytes: u32,
+    ) -> Result<RawHeader, Refused> {
         let plain = self.plain(frame_bytes)?;
         match checksum {
             None => Ok(plain),
@@ -305,7 +309,7 @@ impl TxRules {
     ///
     /// Why it is not sent.
     #[inline(never)]
-    pub fn header(
+    pub(crate) fn header(
         &self,
         offload: TxOffload,
         vlan: Option<VlanTag>,

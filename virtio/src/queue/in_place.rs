@@ -19,7 +19,7 @@ use crate::transport::Doorbell;
 
 /// What is lent in place.
 #[derive(Debug)]
-pub struct InPlace<T> {
+pub(crate) struct InPlace<T> {
     tokens: Posted<T>,
     /// Descriptors before this one are posted, for good.
     posted: u16,
@@ -43,7 +43,7 @@ impl<T> Record for InPlace<T> {
 
 /// A chain that the device says it is done with, checked: it is in flight.
 #[derive(Debug)]
-pub struct Completion {
+pub(crate) struct Completion {
     head: u16,
     said_bytes: u32,
 }
@@ -52,13 +52,13 @@ impl Completion {
     /// How many bytes the device says it wrote, which nobody has checked.
     #[must_use]
     #[inline(always)]
-    pub fn said_bytes(&self) -> u32 {
+    pub(crate) fn said_bytes(&self) -> u32 {
         self.said_bytes
     }
 }
 
 /// Chains of one that the device has written to, taken and offered again on the spot.
-pub struct Exchanging<'q, T> {
+pub(crate) struct Exchanging<'q, T> {
     elements: &'q [Used],
     places: slice::Iter<'q, Word16>,
     descriptors: &'q [Words<DESC_WORDS>],
@@ -71,7 +71,7 @@ impl<'q, T> Exchanging<'q, T> {
     /// What is there to be taken.
     #[must_use]
     #[inline(always)]
-    pub fn elements(&self) -> &'q [Used] {
+    pub(crate) fn elements(&self) -> &'q [Used] {
         self.elements
     }
 
@@ -84,7 +84,7 @@ impl<'q, T> Exchanging<'q, T> {
     /// `token`, and nothing has happened: [`check_used`](Virtqueue::check_used) finds out what is
     /// the matter with what was read.
     #[inline(always)]
-    pub fn exchange<R>(
+    pub(crate) fn exchange<R>(
         &mut self,
         element: &Used,
         addr: DmaAddr,
@@ -116,7 +116,7 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
     ///
     /// `token`, when no descriptor is free.
     #[inline(always)]
-    pub fn post(&mut self, segment: Segment, token: T) -> Result<(), T> {
+    pub(crate) fn post(&mut self, segment: Segment, token: T) -> Result<(), T> {
         let head = self.lent.posted;
         // There is a place for each descriptor, so this fails when all are posted.
         self.lent.tokens.put(usize::from(head), token)?;
@@ -133,7 +133,7 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
     ///
     /// As there.
     #[inline(always)]
-    pub fn look(&mut self) -> Result<(Completion, &T), DeviceFault> {
+    pub(crate) fn look(&mut self) -> Result<(Completion, &T), DeviceFault> {
         self.check_used(self.memory.read_used(self.taken))
     }
 
@@ -144,7 +144,7 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
     ///
     /// [`DeviceFault`]: the device names what it does not have. The queue is broken.
     #[inline(always)]
-    pub fn check_used(&mut self, element: UsedElement) -> Result<(Completion, &T), DeviceFault> {
+    pub(crate) fn check_used(&mut self, element: UsedElement) -> Result<(Completion, &T), DeviceFault> {
         let head = u16::try_from(element.id).ok().filter(|head| self.lent.tokens.holds((*head).into()));
         let Some(head) = head else { return Err(self.unknown_head(element.id)) };
         match self.lent.tokens.get(head.into()) {
@@ -159,7 +159,12 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
     ///
     /// [`DeviceFault`]: it was taken already. The queue is broken, and `token` is gone with it.
     #[inline(always)]
-    pub fn exchange(&mut self, completion: Completion, addr: DmaAddr, token: T) -> Result<T, DeviceFault> {
+    pub(crate) fn exchange(
+        &mut self,
+        completion: Completion,
+        addr: DmaAddr,
+        token: T,
+    ) -> Result<T, DeviceFault> {
         match self.lent.tokens.replace(usize::from(completion.head), token) {
             Ok(old) => {
                 self.memory.describe_address(completion.head, addr);
@@ -172,7 +177,7 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
 
     /// Gives the chain of `completion` to the device again as it is.
     #[inline(always)]
-    pub fn repost(&mut self, completion: Completion) {
+    pub(crate) fn repost(&mut self, completion: Completion) {
         self.taken = self.taken.wrapping_add(1);
         self.offer(completion.head);
     }
@@ -181,7 +186,7 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
     /// counted, of chains of one; `exchange` says how many it took. That many, and the one behind
     /// them if it was read and not taken: it is not to be read again.
     #[inline(always)]
-    pub fn exchange_run(
+    pub(crate) fn exchange_run(
         &mut self,
         at_most: u16,
         exchange: impl FnOnce(&mut Exchanging<'_, T>) -> u16,

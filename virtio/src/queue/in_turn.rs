@@ -23,7 +23,7 @@ use crate::transport::Doorbell;
 
 /// What is lent in turn.
 #[derive(Debug)]
-pub struct InTurn {
+pub(crate) struct InTurn {
     /// By the first descriptor.
     runs: Posted<Run>,
     size: QueueSize,
@@ -156,7 +156,7 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
     /// Posts plain frames from the front of `burst`, each where `prepare` says, until it says nothing, or there is no room, or a ring ends. How many.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
-    pub fn post_run(
+    pub(crate) fn post_run(
         &mut self,
         burst: &mut Burst,
         mut prepare: impl FnMut(PlainFrame<'_>) -> Option<Segment>,
@@ -183,7 +183,7 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
     /// Posts the frame in front of `burst`, if it is plain, where `prepare` says. False, and it stays there, when it says nothing, or there is no room. For one
     /// alone; [`post_run`](Self::post_run) costs less for several.
     #[inline(always)]
-    pub fn post_front(
+    pub(crate) fn post_front(
         &mut self,
         burst: &mut Burst,
         mut prepare: impl FnMut(PlainFrame<'_>) -> Option<Segment>,
@@ -233,7 +233,7 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
     /// # Errors
     ///
     /// `frame`, when `prepare` says nothing of one of them, or there is no room.
-    pub fn post_frame(
+    pub(crate) fn post_frame(
         &mut self,
         frame: Frame,
         mut prepare: impl FnMut(&Frame) -> Option<Segment>,
@@ -263,7 +263,7 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
     ///
     /// [`DeviceFault`]: the device names what it does not have. The queue is broken; what was taken before is taken.
     #[inline(always)]
-    pub fn take_sent(&mut self, waiting: u16) -> Result<(), DeviceFault> {
+    pub(crate) fn take_sent(&mut self, waiting: u16) -> Result<(), DeviceFault> {
         let mut left = waiting;
         // Ends: each turn takes a completion, or fails.
         while left > 0 {

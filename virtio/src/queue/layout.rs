@@ -15,15 +15,12 @@ use paravane_hal::addr::Align;
 
 /// Number of entries of a split virtqueue: a power of two up to 32768.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct QueueSize(u16);
+pub(crate) struct QueueSize(u16);
 
 impl QueueSize {
-    /// The largest there is.
-    pub const MAX: Self = Self(1 << 15);
-
     /// `entries`, if a queue may have that many.
     #[must_use]
-    pub const fn new(entries: u16) -> Option<Self> {
+    pub(crate) const fn new(entries: u16) -> Option<Self> {
         // A power of two in 16 bits is at most the maximum.
         if entries.is_power_of_two() { Some(Self(entries)) } else { None }
     }
@@ -32,10 +29,10 @@ impl QueueSize {
     ///
     /// A device's maximum need not be a power of two unless it offers split rings only; rounding down is right for both.
     #[must_use]
-    pub const fn at_most(entries: u16, device_max: u16) -> Option<Self> {
+    pub(crate) const fn at_most(entries: u16, device_max: u16) -> Option<Self> {
         let limit = if entries < device_max { entries } else { device_max };
         match limit.checked_ilog2() {
-            Some(log) => Some(Self(1 << log)),
+            Some(log) => Self::new(1 << log),
             None => None,
         }
     }
@@ -43,72 +40,72 @@ impl QueueSize {
     /// How many entries.
     #[must_use]
     #[inline(always)]
-    pub const fn entries(self) -> u16 {
+    pub(crate) const fn entries(self) -> u16 {
         self.0
     }
 
     /// The place of the free-running index `idx`.
     #[must_use]
     #[inline(always)]
-    pub const fn place(self, idx: u16) -> usize {
+    pub(crate) const fn place(self, idx: u16) -> usize {
         // Not zero, so the mask does not wrap.
         (idx & self.0.wrapping_sub(1)) as usize
     }
 }
 
 /// Words of one descriptor: address low, address high, length, flags and next.
-pub const DESC_WORDS: usize = 4;
+pub(crate) const DESC_WORDS: usize = 4;
 /// Alignment of the descriptor table.
-pub const DESC_ALIGN: Align = Align::new(16);
+pub(crate) const DESC_ALIGN: Align = Align::new(16);
 /// Alignment of the available ring.
-pub const AVAIL_ALIGN: Align = Align::new(2);
+pub(crate) const AVAIL_ALIGN: Align = Align::new(2);
 /// Alignment of the used ring.
-pub const USED_ALIGN: Align = Align::new(4);
+pub(crate) const USED_ALIGN: Align = Align::new(4);
 
 /// The chain goes on with the descriptor named by `next`.
-pub const DESC_F_NEXT: u32 = 1;
+pub(crate) const DESC_F_NEXT: u32 = 1;
 /// The device writes the buffer; else it reads it.
-pub const DESC_F_WRITE: u32 = 1 << 1;
+pub(crate) const DESC_F_WRITE: u32 = 1 << 1;
 
 /// Word of the available ring that holds its flags.
-pub const AVAIL_FLAGS: usize = 0;
+pub(crate) const AVAIL_FLAGS: usize = 0;
 /// Word of the available ring that holds its idx.
-pub const AVAIL_IDX: usize = 1;
+pub(crate) const AVAIL_IDX: usize = 1;
 /// First ring word of the available ring.
-pub const AVAIL_RING: usize = 2;
+pub(crate) const AVAIL_RING: usize = 2;
 /// The driver wants no interrupts. Only without `EVENT_IDX`; with it the flags stay zero.
-pub const AVAIL_F_NO_INTERRUPT: u16 = 1;
+pub(crate) const AVAIL_F_NO_INTERRUPT: u16 = 1;
 
 /// Word of the used ring that holds flags and idx.
-pub const USED_HEAD: usize = 0;
+pub(crate) const USED_HEAD: usize = 0;
 /// First element word of the used ring.
-pub const USED_RING: usize = 1;
+pub(crate) const USED_RING: usize = 1;
 /// The device wants no notifications. Without `EVENT_IDX` only.
-pub const USED_F_NO_NOTIFY: u32 = 1;
+pub(crate) const USED_F_NO_NOTIFY: u32 = 1;
 
 /// How many 16-bit words the available ring has.
 #[must_use]
-pub const fn avail_words(size: QueueSize) -> usize {
+pub(crate) const fn avail_words(size: QueueSize) -> usize {
     used_event_word(size).wrapping_add(1)
 }
 
 /// How many 32-bit words the used ring has.
 #[must_use]
-pub const fn used_words(size: QueueSize) -> usize {
+pub(crate) const fn used_words(size: QueueSize) -> usize {
     avail_event_word(size).wrapping_add(1)
 }
 
 /// Word of the available ring that holds `used_event`.
 #[must_use]
 #[inline(always)]
-pub const fn used_event_word(size: QueueSize) -> usize {
+pub(crate) const fn used_event_word(size: QueueSize) -> usize {
     AVAIL_RING.wrapping_add(size.0 as usize)
 }
 
 /// Word of the used ring that holds `avail_event`.
 #[must_use]
 #[inline(always)]
-pub const fn avail_event_word(size: QueueSize) -> usize {
+pub(crate) const fn avail_event_word(size: QueueSize) -> usize {
     USED_RING.wrapping_add((size.0 as usize).wrapping_mul(2))
 }
 

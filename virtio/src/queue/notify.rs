@@ -9,7 +9,7 @@
 /// `old` is the index at the last *decision*, not at the last entry: whoever adds several entries and then decides once has to look at all of them.
 #[must_use]
 #[inline(always)]
-pub const fn need_event(event: u16, new: u16, old: u16) -> bool {
+pub(crate) const fn need_event(event: u16, new: u16, old: u16) -> bool {
     new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
 }
 
@@ -18,14 +18,14 @@ pub const fn need_event(event: u16, new: u16, old: u16) -> bool {
 /// The entry after those does step over it, so one stray notification in 65536 may come; suppression is best effort anyway.
 #[must_use]
 #[inline(always)]
-pub const fn never(idx: u16) -> u16 {
+pub(crate) const fn never(idx: u16) -> u16 {
     idx.wrapping_sub(1)
 }
 
 /// The event index that asks to be told when `count` (at least one) of the entries after `idx` are there.
 #[must_use]
 #[inline(always)]
-pub const fn after(idx: u16, count: u16) -> u16 {
+pub(crate) const fn after(idx: u16, count: u16) -> u16 {
     // Stepping over `event` means that the entry numbered `event` is there, and `idx` numbers the next one.
     idx.wrapping_add(count).wrapping_sub(1)
 }

@@ -22,40 +22,40 @@ use crate::queue::notify;
 
 /// A piece of memory as a descriptor names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// Where.
-    pub addr: DmaAddr,
+    pub(crate) addr: DmaAddr,
     /// How long.
-    pub len_bytes: u32,
+    pub(crate) len_bytes: u32,
     /// Whether the device writes it; else it reads it.
-    pub writable: bool,
+    pub(crate) writable: bool,
 }
 
 /// Where the device finds the three areas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueAddresses {
+pub(crate) struct QueueAddresses {
     /// The descriptor table: "descriptor area".
-    pub descriptors: DmaAddr,
+    pub(crate) descriptors: DmaAddr,
     /// The available ring: "driver area".
-    pub driver: DmaAddr,
+    pub(crate) driver: DmaAddr,
     /// The used ring: "device area".
-    pub device: DmaAddr,
+    pub(crate) device: DmaAddr,
 }
 
 /// One element of the used ring, as the device wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UsedElement {
+pub(crate) struct UsedElement {
     /// Head of the chain it is done with, it says.
-    pub id: u32,
+    pub(crate) id: u32,
     /// Bytes it wrote, it says.
-    pub len: u32,
+    pub(crate) len: u32,
 }
 
 /// One element of the used ring, as it lies there: id and length.
-pub type Used = [Word32; 2];
+pub(crate) type Used = [Word32; 2];
 
 /// The shared memory of one queue.
-pub struct SplitMemory<D: Dma> {
+pub(crate) struct SplitMemory<D: Dma> {
     descriptors: DmaRing<{ layout::DESC_WORDS }, D>,
     avail: DmaWords<Word16, D>,
     used: DmaWords<Word32, D>,
@@ -68,7 +68,7 @@ impl<D: Dma> SplitMemory<D> {
     /// # Errors
     ///
     /// [`DmaError`]; nothing stays allocated.
-    pub fn new(of: &DeviceDma<D>, size: QueueSize) -> Result<Self, DmaError> {
+    pub(crate) fn new(of: &DeviceDma<D>, size: QueueSize) -> Result<Self, DmaError> {
         Ok(Self {
             descriptors: DmaRing::zeroed(of, usize::from(size.entries()), layout::DESC_ALIGN)?,
             avail: DmaWords::zeroed(of, layout::avail_words(size), layout::AVAIL_ALIGN)?,
@@ -80,13 +80,13 @@ impl<D: Dma> SplitMemory<D> {
     /// How many entries it has.
     #[must_use]
     #[inline(always)]
-    pub fn size(&self) -> QueueSize {
+    pub(crate) fn size(&self) -> QueueSize {
         self.size
     }
 
     /// Where the device finds it. From here on the memory counts as known to the device.
     #[must_use]
-    pub fn addresses(&self) -> QueueAddresses {
+    pub(crate) fn addresses(&self) -> QueueAddresses {
         QueueAddresses {
             descriptors: self.descriptors.dma_addr(),
             driver: self.avail.dma_addr(),
@@ -96,14 +96,14 @@ impl<D: Dma> SplitMemory<D> {
 
     /// Writes descriptor `index`. Not yet visible to the device in any meaningful way: [`publish`](Self::publish) orders it.
     #[inline(always)]
-    pub fn describe(&self, index: u16, segment: Segment, next: Option<u16>) {
+    pub(crate) fn describe(&self, index: u16, segment: Segment, next: Option<u16>) {
         let Some(slot) = self.descriptors.slots().get(usize::from(index)) else { return };
         describe(slot, segment, next);
     }
 
     /// Points descriptor `index` elsewhere, to memory as long as it named before.
     #[inline(always)]
-    pub fn describe_address(&self, index: u16, addr: DmaAddr) {
+    pub(crate) fn describe_address(&self, index: u16, addr: DmaAddr) {
         let Some(slot) = self.descriptors.slots().get(usize::from(index)) else { return };
         slot.store_pair::<0>(addr.get());
     }
@@ -142,7 +142,7 @@ impl<D: Dma> SplitMemory<D> {
 
     /// Puts the chain headed by `head` into the available ring as number `idx`. [`publish`](Self::publish) makes it count.
     #[inline(always)]
-    pub fn offer(&self, idx: u16, head: u16) {
+    pub(crate) fn offer(&self, idx: u16, head: u16) {
         self.store_avail(layout::AVAIL_RING.wrapping_add(self.size.place(idx)), head);
     }
 
@@ -152,7 +152,7 @@ impl<D: Dma> SplitMemory<D> {
     ///
     /// Descriptors and ring slots written before are visible to a device that sees `idx`.
     #[inline(always)]
-    pub fn publish(&self, idx: u16) {
+    pub(crate) fn publish(&self, idx: u16) {
         barrier::release();
         self.store_avail(layout::AVAIL_IDX, idx);
     }
@@ -163,7 +163,7 @@ impl<D: Dma> SplitMemory<D> {
     ///
     /// The look happens after the index published before is visible: a device that goes to sleep either sees the index or is seen asking.
     #[inline(always)]
-    pub fn reads_kick_owed(&self, event_idx: bool, new: u16, old: u16) -> bool {
+    pub(crate) fn reads_kick_owed(&self, event_idx: bool, new: u16, old: u16) -> bool {
         barrier::full();
         if event_idx {
             let event = low_half(self.load_used(layout::avail_event_word(self.size)));
@@ -179,7 +179,7 @@ impl<D: Dma> SplitMemory<D> {
     ///
     /// Elements and payload read after this are at least as new as the index.
     #[inline(always)]
-    pub fn read_used_idx(&self) -> u16 {
+    pub(crate) fn read_used_idx(&self) -> u16 {
         let idx = high_half(self.load_used(layout::USED_HEAD));
         barrier::acquire();
         idx
@@ -187,7 +187,7 @@ impl<D: Dma> SplitMemory<D> {
 
     /// Element number `idx` of the used ring.
     #[inline(always)]
-    pub fn read_used(&self, idx: u16) -> UsedElement {
+    pub(crate) fn read_used(&self, idx: u16) -> UsedElement {
         let word = layout::USED_RING.wrapping_add(self.size.place(idx).wrapping_mul(2));
         UsedElement { id: self.load_used(word), len: self.load_used(word.wrapping_add(1)) }
     }
@@ -197,7 +197,7 @@ impl<D: Dma> SplitMemory<D> {
     /// # Ordering
     ///
     /// A look at the used index after this finds what slipped in, or the device finds the wish.
-    pub fn ask_at(&self, event: u16) {
+    pub(crate) fn ask_at(&self, event: u16) {
         self.store_avail(layout::used_event_word(self.size), event);
         barrier::full();
     }
@@ -207,24 +207,24 @@ impl<D: Dma> SplitMemory<D> {
     /// # Ordering
     ///
     /// As [`ask_at`](Self::ask_at).
-    pub fn ask_always(&self) {
+    pub(crate) fn ask_always(&self) {
         self.store_avail(layout::AVAIL_FLAGS, 0);
         barrier::full();
     }
 
     /// Asks for no interrupts within the next lap of `used_idx`. With `EVENT_IDX`. A hint, so it needs no order.
-    pub fn ask_not_before_lap(&self, used_idx: u16) {
+    pub(crate) fn ask_not_before_lap(&self, used_idx: u16) {
         self.store_avail(layout::used_event_word(self.size), notify::never(used_idx));
     }
 
     /// Asks for no interrupts. Without `EVENT_IDX`. A hint, so it needs no order.
-    pub fn ask_never(&self) {
+    pub(crate) fn ask_never(&self) {
         self.store_avail(layout::AVAIL_FLAGS, layout::AVAIL_F_NO_INTERRUPT);
     }
 
     /// Gives the memory back, against proof that the device has let go. False when the proof is about another device: the memory is leaked.
     #[must_use]
-    pub fn free(self, quiet: &Quiet<'_>) -> bool {
+    pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
         let Self { descriptors, avail, used, .. } = self;
         // Each of them, whatever became of the one before.
         descriptors.free(quiet).is_ok() & avail.free(quiet).is_ok() & used.free(quiet).is_ok()

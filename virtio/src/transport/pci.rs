@@ -24,17 +24,17 @@ use crate::queue::{QueueAddresses, QueueSize};
 use crate::status::Status;
 use crate::transport::{Doorbell, InterruptStatus, QueueError, Transport, Vector};
 
-pub mod capability;
+pub(crate) mod capability;
 mod discover;
-pub mod registers;
+mod registers;
 
-use capability::Structure;
+pub use capability::Structure;
 pub use discover::PlaceError;
 use discover::{Places, discover};
 use registers as reg;
 
 /// A function whose virtio registers were found and mapped.
-pub struct PciTransport<R, C> {
+pub(crate) struct PciTransport<R, C> {
     function: Function<C>,
     common: Window<R>,
     notify: Window<R>,
@@ -46,7 +46,7 @@ pub struct PciTransport<R, C> {
 }
 
 /// The doorbell of one queue: its place was computed once, and a ring is one 16-bit write.
-pub struct PciDoorbell<R> {
+pub(crate) struct PciDoorbell<R> {
     place: Window<R>,
     queue: u16,
 }
@@ -132,7 +132,7 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
     /// # Errors
     ///
     /// [`PciError`], and the function back.
-    pub fn new<M: MmioMap<Region = R> + Clock>(
+    pub(crate) fn new<M: MmioMap<Region = R> + Clock>(
         mut function: Function<C>,
         platform: &M,
     ) -> Result<Self, Failed<PciError, Function<C>>> {
@@ -146,7 +146,7 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
 
     /// The function.
     #[must_use]
-    pub fn function(&self) -> &Function<C> {
+    pub(crate) fn function(&self) -> &Function<C> {
         &self.function
     }
 
@@ -161,22 +161,16 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
         self.function
     }
 
-    /// How many messages the function has room for.
-    #[must_use]
-    pub fn max_messages(&self) -> usize {
-        self.msix.as_ref().map_or(0, |table| usize::from(table.entries()))
-    }
-
     /// Why the function sends no messages, if it says that it can and something went wrong.
     #[must_use]
-    pub fn msix_error(&self) -> Option<MsixError> {
+    pub(crate) fn msix_error(&self) -> Option<MsixError> {
         self.msix_error
     }
 
     /// Lets the function interrupt in the way asked for, as far as it can, and in no other. Returns how many messages may be used.
     ///
     /// Comes before vectors are assigned, and after every reset.
-    pub fn switch_interrupts(&mut self, interrupts: Interrupts<'_>) -> usize {
+    pub(crate) fn switch_interrupts(&mut self, interrupts: Interrupts<'_>) -> usize {
         if let Some(table) = &mut self.msix {
             table.disable(&mut self.function);
         }

@@ -388,6 +388,47 @@ fn a_full_ring_leaves_frames_where_they_are() {
     bench.assert_clean();
 }
 
+/// A limit of this queue: descriptors are free again in the order of the ring. With one chain that the device keeps, it
+/// takes as many others as there are entries behind that; each goes home when it is sent, and the ring goes on with all of
+/// its entries when the slow one is done.
+#[test]
+fn behind_a_chain_that_the_device_keeps_a_lap_of_others_is_sent() {
+    for ring_features in [0, EVENT_IDX] {
+        let bench = Bench::new(BASIC | ring_features);
+        let mut up = bench.start();
+        bench.model().class.serves_doorbells = false;
+        let at_rest = bench.pool.free();
+        for round in 0..40_u8 {
+            assert_eq!(up.tx.transmit(&mut burst([bench.frame(&bytes(60, round))])), Ok(1));
+            let slow = bench.model().take(TX).unwrap();
+            for others in 1..16 {
+                assert_eq!(up.tx.room(), 16 - others, "in round {round}");
+                assert_eq!(up.tx.transmit(&mut burst([bench.frame(&bytes(60, 99))])), Ok(1));
+                assert!(bench.model().send_one().is_some());
+                bench.model().show(TX, 0);
+                assert_eq!(up.tx.reclaim(), Ok(1));
+                assert_eq!(bench.pool.free(), at_rest - 1, "all home but the one that the device has");
+            }
+            let mut more = burst([bench.frame(&bytes(60, 98))]);
+            assert_eq!((up.tx.room(), up.tx.transmit(&mut more), more.len()), (0, Ok(0), 1));
+            // Full, not broken: what is armed now wakes when the slow one is done.
+            assert_eq!(up.tx.arm(), Ok(Armed::Idle));
+            bench.messages();
+            bench.model().put(TX, slow.head.into(), 0);
+            bench.model().show(TX, 0);
+            assert_eq!(bench.messages(), [MESSAGES[1].data()]);
+            assert_eq!(up.tx.reclaim(), Ok(1));
+            assert_eq!((up.tx.room(), bench.pool.free()), (16, at_rest - 1));
+            assert_eq!(up.tx.transmit(&mut more), Ok(1));
+            assert!(bench.model().send_one().is_some());
+            bench.model().show(TX, 0);
+            assert_eq!((up.tx.reclaim(), bench.pool.free()), (Ok(1), at_rest));
+            bench.sent();
+        }
+        bench.assert_clean();
+    }
+}
+
 #[test]
 fn a_dry_pool_drops_frames_and_never_the_ring() {
     let bench = Bench::with_buffers(BASIC | EVENT_IDX, 18, 2048);

@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "one binary")]
 
+mod bounds;
 mod bring_up;
 mod data;
 mod faults;

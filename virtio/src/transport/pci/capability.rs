@@ -53,21 +53,21 @@ impl fmt::Display for Structure {
 
 /// One virtio capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VirtioCapability {
+pub(crate) struct VirtioCapability {
     /// What is there.
-    pub structure: Structure,
+    pub(crate) structure: Structure,
     /// In which BAR.
-    pub bar: u8,
+    pub(crate) bar: u8,
     /// Where, from its start.
-    pub offset_bytes: u32,
+    pub(crate) offset_bytes: u32,
     /// How long.
-    pub len_bytes: u32,
+    pub(crate) len_bytes: u32,
     /// For [`Structure::Notify`]: how far apart the doorbells are.
-    pub notify_off_multiplier: u32,
+    pub(crate) notify_off_multiplier: u32,
 }
 
 /// A reader of a capability's dwords, which has none beyond the capability's own length.
-pub trait Dwords {
+pub(crate) trait Dwords {
     /// The dword `at` bytes in.
     fn dword(&self, at: u8) -> Option<u32>;
 }
@@ -75,7 +75,7 @@ pub trait Dwords {
 impl VirtioCapability {
     /// Reads a vendor-specific capability. `None` when it is not one that this driver uses, or too short for what it says it is.
     #[must_use]
-    pub fn read(capability: &impl Dwords) -> Option<Self> {
+    pub(crate) fn read(capability: &impl Dwords) -> Option<Self> {
         let [_id, _next, _len, cfg_type] = capability.dword(0)?.to_le_bytes();
         let structure = Structure::from_cfg_type(cfg_type)?;
         let [bar, ..] = capability.dword(4)?.to_le_bytes();
@@ -97,7 +97,7 @@ impl VirtioCapability {
     ///
     /// The specification wants a power of two; a doorbell is sound at any even distance, and nothing depends on more.
     #[must_use]
-    pub const fn has_sound_multiplier(&self) -> bool {
+    pub(crate) const fn has_sound_multiplier(&self) -> bool {
         self.notify_off_multiplier.is_multiple_of(2)
     }
 }

@@ -9,43 +9,41 @@ use paravane_hal::reg::{ReadOnly, Reg};
 
 /// How long the structure is at least: up to and with `queue_device`. Some devices expose exactly that; what lies beyond belongs to features that
 /// this driver does not accept.
-pub const COMMON_BYTES: usize = 0x38;
+pub(crate) const COMMON_BYTES: usize = 0x38;
 
 /// Which 32 bits of the features offered [`DEVICE_FEATURE`] shows.
-pub const DEVICE_FEATURE_SELECT: Reg<u32> = Reg::at(0x00);
+pub(crate) const DEVICE_FEATURE_SELECT: Reg<u32> = Reg::at(0x00);
 /// Features offered.
-pub const DEVICE_FEATURE: Reg<u32, ReadOnly> = Reg::at(0x04);
+pub(crate) const DEVICE_FEATURE: Reg<u32, ReadOnly> = Reg::at(0x04);
 /// Which 32 bits of the features accepted [`DRIVER_FEATURE`] is.
-pub const DRIVER_FEATURE_SELECT: Reg<u32> = Reg::at(0x08);
+pub(crate) const DRIVER_FEATURE_SELECT: Reg<u32> = Reg::at(0x08);
 /// Features accepted.
-pub const DRIVER_FEATURE: Reg<u32> = Reg::at(0x0c);
+pub(crate) const DRIVER_FEATURE: Reg<u32> = Reg::at(0x0c);
 /// MSI-X table entry for configuration changes; read back to see whether the device could.
-pub const CONFIG_MSIX_VECTOR: Reg<u16> = Reg::at(0x10);
-/// How many queues there are.
-pub const NUM_QUEUES: Reg<u16, ReadOnly> = Reg::at(0x12);
+pub(crate) const CONFIG_MSIX_VECTOR: Reg<u16> = Reg::at(0x10);
 /// The status; zero resets.
-pub const DEVICE_STATUS: Reg<u8> = Reg::at(0x14);
+pub(crate) const DEVICE_STATUS: Reg<u8> = Reg::at(0x14);
 /// Changes with the device's own configuration.
-pub const CONFIG_GENERATION: Reg<u8, ReadOnly> = Reg::at(0x15);
+pub(crate) const CONFIG_GENERATION: Reg<u8, ReadOnly> = Reg::at(0x15);
 /// Which queue the registers below are about.
-pub const QUEUE_SELECT: Reg<u16> = Reg::at(0x16);
+pub(crate) const QUEUE_SELECT: Reg<u16> = Reg::at(0x16);
 /// Entries: the maximum when read after a reset, then what was written.
-pub const QUEUE_SIZE: Reg<u16> = Reg::at(0x18);
+pub(crate) const QUEUE_SIZE: Reg<u16> = Reg::at(0x18);
 /// MSI-X table entry for used buffers; read back to see whether the device could.
-pub const QUEUE_MSIX_VECTOR: Reg<u16> = Reg::at(0x1a);
+pub(crate) const QUEUE_MSIX_VECTOR: Reg<u16> = Reg::at(0x1a);
 /// One starts the queue. Zero is never written.
-pub const QUEUE_ENABLE: Reg<u16> = Reg::at(0x1c);
+pub(crate) const QUEUE_ENABLE: Reg<u16> = Reg::at(0x1c);
 /// Which doorbell is the queue's, in units of the multiplier.
-pub const QUEUE_NOTIFY_OFF: Reg<u16, ReadOnly> = Reg::at(0x1e);
+pub(crate) const QUEUE_NOTIFY_OFF: Reg<u16, ReadOnly> = Reg::at(0x1e);
 /// Where the descriptor table is; low half.
-pub const QUEUE_DESC: Reg<u32> = Reg::at(0x20);
+pub(crate) const QUEUE_DESC: Reg<u32> = Reg::at(0x20);
 /// Where the available ring is; low half.
-pub const QUEUE_DRIVER: Reg<u32> = Reg::at(0x28);
+pub(crate) const QUEUE_DRIVER: Reg<u32> = Reg::at(0x28);
 /// Where the used ring is; low half.
-pub const QUEUE_DEVICE: Reg<u32> = Reg::at(0x30);
+pub(crate) const QUEUE_DEVICE: Reg<u32> = Reg::at(0x30);
 
 /// No vector, and "could not" when read back.
-pub const NO_VECTOR: u16 = 0xffff;
+pub(crate) const NO_VECTOR: u16 = 0xffff;
 
 /// The interrupt status, alone in its structure; empties on read.
-pub const ISR: Reg<u8, paravane_hal::reg::ReadClear> = Reg::at(0);
+pub(crate) const ISR: Reg<u8, paravane_hal::reg::ReadClear> = Reg::at(0);
