@@ -335,6 +335,29 @@ impl Frame {
         true
     }
 
+    /// Makes the whole frame at least `min_bytes` long, with zeroes behind its last segment: nothing that the buffer
+    /// held before goes along. False, and the frame is as before, where that segment has no room for them.
+    pub fn pad_to(&mut self, min_bytes: usize) -> bool {
+        const ZEROES: [u8; 64] = [0; 64];
+        let mut missing = min_bytes.saturating_sub(self.total_bytes());
+        let mut last = self;
+        while last.0.has(flag::NEXT) {
+            let Some(next) = last.0.next.as_mut() else { return false };
+            last = next;
+        }
+        if missing > last.capacity_bytes().saturating_sub(last.segment_bytes()) {
+            return false;
+        }
+        // Ends: each turn adds some, for there is room.
+        while let Some(zeroes) = ZEROES.get(..missing.min(ZEROES.len())).filter(|some| !some.is_empty()) {
+            if !last.append(zeroes) {
+                return false;
+            }
+            missing = missing.saturating_sub(zeroes.len());
+        }
+        true
+    }
+
     /// Writes a device header of `size_of::<T>()` bytes right in front of the payload, which does not grow. False without that much headroom.
     #[inline]
     pub fn write_before<T: IntoBytes + Immutable>(&mut self, header: &T) -> bool {

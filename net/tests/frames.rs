@@ -308,3 +308,38 @@ proptest::proptest! {
         proptest::prop_assert_eq!(bytes_of(&chain.unwrap()), pieces.concat());
     }
 }
+
+#[test]
+fn a_frame_is_padded_with_zeroes_behind_its_last_segment() {
+    let pool = pool(8);
+    let full = pool.payload_bytes();
+    for used in &mut std::iter::from_fn(|| pool.get()).collect::<Vec<_>>() {
+        assert!(used.append(&vec![0xee; full]));
+    }
+    let of = |pieces: &[&[u8]]| {
+        let mut chain: Option<Frame> = None;
+        for bytes in pieces.iter().rev() {
+            let mut frame = pool.get().unwrap();
+            assert!(frame.append(bytes));
+            if let Some(rest) = chain.take() {
+                frame.set_next(rest);
+            }
+            chain = Some(frame);
+        }
+        chain.unwrap()
+    };
+    for pieces in [&[&b"abc"[..]][..], &[b"a", b"b", b"c"], &[b"", b"abc"]] {
+        let mut frame = of(pieces);
+        assert!(frame.pad_to(150));
+        let mut bytes = [0xff; 150];
+        assert_eq!(frame.copy_out(&mut bytes), Some(150));
+        assert!(bytes.starts_with(b"abc") && bytes[3..].iter().all(|byte| *byte == 0));
+        assert!(frame.pad_to(20), "it is long enough");
+        assert_eq!((frame.total_bytes(), frame.segments().count()), (150, pieces.len()));
+    }
+    let mut frame = of(&[b"ab", &vec![1; full - 10]]);
+    let before = frame.total_bytes();
+    assert!(!frame.pad_to(before + 11), "no room");
+    assert_eq!(frame.total_bytes(), before);
+    assert!(frame.pad_to(before + 10));
+}

@@ -79,8 +79,16 @@ impl<'q> Batch<'q> {
     /// The same where there are frames that are not plain, or the ring wraps or is full.
     #[cold]
     fn taking_rest_from(mut self, burst: &mut Burst) -> Self {
-        // Ends: each turn takes a frame.
-        while !burst.is_empty() && self.take_one(burst) {
+        let mut padded = false;
+        // Ends: each turn but one takes a frame.
+        while !burst.is_empty() {
+            // Acknowledgements come in numbers; padded together, they go as one run.
+            if !padded && burst.peek(offload::is_short) == Some(true) {
+                padded = true;
+                pad_all(burst);
+            } else if !self.take_one(burst) {
+                break;
+            }
             self.take_plain(burst);
         }
         self
@@ -129,6 +137,7 @@ impl<'q> Batch<'q> {
     ///
     /// `frame`, when there is no room for it.
     fn add(&mut self, mut frame: Frame) -> Result<(), Frame> {
+        offload::pad(&mut frame);
         let plan = offload::plan(&frame, &self.limits).or_else(|| {
             // The descriptor may have no room for where the checksum is.
             frame.complete_checksum().then(|| offload::plan(&frame, &self.limits))?
@@ -205,6 +214,16 @@ impl<'q> Batch<'q> {
     }
 }
 
+/// Pads the frames that are too short, wherever they are.
+fn pad_all(burst: &mut Burst) {
+    for _ in 0..burst.len() {
+        let Some(mut frame) = burst.pop() else { return };
+        offload::pad(&mut frame);
+        // There is room, for one was taken out. Once round, the order is as before.
+        burst.extend([frame]);
+    }
+}
+
 /// Frames described in a run of slots.
 struct Run {
     frames: Burst,
@@ -229,7 +248,7 @@ fn describe_plain(
     let (mut bytes, mut first_words, mut last_words, mut hold_back) = (0_usize, 0, 0, hold_back);
     let frames = burst.split_plain(slots, |frame, slot| {
         let len_bytes = usize::from(frame.len_bytes());
-        if !limits.allows(len_bytes) {
+        if !limits.allows_unpadded(len_bytes) {
             return false;
         }
         let mut words = plain.of(frame.len_bytes());

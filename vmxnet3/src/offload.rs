@@ -22,6 +22,8 @@ const MAX_MSS_BYTES: u16 = (1 << 14) - 1;
 const MAX_TSO_BYTES: usize = 0xffff;
 /// An Ethernet header. Shorter ones QEMU counts as errors.
 const MIN_FRAME_BYTES: usize = 14;
+/// The shortest frame of Ethernet, FCS out. The device does not pad, so the driver does.
+const MIN_ETHERNET_BYTES: usize = 60;
 
 /// What this device was configured to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +48,30 @@ impl TxLimits {
         len_bytes.wrapping_sub(MIN_FRAME_BYTES) <= self.max_frame_bytes.saturating_sub(MIN_FRAME_BYTES)
     }
 
+    /// The same for a frame that goes out as it is: a shorter one is padded first.
+    #[inline(always)]
+    pub(crate) const fn allows_unpadded(&self, len_bytes: usize) -> bool {
+        len_bytes.wrapping_sub(MIN_ETHERNET_BYTES) <= self.max_frame_bytes.saturating_sub(MIN_ETHERNET_BYTES)
+    }
+
     /// Whether the device finds `segment` where it says that it is.
     #[inline(always)]
     fn reaches(&self, segment: &Frame) -> bool {
         segment.domain() == self.domain
+    }
+}
+
+/// Whether `frame` is too short for Ethernet. What has no header is none, and of a frame to be cut the device takes
+/// every byte for payload.
+pub(crate) fn is_short(frame: &Frame) -> bool {
+    let is_short = (MIN_FRAME_BYTES..MIN_ETHERNET_BYTES).contains(&frame.total_bytes());
+    is_short && frame.offload().segmentation.is_none()
+}
+
+/// Pads a frame that is too short, with zeroes. One whose last buffer is full goes out as it is.
+pub(crate) fn pad(frame: &mut Frame) {
+    if is_short(frame) {
+        frame.pad_to(MIN_ETHERNET_BYTES);
     }
 }
 

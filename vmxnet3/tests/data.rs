@@ -8,8 +8,8 @@ use paravane_hal::irq::{Armed, Interrupts};
 use paravane_mock_hal::fault::{Action, Fault, FaultPoint};
 use paravane_mock_hal::model::vmxnet3::Personality;
 use paravane_net::{
-    Burst, ChecksumRequest, RxChecksum, RxHash, RxHashKind, RxQueue as _, Segmentation, SegmentationKind,
-    TxOffload, TxQueue as _, VlanTag,
+    Burst, ChecksumRequest, Frame, RxChecksum, RxHash, RxHashKind, RxQueue as _, Segmentation,
+    SegmentationKind, TxOffload, TxQueue as _, VlanTag,
 };
 use paravane_vmxnet3::Config;
 use support::{Machine, bytes_of, numbered, receive_all, send, small};
@@ -299,6 +299,83 @@ fn what_cannot_be_sent_is_refused_and_comes_home() {
     running.tx.reclaim().unwrap();
     assert_eq!(machine.pool.free(), free);
     machine.assert_clean();
+}
+
+/// Sends `frames`, made in buffers that are full of something else; what left.
+fn sent_of(machine: &Machine, frames: impl IntoIterator<Item = Frame>) -> Vec<Vec<u8>> {
+    let mut running = machine.start_small();
+    let mut burst = Burst::new();
+    burst.extend(frames);
+    let offered = burst.len();
+    assert_eq!(running.tx.transmit(&mut burst), Ok(offered));
+    running.tx.flush();
+    machine.model().look();
+    let sent = machine.model().take_sent().into_iter().map(|sent| sent.bytes).collect();
+    assert_eq!((running.tx.reclaim(), running.tx.counters().refused), (Ok(offered), 0));
+    assert!(running.stop().is_ok());
+    machine.assert_clean();
+    sent
+}
+
+/// A machine whose pool has something in every byte.
+fn used_machine() -> Machine {
+    let machine = Machine::new(Personality::esxi());
+    let used: Vec<_> = std::iter::from_fn(|| machine.pool.get()).collect();
+    for mut frame in used {
+        assert!(frame.append(&[0xee; 1984]));
+    }
+    machine
+}
+
+fn padded(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes.resize(bytes.len().max(60), 0);
+    bytes
+}
+
+#[test]
+fn short_frames_leave_as_long_as_ethernet_has_them_and_with_zeroes() {
+    let machine = used_machine();
+    // A burst of them, and of others between them.
+    let lengths = [14, 42, 54, 59, 60, 61, 54, 1514, 20];
+    let bytes: Vec<Vec<u8>> = lengths.iter().map(|len_bytes| vec![0x11; *len_bytes]).collect();
+    let sent = sent_of(&machine, bytes.iter().map(|bytes| machine.frame(bytes)));
+    assert_eq!(sent, bytes.iter().map(|bytes| padded(bytes)).collect::<Vec<_>>());
+
+    // In several buffers, with a checksum to be filled in, with a tag to be put in.
+    let mut summed = machine.frame(&[0x22; 42]);
+    let checksum = Some(ChecksumRequest { start_bytes: 34, offset_bytes: 6 });
+    summed.set_offload(TxOffload { checksum, segmentation: None });
+    let mut tagged = machine.frame(&[0x33; 42]);
+    tagged.set_vlan(Some(VlanTag(5)));
+    let sent = sent_of(&machine, [summed, tagged, machine.chain(&[&[0x44; 14], &[0x55; 6], &[0x66; 1]])]);
+    assert_eq!(sent[..2], [padded(&[0x22; 42]), padded(&[0x33; 42])]);
+    assert_eq!(sent[2], padded(&[&[0x44; 14][..], &[0x55; 6], &[0x66]].concat()));
+}
+
+#[test]
+fn a_burst_of_acknowledgements_is_padded_and_one_completion_is_for_all() {
+    let machine = Machine::new(Personality { completes_every_frame: false, ..Personality::qemu() });
+    let mut running = machine.start(&Config { tx_entries: 64, ..small() }, Interrupts::Polling);
+    let mut burst = Burst::new();
+    burst.extend((0..32).map(|_| machine.frame(&[0x11; 54])));
+    assert_eq!(running.tx.transmit(&mut burst), Ok(32));
+    assert_eq!(running.tx.reclaim(), Ok(32));
+    let sent = machine.model().take_sent();
+    assert!(sent.iter().all(|sent| sent.bytes == padded(&[0x11; 54])) && sent.len() == 32);
+}
+
+#[test]
+fn a_frame_to_be_cut_or_without_room_is_not_padded() {
+    let machine = used_machine();
+    let mut cut = machine.frame(&[0x11; 55]);
+    let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1448 };
+    let checksum = Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 });
+    cut.set_offload(TxOffload { checksum, segmentation: Some(tcp4) });
+    let mut full = machine.pool.get().unwrap();
+    assert!(full.append(&[0x22; 1984]) && full.trim_front(1984 - 20));
+    let sent = sent_of(&machine, [cut, full]);
+    assert_eq!(sent, [vec![0x11; 55], vec![0x22; 20]]);
 }
 
 #[test]
