@@ -65,7 +65,7 @@ pub trait Header: Send {
     /// Each buffer of the pool is at least this long, so that nobody need ask for places that lie within.
     const MIN_BUFFER_BYTES: usize = 0;
 
-    /// Whether [`clean_up`](Self::go_home) has anything to do. Many that have nothing to do go home in one step.
+    /// Whether [`clean_up`](Self::clean_up) has anything to do. Many that have nothing to do go home in one step.
     #[inline(always)]
     fn needs_cleanup(&self) -> bool {
         false

@@ -1,13 +1,15 @@
-//! Giving addresses to BARs that firmware left without, and bus numbers and windows to the bridges before them. Opt-in: a
-//! kernel that boots where nobody assigned anything calls it, with windows that it knows to be free and routed to the bus.
+//! Giving addresses to BARs that firmware left without, and bus numbers and windows to the bridges
+//! before them. Opt-in: a kernel that boots where nobody assigned anything calls it, with windows
+//! that it knows to be free and routed to the bus.
 //!
 //! | Call | Gives |
 //! |---|---|
 //! | [`assign_all`] | everything below one root bus: bus numbers, windows, addresses of BARs |
 //! | [`Function::assign_bars`] | the BARs of one function, on a root bus or behind bridges that pass the windows on |
 //!
-//! What has an address keeps it: monitors place some BARs for good, and somebody may be using them. What a bridge on the
-//! way does not pass on counts as none, and so does what another one on the bus has as well.
+//! What has an address keeps it: monitors place some BARs for good, and somebody may be using them.
+//! What a bridge on the way does not pass on counts as none, and so does what another one on the
+//! bus has as well.
 
 use core::{fmt, ops::RangeInclusive};
 
@@ -49,9 +51,9 @@ impl AddressWindow {
         self.left_bytes
     }
 
-    /// The first `len_bytes` that are aligned to `align`, a power of two, end at or before `limit`, and of which nothing is
-    /// `taken`: what that is asked is the first and the last address, its answer the last address of somebody who has one
-    /// of them.
+    /// The first `len_bytes` that are aligned to `align`, a power of two, end at or before `limit`,
+    /// and of which nothing is `taken`: what that is asked is the first and the last address, its
+    /// answer the last address of somebody who has one of them.
     fn find(
         &self,
         len_bytes: u64,
@@ -227,17 +229,19 @@ impl fmt::Display for ListTooShort {
 
 impl core::error::Error for ListTooShort {}
 
-/// Does what firmware would have done below one root bus: numbers the buses behind bridges that have no numbers, opens
-/// windows through them, and gives every BAR without an address one from `windows`. What firmware did stays.
+/// Does what firmware would have done below one root bus: numbers the buses behind bridges that
+/// have no numbers, opens windows through them, and gives every BAR without an address one from
+/// `windows`. What firmware did stays.
 ///
-/// `buses` are the root bus and those that the bridges below it may lead to; on a machine with several root buses they end
-/// before the next one. `list` is where it works, and what came of each thing is there afterwards: take a few hundred
-/// places, or as many as the error asks for; it is in the order of addresses then. Each window is as long as what is
-/// behind it needs. A BAR that does not fit goes without an address; of what is behind a bridge, the largest do, until
-/// the rest fits.
+/// `buses` are the root bus and those that the bridges below it may lead to; on a machine with
+/// several root buses they end before the next one. `list` is where it works, and what came of each
+/// thing is there afterwards: take a few hundred places, or as many as the error asks for; it is in
+/// the order of addresses then. Each window is as long as what is behind it needs. A BAR that does
+/// not fit goes without an address; of what is behind a bridge, the largest do, until the rest
+/// fits.
 ///
-/// No function of these buses may be in use. Decoding is as before afterwards, off with a machine that nobody set up:
-/// [`Function::enable_path`] opens the way to a function that is wanted.
+/// No function of these buses may be in use. Decoding is as before afterwards, off with a machine
+/// that nobody set up: [`Function::enable_path`] opens the way to a function that is wanted.
 ///
 /// ```
 /// # use paravane_pci::{AssignError, ConfigAccess};
@@ -260,8 +264,8 @@ impl core::error::Error for ListTooShort {}
 ///
 /// # Errors
 ///
-/// [`ListTooShort`]: the buses are numbered, and nothing has an address that had none. What single things did not get is in the
-/// list.
+/// [`ListTooShort`]: the buses are numbered, and nothing has an address that had none. What single
+/// things did not get is in the list.
 pub fn assign_all<'l, C: ConfigAccess + ?Sized>(
     access: &C,
     buses: RangeInclusive<u8>,
@@ -350,15 +354,17 @@ fn place_bar<C: ConfigAccess>(
 }
 
 impl<C: ConfigAccess> Function<C> {
-    /// Gives every BAR without an address one from `windows`. Largest first is the caller's business: per function the order is that of the
-    /// registers, and natural alignment is kept by leaving gaps.
+    /// Gives every BAR without an address one from `windows`. Largest first is the caller's
+    /// business: per function the order is that of the registers, and natural alignment is kept by
+    /// leaving gaps.
     ///
-    /// How many were assigned. Decoding is off meanwhile and then as before; [`enable`](Self::enable) it after.
+    /// How many were assigned. Decoding is off meanwhile and then as before;
+    /// [`enable`](Self::enable) it after.
     ///
     /// # Errors
     ///
-    /// [`AssignError`] of the first that failed. Each of the others was tried for itself: one without room for its
-    /// ports still has its registers in memory.
+    /// [`AssignError`] of the first that failed. Each of the others was tried for itself: one
+    /// without room for its ports still has its registers in memory.
     pub fn assign_bars(&mut self, windows: &mut Windows) -> Result<u8, AssignError> {
         let (mut assigned, mut failed) = (0_u8, None);
         for index in 0..crate::bar::BARS {

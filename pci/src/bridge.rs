@@ -1,4 +1,5 @@
-//! What a bridge passes on: bus numbers, and a window each for ports, memory and prefetchable memory.
+//! What a bridge passes on: bus numbers, and a window each for ports, memory and prefetchable
+//! memory.
 //!
 //! ```text
 //!        31           24 23           16 15            8 7             0
@@ -11,7 +12,8 @@
 //! 0x30  |  I/O limit, upper 16 bits     |   I/O base, upper 16 bits     |
 //! ```
 //!
-//! A window lies between base and limit, the granule at the limit included; with the base above the limit nothing passes.
+//! A window lies between base and limit, the granule at the limit included; with the base above the
+//! limit nothing passes.
 //!
 //! Spec: PCI-to-PCI Bridge 1.2, 3.2.5 "Type 1 Configuration Space Header".
 
@@ -76,8 +78,9 @@ impl BridgeWindow {
     }
 }
 
-/// What the bridge at `at` passes on of `kind`; `None` when that is nothing. A window that begins with address 0, which
-/// is where memory and the board's own ports are, is what some bridges show before anybody set it: nothing.
+/// What the bridge at `at` passes on of `kind`; `None` when that is nothing. A window that begins
+/// with address 0, which is where memory and the board's own ports are, is what some bridges show
+/// before anybody set it: nothing.
 pub(crate) fn read_window(
     access: &impl ConfigAccess,
     at: PciAddress,
@@ -110,8 +113,8 @@ fn memory_ends(ends: u32) -> (u64, u64) {
     (u64::from(ends & 0xfff0) << 16, u64::from(ends & 0xfff0_0000))
 }
 
-/// Whether the bridge at `at` passes on what nobody else claims, whatever its windows are: its programming interface
-/// says so.
+/// Whether the bridge at `at` passes on what nobody else claims, whatever its windows are: its
+/// programming interface says so.
 ///
 /// Spec: PCI Code and ID Assignment 1.11, 1.7 "Base Class 06h".
 pub(crate) fn decodes_subtractively(access: &impl ConfigAccess, at: PciAddress) -> bool {
@@ -176,7 +179,8 @@ pub(crate) fn open_window(
     let (last, last_high) = halves(window.last);
     match kind {
         WindowKind::Io => {
-            // Ports beyond 64 Ki are not given, and bridges of that width keep their upper halves at 0.
+            // Ports beyond 64 Ki are not given, and bridges of that width keep their upper halves
+            // at 0.
             access.write32(at, IO_HIGH, 0);
             let [_, base, ..] = start.to_le_bytes();
             let [_, limit, ..] = last.to_le_bytes();
@@ -200,8 +204,8 @@ pub(crate) fn halves(value: u64) -> (u32, u32) {
     (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes(high))
 }
 
-/// Gives the bridge at `at` its bus numbers; whether it took those that matter. The fourth byte, a timer of conventional
-/// buses, stays.
+/// Gives the bridge at `at` its bus numbers; whether it took those that matter. The fourth byte, a
+/// timer of conventional buses, stays.
 pub(crate) fn number(access: &impl ConfigAccess, at: PciAddress, secondary: u8, subordinate: u8) -> bool {
     let [_, _, _, timer] = access.read32(at, BUS_NUMBERS).to_le_bytes();
     access.write32(at, BUS_NUMBERS, u32::from_le_bytes([at.bus(), secondary, subordinate, timer]));

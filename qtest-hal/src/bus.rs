@@ -1,4 +1,5 @@
-//! What firmware would have done: bus numbers for bridges, windows through them, addresses for BARs.
+//! What firmware would have done: bus numbers for bridges, windows through them, addresses for
+//! BARs.
 //!
 //! The work is `paravane_pci`'s; here is which addresses the chipsets route to PCI and leave free.
 
@@ -32,8 +33,8 @@ fn windows(chipset: Chipset) -> Windows {
 ///
 /// # Errors
 ///
-/// [`QtestError::Bus`]: something has no bus numbers, or no memory. One without ports is not worth a machine: drivers use
-/// none.
+/// [`QtestError::Bus`]: something has no bus numbers, or no memory. One without ports is not worth
+/// a machine: drivers use none.
 pub(crate) fn set_up<C: ConfigAccess>(
     config: &C,
     chipset: Chipset,

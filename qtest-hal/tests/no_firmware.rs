@@ -1,5 +1,6 @@
-//! Machines that nobody set up: no firmware ran, the bridges have no numbers, no BAR has an address. `paravane-pci` does it,
-//! and QEMU's own list of the bus says the same. Skipped, with a word about why, where QEMU is not installed.
+//! Machines that nobody set up: no firmware ran, the bridges have no numbers, no BAR has an
+//! address. `paravane-pci` does it, and QEMU's own list of the bus says the same. Skipped, with a
+//! word about why, where QEMU is not installed.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 

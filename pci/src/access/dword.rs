@@ -1,8 +1,8 @@
 //! Configuration space for who can reach it by dwords alone.
 //!
-//! A read takes its part of a dword. A write of less than one reads the dword and writes it back with a part replaced,
-//! and the trap is in the rest: a status bit that reads as one is cleared by being written as one. So those that are
-//! known are written as zeroes, which leaves them alone.
+//! A read takes its part of a dword. A write of less than one reads the dword and writes it back
+//! with a part replaced, and the trap is in the rest: a status bit that reads as one is cleared by
+//! being written as one. So those that are known are written as zeroes, which leaves them alone.
 //!
 //! | Written | Beside it |
 //! |---|---|
@@ -24,8 +24,8 @@ use crate::PciAddress;
 use crate::capability::{Capabilities, CapabilityId};
 use crate::header::{COMMAND, HEADER_TYPE};
 
-/// Configuration space by aligned dwords: what other crates' traits for it ask for, and some hypercalls give.
-/// [`Dwords`] makes a [`ConfigAccess`] of it.
+/// Configuration space by aligned dwords: what other crates' traits for it ask for, and some
+/// hypercalls give. [`Dwords`] makes a [`ConfigAccess`] of it.
 ///
 /// **Platform authors** keep these promises:
 /// - `offset` is a multiple of 4, and below [`config_bytes`](Self::config_bytes); an access is one access of a dword.
@@ -46,7 +46,8 @@ pub trait DwordAccess {
 
 /// A [`ConfigAccess`] made of a [`DwordAccess`].
 ///
-/// A narrow write is a read and a write: whoever else writes the same dword meanwhile must be kept out.
+/// A narrow write is a read and a write: whoever else writes the same dword meanwhile must be kept
+/// out.
 ///
 /// ```
 /// use paravane_pci::{ConfigAccess, DwordAccess, Dwords, PciAddress};

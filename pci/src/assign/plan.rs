@@ -1,10 +1,11 @@
-//! The second step: an address for everything, in memory alone. Nothing is read again, so nothing that a device says
-//! twice can differ.
+//! The second step: an address for everything, in memory alone. Nothing is read again, so nothing
+//! that a device says twice can differ.
 //!
-//! A window is as long as what is behind it needs, so lengths are summed up from the highest bus to the lowest, a bridge
-//! always leading to a higher one. Then addresses are given from the root down, largest alignment first, which leaves no
-//! gaps between lengths that are powers of two. A BAR that does not fit goes without. Of what is behind a window that does
-//! not fit, the largest BAR goes without, and everything is placed anew, until the rest fits.
+//! A window is as long as what is behind it needs, so lengths are summed up from the highest bus to
+//! the lowest, a bridge always leading to a higher one. Then addresses are given from the root
+//! down, largest alignment first, which leaves no gaps between lengths that are powers of two. A
+//! BAR that does not fit goes without. Of what is behind a window that does not fit, the largest
+//! BAR goes without, and everything is placed anew, until the rest fits.
 
 use core::cmp::Reverse;
 
@@ -13,7 +14,8 @@ use super::{AddressWindow, AssignErrorReason, Windows, limit_of};
 use crate::bar::BarKind;
 use crate::bridge::{BridgeWindow, WindowKind};
 
-/// Gives everything in `list` that wants an address one from `windows`, or a reason. What is left of `windows`.
+/// Gives everything in `list` that wants an address one from `windows`, or a reason. What is left
+/// of `windows`.
 pub(super) fn solve(list: &mut [Resource], root: u8, windows: Windows) -> Windows {
     list.sort_unstable_by_key(|resource| (resource.address.bus(), !resource.is_bar()));
     forget_unreachable(list, root);
@@ -67,8 +69,8 @@ impl Ways {
         self.0.get(kind as usize)?.as_ref()
     }
 
-    /// Which of them `resource` has to be in: prefetchable memory of 64 bits may go into the one for memory, where there
-    /// is no other.
+    /// Which of them `resource` has to be in: prefetchable memory of 64 bits may go into the one
+    /// for memory, where there is no other.
     fn kind_for(&self, resource: &Resource) -> Option<WindowKind> {
         let shape = resource.shape()?;
         let wide = shape.prefetchable && shape.kind == BarKind::Memory64;
@@ -92,8 +94,8 @@ impl Ways {
     }
 }
 
-/// An address that no window on the way passes on is none, nor is one that something else on the bus has as well:
-/// whatever has one gets another.
+/// An address that no window on the way passes on is none, nor is one that something else on the
+/// bus has as well: whatever has one gets another.
 fn forget_unreachable(list: &mut [Resource], root: u8) {
     for bus in root..=u8::MAX {
         let (lower, here) = split(list, bus);
@@ -151,8 +153,8 @@ fn sum_up(list: &mut [Resource], bus: u8) {
     }
 }
 
-/// Gives what is wanted on `bus` its addresses; whether all of it has one. If not, each BAR without one is given up, and of
-/// what is behind a window without one, the largest.
+/// Gives what is wanted on `bus` its addresses; whether all of it has one. If not, each BAR without
+/// one is given up, and of what is behind a window without one, the largest.
 fn place(list: &mut [Resource], bus: u8, root: u8, windows: &Windows) -> bool {
     let (lower, here) = split(list, bus);
     let ways = Ways::to(lower, bus);
@@ -195,7 +197,8 @@ fn place(list: &mut [Resource], bus: u8, root: u8, windows: &Windows) -> bool {
     all_fit
 }
 
-/// Gives up the largest BAR that has to be inside `window`. If there is none, the window itself is given up.
+/// Gives up the largest BAR that has to be inside `window`. If there is none, the window itself is
+/// given up.
 fn give_up_behind(list: &mut [Resource], window: &Resource, reason: AssignErrorReason) {
     let is_victim = |other: &Resource| {
         let wants = matches!(other.state, State::Wanted | State::Placed);

@@ -138,7 +138,8 @@ impl Resource {
         }
     }
 
-    /// The first and the last of its addresses, or of the buses behind the bridge; `None` when it has none.
+    /// The first and the last of its addresses, or of the buses behind the bridge; `None` when it
+    /// has none.
     #[must_use]
     pub fn range(&self) -> Option<(u64, u64)> {
         match (self.state, self.part) {

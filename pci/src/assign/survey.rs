@@ -1,7 +1,8 @@
 //! The first step: every bridge gets bus numbers, and everything that wants an address is noted.
 //!
-//! Depth first. A bridge that firmware numbered keeps its numbers; the others get those above, within what the bridges
-//! before them pass on. While the buses behind a new bridge are being counted, it has all that may become its own.
+//! Depth first. A bridge that firmware numbered keeps its numbers; the others get those above,
+//! within what the bridges before them pass on. While the buses behind a new bridge are being
+//! counted, it has all that may become its own.
 
 use super::AssignErrorReason;
 use super::resource::{Part, Resource, State};
@@ -61,7 +62,8 @@ impl<'s, C: ConfigAccess> Survey<'s, C> {
         last
     }
 
-    /// Numbers a bridge that has no numbers, and what is behind it: buses above `last`. The last one then.
+    /// Numbers a bridge that has no numbers, and what is behind it: buses above `last`. The last
+    /// one then.
     fn cross(&mut self, at: PciAddress, last: u8, limit: u8, depth: usize) -> u8 {
         let fresh = |secondary, subordinate| BridgeBuses { primary: at.bus(), secondary, subordinate };
         let mut used = last;
@@ -79,7 +81,8 @@ impl<'s, C: ConfigAccess> Survey<'s, C> {
             }
             Some(_) => AssignErrorReason::NotNumbered,
         };
-        // It leads nowhere. What was noted behind it has no way to it, and its numbers are given to nobody else.
+        // It leads nowhere. What was noted behind it has no way to it, and its numbers are given to
+        // nobody else.
         let _ = number(self.access, at, 0, 0);
         for kind in WindowKind::ALL {
             close_window(self.access, at, kind);
@@ -93,8 +96,8 @@ impl<'s, C: ConfigAccess> Survey<'s, C> {
         self.note(Resource { secondary, subordinate, ..Resource::new(at, Part::Buses, state) });
     }
 
-    /// Notes the windows of a bridge: those that firmware opened, and those that can be opened. What the windows of a
-    /// `fresh` bridge pass on leads nowhere, and is forgotten.
+    /// Notes the windows of a bridge: those that firmware opened, and those that can be opened.
+    /// What the windows of a `fresh` bridge pass on leads nowhere, and is forgotten.
     fn windows(&mut self, at: PciAddress, buses: BridgeBuses, fresh: bool) {
         for kind in WindowKind::ALL {
             let BridgeBuses { secondary, subordinate, .. } = buses;
@@ -114,7 +117,8 @@ impl<'s, C: ConfigAccess> Survey<'s, C> {
                 continue;
             }
             match (kind, close_window(self.access, at, kind)) {
-                // What would go there goes below 4 GiB in any case: the window for memory does as well.
+                // What would go there goes below 4 GiB in any case: the window for memory does as
+                // well.
                 (_, Reach::Absent) | (WindowKind::Prefetchable, Reach::Narrow) => {}
                 _ => self.note(window),
             }

@@ -1,4 +1,5 @@
-//! Machines without firmware: trees of bridges that route accesses by the numbers they were given, as hardware does.
+//! Machines without firmware: trees of bridges that route accesses by the numbers they were given,
+//! as hardware does.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -166,8 +167,8 @@ fn disjoint(ranges: &[Range], bus: u8) {
     }
 }
 
-/// Looks at the machine, not at the list: every BAR aligned, inside a window of each bridge before it, alone there; every
-/// window inside one of the bridge before it. How many BARs have addresses.
+/// Looks at the machine, not at the list: every BAR aligned, inside a window of each bridge before
+/// it, alone there; every window inside one of the bridge before it. How many BARs have addresses.
 fn inspect(tree: &Tree) -> usize {
     let mut ranges: BTreeMap<u8, Vec<Range>> = BTreeMap::new();
     let mut bars = 0;

@@ -1,5 +1,6 @@
-//! A kernel that has no allocator. It sets the buses up and looks for a NIC; what matters is that it links: a crate below
-//! that uses `alloc` makes the linker ask for a global allocator, of which there is none.
+//! A kernel that has no allocator. It sets the buses up and looks for a NIC; what matters is that
+//! it links: a crate below that uses `alloc` makes the linker ask for a global allocator, of which
+//! there is none.
 //!
 //! On a host it is empty.
 
