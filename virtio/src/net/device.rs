@@ -184,7 +184,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         })?;
         match init::reset(&mut transport, &platform) {
             Ok(()) => Ok(Self { transport, platform, kept: Box::new(Rings::NONE) }),
-            Err(error) => Err(Failed::new(BringUpError::Init(error), transport.into_function())),
+            Err(error) => Err(Failed::new(BringUpError::Init(error), transport.into_function(&platform))),
         }
     }
 
@@ -202,10 +202,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         !self.kept.is_none()
     }
 
-    /// Gives the function up. Memory that it [keeps](Self::keeps_memory) is leaked.
+    /// Gives the function up, and the mappings of its registers back. Memory that it [keeps](Self::keeps_memory) is leaked.
     #[must_use]
     pub fn into_function(self) -> Function<C> {
-        self.transport.into_function()
+        self.transport.into_function(&self.platform)
     }
 
     pub(crate) fn tag(&self) -> DeviceTag {

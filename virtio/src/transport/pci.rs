@@ -30,7 +30,7 @@ mod registers;
 
 pub use capability::Structure;
 pub use discover::PlaceError;
-use discover::{Places, discover};
+use discover::{Bars, Places, discover};
 use registers as reg;
 
 /// A function whose virtio registers were found and mapped.
@@ -43,6 +43,8 @@ pub(crate) struct PciTransport<R, C> {
     config: Window<R>,
     msix: Option<MsixTable<R>>,
     msix_error: Option<MsixError>,
+    /// What the windows above are parts of.
+    bars: Bars<R>,
 }
 
 /// The doorbell of one queue: its place was computed once, and a ring is one 16-bit write.
@@ -136,11 +138,25 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
         mut function: Function<C>,
         platform: &M,
     ) -> Result<Self, Failed<PciError, Function<C>>> {
-        match discover(&mut function, platform) {
+        let mut bars = Bars::new();
+        match discover(&mut function, platform, &mut bars) {
             Ok(Places { common, notify: (notify, notify_off_multiplier), isr, config, msix, msix_error }) => {
-                Ok(Self { function, common, notify, notify_off_multiplier, isr, config, msix, msix_error })
+                Ok(Self {
+                    function,
+                    common,
+                    notify,
+                    notify_off_multiplier,
+                    isr,
+                    config,
+                    msix,
+                    msix_error,
+                    bars,
+                })
             }
-            Err(error) => Err(Failed::new(error, function)),
+            Err(error) => {
+                bars.unmap(platform);
+                Err(Failed::new(error, function))
+            }
         }
     }
 
@@ -155,10 +171,16 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
         &mut self.function
     }
 
-    /// Gives the function up. Only for a device that has no queues: whoever has the function can stop it as far as PCI goes, take that for proof that the
+    /// Gives the function up, and its mappings to the `mapper` that made them. Only for a device that has no queues: whoever has the function can stop it as far as PCI goes, take that for proof that the
     /// device lets go of memory, and a device that does not look at bus mastering writes on until it is reset.
-    pub(crate) fn into_function(self) -> Function<C> {
-        self.function
+    pub(crate) fn into_function(self, mapper: &impl MmioMap<Region = R>) -> Function<C> {
+        let Self { mut function, common, notify, isr, config, msix, bars, .. } = self;
+        drop((common, notify, isr, config));
+        if let Some(table) = msix {
+            table.close(&mut function, mapper);
+        }
+        bars.unmap(mapper);
+        function
     }
 
     /// Why the function sends no messages, if it says that it can and something went wrong.

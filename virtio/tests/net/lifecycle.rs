@@ -201,6 +201,28 @@ fn a_stopped_device_has_no_way_to_interrupt() {
     }
 }
 
+/// Of the registers that were mapped nothing is left, whether the device was used or refused.
+#[test]
+fn who_is_done_with_a_function_gives_its_mappings_back() {
+    let bench = Bench::new(BASIC);
+    let device = bench.device();
+    assert!(bench.platform.mapped_regions() > 1, "registers and the table of messages");
+    let up = bench.restart(device, &small(), Interrupts::Msix(&MESSAGES));
+    let function = up.stop().unwrap().into_function();
+    assert_eq!(bench.platform.mapped_regions(), 0);
+    // No reset, no registers.
+    bench.model().gone = true;
+    let (_, function) = Net::new(function, bench.platform.clone()).unwrap_err().into_parts();
+    assert_eq!(bench.platform.mapped_regions(), 0);
+    bench.model().gone = false;
+    assert!(Net::new(function, bench.platform.clone()).is_ok());
+
+    let bench = Bench::with_layout(BASIC, |layout| layout.notify_multiplier = 3);
+    let failed = Net::new(bench.function(), bench.platform.clone()).unwrap_err();
+    assert_eq!(bench.platform.mapped_regions(), 0, "{failed}");
+    bench.assert_clean();
+}
+
 #[test]
 fn parts_dropped_without_stop_are_leaked_not_freed() {
     let bench = Bench::new(BASIC);

@@ -11,12 +11,16 @@ use super::PciError;
 use super::capability::{Dwords, Structure, VirtioCapability};
 use super::registers as reg;
 
-/// Wakes `function`, has it answer at its memory BARs, and finds its registers.
+/// Wakes `function`, has it answer at its memory BARs, and finds its registers, in `bars`, which it maps as it goes.
 ///
 /// # Errors
 ///
 /// [`PciError`].
-pub(super) fn discover<R, C, M>(function: &mut Function<C>, platform: &M) -> Result<Places<R>, PciError>
+pub(super) fn discover<R, C, M>(
+    function: &mut Function<C>,
+    platform: &M,
+    bars: &mut Bars<R>,
+) -> Result<Places<R>, PciError>
 where
     R: Mmio + Clone,
     C: ConfigAccess,
@@ -24,7 +28,6 @@ where
 {
     function.ensure_d0(platform).map_err(PciError::Power)?;
     function.enable(Command::MEMORY)?;
-    let mut bars = Bars { mapped: [const { None }; BARS] };
     let mut found = Found { common: None, notify: None, isr: None, config: None, last: [None; 4] };
     let mut any = false;
     for capability in function.vendor_capabilities() {
@@ -165,11 +168,23 @@ impl<R: Mmio + Clone> Found<R> {
 }
 
 /// BARs mapped so far: the four kinds of registers usually share one.
-struct Bars<R> {
+pub(super) struct Bars<R> {
     mapped: [Option<R>; BARS],
 }
 
 impl<R: Mmio + Clone> Bars<R> {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self { mapped: [const { None }; BARS] }
+    }
+
+    /// Gives them back to the `mapper` that mapped them. Nothing else has them any more.
+    pub(super) fn unmap(self, mapper: &impl MmioMap<Region = R>) {
+        for region in self.mapped.into_iter().flatten() {
+            mapper.unmap(region);
+        }
+    }
+
     /// The window that `virtio` names.
     fn place<C: ConfigAccess, M: MmioMap<Region = R>>(
         &mut self,
