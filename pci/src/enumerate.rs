@@ -33,7 +33,7 @@ pub struct FoundFunction<'a> {
     pub ids: Ids,
     /// Endpoint or bridge.
     pub kind: HeaderKind,
-    /// The bridges on the way to it, outermost first: what [`enable_path`](crate::enable_path) takes.
+    /// The bridges on the way to it, outermost first: what [`Function::enable_path`](crate::Function::enable_path) takes.
     pub path: &'a [PciAddress],
 }
 
