@@ -93,20 +93,34 @@ impl RxRules {
     /// [`DeviceFault`]: a length that cannot be.
     #[inline(always)]
     pub(crate) fn classify(&self, header: &RawHeader, written_bytes: u32) -> Result<Received, DeviceFault> {
-        const SHORTEST_BYTES: u32 = ETHERNET_BYTES + HEADER_BYTES as u32;
-        // By far the most: a whole frame of which the header says nothing, or that its checksum is
-        // good. In one comparison: what is too short is very long then.
-        let fits = written_bytes.wrapping_sub(SHORTEST_BYTES) <= self.whole_span_bytes;
-        let is_plain = Header::is_plain(header);
-        let says_little = is_plain || (self.checksums && Header::is_good(header));
-        if fits && says_little && Header::buffers_of(header) <= 1 {
-            // Fits a buffer, whose length has 16 bits.
-            #[expect(clippy::cast_possible_truncation, reason = "see above")]
-            let frame_bytes = written_bytes.wrapping_sub(u32::from(HEADER_BYTES)) as u16;
-            let checksum = if is_plain { RxChecksum::Unverified } else { RxChecksum::Good };
-            return Ok(Received::Whole { frame_bytes, checksum });
+        if let Some(frame_bytes) = self.plain_bytes(header, written_bytes) {
+            return Ok(Received::Whole { frame_bytes, checksum: RxChecksum::Unverified });
+        }
+        if self.checksums
+            && Header::is_good(header)
+            && let Some(frame_bytes) = self.whole_bytes(header, written_bytes)
+        {
+            return Ok(Received::Whole { frame_bytes, checksum: RxChecksum::Good });
         }
         self.classify_other(header, written_bytes)
+    }
+
+    /// Of those, how long a whole frame is of which the header says nothing.
+    #[inline(always)]
+    pub(crate) fn plain_bytes(&self, header: &RawHeader, written_bytes: u32) -> Option<u16> {
+        if Header::is_plain(header) { self.whole_bytes(header, written_bytes) } else { None }
+    }
+
+    /// How long the frame is, if it is whole and may be as long.
+    #[inline(always)]
+    fn whole_bytes(&self, header: &RawHeader, written_bytes: u32) -> Option<u16> {
+        const SHORTEST_BYTES: u32 = ETHERNET_BYTES + HEADER_BYTES as u32;
+        // In one comparison: what is too short is very long then.
+        let fits = written_bytes.wrapping_sub(SHORTEST_BYTES) <= self.whole_span_bytes;
+        // Fits a buffer, whose length has 16 bits.
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        let frame_bytes = written_bytes.wrapping_sub(u32::from(HEADER_BYTES)) as u16;
+        (fits && Header::buffers_of(header) <= 1).then_some(frame_bytes)
     }
 
     /// The same for all others.

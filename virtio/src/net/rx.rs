@@ -113,15 +113,22 @@ impl<P: Platform> RxQueue<P> {
         let mut fresh = pool.take(at_most.into());
         let rules = *rules;
         let mut bytes = 0_u64;
-        let mut judged = None;
+        let (mut judged, mut checksum) = (None, RxChecksum::Unverified);
         let (taken, left) = ring.exchange_run(at_most, |exchanging| {
             let taken = fresh.exchange_zip(exchanging.elements(), burst, |fresh, element| {
                 let addr = fresh.fresh_dma_addr_before(HEADER_BYTES);
-                let (mut frame, (frame_bytes, checksum)) =
+                let (mut frame, (frame_bytes, says_more)) =
                     exchanging.exchange(element, addr, fresh, |posted, written_bytes| {
                         let header = posted.read_before_fresh()?;
+                        // First, for its answer is in registers.
+                        if let Some(frame_bytes) = rules.plain_bytes(&header, written_bytes) {
+                            return Some((frame_bytes, false));
+                        }
                         match rules.classify(&header, written_bytes) {
-                            Ok(Received::Whole { frame_bytes, checksum }) => Some((frame_bytes, checksum)),
+                            Ok(Received::Whole { frame_bytes, checksum: said }) => {
+                                checksum = said;
+                                Some((frame_bytes, true))
+                            }
                             other => {
                                 judged = Some((header, other));
                                 None
@@ -129,7 +136,7 @@ impl<P: Platform> RxQueue<P> {
                         }
                     })?;
                 frame.set_received(frame_bytes);
-                if checksum != RxChecksum::Unverified {
+                if says_more {
                     frame.set_rx_checksum(checksum);
                 }
                 bytes = bytes.wrapping_add(frame_bytes.into());
