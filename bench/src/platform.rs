@@ -120,7 +120,7 @@ impl MmioMap for Plain {
     type Region = Region;
 
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<Region, MapError> {
-        let fails = MapError { start, len_bytes, reason: MapErrorReason::NotRegisters };
+        let fails = MapError::new(start, len_bytes, MapErrorReason::NotRegisters);
         let offset = start.get().checked_sub(BARS_START).ok_or(fails)?;
         let bar = usize::try_from(offset).map_err(|_| fails)? / BAR_BYTES;
         let doorbells = (0..BAR_BYTES / 4).map(|_| AtomicU32::new(0)).collect::<Vec<_>>();

@@ -204,7 +204,8 @@ impl fmt::Display for Point {
 fn fill(pool: &FramePool, burst: &mut Burst, point: &Point) {
     let Point { bytes, burst: frames, kind, .. } = *point;
     let plain = move |mut frame: Frame| {
-        frame.set_segment_bytes(bytes);
+        // No point is longer than a buffer.
+        let _ = frame.set_segment_bytes(bytes);
         frame
     };
     let asking = move |frame| {
@@ -213,8 +214,8 @@ fn fill(pool: &FramePool, burst: &mut Burst, point: &Point) {
         frame
     };
     let two_segments = move |mut headers: Frame, mut payload: Frame| {
-        headers.set_segment_bytes(HEADER_BYTES);
-        payload.set_segment_bytes(bytes - HEADER_BYTES);
+        let _ = headers.set_segment_bytes(HEADER_BYTES);
+        let _ = payload.set_segment_bytes(bytes - HEADER_BYTES);
         headers.set_next(payload);
         headers
     };

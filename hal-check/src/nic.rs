@@ -45,7 +45,7 @@ pub const fn frames_wanted(rx_entries: u16, tx_entries: u16) -> u32 {
 /// Memory and clock have to be in order: run [`check_platform`](crate::check_platform) first.
 pub fn check_nic<P, C>(platform: &P, mut function: Function<C>, settings: &Settings<'_>) -> Report
 where
-    P: Platform + Send + Sync + 'static,
+    P: Platform + 'static,
     C: ConfigAccess + Send,
 {
     let mut report = Report::default();
@@ -117,7 +117,7 @@ trait Driver<P: Platform, C: ConfigAccess> {
 
 enum Vmxnet3 {}
 
-impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3 {
+impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3 {
     type Stopped = paravane_vmxnet3::Device<P, C>;
     type Control = paravane_vmxnet3::VmxControl<P, C>;
     type Rx = paravane_vmxnet3::RxQueue<P>;
@@ -146,7 +146,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3
 
 enum Virtio {}
 
-impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for Virtio {
+impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for Virtio {
     type Stopped = virtio_net::Device<P, C>;
     type Control = virtio_net::NetControl<P, C>;
     type Rx = virtio_net::RxQueue<P>;
@@ -179,7 +179,7 @@ struct Bench<'s, P> {
 
 fn live<P, C, D>(platform: &P, function: Function<C>, settings: &Settings<'_>, report: &mut Report)
 where
-    P: Platform + Send + Sync + 'static,
+    P: Platform + 'static,
     C: ConfigAccess + Send,
     D: Driver<Watched<P>, C>,
 {
@@ -237,7 +237,7 @@ where
 /// The pool that the author means to use, if it is one to begin with.
 fn make_pool<P>(bench: &Bench<'_, P>, report: &mut Report) -> Option<FramePool>
 where
-    P: Platform + Send + Sync + 'static,
+    P: Platform + 'static,
 {
     let wanted = bench.frames_wanted();
     let frames = bench.settings.pool_frames.unwrap_or(wanted);
@@ -261,7 +261,7 @@ where
     None
 }
 
-impl<P: Platform + Send + Sync + 'static> Bench<'_, P> {
+impl<P: Platform + 'static> Bench<'_, P> {
     fn frames_wanted(&self) -> u32 {
         frames_wanted(self.settings.ring_entries, self.settings.ring_entries)
     }

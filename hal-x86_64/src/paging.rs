@@ -167,7 +167,7 @@ impl<F: FrameSource> MmioMap for MmioMapper<F> {
     type Region = MmioRegion;
 
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<MmioRegion, MapError> {
-        let refuse = |reason| MapError { start, len_bytes, reason };
+        let refuse = |reason| MapError::new(start, len_bytes, reason);
         let out_of_range = refuse(MapErrorReason::OutOfRange);
         let wanted =
             PhysRange::new(start, len_bytes as u64).filter(|range| !range.is_empty()).ok_or(out_of_range)?;

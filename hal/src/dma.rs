@@ -88,7 +88,10 @@ impl DmaRequest {
 }
 
 /// What a platform's DMA can do at all.
+///
+/// A platform says it by what differs from [`NONE`](Self::NONE): `DmaLimits::NONE.with_address_bits(32)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DmaLimits {
     /// The longest piece that is contiguous for the device.
     pub max_segment_bytes: usize,
@@ -103,6 +106,24 @@ impl DmaLimits {
     /// No limits: an identity-mapped machine without an IOMMU.
     pub const NONE: Self =
         Self { max_segment_bytes: usize::MAX, address_bits: 64, mapping_granule: Align::BYTE };
+
+    /// The same with pieces of at most `max_segment_bytes`.
+    #[must_use]
+    pub const fn with_max_segment_bytes(self, max_segment_bytes: usize) -> Self {
+        Self { max_segment_bytes, ..self }
+    }
+
+    /// The same with addresses of at most `address_bits` bits.
+    #[must_use]
+    pub const fn with_address_bits(self, address_bits: u8) -> Self {
+        Self { address_bits, ..self }
+    }
+
+    /// The same with mappings that start and end at multiples of `mapping_granule`.
+    #[must_use]
+    pub const fn with_mapping_granule(self, mapping_granule: Align) -> Self {
+        Self { mapping_granule, ..self }
+    }
 }
 
 /// DMA memory and mappings.
@@ -274,6 +295,7 @@ impl DmaMapping {
 
 /// DMA memory could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DmaError {
     /// How much was asked for.
     pub len_bytes: usize,

@@ -201,6 +201,7 @@ impl<M: MmioMap + ?Sized> MmioMap for &M {
 
 /// A region could not be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MapError {
     /// Where it starts.
     pub start: PhysAddr,
@@ -237,6 +238,14 @@ impl fmt::Display for MapError {
 }
 
 impl core::error::Error for MapError {}
+
+impl MapError {
+    /// An error about `len_bytes` at `start`.
+    #[must_use]
+    pub const fn new(start: PhysAddr, len_bytes: usize, reason: MapErrorReason) -> Self {
+        Self { start, len_bytes, reason }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -390,6 +390,7 @@ impl<H: Header> Buffer<H> {
     }
 
     /// Copies bytes from `offset_bytes` on out. False, and nothing is copied, when they run past the end.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline]
     pub fn copy_out(&self, offset_bytes: usize, to: &mut [u8]) -> bool {
         let Some(place) = self.place(offset_bytes, to.len()) else {
@@ -401,6 +402,7 @@ impl<H: Header> Buffer<H> {
     }
 
     /// Copies `from` in at `offset_bytes`. False, and nothing is copied, when it runs past the end.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline]
     pub fn copy_in(&mut self, offset_bytes: usize, from: &[u8]) -> bool {
         let Some(place) = self.place(offset_bytes, from.len()) else {
@@ -421,6 +423,7 @@ impl<H: Header> Buffer<H> {
     }
 
     /// Writes a plain value at `offset_bytes`. False past the end.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline]
     pub fn write<T: IntoBytes + Immutable>(&mut self, offset_bytes: usize, value: &T) -> bool {
         let Some(place) = self.place(offset_bytes, size_of::<T>()) else {

@@ -171,7 +171,7 @@ impl MmioMap for MockPlatform {
     type Region = ModelRegion;
 
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<ModelRegion, MapError> {
-        let fails = |reason| MapError { start, len_bytes, reason };
+        let fails = |reason| MapError::new(start, len_bytes, reason);
         if len_bytes == 0 || start.checked_add(len_bytes as u64).is_none() {
             return Err(fails(MapErrorReason::OutOfRange));
         }
@@ -318,7 +318,9 @@ mod tests {
             .fail_mapping(1)
             .clock_step(Duration::from_millis(1))
             .build();
-        let limits = DmaLimits { max_segment_bytes: 4096, address_bits: 36, mapping_granule: Align::new(16) };
+        let granule = Align::new(16);
+        let limits =
+            DmaLimits::NONE.with_max_segment_bytes(4096).with_address_bits(36).with_mapping_granule(granule);
         assert_eq!(platform.limits(), limits);
         let of = DeviceDma::new(platform.clone(), DeviceTag::unique(), 64);
         let made = [(); 3].map(|()| DmaBox::<u64, _>::zeroed(&of, Align::BYTE).is_ok());

@@ -106,6 +106,7 @@ impl Default for RxFilter {
 
 /// A filter could not be set; the device keeps the one it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RxFilterError {
     /// The device has no such filter; what it lets through is in the value.
     NotOffered(RxFilter),
@@ -124,7 +125,14 @@ impl fmt::Display for RxFilterError {
     }
 }
 
-impl core::error::Error for RxFilterError {}
+impl core::error::Error for RxFilterError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            Self::NotOffered(_) => None,
+        }
+    }
+}
 
 /// What does not change while a NIC runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

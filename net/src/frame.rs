@@ -254,6 +254,7 @@ impl Frame {
     }
 
     /// Says that the payload of this segment is `len_bytes` long, as found out after a device wrote it. False, and nothing changes, when the segment cannot hold that.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline]
     pub fn set_segment_bytes(&mut self, len_bytes: usize) -> bool {
         match u16::try_from(len_bytes) {
@@ -282,6 +283,7 @@ impl Frame {
     }
 
     /// Removes `bytes` from the front of this segment: the headroom grows. False when it is shorter.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     pub fn trim_front(&mut self, bytes: u16) -> bool {
         match self.0.summary.len_bytes.checked_sub(bytes) {
             Some(rest) => {
@@ -294,6 +296,7 @@ impl Frame {
     }
 
     /// Puts `bytes` in front of the payload, out of the headroom. False when there is not enough.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     pub fn prepend(&mut self, bytes: &[u8]) -> bool {
         let Some((head, len)) = u16::try_from(bytes.len()).ok().and_then(|n| {
             Some((self.0.summary.head_bytes.checked_sub(n)?, self.0.summary.len_bytes.checked_add(n)?))
@@ -309,6 +312,7 @@ impl Frame {
     }
 
     /// Takes `bytes` of headroom into the payload, as they are: a device wrote payload there. False when there is not enough.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     pub fn extend_front(&mut self, bytes: u16) -> bool {
         let Some((head, len)) =
             self.0.summary.head_bytes.checked_sub(bytes).zip(self.0.summary.len_bytes.checked_add(bytes))
@@ -321,6 +325,7 @@ impl Frame {
     }
 
     /// Adds `bytes` to the end of this segment. False, and nothing changes, when there is no room.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
         let end = self.headroom_bytes().saturating_add(self.segment_bytes());
@@ -359,6 +364,7 @@ impl Frame {
     }
 
     /// Writes a device header of `size_of::<T>()` bytes right in front of the payload, which does not grow. False without that much headroom.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline]
     pub fn write_before<T: IntoBytes + Immutable>(&mut self, header: &T) -> bool {
         match self.headroom_bytes().checked_sub(size_of::<T>()) {
@@ -393,6 +399,7 @@ impl Frame {
     }
 
     /// Overwrites a plain value in this segment's payload. False past its end.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline]
     pub fn write<T: IntoBytes + Immutable>(&mut self, offset_bytes: usize, value: &T) -> bool {
         let Some(end) = offset_bytes.checked_add(size_of::<T>()) else {
@@ -557,6 +564,7 @@ impl<'b> PlainFrame<'b> {
     }
 
     /// Writes a device header of `size_of::<T>()` bytes right in front of the payload. False without that much headroom.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline(always)]
     pub fn write_before<T: IntoBytes + Immutable>(&mut self, header: &T) -> bool {
         match usize::from(HEADROOM_BYTES).checked_sub(size_of::<T>()) {

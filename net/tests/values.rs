@@ -52,4 +52,6 @@ fn a_filter_that_is_not_there_says_what_is() {
     assert!(error.to_string().contains("UNICAST | BROADCAST"), "{error}");
     let error = RxFilterError::Fault(DeviceFault::Gone);
     assert_eq!(error.to_string(), format!("receive filter not set: {}", DeviceFault::Gone));
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
+    assert_eq!(source, Some(&DeviceFault::Gone));
 }

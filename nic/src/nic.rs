@@ -37,7 +37,7 @@ enum State<P: Platform, C: ConfigAccess> {
     Changing,
 }
 
-impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
+impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// Takes over the device behind `function`, which ids say the driver of, and stops what its last owner left running.
     ///
     /// # Errors

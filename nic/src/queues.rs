@@ -135,7 +135,7 @@ say_kind!(NicControl<P: Platform, C: ConfigAccess>);
 say_kind!(NicRx<P: Platform>);
 say_kind!(NicTx<P: Platform>);
 
-impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Control for NicControl<P, C> {
+impl<P: Platform, C: ConfigAccess + Send> Control for NicControl<P, C> {
     fn info(&self) -> NicInfo {
         which!(Self, self, control => control.info())
     }
@@ -159,7 +159,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Control for NicControl<P
     }
 }
 
-impl<P: Platform + Send + Sync> RxQueue for NicRx<P> {
+impl<P: Platform> RxQueue for NicRx<P> {
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         which!(Self, self, queue => queue.receive(burst))
     }
@@ -177,7 +177,7 @@ impl<P: Platform + Send + Sync> RxQueue for NicRx<P> {
     }
 }
 
-impl<P: Platform + Send + Sync> TxQueue for NicTx<P> {
+impl<P: Platform> TxQueue for NicTx<P> {
     fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         which!(Self, self, queue => queue.transmit(burst))
     }

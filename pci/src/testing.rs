@@ -386,7 +386,7 @@ impl MmioMap for MockMap {
     type Region = MockRegion;
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<MockRegion, MapError> {
         if start.get() >> 40 != 0 || len_bytes > 1 << 24 {
-            return Err(MapError { start, len_bytes, reason: MapErrorReason::OutOfRange });
+            return Err(MapError::new(start, len_bytes, MapErrorReason::OutOfRange));
         }
         let region = MockRegion { words: Arc::new(Mutex::new(vec![0; len_bytes / 4])) };
         *self.last.lock().unwrap() = Some((start.get(), region.clone()));

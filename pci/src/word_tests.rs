@@ -113,7 +113,7 @@ fn an_ecam_entry_is_mapped_from_its_first_bus_on() {
 
     let all = EcamEntry { buses: 0..=255, ..entry.clone() };
     let error = all.map(&map).unwrap_err();
-    let refused = MapError { start: all.base, len_bytes: 256 << 20, reason: MapErrorReason::OutOfRange };
+    let refused = MapError::new(all.base, 256 << 20, MapErrorReason::OutOfRange);
     assert_eq!(error, EcamError::Map(refused));
     assert_eq!(error.to_string(), format!("ECAM: {refused}"));
     assert!(error.source().is_some());

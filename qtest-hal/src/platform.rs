@@ -148,7 +148,7 @@ impl MmioMap for Qtest {
     type Region = Registers;
 
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<Registers, MapError> {
-        let fails = |reason| Err(MapError { start, len_bytes, reason });
+        let fails = |reason| Err(MapError::new(start, len_bytes, reason));
         if len_bytes == 0 || start.checked_add(len_bytes as u64).is_none() {
             return fails(MapErrorReason::OutOfRange);
         }

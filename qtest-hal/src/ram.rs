@@ -116,7 +116,7 @@ impl Ram {
     }
 
     pub(crate) fn limits(&self) -> DmaLimits {
-        DmaLimits { address_bits: 32, ..DmaLimits::NONE }
+        DmaLimits::NONE.with_address_bits(32)
     }
 
     pub(crate) fn alloc(&self, request: DmaRequest) -> Result<DmaRegion, DmaError> {

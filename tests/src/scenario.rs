@@ -23,7 +23,7 @@ pub mod topology;
 /// Where a scenario plays.
 pub trait Stage {
     /// What the driver runs on.
-    type Platform: Platform + Send + Sync + 'static;
+    type Platform: Platform + 'static;
     /// Its configuration space.
     type Config: ConfigAccess + Clone + Send;
 

@@ -258,11 +258,11 @@ impl Storm {
             return None;
         }
         let mut frame = self.pool.get()?;
-        frame.append(&numbered(number));
+        let _ = frame.append(&numbered(number));
         if number.is_multiple_of(3) {
             let [mut second, mut third] = [self.pool.get()?, self.pool.get()?];
-            second.append(&[1; 100]);
-            third.append(&[2; 9]);
+            let _ = second.append(&[1; 100]);
+            let _ = third.append(&[2; 9]);
             second.set_next(third);
             frame.set_next(second);
         }
@@ -353,7 +353,7 @@ impl Storm {
             for number in numbers.clone() {
                 assert!(self.plugged.lock().deliver(&numbered(number)), "frame {number} is lost");
                 let mut frame = self.pool.get().unwrap();
-                frame.append(&numbered(number));
+                let _ = frame.append(&numbered(number));
                 burst.push(frame).map_err(|_| "full").unwrap();
             }
             while !burst.is_empty() {

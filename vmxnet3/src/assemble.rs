@@ -51,7 +51,8 @@ impl<D: Dma> Assembler<D> {
             match pool.get() {
                 Some(fresh) => {
                     let mut piece = ring.exchange(completion.index(), fresh)?;
-                    piece.set_segment_bytes(completion.len_bytes());
+                    // It fits: the completion was held against the buffer.
+                    let _ = piece.set_segment_bytes(completion.len_bytes());
                     self.chain.add(piece);
                 }
                 None => self.chain.give_up(Dropped::NoBuffer),

@@ -129,7 +129,7 @@ impl<P: Platform, C: ConfigAccess> fmt::Debug for VmxControl<P, C> {
     }
 }
 
-impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Control for VmxControl<P, C> {
+impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
     fn info(&self) -> NicInfo {
         self.info
     }

@@ -332,7 +332,7 @@ impl<P: Platform> fmt::Debug for RxQueue<P> {
     }
 }
 
-impl<P: Platform + Send + Sync> paravane_net::RxQueue for RxQueue<P> {
+impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         self.health()?;
         let frames = match self.collect(burst) {

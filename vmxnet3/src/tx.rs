@@ -246,7 +246,7 @@ impl<P: Platform> fmt::Debug for TxQueue<P> {
     }
 }
 
-impl<P: Platform + Send + Sync> paravane_net::TxQueue for TxQueue<P> {
+impl<P: Platform> paravane_net::TxQueue for TxQueue<P> {
     fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         self.health()?;
         let offered = burst.len();

@@ -371,7 +371,7 @@ impl MmioMap for Planted {
             _ => MmioMap::map(&self.mock, start, len_bytes)?,
         };
         if self.has(Mistake::KeepsMaps) && number > 16 {
-            return Err(MapError { start, len_bytes, reason: MapErrorReason::OutOfMemory });
+            return Err(MapError::new(start, len_bytes, MapErrorReason::OutOfMemory));
         }
         Ok(PlantedRegion { inner, len_bytes, number, platform: self.clone() })
     }

@@ -213,6 +213,7 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
     }
 
     /// Copies `value` to `index`. False, and nothing is written, when there is no such place.
+    #[must_use = "false says that there is no such place"]
     pub fn write_at(&mut self, index: usize, value: &T) -> bool {
         // SAFETY: as in `read_at`.
         self.place(index).map(|place| unsafe { volatile_write(place, value) }).is_some()
@@ -259,6 +260,7 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
     }
 
     /// Writes one field of the one at `index`. False when there is no such place.
+    #[must_use = "false says that there is no such place"]
     #[inline]
     pub fn set_at<F: FromBytes + IntoBytes + Immutable>(
         &mut self,

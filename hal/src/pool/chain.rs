@@ -246,6 +246,7 @@ pub struct Linked<'c, H: Header>(&'c mut Buffer<H>);
 
 impl<H: Header> Linked<'_, H> {
     /// [Writes](Buffer::write) a plain value at `offset_bytes`. False past the end.
+    #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline(always)]
     pub fn write<T: IntoBytes + Immutable>(&mut self, offset_bytes: usize, value: &T) -> bool {
         self.0.write(offset_bytes, value)

@@ -19,11 +19,10 @@ use super::site::Site;
 unsafe impl Dma for Memory {
     fn limits(&self) -> DmaLimits {
         let domain = self.lock();
-        DmaLimits {
-            max_segment_bytes: domain.settings.max_segment_bytes,
-            address_bits: domain.settings.address_bits,
-            mapping_granule: domain.settings.mapping_granule,
-        }
+        DmaLimits::NONE
+            .with_max_segment_bytes(domain.settings.max_segment_bytes)
+            .with_address_bits(domain.settings.address_bits)
+            .with_mapping_granule(domain.settings.mapping_granule)
     }
 
     fn domain(&self) -> DomainTag {

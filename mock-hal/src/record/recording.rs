@@ -115,7 +115,7 @@ impl Recording {
         for (name, value) in &self.provenance {
             writeln!(f, "{name}: {value}")?;
         }
-        let DmaLimits { max_segment_bytes, address_bits, mapping_granule } = self.limits;
+        let DmaLimits { max_segment_bytes, address_bits, mapping_granule, .. } = self.limits;
         f.write_str("limits: segment ")?;
         match max_segment_bytes {
             usize::MAX => f.write_str("any")?,

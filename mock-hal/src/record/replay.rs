@@ -186,7 +186,7 @@ impl MmioMap for Replayer {
 
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<ReplayRegion, MapError> {
         let place = self.play.run(|play| play.map(start.get(), len_bytes));
-        let place = place.ok_or(MapError { start, len_bytes, reason: MapErrorReason::NotRegisters })?;
+        let place = place.ok_or(MapError::new(start, len_bytes, MapErrorReason::NotRegisters))?;
         Ok(ReplayRegion { play: self.play.clone(), place, len_bytes })
     }
 }

@@ -268,7 +268,11 @@ fn limits(value: &str) -> Option<DmaLimits> {
     let address_bits = words.number()?;
     words.exactly("granule")?;
     let mapping_granule = Align::checked(words.number()?)?;
-    words.end(DmaLimits { max_segment_bytes, address_bits, mapping_granule })
+    let limits = DmaLimits::NONE
+        .with_max_segment_bytes(max_segment_bytes)
+        .with_address_bits(address_bits)
+        .with_mapping_granule(mapping_granule);
+    words.end(limits)
 }
 
 fn config_shape(value: &str) -> Option<ConfigShape> {

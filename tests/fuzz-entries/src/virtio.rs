@@ -245,7 +245,7 @@ fn transmit(up: &mut Up, pool: &FramePool, count: u8) {
     let mut burst = Burst::new();
     for _ in 0..=count % 4 {
         if let Some(mut frame) = pool.get() {
-            frame.append(&[5; 60]);
+            let _ = frame.append(&[5; 60]);
             burst.extend([frame]);
         }
     }

@@ -70,7 +70,7 @@ impl<P: Platform, C: ConfigAccess, D: Driver<P, C> + ?Sized> fmt::Debug for Part
 #[derive(Clone, Copy, Debug)]
 pub enum Vmxnet3 {}
 
-impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3 {
+impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3 {
     type Stopped = paravane_vmxnet3::Device<P, C>;
     type Control = paravane_vmxnet3::VmxControl<P, C>;
     type Rx = paravane_vmxnet3::RxQueue<P>;
@@ -104,7 +104,7 @@ impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3
 #[derive(Clone, Copy, Debug)]
 pub enum VirtioNet {}
 
-impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Driver<P, C> for VirtioNet {
+impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for VirtioNet {
     type Stopped = virtio_net::Device<P, C>;
     type Control = virtio_net::NetControl<P, C>;
     type Rx = virtio_net::RxQueue<P>;

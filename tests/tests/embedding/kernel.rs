@@ -43,7 +43,7 @@ pub struct Port<P: Platform, C: ConfigAccess> {
 
 impl<P, C> Port<P, C>
 where
-    P: Platform + Send + Sync + 'static,
+    P: Platform + 'static,
     C: ConfigAccess + Send + 'static,
 {
     /// Takes a NIC from its place on the bus to where it carries frames.

@@ -92,7 +92,7 @@ pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
     poll_sleep: Duration,
 }
 
-impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
+impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     /// A server over `nics`.
     pub fn new(host: H, nics: Vec<Nic<P, C>>, pool: FramePool, boot: Boot) -> Self {
         let now = host.now();

@@ -133,9 +133,10 @@ fn send(
             let mut supply = pool.take(frames);
             burst.fill(|| {
                 let mut frame = supply.next()?;
-                frame.set_segment_bytes(bytes.into());
-                frame.write(0, &HEADERS.0);
-                frame.write(size_of_val(&HEADERS.0), &HEADERS.1);
+                // All of it fits a buffer.
+                let _ = frame.set_segment_bytes(bytes.into());
+                let _ = frame.write(0, &HEADERS.0);
+                let _ = frame.write(size_of_val(&HEADERS.0), &HEADERS.1);
                 Some(frame)
             });
             tx.transmit(&mut burst)

@@ -171,7 +171,7 @@ pub(crate) fn link_of(config: &config::NetConfig) -> Link {
     if config.link_up { Link::Up { mbps: config.speed_mbps } } else { Link::Down }
 }
 
-impl<P: Platform + Send, C: ConfigAccess + Send> paravane_net::Control for NetControl<P, C> {
+impl<P: Platform, C: ConfigAccess + Send> paravane_net::Control for NetControl<P, C> {
     fn info(&self) -> NicInfo {
         self.info
     }

@@ -363,7 +363,7 @@ impl Pieces {
     }
 }
 
-impl<P: Platform + Send> paravane_net::RxQueue for RxQueue<P> {
+impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
     #[inline]
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         let waiting = self.ring.observe()?;

@@ -171,7 +171,7 @@ fn prepare(rules: TxRules, bytes: &mut u64) -> impl FnMut(PlainFrame<'_>) -> Opt
     }
 }
 
-impl<P: Platform + Send> paravane_net::TxQueue for TxQueue<P> {
+impl<P: Platform> paravane_net::TxQueue for TxQueue<P> {
     #[inline]
     fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         self.ring.check()?;

@@ -65,7 +65,7 @@ pub struct Identity {
     pub ids: Ids,
 }
 
-impl<P: Platform + Send + Sync, C: ConfigAccess + Send> Nic<P, C> {
+impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// Starts a NIC, and says so on the console.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use paravane_pci::ConfigAccess;
 use crate::app::server::{Host, Server};
 use crate::app::status::Report;
 
-impl<P: Platform + Send + Sync, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
+impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     pub(super) fn report(&mut self) -> Report {
         Report {
             version: env!("CARGO_PKG_VERSION"),
