@@ -18,7 +18,9 @@
 
 #![expect(unsafe_code, reason = "the contract with the platform: raw memory and the promises about it")]
 
-use core::{fmt, num::NonZeroUsize, ptr::NonNull};
+use core::fmt;
+use core::num::NonZeroUsize;
+use core::ptr::{NonNull, null_mut};
 
 pub(crate) mod copy;
 pub mod domain;
@@ -225,16 +227,54 @@ pub struct DmaRegion {
     cpu: NonNull<u8>,
     dma: DmaAddr,
     len_bytes: NonZeroUsize,
+    cookie: *mut (),
 }
 
-// SAFETY: a region is a claim to memory, not a view of thread-bound state; what is done with the memory is its owner's matter.
+// SAFETY: a region is a claim to memory, not a view of thread-bound state; what is done with the memory is its owner's matter. The cookie is a
+// number to everyone but the platform, whose calls may come from any core.
 unsafe impl Send for DmaRegion {}
 
 impl DmaRegion {
     /// Names a region. For platforms, in [`Dma::alloc`].
     #[must_use]
     pub const fn new(cpu: NonNull<u8>, dma: DmaAddr, len_bytes: NonZeroUsize) -> Self {
-        Self { cpu, dma, len_bytes }
+        Self { cpu, dma, len_bytes, cookie: null_mut() }
+    }
+
+    /// The same with a word of the platform's own, which comes back with the region in [`Dma::free`].
+    ///
+    /// For a kernel whose memory is a value that owns it: the value goes into a box, the box's pointer in here, and no table of
+    /// what is out is needed.
+    ///
+    /// ```
+    /// # use core::{num::NonZeroUsize, ptr::NonNull};
+    /// # use paravane_hal::{addr::DmaAddr, dma::DmaRegion};
+    /// struct MappedPages(Box<[u64]>); // unmaps them when it is dropped
+    ///
+    /// fn region_of(mut pages: MappedPages, dma: DmaAddr) -> DmaRegion {
+    ///     let cpu = NonNull::from(&mut *pages.0).cast();
+    ///     let len_bytes = NonZeroUsize::new(pages.0.len() * 8).expect("pages");
+    ///     DmaRegion::new(cpu, dma, len_bytes).with_cookie(Box::into_raw(Box::new(pages)).cast())
+    /// }
+    ///
+    /// /// # Safety
+    /// ///
+    /// /// As `Dma::free`: the region is one that `region_of` made, and is given up.
+    /// unsafe fn free(region: DmaRegion) {
+    ///     drop(unsafe { Box::from_raw(region.cookie().cast::<MappedPages>()) });
+    /// }
+    /// # let dma = unsafe { DmaAddr::from_platform(0x1000) };
+    /// # unsafe { free(region_of(MappedPages(vec![0; 512].into()), dma)) };
+    /// ```
+    #[must_use]
+    pub const fn with_cookie(self, cookie: *mut ()) -> Self {
+        Self { cookie, ..self }
+    }
+
+    /// The platform's own word; null where it gave none.
+    #[must_use]
+    pub const fn cookie(&self) -> *mut () {
+        self.cookie
     }
 
     /// Where the CPU finds it.
@@ -262,6 +302,7 @@ pub struct DmaMapping {
     memory: NonNull<[u8]>,
     dma: DmaAddr,
     direction: Direction,
+    cookie: *mut (),
 }
 
 // SAFETY: as for `DmaRegion`: a claim, not a view.
@@ -271,7 +312,19 @@ impl DmaMapping {
     /// Names a mapping. For platforms, in [`Dma::map`].
     #[must_use]
     pub const fn new(memory: NonNull<[u8]>, dma: DmaAddr, direction: Direction) -> Self {
-        Self { memory, dma, direction }
+        Self { memory, dma, direction, cookie: null_mut() }
+    }
+
+    /// The same with a word of the platform's own, which comes back in [`Dma::unmap`]: as [`DmaRegion::with_cookie`].
+    #[must_use]
+    pub const fn with_cookie(self, cookie: *mut ()) -> Self {
+        Self { cookie, ..self }
+    }
+
+    /// The platform's own word; null where it gave none.
+    #[must_use]
+    pub const fn cookie(&self) -> *mut () {
+        self.cookie
     }
 
     /// The memory mapped.

@@ -48,10 +48,16 @@ unsafe impl Dma for Heap {
         // SAFETY: the length is not zero.
         let cpu = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(full)?;
         self.regions.fetch_add(1, Ordering::SeqCst);
-        Ok(DmaRegion::new(cpu, device_addr(cpu), len))
+        // A cookie of its own for each, to be seen again.
+        let cookie = cpu.as_ptr().wrapping_add(1).cast();
+        Ok(DmaRegion::new(cpu, device_addr(cpu), len).with_cookie(cookie))
     }
 
     unsafe fn free(&self, region: DmaRegion) {
+        assert!(
+            region.cookie() == region.cpu().as_ptr().wrapping_add(1).cast(),
+            "the platform's word comes back"
+        );
         self.regions.fetch_sub(1, Ordering::SeqCst);
         let layout = Layout::from_size_align(region.len_bytes().get(), ALIGN).unwrap();
         // SAFETY: same layout as in `alloc`; the caller gives the region up.
@@ -64,10 +70,11 @@ unsafe impl Dma for Heap {
         }
         self.mappings.fetch_add(1, Ordering::SeqCst);
         self.mapped.store(memory.cast().as_ptr(), Ordering::SeqCst);
-        Ok(DmaMapping::new(memory, device_addr(memory.cast()), direction))
+        Ok(DmaMapping::new(memory, device_addr(memory.cast()), direction).with_cookie(memory.as_ptr().cast()))
     }
 
-    unsafe fn unmap(&self, _mapping: DmaMapping) {
+    unsafe fn unmap(&self, mapping: DmaMapping) {
+        assert!(mapping.cookie() == mapping.memory().as_ptr().cast(), "the platform's word comes back");
         self.mappings.fetch_sub(1, Ordering::SeqCst);
     }
 }
