@@ -86,7 +86,7 @@ fn jumbo_frames_go_both_ways() {
     let device = paravane_vmxnet3::Device::new(function, machine.platform().clone()).unwrap();
     // Both rings, and all frames that are received.
     let pool = FramePool::new(machine.platform().clone(), FrameLayout::new(256 + 4 * 256 + 5 * 40)).unwrap();
-    let config = paravane_vmxnet3::Config { ip_mtu_bytes: 9000, ..paravane_vmxnet3::Config::default() };
+    let config = paravane_vmxnet3::Config::default().with_ip_mtu_bytes(9000);
     let mut running = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
 
     for len_bytes in [1985, 5000, LONGEST] {

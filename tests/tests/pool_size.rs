@@ -67,7 +67,7 @@ fn vmxnet3_stays_full(fewer: usize) -> bool {
     let plugged = vmxnet3::Vmxnet3::plug(&platform, SLOT, [2; 6], silent);
     let function = Function::claim(plugged.config.clone(), SLOT).unwrap();
     let device = paravane_vmxnet3::Device::new(function, platform).unwrap();
-    let config = paravane_vmxnet3::Config { tx_entries: ENTRIES, rx_entries: ENTRIES, ..Default::default() };
+    let config = paravane_vmxnet3::Config::default().with_tx_entries(ENTRIES).with_rx_entries(ENTRIES);
     let mut up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
     let deliver = || plugged.model.lock().unwrap().deliver(&FRAME);
     let is_full = stays_full(&pool, &mut up.rx, &mut up.tx, deliver);

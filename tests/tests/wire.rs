@@ -65,7 +65,7 @@ fn vmxnet3_up(
     let plugged = Vmxnet3::plug(platform, OTHER_SLOT, [2, 0, 0, 0, 0, 5], personality);
     let function = Function::claim(plugged.config.clone(), OTHER_SLOT).unwrap();
     let device = paravane_vmxnet3::Device::new(function, platform.clone()).unwrap();
-    let config = paravane_vmxnet3::Config { tx_entries: 64, rx_entries: 64, ..Default::default() };
+    let config = paravane_vmxnet3::Config::default().with_tx_entries(64).with_rx_entries(64);
     let up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
     (plugged, up)
 }

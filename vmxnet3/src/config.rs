@@ -10,7 +10,14 @@ use crate::error::ConfigError;
 use crate::offload::TxLimits;
 
 /// How a device is to run.
+///
+/// ```
+/// use paravane_vmxnet3::Config;
+///
+/// let config = Config::default().with_rx_entries(1024).with_ip_mtu_bytes(9000);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
     /// Slots of the transmit ring: 32 to 4096, a multiple of 32.
     pub tx_entries: u16,
@@ -47,6 +54,56 @@ impl Default for Config {
             rx_checksum: true,
             strip_vlan: false,
         }
+    }
+}
+
+impl Config {
+    /// The same with other [`tx_entries`](Self::tx_entries).
+    #[must_use]
+    pub const fn with_tx_entries(self, tx_entries: u16) -> Self {
+        Self { tx_entries, ..self }
+    }
+
+    /// The same with other [`rx_entries`](Self::rx_entries).
+    #[must_use]
+    pub const fn with_rx_entries(self, rx_entries: u16) -> Self {
+        Self { rx_entries, ..self }
+    }
+
+    /// The same with that many [`rx2_entries`](Self::rx2_entries).
+    #[must_use]
+    pub const fn with_rx2_entries(self, rx2_entries: u16) -> Self {
+        Self { rx2_entries: Some(rx2_entries), ..self }
+    }
+
+    /// The same with another [`ip_mtu_bytes`](Self::ip_mtu_bytes).
+    #[must_use]
+    pub const fn with_ip_mtu_bytes(self, ip_mtu_bytes: u16) -> Self {
+        Self { ip_mtu_bytes, ..self }
+    }
+
+    /// The same with that as our [`mac`](Self::mac).
+    #[must_use]
+    pub const fn with_mac(self, mac: MacAddr) -> Self {
+        Self { mac: Some(mac), ..self }
+    }
+
+    /// The same with another [`filter`](Self::filter).
+    #[must_use]
+    pub const fn with_filter(self, filter: RxFilter) -> Self {
+        Self { filter, ..self }
+    }
+
+    /// The same with [`rx_checksum`](Self::rx_checksum) or without.
+    #[must_use]
+    pub const fn with_rx_checksum(self, rx_checksum: bool) -> Self {
+        Self { rx_checksum, ..self }
+    }
+
+    /// The same with [`strip_vlan`](Self::strip_vlan) or without.
+    #[must_use]
+    pub const fn with_strip_vlan(self, strip_vlan: bool) -> Self {
+        Self { strip_vlan, ..self }
     }
 }
 

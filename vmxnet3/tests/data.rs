@@ -78,7 +78,7 @@ fn frames_leave_in_order_through_many_laps() {
 fn every_ring_size_wraps() {
     for entries in (32..=4096).step_by(352) {
         let machine = Machine::with_pool(Personality::esxi(), 6000);
-        let config = Config { tx_entries: entries, rx_entries: entries, ..small() };
+        let config = small().with_tx_entries(entries).with_rx_entries(entries);
         let mut running = machine.start(&config, Interrupts::Polling);
         for number in 0..u32::from(entries) * 2 + 40 {
             assert!(machine.model().deliver(&numbered(number)));
@@ -356,7 +356,7 @@ fn short_frames_leave_as_long_as_ethernet_has_them_and_with_zeroes() {
 #[test]
 fn a_burst_of_acknowledgements_is_padded_and_one_completion_is_for_all() {
     let machine = Machine::new(Personality { completes_every_frame: false, ..Personality::qemu() });
-    let mut running = machine.start(&Config { tx_entries: 64, ..small() }, Interrupts::Polling);
+    let mut running = machine.start(&small().with_tx_entries(64), Interrupts::Polling);
     let mut burst = Burst::new();
     burst.extend((0..32).map(|_| machine.frame(&[0x11; 54])));
     assert_eq!(running.tx.transmit(&mut burst), Ok(32));
@@ -518,7 +518,7 @@ fn a_device_that_does_not_care_hears_of_no_buffers() {
 #[test]
 fn jumbo_frames_arrive_in_chains() {
     both(|machine| {
-        let config = Config { ip_mtu_bytes: 9000, rx2_entries: Some(64), ..small() };
+        let config = small().with_ip_mtu_bytes(9000).with_rx2_entries(64);
         let mut running = machine.start(&config, Interrupts::Polling);
         for number in 0..200 {
             let mut bytes = numbered(number);
@@ -538,7 +538,7 @@ fn jumbo_frames_arrive_in_chains() {
 #[test]
 fn the_second_ring_is_long_enough_for_a_first_ring_of_jumbo_frames() {
     both(|machine| {
-        let config = Config { ip_mtu_bytes: 9000, rx_entries: 32, ..Config::default() };
+        let config = Config::default().with_ip_mtu_bytes(9000).with_rx_entries(32);
         let mut running = machine.start(&config, Interrupts::Polling);
         let longest = |number| [numbered(number), vec![0x5a; 9014]].concat()[..9014].to_vec();
         assert!((0..31).all(|number| machine.model().deliver(&longest(number))));
@@ -551,7 +551,7 @@ fn the_second_ring_is_long_enough_for_a_first_ring_of_jumbo_frames() {
 #[test]
 fn a_chain_may_end_in_a_later_call() {
     let machine = Machine::new(Personality::qemu());
-    let config = Config { ip_mtu_bytes: 9000, ..small() };
+    let config = small().with_ip_mtu_bytes(9000);
     let mut running = machine.start(&config, Interrupts::Polling);
     let mut burst = Burst::new();
     // The pieces of one frame, one at a time.
@@ -600,7 +600,7 @@ fn what_the_device_found_out_travels_along() {
 #[test]
 fn a_full_burst_leaves_the_rest_for_later() {
     let machine = Machine::new(Personality::qemu());
-    let mut running = machine.start(&Config { rx_entries: 64, ..small() }, Interrupts::Polling);
+    let mut running = machine.start(&small().with_rx_entries(64), Interrupts::Polling);
     for number in 0..40 {
         assert!(machine.model().deliver(&numbered(number)));
     }

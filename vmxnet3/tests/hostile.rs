@@ -19,7 +19,7 @@ const WHOLE: u32 = SOP | EOP;
 const SECOND_RING: u32 = 1 << 16;
 
 fn jumbo() -> Config {
-    Config { ip_mtu_bytes: 9000, ..small() }
+    small().with_ip_mtu_bytes(9000)
 }
 
 /// How many ways for words to change in the middle of a call are tried with each lie.

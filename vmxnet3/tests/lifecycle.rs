@@ -12,8 +12,8 @@ use paravane_mock_hal::model::vmxnet3::{ESXI_REVISIONS, Personality, QueueId, st
 use paravane_net::{Control as _, Events, Link, MacAddr, RxFilter, RxQueue as _, TxQueue as _};
 use paravane_pci::{ConfigAccess as _, Function};
 use paravane_vmxnet3::{
-    BringUpError, Config, ConfigError, Device, InterruptError, InterruptMode, ShutDownError, StartError,
-    StopError, WantedInterrupts,
+    BringUpError, ConfigError, Device, InterruptError, InterruptMode, ShutDownError, StartError, StopError,
+    WantedInterrupts,
 };
 use support::{MAC, MESSAGES, Machine, bytes_of, numbered, receive_all, send, small};
 
@@ -65,7 +65,7 @@ fn a_hundred_restarts_leave_no_memory_behind() {
             Interrupts::Msix(&MESSAGES),
         ];
         for round in 0..100 {
-            let config = Config { tx_entries: 32 * (1 + round % 4), rx_entries: 64, ..small() };
+            let config = small().with_tx_entries(32 * (1 + round % 4)).with_rx_entries(64);
             let interrupts = interrupts[usize::from(round) % interrupts.len()];
             let mut running = device.start(&config, machine.pool.clone(), interrupts).unwrap();
             exchange(&machine, &mut running, u32::from(round) * 2);
@@ -112,7 +112,7 @@ fn take_over_from_previous_owner(machine: &Machine) {
 fn the_address_is_set_after_activation() {
     let machine = Machine::new(Personality::qemu());
     let other = MacAddr([0x02, 0, 0, 0, 0, 9]);
-    let running = machine.start(&Config { mac: Some(other), ..small() }, Interrupts::Polling);
+    let running = machine.start(&small().with_mac(other), Interrupts::Polling);
     assert_eq!(machine.model().mac(), other.0);
     assert_eq!(running.control.info().mac, other);
     machine.assert_clean();
@@ -204,7 +204,7 @@ fn an_empty_pool_is_noticed_before_activation() {
 #[test]
 fn a_wrong_configuration_is_named() {
     let machine = Machine::new(Personality::qemu());
-    let config = Config { rx_entries: 100, ..small() };
+    let config = small().with_rx_entries(100);
     let (error, _) =
         machine.claim().start(&config, machine.pool.clone(), Interrupts::Polling).unwrap_err().into_parts();
     assert_eq!(error, StartError::Config(ConfigError::RingEntries { ring: "rx", entries: 100 }));

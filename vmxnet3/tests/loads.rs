@@ -8,7 +8,6 @@ use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::ChangingLoads;
 use paravane_mock_hal::model::vmxnet3::Personality;
 use paravane_net::{Burst, RxQueue as _, TxQueue as _};
-use paravane_vmxnet3::Config;
 use support::{Machine, numbered, small};
 
 /// Where in a completion the word is that says whether it is new. The driver guesses by it how many are new, and looks again for each: that look counts, with all
@@ -19,7 +18,7 @@ const IS_NEW: usize = 12;
 fn no_word_but_the_one_that_says_new_is_loaded_twice_in_a_call() {
     for personality in [Personality::qemu(), Personality::esxi()] {
         let machine = Machine::new(personality);
-        let config = Config { ip_mtu_bytes: 9000, ..small() };
+        let config = small().with_ip_mtu_bytes(9000);
         let mut running = machine.start(&config, Interrupts::Polling);
         let mut burst = Burst::new();
         let mut twice = Vec::new();

@@ -47,7 +47,7 @@ impl Storm {
         let personality = if seed.is_multiple_of(2) { Personality::qemu() } else { Personality::esxi() };
         let ip_mtu_bytes = [1500, 9000, 4000][chance.below(3) as usize];
         let entries = [32, 64, 96][chance.below(3) as usize];
-        let config = Config { ip_mtu_bytes, tx_entries: entries, ..small() };
+        let config = small().with_ip_mtu_bytes(ip_mtu_bytes).with_tx_entries(entries);
         let machine = Machine::with_pool(personality, 256);
         Self {
             machine,

@@ -34,13 +34,11 @@ impl Bench {
         let personality = input.pick([Personality::qemu(), Personality::esxi()]);
         let plugged = Vmxnet3::plug(&platform, address, MAC, personality);
         let pool = FramePool::new(platform.clone(), FrameLayout::new(128)).unwrap();
-        let config = Config {
-            tx_entries: SLOTS,
-            rx_entries: SLOTS,
-            rx2_entries: Some(SLOTS),
-            ip_mtu_bytes: input.pick([1500, 9000]),
-            ..Config::default()
-        };
+        let config = Config::default()
+            .with_tx_entries(SLOTS)
+            .with_rx_entries(SLOTS)
+            .with_rx2_entries(SLOTS)
+            .with_ip_mtu_bytes(input.pick([1500, 9000]));
         let interrupts = input.pick([
             Interrupts::Polling,
             Interrupts::Intx,

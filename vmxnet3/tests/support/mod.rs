@@ -86,7 +86,7 @@ impl Machine {
 
 /// The shortest rings, so that they wrap soon.
 pub fn small() -> Config {
-    Config { tx_entries: 32, rx_entries: 32, rx2_entries: Some(32), ..Config::default() }
+    Config::default().with_tx_entries(32).with_rx_entries(32).with_rx2_entries(32)
 }
 
 /// The `number`th frame of a test: to us, and unlike any other.

@@ -40,12 +40,10 @@ impl<S: Stage> Nic<S> for paravane_vmxnet3::Device<S::Platform, S::Config> {
         Self::new(function, platform).map_err(|failed| anyhow!("cannot open: {failed}"))
     }
     fn start(self, pool: FramePool, interrupts: Interrupts<'_>) -> Result<Self::Running> {
-        let config = paravane_vmxnet3::Config {
-            tx_entries: RING_ENTRIES,
-            rx_entries: RING_ENTRIES,
-            rx2_entries: Some(RING_ENTRIES),
-            ..paravane_vmxnet3::Config::default()
-        };
+        let config = paravane_vmxnet3::Config::default()
+            .with_tx_entries(RING_ENTRIES)
+            .with_rx_entries(RING_ENTRIES)
+            .with_rx2_entries(RING_ENTRIES);
         self.start(&config, pool, interrupts).map_err(|failed| anyhow!("cannot start: {failed}"))
     }
     fn parts(running: &mut Self::Running) -> Parts<'_> {
