@@ -123,6 +123,7 @@ impl<P: Platform> RxQueue<P> {
     }
 
     /// Gives all memory and frames back, against proof. False when some had to be leaked.
+    #[must_use = "false means a leak"]
     pub(crate) fn release(self, quiet: &Quiet<'_>) -> bool {
         let Self { completions, assembler: Assembler { heads, bodies, .. }, .. } = self;
         let freed = [heads.release(quiet), bodies.release(quiet), completions.free(quiet).is_ok()];

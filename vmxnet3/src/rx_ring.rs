@@ -232,6 +232,7 @@ impl<D: Dma> RxRing<D> {
     }
 
     /// Gives memory and buffers back, against proof. False when some had to be leaked.
+    #[must_use = "false means a leak"]
     pub(crate) fn release(self, quiet: &Quiet<'_>) -> bool {
         let Self { ring, posted, .. } = self;
         let freed = [ring.free(quiet).is_ok(), posted.reclaim(quiet).is_ok()];

@@ -100,6 +100,7 @@ impl<D: Dma> QueueTable<D> {
     }
 
     /// Gives the memory back, against proof. False, and the memory is leaked, when another handle is left or the proof is about another device.
+    #[must_use = "false means a leak"]
     pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
         Arc::into_inner(self.0).is_some_and(|words| words.free(quiet).is_ok())
     }

@@ -103,6 +103,7 @@ impl<P: Platform> TxQueue<P> {
     }
 
     /// Gives all memory and frames back, against proof. False when some had to be leaked.
+    #[must_use = "false means a leak"]
     pub(crate) fn release(self, quiet: &Quiet<'_>) -> bool {
         let Self { ring, completions, in_flight, .. } = self;
         let freed =
