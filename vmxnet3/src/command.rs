@@ -17,6 +17,11 @@ impl<R: Mmio> ControlRegs<R> {
         Self(region)
     }
 
+    /// The registers, to be given back.
+    pub(crate) fn into_region(self) -> R {
+        self.0
+    }
+
     /// Gives a command and reads its result, which also means that it has been carried out and every memory access before it has.
     ///
     /// # Errors

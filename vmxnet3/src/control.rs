@@ -3,6 +3,7 @@
 use core::fmt;
 use core::ops::Add as _;
 
+use log::{info, warn};
 use paravane_hal::Platform;
 use paravane_hal::barrier;
 use paravane_hal::dma::DmaBox;
@@ -86,6 +87,13 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
 
     #[cold]
     fn break_with(&mut self, fault: DeviceFault) -> DeviceFault {
+        let address = self.device.function.address();
+        match fault {
+            DeviceFault::Stopped { code } => {
+                warn!("vmxnet3 {address}: {fault}: {}", event::stop_reason(code))
+            }
+            _ => warn!("vmxnet3 {address}: {fault}"),
+        }
         *self.fault.get_or_insert(fault)
     }
 
@@ -108,9 +116,14 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         let mut events = Events::empty();
         if causes.contains(EventCause::LINK) {
             self.link = event::link(self.ask(Query::Link)?);
+            info!("vmxnet3 {}: link {}", self.device.function.address(), self.link);
             events |= Events::LINK;
         }
         if causes.contains(EventCause::DIC) {
+            info!(
+                "vmxnet3 {}: another implementation of the device took over",
+                self.device.function.address()
+            );
             events |= Events::CONFIG;
         }
         if causes.intersects(EventCause::RQERR | EventCause::TQERR) {

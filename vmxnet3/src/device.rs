@@ -5,8 +5,9 @@
 use alloc::boxed::Box;
 use core::fmt;
 
+use log::{info, warn};
 use paravane_hal::dma::Quiet;
-use paravane_hal::mmio::Mmio;
+use paravane_hal::mmio::{Mmio, MmioMap};
 use paravane_hal::time::Clock;
 use paravane_hal::{Failed, Platform};
 use paravane_net::{DeviceStats, MacAddr};
@@ -48,11 +49,15 @@ pub struct Device<P: Platform, C: ConfigAccess> {
     pub(crate) kept: Option<Box<Memory<P>>>,
 }
 
-/// What [`Device::new`] found, without the function.
-struct Opened<R> {
+/// The device's registers, mapped.
+struct Registers<R> {
     bar0: R,
     regs: ControlRegs<R>,
     msix: Result<MsixTable<R>, InterruptError>,
+}
+
+/// What [`Device::new`] agreed on with the device.
+struct Agreed {
     revision: Revision,
     mac: MacAddr,
     mask_mode: MaskMode,
@@ -72,21 +77,39 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         reason = "the function comes back by move; this is called once a device"
     )]
     pub fn new(mut function: Function<C>, platform: P) -> Result<Self, Failed<BringUpError, Function<C>>> {
-        match open(&mut function, &platform) {
-            Ok(Opened { bar0, regs, msix, revision, mac, mask_mode, wanted }) => Ok(Self {
-                function,
-                platform,
-                bar0,
-                regs,
-                msix,
-                revision,
-                mac,
-                mask_mode,
-                wanted,
-                counted: DeviceStats::default(),
-                kept: None,
-            }),
-            Err(error) => Err(Failed::new(error, function)),
+        let mut registers = match Registers::map(&mut function, &platform) {
+            Ok(registers) => registers,
+            Err(error) => return Err(not_opened(error, function)),
+        };
+        match agree(&mut function, &platform, &mut registers.regs) {
+            Ok(Agreed { revision, mac, mask_mode, wanted }) => {
+                let Registers { bar0, regs, msix } = registers;
+                let address = function.address();
+                if let Err(error) = msix {
+                    warn!("vmxnet3 {address}: MSI-X cannot be used: {error}");
+                }
+                info!(
+                    "vmxnet3 {address}: {mac}, revision {revision}, masks: {mask_mode:?}, interrupts: {wanted:?}"
+                );
+                let counted = DeviceStats::default();
+                Ok(Self {
+                    function,
+                    platform,
+                    bar0,
+                    regs,
+                    msix,
+                    revision,
+                    mac,
+                    mask_mode,
+                    wanted,
+                    counted,
+                    kept: None,
+                })
+            }
+            Err(error) => {
+                registers.unmap(&mut function, &platform);
+                Err(not_opened(error, function))
+            }
         }
     }
 
@@ -117,7 +140,9 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     /// Gives the function back, for another driver. It stays stopped. Memory that was kept is leaked.
     #[must_use]
     pub fn into_function(self) -> Function<C> {
-        self.function
+        let Self { mut function, platform, bar0, regs, msix, .. } = self;
+        Registers { bar0, regs, msix }.unmap(&mut function, &platform);
+        function
     }
 }
 
@@ -127,25 +152,64 @@ impl<P: Platform, C: ConfigAccess> fmt::Debug for Device<P, C> {
     }
 }
 
-fn open<P: Platform, C: ConfigAccess>(
-    function: &mut Function<C>,
-    platform: &P,
-) -> Result<Opened<P::Region>, BringUpError> {
-    if !is_vmxnet3(&function.ids()) {
-        return Err(BringUpError::WrongIds(function.ids()));
-    }
-    function.ensure_d0(platform).map_err(BringUpError::Power)?;
-    let bar0 = function.map_bar(platform, bar0::INDEX.into(), BAR_BYTES)?;
-    let bar1 = function.map_bar(platform, bar1::INDEX.into(), BAR_BYTES)?;
-    function.enable(PciCommand::MEMORY).map_err(BringUpError::Command)?;
-    let mut regs = ControlRegs::new(bar1);
+/// The function was not taken; said to the log as well.
+fn not_opened<C: ConfigAccess>(
+    error: BringUpError,
+    function: Function<C>,
+) -> Failed<BringUpError, Function<C>> {
+    warn!("vmxnet3 {}: {error}", function.address());
+    Failed::new(error, function)
+}
 
-    // Messages off first, whatever becomes of their table: the pin cannot be used before, nor its cause
-    // be asked for. If they stay on, that costs the pin, and `start` says so to whoever wants it.
-    let _ = function.disable_messages();
-    let msix = open_msix(function, platform);
+impl<R: Mmio> Registers<R> {
+    /// Wakes the device and maps its registers. Messages are off afterwards, if they can be switched off.
+    fn map<C: ConfigAccess>(
+        function: &mut Function<C>,
+        platform: &(impl MmioMap<Region = R> + Clock),
+    ) -> Result<Self, BringUpError> {
+        if !is_vmxnet3(&function.ids()) {
+            return Err(BringUpError::WrongIds(function.ids()));
+        }
+        function.ensure_d0(platform).map_err(BringUpError::Power)?;
+        let bar0 = function.map_bar(platform, bar0::INDEX.into(), BAR_BYTES)?;
+        let bar1 = match function.map_bar(platform, bar1::INDEX.into(), BAR_BYTES) {
+            Ok(bar1) => bar1,
+            Err(error) => {
+                platform.unmap(bar0);
+                return Err(error.into());
+            }
+        };
+        if let Err(error) = function.enable(PciCommand::MEMORY) {
+            platform.unmap(bar0);
+            platform.unmap(bar1);
+            return Err(BringUpError::Command(error));
+        }
+        // Messages off first, whatever becomes of their table: the pin cannot be used before, nor its cause
+        // be asked for. If they stay on, that costs the pin, and `start` says so to whoever wants it.
+        if let Err(error) = function.disable_messages() {
+            warn!("vmxnet3 {}: {error}", function.address());
+        }
+        Ok(Self { bar0, regs: ControlRegs::new(bar1), msix: open_msix(function, platform) })
+    }
+
+    /// Gives the mappings back.
+    fn unmap<C: ConfigAccess>(self, function: &mut Function<C>, mapper: &impl MmioMap<Region = R>) {
+        mapper.unmap(self.bar0);
+        mapper.unmap(self.regs.into_region());
+        if let Ok(table) = self.msix {
+            table.close(function, mapper);
+        }
+    }
+}
+
+/// Stops what a previous owner left running, and agrees with the device on how to talk.
+fn agree<C: ConfigAccess>(
+    function: &mut Function<C>,
+    clock: &impl Clock,
+    regs: &mut ControlRegs<impl Mmio>,
+) -> Result<Agreed, BringUpError> {
     // The proof is not needed: there is no memory of ours yet.
-    let _quiet = shut_down(function, &mut regs, platform).map_err(BringUpError::StillRunning)?;
+    let _quiet = shut_down(function, regs, clock).map_err(BringUpError::StillRunning)?;
 
     let offered = regs.read_revisions()?;
     let revision = Revision::agree(offered).ok_or(BringUpError::Revision { offered })?;
@@ -160,14 +224,14 @@ fn open<P: Platform, C: ConfigAccess>(
     let mac = if permanent.is_unicast() { permanent } else { regs.read_mac() };
     let answer = regs.ask(Query::ConfIntr)?;
     let (mask_mode, wanted) = (MaskMode::from_conf_intr(answer), WantedInterrupts::from_conf_intr(answer));
-    Ok(Opened { bar0, regs, msix, revision, mac, mask_mode, wanted })
+    Ok(Agreed { revision, mac, mask_mode, wanted })
 }
 
 /// Opens the MSI-X table, which also switches MSI-X off.
-fn open_msix<P: Platform, C: ConfigAccess>(
+fn open_msix<M: MmioMap, C: ConfigAccess>(
     function: &mut Function<C>,
-    platform: &P,
-) -> Result<MsixTable<P::Region>, InterruptError> {
+    platform: &M,
+) -> Result<MsixTable<M::Region>, InterruptError> {
     let msix = function.msix().map_err(InterruptError::Capability)?.ok_or(InterruptError::NoMsix)?;
     msix.open(function, platform).map_err(InterruptError::Msix)
 }
@@ -191,6 +255,7 @@ pub(crate) fn shut_down<'f, C: ConfigAccess>(
     regs: &mut ControlRegs<impl Mmio>,
     clock: &impl Clock,
 ) -> Result<Quiet<'f>, ShutDownError> {
+    let address = function.address();
     let quiesce = regs.run(Command::QuiesceDev).unwrap_or(GONE);
     if function.read_messages_on() == Ok(None) {
         let _ = regs.take_line();
@@ -199,6 +264,9 @@ pub(crate) fn shut_down<'f, C: ConfigAccess>(
     let reset = regs.run(Command::ResetDev).unwrap_or(GONE);
     if quiesce != 0 && reset != 0 {
         return Err(ShutDownError::Unconfirmed { quiesce, reset });
+    }
+    if quiesce != 0 {
+        warn!("vmxnet3 {address}: answers {quiesce:#x} to QUIESCE_DEV; it was reset");
     }
     // It has no business there any more, and not every device forgets it by itself.
     regs.set_shared(0);

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::ops::Add as _;
 
+use log::{info, warn};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::{Failed, Platform};
 use paravane_pci::ConfigAccess;
@@ -69,11 +70,13 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         let quiet = match shut_down(&mut device.function, &mut device.regs, &device.platform) {
             Ok(quiet) => quiet,
             Err(error) => {
+                let error = StopError::StillRunning(error);
+                warn!("vmxnet3 {}: {error}", self.device.function.address());
                 let mut running = Running { control: self, rx, tx };
                 // Whatever state it is in, it does not serve these any more.
                 running.rx.break_with(DeviceFault::NeedsReset);
                 running.tx.break_with(DeviceFault::NeedsReset);
-                return Err(Failed::new(StopError::StillRunning(error), running));
+                return Err(Failed::new(error, running));
             }
         };
         let freed = Memory { shared: self.shared, table: self.table, rx, tx }.release(&quiet);
@@ -81,6 +84,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         let mut device = self.device;
         device.counted = device.counted.add(counted);
         device.silence(&self.vectors);
+        info!("vmxnet3 {}: stopped", device.function.address());
         Ok(device)
     }
 }

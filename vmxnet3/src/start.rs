@@ -3,11 +3,12 @@
 //! Whatever fails, the device is shut down again before its memory is freed, and handed back.
 
 use alloc::boxed::Box;
+
+use log::{info, warn};
 use paravane_hal::addr::Align;
 use paravane_hal::dma::{DeviceDma, DmaBox, DmaError, Quiet};
 use paravane_hal::field;
 use paravane_hal::irq::Interrupts;
-
 use paravane_hal::{Failed, Platform};
 use paravane_net::{FramePool, NicInfo, Offloads};
 use paravane_pci::{Command as PciCommand, ConfigAccess};
@@ -89,6 +90,7 @@ impl<P: Platform> Memory<P> {
     }
 
     /// Gives everything back, against proof. False when some had to be leaked.
+    #[must_use = "false means a leak"]
     pub(crate) fn release(self, quiet: &Quiet<'_>) -> bool {
         let Self { shared, table, rx, tx } = self;
         let queues = [rx.release(quiet), tx.release(quiet)];
@@ -169,11 +171,24 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     rx_slots: config.rx_entries,
                     tx_slots: plan.tx_entries,
                 };
+                let link = event::link(link);
+                info!(
+                    "vmxnet3 {}: started: {}, MTU {}, {} receive and {} transmit slots, {}, link {link}",
+                    self.function.address(),
+                    info.mac,
+                    info.ip_mtu_bytes,
+                    info.rx_slots,
+                    info.tx_slots,
+                    vectors.mode
+                );
                 let Memory { shared, table, rx, tx } = memory;
-                let control = VmxControl::new(self, shared, table, vectors, info, event::link(link));
+                let control = VmxControl::new(self, shared, table, vectors, info, link);
                 Ok(Running { control, rx, tx })
             }
-            Err(error) => Err(Failed::new(error, self)),
+            Err(error) => {
+                warn!("vmxnet3 {}: {error}", self.function.address());
+                Err(Failed::new(error, self))
+            }
         }
     }
 
@@ -299,7 +314,14 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     /// Takes memory back from a device that did not start.
     fn give_up(&mut self, error: StartError, memory: Memory<P>) -> StartError {
         self.kept = Some(Box::new(memory));
-        self.settle().map_or_else(StartError::NotStopped, |()| error)
+        match self.settle() {
+            Ok(()) => error,
+            Err(not_stopped) => {
+                // The one that is given back says what is to be done; this is why.
+                warn!("vmxnet3 {}: {error}", self.function.address());
+                StartError::NotStopped(not_stopped)
+            }
+        }
     }
 
     /// Stops a device that did not stop when its start failed, and takes back what it kept.

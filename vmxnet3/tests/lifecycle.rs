@@ -130,6 +130,23 @@ fn a_device_that_is_no_vmxnet3_is_given_back() {
 }
 
 #[test]
+fn a_device_that_is_given_up_gives_its_registers_back() {
+    let machine = Machine::new(Personality::qemu());
+    let device = machine.claim();
+    assert_eq!(machine.platform.mapped_regions(), 3, "both BARs and the message table");
+    let device = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap().stop().unwrap();
+    let function = device.into_function();
+    assert_eq!(machine.platform.mapped_regions(), 0);
+    machine.model().gone = true;
+    let (_, mut function) = Device::new(function, machine.platform.clone()).unwrap_err().into_parts();
+    assert_eq!(machine.platform.mapped_regions(), 0, "after a bring-up that failed");
+    machine.model().gone = false;
+    machine.device.config.with(machine.device.address, |space| space.allow(0x04, &[0, 0]));
+    function.disable(paravane_pci::Command::MEMORY).unwrap_err();
+    assert!(Device::new(function, machine.platform.clone()).is_ok(), "memory decoding is stuck on");
+}
+
+#[test]
 fn a_device_without_a_common_revision_says_what_it_offers() {
     let machine = Machine::new(Personality { revisions: &ESXI_REVISIONS[1..3], ..Personality::esxi() });
     let function = Function::claim(machine.device.config.clone(), machine.device.address).unwrap();

@@ -1,0 +1,80 @@
+//! What the driver says to the log, and where it says nothing.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::sync::Mutex;
+
+use log::{LevelFilter, Log, Metadata, Record};
+use paravane_hal::irq::Interrupts;
+use paravane_mock_hal::model::vmxnet3::{Personality, QueueId, stop};
+use paravane_net::Control as _;
+use support::{MESSAGES, Machine, numbered, receive_all, send, small};
+
+/// Keeps what was said.
+struct Ear(Mutex<Vec<String>>);
+
+impl Log for Ear {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &Record<'_>) {
+        // The driver's alone; what the bus says is the bus's.
+        if record.target().starts_with("paravane_vmxnet3") {
+            self.0.lock().unwrap().push(format!("{}: {}", record.level(), record.args()));
+        }
+    }
+    fn flush(&self) {}
+}
+
+static EAR: Ear = Ear(Mutex::new(Vec::new()));
+
+fn said() -> Vec<String> {
+    std::mem::take(&mut EAR.0.lock().unwrap())
+}
+
+/// The only test here: there is one log.
+#[test]
+fn the_control_path_says_what_it_does_and_the_data_path_nothing() {
+    log::set_logger(&EAR).unwrap();
+    log::set_max_level(LevelFilter::Trace);
+    let machine = Machine::new(Personality::esxi());
+    let device = machine.claim();
+    assert_eq!(
+        said(),
+        ["INFO: vmxnet3 00:04.0: 52:54:00:12:34:56, revision 1, masks: Auto, interrupts: Any"]
+    );
+
+    machine.model().refuse_activation = true;
+    let failed = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err();
+    assert_eq!(said(), ["WARN: vmxnet3 00:04.0: vmxnet3 refused to activate, answer 0x1"]);
+    machine.model().refuse_activation = false;
+    let device = failed.into_parts().1;
+    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Msix(&MESSAGES)).unwrap();
+    let started = "INFO: vmxnet3 00:04.0: started: 52:54:00:12:34:56, MTU 1500, 32 receive and 32 transmit slots, \
+                   msix (3), link up 10000 Mbit/s";
+    assert_eq!(said(), [started]);
+
+    assert!(machine.model().deliver(&numbered(1)));
+    assert_eq!(receive_all(&mut running).len(), 1);
+    send(&mut running, machine.frame(&numbered(2)));
+    running.control.poll().unwrap();
+    assert_eq!(said(), [""; 0], "of frames nothing is said");
+
+    machine.model().set_link(false);
+    running.control.poll().unwrap();
+    assert_eq!(said(), ["INFO: vmxnet3 00:04.0: link down"]);
+    machine.model().stop_queue(QueueId::Tx(0), stop::BIG_PKT);
+    for _ in 0..3 {
+        running.control.poll().unwrap_err();
+    }
+    let stopped = said();
+    assert_eq!(stopped.len(), 1, "once: {stopped:?}");
+    assert!(
+        stopped[0].starts_with("WARN: vmxnet3 00:04.0: ")
+            && stopped[0].ends_with("too many descriptors in a frame")
+    );
+    drop(running.stop().unwrap());
+    assert_eq!(said(), ["INFO: vmxnet3 00:04.0: stopped"]);
+}
