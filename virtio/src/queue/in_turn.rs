@@ -17,7 +17,7 @@ use paravane_hal::pool::Posted;
 use paravane_net::{BURST_FRAMES, Burst, Frame, PlainFrame};
 
 use super::layout::QueueSize;
-use super::split::describe;
+use super::split::{Used, describe};
 use super::{Record, Segment, Virtqueue};
 use crate::transport::Doorbell;
 
@@ -291,19 +291,13 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
         let Self { memory, lent, taken, .. } = self;
         let head = lent.head(lent.clean);
         let Some(place) = lent.runs.slots_mut().get_mut(usize::from(head)) else { return (0, None) };
-        // No run there is none that a completion can be about, so one is looked at that is none.
-        let len = place.as_ref().map_or(0, |run| run.frames.len());
-        let elements = memory.used_run(*taken, waiting.min(len.max(1) as u16));
-        let (mut sent, mut other) = (0, None);
-        for ([id, _], expected) in elements.iter().zip(u32::from(head)..) {
-            let id = id.load();
-            if id != expected || sent == len {
-                other = Some(id);
-                break;
-            }
-            sent = sent.wrapping_add(1);
-        }
-        if sent == len && sent > 0 {
+        let Some(len) = place.as_ref().map(|run| run.frames.len()) else {
+            // No completion can be about what is not there, so whatever the next one says is something else.
+            return (0, Some(memory.read_used(*taken).id));
+        };
+        let elements = memory.used_run(*taken, waiting.min(len as u16));
+        let (sent, other) = in_turn(elements, head.into());
+        if sent == len {
             if let Some(run) = place.take() {
                 lent.clean = lent.clean.wrapping_add(run.descriptors);
             }
@@ -329,6 +323,19 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
             None => Err(self.unknown_head(id)),
         }
     }
+}
+
+/// How many of `elements`, from the first one on, are about the descriptors from `head` on, in turn; and what the one behind
+/// them says, which is another. Each is read once.
+#[inline(always)]
+fn in_turn(elements: &[Used], head: u32) -> (usize, Option<u32>) {
+    for ((sent, [id, _]), expected) in elements.iter().enumerate().zip(head..) {
+        let id = id.load();
+        if id != expected {
+            return (sent, Some(id));
+        }
+    }
+    (elements.len(), None)
 }
 
 #[cfg(test)]
