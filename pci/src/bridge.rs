@@ -143,6 +143,8 @@ pub(crate) enum Reach {
 pub(crate) fn close_window(access: &impl ConfigAccess, at: PciAddress, kind: WindowKind) -> Reach {
     match kind {
         WindowKind::Io => {
+            // Ports beyond 64 Ki are not given, and with a limit up there nothing is closed.
+            access.write32(at, IO_HIGH, 0);
             access.write16(at, IO, IO_CLOSED);
             let seen = access.read16(at, IO);
             if seen & IO_ENDS == IO_CLOSED { Reach::Narrow } else { Reach::Absent }
@@ -179,9 +181,6 @@ pub(crate) fn open_window(
     let (last, last_high) = halves(window.last);
     match kind {
         WindowKind::Io => {
-            // Ports beyond 64 Ki are not given, and bridges of that width keep their upper halves
-            // at 0.
-            access.write32(at, IO_HIGH, 0);
             let [_, base, ..] = start.to_le_bytes();
             let [_, limit, ..] = last.to_le_bytes();
             // Two bytes of four: the other two are the secondary status, which writing clears.

@@ -42,6 +42,10 @@ impl<'s, C: ConfigAccess> Survey<'s, C> {
             let mut range = buses.secondary..=buses.subordinate;
             if !sound || buses.subordinate > limit || range.any(|bus| claimed.contains(bus)) {
                 self.numbers(at, buses, State::Failed(AssignErrorReason::BadBuses(buses)));
+                // It keeps them and answers for them, so they are given to nobody else.
+                if buses.secondary <= buses.subordinate {
+                    last = last.max(buses.subordinate.min(limit));
+                }
                 continue;
             }
             (buses.secondary..=buses.subordinate).for_each(|bus| claimed.insert(bus));

@@ -37,6 +37,8 @@ fn bridge(has: Windowed) -> MockFunction {
         .with(0x24, &[if has.prefetchable { 0xf0 | u8::from(has.wide) } else { 0 }])
         .with(0x26, &[u8::from(has.prefetchable && has.wide)])
         .writable(0x24, &mask(has.prefetchable, ends))
+        // An endpoint has its subsystem there.
+        .with(0x28, &[0; 8])
         .writable(0x28, &high)
         .writable(0x2c, &high)
 }
@@ -372,6 +374,38 @@ fn numbers_that_overlap_are_reported_and_not_followed() {
     let failed: Vec<_> = run(&tree).iter().filter_map(Resource::error).collect();
     assert_eq!(failed.iter().map(|error| error.address).collect::<Vec<_>>(), [at("00:01.0"), at("00:02.0")]);
     assert!(failed[0].to_string().contains("0x03 to 0x05"), "{}", failed[0]);
+}
+
+#[test]
+fn numbers_that_a_bridge_keeps_are_given_to_no_other() {
+    let numbered = |secondary, subordinate| bridge(ALL).with(0x18, &[0, secondary, subordinate, 0]);
+    let behind_fresh = |buses| {
+        let mut tree = Tree::new(&[
+            (None, numbered(1, 4)),
+            (None, numbered(3, 6)),
+            (None, bridge(ALL)),
+            (Some(1), nic()),
+            (Some(2), nic()),
+        ]);
+        tree.buses = buses;
+        (run(&tree), tree)
+    };
+    let (list, tree) = behind_fresh(0..=255);
+    assert_eq!(bridge_buses(&tree, at("00:02.0")).secondary, 7, "{:#?}", lines(&list));
+    assert_eq!(Function::claim(&tree, at("07:00.0")).unwrap().bar(0).unwrap().start, 0xe000_0000);
+    let (list, _) = behind_fresh(0..=5);
+    let failed: Vec<_> = list.iter().filter_map(Resource::error).collect();
+    assert_eq!(failed.len(), 2, "{:#?}", lines(&list));
+    assert_eq!((failed[1].address, failed[1].reason), (at("00:02.0"), AssignErrorReason::NoBusNumbers));
+}
+
+#[test]
+fn a_closed_window_for_ports_passes_none_whatever_its_upper_half_was() {
+    // 32 bits of ports: open from 0xf000 on if the limit's upper half stays.
+    let wide = bridge(ALL).with(0x1c, &[0x11, 0x01]).with(0x30, &[0, 0, 1, 0]).writable(0x30, &[0xff; 4]);
+    let tree = Tree::new(&[(None, wide)]);
+    run(&tree);
+    assert_eq!(read_window(&tree, at("00:00.0"), WindowKind::Io), None);
 }
 
 #[test]
