@@ -213,8 +213,8 @@ impl<P: Platform> RxQueue<P> {
                 }
             };
             let (Some(words), Some(Some(buffer))) = (words.get(slot), buffers.get_mut(slot)) else {
-                // The device does not have that slot.
-                next = Next::Read(Ok(completion));
+                // The device does not have that slot; behind the last one of the ring, nobody does.
+                next = Next::Read(RxCompletion::classify(said, first, geometry).map(|(_, of)| of));
                 return Err(fresh);
             };
             turn = turn.wrapping_add(1);

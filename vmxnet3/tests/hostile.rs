@@ -128,6 +128,24 @@ fn a_receive_slot_beyond_the_ring() {
 }
 
 #[test]
+fn a_receive_slot_behind_the_last_one() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    for number in 0..31 {
+        assert!(machine.model().deliver(&numbered(number)));
+    }
+    assert_eq!(receive_all(&mut running).len(), 31);
+    // In one run with the last one.
+    assert!(machine.model().deliver(&numbered(31)));
+    machine.model().complete_rx([32 | WHOLE, 0, 60, 0]);
+    let mut burst = Burst::new();
+    let fault = DeviceFault::IndexOutOfRange { index: 32, entries: 32 };
+    assert_eq!((running.rx.receive(&mut burst), burst.len()), (Err(fault), 1));
+    drop(burst);
+    rx_heals(&machine, running, &small());
+}
+
+#[test]
 fn a_ring_that_does_not_exist() {
     let fault = rx_fault(&small(), |model| model.complete_rx([WHOLE | 2 << 16, 0, 60, 0]));
     assert_eq!(fault, DeviceFault::UnknownKind { what: "rqID", value: 2 }, "a data ring that nobody gave it");
