@@ -35,7 +35,7 @@ pub struct VmxControl<P: Platform, C: ConfigAccess> {
     info: NicInfo,
     link: Link,
     /// Once set, the device has to be stopped and started.
-    fault: Option<DeviceFault>,
+    pub(crate) fault: Option<DeviceFault>,
 }
 
 impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {

@@ -147,7 +147,8 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// A device could not be started. It is stopped; memory that it had been told of is back, unless `leaked` says otherwise.
+/// A device could not be started. It is stopped, and memory that it had been told of is back; but for
+/// [`NotStopped`](Self::NotStopped).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartError {

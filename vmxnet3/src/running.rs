@@ -73,7 +73,10 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
                 let error = StopError::StillRunning(error);
                 warn!("vmxnet3 {}: {error}", self.device.function.address());
                 let mut running = Running { control: self, rx, tx };
-                // Whatever state it is in, it does not serve these any more.
+                // Whatever state it is in, it does not serve these any more, nor interrupts.
+                let VmxControl { device, vectors, fault, .. } = &mut running.control;
+                device.silence(vectors);
+                fault.get_or_insert(DeviceFault::NeedsReset);
                 running.rx.break_with(DeviceFault::NeedsReset);
                 running.tx.break_with(DeviceFault::NeedsReset);
                 return Err(Failed::new(error, running));

@@ -266,6 +266,7 @@ fn memory_stays_when_the_device_confirms_neither_its_stop_nor_its_reset() {
     assert_eq!(error, StopError::StillRunning(unconfirmed));
     assert_eq!((machine.platform.memory().bytes(), machine.pool.free()), in_use, "nothing was freed");
     assert_eq!(running.rx.receive(&mut paravane_net::Burst::new()), Err(DeviceFault::NeedsReset));
+    assert_eq!(running.control.poll(), Err(DeviceFault::NeedsReset));
     // It was slow, or out of its mind for a while.
     machine.model().be_honest();
     assert!(running.stop().is_ok());
@@ -353,8 +354,17 @@ fn a_stopped_device_interrupts_in_no_way() {
         let device = machine.start(&small(), interrupts).stop().unwrap();
         is_off("after a stop");
         machine.model().refuse_activation = true;
-        drop(device.start(&small(), machine.pool.clone(), interrupts));
+        let failed = device.start(&small(), machine.pool.clone(), interrupts).unwrap_err();
         is_off("after a start that failed");
+        machine.model().refuse_activation = false;
+        let (_, device) = failed.into_parts();
+        let running = device.start(&small(), machine.pool.clone(), interrupts).unwrap();
+        refuse(&machine, &[QUIESCE, RESET]);
+        let (_, running) = running.stop().unwrap_err().into_parts();
+        is_off("after a stop that was not confirmed");
+        machine.model().be_honest();
+        assert!(running.stop().is_ok());
+        machine.assert_clean();
     }
 }
 
