@@ -115,8 +115,12 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         self.device.regs.acknowledge(causes);
         let mut events = Events::empty();
         if causes.contains(EventCause::LINK) {
-            self.link = event::link(self.ask(Query::Link)?);
-            info!("vmxnet3 {}: link {}", self.device.function.address(), self.link);
+            let link = event::link(self.ask(Query::Link)?);
+            // A device may say so at every look.
+            if link != self.link {
+                info!("vmxnet3 {}: link {link}", self.device.function.address());
+                self.link = link;
+            }
             events |= Events::LINK;
         }
         if causes.contains(EventCause::DIC) {

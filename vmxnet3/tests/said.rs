@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use log::{LevelFilter, Log, Metadata, Record};
 use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::model::vmxnet3::{Personality, QueueId, stop};
-use paravane_net::Control as _;
+use paravane_net::{Control as _, Events};
 use support::{MESSAGES, Machine, numbered, receive_all, send, small};
 
 /// Keeps what was said.
@@ -65,6 +65,9 @@ fn the_control_path_says_what_it_does_and_the_data_path_nothing() {
     machine.model().set_link(false);
     running.control.poll().unwrap();
     assert_eq!(said(), ["INFO: vmxnet3 00:04.0: link down"]);
+    machine.model().set_link(false);
+    assert_eq!(running.control.poll(), Ok(Events::LINK));
+    assert_eq!(said(), [""; 0], "of a change that is none");
     machine.model().stop_queue(QueueId::Tx(0), stop::BIG_PKT);
     for _ in 0..3 {
         running.control.poll().unwrap_err();
