@@ -87,7 +87,8 @@ pub(crate) fn agree(
             continue;
         }
         let ip_mtu_bytes = match config.ip_mtu_bytes {
-            None => device_says.unwrap_or(DEFAULT_IP_MTU_BYTES),
+            // Refused or not, what the device named is the most that it takes.
+            None => device_says.unwrap_or(named.unwrap_or(DEFAULT_IP_MTU_BYTES).min(DEFAULT_IP_MTU_BYTES)),
             Some(ip_mtu_bytes) => {
                 let max_bytes = named.unwrap_or(MAX_IP_MTU_BYTES);
                 if !(MIN_IP_MTU_BYTES..=max_bytes).contains(&ip_mtu_bytes) {

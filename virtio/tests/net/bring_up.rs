@@ -330,6 +330,16 @@ fn the_mtu_is_held_against_the_entries_that_the_device_allows() {
 }
 
 #[test]
+fn no_more_is_sent_than_the_device_named_though_its_buffers_hold_less() {
+    let bench = Bench::with_buffers(BASIC | MRG_RXBUF | 1 << 3, 64, 512);
+    bench.model().class.mtu = 1000;
+    let up = bench.start_with(&small().with_rx_entries(2), Interrupts::Polling);
+    assert!(!up.control.features().has(NetFeatures::MTU));
+    assert_eq!(up.control.info().ip_mtu_bytes, 1000);
+    bench.assert_clean();
+}
+
+#[test]
 fn the_mtu_asked_for_is_the_device_s_at_most() {
     let ip_mtu_of = |offered: u64, device_says: u16, wanted: u16| {
         let bench = Bench::new(BASIC | offered);
