@@ -88,7 +88,7 @@ pub(crate) trait Transport {
     #[must_use]
     fn set_queue_vector(&mut self, queue: u16, vector: Vector) -> bool;
 
-    /// Whether the device can say why it raised its line.
+    /// Whether the device has a line, and can say why it raised it. Asked while messages are to be off.
     fn has_interrupt_status(&self) -> bool;
 
     /// Reads, and thereby empties, the interrupt status; the line falls. Never used with message interrupts, where some devices have none.

@@ -320,7 +320,10 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Transport for PciTransport<R, C> {
     }
 
     fn has_interrupt_status(&self) -> bool {
-        self.isr.is_some() && self.function.read_interrupt_pin().is_some()
+        // With messages on, which should be off, there is no line.
+        let has_line = self.function.read_interrupt_pin().is_some()
+            && matches!(self.function.read_messages_on(), Ok(None));
+        self.isr.is_some() && has_line
     }
 
     fn take_interrupt_status(&mut self) -> InterruptStatus {

@@ -52,12 +52,13 @@ fn open_msix<C: ConfigAccess, M: MmioMap>(
     function: &mut Function<C>,
     platform: &M,
 ) -> Result<Option<MsixTable<M::Region>>, MsixError> {
-    let Some(msix) = function.msix().map_err(MsixError::Capability)? else { return Ok(None) };
-    let opened = msix.open(function, platform);
+    let found = function.msix().map_err(MsixError::Capability);
+    let opened = found.and_then(|msix| msix.map(|msix| msix.open(function, platform)).transpose());
     if opened.is_err() {
-        msix.disable(function);
+        // If they stay on, the line is not used.
+        let _ = function.disable_messages();
     }
-    opened.map(Some)
+    opened
 }
 
 /// Why a place for registers is not usable.
