@@ -373,6 +373,22 @@ fn what_is_posted_is_leaked_without_proof() {
     assert_eq!(pool.free(), 9, "the device may still have the other one");
 }
 
+/// Whatever a driver without `unsafe` does: the memory that a device may write to stays a device's memory.
+#[test]
+fn what_is_taken_too_early_is_the_pools_and_nobody_elses() {
+    let heap = Heap::default();
+    let pool = pool(&heap);
+    let mut posted = Posted::new(1, DeviceTag::unique()).unwrap();
+    posted.put(0, pool.get().unwrap()).unwrap();
+    drop(posted.take(0));
+    drop(posted);
+    assert_eq!((pool.free(), out(&heap)), (10, 1), "with a handle left, it is no ordinary memory");
+    let mut posted = Posted::new(1, DeviceTag::unique()).unwrap();
+    posted.put(0, pool.get().unwrap()).unwrap();
+    drop((pool, posted));
+    assert_eq!(out(&heap), 1, "and without one, what a device has keeps it so");
+}
+
 #[test]
 fn what_is_posted_comes_home_on_proof() {
     let pool = pool(&Heap::default());

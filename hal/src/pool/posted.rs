@@ -1,6 +1,20 @@
 //! What a queue has lent to its device.
 //!
 //! The table leaks on drop what it holds: only proof that the device has let go empties it.
+//!
+//! # Taking out too early
+//!
+//! A driver takes a slot's value out when its device has completed it, and it is the driver that says so: nothing here can see
+//! whether it is true. So nothing that a driver without `unsafe` can take out becomes ordinary memory by that.
+//!
+//! | Taken out too early | is | becomes ordinary memory |
+//! |---|---|---|
+//! | [`Buffer`](super::Buffer), and what is made of it | in its pool again: the device may spoil the bytes of whoever gets it next | with the pool, when no handle and no buffer is left |
+//! | [`Mapped`](crate::dma::Mapped) | mapped still, and leaked when dropped | by [`unmap`](crate::dma::Mapped::unmap) against proof, or by `unsafe` code |
+//! | [`DmaBox`](crate::dma::DmaBox), [`DmaRing`](crate::dma::DmaRing), [`DmaWords`](crate::dma::DmaWords) | allocated still, and leaked when dropped | by `free` against proof |
+//!
+//! What is left to a driver is the pool: it keeps a handle to the pool that it fills its ring from until the device was stopped, as
+//! whoever sends frames of another one does.
 
 use core::mem::{ManuallyDrop, size_of};
 
@@ -57,7 +71,7 @@ impl<T> Posted<T> {
         self.slots.get(slot).and_then(Option::as_ref)
     }
 
-    /// Every slot, for a driver that walks over a run of them. What it takes out, the device has completed; what it puts in, the device gets.
+    /// Every slot, for a driver that walks over a run of them. What it takes out, the device has completed, it says; what it puts in, the device gets.
     #[must_use]
     #[inline(always)]
     pub fn slots_mut(&mut self) -> &mut [Option<T>] {
@@ -80,13 +94,13 @@ impl<T> Posted<T> {
         }
     }
 
-    /// Takes what `slot` holds: the device has completed it.
+    /// Takes what `slot` holds: the device has completed it, the driver says.
     #[inline(always)]
     pub fn take(&mut self, slot: usize) -> Option<T> {
         self.slots.get_mut(slot)?.take()
     }
 
-    /// Puts `value` in the place of what `slot` holds, which comes back: the device has completed it and gets the new one.
+    /// Puts `value` in the place of what `slot` holds, which comes back: the device has completed it, the driver says, and gets the new one.
     ///
     /// # Errors
     ///
