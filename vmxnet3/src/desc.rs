@@ -221,15 +221,52 @@ pub(crate) struct RxGeometry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RxCompletion([u32; 4]);
 
-/// What a receive completion asks for.
+/// A receive completion, as far as it was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RxKind {
+pub(crate) enum RxJudged {
     /// The whole undamaged frame in the slot whose turn it is, and the device found nothing else out about it.
-    Plain,
+    Plain(RxCompletion),
     /// The same, and it found something out: its checksums, its tag, its hash.
-    Noted,
-    /// Anything else: a piece of a frame, a frame that is damaged, a slot out of turn, a buffer that was not used.
-    Piece,
+    Noted(RxCompletion),
+    /// Anything else, which takes a longer look.
+    Unusual(RxUnusual),
+}
+
+/// Words of a completion that say something unusual: a piece of a frame, a frame that is damaged, a slot out of
+/// turn, a buffer that was not used, or what breaks the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RxUnusual([u32; 4]);
+
+impl RxJudged {
+    /// The completion, whichever it is.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: a ring or slot that does not exist, or more bytes than the buffer holds.
+    #[inline]
+    pub(crate) fn check(self, geometry: &RxGeometry) -> Result<RxCompletion, DeviceFault> {
+        match self {
+            Self::Plain(completion) | Self::Noted(completion) => Ok(completion),
+            Self::Unusual(RxUnusual(words)) => {
+                let [word0, _, word2, _] = words;
+                let [first, second] = geometry.entries;
+                let entries = match word0 & RxCompletion::RQ_ID {
+                    0 => u32::from(first),
+                    RxCompletion::SECOND_RING => u32::from(second),
+                    other => return Err(DeviceFault::UnknownKind { what: "rqID", value: other >> 16 }),
+                };
+                let index = word0 & INDEX;
+                if index >= entries {
+                    return Err(DeviceFault::IndexOutOfRange { index, entries });
+                }
+                let len_bytes = word2 & LEN;
+                if len_bytes > geometry.buffer_bytes {
+                    return Err(DeviceFault::LengthTooLong { len_bytes, max_bytes: geometry.buffer_bytes });
+                }
+                Ok(RxCompletion(words))
+            }
+        }
+    }
 }
 
 impl RxCompletion {
@@ -246,49 +283,25 @@ impl RxCompletion {
     /// What both words say of a whole frame in one buffer of ring 1.
     const WHOLE: u32 = Self::RQ_ID | Self::SOP | Self::EOP | INDEX;
 
-    /// Reads what the device wrote: a snapshot, looked at nowhere else. `turn` is the slot of ring 1, inside the
+    /// Judges what the device wrote: a snapshot, looked at nowhere else. `turn` is the slot of ring 1, inside the
     /// ring, that is completed next if the device passes over none.
     ///
-    /// # Errors
-    ///
-    /// [`DeviceFault`]: a ring or slot that does not exist, or more bytes than the buffer holds.
+    /// What is usual is fully checked here; the rest by [`RxJudged::check`], without which there is nothing to be had
+    /// from it.
     #[inline(always)]
-    pub(crate) fn classify(
-        words: [u32; 4],
-        turn: u32,
-        geometry: &RxGeometry,
-    ) -> Result<(RxKind, Self), DeviceFault> {
+    pub(crate) const fn classify(words: [u32; 4], turn: u32, buffer_bytes: u32) -> RxJudged {
         let [word0, _, word2, _] = words;
-        // The usual case in two comparisons. With `err` set this is longer than any buffer.
-        let len_bytes = word2 & (LEN | Self::ERR);
-        let is_it = word0 & Self::WHOLE == Self::SOP | Self::EOP | turn;
-        if is_it && len_bytes.wrapping_sub(1) < geometry.buffer_bytes {
-            let is_plain = word0 & (Self::CNC | Self::RSS_TYPE) == Self::CNC && word2 & Self::TS == 0;
-            return Ok((if is_plain { RxKind::Plain } else { RxKind::Noted }, Self(words)));
+        // In two comparisons each; with `err` or `ts` set the length is longer than any buffer.
+        let plain = Self::SOP | Self::EOP | Self::CNC | turn;
+        let is_plain = word0 & (Self::WHOLE | Self::CNC | Self::RSS_TYPE) == plain;
+        if is_plain && (word2 & (LEN | Self::ERR | Self::TS)).wrapping_sub(1) < buffer_bytes {
+            return RxJudged::Plain(Self(words));
         }
-        Self::classify_piece(words, geometry).map(|piece| (RxKind::Piece, piece))
-    }
-
-    /// The same for all that is not usual.
-    #[cold]
-    #[inline(never)]
-    fn classify_piece(words: [u32; 4], geometry: &RxGeometry) -> Result<Self, DeviceFault> {
-        let [word0, _, word2, _] = words;
-        let [first, second] = geometry.entries;
-        let entries = match word0 & Self::RQ_ID {
-            0 => u32::from(first),
-            Self::SECOND_RING => u32::from(second),
-            other => return Err(DeviceFault::UnknownKind { what: "rqID", value: other >> 16 }),
-        };
-        let index = word0 & INDEX;
-        if index >= entries {
-            return Err(DeviceFault::IndexOutOfRange { index, entries });
+        let is_whole = word0 & Self::WHOLE == Self::SOP | Self::EOP | turn;
+        if is_whole && (word2 & (LEN | Self::ERR)).wrapping_sub(1) < buffer_bytes {
+            return RxJudged::Noted(Self(words));
         }
-        let len_bytes = word2 & LEN;
-        if len_bytes > geometry.buffer_bytes {
-            return Err(DeviceFault::LengthTooLong { len_bytes, max_bytes: geometry.buffer_bytes });
-        }
-        Ok(Self(words))
+        RxJudged::Unusual(RxUnusual(words))
     }
 
     /// Whether the buffer is from ring 2.

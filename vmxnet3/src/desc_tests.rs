@@ -11,7 +11,7 @@ fn plain(addr: u64, len_bytes: u32) -> TxDesc {
 }
 
 fn parse(words: [u32; 4]) -> Result<RxCompletion, DeviceFault> {
-    RxCompletion::classify(words, 0, &GEOMETRY).map(|(_, completion)| completion)
+    RxCompletion::classify(words, 0, GEOMETRY.buffer_bytes).check(&GEOMETRY)
 }
 
 #[test]
@@ -99,25 +99,30 @@ fn an_index_is_checked_against_its_own_ring() {
 
 #[test]
 fn the_usual_frame_is_whole_undamaged_and_in_turn() {
-    use RxKind::{Noted, Piece, Plain};
-    let kind =
-        |word0, word2| RxCompletion::classify([word0, 0, word2, 0], 17, &GEOMETRY).map(|(kind, _)| kind);
     const CNC: u32 = 1 << 30;
-    assert_eq!(kind(CNC | 0xc011, 60), Ok(Plain));
-    assert_eq!(kind(CNC | 0xc011, 1984), Ok(Plain));
-    assert_eq!(kind(0xc011, 60), Ok(Noted), "checksums");
-    assert_eq!(kind(CNC | 0xc011 | 2 << 26, 60), Ok(Noted), "a hash");
-    assert_eq!(kind(CNC | 0xc011, 60 | 1 << 15), Ok(Noted), "a tag");
-    assert_eq!(kind(CNC | 0x8011, 60), Ok(Piece), "goes on");
-    assert_eq!(kind(CNC | 0x4011, 60), Ok(Piece), "does not start here");
-    assert_eq!(kind(CNC | 0x1_c011, 60), Ok(Piece), "another ring");
-    assert_eq!(kind(CNC | 0xc012, 60), Ok(Piece), "another slot");
-    assert_eq!(kind(CNC | 0xc011, 60 | 1 << 14), Ok(Piece), "damaged");
-    assert_eq!(kind(CNC | 0xc011, 0), Ok(Piece), "empty");
-    assert!(kind(CNC | 0xc011, 1985).is_err(), "too long");
-    let wide = RxGeometry { buffer_bytes: MAX_RX_BUFFER_BYTES, ..GEOMETRY };
-    let damaged = RxCompletion::classify([0xc011, 0, 60 | 1 << 14, 0], 17, &wide);
-    assert!(matches!(damaged, Ok((Piece, _))), "whatever the buffer holds");
+    let kind = |word0, word2| match RxCompletion::classify([word0, 0, word2, 0], 17, 1984) {
+        RxJudged::Plain(_) => "plain",
+        RxJudged::Noted(_) => "noted",
+        RxJudged::Unusual(_) => "unusual",
+    };
+    assert_eq!(kind(CNC | 0xc011, 60), "plain");
+    assert_eq!(kind(CNC | 0xc011, 1984), "plain");
+    assert_eq!(kind(0xc011, 60), "noted", "checksums");
+    assert_eq!(kind(CNC | 0xc011 | 2 << 26, 60), "noted", "a hash");
+    assert_eq!(kind(CNC | 0xc011, 60 | 1 << 15), "noted", "a tag");
+    for (what, word0, word2) in [
+        ("goes on", 0x8011, 60),
+        ("does not start here", 0x4011, 60),
+        ("another ring", 0x1_c011, 60),
+        ("another slot", 0xc012, 60),
+        ("damaged", 0xc011, 60 | 1 << 14),
+        ("empty", 0xc011, 0),
+        ("too long", 0xc011, 1985),
+    ] {
+        assert_eq!(kind(CNC | word0, word2), "unusual", "{what}");
+    }
+    let damaged = RxCompletion::classify([0xc011, 0, 60 | 1 << 14, 0], 17, MAX_RX_BUFFER_BYTES);
+    assert!(matches!(damaged, RxJudged::Unusual(_)), "whatever the buffer holds");
 }
 
 #[test]
@@ -181,17 +186,18 @@ proptest! {
         let turn = u32::from(turn % geometry.entries[0]);
         let [word0, word1, word2, word3] = words;
         let word0 = if usual { word0 & 0x7c00_0000 | 0xc000 | turn } else { word0 };
-        if let Ok((kind, completion)) = RxCompletion::classify([word0, word1, word2, word3], turn, &geometry) {
+        let judged = RxCompletion::classify([word0, word1, word2, word3], turn, buffer_bytes);
+        if let Ok(completion) = judged.check(&geometry) {
             let entries = geometry.entries[usize::from(completion.is_second_ring())];
             prop_assert!(completion.index() < u32::from(entries));
             prop_assert!(completion.len_bytes() <= buffer_bytes as usize);
             prop_assert_eq!(word0 >> 16 & 0x3ff, u32::from(completion.is_second_ring()));
             let is_whole = completion.sop() && completion.eop() && !completion.err() && completion.len_bytes() > 0;
             let is_usual = is_whole && !completion.is_second_ring() && completion.index() == turn;
-            prop_assert_eq!(kind != RxKind::Piece, is_usual);
+            prop_assert_eq!(!matches!(judged, RxJudged::Unusual(_)), is_usual);
             let says_nothing = word0 >> 30 & 1 == 1 && completion.vlan().is_none() && completion.hash().is_none();
-            prop_assert_eq!(kind == RxKind::Plain, is_usual && says_nothing);
-            if kind == RxKind::Plain {
+            prop_assert_eq!(matches!(judged, RxJudged::Plain(_)), is_usual && says_nothing);
+            if says_nothing {
                 prop_assert_eq!(completion.checksum(), RxChecksum::Unverified);
             }
         }

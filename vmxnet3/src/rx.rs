@@ -26,7 +26,7 @@ use paravane_net::{Burst, FramePool, RxCounters};
 
 use crate::assemble::{Assembler, annotated};
 use crate::chain::Chain;
-use crate::desc::{RxCompletion, RxGeometry, RxKind};
+use crate::desc::{RxCompletion, RxGeometry, RxJudged};
 use crate::intr::Vector;
 use crate::ring::Cursor;
 use crate::rx_ring::{self, RxRing};
@@ -47,6 +47,8 @@ pub struct RxQueue<P: Platform> {
     bar0: P::Region,
     doorbells: [Reg<u32, WriteOnly>; 2],
     vector: Vector,
+    /// Whether the device found out more than the length of the frames that come now.
+    noted: bool,
     device: DeviceTag,
     /// Once set, the queue is broken.
     fault: Option<DeviceFault>,
@@ -94,6 +96,7 @@ impl<P: Platform> RxQueue<P> {
             bar0,
             doorbells,
             vector,
+            noted: false,
             device: of.device(),
             fault: None,
         })
@@ -155,23 +158,21 @@ impl<P: Platform> RxQueue<P> {
         let before = burst.len();
         // Ends: each completion takes a slot that the device had, and none is handed back here.
         let outcome = loop {
-            match self.collect_in_turn(burst) {
+            // As the last ones were, the next ones are likely to be.
+            let next = if self.noted {
+                self.collect_in_turn::<true>(burst)
+            } else {
+                self.collect_in_turn::<false>(burst)
+            };
+            let read = match next {
                 Next::Nothing => break Ok(()),
                 Next::Unread if burst.room() == 0 => break Ok(()),
-                Next::Unread => match self.observe() {
-                    Ok(None) => break Ok(()),
-                    Ok(Some(completion)) => {
-                        if let Err(fault) = self.accept(completion, burst) {
-                            break Err(fault);
-                        }
-                    }
-                    Err(fault) => break Err(fault),
-                },
-                Next::Read(completion) => {
-                    if let Err(fault) = completion.and_then(|completion| self.accept(completion, burst)) {
-                        break Err(fault);
-                    }
-                }
+                Next::Unread => self.observe(),
+                Next::Read(words) => Some(words),
+            };
+            let Some(words) = read else { break Ok(()) };
+            if let Err(fault) = self.accept(words, burst) {
+                break Err(fault);
             }
         };
         let frames = burst.len().wrapping_sub(before);
@@ -180,11 +181,11 @@ impl<P: Platform> RxQueue<P> {
         outcome.map(|()| frames)
     }
 
-    /// Adds frames to `burst` as long as each completion is the usual one: about a whole undamaged frame, in the slot whose turn it is.
-    /// What is known of the completion after those.
+    /// Adds frames to `burst` as long as each completion is the usual one: about a whole undamaged frame, in the slot whose turn it is, and with nothing else to say
+    /// unless `NOTED`. What is known of the completion after those.
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "a length has 14 bits, a run is shorter than a ring")]
-    fn collect_in_turn(&mut self, burst: &mut Burst) -> Next {
+    fn collect_in_turn<const NOTED: bool>(&mut self, burst: &mut Burst) -> Next {
         let Self { completions, assembler, geometry, pool, next_completion: at, .. } = self;
         let Assembler { heads, chain, counters, .. } = assembler;
         // A hint, to take fresh buffers together. What counts is the look at each completion.
@@ -198,23 +199,24 @@ impl<P: Platform> RxQueue<P> {
         let mut supply = pool.take(completions.len());
         let (first, words, buffers) = heads.in_turn();
         let (mut turn, mut bytes, mut next) = (first, 0_usize, Next::Unread);
-        let start = *at;
+        let (start, buffer_bytes) = (*at, geometry.buffer_bytes);
         let frames = supply.exchange_zip(completions, burst, |fresh, entry| {
             let Some(said) = read_new(entry, start) else {
                 next = Next::Nothing;
                 return Err(fresh);
             };
             let slot = turn as usize;
-            let (kind, completion) = match RxCompletion::classify(said, turn, geometry) {
-                Ok((kind @ (RxKind::Plain | RxKind::Noted), completion)) => (kind, completion),
-                other => {
-                    next = Next::Read(other.map(|(_, completion)| completion));
-                    return Err(fresh);
-                }
+            let completion = match RxCompletion::classify(said, turn, buffer_bytes) {
+                RxJudged::Plain(completion) => Some(completion),
+                RxJudged::Noted(completion) if NOTED => Some(completion),
+                _ => None,
             };
-            let (Some(words), Some(Some(buffer))) = (words.get(slot), buffers.get_mut(slot)) else {
-                // The device does not have that slot; behind the last one of the ring, nobody does.
-                next = Next::Read(RxCompletion::classify(said, first, geometry).map(|(_, of)| of));
+            let (Some(completion), Some(words), Some(Some(buffer))) =
+                (completion, words.get(slot), buffers.get_mut(slot))
+            else {
+                // Unusual, or of the other kind than the last ones, or the device does not have that slot; behind the
+                // last one of the ring, nobody does. The words are judged outside, where the turn is in the ring.
+                next = Next::Read(said);
                 return Err(fresh);
             };
             turn = turn.wrapping_add(1);
@@ -225,7 +227,7 @@ impl<P: Platform> RxQueue<P> {
             bytes = bytes.wrapping_add(len_bytes);
             // Fits, for the length was checked against the buffer's.
             frame.set_received(len_bytes as u16);
-            Ok(if kind == RxKind::Plain { frame } else { annotated(frame, completion) })
+            Ok(if NOTED { annotated(frame, completion) } else { frame })
         });
         heads.consume_in_turn(frames as u32);
         *at = at.advanced(frames as u32);
@@ -234,23 +236,19 @@ impl<P: Platform> RxQueue<P> {
         if frames == completions.len() && at.slot() != 0 { Next::Nothing } else { next }
     }
 
-    /// The next completion, if it is there, read and checked.
-    #[inline(never)]
-    fn observe(&self) -> Result<Option<RxCompletion>, DeviceFault> {
-        let slots = self.completions.slots();
-        let Some(words) =
-            slots.get(self.next_completion.slot()).and_then(|slot| read_new(slot, self.next_completion))
-        else {
-            return Ok(None);
-        };
-        let (_, completion) = RxCompletion::classify(words, self.assembler.heads.turn(), &self.geometry)?;
-        Ok(Some(completion))
+    /// The next completion's words, if it is there.
+    #[inline]
+    fn observe(&self) -> Option<[u32; 4]> {
+        let at = self.next_completion;
+        self.completions.slots().get(at.slot()).and_then(|entry| read_new(entry, at))
     }
 
     /// Serves a completion, whatever it is about; a frame that it completes joins `burst`, which has room.
     #[inline(never)]
-    fn accept(&mut self, completion: RxCompletion, burst: &mut Burst) -> Result<(), DeviceFault> {
-        let frame = self.assembler.accept(completion, &self.pool)?;
+    fn accept(&mut self, words: [u32; 4], burst: &mut Burst) -> Result<(), DeviceFault> {
+        let judged = RxCompletion::classify(words, self.assembler.heads.turn(), self.geometry.buffer_bytes);
+        self.noted = !matches!(judged, RxJudged::Plain(_));
+        let frame = self.assembler.accept(judged.check(&self.geometry)?, &self.pool)?;
         self.next_completion = self.next_completion.next();
         burst.extend(frame);
         Ok(())
@@ -295,7 +293,7 @@ enum Next {
     /// There is none, as far as was seen.
     Nothing,
     /// It was read, and is not one of a run.
-    Read(Result<RxCompletion, DeviceFault>),
+    Read([u32; 4]),
     /// It was not looked at.
     Unread,
 }
