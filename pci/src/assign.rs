@@ -216,7 +216,8 @@ impl core::error::Error for AssignError {}
 pub struct ListTooShort {
     /// How many it has.
     pub places: usize,
-    /// How many there have to be.
+    /// How many there have to be, going by what the functions say: a host that shows nonsense can
+    /// make this large, and the work grows with its square, so a caller sets a limit of its own.
     pub needed: usize,
 }
 

@@ -113,7 +113,9 @@ impl<T> Posted<T> {
         }
     }
 
-    /// Drops everything it holds, against proof that the device has let go.
+    /// Drops everything it holds, against proof that the device has let go. A
+    /// [`Mapped`](crate::dma::Mapped) that is dropped leaks its memory: take those out and
+    /// [unmap](crate::dma::Mapped::unmap) each against the proof instead.
     ///
     /// # Errors
     ///

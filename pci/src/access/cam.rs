@@ -42,8 +42,9 @@ impl<X: Exclusive + ?Sized> Exclusive for &X {
 ///
 /// Using it is saying so. It is `Send` and `Sync`, for a driver moves with its function, and on one core threads take
 /// turns; a kernel that switches threads between any two instructions needs an [`Exclusive`] of its own, as one with a
-/// second core does. Where it is used wrongly, accesses reach the wrong register: as bad as any wrong write to
-/// configuration space, and no worse.
+/// second core does. Where it is used wrongly, accesses reach the wrong register: a write does what any wrong write
+/// to configuration space does, and a read may tell of another function, one that has stopped, where proof is
+/// taken that this one has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Alone;
 
