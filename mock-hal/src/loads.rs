@@ -39,6 +39,8 @@ pub struct ChangedLoad {
     pub value: u64,
     /// What the driver was told.
     pub told: u64,
+    /// Whether the same call had loaded the word before.
+    pub is_repeated: bool,
 }
 
 /// Whoever has to know of a changed load.
@@ -232,15 +234,15 @@ fn answer(place: *const (), width_bytes: usize, value: u64) -> u64 {
     if in_call > MOST_LOADS - LAST {
         watch_loop(in_call, place, width_bytes);
     }
-    let (told, listener) = ARMED.with_borrow_mut(|armed| match armed {
+    let ((told, is_repeated), listener) = ARMED.with_borrow_mut(|armed| match armed {
         Some(loads) => (loads.answer(place, width_bytes, value), loads.listener.clone()),
-        None => (value, None),
+        None => ((value, false), None),
     });
     if told != value
         && let Some(listener) = listener
     {
         IS_TELLING.set(true);
-        listener(ChangedLoad { place, width_bytes, value, told });
+        listener(ChangedLoad { place, width_bytes, value, told, is_repeated });
         IS_TELLING.set(false);
     }
     told
@@ -265,7 +267,8 @@ fn watch_loop(in_call: u64, place: usize, width_bytes: usize) {
 }
 
 impl Loads {
-    fn answer(&mut self, place: usize, width_bytes: usize, value: u64) -> u64 {
+    /// What is told, and whether the word is loaded again.
+    fn answer(&mut self, place: usize, width_bytes: usize, value: u64) -> (u64, bool) {
         self.count += 1;
         let mut is_again = false;
         for half in (place..place + width_bytes).step_by(2) {
@@ -278,10 +281,10 @@ impl Loads {
         }
         let one_in = if is_again { self.one_in } else { self.first_one_in };
         if one_in == 0 || self.chance.below(one_in) != 0 {
-            return value;
+            return (value, is_again);
         }
         self.changed += 1;
-        self.other_than(value, width_bytes)
+        (self.other_than(value, width_bytes), is_again)
     }
 
     /// Another value for a word of `width_bytes`.
