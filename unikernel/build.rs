@@ -1,4 +1,5 @@
-//! Tells the linker how an image lies in memory. Only the bare target gets the arguments: on a host everything is built to be checked and tested.
+//! Tells the linker how an image lies in memory. Only the bare target gets the arguments: on a host
+//! everything is built to be checked and tested.
 
 use std::env::var;
 
@@ -8,8 +9,9 @@ fn main() -> std::io::Result<()> {
     if var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none") {
         // Cargo runs this in the package's folder.
         let here = std::env::current_dir()?;
-        // The target links position-independent executables; the last word on that is the linker's. What the compiler made
-        // position-independent works at a fixed place as well, and the script checks that no relocation is left over.
+        // The target links position-independent executables; the last word on that is the linker's.
+        // What the compiler made position-independent works at a fixed place as well, and the
+        // script checks that no relocation is left over.
         for argument in ["--no-pie", "--build-id=none", "-zmax-page-size=0x1000", "-znognustack", "-znorelro"]
         {
             println!("cargo::rustc-link-arg={argument}");

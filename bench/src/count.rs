@@ -1,6 +1,7 @@
 //! Instructions a frame, counted by callgrind: the same to the last digit from run to run.
 //!
-//! The measured process runs its bursts under valgrind, which counts only while [`counted`] is on the stack. That is the driver's turns; the device's never are.
+//! The measured process runs its bursts under valgrind, which counts only while [`counted`] is on
+//! the stack. That is the driver's turns; the device's never are.
 
 use std::path::Path;
 use std::process::Command;

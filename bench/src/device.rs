@@ -1,4 +1,5 @@
-//! Devices that do the least a device has to: take descriptors, give completions. They check nothing and cost the drivers nothing.
+//! Devices that do the least a device has to: take descriptors, give completions. They check
+//! nothing and cost the drivers nothing.
 //!
 //! They share the process with the drivers and run between the measured calls, never inside them.
 
@@ -16,8 +17,10 @@ fn at<T>(addr: u64) -> *mut T {
 
 /// Reads a value at a device address.
 fn load<T: Copy>(addr: u64) -> T {
-    // SAFETY: drivers give addresses of regions that `Plain::alloc` exposed (and `virtio-drivers` of buffers its harness exposed) and that stay until
-    // the device is stopped; devices here add no more than the offsets of the layouts that those regions hold. Drivers and devices take turns in one thread.
+    // SAFETY: drivers give addresses of regions that `Plain::alloc` exposed (and `virtio-drivers`
+    // of buffers its harness exposed) and that stay until the device is stopped; devices here add
+    // no more than the offsets of the layouts that those regions hold. Drivers and devices take
+    // turns in one thread.
     unsafe { at::<T>(addr).read_volatile() }
 }
 

@@ -1,7 +1,8 @@
-//! Instructions a frame inside a guest, on QEMU's own devices: the image `paravane-guest-bench`, booted with `-icount shift=0`.
+//! Instructions a frame inside a guest, on QEMU's own devices: the image `paravane-guest-bench`,
+//! booted with `-icount shift=0`.
 //!
-//! There the guest's time stamp counter advances by one an instruction, whatever the host does. The host sends frames without pause, so that the
-//! guest finds whole bursts.
+//! There the guest's time stamp counter advances by one an instruction, whatever the host does. The
+//! host sends frames without pause, so that the guest finds whole bursts.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixDatagram;
@@ -65,7 +66,8 @@ impl Figures {
     }
 }
 
-/// Boots `image` [`BOOTS`] times with one NIC of `driver`'s kind and frames of `bytes`, and collects what it prints.
+/// Boots `image` [`BOOTS`] times with one NIC of `driver`'s kind and frames of `bytes`, and
+/// collects what it prints.
 pub fn count(image: &Path, driver: Driver, bytes: usize) -> Result<Vec<Figures>> {
     let mut all = Vec::<Figures>::new();
     for _ in 0..BOOTS {

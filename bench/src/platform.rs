@@ -1,6 +1,8 @@
-//! A platform of ordinary memory, as cheap as bare metal: device addresses are CPU addresses, a doorbell is one store.
+//! A platform of ordinary memory, as cheap as bare metal: device addresses are CPU addresses, a
+//! doorbell is one store.
 //!
-//! It checks nothing. What the drivers are tested on is `paravane-mock-hal`; here only what they cost is looked at, so nothing around them may cost anything.
+//! It checks nothing. What the drivers are tested on is `paravane-mock-hal`; here only what they
+//! cost is looked at, so nothing around them may cost anything.
 
 #![expect(unsafe_code, reason = "it is the platform: it hands out memory")]
 
@@ -147,7 +149,8 @@ fn layout(len_bytes: usize) -> Option<Layout> {
 }
 
 // SAFETY:
-// - `alloc` hands out memory of the system's allocator: zeroed, used by nobody else, as long and as aligned as was asked for.
+// - `alloc` hands out memory of the system's allocator: zeroed, used by nobody else, as long and as
+//   aligned as was asked for.
 // - The devices here are part of this process, so they see what the CPU sees, at the same address.
 // - `map` names existing memory by its own address.
 unsafe impl Dma for Plain {

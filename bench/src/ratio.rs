@@ -1,7 +1,8 @@
 //! How many times as fast one driver is as another, on one core, in one process.
 //!
-//! The machine's speed wanders by factors, but slowly against a window of 64 bursts. So the two alternate, window by window; each pair of windows gives
-//! a ratio, and of those the median. Only the driver's turns are on the clock, and what reading the clock takes is subtracted.
+//! The machine's speed wanders by factors, but slowly against a window of 64 bursts. So the two
+//! alternate, window by window; each pair of windows gives a ratio, and of those the median. Only
+//! the driver's turns are on the clock, and what reading the clock takes is subtracted.
 
 #![expect(unsafe_code, reason = "the cycle counter is read by an intrinsic")]
 
@@ -64,7 +65,8 @@ pub fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// How many times as fast `paravane-virtio` is as `virtio-drivers` at `point`: this process's median.
+/// How many times as fast `paravane-virtio` is as `virtio-drivers` at `point`: this process's
+/// median.
 pub fn measure(point: Point) -> Result<f64> {
     let (mut ours, mut theirs) = (Virtio::start()?, VirtioDrivers::start()?);
     let frame = frame();
@@ -72,7 +74,8 @@ pub fn measure(point: Point) -> Result<f64> {
     let before = (ours.moved(), theirs.moved());
     let mut ratios = Vec::with_capacity(PAIRS);
     for pair in 0..PAIRS {
-        // Whoever goes first finds the caches as the other left them; so they take turns in that as well.
+        // Whoever goes first finds the caches as the other left them; so they take turns in that as
+        // well.
         let (a, b) = if pair % 2 == 0 {
             let a = window(&mut ours, point, &frame, overhead);
             (a, window(&mut theirs, point, &frame, overhead))

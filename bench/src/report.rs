@@ -1,4 +1,5 @@
-//! Everything measured, as a table for a person, a JSON file for a program, and a verdict on the bars.
+//! Everything measured, as a table for a person, a JSON file for a program, and a verdict on the
+//! bars.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,8 +23,9 @@ const MAX_GUEST_RX: f64 = 150.0;
 const MIN_RATIO: f64 = 3.0;
 const MIN_RATIO_ANYWHERE: f64 = 1.0;
 
-/// Figures of others for plain 64-byte frames at bursts of 32 unless said otherwise: measured apart from this program, by the same methods, on the same kind of machine.
-/// What they count is in the name.
+/// Figures of others for plain 64-byte frames at bursts of 32 unless said otherwise: measured apart
+/// from this program, by the same methods, on the same kind of machine. What they count is in the
+/// name.
 const ANCHORS: [(&str, Option<f64>, Option<f64>); 13] = [
     ("DPDK 22.11 virtio-user, split ring, callgrind (buffer alloc and free in)", Some(247.0), Some(202.2)),
     ("the same, a TCP checksum asked for", Some(273.0), None),
@@ -69,7 +71,8 @@ struct Line {
     ratio: Option<f64>,
 }
 
-/// Measures everything, prints it, writes `json`. An error if a bar is missed and `strict` asks for that.
+/// Measures everything, prints it, writes `json`. An error if a bar is missed and `strict` asks for
+/// that.
 pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let mut lines = Vec::new();

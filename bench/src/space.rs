@@ -1,4 +1,5 @@
-//! Configuration space of the one function there is: identity, BARs and, for virtio, the capabilities that say where registers are.
+//! Configuration space of the one function there is: identity, BARs and, for virtio, the
+//! capabilities that say where registers are.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,7 +58,8 @@ impl Space {
         match offset {
             COMMAND => self.put(offset, value),
             BARS..0x28 if value.len() == 4 && is_bar => {
-                // A probe for the size finds the low bits missing; everything else is the old address coming back.
+                // A probe for the size finds the low bits missing; everything else is the old
+                // address coming back.
                 let probe = value == [0xff; 4];
                 let mask = !(u32::try_from(BAR_BYTES).unwrap_or(0) - 1);
                 self.put(

@@ -8,7 +8,8 @@
 //! | [`device_receives`](Subject::device_receives) | device | |
 //! | [`receive`](Subject::receive) | driver | completions, fresh buffers from the pool, frames handed up and back to the pool, slots back to the device |
 //!
-//! Only the driver's turns are counted. What an application does with the bytes of a frame is not part of any.
+//! Only the driver's turns are counted. What an application does with the bytes of a frame is not
+//! part of any.
 
 mod virtio;
 mod virtio_drivers;
@@ -173,7 +174,8 @@ impl Point {
             // It asks its device for no checksums, and sends frames from one piece of memory.
             (Kind::Checksum | Kind::TwoSegments | Kind::OneOfTwo, Driver::VirtioDrivers) => false,
             (Kind::Checksum | Kind::TwoSegments | Kind::OneOfTwo, _) => true,
-            // A VMXNET3 device completes in order, but may pass over buffers; a virtio device the other way round.
+            // A VMXNET3 device completes in order, but may pass over buffers; a virtio device the
+            // other way round.
             (Kind::OutOfOrder, _) => driver != Driver::Vmxnet3,
             (Kind::PassedOver, _) => driver == Driver::Vmxnet3,
         }
@@ -271,7 +273,8 @@ pub fn frame() -> Vec<u8> {
     frame
 }
 
-/// Sees to it that `subject` moved every frame of `bursts` bursts: a fast driver that loses frames is not fast.
+/// Sees to it that `subject` moved every frame of `bursts` bursts: a fast driver that loses frames
+/// is not fast.
 pub fn check<S: Subject>(subject: &S, before: (u64, u64), point: Point, bursts: u64) -> Result<()> {
     let after = subject.moved();
     let (sent, received) = (after.0 - before.0, after.1 - before.1);

@@ -32,7 +32,8 @@ pub(crate) fn run(clock: &impl Clock, settings: &Settings<'_>, report: &mut Repo
     report.add(Check::ClockRate, verdict);
 }
 
-/// Looks at the clock until it has made a few steps. Ends after `looks` looks, whatever the clock does.
+/// Looks at the clock until it has made a few steps. Ends after `looks` looks, whatever the clock
+/// does.
 pub(crate) fn movement(clock: &impl Clock, looks: u32) -> Result<(), Finding> {
     let first = clock.now();
     let mut last = first;

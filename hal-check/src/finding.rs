@@ -1,4 +1,5 @@
-//! What can be wrong with a platform, in words for whoever wrote it: whose promise it is, what was expected, what was seen, what to do.
+//! What can be wrong with a platform, in words for whoever wrote it: whose promise it is, what was
+//! expected, what was seen, what to do.
 
 use alloc::string::String;
 use core::fmt;

@@ -1,4 +1,5 @@
-//! Memory, without a device: is a region what was asked for, zero, its owner's alone, and given back.
+//! Memory, without a device: is a region what was asked for, zero, its owner's alone, and given
+//! back.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -56,8 +57,8 @@ pub(crate) fn run<D: Dma>(dma: &D, settings: &Settings<'_>, report: &mut Report)
     report.judge(Check::Limits, limits(dma));
     before(Check::Domain);
     report.judge(Check::Domain, domain(dma));
-    // First, for the checks below allocate a lot: one by one, but they would use a machine up that never
-    // gets anything back.
+    // First, for the checks below allocate a lot: one by one, but they would use a machine up that
+    // never gets anything back.
     before(Check::Free);
     let freed = give_back(dma, settings.free_rounds);
     if let Err(finding) = freed {

@@ -1,6 +1,8 @@
-//! A NIC, by its driver: does what the platform's addresses lead to be the memory that the device reads and writes?
+//! A NIC, by its driver: does what the platform's addresses lead to be the memory that the device
+//! reads and writes?
 //!
-//! The driver runs on the author's platform through [`Watched`], which sees where the device went instead.
+//! The driver runs on the author's platform through [`Watched`], which sees where the device went
+//! instead.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -31,16 +33,17 @@ const BUFFER_BYTES: u16 = 2048;
 /// Structures that a device reads are no longer.
 const STRUCTURE_BYTES: usize = 4096;
 
-/// How many frames a pool should have for one NIC: both rings full, a burst just received and not yet
-/// answered, and one not yet sent.
+/// How many frames a pool should have for one NIC: both rings full, a burst just received and not
+/// yet answered, and one not yet sent.
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
 pub const fn frames_wanted(rx_entries: u16, tx_entries: u16) -> u32 {
     rx_entries as u32 + tx_entries as u32 + 2 * BURST_FRAMES as u32
 }
 
-/// Checks registers and memory over the NIC behind `function`: whether its registers answer as they should, whether it reads what is stored in DMA memory,
-/// and whether what it writes arrives. Without interrupts. The NIC is stopped afterwards, and may be claimed again.
+/// Checks registers and memory over the NIC behind `function`: whether its registers answer as they
+/// should, whether it reads what is stored in DMA memory, and whether what it writes arrives.
+/// Without interrupts. The NIC is stopped afterwards, and may be claimed again.
 ///
 /// Memory and clock have to be in order: run [`check_platform`](crate::check_platform) first.
 pub fn check_nic<P, C>(platform: &P, mut function: Function<C>, settings: &Settings<'_>) -> Report
@@ -404,7 +407,8 @@ const END: usize = 42;
 /// ARP over Ethernet, for IPv4: EtherType, kinds and lengths of both addresses.
 const ARP: [u8; 8] = [0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4];
 
-/// A broadcast question, who has the peer's address. Without a peer, for an address that no station has.
+/// A broadcast question, who has the peer's address. Without a peer, for an address that no station
+/// has.
 fn question(mac: MacAddr, peer: Option<ArpPeer>) -> Vec<u8> {
     let ArpPeer { own, peer } = peer.unwrap_or(ArpPeer { own: [0; 4], peer: [192, 0, 2, 1] });
     let mut frame = vec![0xff; 6];
@@ -420,7 +424,8 @@ fn question(mac: MacAddr, peer: Option<ArpPeer>) -> Vec<u8> {
     frame
 }
 
-/// Whether `frame` is the peer's answer, byte for byte, or nothing that may arrive at all. `None` for what others said.
+/// Whether `frame` is the peer's answer, byte for byte, or nothing that may arrive at all. `None`
+/// for what others said.
 fn judge(frame: &[u8], mac: MacAddr, peer: ArpPeer) -> Option<Result<(), Finding>> {
     let frame_bytes = frame.len();
     let Some(header) = frame.get(..END) else {

@@ -39,8 +39,8 @@ impl<'d, D: Dma> Piece<'d, D> {
     /// The byte at `at`; nothing beyond the end.
     fn place(&self, at: usize) -> Option<NonNull<u8>> {
         // SAFETY:
-        // - Bounds: `at` is below the length that the platform named for the region, and `Dma::alloc`
-        //   promises that all of it is one allocation.
+        // - Bounds: `at` is below the length that the platform named for the region, and
+        //   `Dma::alloc` promises that all of it is one allocation.
         (at < self.len_bytes()).then(|| unsafe { self.region.cpu().add(at) })
     }
 
@@ -49,9 +49,9 @@ impl<'d, D: Dma> Piece<'d, D> {
         (0..self.len_bytes()).find_map(|at| {
             let place = self.place(at)?;
             // SAFETY:
-            // - Valid: a byte of a region that `Dma::alloc` gave out for reading and writing, initialised
-            //   by the platform or, if it does not zero, by whoever had the memory; a volatile read of a
-            //   byte takes any.
+            // - Valid: a byte of a region that `Dma::alloc` gave out for reading and writing,
+            //   initialised by the platform or, if it does not zero, by whoever had the memory; a
+            //   volatile read of a byte takes any.
             // - Race: no device knows of the region, and no other code has it.
             let seen = unsafe { place.read_volatile() };
             (seen != byte).then_some((at, seen))
@@ -62,7 +62,8 @@ impl<'d, D: Dma> Piece<'d, D> {
     pub(crate) fn fill(&self, byte: u8) {
         for at in 0..self.len_bytes() {
             if let Some(place) = self.place(at) {
-                // SAFETY: as for the read in `first_other_than`; nobody holds a reference to the memory.
+                // SAFETY: as for the read in `first_other_than`; nobody holds a reference to the
+                // memory.
                 unsafe { place.write_volatile(byte) };
             }
         }
@@ -91,14 +92,14 @@ pub(crate) struct Lent {
 /// Maps `memory` in `direction`, tells no device, and unmaps it.
 pub(crate) fn lend<D: Dma>(dma: &D, memory: &mut [u8], direction: Direction) -> Result<Lent, DmaError> {
     let place = NonNull::from(memory);
-    // SAFETY: the memory is borrowed exclusively until this function returns, stays where it is, and
-    // nobody touches it before `unmap` below.
+    // SAFETY: the memory is borrowed exclusively until this function returns, stays where it is,
+    // and nobody touches it before `unmap` below.
     let mapping = unsafe { dma.map(place, direction) }?;
     let is_same = core::ptr::eq(mapping.memory().as_ptr(), place.as_ptr());
     let is_ours = is_same && mapping.direction() == direction;
     let lent = Lent { dma: mapping.dma(), is_ours };
-    // SAFETY: it came from `map` of this very value, its memory is still borrowed, and no device learnt
-    // the address.
+    // SAFETY: it came from `map` of this very value, its memory is still borrowed, and no device
+    // learnt the address.
     unsafe { dma.unmap(mapping) };
     Ok(lent)
 }

@@ -1,6 +1,7 @@
 //! Registers whose values are known: those of virtio's common configuration, and BAR1 of VMXNET3.
 //!
-//! Nothing here starts a device. It is reset, spoken to, and reset again, before any memory is named to it.
+//! Nothing here starts a device. It is reset, spoken to, and reset again, before any memory is
+//! named to it.
 
 use alloc::format;
 use alloc::string::ToString as _;
@@ -362,7 +363,8 @@ fn give_back<P: Platform>(platform: &P, region: P::Region) {
     MmioMap::unmap(platform, region);
 }
 
-/// Two mappings of the same registers, of which the second goes first, while a clone of it is about.
+/// Two mappings of the same registers, of which the second goes first, while a clone of it is
+/// about.
 fn overlap<P: Platform>(platform: &P, first: &P::Region, known: &Known) -> Result<(), Finding> {
     let Known { steady, .. } = *known;
     let look = |region: &P::Region| get(region, steady.offset_bytes, steady.width);
@@ -387,8 +389,8 @@ fn overlap<P: Platform>(platform: &P, first: &P::Region, known: &Known) -> Resul
 /// Accesses beyond the end of a short region, and across a register's alignment.
 fn bounds<P: Platform>(platform: &P, known: &Known) -> Result<(), Finding> {
     let Known { start, steady, .. } = *known;
-    // Ends right before a register that answers, in the same page: a region that answers there does not
-    // look at its end.
+    // Ends right before a register that answers, in the same page: a region that answers there does
+    // not look at its end.
     let len_bytes = steady.offset_bytes;
     let region = map(platform, start, len_bytes, "the first bytes of a structure of registers")?;
     if region.len_bytes() > len_bytes {

@@ -9,7 +9,8 @@ use crate::report::Check;
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Settings<'a> {
-    /// Called before each check: if the machine dies in one, its name is the last line on the console.
+    /// Called before each check: if the machine dies in one, its name is the last line on the
+    /// console.
     pub before: &'a dyn Fn(Check),
     /// How often 64 KiB are allocated and freed to see whether they come back. Together more than
     /// the machine has for devices, if that is to be sure.

@@ -164,7 +164,8 @@ fn a_doorbell_that_is_lost() {
     blames(&[Model::Virtio], Mistake::Doorbell, Check::NicSend, &parts);
 }
 
-/// What the same mistakes look like without the self-test: a fault of the device, a wait without an end, or nothing at all.
+/// What the same mistakes look like without the self-test: a fault of the device, a wait without an
+/// end, or nothing at all.
 #[test]
 fn drivers_alone_blame_the_device_or_notice_nothing() {
     let alone = |model, mistake| Machine::new(model, mistake).by_driver_alone();

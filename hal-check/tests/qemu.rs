@@ -1,4 +1,5 @@
-//! The self-test over QEMU's own devices, with nothing booted. Skipped, with a word about why, where QEMU is not installed.
+//! The self-test over QEMU's own devices, with nothing booted. Skipped, with a word about why,
+//! where QEMU is not installed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 #![allow(unsafe_code, reason = "breaks the promises of `Dma` to see them missed")]
@@ -66,7 +67,8 @@ fn virtio_transitional() {
 #[derive(Clone)]
 struct Off(Qtest, i64);
 
-// SAFETY: none, that is what is planted; it stays within the margins of the memory that the driver gets.
+// SAFETY: none, that is what is planted; it stays within the margins of the memory that the driver
+// gets.
 unsafe impl Dma for Off {
     fn limits(&self) -> DmaLimits {
         self.0.limits()

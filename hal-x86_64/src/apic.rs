@@ -1,8 +1,8 @@
 //! The local APIC: takes messages, ends interrupts, and wakes a sleeping CPU.
 //!
-//! Works in whichever of its two modes the firmware left it: registers in memory (xAPIC) or as model-specific registers (x2APIC).
-//! The timer counts once per arming: at a TSC value where the CPU offers that, else down from a count
-//! whose rate was measured against the TSC.
+//! Works in whichever of its two modes the firmware left it: registers in memory (xAPIC) or as
+//! model-specific registers (x2APIC). The timer counts once per arming: at a TSC value where the
+//! CPU offers that, else down from a count whose rate was measured against the TSC.
 //!
 //! Spec: Intel SDM volume 3, "Advanced Programmable Interrupt Controller (APIC)".
 
@@ -26,7 +26,8 @@ const BASE_ENABLED: u64 = 1 << 11;
 const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// `IA32_TSC_DEADLINE`.
 const TSC_DEADLINE: u32 = 0x6e0;
-/// The first model-specific register of x2APIC mode; register `n` of the memory layout is at `n / 16` from it.
+/// The first model-specific register of x2APIC mode; register `n` of the memory layout is at
+/// `n / 16` from it.
 const X2APIC_FIRST: u32 = 0x800;
 const REGISTERS_BYTES: usize = 0x400;
 
@@ -126,8 +127,10 @@ impl<M: Mmio> LocalApic<M> {
     ///
     /// # Safety
     ///
-    /// - The program runs in ring 0, on the CPU that will use the value, and nothing else drives the APIC.
-    /// - `spurious` has a handler, which does not end the interrupt; so has every vector that is let through later.
+    /// - The program runs in ring 0, on the CPU that will use the value, and nothing else drives
+    ///   the APIC.
+    /// - `spurious` has a handler, which does not end the interrupt; so has every vector that is
+    ///   let through later.
     pub unsafe fn enable(
         map: &impl MmioMap<Region = M>,
         spurious: u8,
@@ -136,7 +139,8 @@ impl<M: Mmio> LocalApic<M> {
         if __cpuid(1).edx & 1 << 9 == 0 {
             return Err(ApicError::Missing);
         }
-        // SAFETY: the CPU has an APIC, so it has the register; ring 0 by the caller. Reading changes nothing.
+        // SAFETY: the CPU has an APIC, so it has the register; ring 0 by the caller. Reading
+        // changes nothing.
         let base = unsafe { Msr::new(APIC_BASE).read() };
         if base & BASE_ENABLED == 0 {
             return Err(ApicError::Disabled { base });
@@ -155,7 +159,8 @@ impl<M: Mmio> LocalApic<M> {
     fn switch_on(&self, spurious: u8, lint0: Lint0) -> Result<(), ApicError> {
         self.write(LVT_TIMER, LVT_MASKED);
         self.write(TPR, 0);
-        // The pins after the switch: while it is off, whatever is written to a local vector is masked.
+        // The pins after the switch: while it is off, whatever is written to a local vector is
+        // masked.
         // Spec: Intel SDM volume 3, "Local APIC State After It Has Been Software Disabled".
         self.write(SVR, SVR_ENABLE | u32::from(spurious));
         let written = if lint0 == Lint0::ExtInt { DELIVER_EXTINT } else { LVT_MASKED | DELIVER_EXTINT };
@@ -188,7 +193,8 @@ impl<M: Mmio> LocalApic<M> {
         match &self.registers {
             Registers::Memory(region) => region.read(&register),
             Registers::ModelSpecific => {
-                // SAFETY: the APIC is in x2APIC mode, where this register exists; ring 0 by `enable`.
+                // SAFETY: the APIC is in x2APIC mode, where this register exists; ring 0 by
+                // `enable`.
                 let value = unsafe { Msr::new(model_specific(register)).read() };
                 // The upper half is zero.
                 u32::try_from(value).unwrap_or(u32::MAX)
@@ -201,8 +207,8 @@ impl<M: Mmio> LocalApic<M> {
         match &self.registers {
             Registers::Memory(region) => region.write(&register, value),
             Registers::ModelSpecific => {
-                // SAFETY: the register exists in x2APIC mode, and the values written set no reserved bit. What it may let through has a
-                // handler, by `enable`'s caller.
+                // SAFETY: the register exists in x2APIC mode, and the values written set no
+                // reserved bit. What it may let through has a handler, by `enable`'s caller.
                 unsafe { Msr::new(model_specific(register)).write(u64::from(value)) };
             }
         }
@@ -268,7 +274,8 @@ const LONGEST: Duration = Duration::from_millis(5);
 const GOOD: u64 = 64;
 
 impl TimerCalibration {
-    /// Starts the count. Whatever the kernel does until [`finish`](Self::finish) is the measurement's window, so it costs no time of its own.
+    /// Starts the count. Whatever the kernel does until [`finish`](Self::finish) is the
+    /// measurement's window, so it costs no time of its own.
     #[must_use]
     pub fn begin<M: Mmio>(apic: &LocalApic<M>) -> Self {
         apic.write(LVT_TIMER, LVT_MASKED);
@@ -277,8 +284,9 @@ impl TimerCalibration {
         Self { started }
     }
 
-    /// Ends the measurement, and gives the timer, which raises `vector` when armed. Waits only for what is missing of a tenth of a millisecond, or of
-    /// a few milliseconds where accesses are slow.
+    /// Ends the measurement, and gives the timer, which raises `vector` when armed. Waits only for
+    /// what is missing of a tenth of a millisecond, or of a few milliseconds where accesses are
+    /// slow.
     ///
     /// `None` when the count does not move: the timer does not work.
     #[must_use]
@@ -309,12 +317,13 @@ impl TimerCalibration {
 }
 
 impl ApicTimer {
-    /// Raises the timer's vector once, `after` from now. A count that does not last so long rings early; who sleeps until a deadline looks at the
-    /// clock when woken, whoever woke it.
+    /// Raises the timer's vector once, `after` from now. A count that does not last so long rings
+    /// early; who sleeps until a deadline looks at the clock when woken, whoever woke it.
     pub fn arm<M: Mmio>(&self, apic: &LocalApic<M>, after: Duration) {
         let ticks = self.clock.ticks(after).max(1);
         match self.arming {
-            // SAFETY: `has_tsc_deadline` said that the register exists; the vector it rings has a handler by `LocalApic::enable`'s caller.
+            // SAFETY: `has_tsc_deadline` said that the register exists; the vector it rings has a
+            // handler by `LocalApic::enable`'s caller.
             Arming::Deadline => unsafe { Msr::new(TSC_DEADLINE).write(read_tsc().saturating_add(ticks)) },
             Arming::Count { per_tick } => {
                 let count = (u128::from(ticks) * u128::from(per_tick)) >> 32;

@@ -1,7 +1,9 @@
-//! DMA memory from physical frames, for a machine without an IOMMU: a device address is a physical address.
+//! DMA memory from physical frames, for a machine without an IOMMU: a device address is a physical
+//! address.
 //!
-//! A [`DmaDomain`] is the state (frames, where they are mapped, how much is out); a [`FrameDma`] is the handle that drivers
-//! clone: one pointer. Memory is write-back cached: on x86 a device's accesses are coherent with the caches.
+//! A [`DmaDomain`] is the state (frames, where they are mapped, how much is out); a [`FrameDma`] is
+//! the handle that drivers clone: one pointer. Memory is write-back cached: on x86 a device's
+//! accesses are coherent with the caches.
 
 #![expect(unsafe_code, reason = "implements the platform's side of the DMA contract")]
 
@@ -31,8 +33,8 @@ impl<F: FrameSource> DmaDomain<F> {
     ///
     /// # Safety
     ///
-    /// - `frames` gives out only RAM that nothing else in the program uses, and no frame twice before it was taken back. Nobody but this domain gives back
-    ///   what it was given.
+    /// - `frames` gives out only RAM that nothing else in the program uses, and no frame twice
+    ///   before it was taken back. Nobody but this domain gives back what it was given.
     /// - No IOMMU stands between devices and memory, or it passes addresses through unchanged.
     #[must_use]
     pub const unsafe fn new(frames: F, map: LinearMap) -> Self {
@@ -72,17 +74,21 @@ impl<F: FrameSource> FrameDma<F> {
         self.domain.mapped_bytes.load(Relaxed)
     }
 
-    /// Gives frames back that no pointer or device knows. A source that refuses its own run keeps it out of use, which is safe.
+    /// Gives frames back that no pointer or device knows. A source that refuses its own run keeps
+    /// it out of use, which is safe.
     fn give_back(&self, run: FrameRun) -> bool {
         self.domain.frames.free_frames(run).is_ok()
     }
 }
 
 // SAFETY:
-// - The device reaches exactly the memory named: its address is the physical one (`DmaDomain::new`), and frames of a run are contiguous.
-// - `alloc`: the region is as asked for (checked), its frames are nobody else's (`DmaDomain::new`), mapped writable over the whole run (`LinearMap::new`, checked by `to_virt`), zeroed
-//   below, and coherent, for x86 snoops.
-// - `map`: the memory is RAM inside the linear map, so it is contiguous and its physical address is found by subtraction; coherence as above.
+// - The device reaches exactly the memory named: its address is the physical one
+//   (`DmaDomain::new`), and frames of a run are contiguous.
+// - `alloc`: the region is as asked for (checked), its frames are nobody else's (`DmaDomain::new`),
+//   mapped writable over the whole run (`LinearMap::new`, checked by `to_virt`), zeroed below, and
+//   coherent, for x86 snoops.
+// - `map`: the memory is RAM inside the linear map, so it is contiguous and its physical address is
+//   found by subtraction; coherence as above.
 unsafe impl<F: FrameSource> Dma for FrameDma<F> {
     fn limits(&self) -> DmaLimits {
         DmaLimits::NONE
@@ -137,7 +143,8 @@ unsafe impl<F: FrameSource> Dma for FrameDma<F> {
             .to_phys(memory.cast(), memory.len())
             .ok_or(DmaError::new(memory.len(), DmaErrorReason::Unmappable))?;
         self.domain.mapped_bytes.fetch_add(memory.len(), Relaxed);
-        // SAFETY: the memory lies in the linear map, so that it is contiguous at this physical address, which is the device's.
+        // SAFETY: the memory lies in the linear map, so that it is contiguous at this physical
+        // address, which is the device's.
         Ok(DmaMapping::new(memory, unsafe { DmaAddr::from_platform(phys.get()) }, direction))
     }
 

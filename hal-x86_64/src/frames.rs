@@ -1,14 +1,15 @@
 //! Physical frames: which are free, and who gets which.
 //!
-//! Pure bookkeeping over frame numbers: no memory is touched, so property tests drive it through every shape of a memory map. The table is
-//! a sorted array of free ranges with a fixed capacity, so it needs no heap and can live in a static before there is one.
+//! Pure bookkeeping over frame numbers: no memory is touched, so property tests drive it through
+//! every shape of a memory map. The table is a sorted array of free ranges with a fixed capacity,
+//! so it needs no heap and can live in a static before there is one.
 //!
 //! Runs are taken from the top: low memory is kept for devices that drive few address bits.
 //!
 //! # Why freeing never fails for want of room
 //!
-//! Freeing a run adds at most one range. So an allocation is refused while *free ranges plus runs handed out* would pass the capacity:
-//! after that, giving runs back in any order fits.
+//! Freeing a run adds at most one range. So an allocation is refused while *free ranges plus runs
+//! handed out* would pass the capacity: after that, giving runs back in any order fits.
 
 use core::{fmt, num::NonZeroUsize};
 
@@ -154,7 +155,8 @@ impl Frames {
         self.first <= other.first && other.end <= self.end
     }
 
-    /// Where a run of `count` frames aligned to `align` starts, as high as it fits here and below `limit`.
+    /// Where a run of `count` frames aligned to `align` starts, as high as it fits here and below
+    /// `limit`.
     fn highest(self, count: u64, align: u64, limit: u64) -> Option<u64> {
         let first = self.end.min(limit).checked_sub(count)? & !(align - 1);
         (first >= self.first).then_some(first)
@@ -215,7 +217,8 @@ impl<const RANGES: usize> Table<RANGES> {
         Ok(())
     }
 
-    /// Takes `part` out of the range at `index`, which contains it. False when the rest is two pieces and there is no room.
+    /// Takes `part` out of the range at `index`, which contains it. False when the rest is two
+    /// pieces and there is no room.
     fn take(&mut self, index: usize, part: Frames) -> bool {
         let whole = self.ranges[index];
         let below = Frames { first: whole.first, end: part.first };
@@ -253,7 +256,8 @@ impl<const RANGES: usize> FrameAllocator<RANGES> {
         Self { free: Table::EMPTY, managed: Table::EMPTY, runs_out: 0, managed_frames: 0, free_frames: 0 }
     }
 
-    /// Gives it the whole frames inside `memory`. A range without a whole frame is nothing, and no error.
+    /// Gives it the whole frames inside `memory`. A range without a whole frame is nothing, and no
+    /// error.
     ///
     /// # Errors
     ///
@@ -267,7 +271,8 @@ impl<const RANGES: usize> FrameAllocator<RANGES> {
         if self.managed.used().iter().any(|other| other.overlaps(range)) {
             return Err(FrameError::Overlap);
         }
-        // Neighbours join in both tables alike, so room is looked for once; the one slot kept free is for the rest of a split.
+        // Neighbours join in both tables alike, so room is looked for once; the one slot kept free
+        // is for the rest of a split.
         if self.managed.len >= RANGES || self.free.len + self.runs_out >= RANGES {
             return Err(FrameError::TableFull);
         }
@@ -318,7 +323,8 @@ impl<const RANGES: usize> FrameAllocator<RANGES> {
     ///
     /// # Errors
     ///
-    /// [`FrameError::NotManaged`] and [`FrameError::Overlap`] when the run cannot have come from here; it is not taken.
+    /// [`FrameError::NotManaged`] and [`FrameError::Overlap`] when the run cannot have come from
+    /// here; it is not taken.
     pub fn free(&mut self, run: FrameRun) -> Result<(), FrameError> {
         let range = run.range().ok_or(FrameError::NotManaged)?;
         if !self.managed.used().iter().any(|managed| managed.contains(range)) {

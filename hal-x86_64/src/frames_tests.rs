@@ -114,7 +114,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Against a plain list of frames: no frame is given out twice or from outside, each run keeps to its request, and all comes back.
+    /// Against a plain list of frames: no frame is given out twice or from outside, each run keeps
+    /// to its request, and all comes back.
     #[test]
     fn the_allocator_agrees_with_a_list_of_frames(
         holes in proptest::collection::vec(0..2048u64, 0..6),

@@ -1,7 +1,8 @@
 //! Where physical memory appears to the CPU: one stretch of it, mapped at a fixed distance.
 //!
-//! Identity mapping is a distance of zero; a higher-half kernel's direct map is another. Frames become pointers, and pointers into the stretch become
-//! physical addresses, by one addition that is checked against the stretch's bounds.
+//! Identity mapping is a distance of zero; a higher-half kernel's direct map is another. Frames
+//! become pointers, and pointers into the stretch become physical addresses, by one addition that
+//! is checked against the stretch's bounds.
 
 #![expect(unsafe_code, reason = "the promise that turns numbers into pointers")]
 
@@ -24,7 +25,8 @@ impl LinearMap {
     /// # Safety
     ///
     /// From now on, and for good:
-    /// - every frame of `memory` that is RAM is mapped, write-back cached, writable, at `virt_start` plus its distance from the start of `memory`;
+    /// - every frame of `memory` that is RAM is mapped, write-back cached, writable, at
+    ///   `virt_start` plus its distance from the start of `memory`;
     /// - the stretch does not wrap around the CPU's address space.
     #[must_use]
     pub const unsafe fn new(memory: PhysRange, virt_start: usize) -> Self {
@@ -43,7 +45,8 @@ impl LinearMap {
         (self.virt_start as u64).wrapping_sub(self.memory.start().get())
     }
 
-    /// Where the CPU finds `len_bytes` at `start`, if all of them lie in the stretch. Never the null pointer.
+    /// Where the CPU finds `len_bytes` at `start`, if all of them lie in the stretch. Never the
+    /// null pointer.
     #[must_use]
     pub fn to_virt(&self, start: PhysAddr, len_bytes: u64) -> Option<NonNull<u8>> {
         let wanted = PhysRange::new(start, len_bytes)?;

@@ -1,7 +1,8 @@
 //! A spin lock and a cell that is set once: what a kernel without threads needs to share a value.
 //!
-//! Not for values that an interrupt handler touches: a handler that interrupted the holder would wait for ever. Held for short
-//! table work only (no device is waited for inside), so spinning is cheaper than any queue.
+//! Not for values that an interrupt handler touches: a handler that interrupted the holder would
+//! wait for ever. Held for short table work only (no device is waited for inside), so spinning is
+//! cheaper than any queue.
 
 #![expect(unsafe_code, reason = "shared mutability, guarded by the flag beside it")]
 
@@ -19,7 +20,8 @@ pub struct SpinLock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the lock gives out one reference at a time, so sharing it moves the value between cores, never aliases it.
+// SAFETY: the lock gives out one reference at a time, so sharing it moves the value between cores,
+// never aliases it.
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 
 /// Opens the lock when the holder is done, also when it unwinds.
@@ -37,13 +39,15 @@ impl<T> SpinLock<T> {
         Self { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
-    /// Runs `work` on the value, alone. Not to be called again from inside `work`, nor from an interrupt handler.
+    /// Runs `work` on the value, alone. Not to be called again from inside `work`, nor from an
+    /// interrupt handler.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
         while self.locked.compare_exchange_weak(false, true, Acquire, Relaxed).is_err() {
             core::hint::spin_loop();
         }
         let _opens = Opens(&self.locked);
-        // SAFETY: the exchange above succeeded for one caller only, and `_opens` releases after `work` gave the reference up.
+        // SAFETY: the exchange above succeeded for one caller only, and `_opens` releases after
+        // `work` gave the reference up.
         work(unsafe { &mut *self.value.get() })
     }
 }
@@ -64,7 +68,8 @@ const UNSET: u8 = 0;
 const BUSY: u8 = 1;
 const SET: u8 = 2;
 
-// SAFETY: after `SET` the value is only read, by shared references; before, one caller alone writes it.
+// SAFETY: after `SET` the value is only read, by shared references; before, one caller alone writes
+// it.
 unsafe impl<T: Send + Sync> Sync for Once<T> {}
 
 impl<T> Once<T> {

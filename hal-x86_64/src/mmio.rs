@@ -1,7 +1,8 @@
 //! A register region behind a pointer.
 //!
-//! What a CPU offers for registers: one load or store of exactly the width asked for, which the compiler may not split, join or drop (the `volatile` crate).
-//! Bounds are checked on each access; against an exit to a hypervisor, or an uncached bus cycle, the comparison costs nothing.
+//! What a CPU offers for registers: one load or store of exactly the width asked for, which the
+//! compiler may not split, join or drop (the `volatile` crate). Bounds are checked on each access;
+//! against an exit to a hypervisor, or an uncached bus cycle, the comparison costs nothing.
 
 #![expect(unsafe_code, reason = "registers are memory outside the program")]
 
@@ -21,7 +22,8 @@ pub struct MmioRegion {
 
 // SAFETY: the pointer names registers, not memory of a thread; each access stands alone.
 unsafe impl Send for MmioRegion {}
-// SAFETY: two cores that access a register at once are two bus cycles in some order; nothing of the program's memory is shared.
+// SAFETY: two cores that access a register at once are two bus cycles in some order; nothing of the
+// program's memory is shared.
 unsafe impl Sync for MmioRegion {}
 
 impl MmioRegion {
@@ -34,10 +36,11 @@ impl MmioRegion {
     ///
     /// For as long as the value or a clone of it lives:
     /// - `base` is aligned to [`ALIGN`](Self::ALIGN);
-    /// - `len_bytes` at `base` are mapped, uncached, for reading and writing, and do not wrap around the address space;
+    /// - `len_bytes` at `base` are mapped, uncached, for reading and writing, and do not wrap
+    ///   around the address space;
     /// - they are registers, or memory outside the program's: no Rust object lies there;
-    /// - no access of any width to them can break the program's memory, except through a device that was pointed at it by its
-    ///   driver's DMA addresses.
+    /// - no access of any width to them can break the program's memory, except through a device
+    ///   that was pointed at it by its driver's DMA addresses.
     #[must_use]
     pub const unsafe fn new(base: NonNull<u8>, len_bytes: usize) -> Self {
         Self { base, len_bytes }
@@ -53,8 +56,10 @@ impl MmioRegion {
         // SAFETY: `offset_bytes` lies inside the region, checked above.
         let place = unsafe { self.base.add(offset_bytes) }.cast::<T>();
         // SAFETY:
-        // - Mapped for reads and writes: `new`'s caller vouched for the whole region, and `T` lies inside it.
-        // - Aligned: the offset is, checked above, and so is the base, by `new`'s caller: accesses are no wider than `ALIGN`.
+        // - Mapped for reads and writes: `new`'s caller vouched for the whole region, and `T` lies
+        //   inside it.
+        // - Aligned: the offset is, checked above, and so is the base, by `new`'s caller: accesses
+        //   are no wider than `ALIGN`.
         // - `T` is an integer, so that every bit pattern is valid.
         Some(unsafe { VolatilePtr::new(place) })
     }
@@ -116,7 +121,8 @@ mod tests {
 
     fn middle(guarded: &mut Guarded) -> MmioRegion {
         let base = NonNull::from(&mut guarded.0[8..16]).cast();
-        // SAFETY: the bytes are the test's, which looks at them only after its last access through the region.
+        // SAFETY: the bytes are the test's, which looks at them only after its last access through
+        // the region.
         unsafe { MmioRegion::new(base, 8) }
     }
 

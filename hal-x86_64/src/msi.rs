@@ -1,7 +1,8 @@
 //! Message-signalled interrupts, as a local APIC takes them.
 //!
-//! Layout of the address: `0xfee` in bits 31..20, the destination APIC in bits 19..12, physical destination without redirection below.
-//! Data: the vector in bits 7..0; fixed delivery, edge triggered, above.
+//! Layout of the address: `0xfee` in bits 31..20, the destination APIC in bits 19..12, physical
+//! destination without redirection below. Data: the vector in bits 7..0; fixed delivery, edge
+//! triggered, above.
 //!
 //! Spec: Intel SDM volume 3, "Message Signalled Interrupts".
 
@@ -59,8 +60,10 @@ pub const fn message(apic_id: u32, vector: u8) -> Result<MsiMessage, MsiError> {
         return Err(MsiError::ReservedVector { vector });
     }
     // SAFETY:
-    // - No memory: CPU and chipset take writes to this window as interrupts, whatever lies behind it.
-    // - A program that is ready: an APIC that listens was enabled by somebody who vouched that every vector let through has a handler.
+    // - No memory: CPU and chipset take writes to this window as interrupts, whatever lies behind
+    //   it.
+    // - A program that is ready: an APIC that listens was enabled by somebody who vouched that
+    //   every vector let through has a handler.
     Ok(unsafe { MsiMessage::from_platform(ADDRESS | (apic_id as u64) << 12, vector as u32) })
 }
 

@@ -1,11 +1,13 @@
 //! Uncached mappings of device registers, anywhere in the physical address space.
 //!
-//! A register at physical address *p* is mapped at [`WINDOW_START`] + *p*, in the upper half of the address space: so a
-//! BAR beyond 256 GiB is as reachable as one below 4 GiB, mapping the same registers again costs nothing, and a driver that is stopped and
-//! started a thousand times uses up neither address space nor page tables. Nothing is ever unmapped.
+//! A register at physical address *p* is mapped at [`WINDOW_START`] + *p*, in the upper half of the
+//! address space: so a BAR beyond 256 GiB is as reachable as one below 4 GiB, mapping the same
+//! registers again costs nothing, and a driver that is stopped and started a thousand times uses up
+//! neither address space nor page tables. Nothing is ever unmapped.
 //!
-//! Pages are 2 MiB where address and length allow, else 4 KiB; present, writable, never executable if the CPU has that bit, and
-//! strongly uncached (page-level cache disable and write-through both set: entry 3 of the page attribute table, as the CPU comes out of reset).
+//! Pages are 2 MiB where address and length allow, else 4 KiB; present, writable, never executable
+//! if the CPU has that bit, and strongly uncached (page-level cache disable and write-through both
+//! set: entry 3 of the page attribute table, as the CPU comes out of reset).
 
 #![expect(unsafe_code, reason = "page tables decide what an address means")]
 
@@ -29,7 +31,8 @@ use crate::lock::SpinLock;
 use crate::mmio::MmioRegion;
 use crate::range::PhysRange;
 
-/// Where physical address zero would be, if somebody mapped it as a register: the first address of the upper half.
+/// Where physical address zero would be, if somebody mapped it as a register: the first address of
+/// the upper half.
 pub const WINDOW_START: u64 = 0xffff_8000_0000_0000;
 /// Three quarters of the upper half; the last quarter is left to the kernel.
 pub const WINDOW_BYTES: u64 = 0x6000_0000_0000;
@@ -59,30 +62,35 @@ impl Tables {
     ///
     /// # Safety
     ///
-    /// `root` is a level 4 table whose tables, those to come too, all lie in `linear`; no other reference to it exists or is made, and the window's part is changed
-    /// by nobody else.
+    /// `root` is a level 4 table whose tables, those to come too, all lie in `linear`; no other
+    /// reference to it exists or is made, and the window's part is changed by nobody else.
     unsafe fn under(root: PhysAddr, linear: LinearMap) -> Option<Self> {
         let root = linear.to_virt(root, FRAME_BYTES as u64)?.cast::<PageTable>();
-        // SAFETY: the table is there (`to_virt`), and this is the only reference to it, by the caller.
+        // SAFETY: the table is there (`to_virt`), and this is the only reference to it, by the
+        // caller.
         let root: &'static mut PageTable = unsafe { &mut *root.as_ptr() };
-        // SAFETY: all tables are at this distance from their physical address: `linear`, by the caller.
+        // SAFETY: all tables are at this distance from their physical address: `linear`, by the
+        // caller.
         Some(Self(unsafe { OffsetPageTable::new(root, VirtAddr::new_truncate(linear.offset())) }))
     }
 }
 
 impl<F: FrameSource> MmioMapper<F> {
-    /// Maps into the page tables that are active now, with table frames from `frames`. Refuses to map any of `ram`.
+    /// Maps into the page tables that are active now, with table frames from `frames`. Refuses to
+    /// map any of `ram`.
     ///
-    /// Only this address space gets the mappings. A kernel with several makes the mapper before the others copy the upper half of its root table, and
-    /// maps a first register at every 512 GiB that is to be shared.
+    /// Only this address space gets the mappings. A kernel with several makes the mapper before the
+    /// others copy the upper half of its root table, and maps a first register at every 512 GiB
+    /// that is to be shared.
     ///
     /// `None` when the active tables lie outside `linear`.
     ///
     /// # Safety
     ///
-    /// - Four-level paging is active, its tables all lie in `linear`, and from now on nothing else changes them where the window is.
-    /// - No reference to the root table exists, or is made while the mapper lives: it takes the whole table by `&mut`. Who changes
-    ///   entries outside the window does so through a pointer.
+    /// - Four-level paging is active, its tables all lie in `linear`, and from now on nothing else
+    ///   changes them where the window is.
+    /// - No reference to the root table exists, or is made while the mapper lives: it takes the
+    ///   whole table by `&mut`. Who changes entries outside the window does so through a pointer.
     /// - Nothing else is mapped in the window: `WINDOW_BYTES` from `WINDOW_START`.
     /// - `frames` gives out frames of `linear` that nothing else uses.
     /// - `ram` names all memory that the program, or the hypervisor on its behalf, uses as memory.
@@ -131,7 +139,8 @@ impl<F: FrameSource> MmioMapper<F> {
         let page = Page::<S>::containing_address(VirtAddr::new_truncate(WINDOW_START + at));
         let frame = PhysFrame::<S>::containing_address(CpuPhysAddr::new_truncate(at));
         // SAFETY:
-        // - The page lies in the window, where nothing else is (`new`'s caller), so no mapping in use changes its meaning.
+        // - The page lies in the window, where nothing else is (`new`'s caller), so no mapping in
+        //   use changes its meaning.
         // - The frame holds no memory of the program: `MmioMap::map` compared it with `ram`.
         let mapped = unsafe { tables.map_to(page, frame, self.flags, &mut TableFrames(self)) };
         match mapped {
@@ -142,7 +151,8 @@ impl<F: FrameSource> MmioMapper<F> {
             }
             // Equal addresses map to equal pages, so what is there is what is wanted.
             Err(MapToError::ParentEntryHugePage) => Ok(true),
-            // The error names the frame that was asked for. The tables say what is there: the same page, or a table of smaller ones.
+            // The error names the frame that was asked for. The tables say what is there: the same
+            // page, or a table of smaller ones.
             Err(MapToError::PageAlreadyMapped(_)) => {
                 Ok(tables.translate_page(page).is_ok_and(|there| there == frame))
             }
@@ -154,7 +164,8 @@ impl<F: FrameSource> MmioMapper<F> {
 /// Frames for new page tables.
 struct TableFrames<'a, F>(&'a MmioMapper<F>);
 
-// SAFETY: the frames are unused and inside the linear map, by `MmioMapper::new`'s caller; one outside is not passed on.
+// SAFETY: the frames are unused and inside the linear map, by `MmioMapper::new`'s caller; one
+// outside is not passed on.
 unsafe impl<F: FrameSource> NewTables<Size4KiB> for TableFrames<'_, F> {
     fn allocate_frame(&mut self) -> Option<PhysFrame> {
         let run = self.0.frames.alloc_frames(FrameRequest::ONE).ok()?;
@@ -190,7 +201,8 @@ impl<F: FrameSource> MmioMap for MmioMapper<F> {
         let base = NonNull::new(core::ptr::with_exposed_provenance_mut(virt)).ok_or(out_of_range)?;
         // SAFETY:
         // - Mapped uncached for reading and writing over the whole length, just now and for good.
-        // - Not memory of the program: compared with `ram` above, whole pages at a time, and the window is nobody else's.
+        // - Not memory of the program: compared with `ram` above, whole pages at a time, and the
+        //   window is nobody else's.
         // - Aligned: checked above, and the window starts at a page.
         // - What devices do on their own account is their drivers' matter, as the contract says.
         Ok(unsafe { MmioRegion::new(base, len_bytes) })
@@ -212,7 +224,8 @@ mod tests {
 
     const MEMORY: PhysRange = PhysRange::between(0x100_0000, 0x104_0000);
 
-    /// A mapper whose tables lie in heap memory that plays physical memory at 16 MiB, never given back.
+    /// A mapper whose tables lie in heap memory that plays physical memory at 16 MiB, never given
+    /// back.
     fn mapper() -> MmioMapper<SpinLock<FrameAllocator<16>>> {
         let len = usize::try_from(MEMORY.len_bytes()).unwrap();
         let layout = std::alloc::Layout::from_size_align(len, FRAME_BYTES).unwrap();
@@ -242,7 +255,8 @@ mod tests {
             self.map(PhysAddr::new(start), len_bytes).map(drop).map_err(|error| error.reason)
         }
 
-        /// How long the page is in which the register at `at` is mapped; `None` when it is not, or to another place.
+        /// How long the page is in which the register at `at` is mapped; `None` when it is not, or
+        /// to another place.
         fn page_bytes(&self, at: u64) -> Option<u64> {
             let virt = VirtAddr::new_truncate(WINDOW_START + at);
             self.tables.with(|tables| match tables.0.translate(virt) {

@@ -1,7 +1,8 @@
 //! The pair of 8259 interrupt controllers, for devices that have nothing but an interrupt pin.
 //!
-//! Firmware routes the pins of PCI devices to lines of these controllers and leaves the line's number in configuration space, so a kernel needs no
-//! AML to use them. The handler's order for a level-triggered line: [`mask`](Pic::mask), [`end_of_interrupt`](Pic::end_of_interrupt), and
+//! Firmware routes the pins of PCI devices to lines of these controllers and leaves the line's
+//! number in configuration space, so a kernel needs no AML to use them. The handler's order for a
+//! level-triggered line: [`mask`](Pic::mask), [`end_of_interrupt`](Pic::end_of_interrupt), and
 //! [`unmask`](Pic::unmask) once the device was served.
 //!
 //! Spec: Intel 8259A datasheet, "Initialization Command Words", "Operation Command Words".
@@ -31,7 +32,8 @@ const READ_IN_SERVICE: u8 = 0x0b;
 const CASCADE: u8 = 2;
 /// How many lines the pair has.
 pub const LINES: u8 = 16;
-/// Lines that stay edge-triggered whatever the register says: timer, keyboard, cascade, clock, coprocessor.
+/// Lines that stay edge-triggered whatever the register says: timer, keyboard, cascade, clock,
+/// coprocessor.
 const ALWAYS_EDGE: u16 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 8 | 1 << 13;
 
 /// The controllers, set up: line `n` raises vector `first_vector + n`.
@@ -42,11 +44,13 @@ pub struct Pic<P> {
 }
 
 impl<P: PortIo> Pic<P> {
-    /// Sets both up, every line masked. Line `n` will raise vector `first_vector + n`; the three low bits of `first_vector` are ignored.
+    /// Sets both up, every line masked. Line `n` will raise vector `first_vector + n`; the three
+    /// low bits of `first_vector` are ignored.
     ///
     /// # Safety
     ///
-    /// Vectors `first_vector` to `first_vector + 15` have handlers by the time a line is unmasked, and nothing else programs the controllers.
+    /// Vectors `first_vector` to `first_vector + 15` have handlers by the time a line is unmasked,
+    /// and nothing else programs the controllers.
     #[must_use]
     pub unsafe fn set_up(ports: P, first_vector: u8) -> Self {
         let first_vector = first_vector & !7;
@@ -69,7 +73,8 @@ impl<P: PortIo> Pic<P> {
         vector.checked_sub(self.first_vector).filter(|line| *line < LINES)
     }
 
-    /// Lets `line` through; for a line of the second controller, the cascade as well. Lines from 16 on do not exist, and nothing happens.
+    /// Lets `line` through; for a line of the second controller, the cascade as well. Lines from 16
+    /// on do not exist, and nothing happens.
     pub fn unmask(&self, line: u8) {
         if line >= LINES {
             return;
@@ -98,8 +103,9 @@ impl<P: PortIo> Pic<P> {
         true
     }
 
-    /// Whether the interrupt on `line` was none: the lowest-priority line of a controller is also what it reports when a request went away.
-    /// Does what is owed in that case; the caller only returns.
+    /// Whether the interrupt on `line` was none: the lowest-priority line of a controller is also
+    /// what it reports when a request went away. Does what is owed in that case; the caller only
+    /// returns.
     #[must_use]
     pub fn is_spurious(&self, line: u8) -> bool {
         let command = match line {
@@ -216,7 +222,8 @@ mod tests {
     fn only_the_last_lines_can_be_spurious() {
         let pic = pic();
         assert!(!pic.is_spurious(11));
-        // The board reads back the command just written, 0x0b: bit 7 clear, so nothing is in service.
+        // The board reads back the command just written, 0x0b: bit 7 clear, so nothing is in
+        // service.
         assert!(pic.is_spurious(7) && pic.is_spurious(15));
     }
 

@@ -14,9 +14,10 @@ impl X86Ports {
     ///
     /// # Safety
     ///
-    /// - The program runs where port instructions are allowed: ring 0, or with an I/O permission that covers what is used.
-    /// - Whoever is given the value is trusted with the machine: ports reach reset lines, legacy DMA controllers and bus-master
-    ///   engines, which can write memory behind the program's back.
+    /// - The program runs where port instructions are allowed: ring 0, or with an I/O permission
+    ///   that covers what is used.
+    /// - Whoever is given the value is trusted with the machine: ports reach reset lines, legacy
+    ///   DMA controllers and bus-master engines, which can write memory behind the program's back.
     #[must_use]
     pub const unsafe fn new() -> Self {
         Self(())
@@ -27,7 +28,8 @@ macro_rules! access {
     ($($read:ident, $write:ident: $int:ty;)*) => {$(
         #[inline]
         fn $read(&self, port: u16) -> $int {
-            // SAFETY: `new`'s caller vouched for port instructions, and for whoever holds the value.
+            // SAFETY: `new`'s caller vouched for port instructions, and for whoever holds the
+            // value.
             unsafe { Port::<$int>::new(port).read() }
         }
         #[inline]

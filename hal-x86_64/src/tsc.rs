@@ -2,7 +2,8 @@
 //!
 //! How fast the counter runs is asked of whoever knows, best first:
 //!
-//! 1. the hypervisor's timing leaf, then kvmclock: they know of scaling that the CPU's own leaves do not;
+//! 1. the hypervisor's timing leaf, then kvmclock: they know of scaling that the CPU's own leaves
+//!    do not;
 //! 2. the CPU's TSC leaf with the crystal's frequency;
 //! 3. the PIT, by measurement, in a tenth to half of a millisecond;
 //! 4. the CPU's base frequency, a rounded number from the data sheet.
@@ -34,9 +35,10 @@ use kvmclock::KvmClock;
 #[expect(unsafe_code, reason = "an instruction that the language does not offer")]
 pub fn read_tsc() -> u64 {
     let (low, high): (u32, u32);
-    // The fence waits for what came before; it needs no vector registers, so it is fine in a kernel that has none.
-    // SAFETY: every x86_64 CPU has both instructions, and a kernel may read the counter; neither touches memory. Without `nomem`, so
-    // that the compiler moves no access across.
+    // The fence waits for what came before; it needs no vector registers, so it is fine in a kernel
+    // that has none. SAFETY: every x86_64 CPU has both instructions, and a kernel may read the
+    // counter; neither touches memory. Without `nomem`, so that the compiler moves no access
+    // across.
     unsafe { asm!("lfence", "rdtsc", out("eax") low, out("edx") high, options(nostack, preserves_flags)) };
     u64::from(high) << 32 | u64::from(low)
 }
@@ -84,7 +86,8 @@ impl fmt::Display for UnknownTscRate {
 
 impl core::error::Error for UnknownTscRate {}
 
-/// The counter as a clock. Its start is when the counter was zero, or where [`starting_at`](Self::starting_at) put it.
+/// The counter as a clock. Its start is when the counter was zero, or where
+/// [`starting_at`](Self::starting_at) put it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TscClock {
     hz: u64,
@@ -105,8 +108,8 @@ impl TscClock {
         PLAUSIBLE_HZ.contains(&hz).then(|| Self { hz, nanos_per_tick: (NANOS << 32) / hz, start: 0, source })
     }
 
-    /// Finds out the rate. `kvmclock` is asked if given; the ports are used if nobody else knows: for half a
-    /// millisecond, and again where somebody paused the program meanwhile.
+    /// Finds out the rate. `kvmclock` is asked if given; the ports are used if nobody else knows:
+    /// for half a millisecond, and again where somebody paused the program meanwhile.
     ///
     /// # Errors
     ///
@@ -147,7 +150,8 @@ impl TscClock {
         read_tsc().saturating_sub(self.start)
     }
 
-    /// How long `ticks` last. Cannot overflow: 64 by 64 bits are 128, and only a thousand years at 10 MHz do not fit afterwards.
+    /// How long `ticks` last. Cannot overflow: 64 by 64 bits are 128, and only a thousand years at
+    /// 10 MHz do not fit afterwards.
     #[must_use]
     #[inline]
     pub fn duration(&self, ticks: u64) -> Duration {

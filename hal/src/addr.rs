@@ -6,8 +6,9 @@
 //! | [`PhysAddr`] | the bus, for registers | a BAR, an ACPI table, a device tree |
 //! | [`DmaAddr`] | a device | a region that a [`Dma`](crate::dma::Dma) implementation handed out |
 //!
-//! Behind an IOMMU, in a confidential guest or in a test the three differ; code that mixes them up works
-//! on an identity-mapped machine and nowhere else. So they are three types without conversions.
+//! Behind an IOMMU, in a confidential guest or in a test the three differ; code that mixes them up
+//! works on an identity-mapped machine and nowhere else. So they are three types without
+//! conversions.
 
 use core::fmt;
 
@@ -45,10 +46,12 @@ impl fmt::Debug for PhysAddr {
     }
 }
 
-/// An address as a device sees it (the specifications' "physical address", or an I/O virtual address).
+/// An address as a device sees it (the specifications' "physical address", or an I/O virtual
+/// address).
 ///
-/// There is no safe way to make one from a number: it comes from a region or a mapping, so that a driver
-/// written without `unsafe` can only point its device at memory that the platform gave it for that.
+/// There is no safe way to make one from a number: it comes from a region or a mapping, so that a
+/// driver written without `unsafe` can only point its device at memory that the platform gave it
+/// for that.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct DmaAddr(u64);
@@ -58,8 +61,9 @@ impl DmaAddr {
     ///
     /// # Safety
     ///
-    /// The platform translated the address itself: a device that reads or writes there reaches the memory that
-    /// the address is given out for, and nothing else, for the length that goes with it.
+    /// The platform translated the address itself: a device that reads or writes there reaches the
+    /// memory that the address is given out for, and nothing else, for the length that goes with
+    /// it.
     #[must_use]
     #[expect(unsafe_code, reason = "the one door through which a number becomes a device address")]
     pub const unsafe fn from_platform(raw: u64) -> Self {
@@ -85,7 +89,8 @@ impl DmaAddr {
         (self.0 >> 32) as u32
     }
 
-    /// `offset_bytes` further on. Only regions call this, after checking the offset against their length.
+    /// `offset_bytes` further on. Only regions call this, after checking the offset against their
+    /// length.
     pub(crate) const fn offset(self, offset_bytes: usize) -> Self {
         Self(self.0.wrapping_add(offset_bytes as u64))
     }

@@ -1,8 +1,9 @@
 //! Barriers towards a device.
 //!
-//! A core fence orders what *other CPUs* see. A device is another observer: on x86 it sees stores in program
-//! order, so core fences are the answer; on Arm it sits outside the inner-shareable domain that core
-//! fences speak of, and on RISC-V, registers are in another ordering domain than memory. Hence one place for all four.
+//! A core fence orders what *other CPUs* see. A device is another observer: on x86 it sees stores
+//! in program order, so core fences are the answer; on Arm it sits outside the inner-shareable
+//! domain that core fences speak of, and on RISC-V, registers are in another ordering domain than
+//! memory. Hence one place for all four.
 //!
 //! | Call | Stands between | and |
 //! |---|---|---|
@@ -21,8 +22,9 @@
 #[cfg(all(not(miri), any(target_arch = "aarch64", target_arch = "riscv64")))]
 macro_rules! instruction {
     ($text:literal) => {
-        // SAFETY: a barrier instruction touches no register, no memory and no stack; without `nomem` the
-        // compiler treats it as touching all memory, so that it moves no access across, which is the point.
+        // SAFETY: a barrier instruction touches no register, no memory and no stack; without
+        // `nomem` the compiler treats it as touching all memory, so that it moves no access across,
+        // which is the point.
         unsafe { core::arch::asm!($text, options(nostack, preserves_flags)) }
     };
 }
@@ -54,7 +56,8 @@ pub fn acquire() {
     fence(Ordering::Acquire);
 }
 
-/// Orders every earlier access before every later one, an earlier store before a later load included.
+/// Orders every earlier access before every later one, an earlier store before a later load
+/// included.
 #[doc(alias = "mb")]
 #[inline(always)]
 pub fn full() {
@@ -66,7 +69,8 @@ pub fn full() {
     fence(Ordering::SeqCst);
 }
 
-/// Everything stored to memory so far is visible to the device before a register write that follows.
+/// Everything stored to memory so far is visible to the device before a register write that
+/// follows.
 ///
 /// For implementers of [`Mmio`](crate::mmio::Mmio).
 #[inline(always)]
@@ -75,14 +79,16 @@ pub fn before_mmio() {
     instruction!("dmb oshst");
     #[cfg(all(not(miri), target_arch = "riscv64"))]
     instruction!("fence w, o");
-    // x86 sends an uncached store after the write-back stores before it; the compiler must not swap them.
+    // x86 sends an uncached store after the write-back stores before it; the compiler must not swap
+    // them.
     #[cfg(any(miri, not(any(target_arch = "aarch64", target_arch = "riscv64"))))]
     core::sync::atomic::compiler_fence(Ordering::Release);
 }
 
 /// A register read so far has happened before anything that follows.
 ///
-/// For implementers of [`Mmio`](crate::mmio::Mmio): a driver that reads a command's result then reads what the command left in memory.
+/// For implementers of [`Mmio`](crate::mmio::Mmio): a driver that reads a command's result then
+/// reads what the command left in memory.
 #[inline(always)]
 pub fn after_mmio() {
     #[cfg(all(not(miri), target_arch = "aarch64"))]

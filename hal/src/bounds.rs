@@ -1,5 +1,5 @@
-//! What may move to another core, what two cores may share, and what makes a trait object: promises that a field added
-//! anywhere could break unseen. Held when the tests are compiled.
+//! What may move to another core, what two cores may share, and what makes a trait object: promises
+//! that a field added anywhere could break unseen. Held when the tests are compiled.
 
 use core::marker::PhantomData;
 
@@ -38,7 +38,8 @@ assert_not_impl_any!(Quiet<'static>: Clone, Copy);
 assert_not_impl_any!(DmaRegion: Clone, Copy);
 assert_not_impl_any!(DmaMapping: Clone, Copy);
 
-// One core at a time: structures are written through a shared reference by the device alone, and words in two sizes by one thread.
+// One core at a time: structures are written through a shared reference by the device alone, and
+// words in two sizes by one thread.
 assert_impl_all!(DmaBox<u32, Heap>: Send);
 assert_not_impl_any!(DmaBox<u32, Heap>: Sync);
 assert_impl_all!(DmaRing<4, Heap>: Send);

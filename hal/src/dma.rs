@@ -12,9 +12,10 @@
 //!
 //! # The one honest paragraph
 //!
-//! Without an IOMMU, a driver can point its device at any memory there is, `unsafe` or not: the device is the one that
-//! writes. So a [`DmaAddr`] comes only from a region or mapping that the platform handed out, drivers cannot
-//! make one from a number, and the few lines that write one into a descriptor or a register are the ones to review twice.
+//! Without an IOMMU, a driver can point its device at any memory there is, `unsafe` or not: the
+//! device is the one that writes. So a [`DmaAddr`] comes only from a region or mapping that the
+//! platform handed out, drivers cannot make one from a number, and the few lines that write one
+//! into a descriptor or a register are the ones to review twice.
 
 #![expect(unsafe_code, reason = "the contract with the platform: raw memory and the promises about it")]
 
@@ -45,7 +46,8 @@ pub struct DmaRequest {
     pub len_bytes: NonZeroUsize,
     /// Divides the device address, and the CPU address too.
     pub align: Align,
-    /// How many address bits the device drives: no byte of the memory may lie beyond 2 to this power.
+    /// How many address bits the device drives: no byte of the memory may lie beyond 2 to this
+    /// power.
     pub address_bits: u8,
 }
 
@@ -66,7 +68,8 @@ impl DmaRequest {
         aligned && (self.address_bits >= 64 || last >> self.address_bits == 0)
     }
 
-    /// Checks that `region` is what was asked for. Whoever builds on a region asks this first: a platform may be wrong.
+    /// Checks that `region` is what was asked for. Whoever builds on a region asks this first: a
+    /// platform may be wrong.
     ///
     /// # Errors
     ///
@@ -91,7 +94,8 @@ impl DmaRequest {
 
 /// What a platform's DMA can do at all.
 ///
-/// A platform says it by what differs from [`NONE`](Self::NONE): `DmaLimits::NONE.with_address_bits(32)`.
+/// A platform says it by what differs from [`NONE`](Self::NONE):
+/// `DmaLimits::NONE.with_address_bits(32)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DmaLimits {
@@ -99,8 +103,9 @@ pub struct DmaLimits {
     pub max_segment_bytes: usize,
     /// Device addresses have at most this many bits, whatever a request says.
     pub address_bits: u8,
-    /// Mappings start and end at multiples of this, as seen by the device; one byte where nothing is rounded. A `map` that does not bounce
-    /// refuses other memory, so that its neighbours stay out of reach.
+    /// Mappings start and end at multiples of this, as seen by the device; one byte where nothing
+    /// is rounded. A `map` that does not bounce refuses other memory, so that its neighbours stay
+    /// out of reach.
     pub mapping_granule: Align,
 }
 
@@ -130,33 +135,41 @@ impl DmaLimits {
 
 /// DMA memory and mappings.
 ///
-/// **Driver authors** rarely call this: [`DmaBox`], [`DmaRing`], [`Mapped`] and [`Pool`](crate::pool::Pool) do, and keep the obligations.
-/// Nothing here is called from a data path except `map` and `unmap`.
+/// **Driver authors** rarely call this: [`DmaBox`], [`DmaRing`], [`Mapped`] and
+/// [`Pool`](crate::pool::Pool) do, and keep the obligations. Nothing here is called from a data
+/// path except `map` and `unmap`.
 ///
-/// **Platform authors** implement it for a value, not for a type: two devices may sit behind two IOMMU domains. A clone reaches the same
-/// domain; on bare metal it is no more than a pointer to one. Every call may come from any core and must not wait for a device.
+/// **Platform authors** implement it for a value, not for a type: two devices may sit behind two
+/// IOMMU domains. A clone reaches the same domain; on bare metal it is no more than a pointer to
+/// one. Every call may come from any core and must not wait for a device.
 ///
 /// # Safety
 ///
-/// From the moment [`alloc`](Self::alloc) or [`map`](Self::map) returns until [`free`](Self::free) or [`unmap`](Self::unmap)
-/// is called, the implementation guarantees that
+/// From the moment [`alloc`](Self::alloc) or [`map`](Self::map) returns until [`free`](Self::free)
+/// or [`unmap`](Self::unmap) is called, the implementation guarantees that
 ///
 /// - the device reaches exactly the memory named, contiguously, at the device address returned;
-/// - for `alloc`: the region is as long, aligned on both sides, and low as was asked for ([`DmaRequest::check`]); the CPU address is valid for reads and writes of the whole region, nothing else in the program uses it, both sides see
-///   each other's stores without cache maintenance, and the memory was zeroed before it was returned;
-/// - for `map`: with [`Direction::ToDevice`] and [`Direction::Both`] the device sees what the CPU stored before the call; with
-///   [`Direction::FromDevice`] and [`Direction::Both`] the CPU sees, after `unmap`, what the device stored.
+/// - for `alloc`: the region is as long, aligned on both sides, and low as was asked for
+///   ([`DmaRequest::check`]); the CPU address is valid for reads and writes of the whole region,
+///   nothing else in the program uses it, both sides see each other's stores without cache
+///   maintenance, and the memory was zeroed before it was returned;
+/// - for `map`: with [`Direction::ToDevice`] and [`Direction::Both`] the device sees what the CPU
+///   stored before the call; with [`Direction::FromDevice`] and [`Direction::Both`] the CPU sees,
+///   after `unmap`, what the device stored.
 ///
-/// And always, that a clone reaches the same domain, so that what came from one may go back to the other, and that values with the same
-/// [`domain`](Self::domain) reach the same memory at the same device addresses.
+/// And always, that a clone reaches the same domain, so that what came from one may go back to the
+/// other, and that values with the same [`domain`](Self::domain) reach the same memory at the same
+/// device addresses.
 pub unsafe trait Dma: Clone {
     /// What this domain can do. Constant over its life.
     fn limits(&self) -> DmaLimits;
 
-    /// Which domain this is: what tells a driver that a buffer's address means nothing to its device. Constant over its life.
+    /// Which domain this is: what tells a driver that a buffer's address means nothing to its
+    /// device. Constant over its life.
     ///
-    /// **Platform authors** leave it where all devices see one address space, which is so without an IOMMU. Whoever puts devices behind
-    /// page tables of their own gives the value for each a [`DomainTag::unique`], which its clones share.
+    /// **Platform authors** leave it where all devices see one address space, which is so without
+    /// an IOMMU. Whoever puts devices behind page tables of their own gives the value for each a
+    /// [`DomainTag::unique`], which its clones share.
     fn domain(&self) -> DomainTag {
         DomainTag::MACHINE
     }
@@ -172,8 +185,9 @@ pub unsafe trait Dma: Clone {
     ///
     /// # Safety
     ///
-    /// `region` came from `alloc` on this domain, nothing uses its CPU address any more, and no device has any business with it: none learnt the
-    /// address, or each that did has been stopped since, or has completed all that it was given there.
+    /// `region` came from `alloc` on this domain, nothing uses its CPU address any more, and no
+    /// device has any business with it: none learnt the address, or each that did has been stopped
+    /// since, or has completed all that it was given there.
     unsafe fn free(&self, region: DmaRegion);
 
     /// Makes existing memory reachable for the device.
@@ -191,12 +205,13 @@ pub unsafe trait Dma: Clone {
     ///
     /// # Safety
     ///
-    /// `mapping` came from `map` on this domain, its memory is still valid, and the device has let go of it: it never learnt the address, has been
-    /// stopped since, or has completed the memory.
+    /// `mapping` came from `map` on this domain, its memory is still valid, and the device has let
+    /// go of it: it never learnt the address, has been stopped since, or has completed the memory.
     unsafe fn unmap(&self, mapping: DmaMapping);
 }
 
-// SAFETY: every call goes through to the implementation behind the reference, which keeps the promises.
+// SAFETY: every call goes through to the implementation behind the reference, which keeps the
+// promises.
 unsafe impl<D: Dma> Dma for &D {
     fn limits(&self) -> DmaLimits {
         (**self).limits()
@@ -230,8 +245,9 @@ pub struct DmaRegion {
     cookie: *mut (),
 }
 
-// SAFETY: a region is a claim to memory, not a view of thread-bound state; what is done with the memory is its owner's matter. The cookie is a
-// number to everyone but the platform, whose calls may come from any core.
+// SAFETY: a region is a claim to memory, not a view of thread-bound state; what is done with the
+// memory is its owner's matter. The cookie is a number to everyone but the platform, whose calls
+// may come from any core.
 unsafe impl Send for DmaRegion {}
 
 impl DmaRegion {
@@ -241,10 +257,11 @@ impl DmaRegion {
         Self { cpu, dma, len_bytes, cookie: null_mut() }
     }
 
-    /// The same with a word of the platform's own, which comes back with the region in [`Dma::free`].
+    /// The same with a word of the platform's own, which comes back with the region in
+    /// [`Dma::free`].
     ///
-    /// For a kernel whose memory is a value that owns it: the value goes into a box, the box's pointer in here, and no table of
-    /// what is out is needed.
+    /// For a kernel whose memory is a value that owns it: the value goes into a box, the box's
+    /// pointer in here, and no table of what is out is needed.
     ///
     /// ```
     /// # use core::{num::NonZeroUsize, ptr::NonNull};
@@ -315,7 +332,8 @@ impl DmaMapping {
         Self { memory, dma, direction, cookie: null_mut() }
     }
 
-    /// The same with a word of the platform's own, which comes back in [`Dma::unmap`]: as [`DmaRegion::with_cookie`].
+    /// The same with a word of the platform's own, which comes back in [`Dma::unmap`]: as
+    /// [`DmaRegion::with_cookie`].
     #[must_use]
     pub const fn with_cookie(self, cookie: *mut ()) -> Self {
         Self { cookie, ..self }
@@ -379,7 +397,8 @@ pub enum DmaErrorReason {
         /// What the device drives.
         address_bits: u8,
     },
-    /// A region is not aligned as it was asked for; or memory to be mapped is not aligned to the domain's mapping granule, and the domain does not bounce.
+    /// A region is not aligned as it was asked for; or memory to be mapped is not aligned to the
+    /// domain's mapping granule, and the domain does not bounce.
     Alignment {
         /// What it has to be aligned to.
         align: Align,

@@ -3,10 +3,12 @@
 use core::error::Error;
 use core::fmt;
 
-/// Why an operation failed, and the parts that it was given by value: nobody loses a device, a ring or memory to an error.
+/// Why an operation failed, and the parts that it was given by value: nobody loses a device, a ring
+/// or memory to an error.
 ///
-/// The parts come out with [`into_parts`](Self::into_parts). Who has no use for them turns the whole into the plain error;
-/// an error type that implements `From<Failed<Self, P>>`, as those of the drivers do, goes with `?`.
+/// The parts come out with [`into_parts`](Self::into_parts). Who has no use for them turns the
+/// whole into the plain error; an error type that implements `From<Failed<Self, P>>`, as those of
+/// the drivers do, goes with `?`.
 ///
 /// ```
 /// use paravane_hal::Failed;

@@ -1,7 +1,8 @@
 //! What a device did that it may not do.
 //!
-//! One vocabulary for every driver, so that an embedder handles it once. A fault ends the queue that saw it: the queue is *broken*, answers every
-//! further call with the same fault, and works again after its device was stopped and started.
+//! One vocabulary for every driver, so that an embedder handles it once. A fault ends the queue
+//! that saw it: the queue is *broken*, answers every further call with the same fault, and works
+//! again after its device was stopped and started.
 
 use core::fmt;
 

@@ -1,13 +1,15 @@
 //! Interrupts, as far as a driver needs to know them.
 //!
-//! A driver never installs a handler. The kernel decides which vector rings where, hands the driver plain messages,
-//! and calls back into the driver's queues when something rang. What the driver owes in return is the
-//! *arm* step: ask for the next interrupt, then look once more, so that work which slipped in between is reported and never slept on.
+//! A driver never installs a handler. The kernel decides which vector rings where, hands the driver
+//! plain messages, and calls back into the driver's queues when something rang. What the driver
+//! owes in return is the *arm* step: ask for the next interrupt, then look once more, so that work
+//! which slipped in between is reported and never slept on.
 
 /// What a device writes to raise a message-signalled interrupt.
 ///
-/// To the device it is a write like any other: with another address, it reaches memory. So there is no safe way to make
-/// one from numbers, as with a [`DmaAddr`](crate::addr::DmaAddr): it comes from the platform.
+/// To the device it is a write like any other: with another address, it reaches memory. So there is
+/// no safe way to make one from numbers, as with a [`DmaAddr`](crate::addr::DmaAddr): it comes from
+/// the platform.
 ///
 /// ```compile_fail,E0451
 /// use paravane_hal::irq::MsiMessage;
@@ -24,8 +26,8 @@ impl MsiMessage {
     ///
     /// # Safety
     ///
-    /// A device that writes `data` to `address` interrupts a program that is ready for it, and does nothing else: no memory
-    /// lies at that address.
+    /// A device that writes `data` to `address` interrupts a program that is ready for it, and does
+    /// nothing else: no memory lies at that address.
     #[must_use]
     #[expect(unsafe_code, reason = "the one door through which numbers become a write of a device")]
     pub const unsafe fn from_platform(address: u64, data: u32) -> Self {
@@ -49,9 +51,10 @@ impl MsiMessage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Interrupts<'a> {
-    /// One message per MSI-X vector. The driver spreads its queues over as many as it is given, in every driver in the
-    /// same order: receive, transmit, events (of the link and the device itself). With two, the first is for both queues,
-    /// the second for events; with one, it is for all.
+    /// One message per MSI-X vector. The driver spreads its queues over as many as it is given, in
+    /// every driver in the same order: receive, transmit, events (of the link and the device
+    /// itself). With two, the first is for both queues, the second for events; with one, it is for
+    /// all.
     Msix(&'a [MsiMessage]),
     /// One message for everything.
     Msi(MsiMessage),

@@ -26,10 +26,11 @@ mod bounds;
 #[cfg(test)]
 mod testing;
 
-/// Everything a driver on a bus needs of the kernel: DMA memory, register mappings, time. Any value that has the three is one,
-/// [`Parts`] for instance.
+/// Everything a driver on a bus needs of the kernel: DMA memory, register mappings, time. Any value
+/// that has the three is one, [`Parts`] for instance.
 ///
-/// It may be used by several cores, for the parts of a driver are: its queues and its control half have a clone each, and share memory.
+/// It may be used by several cores, for the parts of a driver are: its queues and its control half
+/// have a clone each, and share memory.
 ///
 /// A driver that needs less asks for the single traits.
 pub trait Platform: dma::Dma + mmio::MmioMap + time::Clock + Send + Sync {}

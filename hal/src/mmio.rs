@@ -1,7 +1,8 @@
 //! Register regions.
 //!
-//! A region is reached through methods, never through a pointer in a driver's hands: so an access can be a load on
-//! bare metal, a message to another process, or a line of a recording, and there is no reference that the compiler might read through on its own account.
+//! A region is reached through methods, never through a pointer in a driver's hands: so an access
+//! can be a load on bare metal, a message to another process, or a line of a recording, and there
+//! is no reference that the compiler might read through on its own account.
 
 use core::fmt;
 
@@ -10,17 +11,19 @@ use crate::reg::{ReadClear, Readable, Reg, RegValue, Writable};
 
 /// A mapped region of device registers.
 ///
-/// **Driver authors** check once, at bring-up, that [`len_bytes`](Self::len_bytes) covers every register they name;
-/// after that no access can fail.
+/// **Driver authors** check once, at bring-up, that [`len_bytes`](Self::len_bytes) covers every
+/// register they name; after that no access can fail.
 ///
 /// **Platform authors** keep these promises:
-/// - An access is one access of exactly that width, in program order with the other accesses to the region.
+/// - An access is one access of exactly that width, in program order with the other accesses to the
+///   region.
 /// - Values are in the CPU's byte order; the registers are little-endian.
-/// - A write happens after every earlier store to memory that the device shares, so a doorbell is never early
-///   ([`barrier::before_mmio`](crate::barrier::before_mmio)); a read happens before every later load from it
-///   ([`barrier::after_mmio`](crate::barrier::after_mmio)).
-/// - Out of range, or not aligned to its width, an access behaves as on a bus where nobody answers: reads give all ones, writes go nowhere. It must
-///   not touch memory outside the region, whatever the offset.
+/// - A write happens after every earlier store to memory that the device shares, so a doorbell is
+///   never early ([`barrier::before_mmio`](crate::barrier::before_mmio)); a read happens before
+///   every later load from it ([`barrier::after_mmio`](crate::barrier::after_mmio)).
+/// - Out of range, or not aligned to its width, an access behaves as on a bus where nobody answers:
+///   reads give all ones, writes go nowhere. It must not touch memory outside the region, whatever
+///   the offset.
 pub trait Mmio {
     /// Length of the region.
     fn len_bytes(&self) -> usize;
@@ -89,7 +92,8 @@ pub struct Window<M> {
 }
 
 impl<M: Mmio> Window<M> {
-    /// The `len_bytes` of `region` from `start_bytes` on, or the region back when it has no such part.
+    /// The `len_bytes` of `region` from `start_bytes` on, or the region back when it has no such
+    /// part.
     ///
     /// # Errors
     ///
@@ -102,7 +106,8 @@ impl<M: Mmio> Window<M> {
         }
     }
 
-    /// The `len_bytes` from `start_bytes` on, as a window of its own; `None` when this one has no such part.
+    /// The `len_bytes` from `start_bytes` on, as a window of its own; `None` when this one has no
+    /// such part.
     #[must_use]
     pub fn part(&self, start_bytes: usize, len_bytes: usize) -> Option<Self>
     where
@@ -116,7 +121,8 @@ impl<M: Mmio> Window<M> {
         })
     }
 
-    /// Where an access of `width` bytes lands in the region; a place nobody answers when it leaves the window.
+    /// Where an access of `width` bytes lands in the region; a place nobody answers when it leaves
+    /// the window.
     #[inline(always)]
     fn place(&self, offset_bytes: usize, width: usize) -> usize {
         match offset_bytes.checked_add(width) {
@@ -159,11 +165,13 @@ impl<M: Mmio> Mmio for Window<M> {
 
 /// Makes register regions reachable.
 ///
-/// **Platform authors**: map uncached. The address may be anywhere a BAR can be, beyond 4 GiB included.
+/// **Platform authors**: map uncached. The address may be anywhere a BAR can be, beyond 4 GiB
+/// included.
 ///
-/// The same registers may be mapped more than once, in whole or in part, and the regions live side by side: a driver maps a
-/// structure of virtio's at a time, of which several share a page, and MSI-X tables lie in BARs that hold other registers as well.
-/// A platform that maps whole pages hands out the page it has already.
+/// The same registers may be mapped more than once, in whole or in part, and the regions live side
+/// by side: a driver maps a structure of virtio's at a time, of which several share a page, and
+/// MSI-X tables lie in BARs that hold other registers as well. A platform that maps whole pages
+/// hands out the page it has already.
 ///
 /// A region stays reachable until its last clone is gone. A platform that never unmaps is fine.
 pub trait MmioMap {
@@ -179,11 +187,13 @@ pub trait MmioMap {
 
     /// Takes a region back that [`map`](Self::map) gave.
     ///
-    /// **Driver authors** call it once for each `map`, with whichever clone is left, when the device is released.
+    /// **Driver authors** call it once for each `map`, with whichever clone is left, when the
+    /// device is released.
     ///
-    /// **Platform authors** whose mappings cost nothing to keep leave it as it is: it drops the handle. Who unmaps here, counts clones
-    /// (an `Arc` in the region does) and unmaps when this is the last, for nothing but good manners keeps a caller from having another,
-    /// and an access through it must not reach what lies there next.
+    /// **Platform authors** whose mappings cost nothing to keep leave it as it is: it drops the
+    /// handle. Who unmaps here, counts clones (an `Arc` in the region does) and unmaps when this is
+    /// the last, for nothing but good manners keeps a caller from having another, and an access
+    /// through it must not reach what lies there next.
     fn unmap(&self, region: Self::Region) {
         drop(region);
     }

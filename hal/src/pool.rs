@@ -1,11 +1,12 @@
 //! A pool of equal buffers in DMA memory.
 //!
-//! Each buffer has a *header*: a value of the CPU's own, beside which the device's bytes lie. A [`Buffer`] is one pointer to
-//! its header, so it moves for nothing, fits an `Option` without growing, and brings the device address and the metadata along. Dropping it gives it back to
-//! its pool, from any core: the free list is a lock-free stack.
+//! Each buffer has a *header*: a value of the CPU's own, beside which the device's bytes lie. A
+//! [`Buffer`] is one pointer to its header, so it moves for nothing, fits an `Option` without
+//! growing, and brings the device address and the metadata along. Dropping it gives it back to its
+//! pool, from any core: the free list is a lock-free stack.
 //!
-//! Bytes go in and out by copy, with volatile accesses: a device that still writes to a buffer it has completed
-//! gives wrong bytes, nothing worse.
+//! Bytes go in and out by copy, with volatile accesses: a device that still writes to a buffer it
+//! has completed gives wrong bytes, nothing worse.
 //!
 //! | Part | Holds |
 //! |---|---|
@@ -60,31 +61,37 @@ pub struct PoolLayout {
     pub address_bits: u8,
 }
 
-/// What the CPU keeps beside each buffer: any value, that may have something to do when its buffer goes home.
+/// What the CPU keeps beside each buffer: any value, that may have something to do when its buffer
+/// goes home.
 pub trait Header: Send {
-    /// Each buffer of the pool is at least this long, so that nobody need ask for places that lie within.
+    /// Each buffer of the pool is at least this long, so that nobody need ask for places that lie
+    /// within.
     const MIN_BUFFER_BYTES: usize = 0;
 
-    /// Whether [`clean_up`](Self::clean_up) has anything to do. Many that have nothing to do go home in one step.
+    /// Whether [`clean_up`](Self::clean_up) has anything to do. Many that have nothing to do go
+    /// home in one step.
     #[inline(always)]
     fn needs_cleanup(&self) -> bool {
         false
     }
 
-    /// The buffer goes home. What the header owns and is not to keep, it drops here; the header itself stays for the next owner.
+    /// The buffer goes home. What the header owns and is not to keep, it drops here; the header
+    /// itself stays for the next owner.
     #[inline(always)]
     fn clean_up(&mut self) {}
 }
 
 impl Header for () {}
 
-/// What every buffer is aligned to at least, for both sides, so that values of machine words need no test of where they lie.
+/// What every buffer is aligned to at least, for both sides, so that values of machine words need
+/// no test of where they lie.
 const MIN_ALIGN: Align = Align::new(8);
 
 /// One buffer's header. What every frame needs comes first, on one cache line.
 #[repr(C, align(64))]
 struct Node<H> {
-    /// The one behind it, in a chain or a segment; means nothing in the last. It belongs to whoever holds the buffer.
+    /// The one behind it, in a chain or a segment; means nothing in the last. It belongs to whoever
+    /// holds the buffer.
     next: Cell<*mut Node<H>>,
     dma: DmaAddr,
     pool: NonNull<Shared<H>>,
@@ -95,7 +102,8 @@ struct Node<H> {
     domain: DomainTag,
     /// How many buffers the segment has that starts with this one,
     segment_len: AtomicU32,
-    /// and the index of the one that starts the next segment. Both mean something while this one starts a free segment, and may be read at any time.
+    /// and the index of the one that starts the next segment. Both mean something while this one
+    /// starts a free segment, and may be read at any time.
     next_segment: AtomicU32,
 }
 
@@ -111,13 +119,16 @@ struct Shared<H> {
 
 /// A pool of buffers, or rather a handle to it: a clone gives out buffers of the same pool.
 ///
-/// The memory lives until the last handle is gone *and* all buffers are home. If a buffer is out when the last handle goes, the memory is leaked: a device may have it.
+/// The memory lives until the last handle is gone *and* all buffers are home. If a buffer is out
+/// when the last handle goes, the memory is leaked: a device may have it.
 ///
-/// A buffer is home by a device's completion or by proof that it was stopped. A device that writes to what it completed, as it must not, spoils bytes while the
-/// pool lives, and whatever the memory is used for later. Who distrusts a device so far keeps a handle until it was stopped.
+/// A buffer is home by a device's completion or by proof that it was stopped. A device that writes
+/// to what it completed, as it must not, spoils bytes while the pool lives, and whatever the memory
+/// is used for later. Who distrusts a device so far keeps a handle until it was stopped.
 pub struct Pool<H: Header>(NonNull<Shared<H>>);
 
-// SAFETY: what handles share is atomics and what never changes; headers belong to whoever holds the buffer.
+// SAFETY: what handles share is atomics and what never changes; headers belong to whoever holds the
+// buffer.
 unsafe impl<H: Header> Send for Pool<H> {}
 // SAFETY: as above; buffers come off a lock-free list.
 unsafe impl<H: Header> Sync for Pool<H> {}
@@ -189,7 +200,8 @@ impl<H: Header + Default> Pool<H> {
             handles: AtomicUsize::new(1),
             memory,
         })));
-        // SAFETY: just leaked, so valid; nobody else has the pointer yet, so nothing else borrows it.
+        // SAFETY: just leaked, so valid; nobody else has the pointer yet, so nothing else borrows
+        // it.
         let nodes = unsafe { &mut (*shared.as_ptr()).nodes };
         for node in nodes.iter_mut() {
             node.pool = shared;
@@ -227,7 +239,8 @@ fn push_nodes<H: Default>(
             next: Cell::new(core::ptr::null_mut()),
             dma: region.dma().offset(i * stride),
             pool: NonNull::dangling(),
-            // SAFETY: the region is `buffers * stride` bytes, so the start of each buffer lies inside it.
+            // SAFETY: the region is `buffers * stride` bytes, so the start of each buffer lies
+            // inside it.
             cpu: unsafe { region.cpu().add(i * stride) },
             buffer_bytes,
             header: UnsafeCell::new(H::default()),
@@ -242,11 +255,13 @@ fn push_nodes<H: Default>(
 impl<H: Header> Pool<H> {
     #[inline(always)]
     fn shared(&self) -> &Shared<H> {
-        // SAFETY: the shared part lives until the last handle is gone, and `self` is one. It is only reached through shared references.
+        // SAFETY: the shared part lives until the last handle is gone, and `self` is one. It is
+        // only reached through shared references.
         unsafe { self.0.as_ref() }
     }
 
-    /// Takes a buffer, with its header and bytes as its last owner left them. `None` when all are out.
+    /// Takes a buffer, with its header and bytes as its last owner left them. `None` when all are
+    /// out.
     #[must_use]
     #[inline]
     pub fn get(&self) -> Option<Buffer<H>> {
@@ -261,7 +276,8 @@ impl<H: Header> Pool<H> {
         Some(Buffer(NonNull::from(node)))
     }
 
-    /// Takes up to `at_most` buffers, a segment of the free list for each compare-and-swap. What is not used of them goes home with the [`Supply`].
+    /// Takes up to `at_most` buffers, a segment of the free list for each compare-and-swap. What is
+    /// not used of them goes home with the [`Supply`].
     #[must_use]
     #[inline]
     pub fn take(&self, at_most: usize) -> Supply<'_, H> {
@@ -274,7 +290,8 @@ impl<H: Header> Pool<H> {
         self.shared().nodes.len()
     }
 
-    /// How many are home, counted one by one: not for a data path. Where other cores keep changing it, the last of a few attempts, or zero.
+    /// How many are home, counted one by one: not for a data path. Where other cores keep changing
+    /// it, the last of a few attempts, or zero.
     #[must_use]
     pub fn free(&self) -> usize {
         (0..16).find_map(|_| self.shared().count_free()).unwrap_or(0)
@@ -312,14 +329,17 @@ impl<H: Header> Drop for Pool<H> {
         if shared.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
-        // Nobody takes buffers any more, so the list only grows at its front and what is counted was home. A buffer's way home ends with the swap of the
-        // head (`Release`) that was loaded for counting (`Acquire`), so with all of them home nobody touches the shared part again.
+        // Nobody takes buffers any more, so the list only grows at its front and what is counted
+        // was home. A buffer's way home ends with the swap of the head (`Release`) that was loaded
+        // for counting (`Acquire`), so with all of them home nobody touches the shared part again.
         if shared.count_free() != Some(shared.nodes.len()) {
             return;
         }
-        // SAFETY: made by `Box::leak`; the last handle is going and no buffer is out, so nobody else has it.
+        // SAFETY: made by `Box::leak`; the last handle is going and no buffer is out, so nobody
+        // else has it.
         let mut shared = unsafe { Box::from_raw(self.0.as_ptr()) };
-        // SAFETY: all buffers are home, and a device's queue gives one back only when the device has completed it or has been stopped.
+        // SAFETY: all buffers are home, and a device's queue gives one back only when the device
+        // has completed it or has been stopped.
         unsafe { shared.memory.release() };
     }
 }
@@ -333,7 +353,8 @@ impl<H: Header> fmt::Debug for Pool<H> {
 /// One buffer of a pool, owned. Its header is reached by dereferencing.
 pub struct Buffer<H: Header>(NonNull<Node<H>>);
 
-// SAFETY: the buffer is owned exclusively, its header is `Send`, and giving it back is an atomic operation.
+// SAFETY: the buffer is owned exclusively, its header is `Send`, and giving it back is an atomic
+// operation.
 unsafe impl<H: Header> Send for Buffer<H> {}
 // SAFETY: a shared reference gives out `&H` only, and volatile copies of the bytes.
 unsafe impl<H: Header + Sync> Sync for Buffer<H> {}
@@ -352,7 +373,8 @@ impl<H: Header> Buffer<H> {
 
     #[inline(always)]
     fn node(&self) -> &Node<H> {
-        // SAFETY: nodes live as long as the pool's shared part, which is never freed while a buffer is out. Only shared references to nodes exist.
+        // SAFETY: nodes live as long as the pool's shared part, which is never freed while a buffer
+        // is out. Only shared references to nodes exist.
         unsafe { self.0.as_ref() }
     }
 
@@ -389,14 +411,16 @@ impl<H: Header> Buffer<H> {
         self.node().index
     }
 
-    /// Copies bytes from `offset_bytes` on out. False, and nothing is copied, when they run past the end.
+    /// Copies bytes from `offset_bytes` on out. False, and nothing is copied, when they run past
+    /// the end.
     #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline]
     pub fn copy_out(&self, offset_bytes: usize, to: &mut [u8]) -> bool {
         let Some(place) = self.place(offset_bytes, to.len()) else {
             return false;
         };
-        // SAFETY: the place is as long; the buffer is ours, and `to` is Rust memory, so they do not overlap.
+        // SAFETY: the place is as long; the buffer is ours, and `to` is Rust memory, so they do not
+        // overlap.
         unsafe { volatile_copy(place.as_ptr(), to.as_mut_ptr(), to.len()) };
         true
     }
@@ -434,7 +458,8 @@ impl<H: Header> Buffer<H> {
         true
     }
 
-    /// Whether the buffer is that long. For an end that is known when this is compiled the answer mostly is, too.
+    /// Whether the buffer is that long. For an end that is known when this is compiled the answer
+    /// mostly is, too.
     #[inline(always)]
     fn reaches(&self, end_bytes: usize) -> bool {
         end_bytes <= H::MIN_BUFFER_BYTES || end_bytes <= self.capacity()
@@ -456,7 +481,8 @@ impl<H: Header> Deref for Buffer<H> {
     type Target = H;
     #[inline(always)]
     fn deref(&self) -> &H {
-        // SAFETY: the header belongs to whoever holds the buffer; `&self` shares it for as long as the reference lives.
+        // SAFETY: the header belongs to whoever holds the buffer; `&self` shares it for as long as
+        // the reference lives.
         unsafe { &*self.node().header.get() }
     }
 }
@@ -474,7 +500,8 @@ impl<H: Header> Drop for Buffer<H> {
     fn drop(&mut self) {
         self.clean_up();
         let pool = self.node().pool;
-        // SAFETY: nodes point at their pool's shared part since before the first buffer was given out; this one is a segment by itself, and is being dropped.
+        // SAFETY: nodes point at their pool's shared part since before the first buffer was given
+        // out; this one is a segment by itself, and is being dropped.
         unsafe { Shared::give_back(pool, self.0, 1) };
     }
 }

@@ -300,7 +300,8 @@ fn a_fill_takes_what_is_swapped_in() {
     assert_eq!((one.free(), two.free()), (10, 10));
 }
 
-/// Whoever holds a buffer may link it elsewhere meanwhile, and take it out again: what its link says then is not the chain's.
+/// Whoever holds a buffer may link it elsewhere meanwhile, and take it out again: what its link
+/// says then is not the chain's.
 #[test]
 fn a_fill_trusts_no_link_of_a_buffer_that_was_given_away() {
     let pool = pool(&Heap::default());
@@ -373,7 +374,8 @@ fn what_is_posted_is_leaked_without_proof() {
     assert_eq!(pool.free(), 9, "the device may still have the other one");
 }
 
-/// Whatever a driver without `unsafe` does: the memory that a device may write to stays a device's memory.
+/// Whatever a driver without `unsafe` does: the memory that a device may write to stays a device's
+/// memory.
 #[test]
 fn what_is_taken_too_early_is_the_pools_and_nobody_elses() {
     let heap = Heap::default();

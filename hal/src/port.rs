@@ -2,10 +2,12 @@
 
 /// I/O ports.
 ///
-/// **Driver authors** rarely need this: PCI configuration by `CONFIG_ADDRESS`, and BARs in I/O space.
+/// **Driver authors** rarely need this: PCI configuration by `CONFIG_ADDRESS`, and BARs in I/O
+/// space.
 ///
-/// **Platform authors**: a port can reach devices that write memory, so *making* the implementation is where safety is argued
-/// (bare metal makes it in an `unsafe` constructor); using it is safe. On platforms without ports do not implement it.
+/// **Platform authors**: a port can reach devices that write memory, so *making* the implementation
+/// is where safety is argued (bare metal makes it in an `unsafe` constructor); using it is safe. On
+/// platforms without ports do not implement it.
 pub trait PortIo {
     /// Reads a byte.
     fn in8(&self, port: u16) -> u8;

@@ -40,7 +40,8 @@ pub trait Writable {}
 impl Writable for ReadWrite {}
 impl Writable for WriteOnly {}
 
-/// A value that fits a register: it knows its width, and crosses a region in one access of that width.
+/// A value that fits a register: it knows its width, and crosses a region in one access of that
+/// width.
 pub trait RegValue: Copy {
     /// Width of the access.
     const WIDTH_BYTES: usize;
@@ -91,7 +92,8 @@ impl<T: RegValue, A> Reg<T, A> {
     ///
     /// # Panics
     ///
-    /// When the offset is not a multiple of the register's width; in a constant, that is a compile error.
+    /// When the offset is not a multiple of the register's width; in a constant, that is a compile
+    /// error.
     #[must_use]
     pub const fn at(offset_bytes: usize) -> Self {
         assert!(offset_bytes.is_multiple_of(T::WIDTH_BYTES), "a register is aligned to its width");

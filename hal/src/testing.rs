@@ -1,4 +1,5 @@
-//! A heap that plays DMA memory, for this crate's own tests. Device addresses are offset, so that mixing them up with CPU addresses shows.
+//! A heap that plays DMA memory, for this crate's own tests. Device addresses are offset, so that
+//! mixing them up with CPU addresses shows.
 
 #![expect(unsafe_code, reason = "raw memory from the global allocator")]
 

@@ -36,13 +36,14 @@ impl Instant {
 ///
 /// **Driver authors** use it for deadlines only; nothing in a data path asks for the time.
 ///
-/// **Platform authors**: `now` never goes back, advances while nobody sleeps, and is cheap enough to be read in a loop.
-/// A clock that stands still makes the waits built on it endless.
+/// **Platform authors**: `now` never goes back, advances while nobody sleeps, and is cheap enough
+/// to be read in a loop. A clock that stands still makes the waits built on it endless.
 pub trait Clock {
     /// The time now.
     fn now(&self) -> Instant;
 
-    /// Called once per turn of a waiting loop: a pause instruction, a yield, or a model's chance to move.
+    /// Called once per turn of a waiting loop: a pause instruction, a yield, or a model's chance to
+    /// move.
     fn relax(&self) {
         core::hint::spin_loop();
     }
@@ -91,8 +92,9 @@ impl fmt::Display for TimedOut {
 
 impl core::error::Error for TimedOut {}
 
-/// Asks `look` again and again until it has an answer or `timeout` has passed. Looks at least once, and once
-/// more after the deadline, so that a wait that slept too long still sees what came meanwhile.
+/// Asks `look` again and again until it has an answer or `timeout` has passed. Looks at least once,
+/// and once more after the deadline, so that a wait that slept too long still sees what came
+/// meanwhile.
 ///
 /// # Errors
 ///

@@ -1,7 +1,8 @@
 //! A toy device, its driver, and their tests: all there is to testing a driver of your own.
 //!
-//! The device is an adder on PCI. The driver puts numbers into shared memory, tells the device where they are, and rings; the
-//! device writes the sum behind them. `docs/testing-your-driver.md` walks through this file.
+//! The device is an adder on PCI. The driver puts numbers into shared memory, tells the device
+//! where they are, and rings; the device writes the sum behind them. `docs/testing-your-driver.md`
+//! walks through this file.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex};

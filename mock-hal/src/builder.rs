@@ -43,7 +43,8 @@ impl Builder {
         self
     }
 
-    /// Mapped memory is copied, as in a confidential VM: the device sees a copy made by `map`, the driver what came back at `unmap`, and poison in between.
+    /// Mapped memory is copied, as in a confidential VM: the device sees a copy made by `map`, the
+    /// driver what came back at `unmap`, and poison in between.
     pub fn bounce(mut self) -> Self {
         self.settings.bounces = true;
         self
@@ -79,7 +80,8 @@ impl Builder {
         self
     }
 
-    /// Broken rules are written down for [`Memory::faults`] and [`Memory::violations`], and end no test.
+    /// Broken rules are written down for [`Memory::faults`] and [`Memory::violations`], and end no
+    /// test.
     pub fn record_faults(mut self) -> Self {
         self.settings.panics = false;
         self
@@ -91,8 +93,8 @@ impl Builder {
         self
     }
 
-    /// The test ends after so many reads of registers, ports and configuration space, and looks at the clock, during which the clock stands still. A million
-    /// without this.
+    /// The test ends after so many reads of registers, ports and configuration space, and looks at
+    /// the clock, during which the clock stands still. A million without this.
     pub fn patience(mut self, accesses: u64) -> Self {
         self.patience = Some(accesses);
         self

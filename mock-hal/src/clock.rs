@@ -12,7 +12,8 @@ use crate::watchdog::{Access, Watchdog};
 /// How far a turn of a waiting loop moves the clock: enough for a wait of seconds to end soon.
 const TURN_NANOS: u64 = 100_000;
 
-/// Time that stands still until a test moves it, or a waiting loop turns ([`Clock::relax`]), or by a set step at each look. A clone shows the same time.
+/// Time that stands still until a test moves it, or a waiting loop turns ([`Clock::relax`]), or by
+/// a set step at each look. A clone shows the same time.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock(Arc<State>);
 
@@ -29,7 +30,8 @@ impl ManualClock {
         self.move_on(nanos(by));
     }
 
-    /// Every look moves the clock on by `step` afterwards, so that even a loop that only looks comes to its deadline.
+    /// Every look moves the clock on by `step` afterwards, so that even a loop that only looks
+    /// comes to its deadline.
     pub fn step(&self, step: Duration) {
         self.0.step_nanos.store(nanos(step), Ordering::SeqCst);
     }

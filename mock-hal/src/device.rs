@@ -7,7 +7,8 @@ use paravane_hal::dma::Direction;
 
 use crate::memory::{AccessFault, Lease, Memory};
 
-/// What a device model reaches memory through: by device address, checked, under the device's name, and only while it may.
+/// What a device model reaches memory through: by device address, checked, under the device's name,
+/// and only while it may.
 ///
 /// Values are little-endian.
 #[derive(Clone)]
@@ -41,8 +42,8 @@ impl DeviceMemory {
     ///
     /// # Errors
     ///
-    /// [`AccessFault`]; `to` is untouched. On a strict platform only for a device that may not reach memory, which fails the test at its end: all else
-    /// ends it here.
+    /// [`AccessFault`]; `to` is untouched. On a strict platform only for a device that may not
+    /// reach memory, which fails the test at its end: all else ends it here.
     #[track_caller]
     pub fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), AccessFault> {
         if !(self.is_allowed)() {
@@ -106,8 +107,9 @@ impl DeviceMemory {
         self.get(addr).map(u64::from_le_bytes)
     }
 
-    /// Takes bytes that a descriptor gives to the device. Until they go back, freeing them or giving them away again fails the test; those
-    /// that the device is to write are poisoned, and those that it only reads have to be the same when they go back.
+    /// Takes bytes that a descriptor gives to the device. Until they go back, freeing them or
+    /// giving them away again fails the test; those that the device is to write are poisoned, and
+    /// those that it only reads have to be the same when they go back.
     ///
     /// # Errors
     ///

@@ -1,8 +1,10 @@
 //! Faults as data: what goes wrong, where, and how often.
 //!
-//! A model asks a [`FaultPlan`] at each point of its work where something can go wrong, and says what it could do there. The plan changes fields
-//! by itself; what only the model can do, such as to complete twice, is the answer. A plan is a list that a test wrote, or a storm from a seed;
-//! either way the same plan over the same accesses does the same, and [`fired`](FaultPlan::fired) tells what was done: not what was asked for in vain.
+//! A model asks a [`FaultPlan`] at each point of its work where something can go wrong, and says
+//! what it could do there. The plan changes fields by itself; what only the model can do, such as
+//! to complete twice, is the answer. A plan is a list that a test wrote, or a storm from a seed;
+//! either way the same plan over the same accesses does the same, and [`fired`](FaultPlan::fired)
+//! tells what was done: not what was asked for in vain.
 //!
 //! ```
 //! use paravane_mock_hal::fault::{Action, Fault, FaultPlan, FaultPoint, Field, Fields};
@@ -40,9 +42,11 @@ pub enum FaultPoint {
     RegisterWrite,
     /// A doorbell, or queue notification, arrived.
     Doorbell,
-    /// A command is about to run. Its result is a register's to tell. A virtio device without a control queue has no commands.
+    /// A command is about to run. Its result is a register's to tell. A virtio device without a
+    /// control queue has no commands.
     Command,
-    /// Features are about to be agreed; the value is 32 of them, as the driver accepted them, and the subject which 32.
+    /// Features are about to be agreed; the value is 32 of them, as the driver accepted them, and
+    /// the subject which 32.
     Features,
     /// The device is about to report a frame as sent.
     TxCompletion,
@@ -121,7 +125,8 @@ impl Fields for () {
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It is lost: the doorbell, the interrupt, the completion that never comes, the command without an effect.
+    /// It is lost: the doorbell, the interrupt, the completion that never comes, the command
+    /// without an effect.
     Drop,
     /// It happens, `ticks` of the device's later.
     Delay {
@@ -158,10 +163,12 @@ pub enum Action {
         /// The slot that it names.
         index: u32,
     },
-    /// Noise over what the driver reads: at once where the driver just accessed the device, which is in the middle of one of its calls; at its next
-    /// access, or the next tick, where the device was about to complete something.
+    /// Noise over what the driver reads: at once where the driver just accessed the device, which
+    /// is in the middle of one of its calls; at its next access, or the next tick, where the device
+    /// was about to complete something.
     ///
-    /// It does not come between two loads of a driver that does not access its device in between; [`ChangingLoads`](crate::ChangingLoads) does.
+    /// It does not come between two loads of a driver that does not access its device in between;
+    /// [`ChangingLoads`](crate::ChangingLoads) does.
     Scribble {
         /// Where the noise starts.
         seed: u32,
@@ -258,7 +265,8 @@ pub struct FaultPlan {
 const REMEMBERED: usize = 64;
 
 impl FaultPlan {
-    /// These faults. Where several meet, their changes to fields add up in this order, and the first of the others wins.
+    /// These faults. Where several meet, their changes to fields add up in this order, and the
+    /// first of the others wins.
     pub fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
         let mut plan = Self::default();
         faults.into_iter().for_each(|fault| plan.add(fault));
@@ -282,8 +290,9 @@ impl FaultPlan {
         self.storm = None;
     }
 
-    /// The device is at `point` with `subject`, about to say `value`. Answers what it is to do instead, or as well: something that it can do
-    /// here and now, as `plays` says. What it cannot do does not happen and does not count.
+    /// The device is at `point` with `subject`, about to say `value`. Answers what it is to do
+    /// instead, or as well: something that it can do here and now, as `plays` says. What it cannot
+    /// do does not happen and does not count.
     #[must_use]
     pub fn at(
         &mut self,

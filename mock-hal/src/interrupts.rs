@@ -7,15 +7,18 @@ use paravane_hal::irq::MsiMessage;
 
 /// A message that a device on a mock platform writes.
 ///
-/// Safe, for such a device reaches no memory but the mock's, and that by calls: whatever the address, the write is put into an inbox.
+/// Safe, for such a device reaches no memory but the mock's, and that by calls: whatever the
+/// address, the write is put into an inbox.
 #[must_use]
 #[expect(unsafe_code, reason = "as a platform does, for devices that are part of the program")]
 pub const fn message(address: u64, data: u32) -> MsiMessage {
-    // SAFETY: the devices of this crate are values, whose messages go to `Interrupts::send` and nowhere else.
+    // SAFETY: the devices of this crate are values, whose messages go to `Interrupts::send` and
+    // nowhere else.
     unsafe { MsiMessage::from_platform(address, data) }
 }
 
-/// The interrupt controller of a platform: an inbox for messages, and lines with a level. A clone is the same one.
+/// The interrupt controller of a platform: an inbox for messages, and lines with a level. A clone
+/// is the same one.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupts(Arc<Mutex<State>>);
 

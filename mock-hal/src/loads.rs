@@ -1,15 +1,19 @@
-//! Words of rings that change between two loads of a driver, and an end to a driver that loads one for ever.
+//! Words of rings that change between two loads of a driver, and an end to a driver that loads one
+//! for ever.
 //!
-//! A device may write while a driver reads, so a word that a driver loads twice may differ from itself. Here devices act only when somebody calls them,
-//! and would never come in between. [`ChangingLoads`] has them: while it is armed, the second load of a word within one call into the driver, and each
-//! later one, may be answered with another value.
+//! A device may write while a driver reads, so a word that a driver loads twice may differ from
+//! itself. Here devices act only when somebody calls them, and would never come in between.
+//! [`ChangingLoads`] has them: while it is armed, the second load of a word within one call into
+//! the driver, and each later one, may be answered with another value.
 //!
-//! **What one call is.** It ends where the driver passes the platform (a register, a port, configuration space, a look at the clock), where a device
-//! reads or writes memory, and where the test says so, by [`ChangingLoads::next_call`]. A barrier ends nothing: a driver that looks again
+//! **What one call is.** It ends where the driver passes the platform (a register, a port,
+//! configuration space, a look at the clock), where a device reads or writes memory, and where the
+//! test says so, by [`ChangingLoads::next_call`]. A barrier ends nothing: a driver that looks again
 //! behind one has to be prepared for a word that has changed, which is why it looks.
 //!
-//! What is loaded once in a call is never changed, so a driver that keeps to that does not notice. One that looks twice on purpose, at a hint and then at
-//! the word that counts, sees what a device can do to it.
+//! What is loaded once in a call is never changed, so a driver that keeps to that does not notice.
+//! One that looks twice on purpose, at a hint and then at the word that counts, sees what a device
+//! can do to it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -31,7 +35,8 @@ const MOST_LOADS: u64 = 10_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChangedLoad {
-    /// Where the word is, for the CPU; [`Memory::dma_address_of`](crate::Memory::dma_address_of) says where for the device.
+    /// Where the word is, for the CPU; [`Memory::dma_address_of`](crate::Memory::dma_address_of)
+    /// says where for the device.
     pub place: usize,
     /// How long it is.
     pub width_bytes: usize,
@@ -74,7 +79,8 @@ thread_local! {
 
 /// While it lives, the words that this thread loads change. Off by its drop.
 ///
-/// The changes follow from the seed and from what the driver loads, so a run can be repeated. It stays on its thread:
+/// The changes follow from the seed and from what the driver loads, so a run can be repeated. It
+/// stays on its thread:
 ///
 /// ```compile_fail,E0277
 /// fn goes_elsewhere<T: Send>() {}
@@ -94,7 +100,8 @@ impl fmt::Debug for ChangingLoads {
 }
 
 impl ChangingLoads {
-    /// Half of the loads that are no first ones are answered with another value: a neighbour, zero, all ones, one bit turned over, a value of another word, anything.
+    /// Half of the loads that are no first ones are answered with another value: a neighbour, zero,
+    /// all ones, one bit turned over, a value of another word, anything.
     ///
     /// # Panics
     ///
@@ -131,7 +138,8 @@ impl ChangingLoads {
         Self { thread: PhantomData }
     }
 
-    /// Changes fewer: one in `count` of the loads that could be. A driver that breaks at each of them comes to nothing else.
+    /// Changes fewer: one in `count` of the loads that could be. A driver that breaks at each of
+    /// them comes to nothing else.
     pub fn one_in(self, count: u32) -> Self {
         ARMED.with_borrow_mut(|armed| {
             if let Some(loads) = armed {
@@ -141,8 +149,9 @@ impl ChangingLoads {
         self
     }
 
-    /// Changes one in `count` of the first loads as well: a later load of the word in the same call may tell the truth. A driver has to live with that, but
-    /// even one that loads each word once notices.
+    /// Changes one in `count` of the first loads as well: a later load of the word in the same call
+    /// may tell the truth. A driver has to live with that, but even one that loads each word once
+    /// notices.
     pub fn first_too(self, count: u32) -> Self {
         ARMED.with_borrow_mut(|armed| {
             if let Some(loads) = armed {
@@ -152,7 +161,8 @@ impl ChangingLoads {
         self
     }
 
-    /// Tells `listener` of each changed load, before the driver sees it: for a model that is not to be surprised by what its driver does then.
+    /// Tells `listener` of each changed load, before the driver sees it: for a model that is not to
+    /// be surprised by what its driver does then.
     pub fn telling(self, listener: impl Fn(ChangedLoad) + 'static) -> Self {
         ARMED.with_borrow_mut(|armed| {
             if let Some(loads) = armed {
@@ -203,7 +213,8 @@ impl Drop for ChangingLoads {
     }
 }
 
-/// The driver passed the platform, or a device memory: what is loaded from here on may have changed.
+/// The driver passed the platform, or a device memory: what is loaded from here on may have
+/// changed.
 pub(crate) fn next_call() {
     IN_CALL.set(0);
     // Not from within a listener: the driver's call goes on behind it.

@@ -39,8 +39,9 @@ pub(crate) use settings::Settings;
 
 /// The memory of one DMA domain. A clone reaches the same domain.
 ///
-/// As it comes from `default`, it refuses and writes down what breaks the rules ([`faults`](Self::faults), [`violations`](Self::violations)); the
-/// memory of a [`MockPlatform`](crate::MockPlatform) panics.
+/// As it comes from `default`, it refuses and writes down what breaks the rules
+/// ([`faults`](Self::faults), [`violations`](Self::violations)); the memory of a
+/// [`MockPlatform`](crate::MockPlatform) panics.
 #[derive(Clone, Default)]
 pub struct Memory(Arc<Inner>);
 
@@ -106,7 +107,8 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, Domain> {
-        // The domain is consistent after each statement; a test that panicked elsewhere does not change that.
+        // The domain is consistent after each statement; a test that panicked elsewhere does not
+        // change that.
         self.0.domain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -134,7 +136,8 @@ impl Memory {
         self.lock().faults.clone()
     }
 
-    /// Which rules of the platform the driver broke: it gave memory back that a device had, or wrote past an end.
+    /// Which rules of the platform the driver broke: it gave memory back that a device had, or
+    /// wrote past an end.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
@@ -146,7 +149,8 @@ impl Memory {
         (std::mem::take(&mut domain.faults), std::mem::take(&mut domain.violations))
     }
 
-    /// Everything that is wrong if this is the end: faults, violations, broken guards, writes to freed memory, leaks.
+    /// Everything that is wrong if this is the end: faults, violations, broken guards, writes to
+    /// freed memory, leaks.
     #[must_use]
     pub fn verdict(&self) -> Vec<String> {
         self.lock().verdict()
@@ -165,7 +169,8 @@ impl Memory {
         all.push(Arc::downgrade(&self.0));
     }
 
-    /// Lets the next `count` allocations and mappings succeed and all later ones fail; `None` lifts the limit.
+    /// Lets the next `count` allocations and mappings succeed and all later ones fail; `None` lifts
+    /// the limit.
     pub fn limit_allocations(&self, count: Option<usize>) {
         self.lock().calls_left = count;
     }
@@ -180,7 +185,8 @@ impl Memory {
         self.lock().settings.leaks = count;
     }
 
-    /// Calls `observer` after every write by a device. It must not call back into this memory's devices.
+    /// Calls `observer` after every write by a device. It must not call back into this memory's
+    /// devices.
     pub fn observe(&self, observer: Box<dyn FnMut(&DeviceWrite<'_>) + Send>) {
         self.observers().push(observer);
     }
@@ -227,7 +233,8 @@ impl Memory {
         let mut domain = self.lock();
         match domain.reach(who, addr, to.len(), Direction::ToDevice) {
             Ok((from, ..)) => {
-                // SAFETY: `reach` checked that all of it lies in a piece that is still given out; `to` is a driver's or model's own memory elsewhere.
+                // SAFETY: `reach` checked that all of it lies in a piece that is still given out;
+                // `to` is a driver's or model's own memory elsewhere.
                 unsafe { from.as_ptr().copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
                 Ok(())
             }
@@ -277,7 +284,8 @@ impl Memory {
         assert!(fresh.is_empty() || !panics, "{fresh}");
     }
 
-    /// The device has these bytes from here on, as a descriptor said. What it may write is poisoned, what it only reads is summed up.
+    /// The device has these bytes from here on, as a descriptor said. What it may write is
+    /// poisoned, what it only reads is summed up.
     #[track_caller]
     pub(crate) fn take_lease(&self, mut lease: Lease) -> Result<Lease, AccessFault> {
         let Lease { addr, len_bytes, direction, .. } = lease;

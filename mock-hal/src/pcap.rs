@@ -1,6 +1,7 @@
 //! Captures: frames in a file that Wireshark opens.
 //!
-//! The classic format with times in nanoseconds, written little-endian: a file header, then a header in front of each frame.
+//! The classic format with times in nanoseconds, written little-endian: a file header, then a
+//! header in front of each frame.
 //!
 //! Spec: draft-ietf-opsawg-pcap, "PCAP Capture File Format", 4 "General File Structure".
 
@@ -40,7 +41,8 @@ impl<W: Write> PcapWriter<W> {
         Ok(Self(to))
     }
 
-    /// Adds a frame, seen `at_nanos` after the epoch. What is beyond 256 KiB of it is left out, and said to be missing.
+    /// Adds a frame, seen `at_nanos` after the epoch. What is beyond 256 KiB of it is left out, and
+    /// said to be missing.
     ///
     /// # Errors
     ///

@@ -97,7 +97,8 @@ impl PciHost {
         self.lock().has_extended = reachable;
     }
 
-    /// Puts a function at `at`. On a bus other than the root bus it answers only behind a bridge that leads there.
+    /// Puts a function at `at`. On a bus other than the root bus it answers only behind a bridge
+    /// that leads there.
     pub fn insert(&self, at: PciAddress, function: FunctionSpace) {
         let mut bus = self.lock();
         bus.last_bus = bus.last_bus.max(at.bus());

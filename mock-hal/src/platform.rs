@@ -24,8 +24,9 @@ use crate::registers::{Behind, ModelRegion, SharedModel, Width};
 
 /// A platform made of ordinary memory. A clone is another handle to the same one.
 ///
-/// It is strict: a device access outside what the device was given ends the test where it happens, and when the last handle goes, a leak,
-/// a write past an end, or a write to freed memory fails it too. Softer ones come from [`builder`](Self::builder).
+/// It is strict: a device access outside what the device was given ends the test where it happens,
+/// and when the last handle goes, a leak, a write past an end, or a write to freed memory fails it
+/// too. Softer ones come from [`builder`](Self::builder).
 #[derive(Clone)]
 pub struct MockPlatform {
     memory: Memory,
@@ -97,7 +98,8 @@ impl MockPlatform {
         &self.memory
     }
 
-    /// The way into its memory for a device called `name` that is on no bus. On PCI, [`PciDevice::memory`](crate::PciDevice::memory) is.
+    /// The way into its memory for a device called `name` that is on no bus. On PCI,
+    /// [`PciDevice::memory`](crate::PciDevice::memory) is.
     #[must_use]
     pub fn device_memory(&self, name: &str) -> DeviceMemory {
         DeviceMemory::new(&self.memory, name)
@@ -127,7 +129,8 @@ impl MockPlatform {
         &self.pci
     }
 
-    /// Puts `len_bytes` of registers at `start`: BAR `index` of `model`, whatever any configuration space says.
+    /// Puts `len_bytes` of registers at `start`: BAR `index` of `model`, whatever any configuration
+    /// space says.
     pub fn attach(&self, start: PhysAddr, len_bytes: usize, model: SharedModel, index: u8) {
         locked(&self.bars).push(FixedBar { start: start.get(), len_bytes, model, index });
     }
@@ -138,13 +141,15 @@ impl MockPlatform {
         self.mapped.load(Ordering::Relaxed)
     }
 
-    /// Puts `count` I/O ports at `start`: BAR `index` of `model`, whatever any configuration space says.
+    /// Puts `count` I/O ports at `start`: BAR `index` of `model`, whatever any configuration space
+    /// says.
     pub fn attach_ports(&self, start: u16, count: u16, model: SharedModel, index: u8) {
         let (start, len_bytes) = (start.into(), count.into());
         locked(&self.ports).push(FixedBar { start, len_bytes, model, index });
     }
 
-    /// The attached model behind an aligned access of `width` at `port`, its BAR, and where in that.
+    /// The attached model behind an aligned access of `width` at `port`, its BAR, and where in
+    /// that.
     pub(crate) fn attached_port(&self, port: u16, width: Width) -> Option<(SharedModel, u8, usize)> {
         locked(&self.ports).iter().find_map(|bar| {
             let place = bar.place(port.into(), width.bytes())?;
@@ -152,7 +157,8 @@ impl MockPlatform {
         })
     }
 
-    /// The end of a test: everything that was given out is back and nothing went wrong. Called once; the drop of the last handle then says no more.
+    /// The end of a test: everything that was given out is back and nothing went wrong. Called
+    /// once; the drop of the last handle then says no more.
     ///
     /// # Panics
     ///

@@ -82,7 +82,8 @@ mod tests {
     const NIC: PciAddress = PciAddress::from_devfn(0, 1, 2 << 3);
     const BRIDGE: PciAddress = PciAddress::from_devfn(0, 0, 1 << 3);
 
-    /// A device with ports `0xc040..0xc060` in BAR 1, behind a bridge that forwards `0xc000..=0xcfff`.
+    /// A device with ports `0xc040..0xc060` in BAR 1, behind a bridge that forwards
+    /// `0xc000..=0xcfff`.
     fn machine() -> (MockPlatform, Arc<Mutex<Echo>>) {
         let platform = MockPlatform::new();
         let bridge = FunctionSpace::bridge(0x1b36, 0x000c, 1, 1).ports(0xc000, 0xcfff);

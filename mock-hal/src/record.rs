@@ -1,7 +1,8 @@
 //! Recordings of a real device, and their playing back.
 //!
-//! A [`Recorder`] wraps any platform and writes down what passes between a driver and its device; a [`Replayer`] is a
-//! platform that answers from such a [`Recording`], on any host, and objects when the driver does something else.
+//! A [`Recorder`] wraps any platform and writes down what passes between a driver and its device; a
+//! [`Replayer`] is a platform that answers from such a [`Recording`], on any host, and objects when
+//! the driver does something else.
 //!
 //! | Part | Holds |
 //! |---|---|
@@ -38,17 +39,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The other way round, `Recorder::new(platform)` takes the place of the platform, and [`Recorder::finish`] gives the recording.
+//! The other way round, `Recorder::new(platform)` takes the place of the platform, and
+//! [`Recorder::finish`] gives the recording.
 //!
 //! # Who wrote that byte
 //!
-//! No platform says which of the two sides stored a byte in coherent memory, and a recording has to hold the device's stores and not the driver's.
-//! So a recorder gives the driver memory of its own beside the device's, and carries bytes over in both directions at *points of
-//! synchronisation*: each access to registers, ports or configuration space, each look at the clock, each [`step`](Recorder::step). Between two of
-//! them neither side sees what the other stores. What is recorded is therefore exactly what the driver could see, and when.
+//! No platform says which of the two sides stored a byte in coherent memory, and a recording has to
+//! hold the device's stores and not the driver's. So a recorder gives the driver memory of its own
+//! beside the device's, and carries bytes over in both directions at *points of synchronisation*:
+//! each access to registers, ports or configuration space, each look at the clock, each
+//! [`step`](Recorder::step). Between two of them neither side sees what the other stores. What is
+//! recorded is therefore exactly what the driver could see, and when.
 //!
-//! The price: where a real platform shows a store at once, a recorder shows it at the next point. A driver may be recorded while its
-//! device is at rest, or is being polled through one of those points; a race between both sides is not for a recording anyway.
+//! The price: where a real platform shows a store at once, a recorder shows it at the next point. A
+//! driver may be recorded while its device is at rest, or is being polled through one of those
+//! points; a race between both sides is not for a recording anyway.
 
 mod bytes;
 mod divergence;

@@ -34,7 +34,8 @@ impl Width {
 
 /// What plays a device.
 ///
-/// Accesses arrive in bounds and aligned to their width; all others end at the region, as on a bus where nobody answers.
+/// Accesses arrive in bounds and aligned to their width; all others end at the region, as on a bus
+/// where nobody answers.
 pub trait DeviceModel: Send {
     /// The driver reads from `bar`. Bits beyond `width` are cut off.
     fn read(&mut self, bar: u8, offset_bytes: usize, width: Width) -> u32;
@@ -79,7 +80,8 @@ impl ModelRegion {
                 let Some(place) = place(*start_bytes, *len_bytes, offset_bytes, width) else {
                     return u32::MAX;
                 };
-                // A model that panicked has failed its test already; what others still read from it does not matter.
+                // A model that panicked has failed its test already; what others still read from it
+                // does not matter.
                 model.lock().unwrap_or_else(PoisonError::into_inner).read(*bar, place, width)
             }
         }

@@ -1,7 +1,7 @@
 //! A series of storms: how many steps in all, from which seed on, and an end to what hangs.
 //!
-//! `PARAVANE_STORM_STEPS` says how many steps in all, over as many seeds as that takes; `PARAVANE_STORM_SEED` where the seeds start. A storm that fails
-//! says which seed it had.
+//! `PARAVANE_STORM_STEPS` says how many steps in all, over as many seeds as that takes;
+//! `PARAVANE_STORM_SEED` where the seeds start. A storm that fails says which seed it had.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,8 +54,8 @@ impl Drop for Seed {
     }
 }
 
-/// Runs `storm` with one seed after the other, each for `steps_a_storm`, until as many steps were taken as the environment says, or `default_steps`.
-/// Returns how many storms there were.
+/// Runs `storm` with one seed after the other, each for `steps_a_storm`, until as many steps were
+/// taken as the environment says, or `default_steps`. Returns how many storms there were.
 ///
 /// # Panics
 ///

@@ -1,8 +1,9 @@
 //! An end to drivers that wait without looking at the clock.
 //!
-//! The clock of a mock moves when somebody makes it move. A loop that reads a register until it changes, and asks nobody for the time, would go on for
-//! ever; so would one that looks at a clock that stands still and never relaxes. After so many accesses without a step of the clock the test ends, and
-//! says what was read again and again.
+//! The clock of a mock moves when somebody makes it move. A loop that reads a register until it
+//! changes, and asks nobody for the time, would go on for ever; so would one that looks at a clock
+//! that stands still and never relaxes. After so many accesses without a step of the clock the test
+//! ends, and says what was read again and again.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,7 +1,9 @@
-//! A wire between two network devices: with delay, loss, reordering and duplication by a seed, and a tap on it.
+//! A wire between two network devices: with delay, loss, reordering and duplication by a seed, and
+//! a tap on it.
 //!
-//! The wire takes what one model sent and gives it to the other. It moves when told ([`Wire::turn`]) and measures time by the platform's clock,
-//! so a run with the same seed and the same turns is the same run.
+//! The wire takes what one model sent and gives it to the other. It moves when told
+//! ([`Wire::turn`]) and measures time by the platform's clock, so a run with the same seed and the
+//! same turns is the same run.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -60,8 +62,9 @@ impl Port for Arc<Mutex<Vmxnet3>> {
     }
 }
 
-/// A frame as it goes over a wire: with the checksum that its sender left to the device, summed from the first place on and
-/// stored at the second one. Frames that are to be cut travel whole, and without.
+/// A frame as it goes over a wire: with the checksum that its sender left to the device, summed
+/// from the first place on and stored at the second one. Frames that are to be cut travel whole,
+/// and without.
 fn complete(checksum: Option<(usize, usize)>, mut frame: Vec<u8>) -> Vec<u8> {
     if let Some((start, at)) = checksum
         && let Some(summed) = frame.get(start..)
@@ -108,7 +111,8 @@ pub struct WireCounters {
     pub doubled: u64,
     /// Let by the next one.
     pub reordered: u64,
-    /// Arrived and not received: no buffer, and no time to wait for one, or the device did not want it.
+    /// Arrived and not received: no buffer, and no time to wait for one, or the device did not want
+    /// it.
     pub refused: u64,
 }
 
@@ -130,7 +134,8 @@ pub struct Wire<A, B> {
     chance: Seeded,
     /// From `a` to `b`, and back.
     lanes: [Lane; 2],
-    /// Whether a frame waits for a buffer as on a link with flow control. Otherwise it is lost, as on others.
+    /// Whether a frame waits for a buffer as on a link with flow control. Otherwise it is lost, as
+    /// on others.
     waits: bool,
     tap: Option<PcapWriter<Box<dyn Write + Send>>>,
     counters: WireCounters,
@@ -161,7 +166,8 @@ impl<A: Port, B: Port> Wire<A, B> {
         }
     }
 
-    /// Lets frames wait for a buffer, as on a link with flow control, so that none is lost at the end.
+    /// Lets frames wait for a buffer, as on a link with flow control, so that none is lost at the
+    /// end.
     #[must_use]
     pub fn waiting(mut self) -> Self {
         self.waits = true;
@@ -216,7 +222,8 @@ impl<A: Port, B: Port> Wire<A, B> {
     fn accept(&mut self, direction: usize, frame: Vec<u8>, now_nanos: u64) {
         let Habits { delay, lost_per_million, doubled_per_million, reordered_per_million, .. } = self.habits;
         self.counters.sent += 1;
-        // Chance is asked the same questions for every frame, so that one habit does not change what another one does.
+        // Chance is asked the same questions for every frame, so that one habit does not change
+        // what another one does.
         let is_lost = self.chance.chance(lost_per_million);
         let is_doubled = self.chance.chance(doubled_per_million);
         let is_reordered = self.chance.chance(reordered_per_million);

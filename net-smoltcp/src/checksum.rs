@@ -1,12 +1,14 @@
 //! TCP checksums that smoltcp leaves to what is below it.
 //!
-//! smoltcp asks a device once what it does about checksums, and a stack outlives the device below it: after a restart
-//! another set of features may be agreed. So [`Phy`](crate::Phy) always says the same, that TCP's checksum on the way
-//! out is its business, and decides frame by frame who makes it: the device, where it offers to, or this module.
+//! smoltcp asks a device once what it does about checksums, and a stack outlives the device below
+//! it: after a restart another set of features may be agreed. So [`Phy`](crate::Phy) always says
+//! the same, that TCP's checksum on the way out is its business, and decides frame by frame who
+//! makes it: the device, where it offers to, or this module.
 //!
-//! On the way in nothing is claimed. A device's verdict is about one frame, smoltcp's question about all of them, and no
-//! device has a verdict about a packet that smoltcp puts together from fragments. UDP's checksum on the way out stays
-//! with smoltcp too: a datagram may be sent in fragments, and no device completes a sum over those.
+//! On the way in nothing is claimed. A device's verdict is about one frame, smoltcp's question
+//! about all of them, and no device has a verdict about a packet that smoltcp puts together from
+//! fragments. UDP's checksum on the way out stays with smoltcp too: a datagram may be sent in
+//! fragments, and no device completes a sum over those.
 
 use paravane_net::ChecksumRequest;
 use smoltcp::wire::checksum;
@@ -27,7 +29,8 @@ const TCP: u8 = 6;
 
 /// Sees to the checksum of a TCP segment in the Ethernet frame `frame`, if the field was left zero.
 ///
-/// Writes the checksum, or, where the device completes it, the pseudo-header's sum; the request for that is returned.
+/// Writes the checksum, or, where the device completes it, the pseudo-header's sum; the request for
+/// that is returned.
 pub(crate) fn complete(frame: &mut [u8], device_completes: bool) -> Option<ChecksumRequest> {
     let Segment { start, end, pseudo_header } = Segment::find(frame)?;
     let ask = device_completes && frame.len() >= ASK_FROM_BYTES && end == frame.len();
@@ -53,7 +56,8 @@ struct Segment {
 }
 
 impl Segment {
-    /// The TCP segment in `frame` whose checksum field is zero. Anything else, fragments too, has none.
+    /// The TCP segment in `frame` whose checksum field is zero. Anything else, fragments too, has
+    /// none.
     fn find(frame: &[u8]) -> Option<Self> {
         let (ethernet, ip) = frame.split_at_checked(ETHERNET_BYTES)?;
         let word = |offset: usize| ip.get(offset..)?.first_chunk().map(|word| u16::from_be_bytes(*word));

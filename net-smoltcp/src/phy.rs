@@ -1,10 +1,11 @@
 //! The adapter: a pair of queues as a smoltcp [`Device`].
 //!
-//! A transmit token owns an empty frame and a place in the outgoing burst, so using it cannot fail. The one that comes
-//! with a receive token owns the frame that was received.
+//! A transmit token owns an empty frame and a place in the outgoing burst, so using it cannot fail.
+//! The one that comes with a receive token owns the frame that was received.
 //!
-//! smoltcp never says that it has sent all it had. So a frame that it sends through a [`Phy`] leaves at once, with a
-//! doorbell of its own; through a [`Batch`], frames leave together when that is dropped, or when a burst is full.
+//! smoltcp never says that it has sent all it had. So a frame that it sends through a [`Phy`]
+//! leaves at once, with a doorbell of its own; through a [`Batch`], frames leave together when that
+//! is dropped, or when a burst is full.
 
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
@@ -17,8 +18,8 @@ use crate::scratch::Scratch;
 
 /// A NIC's queues as smoltcp sees them.
 ///
-/// Generic over the queues, so one core's pair costs no dynamic call; a `Box<dyn …>` works as well. Queues start
-/// disarmed: who sleeps until an interrupt comes calls [`arm`](Self::arm) first.
+/// Generic over the queues, so one core's pair costs no dynamic call; a `Box<dyn …>` works as
+/// well. Queues start disarmed: who sleeps until an interrupt comes calls [`arm`](Self::arm) first.
 #[derive(Debug)]
 pub struct Phy<R, T> {
     rx: R,
@@ -41,7 +42,8 @@ struct Sender<T> {
     fault: Option<DeviceFault>,
 }
 
-/// A [`Phy`] for one poll of the interface: what is sent through it leaves with one doorbell, when it is dropped.
+/// A [`Phy`] for one poll of the interface: what is sent through it leaves with one doorbell, when
+/// it is dropped.
 ///
 /// ```
 /// # use paravane_net::{RxQueue, TxQueue};
@@ -58,14 +60,16 @@ pub struct Batch<'p, R: RxQueue, T: TxQueue>(&'p mut Phy<R, T>);
 /// What the adapter itself dropped or had to wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PhyCounters {
-    /// Received frames dropped: longer than the largest frame, or with a checksum request that does not fit.
+    /// Received frames dropped: longer than the largest frame, or with a checksum request that does
+    /// not fit.
     pub rx_dropped: u64,
     /// Times that smoltcp wanted to send and there was no frame, or no room in ring and burst.
     pub tx_stalls: u64,
 }
 
 impl<R: RxQueue, T: TxQueue> Phy<R, T> {
-    /// Puts smoltcp on top of `rx` and `tx`; frames to send come from `pool`, which is the one that `rx` receives into.
+    /// Puts smoltcp on top of `rx` and `tx`; frames to send come from `pool`, which is the one that
+    /// `rx` receives into.
     ///
     /// The largest frame is what the NIC takes and one buffer of the pool holds.
     #[must_use]
@@ -93,8 +97,8 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
         Batch(self)
     }
 
-    /// Gives queues and pool back, for instance to stop the NIC and start it again. Frames received and not yet read, or
-    /// not yet sent, are dropped.
+    /// Gives queues and pool back, for instance to stop the NIC and start it again. Frames received
+    /// and not yet read, or not yet sent, are dropped.
     #[must_use]
     pub fn into_parts(self) -> (R, T, FramePool) {
         (self.rx, self.sender.tx, self.pool)
@@ -115,12 +119,14 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
         self.counters
     }
 
-    /// The fault that broke a queue, once one did. smoltcp then sees a NIC that neither receives nor sends.
+    /// The fault that broke a queue, once one did. smoltcp then sees a NIC that neither receives
+    /// nor sends.
     pub fn fault(&self) -> Option<DeviceFault> {
         self.sender.fault
     }
 
-    /// Takes in what the device has: sent frames go home, received ones wait for smoltcp. Returns how many wait.
+    /// Takes in what the device has: sent frames go home, received ones wait for smoltcp. Returns
+    /// how many wait.
     ///
     /// Frames that found no room in the ring before are sent as far as there is room now.
     pub fn service(&mut self) -> usize {
@@ -137,13 +143,16 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
         self.sender.tx.remind();
     }
 
-    /// Asks for interrupts, then looks once more. [`Armed::Pending`] when there is something to do at once.
+    /// Asks for interrupts, then looks once more. [`Armed::Pending`] when there is something to do
+    /// at once.
     ///
-    /// Sent frames need no interrupt of their own while there is room to send: they go home with the next
-    /// [`service`](Self::service). Only when smoltcp is waiting for room is the transmit side armed too.
+    /// Sent frames need no interrupt of their own while there is room to send: they go home with
+    /// the next [`service`](Self::service). Only when smoltcp is waiting for room is the transmit
+    /// side armed too.
     ///
-    /// Received frames that wait for room to answer in can only wait on: then the transmit side alone is armed. A frame that another
-    /// NIC gives back to a shared pool raises no interrupt here: look again after a time while [`can_send`](Self::can_send) says no.
+    /// Received frames that wait for room to answer in can only wait on: then the transmit side
+    /// alone is armed. A frame that another NIC gives back to a shared pool raises no interrupt
+    /// here: look again after a time while [`can_send`](Self::can_send) says no.
     ///
     /// # Errors
     ///
@@ -183,7 +192,8 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
         self.sender.tx.disarm();
     }
 
-    /// A frame of the pool. When it is dry, the frames that are missing may have been sent, and this may be the only call that looks.
+    /// A frame of the pool. When it is dry, the frames that are missing may have been sent, and
+    /// this may be the only call that looks.
     fn empty_frame(&mut self) -> Option<Frame> {
         let mut frame = self.pool.get();
         if frame.is_none() {
@@ -205,12 +215,14 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
         self.counters.tx_stalls = self.counters.tx_stalls.saturating_add(is_stall.into());
     }
 
-    /// Copies the next usable frame to the scratch buffer. Returns its length, and the frame, which is free again.
+    /// Copies the next usable frame to the scratch buffer. Returns its length, and the frame, which
+    /// is free again.
     fn take_incoming(&mut self) -> Option<(usize, Frame)> {
         loop {
             let mut frame = self.incoming.pop()?;
             let place = self.rx_scratch.bytes().get_mut(..self.max_frame_bytes)?;
-            // Verified by the device or not, smoltcp sums for itself; so what is partial is completed first.
+            // Verified by the device or not, smoltcp sums for itself; so what is partial is
+            // completed first.
             if frame.complete_checksum()
                 && let Some(len_bytes) = frame.copy_out(place)
             {
@@ -225,8 +237,9 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
         if self.incoming.is_empty() && self.service() == 0 {
             return None;
         }
-        // The place for an answer first: without one, what came waits rather than being lost. The frame for it is the one that came: were it
-        // the pool's, received frames could wait for frames that they are themselves.
+        // The place for an answer first: without one, what came waits rather than being lost. The
+        // frame for it is the one that came: were it the pool's, received frames could wait for
+        // frames that they are themselves.
         if !self.has_place() {
             return None;
         }
@@ -267,7 +280,8 @@ impl<T: TxQueue> Sender<T> {
         }
         let mut sent = self.tx.transmit(&mut self.outgoing);
         if sent.is_ok() && !self.outgoing.is_empty() {
-            // The ring was full: make room once and try again; what still stays goes when there is room.
+            // The ring was full: make room once and try again; what still stays goes when there is
+            // room.
             sent = self.tx.reclaim().and_then(|_| self.tx.transmit(&mut self.outgoing));
         }
         self.fault = sent.err();
@@ -356,7 +370,8 @@ impl<T: TxQueue> TxToken for TxFrame<'_, T> {
     fn consume<X, F: FnOnce(&mut [u8]) -> X>(mut self, len_bytes: usize, fill: F) -> X {
         let Sender { scratch, outgoing, completes_checksums, .. } = &mut *self.sender;
         let bytes = scratch.bytes();
-        // smoltcp asks for no more than `max_transmission_unit`, which the scratch buffer and the frame both hold.
+        // smoltcp asks for no more than `max_transmission_unit`, which the scratch buffer and the
+        // frame both hold.
         let len_bytes = len_bytes.min(bytes.len());
         let (bytes, _) = bytes.split_at_mut(len_bytes);
         let answer = fill(bytes);

@@ -26,7 +26,8 @@ impl TxRing {
     fn send_all(&mut self) -> Vec<Vec<u8>> {
         let now = self.sent.len();
         self.sent.extend(self.posted.drain(..));
-        // Completing checksums is the device's part; `bytes_of` shows what went over the cable then.
+        // Completing checksums is the device's part; `bytes_of` shows what went over the cable
+        // then.
         self.asked += self.sent[now..].iter().filter(|frame| frame.offload().checksum.is_some()).count();
         self.sent[now..].iter_mut().for_each(|frame| assert!(frame.complete_checksum()));
         self.sent[now..].iter().map(bytes_of).collect()
@@ -309,7 +310,8 @@ enum Polls {
     InBatches,
 }
 
-/// A transfer from one stack to another, by NICs that offer `offloads`. How often a device was asked for a checksum.
+/// A transfer from one stack to another, by NICs that offer `offloads`. How often a device was
+/// asked for a checksum.
 fn two_stacks_talk(offloads: Offloads, polls: Polls) -> usize {
     let pool = pool(256);
     let (mut left, to_left, from_left, _) = nic_with(&pool, offloads);

@@ -1,7 +1,7 @@
 //! A buffer of the CPU's own, for one frame.
 //!
-//! smoltcp reads and writes frames through plain slices, and memory that a device may write is never behind one. So a frame is copied
-//! once, between its DMA buffer and this.
+//! smoltcp reads and writes frames through plain slices, and memory that a device may write is
+//! never behind one. So a frame is copied once, between its DMA buffer and this.
 
 use alloc::boxed::Box;
 use alloc::vec;

@@ -10,8 +10,9 @@ pub const BURST_FRAMES: usize = 32;
 
 /// A first-in first-out queue of up to [`BURST_FRAMES`] frames, without allocation.
 ///
-/// A transmit queue takes from the front what it has room for and leaves the rest; a receive queue adds to the back. The frames are linked, so a burst moves in
-/// a few words, and dropped it goes back to its pool in one step.
+/// A transmit queue takes from the front what it has room for and leaves the rest; a receive queue
+/// adds to the back. The frames are linked, so a burst moves in a few words, and dropped it goes
+/// back to its pool in one step.
 #[derive(Debug, Default)]
 pub struct Burst(pub(crate) Chain<FrameHeader>);
 
@@ -44,7 +45,8 @@ impl Burst {
         BURST_FRAMES.saturating_sub(self.len())
     }
 
-    /// The DMA domain of all frames, where the burst knows it: they are of one pool, and none is several segments.
+    /// The DMA domain of all frames, where the burst knows it: they are of one pool, and none is
+    /// several segments.
     #[must_use]
     #[inline(always)]
     pub fn domain(&self) -> Option<DomainTag> {
@@ -94,7 +96,8 @@ impl Burst {
         Some(said)
     }
 
-    /// Adds what `next` gives to the back until it gives nothing or the burst is full. Returns how many came.
+    /// Adds what `next` gives to the back until it gives nothing or the burst is full. Returns how
+    /// many came.
     #[inline(always)]
     pub fn fill(&mut self, mut next: impl FnMut() -> Option<Frame>) -> usize {
         let before = self.len();
@@ -105,7 +108,8 @@ impl Burst {
         self.len().wrapping_sub(before)
     }
 
-    /// Hands frames to `take`, front first, until it gives one back, which stays, or none is left. Returns how many went.
+    /// Hands frames to `take`, front first, until it gives one back, which stays, or none is left.
+    /// Returns how many went.
     #[inline(always)]
     pub fn drain(&mut self, mut take: impl FnMut(Frame) -> Result<(), Frame>) -> usize {
         let before = self.len();

@@ -1,4 +1,5 @@
-//! The control half of a NIC: identity, link, events, filters, statistics. One owner; the queues do not need it.
+//! The control half of a NIC: identity, link, events, filters, statistics. One owner; the queues do
+//! not need it.
 
 use core::fmt;
 
@@ -204,18 +205,22 @@ pub trait Control: Send {
     /// The link, as of the last [`poll`](Self::poll). No I/O.
     fn link(&self) -> Link;
 
-    /// For interrupts that the queues and control share. For the line: asks the device whether it raised it, and thereby lowers it; false: not ours. For a shared message:
-    /// masks it where a device leaves that to its driver; always false, as without interrupts.
+    /// For interrupts that the queues and control share. For the line: asks the device whether it
+    /// raised it, and thereby lowers it; false: not ours. For a shared message: masks it where a
+    /// device leaves that to its driver; always false, as without interrupts.
     ///
-    /// Comes first in the handling of such an interrupt, before queues are looked at. After it, unless the line was not ours, all who share it are served, and
-    /// whoever is to interrupt again is armed again.
+    /// Comes first in the handling of such an interrupt, before queues are looked at. After it,
+    /// unless the line was not ours, all who share it are served, and whoever is to interrupt again
+    /// is armed again.
     fn acknowledge(&mut self) -> bool;
 
-    /// Looks for events and serves them. Cheap when there are none; called on an event interrupt, and when polling.
+    /// Looks for events and serves them. Cheap when there are none; called on an event interrupt,
+    /// and when polling.
     ///
     /// # Errors
     ///
-    /// [`DeviceFault`]: the device asks for a reset, stopped a queue, or is gone. It has to be stopped and started.
+    /// [`DeviceFault`]: the device asks for a reset, stopped a queue, or is gone. It has to be
+    /// stopped and started.
     fn poll(&mut self) -> Result<Events, DeviceFault>;
 
     /// Asks for an interrupt at the next event, then looks once more.

@@ -1,5 +1,5 @@
-//! A box around a queue is a queue, and so is a mutable reference to one: who chooses the driver at run time passes
-//! `Box<dyn RxQueue>` where a queue is asked for.
+//! A box around a queue is a queue, and so is a mutable reference to one: who chooses the driver at
+//! run time passes `Box<dyn RxQueue>` where a queue is asked for.
 
 use alloc::boxed::Box;
 

@@ -1,13 +1,15 @@
-//! Frames: buffers of a pool that hold, or will hold, an Ethernet frame (header first, FCS not included).
+//! Frames: buffers of a pool that hold, or will hold, an Ethernet frame (header first, FCS not
+//! included).
 //!
 //! ```text
 //!  buffer  |<-- headroom -->|<------- payload ------->|<-- room -->|
 //!          0            head_bytes              head + len      buffer end
 //! ```
 //!
-//! Headroom in front of the payload is where a driver puts its device's header (virtio-net's twelve bytes), so that header and frame are one
-//! descriptor and nobody copies. Every pooled frame starts with [`HEADROOM_BYTES`] of it, received ones included, so a frame received by one
-//! driver can be sent by any other as it is.
+//! Headroom in front of the payload is where a driver puts its device's header (virtio-net's twelve
+//! bytes), so that header and frame are one descriptor and nobody copies. Every pooled frame starts
+//! with [`HEADROOM_BYTES`] of it, received ones included, so a frame received by one driver can be
+//! sent by any other as it is.
 //!
 //! A frame longer than a buffer is a chain: the first segment owns the next.
 
@@ -25,7 +27,8 @@ mod header;
 pub use header::FrameHeader;
 use header::{Summary, flag};
 
-/// Headroom of a fresh frame: room for any device's header, and a payload that starts on a cache line.
+/// Headroom of a fresh frame: room for any device's header, and a payload that starts on a cache
+/// line.
 pub const HEADROOM_BYTES: u16 = 64;
 
 /// What a pool of frames is made of.
@@ -49,7 +52,8 @@ pub struct FrameLayout {
 }
 
 impl FrameLayout {
-    /// `frames` buffers of 2048 bytes, which hold a standard frame and are two a page, for devices that drive 64 address bits.
+    /// `frames` buffers of 2048 bytes, which hold a standard frame and are two a page, for devices
+    /// that drive 64 address bits.
     #[must_use]
     pub const fn new(frames: u32) -> Self {
         Self { frames, buffer_bytes: 2048, address_bits: 64 }
@@ -68,7 +72,8 @@ impl FrameLayout {
     }
 }
 
-/// A pool of frames. A clone is another handle to the same pool; one serves every NIC of a DMA domain.
+/// A pool of frames. A clone is another handle to the same pool; one serves every NIC of a DMA
+/// domain.
 #[derive(Clone, Debug)]
 pub struct FramePool(Pool<FrameHeader>);
 
@@ -96,7 +101,8 @@ impl FramePool {
         self.0.get().map(Frame::fresh)
     }
 
-    /// Takes up to `at_most` empty frames at once, which costs little more than one. Those not used go back with the supply.
+    /// Takes up to `at_most` empty frames at once, which costs little more than one. Those not used
+    /// go back with the supply.
     #[must_use]
     #[inline]
     pub fn take(&self, at_most: usize) -> FrameSupply<'_> {
@@ -115,7 +121,8 @@ impl FramePool {
         self.0.free()
     }
 
-    /// Whether none is free, for a moment at least. Unlike [`free`](Self::free) it costs nothing to ask.
+    /// Whether none is free, for a moment at least. Unlike [`free`](Self::free) it costs nothing to
+    /// ask.
     #[must_use]
     pub fn is_dry(&self) -> bool {
         self.0.is_dry()
@@ -139,15 +146,16 @@ impl FramePool {
 pub struct FrameSupply<'p>(Supply<'p, FrameHeader>);
 
 impl FrameSupply<'_> {
-    /// Adds the frames to the back of `burst`, as far as it has room, each as `prepare` gives it back. Returns how many.
+    /// Adds the frames to the back of `burst`, as far as it has room, each as `prepare` gives it
+    /// back. Returns how many.
     #[inline(always)]
     pub fn fill(&mut self, burst: &mut Burst, mut prepare: impl FnMut(Frame) -> Frame) -> usize {
         let room = burst.room();
         self.0.fill(&mut burst.0, room, |buffer| prepare(Frame::fresh(buffer)).0)
     }
 
-    /// Exchanges frames for others, each with one of `items`, until `exchange` gives one back or either ends. Those that came join `burst`, as far as it has
-    /// room. Returns how many.
+    /// Exchanges frames for others, each with one of `items`, until `exchange` gives one back or
+    /// either ends. Those that came join `burst`, as far as it has room. Returns how many.
     #[inline(always)]
     pub fn exchange_zip<T>(
         &mut self,
@@ -188,7 +196,8 @@ impl Frame {
         Self(buffer)
     }
 
-    /// Whether it asks nothing of the device that sends it, is one segment, and starts where fresh frames start: by far the most.
+    /// Whether it asks nothing of the device that sends it, is one segment, and starts where fresh
+    /// frames start: by far the most.
     ///
     /// Asked first, it lets the compiler work out where the head is.
     #[must_use]
@@ -225,7 +234,8 @@ impl Frame {
         self.0.len_bytes().saturating_sub(self.headroom_bytes())
     }
 
-    /// Which DMA domain this segment is in. A driver compares it with its device's before it uses [`dma_addr`](Self::dma_addr).
+    /// Which DMA domain this segment is in. A driver compares it with its device's before it uses
+    /// [`dma_addr`](Self::dma_addr).
     #[must_use]
     #[inline(always)]
     pub fn domain(&self) -> DomainTag {
@@ -239,21 +249,24 @@ impl Frame {
         self.dma_addr_before(0).unwrap_or_else(|| unreachable_head(&self.0))
     }
 
-    /// Where the device finds the byte `before_bytes` in front of the payload: a device header's place. `None` without that much headroom.
+    /// Where the device finds the byte `before_bytes` in front of the payload: a device header's
+    /// place. `None` without that much headroom.
     #[must_use]
     #[inline(always)]
     pub fn dma_addr_before(&self, before_bytes: u16) -> Option<DmaAddr> {
         self.0.dma_addr(usize::from(self.0.summary.head_bytes.checked_sub(before_bytes)?))
     }
 
-    /// Where the device finds the byte `before_bytes` in front of the payload of a frame that is fresh: a place known beforehand.
+    /// Where the device finds the byte `before_bytes` in front of the payload of a frame that is
+    /// fresh: a place known beforehand.
     #[must_use]
     #[inline(always)]
     pub fn fresh_dma_addr_before(&self, before_bytes: u16) -> DmaAddr {
         fresh_dma_addr_before(&self.0, before_bytes)
     }
 
-    /// Says that the payload of this segment is `len_bytes` long, as found out after a device wrote it. False, and nothing changes, when the segment cannot hold that.
+    /// Says that the payload of this segment is `len_bytes` long, as found out after a device wrote
+    /// it. False, and nothing changes, when the segment cannot hold that.
     #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline]
     pub fn set_segment_bytes(&mut self, len_bytes: usize) -> bool {
@@ -267,13 +280,15 @@ impl Frame {
         }
     }
 
-    /// Says that a device wrote `len_bytes` to a fresh frame, of which nothing else is known: the rest of a frame that is not fresh is
-    /// dropped. False, and the frame is empty, when the buffer cannot hold that.
+    /// Says that a device wrote `len_bytes` to a fresh frame, of which nothing else is known: the
+    /// rest of a frame that is not fresh is dropped. False, and the frame is empty, when the buffer
+    /// cannot hold that.
     #[inline(always)]
     pub fn set_received(&mut self, len_bytes: u16) -> bool {
         // Two numbers below 2^16.
         let fits = usize::from(HEADROOM_BYTES).wrapping_add(len_bytes.into()) <= self.0.len_bytes();
-        // A fresh one has none. Its flag would be overwritten, and the rest would stay with the buffer, seen by nobody.
+        // A fresh one has none. Its flag would be overwritten, and the rest would stay with the
+        // buffer, seen by nobody.
         if self.0.needs_cleanup() {
             self.drop_next();
         }
@@ -282,7 +297,8 @@ impl Frame {
         fits
     }
 
-    /// Removes `bytes` from the front of this segment: the headroom grows. False when it is shorter.
+    /// Removes `bytes` from the front of this segment: the headroom grows. False when it is
+    /// shorter.
     #[must_use = "false says that it did not fit, and nothing changed"]
     pub fn trim_front(&mut self, bytes: u16) -> bool {
         match self.0.summary.len_bytes.checked_sub(bytes) {
@@ -311,7 +327,8 @@ impl Frame {
         true
     }
 
-    /// Takes `bytes` of headroom into the payload, as they are: a device wrote payload there. False when there is not enough.
+    /// Takes `bytes` of headroom into the payload, as they are: a device wrote payload there. False
+    /// when there is not enough.
     #[must_use = "false says that it did not fit, and nothing changed"]
     pub fn extend_front(&mut self, bytes: u16) -> bool {
         let Some((head, len)) =
@@ -340,8 +357,9 @@ impl Frame {
         true
     }
 
-    /// Makes the whole frame at least `min_bytes` long, with zeroes behind its last segment: nothing that the buffer
-    /// held before goes along. False, and the frame is as before, where that segment has no room for them.
+    /// Makes the whole frame at least `min_bytes` long, with zeroes behind its last segment:
+    /// nothing that the buffer held before goes along. False, and the frame is as before, where
+    /// that segment has no room for them.
     pub fn pad_to(&mut self, min_bytes: usize) -> bool {
         const ZEROES: [u8; 64] = [0; 64];
         let mut missing = min_bytes.saturating_sub(self.total_bytes());
@@ -363,7 +381,8 @@ impl Frame {
         true
     }
 
-    /// Writes a device header of `size_of::<T>()` bytes right in front of the payload, which does not grow. False without that much headroom.
+    /// Writes a device header of `size_of::<T>()` bytes right in front of the payload, which does
+    /// not grow. False without that much headroom.
     #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline]
     pub fn write_before<T: IntoBytes + Immutable>(&mut self, header: &T) -> bool {
@@ -408,7 +427,8 @@ impl Frame {
         end <= self.segment_bytes() && self.0.write(self.headroom_bytes().saturating_add(offset_bytes), value)
     }
 
-    /// Copies the whole frame, all segments, to the front of `to`; the length, or `None` (and `to` partly written) when it does not fit.
+    /// Copies the whole frame, all segments, to the front of `to`; the length, or `None` (and `to`
+    /// partly written) when it does not fit.
     #[inline]
     pub fn copy_out(&self, to: &mut [u8]) -> Option<usize> {
         let mut at = 0_usize;
@@ -497,7 +517,8 @@ impl Frame {
         self.0.rx_hash = hash;
     }
 
-    /// What is to be done on the way out: what was asked for, and the checksum that was left partial on the way in.
+    /// What is to be done on the way out: what was asked for, and the checksum that was left
+    /// partial on the way in.
     #[must_use]
     #[inline(always)]
     pub fn offload(&self) -> TxOffload {
@@ -508,7 +529,8 @@ impl Frame {
         }
     }
 
-    /// Asks for offloads on the way out. A checksum that was left partial on the way in stays asked for.
+    /// Asks for offloads on the way out. A checksum that was left partial on the way in stays asked
+    /// for.
     #[inline(always)]
     pub fn set_offload(&mut self, offload: TxOffload) {
         self.0.set_flag(flag::OFFLOAD, !offload.is_none());
@@ -516,7 +538,8 @@ impl Frame {
         self.0.offload = offload;
     }
 
-    /// Forgets length, continuation and everything the device said: the buffer as it was when fresh.
+    /// Forgets length, continuation and everything the device said: the buffer as it was when
+    /// fresh.
     #[inline]
     pub fn clear(&mut self) {
         drop(self.take_next());
@@ -524,7 +547,8 @@ impl Frame {
     }
 }
 
-/// The head never leaves the buffer, so this is never reached; should it be, the buffer's end is a harmless answer.
+/// The head never leaves the buffer, so this is never reached; should it be, the buffer's end is a
+/// harmless answer.
 #[cold]
 fn unreachable_head(buffer: &Buffer<FrameHeader>) -> DmaAddr {
     buffer.dma_addr(buffer.len_bytes()).unwrap_or_else(|| unreachable_head(buffer))
@@ -563,7 +587,8 @@ impl<'b> PlainFrame<'b> {
         fresh_dma_addr_before(&self.0, before_bytes)
     }
 
-    /// Writes a device header of `size_of::<T>()` bytes right in front of the payload. False without that much headroom.
+    /// Writes a device header of `size_of::<T>()` bytes right in front of the payload. False
+    /// without that much headroom.
     #[must_use = "false says that it did not fit, and nothing changed"]
     #[inline(always)]
     pub fn write_before<T: IntoBytes + Immutable>(&mut self, header: &T) -> bool {

@@ -1,27 +1,31 @@
-//! What travels beside a frame: checksums, VLAN tag, hash and segmentation, in one form for every driver.
+//! What travels beside a frame: checksums, VLAN tag, hash and segmentation, in one form for every
+//! driver.
 //!
-//! Offsets count from the first byte of the Ethernet header. A driver translates to and from its descriptors; a forwarder hands a received frame's metadata
-//! on as it is.
+//! Offsets count from the first byte of the Ethernet header. A driver translates to and from its
+//! descriptors; a forwarder hands a received frame's metadata on as it is.
 
-/// What the device found about a received frame's checksums. A device is asked, never believed: "good" saves work, nothing else.
+/// What the device found about a received frame's checksums. A device is asked, never believed:
+/// "good" saves work, nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RxChecksum {
     /// Nothing was verified; software has to.
     #[default]
     Unverified,
-    /// The layer-4 checksum was verified; the outermost one, where there are several. Nothing is said about the IPv4 header's.
+    /// The layer-4 checksum was verified; the outermost one, where there are several. Nothing is
+    /// said about the IPv4 header's.
     Good,
     /// The IPv4 header checksum was verified as wrong.
     BadIp,
     /// The layer-4 checksum was verified as wrong.
     BadL4,
-    /// The frame never crossed a wire: its layer-4 checksum field holds the pseudo-header's sum only, as in [`ChecksumRequest`]. Sent on as it is, the
-    /// frame asks for the rest.
+    /// The frame never crossed a wire: its layer-4 checksum field holds the pseudo-header's sum
+    /// only, as in [`ChecksumRequest`]. Sent on as it is, the frame asks for the rest.
     Partial(ChecksumRequest),
 }
 
-/// A layer-4 checksum to be completed: summed from `start_bytes` to the end of the frame and stored `offset_bytes` after `start_bytes`, where the
-/// folded sum of the pseudo-header waits (not complemented).
+/// A layer-4 checksum to be completed: summed from `start_bytes` to the end of the frame and stored
+/// `offset_bytes` after `start_bytes`, where the folded sum of the pseudo-header waits (not
+/// complemented).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChecksumRequest {
     /// Where the layer-4 header starts.
@@ -41,7 +45,8 @@ pub enum SegmentationKind {
     Udp,
 }
 
-/// A large packet that the device cuts into segments (or, received, has put together from segments).
+/// A large packet that the device cuts into segments (or, received, has put together from
+/// segments).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segmentation {
     /// Of which kind.
@@ -84,7 +89,8 @@ impl TxOffload {
     }
 }
 
-/// An IEEE 802.1Q tag's control information: priority, drop eligibility and VLAN id, as on the wire.
+/// An IEEE 802.1Q tag's control information: priority, drop eligibility and VLAN id, as on the
+/// wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VlanTag(pub u16);
 

@@ -1,7 +1,7 @@
 //! The two halves of a data path: what a stack calls, what a driver implements.
 //!
-//! Each queue is `Send` and belongs to one core at a time; there is no lock. Nothing here allocates, logs or waits. The traits are object-safe, and
-//! one dynamic call moves a whole burst.
+//! Each queue is `Send` and belongs to one core at a time; there is no lock. Nothing here
+//! allocates, logs or waits. The traits are object-safe, and one dynamic call moves a whole burst.
 //!
 //! # The rhythm
 //!
@@ -24,17 +24,21 @@ use crate::burst::Burst;
 
 /// Receives frames.
 pub trait RxQueue: Send {
-    /// Adds received frames to the back of `burst` until it is full or nothing more is there, and gives the device fresh buffers for them. Returns how many.
+    /// Adds received frames to the back of `burst` until it is full or nothing more is there, and
+    /// gives the device fresh buffers for them. Returns how many.
     ///
-    /// The replacement is taken from the pool first: without one, the new frame is dropped, counted as
-    /// [`no_buffer`](RxCounters::no_buffer), and its buffer goes back to the device, so the ring never starves.
+    /// The replacement is taken from the pool first: without one, the new frame is dropped, counted
+    /// as [`no_buffer`](RxCounters::no_buffer), and its buffer goes back to the device, so the ring
+    /// never starves.
     ///
     /// # Errors
     ///
-    /// [`DeviceFault`]: the device broke the rules. What was received before stays in `burst`; the queue is broken and answers the same until its device was stopped and started.
+    /// [`DeviceFault`]: the device broke the rules. What was received before stays in `burst`; the
+    /// queue is broken and answers the same until its device was stopped and started.
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault>;
 
-    /// Gives the device buffers for empty slots, as far as the pool has any. Returns how many slots are still empty.
+    /// Gives the device buffers for empty slots, as far as the pool has any. Returns how many slots
+    /// are still empty.
     ///
     /// Needed only after the pool ran dry; [`receive`](Self::receive) does it too.
     fn refill(&mut self) -> usize;
@@ -55,29 +59,34 @@ pub trait RxQueue: Send {
 
 /// Sends frames.
 pub trait TxQueue: Send {
-    /// Takes frames from the front of `burst` until it is empty or the ring is full, and tells the device once. Returns how many it took.
+    /// Takes frames from the front of `burst` until it is empty or the ring is full, and tells the
+    /// device once. Returns how many it took.
     ///
-    /// A frame that the device could not send (no payload, too long, too many segments, an offload that was not
-    /// agreed) is dropped and counted as [`refused`](TxCounters::refused); it counts as taken. A checksum is no such offload: where the device does not
-    /// complete it, the queue does.
+    /// A frame that the device could not send (no payload, too long, too many segments, an offload
+    /// that was not agreed) is dropped and counted as [`refused`](TxCounters::refused); it counts
+    /// as taken. A checksum is no such offload: where the device does not complete it, the queue
+    /// does.
     ///
     /// # Errors
     ///
     /// [`DeviceFault`]: the queue is broken. Frames not taken stay in `burst`.
     fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault>;
 
-    /// Drops the frames that the device has sent, so that they go back to their pools. Returns how many.
+    /// Drops the frames that the device has sent, so that they go back to their pools. Returns how
+    /// many.
     ///
     /// # Errors
     ///
     /// [`DeviceFault`]: the device broke the rules; the queue is broken.
     fn reclaim(&mut self) -> Result<usize, DeviceFault>;
 
-    /// Tells the device about everything not yet told, also where it asked to be told less often. For latency-critical callers; a no-op on most devices.
+    /// Tells the device about everything not yet told, also where it asked to be told less often.
+    /// For latency-critical callers; a no-op on most devices.
     fn flush(&mut self);
 
-    /// Tells the device about everything in flight once more, whatever it was told before. It costs an exit to the hypervisor, and is the first remedy when frames
-    /// do not come back though the link is up: a doorbell may have been lost. The next one is a stop and a start.
+    /// Tells the device about everything in flight once more, whatever it was told before. It costs
+    /// an exit to the hypervisor, and is the first remedy when frames do not come back though the
+    /// link is up: a doorbell may have been lost. The next one is a stop and a start.
     fn remind(&mut self);
 
     /// How many single-buffer frames fit now.

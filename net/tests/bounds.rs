@@ -1,4 +1,5 @@
-//! What may move to another core, what two cores may share, and what makes a trait object. Held when this is compiled.
+//! What may move to another core, what two cores may share, and what makes a trait object. Held
+//! when this is compiled.
 
 use paravane_net::{
     Burst, Control, Frame, FrameLayout, FramePool, FrameSupply, NicInfo, RxFilterError, RxQueue, TxQueue,

@@ -1,4 +1,5 @@
-//! Checksums that a device left partial, or that were asked for: what they ask of whoever sends the frame, and their completion in software.
+//! Checksums that a device left partial, or that were asked for: what they ask of whoever sends the
+//! frame, and their completion in software.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the failure")]
 
@@ -10,7 +11,8 @@ use proptest::prelude::*;
 
 const REQUEST: ChecksumRequest = ChecksumRequest { start_bytes: 34, offset_bytes: 6 };
 
-/// A UDP datagram from 10.0.0.1:1000 to 10.0.0.2:2000 that says "odd", behind an Ethernet and an IPv4 header that nobody sums.
+/// A UDP datagram from 10.0.0.1:1000 to 10.0.0.2:2000 that says "odd", behind an Ethernet and an
+/// IPv4 header that nobody sums.
 fn datagram(checksum: u16) -> Vec<u8> {
     let [high, low] = checksum.to_be_bytes();
     [&[0xaa; 34][..], &[0x03, 0xe8, 0x07, 0xd0, 0, 11, high, low], b"odd"].concat()
@@ -107,7 +109,8 @@ fn what_does_not_fit_is_left_alone() {
 }
 
 proptest! {
-    /// Wherever the frame is cut, through a word or through the field itself, empty pieces included.
+    /// Wherever the frame is cut, through a word or through the field itself, empty pieces
+    /// included.
     #[test]
     fn segments_do_not_matter(mut cuts in prop::collection::vec(0_usize..=45, 0..5)) {
         cuts.sort_unstable();
@@ -117,7 +120,8 @@ proptest! {
         prop_assert_eq!(bytes_of(&frame), datagram(WHOLE));
     }
 
-    /// A sum that contains its own complement is all ones, over more than one piece and from an odd start, too.
+    /// A sum that contains its own complement is all ones, over more than one piece and from an odd
+    /// start, too.
     #[test]
     fn a_completed_frame_sums_to_ones(bytes in prop::collection::vec(any::<u8>(), 64..1900), start_bytes in 0_u16..60) {
         let request = ChecksumRequest { start_bytes, offset_bytes: 2 };

@@ -221,7 +221,8 @@ fn nothing_is_written_past_the_payload() {
     assert_eq!(bytes_of(&frame), b"01234567xx\0\0");
 }
 
-/// One at a time or by the supply, what comes is the same; also where another pool's frame, or one of two segments, is among them.
+/// One at a time or by the supply, what comes is the same; also where another pool's frame, or one
+/// of two segments, is among them.
 #[test]
 fn a_supply_fills_a_burst_whatever_is_made_of_its_frames() {
     let (pool, other) = (pool(40), pool(8));
@@ -246,7 +247,8 @@ fn a_supply_fills_a_burst_whatever_is_made_of_its_frames() {
     assert_eq!((pool.free(), other.free()), (pool.frames(), other.frames()), "and all go home");
 }
 
-/// Together they would leave the rest of a frame with its buffer, or go to a pool that is not theirs.
+/// Together they would leave the rest of a frame with its buffer, or go to a pool that is not
+/// theirs.
 #[test]
 fn a_filled_burst_with_one_that_is_different_goes_home_piece_by_piece() {
     for is_of_two_segments in [false, true] {

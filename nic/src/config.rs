@@ -13,7 +13,8 @@ const TAGGED_HEADER_BYTES: u16 = 18;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Slots of the transmit ring: a power of two from 32 on. What a device that sends nothing can keep.
+    /// Slots of the transmit ring: a power of two from 32 on. What a device that sends nothing can
+    /// keep.
     pub tx_entries: u16,
     /// Slots of the receive ring: a power of two from 32 on.
     pub rx_entries: u16,
@@ -50,9 +51,10 @@ impl Config {
         self
     }
 
-    /// The most frames that the NIC holds: its rings full, a burst of the longest frames received and not yet answered, a
-    /// burst not yet taken for sending. A pool of [so many](paravane_net::FrameLayout::new) for each NIC that shares it
-    /// cannot be run dry by one whose device stands still.
+    /// The most frames that the NIC holds: its rings full, a burst of the longest frames received
+    /// and not yet answered, a burst not yet taken for sending. A pool of [so
+    /// many](paravane_net::FrameLayout::new) for each NIC that shares it cannot be run dry by one
+    /// whose device stands still.
     #[must_use]
     pub fn frames(&self) -> u32 {
         let buffers = |ip_mtu_bytes: u16| {

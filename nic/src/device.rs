@@ -1,4 +1,5 @@
-//! The drivers' devices as one: a closed choice by `enum` rather than trait objects, for parts move in and out.
+//! The drivers' devices as one: a closed choice by `enum` rather than trait objects, for parts move
+//! in and out.
 
 use paravane_hal::irq::Interrupts;
 use paravane_hal::{Failed, Platform};
@@ -43,8 +44,8 @@ impl Kind {
         }
     }
 
-    /// Whether the device keeps out frames that the receive filter does not ask for. One that cannot refuses filters
-    /// that are stricter than it is.
+    /// Whether the device keeps out frames that the receive filter does not ask for. One that
+    /// cannot refuses filters that are stricter than it is.
     #[must_use]
     pub const fn filters(self) -> bool {
         match self {

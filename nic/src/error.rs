@@ -70,7 +70,8 @@ impl Error for NicError {
 }
 
 impl<P> From<Failed<Self, P>> for NicError {
-    /// The parts are dropped; of a NIC that was not stopped, what its device may still reach is leaked.
+    /// The parts are dropped; of a NIC that was not stopped, what its device may still reach is
+    /// leaked.
     fn from(failed: Failed<Self, P>) -> Self {
         failed.into_error()
     }

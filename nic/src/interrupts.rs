@@ -1,4 +1,5 @@
-//! Which way a NIC interrupts: what is asked for, what device and platform have, and the step down in between.
+//! Which way a NIC interrupts: what is asked for, what device and platform have, and the step down
+//! in between.
 
 use alloc::format;
 use alloc::string::String;
@@ -7,8 +8,8 @@ use alloc::vec::Vec;
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_pci::{ConfigAccess, Function};
 
-/// How many vectors a NIC can use: received frames, sent frames, events, in this order. With two, the first is for
-/// frames either way; one is for everything.
+/// How many vectors a NIC can use: received frames, sent frames, events, in this order. With two,
+/// the first is for frames either way; one is for everything.
 const VECTORS_PER_NIC: usize = 3;
 
 /// How NICs are asked to interrupt.
@@ -42,7 +43,8 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// What `function` has. A capability that cannot be read counts as missing; the driver that needs it says why.
+    /// What `function` has. A capability that cannot be read counts as missing; the driver that
+    /// needs it says why.
     pub(crate) fn of<C: ConfigAccess>(function: &Function<C>) -> Self {
         Self {
             msix: function.msix().ok().flatten().map_or(0, |msix| usize::from(msix.entries())),
@@ -67,8 +69,8 @@ pub enum InterruptPlan {
 }
 
 impl InterruptPlan {
-    /// Decides. `allocate` gives a message for a free vector, while there are any; `route` opens a line, if the platform has it. Also returns what to
-    /// say when it is not what was asked for.
+    /// Decides. `allocate` gives a message for a free vector, while there are any; `route` opens a
+    /// line, if the platform has it. Also returns what to say when it is not what was asked for.
     pub fn decide(
         asked: IrqMode,
         has: Vectors,
@@ -145,7 +147,8 @@ impl Mode {
     }
 }
 
-/// What to say when a step or more was taken down from what was asked for. Nothing was asked for by `auto`.
+/// What to say when a step or more was taken down from what was asked for. Nothing was asked for by
+/// `auto`.
 fn remark(asked: IrqMode, missing: &[&str]) -> Option<String> {
     if asked == IrqMode::Auto || missing.is_empty() {
         return None;

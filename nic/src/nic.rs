@@ -14,8 +14,8 @@ use crate::queues::{NicControl, Queues};
 
 /// A NIC of either kind, in all its states; the queues of one that runs are their owner's.
 ///
-/// It stays in its place: starting and stopping borrow it, and whatever fails, nothing is lost. Dropped while it runs,
-/// its device keeps the memory that it has, which is leaked; stop it first.
+/// It stays in its place: starting and stopping borrow it, and whatever fails, nothing is lost.
+/// Dropped while it runs, its device keeps the memory that it has, which is leaked; stop it first.
 pub struct Nic<P: Platform, C: ConfigAccess> {
     kind: Kind,
     vectors: Vectors,
@@ -38,7 +38,8 @@ enum State<P: Platform, C: ConfigAccess> {
 }
 
 impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
-    /// Takes over the device behind `function`, which ids say the driver of, and stops what its last owner left running.
+    /// Takes over the device behind `function`, which ids say the driver of, and stops what its
+    /// last owner left running.
     ///
     /// # Errors
     ///
@@ -62,7 +63,8 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         self.vectors
     }
 
-    /// Starts it. Received frames come from `pool`; [`Config::frames`] says how many that should have.
+    /// Starts it. Received frames come from `pool`; [`Config::frames`] says how many that should
+    /// have.
     ///
     /// Queues and control start disarmed: nothing interrupts before they are armed.
     ///
@@ -108,12 +110,13 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         }
     }
 
-    /// Stops it and takes its queues back. Its memory is free again, and frames that its device had are in their pools.
+    /// Stops it and takes its queues back. Its memory is free again, and frames that its device had
+    /// are in their pools.
     ///
     /// # Errors
     ///
-    /// [`NicError`], and the queues back. They are broken if the device was told to stop and may still reach memory; to
-    /// stop it may be tried again.
+    /// [`NicError`], and the queues back. They are broken if the device was told to stop and may
+    /// still reach memory; to stop it may be tried again.
     pub fn stop(&mut self, queues: Queues<P>) -> Result<(), Failed<NicError, Queues<P>>> {
         match core::mem::replace(&mut self.state, State::Changing) {
             State::Running(control) => match Device::stop(control, queues) {
@@ -137,8 +140,9 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     ///
     /// # Errors
     ///
-    /// [`NicError`]. With the queues, it was not [stopped](Self::stop), and that may be tried again. Without, it was not
-    /// started again and is stopped; another [`start`](Self::start) may work.
+    /// [`NicError`]. With the queues, it was not [stopped](Self::stop), and that may be tried
+    /// again. Without, it was not started again and is stopped; another [`start`](Self::start) may
+    /// work.
     pub fn restart(&mut self, queues: Queues<P>) -> Result<Queues<P>, Failed<NicError, Option<Queues<P>>>> {
         self.stop(queues).map_err(|failed| failed.map_parts(Some))?;
         self.start_again().map_err(|error| Failed::new(error, None))

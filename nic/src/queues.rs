@@ -78,7 +78,8 @@ impl<P: Platform, C: ConfigAccess> NicControl<P, C> {
         }
     }
 
-    /// Whether the device sends whatever becomes of the frames, so that one that sends nothing hangs. Virtio's may wait for its back-end as long as it likes.
+    /// Whether the device sends whatever becomes of the frames, so that one that sends nothing
+    /// hangs. Virtio's may wait for its back-end as long as it likes.
     #[must_use]
     pub fn sends_at_once(&self) -> bool {
         matches!(self, Self::Vmxnet3(_))

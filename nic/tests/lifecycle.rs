@@ -1,5 +1,5 @@
-//! NICs of either kind live the same life: opened by their ids, started, restarted in their place; and whatever fails,
-//! nothing is lost.
+//! NICs of either kind live the same life: opened by their ids, started, restarted in their place;
+//! and whatever fails, nothing is lost.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

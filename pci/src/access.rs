@@ -33,19 +33,22 @@ pub const EXTENDED_CONFIG_BYTES: u16 = 4096;
 /// **Driver authors** do not call this: a [`Function`](crate::Function) does.
 ///
 /// **Platform authors** keep these promises:
-/// - A write changes what it names and nothing beside it. Best is one access of exactly that width. Who has dwords alone
-///   reads and writes the whole one, and must not write back what was read where that clears bits, as in the status
-///   register beside the command register: [`Dwords`] does that.
+/// - A write changes what it names and nothing beside it. Best is one access of exactly that width.
+///   Who has dwords alone reads and writes the whole one, and must not write back what was read
+///   where that clears bits, as in the status register beside the command register: [`Dwords`] does
+///   that.
 /// - Values are in the CPU's byte order; configuration space is little-endian.
-/// - Where nobody answers (no such function, another segment, an offset that is out of range or not a multiple of the width), reads
-///   give all ones and writes go nowhere.
+/// - Where nobody answers (no such function, another segment, an offset that is out of range or not
+///   a multiple of the width), reads give all ones and writes go nowhere.
 ///
-/// Whoever can write configuration space can move and start any device. As with [`PortIo`](paravane_hal::port::PortIo) and
-/// [`Mmio`](paravane_hal::mmio::Mmio), making the value is where that is argued; the value is the authority.
+/// Whoever can write configuration space can move and start any device. As with
+/// [`PortIo`](paravane_hal::port::PortIo) and [`Mmio`](paravane_hal::mmio::Mmio), making the value
+/// is where that is argued; the value is the authority.
 ///
-/// A [`Quiet`](paravane_hal::dma::Quiet) from [`quiesce`](crate::Function::quiesce) leans on these promises, and still the trait is safe to implement: the
-/// accesses here stand on `Mmio` and `PortIo`, which are as safe, and who holds one of those writes any address into a device's registers without a lie.
-/// The line is drawn around the values, not around the traits.
+/// A [`Quiet`](paravane_hal::dma::Quiet) from [`quiesce`](crate::Function::quiesce) leans on these
+/// promises, and still the trait is safe to implement: the accesses here stand on `Mmio` and
+/// `PortIo`, which are as safe, and who holds one of those writes any address into a device's
+/// registers without a lie. The line is drawn around the values, not around the traits.
 pub trait ConfigAccess {
     /// Reads a byte.
     fn read8(&self, at: PciAddress, offset: u16) -> u8;
@@ -60,7 +63,8 @@ pub trait ConfigAccess {
     /// Writes 32 bits.
     fn write32(&self, at: PciAddress, offset: u16, value: u32);
 
-    /// How much of a function's space can be reached: [`CONFIG_BYTES`] or [`EXTENDED_CONFIG_BYTES`].
+    /// How much of a function's space can be reached: [`CONFIG_BYTES`] or
+    /// [`EXTENDED_CONFIG_BYTES`].
     fn config_bytes(&self) -> u16;
     /// The segment.
     fn segment(&self) -> u16;

@@ -2,7 +2,8 @@
 
 use core::{fmt, str::FromStr};
 
-/// The address of one function. Prints and parses as `00:04.0`, with a segment in front when that is not 0: `0001:00:04.0`.
+/// The address of one function. Prints and parses as `00:04.0`, with a segment in front when that
+/// is not 0: `0001:00:04.0`.
 ///
 /// ```
 /// # use paravane_pci::PciAddress;
@@ -35,7 +36,8 @@ impl PciAddress {
         }
     }
 
-    /// The function whose device and function numbers are packed as in a routing ID: device in bits 7:3, function in bits 2:0.
+    /// The function whose device and function numbers are packed as in a routing ID: device in bits
+    /// 7:3, function in bits 2:0.
     #[must_use]
     pub const fn from_devfn(segment: u16, bus: u8, devfn: u8) -> Self {
         Self { segment, bus, device: devfn >> 3, function: devfn & 0b111 }

@@ -11,9 +11,10 @@
 //!        +---------------------------------+---------+---+
 //! ```
 //!
-//! A register is sized by writing all ones and looking which bits stuck. While that lasts the device must not answer anywhere, so decoding is off.
-//! The value written is all ones exactly, and the answer is read **once**: some monitors recognise the probe by its value and answer it
-//! a single time.
+//! A register is sized by writing all ones and looking which bits stuck. While that lasts the
+//! device must not answer anywhere, so decoding is off. The value written is all ones exactly, and
+//! the answer is read **once**: some monitors recognise the probe by its value and answer it a
+//! single time.
 //!
 //! Spec: PCI Local Bus 3.0, 6.2.5 "Base Addresses" and its implementation note on sizing.
 
@@ -208,8 +209,8 @@ pub(crate) const fn register(index: u8) -> u16 {
     BAR0.wrapping_add((index as u16).wrapping_mul(4))
 }
 
-/// Runs `body` while the function answers at no BAR, then gives it its command register back. `None`, and nothing is written, when
-/// it does not answer at all.
+/// Runs `body` while the function answers at no BAR, then gives it its command register back.
+/// `None`, and nothing is written, when it does not answer at all.
 pub(crate) fn with_decoding_off<T>(
     access: &impl ConfigAccess,
     at: PciAddress,
@@ -300,7 +301,8 @@ fn probe_narrow(
     restored(before.into(), access.read32(at, register).into()).map(|()| probe)
 }
 
-/// What two registers held, and their answer to all ones. Both halves are written before either is read: they are one value.
+/// What two registers held, and their answer to all ones. Both halves are written before either is
+/// read: they are one value.
 fn probe_wide(
     access: &impl ConfigAccess,
     at: PciAddress,
@@ -348,8 +350,8 @@ fn decode(index: u8, layout: Layout, before: u64, probe: u64) -> Result<Bar, Bar
     let below = len_bytes.wrapping_sub(1);
     // An I/O BAR may have no more address bits than there are ports.
     let highest = if kind == BarKind::Io && mask | below == PORTS { PORTS } else { highest };
-    // A register that holds its value whatever is written. The same answer is honest when every address bit is
-    // set in both.
+    // A register that holds its value whatever is written. The same answer is honest when every
+    // address bit is set in both.
     if mask == start && mask | below != highest {
         return Err(BarErrorReason::NotSizable { value: before });
     }
@@ -579,7 +581,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever was read: a BAR that is accepted lies in its address space, aligned to its length.
+        /// Whatever was read: a BAR that is accepted lies in its address space, aligned to its
+        /// length.
         #[test]
         fn an_accepted_bar_is_sound(before: u64, probe: u64, wide: bool, io: bool) {
             let layout = if io { Layout::Io } else { Layout::Memory { wide } };

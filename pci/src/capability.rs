@@ -1,9 +1,11 @@
 //! The capability lists: bounded walks over pointers that a device chose.
 //!
-//! Two lists: the first 256 bytes hold one whose pointers are a byte, extended space (PCI Express, by ECAM) one whose headers are a dword. Each place is
-//! visited at most once, so neither walk can be endless; a list that goes wrong ends with an error that says where.
+//! Two lists: the first 256 bytes hold one whose pointers are a byte, extended space (PCI Express,
+//! by ECAM) one whose headers are a dword. Each place is visited at most once, so neither walk can
+//! be endless; a list that goes wrong ends with an error that says where.
 //!
-//! Spec: PCI Local Bus 3.0, 6.7 "Capabilities List"; PCI Express Base 5.0, 7.6 "PCI Express Extended Capabilities".
+//! Spec: PCI Local Bus 3.0, 6.7 "Capabilities List"; PCI Express Base 5.0, 7.6 "PCI Express
+//! Extended Capabilities".
 
 use core::fmt;
 
@@ -115,7 +117,8 @@ pub enum CapabilityErrorReason {
     },
     /// The function does not answer: all ones.
     Gone,
-    /// The capability there is longer than what is left of configuration space, or shorter than its own fields.
+    /// The capability there is longer than what is left of configuration space, or shorter than its
+    /// own fields.
     Truncated {
         /// Which one.
         id: CapabilityId,
@@ -156,7 +159,8 @@ impl fmt::Display for CapabilityError {
 
 impl core::error::Error for CapabilityError {}
 
-/// Walks the capability list of one function. Ends after the last capability or after the first error.
+/// Walks the capability list of one function. Ends after the last capability or after the first
+/// error.
 #[derive(Clone, Debug)]
 pub struct Capabilities<C> {
     access: C,
@@ -222,15 +226,16 @@ impl<C: ConfigAccess> Iterator for Capabilities<C> {
     }
 }
 
-/// PCI-X status: the function runs in mode 2, at 266 MHz or 533 MHz. Only there it has extended space.
+/// PCI-X status: the function runs in mode 2, at 266 MHz or 533 MHz. Only there it has extended
+/// space.
 ///
 /// Spec: PCI-X Protocol Addendum 2.0a, 7.2.4 "PCI-X Status Register".
 const PCIX_STATUS: u8 = 0x04;
 const PCIX_MODE_2: u32 = 0b11 << 30;
 
-/// Whether `at` has extended space: what a PCI Express function has, and a PCI-X one of version 2. Elsewhere ECAM may
-/// show the first 256 bytes again, or what the function beside it has, and a walk there would make capabilities
-/// of them.
+/// Whether `at` has extended space: what a PCI Express function has, and a PCI-X one of version 2.
+/// Elsewhere ECAM may show the first 256 bytes again, or what the function beside it has, and a
+/// walk there would make capabilities of them.
 fn has_extended_space<C: ConfigAccess>(access: &C, at: PciAddress) -> Result<bool, CapabilityError> {
     if access.config_bytes() < EXTENDED_CONFIG_BYTES {
         return Ok(false);
@@ -252,10 +257,11 @@ fn has_extended_space<C: ConfigAccess>(access: &C, at: PciAddress) -> Result<boo
 /// Dwords of extended space.
 const EXTENDED_DWORDS: usize = 960;
 
-/// Walks the extended capability list of one function. Ends after the last capability or after the first error.
+/// Walks the extended capability list of one function. Ends after the last capability or after the
+/// first error.
 ///
-/// Empty when the function is reached by an access that does not reach extended space, and when it has none, which its
-/// ordinary list says: only PCI Express and PCI-X 2.0 functions do.
+/// Empty when the function is reached by an access that does not reach extended space, and when it
+/// has none, which its ordinary list says: only PCI Express and PCI-X 2.0 functions do.
 #[derive(Clone, Debug)]
 pub struct ExtendedCapabilities<C> {
     access: C,
@@ -302,7 +308,8 @@ impl<C: ConfigAccess> ExtendedCapabilities<C> {
         let header = self.access.read32(self.at, pointer);
         let first = pointer == CONFIG_BYTES;
         match header {
-            // How a function without extended capabilities answers, with and without extended space behind it.
+            // How a function without extended capabilities answers, with and without extended space
+            // behind it.
             0 | u32::MAX if first => return Ok(None),
             u32::MAX => return Err(CapabilityErrorReason::Gone),
             _ => {}

@@ -1,6 +1,7 @@
 //! What a function may do: the command register, and the proof that it does nothing any more.
 //!
-//! The register is written as 16 bits: the status register beside it clears bits that are written as ones.
+//! The register is written as 16 bits: the status register beside it clears bits that are written
+//! as ones.
 
 #![expect(unsafe_code, reason = "vouching that a function has stopped")]
 
@@ -14,11 +15,12 @@ use crate::capability::CapabilityError;
 use crate::header::{COMMAND, Command};
 use crate::{ConfigAccess, Function, PciAddress};
 
-/// What has to be there after it was asked for. The rest may be hard-wired: a function without a pin has no use for
-/// [`Command::INTX_DISABLE`], and most have none for the error bits.
+/// What has to be there after it was asked for. The rest may be hard-wired: a function without a
+/// pin has no use for [`Command::INTX_DISABLE`], and most have none for the error bits.
 const EFFECTIVE: Command = Command::IO.union(Command::MEMORY).union(Command::BUS_MASTER);
 
-/// How long outstanding completions may take: twice the longest completion timeout that is on by default.
+/// How long outstanding completions may take: twice the longest completion timeout that is on by
+/// default.
 ///
 /// Spec: PCI Express Base 5.0, 2.8 "Completion Timeout Mechanism".
 const COMPLETIONS: Duration = Duration::from_millis(100);
@@ -47,8 +49,8 @@ impl fmt::Display for CommandError {
 
 impl core::error::Error for CommandError {}
 
-/// The command register of `address`; `None` when nobody answers. What comes of changing that answer is not to be written: a function that is there again
-/// would get every bit.
+/// The command register of `address`; `None` when nobody answers. What comes of changing that
+/// answer is not to be written: a function that is there again would get every bit.
 pub(crate) fn answered_command(access: &impl ConfigAccess, address: PciAddress) -> Option<Command> {
     match access.read16(address, COMMAND) {
         u16::MAX => None,
@@ -81,18 +83,19 @@ impl<C: ConfigAccess> Function<C> {
         Command::from_bits_retain(self.read16(COMMAND))
     }
 
-    /// Makes the bridges in `path` pass on memory accesses to this function, and bus mastering from it. Not I/O: a
-    /// bridge without an I/O window has that bit hard-wired to 0.
+    /// Makes the bridges in `path` pass on memory accesses to this function, and bus mastering from
+    /// it. Not I/O: a bridge without an I/O window has that bit hard-wired to 0.
     ///
-    /// Firmware does so where it enumerates; a monitor that boots a kernel directly need not. Where nobody opened
-    /// windows through the bridges either, [`assign_all`](crate::assign_all) comes first.
+    /// Firmware does so where it enumerates; a monitor that boots a kernel directly need not. Where
+    /// nobody opened windows through the bridges either, [`assign_all`](crate::assign_all) comes
+    /// first.
     ///
     /// `path` is what [`enumerate`](crate::enumerate) reports with a function.
     ///
     /// # Errors
     ///
-    /// [`PathError`] of the first bridge that does not take it, or that has no window around a memory BAR which has an
-    /// address.
+    /// [`PathError`] of the first bridge that does not take it, or that has no window around a
+    /// memory BAR which has an address.
     pub fn enable_path(&self, path: &[PciAddress]) -> Result<(), PathError> {
         let needed = Command::MEMORY | Command::BUS_MASTER;
         for &bridge in path {
@@ -117,8 +120,8 @@ impl<C: ConfigAccess> Function<C> {
 
     /// Sets bits of the command register; the others stay.
     ///
-    /// Bus mastering last, after the driver has reset the device: what firmware left there may still have
-    /// rings to write to.
+    /// Bus mastering last, after the driver has reset the device: what firmware left there may
+    /// still have rings to write to.
     ///
     /// # Errors
     ///
@@ -138,11 +141,13 @@ impl<C: ConfigAccess> Function<C> {
 
     /// Stops the function from mastering the bus, and proves that it did.
     ///
-    /// The proof borrows the function exclusively: nothing starts it again while the proof is about.
+    /// The proof borrows the function exclusively: nothing starts it again while the proof is
+    /// about.
     ///
-    /// It is worth what the bus is: some monitors hand memory to their devices whether or not bus mastering is on. So a driver stops its device by the
-    /// device's own means *first*, and has that confirmed; this is the second lock on the door. A driver that took a function gives it back in no other
-    /// state, or whoever gets it could have this proof of a device that writes on.
+    /// It is worth what the bus is: some monitors hand memory to their devices whether or not bus
+    /// mastering is on. So a driver stops its device by the device's own means *first*, and has
+    /// that confirmed; this is the second lock on the door. A driver that took a function gives it
+    /// back in no other state, or whoever gets it could have this proof of a device that writes on.
     ///
     /// # Errors
     ///
@@ -155,15 +160,19 @@ impl<C: ConfigAccess> Function<C> {
                 .map_err(|waited| QuiesceError::TransactionsPending { address: self.address(), waited })?;
         }
         // SAFETY:
-        // - It starts no access: Bus Master Enable was written as 0 and read back as 0 (all ones, the answer of nobody, is an error),
-        //   and a function whose bit is clear does not initiate.
-        //   Spec: PCI Local Bus 3.0, 6.2.2 "Device Control", bit 2.
-        //   A monitor that breaks this rule is as one that writes where it was never pointed: nothing that is read from it proves more. Those
-        //   that are known to are virtio's, whose driver has the device's reset confirmed as well.
-        // - None is under way: its posted writes reach memory before the answer to the read that saw the bit clear, which may not
-        //   pass them (PCI Local Bus 3.0, appendix E "System Transaction Ordering"); a PCI Express function waits for no completion either.
-        // - Nothing starts it again: in this crate only `enable` sets the bit, on `&mut self`, which the result borrows for its
-        //   lifetime. A second claim, or a raw write through the access, breaks the contract of `Function::claim` and `ConfigAccess`.
+        // - It starts no access: Bus Master Enable was written as 0 and read back as 0 (all ones,
+        //   the answer of nobody, is an error), and a function whose bit is clear does not
+        //   initiate.
+        //   Spec: PCI Local Bus 3.0, 6.2.2 "Device Control", bit 2. A monitor that breaks this rule
+        //   is as one that writes where it was never pointed: nothing that is read from it proves
+        //   more. Those that are known to are virtio's, whose driver has the device's reset
+        //   confirmed as well.
+        // - None is under way: its posted writes reach memory before the answer to the read that
+        //   saw the bit clear, which may not pass them (PCI Local Bus 3.0, appendix E "System
+        //   Transaction Ordering"); a PCI Express function waits for no completion either.
+        // - Nothing starts it again: in this crate only `enable` sets the bit, on `&mut self`,
+        //   which the result borrows for its lifetime. A second claim, or a raw write through the
+        //   access, breaks the contract of `Function::claim` and `ConfigAccess`.
         Ok(unsafe { Quiet::vouch(self.tag()) })
     }
 }

@@ -1,10 +1,12 @@
 //! Finding functions.
 //!
-//! The walk starts at a root bus and follows bridges by the bus numbers that firmware gave them. Each bus is visited once, whatever the bridges say,
-//! so it ends. What is passed over is reported with the reason.
+//! The walk starts at a root bus and follows bridges by the bus numbers that firmware gave them.
+//! Each bus is visited once, whatever the bridges say, so it ends. What is passed over is reported
+//! with the reason.
 //!
-//! [`enumerate`] follows bridges from the first bus of the range and looks nowhere else: probing 256 buses by ports costs sixteen thousand exits to the
-//! hypervisor. A segment with more than one root bus (a second host bridge) is what [`enumerate_all`] is for. A bridge that nobody numbered
+//! [`enumerate`] follows bridges from the first bus of the range and looks nowhere else: probing
+//! 256 buses by ports costs sixteen thousand exits to the hypervisor. A segment with more than one
+//! root bus (a second host bridge) is what [`enumerate_all`] is for. A bridge that nobody numbered
 //! passes nothing on, so looking for what is behind it would find nothing; it is reported.
 
 use core::fmt;
@@ -12,7 +14,8 @@ use core::fmt;
 use crate::header::{BridgeBuses, Header, HeaderKind, Ids, Presence, bridge_buses, look};
 use crate::{ConfigAccess, PciAddress};
 
-/// Bridges behind bridges that are followed. Physical machines have five; the limit keeps the walk off the heap.
+/// Bridges behind bridges that are followed. Physical machines have five; the limit keeps the walk
+/// off the heap.
 pub const MAX_DEPTH: usize = 32;
 
 /// What a walk meets.
@@ -33,7 +36,8 @@ pub struct FoundFunction<'a> {
     pub ids: Ids,
     /// Endpoint or bridge.
     pub kind: HeaderKind,
-    /// The bridges on the way to it, outermost first: what [`Function::enable_path`](crate::Function::enable_path) takes.
+    /// The bridges on the way to it, outermost first: what
+    /// [`Function::enable_path`](crate::Function::enable_path) takes.
     pub path: &'a [PciAddress],
 }
 
@@ -94,7 +98,8 @@ impl fmt::Display for Skip {
     }
 }
 
-/// Reports every function that can be reached from the first bus of `access`: depth first, a bridge before what is behind it.
+/// Reports every function that can be reached from the first bus of `access`: depth first, a bridge
+/// before what is behind it.
 pub fn enumerate<C: ConfigAccess + ?Sized>(access: &C, visit: &mut dyn FnMut(Found<'_>)) {
     Walk::new(&access, visit).bus(*access.buses().start());
 }
@@ -104,11 +109,13 @@ pub fn enumerate_from<C: ConfigAccess + ?Sized>(access: &C, root: u8, visit: &mu
     Walk::new(&access, visit).bus(root);
 }
 
-/// Like [`enumerate`], and then takes every bus of the range that no bridge leads to for a root of its own. A bus behind
-/// a bridge that was passed over is none: what sits there is reached through that bridge, or not at all.
+/// Like [`enumerate`], and then takes every bus of the range that no bridge leads to for a root of
+/// its own. A bus behind a bridge that was passed over is none: what sits there is reached through
+/// that bridge, or not at all.
 pub fn enumerate_all<C: ConfigAccess + ?Sized>(access: &C, visit: &mut dyn FnMut(Found<'_>)) {
     let mut walk = Walk::new(&access, visit);
-    // A bridge leads to a higher bus only, so a bus that was not visited yet when its turn comes has no bridge before it.
+    // A bridge leads to a higher bus only, so a bus that was not visited yet when its turn comes
+    // has no bridge before it.
     for bus in access.buses() {
         if !walk.visited.contains(bus) && !walk.behind_skipped.contains(bus) {
             walk.bus(bus);
@@ -116,8 +123,8 @@ pub fn enumerate_all<C: ConfigAccess + ?Sized>(access: &C, visit: &mut dyn FnMut
     }
 }
 
-/// Every function of one bus, as the walk asks for it. Functions 1 to 7 exist only beside a function 0 that says so;
-/// single-function devices may answer at all eight.
+/// Every function of one bus, as the walk asks for it. Functions 1 to 7 exist only beside a
+/// function 0 that says so; single-function devices may answer at all eight.
 pub(crate) fn functions_on<C: ConfigAccess>(
     access: &C,
     bus: u8,

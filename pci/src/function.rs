@@ -17,8 +17,10 @@ use crate::{ConfigAccess, PciAddress};
 
 /// A function that one driver owns.
 ///
-/// Claim an address once: the claim sizes the BARs, which briefly stops the function from answering, and each claim has a tag of its own. Nothing here keeps
-/// a second claim away, as nothing keeps a holder of a [`ConfigAccess`] from writing anywhere; the kernel that enumerates hands each address out once.
+/// Claim an address once: the claim sizes the BARs, which briefly stops the function from
+/// answering, and each claim has a tag of its own. Nothing here keeps a second claim away, as
+/// nothing keeps a holder of a [`ConfigAccess`] from writing anywhere; the kernel that enumerates
+/// hands each address out once.
 pub struct Function<C> {
     access: C,
     address: PciAddress,
@@ -82,7 +84,8 @@ impl<C: ConfigAccess> Function<C> {
         self.header.kind
     }
 
-    /// Whom the memory that this function reaches belongs to: what a [`Quiet`](paravane_hal::dma::Quiet) for it names.
+    /// Whom the memory that this function reaches belongs to: what a
+    /// [`Quiet`](paravane_hal::dma::Quiet) for it names.
     #[must_use]
     pub fn tag(&self) -> DeviceTag {
         self.tag
@@ -94,7 +97,8 @@ impl<C: ConfigAccess> Function<C> {
         InterruptPin::from_register(self.read8(INTERRUPT_PIN))
     }
 
-    /// Which interrupt line firmware routed its pin to, on machines where that means something; `None` when it routed none.
+    /// Which interrupt line firmware routed its pin to, on machines where that means something;
+    /// `None` when it routed none.
     #[must_use]
     pub fn read_interrupt_line(&self) -> Option<u8> {
         match self.read8(INTERRUPT_LINE) {
@@ -117,8 +121,8 @@ impl<C: ConfigAccess> Function<C> {
         Err(self.bar_error(index, reason))
     }
 
-    /// The BARs that are there. One that is there and unusable is an error; a register that holds none is left out, and so are
-    /// all of a host bridge.
+    /// The BARs that are there. One that is there and unusable is an error; a register that holds
+    /// none is left out, and so are all of a host bridge.
     pub fn bars(&self) -> impl Iterator<Item = Result<Bar, BarError>> + '_ {
         (0..BARS).map(|index| self.bar(index)).filter(|bar| {
             !bar.is_err_and(|error| {
@@ -133,10 +137,11 @@ impl<C: ConfigAccess> Function<C> {
         })
     }
 
-    /// Maps the whole of memory BAR `index`, which has to be at least `min_len_bytes` long. Who has the region gives it
-    /// back by [`MmioMap::unmap`] in the end.
+    /// Maps the whole of memory BAR `index`, which has to be at least `min_len_bytes` long. Who has
+    /// the region gives it back by [`MmioMap::unmap`] in the end.
     ///
-    /// Mapping needs no memory decoding, using the registers does: [`enable`](Self::enable) it before.
+    /// Mapping needs no memory decoding, using the registers does: [`enable`](Self::enable) it
+    /// before.
     ///
     /// # Errors
     ///
@@ -247,7 +252,8 @@ impl<C: ConfigAccess> Function<C> {
         &mut self.bars
     }
 
-    /// `index` fits: there are six registers, and one that does not exist is reported as the last number there is.
+    /// `index` fits: there are six registers, and one that does not exist is reported as the last
+    /// number there is.
     pub(crate) fn bar_error(&self, index: usize, reason: BarErrorReason) -> BarError {
         BarError { address: self.address, index: u8::try_from(index).unwrap_or(u8::MAX), reason }
     }

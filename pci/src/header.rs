@@ -14,7 +14,8 @@
 //! 0x3c  | ..    | int. pin | int. line  |   | bridge control | pin   | line   |
 //! ```
 //!
-//! Spec: PCI Local Bus 3.0, 6.1 "Configuration Space Organization"; PCI-to-PCI Bridge 1.2, 3.2 "Configuration Space Format".
+//! Spec: PCI Local Bus 3.0, 6.1 "Configuration Space Organization"; PCI-to-PCI Bridge 1.2, 3.2
+//! "Configuration Space Format".
 
 use core::fmt;
 
@@ -94,8 +95,8 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// Who is at `at`; `None` where nobody answers, or is not ready. Reads and nothing else, so it may be asked of a
-    /// function that somebody uses.
+    /// Who is at `at`; `None` where nobody answers, or is not ready. Reads and nothing else, so it
+    /// may be asked of a function that somebody uses.
     #[must_use]
     pub fn read<C: ConfigAccess>(access: &C, at: PciAddress) -> Option<Self> {
         match look(access, at) {
@@ -184,14 +185,16 @@ pub(crate) struct Header {
     pub(crate) multi_function: bool,
 }
 
-/// How often a function that is not ready is asked again. Each read takes as long as the bus takes; virtual devices are always ready.
+/// How often a function that is not ready is asked again. Each read takes as long as the bus takes;
+/// virtual devices are always ready.
 const RETRIES: u32 = 64;
 
 /// Looks at `at`.
 pub(crate) fn look(access: &impl ConfigAccess, at: PciAddress) -> Presence {
     let mut word = access.read32(at, VENDOR_ID);
     for _ in 0..RETRIES {
-        // Vendor 1 is no vendor: a root complex makes it up while a device answers "configuration request retry".
+        // Vendor 1 is no vendor: a root complex makes it up while a device answers "configuration
+        // request retry".
         // Spec: PCI Express Base 5.0, 2.3.2 "Completion Handling Rules" (CRS Software Visibility).
         if vendor_and_device(word).0 != 0x0001 {
             break;

@@ -1,5 +1,6 @@
-//! Configuration space from somebody who means harm: arbitrary bytes, and answers that change with every read. Whatever it is, every walk ends
-//! after a number of reads that is known beforehand, and nothing panics.
+//! Configuration space from somebody who means harm: arbitrary bytes, and answers that change with
+//! every read. Whatever it is, every walk ends after a number of reads that is known beforehand,
+//! and nothing panics.
 
 use proptest::prelude::*;
 

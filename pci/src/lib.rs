@@ -42,8 +42,8 @@ pub use enumerate::{
     Found, FoundFunction, MAX_DEPTH, Skip, SkipReason, enumerate, enumerate_all, enumerate_from,
 };
 pub use function::{ClaimError, Function};
-/// Both drivers take an access that may move to another thread, or a reference that threads share; and a kernel with
-/// several kinds of access may have one behind a pointer.
+/// Both drivers take an access that may move to another thread, or a reference that threads share;
+/// and a kernel with several kinds of access may have one behind a pointer.
 const _: () = {
     const fn is_send<T: Send>() {}
     const fn is_send_and_sync<T: Send + Sync>() {}

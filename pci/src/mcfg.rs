@@ -1,13 +1,15 @@
 //! Where ECAM is, from the firmware's tables: RSDP, then RSDT or XSDT, then MCFG.
 //!
-//! The layouts are those of the `acpi` crate. Its readers are not used: they take the lengths in the tables on trust, and panic or read for
-//! gigabytes on tables that lie. Here each table's length and checksum are looked at before anything it says is.
+//! The layouts are those of the `acpi` crate. Its readers are not used: they take the lengths in
+//! the tables on trust, and panic or read for gigabytes on tables that lie. Here each table's
+//! length and checksum are looked at before anything it says is.
 //!
-//! Nothing is mapped and nothing is borrowed: the platform copies bytes out, so a test needs an array, and a table that changes meanwhile
-//! gives a wrong entry at worst.
+//! Nothing is mapped and nothing is borrowed: the platform copies bytes out, so a test needs an
+//! array, and a table that changes meanwhile gives a wrong entry at worst.
 //!
-//! Spec: ACPI 6.5, 5.2.5 "Root System Description Pointer (RSDP)", 5.2.7 "Root System Description Table (RSDT)", 5.2.8 "Extended System Description
-//! Table (XSDT)"; PCI Firmware 3.3, 4.1.2 "MCFG Table Description".
+//! Spec: ACPI 6.5, 5.2.5 "Root System Description Pointer (RSDP)", 5.2.7 "Root System Description
+//! Table (RSDT)", 5.2.8 "Extended System Description Table (XSDT)"; PCI Firmware 3.3, 4.1.2 "MCFG
+//! Table Description".
 
 use core::{fmt, mem::offset_of};
 
@@ -37,7 +39,8 @@ const RSDP_RSDT: u64 = 16;
 const RSDP_LENGTH: u64 = 20;
 const RSDP_XSDT: u64 = 24;
 
-/// Longer tables are not believed: 64 KiB hold four thousand ECAM regions, or eight thousand pointers.
+/// Longer tables are not believed: 64 KiB hold four thousand ECAM regions, or eight thousand
+/// pointers.
 const MAX_TABLE_BYTES: u32 = 64 << 10;
 
 /// Where a BIOS leaves the RSDP, at a multiple of 16.
@@ -47,7 +50,8 @@ const BIOS_AREA: core::ops::Range<u64> = 0xe_0000..0x10_0000;
 
 /// Physical memory that firmware wrote tables to. A closure of that shape is one.
 pub trait FirmwareMemory {
-    /// Copies what is at `from` to `into`. Whether all of it could be read; if not, `into` holds anything.
+    /// Copies what is at `from` to `into`. Whether all of it could be read; if not, `into` holds
+    /// anything.
     fn read(&self, from: PhysAddr, into: &mut [u8]) -> bool;
 }
 
@@ -57,9 +61,11 @@ impl<F: Fn(PhysAddr, &mut [u8]) -> bool> FirmwareMemory for F {
     }
 }
 
-/// Reports the ECAM regions that the tables from `rsdp` on describe. How many; a machine without an MCFG table has none.
+/// Reports the ECAM regions that the tables from `rsdp` on describe. How many; a machine without an
+/// MCFG table has none.
 ///
-/// An entry whose bus range is empty is reported like the others: [`EcamEntry::map`] refuses it with a reason.
+/// An entry whose bus range is empty is reported like the others: [`EcamEntry::map`] refuses it
+/// with a reason.
 ///
 /// # Errors
 ///
@@ -123,7 +129,8 @@ fn find_mcfg(memory: &impl FirmwareMemory, root: &Table) -> Result<Option<PhysAd
         match field::<4>(memory, PhysAddr::new(pointer), 0) {
             Ok(signature) if &signature == b"MCFG" => return Ok(Some(PhysAddr::new(pointer))),
             Ok(_) => {}
-            // Some firmware leaves a pointer to nothing. That matters only if there is no MCFG elsewhere.
+            // Some firmware leaves a pointer to nothing. That matters only if there is no MCFG
+            // elsewhere.
             Err(error) => unreadable = unreadable.or(Some(error)),
         }
     }
@@ -169,7 +176,8 @@ impl Table {
         Ok(Self { at, signature, len_bytes })
     }
 
-    /// Where the things of `each_bytes` start that follow the first `header_bytes`; a last one that is cut off is left out.
+    /// Where the things of `each_bytes` start that follow the first `header_bytes`; a last one that
+    /// is cut off is left out.
     fn places(&self, header_bytes: u32, each_bytes: u32) -> impl Iterator<Item = u64> + use<> {
         let count = self.len_bytes.saturating_sub(header_bytes).checked_div(each_bytes).unwrap_or(0);
         (0..u64::from(count)).map(move |index| {
@@ -202,7 +210,8 @@ fn check_sum(
     while start < len_bytes {
         let mut chunk = [0; CHUNK as usize];
         let left = len_bytes.saturating_sub(start).min(CHUNK);
-        // What lies beyond the end may not be readable, so the last chunk is read as short as it is.
+        // What lies beyond the end may not be readable, so the last chunk is read as short as it
+        // is.
         let (used, _) = chunk.split_at_mut_checked(left as usize).unwrap_or_default();
         let from = at.checked_add(start.into());
         if !from.is_some_and(|from| memory.read(from, used)) {

@@ -1,4 +1,5 @@
-//! A bus made of memory, for this crate's own tests: functions with the BARs that real monitors have, and with ones that no sound device has.
+//! A bus made of memory, for this crate's own tests: functions with the BARs that real monitors
+//! have, and with ones that no sound device has.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -323,7 +324,8 @@ impl ConfigAccess for MockBus {
     }
 }
 
-/// A monitor that answers every read with whatever comes to its mind, and counts how long it is listened to.
+/// A monitor that answers every read with whatever comes to its mind, and counts how long it is
+/// listened to.
 #[derive(Debug)]
 pub(crate) struct Liar {
     state: Cell<u64>,

@@ -1,6 +1,7 @@
 //! The other end of a NIC's cable: a unix datagram socket, one frame a datagram.
 //!
-//! It does nothing by itself: a test sends frames and takes those that came. A full socket queue is an everyday event, waited for up to a deadline.
+//! It does nothing by itself: a test sends frames and takes those that came. A full socket queue is
+//! an everyday event, waited for up to a deadline.
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;

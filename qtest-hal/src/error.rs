@@ -75,8 +75,8 @@ impl QtestError {
         matches!(self, Self::NotInstalled { .. })
     }
 
-    /// Whether a test that ends in this may count as skipped: QEMU is not there, and `PARAVANE_NEEDS_QEMU` is not set, as it is where its absence is
-    /// a mistake.
+    /// Whether a test that ends in this may count as skipped: QEMU is not there, and
+    /// `PARAVANE_NEEDS_QEMU` is not set, as it is where its absence is a mistake.
     #[must_use]
     pub fn may_skip(&self) -> bool {
         self.is_not_installed() && std::env::var_os("PARAVANE_NEEDS_QEMU").is_none()

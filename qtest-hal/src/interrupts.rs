@@ -1,4 +1,5 @@
-//! Interrupts, observed: messages are collected in the machine's memory, lines are reported over the socket. Nobody is interrupted.
+//! Interrupts, observed: messages are collected in the machine's memory, lines are reported over
+//! the socket. Nobody is interrupted.
 
 use std::sync::atomic::Ordering;
 
@@ -9,8 +10,9 @@ use crate::ram::MAILBOX_COUNT;
 
 /// A message that a device sends when it is asked to interrupt, and the place where it lands.
 ///
-/// A message-signalled interrupt is a write to memory; here the memory is not an interrupt controller's but a word of RAM. How often
-/// a device wrote it cannot be told, only whether it did since it was last looked at.
+/// A message-signalled interrupt is a write to memory; here the memory is not an interrupt
+/// controller's but a word of RAM. How often a device wrote it cannot be told, only whether it did
+/// since it was last looked at.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
     platform: Qtest,
@@ -25,7 +27,8 @@ impl Mailbox {
         // Not zero, and told apart from every other.
         let data = 0x4d00 | u32::try_from(index).ok()?;
         #[expect(unsafe_code, reason = "as a platform does: numbers that become a write of a device")]
-        // SAFETY: the address is that of a word of the machine's RAM that is kept for this and nothing else, and looked at by polling.
+        // SAFETY: the address is that of a word of the machine's RAM that is kept for this and
+        // nothing else, and looked at by polling.
         let message = unsafe { MsiMessage::from_platform(address, data) };
         Some(Self { platform: platform.clone(), index, message })
     }

@@ -1,7 +1,8 @@
 //! The test socket: one line asks, one line answers, and lines about interrupts come in between.
 //!
-//! After the first failure nothing is sent any more: every question is answered with that failure at once, so that a driver
-//! that goes on reading registers runs into its own deadlines and not into ours.
+//! After the first failure nothing is sent any more: every question is answered with that failure
+//! at once, so that a driver that goes on reading registers runs into its own deadlines and not
+//! into ours.
 //!
 //! Spec: QEMU `softmmu/qtest.c`, "QTest Protocol".
 

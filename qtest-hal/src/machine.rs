@@ -1,4 +1,5 @@
-//! A machine without a guest: QEMU with its devices, a parked CPU, and a test in the place of the program.
+//! A machine without a guest: QEMU with its devices, a parked CPU, and a test in the place of the
+//! program.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -27,7 +28,8 @@ pub type Config = Cam<Qtest, PortLock>;
 
 /// How long QEMU may take to make its sockets, on a machine that does other things as well.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// Firmware for a CPU that is to do nothing: all of it is `hlt`, and where the CPU begins, 16 bytes before the end, `cli; hlt; jmp` to that `hlt`.
+/// Firmware for a CPU that is to do nothing: all of it is `hlt`, and where the CPU begins, 16 bytes
+/// before the end, `cli; hlt; jmp` to that `hlt`.
 const BIOS_BYTES: usize = 64 << 10;
 const HLT: u8 = 0xf4;
 const RESET_CODE: [u8; 4] = [0xfa, HLT, 0xeb, 0xfd];
@@ -49,9 +51,11 @@ impl Exclusive for PortLock {
     }
 }
 
-/// A running machine. Dropping it ends QEMU and removes its files; handles that are left find nobody.
+/// A running machine. Dropping it ends QEMU and removes its files; handles that are left find
+/// nobody.
 ///
-/// QEMU also ends with the thread that started it, so that no test run leaves one behind: start it on a thread that outlives its use.
+/// QEMU also ends with the thread that started it, so that no test run leaves one behind: start it
+/// on a thread that outlives its use.
 #[derive(Debug)]
 pub struct Machine {
     platform: Qtest,
@@ -72,7 +76,8 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// [`QtestError`]; [`is_not_installed`](QtestError::is_not_installed) tells whether QEMU is just missing. Nothing is left behind.
+    /// [`QtestError`]; [`is_not_installed`](QtestError::is_not_installed) tells whether QEMU is
+    /// just missing. Nothing is left behind.
     pub fn start(setup: &Setup) -> Result<Self, QtestError> {
         let folder = tempfile::Builder::new().prefix("paravane-qtest-").tempdir();
         let folder = folder.map_err(|error| QtestError::system("make a temporary folder", error))?;
@@ -139,7 +144,8 @@ impl Machine {
         &self.config
     }
 
-    /// Configuration space by ECAM, 4096 bytes a function; `None` on a chipset without. Switches it on where it has to be.
+    /// Configuration space by ECAM, 4096 bytes a function; `None` on a chipset without. Switches it
+    /// on where it has to be.
     #[must_use]
     pub fn ecam(&self) -> Option<Ecam<Registers>> {
         let base = match self.chipset {
@@ -156,8 +162,9 @@ impl Machine {
         EcamEntry { base, segment: 0, buses: 0..=255 }.map(&self.platform).ok()
     }
 
-    /// Where NIC `index` is: functions of the network class, in the order of their addresses. That is the order of the [`Setup`] and of [`cable`](Self::cable)
-    /// too, unless one of several lies behind a bridge.
+    /// Where NIC `index` is: functions of the network class, in the order of their addresses. That
+    /// is the order of the [`Setup`] and of [`cable`](Self::cable) too, unless one of several lies
+    /// behind a bridge.
     #[must_use]
     pub fn nic_address(&self, index: usize) -> Option<PciAddress> {
         const NETWORK: u8 = 2;
@@ -265,7 +272,8 @@ fn explain(error: QtestError, process: &mut Process) -> QtestError {
     error
 }
 
-/// QEMU's accelerator for tests where it has one, else the translator, whose CPU the firmware parks.
+/// QEMU's accelerator for tests where it has one, else the translator, whose CPU the firmware
+/// parks.
 fn accelerator() -> Result<&'static str, QtestError> {
     let list = process::ask(&["-accel", "help"])?;
     Ok(if list.lines().any(|line| line.trim() == "qtest") { "qtest" } else { "tcg" })

@@ -1,4 +1,5 @@
-//! The platform as a driver sees it: memory, registers, ports and time of a [`Machine`](crate::Machine).
+//! The platform as a driver sees it: memory, registers, ports and time of a
+//! [`Machine`](crate::Machine).
 
 #![expect(unsafe_code, reason = "`Dma` is an unsafe trait; every call goes to the machine's RAM")]
 
@@ -18,10 +19,11 @@ use crate::error::QtestError;
 use crate::link::Link;
 use crate::ram::Ram;
 
-/// A handle to a machine's memory, registers, ports and time. A clone is another handle to the same.
+/// A handle to a machine's memory, registers, ports and time. A clone is another handle to the
+/// same.
 ///
-/// Once the machine has stopped answering, reads give all ones and writes go nowhere, as on a bus from which the device was
-/// pulled; [`failure`](Self::failure) tells why.
+/// Once the machine has stopped answering, reads give all ones and writes go nowhere, as on a bus
+/// from which the device was pulled; [`failure`](Self::failure) tells why.
 #[derive(Clone)]
 pub struct Qtest(Arc<Inner>);
 

@@ -89,7 +89,8 @@ impl Process {
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self, during: &str) -> Option<QtestError> {
         let status = self.child.try_wait().ok().flatten()?;
-        // Its last words may still be on their way from the pipe, which closes behind them, unless somebody inherited it.
+        // Its last words may still be on their way from the pipe, which closes behind them, unless
+        // somebody inherited it.
         let deadline = Instant::now() + LAST_WORDS;
         while self.listener.as_ref().is_some_and(|listener| !listener.is_finished())
             && Instant::now() < deadline

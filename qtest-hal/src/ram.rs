@@ -1,6 +1,8 @@
-//! The machine's RAM: a file that QEMU and the test process both map, and the allocator of the part that devices use.
+//! The machine's RAM: a file that QEMU and the test process both map, and the allocator of the part
+//! that devices use.
 //!
-//! A device address is an offset into the file, the CPU address is wherever the file was mapped: the two never agree by accident.
+//! A device address is an offset into the file, the CPU address is wherever the file was mapped:
+//! the two never agree by accident.
 
 #![expect(unsafe_code, reason = "the mapping is raw memory, and this module knows how long it lives")]
 
@@ -48,7 +50,8 @@ struct Used {
     bounced: BTreeMap<u64, DmaRegion>,
 }
 
-// SAFETY: the mapping belongs to the process and not to a thread, and the books about it are behind a lock.
+// SAFETY: the mapping belongs to the process and not to a thread, and the books about it are behind
+// a lock.
 unsafe impl Send for Ram {}
 // SAFETY: as above; memory is handed out to one owner at a time.
 unsafe impl Sync for Ram {}
@@ -61,9 +64,10 @@ impl Ram {
         file.set_len(len_bytes as u64).map_err(fails)?;
         // SAFETY:
         // - The address is the kernel's choice, so nothing that is mapped is replaced.
-        // - The file keeps its length: nobody but QEMU knows it, and QEMU maps a file that is long enough as it is.
-        // - QEMU writes at any moment: all that this crate makes of the memory is raw pointers, and what `hal` makes of them is
-        //   atomics and volatile copies.
+        // - The file keeps its length: nobody but QEMU knows it, and QEMU maps a file that is long
+        //   enough as it is.
+        // - QEMU writes at any moment: all that this crate makes of the memory is raw pointers, and
+        //   what `hal` makes of them is atomics and volatile copies.
         let base = unsafe {
             rustix::mm::mmap(
                 std::ptr::null_mut(),
@@ -99,8 +103,10 @@ impl Ram {
         // SAFETY: checked above.
         let word = unsafe { self.base.add(offset) };
         // SAFETY:
-        // - Valid for as long as `self`, aligned (the mapping is, and the offset), and initialised: a new file is zeroes.
-        // - Shared with QEMU, whose store is atomic at this size, and with nobody else: `alloc` starts further up.
+        // - Valid for as long as `self`, aligned (the mapping is, and the offset), and initialised:
+        //   a new file is zeroes.
+        // - Shared with QEMU, whose store is atomic at this size, and with nobody else: `alloc`
+        //   starts further up.
         let word = unsafe { AtomicU32::from_ptr(word.as_ptr().cast()) };
         Some((word, offset as u64))
     }
@@ -138,7 +144,8 @@ impl Ram {
             from = next.saturating_add(next_len).saturating_add(GAP_BYTES);
         };
         drop(starts);
-        // SAFETY: the range was found free and inside the file, which QEMU has as its RAM from address 0 on; what follows takes it.
+        // SAFETY: the range was found free and inside the file, which QEMU has as its RAM from
+        // address 0 on; what follows takes it.
         let dma = unsafe { DmaAddr::from_platform(offset as u64) };
         if !request.accepts(dma) {
             return Err(fails(DmaErrorReason::AddressWidth { address_bits: request.address_bits }));
@@ -158,13 +165,15 @@ impl Ram {
     ///
     /// As [`Dma::free`](paravane_hal::dma::Dma::free).
     pub(crate) unsafe fn free(&self, region: &DmaRegion) {
-        // SAFETY: the region came from `alloc`, so it lies inside the mapping, and nobody uses it any more.
+        // SAFETY: the region came from `alloc`, so it lies inside the mapping, and nobody uses it
+        // any more.
         unsafe { region.cpu().write_bytes(FREED, region.len_bytes().get()) };
         let offset = usize::try_from(region.dma().get()).unwrap_or(usize::MAX);
         self.lock().regions.remove(&offset);
     }
 
-    /// Maps memory of the process: a region of the file stands for it, and bytes are copied on both ends.
+    /// Maps memory of the process: a region of the file stands for it, and bytes are copied on both
+    /// ends.
     ///
     /// # Safety
     ///
@@ -196,7 +205,8 @@ impl Ram {
         let Some(region) = self.lock().bounced.remove(&mapping.dma().get()) else { return };
         if mapping.direction() != Direction::ToDevice {
             let len_bytes = mapping.memory().len();
-            // SAFETY: the caller's memory is still valid, the region is as long, and the device has let go.
+            // SAFETY: the caller's memory is still valid, the region is as long, and the device has
+            // let go.
             unsafe { region.cpu().copy_to_nonoverlapping(mapping.memory().cast(), len_bytes) };
         }
         // SAFETY: `map` allocated it, and only `map` and `unmap` knew its CPU address.
@@ -206,7 +216,8 @@ impl Ram {
 
 impl Drop for Ram {
     fn drop(&mut self) {
-        // SAFETY: it was mapped with this length. Whoever has a region has the platform's value too, which keeps this one alive.
+        // SAFETY: it was mapped with this length. Whoever has a region has the platform's value
+        // too, which keeps this one alive.
         let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len_bytes) };
         // It fails for a range that is not one, which this was from the start.
         debug_assert!(unmapped.is_ok(), "the machine's memory did not unmap");

@@ -10,7 +10,8 @@ pub enum Chipset {
     Pc,
     /// Q35: PCI Express, ECAM.
     Q35,
-    /// The machine without a past: PCI Express by ECAM alone, no port to reach configuration space by.
+    /// The machine without a past: PCI Express by ECAM alone, no port to reach configuration space
+    /// by.
     Microvm,
 }
 
@@ -52,14 +53,16 @@ impl Setup {
         Self { chipset, nics: Vec::new(), extra: Vec::new(), ram_bytes: 64 << 20 }
     }
 
-    /// Adds a NIC with a cable: `device` is QEMU's name of it, with properties. Without an `addr=` it is in the slot that follows the NIC before.
+    /// Adds a NIC with a cable: `device` is QEMU's name of it, with properties. Without an `addr=`
+    /// it is in the slot that follows the NIC before.
     #[must_use]
     pub fn nic(mut self, device: &str) -> Self {
         self.nics.push(device.into());
         self
     }
 
-    /// Adds words to the command line, such as `-device pcie-root-port,id=rp0`. They come before the NICs.
+    /// Adds words to the command line, such as `-device pcie-root-port,id=rp0`. They come before
+    /// the NICs.
     #[must_use]
     pub fn arguments<'a>(mut self, words: impl IntoIterator<Item = &'a str>) -> Self {
         self.extra.extend(words.into_iter().map(str::to_owned));
@@ -80,8 +83,8 @@ impl Setup {
         self.ram_bytes
     }
 
-    /// The root buses, ascending: bus 0, and one for each bus expander (`pxb`, `pxb-pcie`) among the words, which say by
-    /// `bus_nr=` what bus that is.
+    /// The root buses, ascending: bus 0, and one for each bus expander (`pxb`, `pxb-pcie`) among
+    /// the words, which say by `bus_nr=` what bus that is.
     pub(crate) fn roots(&self) -> Vec<u8> {
         let properties = self.extra.iter().flat_map(|word| word.split(','));
         let numbers = properties.filter_map(|property| property.strip_prefix("bus_nr="));

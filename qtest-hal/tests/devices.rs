@@ -1,4 +1,5 @@
-//! QEMU's own devices, driven from here. Skipped, with a word about why, where QEMU is not installed.
+//! QEMU's own devices, driven from here. Skipped, with a word about why, where QEMU is not
+//! installed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -195,7 +196,8 @@ fn a_raised_line_stays_up_while_others_arm() {
 fn the_pin_works_where_messages_were_left_on_and_their_table_is_out_of_reach() {
     const ENABLE: u16 = 1 << 15;
     let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
-    // Somebody was here who used the pin, and left with it raised; then somebody who switched MSI-X on.
+    // Somebody was here who used the pin, and left with it raised; then somebody who switched MSI-X
+    // on.
     let (mut owner, _pool) = start(&machine, Interrupts::Intx);
     let idle = machine.platform().lines_up();
     let is_up = || (machine.platform().lines_up() & !idle != 0).then_some(());

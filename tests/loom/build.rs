@@ -1,6 +1,7 @@
 //! Fetches the code under test from the drivers' sources, and has it use loom's atomics and fences.
 //!
-//! A file or a function is taken as it stands; what changes is where its names lead. A function that is not there any more stops the build.
+//! A file or a function is taken as it stands; what changes is where its names lead. A function
+//! that is not there any more stops the build.
 
 #![allow(clippy::panic, clippy::expect_used, reason = "a build script stops by panicking")]
 

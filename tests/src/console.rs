@@ -1,8 +1,8 @@
 //! The guest's serial console as a list of lines that can be waited for.
 //!
 //! A thread reads the pipe, so QEMU never blocks on a full one, whatever the test is busy with. The
-//! text of a line is kept as it came, time prefix and all; [`text`] gives the part behind the prefix.
-//! The same type collects QEMU's own complaints from its standard error.
+//! text of a line is kept as it came, time prefix and all; [`text`] gives the part behind the
+//! prefix. The same type collects QEMU's own complaints from its standard error.
 
 use std::collections::VecDeque;
 use std::io::Read;

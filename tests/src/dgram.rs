@@ -1,12 +1,13 @@
 //! One end of a virtual Ethernet cable whose other end is a NIC of QEMU.
 //!
-//! QEMU's `-netdev dgram` carries each Ethernet frame as one datagram over a unix socket, which needs
-//! neither privileges nor an interface of the host. [`Cable`] is our end, as a smoltcp [`Device`].
+//! QEMU's `-netdev dgram` carries each Ethernet frame as one datagram over a unix socket, which
+//! needs neither privileges nor an interface of the host. [`Cable`] is our end, as a smoltcp
+//! [`Device`].
 //!
-//! The queue of such a socket is short (ten datagrams by default), so that a full one is an everyday
-//! event. Frames that do not fit wait in `outbound`, and while any waits, smoltcp is given no more room to
-//! send; it still gets room to answer, because an answer belongs to a frame that it already has.
-//! Nothing here ever waits for room without watching for incoming frames as well.
+//! The queue of such a socket is short (ten datagrams by default), so that a full one is an
+//! everyday event. Frames that do not fit wait in `outbound`, and while any waits, smoltcp is given
+//! no more room to send; it still gets room to answer, because an answer belongs to a frame that it
+//! already has. Nothing here ever waits for room without watching for incoming frames as well.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -207,8 +208,8 @@ mod tests {
     use super::*;
     use tempfile::TempDir;
 
-    /// A cable, and its other end as QEMU has it: bound, not connected. Between two sockets that are connected
-    /// to each other the kernel does not apply the short limit that matters here.
+    /// A cable, and its other end as QEMU has it: bound, not connected. Between two sockets that
+    /// are connected to each other the kernel does not apply the short limit that matters here.
     fn pair() -> (Cable, UnixDatagram, TempDir) {
         let folder = TempDir::new().unwrap();
         let theirs = UnixDatagram::bind(folder.path().join("theirs")).unwrap();

@@ -1,7 +1,7 @@
 //! A booted guest with one of our hosts at the far end of each NIC's cable.
 //!
-//! NIC `i` of the guest is `10.77.i.2/24`; the host on its cable is `10.77.i.1`. Everything a case does with a guest
-//! goes through [`run`], so that every failure comes with the end of the console.
+//! NIC `i` of the guest is `10.77.i.2/24`; the host on its cable is `10.77.i.1`. Everything a case
+//! does with a guest goes through [`run`], so that every failure comes with the end of the console.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -52,7 +52,8 @@ impl Plan {
         Self { machine, accel: Accel::Tcg, memory_mib: qemu::MEMORY_MIB, nics: nics.to_vec(), words }
     }
 
-    /// The same with one more word on the command line. A later word for a NIC replaces its address.
+    /// The same with one more word on the command line. A later word for a NIC replaces its
+    /// address.
     pub fn word(mut self, word: impl Into<String>) -> Self {
         self.words.push(word.into());
         self
@@ -175,7 +176,8 @@ impl Guest {
         self.qemu.console().position()
     }
 
-    /// Waits for a console line, at or after `from`, that holds all of `words`. The hosts live on meanwhile.
+    /// Waits for a console line, at or after `from`, that holds all of `words`. The hosts live on
+    /// meanwhile.
     ///
     /// # Errors
     ///
@@ -306,8 +308,8 @@ impl Guest {
         Ok(Transfer { len_bytes, took })
     }
 
-    /// `GET /bytes/len_bytes` over NIC `nic`, while its driver is restarted `restarts` times, asked for over NIC
-    /// `other`: the connection and its bytes have to survive.
+    /// `GET /bytes/len_bytes` over NIC `nic`, while its driver is restarted `restarts` times, asked
+    /// for over NIC `other`: the connection and its bytes have to survive.
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
 //! A host on the other end of the guest's cable: ARP, ping and TCP, inside the test process.
 //!
-//! [`Peer`] is one smoltcp interface on one [`Cable`]. It has no thread: frames move while somebody calls
-//! [`Peer::turn`], which every waiting operation does. A [`Connection`] is an ordinary [`Read`] and
-//! [`Write`] with one deadline for all of it, so that whatever speaks over it cannot wait for ever.
+//! [`Peer`] is one smoltcp interface on one [`Cable`]. It has no thread: frames move while somebody
+//! calls [`Peer::turn`], which every waiting operation does. A [`Connection`] is an ordinary
+//! [`Read`] and [`Write`] with one deadline for all of it, so that whatever speaks over it cannot
+//! wait for ever.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -48,7 +49,8 @@ impl Peer {
     /// The stack refuses the address.
     pub fn new(mut cable: Cable, mac: [u8; 6], address: Ipv4Addr, prefix_len: u8) -> Result<Self> {
         let mut config = Config::new(EthernetAddress(mac).into());
-        // Sequence numbers must differ from those of an earlier run against a guest that still lives.
+        // Sequence numbers must differ from those of an earlier run against a guest that still
+        // lives.
         config.random_seed = u64::from(std::process::id()) << 32 | u64::from(address.to_bits());
         let mut interface = Interface::new(config, &mut cable, StackInstant::ZERO);
         let mut pushed = Ok(());
@@ -65,7 +67,8 @@ impl Peer {
         Ok(Self { cable, interface, sockets, ping, epoch: Instant::now(), next_port: PORTS.start })
     }
 
-    /// Moves what can move, both ways; when nothing could, waits for the cable or a timer, at most `max_wait`.
+    /// Moves what can move, both ways; when nothing could, waits for the cable or a timer, at most
+    /// `max_wait`.
     ///
     /// # Errors
     ///
@@ -80,7 +83,8 @@ impl Peer {
             return Ok(());
         }
         let mut wait = max_wait.min(MAX_WAIT);
-        // A congested stack always has something due; only the cable can tell when it is worth trying.
+        // A congested stack always has something due; only the cable can tell when it is worth
+        // trying.
         if !self.cable.is_congested()
             && let Some(delay) = self.interface.poll_delay(now, &self.sockets)
         {
@@ -162,7 +166,8 @@ impl Peer {
         }
     }
 
-    /// Knocks at the port `to` from `count` ports, and listens to none of the answers: they stay in the cable, which is full after a few.
+    /// Knocks at the port `to` from `count` ports, and listens to none of the answers: they stay in
+    /// the cable, which is full after a few.
     ///
     /// # Errors
     ///
@@ -200,7 +205,8 @@ fn left(deadline: Instant) -> Duration {
 fn tcp_socket() -> tcp::Socket<'static> {
     let buffer = || tcp::SocketBuffer::new(vec![0; TCP_BUFFER_BYTES]);
     let mut socket = tcp::Socket::new(buffer(), buffer());
-    // Everything that was read in one turn is acknowledged at its end, so waiting longer only costs time.
+    // Everything that was read in one turn is acknowledged at its end, so waiting longer only costs
+    // time.
     socket.set_ack_delay(None);
     socket.set_nagle_enabled(false);
     socket
@@ -322,8 +328,8 @@ mod tests {
         Instant::now() + Duration::from_secs(20)
     }
 
-    /// Two hosts on a wire that behaves like QEMU's end: short queues, sockets that are bound but not connected.
-    /// The wire lives until the folder is gone.
+    /// Two hosts on a wire that behaves like QEMU's end: short queues, sockets that are bound but
+    /// not connected. The wire lives until the folder is gone.
     fn pair() -> (Peer, Peer, TempDir) {
         let folder = TempDir::new().unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -358,8 +364,8 @@ mod tests {
         peer.sockets.add(socket)
     }
 
-    /// A server that echoes every connection to port 7 until told to stop. The next connection may come in before
-    /// the last one is done with.
+    /// A server that echoes every connection to port 7 until told to stop. The next connection may
+    /// come in before the last one is done with.
     fn echo(mut peer: Peer, stop: &AtomicBool) {
         let mut next = listen(&mut peer);
         while !stop.load(Ordering::Relaxed) {

@@ -1,9 +1,11 @@
 //! A small HTTP/1.1 client over any byte stream: enough to be a strict judge of the guest's server.
 //!
-//! It is strict on purpose: a wrong chunk length, a header line without a colon or a body that ends early is
-//! an error, because the server under test is ours and has no excuse. It follows no redirects and speaks no TLS.
+//! It is strict on purpose: a wrong chunk length, a header line without a colon or a body that ends
+//! early is an error, because the server under test is ours and has no excuse. It follows no
+//! redirects and speaks no TLS.
 //!
-//! Spec: RFC 9112 "HTTP/1.1", sections 2 to 7 (messages, transfer codings), and RFC 9110, section 10.1.1 "Expect".
+//! Spec: RFC 9112 "HTTP/1.1", sections 2 to 7 (messages, transfer codings), and RFC 9110, section
+//! 10.1.1 "Expect".
 
 mod framing;
 
@@ -113,7 +115,8 @@ impl<S: Read + Write> Client<S> {
     ///
     /// # Errors
     ///
-    /// The stream's own, deadlines included; an answer that is not well-formed HTTP/1.1; a refusal by `sink`.
+    /// The stream's own, deadlines included; an answer that is not well-formed HTTP/1.1; a refusal
+    /// by `sink`.
     pub fn send(&mut self, request: Request<'_>, sink: &mut dyn Write) -> Result<Response> {
         let what = format!("{} {}", request.method, request.target);
         self.exchange(request, sink).with_context(|| what)
@@ -132,7 +135,8 @@ impl<S: Read + Write> Client<S> {
             }
             continued = true;
         }
-        // A server that refuses the body may say so and close; what it said matters more than the broken pipe.
+        // A server that refuses the body may say so and close; what it said matters more than the
+        // broken pipe.
         let sent = self.send_body(request.body);
         let (status, headers) = match (framing::read_head(&mut self.stream), sent) {
             (Ok(head), Ok(())) => head,

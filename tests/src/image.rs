@@ -17,7 +17,8 @@ pub const SUITE: &str = "paravane-guest-suite";
 pub const CHECKS: &str = "checks";
 const TARGET: &str = "x86_64-unknown-none";
 
-/// Builds the image of `program` and gives the path of the ELF file. Cargo's progress goes to standard error as usual.
+/// Builds the image of `program` and gives the path of the ELF file. Cargo's progress goes to
+/// standard error as usual.
 ///
 /// # Errors
 ///

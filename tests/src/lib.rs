@@ -1,8 +1,8 @@
 //! Host-side tools of Paravane: they boot the image under QEMU, talk to it, and show what it does.
 //!
-//! Two programs use this library: `guest-matrix` judges the image (every device, machine and interrupt mode, and
-//! what happens when things go wrong), `demo` shows it to a person. Neither runs under `cargo test`, which
-//! needs no QEMU and tests the tools themselves.
+//! Two programs use this library: `guest-matrix` judges the image (every device, machine and
+//! interrupt mode, and what happens when things go wrong), `demo` shows it to a person. Neither
+//! runs under `cargo test`, which needs no QEMU and tests the tools themselves.
 //!
 //! | layer | module |
 //! |---|---|
@@ -16,8 +16,8 @@
 //! | the driver suite, recorded and played back | [`suite`] |
 //! | text in columns | [`table`] |
 //!
-//! Every wait has a deadline, and an error says what was expected, what was seen, and how the guest's console
-//! ended.
+//! Every wait has a deadline, and an error says what was expected, what was seen, and how the
+//! guest's console ended.
 
 #![forbid(unsafe_code)]
 

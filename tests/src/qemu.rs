@@ -1,8 +1,8 @@
 //! One QEMU process: how it is started, what it says, how it ends.
 //!
-//! A [`Config`] is a plain value that turns into a command line. A [`Qemu`] is a running process with its sockets
-//! in a private folder; dropping it ends the process and removes the folder. The process also ends with the
-//! thread that started it, so that no run leaves a guest behind.
+//! A [`Config`] is a plain value that turns into a command line. A [`Qemu`] is a running process
+//! with its sockets in a private folder; dropping it ends the process and removes the folder. The
+//! process also ends with the thread that started it, so that no run leaves a guest behind.
 
 use std::ffi::OsString;
 use std::fs;
@@ -50,8 +50,8 @@ pub enum Accel {
     Tcg,
     /// The translator, with one instruction a nanosecond of guest time: counts repeat exactly.
     TcgCounted,
-    /// The kernel's hypervisor. Not with `-cpu host`, nor with `max` whole: hosts that are guests themselves may
-    /// refuse the register behind `arch-capabilities`, at which QEMU aborts.
+    /// The kernel's hypervisor. Not with `-cpu host`, nor with `max` whole: hosts that are guests
+    /// themselves may refuse the register behind `arch-capabilities`, at which QEMU aborts.
     Kvm,
 }
 
@@ -103,7 +103,8 @@ impl NicModel {
 pub enum Backend {
     /// To a [`Cable`](crate::dgram::Cable) of ours.
     Cable,
-    /// To QEMU's own address translator, with the guest's port 80 at `host_port` of the loopback interface.
+    /// To QEMU's own address translator, with the guest's port 80 at `host_port` of the loopback
+    /// interface.
     User {
         /// Port on 127.0.0.1.
         host_port: u16,
@@ -247,7 +248,8 @@ impl Qemu {
     ///
     /// # Errors
     ///
-    /// QEMU is not installed or cannot be started. That it ends a moment later is noticed by whoever waits next.
+    /// QEMU is not installed or cannot be started. That it ends a moment later is noticed by
+    /// whoever waits next.
     pub fn start(config: &Config, folder: TempDir) -> Result<Self> {
         let program = tool::qemu()?;
         let arguments = config.arguments(&Sockets(folder.path()));
@@ -356,7 +358,8 @@ impl Drop for Qemu {
     }
 }
 
-/// `utime` plus `stime`, fields 14 and 15, of a line of `/proc/PID/stat`. The name in field 2 may hold anything.
+/// `utime` plus `stime`, fields 14 and 15, of a line of `/proc/PID/stat`. The name in field 2 may
+/// hold anything.
 ///
 /// Spec: proc(5), "/proc/pid/stat".
 fn cpu_ticks(stat: &str) -> Option<u64> {

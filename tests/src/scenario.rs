@@ -1,7 +1,8 @@
-//! What a driver does on a device, written once: on a real device to record it, and against the recording.
+//! What a driver does on a device, written once: on a real device to record it, and against the
+//! recording.
 //!
-//! A [`Stage`] is where it plays. Scenarios call drivers as a kernel would, check what they see, and come to rest at each step, so
-//! that a recording has a definite order.
+//! A [`Stage`] is where it plays. Scenarios call drivers as a kernel would, check what they see,
+//! and come to rest at each step, so that a recording has a definite order.
 //!
 //! | stage | the device |
 //! |---|---|
@@ -91,7 +92,8 @@ const PEER: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// Spec: IEEE 802, "Local Experimental EtherTypes".
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 
-/// Frame `number`, `len_bytes` long, to `to`: unlike any other, and with a payload that a recording writes in one word.
+/// Frame `number`, `len_bytes` long, to `to`: unlike any other, and with a payload that a recording
+/// writes in one word.
 #[must_use]
 pub fn frame(to: [u8; 6], number: u32, len_bytes: usize) -> Vec<u8> {
     let mut bytes = [&to[..], &PEER, &ETHERTYPE, &number.to_be_bytes()].concat();

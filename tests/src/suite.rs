@@ -1,9 +1,10 @@
-//! The driver suite between QEMU and a recording: [`record`] runs it on QEMU's device and writes down what passes, [`replay`] runs it on
-//! what was written.
+//! The driver suite between QEMU and a recording: [`record`] runs it on QEMU's device and writes
+//! down what passes, [`replay`] runs it on what was written.
 //!
-//! A recording has one order of events, a machine has not. So the recorded other end of the cable moves when the device is at rest:
-//! all frames that the device has to send are taken, then all are answered, then the device comes to rest again. What the driver finds at its
-//! next look is then the same each time.
+//! A recording has one order of events, a machine has not. So the recorded other end of the cable
+//! moves when the device is at rest: all frames that the device has to send are taken, then all are
+//! answered, then the device comes to rest again. What the driver finds at its next look is then
+//! the same each time.
 
 use std::fmt;
 use std::thread;
@@ -28,7 +29,8 @@ pub const FIXTURES: [(&str, Chipset, &str); 3] = [
 
 /// How many messages drivers are offered.
 const VECTORS: usize = 3;
-/// How far looks at the device's memory are apart while it comes to rest: seldom, so that what it does in one go is seen in one look.
+/// How far looks at the device's memory are apart while it comes to rest: seldom, so that what it
+/// does in one go is seen in one look.
 const LOOK: Duration = Duration::from_millis(2);
 /// A device that did nothing between so many looks is at rest.
 const QUIET_LOOKS: u32 = 2;

@@ -1,6 +1,7 @@
 //! Text in columns, for people.
 
-/// Lays `rows` out in columns as wide as their widest cell, two spaces apart. The first row is the heading.
+/// Lays `rows` out in columns as wide as their widest cell, two spaces apart. The first row is the
+/// heading.
 pub fn layout(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =

@@ -1,5 +1,5 @@
-//! The kernel of `docs/embedding.md` runs: on models of both kinds of NIC, from the walk of the bus to a restart under a
-//! connection, with and without interrupts.
+//! The kernel of `docs/embedding.md` runs: on models of both kinds of NIC, from the walk of the bus
+//! to a restart under a connection, with and without interrupts.
 
 #![allow(
     clippy::unwrap_used,
@@ -53,7 +53,8 @@ fn byte(at: usize) -> u8 {
     at.to_le_bytes()[0] ^ at.to_le_bytes()[1]
 }
 
-/// A transfer from a machine with VMware's NIC to one with a virtio NIC. Both restart their NICs in between.
+/// A transfer from a machine with VMware's NIC to one with a virtio NIC. Both restart their NICs in
+/// between.
 fn transfer(messages: u32) {
     let (left_machine, right_machine) = (MockPlatform::new(), MockPlatform::new());
     let vmxnet3 = Vmxnet3::plug(&left_machine, SLOT, [2, 0, 0, 0, 0, 1], vmxnet3::Personality::qemu());

@@ -1,5 +1,5 @@
-//! That the code in the repository's pages is compiled: as a documentation test, or, in the two guides, as lines of a
-//! program that runs.
+//! That the code in the repository's pages is compiled: as a documentation test, or, in the two
+//! guides, as lines of a program that runs.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -32,7 +32,8 @@ fn each_crate_has_the_licences() {
     }
 }
 
-/// Features of a dependency are switched on for everybody in a program. What smoltcp can do is the program's choice.
+/// Features of a dependency are switched on for everybody in a program. What smoltcp can do is the
+/// program's choice.
 #[test]
 fn the_adapter_asks_smoltcp_for_ethernet_only() {
     let manifest = fs::read_to_string(root().join("net-smoltcp/Cargo.toml")).unwrap();

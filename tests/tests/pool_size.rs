@@ -1,4 +1,5 @@
-//! That a pool of the size that `docs/architecture.md` gives never runs dry, and that none of its frames is for nothing.
+//! That a pool of the size that `docs/architecture.md` gives never runs dry, and that none of its
+//! frames is for nothing.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -12,8 +13,9 @@ const ENTRIES: u16 = 64;
 const SLOT: PciAddress = PciAddress::new(0, 0, 4, 0).unwrap();
 const FRAME: [u8; 60] = [0xff; 60];
 
-/// Fills the hands: a burst received, as many frames about to be sent, and before that all that goes into the transmit ring of a device that sends nothing. Whether
-/// every slot of the receive ring has a buffer even then.
+/// Fills the hands: a burst received, as many frames about to be sent, and before that all that
+/// goes into the transmit ring of a device that sends nothing. Whether every slot of the receive
+/// ring has a buffer even then.
 fn stays_full(
     pool: &FramePool,
     rx: &mut impl RxQueue,

@@ -1,4 +1,5 @@
-//! Whether QEMU's devices, and our drivers on them, still do what was recorded. Skipped, with a word about why, where QEMU is not installed.
+//! Whether QEMU's devices, and our drivers on them, still do what was recorded. Skipped, with a
+//! word about why, where QEMU is not installed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -9,7 +10,8 @@ use paravane_tests::scenario::nic::life;
 use paravane_tests::scenario::qtest::Live;
 use paravane_tests::scenario::replay::Replay;
 
-/// What the driver writes to registers, in order. How often it looks at one that changes by itself is another matter each time.
+/// What the driver writes to registers, in order. How often it looks at one that changes by itself
+/// is another matter each time.
 fn writes(recording: &Recording) -> Vec<String> {
     let is_write =
         |entry: &&Entry| matches!(entry, Entry::Access(access) if access.operation == Operation::Write);

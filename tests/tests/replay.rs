@@ -1,6 +1,7 @@
 //! Drivers against recordings of real devices. Needs no QEMU.
 //!
-//! What is checked here and not while recording: the driver of today makes the accesses that the recorded one made.
+//! What is checked here and not while recording: the driver of today makes the accesses that the
+//! recorded one made.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -1,4 +1,5 @@
-//! The driver suite on QEMU's own devices, with nothing booted. Skipped, with a word about why, where QEMU is not installed.
+//! The driver suite on QEMU's own devices, with nothing booted. Skipped, with a word about why,
+//! where QEMU is not installed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

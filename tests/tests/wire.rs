@@ -1,5 +1,6 @@
-//! Four drivers, two kinds of device, two wires: a station sends, a forwarder passes frames from one kind of device to the other, a second station sends
-//! them back. Past the first station, no one copies a byte: what was received is what is sent.
+//! Four drivers, two kinds of device, two wires: a station sends, a forwarder passes frames from
+//! one kind of device to the other, a second station sends them back. Past the first station, no
+//! one copies a byte: what was received is what is sent.
 //!
 //! ```text
 //! station (vmxnet3) --- wire --- virtio | forwarder | vmxnet3 --- wire --- station (virtio)
@@ -78,7 +79,8 @@ fn forward(rx: &mut impl RxQueue, tx: &mut impl TxQueue, held: &mut Burst) {
     tx.reclaim().unwrap();
 }
 
-/// Sends [`FRAMES`] frames around. Which ones came back, in order, and what went over the two wires.
+/// Sends [`FRAMES`] frames around. Which ones came back, in order, and what went over the two
+/// wires.
 fn around(
     personalities: (virtio::Personality, vmxnet3::Personality),
     habits: Habits,
@@ -189,7 +191,8 @@ fn a_bad_wire_loses_and_doubles_exactly_what_it_says() {
     let lost: u64 = counters.iter().map(|wire| wire.lost).sum();
     let doubled: u64 = counters.iter().map(|wire| wire.doubled).sum();
     assert!(lost > 0 && doubled > 0 && counters.iter().all(|wire| wire.reordered > 0 && wire.refused == 0));
-    // Every loss takes one frame out of the round, every double puts one in; the drivers do neither.
+    // Every loss takes one frame out of the round, every double puts one in; the drivers do
+    // neither.
     assert_eq!(back.len() as u64, u64::from(FRAMES) - lost + doubled);
 }
 
@@ -207,13 +210,15 @@ fn a_tap_writes_a_capture_of_both_directions() {
     assert!(frames.is_sorted_by_key(|frame| frame.at_nanos));
 }
 
-/// A UDP datagram that says "odd", from a neighbour on the same host: its checksum field holds `checksum`.
+/// A UDP datagram that says "odd", from a neighbour on the same host: its checksum field holds
+/// `checksum`.
 fn datagram(checksum: u16) -> Vec<u8> {
     let [high, low] = checksum.to_be_bytes();
     [&[0xff; 34][..], &[0x03, 0xe8, 0x07, 0xd0, 0, 11, high, low], b"odd", &[0; 15]].concat()
 }
 
-/// The header of a frame whose checksum is to be completed: `NEEDS_CSUM`, `csum_start` 34, `csum_offset` 6.
+/// The header of a frame whose checksum is to be completed: `NEEDS_CSUM`, `csum_start` 34,
+/// `csum_offset` 6.
 const PARTIAL: [u8; 12] = [1, 0, 0, 0, 0, 0, 34, 0, 6, 0, 0, 0];
 /// The pseudo-header's sum, and the checksum that follows from it.
 const SUMS: [u16; 2] = [0x141f, 0x0cb9];

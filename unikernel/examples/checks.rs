@@ -1,4 +1,5 @@
-//! What an image must survive, or must not: one check a boot, chosen by the command line's first word.
+//! What an image must survive, or must not: one check a boot, chosen by the command line's first
+//! word.
 //!
 //! | Word | What it does | How QEMU ends with `isa-debug-exit` |
 //! |---|---|---|

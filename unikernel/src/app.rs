@@ -8,7 +8,8 @@
 //! | [`stack`] | one NIC's TCP/IP stack and its connections |
 //! | [`server`] | the NICs, and the loop over them |
 //!
-//! Nothing here knows the machine, so all of it can be built and tested on a host; the library below knows nothing of it.
+//! Nothing here knows the machine, so all of it can be built and tested on a host; the library
+//! below knows nothing of it.
 
 pub mod config;
 pub mod http;

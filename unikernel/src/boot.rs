@@ -1,7 +1,8 @@
 //! How the image starts, and what whoever started it told it.
 //!
-//! `entry.s` takes the machine from 32-bit protected mode to Rust; [`pvh`] reads the loader's structures; [`start`] puts the parts of
-//! a [`Machine`] together in the order in which they need one another, and calls the program.
+//! `entry.s` takes the machine from 32-bit protected mode to Rust; [`pvh`] reads the loader's
+//! structures; [`start`] puts the parts of a [`Machine`] together in the order in which they need
+//! one another, and calls the program.
 
 #![expect(unsafe_code, reason = "the first code that runs, and the program's entry")]
 
@@ -33,18 +34,21 @@ pub fn first_ticks() -> u64 {
         unsafe extern "C" {
             static first_ticks: u64;
         }
-        // SAFETY: `entry.s` defines the symbol, wrote it before any Rust ran, and nobody writes it again.
+        // SAFETY: `entry.s` defines the symbol, wrote it before any Rust ran, and nobody writes it
+        // again.
         unsafe { first_ticks }
     }
     #[cfg(not(target_os = "none"))]
     0
 }
 
-/// The first Rust code: reads what the loader left at `start_info`, puts the machine together, and runs `program`.
+/// The first Rust code: reads what the loader left at `start_info`, puts the machine together, and
+/// runs `program`.
 ///
 /// # Safety
 ///
-/// Called once, by `entry.s`: in 64-bit mode on the boot page tables, with nothing else running, and all that the loader wrote still there.
+/// Called once, by `entry.s`: in 64-bit mode on the boot page tables, with nothing else running,
+/// and all that the loader wrote still there.
 pub unsafe fn start(start_info: u32, program: fn(Machine) -> !) -> ! {
     console::open();
     // Nothing of memory is in use yet but the image itself.
@@ -56,7 +60,8 @@ pub unsafe fn start(start_info: u32, program: fn(Machine) -> !) -> ! {
     }
 }
 
-/// From here on a null pointer leads nowhere. Not earlier: loaders keep their structures in the first page.
+/// From here on a null pointer leads nowhere. Not earlier: loaders keep their structures in the
+/// first page.
 fn unmap_null_page() {
     #[cfg(target_os = "none")]
     {
@@ -65,7 +70,8 @@ fn unmap_null_page() {
             static mut boot_level_1: [u64; 1024];
         }
         let entry = (&raw mut boot_level_1).cast::<u64>();
-        // SAFETY: the table is there and nobody else is at it: this runs once, before anything else that knows of page tables.
+        // SAFETY: the table is there and nobody else is at it: this runs once, before anything else
+        // that knows of page tables.
         unsafe { entry.write_volatile(0) };
         x86_64::instructions::tlb::flush(x86_64::VirtAddr::zero());
     }

@@ -20,7 +20,8 @@ use crate::platform::Machine;
 /// How this machine's config space is reached.
 #[derive(Debug)]
 pub enum BusAccess {
-    /// By ports: 256 bytes a function. The image runs on one core, and its interrupt handlers read no config space.
+    /// By ports: 256 bytes a function. The image runs on one core, and its interrupt handlers read
+    /// no config space.
     Ports(Cam<X86Ports>),
     /// By a mapped region that ACPI's MCFG table names: 4096 bytes a function.
     Ecam(Ecam<MmioRegion>),
@@ -124,7 +125,8 @@ pub fn open(machine: &Machine, patches: &[PciPatch]) -> Bus {
     Box::leak(Box::new(bus))
 }
 
-/// The region for segment 0 that ACPI names, if it names one and it can be mapped. Machines without (QEMU's `pc`) have ports.
+/// The region for segment 0 that ACPI names, if it names one and it can be mapped. Machines without
+/// (QEMU's `pc`) have ports.
 fn ecam(machine: &Machine) -> Option<Ecam<MmioRegion>> {
     let memory = |from, into: &mut [u8]| machine.firmware.read(from, into);
     let rsdp = machine.boot.rsdp?;

@@ -1,6 +1,7 @@
 //! The kernel command line: words between spaces, `key` or `key=value`.
 //!
-//! Which words mean something, the program decides; one that it does not know is worth a line on the console, never a stop.
+//! Which words mean something, the program decides; one that it does not know is worth a line on
+//! the console, never a stop.
 
 use core::fmt;
 
@@ -19,8 +20,9 @@ impl CommandLine {
     /// Nothing.
     pub const EMPTY: Self = Self { bytes: [0; CAPACITY], len: 0, cut: false };
 
-    /// Adds a byte; one that is not printable ASCII becomes a question mark or, if it is white space, a space. False when there is no room:
-    /// the line is then cut for good, before the word that does not fit.
+    /// Adds a byte; one that is not printable ASCII becomes a question mark or, if it is white
+    /// space, a space. False when there is no room: the line is then cut for good, before the word
+    /// that does not fit.
     pub fn push(&mut self, byte: u8) -> bool {
         let byte = match byte {
             b' '..=b'~' => byte,

@@ -1,13 +1,15 @@
-//! The console: lines on the first serial port, each with the time since the image's first instruction.
+//! The console: lines on the first serial port, each with the time since the image's first
+//! instruction.
 //!
 //! ```text
 //! [   0.001234] nic admin: link up 1000 Mbit/s
 //! ```
 //!
-//! It is the back end of the `log` crate, for the program and for the crates under it. Nothing is put between time and
-//! message of the program, whatever the level, so that people and tools look for the same words; only debug lines say that
-//! they are. What drivers and other crates say carries their name, and is a level quieter: at `info`, which is the
-//! default, the console shows their warnings and errors. Nothing is allocated. The port is waited for, but not for ever: a
+//! It is the back end of the `log` crate, for the program and for the crates under it. Nothing is
+//! put between time and message of the program, whatever the level, so that people and tools look
+//! for the same words; only debug lines say that they are. What drivers and other crates say
+//! carries their name, and is a level quieter: at `info`, which is the default, the console shows
+//! their warnings and errors. Nothing is allocated. The port is waited for, but not for ever: a
 //! host that takes no bytes costs lines, not the program.
 
 use core::fmt::{self, Write};
@@ -41,7 +43,8 @@ mod com1 {
     /// Line status: the transmit FIFO is empty.
     pub(super) const TRANSMIT_EMPTY: u8 = 1 << 5;
     pub(super) const FIFO_BYTES: usize = 16;
-    /// Looks at the line status before bytes are given up. A full FIFO at 115200 baud takes 1.4 ms, a look about a microsecond.
+    /// Looks at the line status before bytes are given up. A full FIFO at 115200 baud takes 1.4 ms,
+    /// a look about a microsecond.
     pub(super) const PATIENCE: u32 = 20_000;
 }
 
@@ -194,7 +197,8 @@ impl<S: Sink> Lines<S> {
     }
 }
 
-/// Writes `number` right-aligned into `place`, its lowest digits if it is too long, with `fill` before it.
+/// Writes `number` right-aligned into `place`, its lowest digits if it is too long, with `fill`
+/// before it.
 fn put_digits(place: &mut [u8], mut number: u64, fill: u8) {
     let mut first = true;
     for byte in place.iter_mut().rev() {

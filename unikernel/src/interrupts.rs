@@ -1,10 +1,13 @@
-//! Interrupts, as a program of this image sees them: bits that are set when something rang, and a sleep that ends when one is.
+//! Interrupts, as a program of this image sees them: bits that are set when something rang, and a
+//! sleep that ends when one is.
 //!
-//! Handlers do nothing but set a bit and end the interrupt, so there is nothing to lock and nothing that can go wrong in one; the work is the
-//! program's, in its own time. Messages (MSI, MSI-X) have a vector each; the old lines, which several devices may share and which go on ringing until
+//! Handlers do nothing but set a bit and end the interrupt, so there is nothing to lock and nothing
+//! that can go wrong in one; the work is the program's, in its own time. Messages (MSI, MSI-X) have
+//! a vector each; the old lines, which several devices may share and which go on ringing until
 //! their devices were served, are masked by the handler until the program lets them through again.
 //!
-//! State is global here, because the CPU's table of handlers is; programs get it as a value, [`Interrupts`], and only once.
+//! State is global here, because the CPU's table of handlers is; programs get it as a value,
+//! [`Interrupts`], and only once.
 
 use core::fmt;
 use core::sync::atomic::{
@@ -207,10 +210,12 @@ impl Interrupts {
         Pending { messages: MESSAGES_PENDING.swap(0, Acquire), lines: LINES_PENDING.swap(0, Acquire) }
     }
 
-    /// Sleeps until something rings, or `at_most` so long; returns at once if something rang that nobody took. May return early: a caller
-    /// looks at the clock, and at what is pending, every time.
+    /// Sleeps until something rings, or `at_most` so long; returns at once if something rang that
+    /// nobody took. May return early: a caller looks at the clock, and at what is pending, every
+    /// time.
     ///
-    /// No wake-up is lost: what is pending is looked at with interrupts off, and the CPU lets them in only as it falls asleep.
+    /// No wake-up is lost: what is pending is looked at with interrupts off, and the CPU lets them
+    /// in only as it falls asleep.
     pub fn idle(&self, at_most: Option<Duration>) {
         use x86_64::instructions::interrupts;
 
@@ -251,7 +256,8 @@ extern "C" fn dispatch(trap: &Trap) {
         SPURIOUS => {}
         _ => match PIC.get().and_then(|pic| pic.line_of(vector).map(|line| (pic, line))) {
             Some((pic, line)) => serve_line(pic, line),
-            // A vector that nobody was given. It is ended, or nothing less important would ever come through.
+            // A vector that nobody was given. It is ended, or nothing less important would ever
+            // come through.
             None => end_of_interrupt(),
         },
     }

@@ -14,7 +14,8 @@ pub mod interrupts;
 pub mod memory;
 pub mod platform;
 
-/// Names the program of an image: a function that takes the [`Machine`](platform::Machine) and never returns.
+/// Names the program of an image: a function that takes the [`Machine`](platform::Machine) and
+/// never returns.
 ///
 /// ```no_run
 /// # #![no_main]
@@ -29,7 +30,8 @@ pub mod platform;
 /// }
 /// ```
 ///
-/// The file that has it is `no_main`. Built for a host, for checking, it gets a `main` that says so.
+/// The file that has it is `no_main`. Built for a host, for checking, it gets a `main` that says
+/// so.
 #[macro_export]
 macro_rules! entry {
     ($program:path) => {
@@ -54,7 +56,8 @@ macro_rules! entry {
     };
 }
 
-/// What an image does when it is run as a program of a host. Where the test harness runs it, that is nothing: images have no tests of their own.
+/// What an image does when it is run as a program of a host. Where the test harness runs it, that
+/// is nothing: images have no tests of their own.
 #[cfg(not(target_os = "none"))]
 #[doc(hidden)]
 #[must_use]

@@ -1,8 +1,9 @@
 //! What memory there is, and what it is used for.
 //!
-//! The image runs in the identity-mapped first 4 GiB. Of the RAM there, the first MiB stays untouched (firmware tables, and the loader's), the
-//! image stays where it is, a part becomes the heap, and the rest becomes frames for DMA and page tables. Only bookkeeping is written at
-//! boot: memory is touched when it is used.
+//! The image runs in the identity-mapped first 4 GiB. Of the RAM there, the first MiB stays
+//! untouched (firmware tables, and the loader's), the image stays where it is, a part becomes the
+//! heap, and the rest becomes frames for DMA and page tables. Only bookkeeping is written at boot:
+//! memory is touched when it is used.
 
 use core::fmt;
 
@@ -131,7 +132,8 @@ impl fmt::Display for TooLittleMemory {
 
 impl core::error::Error for TooLittleMemory {}
 
-/// Decides what the RAM is used for: returns the heap, and gives every other free range to `frames`.
+/// Decides what the RAM is used for: returns the heap, and gives every other free range to
+/// `frames`.
 ///
 /// RAM is what the map calls so and nowhere calls anything else, for maps do contradict themselves.
 ///
@@ -171,7 +173,8 @@ fn each_free(map: &MemoryMap, image: PhysRange, found: &mut dyn FnMut(PhysRange)
         *hole = range;
     }
     let mut low = FIRST_MIB;
-    // What is left of the map above `low`: the range that starts lowest. Each turn moves `low` up, so there are no more turns than ranges.
+    // What is left of the map above `low`: the range that starts lowest. Each turn moves `low` up,
+    // so there are no more turns than ranges.
     while let Some(ram) = map
         .ram()
         .map(|ram| ram.clamp(low, IDENTITY_END))

@@ -80,7 +80,8 @@ fn any_kind() -> impl Strategy<Value = MemoryKind> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// For any map: heap and frames do not overlap one another, the image, the first MiB, or anything but RAM, and are whole frames.
+    /// For any map: heap and frames do not overlap one another, the image, the first MiB, or
+    /// anything but RAM, and are whole frames.
     #[test]
     fn a_plan_uses_free_memory_once(
         entries in proptest::collection::vec((0..200u64, 0..120u64, 0..3u64, any_kind()), 1..20),

@@ -1,4 +1,5 @@
-//! What a program of this image is given: the [`Machine`], and in it one [`Platform`] value for its drivers.
+//! What a program of this image is given: the [`Machine`], and in it one [`Platform`] value for its
+//! drivers.
 
 #![expect(unsafe_code, reason = "this is where the machine's parts are vouched for")]
 
@@ -39,13 +40,15 @@ static RAM: Once<[PhysRange; MemoryMap::CAPACITY + 1]> = Once::new();
 static BOOT: Once<BootInfo> = Once::new();
 static KVMCLOCK: KvmClockPage = KvmClockPage::new();
 
-/// When nobody knows how fast the TSC runs: faster than any does, so that waits last longer than they should, never shorter.
+/// When nobody knows how fast the TSC runs: faster than any does, so that waits last longer than
+/// they should, never shorter.
 const ASSUMED_HZ: u64 = 5_000_000_000;
 
 /// The machine's I/O ports.
 pub(crate) fn ports() -> X86Ports {
-    // SAFETY: the image runs in ring 0, and the whole program is the machine's owner. It hands the value on to code it calls a driver or
-    // a bus, which is trusted with the machine as far as its devices go.
+    // SAFETY: the image runs in ring 0, and the whole program is the machine's owner. It hands the
+    // value on to code it calls a driver or a bus, which is trusted with the machine as far as its
+    // devices go.
     unsafe { X86Ports::new() }
 }
 
@@ -64,7 +67,8 @@ pub struct Machine {
     pub firmware: FirmwareMemory,
 }
 
-/// DMA, register mappings and time: all that the drivers ask for, in one value that is copied freely.
+/// DMA, register mappings and time: all that the drivers ask for, in one value that is copied
+/// freely.
 pub type Platform = Parts<FrameDma<&'static Frames>, &'static MmioMapper<&'static Frames>, TscClock>;
 
 impl Machine {
@@ -78,7 +82,8 @@ impl Machine {
         interrupts::load_handlers();
         // SAFETY: the handlers are in place, and this is the first and only use of the controllers.
         let pic = unsafe { Pic::set_up(ports(), interrupts::first_line_vector()) };
-        // SAFETY: ring 0, the only CPU in use; the handlers are in place, the spurious one ends nothing.
+        // SAFETY: ring 0, the only CPU in use; the handlers are in place, the spurious one ends
+        // nothing.
         let apic = match unsafe { LocalApic::enable(mmio, interrupts::SPURIOUS, Lint0::ExtInt) } {
             Ok(apic) => apic,
             Err(error) => fatal!("{error}"),
@@ -122,8 +127,9 @@ fn claim_memory(boot: &'static BootInfo) -> LinearMap {
         Ok(heap) => heap,
         Err(error) => fatal!("{error}"),
     };
-    // SAFETY: `entry.s` mapped these 4 GiB at their own addresses, write-back, and nobody unmaps them. The null page and the one below the stack,
-    // which it left out, are no RAM that is given out: below the first MiB, and inside the image.
+    // SAFETY: `entry.s` mapped these 4 GiB at their own addresses, write-back, and nobody unmaps
+    // them. The null page and the one below the stack, which it left out, are no RAM that is given
+    // out: below the first MiB, and inside the image.
     let map = unsafe { LinearMap::new(PhysRange::between(0, IDENTITY_END), 0) };
     let Some(start) = map.to_virt(heap.start(), heap.len_bytes()) else { fatal!("the heap is at {heap}") };
     // SAFETY: the range is RAM that `plan` gave to nobody else, mapped, and never taken back.
@@ -136,7 +142,8 @@ fn claim_memory(boot: &'static BootInfo) -> LinearMap {
     if let Ok(ram) = RAM.set(ram) {
         // SAFETY:
         // - `entry.s` set up four levels, in the image's own memory, and nothing else changes them.
-        // - Nobody in Rust has a reference to them: they are `entry.s`'s, and reached by no other code.
+        // - Nobody in Rust has a reference to them: they are `entry.s`'s, and reached by no other
+        //   code.
         // - The upper half is empty.
         // - `FRAMES` gives out frames below 4 GiB that `plan` gave to nobody else.
         // - `ram` is all the loader calls so, and the image.
@@ -201,16 +208,19 @@ impl Machine {
     }
 }
 
-/// Physical memory for reading what firmware and loader left there: ACPI tables, and before the memory is shared out, the loader's structures.
+/// Physical memory for reading what firmware and loader left there: ACPI tables, and before the
+/// memory is shared out, the loader's structures.
 ///
-/// Only what the memory map mentions, and the first MiB without its first page, is read; never registers that the map does not know of.
+/// Only what the memory map mentions, and the first MiB without its first page, is read; never
+/// registers that the map does not know of.
 #[derive(Clone, Copy, Debug)]
 pub struct FirmwareMemory {
     map: Option<&'static MemoryMap>,
 }
 
 impl FirmwareMemory {
-    /// For the time before there is a map, and while the null page is mapped: all of the identity map.
+    /// For the time before there is a map, and while the null page is mapped: all of the identity
+    /// map.
     pub(crate) const EVERYTHING: Self = Self { map: None };
 
     fn may_read(&self, range: PhysRange) -> bool {
@@ -238,8 +248,9 @@ impl PhysicalMemory for FirmwareMemory {
         for (byte, address) in into.iter_mut().zip(range.start().get()..) {
             let Ok(address) = usize::try_from(address) else { return false };
             let place = core::ptr::with_exposed_provenance::<u8>(address);
-            // SAFETY: the byte lies in the identity map, off the null page once that is gone, in what the loader calls memory. A volatile read of a byte is fine
-            // whatever is there, and whoever else writes it.
+            // SAFETY: the byte lies in the identity map, off the null page once that is gone, in
+            // what the loader calls memory. A volatile read of a byte is fine whatever is there,
+            // and whoever else writes it.
             *byte = unsafe { place.read_volatile() };
         }
         true
@@ -249,8 +260,8 @@ impl PhysicalMemory for FirmwareMemory {
 /// The heap behind `alloc`.
 struct GlobalHeap(SpinLock<Heap>);
 
-// SAFETY: the heap gives out each byte once until it comes back, aligned as asked, and the lock keeps callers apart. Interrupt handlers
-// do not allocate.
+// SAFETY: the heap gives out each byte once until it comes back, aligned as asked, and the lock
+// keeps callers apart. Interrupt handlers do not allocate.
 unsafe impl GlobalAlloc for GlobalHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.0.with(|heap| heap.allocate_first_fit(layout).map_or(core::ptr::null_mut(), NonNull::as_ptr))

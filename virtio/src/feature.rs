@@ -1,9 +1,10 @@
 //! Feature bits of the transport and the rings, and the rule by which features are agreed.
 //!
-//! Bits of a device class live with the class ([`net::NetFeatures`](crate::net::NetFeatures)). Both are parts of one 64-bit word.
+//! Bits of a device class live with the class ([`net::NetFeatures`](crate::net::NetFeatures)). Both
+//! are parts of one 64-bit word.
 //!
-//! What is accepted is *offered and implemented*, never "offered and known": a driver that accepts a ring format it cannot drive breaks on
-//! the first device that offers it.
+//! What is accepted is *offered and implemented*, never "offered and known": a driver that accepts
+//! a ring format it cannot drive breaks on the first device that offers it.
 //!
 //! Spec: VIRTIO 1.2, 2.2 "Feature Bits", 6 "Reserved Feature Bits".
 
@@ -17,13 +18,15 @@ bitflags::bitflags! {
         const EVENT_IDX = 1 << 29;
         /// Not a legacy device. Without it this crate does not drive a device.
         const VERSION_1 = 1 << 32;
-        /// Addresses go through the platform's translation. Accepted whenever offered: addresses here only ever come from the platform.
+        /// Addresses go through the platform's translation. Accepted whenever offered: addresses
+        /// here only ever come from the platform.
         const ACCESS_PLATFORM = 1 << 33;
         /// The ring is one array of descriptors that both sides write. Not used yet.
         const RING_PACKED = 1 << 34;
         /// Buffers are used in the order in which they were made available. Not used.
         const IN_ORDER = 1 << 35;
-        /// Memory is ordered as for a device on a bus. Accepted whenever offered: the barriers here always order towards a device.
+        /// Memory is ordered as for a device on a bus. Accepted whenever offered: the barriers here
+        /// always order towards a device.
         const ORDER_PLATFORM = 1 << 36;
         /// Notifications carry the queue's position. Not used.
         const NOTIFICATION_DATA = 1 << 38;
@@ -43,8 +46,9 @@ pub type Dependency = (u64, u64);
 
 /// The part of `offered & implemented` whose dependencies are met, in `dependencies`' terms.
 ///
-/// A device that offers a feature without what it depends on is broken in that feature alone, so that feature is dropped. Dropping one may
-/// leave another without its ground; hence the repetition, which ends because every turn but the last drops a bit.
+/// A device that offers a feature without what it depends on is broken in that feature alone, so
+/// that feature is dropped. Dropping one may leave another without its ground; hence the
+/// repetition, which ends because every turn but the last drops a bit.
 #[must_use]
 pub fn agree(offered: u64, implemented: u64, dependencies: &[Dependency]) -> u64 {
     let mut agreed = offered & implemented;

@@ -10,8 +10,9 @@
 //!  7 go ............... DRIVER_OK
 //! ```
 //!
-//! Firecracker is the yardstick: it follows the status one bit at a time and drops everything else, so every write here adds exactly one bit. A step that fails leaves
-//! the device as it is; `give_up` says so to the device, unless what failed was the reset.
+//! Firecracker is the yardstick: it follows the status one bit at a time and drops everything else,
+//! so every write here adds exactly one bit. A step that fails leaves the device as it is;
+//! `give_up` says so to the device, unless what failed was the reset.
 //!
 //! Spec: VIRTIO 1.2, 3.1.1 "Driver Requirements: Device Initialization".
 
@@ -24,7 +25,8 @@ use crate::feature::RingFeatures;
 use crate::status::Status;
 use crate::transport::Transport;
 
-/// How long a reset may take. It is immediate nearly everywhere; a device that first waits for its back end's requests takes longer.
+/// How long a reset may take. It is immediate nearly everywhere; a device that first waits for its
+/// back end's requests takes longer.
 pub const RESET_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A step of bring-up failed.
@@ -86,7 +88,8 @@ impl fmt::Display for InitError {
 
 impl core::error::Error for InitError {}
 
-/// Step 1: resets the device and waits until it says that it is. After this it uses no memory and raises no interrupts.
+/// Step 1: resets the device and waits until it says that it is. After this it uses no memory and
+/// raises no interrupts.
 ///
 /// # Errors
 ///
@@ -94,7 +97,8 @@ impl core::error::Error for InitError {}
 pub(crate) fn reset(transport: &mut impl Transport, clock: &impl Clock) -> Result<(), InitError> {
     transport.write_status(Status::empty());
     let mut status = Status::empty();
-    // All ones never becomes zero by waiting, but a device that is being reset underneath may answer so for a moment: the deadline decides.
+    // All ones never becomes zero by waiting, but a device that is being reset underneath may
+    // answer so for a moment: the deadline decides.
     let done = wait_for(clock, RESET_TIMEOUT, || {
         status = transport.read_status();
         status.is_empty().then_some(())
@@ -106,8 +110,8 @@ pub(crate) fn reset(transport: &mut impl Transport, clock: &impl Clock) -> Resul
     }
 }
 
-/// Steps 2 and 3: says that the device was found, then that there is a driver. Read back: a device that sits behind a transport which drops writes
-/// shows it here, before anything leans on it.
+/// Steps 2 and 3: says that the device was found, then that there is a driver. Read back: a device
+/// that sits behind a transport which drops writes shows it here, before anything leans on it.
 ///
 /// # Errors
 ///
@@ -119,11 +123,13 @@ pub(crate) fn acknowledge_and_claim(transport: &mut impl Transport) -> Result<()
     expect_status(transport, written)
 }
 
-/// Steps 4 and 5: writes the features that `choose` picks of those offered, says that this is final, and looks whether the device agrees. Returns the choice.
+/// Steps 4 and 5: writes the features that `choose` picks of those offered, says that this is
+/// final, and looks whether the device agrees. Returns the choice.
 ///
 /// # Errors
 ///
-/// [`InitError::NotVersion1`], before anything is written; [`InitError::FeaturesRejected`]; [`InitError::Gone`].
+/// [`InitError::NotVersion1`], before anything is written; [`InitError::FeaturesRejected`];
+/// [`InitError::Gone`].
 pub(crate) fn negotiate<T: Transport>(
     transport: &mut T,
     choose: impl FnOnce(&mut T, u64) -> u64,
@@ -153,7 +159,8 @@ pub(crate) fn go(transport: &mut impl Transport) -> Result<(), InitError> {
     expect_status(transport, written)
 }
 
-/// Says that the driver gave up: adds `FAILED`, so that the host can tell a driver that failed from one that never came.
+/// Says that the driver gave up: adds `FAILED`, so that the host can tell a driver that failed from
+/// one that never came.
 ///
 /// Not while a reset is under way, which it would disturb.
 pub(crate) fn give_up(transport: &mut impl Transport) {
@@ -163,7 +170,8 @@ pub(crate) fn give_up(transport: &mut impl Transport) {
     }
 }
 
-/// Whether the device holds the status just written. It may have added `DEVICE_NEEDS_RESET`, which is noticed later, at the first poll.
+/// Whether the device holds the status just written. It may have added `DEVICE_NEEDS_RESET`, which
+/// is noticed later, at the first poll.
 fn expect_status(transport: &impl Transport, written: Status) -> Result<(), InitError> {
     let read = transport.read_status();
     if read.is_all_ones() {

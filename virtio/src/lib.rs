@@ -25,7 +25,8 @@ const TRANSITIONAL_NET: u16 = 0x1000;
 /// The network device among the kinds of device.
 const NET: u16 = 1;
 
-/// Whether a function is a virtio network device: modern, or transitional with the network device's kind as its subsystem.
+/// Whether a function is a virtio network device: modern, or transitional with the network device's
+/// kind as its subsystem.
 ///
 /// Spec: VIRTIO 1.2, 4.1.2 "PCI Device Discovery".
 #[must_use]

@@ -10,7 +10,8 @@
 //! | `agree` | what both sides say before they start |
 //! | [`InterruptsInUse`] (`interrupts`) | which vector rings for what |
 //!
-//! One receive and one transmit queue. That there are these two and no more, [`Running`], `interrupts` and bring-up count on; a queue by itself does not.
+//! One receive and one transmit queue. That there are these two and no more, [`Running`],
+//! `interrupts` and bring-up count on; a queue by itself does not.
 //!
 //! Spec: VIRTIO 1.2, 5.1 "Network Device".
 

@@ -9,17 +9,20 @@
 //! | [`layout`] | sizes and places, as numbers |
 //! | [`notify`] | when a notification is owed |
 //!
-//! All of it stays inside the crate. What takes a [`Segment`] trusts the length that comes with the address, and what takes
-//! sent frames home trusts the count: from outside, either would need no `unsafe` to reach memory that nobody gave.
+//! All of it stays inside the crate. What takes a [`Segment`] trusts the length that comes with the
+//! address, and what takes sent frames home trusts the count: from outside, either would need no
+//! `unsafe` to reach memory that nobody gave.
 //!
 //! ```compile_fail,E0603
 //! use paravane_virtio::queue::Virtqueue;
 //! ```
 //!
-//! What is lent is moved in and comes back when the device has used its chain, or by [`free`](Virtqueue::free) when the device has been stopped.
+//! What is lent is moved in and comes back when the device has used its chain, or by
+//! [`free`](Virtqueue::free) when the device has been stopped.
 //!
-//! The device is not believed: heads, lengths and counts are held against the driver's own record, and the first lie breaks
-//! the queue. A broken queue answers every call with the same fault until its device was stopped and started.
+//! The device is not believed: heads, lengths and counts are held against the driver's own record,
+//! and the first lie breaks the queue. A broken queue answers every call with the same fault until
+//! its device was stopped and started.
 
 pub(crate) mod in_place;
 pub(crate) mod in_turn;
@@ -51,7 +54,8 @@ pub(crate) enum Kick {
     Saved,
 }
 
-/// What a queue has lent to its device, and in which descriptors. Private memory, which no device sees.
+/// What a queue has lent to its device, and in which descriptors. Private memory, which no device
+/// sees.
 pub(crate) trait Record: Sized {
     /// Nothing lent yet of `size` descriptors, to `device`.
     ///
@@ -63,7 +67,8 @@ pub(crate) trait Record: Sized {
     /// How many descriptors are free.
     fn room(&self) -> u16;
 
-    /// Gives what was lent back, against proof that the device has let go. False when the proof is about another device: it is leaked.
+    /// Gives what was lent back, against proof that the device has let go. False when the proof is
+    /// about another device: it is leaked.
     fn reclaim(self, quiet: &Quiet<'_>) -> bool;
 }
 
@@ -73,7 +78,8 @@ pub(crate) struct Virtqueue<R, D: Dma, B> {
     lent: R,
     /// Number of the next chain to be offered. Free-running.
     offered: u16,
-    /// What the device was last told of it, which is also where the last decision about the doorbell was taken.
+    /// What the device was last told of it, which is also where the last decision about the
+    /// doorbell was taken.
     published: u16,
     /// Number of the next used element to be taken. Free-running.
     taken: u16,
@@ -87,7 +93,8 @@ pub(crate) struct Virtqueue<R, D: Dma, B> {
 }
 
 impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
-    /// A queue of `size` entries, empty and disarmed, over fresh memory. Where the memory is, [`addresses`](Self::addresses) says.
+    /// A queue of `size` entries, empty and disarmed, over fresh memory. Where the memory is,
+    /// [`addresses`](Self::addresses) says.
     ///
     /// # Errors
     ///
@@ -174,7 +181,8 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         self.offered = self.offered.wrapping_add(1);
     }
 
-    /// Makes what was posted available to the device, and rings the doorbell if the device wants that. Once per batch.
+    /// Makes what was posted available to the device, and rings the doorbell if the device wants
+    /// that. Once per batch.
     #[inline]
     pub(crate) fn publish(&mut self) -> Kick {
         if self.offered == self.published {
@@ -192,7 +200,8 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         }
     }
 
-    /// Rings the doorbell if the device has something that it was not told about. True when it rang.
+    /// Rings the doorbell if the device has something that it was not told about. True when it
+    /// rang.
     pub(crate) fn flush(&mut self) -> bool {
         let owed = self.untold && self.in_flight() > 0;
         if owed {
@@ -202,7 +211,8 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         owed
     }
 
-    /// Rings the doorbell if anything is in flight, whatever the device asked for and was told. Whether it did.
+    /// Rings the doorbell if anything is in flight, whatever the device asked for and was told.
+    /// Whether it did.
     pub(crate) fn remind(&mut self) -> bool {
         self.untold |= self.in_flight() > 0;
         self.flush()
@@ -212,7 +222,8 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     ///
     /// # Errors
     ///
-    /// [`DeviceFault`]: the queue is broken, or the device says that it is done with more than it has.
+    /// [`DeviceFault`]: the queue is broken, or the device says that it is done with more than it
+    /// has.
     #[inline]
     pub(crate) fn observe(&mut self) -> Result<u16, DeviceFault> {
         self.check()?;
@@ -273,8 +284,8 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         }
     }
 
-    /// Gives all memory back, rings and what was lent, against proof that the device has let go. False when the proof is about another device: all of it is
-    /// leaked.
+    /// Gives all memory back, rings and what was lent, against proof that the device has let go.
+    /// False when the proof is about another device: all of it is leaked.
     #[must_use]
     pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
         let Self { memory, lent, .. } = self;

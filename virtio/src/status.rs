@@ -7,7 +7,8 @@ use core::fmt;
 bitflags::bitflags! {
     /// The device status field.
     ///
-    /// The driver only ever adds bits, one at a time: Firecracker drops a write that sets two. Writing zero resets the device.
+    /// The driver only ever adds bits, one at a time: Firecracker drops a write that sets two.
+    /// Writing zero resets the device.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Status: u8 {
         /// The driver has found the device.
@@ -16,11 +17,13 @@ bitflags::bitflags! {
         const DRIVER = 1 << 1;
         /// The driver is set up; the device may use the queues.
         const DRIVER_OK = 1 << 2;
-        /// The features are agreed. Read back after writing, for the device says no by leaving it clear.
+        /// The features are agreed. Read back after writing, for the device says no by leaving it
+        /// clear.
         const FEATURES_OK = 1 << 3;
         /// The device cannot go on; only a reset helps. Set by the device.
         const DEVICE_NEEDS_RESET = 1 << 6;
-        /// The driver gave up. Written when bring-up fails, so that a person looking at the host sees why nothing works.
+        /// The driver gave up. Written when bring-up fails, so that a person looking at the host
+        /// sees why nothing works.
         const FAILED = 1 << 7;
     }
 }

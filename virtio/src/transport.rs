@@ -1,10 +1,12 @@
 //! What a device class needs of the bus its device sits on, whichever bus that is.
 //!
-//! Register-shaped on purpose: each call is one step of the specification, and the order of the steps is [`init`](crate::init)'s business alone. The PCI
-//! transport is [`pci`]; a memory-mapped one fits the same trait, for its configuration space is a window of registers too.
+//! Register-shaped on purpose: each call is one step of the specification, and the order of the
+//! steps is [`init`](crate::init)'s business alone. The PCI transport is [`pci`]; a memory-mapped
+//! one fits the same trait, for its configuration space is a window of registers too.
 //!
-//! [`init`](crate::init), queues and vectors know this trait alone. The network device does not yet: it claims, interrupts and silences a PCI function, and a
-//! second transport has to bring these three along first.
+//! [`init`](crate::init), queues and vectors know this trait alone. The network device does not
+//! yet: it claims, interrupts and silences a PCI function, and a second transport has to bring
+//! these three along first.
 
 use core::fmt;
 
@@ -45,7 +47,8 @@ pub(crate) enum Vector {
 pub(crate) trait Transport {
     /// How a queue is announced.
     type Doorbell: Doorbell;
-    /// The device's own configuration space, exactly as long as the device says. Accessed in the natural width of each field.
+    /// The device's own configuration space, exactly as long as the device says. Accessed in the
+    /// natural width of each field.
     type Config: Mmio;
 
     /// Reads the status.
@@ -80,18 +83,22 @@ pub(crate) trait Transport {
     /// Starts `queue`. Comes last, after everything else about it was written.
     fn enable_queue(&mut self, queue: u16);
 
-    /// Asks for `vector` at configuration changes; false when the device has no resources for it. Without effect on buses without vectors.
+    /// Asks for `vector` at configuration changes; false when the device has no resources for it.
+    /// Without effect on buses without vectors.
     #[must_use]
     fn set_config_vector(&mut self, vector: Vector) -> bool;
 
-    /// Asks for `vector` at used buffers of `queue`; as [`set_config_vector`](Self::set_config_vector).
+    /// Asks for `vector` at used buffers of `queue`; as
+    /// [`set_config_vector`](Self::set_config_vector).
     #[must_use]
     fn set_queue_vector(&mut self, queue: u16, vector: Vector) -> bool;
 
-    /// Whether the device has a line, and can say why it raised it. Asked while messages are to be off.
+    /// Whether the device has a line, and can say why it raised it. Asked while messages are to be
+    /// off.
     fn has_interrupt_status(&self) -> bool;
 
-    /// Reads, and thereby empties, the interrupt status; the line falls. Never used with message interrupts, where some devices have none.
+    /// Reads, and thereby empties, the interrupt status; the line falls. Never used with message
+    /// interrupts, where some devices have none.
     fn take_interrupt_status(&mut self) -> InterruptStatus;
 
     /// A number that changes with the configuration.

@@ -1,9 +1,12 @@
-//! Storms: a device that does anything at any time, within the memory that it has, and a driver that lives through it.
+//! Storms: a device that does anything at any time, within the memory that it has, and a driver
+//! that lives through it.
 //!
-//! A step is one call into the driver or one thing that the device does. After each step: no call waited longer than its deadline by the platform's clock, and
-//! the memory that both sides reach is what they may reach (the platform ends the test otherwise). After each stop of the driver: everything came home, for what a
-//! device keeps that would not be reset is kept in parts until it is; and what no lie excuses was not done. After each storm the driver, started again on the same device, now
-//! honest, carries 10,000 frames each way with none lost.
+//! A step is one call into the driver or one thing that the device does. After each step: no call
+//! waited longer than its deadline by the platform's clock, and the memory that both sides reach is
+//! what they may reach (the platform ends the test otherwise). After each stop of the driver:
+//! everything came home, for what a device keeps that would not be reset is kept in parts until it
+//! is; and what no lie excuses was not done. After each storm the driver, started again on the same
+//! device, now honest, carries 10,000 frames each way with none lost.
 //!
 //! How many steps, and from which seed on: see `paravane_mock_hal::storms`.
 
@@ -62,7 +65,8 @@ struct Storm {
     /// Frames and bytes that are there when nothing runs.
     at_rest: (usize, usize),
     messages: Vec<MsiMessage>,
-    /// Without lies, the loads that change are all that is wrong, and the model has an eye on everything else.
+    /// Without lies, the loads that change are all that is wrong, and the model has an eye on
+    /// everything else.
     lies: bool,
     loads: Option<ChangingLoads>,
     tally: Tally,
@@ -328,7 +332,8 @@ impl Storm {
                 self.driver_step(&mut up)
             };
             self.tally.faults += u64::from(!whole);
-            // A broken driver is called a few times more before it is restarted; a whole one is restarted too, now and then.
+            // A broken driver is called a few times more before it is restarted; a whole one is
+            // restarted too, now and then.
             if self.chance.chance(if whole { 1_000 } else { 300_000 }) {
                 up = self.restart(up);
             }
@@ -341,7 +346,8 @@ impl Storm {
         self.tally
     }
 
-    /// The device is honest: every frame arrives, both ways, once, in order, as it was, and no rule is broken.
+    /// The device is honest: every frame arrives, both ways, once, in order, as it was, and no rule
+    /// is broken.
     fn carry_frames(&self, device: MockDevice) {
         self.plugged.lock().take_sent();
         let loads = ChangingLoads::counted();

@@ -1,6 +1,8 @@
-//! From any receive completion to a frame: both rings' buffers, fresh ones from the pool in exchange, and a frame of several buffers as far as it has come.
+//! From any receive completion to a frame: both rings' buffers, fresh ones from the pool in
+//! exchange, and a frame of several buffers as far as it has come.
 //!
-//! The usual completion, the next slot's whole frame, does not come here; [`RxQueue`](crate::RxQueue) serves those by the run.
+//! The usual completion, the next slot's whole frame, does not come here;
+//! [`RxQueue`](crate::RxQueue) serves those by the run.
 
 use paravane_hal::dma::Dma;
 use paravane_hal::fault::DeviceFault;

@@ -1,7 +1,8 @@
 //! A burst on its way into the transmit ring.
 //!
-//! The burst's first descriptor keeps last lap's generation until [`hand_over`](Batch::hand_over): all the others may be complete by then, the device
-//! walks in order and does not get past the first.
+//! The burst's first descriptor keeps last lap's generation until [`hand_over`](Batch::hand_over):
+//! all the others may be complete by then, the device walks in order and does not get past the
+//! first.
 
 use paravane_hal::barrier;
 use paravane_hal::dma::Words;
@@ -12,7 +13,8 @@ use crate::desc::{PlainTx, TxDesc, TxSop};
 use crate::offload::{self, TxLimits};
 use crate::ring::Cursor;
 
-/// Frames that were described together, and come home together. Kept at the place of their first descriptor.
+/// Frames that were described together, and come home together. Kept at the place of their first
+/// descriptor.
 #[derive(Debug)]
 pub(crate) struct Lent {
     pub(crate) frames: Burst,
@@ -39,7 +41,8 @@ pub(crate) struct Batch<'q> {
     pub(crate) bytes: u64,
     /// Dropped, for they cannot be sent.
     pub(crate) refused: u32,
-    /// What it counts towards `txThreshold`: frames on the wire, those that come of frames to be cut counted singly.
+    /// What it counts towards `txThreshold`: frames on the wire, those that come of frames to be
+    /// cut counted singly.
     pub(crate) weight: u32,
 }
 
@@ -69,7 +72,8 @@ impl<'q> Batch<'q> {
         }
     }
 
-    /// Takes frames from the front of `burst` as long as they fit. By value, so that the usual batch never lies in memory.
+    /// Takes frames from the front of `burst` as long as they fit. By value, so that the usual
+    /// batch never lies in memory.
     #[inline(always)]
     pub(crate) fn taking_from(mut self, burst: &mut Burst) -> Self {
         self.take_plain(burst);
@@ -125,7 +129,8 @@ impl<'q> Batch<'q> {
         self.bytes = self.bytes.wrapping_add(bytes as u64);
     }
 
-    /// Takes the frame at the front of `burst`, whatever it is made of, or drops it if it cannot be sent. False when there is no room.
+    /// Takes the frame at the front of `burst`, whatever it is made of, or drops it if it cannot be
+    /// sent. False when there is no room.
     fn take_one(&mut self, burst: &mut Burst) -> bool {
         let mut is_front = true;
         burst.drain(|frame| if core::mem::take(&mut is_front) { self.add(frame) } else { Err(frame) }) > 0
@@ -153,7 +158,8 @@ impl<'q> Batch<'q> {
         let slot = self.fill.slot();
         let mut frames = Burst::new();
         frames.push(frame)?;
-        // Before it is described: what is described is held. The place is free: what was lent there came home with its descriptors.
+        // Before it is described: what is described is held. The place is free: what was lent there
+        // came home with its descriptors.
         if let Err(Lent { mut frames, .. }) = self.in_flight.put(slot, Lent { frames, descriptors: segments })
         {
             return frames.pop().map_or(Ok(()), Err);
@@ -195,7 +201,8 @@ impl<'q> Batch<'q> {
         Ok(())
     }
 
-    /// Asks for a completion with the last frame and hands everything over; where the next burst goes.
+    /// Asks for a completion with the last frame and hands everything over; where the next burst
+    /// goes.
     #[inline(always)]
     pub(crate) fn hand_over(&self) -> Cursor {
         if self.frames == 0 {
@@ -205,7 +212,8 @@ impl<'q> Batch<'q> {
         if let Some(slot) = self.slots.get(last.slot()) {
             slot.store::<3>(self.last_word3 | TxDesc::CQ);
         }
-        // Between everything above (and the frames' bytes) and the one word that hands it all over. The other party is the device.
+        // Between everything above (and the frames' bytes) and the one word that hands it all over.
+        // The other party is the device.
         barrier::release();
         if let Some(slot) = self.slots.get(self.first.slot()) {
             slot.store::<2>(self.first_word2);
@@ -234,7 +242,9 @@ struct Run {
     last_words: u64,
 }
 
-/// Describes plain frames, and such as ask for a checksum only, from the front of `burst`, all of which the device reaches, one in each of `slots`. With `hold_back`, the first one as not yet the device's.
+/// Describes plain frames, and such as ask for a checksum only, from the front of `burst`, all of
+/// which the device reaches, one in each of `slots`. With `hold_back`, the first one as not yet the
+/// device's.
 ///
 /// A function of its own, for the loop takes all registers there are.
 #[inline(never)]

@@ -1,12 +1,14 @@
 //! A received frame of several buffers, as far as it has come.
 //!
-//! `sop` begins it, `eop` ends it; a burst may end in between. What breaks that order, or does not fit here, is dropped
-//! to its end and counted once: some devices are known to lose an `sop` or an `eop` under load, and nothing else is
-//! lost with it. Slots and lengths are another matter; those were checked before.
+//! `sop` begins it, `eop` ends it; a burst may end in between. What breaks that order, or does not
+//! fit here, is dropped to its end and counted once: some devices are known to lose an `sop` or an
+//! `eop` under load, and nothing else is lost with it. Slots and lengths are another matter; those
+//! were checked before.
 
 use paravane_net::Frame;
 
-/// Most buffers of a frame that can be asked for: a 9000-byte frame in buffers of a kilobyte, and some.
+/// Most buffers of a frame that can be asked for: a 9000-byte frame in buffers of a kilobyte, and
+/// some.
 pub(crate) const MAX_PIECES: usize = 16;
 
 /// Why a frame was dropped.

@@ -1,7 +1,8 @@
 //! BAR1 as control uses it: commands, addresses, and what waits to be acknowledged.
 //!
-//! "Write `CMD`, read `CMD`" is one piece: nothing may write a command in between. Every method takes `&mut self`, so whoever owns the value owns that piece.
-//! The hypervisor carries a command out inside the write; nothing here waits.
+//! "Write `CMD`, read `CMD`" is one piece: nothing may write a command in between. Every method
+//! takes `&mut self`, so whoever owns the value owns that piece. The hypervisor carries a command
+//! out inside the write; nothing here waits.
 
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::mmio::{Mmio, MmioExt};
@@ -22,7 +23,8 @@ impl<R: Mmio> ControlRegs<R> {
         self.0
     }
 
-    /// Gives a command and reads its result, which also means that it has been carried out and every memory access before it has.
+    /// Gives a command and reads its result, which also means that it has been carried out and
+    /// every memory access before it has.
     ///
     /// # Errors
     ///
@@ -97,7 +99,8 @@ impl<R: Mmio> ControlRegs<R> {
         self.0.write(&bar1::ECR, causes.bits());
     }
 
-    /// Whether the device raised its interrupt line, which falls by the question. Only while the pin is what it interrupts with.
+    /// Whether the device raised its interrupt line, which falls by the question. Only while the
+    /// pin is what it interrupts with.
     pub(crate) fn take_line(&mut self) -> bool {
         !matches!(self.0.take(&bar1::ICR), 0 | GONE)
     }

@@ -1,4 +1,5 @@
-//! What a caller may choose, and the check that the device never makes: it answers a wrong configuration with "no", without a reason.
+//! What a caller may choose, and the check that the device never makes: it answers a wrong
+//! configuration with "no", without a reason.
 
 use core::ops::RangeInclusive;
 
@@ -21,12 +22,14 @@ use crate::offload::TxLimits;
 pub struct Config {
     /// Slots of the transmit ring: 32 to 4096, a multiple of 32.
     pub tx_entries: u16,
-    /// Slots of the first receive ring: 32 to 4096, a multiple of 32. Each holds a buffer of the pool.
+    /// Slots of the first receive ring: 32 to 4096, a multiple of 32. Each holds a buffer of the
+    /// pool.
     ///
-    /// The default, 256, keeps four NICs in two megabytes and their start short. A busy guest wants 1024 or more:
-    /// [`rx_out_of_buffers`](paravane_net::DeviceStats::rx_out_of_buffers) tells.
+    /// The default, 256, keeps four NICs in two megabytes and their start short. A busy guest wants
+    /// 1024 or more: [`rx_out_of_buffers`](paravane_net::DeviceStats::rx_out_of_buffers) tells.
     pub rx_entries: u16,
-    /// Slots of the second receive ring: 32 to 4096, a multiple of 32. It takes buffers only when frames do not fit one, a buffer a slot as well.
+    /// Slots of the second receive ring: 32 to 4096, a multiple of 32. It takes buffers only when
+    /// frames do not fit one, a buffer a slot as well.
     ///
     /// By default as many as the longest frames need that the first ring can start, up to 4096.
     pub rx2_entries: Option<u16>,
@@ -38,7 +41,8 @@ pub struct Config {
     pub filter: RxFilter,
     /// Lets the device verify checksums of received frames.
     pub rx_checksum: bool,
-    /// Lets the device take VLAN tags off received frames. Off by default: a tag is part of the frame until somebody asks otherwise.
+    /// Lets the device take VLAN tags off received frames. Off by default: a tag is part of the
+    /// frame until somebody asks otherwise.
     pub strip_vlan: bool,
 }
 
@@ -125,7 +129,8 @@ pub(crate) struct Plan {
     /// Ethernet header in, tag and FCS out.
     pub(crate) max_frame_bytes: u16,
     pub(crate) geometry: RxGeometry,
-    /// Of the completion ring that both receive rings feed: it must never be the shorter one, for the device does not notice.
+    /// Of the completion ring that both receive rings feed: it must never be the shorter one, for
+    /// the device does not notice.
     pub(crate) rx_completion_entries: u16,
     /// `maxNumRxSG`.
     pub(crate) max_rx_buffers: u16,

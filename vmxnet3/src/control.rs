@@ -25,7 +25,8 @@ use crate::table::QueueTable;
 
 /// Control of a running device. One owner; it may live on another core than the queues.
 ///
-/// Dropped, it leaves the device running into memory that is leaked; [`stop`](Self::stop) is the way to end it.
+/// Dropped, it leaves the device running into memory that is leaked; [`stop`](Self::stop) is the
+/// way to end it.
 pub struct VmxControl<P: Platform, C: ConfigAccess> {
     pub(crate) device: Device<P, C>,
     pub(crate) shared: DmaBox<DriverShared, P>,
@@ -69,7 +70,8 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         &self.device
     }
 
-    /// Keeps the device from interrupting. Comes before it is stopped: afterwards it does not listen to masks, and remembers the old ones.
+    /// Keeps the device from interrupting. Comes before it is stopped: afterwards it does not
+    /// listen to masks, and remembers the old ones.
     pub(crate) fn mask_interrupts(&mut self) {
         self.shared.set(field!(DriverShared, intr_conf.intr_ctrl), U32::new(DISABLE_ALL));
         self.vectors.mask_all(&self.device.bar0);
@@ -177,7 +179,8 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         self.health()?;
         self.events.unmask(&self.device.bar0);
-        // Between asking for an interrupt and looking for what came before it would have been raised.
+        // Between asking for an interrupt and looking for what came before it would have been
+        // raised.
         barrier::full();
         Ok(if self.causes().is_empty() { Armed::Idle } else { Armed::Pending })
     }

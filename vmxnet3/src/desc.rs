@@ -1,8 +1,8 @@
 //! The four descriptors as values: what they say, and how that lies in their words.
 //!
-//! Nothing here touches memory. The words are the device headers' `dw0` to `dw3`. A completion is a stranger's word:
-//! `classify`, of each kind, is the one place where it is checked, and what comes out cannot be wrong about the ring.
-//! There is no other way to make one.
+//! Nothing here touches memory. The words are the device headers' `dw0` to `dw3`. A completion is a
+//! stranger's word: `classify`, of each kind, is the one place where it is checked, and what comes
+//! out cannot be wrong about the ring. There is no other way to make one.
 
 use paravane_hal::fault::DeviceFault;
 use paravane_net::{RxChecksum, RxHash, RxHashKind, VlanTag};
@@ -34,7 +34,8 @@ impl TxSop {
     /// Send as it is.
     pub(crate) const PLAIN: Self = Self { word2: 0, word3: 0 };
 
-    /// `om` 2: sum from `start_bytes` to the end, store at `field_bytes`, both from the frame's first byte.
+    /// `om` 2: sum from `start_bytes` to the end, store at `field_bytes`, both from the frame's
+    /// first byte.
     #[inline(always)]
     pub(crate) const fn checksum(start_bytes: u16, field_bytes: u16) -> Self {
         Self { word2: (field_bytes as u32 & LEN) << 18, word3: start_bytes as u32 & 0x3ff | 2 << 10 }
@@ -68,7 +69,8 @@ impl TxSop {
 pub(crate) struct TxDesc {
     /// Where the segment is.
     pub(crate) addr: u64,
-    /// How long: 1 to [`MAX_TX_SEGMENT_BYTES`], which is written as 0. There is no empty segment: an empty one would send 16 KiB of whatever lies there.
+    /// How long: 1 to [`MAX_TX_SEGMENT_BYTES`], which is written as 0. There is no empty segment:
+    /// an empty one would send 16 KiB of whatever lies there.
     pub(crate) len_bytes: u32,
     /// What the frame asks for; [`TxSop::PLAIN`] on all but its first segment.
     pub(crate) sop: TxSop,
@@ -132,18 +134,20 @@ impl PlainTx {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TxCompletion {
-    /// How many descriptors are done, from the oldest on that was not done before this burst of completions.
+    /// How many descriptors are done, from the oldest on that was not done before this burst of
+    /// completions.
     pub(crate) done: u32,
 }
 
 impl TxCompletion {
-    /// Reads what the device wrote to a ring in which it has `in_flight` descriptors from `oldest` on, and said of
-    /// the first `reported` that they are done.
+    /// Reads what the device wrote to a ring in which it has `in_flight` descriptors from `oldest`
+    /// on, and said of the first `reported` that they are done.
     ///
     /// # Errors
     ///
-    /// [`DeviceFault`]: a descriptor that does not exist, that the device does not have, or that it reported before.
-    /// Whether it ends a frame is for the record of frames to say, when they are taken home.
+    /// [`DeviceFault`]: a descriptor that does not exist, that the device does not have, or that it
+    /// reported before. Whether it ends a frame is for the record of frames to say, when they are
+    /// taken home.
     #[inline(always)]
     pub(crate) const fn classify(
         word0: u32,
@@ -181,7 +185,8 @@ pub(crate) enum BufferKind {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RxDesc {
-    /// How long the buffer is: 1 to [`MAX_RX_BUFFER_BYTES`], and at least [`MIN_RX_HEAD_BYTES`] for a head.
+    /// How long the buffer is: 1 to [`MAX_RX_BUFFER_BYTES`], and at least [`MIN_RX_HEAD_BYTES`] for
+    /// a head.
     pub(crate) len_bytes: u32,
     /// What it is for.
     pub(crate) kind: BufferKind,
@@ -224,7 +229,8 @@ pub(crate) struct RxCompletion([u32; 4]);
 /// A receive completion, as far as it was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RxJudged {
-    /// The whole undamaged frame in the slot whose turn it is, and the device found nothing else out about it.
+    /// The whole undamaged frame in the slot whose turn it is, and the device found nothing else
+    /// out about it.
     Plain(RxCompletion),
     /// The same, and it found something out: its checksums, its tag, its hash.
     Noted(RxCompletion),
@@ -232,8 +238,8 @@ pub(crate) enum RxJudged {
     Unusual(RxUnusual),
 }
 
-/// Words of a completion that say something unusual: a piece of a frame, a frame that is damaged, a slot out of
-/// turn, a buffer that was not used, or what breaks the rules.
+/// Words of a completion that say something unusual: a piece of a frame, a frame that is damaged, a
+/// slot out of turn, a buffer that was not used, or what breaks the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RxUnusual([u32; 4]);
 
@@ -277,17 +283,18 @@ impl RxCompletion {
     const CNC: u32 = 1 << 30;
     const ERR: u32 = 1 << 14;
     const TS: u32 = 1 << 15;
-    /// `rqID` counts rings of a kind through all queues: first all first rings, then all second rings, then all data rings. There is one queue.
+    /// `rqID` counts rings of a kind through all queues: first all first rings, then all second
+    /// rings, then all data rings. There is one queue.
     const SECOND_RING: u32 = 1 << 16;
 
     /// What both words say of a whole frame in one buffer of ring 1.
     const WHOLE: u32 = Self::RQ_ID | Self::SOP | Self::EOP | INDEX;
 
-    /// Judges what the device wrote: a snapshot, looked at nowhere else. `turn` is the slot of ring 1, inside the
-    /// ring, that is completed next if the device passes over none.
+    /// Judges what the device wrote: a snapshot, looked at nowhere else. `turn` is the slot of ring
+    /// 1, inside the ring, that is completed next if the device passes over none.
     ///
-    /// What is usual is fully checked here; the rest by [`RxJudged::check`], without which there is nothing to be had
-    /// from it.
+    /// What is usual is fully checked here; the rest by [`RxJudged::check`], without which there is
+    /// nothing to be had from it.
     #[inline(always)]
     pub(crate) const fn classify(words: [u32; 4], turn: u32, buffer_bytes: u32) -> RxJudged {
         let [word0, _, word2, _] = words;
@@ -311,8 +318,8 @@ impl RxCompletion {
         word0 & Self::SECOND_RING != 0
     }
 
-    /// Whether it is about a buffer of the wrong kind: frames start in ring 1, which has heads only, and go on in
-    /// ring 2, which has bodies only.
+    /// Whether it is about a buffer of the wrong kind: frames start in ring 1, which has heads
+    /// only, and go on in ring 2, which has bodies only.
     pub(crate) const fn is_misplaced(self) -> bool {
         self.sop() == self.is_second_ring()
     }
@@ -357,8 +364,8 @@ impl RxCompletion {
         word2 & Self::ERR != 0
     }
 
-    /// What the device says about the checksums. Only a clear "good" counts: whatever else it means, software can look again, and dropping on
-    /// a misunderstanding would lose good frames.
+    /// What the device says about the checksums. Only a clear "good" counts: whatever else it
+    /// means, software can look again, and dropping on a misunderstanding would lose good frames.
     pub(crate) const fn checksum(self) -> RxChecksum {
         const TUC: u32 = 1 << 16;
         const TCP_OR_UDP: u32 = 1 << 17 | 1 << 18;

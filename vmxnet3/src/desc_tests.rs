@@ -172,7 +172,8 @@ fn tags_and_hashes() {
 }
 
 proptest! {
-    /// What comes out of `classify` is about a slot that exists and bytes that fit, whatever went in.
+    /// What comes out of `classify` is about a slot that exists and bytes that fit, whatever went
+    /// in.
     #[test]
     fn nothing_wrong_comes_out_of_classify(
         words in any::<[u32; 4]>(),

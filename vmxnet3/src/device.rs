@@ -1,4 +1,5 @@
-//! A claimed, negotiated, stopped device: how it becomes one, and how a running one is shut down to be one again.
+//! A claimed, negotiated, stopped device: how it becomes one, and how a running one is shut down to
+//! be one again.
 //!
 //! Starting it is [`start`](crate::start)'s part.
 
@@ -20,7 +21,8 @@ use crate::regs::{BAR_BYTES, Command, GONE, MaskMode, Query, bar0, bar1};
 use crate::revision::Revision;
 use crate::start::Memory;
 
-/// Whether a function is a VMXNET3 device. Its PCI revision says nothing: the protocol's is agreed through registers.
+/// Whether a function is a VMXNET3 device. Its PCI revision says nothing: the protocol's is agreed
+/// through registers.
 #[must_use]
 pub const fn is_vmxnet3(ids: &Ids) -> bool {
     ids.vendor == 0x15ad && ids.device == 0x07b0
@@ -28,9 +30,9 @@ pub const fn is_vmxnet3(ids: &Ids) -> bool {
 
 /// A VMXNET3 device that is stopped: it reaches no memory and raises no interrupt.
 ///
-/// Dropped, it stays so. After a start that failed with [`NotStopped`](crate::StartError::NotStopped) it
-/// is not known to have stopped; then it keeps the memory of that start until the next start has stopped
-/// it, and dropped it leaks that.
+/// Dropped, it stays so. After a start that failed with
+/// [`NotStopped`](crate::StartError::NotStopped) it is not known to have stopped; then it keeps the
+/// memory of that start until the next start has stopped it, and dropped it leaks that.
 pub struct Device<P: Platform, C: ConfigAccess> {
     pub(crate) function: Function<C>,
     pub(crate) platform: P,
@@ -65,9 +67,11 @@ struct Agreed {
 }
 
 impl<P: Platform, C: ConfigAccess> Device<P, C> {
-    /// Takes over `function`: wakes it, stops whatever a previous owner (firmware, a crashed kernel) left running, and agrees on a revision.
+    /// Takes over `function`: wakes it, stops whatever a previous owner (firmware, a crashed
+    /// kernel) left running, and agrees on a revision.
     ///
-    /// `platform` is where its registers are mapped and its memory comes from; the device drives all 64 address bits.
+    /// `platform` is where its registers are mapped and its memory comes from; the device drives
+    /// all 64 address bits.
     ///
     /// # Errors
     ///
@@ -137,7 +141,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         &self.function
     }
 
-    /// Gives the function back, for another driver. It stays stopped. Memory that was kept is leaked.
+    /// Gives the function back, for another driver. It stays stopped. Memory that was kept is
+    /// leaked.
     #[must_use]
     pub fn into_function(self) -> Function<C> {
         let Self { mut function, platform, bar0, regs, msix, .. } = self;
@@ -162,7 +167,8 @@ fn not_opened<C: ConfigAccess>(
 }
 
 impl<R: Mmio> Registers<R> {
-    /// Wakes the device and maps its registers. Messages are off afterwards, if they can be switched off.
+    /// Wakes the device and maps its registers. Messages are off afterwards, if they can be
+    /// switched off.
     fn map<C: ConfigAccess>(
         function: &mut Function<C>,
         platform: &(impl MmioMap<Region = R> + Clock),
@@ -184,8 +190,9 @@ impl<R: Mmio> Registers<R> {
             platform.unmap(bar1);
             return Err(BringUpError::Command(error));
         }
-        // Messages off first, whatever becomes of their table: the pin cannot be used before, nor its cause
-        // be asked for. If they stay on, that costs the pin, and `start` says so to whoever wants it.
+        // Messages off first, whatever becomes of their table: the pin cannot be used before, nor
+        // its cause be asked for. If they stay on, that costs the pin, and `start` says so to
+        // whoever wants it.
         if let Err(error) = function.disable_messages() {
             warn!("vmxnet3 {}: {error}", function.address());
         }
@@ -238,14 +245,15 @@ fn open_msix<M: MmioMap, C: ConfigAccess>(
 
 /// Stops the device by its own means, then by the bus's, and proves it.
 ///
-/// Bus mastering goes off between the two commands: reset forgets where `DriverShared` is, and a link change would then have QEMU
-/// write to a fixed guest address (`ecr` of a structure at 0). A device that keeps the bus is not reset.
+/// Bus mastering goes off between the two commands: reset forgets where `DriverShared` is, and a
+/// link change would then have QEMU write to a fixed guest address (`ecr` of a structure at 0). A
+/// device that keeps the bus is not reset.
 ///
-/// A device that may have raised its pin is asked about it, for a reset would leave the line up. One with
-/// messages on has not, and must not be asked: QEMU can end itself over that.
+/// A device that may have raised its pin is asked about it, for a reset would leave the line up.
+/// One with messages on has not, and must not be asked: QEMU can end itself over that.
 ///
-/// The device has to confirm it as well, for not every monitor looks at bus mastering: it answers 0 to
-/// `QUIESCE_DEV` or, where it refused that, to `RESET_DEV`.
+/// The device has to confirm it as well, for not every monitor looks at bus mastering: it answers 0
+/// to `QUIESCE_DEV` or, where it refused that, to `RESET_DEV`.
 ///
 /// # Errors
 ///

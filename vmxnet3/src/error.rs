@@ -1,5 +1,5 @@
-//! What can go wrong, by operation: finding a device's feet, starting it, stopping it. What goes wrong while it runs is a
-//! [`DeviceFault`].
+//! What can go wrong, by operation: finding a device's feet, starting it, stopping it. What goes
+//! wrong while it runs is a [`DeviceFault`].
 
 use core::fmt;
 
@@ -147,8 +147,8 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// A device could not be started. It is stopped, and memory that it had been told of is back; but for
-/// [`NotStopped`](Self::NotStopped).
+/// A device could not be started. It is stopped, and memory that it had been told of is back; but
+/// for [`NotStopped`](Self::NotStopped).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartError {
@@ -176,8 +176,8 @@ pub enum StartError {
     },
     /// It does not answer, or broke while it was started.
     Fault(DeviceFault),
-    /// One of the above, and then it could not be stopped. The device keeps its memory, for it may still
-    /// write there; the next start stops it first.
+    /// One of the above, and then it could not be stopped. The device keeps its memory, for it may
+    /// still write there; the next start stops it first.
     NotStopped(ShutDownError),
 }
 

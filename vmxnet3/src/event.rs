@@ -18,8 +18,8 @@ pub(crate) const fn link(answer: u32) -> Link {
     }
 }
 
-/// Why the device reported a queue error: the reason of the first queue that stopped. One that reports an error and has
-/// none to show is in no better state.
+/// Why the device reported a queue error: the reason of the first queue that stopped. One that
+/// reports an error and has none to show is in no better state.
 pub(crate) fn queue_fault(queues: &[QueueStatus]) -> DeviceFault {
     queues
         .iter()

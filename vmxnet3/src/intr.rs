@@ -1,7 +1,9 @@
 //! Interrupt vectors: how many, who uses which, and who masks.
 //!
-//! The device numbers vectors from 0; with MSI and on the pin there is vector 0 only, and anything else makes QEMU end itself. All vectors are masked by reset
-//! and stay so until something is armed. Not here: programming messages into config space, which [`start`](crate::Device::start) does through `pci`.
+//! The device numbers vectors from 0; with MSI and on the pin there is vector 0 only, and anything
+//! else makes QEMU end itself. All vectors are masked by reset and stay so until something is
+//! armed. Not here: programming messages into config space, which [`start`](crate::Device::start)
+//! does through `pci`.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -17,7 +19,8 @@ use crate::regs::bar0::IMR;
 pub enum InterruptMode {
     /// By MSI-X.
     Msix {
-        /// Messages in use: three for receive, transmit and events; two for both queues and events; one for all.
+        /// Messages in use: three for receive, transmit and events; two for both queues and events;
+        /// one for all.
         vectors: u8,
     },
     /// By MSI: one message for all.
@@ -110,7 +113,8 @@ impl Vectors {
         }
     }
 
-    /// Masks every vector. Comes before the device is stopped: afterwards it does not listen, and remembers.
+    /// Masks every vector. Comes before the device is stopped: afterwards it does not listen, and
+    /// remembers.
     pub(crate) fn mask_all(&self, bar0: &impl Mmio) {
         for index in 0..self.count {
             if let Some(imr) = IMR.get(index.into()) {
@@ -122,8 +126,9 @@ impl Vectors {
 
 /// Whether the pin is unmasked, for all of its users, wherever they run.
 ///
-/// QEMU lowers a raised pin at any write to its mask, and does not raise it again. So the mask is written by the first user that arms, and then by none until
-/// the device was asked about the pin and all users are served: a raised pin stays up until somebody has seen it.
+/// QEMU lowers a raised pin at any write to its mask, and does not raise it again. So the mask is
+/// written by the first user that arms, and then by none until the device was asked about the pin
+/// and all users are served: a raised pin stays up until somebody has seen it.
 #[derive(Clone, Debug, Default)]
 struct Pin(Arc<AtomicBool>);
 

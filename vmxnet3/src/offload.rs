@@ -1,7 +1,9 @@
-//! What a frame may be to be sent, and what its first descriptor says. Checked before the ring is touched.
+//! What a frame may be to be sent, and what its first descriptor says. Checked before the ring is
+//! touched.
 //!
-//! The device stops a queue over a descriptor that it does not like, and some mistakes are worse: a zero-length segment sends 16 KiB of
-//! adjacent memory. So a frame that breaks a rule here is refused, not corrected.
+//! The device stops a queue over a descriptor that it does not like, and some mistakes are worse: a
+//! zero-length segment sends 16 KiB of adjacent memory. So a frame that breaks a rule here is
+//! refused, not corrected.
 
 use paravane_hal::dma::DomainTag;
 use paravane_net::{ChecksumRequest, Frame, Segmentation, SegmentationKind, TxOffload};
@@ -61,8 +63,8 @@ impl TxLimits {
     }
 }
 
-/// Whether `frame` is too short for Ethernet. What has no header is none, and of a frame to be cut the device takes
-/// every byte for payload.
+/// Whether `frame` is too short for Ethernet. What has no header is none, and of a frame to be cut
+/// the device takes every byte for payload.
 pub(crate) fn is_short(frame: &Frame) -> bool {
     let is_short = (MIN_FRAME_BYTES..MIN_ETHERNET_BYTES).contains(&frame.total_bytes());
     is_short && frame.offload().segmentation.is_none()

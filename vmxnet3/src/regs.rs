@@ -1,7 +1,9 @@
-//! The registers: BAR0 with masks and doorbells, BAR1 with everything else, and the commands that go through `CMD`.
+//! The registers: BAR0 with masks and doorbells, BAR1 with everything else, and the commands that
+//! go through `CMD`.
 //!
-//! All are 32 bits wide and eight bytes apart. The names are the device headers'. Not here: who may write when; that is
-//! [`command`](crate::command) for `CMD` and [`start`](crate::start) for the rest.
+//! All are 32 bits wide and eight bytes apart. The names are the device headers'. Not here: who may
+//! write when; that is [`command`](crate::command) for `CMD` and [`start`](crate::start) for the
+//! rest.
 
 use paravane_hal::reg::{ReadClear, Reg, RegArray, WriteOnly};
 
@@ -19,10 +21,12 @@ pub(crate) mod bar0 {
 
     /// `IMR`: one per interrupt vector; 1 masks, 0 unmasks.
     ///
-    /// QEMU gives back what was written; elsewhere that is not known, so the driver keeps its own record and never reads.
+    /// QEMU gives back what was written; elsewhere that is not known, so the driver keeps its own
+    /// record and never reads.
     pub(crate) const IMR: RegArray<u32, WriteOnly> = RegArray::at(0x000, 8, 25);
-    /// `TXPROD` of queue 0: the index that the driver will fill next. Queue q's is 8 q further on, as with those below; a queue that the device was not told
-    /// of must not be rung, QEMU would work on it.
+    /// `TXPROD` of queue 0: the index that the driver will fill next. Queue q's is 8 q further on,
+    /// as with those below; a queue that the device was not told of must not be rung, QEMU would
+    /// work on it.
     pub(crate) const TXPROD: Reg<u32, WriteOnly> = Reg::at(0x600);
     /// `RXPROD` of queue 0: the same for its first ring.
     pub(crate) const RXPROD: Reg<u32, WriteOnly> = Reg::at(0x800);
@@ -37,7 +41,8 @@ pub(crate) mod bar1 {
     /// Which BAR it is.
     pub(crate) const INDEX: u8 = 1;
 
-    /// `VRRS`: read, the revisions that the device speaks, bit n for revision n + 1; write, the one bit chosen.
+    /// `VRRS`: read, the revisions that the device speaks, bit n for revision n + 1; write, the one
+    /// bit chosen.
     pub(crate) const VRRS: Reg<u32> = Reg::at(0x00);
     /// `UVRS`: the same for versions of the pass-through protocol, of which there is one.
     pub(crate) const UVRS: Reg<u32> = Reg::at(0x08);
@@ -51,10 +56,11 @@ pub(crate) mod bar1 {
     pub(crate) const MACL: Reg<u32> = Reg::at(0x28);
     /// `MACH`: the last two. Writing it makes the address valid.
     pub(crate) const MACH: Reg<u32> = Reg::at(0x30);
-    /// `ICR`: whether the device raised its interrupt line; reading lowers the line. Not to be touched with MSI or MSI-X on:
-    /// QEMU can end itself over it.
+    /// `ICR`: whether the device raised its interrupt line; reading lowers the line. Not to be
+    /// touched with MSI or MSI-X on: QEMU can end itself over it.
     pub(crate) const ICR: Reg<u32, ReadClear> = Reg::at(0x38);
-    /// `ECR`: ones written acknowledge those events. Which events wait is read from `DriverShared`, not here.
+    /// `ECR`: ones written acknowledge those events. Which events wait is read from `DriverShared`,
+    /// not here.
     pub(crate) const ECR: Reg<u32, WriteOnly> = Reg::at(0x40);
 }
 
@@ -120,8 +126,8 @@ bitflags::bitflags! {
 pub(crate) enum MaskMode {
     /// The device.
     Auto,
-    /// The driver, in its handler: "active", and "lazy" or what is not known yet, where the device is as
-    /// little asked to. A needless write of a mask is all that can go wrong.
+    /// The driver, in its handler: "active", and "lazy" or what is not known yet, where the device
+    /// is as little asked to. A needless write of a mask is all that can go wrong.
     Active,
 }
 

@@ -8,8 +8,8 @@ pub(crate) struct Revision(u8);
 
 /// Bit n for revision n + 1: what this driver speaks.
 ///
-/// Revision 1 alone. It is the whole of what QEMU offers, every ESXi has it, and nothing that later ones add is used
-/// yet: saying a higher number without using it would only add what can go wrong.
+/// Revision 1 alone. It is the whole of what QEMU offers, every ESXi has it, and nothing that later
+/// ones add is used yet: saying a higher number without using it would only add what can go wrong.
 pub(crate) const SPOKEN: u32 = 1;
 
 impl Revision {

@@ -1,8 +1,9 @@
 //! Where one is in a ring: an index, and the lap's generation. Pure: no memory, no device.
 //!
-//! The device shares no producer or consumer index with the driver. Each ring has a *generation*, 1 on the first lap and
-//! flipped at each wrap to index 0. In a command ring, a descriptor belongs to the device once its generation bit equals the lap's; in a completion
-//! ring, an entry is new when its bit equals the lap's. Memory starts as zeros, which is "not yet" on the first lap.
+//! The device shares no producer or consumer index with the driver. Each ring has a *generation*, 1
+//! on the first lap and flipped at each wrap to index 0. In a command ring, a descriptor belongs to
+//! the device once its generation bit equals the lap's; in a completion ring, an entry is new when
+//! its bit equals the lap's. Memory starts as zeros, which is "not yet" on the first lap.
 
 /// The generation of one lap: the top bit or nothing, as completions have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +149,8 @@ mod tests {
         assert!(Generation::FIRST.flipped().is_in_top_bit(0x7fff_ffff));
     }
 
-    /// The definitions of `advanced` and `steps_to`, checked in rings of every legal size from everywhere, at all distances that matter.
+    /// The definitions of `advanced` and `steps_to`, checked in rings of every legal size from
+    /// everywhere, at all distances that matter.
     #[test]
     fn going_far_is_going_step_by_step() {
         for entries in legal_sizes() {

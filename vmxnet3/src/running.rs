@@ -45,14 +45,16 @@ impl<P: Platform, C: ConfigAccess> fmt::Debug for Running<P, C> {
 }
 
 impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
-    /// Stops the device and takes everything back: first its interrupts, then its counters, then the device by its own command, then bus mastering, read
-    /// back as off, and only on that proof rings, buffers and frames in flight are freed.
+    /// Stops the device and takes everything back: first its interrupts, then its counters, then
+    /// the device by its own command, then bus mastering, read back as off, and only on that proof
+    /// rings, buffers and frames in flight are freed.
     ///
     /// The device can be started again, any number of times, a broken one too.
     ///
     /// # Errors
     ///
-    /// [`StopError`], and all parts back. Nothing was freed. Stopping may be tried again; parts that are dropped are leaked, which is safe.
+    /// [`StopError`], and all parts back. Nothing was freed. Stopping may be tried again; parts
+    /// that are dropped are leaked, which is safe.
     #[expect(clippy::result_large_err, reason = "all parts come back by move; this is called once a stop")]
     pub fn stop(
         mut self,

@@ -1,14 +1,16 @@
 //! Receiving: a buffer's way to the device and back, with a frame in it.
 //!
-//! Two command rings feed one completion ring. Ring 1 holds `HEAD` buffers, each of which starts a frame; ring 2 holds `BODY` buffers for
-//! the rest of frames that do not fit one. Where every frame fits, ring 2 is there but empty: a device that finds nothing posted
-//! drops the frame, while one that finds no ring reads descriptors from address 0.
+//! Two command rings feed one completion ring. Ring 1 holds `HEAD` buffers, each of which starts a
+//! frame; ring 2 holds `BODY` buffers for the rest of frames that do not fit one. Where every frame
+//! fits, ring 2 is there but empty: a device that finds nothing posted drops the frame, while one
+//! that finds no ring reads descriptors from address 0.
 //!
-//! 1. [`receive`](paravane_net::RxQueue::receive) reads completions. Slots that the device passed over keep their buffers.
-//! 2. For each frame a fresh buffer is taken from the pool *first*, and put into the slot. Without one the frame is dropped and its buffer goes back to
-//!    the device, so the ring never shrinks.
-//! 3. At the end of the burst, all slots consumed or passed over are handed back in order behind one barrier, and the device is told
-//!    if it wants to be.
+//! 1. [`receive`](paravane_net::RxQueue::receive) reads completions. Slots that the device passed
+//!    over keep their buffers.
+//! 2. For each frame a fresh buffer is taken from the pool *first*, and put into the slot. Without
+//!    one the frame is dropped and its buffer goes back to the device, so the ring never shrinks.
+//! 3. At the end of the burst, all slots consumed or passed over are handed back in order behind
+//!    one barrier, and the device is told if it wants to be.
 //!
 //! One slot of each ring always stays with the driver, so that a full ring and an empty one differ.
 
@@ -32,7 +34,8 @@ use crate::ring::Cursor;
 use crate::rx_ring::{self, RxRing};
 use crate::table::QueueTable;
 
-/// A device that wants to hear of fresh buffers hears of them from this many on; a doorbell is an exit to the hypervisor.
+/// A device that wants to hear of fresh buffers hears of them from this many on; a doorbell is an
+/// exit to the hypervisor.
 const ANNOUNCE_SLOTS: u32 = 16;
 
 /// The receive queue. Belongs to one core at a time.
@@ -102,7 +105,8 @@ impl<P: Platform> RxQueue<P> {
         })
     }
 
-    /// Posts buffers for the first time. Returns how many ring 1 got, which comes first: ring 2 is worth nothing without it.
+    /// Posts buffers for the first time. Returns how many ring 1 got, which comes first: ring 2 is
+    /// worth nothing without it.
     pub(crate) fn fill(&mut self) -> u32 {
         let Assembler { heads, bodies, .. } = &mut self.assembler;
         let posted = heads.hand_over(&self.pool);
@@ -181,8 +185,9 @@ impl<P: Platform> RxQueue<P> {
         outcome.map(|()| frames)
     }
 
-    /// Adds frames to `burst` as long as each completion is the usual one: about a whole undamaged frame, in the slot whose turn it is, and with nothing else to say
-    /// unless `NOTED`. What is known of the completion after those.
+    /// Adds frames to `burst` as long as each completion is the usual one: about a whole undamaged
+    /// frame, in the slot whose turn it is, and with nothing else to say unless `NOTED`. What is
+    /// known of the completion after those.
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "a length has 14 bits, a run is shorter than a ring")]
     fn collect_in_turn<const NOTED: bool>(&mut self, burst: &mut Burst) -> Next {
@@ -214,8 +219,9 @@ impl<P: Platform> RxQueue<P> {
             let (Some(completion), Some(words), Some(Some(buffer))) =
                 (completion, words.get(slot), buffers.get_mut(slot))
             else {
-                // Unusual, or of the other kind than the last ones, or the device does not have that slot; behind the
-                // last one of the ring, nobody does. The words are judged outside, where the turn is in the ring.
+                // Unusual, or of the other kind than the last ones, or the device does not have
+                // that slot; behind the last one of the ring, nobody does. The words are judged
+                // outside, where the turn is in the ring.
                 next = Next::Read(said);
                 return Err(fresh);
             };
@@ -243,7 +249,8 @@ impl<P: Platform> RxQueue<P> {
         self.completions.slots().get(at.slot()).and_then(|entry| read_new(entry, at))
     }
 
-    /// Serves a completion, whatever it is about; a frame that it completes joins `burst`, which has room.
+    /// Serves a completion, whatever it is about; a frame that it completes joins `burst`, which
+    /// has room.
     #[inline(never)]
     fn accept(&mut self, words: [u32; 4], burst: &mut Burst) -> Result<(), DeviceFault> {
         let judged = RxCompletion::classify(words, self.assembler.heads.turn(), self.geometry.buffer_bytes);
@@ -319,7 +326,8 @@ fn read_new(completion: &Words<4>, at: Cursor) -> Option<[u32; 4]> {
     if !at.generation().is_in_top_bit(word3) {
         return None;
     }
-    // Between the word that says "new" and the rest of the entry and the frame's bytes, which the device wrote before it.
+    // Between the word that says "new" and the rest of the entry and the frame's bytes, which the
+    // device wrote before it.
     barrier::acquire();
     Some([completion.load::<0>(), completion.load::<1>(), completion.load::<2>(), word3])
 }
@@ -355,7 +363,8 @@ impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         self.health()?;
         self.vector.unmask(&self.bar0);
-        // Between asking for an interrupt and looking for what came before it would have been raised.
+        // Between asking for an interrupt and looking for what came before it would have been
+        // raised.
         barrier::full();
         // The device does not interrupt because the pool has buffers again.
         let can_grow = self.missing() > 0 && !self.pool.is_dry();

@@ -1,14 +1,17 @@
-//! One receive command ring: its slots, the buffers posted in them, and where driver and device stand.
+//! One receive command ring: its slots, the buffers posted in them, and where driver and device
+//! stand.
 //!
 //! ```text
 //!   clean            fill        clean + entries
 //!     |  the device's  |  the driver's  |
 //! ```
 //!
-//! Buffers stay with their slots: a completed one is exchanged for a fresh one on the spot, a slot passed over keeps what it has. So handing slots
-//! back is one store each, in order, and nothing is paired with the wrong buffer however the device skips. Only while slots without a buffer are left, of which
-//! there is one at the start and more where the pool was short, do buffers move: from the driver's last slots into its first bare ones, so that the device
-//! has every buffer that there is.
+//! Buffers stay with their slots: a completed one is exchanged for a fresh one on the spot, a slot
+//! passed over keeps what it has. So handing slots back is one store each, in order, and nothing is
+//! paired with the wrong buffer however the device skips. Only while slots without a buffer are
+//! left, of which there is one at the start and more where the pool was short, do buffers move:
+//! from the driver's last slots into its first bare ones, so that the device has every buffer that
+//! there is.
 
 use core::fmt;
 
@@ -37,7 +40,8 @@ pub(crate) struct RxRing<D: Dma> {
     clean: Cursor,
     /// Handed over since the device was last told, whether it wanted to be or not.
     unannounced: u32,
-    /// The pool ran dry since the device was last told, so it may be waiting for just what comes next.
+    /// The pool ran dry since the device was last told, so it may be waiting for just what comes
+    /// next.
     starved: bool,
 }
 
@@ -93,7 +97,8 @@ impl<D: Dma> RxRing<D> {
         if self.in_use { self.fill.entries().wrapping_sub(1).wrapping_sub(self.handed_over()) } else { 0 }
     }
 
-    /// Takes the slot at `index` back, and with it all slots before it, which the device passed over. How many those were.
+    /// Takes the slot at `index` back, and with it all slots before it, which the device passed
+    /// over. How many those were.
     ///
     /// # Errors
     ///
@@ -112,7 +117,8 @@ impl<D: Dma> RxRing<D> {
         self.clean.index()
     }
 
-    /// The index of the slot whose turn it is, and all slots' words and buffers up to the last one that the device has on this lap.
+    /// The index of the slot whose turn it is, and all slots' words and buffers up to the last one
+    /// that the device has on this lap.
     #[inline(always)]
     pub(crate) fn in_turn(&mut self) -> (u32, &[Words<4>], &mut [Option<Frame>]) {
         let (start, entries) = (self.clean.slot(), self.clean.entries() as usize);
@@ -146,7 +152,8 @@ impl<D: Dma> RxRing<D> {
         }
     }
 
-    /// Hands every slot to the device that has a buffer or can get one, all but one. Returns how many.
+    /// Hands every slot to the device that has a buffer or can get one, all but one. Returns how
+    /// many.
     #[inline]
     pub(crate) fn hand_over(&mut self, pool: &FramePool) -> u32 {
         let mut count = self.missing();
@@ -156,7 +163,8 @@ impl<D: Dma> RxRing<D> {
         if count == 0 {
             return 0;
         }
-        // Between where the buffers are, and the words that hand them over. The other party is the device.
+        // Between where the buffers are, and the words that hand them over. The other party is the
+        // device.
         barrier::release();
         let mut left = count;
         // Twice at most: to the end of this lap, and into the next.
@@ -174,11 +182,13 @@ impl<D: Dma> RxRing<D> {
         count
     }
 
-    /// Sees to it that each of the next `count` slots has a buffer, a fresh one or one of the driver's last slots; how many have.
+    /// Sees to it that each of the next `count` slots has a buffer, a fresh one or one of the
+    /// driver's last slots; how many have.
     #[inline(never)]
     fn find_buffers(&mut self, count: u32, pool: &FramePool) -> u32 {
         let mut supply = pool.take(self.fill.entries().wrapping_sub(self.filled).min(count) as usize);
-        // The driver has the slots from `fill` on: `count` to be handed over, and the one that stays.
+        // The driver has the slots from `fill` on: `count` to be handed over, and the one that
+        // stays.
         let mut spare = count;
         for found in 0..count {
             let slot = self.fill.advanced(found).slot();
@@ -206,7 +216,8 @@ impl<D: Dma> RxRing<D> {
         count
     }
 
-    /// Takes the last buffer from among the driver's slots, seen from `fill`, at `spare` or before it, and after `bare`.
+    /// Takes the last buffer from among the driver's slots, seen from `fill`, at `spare` or before
+    /// it, and after `bare`.
     fn take_spare(&mut self, bare: u32, spare: &mut u32) -> Option<Frame> {
         while *spare > bare {
             let slot = self.fill.advanced(*spare).slot();
@@ -218,7 +229,8 @@ impl<D: Dma> RxRing<D> {
         None
     }
 
-    /// Whether it is time to tell a device that wants to be told: `threshold` slots were handed over, or any after the pool had run dry.
+    /// Whether it is time to tell a device that wants to be told: `threshold` slots were handed
+    /// over, or any after the pool had run dry.
     #[inline(always)]
     pub(crate) fn owes_announcement(&self, threshold: u32) -> bool {
         self.unannounced >= threshold || (self.starved && self.unannounced > 0)

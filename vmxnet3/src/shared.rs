@@ -1,7 +1,9 @@
-//! What driver and device share besides rings: [`DriverShared`], and the table of queue descriptors.
+//! What driver and device share besides rings: [`DriverShared`], and the table of queue
+//! descriptors.
 //!
-//! These are plain layouts with their offsets pinned. All fields are little-endian. The device writes `ecr` here, and of a queue descriptor
-//! `txThreshold`, `updateRxProd`, `status` and `stats`; everything else is the driver's, and stands still while a command runs.
+//! These are plain layouts with their offsets pinned. All fields are little-endian. The device
+//! writes `ecr` here, and of a queue descriptor `txThreshold`, `updateRxProd`, `status` and
+//! `stats`; everything else is the driver's, and stands still while a command runs.
 
 use core::mem::offset_of;
 
@@ -12,7 +14,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub(crate) const MAGIC: u32 = 0xbabe_fee1;
 /// `driverInfo.version`: of this driver, in a form of its own choosing.
 pub(crate) const DRIVER_VERSION: u32 = 0x0001_0000;
-/// `driverInfo.gos`: 64 bits, Linux. The type is not vanity: at "Windows" QEMU chains receive buffers in another way.
+/// `driverInfo.gos`: 64 bits, Linux. The type is not vanity: at "Windows" QEMU chains receive
+/// buffers in another way.
 pub(crate) const GUEST_OS: u32 = 1 << 2 | 2;
 /// `intrCtrl`: no interrupts at all.
 pub(crate) const DISABLE_ALL: u32 = 1;
@@ -165,7 +168,8 @@ pub(crate) struct RxQueueDesc {
     pub(crate) pad3: [u8; 88],
 }
 
-/// Whether a queue stopped, and why; written on [`Query::QueueStatus`](crate::regs::Query::QueueStatus).
+/// Whether a queue stopped, and why; written on
+/// [`Query::QueueStatus`](crate::regs::Query::QueueStatus).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct QueueStatus {

@@ -216,7 +216,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         Err(outcome)
     }
 
-    /// Sets one kind of interrupt up and switches the others off. The device itself still masks everything.
+    /// Sets one kind of interrupt up and switches the others off. The device itself still masks
+    /// everything.
     fn choose_interrupts(&mut self, interrupts: Interrupts<'_>) -> Result<InterruptMode, InterruptError> {
         let function = &mut self.function;
         match interrupts {
@@ -254,7 +255,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         }
     }
 
-    /// Switches the interrupts in use off again, after the device stopped. The pin was disabled with them.
+    /// Switches the interrupts in use off again, after the device stopped. The pin was disabled
+    /// with them.
     pub(crate) fn silence(&mut self, vectors: &Vectors) {
         match vectors.mode {
             InterruptMode::Msix { .. } => {

@@ -1,14 +1,16 @@
-//! The device's own counters, which it writes into the queue descriptors on demand. They start over at each activation;
-//! what earlier ones came to, [`Device`](crate::Device) keeps.
+//! The device's own counters, which it writes into the queue descriptors on demand. They start over
+//! at each activation; what earlier ones came to, [`Device`](crate::Device) keeps.
 
 use paravane_net::DeviceStats;
 use zerocopy::little_endian::U64;
 
 use crate::shared::{RxQueueDesc, TxQueueDesc};
 
-/// Both queues' counters in driver-neutral form. Each kind of address has frames and bytes of its own; here they are added up.
+/// Both queues' counters in driver-neutral form. Each kind of address has frames and bytes of its
+/// own; here they are added up.
 pub(crate) fn device_stats(tx: &TxQueueDesc, rx: &RxQueueDesc) -> DeviceStats {
-    // Frames to be cut (TSO) and frames put together (LRO) have counters of their own and are counted by address as well.
+    // Frames to be cut (TSO) and frames put together (LRO) have counters of their own and are
+    // counted by address as well.
     let [_, _, tx_kinds @ .., tx_errors, tx_discards] = &tx.stats;
     let (tx_frames, tx_bytes) = add_up(tx_kinds);
     let [_, _, rx_kinds @ .., rx_out_of_buffers, rx_errors] = &rx.stats;

@@ -1,6 +1,8 @@
-//! The table of queue descriptors: one transmit queue, then one receive queue, in one piece of memory that control and both queues share.
+//! The table of queue descriptors: one transmit queue, then one receive queue, in one piece of
+//! memory that control and both queues share.
 //!
-//! Each word has one writer on the driver's side: the queue its doorbell words, control everything else, and that before the device starts.
+//! Each word has one writer on the driver's side: the queue its doorbell words, control everything
+//! else, and that before the device starts.
 
 use alloc::sync::Arc;
 use core::mem::offset_of;
@@ -99,7 +101,8 @@ impl<D: Dma> QueueTable<D> {
         )
     }
 
-    /// Gives the memory back, against proof. False, and the memory is leaked, when another handle is left or the proof is about another device.
+    /// Gives the memory back, against proof. False, and the memory is leaked, when another handle
+    /// is left or the proof is about another device.
     #[must_use = "false means a leak"]
     pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
         Arc::into_inner(self.0).is_some_and(|words| words.free(quiet).is_ok())

@@ -1,11 +1,13 @@
 //! Sending: a frame's way to the device and back.
 //!
-//! 1. [`transmit`](paravane_net::TxQueue::transmit) takes frames from a burst and describes each in one descriptor a segment. The first descriptor of the
-//!    burst keeps last lap's generation meanwhile, and the device walks in order, so it sees none of the burst.
+//! 1. [`transmit`](paravane_net::TxQueue::transmit) takes frames from a burst and describes each in
+//!    one descriptor a segment. The first descriptor of the burst keeps last lap's generation
+//!    meanwhile, and the device walks in order, so it sees none of the burst.
 //! 2. One barrier, then the first descriptor changes hands, and with it the burst.
 //! 3. One doorbell, or none when the device said that it looks often enough by itself.
-//! 4. [`reclaim`](paravane_net::TxQueue::reclaim) reads completions. They are cumulative, so one is asked for with the last frame of each burst only
-//!    (`cq`); a device that completes every frame is as welcome.
+//! 4. [`reclaim`](paravane_net::TxQueue::reclaim) reads completions. They are cumulative, so one is
+//!    asked for with the last frame of each burst only (`cq`); a device that completes every frame
+//!    is as welcome.
 //!
 //! One descriptor always stays free, so that a full ring and an empty one differ.
 
@@ -44,7 +46,8 @@ pub struct TxQueue<P: Platform> {
     fill: Cursor,
     /// The oldest descriptor whose frame is not home; `fill` when there is none.
     clean: Cursor,
-    /// The oldest descriptor that the device has not completed. Between `clean` and it lies the front of a burst of which the rest is not sent.
+    /// The oldest descriptor that the device has not completed. Between `clean` and it lies the
+    /// front of a burst of which the rest is not sent.
     completed: Cursor,
     /// Where the next completion comes.
     next_completion: Cursor,
@@ -136,7 +139,8 @@ impl<P: Platform> TxQueue<P> {
         self.fill.entries().wrapping_sub(1).wrapping_sub(self.clean.steps_to(self.fill.index()))
     }
 
-    /// Takes frames from `burst` into the ring and hands them over. Returns what they count for the doorbell; 0 when there were none.
+    /// Takes frames from `burst` into the ring and hands them over. Returns what they count for the
+    /// doorbell; 0 when there were none.
     #[inline]
     fn publish(&mut self, burst: &mut Burst) -> u32 {
         let free = self.free();
@@ -154,7 +158,8 @@ impl<P: Platform> TxQueue<P> {
     #[inline]
     fn kick(&mut self, weight: u32, must: bool) {
         self.deferred = self.deferred.saturating_add(weight);
-        // Any value makes sense here: 0 means always, and a device that asks never to be told has to look by itself.
+        // Any value makes sense here: 0 means always, and a device that asks never to be told has
+        // to look by itself.
         if must || self.deferred >= self.table.tx_threshold() {
             self.ring_doorbell();
         } else {
@@ -186,13 +191,15 @@ impl<P: Platform> TxQueue<P> {
         let in_flight = self.completed.steps_to(self.fill.index());
         let mut at = self.next_completion;
         let mut done = 0;
-        // Ends: each completion has to be about more than the last one, and about no more than is in flight.
+        // Ends: each completion has to be about more than the last one, and about no more than is
+        // in flight.
         let outcome = loop {
             let Some(slot) = slots.get(at.slot()) else { break Ok(()) };
             if !at.generation().is_in_top_bit(slot.load::<3>()) {
                 break Ok(());
             }
-            // Between the word that says "new" and the rest of the entry, which the device wrote before it.
+            // Between the word that says "new" and the rest of the entry, which the device wrote
+            // before it.
             barrier::acquire();
             done = match TxCompletion::classify(slot.load::<0>(), self.completed, done, in_flight) {
                 Ok(completion) => completion.done,
@@ -260,7 +267,8 @@ impl<P: Platform> paravane_net::TxQueue for TxQueue<P> {
             self.counters.ring_full = self.counters.ring_full.wrapping_add(1);
         }
         if weight > 0 || (is_full && self.deferred > 0) {
-            // A full ring gets its doorbell whatever the device asked for: nothing moves before it does.
+            // A full ring gets its doorbell whatever the device asked for: nothing moves before it
+            // does.
             self.kick(weight, is_full);
         }
         Ok(offered.saturating_sub(burst.len()))
@@ -294,7 +302,8 @@ impl<P: Platform> paravane_net::TxQueue for TxQueue<P> {
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         self.health()?;
         self.vector.unmask(&self.bar0);
-        // Between asking for an interrupt and looking for what came before it would have been raised.
+        // Between asking for an interrupt and looking for what came before it would have been
+        // raised.
         barrier::full();
         Ok(if self.has_completion() { Armed::Pending } else { Armed::Idle })
     }

@@ -1,5 +1,6 @@
-//! What can be sent where, said to the compiler: the parts of a running device go to cores of their own, and each has
-//! one owner. That no more is asked of a platform than to be one, and that queues and control are objects.
+//! What can be sent where, said to the compiler: the parts of a running device go to cores of their
+//! own, and each has one owner. That no more is asked of a platform than to be one, and that queues
+//! and control are objects.
 
 #![allow(missing_docs, reason = "tests")]
 

@@ -1,4 +1,5 @@
-//! Each kind of fault, as data: what the device does, and what comes of it. A typed fault or a clean loss, and a restart heals.
+//! Each kind of fault, as data: what the device does, and what comes of it. A typed fault or a
+//! clean loss, and a restart heals.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -149,7 +150,8 @@ fn each_kind_of_fault_has_its_outcome() {
 
 #[test]
 fn memory_that_changes_inside_a_call_breaks_what_a_restart_heals() {
-    // Noise at each doorbell: between the driver's look at its memory before it, and the one after. `carry` sees to the rest.
+    // Noise at each doorbell: between the driver's look at its memory before it, and the one after.
+    // `carry` sees to the rest.
     let scribbled = |seed| carry(vec![Fault::always(FaultPoint::Doorbell, Action::Scribble { seed })]);
     let broken = (0..100).filter(|seed| scribbled(*seed).fault.is_some()).count();
     assert!(broken > 0, "some of it was read");

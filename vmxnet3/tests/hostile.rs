@@ -1,5 +1,5 @@
-//! A device that lies: each lie ends in a typed fault and a broken queue, and a restart heals. One that only mixes up
-//! the pieces of frames costs those frames.
+//! A device that lies: each lie ends in a typed fault and a broken queue, and a restart heals. One
+//! that only mixes up the pieces of frames costs those frames.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -25,7 +25,8 @@ fn jumbo() -> Config {
 /// How many ways for words to change in the middle of a call are tried with each lie.
 const CHANGES: u64 = 4;
 
-/// Receives from a device that tells `lie` while ring words change: whatever that comes to, a restart heals.
+/// Receives from a device that tells `lie` while ring words change: whatever that comes to, a
+/// restart heals.
 fn rx_survives(config: &Config, lie: impl Fn(&mut Vmxnet3), seed: u64) {
     let machine = Machine::new(Personality::qemu());
     let mut running = machine.start(config, Interrupts::Polling);
@@ -178,8 +179,8 @@ fn a_body_in_the_empty_second_ring() {
     assert_eq!(fault, DeviceFault::NotInFlight { index: 0 });
 }
 
-/// What a device in disorder is received as: how many frames of which lengths, how many dropped for it. After that,
-/// frames in order arrive as if nothing had been.
+/// What a device in disorder is received as: how many frames of which lengths, how many dropped for
+/// it. After that, frames in order arrive as if nothing had been.
 fn disorder(said: &[[u32; 4]]) -> (Vec<usize>, u64) {
     let machine = Machine::new(Personality::qemu());
     let mut running = machine.start(&jumbo(), Interrupts::Polling);
@@ -217,7 +218,8 @@ fn a_start_inside_a_frame() {
     assert_eq!(disorder(&[[SOP, 0, 1984, 0], [1 | WHOLE, 0, 60, 0]]), (vec![60], 1));
     let rest = [SECOND_RING | EOP, 0, 10, 0];
     assert_eq!(disorder(&[[SOP, 0, 1984, 0], [1 | SOP, 0, 1984, 0], rest]), (vec![1994], 1));
-    // Between the two, the device says what it says without a meaning: a buffer that it did not use.
+    // Between the two, the device says what it says without a meaning: a buffer that it did not
+    // use.
     assert_eq!(disorder(&[[SOP, 0, 1984, 0], [1 | WHOLE, 0, 0, 0], rest]), (vec![1994], 0));
 }
 
@@ -318,7 +320,8 @@ fn a_frame_completed_twice() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever it writes into completions: no panic, no hang, no buffer lost or given out twice, and a restart heals.
+    /// Whatever it writes into completions: no panic, no hang, no buffer lost or given out twice,
+    /// and a restart heals.
     #[test]
     fn completions_of_noise(
         rx in proptest::collection::vec(any::<[u32; 4]>(), 1..60),

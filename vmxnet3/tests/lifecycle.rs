@@ -388,7 +388,8 @@ fn interrupts_are_spread_over_what_there_is() {
         assert_eq!(machine.model().interrupts, [], "masked until armed");
         let _ = receive_all(&mut running);
 
-        // What came while it was masked interrupts now, and the vector is masked by that; so once more.
+        // What came while it was masked interrupts now, and the vector is masked by that; so once
+        // more.
         assert_eq!(running.rx.arm(), Ok(Armed::Idle));
         assert_eq!(machine.model().interrupts, [vectors[0]]);
         assert_eq!(running.rx.arm(), Ok(Armed::Idle));

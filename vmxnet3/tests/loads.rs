@@ -10,8 +10,8 @@ use paravane_mock_hal::model::vmxnet3::Personality;
 use paravane_net::{Burst, RxQueue as _, TxQueue as _};
 use support::{Machine, numbered, small};
 
-/// Where in a completion the word is that says whether it is new. The driver guesses by it how many are new, and looks again for each: that look counts, with all
-/// bits of the word.
+/// Where in a completion the word is that says whether it is new. The driver guesses by it how many
+/// are new, and looks again for each: that look counts, with all bits of the word.
 const IS_NEW: usize = 12;
 
 #[test]

@@ -1,4 +1,5 @@
-//! Platforms that differ: narrow addresses, short segments, coarse mappings, bounce buffers, a clock that runs, memory that runs out.
+//! Platforms that differ: narrow addresses, short segments, coarse mappings, bounce buffers, a
+//! clock that runs, memory that runs out.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -1,8 +1,11 @@
-//! Storms: a device that does anything at any time, within the memory that it has, and a driver that lives through it.
+//! Storms: a device that does anything at any time, within the memory that it has, and a driver
+//! that lives through it.
 //!
-//! A step is one call into the driver or one thing that the device does. After each step: no call waited longer than its deadline by the platform's clock, and
-//! the memory that both sides reach is what they may reach (the platform ends the test otherwise). After each storm: everything came home, and the driver, started
-//! again on the same device, now honest, carries 10,000 frames each way with none lost.
+//! A step is one call into the driver or one thing that the device does. After each step: no call
+//! waited longer than its deadline by the platform's clock, and the memory that both sides reach is
+//! what they may reach (the platform ends the test otherwise). After each storm: everything came
+//! home, and the driver, started again on the same device, now honest, carries 10,000 frames each
+//! way with none lost.
 //!
 //! How many steps, and from which seed on: see `paravane_mock_hal::storms`.
 
@@ -35,7 +38,8 @@ struct Storm {
     hits: u64,
     restarts: u64,
     faults: u64,
-    /// Without lies, the loads that change are all that is wrong, and the platform has an eye on everything else.
+    /// Without lies, the loads that change are all that is wrong, and the platform has an eye on
+    /// everything else.
     lies: bool,
     loads: Option<ChangingLoads>,
     changed: u64,
@@ -213,7 +217,8 @@ impl Storm {
                 self.driver_step(&mut running)
             };
             self.faults += u64::from(!whole);
-            // A broken driver is called a few times more before it is restarted; a whole one is restarted too, now and then.
+            // A broken driver is called a few times more before it is restarted; a whole one is
+            // restarted too, now and then.
             if self.chance.chance(if whole { 1_000 } else { 300_000 }) {
                 running = self.restart(running);
             }
@@ -230,7 +235,8 @@ impl Storm {
         (self.hits, self.restarts, self.faults, self.changed)
     }
 
-    /// Stops the driver: at once, unless the device does not confirm it; once it does, at the latest.
+    /// Stops the driver: at once, unless the device does not confirm it; once it does, at the
+    /// latest.
     fn stop(&mut self, running: MockRunning) -> MockDevice {
         let before = self.machine.platform.now();
         let stopped = running.stop();
@@ -299,8 +305,9 @@ impl Storm {
             model.interrupts.clear();
         }
         assert!(loads.loads() > u64::from(HONEST_FRAMES));
-        // Whether a completion is new is looked at twice: to guess how many there are, and for good, with the word's other bits. The first one of another kind
-        // than was expected is read again as a whole, two words of it for the second time.
+        // Whether a completion is new is looked at twice: to guess how many there are, and for
+        // good, with the word's other bits. The first one of another kind than was expected is read
+        // again as a whole, two words of it for the second time.
         let other = loads.again_at().into_iter().filter(|place| place % 16 != 12).count();
         assert!(other <= 2, "{other} other words were loaded twice in a call");
         drop(loads);

@@ -1,4 +1,5 @@
-//! virtio-net, as far as a data path sees it: split queues, event index, one queue pair, polled. Both virtio drivers run on it.
+//! virtio-net, as far as a data path sees it: split queues, event index, one queue pair, polled.
+//! Both virtio drivers run on it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +10,8 @@ use crate::subject::Kind;
 
 /// VERSION_1, EVENT_IDX, STATUS, MAC, GUEST_CSUM, CSUM.
 ///
-/// Indirect descriptors are not offered: neither driver gains by them here, and one would allocate for each frame.
+/// Indirect descriptors are not offered: neither driver gains by them here, and one would allocate
+/// for each frame.
 pub const FEATURES: u64 = 1 << 32 | 1 << 29 | 1 << 16 | 1 << 5 | 1 << 1 | 1;
 /// Entries of either queue.
 pub const ENTRIES: u16 = 256;
@@ -96,7 +98,8 @@ impl Queue {
             self.next_used = self.next_used.wrapping_add(1);
         }
         store(self.used + 2, self.next_used);
-        // Asks to be told about the next chain: it goes to sleep after each turn, as a device in another thread would.
+        // Asks to be told about the next chain: it goes to sleep after each turn, as a device in
+        // another thread would.
         store(self.used + 4 + u64::from(self.entries) * 8, self.next_avail);
     }
 }

@@ -1,7 +1,8 @@
 //! The published `virtio-drivers` crate on [`device::virtio`](crate::device::virtio).
 //!
-//! It is driven through `VirtIONetRaw`, the leaner of its two interfaces: several requests in flight, no allocation, and buffers that are reused through
-//! a free list as plain as can be. Its HAL maps nothing and copies nothing.
+//! It is driven through `VirtIONetRaw`, the leaner of its two interfaces: several requests in
+//! flight, no allocation, and buffers that are reused through a free list as plain as can be. Its
+//! HAL maps nothing and copies nothing.
 
 #![expect(
     unsafe_code,
@@ -32,7 +33,8 @@ fn pages_layout(pages: usize) -> Option<Layout> {
     Layout::from_size_align(pages * PAGE_SIZE, PAGE_SIZE).ok()
 }
 
-// SAFETY: `dma_alloc` hands out zeroed, page-aligned memory of the system's allocator, used by nobody else; the device reaches it at its own address.
+// SAFETY: `dma_alloc` hands out zeroed, page-aligned memory of the system's allocator, used by
+// nobody else; the device reaches it at its own address.
 unsafe impl Hal for Identity {
     fn dma_alloc(pages: usize, _direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         // SAFETY: never asked for zero pages.
@@ -127,7 +129,8 @@ impl Transport for Direct {
     }
 }
 
-/// A buffer of a slab, as far apart and as aligned as those of the others' pool, so that neither has the luckier cache lines.
+/// A buffer of a slab, as far apart and as aligned as those of the others' pool, so that neither
+/// has the luckier cache lines.
 #[derive(Clone)]
 #[repr(C, align(2048))]
 struct Place([u8; BUFFER_BYTES]);

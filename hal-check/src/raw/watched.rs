@@ -1,4 +1,5 @@
-//! A platform that sees where a device reads and writes: what [`check_nic`](crate::check_nic) gives the driver instead of the author's own.
+//! A platform that sees where a device reads and writes: what [`check_nic`](crate::check_nic) gives
+//! the driver instead of the author's own.
 //!
 //! Each region that the driver asks for is made longer, by two pages on either side:
 //!
@@ -7,11 +8,13 @@
 //!    -2     -1            0             +1     +2
 //! ```
 //!
-//! Before each write to a register the copies are made equal to the driver's page. A platform that names an address some pages off has the device
-//! find a copy, work on it, and write its answers there, where nobody else writes. So the distance shows; and what a device that is led
-//! astray writes hits a copy, not the kernel.
+//! Before each write to a register the copies are made equal to the driver's page. A platform that
+//! names an address some pages off has the device find a copy, work on it, and write its answers
+//! there, where nobody else writes. So the distance shows; and what a device that is led astray
+//! writes hits a copy, not the kernel.
 //!
-//! Regions longer than a page (the frames) have margins and no copies: it does not matter whose bytes of them a device sends.
+//! Regions longer than a page (the frames) have margins and no copies: it does not matter whose
+//! bytes of them a device sends.
 
 use core::array;
 use core::num::NonZeroUsize;
@@ -104,12 +107,15 @@ impl Entry {
         let cpu = NonNull::new(self.cpu.load(Relaxed)).filter(|_| is_ours)?;
         let page = cpu.as_ptr().wrapping_offset(shift * PAGE.cast_signed());
         // SAFETY:
-        // - Bounds, alignment: a region with copies is two pages, one page and two pages long, starts at a
-        //   page, and `cpu` is the middle one; it was checked to be so before it was written down.
-        // - Initialised: `Dma::alloc` zeroes; if the platform does not, whoever had the memory wrote it.
-        // - Shared with the device, and with the driver's references to atomics and volatile copies: words
-        //   here are atomics, and driver and entry are on one thread.
-        // - Lifetime: the region is out, and goes back in `free` alone, which nothing calls meanwhile.
+        // - Bounds, alignment: a region with copies is two pages, one page and two pages long,
+        //   starts at a page, and `cpu` is the middle one; it was checked to be so before it was
+        //   written down.
+        // - Initialised: `Dma::alloc` zeroes; if the platform does not, whoever had the memory
+        //   wrote it.
+        // - Shared with the device, and with the driver's references to atomics and volatile
+        //   copies: words here are atomics, and driver and entry are on one thread.
+        // - Lifetime: the region is out, and goes back in `free` alone, which nothing calls
+        //   meanwhile.
         Some(unsafe { &*page.cast() })
     }
 
@@ -156,7 +162,8 @@ impl<P> Watched<P> {
         Self { platform, book: Arc::new(book) }
     }
 
-    /// Where a device wrote that should have written to a region: the region, and how many bytes off.
+    /// Where a device wrote that should have written to a region: the region, and how many bytes
+    /// off.
     pub(crate) fn stray(&self) -> Option<(Place, isize)> {
         self.book.entries.iter().find_map(|entry| {
             entry.look();
@@ -190,9 +197,9 @@ fn widened(request: &DmaRequest, limits: &DmaLimits) -> Option<DmaRequest> {
     })
 }
 
-// SAFETY: what the driver gets is the platform's region or the middle of one, at the addresses that the
-// platform gave for it; so each promise holds here as far as it holds there, which is what is to be found out. A clone
-// has a clone of the platform.
+// SAFETY: what the driver gets is the platform's region or the middle of one, at the addresses that
+// the platform gave for it; so each promise holds here as far as it holds there, which is what is
+// to be found out. A clone has a clone of the platform.
 unsafe impl<P: Dma> Dma for Watched<P> {
     fn limits(&self) -> DmaLimits {
         self.platform.limits()
@@ -217,8 +224,8 @@ unsafe impl<P: Dma> Dma for Watched<P> {
         }
         // SAFETY: the margin lies inside the region, which was checked to be as long as asked for.
         let cpu = unsafe { region.cpu().add(MARGIN) };
-        // SAFETY: by the platform's promise the region is contiguous for the device, so this is the device
-        // address of `cpu`, for all that follows it.
+        // SAFETY: by the platform's promise the region is contiguous for the device, so this is the
+        // device address of `cpu`, for all that follows it.
         let dma = unsafe { DmaAddr::from_platform(region.dma().get().wrapping_add(MARGIN as u64)) };
         entry.cpu.store(cpu.as_ptr(), Relaxed);
         entry.dma.store(dma.get(), Relaxed);

@@ -100,7 +100,8 @@ impl Machine {
         check_nic(&self.platform, self.function(), &settings)
     }
 
-    /// What happens without the self-test: the driver's own words for a frame sent, or none when all went well.
+    /// What happens without the self-test: the driver's own words for a frame sent, or none when
+    /// all went well.
     pub fn by_driver_alone(&self) -> Option<String> {
         let platform = self.platform.clone();
         let pool = match FramePool::new(platform.clone(), FrameLayout::new(256)) {

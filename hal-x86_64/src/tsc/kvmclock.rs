@@ -1,4 +1,5 @@
-//! KVM's clock page: the factors by which it turns TSC ticks into nanoseconds, and so the TSC's rate.
+//! KVM's clock page: the factors by which it turns TSC ticks into nanoseconds, and so the TSC's
+//! rate.
 //!
 //! The page is registered, read once, and taken back: the clock itself is the TSC.
 //!
@@ -49,7 +50,8 @@ impl KvmClockPage {
         Self([const { AtomicU32::new(0) }; 8])
     }
 
-    /// Multiplier and shift of one and the same version; `None` while the hypervisor has written nothing, or writes for ever.
+    /// Multiplier and shift of one and the same version; `None` while the hypervisor has written
+    /// nothing, or writes for ever.
     fn factors(&self) -> Option<(u32, i8)> {
         for _ in 0..64 {
             let before = self.0[VERSION].load(Acquire);
@@ -96,11 +98,12 @@ impl<'page> KvmClock<'page> {
             return None;
         }
         let mut register = Msr::new(SYSTEM_TIME_NEW);
-        // SAFETY: the register exists (`is_offered`). The hypervisor writes 32 bytes at `phys`, which are `page` by the constructor's
-        // promise, and made of atomics.
+        // SAFETY: the register exists (`is_offered`). The hypervisor writes 32 bytes at `phys`,
+        // which are `page` by the constructor's promise, and made of atomics.
         unsafe { register.write(self.phys.get() | ENABLED) };
         let factors = self.page.factors();
-        // SAFETY: as above; a register without the enabled bit tells the hypervisor to stop writing.
+        // SAFETY: as above; a register without the enabled bit tells the hypervisor to stop
+        // writing.
         unsafe { register.write(0) };
         let (multiplier, shift) = factors?;
         rate(multiplier, shift)
@@ -113,7 +116,8 @@ fn is_offered(cpuid: impl Fn(u32, u32) -> CpuidResult) -> bool {
     })
 }
 
-/// The rate behind the factors: nanoseconds are ticks shifted left by `shift`, times `multiplier`, divided by 2³².
+/// The rate behind the factors: nanoseconds are ticks shifted left by `shift`, times `multiplier`,
+/// divided by 2³².
 fn rate(multiplier: u32, shift: i8) -> Option<u64> {
     let base = (1_000_000_000u128 << 32).checked_div(u128::from(multiplier))?;
     let shifted = match shift {

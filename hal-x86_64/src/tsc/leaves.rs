@@ -1,8 +1,10 @@
 //! What CPUID says about the TSC's rate.
 //!
-//! Functions of the leaves alone, so that tests can play any CPU. Values are other people's: nothing here divides by one unseen.
+//! Functions of the leaves alone, so that tests can play any CPU. Values are other people's:
+//! nothing here divides by one unseen.
 //!
-//! Spec: Intel SDM volume 2, "CPUID", leaves 15H and 16H; the hypervisor's timing leaf is VMware's, taken up by KVM and others.
+//! Spec: Intel SDM volume 2, "CPUID", leaves 15H and 16H; the hypervisor's timing leaf is VMware's,
+//! taken up by KVM and others.
 
 use core::arch::x86_64::CpuidResult;
 
@@ -31,7 +33,8 @@ pub fn hypervisor(cpuid: impl Fn(u32, u32) -> CpuidResult) -> Option<(u32, [u8; 
     Some((eax, name))
 }
 
-/// Whose timing leaf means kHz. Hyper-V's leaf numbers mean other things, so a name not listed is not asked.
+/// Whose timing leaf means kHz. Hyper-V's leaf numbers mean other things, so a name not listed is
+/// not asked.
 const TIMING_LEAF_OF: [&[u8; 12]; 3] = [b"VMwareVMware", b"KVMKVMKVM\0\0\0", b"ACRNACRNACRN"];
 
 /// The rate that the hypervisor states.

@@ -1,13 +1,15 @@
 //! Measures the TSC against channel 2 of the PIT (8254), which is nobody's but the loudspeaker's.
 //!
-//! The channel counts down at 1.193182 MHz. Waiting for it to run out would take milliseconds; instead its count is read, again and again, each
-//! reading between two looks at the TSC. A count that moved by one between two readings pins the instant of the step between
-//! four looks; the rate follows from two such instants, with bounds on its error. So the measurement ends as soon as the bounds are
-//! tight enough (a tenth of a millisecond where ports are fast), a reading that an interruption
-//! stretched shows itself by loose bounds, and half a millisecond is enough.
+//! The channel counts down at 1.193182 MHz. Waiting for it to run out would take milliseconds;
+//! instead its count is read, again and again, each reading between two looks at the TSC. A count
+//! that moved by one between two readings pins the instant of the step between four looks; the rate
+//! follows from two such instants, with bounds on its error. So the measurement ends as soon as the
+//! bounds are tight enough (a tenth of a millisecond where ports are fast), a reading that an
+//! interruption stretched shows itself by loose bounds, and half a millisecond is enough.
 //!
-//! A pause of 55 ms or more (a host that ran something else) is another matter: the count wraps around, and good bounds would be about a wrong number of steps.
-//! An attempt in which that may have happened is void, and another one follows.
+//! A pause of 55 ms or more (a host that ran something else) is another matter: the count wraps
+//! around, and good bounds would be about a wrong number of steps. An attempt in which that may
+//! have happened is void, and another one follows.
 //!
 //! Spec: Intel 8254 datasheet, "Counter Latch Command"; port 0x61 is IBM's.
 
@@ -35,7 +37,8 @@ const LONGEST_TICKS: u64 = 570;
 const GOOD: u64 = 1000;
 /// Too bad to be used: one part in sixteen.
 const BAD: u64 = 16;
-/// So many readings without a step, and there is no PIT. The fastest ports make 2000 readings in 60 µs, or 70 steps.
+/// So many readings without a step, and there is no PIT. The fastest ports make 2000 readings in 60
+/// µs, or 70 steps.
 const MAX_STILL: u32 = 2000;
 /// And so many in all, for a counter that jumps about.
 const MAX_READINGS: u32 = 50_000;
@@ -141,7 +144,8 @@ impl Mark {
     }
 }
 
-/// The rate of the counter that `tsc` reads, in Hz; `None` when there is no PIT, or no quiet half a millisecond.
+/// The rate of the counter that `tsc` reads, in Hz; `None` when there is no PIT, or no quiet half a
+/// millisecond.
 pub fn tsc_hz(ports: &impl PortIo, mut tsc: impl FnMut() -> u64) -> Option<u64> {
     let gate = ports.in8(GATE);
     ports.out8(GATE, gate & !0b10 | 0b01);
@@ -156,7 +160,8 @@ fn attempt(ports: &impl PortIo, mut tsc: impl FnMut() -> u64) -> Result<Option<E
     ports.out8(CONTROL, COUNT_DOWN);
     ports.out8(CHANNEL_2, 0xff);
     ports.out8(CHANNEL_2, 0xff);
-    // The count is loaded with the next tick of the PIT; the first reading may still see an old one.
+    // The count is loaded with the next tick of the PIT; the first reading may still see an old
+    // one.
     let _unsettled = Channel::read(ports, &mut tsc);
     // Where nobody drives the bit, it never changes and tells nothing.
     let is_counting = !has_run_out();
@@ -198,7 +203,8 @@ mod tests {
     use super::*;
     use std::cell::{Cell, RefCell};
 
-    /// A machine: a PIT, and a TSC at `tsc_mhz`. A port access takes `access_nanos`, and a look at the TSC ten.
+    /// A machine: a PIT, and a TSC at `tsc_mhz`. A port access takes `access_nanos`, and a look at
+    /// the TSC ten.
     struct Board {
         nanos: Cell<u64>,
         tsc_mhz: u64,

@@ -1,12 +1,14 @@
-//! Copies to and from memory that a device may write: volatile on its side, in the widest pieces that fit.
+//! Copies to and from memory that a device may write: volatile on its side, in the widest pieces
+//! that fit.
 
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Whether a `T` at `shared` is copied in pieces of `P`: when its type is aligned for them, or when it is one such piece and happens to lie right. The latter is for
-/// integers of a given byte order, whose types are not aligned at all.
+/// Whether a `T` at `shared` is copied in pieces of `P`: when its type is aligned for them, or when
+/// it is one such piece and happens to lie right. The latter is for integers of a given byte order,
+/// whose types are not aligned at all.
 #[inline(always)]
 fn goes_by<T, P>(shared: *const u8) -> bool {
     align_of::<T>() >= size_of::<P>()
@@ -19,9 +21,11 @@ fn goes_by_four_and_eights<T>(shared: *const u8) -> bool {
     align_of::<T>() == 4 && size_of::<T>() & 7 == 4 && shared.addr() & 7 == 4
 }
 
-/// Copies one `T` in the widest pieces that go by its alignment at `$shared`, the one of the two places that a device may reach: `$read` from `$from`, `$write` to `$to`.
+/// Copies one `T` in the widest pieces that go by its alignment at `$shared`, the one of the two
+/// places that a device may reach: `$read` from `$from`, `$write` to `$to`.
 ///
-/// For use in an unsafe block: one place is valid for reads, the other for writes of a `T`, and they do not overlap. The access to the place that is not shared takes any address.
+/// For use in an unsafe block: one place is valid for reads, the other for writes of a `T`, and
+/// they do not overlap. The access to the place that is not shared takes any address.
 macro_rules! copy_value {
     ($value:ty, $shared:expr, $from:expr, $read:ident, $to:expr, $write:ident) => {{
         let (from, to) = ($from.cast::<u8>(), $to.cast::<u8>());
@@ -41,7 +45,8 @@ macro_rules! copy_value {
         copy_value!(pieces of u8, $value, $shared, from.$read, to.$write, at);
         let _ = at;
     }};
-    // In bounds by the loop's condition; aligned, for the shared place starts so and `at` grows in whole pieces.
+    // In bounds by the loop's condition; aligned, for the shared place starts so and `at` grows in
+    // whole pieces.
     (pieces of $piece:ty, $value:ty, $shared:expr, $from:ident.$read:ident, $to:ident.$write:ident, $at:ident) => {
         if goes_by::<$value, $piece>($shared.cast::<u8>().cast_const()) {
             while size_of::<$value>() - $at >= size_of::<$piece>() {
@@ -53,7 +58,8 @@ macro_rules! copy_value {
     };
 }
 
-/// Copies a `T` out of shared memory: in one access when it is an aligned integer, else in the widest aligned pieces.
+/// Copies a `T` out of shared memory: in one access when it is an aligned integer, else in the
+/// widest aligned pieces.
 ///
 /// # Safety
 ///
@@ -65,7 +71,8 @@ pub(crate) unsafe fn volatile_read<T: FromBytes>(from: NonNull<T>) -> T {
         return unsafe { read_unaligned(from) };
     }
     let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: `from` by the caller, and aligned; `value` is ours and as long. Only the shared side is volatile, so that the value need not pass through memory.
+    // SAFETY: `from` by the caller, and aligned; `value` is ours and as long. Only the shared side
+    // is volatile, so that the value need not pass through memory.
     unsafe {
         copy_value!(T, from.as_ptr(), from.as_ptr(), read_volatile, value.as_mut_ptr(), write_unaligned)
     };
@@ -86,7 +93,8 @@ pub(crate) unsafe fn volatile_write<T: IntoBytes + Immutable>(to: NonNull<T>, va
             volatile_copy(core::ptr::from_ref(value).cast(), to.as_ptr().cast(), size_of::<T>())
         };
     }
-    // SAFETY: `to` by the caller, and aligned; `value` is a reference, without padding by `IntoBytes`.
+    // SAFETY: `to` by the caller, and aligned; `value` is a reference, without padding by
+    // `IntoBytes`.
     unsafe {
         copy_value!(T, to.as_ptr(), core::ptr::from_ref(value), read_unaligned, to.as_ptr(), write_volatile)
     };
@@ -107,7 +115,8 @@ unsafe fn read_unaligned<T: FromBytes>(from: NonNull<T>) -> T {
     unsafe { value.assume_init() }
 }
 
-/// Copies `len_bytes` with volatile accesses on both sides, in the widest pieces that both addresses are aligned to.
+/// Copies `len_bytes` with volatile accesses on both sides, in the widest pieces that both
+/// addresses are aligned to.
 ///
 /// # Safety
 ///
@@ -120,7 +129,8 @@ pub(crate) unsafe fn volatile_copy(from: *const u8, to: *mut u8, len_bytes: usiz
         ($piece:ty) => {
             if skew & (size_of::<$piece>() - 1) == 0 {
                 while len_bytes - at >= size_of::<$piece>() {
-                    // SAFETY: in bounds by the loop's condition; aligned, for both start so and `at` grows in whole pieces.
+                    // SAFETY: in bounds by the loop's condition; aligned, for both start so and
+                    // `at` grows in whole pieces.
                     let piece = unsafe { from.add(at).cast::<$piece>().read_volatile() };
                     // SAFETY: as above.
                     unsafe { to.add(at).cast::<$piece>().write_volatile(piece) };

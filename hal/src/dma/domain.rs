@@ -1,7 +1,8 @@
 //! Which DMA domain memory is in.
 //!
-//! A device address is a number, and behind an IOMMU the same number is other memory for another device. A pool remembers its domain and so does each of its buffers;
-//! a driver compares before it tells its device of one.
+//! A device address is a number, and behind an IOMMU the same number is other memory for another
+//! device. A pool remembers its domain and so does each of its buffers; a driver compares before it
+//! tells its device of one.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -11,7 +12,8 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub struct DomainTag(u32);
 
 impl DomainTag {
-    /// The one that there is without IOMMUs: every device reaches all memory, at the same addresses.
+    /// The one that there is without IOMMUs: every device reaches all memory, at the same
+    /// addresses.
     pub const MACHINE: Self = Self(0);
 
     /// A tag that no other domain of the program has.

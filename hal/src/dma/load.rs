@@ -1,11 +1,12 @@
 //! The one function through which every word of a ring is loaded.
 //!
-//! What a device shares with a driver may change between two loads of the same word. No test sees a driver that relies
-//! on the contrary as long as memory holds still under it, so there is a door: with the crate's feature
-//! `changing-loads`, each load asks a hook, which may answer another value than the one that lies there. Without the
-//! feature there is no hook, and a load is a load.
+//! What a device shares with a driver may change between two loads of the same word. No test sees a
+//! driver that relies on the contrary as long as memory holds still under it, so there is a door:
+//! with the crate's feature `changing-loads`, each load asks a hook, which may answer another value
+//! than the one that lies there. Without the feature there is no hook, and a load is a load.
 //!
-//! The feature is for host tests. It is off by default, and costs an atomic load a word where it is on.
+//! The feature is for host tests. It is off by default, and costs an atomic load a word where it is
+//! on.
 
 /// What a driver sees of `value`, which is what lies at `place`.
 #[cfg(not(feature = "changing-loads"))]
@@ -25,12 +26,13 @@ pub mod changing {
     use core::ptr::{from_ref, null_mut};
     use core::sync::atomic::{AtomicPtr, Ordering};
 
-    /// Asked at each load of a word that a device shares. Gets where the word lies, how long it is in bytes (2, 4, or 8
-    /// for two words in one access) and what lies there, in the CPU's byte order, and answers what the driver is to see.
+    /// Asked at each load of a word that a device shares. Gets where the word lies, how long it is
+    /// in bytes (2, 4, or 8 for two words in one access) and what lies there, in the CPU's byte
+    /// order, and answers what the driver is to see.
     ///
-    /// The place tells one word from another and is for nothing else: the device's side of the memory may be written
-    /// meanwhile. Called by whichever thread loads; one that is armed for some threads keeps that in thread-local
-    /// storage. It must not load such words itself.
+    /// The place tells one word from another and is for nothing else: the device's side of the
+    /// memory may be written meanwhile. Called by whichever thread loads; one that is armed for
+    /// some threads keeps that in thread-local storage. It must not load such words itself.
     pub type Hook = fn(place: *const (), width_bytes: usize, value: u64) -> u64;
 
     /// A [`Hook`], or null.
@@ -69,8 +71,8 @@ pub mod changing {
         if hook.is_null() {
             return value;
         }
-        // SAFETY: not null, so `install` stored it, which was given a `Hook`; pointers to functions and to data are as long on every target that
-        // has both a host's tests and this crate.
+        // SAFETY: not null, so `install` stored it, which was given a `Hook`; pointers to functions
+        // and to data are as long on every target that has both a host's tests and this crate.
         let hook = unsafe { transmute::<*mut (), Hook>(hook) };
         V::narrow(hook(from_ref(place).cast(), size_of::<V>(), value.widen()))
     }

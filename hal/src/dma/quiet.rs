@@ -1,8 +1,9 @@
 //! Proof that a device has let go of its memory.
 //!
-//! Freeing memory under a live device is the one mistake that no later check can find. So memory goes back only
-//! against a [`Quiet`]: made by whoever stopped the device and saw it stopped (a bus that cleared bus mastering and read it
-//! back), borrowed from the stopped device, so that it cannot be started while proofs are about, and naming the device, so that proof about one does
+//! Freeing memory under a live device is the one mistake that no later check can find. So memory
+//! goes back only against a [`Quiet`]: made by whoever stopped the device and saw it stopped (a bus
+//! that cleared bus mastering and read it back), borrowed from the stopped device, so that it
+//! cannot be started while proofs are about, and naming the device, so that proof about one does
 //! not free the memory of another. Memory dropped without proof is leaked, which is safe.
 
 use core::marker::PhantomData;
@@ -35,9 +36,10 @@ impl Quiet<'_> {
     ///
     /// # Safety
     ///
-    /// The device tagged `device` has been seen stopped: it starts no access to memory and none is under way, and nothing can
-    /// start it again during the lifetime of the value. The usual proof is bus mastering cleared and read back as clear, with the
-    /// lifetime that of an exclusive borrow of the device.
+    /// The device tagged `device` has been seen stopped: it starts no access to memory and none is
+    /// under way, and nothing can start it again during the lifetime of the value. The usual proof
+    /// is bus mastering cleared and read back as clear, with the lifetime that of an exclusive
+    /// borrow of the device.
     #[must_use]
     #[expect(unsafe_code, reason = "the promise that frees memory")]
     pub const unsafe fn vouch(device: DeviceTag) -> Self {

@@ -1,12 +1,13 @@
-//! Coherent memory as a driver uses it: [`DmaBox`] for one structure, [`DmaRing`] for entries of words,
-//! [`DmaWords`] for an array of small words.
+//! Coherent memory as a driver uses it: [`DmaBox`] for one structure, [`DmaRing`] for entries of
+//! words, [`DmaWords`] for an array of small words.
 //!
-//! A device may write any of it at any time. So nothing here gives out a plain reference: structures are copied in and out with volatile
-//! accesses, and ring words are atomics, to which a reference is fine. A device that scribbles can produce a
-//! wrong value, never undefined behaviour.
+//! A device may write any of it at any time. So nothing here gives out a plain reference:
+//! structures are copied in and out with volatile accesses, and ring words are atomics, to which a
+//! reference is fine. A device that scribbles can produce a wrong value, never undefined behaviour.
 //!
-//! Memory is given back with [`free`](DmaBox::free) against a [`Quiet`]. Dropped before anyone asked for its device address, it is freed as well, for no
-//! device can know of it; dropped later, it is leaked.
+//! Memory is given back with [`free`](DmaBox::free) against a [`Quiet`]. Dropped before anyone
+//! asked for its device address, it is freed as well, for no device can know of it; dropped later,
+//! it is leaked.
 
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -43,7 +44,8 @@ impl<D: Dma> Owned<D> {
             region: ManuallyDrop::new(region),
             exposed: AtomicBool::new(false),
         };
-        // A platform that answers with less than was asked for is not believed; `owned` gives the region back.
+        // A platform that answers with less than was asked for is not believed; `owned` gives the
+        // region back.
         request.check(&owned.region).map(|()| owned)
     }
 
@@ -75,9 +77,11 @@ impl<D: Dma> Drop for Owned<D> {
         // SAFETY: `region` is not used after this; the value is being dropped.
         let region = unsafe { ManuallyDrop::take(&mut self.region) };
         // SAFETY:
-        // - `region` came from `alloc` on a clone of this domain, and a clone reaches the same domain.
+        // - `region` came from `alloc` on a clone of this domain, and a clone reaches the same
+        //   domain.
         // - Views of it borrow the value that owns this one, so none is left.
-        // - The device cannot reach it: either nobody asked for the device address since `alloc`, or `free` saw the proof and cleared the mark.
+        // - The device cannot reach it: either nobody asked for the device address since `alloc`,
+        //   or `free` saw the proof and cleared the mark.
         unsafe { self.dma.free(region) };
     }
 }
@@ -142,7 +146,8 @@ pub struct DmaBox<T, D: Dma> {
     marker: PhantomData<Cell<T>>,
 }
 
-// SAFETY: the memory is reached through this value alone on the CPU's side; nothing in it is bound to a thread.
+// SAFETY: the memory is reached through this value alone on the CPU's side; nothing in it is bound
+// to a thread.
 unsafe impl<T: Send, D: Dma + Send> Send for DmaBox<T, D> {}
 
 impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
@@ -205,7 +210,8 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
         unsafe { place.cast::<u8>().add(field.offset_bytes) }.cast()
     }
 
-    /// Copies the one at `index` out, if there is one. The copy is the driver's; look at it, not at the memory, from then on.
+    /// Copies the one at `index` out, if there is one. The copy is the driver's; look at it, not at
+    /// the memory, from then on.
     #[must_use]
     pub fn read_at(&self, index: usize) -> Option<T> {
         // SAFETY: the place is ours, and aligned by `array_zeroed`.
@@ -312,10 +318,11 @@ impl<const W: usize, D: Dma> DmaRing<W, D> {
     #[inline(always)]
     pub fn slots(&self) -> &[Words<W>] {
         // SAFETY:
-        // - Bounds, alignment: `zeroed` asked for `count` entries at no less than an entry's alignment.
+        // - Bounds, alignment: `zeroed` asked for `count` entries at no less than an entry's
+        //   alignment.
         // - Initialised: `Dma::alloc` zeroes, and zero is a valid word.
-        // - Shared with the device: every word is atomic, so a store from the other side is never a data race with
-        //   this reference; it is memory, so a stray load is harmless.
+        // - Shared with the device: every word is atomic, so a store from the other side is never a
+        //   data race with this reference; it is memory, so a stray load is harmless.
         // - Lifetime: the reference borrows `self`, and only consuming `self` gives the memory up.
         unsafe { slice::from_raw_parts(self.owned.cpu().as_ptr(), self.count) }
     }
@@ -337,14 +344,16 @@ impl<const W: usize, D: Dma> DmaRing<W, D> {
     }
 }
 
-/// A word that [`DmaWords`] can hold: every bit pattern is valid, and both sides may change it at any time.
+/// A word that [`DmaWords`] can hold: every bit pattern is valid, and both sides may change it at
+/// any time.
 pub trait SharedWord: sealed::Word {}
 impl SharedWord for Word16 {}
 impl SharedWord for Word32 {}
 
 mod sealed {
     use super::{Word16, Word32};
-    /// Implemented here only: [`DmaWords`](super::DmaWords) makes references to these from zeroed memory.
+    /// Implemented here only: [`DmaWords`](super::DmaWords) makes references to these from zeroed
+    /// memory.
     pub trait Word {}
     impl Word for Word16 {}
     impl Word for Word32 {}
@@ -359,7 +368,8 @@ pub struct DmaWords<A: SharedWord, D: Dma> {
 
 // SAFETY: the memory is atomics, and nothing in it is bound to a thread.
 unsafe impl<A: SharedWord, D: Dma + Send> Send for DmaWords<A, D> {}
-// SAFETY: a shared reference gives out references to atomics and the device address, nothing else; the memory's own mark is an atomic too.
+// SAFETY: a shared reference gives out references to atomics and the device address, nothing else;
+// the memory's own mark is an atomic too.
 unsafe impl<A: SharedWord, D: Dma + Sync> Sync for DmaWords<A, D> {}
 
 impl<A: SharedWord, D: Dma> DmaWords<A, D> {
@@ -384,7 +394,8 @@ impl<A: SharedWord, D: Dma> DmaWords<A, D> {
     pub fn words(&self) -> &[A] {
         // SAFETY:
         // - Bounds, alignment: `zeroed` asked for `count` words at no less than their alignment.
-        // - Initialised: `Dma::alloc` zeroes, and zero is a valid word; `SharedWord` is sealed to atomic integers.
+        // - Initialised: `Dma::alloc` zeroes, and zero is a valid word; `SharedWord` is sealed to
+        //   atomic integers.
         // - Shared with the device: atomics, as in `DmaRing::slots`.
         // - Lifetime: the reference borrows `self`, and only consuming `self` gives the memory up.
         unsafe { slice::from_raw_parts(self.owned.cpu().as_ptr(), self.count) }

@@ -1,8 +1,9 @@
 //! Memory that existed before, lent to a device by move.
 //!
-//! [`Mapped`] owns the memory while the device may reach it. There is no way to lend a borrow: a borrow ends when the program says so, a device
-//! when it likes. It comes back against proof that the device has let go, or by `unsafe` code that says so. Dropped without either, it is leaked together with its
-//! mapping.
+//! [`Mapped`] owns the memory while the device may reach it. There is no way to lend a borrow: a
+//! borrow ends when the program says so, a device when it likes. It comes back against proof that
+//! the device has let go, or by `unsafe` code that says so. Dropped without either, it is leaked
+//! together with its mapping.
 
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -27,14 +28,15 @@ pub enum Direction {
     Both,
 }
 
-/// Memory that can be lent: its owner can be taken apart into the bytes and whatever else it is made of, and put together
-/// again. While it is apart nobody has a claim to the bytes that a device's access could break.
+/// Memory that can be lent: its owner can be taken apart into the bytes and whatever else it is
+/// made of, and put together again. While it is apart nobody has a claim to the bytes that a
+/// device's access could break.
 ///
 /// # Safety
 ///
-/// [`into_raw`](Self::into_raw) gives up bytes that are initialised, valid for reads and writes, and nobody else's until
-/// [`from_raw`](Self::from_raw); they neither move nor change length meanwhile. Any byte pattern written there leaves the value
-/// valid.
+/// [`into_raw`](Self::into_raw) gives up bytes that are initialised, valid for reads and writes,
+/// and nobody else's until [`from_raw`](Self::from_raw); they neither move nor change length
+/// meanwhile. Any byte pattern written there leaves the value valid.
 pub unsafe trait StableMemory: Sized + 'static {
     /// What there is beside the bytes.
     type Rest;
@@ -46,12 +48,14 @@ pub unsafe trait StableMemory: Sized + 'static {
     ///
     /// # Safety
     ///
-    /// Both came from one call of [`into_raw`](Self::into_raw), and nobody else reaches the bytes any more.
+    /// Both came from one call of [`into_raw`](Self::into_raw), and nobody else reaches the bytes
+    /// any more.
     unsafe fn from_raw(bytes: NonNull<[u8]>, rest: Self::Rest) -> Self;
 }
 
 #[cfg(feature = "alloc")]
-// SAFETY: a box owns its bytes on the heap, which stay where they are once it gave its pointer up; any byte is a `u8`.
+// SAFETY: a box owns its bytes on the heap, which stay where they are once it gave its pointer up;
+// any byte is a `u8`.
 unsafe impl StableMemory for Box<[u8]> {
     type Rest = ();
 
@@ -72,7 +76,8 @@ unsafe impl StableMemory for Vec<u8> {
 
     fn into_raw(self) -> (NonNull<[u8]>, usize) {
         let mut vec = ManuallyDrop::new(self);
-        // Not by a slice, which would be a claim to the bytes that are in use and no others: the capacity goes back with them.
+        // Not by a slice, which would be a claim to the bytes that are in use and no others: the
+        // capacity goes back with them.
         let start = NonNull::new(vec.as_mut_ptr()).unwrap_or(NonNull::dangling());
         (NonNull::slice_from_raw_parts(start, vec.len()), vec.capacity())
     }
@@ -85,9 +90,11 @@ unsafe impl StableMemory for Vec<u8> {
 
 /// Owned memory that a device reaches.
 ///
-/// It becomes ordinary memory again against proof that the device has let go ([`unmap`](Self::unmap)), or by somebody who
-/// vouches that the device has completed it ([`unmap_completed`](Self::unmap_completed)). No safe code has another way, so a
-/// [`Posted`](crate::pool::Posted) table of them can be emptied too early without harm: what comes out is mapped still.
+/// It becomes ordinary memory again against proof that the device has let go
+/// ([`unmap`](Self::unmap)), or by somebody who vouches that the device has completed it
+/// ([`unmap_completed`](Self::unmap_completed)). No safe code has another way, so a
+/// [`Posted`](crate::pool::Posted) table of them can be emptied too early without harm: what comes
+/// out is mapped still.
 pub struct Mapped<M: StableMemory, D: Dma> {
     dma: D,
     device: DeviceTag,
@@ -98,7 +105,8 @@ pub struct Mapped<M: StableMemory, D: Dma> {
     owner: PhantomData<M>,
 }
 
-// SAFETY: it has the memory to itself, as its owner had; the pointer is a claim to it, not a view of thread-bound state.
+// SAFETY: it has the memory to itself, as its owner had; the pointer is a claim to it, not a view
+// of thread-bound state.
 unsafe impl<M: StableMemory<Rest: Send> + Send, D: Dma + Send> Send for Mapped<M, D> {}
 
 impl<M: StableMemory, D: Dma> Mapped<M, D> {
@@ -117,7 +125,8 @@ impl<M: StableMemory, D: Dma> Mapped<M, D> {
         let Some(len) = NonZeroUsize::new(bytes.len()) else {
             return Err(fail(rest, DmaErrorReason::BadLength));
         };
-        // SAFETY: `bytes` are valid, stay where they are and are nobody else's until `from_raw`, by `StableMemory`.
+        // SAFETY: `bytes` are valid, stay where they are and are nobody else's until `from_raw`, by
+        // `StableMemory`.
         let mapping = match unsafe { of.dma().map(bytes, direction) } {
             Ok(mapping) => mapping,
             Err(error) => {
@@ -171,16 +180,18 @@ impl<M: StableMemory, D: Dma> Mapped<M, D> {
 
     /// Takes the memory back while its device runs.
     ///
-    /// A device that goes on with it all the same is stopped by the domain, if that takes mappings back (an IOMMU) or copies (a
-    /// bounce buffer). Where it does neither, memory from a [`Pool`](crate::pool::Pool) is the safer choice.
+    /// A device that goes on with it all the same is stopped by the domain, if that takes mappings
+    /// back (an IOMMU) or copies (a bounce buffer). Where it does neither, memory from a
+    /// [`Pool`](crate::pool::Pool) is the safer choice.
     ///
     /// # Safety
     ///
-    /// The device has let go of the memory: it has completed it, as checked against what it was given, or never learnt the
-    /// address, or was stopped.
+    /// The device has let go of the memory: it has completed it, as checked against what it was
+    /// given, or never learnt the address, or was stopped.
     pub unsafe fn unmap_completed(self) -> M {
         let Self { dma, bytes, rest, mapping, .. } = self;
-        // SAFETY: `mapping` came from this domain and its memory is still owned here; the device has let go, by the caller.
+        // SAFETY: `mapping` came from this domain and its memory is still owned here; the device
+        // has let go, by the caller.
         unsafe { dma.unmap(mapping) };
         // SAFETY: from `into_raw`; the device was the only other who reached the bytes.
         unsafe { M::from_raw(bytes, ManuallyDrop::into_inner(rest)) }
@@ -224,7 +235,8 @@ mod tests {
         assert_eq!(mappings(&heap), 1, "the device may have it");
     }
 
-    /// For Miri, under both of its models: the device's pointer is older than every move of the owner.
+    /// For Miri, under both of its models: the device's pointer is older than every move of the
+    /// owner.
     fn written_while_mapped<M: StableMemory + AsRef<[u8]>>(memory: M) {
         let heap = Heap::default();
         let of = DeviceDma::new(heap.clone(), DeviceTag::unique(), 64);

@@ -8,7 +8,8 @@ use super::load::seen;
 
 /// One entry of a ring: `W` words that both sides may change at any time. Little-endian in memory.
 ///
-/// One thread at a time has it: accesses to the same words in two sizes, by two threads at once, are outside Rust's memory model.
+/// One thread at a time has it: accesses to the same words in two sizes, by two threads at once,
+/// are outside Rust's memory model.
 ///
 /// ```compile_fail,E0277
 /// fn reached_from_two_threads<T: Sync>() {}
@@ -21,7 +22,8 @@ pub struct Words<const W: usize>([AtomicU32; W], PhantomData<Cell<()>>);
 const _: () = assert!(size_of::<Words<4>>() == 16 && align_of::<Words<4>>() == align_of::<AtomicU64>());
 
 impl<const W: usize> Words<W> {
-    /// Reads word `I`. Which order it has with other accesses, the caller's [`barrier`](crate::barrier) says.
+    /// Reads word `I`. Which order it has with other accesses, the caller's
+    /// [`barrier`](crate::barrier) says.
     #[must_use]
     #[inline(always)]
     pub fn load<const I: usize>(&self) -> u32 {
@@ -63,10 +65,12 @@ impl<const W: usize> Words<W> {
         const { assert!(I.is_multiple_of(2) && I + 1 < W, "the entry has those words, and they are a pair") };
         let place = core::ptr::from_ref(&self.0).cast::<AtomicU32>().wrapping_add(I).cast::<AtomicU64>();
         // SAFETY:
-        // - Bounds, alignment: words `I` and `I + 1` are inside, `I` is even, and an entry is aligned to eight bytes.
-        // - Initialised: atomics of every size have the layout of their integer, and every pattern is valid.
-        // - Shared: it is reached by atomic accesses alone. Two sizes are never mixed by two threads, for the type is not `Sync`; a device is no thread of
-        //   this program.
+        // - Bounds, alignment: words `I` and `I + 1` are inside, `I` is even, and an entry is
+        //   aligned to eight bytes.
+        // - Initialised: atomics of every size have the layout of their integer, and every pattern
+        //   is valid.
+        // - Shared: it is reached by atomic accesses alone. Two sizes are never mixed by two
+        //   threads, for the type is not `Sync`; a device is no thread of this program.
         unsafe { &*place }
     }
 }
@@ -76,13 +80,15 @@ fn load32(word: &AtomicU32) -> u32 {
     seen(word, u32::from_le(word.load(Relaxed)))
 }
 
-/// One word of 16 bits that both sides may change at any time. Little-endian in memory; values are in the CPU's order.
+/// One word of 16 bits that both sides may change at any time. Little-endian in memory; values are
+/// in the CPU's order.
 #[repr(transparent)]
 #[derive(Debug)]
 pub struct Word16(AtomicU16);
 
 impl Word16 {
-    /// Reads it. Which order that has with other accesses, the caller's [`barrier`](crate::barrier) says.
+    /// Reads it. Which order that has with other accesses, the caller's [`barrier`](crate::barrier)
+    /// says.
     #[must_use]
     #[inline(always)]
     pub fn load(&self) -> u16 {
@@ -96,13 +102,15 @@ impl Word16 {
     }
 }
 
-/// One word of 32 bits that both sides may change at any time. Little-endian in memory; values are in the CPU's order.
+/// One word of 32 bits that both sides may change at any time. Little-endian in memory; values are
+/// in the CPU's order.
 #[repr(transparent)]
 #[derive(Debug)]
 pub struct Word32(AtomicU32);
 
 impl Word32 {
-    /// Reads it. Which order that has with other accesses, the caller's [`barrier`](crate::barrier) says.
+    /// Reads it. Which order that has with other accesses, the caller's [`barrier`](crate::barrier)
+    /// says.
     #[must_use]
     #[inline(always)]
     pub fn load(&self) -> u32 {

@@ -1,7 +1,9 @@
 //! Many buffers held together, and home for one atomic operation.
 //!
-//! The links of a chain are the links of the free list's segments. So a chain moves in a few words, and giving it back takes no walk: it *is* the
-//! next segment. That holds as long as all of its buffers are of one pool and none [needs a clean-up](super::Header::needs_cleanup); one of which that does not hold goes home piece by piece.
+//! The links of a chain are the links of the free list's segments. So a chain moves in a few words,
+//! and giving it back takes no walk: it *is* the next segment. That holds as long as all of its
+//! buffers are of one pool and none [needs a clean-up](super::Header::needs_cleanup); one of which
+//! that does not hold goes home piece by piece.
 
 use core::cell::Cell;
 use core::fmt;
@@ -38,7 +40,8 @@ impl<H: Header> Chain<H> {
         Self { first: Cell::new(null_mut()), last: null_mut(), len: 0, home: null_mut() }
     }
 
-    /// A segment just taken off the free list of `home`. Its last buffer is not looked for: nothing is added to a segment.
+    /// A segment just taken off the free list of `home`. Its last buffer is not looked for: nothing
+    /// is added to a segment.
     #[inline(always)]
     pub(super) fn of_segment(first: NonNull<Node<H>>, len: usize, home: NonNull<Shared<H>>) -> Self {
         Self { first: Cell::new(first.as_ptr()), last: null_mut(), len, home: home.as_ptr() }
@@ -58,7 +61,8 @@ impl<H: Header> Chain<H> {
         if self.len == 0 {
             return None;
         }
-        // SAFETY: null, or a pool's shared part, which stays while a buffer is out, and there is one here.
+        // SAFETY: null, or a pool's shared part, which stays while a buffer is out, and there is
+        // one here.
         Some(unsafe { self.home.as_ref() }?.domain)
     }
 
@@ -138,7 +142,8 @@ impl<H: Header> Chain<H> {
         Some(buffer)
     }
 
-    /// Says what is there after buffers were taken: `len`, of which `stays` is to be the first, if it is something, and `next` leads to the others.
+    /// Says what is there after buffers were taken: `len`, of which `stays` is to be the first, if
+    /// it is something, and `next` leads to the others.
     #[inline(always)]
     fn put_rest(&mut self, next: *mut Node<H>, len: usize, stays: Option<Buffer<H>>) {
         self.first.set(next);
@@ -149,8 +154,9 @@ impl<H: Header> Chain<H> {
         }
     }
 
-    /// Exchanges buffers for others, front first, each with one of `items`, until `exchange` gives one back, which stays, or either ends. What came is added
-    /// to `others`; it ends early after one that has not the home of the others. How many came.
+    /// Exchanges buffers for others, front first, each with one of `items`, until `exchange` gives
+    /// one back, which stays, or either ends. What came is added to `others`; it ends early after
+    /// one that has not the home of the others. How many came.
     ///
     /// Should `exchange` panic, the rest and what came are leaked.
     #[inline(always)]
@@ -167,7 +173,8 @@ impl<H: Header> Chain<H> {
         let home = if others.len == 0 { self.home } else { others.home };
         let (mut came, mut stays, mut is_odd) = (0, None, false);
         while let Some(item) = items.get(came) {
-            // SAFETY: `items` is no longer than the chain, so this is a buffer of it, which is taken off here.
+            // SAFETY: `items` is no longer than the chain, so this is a buffer of it, which is
+            // taken off here.
             let buffer = unsafe { Buffer::at(next) };
             // While it is ours: whoever has it next links it as they like.
             next = buffer.node().next.get();
@@ -175,7 +182,8 @@ impl<H: Header> Chain<H> {
                 Ok(other) => {
                     is_odd = other.node().pool.as_ptr() != home || other.needs_cleanup();
                     let other = ManuallyDrop::new(other);
-                    // SAFETY: in `others`, or in its last buffer, whose node lives as long as it is out.
+                    // SAFETY: in `others`, or in its last buffer, whose node lives as long as it is
+                    // out.
                     unsafe { &*link }.set(other.0.as_ptr());
                     link = link_of(other.0.as_ptr());
                     came += 1;
@@ -198,9 +206,11 @@ impl<H: Header> Chain<H> {
         came
     }
 
-    /// Splits off those in front of which `look` says yes, each with one of `items`, up to the first of which it does not, or until either ends.
+    /// Splits off those in front of which `look` says yes, each with one of `items`, up to the
+    /// first of which it does not, or until either ends.
     ///
-    /// They never leave their places, which is what makes this the cheapest walk. Should `look` panic, all are leaked.
+    /// They never leave their places, which is what makes this the cheapest walk. Should `look`
+    /// panic, all are leaked.
     #[inline(always)]
     pub fn split_while<T>(&mut self, items: &[T], mut look: impl FnMut(Linked<'_, H>, &T) -> bool) -> Self {
         let items = items.get(..self.len).unwrap_or(items);
@@ -209,7 +219,8 @@ impl<H: Header> Chain<H> {
         let (mut next, mut last) = (first, first);
         let mut went = 0;
         while let Some(item) = items.get(went) {
-            // SAFETY: `items` is no longer than the chain, so this is a buffer of it. It stays: `Linked` neither drops it nor gives it away.
+            // SAFETY: `items` is no longer than the chain, so this is a buffer of it. It stays:
+            // `Linked` neither drops it nor gives it away.
             let mut buffer = ManuallyDrop::new(unsafe { Buffer::at(next) });
             let after = buffer.node().next.get();
             if !look(Linked(&mut buffer), item) {
@@ -224,7 +235,8 @@ impl<H: Header> Chain<H> {
         Self { first: Cell::new(first), last, len: went, home: self.home }
     }
 
-    /// Gives them back one by one, or rather in pieces as long as a segment may be and of one pool each.
+    /// Gives them back one by one, or rather in pieces as long as a segment may be and of one pool
+    /// each.
     #[cold]
     fn go_home_in_pieces(&mut self) {
         let mut piece = Self::new();
@@ -240,7 +252,8 @@ impl<H: Header> Chain<H> {
     }
 }
 
-/// A buffer in its place in a chain. Its bytes can be written; it cannot be exchanged for another, nor be given anything that [needs a clean-up](super::Header::needs_cleanup).
+/// A buffer in its place in a chain. Its bytes can be written; it cannot be exchanged for another,
+/// nor be given anything that [needs a clean-up](super::Header::needs_cleanup).
 #[derive(Debug)]
 pub struct Linked<'c, H: Header>(&'c mut Buffer<H>);
 
@@ -295,7 +308,8 @@ impl<H: Header> Drop for Chain<H> {
         }
         match (NonNull::new(self.home), NonNull::new(self.first.get())) {
             (Some(home), Some(first)) if self.len <= SEGMENT_BUFFERS => {
-                // SAFETY: the home of all of them is their pool's shared part; they are linked, this chain's alone, and it is being dropped.
+                // SAFETY: the home of all of them is their pool's shared part; they are linked,
+                // this chain's alone, and it is being dropped.
                 unsafe { Shared::give_back(home, first, self.len) };
             }
             _ => self.go_home_in_pieces(),

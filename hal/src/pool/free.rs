@@ -1,25 +1,29 @@
 //! The free list: a lock-free stack of segments.
 //!
-//! A *segment* is up to [`SEGMENT_BUFFERS`] buffers that came home together, linked as they were. It is put on the stack, or taken off, as a whole: one
-//! atomic operation and no walk, however many buffers it has.
+//! A *segment* is up to [`SEGMENT_BUFFERS`] buffers that came home together, linked as they were.
+//! It is put on the stack, or taken off, as a whole: one atomic operation and no walk, however many
+//! buffers it has.
 //!
-//! Whoever takes a segment looks at the fields of its first buffer before the buffer is theirs. Those are atomics, and their own; the links behind them belong
-//! to whoever holds the buffers. So a look that comes too late reads nonsense, and then the swap fails, for the head has changed.
+//! Whoever takes a segment looks at the fields of its first buffer before the buffer is theirs.
+//! Those are atomics, and their own; the links behind them belong to whoever holds the buffers. So
+//! a look that comes too late reads nonsense, and then the swap fails, for the head has changed.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Node, Shared};
 
-/// The longest segment: as many as go home in one step. While somebody takes one buffer out of a segment, nobody else finds the others.
+/// The longest segment: as many as go home in one step. While somebody takes one buffer out of a
+/// segment, nobody else finds the others.
 pub(super) const SEGMENT_BUFFERS: usize = 32;
 
 /// No segment.
 const NONE: u32 = u32::MAX;
 
 pub(super) struct FreeList {
-    /// The index of the first segment's first buffer in the low half, and a count of changes in the high half, so that a
-    /// compare-and-swap does not mistake a list that came back for one that stood still.
+    /// The index of the first segment's first buffer in the low half, and a count of changes in the
+    /// high half, so that a compare-and-swap does not mistake a list that came back for one that
+    /// stood still.
     head: AtomicU64,
 }
 
@@ -35,16 +39,19 @@ impl FreeList {
 impl<H> Shared<H> {
     /// Puts a segment on the stack: `first` and the `len - 1` behind it.
     ///
-    /// By pointers: the buffers are home with the swap, and another core may free what both point at before this returns. A reference
-    /// among the arguments would claim that it stays until then.
+    /// By pointers: the buffers are home with the swap, and another core may free what both point
+    /// at before this returns. A reference among the arguments would claim that it stays until
+    /// then.
     ///
     /// # Safety
     ///
-    /// `this` is a pool's shared part, and the segment is of its nodes, linked, whose buffers are out, the caller's alone, and not used again.
+    /// `this` is a pool's shared part, and the segment is of its nodes, linked, whose buffers are
+    /// out, the caller's alone, and not used again.
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "segments are short, and an index is a half")]
     pub(super) unsafe fn give_back(this: NonNull<Self>, first: NonNull<Node<H>>, len: usize) {
-        // SAFETY: the shared part stays while a buffer is out, which these are until the swap, the last access here.
+        // SAFETY: the shared part stays while a buffer is out, which these are until the swap, the
+        // last access here.
         let head = unsafe { &(*this.as_ptr()).free.head };
         // SAFETY: nodes live as long as the shared part.
         let Node { index, segment_len, next_segment, .. } = unsafe { first.as_ref() };
@@ -84,9 +91,11 @@ impl<H> Shared<H> {
         index_of(self.free.head.load(Ordering::Relaxed)) >= self.nodes.len()
     }
 
-    /// Counts the buffers. `None` when somebody changed the list meanwhile, which makes nonsense of the count, but no harm.
+    /// Counts the buffers. `None` when somebody changed the list meanwhile, which makes nonsense of
+    /// the count, but no harm.
     ///
-    /// There is no counter: it would cost each burst two more atomic operations, and nobody needs the number often.
+    /// There is no counter: it would cost each burst two more atomic operations, and nobody needs
+    /// the number often.
     pub(super) fn count_free(&self) -> Option<usize> {
         let head = self.free.head.load(Ordering::Acquire);
         let (mut at, mut count) = (index_of(head), 0_usize);

@@ -19,7 +19,8 @@ pub(super) struct Regions<D> {
     pub(super) regions: Vec<DmaRegion>,
 }
 
-// SAFETY: `regions` is only touched through `&mut`, in `release`; the domain is `Sync` by the bound.
+// SAFETY: `regions` is only touched through `&mut`, in `release`; the domain is `Sync` by the
+// bound.
 unsafe impl<D: Sync> Sync for Regions<D> {}
 
 impl<D: Dma + Send + Sync> Memory for Regions<D> {

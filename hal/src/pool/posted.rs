@@ -4,8 +4,9 @@
 //!
 //! # Taking out too early
 //!
-//! A driver takes a slot's value out when its device has completed it, and it is the driver that says so: nothing here can see
-//! whether it is true. So nothing that a driver without `unsafe` can take out becomes ordinary memory by that.
+//! A driver takes a slot's value out when its device has completed it, and it is the driver that
+//! says so: nothing here can see whether it is true. So nothing that a driver without `unsafe` can
+//! take out becomes ordinary memory by that.
 //!
 //! | Taken out too early | is | becomes ordinary memory |
 //! |---|---|---|
@@ -13,8 +14,8 @@
 //! | [`Mapped`](crate::dma::Mapped) | mapped still, and leaked when dropped | by [`unmap`](crate::dma::Mapped::unmap) against proof, or by `unsafe` code |
 //! | [`DmaBox`](crate::dma::DmaBox), [`DmaRing`](crate::dma::DmaRing), [`DmaWords`](crate::dma::DmaWords) | allocated still, and leaked when dropped | by `free` against proof |
 //!
-//! What is left to a driver is the pool: it keeps a handle to the pool that it fills its ring from until the device was stopped, as
-//! whoever sends frames of another one does.
+//! What is left to a driver is the pool: it keeps a handle to the pool that it fills its ring from
+//! until the device was stopped, as whoever sends frames of another one does.
 
 use core::mem::{ManuallyDrop, size_of};
 
@@ -25,8 +26,9 @@ use crate::dma::{DeviceTag, DmaError, DmaErrorReason, Quiet};
 
 /// What a queue has lent to its device, by slot.
 ///
-/// The driver takes a slot's value out when the device has completed it. Dropped, a table that holds something forgets it: the device may still
-/// write there. [`reclaim`](Self::reclaim) empties it against proof that it cannot.
+/// The driver takes a slot's value out when the device has completed it. Dropped, a table that
+/// holds something forgets it: the device may still write there. [`reclaim`](Self::reclaim) empties
+/// it against proof that it cannot.
 #[derive(Debug)]
 pub struct Posted<T> {
     slots: ManuallyDrop<Box<[Option<T>]>>,
@@ -71,7 +73,8 @@ impl<T> Posted<T> {
         self.slots.get(slot).and_then(Option::as_ref)
     }
 
-    /// Every slot, for a driver that walks over a run of them. What it takes out, the device has completed, it says; what it puts in, the device gets.
+    /// Every slot, for a driver that walks over a run of them. What it takes out, the device has
+    /// completed, it says; what it puts in, the device gets.
     #[must_use]
     #[inline(always)]
     pub fn slots_mut(&mut self) -> &mut [Option<T>] {
@@ -100,7 +103,8 @@ impl<T> Posted<T> {
         self.slots.get_mut(slot)?.take()
     }
 
-    /// Puts `value` in the place of what `slot` holds, which comes back: the device has completed it, the driver says, and gets the new one.
+    /// Puts `value` in the place of what `slot` holds, which comes back: the device has completed
+    /// it, the driver says, and gets the new one.
     ///
     /// # Errors
     ///

@@ -22,8 +22,9 @@ impl<'p, H: Header> Supply<'p, H> {
         Self { shared, stock, wanted: at_most }
     }
 
-    /// Exchanges buffers for others, each with one of `items`, until `exchange` gives one back or either ends. What came is added to `others`; it ends
-    /// early after one that has not the home of the others. How many came.
+    /// Exchanges buffers for others, each with one of `items`, until `exchange` gives one back or
+    /// either ends. What came is added to `others`; it ends early after one that has not the home
+    /// of the others. How many came.
     #[inline(always)]
     pub fn exchange_zip<T>(
         &mut self,
@@ -45,7 +46,8 @@ impl<'p, H: Header> Supply<'p, H> {
         came
     }
 
-    /// Adds up to `at_most` buffers to the back of `chain`, each as `prepare` gives it back. How many.
+    /// Adds up to `at_most` buffers to the back of `chain`, each as `prepare` gives it back. How
+    /// many.
     #[inline(always)]
     pub fn fill(
         &mut self,

@@ -57,7 +57,8 @@ impl Storm {
         if !self.chance.chance(self.per_million) {
             return None;
         }
-        // A device that is gone, or wants to be reset, ends the storm for this start of the driver; so these are rare.
+        // A device that is gone, or wants to be reset, ends the storm for this start of the driver;
+        // so these are rare.
         if self.chance.below(50) == 0 {
             return Some(match self.chance.below(4) {
                 0 => Action::AllOnes,

@@ -65,14 +65,16 @@ impl Block {
     fn byte(&self, at: usize) -> u8 {
         debug_assert!(at < self.layout.size());
         let place = self.base.as_ptr().wrapping_add(at);
-        // SAFETY: callers count up to the allocation's end, and `new` wrote every byte of it. Volatile: drivers hold pointers into it.
+        // SAFETY: callers count up to the allocation's end, and `new` wrote every byte of it.
+        // Volatile: drivers hold pointers into it.
         unsafe { place.read_volatile() }
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout; whoever drops a block knows that nobody else reaches it.
+        // SAFETY: allocated in `new` with this layout; whoever drops a block knows that nobody else
+        // reaches it.
         unsafe { dealloc(self.base.as_ptr(), self.layout) };
     }
 }

@@ -13,9 +13,11 @@ use super::domain::{Kind, POISON, Piece};
 use super::site::Site;
 
 // SAFETY:
-// - `alloc`: the global allocator gives unique memory of the layout asked for, and `Block` fills it with zeros. The device reaches it through `Memory` alone,
-//   under the device address given out, in full; both sides work on the same bytes.
-// - `map`: the device reaches the memory itself, or a copy that is made before `map` returns and copied back in `unmap`.
+// - `alloc`: the global allocator gives unique memory of the layout asked for, and `Block` fills it
+//   with zeros. The device reaches it through `Memory` alone, under the device address given out,
+//   in full; both sides work on the same bytes.
+// - `map`: the device reaches the memory itself, or a copy that is made before `map` returns and
+//   copied back in `unmap`.
 unsafe impl Dma for Memory {
     fn limits(&self) -> DmaLimits {
         let domain = self.lock();
@@ -72,7 +74,8 @@ unsafe impl Dma for Memory {
         if !(bounces || fits(own.addr().get()) && fits(len_bytes)) {
             return Err(DmaError::new(len_bytes, DmaErrorReason::Alignment { align: granule }));
         }
-        // Without a copy, the place in a cache line is the memory's own, as behind an IOMMU: no driver gets alignment for free.
+        // Without a copy, the place in a cache line is the memory's own, as behind an IOMMU: no
+        // driver gets alignment for free.
         let skew_bytes = if bounces { 0 } else { own.addr().get() % 64 };
         let addr = domain.place(len_bytes, granule.bytes().max(64), address_bits, skew_bytes)?;
         let (cpu, block) = if bounces {
@@ -87,7 +90,8 @@ unsafe impl Dma for Memory {
         } else {
             (own, None)
         };
-        // What the device alone writes is nobody's to read until then; what bounces is not even there.
+        // What the device alone writes is nobody's to read until then; what bounces is not even
+        // there.
         if direction == Direction::FromDevice || bounces && direction == Direction::Both {
             // SAFETY: the caller lends `memory` until `unmap`, to be written.
             unsafe { own.as_ptr().write_bytes(POISON, len_bytes) };
@@ -108,7 +112,8 @@ unsafe impl Dma for Memory {
             Some(piece) if piece.kind == Kind::Mapped(mapping.direction()) => {
                 if piece.block.is_some() && mapping.direction() != Direction::ToDevice {
                     let own: NonNull<u8> = mapping.memory().cast();
-                    // SAFETY: the caller's memory is still valid and as long as the copy, which lives in the piece.
+                    // SAFETY: the caller's memory is still valid and as long as the copy, which
+                    // lives in the piece.
                     unsafe { own.as_ptr().copy_from_nonoverlapping(piece.cpu.as_ptr(), piece.len_bytes) };
                 }
                 domain.retire(addr, piece);

@@ -85,7 +85,8 @@ impl fmt::Display for Piece {
 }
 
 impl Domain {
-    /// Where the CPU finds what the device calls `addr`, for all of `len_bytes`, and in which piece at which offset that is.
+    /// Where the CPU finds what the device calls `addr`, for all of `len_bytes`, and in which piece
+    /// at which offset that is.
     pub(super) fn reach(
         &mut self,
         who: &str,
@@ -100,12 +101,14 @@ impl Domain {
     pub(super) fn sum(&self, addr: u64, len_bytes: usize) -> Option<u64> {
         let (from, ..) = self.find(addr, len_bytes, Direction::ToDevice).ok()?;
         let mut bytes = vec![0; len_bytes];
-        // SAFETY: `find` checked that all of it lies in a piece that is still given out; `bytes` is fresh.
+        // SAFETY: `find` checked that all of it lies in a piece that is still given out; `bytes` is
+        // fresh.
         unsafe { from.as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), len_bytes) };
         Some(lease::sum(&bytes))
     }
 
-    /// The last lease with any of these bytes. Leases that keep the rules do not overlap, so none that starts before that one reaches further.
+    /// The last lease with any of these bytes. Leases that keep the rules do not overlap, so none
+    /// that starts before that one reaches further.
     pub(super) fn held(&self, addr: u64, len_bytes: usize) -> Option<&Lease> {
         let (_, last) = self.leases.range(..addr + len_bytes as u64).next_back()?;
         last.overlaps(addr, len_bytes).then_some(last)
@@ -136,7 +139,8 @@ impl Domain {
         }
     }
 
-    /// The piece that the CPU finds at `place`: the device's address of that, where in the piece it is, and the piece.
+    /// The piece that the CPU finds at `place`: the device's address of that, where in the piece it
+    /// is, and the piece.
     pub(super) fn around_place(&self, place: usize) -> Option<(u64, usize, &Piece)> {
         self.pieces.iter().find_map(|(addr, piece)| {
             let offset =
@@ -172,7 +176,8 @@ impl Domain {
         fault
     }
 
-    /// Finds a device address for `len_bytes`, no wider than `address_bits`, at `skew_bytes` past a multiple of `align_bytes`.
+    /// Finds a device address for `len_bytes`, no wider than `address_bits`, at `skew_bytes` past a
+    /// multiple of `align_bytes`.
     pub(super) fn place(
         &mut self,
         len_bytes: usize,
@@ -276,7 +281,8 @@ impl Drop for Domain {
     fn drop(&mut self) {
         let wrong = if self.settings.panics && !self.is_finished { self.verdict() } else { Vec::new() };
         for piece in std::mem::take(&mut self.pieces).into_values() {
-            // Whoever still has a pointer into it keeps it: leaked memory is leaked, never dangling.
+            // Whoever still has a pointer into it keeps it: leaked memory is leaked, never
+            // dangling.
             std::mem::forget(piece.block);
         }
         if !std::thread::panicking() {

@@ -27,8 +27,10 @@ pub enum FaultKind {
     Direction,
     /// The region was freed, or the mapping ended.
     Gone,
-    /// The function may not reach memory: bus mastering is off. Like a real bus, this one drops the access and the driver goes on; the test
-    /// fails at its end. A model whose device goes on by itself when it is cut off asks [`PciDevice::is_bus_master`](crate::PciDevice::is_bus_master) first.
+    /// The function may not reach memory: bus mastering is off. Like a real bus, this one drops the
+    /// access and the driver goes on; the test fails at its end. A model whose device goes on by
+    /// itself when it is cut off asks [`PciDevice::is_bus_master`](crate::PciDevice::is_bus_master)
+    /// first.
     BusMasterOff,
 }
 

@@ -58,7 +58,8 @@ fn first_caller(stack: &str) -> Option<(&str, &str)> {
 }
 
 fn is_between(function: &str) -> bool {
-    // `<paravane_mock_hal::platform::MockPlatform as paravane_hal::dma::Dma>::alloc` is as much between as its type; a module of tests is not.
+    // `<paravane_mock_hal::platform::MockPlatform as paravane_hal::dma::Dma>::alloc` is as much
+    // between as its type; a module of tests is not.
     let path = function.trim_start_matches(['<', '&']);
     !function.contains("tests::") && BETWEEN.iter().any(|prefix| path.starts_with(prefix))
 }

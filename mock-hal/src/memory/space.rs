@@ -1,11 +1,14 @@
-//! Device addresses: unlike any CPU address, never neighbours, and used again only when none is left.
+//! Device addresses: unlike any CPU address, never neighbours, and used again only when none is
+//! left.
 
 /// Unmapped space behind each piece.
 const GAP_BYTES: u64 = 4096;
-/// Where addresses start when the device drives enough bits: beyond 4 GiB, so that a lost upper half shows.
+/// Where addresses start when the device drives enough bits: beyond 4 GiB, so that a lost upper
+/// half shows.
 const HIGH_START: u64 = 0x12_3400_0000;
 
-/// From one domain's first high address to the next one's: an address of one means nothing in another.
+/// From one domain's first high address to the next one's: an address of one means nothing in
+/// another.
 const HIGH_STRIDE: u64 = 1 << 32;
 /// The same for low ones.
 const LOW_STRIDE: u64 = 1 << 24;
@@ -23,7 +26,8 @@ pub(super) struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// An aligned address for `len_bytes` below 2 to `address_bits`. `is_free` says whether nothing lies between two addresses.
+    /// An aligned address for `len_bytes` below 2 to `address_bits`. `is_free` says whether nothing
+    /// lies between two addresses.
     pub(super) fn place(
         &mut self,
         len_bytes: u64,

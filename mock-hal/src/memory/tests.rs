@@ -80,7 +80,8 @@ fn a_write_to_freed_memory_is_seen_at_the_end() {
     // SAFETY: no device knows it.
     unsafe { memory.free(region) };
     let stale = stale.as_ptr().wrapping_add(3);
-    // SAFETY: none by the book, which is the point; the memory is kept by the domain, so nothing else is hit.
+    // SAFETY: none by the book, which is the point; the memory is kept by the domain, so nothing
+    // else is hit.
     unsafe { stale.write(1) };
     let verdict = memory.verdict();
     assert!(verdict[0].starts_with("written after it was given back: offset 3 of region #1"), "{verdict:?}");

@@ -1,4 +1,5 @@
-//! virtio devices over PCI, written from the specification's text and from what real monitors are known to do.
+//! virtio devices over PCI, written from the specification's text and from what real monitors are
+//! known to do.
 //!
 //! | Part | Plays |
 //! |---|---|
@@ -10,16 +11,20 @@
 //! | `faults` | what a device does that lies |
 //! | [`Net`] | the network device on that shell |
 //!
-//! A new kind of device implements [`Class`]; a new ring format is a second kind of ring in [`Queue`]; more queues are a larger
-//! [`Class::queues`].
+//! A new kind of device implements [`Class`]; a new ring format is a second kind of ring in
+//! [`Queue`]; more queues are a larger [`Class::queues`].
 //!
-//! The subject of a fault is, for registers, [`common_register`] and its like for the other structures (the structure's `cfg_type` in bits 16 to 18, the
-//! offset in it below); for doorbells and completions the queue; for interrupts the vector; for features which 32 of them. There are no commands.
+//! The subject of a fault is, for registers, [`common_register`] and its like for the other
+//! structures (the structure's `cfg_type` in bits 16 to 18, the offset in it below); for doorbells
+//! and completions the queue; for interrupts the vector; for features which 32 of them. There are
+//! no commands.
 //!
-//! Two lists tell what a driver did. [`Virtio::violations`]: a requirement of the specification was broken, by whatever monitor the device
-//! belongs to. [`Virtio::refusals`]: this monitor ignored an access that another one would have let pass. A driver that was lied to is excused of
-//! what it cannot know better: after a false register until its next reset of all that follows from registers, after a false completion until then
-//! of the rules of that queue, whose buffers are nobody's any more.
+//! Two lists tell what a driver did. [`Virtio::violations`]: a requirement of the specification was
+//! broken, by whatever monitor the device belongs to. [`Virtio::refusals`]: this monitor ignored an
+//! access that another one would have let pass. A driver that was lied to is excused of what it
+//! cannot know better: after a false register until its next reset of all that follows from
+//! registers, after a false completion until then of the rules of that queue, whose buffers are
+//! nobody's any more.
 
 mod common;
 mod faults;
@@ -106,7 +111,8 @@ pub trait Class: Send + Sized + 'static {
     fn features(&self) -> u64;
     /// Its configuration, as long as it can get.
     fn config(&self) -> Vec<u8>;
-    /// Which feature a byte of the configuration belongs to; `0` for bytes that are always there, `None` for bytes that belong to nothing.
+    /// Which feature a byte of the configuration belongs to; `0` for bytes that are always there,
+    /// `None` for bytes that belong to nothing.
     fn gate(&self, offset_bytes: usize) -> Option<u64>;
     /// A queue was notified.
     fn notified(device: &mut Virtio<Self>, queue: u16);
@@ -187,7 +193,8 @@ impl<C> Plugged<C> {
 }
 
 impl<C: Class> Plugged<C> {
-    /// Arms loads that change, of the thread that calls, and has the model excuse what its driver does about them.
+    /// Arms loads that change, of the thread that calls, and has the model excuse what its driver
+    /// does about them.
     pub fn changing_loads(&self, platform: &MockPlatform, seed: u64) -> ChangingLoads {
         let (this, memory) = (self.clone(), platform.memory().clone());
         ChangingLoads::armed(seed).telling(move |change| {
@@ -202,7 +209,8 @@ impl<C: Class> Plugged<C> {
 }
 
 impl<C: Class> Virtio<C> {
-    /// Plugs a device into `platform`, at `address` of its PCI bus; where its BARs are is the machine's to say.
+    /// Plugs a device into `platform`, at `address` of its PCI bus; where its BARs are is the
+    /// machine's to say.
     #[must_use]
     pub fn plug(
         platform: &MockPlatform,

@@ -1,7 +1,8 @@
 //! A VMXNET3 device.
 //!
-//! Two personalities: [`Personality::qemu`] does what QEMU's device was seen to do, [`Personality::esxi`] what drivers for the
-//! original provide for and QEMU never shows (deferred doorbells, cumulative completions, doorbells for buffers).
+//! Two personalities: [`Personality::qemu`] does what QEMU's device was seen to do,
+//! [`Personality::esxi`] what drivers for the original provide for and QEMU never shows (deferred
+//! doorbells, cumulative completions, doorbells for buffers).
 //!
 //! | Part | Plays |
 //! |---|---|
@@ -14,10 +15,12 @@
 //! | `faults` | what a device does that lies |
 //! | `loads` | what a driver may believe whose loads change |
 //!
-//! Descriptors say whose memory is whose: the device holds what it took until a completion or a reset gives it back, and the platform ends a test in
-//! which the driver uses or gives away what the device has.
+//! Descriptors say whose memory is whose: the device holds what it took until a completion or a
+//! reset gives it back, and the platform ends a test in which the driver uses or gives away what
+//! the device has.
 //!
-//! The wire is the test's: frames that were sent are taken with [`Vmxnet3::take_sent`], frames to receive are given to [`Vmxnet3::deliver`].
+//! The wire is the test's: frames that were sent are taken with [`Vmxnet3::take_sent`], frames to
+//! receive are given to [`Vmxnet3::deliver`].
 
 mod activate;
 mod command;
@@ -108,8 +111,9 @@ pub struct Plugged {
 }
 
 impl Vmxnet3 {
-    /// Plugs a device with address `mac` into `platform`. Where its BARs are, and whether it has a pin, is the machine's to say; off the root bus it is
-    /// found behind a bridge that is there already.
+    /// Plugs a device with address `mac` into `platform`. Where its BARs are, and whether it has a
+    /// pin, is the machine's to say; off the root bus it is found behind a bridge that is there
+    /// already.
     #[must_use]
     pub fn plug(
         platform: &MockPlatform,
@@ -268,7 +272,8 @@ impl Vmxnet3 {
         }
     }
 
-    /// The device told a lie about whose memory is whose: what the driver does with it until it is reset is no fault of the driver.
+    /// The device told a lie about whose memory is whose: what the driver does with it until it is
+    /// reset is no fault of the driver.
     fn lose_track(&mut self) {
         if let Some(active) = &mut self.active {
             active.keeps_leases = false;

@@ -6,7 +6,8 @@ pub enum Reaction {
     /// It takes the address; the bits below its size stay zero.
     #[default]
     Movable,
-    /// As Firecracker's: all ones are answered with the size once, at the next read; every other write is ignored.
+    /// As Firecracker's: all ones are answered with the size once, at the next read; every other
+    /// write is ignored.
     OneShot,
     /// Every write is ignored, so its size cannot be asked for.
     Fixed,

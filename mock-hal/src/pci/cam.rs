@@ -53,7 +53,8 @@ impl DeviceModel for ConfigPorts {
             (Some((at, offset)), Width::Byte) => self.host.write8(at, offset, value as u8),
             (Some((at, offset)), Width::Half) => self.host.write16(at, offset, value as u16),
             (Some((at, offset)), Width::Word) => self.host.write32(at, offset, value),
-            // A narrower access is none of the mechanism's: ports of other devices lie under this one.
+            // A narrower access is none of the mechanism's: ports of other devices lie under this
+            // one.
             (None, Width::Word) if offset_bytes == 0 => self.address = value & KEPT,
             (None, _) => {}
         }

@@ -21,8 +21,8 @@ pub enum InterruptMode {
     Pin,
 }
 
-/// A function of a [`PciHost`], from the inside. The host owns the model that has this, so this does not own the host: once that is gone, the function reaches
-/// no memory and interrupts nobody.
+/// A function of a [`PciHost`], from the inside. The host owns the model that has this, so this
+/// does not own the host: once that is gone, the function reaches no memory and interrupts nobody.
 #[derive(Clone)]
 pub struct PciDevice {
     host: Weak<Host>,
@@ -76,7 +76,8 @@ impl PciDevice {
         self.at
     }
 
-    /// Its way into `memory`, open while bus mastering is on. `name` is what it is called in messages.
+    /// Its way into `memory`, open while bus mastering is on. `name` is what it is called in
+    /// messages.
     #[must_use]
     pub fn memory(&self, memory: &Memory, name: &str) -> DeviceMemory {
         let this = self.clone();

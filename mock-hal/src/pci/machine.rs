@@ -16,7 +16,8 @@ pub struct Machine {
     pub root_bus: u8,
     /// The host bridge, if it shows itself: vendor and device.
     pub host_bridge: Option<(u16, u16)>,
-    /// The bridge that NICs sit behind, if any: vendor, device, its number on the root bus, and the bus behind it.
+    /// The bridge that NICs sit behind, if any: vendor, device, its number on the root bus, and the
+    /// bus behind it.
     pub bridge: Option<(u16, u16, u8, u8)>,
     /// The device number of the first NIC.
     pub first_device: u8,
@@ -67,7 +68,8 @@ pub const QEMU_Q35: Machine = Machine {
     ..BARE
 };
 
-/// Firecracker with `--enable-pci`: BARs beyond 256 GiB that answer one probe and do not move, MSI-X only.
+/// Firecracker with `--enable-pci`: BARs beyond 256 GiB that answer one probe and do not move,
+/// MSI-X only.
 pub const FIRECRACKER: Machine = Machine {
     name: "firecracker",
     has_extended: true,
@@ -124,7 +126,8 @@ impl Default for Machine {
 }
 
 impl Machine {
-    /// Makes `host` this machine's, and puts its bridges there. Comes before devices are plugged in.
+    /// Makes `host` this machine's, and puts its bridges there. Comes before devices are plugged
+    /// in.
     pub fn build(&self, host: &PciHost) {
         *host.lock() = Bus { machine: *self, has_extended: self.has_extended, ..Bus::default() };
         if let Some((vendor, device)) = self.host_bridge {
@@ -167,7 +170,8 @@ impl PciHost {
         self.lock().machine
     }
 
-    /// A 32-bit memory BAR where the machine's firmware would put it, which reacts as the machine's do.
+    /// A 32-bit memory BAR where the machine's firmware would put it, which reacts as the machine's
+    /// do.
     ///
     /// # Panics
     ///

@@ -45,7 +45,8 @@ impl MsixTable {
         }
     }
 
-    /// What is at a place of a BAR, when that is the table or the pending bits. Both are made of 32-bit words.
+    /// What is at a place of a BAR, when that is the table or the pending bits. Both are made of
+    /// 32-bit words.
     pub(super) fn read(&self, bar: u8, offset_bytes: usize, width: Width) -> Option<u32> {
         let is_word = width == Width::Word;
         if bar == self.table_bar && self.table_bytes.contains(&offset_bytes) {

@@ -8,7 +8,8 @@ use paravane_pci::PciAddress;
 use super::{Bus, PciHost, Slot};
 use crate::registers::{SharedModel, Width};
 
-/// Registers on the bus. Each access goes to whoever decodes its address at that moment; where nobody does, reads are all ones.
+/// Registers on the bus. Each access goes to whoever decodes its address at that moment; where
+/// nobody does, reads are all ones.
 #[derive(Clone, Debug)]
 pub struct PciRegion {
     pub(crate) host: PciHost,
@@ -76,7 +77,8 @@ impl Slot {
 }
 
 impl PciHost {
-    /// Whether there are registers, decoded or not: a driver maps them before it switches decoding on.
+    /// Whether there are registers, decoded or not: a driver maps them before it switches decoding
+    /// on.
     pub(crate) fn has_registers(&self, start: PhysAddr, len_bytes: usize) -> bool {
         let bus = self.lock();
         bus.slots.values().any(|slot| slot.registers(Space::Memory, start.get(), len_bytes).is_some())

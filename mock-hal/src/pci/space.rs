@@ -1,4 +1,5 @@
-//! One function's configuration space: bytes, each bit writable or not, and BARs with a will of their own.
+//! One function's configuration space: bytes, each bit writable or not, and BARs with a will of
+//! their own.
 
 use std::ops::RangeInclusive;
 
@@ -56,7 +57,8 @@ impl FunctionSpace {
         space
     }
 
-    /// A bridge to buses `secondary` to `subordinate`, as firmware leaves it: forwarding memory, ports and DMA.
+    /// A bridge to buses `secondary` to `subordinate`, as firmware leaves it: forwarding memory,
+    /// ports and DMA.
     #[must_use]
     pub fn bridge(vendor: u16, device: u16, secondary: u8, subordinate: u8) -> Self {
         let mut space = Self::empty(vendor, device);
@@ -223,7 +225,8 @@ impl FunctionSpace {
         u64::from_le_bytes(std::array::from_fn(|i| self.bytes[at + i]))
     }
 
-    /// What a bridge forwards: memory in `start..=end`, in whole MiB. `prefetchable` chooses the window, which may then lie anywhere.
+    /// What a bridge forwards: memory in `start..=end`, in whole MiB. `prefetchable` chooses the
+    /// window, which may then lie anywhere.
     #[must_use]
     pub fn window(mut self, start: u64, end: u64, prefetchable: bool) -> Self {
         let at = if prefetchable { 0x24 } else { 0x20 };

@@ -256,7 +256,8 @@ fn the_pin_is_a_level_with_a_switch() {
     assert!(!raised(), "whoever is gone holds no line");
 }
 
-/// A model has its function and its way into memory, and the host has the model: a platform whose parts held each other would never be checked.
+/// A model has its function and its way into memory, and the host has the model: a platform whose
+/// parts held each other would never be checked.
 #[test]
 #[should_panic(expected = "1 pieces of memory are out, 0 expected")]
 fn the_last_handle_checks_a_platform_with_a_device() {

@@ -6,7 +6,8 @@
 //! 41+03*46               46 bytes: 41, 44, 47, ... modulo 256
 //! ```
 //!
-//! A ramp needs nobody to announce it: the writer finds it in the bytes. So tests fill frames with ramps, and their recordings stay short.
+//! A ramp needs nobody to announce it: the writer finds it in the bytes. So tests fill frames with
+//! ramps, and their recordings stay short.
 
 use std::fmt;
 

@@ -69,7 +69,8 @@ impl std::error::Error for Divergence {}
 pub enum ReplayError {
     /// The driver did something else than the recorded one.
     Divergence(Divergence),
-    /// It did the same, and broke the rules of memory: what [`Memory::verdict`](crate::Memory::verdict) says.
+    /// It did the same, and broke the rules of memory: what
+    /// [`Memory::verdict`](crate::Memory::verdict) says.
     Memory(Vec<String>),
 }
 

@@ -99,7 +99,8 @@ impl Log {
 
     /// Shows the driver what the device stored, and writes it down. False when that was nothing.
     ///
-    /// Looks until nothing changes: a device writes a payload, then the word that says so; who sees the word sees the payload at the next look.
+    /// Looks until nothing changes: a device writes a payload, then the word that says so; who sees
+    /// the word sees the payload at the next look.
     pub(super) fn pull(&mut self) -> bool {
         let mut anything = false;
         for _ in 0..LOOKS {
@@ -196,8 +197,9 @@ impl Log {
     }
 }
 
-/// How two writes in a row are the two halves of a device address: low half first, in registers side by side, or with one left free between them (as in
-/// VMXNET3, whose registers lie 8 bytes apart).
+/// How two writes in a row are the two halves of a device address: low half first, in registers
+/// side by side, or with one left free between them (as in VMXNET3, whose registers lie 8 bytes
+/// apart).
 fn address_halves(mirrors: &BTreeMap<u32, Mirror>, low: &Access, high: &Access) -> Option<(Value, Value)> {
     let (Space::Register(low_at), Space::Register(high_at)) = (&low.space, &high.space) else { return None };
     let apart = high_at.offset_bytes.checked_sub(low_at.offset_bytes)?;

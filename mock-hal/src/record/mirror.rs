@@ -1,7 +1,8 @@
 //! One piece of coherent memory in two copies: the driver's, and the device's.
 //!
-//! The driver's copy is made here, the device's came from the platform. [`Mirror::push`] carries over what the driver stored, [`Mirror::pull`] what the device
-//! stored; a third copy, private, remembers what both had in common, and so tells who stored what.
+//! The driver's copy is made here, the device's came from the platform. [`Mirror::push`] carries
+//! over what the driver stored, [`Mirror::pull`] what the device stored; a third copy, private,
+//! remembers what both had in common, and so tells who stored what.
 
 #![expect(unsafe_code, reason = "raw memory that a driver, or a device, changes meanwhile")]
 
@@ -12,7 +13,8 @@ use paravane_hal::dma::DmaRegion;
 
 /// What is compared at a time. Both copies start at a multiple of it.
 const CHUNK: usize = size_of::<u64>();
-/// What the device wrote is written down in pieces that start and end at multiples of this, as devices store words.
+/// What the device wrote is written down in pieces that start and end at multiples of this, as
+/// devices store words.
 const GRAIN: usize = 4;
 
 /// The same memory twice.
@@ -24,7 +26,8 @@ pub(super) struct Mirror {
     common: Vec<u64>,
 }
 
-// SAFETY: the copies are places, not views bound to a thread; they are reached under the lock of the recording.
+// SAFETY: the copies are places, not views bound to a thread; they are reached under the lock of
+// the recording.
 unsafe impl Send for Mirror {}
 
 /// A run of bytes that the device wrote.
@@ -35,7 +38,8 @@ pub(super) struct Run {
 }
 
 impl Mirror {
-    /// Makes the driver's copy for `device`, aligned to `align_bytes`. The region back when there is no memory.
+    /// Makes the driver's copy for `device`, aligned to `align_bytes`. The region back when there
+    /// is no memory.
     pub(super) fn new(device: DmaRegion, align_bytes: usize) -> Result<Self, DmaRegion> {
         let len = device.len_bytes().get();
         let Ok(layout) = Layout::from_size_align(len, align_bytes.max(CHUNK)) else { return Err(device) };
@@ -131,7 +135,8 @@ impl Copy {
         u64::from_ne_bytes(bytes)
     }
 
-    /// Writes the bytes in which `new` differs from `old`: the other side may have written to the others.
+    /// Writes the bytes in which `new` differs from `old`: the other side may have written to the
+    /// others.
     fn change(self, chunk: usize, old: u64, new: u64) {
         let (old, new) = (old.to_ne_bytes(), new.to_ne_bytes());
         for (at, byte) in new.into_iter().enumerate().filter(|(at, byte)| old.get(*at) != Some(byte)) {

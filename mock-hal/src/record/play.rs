@@ -10,7 +10,8 @@ use super::entry::{Access, Entry, Operation, Place, Value, memory_name};
 use super::recording::Recording;
 use crate::memory::Memory;
 
-/// A read that was recorded this often or more gives its last answer from then on: nobody has to wait as long as the real device took.
+/// A read that was recorded this often or more gives its last answer from then on: nobody has to
+/// wait as long as the real device took.
 const POLLS: u32 = 3;
 
 pub(super) struct Play {
@@ -200,7 +201,8 @@ impl Play {
         }
     }
 
-    /// A number as the recording would write it: by name, where it is half an address and half an address is expected.
+    /// A number as the recording would write it: by name, where it is half an address and half an
+    /// address is expected.
     fn describe(&self, got: &Access) -> Value {
         let (Value::Number(number), Some(Entry::Access(expected))) = (&got.value, self.entry()) else {
             return got.value.clone();
@@ -238,7 +240,8 @@ impl Play {
         0..self.recording.entries.len()
     }
 
-    /// The driver asks for memory: its number, `Ok(None)` when there was none, `Err` when it never asked.
+    /// The driver asks for memory: its number, `Ok(None)` when there was none, `Err` when it never
+    /// asked.
     pub(super) fn alloc(&mut self, request: DmaRequest) -> Result<Option<u32>, ()> {
         let found = self.claim(self.all(), |entry| match entry {
             Entry::Alloc { memory, request: recorded } if *recorded == request => Some(Some(*memory)),
@@ -299,7 +302,8 @@ impl Play {
         self.memories.remove(&memory);
     }
 
-    /// The first access before entry `index` that the driver has not made. The device may have needed it to let go.
+    /// The first access before entry `index` that the driver has not made. The device may have
+    /// needed it to let go.
     fn access_owed_before(&self, index: usize) -> Option<usize> {
         let first = self.next + usize::from(self.repeats > 0);
         (first..index).find(|at| matches!(self.recording.entries.get(*at), Some(Entry::Access(_))))
@@ -311,7 +315,8 @@ impl Play {
             return;
         };
         let Some(held) = self.memories.get(&memory).filter(|_| *of == memory) else { return };
-        // A length that differs was found when it was lent; a direction that does not fit is refused by the memory.
+        // A length that differs was found when it was lent; a direction that does not fit is
+        // refused by the memory.
         let _ = self.memory.device_write(held.addr, bytes);
         if let Some(claimed) = self.claimed.get_mut(index + 1) {
             *claimed = true;
@@ -385,7 +390,8 @@ impl Play {
         Some(found)
     }
 
-    /// Passes everything up to the next access or outside event; a read that was made once need not be made again.
+    /// Passes everything up to the next access or outside event; a read that was made once need not
+    /// be made again.
     pub(super) fn synchronise(&mut self) {
         self.catch_up();
         if self.repeats > 0 {

@@ -26,9 +26,10 @@ const MIRROR_ALIGN: Align = Align::new(8);
 
 /// A platform around another one, writing down what passes. A clone writes into the same recording.
 ///
-/// Configuration space and ports are wrapped by [`config`](Self::config) and [`ports`](Self::ports). What comes from elsewhere is told to it:
-/// [`step`](Self::step), [`give`](Self::give), [`take`](Self::take), [`interrupt`](Self::interrupt). How memory is recorded, and
-/// what that asks of the driver, is told at the [module](super).
+/// Configuration space and ports are wrapped by [`config`](Self::config) and
+/// [`ports`](Self::ports). What comes from elsewhere is told to it: [`step`](Self::step),
+/// [`give`](Self::give), [`take`](Self::take), [`interrupt`](Self::interrupt). How memory is
+/// recorded, and what that asks of the driver, is told at the [module](super).
 ///
 /// For one thread at a time: the order of the lines is the order of the calls.
 #[derive(Clone)]
@@ -43,11 +44,13 @@ struct SharedLog(Arc<Mutex<Log>>);
 
 impl SharedLog {
     fn lock(&self) -> MutexGuard<'_, Log> {
-        // Consistent after each statement; whoever panicked elsewhere has spoilt the recording, not the log.
+        // Consistent after each statement; whoever panicked elsewhere has spoilt the recording, not
+        // the log.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads through: the device sees what was stored before, the driver what the device stores meanwhile.
+    /// Reads through: the device sees what was stored before, the driver what the device stores
+    /// meanwhile.
     fn read<T: Copy + Into<u32>>(&self, width: Width, space: Space, read: impl FnOnce() -> T) -> T {
         let mut log = self.lock();
         log.push();
@@ -135,7 +138,8 @@ impl<H: Dma> Recorder<H> {
         self.log.note(Entry::Interrupt { vector });
     }
 
-    /// Lets both sides see what the other stored, as a look at the clock does. True when the device had stored something.
+    /// Lets both sides see what the other stored, as a look at the clock does. True when the device
+    /// had stored something.
     pub fn synchronise(&self) -> bool {
         let mut log = self.log.lock();
         log.push();
@@ -162,7 +166,8 @@ impl<H: Dma> Recorder<H> {
             entries: log.entries.clone(),
             lines: Vec::new(),
         };
-        // What is written down and cannot be read again is of no use to anybody; better to learn of it now.
+        // What is written down and cannot be read again is of no use to anybody; better to learn of
+        // it now.
         Recording::parse(&unread.to_string())
     }
 }
@@ -194,9 +199,10 @@ impl<H: MmioMap> MmioMap for Recorder<H> {
 }
 
 // SAFETY:
-// - `alloc`: the driver's copy is unique, zeroed memory of the length and alignment asked for; the device reaches the platform's region at the
-//   address returned. Each side sees the other's stores from the next point of synchronisation on; where a driver needs them between
-//   two of them, it works on older bytes, which the contract of coherent memory allows a slow device anyway.
+// - `alloc`: the driver's copy is unique, zeroed memory of the length and alignment asked for; the
+//   device reaches the platform's region at the address returned. Each side sees the other's stores
+//   from the next point of synchronisation on; where a driver needs them between two of them, it
+//   works on older bytes, which the contract of coherent memory allows a slow device anyway.
 // - `map`: the platform inside maps the memory itself and keeps its promises.
 unsafe impl<H: Dma> Dma for Recorder<H> {
     fn limits(&self) -> DmaLimits {
@@ -243,7 +249,8 @@ unsafe impl<H: Dma> Dma for Recorder<H> {
     unsafe fn map(&self, memory: NonNull<[u8]>, direction: Direction) -> Result<DmaMapping, DmaError> {
         // SAFETY: the caller's obligations are the same ones.
         let mapping = unsafe { self.inner.map(memory, direction) }?;
-        // SAFETY: valid by the caller's promise, and ours to look at until the device is told of it.
+        // SAFETY: valid by the caller's promise, and ours to look at until the device is told of
+        // it.
         let before = unsafe { memory.as_ref() }.to_vec();
         let mut log = self.log.lock();
         let len_bytes = before.len();
@@ -259,7 +266,8 @@ unsafe impl<H: Dma> Dma for Recorder<H> {
         let mut log = self.log.lock();
         let Some(Lent { memory, direction, before, .. }) = log.take_back(dma) else { return };
         log.entries.push(Entry::Return { memory });
-        // SAFETY: still valid by the caller's promise; the device has let go, and its owner waits for this call.
+        // SAFETY: still valid by the caller's promise; the device has let go, and its owner waits
+        // for this call.
         let after = unsafe { place.as_ref() };
         if direction != Direction::ToDevice && after != before {
             log.entries.push(Entry::Device { memory, offset_bytes: 0, bytes: after.to_vec() });

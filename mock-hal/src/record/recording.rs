@@ -54,9 +54,10 @@ pub struct ConfigShape {
 /// end 20 0x4fd2a1c7                  how many entries there are, and the CRC-32 of all lines before this one
 /// ```
 ///
-/// Numbers with `0x` are hexadecimal, others decimal. `device` lines belong to the access, `look`, `step`, `interrupt` or `return` before them.
-/// The CRC-32 is Ethernet's, of each line without the spaces around it and with one `\n`, comments and blank lines left out. A recording that is changed by hand
-/// is read by [`parse_edited`](Self::parse_edited).
+/// Numbers with `0x` are hexadecimal, others decimal. `device` lines belong to the access, `look`,
+/// `step`, `interrupt` or `return` before them. The CRC-32 is Ethernet's, of each line without the
+/// spaces around it and with one `\n`, comments and blank lines left out. A recording that is
+/// changed by hand is read by [`parse_edited`](Self::parse_edited).
 #[derive(Clone, Debug)]
 pub struct Recording {
     pub(super) provenance: Vec<(String, String)>,
@@ -91,7 +92,8 @@ impl Recording {
         &self.entries
     }
 
-    /// Copies what firmware left at `from` to `into`. Whether all of it was recorded; if not, `into` holds anything.
+    /// Copies what firmware left at `from` to `into`. Whether all of it was recorded; if not,
+    /// `into` holds anything.
     #[must_use]
     pub fn read_firmware(&self, from: PhysAddr, into: &mut [u8]) -> bool {
         self.entries.iter().any(|entry| {

@@ -27,18 +27,23 @@ const LOOK_NANOS: u64 = 1_000;
 /// How far a turn of a waiting loop moves it: enough for a wait of seconds to end soon.
 const TURN_NANOS: u64 = 100_000;
 
-/// A platform that answers as a recorded device did. A clone is another handle to the same playing back.
+/// A platform that answers as a recorded device did. A clone is another handle to the same playing
+/// back.
 ///
 /// The driver has to make the recorded accesses in the recorded order. It may
 ///
 /// - get its memory at other addresses: the recording names them;
 /// - allocate and map earlier or later than the recorded driver, though not in other sizes;
-/// - give memory back later, not before the last access that the recorded driver made first: it may be the one that stopped the device;
-/// - look at the clock as often as it likes: the device moves on at a look, and does not wait for one;
+/// - give memory back later, not before the last access that the recorded driver made first: it may
+///   be the one that stopped the device;
+/// - look at the clock as often as it likes: the device moves on at a look, and does not wait for
+///   one;
 /// - repeat a read more or less often, where the recorded driver repeated it with the same answer.
 ///
-/// At the first difference it panics with a [`Divergence`](super::Divergence); one made by [`lenient`](Self::lenient) remembers it for [`finish`](Self::finish) instead, and
-/// behaves from then on like a device that is gone: reads give all ones, and the clock goes on, so that waits end.
+/// At the first difference it panics with a [`Divergence`](super::Divergence); one made by
+/// [`lenient`](Self::lenient) remembers it for [`finish`](Self::finish) instead, and behaves from
+/// then on like a device that is gone: reads give all ones, and the clock goes on, so that waits
+/// end.
 #[derive(Clone)]
 pub struct Replayer {
     play: Shared,
@@ -53,7 +58,8 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Play> {
-        // A difference that panicked is remembered; what comes after it is answered as by a device that is gone.
+        // A difference that panicked is remembered; what comes after it is answered as by a device
+        // that is gone.
         self.play.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -166,7 +172,8 @@ impl Replayer {
     ///
     /// # Errors
     ///
-    /// [`ReplayError`]: where the driver did something else, or what it left out, or what it did to its memory.
+    /// [`ReplayError`]: where the driver did something else, or what it left out, or what it did to
+    /// its memory.
     pub fn finish(&self) -> Result<(), ReplayError> {
         self.play.lock().finish()
     }
@@ -191,7 +198,8 @@ impl MmioMap for Replayer {
     }
 }
 
-// SAFETY: memory comes from `Memory`, which keeps the promises; the only device is this module, which reaches memory through it. A clone holds the same.
+// SAFETY: memory comes from `Memory`, which keeps the promises; the only device is this module,
+// which reaches memory through it. A clone holds the same.
 unsafe impl Dma for Replayer {
     fn limits(&self) -> DmaLimits {
         self.play.lock().recording().limits

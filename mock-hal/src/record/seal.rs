@@ -7,7 +7,8 @@ use std::fmt;
 pub(super) struct Seal {
     /// How many entries there are.
     pub(super) entries: usize,
-    /// Of all lines before it, each without the spaces around it and with one `\n`; comments and blank lines do not count.
+    /// Of all lines before it, each without the spaces around it and with one `\n`; comments and
+    /// blank lines do not count.
     pub(super) crc32: u32,
 }
 

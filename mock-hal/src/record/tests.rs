@@ -22,7 +22,8 @@ const ADDR_HIGH: usize = 0x4;
 const DOORBELL: usize = 0x8;
 const STATUS: usize = 0xc;
 
-/// Copies what it finds at its address one place further on, each byte one more; busy for a few looks at its status.
+/// Copies what it finds at its address one place further on, each byte one more; busy for a few
+/// looks at its status.
 struct Toy {
     memory: Memory,
     addr: u64,
@@ -490,7 +491,8 @@ mod properties {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
-        /// A text cut anywhere is an error, and so is one with another byte in it, unless that says the same.
+        /// A text cut anywhere is an error, and so is one with another byte in it, unless that says
+        /// the same.
         #[test]
         fn damaged_text_is_found(cut in 0..TEXT.len(), at in 0..TEXT.len(), byte in 9_u8..127) {
             prop_assert!(Recording::parse(&TEXT[..cut]).is_err() || cut + 1 >= TEXT.len());
@@ -499,7 +501,8 @@ mod properties {
             }
         }
 
-        /// Whatever a recording says, a driver that meets it comes to its end, and to a good one only where it did as recorded.
+        /// Whatever a recording says, a driver that meets it comes to its end, and to a good one
+        /// only where it did as recorded.
         #[test]
         fn a_damaged_recording_is_survived(at in 0..TEXT.len(), byte in 9_u8..127) {
             if let Ok(damaged) = Recording::parse_edited(&with_byte(at, byte)) {

@@ -1,4 +1,5 @@
-//! From text to a recording. Whatever the text holds, the answer is a recording or an error with a line.
+//! From text to a recording. Whatever the text holds, the answer is a recording or an error with a
+//! line.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -105,7 +106,8 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// [`ParseError`] names the first line that does not fit; where lines were changed but can be read, that is the `end` which sums them up.
+    /// [`ParseError`] names the first line that does not fit; where lines were changed but can be
+    /// read, that is the `end` which sums them up.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let (recording, end) = Self::read(text)?;
         let entries = recording.entries.len();
@@ -127,7 +129,8 @@ impl Recording {
         }
     }
 
-    /// Reads a recording that was written or changed by hand: its `end` may be missing, and may say anything. The text of the result has one that fits.
+    /// Reads a recording that was written or changed by hand: its `end` may be missing, and may say
+    /// anything. The text of the result has one that fits.
     ///
     /// # Errors
     ///

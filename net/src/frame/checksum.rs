@@ -7,9 +7,11 @@ use crate::offload::{RxChecksum, TxOffload};
 const PIECE_BYTES: usize = 256;
 
 impl Frame {
-    /// Completes the layer-4 checksum that the frame asks for, over all its segments, so that it asks no more. True also when it asks for none.
+    /// Completes the layer-4 checksum that the frame asks for, over all its segments, so that it
+    /// asks no more. True also when it asks for none.
     ///
-    /// False, and nothing is written, when the request does not fit the frame, or when it is to be cut: each segment has a checksum of its own.
+    /// False, and nothing is written, when the request does not fit the frame, or when it is to be
+    /// cut: each segment has a checksum of its own.
     #[must_use]
     pub fn complete_checksum(&mut self) -> bool {
         let TxOffload { checksum, segmentation } = self.offload();
@@ -55,7 +57,8 @@ impl Frame {
         Some(sum.folded())
     }
 
-    /// Overwrites the byte `at` bytes into the frame, in whichever segment it lies. False past its end.
+    /// Overwrites the byte `at` bytes into the frame, in whichever segment it lies. False past its
+    /// end.
     fn put_byte(&mut self, mut at: usize, byte: u8) -> bool {
         let mut segment = self;
         while let Some(beyond) = at.checked_sub(segment.segment_bytes()) {

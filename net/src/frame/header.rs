@@ -27,7 +27,8 @@ pub(super) mod flag {
     pub(in super::super) const FOR_TX_BUT_CHECKSUM: u16 = VLAN | SEGMENTATION | NEXT | PARTIAL;
 }
 
-/// The part of a [`FrameHeader`] that every frame has: eight bytes, so that a fresh frame is one store.
+/// The part of a [`FrameHeader`] that every frame has: eight bytes, so that a fresh frame is one
+/// store.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(super) struct Summary {
@@ -48,7 +49,8 @@ impl Summary {
     }
 }
 
-/// What the CPU keeps beside a frame's bytes. Private to the frame; drivers and stacks use its methods.
+/// What the CPU keeps beside a frame's bytes. Private to the frame; drivers and stacks use its
+/// methods.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct FrameHeader {

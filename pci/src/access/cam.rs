@@ -1,7 +1,8 @@
 //! Configuration mechanism #1: an address port and a data port.
 //!
-//! An access is two port accesses, and whoever comes between them sends the second one astray. [`Exclusive`] is how the platform
-//! keeps others out; [`Alone`] is for one on which there are none.
+//! An access is two port accesses, and whoever comes between them sends the second one astray.
+//! [`Exclusive`] is how the platform keeps others out; [`Alone`] is for one on which there are
+//! none.
 //!
 //! ```text
 //! CONFIG_ADDRESS  31      30     24 23   16 15    11 10     8 7      2 1 0
@@ -25,8 +26,8 @@ const ENABLE: u32 = 1 << 31;
 
 /// Keeps others out while two port accesses belong together.
 ///
-/// **Platform authors**: on more than one core, a lock shared by everything that uses `0xCF8`; where an interrupt handler reads
-/// configuration space too, one that keeps interrupts off.
+/// **Platform authors**: on more than one core, a lock shared by everything that uses `0xCF8`;
+/// where an interrupt handler reads configuration space too, one that keeps interrupts off.
 pub trait Exclusive {
     /// Runs `access` while nothing else runs under this value, or under one that shares its lock.
     fn run<T>(&self, access: impl FnOnce() -> T) -> T;
@@ -40,11 +41,11 @@ impl<X: Exclusive + ?Sized> Exclusive for &X {
 
 /// Nobody else uses the ports: one core, and no interrupt handler that reads configuration space.
 ///
-/// Using it is saying so. It is `Send` and `Sync`, for a driver moves with its function, and on one core threads take
-/// turns; a kernel that switches threads between any two instructions needs an [`Exclusive`] of its own, as one with a
-/// second core does. Where it is used wrongly, accesses reach the wrong register: a write does what any wrong write
-/// to configuration space does, and a read may tell of another function, one that has stopped, where proof is
-/// taken that this one has.
+/// Using it is saying so. It is `Send` and `Sync`, for a driver moves with its function, and on one
+/// core threads take turns; a kernel that switches threads between any two instructions needs an
+/// [`Exclusive`] of its own, as one with a second core does. Where it is used wrongly, accesses
+/// reach the wrong register: a write does what any wrong write to configuration space does, and a
+/// read may tell of another function, one that has stopped, where proof is taken that this one has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Alone;
 
@@ -88,7 +89,8 @@ impl<P: PortIo, X: Exclusive> Cam<P, X> {
         })
     }
 
-    /// Selects the dword of `offset` and runs `access` on its data port; `None` where nobody answers.
+    /// Selects the dword of `offset` and runs `access` on its data port; `None` where nobody
+    /// answers.
     fn select<T>(
         &self,
         at: PciAddress,

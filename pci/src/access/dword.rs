@@ -14,8 +14,9 @@
 //! | power management control | PME status, in the same word |
 //! | PCI-X command of a bridge | secondary status of PCI-X |
 //!
-//! Spec: PCI Local Bus 3.0, 6.2.3 "Device Status"; PCI-to-PCI Bridge 1.2, 3.2.5.7 and 3.2.5.18; PCI Express Base 5.0,
-//! 7.5.3; PCI Bus Power Management Interface 1.2, 3.2.4; PCI-X Protocol Addendum 2.0a, 7.2 and 8.6.2.
+//! Spec: PCI Local Bus 3.0, 6.2.3 "Device Status"; PCI-to-PCI Bridge 1.2, 3.2.5.7 and 3.2.5.18; PCI
+//! Express Base 5.0, 7.5.3; PCI Bus Power Management Interface 1.2, 3.2.4; PCI-X Protocol Addendum
+//! 2.0a, 7.2 and 8.6.2.
 
 use core::ops::RangeInclusive;
 
@@ -28,7 +29,8 @@ use crate::header::{COMMAND, HEADER_TYPE};
 /// hypercalls give. [`Dwords`] makes a [`ConfigAccess`] of it.
 ///
 /// **Platform authors** keep these promises:
-/// - `offset` is a multiple of 4, and below [`config_bytes`](Self::config_bytes); an access is one access of a dword.
+/// - `offset` is a multiple of 4, and below [`config_bytes`](Self::config_bytes); an access is one
+///   access of a dword.
 /// - Values are in the CPU's byte order; configuration space is little-endian.
 /// - Where nobody answers, reads give all ones and writes go nowhere.
 pub trait DwordAccess {

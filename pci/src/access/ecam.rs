@@ -15,8 +15,8 @@ const BUS_BYTES: u64 = 1 << 20;
 /// One region as firmware describes it, in ACPI's MCFG or a device tree's `reg` and `bus-range`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EcamEntry {
-    /// Where bus **0** of the segment is or would be, also when `buses` starts later: the region starts at
-    /// `base` plus 1 MiB for each bus before the first.
+    /// Where bus **0** of the segment is or would be, also when `buses` starts later: the region
+    /// starts at `base` plus 1 MiB for each bus before the first.
     pub base: PhysAddr,
     /// The segment.
     pub segment: u16,
@@ -25,8 +25,8 @@ pub struct EcamEntry {
 }
 
 impl EcamEntry {
-    /// Where the region starts, and its length in bytes; `None` when the bus range is empty, the base is not that of a bus, or the region
-    /// wraps around.
+    /// Where the region starts, and its length in bytes; `None` when the bus range is empty, the
+    /// base is not that of a bus, or the region wraps around.
     #[must_use]
     pub fn region(&self) -> Option<(PhysAddr, u64)> {
         if !self.base.get().is_multiple_of(BUS_BYTES) {
@@ -62,7 +62,8 @@ impl EcamEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EcamError {
-    /// The description holds no bus, starts where none can, wraps around, or maps to less than its buses.
+    /// The description holds no bus, starts where none can, wraps around, or maps to less than its
+    /// buses.
     NoBuses {
         /// Where bus 0 is said to be.
         base: PhysAddr,
@@ -103,8 +104,8 @@ pub struct Ecam<M> {
 }
 
 impl<M: Mmio> Ecam<M> {
-    /// The buses `buses` of `segment` in `region`, which starts with the first of them. Buses that the region is too short for are left
-    /// out; `None` when that leaves none.
+    /// The buses `buses` of `segment` in `region`, which starts with the first of them. Buses that
+    /// the region is too short for are left out; `None` when that leaves none.
     #[must_use]
     pub fn new(region: M, segment: u16, buses: RangeInclusive<u8>) -> Option<Self> {
         let (first_bus, last_bus) = buses.into_inner();

@@ -66,8 +66,9 @@ pub enum Outcome {
     Given,
     /// It needs nothing: a window behind which nobody asks for addresses. It is closed.
     Nothing,
-    /// It has nothing. A BAR without an address is 0, a bridge without bus numbers leads nowhere. A bridge whose
-    /// numbers make no sense keeps them, and its windows: what is behind it is not looked at.
+    /// It has nothing. A BAR without an address is 0, a bridge without bus numbers leads nowhere. A
+    /// bridge whose numbers make no sense keeps them, and its windows: what is behind it is not
+    /// looked at.
     Failed(AssignErrorReason),
 }
 

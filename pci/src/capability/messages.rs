@@ -1,7 +1,8 @@
-//! Messages of either kind, as one switch: all off, whatever state their capabilities and tables are in.
+//! Messages of either kind, as one switch: all off, whatever state their capabilities and tables
+//! are in.
 //!
-//! For a driver that takes over what firmware left: an MSI-X table that cannot be mapped, or is said to
-//! be nowhere, does not keep the function from being switched back to its pin.
+//! For a driver that takes over what firmware left: an MSI-X table that cannot be mapped, or is
+//! said to be nowhere, does not keep the function from being switched back to its pin.
 
 use core::fmt;
 

@@ -1,5 +1,5 @@
-//! MSI: one message in configuration space. More than one vector is possible by the specification, and not done here: a function that
-//! wants several has MSI-X.
+//! MSI: one message in configuration space. More than one vector is possible by the specification,
+//! and not done here: a function that wants several has MSI-X.
 //!
 //! ```text
 //!         31              16 15      8 7      0
@@ -46,7 +46,8 @@ impl Msi {
         capability.require(function.address(), 4)?;
         let control = function.read16(capability.field(CONTROL));
         let msi = Self { capability, wide: control & WIDE != 0, maskable: control & PER_VECTOR_MASK != 0 };
-        // The mask bits are the last thing that is written; after them come pending bits, which nobody reads.
+        // The mask bits are the last thing that is written; after them come pending bits, which
+        // nobody reads.
         let len_bytes =
             if msi.maskable { msi.mask_bits().saturating_add(4) } else { msi.data().saturating_add(2) };
         capability.require(function.address(), len_bytes)?;
@@ -127,7 +128,8 @@ impl Msi {
         self.write_control(function, 0);
     }
 
-    /// Writes the bits of the control register that are not read-only: enable, and one vector in use.
+    /// Writes the bits of the control register that are not read-only: enable, and one vector in
+    /// use.
     fn write_control<C: ConfigAccess>(&self, function: &mut Function<C>, bits: u16) {
         function.access().write16(function.address(), self.capability.field(CONTROL), bits);
     }
@@ -137,7 +139,8 @@ impl Msi {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MsiError {
-    /// The message has an address beyond 4 GiB or data beyond 16 bits, and the capability has no room for that.
+    /// The message has an address beyond 4 GiB or data beyond 16 bits, and the capability has no
+    /// room for that.
     Unsuitable {
         /// Whose.
         address: PciAddress,

@@ -8,7 +8,8 @@
 //!                                                      +0xc  vector control: bit 0 masks
 //! ```
 //!
-//! Order of use: [`Msix::open`], [`MsixTable::program`] for each vector, [`MsixTable::enable`], [`MsixTable::unmask`] for each.
+//! Order of use: [`Msix::open`], [`MsixTable::program`] for each vector, [`MsixTable::enable`],
+//! [`MsixTable::unmask`] for each.
 //!
 //! Spec: PCI Local Bus 3.0 (MSI-X ECN), 6.8.2 "MSI-X Capability and Table Structure".
 
@@ -105,11 +106,13 @@ impl Msix {
         self.pba
     }
 
-    /// Maps the table, switches memory decoding on, and masks every vector. MSI-X and MSI are off afterwards.
+    /// Maps the table, switches memory decoding on, and masks every vector. MSI-X and MSI are off
+    /// afterwards.
     ///
     /// # Errors
     ///
-    /// [`MsixError`]: the table is not inside a memory BAR, cannot be mapped, or the function does not react.
+    /// [`MsixError`]: the table is not inside a memory BAR, cannot be mapped, or the function does
+    /// not react.
     pub fn open<C: ConfigAccess, M: MmioMap>(
         self,
         function: &mut Function<C>,
@@ -130,8 +133,8 @@ impl Msix {
         if let Some(msi) = msi {
             msi.disable(function);
         }
-        // On, because some devices drop what is written to the table while it is off; and masked as a whole, because what is in the table
-        // is somebody else's.
+        // On, because some devices drop what is written to the table while it is off; and masked as
+        // a whole, because what is in the table is somebody else's.
         self.write_control(function, ENABLE | FUNCTION_MASK);
         let mut last = 0;
         for vector in 0..self.entries {
@@ -184,7 +187,8 @@ impl<R: Mmio> MsixTable<R> {
         Ok(())
     }
 
-    /// Keeps `vector` from sending; what it would have sent becomes pending. It sends nothing more once this returns.
+    /// Keeps `vector` from sending; what it would have sent becomes pending. It sends nothing more
+    /// once this returns.
     ///
     /// # Errors
     ///
@@ -208,16 +212,18 @@ impl<R: Mmio> MsixTable<R> {
         Ok(())
     }
 
-    /// Switches the function over to MSI-X. Vectors send as far as they are unmasked; pin and MSI are off.
+    /// Switches the function over to MSI-X. Vectors send as far as they are unmasked; pin and MSI
+    /// are off.
     ///
     /// # Errors
     ///
-    /// [`MsixError`]: the capability did not take it; the function uses none of its interrupts then.
+    /// [`MsixError`]: the capability did not take it; the function uses none of its interrupts
+    /// then.
     pub fn enable<C: ConfigAccess>(&mut self, function: &mut Function<C>) -> Result<(), MsixError> {
         self.owns(function)?;
         let msi = function.msi().map_err(MsixError::Capability)?;
-        // One after the other, so that the function is never in two modes: what is pending meanwhile raises nothing, and is sent
-        // when the last line is through.
+        // One after the other, so that the function is never in two modes: what is pending
+        // meanwhile raises nothing, and is sent when the last line is through.
         function.enable(Command::INTX_DISABLE)?;
         if let Some(msi) = msi {
             msi.disable(function);
@@ -355,7 +361,8 @@ mod tests {
 
     const MSIX_AT: usize = 0x9c;
 
-    /// QEMU's vmxnet3 interrupts: MSI at 0x84, 25 MSI-X vectors in BAR 2 with the table `table` says.
+    /// QEMU's vmxnet3 interrupts: MSI at 0x84, 25 MSI-X vectors in BAR 2 with the table `table`
+    /// says.
     fn nic(entries: u16, table: u32, pba: u32) -> MockFunction {
         let mut msix = (entries - 1).to_le_bytes().to_vec();
         msix.extend(table.to_le_bytes());

@@ -36,7 +36,8 @@ impl Pcie {
         self.capability.offset
     }
 
-    /// Whether the function waits for completions of requests that it made; `true` also when it does not answer.
+    /// Whether the function waits for completions of requests that it made; `true` also when it
+    /// does not answer.
     #[must_use]
     pub fn read_transactions_pending<C: ConfigAccess>(&self, function: &Function<C>) -> bool {
         function.read16(self.capability.field(DEVICE_STATUS)) & TRANSACTIONS_PENDING != 0

@@ -101,7 +101,8 @@ impl core::error::Error for PowerError {
 impl<C: ConfigAccess> Function<C> {
     /// Wakes the function if it sleeps. A function without power management is awake.
     ///
-    /// Waking from D3hot may reset the function; then its BARs and its command register get back what they held.
+    /// Waking from D3hot may reset the function; then its BARs and its command register get back
+    /// what they held.
     ///
     /// # Errors
     ///
@@ -141,7 +142,8 @@ impl<C: ConfigAccess> Function<C> {
         Ok(())
     }
 
-    /// Writes back what the BARs held when the function was claimed or assigned. Their low bits are read-only.
+    /// Writes back what the BARs held when the function was claimed or assigned. Their low bits are
+    /// read-only.
     fn restore_bars(&self) {
         for bar in self.bars().flatten() {
             let [a, b, c, d, high @ ..] = bar.start.to_le_bytes();

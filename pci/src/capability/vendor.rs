@@ -1,4 +1,5 @@
-//! Vendor-specific capabilities: a length byte, and then whatever the vendor put there. Virtio says by them where its registers are.
+//! Vendor-specific capabilities: a length byte, and then whatever the vendor put there. Virtio says
+//! by them where its registers are.
 //!
 //! ```text
 //!  31          24 23     16 15      8 7       0

@@ -1,5 +1,5 @@
-//! Firmware's tables. They are whole and true at first, the bytes change them, and then most checksums are made right again: noise as such
-//! would end at the first of them.
+//! Firmware's tables. They are whole and true at first, the bytes change them, and then most
+//! checksums are made right again: noise as such would end at the first of them.
 
 use std::cell::Cell;
 
@@ -21,7 +21,8 @@ const ROOT: usize = 0x40;
 const OTHER: usize = 0x80;
 const MCFG: usize = 0xc0;
 
-/// No walk needs more: three tables of 64 KiB in pieces of 32 bytes, and 16,000 pointers or 4,000 entries of four fields.
+/// No walk needs more: three tables of 64 KiB in pieces of 32 bytes, and 16,000 pointers or 4,000
+/// entries of four fields.
 const MOST_READS: u32 = 40_000;
 
 struct Firmware {

@@ -141,7 +141,8 @@ mod tests {
     use super::*;
     use paravane_mock_hal::fault::Seeded;
 
-    /// Bytes that change little let a driver in, bytes that change more keep it out: neither half of its first steps goes untested.
+    /// Bytes that change little let a driver in, bytes that change more keep it out: neither half
+    /// of its first steps goes untested.
     #[test]
     fn drivers_are_let_in_and_kept_out() {
         for driver in [Driver::Vmxnet3, Driver::VirtioNet] {

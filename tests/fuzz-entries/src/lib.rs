@@ -1,7 +1,9 @@
-//! Bytes play the device. Each entry turns its input into what a device, or firmware, says, lets a driver work on it, and panics if the driver
-//! does: if it panics itself, loses a buffer, breaks a rule of the platform, or cannot be healed by a restart.
+//! Bytes play the device. Each entry turns its input into what a device, or firmware, says, lets a
+//! driver work on it, and panics if the driver does: if it panics itself, loses a buffer, breaks a
+//! rule of the platform, or cannot be healed by a restart.
 //!
-//! `fuzz/` hands these to libFuzzer; `tests/noise.rs` runs them on a few hundred inputs and on the seeds with every `cargo test`.
+//! `fuzz/` hands these to libFuzzer; `tests/noise.rs` runs them on a few hundred inputs and on the
+//! seeds with every `cargo test`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how an entry speaks")]
 

@@ -1,4 +1,5 @@
-//! virtio: everything of the split ring that lies in shared memory, configuration and status, and the header in front of a received frame.
+//! virtio: everything of the split ring that lies in shared memory, configuration and status, and
+//! the header in front of a received frame.
 
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::virtio::net::bits;
@@ -116,8 +117,8 @@ impl Bench {
         }
     }
 
-    /// Noise over one of a queue's three areas. The device has the memory for itself after it overwrote what its driver wrote: were it
-    /// to follow that, it would go where no driver led it.
+    /// Noise over one of a queue's three areas. The device has the memory for itself after it
+    /// overwrote what its driver wrote: were it to follow that, it would go where no driver led it.
     fn scribble(&self, input: &mut Input<'_>) {
         let mut model = self.plugged.lock();
         let queue = &mut model.queues[input.pick([RX, TX])];
@@ -252,7 +253,8 @@ fn transmit(up: &mut Up, pool: &FramePool, count: u8) {
     let _ = up.tx.transmit(&mut burst);
 }
 
-/// The first bytes are the header, the rest is the frame. What reaches the stack keeps inside the frame.
+/// The first bytes are the header, the rest is the frame. What reaches the stack keeps inside the
+/// frame.
 pub fn net_header(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let features = input.pick([

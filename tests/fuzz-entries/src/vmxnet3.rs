@@ -1,4 +1,5 @@
-//! VMXNET3: completions of both kinds, the device's words of shared memory, results of commands and registers, and a device that stops.
+//! VMXNET3: completions of both kinds, the device's words of shared memory, results of commands and
+//! registers, and a device that stops.
 
 use std::sync::MutexGuard;
 
@@ -70,7 +71,8 @@ impl Bench {
                 Ok(up) => return up,
                 Err(failed) => {
                     let (error, back) = failed.into_parts();
-                    // Where it does not confirm that it let go, the next start has it confirm that first.
+                    // Where it does not confirm that it let go, the next start has it confirm that
+                    // first.
                     if !matches!(error, StartError::NotStopped(_)) {
                         assert_eq!(self.pool.free(), self.pool.frames(), "a start that failed kept buffers");
                     }
@@ -135,7 +137,8 @@ fn to_us(fill: u8) -> [u8; 60] {
     frame
 }
 
-/// Each input byte is an act of the device or of the driver; what a completion says is in the bytes after it.
+/// Each input byte is an act of the device or of the driver; what a completion says is in the bytes
+/// after it.
 pub fn vmxnet3(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let bench = Bench::new(&mut input);

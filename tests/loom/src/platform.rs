@@ -1,9 +1,11 @@
-//! What the drivers' code expects of the platform, made of loom's atomics. One run of a model is one platform.
+//! What the drivers' code expects of the platform, made of loom's atomics. One run of a model is
+//! one platform.
 
 #![allow(dead_code, reason = "as much as the drivers' files name")]
 
 pub(crate) mod barrier {
-    //! The barriers that the drivers call, as the fences that `paravane_hal::barrier` says they are.
+    //! The barriers that the drivers call, as the fences that `paravane_hal::barrier` says they
+    //! are.
     use loom::sync::atomic::{Ordering, fence};
 
     pub(crate) fn release() {

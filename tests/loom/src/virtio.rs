@@ -104,7 +104,8 @@ fn no_kick_is_lost_by_event_index() {
     no_kick_is_lost(true);
 }
 
-/// Either the driver sees that the device goes to sleep, and rings, or the device sees the index before it sleeps.
+/// Either the driver sees that the device goes to sleep, and rings, or the device sees the index
+/// before it sleeps.
 fn no_kick_is_lost(event_idx: bool) {
     loom::model(move || {
         let driver = memory();
@@ -124,7 +125,8 @@ fn no_kick_is_lost(event_idx: bool) {
     });
 }
 
-/// Either the driver finds what came before it armed, or the device finds that it is armed and interrupts.
+/// Either the driver finds what came before it armed, or the device finds that it is armed and
+/// interrupts.
 fn no_wake_up_is_lost(event_idx: bool) {
     loom::model(move || {
         let driver = memory();

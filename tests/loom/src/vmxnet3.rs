@@ -1,4 +1,5 @@
-//! VMXNET3's rings: handing a burst over by its first generation bit, observing a completion by its own, and arming.
+//! VMXNET3's rings: handing a burst over by its first generation bit, observing a completion by its
+//! own, and arming.
 
 #![allow(dead_code, reason = "whole files, of which a part is looked at")]
 

@@ -1,4 +1,5 @@
-//! Judges the image under QEMU: every machine, NIC and interrupt mode, and what happens when things go wrong.
+//! Judges the image under QEMU: every machine, NIC and interrupt mode, and what happens when things
+//! go wrong.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

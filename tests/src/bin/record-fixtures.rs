@@ -1,6 +1,7 @@
 //! Records the fixtures from QEMU's own devices.
 //!
-//! `record-fixtures` records all, `record-fixtures NAME ...` those. A fixture is replaced only by a recording that plays back.
+//! `record-fixtures` records all, `record-fixtures NAME ...` those. A fixture is replaced only by a
+//! recording that plays back.
 
 use std::fs;
 use std::process::ExitCode;
@@ -47,7 +48,8 @@ fn record_all(wanted: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Configuration space from a machine without firmware, tables from the same kind of machine with it.
+/// Configuration space from a machine without firmware, tables from the same kind of machine with
+/// it.
 fn machine(fixture: &MachineFixture) -> Result<Recording> {
     let mut booting = Booting::start(fixture.machine)?;
     let tables = booting.tables()?;

@@ -1,4 +1,5 @@
-//! Records the driver suite on QEMU's own devices: `record-suite`, or `record-suite NAME ...`. `ci/record` runs it.
+//! Records the driver suite on QEMU's own devices: `record-suite`, or `record-suite NAME ...`.
+//! `ci/record` runs it.
 //!
 //! A fixture is replaced only by a recording on which the suite passes.
 

@@ -29,8 +29,9 @@ pub(super) fn cases() -> Vec<Case> {
             let plan = Plan::new(machine, &nics, "auto").word("public=10.77.1.2/24,mtu=9500");
             one_bad_nic(subject, plan, "skipped")
         }));
-        // Offset 04h is the command register: it reads as memory decoding on, bus mastering off, whatever is written. The drivers
-        // switch that on when the rings are made and described, one step before ACTIVATE_DEV or DRIVER_OK.
+        // Offset 04h is the command register: it reads as memory decoding on, bus mastering off,
+        // whatever is written. The drivers switch that on when the rings are made and described,
+        // one step before ACTIVATE_DEV or DRIVER_OK.
         for (model, model_name) in [(NicModel::Vmxnet3, "vmxnet3"), (NicModel::VirtioModern, "virtio")] {
             cases.push(Case::new(name(&format!("no-bus-mastering-{model_name}")), move |subject| {
                 let nics = [NicModel::Vmxnet3, model, NicModel::VirtioModern];
@@ -39,8 +40,9 @@ pub(super) fn cases() -> Vec<Case> {
                 one_bad_nic(subject, plan, "command register reads 0x")
             }));
         }
-        // Offset 34h is the head of the list. QEMU puts MSI at 84h of its vmxnet3, and a capability of virtio at
-        // 84h as well; a list whose only element points at itself never ends for whoever walks it blindly.
+        // Offset 34h is the head of the list. QEMU puts MSI at 84h of its vmxnet3, and a capability
+        // of virtio at 84h as well; a list whose only element points at itself never ends for
+        // whoever walks it blindly.
         for (model, model_name) in [(NicModel::Vmxnet3, "vmxnet3"), (NicModel::VirtioModern, "virtio")] {
             cases.push(Case::new(name(&format!("capability-loop-{model_name}")), move |subject| {
                 let nics = [NicModel::Vmxnet3, model, NicModel::VirtioModern];

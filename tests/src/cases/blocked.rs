@@ -1,4 +1,5 @@
-//! A NIC whose back-end takes no more frames: its device completes nothing, and only it is the worse for that.
+//! A NIC whose back-end takes no more frames: its device completes nothing, and only it is the
+//! worse for that.
 
 use std::thread;
 use std::time::Duration;
@@ -24,7 +25,8 @@ pub(super) fn cases() -> Vec<Case> {
     ["msix", "intx", "polling"].into_iter().map(case).collect()
 }
 
-/// Only virtio's device waits for its back-end; vmxnet3's says that a frame is sent as soon as QEMU has it.
+/// Only virtio's device waits for its back-end; vmxnet3's says that a frame is sent as soon as QEMU
+/// has it.
 fn run(subject: Subject<'_>, irq: &str) -> Result<String> {
     let plan = Plan::new(Machine::Q35, &[NicModel::Vmxnet3, NicModel::VirtioModern], irq);
     guest::run(subject.image, &plan, |guest| {

@@ -1,4 +1,5 @@
-//! One cell of the guest matrix: one NIC on one machine in one interrupt mode, and all that a NIC is for.
+//! One cell of the guest matrix: one NIC on one machine in one interrupt mode, and all that a NIC
+//! is for.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -83,7 +84,8 @@ fn check_identity(nic: &NicStatus, model: NicModel, irq: &str) -> Result<()> {
     Ok(())
 }
 
-/// What was moved was moved by this NIC: the frames that the transfers and requests take at the least, both ways.
+/// What was moved was moved by this NIC: the frames that the transfers and requests take at the
+/// least, both ways.
 fn check_counters(before: &NicStatus, after: &NicStatus) -> Result<()> {
     const MAX_SEGMENT_BYTES: u64 = 1460;
     let wanted = TRANSFER_BYTES / MAX_SEGMENT_BYTES + u64::from(REQUESTS);

@@ -1,4 +1,5 @@
-//! The library under the programs, below any driver: memory protection, interrupts, registers. One boot of `unikernel/examples/checks.rs` a case.
+//! The library under the programs, below any driver: memory protection, interrupts, registers. One
+//! boot of `unikernel/examples/checks.rs` a case.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

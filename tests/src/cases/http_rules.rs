@@ -1,4 +1,5 @@
-//! What the server owes any client, whatever the NIC: message framing, refusals, connections that stay open.
+//! What the server owes any client, whatever the NIC: message framing, refusals, connections that
+//! stay open.
 
 use std::io;
 use std::time::Duration;
@@ -74,7 +75,8 @@ fn bodies(guest: &mut Guest) -> Result<String> {
 }
 
 fn refusals(guest: &mut Guest) -> Result<String> {
-    // A number that fits no integer may count as malformed or as too large; likewise a target that is no path.
+    // A number that fits no integer may count as malformed or as too large; likewise a target that
+    // is no path.
     let wrong: [(&str, &str, &[u16]); 11] = [
         ("GET", "/no-such-page", &[404]),
         ("GET", "/bytes/", &[400]),

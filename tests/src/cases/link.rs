@@ -1,5 +1,5 @@
-//! A link that goes down and up again and again, at times when the guest is busy, just done, or asleep: every change is
-//! noticed, and traffic goes on afterwards.
+//! A link that goes down and up again and again, at times when the guest is busy, just done, or
+//! asleep: every change is noticed, and traffic goes on afterwards.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -57,8 +57,8 @@ fn run(subject: Subject<'_>, model: NicModel, irq: &str) -> Result<String> {
     })
 }
 
-/// Restarts in the middle of a transfer: both rings are full of frames then, and none of them may be lost for good
-/// or kept.
+/// Restarts in the middle of a transfer: both rings are full of frames then, and none of them may
+/// be lost for good or kept.
 fn run_under_load(subject: Subject<'_>, model: NicModel) -> Result<String> {
     const LOADED_RESTARTS: u64 = 20;
     const LOADED_BYTES: u64 = 32 << 20;

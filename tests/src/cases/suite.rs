@@ -1,4 +1,5 @@
-//! The driver suite on bare metal: the image that runs it, with one NIC, and we are the other end of its cable.
+//! The driver suite on bare metal: the image that runs it, with one NIC, and we are the other end
+//! of its cable.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

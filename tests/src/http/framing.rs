@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 const MAX_LINE_BYTES: u64 = 8 * 1024;
 const MAX_FIELDS: usize = 100;
-/// Sizes of the chunks that we send, in turn: one byte, around a segment, more than a window of small size.
+/// Sizes of the chunks that we send, in turn: one byte, around a segment, more than a window of
+/// small size.
 const CHUNK_BYTES: [usize; 6] = [1, 1459, 1460, 1461, 4096, 20_000];
 
 /// Header or trailer fields, in the order of arrival.
@@ -27,7 +28,8 @@ impl Headers {
         self.0.len()
     }
 
-    /// Parses `Name: value` lines, such as curl writes them; lines without a colon (status lines) are passed over.
+    /// Parses `Name: value` lines, such as curl writes them; lines without a colon (status lines)
+    /// are passed over.
     pub fn from_lines(text: &str) -> Self {
         let fields = text.lines().filter_map(|line| line.split_once(':'));
         Self(fields.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect())

@@ -1,4 +1,5 @@
-//! What a machine's firmware leaves in memory: a machine that boots until its tables are there, and the tables.
+//! What a machine's firmware leaves in memory: a machine that boots until its tables are there, and
+//! the tables.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -80,7 +81,8 @@ impl Booting {
         format!("{PROGRAM} {}", self.words.join(" "))
     }
 
-    /// Waits until the tables are there: the RSDP, the table it leads to, the headers of all tables that one names, and the whole of the MCFG.
+    /// Waits until the tables are there: the RSDP, the table it leads to, the headers of all tables
+    /// that one names, and the whole of the MCFG.
     ///
     /// # Errors
     ///

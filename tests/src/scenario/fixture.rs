@@ -1,4 +1,5 @@
-//! The recordings kept in `fixtures/`: their names, what made them, and what they say beside the device's behaviour.
+//! The recordings kept in `fixtures/`: their names, what made them, and what they say beside the
+//! device's behaviour.
 
 use std::fs;
 use std::path::PathBuf;

@@ -43,7 +43,8 @@ impl Live {
         Ok(Self { machine, recorder, config, mailboxes })
     }
 
-    /// The recording, with where it comes from: `device` as QEMU calls it, and the `command` that made it.
+    /// The recording, with where it comes from: `device` as QEMU calls it, and the `command` that
+    /// made it.
     ///
     /// # Errors
     ///
@@ -102,7 +103,8 @@ impl Stage for Live {
     }
 
     fn rest(&self) -> Result<()> {
-        // Seldom, so that what a device does in one go is seen in one look, and recordings of the same are the same.
+        // Seldom, so that what a device does in one go is seen in one look, and recordings of the
+        // same are the same.
         let start = Instant::now();
         let mut quiet = 0;
         while quiet < QUIET_LOOKS {

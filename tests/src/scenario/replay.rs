@@ -20,7 +20,8 @@ impl Replay {
         Self { replayer: Replayer::new(recording.clone()), messages: messages_of(recording) }
     }
 
-    /// Plays `recording` back; after the first difference the device is gone, and [`Replayer::finish`] tells of it.
+    /// Plays `recording` back; after the first difference the device is gone, and
+    /// [`Replayer::finish`] tells of it.
     #[must_use]
     pub fn lenient(recording: &Recording) -> Self {
         Self { replayer: Replayer::lenient(recording.clone()), messages: messages_of(recording) }

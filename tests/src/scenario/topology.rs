@@ -18,7 +18,8 @@ pub struct Seen {
     pub capabilities: usize,
 }
 
-/// Walks the buses, claims each function, lists its BARs and capabilities, and reads its first 256 bytes.
+/// Walks the buses, claims each function, lists its BARs and capabilities, and reads its first 256
+/// bytes.
 ///
 /// # Errors
 ///

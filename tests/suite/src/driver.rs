@@ -20,7 +20,8 @@ pub trait Driver<P: Platform, C: ConfigAccess> {
     /// Its transmit queue.
     type Tx: TxQueue;
 
-    /// Whether the device keeps out what the filter does not ask for. One that cannot refuses filters that are stricter than it is.
+    /// Whether the device keeps out what the filter does not ask for. One that cannot refuses
+    /// filters that are stricter than it is.
     const FILTERS: bool;
 
     /// Takes the function over.

@@ -35,8 +35,8 @@ pub trait Environment {
         true
     }
 
-    /// Gives the other end of the cable a chance to do what [`peer::answer`](crate::peer::answer) says. Called in every turn of a wait; empty where the other end
-    /// moves by itself.
+    /// Gives the other end of the cable a chance to do what [`peer::answer`](crate::peer::answer)
+    /// says. Called in every turn of a wait; empty where the other end moves by itself.
     fn turn(&mut self);
 
     /// A message for each vector that a driver may use: three, always the same.

@@ -7,12 +7,13 @@
 //! | qtest | QEMU's device, with nothing booted | `tests/tests/suite_qtest.rs` |
 //! | bare metal | QEMU's device, below a booted image | `paravane-guest-suite` of `unikernel`, cases `suite/…` of `guest-matrix` |
 //!
-//! What differs is behind [`Environment`]: memory and registers, a cable with a [`peer`] at its other end, somebody who unplugs the cable. The tests
-//! know the drivers by [`Driver`], and a device by nothing but what a driver says about it. They panic about nothing and need no
-//! standard library: a failure is a value with a sentence in it.
+//! What differs is behind [`Environment`]: memory and registers, a cable with a [`peer`] at its
+//! other end, somebody who unplugs the cable. The tests know the drivers by [`Driver`], and a
+//! device by nothing but what a driver says about it. They panic about nothing and need no standard
+//! library: a failure is a value with a sentence in it.
 //!
-//! A platform that is a recording answers only what was asked when it was made; so every test asks in the same order each time, and waits by
-//! looking.
+//! A platform that is a recording answers only what was asked when it was made; so every test asks
+//! in the same order each time, and waits by looking.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -54,7 +55,8 @@ impl core::error::Error for Failure {}
 ///
 /// # Errors
 ///
-/// [`Failure`]: the first test that did not pass. Nothing is said about the others, and the device may be left running.
+/// [`Failure`]: the first test that did not pass. Nothing is said about the others, and the device
+/// may be left running.
 pub fn run<E: Environment>(environment: &mut E, address: PciAddress) -> Result<usize, Failure> {
     let fails = |reason: String| Failure { case: "find the driver", reason };
     let function = Function::claim(environment.config(), address);

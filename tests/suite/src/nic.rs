@@ -75,7 +75,8 @@ impl<'e, E: Environment, D: Driver<E::Platform, E::Config>> Nic<'e, E, D> {
         self.parts.control.info().mac
     }
 
-    /// Sends one burst of frames of these lengths, and waits until exactly they have come back, in order, byte for byte.
+    /// Sends one burst of frames of these lengths, and waits until exactly they have come back, in
+    /// order, byte for byte.
     pub(crate) fn echo(&mut self, lengths: &[usize]) -> Result<(), String> {
         let own = self.mac();
         let questions: Vec<_> = lengths.iter().map(|len_bytes| self.question(own, *len_bytes)).collect();
@@ -115,7 +116,8 @@ impl<'e, E: Environment, D: Driver<E::Platform, E::Config>> Nic<'e, E, D> {
         }
     }
 
-    /// Waits for the answers to `questions`, and nothing else, in order; then for the last of them to be reported as sent.
+    /// Waits for the answers to `questions`, and nothing else, in order; then for the last of them
+    /// to be reported as sent.
     pub(crate) fn expect(&mut self, questions: &[Vec<u8>]) -> Result<(), String> {
         let mut due = questions.iter().filter_map(|question| peer::answer(question));
         let mut next = due.next();

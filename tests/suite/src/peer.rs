@@ -1,11 +1,13 @@
-//! The other end of the cable: it answers each test frame with that frame, sent to whom the frame asks.
+//! The other end of the cable: it answers each test frame with that frame, sent to whom the frame
+//! asks.
 //!
 //! ```text
 //!  0            6            12     14            20          24
 //!  | to         | from       | 88b5 | answer to   | number    | filling ...
 //! ```
 //!
-//! What is no test frame is passed over. So the tests decide who an answer is addressed to, and the other end knows nothing of filters.
+//! What is no test frame is passed over. So the tests decide who an answer is addressed to, and the
+//! other end knows nothing of filters.
 
 use alloc::vec::Vec;
 
@@ -46,7 +48,8 @@ pub(crate) fn question(from: MacAddr, answer_to: MacAddr, number: u32, len_bytes
     frame.extend_from_slice(&ETHERTYPE);
     frame.extend_from_slice(&answer_to.0);
     frame.extend_from_slice(&number.to_be_bytes());
-    // Even steps from byte to byte, which a recording says in a word; not the same from frame to frame, so that a shift shows.
+    // Even steps from byte to byte, which a recording says in a word; not the same from frame to
+    // frame, so that a shift shows.
     let [.., low] = number.to_be_bytes();
     let filling = (0..=u8::MAX).cycle().map(|at| low.wrapping_add(at.wrapping_mul(low | 1)));
     let room = len_bytes.max(MIN_FRAME_BYTES).saturating_sub(frame.len());

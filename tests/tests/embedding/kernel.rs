@@ -110,7 +110,8 @@ where
                 self.phy = self.nic.info().map(|info| Phy::new(&info, rx, tx, pool));
                 self.link_is_up = self.nic.control().is_some_and(|control| control.link().is_up());
             }
-            // With the queues in it if the device did not stop, to be tried again; dropped, they are leaked.
+            // With the queues in it if the device did not stop, to be tried again; dropped, they
+            // are leaked.
             Err(failed) => println!("{:?}: out of order: {failed}", self.nic),
         }
     }

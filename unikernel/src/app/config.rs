@@ -1,4 +1,5 @@
-//! The kernel command line as values. A word that is not understood is reported and passed over; it never stops the boot.
+//! The kernel command line as values. A word that is not understood is reported and passed over; it
+//! never stops the boot.
 
 use alloc::borrow::Cow;
 use alloc::format;

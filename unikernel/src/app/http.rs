@@ -1,7 +1,8 @@
-//! HTTP/1.1, as far as the program speaks it: a [`Connection`] takes bytes and gives bytes, and knows no socket.
+//! HTTP/1.1, as far as the program speaks it: a [`Connection`] takes bytes and gives bytes, and
+//! knows no socket.
 //!
-//! Nothing is collected that a peer could make large: a request's head is at most [`MAX_HEAD_BYTES`], bodies stream through a hash, and
-//! `/bytes` is made as it is sent.
+//! Nothing is collected that a peer could make large: a request's head is at most
+//! [`MAX_HEAD_BYTES`], bodies stream through a hash, and `/bytes` is made as it is sent.
 
 pub mod body;
 pub mod bytes;

@@ -27,14 +27,17 @@ use paravane_pci::ConfigAccess;
 use crate::app::http::Wanted;
 use crate::app::stack::{CONNECTION_BYTES, MAX_CONNECTIONS};
 
-/// How long a loop without interrupts looks on after something moved, before it begins to sleep in between.
+/// How long a loop without interrupts looks on after something moved, before it begins to sleep in
+/// between.
 const SPIN: Duration = Duration::from_micros(200);
 /// The first and the longest sleep of a loop without interrupts.
 const POLL_SLEEPS: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
-/// Events are looked for no more often than this, for a look may cost a device access; after an interrupt, which may have told of one, no later.
+/// Events are looked for no more often than this, for a look may cost a device access; after an
+/// interrupt, which may have told of one, no later.
 const EVENT_POLL: Duration = Duration::from_millis(20);
 
-/// So often may a line ring in a row without any of our NICs being behind it. More, and somebody else holds it for good.
+/// So often may a line ring in a row without any of our NICs being behind it. More, and somebody
+/// else holds it for good.
 const UNCLAIMED: u32 = 10_000;
 
 /// How long a device may take to send what it has before it is stopped.
@@ -44,7 +47,8 @@ const DRAIN: Duration = Duration::from_millis(20);
 pub trait Host {
     /// The time.
     fn now(&self) -> Instant;
-    /// Sleeps until an interrupt, or until `timeout` has passed. Returns at once if an interrupt came since the last call.
+    /// Sleeps until an interrupt, or until `timeout` has passed. Returns at once if an interrupt
+    /// came since the last call.
     fn sleep(&self, timeout: Option<Duration>);
     /// What rang since the last call.
     fn take_rung(&self) -> Rung;
@@ -122,7 +126,8 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         }
     }
 
-    /// As many as there is memory for, and the same for every NIC: an allocation that fails would end the program.
+    /// As many as there is memory for, and the same for every NIC: an allocation that fails would
+    /// end the program.
     fn connections_per_nic(&self) -> usize {
         let free = self.host.heap_bytes_free();
         // The rest is for heads of requests, and pages.
@@ -160,7 +165,8 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             self.busy = now;
             self.poll_sleep = POLL_SLEEPS.0;
         }
-        // Lines only after every NIC on them was asked and served: they are level-triggered, and shared.
+        // Lines only after every NIC on them was asked and served: they are level-triggered, and
+        // shared.
         self.unmask(lines);
         if !moved && !self.arm() {
             self.sleep(now);

@@ -41,7 +41,8 @@ struct Session {
     connection: Connection,
 }
 
-/// A stack on top of one NIC. The NIC itself is lent for each call, for it comes and goes with restarts.
+/// A stack on top of one NIC. The NIC itself is lent for each call, for it comes and goes with
+/// restarts.
 pub struct Stack {
     name: String,
     interface: Interface,
@@ -59,7 +60,8 @@ impl core::fmt::Debug for Stack {
 }
 
 impl Stack {
-    /// A stack for the NIC called `name`, which has the address `mac`. Listens at once, for up to `connections` peers.
+    /// A stack for the NIC called `name`, which has the address `mac`. Listens at once, for up to
+    /// `connections` peers.
     pub fn new(
         name: &str,
         mac: [u8; 6],
@@ -92,7 +94,8 @@ impl Stack {
             );
             socket.set_timeout(Some(TIMEOUT));
             socket.set_nagle_enabled(false);
-            // Before the first frame is looked at: a peer may be quick. Fails only for port zero or an open socket.
+            // Before the first frame is looked at: a peer may be quick. Fails only for port zero or
+            // an open socket.
             let _ = socket.listen(PORT);
             let socket = stack.sockets.add(socket);
             stack.sessions.push(Session { socket, connection: Connection::new() });
@@ -115,7 +118,8 @@ impl Stack {
             .fold(self.requests, u64::saturating_add)
     }
 
-    /// Moves frames and connections on, a bounded amount. Returns whether anything happened, so that there may be more at once.
+    /// Moves frames and connections on, a bounded amount. Returns whether anything happened, so
+    /// that there may be more at once.
     pub fn turn(&mut self, device: &mut impl Device, now: Instant) -> bool {
         let mut moved = false;
         for _ in 0..INGRESS_BUDGET {
@@ -170,7 +174,8 @@ impl Stack {
         }
     }
 
-    /// Gives ended connections' places to the next peers. Comes after sending, for the last acknowledgement of a connection in TIME-WAIT goes out then.
+    /// Gives ended connections' places to the next peers. Comes after sending, for the last
+    /// acknowledgement of a connection in TIME-WAIT goes out then.
     fn recycle(&mut self) {
         let mut listening = false;
         for session in &mut self.sessions {
@@ -184,7 +189,8 @@ impl Stack {
         }
     }
 
-    /// Nobody could connect: cuts a connection of which only the end is missing. Its peer has everything.
+    /// Nobody could connect: cuts a connection of which only the end is missing. Its peer has
+    /// everything.
     fn make_room(&mut self) {
         for session in &self.sessions {
             let socket = self.sockets.get_mut::<tcp::Socket<'_>>(session.socket);

@@ -1,4 +1,5 @@
-//! Counts what a frame costs on a real device's code: instructions of this guest, under QEMU's `-icount shift=0`, where the time stamp counter advances by one each.
+//! Counts what a frame costs on a real device's code: instructions of this guest, under QEMU's
+//! `-icount shift=0`, where the time stamp counter advances by one each.
 //!
 //! `ci/bench` boots it. For the NIC that it finds it prints, in tenths of an instruction a frame:
 //!
@@ -8,7 +9,8 @@
 //! bench: done
 //! ```
 //!
-//! Words of the command line: `bytes=64`, the length of the frames sent, and of those that the host sends without pause.
+//! Words of the command line: `bytes=64`, the length of the frames sent, and of those that the host
+//! sends without pause.
 
 #![no_std]
 #![no_main]
@@ -38,10 +40,12 @@ const BURSTS: u64 = 1000;
 const WARM_UP: u64 = 300;
 /// Looks for bursts that count, at most; a host that sends nothing ends the count so.
 const LOOKS: u64 = 100_000;
-/// How long the device is left alone between the counted parts: one that works in a thread of its own has mostly sent, or received, by then.
+/// How long the device is left alone between the counted parts: one that works in a thread of its
+/// own has mostly sent, or received, by then.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// Ethernet, IPv4 and UDP headers, as a sender would write them: to the host, from nobody, a local experimental type.
+/// Ethernet, IPv4 and UDP headers, as a sender would write them: to the host, from nobody, a local
+/// experimental type.
 const HEADERS: ([u64; 5], u16) =
     ([u64::from_le_bytes([2, 0, 0, 0, 0, 0, 2, 0]), 0xb588_0000_0000, 0, 0, 0], 0);
 
@@ -118,7 +122,8 @@ fn tenths(ticks: u64, frames: u64) -> u64 {
     ticks * 10 / frames.max(1)
 }
 
-/// Buffers from the pool, headers written, sent, doorbell; then, with the device done, back to the pool.
+/// Buffers from the pool, headers written, sent, doorbell; then, with the device done, back to the
+/// pool.
 fn send(
     meter: &Meter<'_>,
     tx: &mut impl TxQueue,

@@ -1,6 +1,8 @@
-//! The driver suite on bare metal: every NIC found is put through the tests that also run on models, recordings and QEMU's test socket.
+//! The driver suite on bare metal: every NIC found is put through the tests that also run on
+//! models, recordings and QEMU's test socket.
 //!
-//! The host at the other end of the cables answers test frames, and pulls a cable when a line of the console asks for it:
+//! The host at the other end of the cables answers test frames, and pulls a cable when a line of
+//! the console asks for it:
 //!
 //! ```text
 //! suite: NIC 0 wants link down

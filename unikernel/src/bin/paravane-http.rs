@@ -1,6 +1,7 @@
 //! The image: finds every NIC, brings it up, and serves HTTP over all of them.
 //!
-//! It reads top to bottom as it happens: understand the command line, find the NICs, start them, serve.
+//! It reads top to bottom as it happens: understand the command line, find the NICs, start them,
+//! serve.
 
 #![no_std]
 #![no_main]
@@ -99,7 +100,8 @@ fn start(
     Ok(Nic::start(identity, device, nic_config, said.addressing, plan, pool.clone())?)
 }
 
-/// How each NIC runs. One connection's window is 45 frames; the longest ring that a device which sends nothing can keep.
+/// How each NIC runs. One connection's window is 45 frames; the longest ring that a device which
+/// sends nothing can keep.
 fn nic_config(ip_mtu_bytes: Option<u16>) -> NicConfig {
     NicConfig::default().with_ip_mtu_bytes(ip_mtu_bytes)
 }

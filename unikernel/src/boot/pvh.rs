@@ -6,8 +6,9 @@
 //! memmap entry     0 addr    8 size   16 type   20 reserved
 //! ```
 //!
-//! Copied out, field by field, through a reader that says no to addresses where nothing can be: a loader's mistake is a message, not a fault.
-//! Modules (initial RAM disks) are not for this image; their memory is used as any other.
+//! Copied out, field by field, through a reader that says no to addresses where nothing can be: a
+//! loader's mistake is a message, not a fault. Modules (initial RAM disks) are not for this image;
+//! their memory is used as any other.
 //!
 //! Spec: Xen, `public/arch-x86/hvm/start_info.h`.
 
@@ -134,8 +135,8 @@ fn nth(start: PhysAddr, index: u64, size: usize) -> PhysAddr {
 ///
 /// # Errors
 ///
-/// [`PvhError`]. A command line that is missing or cannot be read is empty, and no error; more memory than the map has room for is left out, and
-/// [`MemoryMap::is_cut`] says so.
+/// [`PvhError`]. A command line that is missing or cannot be read is empty, and no error; more
+/// memory than the map has room for is left out, and [`MemoryMap::is_cut`] says so.
 pub fn read(memory: &impl PhysicalMemory, at: PhysAddr) -> Result<BootInfo, PvhError> {
     // The magic first: nothing else is believed before it.
     let magic: u32 = copy(memory, "hvm_start_info", at)?;

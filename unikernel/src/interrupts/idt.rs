@@ -1,4 +1,5 @@
-//! The tables that the CPU follows on an interrupt: a gate for every vector, and a stack of their own for the faults that a broken stack causes.
+//! The tables that the CPU follows on an interrupt: a gate for every vector, and a stack of their
+//! own for the faults that a broken stack causes.
 //!
 //! Spec: Intel SDM volume 3, "Interrupt and Exception Handling", "Task Management".
 
@@ -66,7 +67,8 @@ fn gate(handler: u64, stack: u64) -> [u64; 2] {
     [low, handler >> 32]
 }
 
-/// Loads the tables. To be called once, before the first interrupt is let in; a second call changes nothing.
+/// Loads the tables. To be called once, before the first interrupt is let in; a second call changes
+/// nothing.
 pub(super) fn load() {
     let mut tss = TaskStateSegment::new();
     tss.interrupt_stack_table[0] = VirtAddr::from_ptr(STACK.0.get()) + FAULT_STACK_BYTES as u64;
@@ -88,7 +90,8 @@ pub(super) fn load() {
         *entry = gate((first.addr() + vector * GATE_BYTES) as u64, stack);
     }
     let Ok(idt) = IDT.set(idt) else { return };
-    // SAFETY: every gate leads to `gates.s`, which brings the machine to `dispatch` and back; the table is `'static`.
+    // SAFETY: every gate leads to `gates.s`, which brings the machine to `dispatch` and back; the
+    // table is `'static`.
     unsafe { lidt(&DescriptorTablePointer { limit: LIMIT, base: VirtAddr::from_ptr(idt) }) };
 }
 

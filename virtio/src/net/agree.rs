@@ -1,7 +1,8 @@
 //! What driver and device agree on: features, lengths of queues, and the MTU that goes with both.
 //!
-//! How long a queue may be, the device says when the features are final. So a driver that accepted `MTU` and then finds
-//! that the buffers of its queue cannot hold such a frame starts over, once, without the feature.
+//! How long a queue may be, the device says when the features are final. So a driver that accepted
+//! `MTU` and then finds that the buffers of its queue cannot hold such a frame starts over, once,
+//! without the feature.
 //!
 //! Spec: VIRTIO 1.2, 5.1.4.2 "Driver Requirements: Device configuration layout".
 
@@ -36,7 +37,8 @@ pub(crate) struct Terms {
     pub(crate) tx: QueueSize,
 }
 
-/// Steps 2 to 5 of bring-up, on the device at `at`, which was reset, for buffers that hold `payload_bytes`.
+/// Steps 2 to 5 of bring-up, on the device at `at`, which was reset, for buffers that hold
+/// `payload_bytes`.
 pub(crate) fn agree(
     transport: &mut impl Transport,
     clock: &impl Clock,
@@ -98,7 +100,8 @@ pub(crate) fn agree(
             }
         };
         let needed_bytes = match config.ip_mtu_bytes {
-            // Any buffer that holds a header will do; one that holds no frame header would make every frame a chain.
+            // Any buffer that holds a header will do; one that holds no frame header would make
+            // every frame a chain.
             None if spread => ETHERNET_BYTES.into(),
             _ => whole_frame(ip_mtu_bytes),
         };

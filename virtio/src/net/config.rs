@@ -1,7 +1,8 @@
 //! The network device's configuration space: where its fields are, and how they are read.
 //!
-//! Devices expose exactly as many bytes as their features need (a device with an address alone exposes six), and a field means
-//! something only if its feature was agreed. So a feature whose field is not there is not accepted, and nothing else is read.
+//! Devices expose exactly as many bytes as their features need (a device with an address alone
+//! exposes six), and a field means something only if its feature was agreed. So a feature whose
+//! field is not there is not accepted, and nothing else is read.
 //!
 //! Spec: VIRTIO 1.2, 5.1.4 "Device configuration layout", 2.5 "Device Configuration Space".
 
@@ -29,7 +30,8 @@ const SPEED_MAX_MBPS: u32 = 0x7fff_ffff;
 /// The smallest MTU that the specification lets a device name, IPv4's minimum.
 pub const MIN_IP_MTU_BYTES: u16 = 68;
 
-/// How often the fields are read again because they changed meanwhile. A configuration that changes that often is not one to believe.
+/// How often the fields are read again because they changed meanwhile. A configuration that changes
+/// that often is not one to believe.
 const ATTEMPTS: usize = 16;
 
 /// The fields that the driver uses, read at one moment.
@@ -62,13 +64,15 @@ fn end_bytes<T: RegValue>(field: Reg<T, ReadOnly>) -> usize {
     field.offset_bytes().saturating_add(T::WIDTH_BYTES)
 }
 
-/// Reads the MTU field. It does not change, so one read will do; it may be read before the features are final, to find out whether to accept `MTU`.
+/// Reads the MTU field. It does not change, so one read will do; it may be read before the features
+/// are final, to find out whether to accept `MTU`.
 #[must_use]
 pub(crate) fn read_mtu(transport: &impl Transport) -> u16 {
     transport.config().read(&MTU)
 }
 
-/// Reads the fields that belong to `features`, all of one generation. `None` when they kept changing.
+/// Reads the fields that belong to `features`, all of one generation. `None` when they kept
+/// changing.
 #[must_use]
 pub(crate) fn read(transport: &impl Transport, features: Negotiated) -> Option<NetConfig> {
     for _ in 0..ATTEMPTS {

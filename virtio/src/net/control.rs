@@ -1,8 +1,9 @@
 //! The control half: link, events, stop.
 //!
-//! Looking at the device means reading registers, and each read leaves the virtual machine. A look is two of them, and it is taken when something says that
-//! there is something to see: with messages at every [`poll`](paravane_net::Control::poll), for whoever calls it had one; with the line when its status
-//! named the configuration. Where nobody says, at most once in [`LOOK_EVERY`].
+//! Looking at the device means reading registers, and each read leaves the virtual machine. A look
+//! is two of them, and it is taken when something says that there is something to see: with
+//! messages at every [`poll`](paravane_net::Control::poll), for whoever calls it had one; with the
+//! line when its status named the configuration. Where nobody says, at most once in [`LOOK_EVERY`].
 
 #![expect(
     clippy::result_large_err,
@@ -90,20 +91,22 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
         self.interrupts
     }
 
-    /// Why there are no messages, if they were to be had and something went wrong. The line may still do: stop, and start with that.
+    /// Why there are no messages, if they were to be had and something went wrong. The line may
+    /// still do: stop, and start with that.
     #[must_use]
     pub fn msix_error(&self) -> Option<MsixError> {
         self.device.transport.msix_error()
     }
 
-    /// Stops the device: resets it, waits until it has let go, and takes back all memory and frames. The device can be started again.
+    /// Stops the device: resets it, waits until it has let go, and takes back all memory and
+    /// frames. The device can be started again.
     ///
     /// # Errors
     ///
     /// [`StopError`], and all parts back: nothing was freed. After [`StopError::ForeignQueue`] the
-    /// device runs on. After the others it serves nothing any more, and stopping may be tried again:
-    /// a device that was merely slow confirms the next time. Some never do; what is kept then costs
-    /// memory, and what is dropped is leaked, which is safe.
+    /// device runs on. After the others it serves nothing any more, and stopping may be tried
+    /// again: a device that was merely slow confirms the next time. Some never do; what is kept
+    /// then costs memory, and what is dropped is leaked, which is safe.
     pub fn stop(
         mut self,
         mut rx: RxQueue<P>,
@@ -208,7 +211,8 @@ impl<P: Platform, C: ConfigAccess + Send> paravane_net::Control for NetControl<P
     }
 
     fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
-        // Without a control queue there is nothing to set; a device then lets through at least this.
+        // Without a control queue there is nothing to set; a device then lets through at least
+        // this.
         if UNFILTERED.contains(filter) { Ok(()) } else { Err(RxFilterError::NotOffered(UNFILTERED)) }
     }
 

@@ -52,22 +52,27 @@ const ADDRESS_BITS: u8 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Entries of the transmit queue: rounded down to a power of two, and to what the device allows.
+    /// Entries of the transmit queue: rounded down to a power of two, and to what the device
+    /// allows.
     pub tx_entries: u16,
     /// Entries of the receive queue; likewise.
     ///
-    /// Firecracker receives nothing while fewer than 65562 bytes of buffers are posted, headers included: with buffers of 2 KiB that takes 64 entries.
+    /// Firecracker receives nothing while fewer than 65562 bytes of buffers are posted, headers
+    /// included: with buffers of 2 KiB that takes 64 entries.
     pub rx_entries: u16,
-    /// The largest IP packet, 68 bytes or more. `None`: what the device says, or 1500 where it says nothing.
+    /// The largest IP packet, 68 bytes or more. `None`: what the device says, or 1500 where it says
+    /// nothing.
     ///
-    /// A start fails when the device says that less is possible, or when the pool's buffers do not hold such a frame.
+    /// A start fails when the device says that less is possible, or when the pool's buffers do not
+    /// hold such a frame.
     pub ip_mtu_bytes: Option<u16>,
     /// Which features may be agreed.
     pub allowed: Allowed,
 }
 
 impl Default for Config {
-    /// 256 entries each way: what QEMU and Firecracker allow at most by default, eight bursts deep, and quick to fill.
+    /// 256 entries each way: what QEMU and Firecracker allow at most by default, eight bursts deep,
+    /// and quick to fill.
     fn default() -> Self {
         Self { tx_entries: 256, rx_entries: 256, ip_mtu_bytes: None, allowed: Allowed::default() }
     }
@@ -168,7 +173,8 @@ struct Agreed {
 }
 
 impl<P: Platform, C: ConfigAccess> Device<P, C> {
-    /// Takes `function` into use: finds its registers and resets it, so that whatever drove it before is over. It may not use memory until it is started.
+    /// Takes `function` into use: finds its registers and resets it, so that whatever drove it
+    /// before is over. It may not use memory until it is started.
     ///
     /// # Errors
     ///
@@ -202,7 +208,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         !self.kept.is_none()
     }
 
-    /// Gives the function up, and the mappings of its registers back. Memory that it [keeps](Self::keeps_memory) is leaked.
+    /// Gives the function up, and the mappings of its registers back. Memory that it
+    /// [keeps](Self::keeps_memory) is leaked.
     #[must_use]
     pub fn into_function(self) -> Function<C> {
         self.transport.into_function(&self.platform)
@@ -212,7 +219,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         self.transport.function().tag()
     }
 
-    /// Starts the device: agrees on features, sets up queues and interrupts, posts buffers of `pool`.
+    /// Starts the device: agrees on features, sets up queues and interrupts, posts buffers of
+    /// `pool`.
     ///
     /// The queues start disarmed: no interrupt comes before the first `arm`. How the device
     /// interrupts in the end, [`NetControl::interrupts`] says; at least it polls.
@@ -278,7 +286,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             let quiet = transport.function_mut().quiesce(platform).map_err(StartError::NotQuiet)?;
             core::mem::replace(&mut **kept, Rings::NONE).free(&quiet);
         }
-        // Only now: a device that was left running by whoever was here before must not write to memory that is ours today.
+        // Only now: a device that was left running by whoever was here before must not write to
+        // memory that is ours today.
         transport
             .function_mut()
             .enable(Command::MEMORY | Command::BUS_MASTER)
@@ -310,10 +319,12 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         Ok(Agreed { features, interrupts, info, link: control::link_of(&fields) })
     }
 
-    /// After a start that failed with `error`: says so to the device, resets it, and takes the memory back if that worked.
+    /// After a start that failed with `error`: says so to the device, resets it, and takes the
+    /// memory back if that worked.
     fn abandon(mut self, rings: Rings<P>, error: StartError) -> Failed<StartError, Self> {
         let reset = match error {
-            // Its reset is still under way, and must not meet another status; or it does not hear. Another wait would end no better.
+            // Its reset is still under way, and must not meet another status; or it does not hear.
+            // Another wait would end no better.
             StartError::Init(error @ (InitError::NoReset { .. } | InitError::Gone)) => Err(error),
             _ => {
                 init::give_up(&mut self.transport);
@@ -350,7 +361,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     fn silence(&mut self, reset: Result<(), InitError>) -> Result<Quiet<'_>, StopError> {
         // The pin may be shared, and a device that is reset has nothing to say on it.
         self.transport.switch_interrupts(Interrupts::Polling);
-        // Bus mastering goes off in any case. By itself it is not enough: some monitors do not look at that bit.
+        // Bus mastering goes off in any case. By itself it is not enough: some monitors do not look
+        // at that bit.
         let quiet = self.transport.function_mut().quiesce(&self.platform);
         reset.map_err(StopError::NoReset)?;
         quiet.map_err(StopError::NotQuiet)

@@ -43,7 +43,8 @@ const DEPENDENCIES: [Dependency; 2] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Allowed {
-    /// Of the rings and the transport. `VERSION_1` and the features that a driver must accept are allowed whatever this says.
+    /// Of the rings and the transport. `VERSION_1` and the features that a driver must accept are
+    /// allowed whatever this says.
     pub ring: RingFeatures,
     /// Of the network device.
     pub net: NetFeatures,

@@ -5,8 +5,9 @@
 //!  | flags  | gso_type  | hdr_len    | gso_size    | csum_start  | csum_offset  | num_buffers |
 //! ```
 //!
-//! Twelve bytes for every `VERSION_1` device, mergeable buffers or not. In memory it is three little-endian words, which is how
-//! it is written and read here: a handful of stores in front of the payload.
+//! Twelve bytes for every `VERSION_1` device, mergeable buffers or not. In memory it is three
+//! little-endian words, which is how it is written and read here: a handful of stores in front of
+//! the payload.
 //!
 //! Spec: VIRTIO 1.2, 5.1.6 "Device Operation".
 
@@ -59,7 +60,8 @@ pub(crate) struct Header {
     pub(crate) csum_start: u16,
     /// Where the sum goes, from there.
     pub(crate) csum_offset: u16,
-    /// From the device, with mergeable buffers: over how many buffers the frame is spread. Zero to the device.
+    /// From the device, with mergeable buffers: over how many buffers the frame is spread. Zero to
+    /// the device.
     pub(crate) num_buffers: u16,
 }
 
@@ -67,7 +69,8 @@ impl Header {
     /// A frame that asks for nothing: by far the most.
     pub(crate) const PLAIN: RawHeader = [0; 3];
 
-    /// Whether the header in memory says nothing about checksums and is no large packet: by far the most.
+    /// Whether the header in memory says nothing about checksums and is no large packet: by far the
+    /// most.
     #[must_use]
     #[inline(always)]
     pub(crate) const fn is_plain([word0, ..]: &RawHeader) -> bool {

@@ -1,4 +1,5 @@
-//! How a running device interrupts: the plan, and the ladder it steps down when the device cannot follow.
+//! How a running device interrupts: the plan, and the ladder it steps down when the device cannot
+//! follow.
 //!
 //! ```text
 //!  3 messages   receive | transmit | configuration
@@ -8,9 +9,11 @@
 //!  polling      nothing
 //! ```
 //!
-//! The device has to confirm every vector: reading back "none" means that it has no resources for it, and then the next step down is tried *for all*,
-//! for a half-vectored device would sleep on what the other half holds. The ladder does not step from messages to the line:
-//! a kernel that offered messages has no handler there. It steps to polling, and [`InterruptsInUse`] says so; a kernel that has a line can start again with that.
+//! The device has to confirm every vector: reading back "none" means that it has no resources for
+//! it, and then the next step down is tried *for all*, for a half-vectored device would sleep on
+//! what the other half holds. The ladder does not step from messages to the line: a kernel that
+//! offered messages has no handler there. It steps to polling, and [`InterruptsInUse`] says so; a
+//! kernel that has a line can start again with that.
 //!
 //! Spec: VIRTIO 1.2, 4.1.5.1.2 "MSI-X Vector Configuration".
 
@@ -76,7 +79,8 @@ const fn plan(messages: usize) -> Option<InterruptsInUse> {
     }
 }
 
-/// Assigns vectors by the best plan for up to `messages` messages that the device confirms; polling when it confirms none.
+/// Assigns vectors by the best plan for up to `messages` messages that the device confirms; polling
+/// when it confirms none.
 ///
 /// Comes before the queues are enabled. Message interrupts are switched on already.
 pub(crate) fn assign(transport: &mut impl Transport, messages: usize) -> InterruptsInUse {

@@ -1,7 +1,7 @@
 //! What may be received and what may be sent, as rules over plain values.
 //!
-//! Towards the stack, nothing that the header claims leaves here unless it fits the frame it came with. Towards the device, nothing is asked that was
-//! not agreed.
+//! Towards the stack, nothing that the header claims leaves here unless it fits the frame it came
+//! with. Towards the device, nothing is asked that was not agreed.
 
 use paravane_hal::fault::DeviceFault;
 use paravane_net::{ChecksumRequest, RxChecksum, SegmentationKind, TxOffload, VlanTag};
@@ -199,7 +199,8 @@ impl RxRules {
     /// What a header that says something says.
     #[inline(never)]
     fn read(&self, header: &Header, frame_bytes: u32) -> Result<RxChecksum, Drop> {
-        // Large packets put together by the device were not agreed to, so a frame that claims to be one is not what it seems.
+        // Large packets put together by the device were not agreed to, so a frame that claims to be
+        // one is not what it seems.
         if header.gso_type != GsoType::NONE {
             return Err(Drop::Damaged);
         }
@@ -253,13 +254,15 @@ pub(crate) struct TxRules {
 }
 
 impl TxRules {
-    /// The rules that follow from `features`, for frames of up to `max_frame_bytes` before a VLAN tag.
+    /// The rules that follow from `features`, for frames of up to `max_frame_bytes` before a VLAN
+    /// tag.
     #[must_use]
     pub(crate) fn new(features: Negotiated, max_frame_bytes: u16) -> Self {
         Self { features, max_bytes: u32::from(max_frame_bytes).saturating_add(VLAN_BYTES) }
     }
 
-    /// Whether the device completes checksums. Where it does not, that is done before the frame gets here.
+    /// Whether the device completes checksums. Where it does not, that is done before the frame
+    /// gets here.
     #[must_use]
     pub(crate) fn has_checksums(&self) -> bool {
         self.features.has(NetFeatures::CSUM)

@@ -4,11 +4,12 @@
 //!  pool -> post -> publish -> (device writes header and frame) -> observe -> look -> judge -> exchange -> stack
 //! ```
 //!
-//! Each buffer is one descriptor, with room for the device's header in the frame's headroom, so the frame itself starts where every driver's frames start.
-//! A completion's slot gets a fresh buffer at once: a ring never starves, and descriptors stay where they are.
+//! Each buffer is one descriptor, with room for the device's header in the frame's headroom, so the
+//! frame itself starts where every driver's frames start. A completion's slot gets a fresh buffer
+//! at once: a ring never starves, and descriptors stay where they are.
 //!
-//! With mergeable buffers a frame may be spread over several completions. The device has to show all of them at once, so they are
-//! only taken together.
+//! With mergeable buffers a frame may be spread over several completions. The device has to show
+//! all of them at once, so they are only taken together.
 
 use paravane_hal::Platform;
 use paravane_hal::addr::DmaAddr;
@@ -36,7 +37,8 @@ pub struct RxQueue<P: Platform> {
 }
 
 impl<P: Platform> RxQueue<P> {
-    /// Puts frames on top of `ring` and posts as many of `pool`'s as fit. The device is not told yet.
+    /// Puts frames on top of `ring` and posts as many of `pool`'s as fit. The device is not told
+    /// yet.
     pub(crate) fn new(ring: RxRing<P>, pool: FramePool, rules: RxRules) -> Self {
         let mut queue = Self { ring, pool, rules, torn: false, counters: RxCounters::default() };
         queue.post_fresh();
@@ -149,8 +151,8 @@ impl<P: Platform> RxQueue<P> {
         (taken, left.map(|element| Seen { element, judged }))
     }
 
-    /// Takes the next frame, whatever it is like; `seen` is what was read of it already. Returns how
-    /// many completions it took: none, when the rest of the frame is not there.
+    /// Takes the next frame, whatever it is like; `seen` is what was read of it already. Returns
+    /// how many completions it took: none, when the rest of the frame is not there.
     #[inline(never)]
     fn take_any(&mut self, seen: Option<Seen>, waiting: u16, burst: &mut Burst) -> Result<u16, DeviceFault> {
         let (completion, frame, judged) = match seen {
@@ -232,7 +234,8 @@ impl<P: Platform> RxQueue<P> {
                 .fail(DeviceFault::OutOfSequence { what: "num_buffers is more than the ring holds" }));
         }
         if buffers > waiting {
-            // The rest should have been shown together with the beginning. Once may be forgiven: what was observed is a moment old.
+            // The rest should have been shown together with the beginning. Once may be forgiven:
+            // what was observed is a moment old.
             if self.torn {
                 return Err(self
                     .ring
@@ -269,7 +272,8 @@ impl<P: Platform> RxQueue<P> {
         }
     }
 
-    /// Takes one buffer and puts a fresh one in its place; `None`, and the buffer goes back to the device, when there is no fresh one.
+    /// Takes one buffer and puts a fresh one in its place; `None`, and the buffer goes back to the
+    /// device, when there is no fresh one.
     fn swap(&mut self, completion: Completion) -> Result<Option<Frame>, DeviceFault> {
         match self.fresh() {
             Some((addr, fresh)) => self.ring.exchange(completion, addr, fresh).map(Some),
@@ -319,7 +323,8 @@ enum Arrived {
 /// The buffers of one frame while they are collected.
 #[derive(Default)]
 struct Pieces {
-    /// Last piece first: each new one goes in front, and the chain is turned round at the end, so that adding is one step.
+    /// Last piece first: each new one goes in front, and the chain is turned round at the end, so
+    /// that adding is one step.
     reversed: Option<Frame>,
     total_bytes: u32,
     /// A piece had no replacement and stayed with the device.
@@ -327,7 +332,8 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Adds a buffer that holds `piece_bytes` of the frame. A continuation starts where the device's header would be.
+    /// Adds a buffer that holds `piece_bytes` of the frame. A continuation starts where the
+    /// device's header would be.
     fn add(&mut self, piece: Option<Frame>, piece_bytes: u32, continuation: bool) {
         self.total_bytes = self.total_bytes.saturating_add(piece_bytes);
         let Some(mut piece) = piece else {
@@ -346,7 +352,8 @@ impl Pieces {
         self.reversed = Some(piece);
     }
 
-    /// The frame, first piece first, and its length. `None` when a piece is missing; the others go home.
+    /// The frame, first piece first, and its length. `None` when a piece is missing; the others go
+    /// home.
     fn into_frame(self) -> Option<(Frame, u32)> {
         if self.incomplete {
             return None;

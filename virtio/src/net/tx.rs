@@ -4,8 +4,9 @@
 //!  stack -> judge -> header into the headroom -> describe -> publish -> kick -> (device reads) -> observe -> take -> pool
 //! ```
 //!
-//! The device's header goes right in front of the payload, so header and first segment are one descriptor. Nothing in a frame is read after it was posted:
-//! what comes back is dropped, which sends its buffer home.
+//! The device's header goes right in front of the payload, so header and first segment are one
+//! descriptor. Nothing in a frame is read after it was posted: what comes back is dropped, which
+//! sends its buffer home.
 
 use paravane_hal::Platform;
 use paravane_hal::dma::DomainTag;
@@ -63,7 +64,8 @@ impl<P: Platform> TxQueue<P> {
         &self.ring
     }
 
-    /// Makes room for `segments` descriptors by taking home what was sent. False when the ring stays too full.
+    /// Makes room for `segments` descriptors by taking home what was sent. False when the ring
+    /// stays too full.
     #[inline(never)]
     fn makes_room(&mut self, segments: usize) -> Result<bool, DeviceFault> {
         self.take_sent()?;
@@ -82,7 +84,8 @@ impl<P: Platform> TxQueue<P> {
         Ok(usize::from(waiting))
     }
 
-    /// Posts frames from the front of `burst` as long as they are plain and there is room. Returns how many, and their bytes.
+    /// Posts frames from the front of `burst` as long as they are plain and there is room. Returns
+    /// how many, and their bytes.
     #[inline(never)]
     fn post_plain(&mut self, burst: &mut Burst) -> (u16, u64) {
         let mut bytes = 0_u64;
@@ -98,7 +101,8 @@ impl<P: Platform> TxQueue<P> {
         (posted.into(), bytes)
     }
 
-    /// The header of a frame that asks for something. A checksum that the device does not complete is completed here.
+    /// The header of a frame that asks for something. A checksum that the device does not complete
+    /// is completed here.
     fn header(&self, frame: &mut Frame, frame_bytes: u32) -> Result<RawHeader, Refused> {
         if !self.rules.has_checksums() && !frame.complete_checksum() {
             return Err(Refused::DoesNotFit);
@@ -106,10 +110,12 @@ impl<P: Platform> TxQueue<P> {
         self.rules.header(frame.offload(), frame.vlan(), frame_bytes)
     }
 
-    /// Posts the frame at the front of `burst`, whatever it is made of. `None`, and it stays there, when there is no room.
+    /// Posts the frame at the front of `burst`, whatever it is made of. `None`, and it stays there,
+    /// when there is no room.
     #[cold]
     fn post_any(&mut self, burst: &mut Burst) -> Result<Option<Fate>, DeviceFault> {
-        // Spec: VIRTIO 1.2, 2.7.5 "The Virtqueue Descriptor Table": no chain is longer than the queue. It would wait for room forever, too.
+        // Spec: VIRTIO 1.2, 2.7.5 "The Virtqueue Descriptor Table": no chain is longer than the
+        // queue. It would wait for room forever, too.
         let max_segments = usize::from(self.ring.size().entries());
         // One more than is allowed tells a chain that is too long, however long it is.
         let segments =
@@ -122,8 +128,9 @@ impl<P: Platform> TxQueue<P> {
         Ok(Some(frame.and_then(|frame| self.post_frame(frame)).unwrap_or(Fate::Refused)))
     }
 
-    /// Posts `frame`, header first, for which there is room. `None`, and it is dropped, when it is not something the device can send: a segment is empty or out of
-    /// its reach, or the first has no room for the header.
+    /// Posts `frame`, header first, for which there is room. `None`, and it is dropped, when it is
+    /// not something the device can send: a segment is empty or out of its reach, or the first has
+    /// no room for the header.
     fn post_frame(&mut self, mut frame: Frame) -> Option<Fate> {
         let bytes = u32::try_from(frame.total_bytes()).ok()?;
         let header = self.header(&mut frame, bytes).ok()?;
@@ -238,7 +245,8 @@ impl<P: Platform> paravane_net::TxQueue for TxQueue<P> {
         usize::from(self.ring.room())
     }
 
-    /// With `EVENT_IDX` the interrupt comes when three quarters of what is in flight were sent: enough to go on with, and few interrupts.
+    /// With `EVENT_IDX` the interrupt comes when three quarters of what is in flight were sent:
+    /// enough to go on with, and few interrupts.
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         let in_flight = self.ring.in_flight();
         let enough = in_flight.saturating_sub(in_flight / 4);

@@ -1,9 +1,12 @@
-//! Lending where descriptors stay posted: a buffer that comes back is exchanged for another in its descriptor, which is offered again. So each descriptor is
-//! written once, but for where its buffer is, and the device may be done with them in any order.
+//! Lending where descriptors stay posted: a buffer that comes back is exchanged for another in its
+//! descriptor, which is offered again. So each descriptor is written once, but for where its buffer
+//! is, and the device may be done with them in any order.
 //!
-//! The record carries *tokens*: whatever owns the memory that was posted. Every chain is one descriptor, and all buffers of a queue are as long.
+//! The record carries *tokens*: whatever owns the memory that was posted. Every chain is one
+//! descriptor, and all buffers of a queue are as long.
 //!
-//! Places in the two rings that follow one another are walked, not looked up. Where a ring ends, so does a run; the caller starts another.
+//! Places in the two rings that follow one another are walked, not looked up. Where a ring ends, so
+//! does a run; the caller starts another.
 
 use core::slice;
 
@@ -153,7 +156,8 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
         }
     }
 
-    /// Takes the token of `completion` back and posts `token` in its place: memory at `addr`, as long as the old.
+    /// Takes the token of `completion` back and posts `token` in its place: memory at `addr`, as
+    /// long as the old.
     ///
     /// # Errors
     ///

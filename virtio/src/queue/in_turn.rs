@@ -5,11 +5,13 @@
 //!     |  the device's  |      free      |
 //! ```
 //!
-//! What was posted together is kept together, at the place of its first descriptor, and goes home together if the device uses it in turn: then each used
-//! element is held against the one number that it must be. A device may use chains in any order. What it uses out of turn goes home at once, and only its
-//! descriptors wait until all before them are used.
+//! What was posted together is kept together, at the place of its first descriptor, and goes home
+//! together if the device uses it in turn: then each used element is held against the one number
+//! that it must be. A device may use chains in any order. What it uses out of turn goes home at
+//! once, and only its descriptors wait until all before them are used.
 //!
-//! As long as each chain is one descriptor, a lap of the available ring is the same as the one before, and is not written again.
+//! As long as each chain is one descriptor, a lap of the available ring is the same as the one
+//! before, and is not written again.
 
 use paravane_hal::dma::{DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
@@ -33,11 +35,13 @@ pub(crate) struct InTurn {
     clean: u16,
     /// How many runs were used out of turn, and are not free yet.
     early: u16,
-    /// How many places of the available ring, counted back from the next one, name the descriptor that they name again next time.
+    /// How many places of the available ring, counted back from the next one, name the descriptor
+    /// that they name again next time.
     repeating: u16,
 }
 
-/// Frames of one descriptor each, or one frame of several; none, when the device used it out of turn.
+/// Frames of one descriptor each, or one frame of several; none, when the device used it out of
+/// turn.
 #[derive(Debug)]
 struct Run {
     frames: Burst,
@@ -87,7 +91,8 @@ impl InTurn {
         self.put(self.clean, run);
     }
 
-    /// Takes the frame out whose chain is headed by `head`; its descriptors stay until it is their turn. `None` when the device does not have it.
+    /// Takes the frame out whose chain is headed by `head`; its descriptors stay until it is their
+    /// turn. `None` when the device does not have it.
     #[cold]
     fn take_out_of_turn(&mut self, head: u16) -> Option<Burst> {
         let ahead = head.wrapping_sub(self.clean) & self.size.entries().wrapping_sub(1);
@@ -143,7 +148,8 @@ impl InTurn {
         }
     }
 
-    /// Keeps `run`, which starts at number `at`. The place is free: it is of a descriptor that is, or within a run that was taken out.
+    /// Keeps `run`, which starts at number `at`. The place is free: it is of a descriptor that is,
+    /// or within a run that was taken out.
     #[inline(always)]
     fn put(&mut self, at: u16, run: Run) {
         if let Some(place) = self.runs.slots_mut().get_mut(self.size.place(at)) {
@@ -153,7 +159,8 @@ impl InTurn {
 }
 
 impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
-    /// Posts plain frames from the front of `burst`, each where `prepare` says, until it says nothing, or there is no room, or a ring ends. How many.
+    /// Posts plain frames from the front of `burst`, each where `prepare` says, until it says
+    /// nothing, or there is no room, or a ring ends. How many.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
     pub(crate) fn post_run(
@@ -180,8 +187,9 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
         count
     }
 
-    /// Posts the frame in front of `burst`, if it is plain, where `prepare` says. False, and it stays there, when it says nothing, or there is no room. For one
-    /// alone; [`post_run`](Self::post_run) costs less for several.
+    /// Posts the frame in front of `burst`, if it is plain, where `prepare` says. False, and it
+    /// stays there, when it says nothing, or there is no room. For one alone;
+    /// [`post_run`](Self::post_run) costs less for several.
     #[inline(always)]
     pub(crate) fn post_front(
         &mut self,
@@ -228,7 +236,8 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
         self.lent.repeating = self.lent.repeating.wrapping_add(chains);
     }
 
-    /// Posts one frame, as a chain of its segments, each where `prepare` says; the first is asked for first.
+    /// Posts one frame, as a chain of its segments, each where `prepare` says; the first is asked
+    /// for first.
     ///
     /// # Errors
     ///
@@ -255,13 +264,16 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
         Ok(())
     }
 
-    /// Takes home what the device has sent: the next `waiting` completions, which [`observe`](Self::observe) has counted.
+    /// Takes home what the device has sent: the next `waiting` completions, which
+    /// [`observe`](Self::observe) has counted.
     ///
-    /// What the device says about a length is not read: it can have written nothing, and some devices report the length they read.
+    /// What the device says about a length is not read: it can have written nothing, and some
+    /// devices report the length they read.
     ///
     /// # Errors
     ///
-    /// [`DeviceFault`]: the device names what it does not have. The queue is broken; what was taken before is taken.
+    /// [`DeviceFault`]: the device names what it does not have. The queue is broken; what was taken
+    /// before is taken.
     #[inline(always)]
     pub(crate) fn take_sent(&mut self, waiting: u16) -> Result<(), DeviceFault> {
         let mut left = waiting;
@@ -292,7 +304,8 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
         let head = lent.head(lent.clean);
         let Some(place) = lent.runs.slots_mut().get_mut(usize::from(head)) else { return (0, None) };
         let Some(len) = place.as_ref().map(|run| run.frames.len()) else {
-            // No completion can be about what is not there, so whatever the next one says is something else.
+            // No completion can be about what is not there, so whatever the next one says is
+            // something else.
             return (0, Some(memory.read_used(*taken).id));
         };
         let elements = memory.used_run(*taken, waiting.min(len as u16));
@@ -325,8 +338,8 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
     }
 }
 
-/// How many of `elements`, from the first one on, are about the descriptors from `head` on, in turn; and what the one behind
-/// them says, which is another. Each is read once.
+/// How many of `elements`, from the first one on, are about the descriptors from `head` on, in
+/// turn; and what the one behind them says, which is another. Each is read once.
 #[inline(always)]
 fn in_turn(elements: &[Used], head: u32) -> (usize, Option<u32>) {
     for ((sent, [id, _]), expected) in elements.iter().enumerate().zip(head..) {

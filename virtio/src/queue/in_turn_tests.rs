@@ -24,7 +24,8 @@ struct Bench {
     queue: Virtqueue<InTurn, MockPlatform, Silent>,
     /// Every frame has a length of its own, by which it is known.
     next_bytes: u16,
-    /// The chains that the device has: heads, with the length of the first descriptor and the number of descriptors.
+    /// The chains that the device has: heads, with the length of the first descriptor and the
+    /// number of descriptors.
     has: Vec<(u16, u32, u16)>,
     seen: u16,
     used: u16,
@@ -46,7 +47,8 @@ impl Bench {
         frame
     }
 
-    /// Posts as a driver does, what there is room for, and has the device look. The lengths that were posted.
+    /// Posts as a driver does, what there is room for, and has the device look. The lengths that
+    /// were posted.
     fn post(&mut self, frames: u16) {
         let mut burst = Burst::new();
         for _ in 0..frames {
@@ -82,7 +84,8 @@ impl Bench {
         posted.is_ok()
     }
 
-    /// The device reads what was offered: exactly `chains`, each of `descriptors` that it does not have yet.
+    /// The device reads what was offered: exactly `chains`, each of `descriptors` that it does not
+    /// have yet.
     fn look(&mut self, chains: u16, descriptors: u16) {
         assert_eq!(self.queue.offered.wrapping_sub(self.seen), chains);
         let mut taken: BTreeSet<u16> = self.has.iter().flat_map(|chain| self.walk(chain.0)).collect();
@@ -116,7 +119,8 @@ impl Bench {
         self.used = self.used.wrapping_add(1);
     }
 
-    /// The device is done with the chains at these places of what it has, and the driver takes them.
+    /// The device is done with the chains at these places of what it has, and the driver takes
+    /// them.
     fn send(&mut self, which: impl IntoIterator<Item = usize>) {
         let mut sent = 0;
         for at in which {
@@ -207,7 +211,8 @@ fn what_loads_that_change_do_not_name_stays_lent() {
 }
 
 proptest! {
-    /// Whatever is posted and in whatever order it is used: each descriptor is in one chain, and each frame comes home when its chain is used, not before.
+    /// Whatever is posted and in whatever order it is used: each descriptor is in one chain, and
+    /// each frame comes home when its chain is used, not before.
     #[test]
     fn any_order_is_served(
         steps in proptest::collection::vec(

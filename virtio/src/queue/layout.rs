@@ -6,8 +6,9 @@
 //!  used ring          | flags: u16 | idx: u16 | (id: u32, len: u32) x N | avail_event: u16 |   written by the device
 //! ```
 //!
-//! The used ring is seen here as 32-bit words: word 0 holds flags (low) and idx (high), so that one load gives both,
-//! and each element is two whole words. Its last 16-bit field is the low half of one more word.
+//! The used ring is seen here as 32-bit words: word 0 holds flags (low) and idx (high), so that one
+//! load gives both, and each element is two whole words. Its last 16-bit field is the low half of
+//! one more word.
 //!
 //! Spec: VIRTIO 1.2, 2.7 "Split Virtqueues".
 
@@ -25,9 +26,11 @@ impl QueueSize {
         if entries.is_power_of_two() { Some(Self(entries)) } else { None }
     }
 
-    /// The largest size that is neither beyond `entries` nor beyond what the device allows. `None` when either is zero.
+    /// The largest size that is neither beyond `entries` nor beyond what the device allows. `None`
+    /// when either is zero.
     ///
-    /// A device's maximum need not be a power of two unless it offers split rings only; rounding down is right for both.
+    /// A device's maximum need not be a power of two unless it offers split rings only; rounding
+    /// down is right for both.
     #[must_use]
     pub(crate) const fn at_most(entries: u16, device_max: u16) -> Option<Self> {
         let limit = if entries < device_max { entries } else { device_max };

@@ -2,11 +2,13 @@
 //!
 //! Indices run freely and wrap at 2^16, so every test here is on distances, never on order.
 //!
-//! Spec: VIRTIO 1.2, 2.7.7 "Used Buffer Notification Suppression", 2.7.10 "Available Buffer Notification Suppression".
+//! Spec: VIRTIO 1.2, 2.7.7 "Used Buffer Notification Suppression", 2.7.10 "Available Buffer
+//! Notification Suppression".
 
 /// Whether moving an index from `old` to `new` stepped over `event`.
 ///
-/// `old` is the index at the last *decision*, not at the last entry: whoever adds several entries and then decides once has to look at all of them.
+/// `old` is the index at the last *decision*, not at the last entry: whoever adds several entries
+/// and then decides once has to look at all of them.
 #[must_use]
 #[inline(always)]
 pub(crate) const fn need_event(event: u16, new: u16, old: u16) -> bool {
@@ -15,18 +17,21 @@ pub(crate) const fn need_event(event: u16, new: u16, old: u16) -> bool {
 
 /// An event index that the next 2^16 - 1 entries after `idx` do not step over: "do not tell me".
 ///
-/// The entry after those does step over it, so one stray notification in 65536 may come; suppression is best effort anyway.
+/// The entry after those does step over it, so one stray notification in 65536 may come;
+/// suppression is best effort anyway.
 #[must_use]
 #[inline(always)]
 pub(crate) const fn never(idx: u16) -> u16 {
     idx.wrapping_sub(1)
 }
 
-/// The event index that asks to be told when `count` (at least one) of the entries after `idx` are there.
+/// The event index that asks to be told when `count` (at least one) of the entries after `idx` are
+/// there.
 #[must_use]
 #[inline(always)]
 pub(crate) const fn after(idx: u16, count: u16) -> u16 {
-    // Stepping over `event` means that the entry numbered `event` is there, and `idx` numbers the next one.
+    // Stepping over `event` means that the entry numbered `event` is there, and `idx` numbers the
+    // next one.
     idx.wrapping_add(count).wrapping_sub(1)
 }
 
@@ -50,7 +55,8 @@ mod tests {
         }
     }
 
-    /// Against the plain meaning: walk from `old` to `new` and look whether `event` was passed. All events, all short batches, around every wrap.
+    /// Against the plain meaning: walk from `old` to `new` and look whether `event` was passed. All
+    /// events, all short batches, around every wrap.
     #[test]
     fn an_event_is_owed_exactly_when_it_was_stepped_over() {
         for old in (0..=u16::MAX).step_by(251).chain(65_500..=u16::MAX).chain(0..40) {

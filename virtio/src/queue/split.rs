@@ -1,7 +1,9 @@
-//! A split virtqueue's three areas in shared memory, and every opinion on order that this crate has.
+//! A split virtqueue's three areas in shared memory, and every opinion on order that this crate
+//! has.
 //!
-//! Each word is read or written once per call, as an atomic. Nothing here remembers or checks anything: what the device wrote comes out as it is, and
-//! [`Virtqueue`](crate::queue::Virtqueue) holds it against what the driver knows.
+//! Each word is read or written once per call, as an atomic. Nothing here remembers or checks
+//! anything: what the device wrote comes out as it is, and [`Virtqueue`](crate::queue::Virtqueue)
+//! holds it against what the driver knows.
 //!
 //! | Step | Call | Barrier, and between which accesses |
 //! |---|---|---|
@@ -11,7 +13,8 @@
 //! | observe | [`read_used_idx`](SplitMemory::read_used_idx) | *acquire*: `idx` before elements and payload |
 //! | arm | [`ask_at`](SplitMemory::ask_at), [`ask_always`](SplitMemory::ask_always) | *full*: our wish before the look at `idx` that follows |
 //!
-//! Spec: VIRTIO 1.2, 2.7.13 "Supplying Buffers to The Device", 2.7.14 "Receiving Used Buffers From The Device".
+//! Spec: VIRTIO 1.2, 2.7.13 "Supplying Buffers to The Device", 2.7.14 "Receiving Used Buffers From
+//! The Device".
 
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::barrier;
@@ -94,7 +97,8 @@ impl<D: Dma> SplitMemory<D> {
         }
     }
 
-    /// Writes descriptor `index`. Not yet visible to the device in any meaningful way: [`publish`](Self::publish) orders it.
+    /// Writes descriptor `index`. Not yet visible to the device in any meaningful way:
+    /// [`publish`](Self::publish) orders it.
     #[inline(always)]
     pub(crate) fn describe(&self, index: u16, segment: Segment, next: Option<u16>) {
         let Some(slot) = self.descriptors.slots().get(usize::from(index)) else { return };
@@ -122,7 +126,8 @@ impl<D: Dma> SplitMemory<D> {
         self.avail.words().get(start..end).unwrap_or_default()
     }
 
-    /// The used ring from the element numbered `idx` to its end, up to `at_most` elements, each two words: id and length.
+    /// The used ring from the element numbered `idx` to its end, up to `at_most` elements, each two
+    /// words: id and length.
     #[inline(always)]
     pub(super) fn used_run(&self, idx: u16, at_most: u16) -> &[Used] {
         let (start, end) = self.run(idx, at_most);
@@ -131,7 +136,8 @@ impl<D: Dma> SplitMemory<D> {
         self.used.words().get(start..end).unwrap_or_default().as_chunks().0
     }
 
-    /// The places from that of number `idx` on, up to `at_most` of them, to the end of the ring at most.
+    /// The places from that of number `idx` on, up to `at_most` of them, to the end of the ring at
+    /// most.
     #[inline(always)]
     fn run(&self, idx: u16, at_most: u16) -> (usize, usize) {
         let start = self.size.place(idx);
@@ -140,7 +146,8 @@ impl<D: Dma> SplitMemory<D> {
         (start, end)
     }
 
-    /// Puts the chain headed by `head` into the available ring as number `idx`. [`publish`](Self::publish) makes it count.
+    /// Puts the chain headed by `head` into the available ring as number `idx`.
+    /// [`publish`](Self::publish) makes it count.
     #[inline(always)]
     pub(crate) fn offer(&self, idx: u16, head: u16) {
         self.store_avail(layout::AVAIL_RING.wrapping_add(self.size.place(idx)), head);
@@ -161,7 +168,8 @@ impl<D: Dma> SplitMemory<D> {
     ///
     /// # Ordering
     ///
-    /// The look happens after the index published before is visible: a device that goes to sleep either sees the index or is seen asking.
+    /// The look happens after the index published before is visible: a device that goes to sleep
+    /// either sees the index or is seen asking.
     #[inline(always)]
     pub(crate) fn reads_kick_owed(&self, event_idx: bool, new: u16, old: u16) -> bool {
         barrier::full();
@@ -212,7 +220,8 @@ impl<D: Dma> SplitMemory<D> {
         barrier::full();
     }
 
-    /// Asks for no interrupts within the next lap of `used_idx`. With `EVENT_IDX`. A hint, so it needs no order.
+    /// Asks for no interrupts within the next lap of `used_idx`. With `EVENT_IDX`. A hint, so it
+    /// needs no order.
     pub(crate) fn ask_not_before_lap(&self, used_idx: u16) {
         self.store_avail(layout::used_event_word(self.size), notify::never(used_idx));
     }
@@ -222,7 +231,8 @@ impl<D: Dma> SplitMemory<D> {
         self.store_avail(layout::AVAIL_FLAGS, layout::AVAIL_F_NO_INTERRUPT);
     }
 
-    /// Gives the memory back, against proof that the device has let go. False when the proof is about another device: the memory is leaked.
+    /// Gives the memory back, against proof that the device has let go. False when the proof is
+    /// about another device: the memory is leaked.
     #[must_use]
     pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
         let Self { descriptors, avail, used, .. } = self;
@@ -237,8 +247,8 @@ impl<D: Dma> SplitMemory<D> {
         }
     }
 
-    /// Reads a word of the used ring. Words are named by this crate's own arithmetic, so there is none outside; all ones would make a broken index, which the
-    /// queue notices.
+    /// Reads a word of the used ring. Words are named by this crate's own arithmetic, so there is
+    /// none outside; all ones would make a broken index, which the queue notices.
     #[inline(always)]
     fn load_used(&self, word: usize) -> u32 {
         self.used.words().get(word).map_or(u32::MAX, Word32::load)

@@ -1,7 +1,9 @@
-//! The PCI transport, modern interface: capabilities say where registers are, MSI-X or the pin interrupts.
+//! The PCI transport, modern interface: capabilities say where registers are, MSI-X or the pin
+//! interrupts.
 //!
-//! Modern and transitional devices look alike from here: a transitional one is driven through its modern capabilities, and its legacy I/O BAR is never
-//! touched. A device that has only the legacy interface is refused with an error that says so.
+//! Modern and transitional devices look alike from here: a transitional one is driven through its
+//! modern capabilities, and its legacy I/O BAR is never touched. A device that has only the legacy
+//! interface is refused with an error that says so.
 //!
 //! Spec: VIRTIO 1.2, 4.1 "Virtio Over PCI Bus".
 
@@ -64,7 +66,8 @@ impl<R: Mmio + Send> Doorbell for PciDoorbell<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PciError {
-    /// There are no virtio capabilities at all: the device has only the interface from before version 1.0.
+    /// There are no virtio capabilities at all: the device has only the interface from before
+    /// version 1.0.
     LegacyOnly,
     /// No usable place for registers that are needed.
     NoStructure {
@@ -129,7 +132,8 @@ impl From<CommandError> for PciError {
 }
 
 impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
-    /// Finds and maps the registers of `function`, which answers at its memory BARs from here on and may not use memory.
+    /// Finds and maps the registers of `function`, which answers at its memory BARs from here on
+    /// and may not use memory.
     ///
     /// # Errors
     ///
@@ -171,8 +175,10 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
         &mut self.function
     }
 
-    /// Gives the function up, and its mappings to the `mapper` that made them. Only for a device that has no queues: whoever has the function can stop it as far as PCI goes, take that for proof that the
-    /// device lets go of memory, and a device that does not look at bus mastering writes on until it is reset.
+    /// Gives the function up, and its mappings to the `mapper` that made them. Only for a device
+    /// that has no queues: whoever has the function can stop it as far as PCI goes, take that for
+    /// proof that the device lets go of memory, and a device that does not look at bus mastering
+    /// writes on until it is reset.
     pub(crate) fn into_function(self, mapper: &impl MmioMap<Region = R>) -> Function<C> {
         let Self { mut function, common, notify, isr, config, msix, bars, .. } = self;
         drop((common, notify, isr, config));
@@ -189,7 +195,8 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
         self.msix_error
     }
 
-    /// Lets the function interrupt in the way asked for, as far as it can, and in no other. Returns how many messages may be used.
+    /// Lets the function interrupt in the way asked for, as far as it can, and in no other. Returns
+    /// how many messages may be used.
     ///
     /// Comes before vectors are assigned, and after every reset.
     pub(crate) fn switch_interrupts(&mut self, interrupts: Interrupts<'_>) -> usize {
@@ -207,7 +214,8 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
                 }
             }
             (Interrupts::Intx, _) => {
-                // Decoding and bus mastering stay as they are, so there is nothing that the register could refuse.
+                // Decoding and bus mastering stay as they are, so there is nothing that the
+                // register could refuse.
                 let _ = self.function.disable(Command::INTX_DISABLE);
                 return 0;
             }

@@ -1,4 +1,5 @@
-//! What the compiler has to say about who may have the parts of a running device: one owner each, on any core.
+//! What the compiler has to say about who may have the parts of a running device: one owner each,
+//! on any core.
 
 use crate::support::*;
 use paravane_mock_hal::{MockPlatform, PciHost};

@@ -71,8 +71,8 @@ fn a_device_that_wants_every_third_is_told_at_every_third_2_7_10() {
     bench.assert_clean();
 }
 
-/// The device sleeps until it is told. Seventy thousand frames in batches of every size carry the 16-bit indices past their end, and not
-/// one may be left behind.
+/// The device sleeps until it is told. Seventy thousand frames in batches of every size carry the
+/// 16-bit indices past their end, and not one may be left behind.
 #[test]
 fn no_kick_is_lost_when_indices_wrap() {
     for ring_features in [0, EVENT_IDX] {
@@ -141,7 +141,8 @@ fn a_frame_over_several_buffers_arrives_whole_5_1_6_4() {
     bench.model().class.mtu = 9000;
     let mut up = bench.start_with(&small_rx(64), Interrupts::Polling);
     let mut burst = Burst::new();
-    // Buffers of 512 bytes behind the header: from one to eighteen of them, with and without a full last one.
+    // Buffers of 512 bytes behind the header: from one to eighteen of them, with and without a full
+    // last one.
     for len in [60, 512, 513, 1024, 1500, 5000, 512 * 4 + 12 * 3, 9014] {
         let payload = bytes(len, 3);
         assert!(bench.model().deliver(&payload));
@@ -388,9 +389,9 @@ fn a_full_ring_leaves_frames_where_they_are() {
     bench.assert_clean();
 }
 
-/// A limit of this queue: descriptors are free again in the order of the ring. With one chain that the device keeps, it
-/// takes as many others as there are entries behind that; each goes home when it is sent, and the ring goes on with all of
-/// its entries when the slow one is done.
+/// A limit of this queue: descriptors are free again in the order of the ring. With one chain that
+/// the device keeps, it takes as many others as there are entries behind that; each goes home when
+/// it is sent, and the ring goes on with all of its entries when the slow one is done.
 #[test]
 fn behind_a_chain_that_the_device_keeps_a_lap_of_others_is_sent() {
     for ring_features in [0, EVENT_IDX] {

@@ -1,4 +1,5 @@
-//! Each kind of fault that a device can have, and what the driver makes of it: a typed fault or a clean loss, and all well after a restart.
+//! Each kind of fault that a device can have, and what the driver makes of it: a typed fault or a
+//! clean loss, and all well after a restart.
 
 use std::time::Duration;
 
@@ -122,7 +123,8 @@ fn exchange(bench: &Bench, up: &mut Up) -> Seen {
 
 type Change = fn(&mut Seen);
 
-/// That all is as with an honest device but for what `change` changes, and that each fault happened.
+/// That all is as with an honest device but for what `change` changes, and that each fault
+/// happened.
 fn check(cases: &[(&[Fault], Change)]) {
     for (faults, change) in cases {
         let mut expected = Seen::honest();
@@ -216,7 +218,8 @@ fn completions_that_lie_are_typed_faults() {
         let expected = Seen { sent: vec![1, 2], completed: 1, tx: Err(tx), ..Seen::honest() };
         assert_eq!((seen, hits), (expected, 1), "{fault:?}");
     }
-    // A slot's replacement is the device's as well, so its completion cannot be told from a true one: a frame that nobody sent.
+    // A slot's replacement is the device's as well, so its completion cannot be told from a true
+    // one: a frame that nobody sent.
     check(&[(&[Fault::nth(RxCompletion, 2, Duplicate)], |seen| seen.received = vec![1, 2, 0, 3, 4])]);
 }
 
@@ -268,7 +271,8 @@ fn what_is_refused_or_misheard_at_bring_up_is_named() {
     }
 }
 
-/// Noise over a used ring, in the middle of a call or between two: what comes of it is a typed fault or nothing, and it heals.
+/// Noise over a used ring, in the middle of a call or between two: what comes of it is a typed
+/// fault or nothing, and it heals.
 #[test]
 fn memory_that_changes_under_the_driver_is_survived() {
     for point in [Doorbell, RegisterRead, RxCompletion, TxCompletion, Tick] {

@@ -1,4 +1,5 @@
-//! A device that lies: a typed fault, a broken queue that stays broken, nothing freed early, and all well again after stop and start.
+//! A device that lies: a typed fault, a broken queue that stays broken, nothing freed early, and
+//! all well again after stop and start.
 
 use crate::support::*;
 use paravane_hal::fault::DeviceFault;
@@ -10,7 +11,8 @@ use proptest::prelude::*;
 /// How many ways for words to change in the middle of a call are tried with each lie.
 const CHANGES: u64 = 4;
 
-/// Lets `lie` happen to a running device while ring words change under the receive queue: whatever that comes to, stop and start repair it.
+/// Lets `lie` happen to a running device while ring words change under the receive queue: whatever
+/// that comes to, stop and start repair it.
 fn rx_survives(offered: u64, lie: impl Fn(&mut VirtioNet), seed: u64) {
     let bench = Bench::new(BASIC | offered);
     let mut up = bench.start();
@@ -46,7 +48,8 @@ fn tx_survives(lie: impl Fn(&mut VirtioNet), seed: u64) {
     repairs(&bench, up);
 }
 
-/// Lets `lie` happen to a running device, checks that the receive queue answers with `fault` from then on, and that stop and start repair it.
+/// Lets `lie` happen to a running device, checks that the receive queue answers with `fault` from
+/// then on, and that stop and start repair it.
 fn rx_breaks(offered: u64, lie: impl Fn(&mut VirtioNet), fault: DeviceFault) {
     (0..CHANGES).for_each(|seed| rx_survives(offered, &lie, seed));
     let bench = Bench::new(BASIC | offered);
@@ -307,7 +310,8 @@ fn a_device_that_vanishes_is_gone() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// Whatever a device writes to the used ring and to the buffers, calls end, nothing panics, and stop gets everything back.
+    /// Whatever a device writes to the used ring and to the buffers, calls end, nothing panics, and
+    /// stop gets everything back.
     #[test]
     fn arbitrary_used_rings_do_no_harm(
         elements in proptest::collection::vec((0_u32..20, 0_u32..2100, any::<[u8; 12]>()), 0..16),

@@ -1,6 +1,8 @@
-//! An honest device, and second looks that would be answered falsely: the driver takes none, so it does not notice.
+//! An honest device, and second looks that would be answered falsely: the driver takes none, so it
+//! does not notice.
 //!
-//! Without `EVENT_IDX` the used index and the device's wish lie in one word of 32 bits, and a call looks at each half; hence with it.
+//! Without `EVENT_IDX` the used index and the device's wish lie in one word of 32 bits, and a call
+//! looks at each half; hence with it.
 
 use crate::support::*;
 use paravane_net::{Burst, RxQueue, TxQueue};

@@ -1,4 +1,5 @@
-//! Platforms that are narrow, slow or out of memory: the driver runs as on any other, or says what it lacks and leaves nothing behind.
+//! Platforms that are narrow, slow or out of memory: the driver runs as on any other, or says what
+//! it lacks and leaves nothing behind.
 
 use std::time::Duration;
 

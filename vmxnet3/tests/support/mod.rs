@@ -57,7 +57,8 @@ impl Machine {
         self.start(&small(), Interrupts::Polling)
     }
 
-    /// Nobody broke a rule: neither the driver, as the model saw it, nor the model in the driver's memory.
+    /// Nobody broke a rule: neither the driver, as the model saw it, nor the model in the driver's
+    /// memory.
     pub fn assert_clean(&self) {
         assert_eq!(self.model().violations, Vec::<String>::new());
         assert_eq!(self.platform.memory().faults(), []);

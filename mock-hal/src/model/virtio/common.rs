@@ -8,7 +8,8 @@ use crate::fault::{Action, FaultPoint};
 use crate::registers::Width;
 
 pub(super) const DEVICE_STATUS: u32 = 0x14;
-/// The registers that say which memory a queue has: `queue_size`, `queue_desc`, `queue_driver`, `queue_device`.
+/// The registers that say which memory a queue has: `queue_size`, `queue_desc`, `queue_driver`,
+/// `queue_device`.
 pub(super) const PLACES_RINGS: [u32; 7] = [0x18, 0x20, 0x24, 0x28, 0x2c, 0x30, 0x34];
 
 /// Features of every kind of device that this model plays.
@@ -47,7 +48,8 @@ pub(super) struct Selected {
 }
 
 impl<C: Class> Virtio<C> {
-    /// An access has the width of its field, or is one half of a 64-bit field; read-only fields are not written.
+    /// An access has the width of its field, or is one half of a 64-bit field; read-only fields are
+    /// not written.
     ///
     /// Spec: VIRTIO 1.2, 4.1.3.1 "Driver Requirements: PCI Device Layout".
     pub(super) fn check_access(&mut self, at: u32, width: Width, is_write: bool) {

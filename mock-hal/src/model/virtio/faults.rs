@@ -1,4 +1,5 @@
-//! What a device does that lies: completions that are lost, late, double, in the wrong order or made up; noise over memory.
+//! What a device does that lies: completions that are lost, late, double, in the wrong order or
+//! made up; noise over memory.
 
 use super::queue::{Chain, Queue};
 use super::status::NEEDS_RESET;
@@ -53,7 +54,8 @@ fn due<T>(list: &mut Vec<(u32, T)>) -> Vec<T> {
 }
 
 impl<C: Class> Virtio<C> {
-    /// Asks the plan. What means the same everywhere is done here; of the rest, the answer is what can be done `here`.
+    /// Asks the plan. What means the same everywhere is done here; of the rest, the answer is what
+    /// can be done `here`.
     pub(super) fn ask(
         &mut self,
         point: FaultPoint,
@@ -185,7 +187,8 @@ impl<C: Class> Virtio<C> {
         }
     }
 
-    /// Shows the used elements written so far, and interrupts if the driver asked for it. `ahead` is how much the index lies.
+    /// Shows the used elements written so far, and interrupts if the driver asked for it. `ahead`
+    /// is how much the index lies.
     pub fn show(&mut self, queue: usize, ahead: u16) {
         if ahead != 0 {
             self.lied_about(queue);
@@ -198,7 +201,8 @@ impl<C: Class> Virtio<C> {
         }
     }
 
-    /// The driver saw `told` where the device wrote something else: in the word at `addr`. What that tells it, it may believe.
+    /// The driver saw `told` where the device wrote something else: in the word at `addr`. What
+    /// that tells it, it may believe.
     pub fn misheard(&mut self, addr: u64, told: u64) {
         for queue in self.queues.iter_mut().filter(|queue| queue.is_enabled) {
             let ring_bytes = 4 + 8 * u64::from(queue.entries);
@@ -264,7 +268,8 @@ impl<C: Class> Virtio<C> {
         }
     }
 
-    /// Noise over a part of a used ring, which is the device's to write, its index and wish included.
+    /// Noise over a part of a used ring, which is the device's to write, its index and wish
+    /// included.
     fn scribble(&mut self, seed: u32) {
         let mut chance = Seeded::new(seed.into());
         let enabled: Vec<usize> =
@@ -274,7 +279,8 @@ impl<C: Class> Virtio<C> {
         };
         self.lied_about(*queue);
         let queue = &self.queues[*queue];
-        // A driver that was told so has a queue of one entry: all of it is shorter than the longest noise.
+        // A driver that was told so has a queue of one entry: all of it is shorter than the longest
+        // noise.
         let used_bytes = queue.used_bytes();
         let len_bytes = 1 + chance.below(used_bytes.min(16));
         let last = used_bytes - len_bytes;

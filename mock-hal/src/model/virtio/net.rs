@@ -242,7 +242,8 @@ impl Virtio<Net> {
 
     /// Sends whatever there is, then says when it wants to hear of more.
     pub fn send_all(&mut self) {
-        // Each round takes entries that the driver made available, of which there are only so many in a still ring.
+        // Each round takes entries that the driver made available, of which there are only so many
+        // in a still ring.
         loop {
             let mut chains: Vec<Chain> = std::iter::from_fn(|| self.take(TX)).collect();
             if self.personality.shuffles {
@@ -368,7 +369,8 @@ impl Virtio<Net> {
         self.deliver_with([0; HEADER_BYTES], frame)
     }
 
-    /// A frame arrives, to be shown behind `header`, in which the device fills in the number of buffers.
+    /// A frame arrives, to be shown behind `header`, in which the device fills in the number of
+    /// buffers.
     ///
     /// Spec: VIRTIO 1.2, 5.1.6.4 "Processing of Incoming Packets".
     pub fn deliver_with(&mut self, mut header: [u8; HEADER_BYTES], frame: &[u8]) -> bool {
@@ -463,7 +465,8 @@ impl Virtio<Net> {
         self.queues[RX].stock = stock;
     }
 
-    /// Fills the next buffer with `bytes`, header or not, and puts a used element for it. False when there is no buffer.
+    /// Fills the next buffer with `bytes`, header or not, and puts a used element for it. False
+    /// when there is no buffer.
     pub fn fill_one(&mut self, bytes: &[u8]) -> bool {
         let Some(chain) = self.take(RX) else { return false };
         if let Err(fault) = chain.write(&self.memory, bytes) {

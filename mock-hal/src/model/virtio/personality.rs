@@ -184,14 +184,16 @@ impl Personality {
         }
     }
 
-    /// Firecracker with a back end that cannot be reset: what was started stays so until the machine ends.
+    /// Firecracker with a back end that cannot be reset: what was started stays so until the
+    /// machine ends.
     #[must_use]
     pub const fn firecracker_without_reset() -> Self {
         Self { name: "firecracker-without-reset", reset: Reset::Never, ..Self::firecracker() }
     }
 
-    /// Firecracker with a back end that takes its time: the reset of a running device is done when the status was read so often that a driver, which waits
-    /// for three seconds and relaxes in between, has given up once.
+    /// Firecracker with a back end that takes its time: the reset of a running device is done when
+    /// the status was read so often that a driver, which waits for three seconds and relaxes in
+    /// between, has given up once.
     #[must_use]
     pub const fn firecracker_slow_to_reset() -> Self {
         Self { name: "firecracker-slow-to-reset", reset: Reset::AfterReads(45_000), ..Self::firecracker() }
@@ -223,7 +225,8 @@ impl Personality {
         }
     }
 
-    /// OpenVMM: resets take their time, the configuration is exactly as long as it must be, and it offers what few drivers have.
+    /// OpenVMM: resets take their time, the configuration is exactly as long as it must be, and it
+    /// offers what few drivers have.
     #[must_use]
     pub const fn openvmm() -> Self {
         Self {
@@ -249,7 +252,8 @@ impl Personality {
                 | feature::ACCESS_PLATFORM
                 | feature::RING_PACKED
                 | feature::IN_ORDER,
-            // No MRG_RXBUF, yet segmentation for the guest: who accepts that posts buffers of 64 KiB.
+            // No MRG_RXBUF, yet segmentation for the guest: who accepts that posts buffers of 64
+            // KiB.
             net_features: bits::CSUM
                 | bits::GUEST_CSUM
                 | bits::GUEST_TSO4

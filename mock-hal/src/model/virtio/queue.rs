@@ -99,7 +99,8 @@ pub struct Queue {
     pub(super) stock: Vec<Chain>,
     /// Bytes that the device has, by the head of their chain.
     held: BTreeMap<u16, Vec<Lease>>,
-    /// Heads of chains that the driver took for used, for it was told so in the middle of a call; what it does with them is no fault of its own.
+    /// Heads of chains that the driver took for used, for it was told so in the middle of a call;
+    /// what it does with them is no fault of its own.
     excused: BTreeSet<u16>,
     /// Said something false about this queue since it was reset.
     pub(super) has_lied: bool,
@@ -141,7 +142,8 @@ impl Queue {
         Ok(())
     }
 
-    /// The driver is told that the chain of `id` is its own again. False if the device never had it: then it lied.
+    /// The driver is told that the chain of `id` is its own again. False if the device never had
+    /// it: then it lied.
     pub(super) fn give_back(&mut self, memory: &DeviceMemory, id: u32) -> bool {
         let Ok(head) = u16::try_from(id) else { return false };
         let held = self.held.remove(&head);

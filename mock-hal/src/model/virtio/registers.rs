@@ -1,4 +1,5 @@
-//! Which register an access meets; doorbells, interrupt status, the device's own configuration; interrupts.
+//! Which register an access meets; doorbells, interrupt status, the device's own configuration;
+//! interrupts.
 
 use super::common::{DEVICE_STATUS, PLACES_RINGS};
 use super::status::{DRIVER_OK, FEATURES_OK};
@@ -185,7 +186,8 @@ impl<C: Class> DeviceModel for Virtio<C> {
             return u32::MAX;
         }
         if seen != value {
-            // Whoever says that it was reset may no longer touch memory; a device that breaks this cannot be driven at all. So it was.
+            // Whoever says that it was reset may no longer touch memory; a device that breaks this
+            // cannot be driven at all. So it was.
             if hit == Hit::Common(DEVICE_STATUS) && seen == 0 {
                 self.reset();
             }
@@ -203,7 +205,8 @@ impl<C: Class> DeviceModel for Virtio<C> {
             return self.violation(format!("a write at {offset_bytes:#x} of BAR {bar}, where nothing is"));
         };
         let mut heard = (value, width);
-        // A device that mistakes an address writes anywhere; that is for an IOMMU to stop, so addresses arrive as they are.
+        // A device that mistakes an address writes anywhere; that is for an IOMMU to stop, so
+        // addresses arrive as they are.
         let is_safe = matches!(hit, Hit::Common(at) if !PLACES_RINGS.contains(&at) && at != DEVICE_STATUS);
         if is_safe {
             let here = |action: &Action| *action == Action::Drop;

@@ -1,4 +1,5 @@
-//! The model against statements of the specification, by a hand that writes registers and rings itself.
+//! The model against statements of the specification, by a hand that writes registers and rings
+//! itself.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "tests")]
 

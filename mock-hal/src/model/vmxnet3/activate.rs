@@ -1,4 +1,5 @@
-//! Activation: the device reads its whole configuration. Every reason to refuse that the driver should have seen itself is written down.
+//! Activation: the device reads its whole configuration. Every reason to refuse that the driver
+//! should have seen itself is written down.
 
 use std::collections::VecDeque;
 
@@ -24,7 +25,8 @@ pub(super) struct Active {
     pub(super) filter: Filter,
     /// `uptFeatures`.
     pub(super) features: u64,
-    /// Holds what it was given by name. Not any more after a lie that lets the driver use what the device still has.
+    /// Holds what it was given by name. Not any more after a lie that lets the driver use what the
+    /// device still has.
     pub(super) keeps_leases: bool,
 }
 

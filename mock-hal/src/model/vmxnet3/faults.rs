@@ -1,7 +1,8 @@
 //! Where the device asks what goes wrong, and how it does what it is told.
 //!
-//! Nothing here reaches memory that the driver did not give: a liar lies within the rings it has. Quiescing and resetting are never lost either;
-//! against a device that goes on writing after its bus mastering is off there is an IOMMU and no driver.
+//! Nothing here reaches memory that the driver did not give: a liar lies within the rings it has.
+//! Quiescing and resetting are never lost either; against a device that goes on writing after its
+//! bus mastering is off there is an IOMMU and no driver.
 
 use std::ops::Range;
 
@@ -116,10 +117,11 @@ fn plays_completion(one_waits: bool) -> impl Fn(&Action) -> bool {
 }
 
 impl Vmxnet3 {
-    /// Asks the plan. What means the same everywhere is done here; of the rest, the answer is what can be done `here`.
+    /// Asks the plan. What means the same everywhere is done here; of the rest, the answer is what
+    /// can be done `here`.
     ///
-    /// Subjects: of registers, the BAR in bits 16 and 17 and the offset in it; of commands, the command; of interrupts, the vector; of
-    /// completions, the queue; else 0.
+    /// Subjects: of registers, the BAR in bits 16 and 17 and the offset in it; of commands, the
+    /// command; of interrupts, the vector; of completions, the queue; else 0.
     pub(super) fn ask(
         &mut self,
         point: FaultPoint,
@@ -166,7 +168,8 @@ impl Vmxnet3 {
         self.later.push((ticks, what));
     }
 
-    /// Lets the device have time of its own: it looks at its rings as far as it does so unasked, and does what was put off.
+    /// Lets the device have time of its own: it looks at its rings as far as it does so unasked,
+    /// and does what was put off.
     pub fn tick(&mut self) {
         let here = |action: &Action| matches!(action, Action::Invent { .. });
         if let Some(Action::Invent { index }) = self.ask(FaultPoint::Tick, 0, &mut (), here) {
@@ -213,7 +216,8 @@ impl Vmxnet3 {
         }
     }
 
-    /// Where it writes besides buffers: its words of all queue descriptors, the events, completion rings. Nowhere while it is stopped.
+    /// Where it writes besides buffers: its words of all queue descriptors, the events, completion
+    /// rings. Nowhere while it is stopped.
     #[must_use]
     pub fn own_memory(&self) -> Vec<Range<u64>> {
         let Some(active) = &self.active else { return Vec::new() };
@@ -241,7 +245,8 @@ impl Vmxnet3 {
         }
     }
 
-    /// Writes noise where a device may write: completions, the words for its driver, statistics, events.
+    /// Writes noise where a device may write: completions, the words for its driver, statistics,
+    /// events.
     fn scribble(&mut self, seed: u32) {
         let Some(active) = &self.active else { return };
         let mut chance = Seeded::new(seed.into());
@@ -274,7 +279,8 @@ impl Vmxnet3 {
         }
     }
 
-    /// Writes anything over memory of its own, which [`own_memory`](Self::own_memory) names: a lie, whatever it says.
+    /// Writes anything over memory of its own, which [`own_memory`](Self::own_memory) names: a lie,
+    /// whatever it says.
     pub fn overwrite(&mut self, addr: u64, bytes: &[u8]) {
         self.lose_track();
         self.put(addr, bytes);
@@ -368,7 +374,8 @@ impl Vmxnet3 {
         self.put32(addr + 12, word3 & 0x7fff_ffff | generation << 31);
     }
 
-    /// What a completion gives back, if it comes in its turn. One of the wrong generation is read when nobody expects it.
+    /// What a completion gives back, if it comes in its turn. One of the wrong generation is read
+    /// when nobody expects it.
     fn released(&mut self, flip: u32, release: impl FnOnce(&mut Self)) {
         if flip == 0 { release(self) } else { self.lose_track() }
     }

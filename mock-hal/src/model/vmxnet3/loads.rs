@@ -5,7 +5,8 @@ use crate::loads::{ChangedLoad, ChangingLoads};
 use crate::platform::MockPlatform;
 
 impl Plugged {
-    /// Arms loads that change, of the thread that calls, and has the model excuse what its driver does about them.
+    /// Arms loads that change, of the thread that calls, and has the model excuse what its driver
+    /// does about them.
     ///
     /// # Panics
     ///
@@ -21,8 +22,9 @@ impl Plugged {
 }
 
 impl Vmxnet3 {
-    /// The driver saw another value than the device wrote: in the word at `addr`. What that tells it about whose memory is whose, it may believe; but not what
-    /// a second look at an index says, of which one is enough.
+    /// The driver saw another value than the device wrote: in the word at `addr`. What that tells
+    /// it about whose memory is whose, it may believe; but not what a second look at an index says,
+    /// of which one is enough.
     pub fn misheard(&mut self, addr: u64, change: ChangedLoad) {
         let Some(active) = &self.active else { return };
         let tx = active.tx.iter().map(|queue| queue.completions);

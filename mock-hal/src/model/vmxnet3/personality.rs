@@ -77,11 +77,13 @@ pub struct Personality {
     pub rcd_type: u32,
     /// Activation brings the permanent address back.
     pub restores_mac: bool,
-    /// Reset forgets where `DriverShared` is. One that does not keeps looking there until told otherwise.
+    /// Reset forgets where `DriverShared` is. One that does not keeps looking there until told
+    /// otherwise.
     pub forgets_shared: bool,
     /// Activation reads the filters, not only the commands that are about them.
     pub activates_filters: bool,
-    /// Stops a queue over a descriptor that it cannot work with, where the other kind ends itself or goes on.
+    /// Stops a queue over a descriptor that it cannot work with, where the other kind ends itself
+    /// or goes on.
     pub stops_queues: bool,
     /// Counts the segments of what it cuts, not what it was given.
     pub counts_segments: bool,

@@ -53,7 +53,8 @@ pub(super) struct TxQueue {
     pub(super) stopped: Option<u32>,
     /// What the device read and did not report yet: which slot, and the bytes behind it.
     pub(super) held: VecDeque<(u32, Option<Lease>)>,
-    /// What it found without a doorbell since the last one, as `txNumDeferred` counts; `None` when doorbells were lost on the way.
+    /// What it found without a doorbell since the last one, as `txNumDeferred` counts; `None` when
+    /// doorbells were lost on the way.
     pub(super) deferred: Option<u32>,
     /// A completion that changes places with the next.
     pub(super) late: Option<u32>,

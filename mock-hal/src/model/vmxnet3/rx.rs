@@ -118,7 +118,8 @@ impl Vmxnet3 {
         }
     }
 
-    /// Takes every buffer that the driver posted to a ring and, where that is wanted, told about. From here on they are the device's.
+    /// Takes every buffer that the driver posted to a ring and, where that is wanted, told about.
+    /// From here on they are the device's.
     pub(super) fn fetch(&mut self, queue: usize, ring: usize) {
         while self.fetch_one(queue, ring).is_some() {}
     }
@@ -182,14 +183,16 @@ impl Vmxnet3 {
         }
     }
 
-    /// Writes a completion into receive queue 0, true or not; only its generation and type are the model's.
+    /// Writes a completion into receive queue 0, true or not; only its generation and type are the
+    /// model's.
     pub fn complete_rx(&mut self, words: [u32; 4]) {
         self.fetch(0, 0);
         self.fetch(0, 1);
         self.say_rx(0, words);
     }
 
-    /// A completion tells the driver that all buffers of its ring up to the one it names are its own again.
+    /// A completion tells the driver that all buffers of its ring up to the one it names are its
+    /// own again.
     pub(super) fn release_rx(&mut self, queue: usize, word0: u32) {
         let (index, id) = (word0 & 0xfff, (word0 >> 16 & 0x3ff) as usize);
         let queues = self.active.as_ref().map_or(0, |active| active.rx.len());

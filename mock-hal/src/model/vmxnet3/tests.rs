@@ -38,7 +38,8 @@ struct Hand {
 }
 
 impl Hand {
-    /// A device whose revision is chosen, and that is described with so many queues of each kind, interrupts off.
+    /// A device whose revision is chosen, and that is described with so many queues of each kind,
+    /// interrupts off.
     fn new(personality: Personality, queues: u8) -> Self {
         let platform = MockPlatform::builder().record_faults().allow_leaks().build();
         let device = Vmxnet3::plug(&platform, AT, MAC, personality);
@@ -145,7 +146,8 @@ impl Hand {
         self.write(0, bar0::TXPROD, slot + 1);
     }
 
-    /// Posts buffer `buffer` in slot `slot` of ring 1 of receive queue 0, on its first lap, and tells.
+    /// Posts buffer `buffer` in slot `slot` of ring 1 of receive queue 0, on its first lap, and
+    /// tells.
     fn post_rx(&self, slot: u32, buffer: u32) {
         self.post(RX, 0, slot, buffer);
         self.write(0, bar0::RXPROD, slot + 1);

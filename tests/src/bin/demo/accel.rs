@@ -1,7 +1,8 @@
 //! Which accelerator to use: KVM only where it is there *and* fast.
 //!
-//! On some machines `/dev/kvm` opens and works, but interprets most of what a booting guest does, which is slower
-//! than the translator by far. Nothing tells that in advance, so the image itself is the probe.
+//! On some machines `/dev/kvm` opens and works, but interprets most of what a booting guest does,
+//! which is slower than the translator by far. Nothing tells that in advance, so the image itself
+//! is the probe.
 
 use std::fs::OpenOptions;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Shows Paravane at work: boots the image with four NICs and fetches files through each of them with curl.
+//! Shows Paravane at work: boots the image with four NICs and fetches files through each of them
+//! with curl.
 
 mod accel;
 mod fetch;
@@ -155,7 +156,8 @@ fn config(options: &Options, image: &Path, accel: Accel) -> Result<Config> {
     })
 }
 
-/// Ports of the loopback interface that nobody listens on now. They are held together, so that they differ.
+/// Ports of the loopback interface that nobody listens on now. They are held together, so that they
+/// differ.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
     let listeners = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)));
     let listeners = listeners.collect::<Result<Vec<_>, _>>().context("no free port on 127.0.0.1")?;

@@ -30,8 +30,8 @@ impl Session {
         Ok(Self { qemu: Qemu::start(config, Qemu::folder()?)?, shown: 0 })
     }
 
-    /// Starts QEMU and shows the console until every NIC has an address. A NIC that gets none in time is
-    /// left for the fetches to report.
+    /// Starts QEMU and shows the console until every NIC has an address. A NIC that gets none in
+    /// time is left for the fetches to report.
     pub(crate) fn boot(config: &Config) -> Result<Self> {
         let mut session = Self::start(config)?;
         let start = Instant::now();
@@ -78,7 +78,8 @@ impl Session {
     pub(crate) fn show_new_lines(&mut self) {
         for line in self.qemu.console().lines_from(self.shown) {
             self.shown += 1;
-            // QEMU's own device speaks on the same stream, and has a complaint about each look at its counters.
+            // QEMU's own device speaks on the same stream, and has a complaint about each look at
+            // its counters.
             if !line.starts_with("[vmxnet3]") {
                 println!("    {line}");
             }
@@ -89,7 +90,8 @@ impl Session {
         self.qemu.report(REPORT_LINES)
     }
 
-    /// Prints where the guest can be reached and shows its console until Ctrl-C or the end of input.
+    /// Prints where the guest can be reached and shows its console until Ctrl-C or the end of
+    /// input.
     pub(crate) fn stay(&mut self, config: &Config) -> Result<()> {
         for (index, (_, backend)) in config.nics.iter().enumerate() {
             if let Backend::User { host_port } = backend {

@@ -85,7 +85,8 @@ impl Connection {
         matches!(self.state, State::Head) && self.head.is_empty() && self.staged_left().is_empty()
     }
 
-    /// Whether the connection cannot go on without more bytes from the peer, in the middle of a request.
+    /// Whether the connection cannot go on without more bytes from the peer, in the middle of a
+    /// request.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         match self.state {
@@ -104,7 +105,8 @@ impl Connection {
         }
     }
 
-    /// Takes what it can of `bytes`, which came from the peer. Returns how much that was; the rest is for later.
+    /// Takes what it can of `bytes`, which came from the peer. Returns how much that was; the rest
+    /// is for later.
     pub fn receive(&mut self, bytes: &[u8]) -> usize {
         let mut taken = 0_usize;
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
@@ -135,7 +137,8 @@ impl Connection {
         taken
     }
 
-    /// Puts what is to be sent into `room`. Returns how much that was; zero when there is nothing to send now.
+    /// Puts what is to be sent into `room`. Returns how much that was; zero when there is nothing
+    /// to send now.
     pub fn produce(&mut self, room: &mut [u8]) -> usize {
         let mut made = 0_usize;
         while let Some(rest) = room.get_mut(made..).filter(|rest| !rest.is_empty()) {
@@ -152,7 +155,8 @@ impl Connection {
         made
     }
 
-    /// Answers what was [`wanted`](Self::wanted): `content_type` and `body`, or nothing known by that name.
+    /// Answers what was [`wanted`](Self::wanted): `content_type` and `body`, or nothing known by
+    /// that name.
     pub fn answer(&mut self, status: &str, content_type: &str, body: &str) {
         let State::Asking(request, _) = &self.state else {
             return;
@@ -271,7 +275,8 @@ impl Connection {
         Some(len)
     }
 
-    /// Sends the next piece of `/bytes`, or stages what frames it. `None` when there is nothing to send.
+    /// Sends the next piece of `/bytes`, or stages what frames it. `None` when there is nothing to
+    /// send.
     fn produce_bytes(&mut self, room: &mut [u8]) -> Option<usize> {
         match &mut self.state {
             State::Chunks { left: 0, chunk_left: 0, keep_alive, stream } => {

@@ -52,7 +52,8 @@ pub struct Request {
     pub body: BodyLength,
     /// Only the head of the answer is wanted (`HEAD`).
     pub head_only: bool,
-    /// The peer speaks HTTP/1.1, so the answer may come in chunks. One of HTTP/1.0 finds its end by length or close.
+    /// The peer speaks HTTP/1.1, so the answer may come in chunks. One of HTTP/1.0 finds its end by
+    /// length or close.
     pub takes_chunks: bool,
     /// Another request may follow on the connection.
     pub keep_alive: bool,
@@ -116,7 +117,8 @@ fn understand<'h>(
             body: fields.body,
             head_only: parsed.method == Some("HEAD"),
             takes_chunks,
-            // An older peer would have to be told that the connection stays open; it is closed instead.
+            // An older peer would have to be told that the connection stays open; it is closed
+            // instead.
             keep_alive: takes_chunks && !fields.close,
             expects_continue: fields.expects_continue,
         },

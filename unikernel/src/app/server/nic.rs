@@ -1,4 +1,5 @@
-//! One NIC over its whole life: running under a stack, being restarted, or out of order with the reason.
+//! One NIC over its whole life: running under a stack, being restarted, or out of order with the
+//! reason.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -23,7 +24,8 @@ use crate::app::status::{NicReport, RxReport, TxReport};
 /// A NIC that broke is started again so many times without having received anything in between.
 const RECOVERIES: u8 = 3;
 
-/// A NIC whose device takes no more frames is looked at so often, beside the interrupt that tells of room.
+/// A NIC whose device takes no more frames is looked at so often, beside the interrupt that tells
+/// of room.
 const BLOCKED_LOOK: Duration = Duration::from_millis(100);
 
 /// One NIC.
@@ -35,7 +37,8 @@ pub struct Nic<P: Platform, C: ConfigAccess> {
     plan: InterruptPlan,
     mode: Mode,
     device: nic::Nic<P, C>,
-    /// The queues of one that runs; `None` when it was not started again, for the reason in `fault`.
+    /// The queues of one that runs; `None` when it was not started again, for the reason in
+    /// `fault`.
     phy: Option<Phy<NicRx<P>, NicTx<P>>>,
     stack: Option<Stack>,
     mac: MacAddr,
@@ -145,8 +148,9 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         self.stack = Some(stack);
     }
 
-    /// If it interrupts by one of `lines`: asks it whether it did, which also lowers the line. Whether it did. Where it interrupts by `messages` and some came, they
-    /// may be its own and masked by the driver.
+    /// If it interrupts by one of `lines`: asks it whether it did, which also lowers the line.
+    /// Whether it did. Where it interrupts by `messages` and some came, they may be its own and
+    /// masked by the driver.
     pub fn acknowledge(&mut self, lines: u32, messages: bool) -> bool {
         let by_message = matches!(self.plan, InterruptPlan::Msix(_) | InterruptPlan::Msi(_));
         match self.device.control() {

@@ -1,11 +1,13 @@
-//! Whether a device still sends. One that completes nothing says nothing either: no fault, no interrupt.
+//! Whether a device still sends. One that completes nothing says nothing either: no fault, no
+//! interrupt.
 
 use core::time::Duration;
 
 use paravane_hal::time::Instant;
 use paravane_net::TxCounters;
 
-/// How long nothing may come back before the device is reminded, and again before it counts as hung.
+/// How long nothing may come back before the device is reminded, and again before it counts as
+/// hung.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// What is to be done about a device.
@@ -26,7 +28,8 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// Looks at what was `sent` by a queue that has just taken home what came back, of a device that has to send or may wait.
+    /// Looks at what was `sent` by a queue that has just taken home what came back, of a device
+    /// that has to send or may wait.
     pub(super) fn look(&mut self, now: Instant, sent: TxCounters, must_send: bool) -> Option<Remedy> {
         let waits = must_send && sent.completed < sent.frames;
         match self.waits_since.filter(|_| waits && sent.completed == self.completed) {

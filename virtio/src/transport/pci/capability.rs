@@ -5,8 +5,9 @@
 //!  | 09 | next | cap_len | cfg_type | bar | id | --   | offset  | length  | notify_off_multiplier |
 //! ```
 //!
-//! A device may offer several places for the same registers, best first; the first one that is usable counts. Unknown types and places in
-//! BARs that do not exist are passed over, as the specification wants.
+//! A device may offer several places for the same registers, best first; the first one that is
+//! usable counts. Unknown types and places in BARs that do not exist are passed over, as the
+//! specification wants.
 //!
 //! Spec: VIRTIO 1.2, 4.1.4 "Virtio Structure PCI Capabilities".
 
@@ -28,7 +29,8 @@ pub enum Structure {
 }
 
 impl Structure {
-    /// `cfg_type`, if this driver has a use for it. Access through configuration space (5), shared memory (8) and the vendor's own (9) it does not need.
+    /// `cfg_type`, if this driver has a use for it. Access through configuration space (5), shared
+    /// memory (8) and the vendor's own (9) it does not need.
     const fn from_cfg_type(cfg_type: u8) -> Option<Self> {
         match cfg_type {
             1 => Some(Self::Common),
@@ -73,7 +75,8 @@ pub(crate) trait Dwords {
 }
 
 impl VirtioCapability {
-    /// Reads a vendor-specific capability. `None` when it is not one that this driver uses, or too short for what it says it is.
+    /// Reads a vendor-specific capability. `None` when it is not one that this driver uses, or too
+    /// short for what it says it is.
     #[must_use]
     pub(crate) fn read(capability: &impl Dwords) -> Option<Self> {
         let [_id, _next, _len, cfg_type] = capability.dword(0)?.to_le_bytes();
@@ -93,9 +96,11 @@ impl VirtioCapability {
         })
     }
 
-    /// Whether doorbells may be that far apart: not at all (all are one), or an even number of bytes.
+    /// Whether doorbells may be that far apart: not at all (all are one), or an even number of
+    /// bytes.
     ///
-    /// The specification wants a power of two; a doorbell is sound at any even distance, and nothing depends on more.
+    /// The specification wants a power of two; a doorbell is sound at any even distance, and
+    /// nothing depends on more.
     #[must_use]
     pub(crate) const fn has_sound_multiplier(&self) -> bool {
         self.notify_off_multiplier.is_multiple_of(2)

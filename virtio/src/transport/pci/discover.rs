@@ -1,4 +1,5 @@
-//! From a function to its mapped registers: the walk over the capabilities, and the choice among them.
+//! From a function to its mapped registers: the walk over the capabilities, and the choice among
+//! them.
 
 use core::fmt;
 
@@ -11,7 +12,8 @@ use super::PciError;
 use super::capability::{Dwords, Structure, VirtioCapability};
 use super::registers as reg;
 
-/// Wakes `function`, has it answer at its memory BARs, and finds its registers, in `bars`, which it maps as it goes.
+/// Wakes `function`, has it answer at its memory BARs, and finds its registers, in `bars`, which it
+/// maps as it goes.
 ///
 /// # Errors
 ///
@@ -47,7 +49,8 @@ where
     Ok(places)
 }
 
-/// The function's MSI-X table, masked; `None` if it has none. MSI-X is off in any case, for while it is on the line is silent.
+/// The function's MSI-X table, masked; `None` if it has none. MSI-X is off in any case, for while
+/// it is on the line is silent.
 fn open_msix<C: ConfigAccess, M: MmioMap>(
     function: &mut Function<C>,
     platform: &M,

@@ -1,14 +1,15 @@
 //! The common configuration: registers that every virtio function on PCI has.
 //!
-//! Each is accessed in its own width, 64-bit ones as two halves, low first: that is what every device takes, and what strict ones
-//! (Firecracker) take alone.
+//! Each is accessed in its own width, 64-bit ones as two halves, low first: that is what every
+//! device takes, and what strict ones (Firecracker) take alone.
 //!
-//! Spec: VIRTIO 1.2, 4.1.4.3 "Common configuration structure layout", 4.1.3.1 "Driver Requirements: PCI Device Layout".
+//! Spec: VIRTIO 1.2, 4.1.4.3 "Common configuration structure layout", 4.1.3.1 "Driver Requirements:
+//! PCI Device Layout".
 
 use paravane_hal::reg::{ReadOnly, Reg};
 
-/// How long the structure is at least: up to and with `queue_device`. Some devices expose exactly that; what lies beyond belongs to features that
-/// this driver does not accept.
+/// How long the structure is at least: up to and with `queue_device`. Some devices expose exactly
+/// that; what lies beyond belongs to features that this driver does not accept.
 pub(crate) const COMMON_BYTES: usize = 0x38;
 
 /// Which 32 bits of the features offered [`DEVICE_FEATURE`] shows.

@@ -154,7 +154,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Shows what was put so far, `ahead` too many if the device lies. Whether the driver wants an interrupt for it.
+    /// Shows what was put so far, `ahead` too many if the device lies. Whether the driver wants an
+    /// interrupt for it.
     ///
     /// Spec: VIRTIO 1.2, 2.7.7.2 "Device Requirements: Used Buffer Notification Suppression".
     pub(in super::super) fn show(
@@ -173,7 +174,8 @@ impl Queue {
         Ok(passed(event, shown, before))
     }
 
-    /// The driver saw `told` as the used index: it may believe the elements up to there, old ones though they are.
+    /// The driver saw `told` as the used index: it may believe the elements up to there, old ones
+    /// though they are.
     pub(in super::super) fn excuse_shown(&mut self, memory: &DeviceMemory, told: u16) {
         let Ok(shown) = memory.get16(self.used() + 2) else { return };
         for ahead in 0..told.wrapping_sub(shown).min(self.entries) {
