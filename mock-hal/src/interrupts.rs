@@ -1,6 +1,6 @@
 //! Where interrupts arrive.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use paravane_hal::irq::MsiMessage;
@@ -27,6 +27,8 @@ struct State {
     messages: Vec<MsiMessage>,
     /// Who holds which line up. A line is shared: it falls when the last one lets go.
     raised: BTreeSet<(u8, u32)>,
+    /// Pulses on each line that nobody took.
+    pulses: BTreeMap<u8, usize>,
     given: u32,
 }
 
@@ -72,6 +74,17 @@ impl Interrupts {
         }
     }
 
+    /// A device pulses a line: an edge up, and nobody holds it.
+    pub fn pulse(&self, line: u8) {
+        *self.lock().pulses.entry(line).or_insert(0) += 1;
+    }
+
+    /// How often `line` was pulsed since the last call.
+    #[must_use]
+    pub fn take_pulses(&self, line: u8) -> usize {
+        self.lock().pulses.remove(&line).unwrap_or(0)
+    }
+
     /// `source` is gone, and lets go of every line.
     pub(crate) fn drop_source(&self, source: u32) {
         self.lock().raised.retain(|(_, other)| *other != source);
@@ -99,6 +112,15 @@ mod tests {
         assert_eq!(interrupts.take_of(vectors[1]), 2);
         assert_eq!(interrupts.take(), [vectors[0]]);
         assert_eq!(interrupts.take(), []);
+    }
+
+    #[test]
+    fn a_pulse_leaves_its_line_down_and_is_taken_once() {
+        let interrupts = Interrupts::default();
+        interrupts.pulse(5);
+        interrupts.pulse(5);
+        assert!(!interrupts.is_raised(5));
+        assert_eq!([5, 6, 5].map(|line| interrupts.take_pulses(line)), [2, 0, 0]);
     }
 
     #[test]

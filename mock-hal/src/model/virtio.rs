@@ -1,12 +1,14 @@
-//! virtio devices over PCI, written from the specification's text and from what real monitors are
-//! known to do.
+//! virtio devices over PCI and MMIO, written from the specification's text and from what real
+//! monitors are known to do.
 //!
 //! | Part | Plays |
 //! |---|---|
 //! | [`Personality`] | which monitor it is: identity, layout of the BARs, what it insists on, as data |
 //! | this file | [`Virtio`]: the shell that every device has, and its way of saying things |
-//! | `common` | the common configuration: status, features, queues, vectors |
-//! | `registers` | which register an access meets; doorbells, interrupt status, the device's own configuration |
+//! | `plug`, `front` | where it sits: [`Plugged`] on PCI or [`PluggedMmio`]; memory, interrupts |
+//! | `common` | what both transports have: status, features, queues, vectors |
+//! | `registers` | which register of a BAR an access meets; doorbells, interrupts, configuration |
+//! | `mmio` | which register it meets where there is no bus; [`Slot`]s without a device |
 //! | `queue` | a queue from the device's side; `queue/split` is the one ring format so far |
 //! | `faults` | what a device does that lies |
 //! | [`Net`] | the network device on that shell |
@@ -28,31 +30,36 @@
 
 mod common;
 mod faults;
+mod front;
+mod mmio;
 pub mod net;
 mod personality;
+mod plug;
 mod queue;
 mod registers;
 
 #[cfg(test)]
+mod hand;
+#[cfg(test)]
+mod mmio_tests;
+#[cfg(test)]
 mod tests;
-
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use paravane_pci::PciAddress;
 
 use crate::device::DeviceMemory;
 use crate::fault::FaultPlan;
-use crate::loads::ChangingLoads;
-use crate::pci::{InterruptMode, PciDevice, PciHost};
 use crate::platform::MockPlatform;
 
+pub use front::Trigger;
+pub use mmio::{Slot, mmio_register};
 pub use net::{Net, Sent, VirtioNet};
 pub use personality::{Layout, Personality, Place, Reset};
+pub use plug::{Plugged, PluggedMmio};
 pub use queue::{Chain, NO_VECTOR, Queue, Segment, Wish};
 pub use registers::common_register;
 
 use common::Selected;
 use faults::Pending;
+use front::Front;
 
 /// Device status bits.
 ///
@@ -126,7 +133,7 @@ pub trait Class: Send + Sized + 'static {
 
 /// A virtio device.
 pub struct Virtio<C> {
-    bus: PciDevice,
+    front: Front,
     memory: DeviceMemory,
     /// What it is like. Takes effect as it is changed.
     pub personality: Personality,
@@ -143,6 +150,8 @@ pub struct Virtio<C> {
     config_vector: u16,
     generation: u8,
     isr: u8,
+    /// What of it the driver read and did not acknowledge.
+    isr_seen: u8,
     /// Status reads until a reset that was asked for is done.
     reset_in_reads: Option<u32>,
     pending: Pending,
@@ -168,65 +177,13 @@ pub struct Virtio<C> {
     pub refusals: Vec<String>,
 }
 
-/// A device in a machine: the model, and where its driver finds it.
-pub struct Plugged<C> {
-    /// The model.
-    pub model: Arc<Mutex<Virtio<C>>>,
-    /// The bus.
-    pub host: PciHost,
-    /// Its address there.
-    pub address: PciAddress,
-}
-
-impl<C> Clone for Plugged<C> {
-    fn clone(&self) -> Self {
-        Self { model: Arc::clone(&self.model), host: self.host.clone(), address: self.address }
-    }
-}
-
-impl<C> Plugged<C> {
-    /// The model. Not to be held across a call into a driver.
-    pub fn lock(&self) -> MutexGuard<'_, Virtio<C>> {
-        // A model that panicked has failed its test already.
-        self.model.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<C: Class> Plugged<C> {
-    /// Arms loads that change, of the thread that calls, and has the model excuse what its driver
-    /// does about them.
-    pub fn changing_loads(&self, platform: &MockPlatform, seed: u64) -> ChangingLoads {
-        let (this, memory) = (self.clone(), platform.memory().clone());
-        ChangingLoads::armed(seed).telling(move |change| {
-            // A driver that looks a second time has itself to blame for what it believes then.
-            if !change.is_repeated
-                && let Some(addr) = memory.dma_address_of(change.place)
-            {
-                this.lock().misheard(addr, change.told);
-            }
-        })
-    }
-}
-
 impl<C: Class> Virtio<C> {
-    /// Plugs a device into `platform`, at `address` of its PCI bus; where its BARs are is the
-    /// machine's to say.
-    #[must_use]
-    pub fn plug(
-        platform: &MockPlatform,
-        address: PciAddress,
-        class: C,
-        personality: Personality,
-    ) -> Plugged<C> {
-        let host = platform.pci().clone();
-        host.insert(address, personality.function::<C>(&host, class.config().len()));
-        let bus = host.device(address);
+    fn new(platform: &MockPlatform, front: Front, name: &str, class: C, personality: Personality) -> Self {
         let offered = personality.ring_features | class.features();
         let queues = (0..class.queues()).map(|_| Queue::new(personality.max_entries)).collect();
-        let name = format!("virtio {address}");
-        let model = Self {
-            memory: bus.memory(platform.memory(), &name),
-            bus,
+        Self {
+            memory: front.memory(platform, name),
+            front,
             personality,
             faults: FaultPlan::default(),
             class,
@@ -238,6 +195,7 @@ impl<C: Class> Virtio<C> {
             config_vector: NO_VECTOR,
             generation: 0,
             isr: 0,
+            isr_seen: 0,
             reset_in_reads: None,
             pending: Pending::default(),
             has_lied: false,
@@ -250,10 +208,7 @@ impl<C: Class> Virtio<C> {
             doorbells: Vec::new(),
             violations: Vec::new(),
             refusals: Vec::new(),
-        };
-        let model = Arc::new(Mutex::new(model));
-        host.connect(address, model.clone());
-        Plugged { model, host, address }
+        }
     }
 
     /// Offers exactly these features from now on.
@@ -295,7 +250,7 @@ impl<C: Class> Virtio<C> {
     /// Whether MSI-X is on.
     #[must_use]
     pub fn has_msix_on(&self) -> bool {
-        self.bus.mode() == InterruptMode::Msix
+        self.front.has_msix_on()
     }
 
     /// Gives up, as a device does whose back end died.
@@ -364,6 +319,7 @@ impl<C: Class> Virtio<C> {
         self.selected = Selected::default();
         self.config_vector = NO_VECTOR;
         self.isr = 0;
+        self.isr_seen = 0;
         self.reset_in_reads = None;
         self.pending = Pending::default();
         self.has_lied = false;
@@ -373,8 +329,8 @@ impl<C: Class> Virtio<C> {
         }
         self.class.reset();
         self.memory.give_all_back();
-        if self.personality.has_isr {
-            self.bus.set_pin(false);
+        if self.personality.has_isr || self.front.is_mmio() {
+            self.front.release_line();
         }
     }
 }

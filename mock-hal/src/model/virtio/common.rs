@@ -68,7 +68,7 @@ impl<C: Class> Virtio<C> {
         }
     }
 
-    fn queue(&self) -> Option<&Queue> {
+    pub(super) fn queue(&self) -> Option<&Queue> {
         self.queues.get(usize::from(self.selected.queue))
     }
 
@@ -111,13 +111,22 @@ impl<C: Class> Virtio<C> {
     pub(super) fn write_common(&mut self, at: u32, value: u32) {
         let [low, high, ..] = value.to_le_bytes();
         let half = u16::from_le_bytes([low, high]);
+        // Where registers are wider than what is in them.
+        let most = match at {
+            DEVICE_STATUS => 0xff,
+            0x16..0x20 => 0xffff,
+            _ => u32::MAX,
+        };
+        if value > most {
+            self.violation(format!("{value:#x} written to register {at:#x}, which has no such bits"));
+        }
         match at {
             0x00 => self.selected.device_features = value,
             0x08 => self.selected.driver_features = value,
             0x0c => self.accept(value),
             0x10 => self.config_vector = self.vector(half),
             DEVICE_STATUS => self.write_status(low),
-            0x16 => self.selected.queue = half,
+            0x16 => self.selected.queue = u16::try_from(value).unwrap_or(u16::MAX),
             0x18..0x38 => self.write_queue(at, value, half),
             _ => {}
         }
@@ -241,6 +250,9 @@ impl<C: Class> Virtio<C> {
 
     /// Spec: VIRTIO 1.2, 4.1.5.1.3 "Virtqueue Configuration".
     fn write_queue(&mut self, at: u32, value: u32, half: u16) {
+        if at == 0x1c && value == 0 && self.front.is_mmio() {
+            return self.stop_queue();
+        }
         if self.status & !NEEDS_RESET != ACKNOWLEDGE | DRIVER | FEATURES_OK {
             self.violation(format!("queue register {at:#x} written in status {:#x}, 3.1.1", self.status));
             if self.personality.steps_queues {
@@ -280,6 +292,22 @@ impl<C: Class> Virtio<C> {
         }
         if let Some(complaint) = complaint {
             self.violation(complaint);
+        }
+    }
+}
+
+impl<C: Class> Virtio<C> {
+    /// `QueueReady` is written 0: what the device had of the queue is the driver's again.
+    ///
+    /// Spec: VIRTIO 1.2, 4.2.2.2: the driver reads it back before it relies on that.
+    fn stop_queue(&mut self) {
+        if self.personality.steps_queues && self.status & !NEEDS_RESET != ACKNOWLEDGE | DRIVER | FEATURES_OK {
+            return self.refusals.push(format!("a queue stopped in status {:#x}", self.status));
+        }
+        let max_entries = self.personality.max_entries;
+        if let Some(queue) = self.queues.get_mut(usize::from(self.selected.queue)) {
+            queue.lied(&self.memory);
+            *queue = Queue::new(max_entries);
         }
     }
 }

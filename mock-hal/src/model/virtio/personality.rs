@@ -1,7 +1,7 @@
 //! Which monitor a device belongs to, as data.
 
 use super::net::bits;
-use super::{Class, feature};
+use super::{Class, Trigger, feature};
 use crate::pci::{FunctionSpace, PciHost, Reaction};
 
 /// When a reset that was asked for is done.
@@ -72,6 +72,12 @@ pub struct Personality {
     pub layout: Layout,
     /// How its BARs react to writes.
     pub bar_reaction: Reaction,
+    /// How long its registers are where there is no bus.
+    pub mmio_bytes: usize,
+    /// `VendorID` there.
+    pub mmio_vendor: u32,
+    /// What its line does there.
+    pub trigger: Trigger,
     /// MSI-X vectors.
     pub vectors: u16,
     /// Implements the interrupt status register, and the pin.
@@ -116,6 +122,9 @@ impl Personality {
                 msix: (1, 0x1000, 0, 0x800),
             },
             bar_reaction: Reaction::Movable,
+            mmio_bytes: 0x200,
+            mmio_vendor: 0x554d_4551,
+            trigger: Trigger::Level,
             vectors: 4,
             has_isr: true,
             has_pci_cfg: true,
@@ -152,6 +161,20 @@ impl Personality {
         Self { name: "qemu-transitional", transitional: true, ..Self::qemu() }
     }
 
+    /// QEMU's `microvm`, `-device virtio-net-device` without `force-legacy`: on no bus.
+    #[must_use]
+    pub const fn microvm() -> Self {
+        let ring_features = feature::VERSION_1 | feature::EVENT_IDX | feature::INDIRECT_DESC;
+        Self { name: "microvm", ring_features, ..Self::qemu() }
+    }
+
+    /// QEMU with `packed=on`.
+    #[must_use]
+    pub const fn qemu_packed() -> Self {
+        let ring_features = Self::qemu().ring_features | feature::RING_PACKED;
+        Self { name: "qemu-packed", ring_features, ..Self::qemu() }
+    }
+
     /// Firecracker: a table of legal steps, and everything else is dropped without an error.
     #[must_use]
     pub const fn firecracker() -> Self {
@@ -169,6 +192,9 @@ impl Personality {
                 msix: (0, 0, 0x8000, 0x4_8000),
             },
             bar_reaction: Reaction::OneShot,
+            mmio_bytes: 0x1000,
+            mmio_vendor: 0,
+            trigger: Trigger::Edge,
             vectors: 3,
             has_isr: false,
             has_pci_cfg: true,
@@ -243,6 +269,9 @@ impl Personality {
                 msix: (2, 0x1000, 0, 0x800),
             },
             bar_reaction: Reaction::Movable,
+            mmio_bytes: 0x1000,
+            mmio_vendor: 0x1af4,
+            trigger: Trigger::Level,
             vectors: 3,
             has_isr: true,
             has_pci_cfg: false,
@@ -282,6 +311,12 @@ impl Personality {
             Self::cloud_hypervisor(),
             Self::openvmm(),
         ]
+    }
+
+    /// All that are found on no bus, and can be reset.
+    #[must_use]
+    pub const fn on_no_bus() -> [Self; 3] {
+        [Self::microvm(), Self::firecracker(), Self::openvmm()]
     }
 
     /// How long the device's configuration is said to be.

@@ -5,26 +5,28 @@ use super::common::{DEVICE_STATUS, PLACES_RINGS};
 use super::status::{DRIVER_OK, FEATURES_OK};
 use super::{Class, Layout, Place, Virtio};
 use crate::fault::{Action, FaultPoint};
-use crate::pci::InterruptMode;
 use crate::registers::{DeviceModel, Width};
 
 /// The structures, with the offset in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hit {
+pub(super) enum Hit {
     Common(u32),
     Isr,
     Device(u32),
     Notify(u32),
+    /// One that only MMIO has.
+    Mmio(u32),
 }
 
 impl Hit {
     /// How a plan names the register.
-    const fn subject(self) -> u32 {
+    pub(super) const fn subject(self) -> u32 {
         let (cfg_type, offset) = match self {
             Self::Common(offset) => (1, offset),
             Self::Notify(offset) => (2, offset),
             Self::Isr => (3, 0),
             Self::Device(offset) => (4, offset),
+            Self::Mmio(offset) => (0, offset),
         };
         cfg_type << 16 | offset
     }
@@ -43,6 +45,17 @@ const ISR_QUEUE: u8 = 1;
 const ISR_CONFIG: u8 = 2;
 
 impl<C: Class> Virtio<C> {
+    fn meet(&mut self, bar: u8, offset_bytes: usize, width: Width, is_write: bool) -> Option<Hit> {
+        if self.front.is_mmio() {
+            return self.meet_mmio(u32::try_from(offset_bytes).ok()?, width, is_write);
+        }
+        let hit = self.find(bar, offset_bytes, width);
+        if hit.is_none() && is_write {
+            self.violation(format!("a write at {offset_bytes:#x} of BAR {bar}, where nothing is"));
+        }
+        hit
+    }
+
     fn find(&self, bar: u8, offset_bytes: usize, width: Width) -> Option<Hit> {
         let Layout { common, notify, isr, device, .. } = self.personality.layout;
         if bar != self.personality.layout.bar {
@@ -86,7 +99,7 @@ impl<C: Class> Virtio<C> {
     fn ring_doorbell(&mut self, at: u32, width: Width, value: u32) {
         let queue = u16::try_from(value).unwrap_or(u16::MAX);
         let multiplier = self.personality.layout.notify_multiplier;
-        if width != Width::Half || u32::from(queue) * multiplier != at {
+        if !self.front.is_mmio() && (width != Width::Half || u32::from(queue) * multiplier != at) {
             self.violation(format!("doorbell {value} at {at:#x}, {} bytes wide", width.bytes()));
         }
         if self.status & DRIVER_OK == 0 {
@@ -133,21 +146,27 @@ impl<C: Class> Virtio<C> {
     }
 
     pub(super) fn send_interrupt(&mut self, vector: u16, cause: u8) {
-        match self.bus.mode() {
-            InterruptMode::Msix => self.bus.raise_msix(vector),
-            _ if self.personality.has_isr => {
-                self.isr |= cause;
-                self.bus.set_pin(true);
-            }
-            _ => {}
+        if self.front.has_msix_on() {
+            self.front.raise_msix(vector);
+        } else if self.personality.has_isr || self.front.is_mmio() {
+            self.isr |= cause;
+            self.front.raise_line();
         }
     }
 
     fn answer(&mut self, hit: Hit, width: Width) -> u32 {
         match hit {
             Hit::Common(at) => {
-                self.check_access(at, width, false);
+                if !self.front.is_mmio() {
+                    self.check_access(at, width, false);
+                }
                 self.read_common(at)
+            }
+            Hit::Mmio(at) => self.read_mmio(at),
+            // Reading takes nothing back there: that is for `InterruptACK`.
+            Hit::Isr if self.front.is_mmio() => {
+                self.isr_seen |= self.isr;
+                self.isr.into()
             }
             Hit::Isr => {
                 if self.has_msix_on() {
@@ -157,7 +176,7 @@ impl<C: Class> Virtio<C> {
                     self.refusals.push("interrupt status read".into());
                     return 0;
                 }
-                self.bus.set_pin(false);
+                self.front.release_line();
                 std::mem::take(&mut self.isr).into()
             }
             Hit::Device(at) => self.read_config(at, width),
@@ -176,7 +195,7 @@ impl<C: Class> DeviceModel for Virtio<C> {
             self.lied();
             return u32::MAX;
         }
-        let Some(hit) = self.find(bar, offset_bytes, width) else { return 0 };
+        let Some(hit) = self.meet(bar, offset_bytes, width, false) else { return 0 };
         let value = self.answer(hit, width);
         let mut seen = (value, width);
         let _ = self.ask(FaultPoint::RegisterRead, hit.subject(), &mut seen, |_| false);
@@ -201,9 +220,7 @@ impl<C: Class> DeviceModel for Virtio<C> {
         if self.gone {
             return self.lied();
         }
-        let Some(hit) = self.find(bar, offset_bytes, width) else {
-            return self.violation(format!("a write at {offset_bytes:#x} of BAR {bar}, where nothing is"));
-        };
+        let Some(hit) = self.meet(bar, offset_bytes, width, true) else { return };
         let mut heard = (value, width);
         // A device that mistakes an address writes anywhere; that is for an IOMMU to stop, so
         // addresses arrive as they are.
@@ -221,9 +238,12 @@ impl<C: Class> DeviceModel for Virtio<C> {
         let (value, _) = heard;
         match hit {
             Hit::Common(at) => {
-                self.check_access(at, width, true);
+                if !self.front.is_mmio() {
+                    self.check_access(at, width, true);
+                }
                 self.write_common(at, value);
             }
+            Hit::Mmio(at) => self.write_mmio(at, value),
             Hit::Notify(at) => self.ring_doorbell(at, width, value),
             Hit::Isr | Hit::Device(_) => {
                 self.violation(format!("a write at {offset_bytes:#x}, where nothing can be written"));

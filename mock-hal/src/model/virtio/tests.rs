@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 
 use paravane_hal::addr::Align;
 use paravane_hal::dma::{Dma, DmaRegion, DmaRequest};
-use paravane_pci::ConfigAccess;
+use paravane_pci::{ConfigAccess, PciAddress};
 
 use super::net::{HEADER_BYTES, RX, TX, bits};
 use super::*;

@@ -176,7 +176,7 @@ impl Vmxnet3 {
                 "the receive completion ring takes both rings",
                 active.rx.iter().all(|queue| {
                     let [first, second] = &queue.rings;
-                    queue.completions.entries >= first.ring.entries + second.ring.entries
+                    queue.completions.entries >= first.ring.entries.saturating_add(second.ring.entries)
                 }),
             ),
             ("numIntrs", (1..=vectors).contains(&in_use)),
