@@ -16,6 +16,9 @@ mod header;
 #[cfg(feature = "acpi")]
 #[cfg_attr(docsrs, doc(cfg(feature = "acpi")))]
 pub mod mcfg;
+#[cfg(feature = "acpi")]
+#[cfg_attr(docsrs, doc(cfg(feature = "acpi")))]
+pub mod tables;
 
 #[cfg(test)]
 mod hostile_tests;

@@ -1,4 +1,4 @@
-//! How the image starts, and what whoever started it told it.
+//! How the image starts.
 //!
 //! `entry.s` takes the machine from 32-bit protected mode to Rust; [`pvh`] reads the loader's
 //! structures; [`start`] puts the parts of a [`Machine`] together in the order in which they need
@@ -8,23 +8,10 @@
 
 use paravane_hal::addr::PhysAddr;
 
-use crate::cmdline::CommandLine;
-use crate::memory::MemoryMap;
-use crate::platform::{FirmwareMemory, Machine};
+use crate::firmware::FirmwareMemory;
+use crate::loader::pvh;
+use crate::platform::Machine;
 use crate::{console, fatal};
-
-pub mod pvh;
-
-/// What the loader said. Copied out of its structures, which are forgotten afterwards.
-#[derive(Debug)]
-pub struct BootInfo {
-    /// The kernel command line.
-    pub command_line: CommandLine,
-    /// What is where in the physical address space.
-    pub memory: MemoryMap,
-    /// Where ACPI starts, if the loader knows.
-    pub rsdp: Option<PhysAddr>,
-}
 
 /// What the time-stamp counter said at the image's first instruction.
 #[must_use]
@@ -55,7 +42,7 @@ pub unsafe fn start(start_info: u32, program: fn(Machine) -> !) -> ! {
     let boot = pvh::read(&FirmwareMemory::EVERYTHING, PhysAddr::new(u64::from(start_info)));
     unmap_null_page();
     match boot {
-        Ok(boot) => program(Machine::assemble(boot)),
+        Ok(boot) => program(Machine::assemble(boot, first_ticks())),
         Err(error) => fatal!("not started by a PVH loader: {error}"),
     }
 }

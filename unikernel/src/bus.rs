@@ -14,7 +14,7 @@ use paravane_pci::{
     Cam, ConfigAccess, Ecam, EcamEntry, Found, Function, Ids, Patched, PciAddress, enumerate, mcfg,
 };
 
-use crate::boot::pvh::PhysicalMemory;
+use crate::firmware::PhysicalMemory;
 use crate::platform::Machine;
 
 /// How this machine's config space is reached.

@@ -20,7 +20,7 @@ use paravane_hal::port::PortIo;
 use paravane_hal_x86_64::lock::{Once, SpinLock};
 use paravane_hal_x86_64::tsc::TscClock;
 
-use crate::platform::ports;
+use crate::ports::ports;
 
 /// COM1's registers, a 16550's.
 ///

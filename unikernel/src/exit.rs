@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use paravane_hal::port::PortIo;
 
-use crate::platform::ports;
+use crate::ports::ports;
 
 /// QEMU's `isa-debug-exit,iobase=0xf4`: a byte written there ends QEMU with status `byte * 2 + 1`.
 const DEBUG_EXIT: u16 = 0xf4;

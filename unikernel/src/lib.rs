@@ -10,9 +10,12 @@ pub mod bus;
 pub mod cmdline;
 pub mod console;
 pub mod exit;
+pub mod firmware;
 pub mod interrupts;
+pub mod loader;
 pub mod memory;
 pub mod platform;
+mod ports;
 
 /// Names the program of an image: a function that takes the [`Machine`](platform::Machine) and
 /// never returns.

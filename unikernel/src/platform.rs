@@ -9,7 +9,6 @@ use core::ptr::NonNull;
 use linked_list_allocator::Heap;
 use log::warn;
 use paravane_hal::Parts;
-use paravane_hal::addr::PhysAddr;
 use paravane_hal_x86_64::apic::{Lint0, LocalApic};
 use paravane_hal_x86_64::dma::{DmaDomain, FrameDma};
 use paravane_hal_x86_64::frames::FrameAllocator;
@@ -22,10 +21,11 @@ use paravane_hal_x86_64::range::PhysRange;
 use paravane_hal_x86_64::tsc::kvmclock::{KvmClock, KvmClockPage};
 use paravane_hal_x86_64::tsc::{TscClock, TscSource};
 
-use crate::boot::pvh::PhysicalMemory;
-use crate::boot::{BootInfo, first_ticks};
+use crate::firmware::FirmwareMemory;
 use crate::interrupts::{self, Interrupts, Starting};
-use crate::memory::{FIRST_MIB, IDENTITY_END, MemoryKind, MemoryMap, plan};
+use crate::loader::BootInfo;
+use crate::memory::{IDENTITY_END, MemoryMap, plan};
+use crate::ports::ports;
 use crate::{cmdline, console, fatal};
 
 /// The frames of this machine.
@@ -43,14 +43,6 @@ static KVMCLOCK: KvmClockPage = KvmClockPage::new();
 /// When nobody knows how fast the TSC runs: faster than any does, so that waits last longer than
 /// they should, never shorter.
 const ASSUMED_HZ: u64 = 5_000_000_000;
-
-/// The machine's I/O ports.
-pub(crate) fn ports() -> X86Ports {
-    // SAFETY: the image runs in ring 0, and the whole program is the machine's owner. It hands the
-    // value on to code it calls a driver or a bus, which is trusted with the machine as far as its
-    // devices go.
-    unsafe { X86Ports::new() }
-}
 
 /// Everything there is.
 #[derive(Debug)]
@@ -72,8 +64,9 @@ pub struct Machine {
 pub type Platform = Parts<FrameDma<&'static Frames>, &'static MmioMapper<&'static Frames>, TscClock>;
 
 impl Machine {
-    /// Puts the machine together. Called once, by the image's entry.
-    pub(crate) fn assemble(boot: BootInfo) -> Self {
+    /// Puts the machine together; its time starts at `first_ticks`. Called once, by the image's
+    /// entry.
+    pub(crate) fn assemble(boot: BootInfo, first_ticks: u64) -> Self {
         let Ok(boot) = BOOT.set(boot) else { fatal!("the machine is assembled once") };
         let map = claim_memory(boot);
         let (Some(mmio), Some(dma)) = (MMIO.get(), DMA.get()) else {
@@ -89,20 +82,14 @@ impl Machine {
             Err(error) => fatal!("{error}"),
         };
         let Some(starting) = Starting::begin(apic, pic) else { fatal!("interrupts are set up once") };
-        let clock = calibrate(map);
+        let clock = calibrate(map, first_ticks);
         console::set_clock(clock);
         let Some(interrupts) = starting.finish(clock) else {
             fatal!("the local APIC's timer does not count")
         };
         report_cuts(boot);
         let platform = Platform { dma: FrameDma::new(dma), mmio, clock };
-        Self {
-            boot,
-            platform,
-            interrupts,
-            ports: ports(),
-            firmware: FirmwareMemory { map: Some(&boot.memory) },
-        }
+        Self { boot, platform, interrupts, ports: ports(), firmware: FirmwareMemory::of(&boot.memory) }
     }
 }
 
@@ -178,8 +165,8 @@ fn image() -> PhysRange {
     PhysRange::EMPTY
 }
 
-/// The clock, starting at the image's first instruction.
-fn calibrate(map: LinearMap) -> TscClock {
+/// The clock, starting at `first_ticks`.
+fn calibrate(map: LinearMap, first_ticks: u64) -> TscClock {
     let page = NonNull::from(&KVMCLOCK);
     let kvmclock = map.to_phys(page.cast(), size_of::<KvmClockPage>()).map(|phys| {
         // SAFETY: the page is where the identity map says, and this is ring 0.
@@ -189,7 +176,7 @@ fn calibrate(map: LinearMap) -> TscClock {
         .ok()
         .or_else(|| TscClock::new(ASSUMED_HZ, TscSource::Assumed));
     match clock {
-        Some(clock) => clock.starting_at(first_ticks()),
+        Some(clock) => clock.starting_at(first_ticks),
         None => fatal!("no clock"),
     }
 }
@@ -205,55 +192,6 @@ impl Machine {
     #[must_use]
     pub fn dma_bytes_free(&self) -> u64 {
         FRAMES.with(|frames| frames.free_bytes())
-    }
-}
-
-/// Physical memory for reading what firmware and loader left there: ACPI tables, and before the
-/// memory is shared out, the loader's structures.
-///
-/// Only what the memory map mentions, and the first MiB without its first page, is read; never
-/// registers that the map does not know of.
-#[derive(Clone, Copy, Debug)]
-pub struct FirmwareMemory {
-    map: Option<&'static MemoryMap>,
-}
-
-impl FirmwareMemory {
-    /// For the time before there is a map, and while the null page is mapped: all of the identity
-    /// map.
-    pub(crate) const EVERYTHING: Self = Self { map: None };
-
-    fn may_read(&self, range: PhysRange) -> bool {
-        let first = if self.map.is_none() { 1 } else { 4096 };
-        if range.start().get() < first || range.end() > IDENTITY_END {
-            return false;
-        }
-        let mentioned = |map: &MemoryMap| {
-            range.end() <= FIRST_MIB
-                || map.iter().any(|(entry, kind)| {
-                    kind != MemoryKind::Unusable
-                        && entry.start() <= range.start()
-                        && range.end() <= entry.end()
-                })
-        };
-        self.map.is_none_or(mentioned)
-    }
-}
-
-impl PhysicalMemory for FirmwareMemory {
-    fn read(&self, at: PhysAddr, into: &mut [u8]) -> bool {
-        let Some(range) = PhysRange::new(at, into.len() as u64).filter(|range| self.may_read(*range)) else {
-            return false;
-        };
-        for (byte, address) in into.iter_mut().zip(range.start().get()..) {
-            let Ok(address) = usize::try_from(address) else { return false };
-            let place = core::ptr::with_exposed_provenance::<u8>(address);
-            // SAFETY: the byte lies in the identity map, off the null page once that is gone, in
-            // what the loader calls memory. A volatile read of a byte is fine whatever is there,
-            // and whoever else writes it.
-            *byte = unsafe { place.read_volatile() };
-        }
-        true
     }
 }
 

@@ -5,7 +5,8 @@ use std::cell::Cell;
 
 use paravane_hal::addr::PhysAddr;
 use paravane_pci::EcamEntry;
-use paravane_pci::mcfg::{McfgError, ecam_entries, search_bios_area};
+use paravane_pci::mcfg::ecam_entries;
+use paravane_pci::tables::{TableError, search_bios_area};
 
 use crate::input::Input;
 
@@ -106,7 +107,7 @@ impl Firmware {
     }
 
     /// What the walk makes of it.
-    fn walk(&self) -> Result<Vec<EcamEntry>, McfgError> {
+    fn walk(&self) -> Result<Vec<EcamEntry>, TableError> {
         let mut found = Vec::new();
         let read = |from: PhysAddr, into: &mut [u8]| self.read(from, into);
         let count = ecam_entries(&read, PhysAddr::new(START), &mut |entry| found.push(entry));
@@ -162,10 +163,10 @@ mod tests {
             let end = match Firmware::new(&mut Input::new(&bytes)).walk() {
                 Ok(found) if found.is_empty() => "no entries",
                 Ok(_) => "entries",
-                Err(McfgError::Unreadable { .. }) => "unreadable",
-                Err(McfgError::NotThere { .. }) => "not there",
-                Err(McfgError::BadLength { .. }) => "bad length",
-                Err(McfgError::BadChecksum { .. }) => "bad checksum",
+                Err(TableError::Unreadable { .. }) => "unreadable",
+                Err(TableError::NotThere { .. }) => "not there",
+                Err(TableError::BadLength { .. }) => "bad length",
+                Err(TableError::BadChecksum { .. }) => "bad checksum",
                 Err(_) => "another",
             };
             *ends.entry(end).or_insert(0) += 1;

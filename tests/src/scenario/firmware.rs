@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use paravane_hal::addr::PhysAddr;
 use paravane_mock_hal::record::Recording;
 use paravane_pci::EcamEntry;
-use paravane_pci::mcfg::{McfgError, ecam_entries, search_bios_area};
+use paravane_pci::mcfg::ecam_entries;
+use paravane_pci::tables::{TableError, search_bios_area};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -30,7 +31,7 @@ const TABLE_LIMIT_BYTES: usize = 64 << 10;
 /// # Errors
 ///
 /// A table is damaged.
-pub fn ecam_of(recording: &Recording) -> Result<Option<Vec<EcamEntry>>, McfgError> {
+pub fn ecam_of(recording: &Recording) -> Result<Option<Vec<EcamEntry>>, TableError> {
     let memory = |from: PhysAddr, into: &mut [u8]| recording.read_firmware(from, into);
     let Some(rsdp) = search_bios_area(&memory) else { return Ok(None) };
     let mut entries = Vec::new();

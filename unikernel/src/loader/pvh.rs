@@ -20,20 +20,14 @@ use paravane_hal::addr::PhysAddr;
 use paravane_hal_x86_64::range::PhysRange;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::boot::BootInfo;
 use crate::cmdline::CommandLine;
+use crate::firmware::PhysicalMemory;
+use crate::loader::BootInfo;
 use crate::memory::{MemoryKind, MemoryMap};
 
 const MAGIC: u32 = 0x336e_c578;
 /// The first version with a memory map.
 const WITH_MEMORY_MAP: u32 = 1;
-
-/// Physical memory, for reading.
-pub trait PhysicalMemory {
-    /// Fills `into` from `at` on. False, with `into` in any state, when that cannot be read.
-    #[must_use]
-    fn read(&self, at: PhysAddr, into: &mut [u8]) -> bool;
-}
 
 /// The loader's structures make no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
