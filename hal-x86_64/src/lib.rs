@@ -3,6 +3,8 @@
 
 pub mod dma;
 pub mod frames;
+pub mod ioapic;
+pub mod line;
 pub mod linear;
 pub mod lock;
 pub mod mmio;

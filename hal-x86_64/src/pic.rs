@@ -3,13 +3,15 @@
 //! Firmware routes the pins of PCI devices to lines of these controllers and leaves the line's
 //! number in configuration space, so a kernel needs no AML to use them. The handler's order for a
 //! level-triggered line: [`mask`](Pic::mask), [`end_of_interrupt`](Pic::end_of_interrupt), and
-//! [`unmask`](Pic::unmask) once the device was served.
+//! [`unmask`](Pic::unmask) once the device was served. An edge-triggered line is only ended.
 //!
 //! Spec: Intel 8259A datasheet, "Initialization Command Words", "Operation Command Words".
 
 #![expect(unsafe_code, reason = "a line let through reaches a vector that must be ready for it")]
 
 use paravane_hal::port::PortIo;
+
+use crate::line::Trigger;
 
 const MASTER_COMMAND: u16 = 0x20;
 const MASTER_DATA: u16 = 0x21;
@@ -28,19 +30,24 @@ const END_OF_INTERRUPT: u8 = 0x20;
 /// OCW3: the next read of the command port gives what is being served.
 const READ_IN_SERVICE: u8 = 0x0b;
 
+/// Some masks: what a controller answers once it was told.
+const ANSWER: u8 = 0x55;
+
 /// The line of the first controller that the second one hangs on.
 const CASCADE: u8 = 2;
 /// How many lines the pair has.
 pub const LINES: u8 = 16;
-/// Lines that stay edge-triggered whatever the register says: timer, keyboard, cascade, clock,
-/// coprocessor.
-const ALWAYS_EDGE: u16 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 8 | 1 << 13;
+/// Lines that no device of a bus has: timer, cascade.
+const TAKEN: u16 = 1 << 0 | 1 << CASCADE;
+/// Lines that stay edge-triggered whatever the register says: these, keyboard, clock, coprocessor.
+const ALWAYS_EDGE: u16 = TAKEN | 1 << 1 | 1 << 8 | 1 << 13;
 
 /// The controllers, set up: line `n` raises vector `first_vector + n`.
 #[derive(Debug)]
 pub struct Pic<P> {
     ports: P,
     first_vector: u8,
+    is_there: bool,
 }
 
 impl<P: PortIo> Pic<P> {
@@ -64,7 +71,12 @@ impl<P: PortIo> Pic<P> {
             ports.out8(data, MODE_8086);
             ports.out8(data, u8::MAX);
         }
-        Self { ports, first_vector }
+        // What is not there reads as ones. The second controller's lines go no further while the
+        // cascade is closed.
+        ports.out8(SLAVE_DATA, ANSWER);
+        let is_there = ports.in8(SLAVE_DATA) == ANSWER;
+        ports.out8(SLAVE_DATA, u8::MAX);
+        Self { ports, first_vector, is_there }
     }
 
     /// Which line raises `vector`.
@@ -92,15 +104,25 @@ impl<P: PortIo> Pic<P> {
         }
     }
 
-    /// Makes `line` level-triggered, as PCI's are. False for the lines that cannot be.
+    /// Makes `line` interrupt as `trigger` says. False for the lines that cannot, and for those
+    /// that are not a device's.
     #[must_use]
-    pub fn set_level_triggered(&self, line: u8) -> bool {
-        if line >= LINES || ALWAYS_EDGE & 1 << line != 0 {
+    pub fn set_trigger(&self, line: u8, trigger: Trigger) -> bool {
+        let refused = if trigger == Trigger::Level { ALWAYS_EDGE } else { TAKEN };
+        if line >= LINES || refused & 1 << line != 0 {
             return false;
         }
         let port = if line < 8 { LEVEL_LOW } else { LEVEL_HIGH };
-        self.ports.out8(port, self.ports.in8(port) | 1 << (line & 7));
+        let others = self.ports.in8(port) & !(1 << (line & 7));
+        let level = if trigger == Trigger::Level { 1 << (line & 7) } else { 0 };
+        self.ports.out8(port, others | level);
         true
+    }
+
+    /// Whether there are controllers at all.
+    #[must_use]
+    pub const fn is_there(&self) -> bool {
+        self.is_there
     }
 
     /// Whether the interrupt on `line` was none: the lowest-priority line of a controller is also
@@ -194,7 +216,7 @@ mod tests {
         assert_eq!(masks(&pic), (0xff, 0xff));
         let log = pic.ports.0.with(|board| board.log.clone());
         assert_eq!(log[..5], [(0x20, 0x11), (0x21, 0x20), (0x21, 0x04), (0x21, 0x01), (0x21, 0xff)]);
-        assert_eq!(log[5..], [(0xa0, 0x11), (0xa1, 0x28), (0xa1, 0x02), (0xa1, 0x01), (0xa1, 0xff)]);
+        assert_eq!(log[5..10], [(0xa0, 0x11), (0xa1, 0x28), (0xa1, 0x02), (0xa1, 0x01), (0xa1, 0xff)]);
         assert_eq!((pic.line_of(0x2b), pic.line_of(0x30), pic.line_of(0x1f)), (Some(11), None, None));
     }
 
@@ -230,8 +252,42 @@ mod tests {
     #[test]
     fn old_lines_stay_edge_triggered() {
         let pic = pic();
-        assert!(pic.set_level_triggered(11) && pic.set_level_triggered(10) && pic.set_level_triggered(5));
+        let level = |line| pic.set_trigger(line, Trigger::Level);
+        assert!(level(11) && level(10) && level(5));
         assert_eq!((pic.ports.in8(LEVEL_LOW), pic.ports.in8(LEVEL_HIGH)), (0x20, 0x0c));
-        assert!(!pic.set_level_triggered(0) && !pic.set_level_triggered(13) && !pic.set_level_triggered(16));
+        assert!(!level(0) && !level(8) && !level(13) && !level(16));
+        assert_eq!((pic.ports.in8(LEVEL_LOW), pic.ports.in8(LEVEL_HIGH)), (0x20, 0x0c));
+    }
+
+    #[test]
+    fn a_line_can_be_edge_triggered_again() {
+        let pic = pic();
+        assert!(pic.set_trigger(5, Trigger::Level) && pic.set_trigger(11, Trigger::Level));
+        let edge = |line| pic.set_trigger(line, Trigger::Edge);
+        assert!(edge(5) && edge(8) && edge(13), "the clock's line too, where no clock is");
+        assert_eq!((pic.ports.in8(LEVEL_LOW), pic.ports.in8(LEVEL_HIGH)), (0, 0x08));
+        assert!(!edge(0) && !edge(2) && !edge(16));
+    }
+
+    #[test]
+    fn a_pair_that_is_not_there_is_noticed() {
+        assert!(pic().is_there());
+        struct Nothing;
+        impl PortIo for Nothing {
+            fn in8(&self, _: u16) -> u8 {
+                0xff
+            }
+            fn out8(&self, _: u16, _: u8) {}
+            fn in16(&self, _: u16) -> u16 {
+                0xffff
+            }
+            fn in32(&self, _: u16) -> u32 {
+                u32::MAX
+            }
+            fn out16(&self, _: u16, _: u16) {}
+            fn out32(&self, _: u16, _: u32) {}
+        }
+        // SAFETY: as above.
+        assert!(!unsafe { Pic::set_up(Nothing, 0x20) }.is_there());
     }
 }

@@ -32,6 +32,7 @@ use paravane_hal::mmio::{MapErrorReason, Mmio, MmioMap};
 use paravane_hal::port::PortIo;
 use paravane_hal::time::Clock;
 use paravane_hal_check::{ArpPeer, Settings, check_nic, check_platform};
+use paravane_hal_x86_64::line::Trigger;
 use paravane_unikernel::bus;
 use paravane_unikernel::exit::{Exit, exit};
 use paravane_unikernel::platform::Machine;
@@ -193,7 +194,7 @@ fn edu(machine: &Machine) -> bool {
 
     config.write(msi, config.read(msi) & !(1 << 16));
     let line = config.read(0x3c) as u8;
-    if irq.enable_line(line).is_err() {
+    if machine.enable_line(line, Trigger::Level).is_err() {
         return false;
     }
     let mut by_line = true;

@@ -3,48 +3,41 @@
 //!
 //! Handlers do nothing but set a bit and end the interrupt, so there is nothing to lock and nothing
 //! that can go wrong in one; the work is the program's, in its own time. Messages (MSI, MSI-X) have
-//! a vector each; the old lines, which several devices may share and which go on ringing until
-//! their devices were served, are masked by the handler until the program lets them through again.
+//! a vector each. Lines come in on the 8259 pair or on I/O APICs; those that several devices may
+//! share, and that go on ringing until their devices were served, are masked by the handler until
+//! the program lets them through again.
 //!
 //! State is global here, because the CPU's table of handlers is; programs get it as a value,
 //! [`Interrupts`], and only once.
 
 use core::fmt;
-use core::sync::atomic::{
-    AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 
 use paravane_hal::irq::MsiMessage;
+use paravane_hal::mmio::MmioMap;
 use paravane_hal_x86_64::apic::{ApicTimer, LocalApic, TimerCalibration};
-use paravane_hal_x86_64::lock::Once;
+use paravane_hal_x86_64::line::Trigger;
 use paravane_hal_x86_64::mmio::MmioRegion;
 use paravane_hal_x86_64::msi::{self, MsiError};
-use paravane_hal_x86_64::pic::{LINES, Pic};
+use paravane_hal_x86_64::pic::Pic;
 use paravane_hal_x86_64::port::X86Ports;
 use paravane_hal_x86_64::tsc::TscClock;
 
+mod dispatch;
 mod exception;
 mod idt;
+mod lines;
+pub mod madt;
 
-use exception::Trap;
+pub use dispatch::MESSAGES;
+pub(crate) use dispatch::SPURIOUS;
+use dispatch::{FIRST_MESSAGE, TIMER};
+pub use lines::LINES;
+pub(crate) use lines::first_vector as first_line_vector;
+use madt::Wiring;
 
-/// Vectors below are the CPU's exceptions.
-const FIRST_LINE: u8 = 0x20;
-const TIMER: u8 = 0x30;
-const FIRST_MESSAGE: u8 = 0x40;
-/// How many messages can be told apart: the bits of a word.
-pub const MESSAGES: u8 = 64;
-const LAST_MESSAGE: u8 = FIRST_MESSAGE + MESSAGES - 1;
-/// What the local APIC raises when an interrupt went away before it was delivered.
-pub(crate) const SPURIOUS: u8 = 0xff;
-
-static APIC: Once<LocalApic<MmioRegion>> = Once::new();
-static PIC: Once<Pic<X86Ports>> = Once::new();
 static ALLOCATED: AtomicU64 = AtomicU64::new(0);
-static MESSAGES_PENDING: AtomicU64 = AtomicU64::new(0);
-static LINES_PENDING: AtomicU32 = AtomicU32::new(0);
 
 /// A vector that a device may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,8 +56,8 @@ impl VectorId {
 pub struct Pending {
     /// One bit a [`VectorId`].
     pub messages: u64,
-    /// One bit a line; each is masked until [`Interrupts::unmask_line`].
-    pub lines: u32,
+    /// One bit a line; a level-triggered one is masked until [`Interrupts::unmask_line`].
+    pub lines: u64,
 }
 
 impl Pending {
@@ -115,14 +108,12 @@ impl core::error::Error for NoSuchLine {}
 #[derive(Clone, Copy, Debug)]
 pub struct Interrupts {
     apic: &'static LocalApic<MmioRegion>,
-    pic: &'static Pic<X86Ports>,
     timer: ApicTimer,
 }
 
 /// Interrupts half set up: handlers are in place, the timer's rate is being measured.
 pub(crate) struct Starting {
     apic: &'static LocalApic<MmioRegion>,
-    pic: &'static Pic<X86Ports>,
     calibration: TimerCalibration,
 }
 
@@ -131,24 +122,18 @@ pub(crate) fn load_handlers() {
     idt::load();
 }
 
-/// The first vector of the lines.
-pub(crate) const fn first_line_vector() -> u8 {
-    FIRST_LINE
-}
-
 impl Starting {
     /// Takes the controllers over, and starts to measure. `None` when that was done before.
     pub(crate) fn begin(apic: LocalApic<MmioRegion>, pic: Pic<X86Ports>) -> Option<Self> {
-        let apic = APIC.set(apic).ok()?;
-        let pic = PIC.set(pic).ok()?;
-        Some(Self { apic, pic, calibration: TimerCalibration::begin(apic) })
+        let apic = dispatch::take_over_apic(apic)?;
+        lines::take_over_pic(pic).then(|| Self { apic, calibration: TimerCalibration::begin(apic) })
     }
 
     /// Ends the measurement, and lets interrupts in. `None` when the timer does not work.
     pub(crate) fn finish(self, clock: TscClock) -> Option<Interrupts> {
         let timer = self.calibration.finish(self.apic, clock, TIMER)?;
         x86_64::instructions::interrupts::enable();
-        Some(Interrupts { apic: self.apic, pic: self.pic, timer })
+        Some(Interrupts { apic: self.apic, timer })
     }
 }
 
@@ -177,37 +162,46 @@ impl Interrupts {
     /// Gives a vector back. A device that still raises it wakes whoever has it next, for nothing.
     pub fn free_vector(&self, id: VectorId) {
         ALLOCATED.fetch_and(!id.bit(), Relaxed);
-        MESSAGES_PENDING.fetch_and(!id.bit(), Relaxed);
+        dispatch::forget(id.bit());
     }
 
-    /// Lets devices interrupt by `line`, which firmware wrote into their configuration space.
+    /// Lets devices interrupt by `line`. I/O APICs are looked for, mapped by `map`, when the first
+    /// line asks for one; `wiring` says where they are.
     ///
     /// # Errors
     ///
     /// [`NoSuchLine`].
-    pub fn enable_line(&self, line: u8) -> Result<(), NoSuchLine> {
-        if line >= LINES || !self.pic.set_level_triggered(line) {
-            return Err(NoSuchLine { line });
+    pub(crate) fn enable_line(
+        &self,
+        line: u8,
+        trigger: Trigger,
+        map: &impl MmioMap<Region = MmioRegion>,
+        wiring: impl FnOnce() -> Wiring,
+    ) -> Result<(), NoSuchLine> {
+        if lines::wants_io_apics(line) {
+            lines::take_over_io_apics(map, wiring());
         }
-        self.unmask_line(line);
-        Ok(())
+        let apic_id = self.apic.id();
+        let opened =
+            x86_64::instructions::interrupts::without_interrupts(|| lines::open(line, trigger, apic_id));
+        if opened { Ok(()) } else { Err(NoSuchLine { line }) }
     }
 
     /// Lets `line` through again, once its devices were served.
     pub fn unmask_line(&self, line: u8) {
-        // Handlers change the controller's masks as well, in two steps as here.
-        x86_64::instructions::interrupts::without_interrupts(|| self.pic.unmask(line));
+        // Handlers change the controllers' masks as well, in steps as here.
+        x86_64::instructions::interrupts::without_interrupts(|| lines::unmask(line));
     }
 
     /// Holds `line` back.
     pub fn mask_line(&self, line: u8) {
-        x86_64::instructions::interrupts::without_interrupts(|| self.pic.mask(line));
+        x86_64::instructions::interrupts::without_interrupts(|| lines::mask(line));
     }
 
     /// What rang since the last call. What rings from here on will be there in the next one.
     #[must_use]
     pub fn take_pending(&self) -> Pending {
-        Pending { messages: MESSAGES_PENDING.swap(0, Acquire), lines: LINES_PENDING.swap(0, Acquire) }
+        Pending { messages: dispatch::take_pending(), lines: lines::take_pending() }
     }
 
     /// Sleeps until something rings, or `at_most` so long; returns at once if something rang that
@@ -220,7 +214,7 @@ impl Interrupts {
         use x86_64::instructions::interrupts;
 
         interrupts::disable();
-        let rang = MESSAGES_PENDING.load(Relaxed) != 0 || LINES_PENDING.load(Relaxed) != 0;
+        let rang = dispatch::is_pending() || lines::is_pending();
         if rang || at_most.is_some_and(|at_most| at_most.is_zero()) {
             interrupts::enable();
             return;
@@ -240,41 +234,4 @@ impl Interrupts {
     pub fn timer(&self) -> &'static str {
         if self.timer.uses_tsc_deadline() { "TSC deadline" } else { "APIC count" }
     }
-}
-
-/// Every interrupt comes here, with interrupts off.
-extern "C" fn dispatch(trap: &Trap) {
-    let vector = u8::try_from(trap.vector).unwrap_or(SPURIOUS);
-    match vector {
-        0..FIRST_LINE => exception::stop(trap),
-        FIRST_MESSAGE..=LAST_MESSAGE => {
-            MESSAGES_PENDING.fetch_or(1 << (vector - FIRST_MESSAGE), Release);
-            end_of_interrupt();
-        }
-        // It wakes; that is all.
-        TIMER => end_of_interrupt(),
-        SPURIOUS => {}
-        _ => match PIC.get().and_then(|pic| pic.line_of(vector).map(|line| (pic, line))) {
-            Some((pic, line)) => serve_line(pic, line),
-            // A vector that nobody was given. It is ended, or nothing less important would ever
-            // come through.
-            None => end_of_interrupt(),
-        },
-    }
-}
-
-fn end_of_interrupt() {
-    if let Some(apic) = APIC.get() {
-        apic.end_of_interrupt();
-    }
-}
-
-/// A line rings until its devices are served, so it is masked before it is ended.
-fn serve_line(pic: &Pic<X86Ports>, line: u8) {
-    if pic.is_spurious(line) {
-        return;
-    }
-    pic.mask(line);
-    LINES_PENDING.fetch_or(1 << line, Release);
-    pic.end_of_interrupt(line);
 }

@@ -12,6 +12,7 @@ use paravane_hal::Parts;
 use paravane_hal_x86_64::apic::{Lint0, LocalApic};
 use paravane_hal_x86_64::dma::{DmaDomain, FrameDma};
 use paravane_hal_x86_64::frames::FrameAllocator;
+use paravane_hal_x86_64::line::Trigger;
 use paravane_hal_x86_64::linear::LinearMap;
 use paravane_hal_x86_64::lock::{Once, SpinLock};
 use paravane_hal_x86_64::paging::MmioMapper;
@@ -21,8 +22,9 @@ use paravane_hal_x86_64::range::PhysRange;
 use paravane_hal_x86_64::tsc::kvmclock::{KvmClock, KvmClockPage};
 use paravane_hal_x86_64::tsc::{TscClock, TscSource};
 
-use crate::firmware::FirmwareMemory;
-use crate::interrupts::{self, Interrupts, Starting};
+use crate::firmware::{FirmwareMemory, PhysicalMemory};
+use crate::interrupts::madt::Wiring;
+use crate::interrupts::{self, Interrupts, NoSuchLine, Starting};
 use crate::loader::BootInfo;
 use crate::memory::{IDENTITY_END, MemoryMap, plan};
 use crate::ports::ports;
@@ -90,6 +92,28 @@ impl Machine {
         report_cuts(boot);
         let platform = Platform { dma: FrameDma::new(dma), mmio, clock };
         Self { boot, platform, interrupts, ports: ports(), firmware: FirmwareMemory::of(&boot.memory) }
+    }
+}
+
+impl Machine {
+    /// Lets devices interrupt by `line`: one that firmware wrote into their configuration space, or
+    /// that came with their place.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchLine`].
+    pub fn enable_line(&self, line: u8, trigger: Trigger) -> Result<(), NoSuchLine> {
+        self.interrupts.enable_line(line, trigger, &self.platform, || self.wiring())
+    }
+
+    /// How lines are wired.
+    fn wiring(&self) -> Wiring {
+        let memory = |from, into: &mut [u8]| self.firmware.read(from, into);
+        let said = self.boot.rsdp.map_or(Ok(Wiring::USUAL), |rsdp| Wiring::read(&memory, rsdp));
+        said.unwrap_or_else(|reason| {
+            warn!("interrupts: ACPI tables not used: {reason}");
+            Wiring::USUAL
+        })
     }
 }
 

@@ -26,6 +26,7 @@ use paravane_pci::ConfigAccess;
 
 use crate::app::http::Wanted;
 use crate::app::stack::{CONNECTION_BYTES, MAX_CONNECTIONS};
+use crate::interrupts::LINES;
 
 /// How long a loop without interrupts looks on after something moved, before it begins to sleep in
 /// between.
@@ -65,8 +66,8 @@ pub trait Host {
 /// What rang.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rung {
-    /// The interrupt lines that fired and are masked now, bit by bit.
-    pub lines: u32,
+    /// The interrupt lines that fired, bit by bit; those that are level-triggered are masked now.
+    pub lines: u64,
     /// Whether any message came. Which one does not matter: it may have been about an event.
     pub messages: bool,
 }
@@ -182,7 +183,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         pending
     }
 
-    fn unmask(&mut self, lines: u32) {
+    fn unmask(&mut self, lines: u64) {
         if self.unclaimed > UNCLAIMED {
             // Left open it would ring for ever, and nothing else would happen.
             error!("interrupt lines {lines:#x}: held by something that is no NIC of ours; masked");
@@ -190,9 +191,9 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             self.unclaimed = 0;
             return;
         }
-        for line in 0..u32::BITS {
+        for line in 0..LINES {
             if lines & (1 << line) != 0 {
-                self.host.unmask_line(u8::try_from(line).unwrap_or(u8::MAX));
+                self.host.unmask_line(line);
             }
         }
     }

@@ -18,6 +18,7 @@ use core::time::Duration;
 use log::{error, info, warn};
 use paravane_hal::Failed;
 use paravane_hal::time::Clock;
+use paravane_hal_x86_64::line::Trigger;
 use paravane_net::{FrameLayout, FramePool};
 use paravane_nic::{Config as NicConfig, InterruptPlan, Nic as Device};
 use paravane_unikernel::app::config::{Config, nic_name};
@@ -90,7 +91,7 @@ fn start(
     let device = Device::open(function, machine.platform).map_err(Failed::into_error)?;
     let allocate = || machine.interrupts.allocate_vector().ok().map(|(_, message)| message);
     // A line is opened only for a NIC that uses it: others on it might never be served.
-    let route = |line| machine.interrupts.enable_line(line).is_ok();
+    let route = |line| machine.enable_line(line, Trigger::Level).is_ok();
     let (plan, remark) = InterruptPlan::decide(config.irq, device.vectors(), allocate, route);
     if let Some(remark) = remark {
         warn!("nic {name}: {} {}: {remark}", found.address, found.ids);

@@ -15,7 +15,7 @@ use x86_64::structures::DescriptorTablePointer;
 use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
 use x86_64::structures::tss::TaskStateSegment;
 
-use super::dispatch;
+use super::dispatch::dispatch;
 
 global_asm!(include_str!("gates.s"), dispatch = sym dispatch);
 

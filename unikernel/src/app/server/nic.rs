@@ -151,7 +151,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// If it interrupts by one of `lines`: asks it whether it did, which also lowers the line.
     /// Whether it did. Where it interrupts by `messages` and some came, they may be its own and
     /// masked by the driver.
-    pub fn acknowledge(&mut self, lines: u32, messages: bool) -> bool {
+    pub fn acknowledge(&mut self, lines: u64, messages: bool) -> bool {
         let by_message = matches!(self.plan, InterruptPlan::Msix(_) | InterruptPlan::Msi(_));
         match self.device.control() {
             Some(control) if uses_line(&self.plan, lines) || (messages && by_message) => {
@@ -162,7 +162,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     }
 
     /// If it interrupts by one of `lines`: from now on it is polled, for the line stays masked.
-    pub fn abandon_lines(&mut self, lines: u32) {
+    pub fn abandon_lines(&mut self, lines: u64) {
         if uses_line(&self.plan, lines) {
             self.mode = Mode::Polling;
             warn!("nic {}: {}: polled from now on", self.name, self.place());
@@ -373,7 +373,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
 }
 
 /// Whether the plan is one of `lines`.
-fn uses_line(plan: &InterruptPlan, lines: u32) -> bool {
+fn uses_line(plan: &InterruptPlan, lines: u64) -> bool {
     matches!(plan, InterruptPlan::Intx(line) if lines.checked_shr(u32::from(*line)).is_some_and(|bits| bits & 1 != 0))
 }
 
