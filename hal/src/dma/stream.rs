@@ -159,10 +159,22 @@ impl<M: StableMemory, D: Dma> Mapped<M, D> {
         self.mapping.dma()
     }
 
+    /// Where the device finds the byte at `offset_bytes`; `None` past the end.
+    #[must_use]
+    pub fn dma_addr_at(&self, offset_bytes: usize) -> Option<DmaAddr> {
+        (offset_bytes <= self.bytes.len()).then(|| self.mapping.dma().offset(offset_bytes))
+    }
+
     /// How long it is.
     #[must_use]
     pub fn len_bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Who may write.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.mapping.direction()
     }
 
     /// Takes the memory back, against proof that the device has let go.

@@ -1,0 +1,75 @@
+//! The control half of a disk: what it is, and events. One owner; the queues do not need it.
+
+use alloc::boxed::Box;
+
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::irq::Armed;
+
+use crate::disk::DiskInfo;
+
+bitflags::bitflags! {
+    /// What a look at the device's events found.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Events: u8 {
+        /// The disk became larger or smaller; [`Control::capacity_sectors`] is up to date, and the
+        /// queues know.
+        const CAPACITY = 1;
+    }
+}
+
+/// Control of one disk.
+pub trait Control: Send {
+    /// What does not change.
+    fn info(&self) -> DiskInfo;
+
+    /// How many sectors of 512 bytes the disk has, as of the last [`poll`](Self::poll). No I/O.
+    fn capacity_sectors(&self) -> u64;
+
+    /// For interrupts that the queues and control share. For the line: asks the device whether it
+    /// raised it, and thereby lowers it; false: not ours. For a shared message: masks it where a
+    /// device leaves that to its driver; always false, as without interrupts.
+    ///
+    /// Comes first in the handling of such an interrupt, before queues are looked at. After it,
+    /// unless the line was not ours, all who share it are served, and whoever is to interrupt again
+    /// is armed again.
+    fn acknowledge(&mut self) -> bool;
+
+    /// Looks for events and serves them. Cheap when there are none; called on an event interrupt,
+    /// and when polling.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: the device asks for a reset, or is gone. It has to be stopped and started.
+    fn poll(&mut self) -> Result<Events, DeviceFault>;
+
+    /// Asks for an interrupt at the next event, then looks once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    fn arm(&mut self) -> Result<Armed, DeviceFault>;
+}
+
+macro_rules! forward {
+    ($through:ty) => {
+        impl<C: Control + ?Sized> Control for $through {
+            fn info(&self) -> DiskInfo {
+                (**self).info()
+            }
+            fn capacity_sectors(&self) -> u64 {
+                (**self).capacity_sectors()
+            }
+            fn acknowledge(&mut self) -> bool {
+                (**self).acknowledge()
+            }
+            fn poll(&mut self) -> Result<Events, DeviceFault> {
+                (**self).poll()
+            }
+            fn arm(&mut self) -> Result<Armed, DeviceFault> {
+                (**self).arm()
+            }
+        }
+    };
+}
+forward!(&mut C);
+forward!(Box<C>);

@@ -1,0 +1,165 @@
+//! What a disk is, what its device takes at once, and the rules that a request has to keep.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use alloc::sync::Arc;
+
+use paravane_hal::dma::{DeviceTag, Direction, DomainTag};
+
+use crate::data::{Data, Piece};
+use crate::request::{ID_BYTES, Operation, Request, SubmitError};
+
+/// The unit in which places are counted, whatever the device's blocks are.
+pub const SECTOR_BYTES: u32 = 512;
+/// The same, as wide as a length.
+const SECTOR: u64 = SECTOR_BYTES as u64;
+
+/// What a device takes as one request. Longer ones are [cut](crate::Parts) by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most segments.
+    pub max_segments: u16,
+    /// The longest segment.
+    pub max_segment_bytes: u32,
+    /// Most bytes.
+    pub max_bytes: u32,
+}
+
+impl Limits {
+    /// None but those of the words that count.
+    pub const NONE: Self = Self { max_segments: u16::MAX, max_segment_bytes: u32::MAX, max_bytes: u32::MAX };
+}
+
+/// What does not change while a disk runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskInfo {
+    /// The driver's name.
+    pub driver: &'static str,
+    /// The device's blocks: requests start at a multiple of it and are as long as one. A power of
+    /// two, [`SECTOR_BYTES`] at least.
+    pub block_bytes: u32,
+    /// Whether nothing can be written.
+    pub read_only: bool,
+    /// Whether what was written may be lost until it is flushed.
+    pub write_cache: bool,
+    /// What the device takes as one request.
+    pub limits: Limits,
+    /// How many requests of one segment fit the queue at once.
+    pub max_in_flight: u16,
+}
+
+/// How large the disk is, in sectors: known to its control half, which changes it, and to its
+/// queues. A clone is the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Capacity(Arc<AtomicU64>);
+
+impl Capacity {
+    /// A disk of `sectors`.
+    #[must_use]
+    pub fn new(sectors: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(sectors)))
+    }
+
+    /// How many sectors there are.
+    #[must_use]
+    #[inline]
+    pub fn sectors(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Has the disk be of `sectors`. Whether that is a change.
+    pub fn set(&self, sectors: u64) -> bool {
+        self.0.swap(sectors, Relaxed) != sectors
+    }
+}
+
+/// What a request has to be, held against what the device said about itself. For drivers: asked
+/// before anything is told to the device.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What the device said.
+    pub info: DiskInfo,
+    /// How large it is.
+    pub capacity: Capacity,
+    /// Which memory it reaches
+    pub domain: DomainTag,
+    /// and which device it is.
+    pub device: DeviceTag,
+}
+
+/// What a request moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Which way; `None` when it has no data.
+    pub direction: Option<Direction>,
+    /// It is cut at multiples of this only.
+    pub granule_bytes: u32,
+}
+
+impl Rules {
+    /// What `request` moves, if it keeps the rules.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`]: which one it breaks.
+    #[inline]
+    pub fn check<B: Data>(&self, request: &Request<B>) -> Result<Transfer, SubmitError> {
+        let direction = request.operation.direction();
+        let bytes = self.measure(request.data.as_ref(), direction)?;
+        let granule_bytes = match request.operation {
+            Operation::Flush => return Ok(Transfer { bytes, direction, granule_bytes: 1 }),
+            Operation::Read { sector } => self.check_range(sector, bytes)?,
+            Operation::Write { .. } if self.info.read_only => return Err(SubmitError::ReadOnly),
+            Operation::Write { sector } => self.check_range(sector, bytes)?,
+            Operation::Identify => {
+                // Few enough for any word.
+                let block_bytes = u32::try_from(ID_BYTES).unwrap_or(u32::MAX);
+                if bytes != u64::from(block_bytes) {
+                    return Err(SubmitError::NotBlocks { bytes, block_bytes });
+                }
+                block_bytes
+            }
+        };
+        Ok(Transfer { bytes, direction, granule_bytes })
+    }
+
+    /// How long `data` is, which is to go that way.
+    #[inline]
+    fn measure<B: Data>(&self, data: Option<&B>, direction: Option<Direction>) -> Result<u64, SubmitError> {
+        let (data, direction) = match (data, direction) {
+            (None, None) => return Ok(0),
+            (Some(data), Some(direction)) => (data, direction),
+            _ => return Err(SubmitError::WrongData),
+        };
+        let mut bytes = 0_u64;
+        for piece in data.pieces() {
+            if !piece.is_reached_by(self.domain, self.device) {
+                return Err(SubmitError::Foreign);
+            }
+            if !piece.allows(direction) {
+                return Err(SubmitError::WrongDirection);
+            }
+            // Pieces are memory, and there is less of that than a word can count.
+            bytes = bytes.saturating_add(u64::try_from(piece.len_bytes()).unwrap_or(u64::MAX));
+        }
+        if bytes == 0 { Err(SubmitError::WrongData) } else { Ok(bytes) }
+    }
+
+    /// That `bytes` from `sector` on are whole blocks of the disk. Returns how long a block is.
+    #[inline]
+    fn check_range(&self, sector: u64, bytes: u64) -> Result<u32, SubmitError> {
+        let block_bytes = self.info.block_bytes.max(SECTOR_BYTES);
+        let block_sectors = u64::from(block_bytes / SECTOR_BYTES);
+        if !bytes.is_multiple_of(block_bytes.into()) || !sector.is_multiple_of(block_sectors) {
+            return Err(SubmitError::NotBlocks { bytes, block_bytes });
+        }
+        let sectors = bytes / SECTOR;
+        let capacity_sectors = self.capacity.sectors();
+        match sector.checked_add(sectors) {
+            Some(end) if end <= capacity_sectors => Ok(block_bytes),
+            _ => Err(SubmitError::OutOfRange { sector, sectors, capacity_sectors }),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+// Lengths and counts here meet what a device said.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+extern crate alloc;
+
+mod buffer;
+mod control;
+mod data;
+mod disk;
+mod in_flight;
+mod parts;
+mod queue;
+mod request;
+
+pub use buffer::{BlockBuffer, BlockLayout, BlockPool, BufferHeader};
+pub use control::{Control, Events};
+pub use data::{Data, Piece};
+pub use disk::{Capacity, DiskInfo, Limits, Rules, SECTOR_BYTES, Transfer};
+pub use in_flight::InFlight;
+pub use parts::{Part, PartSegment, Parts, TooFragmented};
+pub use queue::{QueueCounters, RequestQueue};
+pub use request::{Completion, ID_BYTES, Operation, Request, RequestError, RequestFault, SubmitError};
