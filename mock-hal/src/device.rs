@@ -15,6 +15,8 @@ use crate::memory::{AccessFault, Lease, Memory};
 pub struct DeviceMemory {
     memory: Memory,
     name: Arc<str>,
+    /// What is not there is no fault of anybody's.
+    is_timid: bool,
     /// Whether the device may reach memory now.
     is_allowed: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -29,13 +31,28 @@ impl DeviceMemory {
     /// For a device called `name` in messages that may always reach memory.
     #[must_use]
     pub fn new(memory: &Memory, name: &str) -> Self {
-        Self { memory: memory.clone(), name: name.into(), is_allowed: Arc::new(|| true) }
+        Self { memory: memory.clone(), name: name.into(), is_timid: false, is_allowed: Arc::new(|| true) }
     }
 
     /// The same, while `is_allowed` says so.
     #[must_use]
     pub fn gated(self, is_allowed: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { is_allowed: Arc::new(is_allowed), ..self }
+    }
+
+    /// The same for a device that knows that its driver was misled: what it does not find ends no
+    /// test.
+    #[must_use]
+    pub fn timid(&self) -> Self {
+        Self { is_timid: true, ..self.clone() }
+    }
+
+    /// Why an access is not even tried, if it is not.
+    fn refused(&self, addr: u64, len_bytes: usize, direction: Direction) -> Option<AccessFault> {
+        if !(self.is_allowed)() {
+            return Some(self.memory.refuse(&self.name, addr, len_bytes, direction));
+        }
+        self.is_timid.then(|| self.memory.missing(addr, len_bytes, direction)).flatten()
     }
 
     /// Reads `to.len()` bytes.
@@ -46,8 +63,8 @@ impl DeviceMemory {
     /// reach memory, which fails the test at its end: all else ends it here.
     #[track_caller]
     pub fn read(&self, addr: u64, to: &mut [u8]) -> Result<(), AccessFault> {
-        if !(self.is_allowed)() {
-            return Err(self.memory.refuse(&self.name, addr, to.len(), Direction::ToDevice));
+        if let Some(fault) = self.refused(addr, to.len(), Direction::ToDevice) {
+            return Err(fault);
         }
         self.memory.read_as(&self.name, addr, to)
     }
@@ -59,8 +76,8 @@ impl DeviceMemory {
     /// [`AccessFault`]; nothing is written. As for [`read`](Self::read).
     #[track_caller]
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), AccessFault> {
-        if !(self.is_allowed)() {
-            return Err(self.memory.refuse(&self.name, addr, bytes.len(), Direction::FromDevice));
+        if let Some(fault) = self.refused(addr, bytes.len(), Direction::FromDevice) {
+            return Err(fault);
         }
         self.memory.write_as(&self.name, addr, bytes)
     }
@@ -116,8 +133,8 @@ impl DeviceMemory {
     /// As [`read`](Self::read).
     #[track_caller]
     pub fn take(&self, addr: u64, len_bytes: usize, direction: Direction) -> Result<Lease, AccessFault> {
-        if !(self.is_allowed)() {
-            return Err(self.memory.refuse(&self.name, addr, len_bytes, direction));
+        if let Some(fault) = self.refused(addr, len_bytes, direction) {
+            return Err(fault);
         }
         self.memory.take_lease(Lease::new(addr, len_bytes, direction, &self.name))
     }

@@ -266,6 +266,11 @@ impl Memory {
         self.lock().refuse(who, addr, len_bytes, access, FaultKind::BusMasterOff)
     }
 
+    /// What is wrong with an access, if anything; nothing comes of it.
+    pub(crate) fn missing(&self, addr: u64, len_bytes: usize, access: Direction) -> Option<AccessFault> {
+        self.lock().missing(addr, len_bytes, access)
+    }
+
     /// Ends the test with `fault`, or hands it to the model.
     #[track_caller]
     fn fail(domain: MutexGuard<'_, Domain>, fault: AccessFault) -> AccessFault {

@@ -97,6 +97,12 @@ impl Domain {
         self.find(addr, len_bytes, access).map_err(|kind| self.refuse(who, addr, len_bytes, access, kind))
     }
 
+    /// What is wrong with an access that is not made, if anything.
+    pub(super) fn missing(&self, addr: u64, len_bytes: usize, access: Direction) -> Option<AccessFault> {
+        let kind = self.find(addr, len_bytes, access).err()?;
+        Some(AccessFault { addr, len_bytes, kind, report: kind.why().into() })
+    }
+
     /// The sum of bytes that the device can read, unless they are gone.
     pub(super) fn sum(&self, addr: u64, len_bytes: usize) -> Option<u64> {
         let (from, ..) = self.find(addr, len_bytes, Direction::ToDevice).ok()?;

@@ -9,12 +9,11 @@
 //! | `common` | what both transports have: status, features, queues, vectors |
 //! | `registers` | which register of a BAR an access meets; doorbells, interrupts, configuration |
 //! | `mmio` | which register it meets where there is no bus; [`Slot`]s without a device |
-//! | `queue` | a queue from the device's side; `queue/split` is the one ring format so far |
+//! | `queue` | a queue from the device's side, on either ring: `queue/split`, `queue/packed` |
 //! | `faults` | what a device does that lies |
 //! | [`Net`] | the network device on that shell |
 //!
-//! A new kind of device implements [`Class`]; a new ring format is a second kind of ring in
-//! [`Queue`]; more queues are a larger [`Class::queues`].
+//! A new kind of device implements [`Class`]; more queues are a larger [`Class::queues`].
 //!
 //! The subject of a fault is, for registers, [`common_register`] and its like for the other
 //! structures (the structure's `cfg_type` in bits 16 to 18, the offset in it below); for doorbells
@@ -42,6 +41,8 @@ mod registers;
 mod hand;
 #[cfg(test)]
 mod mmio_tests;
+#[cfg(test)]
+mod packed_tests;
 #[cfg(test)]
 mod tests;
 
@@ -297,8 +298,18 @@ impl<C: Class> Virtio<C> {
 
     /// A rule of a ring, or of what is in it, was broken.
     fn ring_violation(&mut self, queue: usize, what: impl Into<String>) {
-        if !self.queues[queue].has_lied && !self.queues[queue].has_excused() {
+        if !self.queues[queue].is_forgiven() {
             self.violation(what);
+        }
+    }
+
+    /// Its way into memory for `queue`. What its driver was told wrongly, and took back therefore,
+    /// it does not find there any more, which is nobody's fault.
+    fn memory_of(&self, queue: usize) -> DeviceMemory {
+        if self.has_lied || self.queues[queue].is_forgiven() {
+            self.memory.timid()
+        } else {
+            self.memory.clone()
         }
     }
 

@@ -17,7 +17,8 @@ const PLAYED: u64 = feature::INDIRECT_DESC
     | feature::EVENT_IDX
     | feature::VERSION_1
     | feature::ACCESS_PLATFORM
-    | feature::ORDER_PLATFORM;
+    | feature::ORDER_PLATFORM
+    | feature::RING_PACKED;
 
 /// Every register: where it is, how wide, whether it can be written.
 const FIELDS: [(u32, u32, bool); 16] = [
@@ -262,6 +263,7 @@ impl<C: Class> Virtio<C> {
         }
         let vector = self.vector(half);
         let max_entries = self.personality.max_entries;
+        let is_packed = self.has(feature::RING_PACKED);
         let Some(queue) = self.queues.get_mut(usize::from(self.selected.queue)) else {
             let queue = self.selected.queue;
             self.violation(format!("register {at:#x} of queue {queue} written, which does not exist"));
@@ -272,16 +274,13 @@ impl<C: Class> Virtio<C> {
             complaint = Some(format!("register {at:#x} of an enabled queue written"));
         } else {
             match at {
-                0x18 if !half.is_power_of_two() || half > max_entries => {
+                0x18 if half == 0 || half > max_entries || !is_packed && !half.is_power_of_two() => {
                     complaint = Some(format!("a queue of {half} entries, of at most {max_entries}"));
                 }
                 0x18 => queue.entries = half,
                 0x1a => queue.vector = vector,
                 0x1c if half != 1 => complaint = Some(format!("{half} written to queue_enable, 4.1.4.3.2")),
-                0x1c => {
-                    complaint = queue.complaint();
-                    queue.is_enabled = complaint.is_none();
-                }
+                0x1c => complaint = queue.enable(is_packed),
                 0x20..0x38 => {
                     let area = &mut queue.areas[area(at)];
                     let shift = 32 * (at / 4 % 2);

@@ -28,6 +28,7 @@ pub(super) struct Said {
     pub(super) generation: u32,
     /// Of a received frame's header: `flags`, `gso_type`, `num_buffers`.
     pub(super) flags: u32,
+    /// That of a request: its status.
     pub(super) kind: u32,
     pub(super) queue: u32,
 }
@@ -125,11 +126,17 @@ impl<C: Class> Virtio<C> {
         if let Some(chain) = self.queues[queue].stock.pop() {
             return Some(chain);
         }
+        self.take_fresh(queue)
+    }
+
+    /// The same, of those alone that are in the ring yet.
+    pub(super) fn take_fresh(&mut self, queue: usize) -> Option<Chain> {
         if !self.queues[queue].is_enabled {
             return None;
         }
         let has_indirect = self.has(feature::INDIRECT_DESC);
-        match self.queues[queue].take(&self.memory, has_indirect) {
+        let memory = self.memory_of(queue);
+        match self.queues[queue].take(&memory, has_indirect) {
             Ok(Some(chain)) => {
                 if !self.has_lied
                     && !self.queues[queue].has_lied
@@ -201,22 +208,18 @@ impl<C: Class> Virtio<C> {
         }
     }
 
-    /// The driver saw `told` where the device wrote something else: in the word at `addr`. What
-    /// that tells it, it may believe.
-    pub fn misheard(&mut self, addr: u64, told: u64) {
+    /// The driver saw `told` where the device wrote something else: in the `width_bytes` at `addr`.
+    /// What that tells it, it may believe.
+    pub fn misheard(&mut self, addr: u64, width_bytes: usize, told: u64) {
         for queue in self.queues.iter_mut().filter(|queue| queue.is_enabled) {
-            let ring_bytes = 4 + 8 * u64::from(queue.entries);
-            let [low, high] = [told, told >> 16].map(|half| u16::try_from(half & 0xffff).unwrap_or(0));
-            match addr.checked_sub(queue.used()) {
-                Some(0) => queue.excuse_shown(&self.memory, high),
-                Some(2) => queue.excuse_shown(&self.memory, low),
-                // The id of an element; a length says nothing about who owns what.
-                Some(at) if at < ring_bytes && at % 8 == 4 => {
-                    queue.excuse(&self.memory, u32::try_from(told).unwrap_or(u32::MAX));
-                }
-                _ => {}
-            }
+            queue.misheard(&self.memory, addr, width_bytes, told);
         }
+    }
+
+    /// The device loses count: its next used element goes elsewhere, by so many slots.
+    pub fn misplace(&mut self, queue: usize, slots: u16) {
+        self.lied_about(queue);
+        self.queues[queue].misplace(slots);
     }
 
     /// Tells the driver when the device wants to hear of more.
@@ -268,8 +271,7 @@ impl<C: Class> Virtio<C> {
         }
     }
 
-    /// Noise over a part of a used ring, which is the device's to write, its index and wish
-    /// included.
+    /// Noise over a part of a ring which is the device's to write, its index and wish included.
     fn scribble(&mut self, seed: u32) {
         let mut chance = Seeded::new(seed.into());
         let enabled: Vec<usize> =
@@ -278,17 +280,16 @@ impl<C: Class> Virtio<C> {
             return;
         };
         self.lied_about(*queue);
-        let queue = &self.queues[*queue];
+        let (start, there) = self.queues[*queue].noisy(&mut chance);
         // A driver that was told so has a queue of one entry: all of it is shorter than the longest
         // noise.
-        let used_bytes = queue.used_bytes();
-        let len_bytes = 1 + chance.below(used_bytes.min(16));
-        let last = used_bytes - len_bytes;
+        let len_bytes = 1 + chance.below(there.min(16));
+        let last = there - len_bytes;
         // Half of it at the index, where it does most.
         let at = if chance.below(2) == 0 { last.min(2) } else { chance.below(last + 1) };
         let noise: Vec<u8> = (0..len_bytes).map(|_| chance.next_u32().to_le_bytes()[0]).collect();
         // Where bus mastering is off, it is no noise.
-        let _ = self.memory.write(queue.used() + u64::from(at), &noise);
+        let _ = self.memory.write(start + u64::from(at), &noise);
     }
 }
 

@@ -92,7 +92,7 @@ fn changing_loads<C: Class>(
         if !change.is_repeated
             && let Some(addr) = memory.dma_address_of(change.place)
         {
-            lock(&model).misheard(addr, change.told);
+            lock(&model).misheard(addr, change.width_bytes, change.told);
         }
     })
 }

@@ -1,5 +1,8 @@
-//! A queue from the device's side: what the driver set up, and the ring in memory.
+//! A queue from the device's side: what the driver set up, and who has which buffers.
 
+mod chain;
+mod packed;
+mod ring;
 mod split;
 
 use std::collections::btree_map::Entry;
@@ -8,14 +11,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use paravane_hal::dma::Direction;
 
 use crate::device::DeviceMemory;
-use crate::memory::{AccessFault, Lease};
+use crate::memory::Lease;
 
-pub(super) use split::{Split, Untaken};
+pub(super) use chain::Untaken;
+pub use chain::{Chain, Segment};
+use ring::Ring;
 
 /// The vector that stands for none.
 ///
 /// Spec: VIRTIO 1.2, 4.1.5.1.2 "MSI-X Vector Configuration".
 pub const NO_VECTOR: u16 = 0xffff;
+
+/// `flags` of a descriptor, in either ring.
+const NEXT: u16 = 1;
+const WRITE: u16 = 2;
+const INDIRECT: u16 = 4;
 
 /// When the device wants to hear of more buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,57 +36,19 @@ pub enum Wish {
     Never,
 }
 
-/// One descriptor of a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// Where it is.
-    pub addr: u64,
-    /// How long it is.
-    pub len_bytes: u32,
-    /// The device may write it; otherwise it may read it.
-    pub is_writable: bool,
+/// Where a ring is, and how long.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    entries: u16,
+    areas: [u64; 3],
 }
 
-/// Buffers that the driver made available together.
-#[derive(Clone, Debug)]
-pub struct Chain {
-    /// What the device gives back to say that it is done.
-    pub head: u16,
-    /// Its descriptors, in order.
-    pub segments: Vec<Segment>,
-}
-
-impl Chain {
-    /// How many bytes the device may write.
-    #[must_use]
-    pub fn writable_bytes(&self) -> usize {
-        self.segments
-            .iter()
-            .filter(|segment| segment.is_writable)
-            .map(|segment| segment.len_bytes as usize)
-            .sum()
-    }
-
-    /// Reads all that the device may read.
-    pub(super) fn read(&self, memory: &DeviceMemory) -> Result<Vec<u8>, AccessFault> {
-        let mut bytes = Vec::new();
-        for segment in self.segments.iter().filter(|segment| !segment.is_writable) {
-            let start = bytes.len();
-            bytes.resize(start + segment.len_bytes as usize, 0);
-            memory.read(segment.addr, &mut bytes[start..])?;
-        }
-        Ok(bytes)
-    }
-
-    /// Writes `bytes` to what the device may write, which is long enough.
-    pub(super) fn write(&self, memory: &DeviceMemory, mut bytes: &[u8]) -> Result<(), AccessFault> {
-        for segment in self.segments.iter().filter(|segment| segment.is_writable) {
-            let (now, rest) = bytes.split_at(bytes.len().min(segment.len_bytes as usize));
-            memory.write(segment.addr, now)?;
-            bytes = rest;
-        }
-        Ok(())
-    }
+/// What the device has of one chain.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    buffers: Vec<Lease>,
+    /// Its descriptors, by where they are: as long as the device has them, nobody touches them.
+    descriptors: BTreeMap<u64, Lease>,
 }
 
 /// A queue.
@@ -94,14 +66,17 @@ pub struct Queue {
     pub wish: Wish,
     /// The device does not look at it any more.
     pub is_stopped: bool,
-    pub(super) ring: Split,
+    ring: Ring,
     /// Taken, and not used yet.
     pub(super) stock: Vec<Chain>,
-    /// Bytes that the device has, by the head of their chain.
-    held: BTreeMap<u16, Vec<Lease>>,
+    /// What the device has, by the head of its chain.
+    held: BTreeMap<u16, Held>,
     /// Heads of chains that the driver took for used, for it was told so in the middle of a call;
     /// what it does with them is no fault of its own.
     excused: BTreeSet<u16>,
+    /// The driver may have taken back what the device did not even look at: what lies in the ring
+    /// follows no rule any more.
+    is_confused: bool,
     /// Said something false about this queue since it was reset.
     pub(super) has_lied: bool,
     /// Given back out of turn by a device that lies.
@@ -117,16 +92,27 @@ impl Queue {
             areas: [0; 3],
             wish: Wish::After(0),
             is_stopped: false,
-            ring: Split::default(),
+            ring: Ring::default(),
             stock: Vec::new(),
             held: BTreeMap::new(),
             excused: BTreeSet::new(),
+            is_confused: false,
             has_lied: false,
             held_back: None,
         }
     }
 
-    /// From here on the bytes of `chain` are the device's, until it says that it used them.
+    const fn shape(&self) -> Shape {
+        Shape { entries: self.entries, areas: self.areas }
+    }
+
+    /// Whether a driver that breaks a rule of this ring may have been led to.
+    pub(super) const fn is_forgiven(&self) -> bool {
+        self.has_lied || self.is_confused
+    }
+
+    /// From here on `chain`, its buffers and its descriptors, is the device's, until it says that
+    /// it used them.
     pub(super) fn hold(&mut self, memory: &DeviceMemory, chain: &Chain) -> Result<(), Untaken> {
         if self.excused.contains(&chain.head) {
             return Ok(());
@@ -134,10 +120,13 @@ impl Queue {
         let Entry::Vacant(place) = self.held.entry(chain.head) else {
             return Err(Untaken::Rule(format!("chain {} made available twice, 2.7.13", chain.head)));
         };
-        let held = place.insert(Vec::new());
+        let held = place.insert(Held::default());
+        for at in &chain.words {
+            held.descriptors.insert(*at, memory.take(*at, 16, Direction::ToDevice)?);
+        }
         for segment in &chain.segments {
             let direction = if segment.is_writable { Direction::FromDevice } else { Direction::ToDevice };
-            held.push(memory.take(segment.addr, segment.len_bytes as usize, direction)?);
+            held.buffers.push(memory.take(segment.addr, segment.len_bytes as usize, direction)?);
         }
         Ok(())
     }
@@ -147,43 +136,39 @@ impl Queue {
     pub(super) fn give_back(&mut self, memory: &DeviceMemory, id: u32) -> bool {
         let Ok(head) = u16::try_from(id) else { return false };
         let held = self.held.remove(&head);
-        let had_it = held.is_some() || self.excused.contains(&head);
-        held.into_iter().flatten().for_each(|lease| memory.give_back(&lease));
+        let is_excused = self.excused.contains(&head);
+        // Excused, given anew, and now used for what it was before.
+        self.is_confused |= is_excused && self.awaits(memory, head);
+        let had_it = held.is_some() || is_excused;
+        held.into_iter().for_each(|held| release(memory, held));
         had_it
     }
 
     /// The driver may take the chain of `id` for used.
     pub(super) fn excuse(&mut self, memory: &DeviceMemory, id: u32) {
         if let Ok(head) = u16::try_from(id) {
+            self.is_confused |= self.awaits(memory, head);
             self.give_back(memory, id);
             self.stock.retain(|chain| chain.head != head);
             self.excused.insert(head);
         }
     }
 
-    /// Whether chains are excused: who keeps which rule of the ring can no longer be told.
-    pub(super) fn has_excused(&self) -> bool {
-        !self.excused.is_empty()
-    }
-
     /// Who owns what of this queue can no longer be told from outside.
     pub(super) fn lied(&mut self, memory: &DeviceMemory) {
         self.has_lied = true;
-        std::mem::take(&mut self.held).into_values().flatten().for_each(|lease| memory.give_back(&lease));
+        std::mem::take(&mut self.held).into_values().for_each(|held| release(memory, held));
     }
 
-    /// What is wrong with how it was set up, if anything.
-    ///
-    /// Spec: VIRTIO 1.2, 2.7 "Split Virtqueues".
-    pub(super) fn complaint(&self) -> Option<String> {
-        let [descriptors, driver, device] = self.areas;
-        let aligned = [(descriptors, 16), (driver, 2), (device, 4)];
-        if self.areas.contains(&0) {
-            Some(format!("a queue was enabled with an address of zero: {:#x?}", self.areas))
-        } else if aligned.iter().any(|(addr, align)| !addr.is_multiple_of(*align)) {
-            Some(format!("a queue was enabled with crooked addresses: {:#x?}", self.areas))
-        } else {
-            None
+    /// The device writes over the descriptor at `addr`, as is its right.
+    fn overwrite(&mut self, memory: &DeviceMemory, addr: u64) {
+        for held in self.held.values_mut() {
+            held.descriptors.remove(&addr).iter().for_each(|lease| memory.give_back(lease));
         }
     }
+}
+
+fn release(memory: &DeviceMemory, held: Held) {
+    let leases = held.descriptors.values().chain(&held.buffers);
+    leases.for_each(|lease| memory.give_back(lease));
 }

@@ -2,155 +2,95 @@
 //!
 //! Spec: VIRTIO 1.2, 2.7 "Split Virtqueues". Offsets are of 2.7.5, 2.7.6 and 2.7.8.
 
-use std::fmt;
-
-use super::{Chain, Queue, Segment, Wish};
+use super::{Chain, INDIRECT, NEXT, Segment, Shape, Untaken, WRITE, Wish};
 use crate::device::DeviceMemory;
 use crate::memory::AccessFault;
 
-const NEXT: u16 = 1;
-const WRITE: u16 = 2;
-const INDIRECT: u16 = 4;
-
 /// Where the device is in it.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Split {
+pub(super) struct Split {
     /// Next available entry to take.
     next_available: u16,
     /// Next used entry to write.
-    pub(in super::super) next_used: u16,
+    next_used: u16,
     /// Used index at the last decision about an interrupt.
     signalled: u16,
 }
 
-/// Why the device cannot take a chain.
-#[derive(Debug)]
-pub(in super::super) enum Untaken {
-    /// The driver broke a rule.
-    Rule(String),
-    /// Memory did not answer.
-    Memory(AccessFault),
-}
-
-impl fmt::Display for Untaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rule(rule) => f.write_str(rule),
-            Self::Memory(fault) => fault.fmt(f),
-        }
-    }
-}
-
-impl From<AccessFault> for Untaken {
-    fn from(fault: AccessFault) -> Self {
-        Self::Memory(fault)
-    }
-}
-
-impl Queue {
-    fn descriptors(&self) -> u64 {
+impl Shape {
+    const fn descriptors(self) -> u64 {
         self.areas[0]
     }
-    fn available(&self) -> u64 {
+    const fn available(self) -> u64 {
         self.areas[1]
     }
-    pub(in super::super) fn used(&self) -> u64 {
+    const fn used(self) -> u64 {
         self.areas[2]
     }
-    fn used_event(&self) -> u64 {
+    fn used_event(self) -> u64 {
         self.available() + 4 + 2 * u64::from(self.entries)
     }
-    fn available_event(&self) -> u64 {
+    fn available_event(self) -> u64 {
         self.used() + 4 + 8 * u64::from(self.entries)
     }
-    pub(in super::super) fn used_bytes(&self) -> u32 {
-        6 + 8 * u32::from(self.entries)
+    /// The used element that index `index` stands for.
+    fn element(self, index: u16) -> u64 {
+        self.used() + 4 + 8 * u64::from(index % self.entries)
+    }
+    /// The available entry that index `index` stands for.
+    fn entry(self, index: u16) -> u64 {
+        self.available() + 4 + 2 * u64::from(index % self.entries)
+    }
+}
+
+impl Split {
+    pub(super) fn used_bytes(shape: Shape) -> u32 {
+        6 + 8 * u32::from(shape.entries)
     }
 
     /// How many available entries were not taken yet.
-    pub(in super::super) fn waiting(&self, memory: &DeviceMemory) -> Result<u16, AccessFault> {
-        Ok(memory.get16(self.available() + 2)?.wrapping_sub(self.ring.next_available))
+    pub(super) fn waiting(&self, shape: Shape, memory: &DeviceMemory) -> Result<u16, AccessFault> {
+        Ok(memory.get16(shape.available() + 2)?.wrapping_sub(self.next_available))
     }
 
     /// Takes the next chain, if there is one.
-    pub(in super::super) fn take(
+    pub(super) fn take(
         &mut self,
+        shape: Shape,
         memory: &DeviceMemory,
         has_indirect: bool,
     ) -> Result<Option<Chain>, Untaken> {
-        let waiting = self.waiting(memory)?;
+        let waiting = self.waiting(shape, memory)?;
         if waiting == 0 {
             return Ok(None);
         }
-        if waiting > self.entries {
-            return Err(Untaken::Rule(format!("{waiting} entries available in a ring of {}", self.entries)));
+        if waiting > shape.entries {
+            return Err(Untaken::Rule(format!("{waiting} entries available in a ring of {}", shape.entries)));
         }
-        let slot = u64::from(self.ring.next_available % self.entries);
-        let head = memory.get16(self.available() + 4 + 2 * slot)?;
-        self.ring.next_available = self.ring.next_available.wrapping_add(1);
-        let segments = self.walk(memory, head, has_indirect)?;
-        Ok(Some(Chain { head, segments }))
+        let head = memory.get16(shape.entry(self.next_available))?;
+        self.next_available = self.next_available.wrapping_add(1);
+        walk(shape, memory, head, has_indirect).map(Some)
     }
 
-    fn walk(&self, memory: &DeviceMemory, head: u16, has_indirect: bool) -> Result<Vec<Segment>, Untaken> {
-        let rule = |what: String| Err(Untaken::Rule(what));
-        let mut segments: Vec<Segment> = Vec::new();
-        // The ring's table, or the one that a descriptor of it led to.
-        let (mut table, mut entries) = (self.descriptors(), self.entries);
-        let mut index = head;
-        loop {
-            if index >= entries {
-                return rule(format!("descriptor {index} of {entries}"));
-            }
-            let at = table + 16 * u64::from(index);
-            let (addr, len_bytes) = (memory.get64(at)?, memory.get32(at + 8)?);
-            let (flags, next) = (memory.get16(at + 12)?, memory.get16(at + 14)?);
-            if flags & !(NEXT | WRITE | INDIRECT) != 0 {
-                return rule(format!("unknown flags in a descriptor: {flags:#x}"));
-            }
-            if flags & INDIRECT != 0 {
-                if !has_indirect {
-                    return rule("an indirect table, which was not agreed".into());
-                }
-                if flags & NEXT != 0 || table != self.descriptors() {
-                    return rule("an indirect table in a table or with a next, 2.7.5.3.1".into());
-                }
-                entries = u16::try_from(len_bytes / 16).unwrap_or(u16::MAX);
-                if !len_bytes.is_multiple_of(16) || !(1..=self.entries).contains(&entries) {
-                    return rule(format!("an indirect table of {len_bytes} bytes, 2.7.5.3.1"));
-                }
-                (table, index) = (addr, 0);
-                continue;
-            }
-            let is_writable = flags & WRITE != 0;
-            if len_bytes == 0 {
-                return rule("an empty descriptor".into());
-            }
-            if !is_writable && segments.last().is_some_and(|last| last.is_writable) {
-                return rule("a readable descriptor behind a writable one, 2.7.4.2".into());
-            }
-            segments.push(Segment { addr, len_bytes, is_writable });
-            if flags & NEXT == 0 {
-                return Ok(segments);
-            }
-            if segments.len() >= usize::from(entries) {
-                return rule("a chain longer than its table: a loop, 2.7.5.2".into());
-            }
-            index = next;
-        }
+    /// Whether the chain of `head` was made available, and not taken yet.
+    pub(super) fn awaits(&self, shape: Shape, memory: &DeviceMemory, head: u16) -> bool {
+        let waiting = self.waiting(shape, memory).unwrap_or(0).min(shape.entries);
+        let mut entries = (0..waiting).map(|ahead| shape.entry(self.next_available.wrapping_add(ahead)));
+        entries.any(|at| memory.get16(at).is_ok_and(|entry| entry == head))
     }
 
     /// Writes one used element, without showing it yet.
-    pub(in super::super) fn put(
+    pub(super) fn put(
         &mut self,
+        shape: Shape,
         memory: &DeviceMemory,
         id: u32,
         len_bytes: u32,
     ) -> Result<(), AccessFault> {
-        let at = self.used() + 4 + 8 * u64::from(self.ring.next_used % self.entries);
+        let at = shape.element(self.next_used);
         memory.write(at, &id.to_le_bytes())?;
         memory.write(at + 4, &len_bytes.to_le_bytes())?;
-        self.ring.next_used = self.ring.next_used.wrapping_add(1);
+        self.next_used = self.next_used.wrapping_add(1);
         Ok(())
     }
 
@@ -158,49 +98,111 @@ impl Queue {
     /// interrupt for it.
     ///
     /// Spec: VIRTIO 1.2, 2.7.7.2 "Device Requirements: Used Buffer Notification Suppression".
-    pub(in super::super) fn show(
+    pub(super) fn show(
         &mut self,
+        shape: Shape,
         memory: &DeviceMemory,
         has_event_idx: bool,
         ahead: u16,
     ) -> Result<bool, AccessFault> {
-        let shown = self.ring.next_used;
-        memory.write(self.used() + 2, &shown.wrapping_add(ahead).to_le_bytes())?;
-        let before = std::mem::replace(&mut self.ring.signalled, shown);
+        let shown = self.next_used;
+        memory.write(shape.used() + 2, &shown.wrapping_add(ahead).to_le_bytes())?;
+        let before = std::mem::replace(&mut self.signalled, shown);
         if !has_event_idx {
-            return Ok(memory.get16(self.available())? & 1 == 0);
+            return Ok(memory.get16(shape.available())? & 1 == 0);
         }
-        let event = memory.get16(self.used_event())?;
+        let event = memory.get16(shape.used_event())?;
         Ok(passed(event, shown, before))
     }
 
-    /// The driver saw `told` as the used index: it may believe the elements up to there, old ones
-    /// though they are.
-    pub(in super::super) fn excuse_shown(&mut self, memory: &DeviceMemory, told: u16) {
-        let Ok(shown) = memory.get16(self.used() + 2) else { return };
-        for ahead in 0..told.wrapping_sub(shown).min(self.entries) {
-            let place = shown.wrapping_add(ahead) % self.entries;
-            if let Ok(id) = memory.get32(self.used() + 4 + 8 * u64::from(place)) {
-                self.excuse(memory, id);
+    /// The ids that a driver may believe in that saw `told` in the word at `addr`.
+    pub(super) fn believed(shape: Shape, memory: &DeviceMemory, addr: u64, told: u64) -> Vec<u32> {
+        let [low, high] = [told, told >> 16].map(|half| u16::try_from(half & 0xffff).unwrap_or(0));
+        match addr.checked_sub(shape.used()) {
+            Some(0) => shown_by(shape, memory, high),
+            Some(2) => shown_by(shape, memory, low),
+            // The id of an element; a length says nothing about who owns what.
+            Some(at) if at + 2 < Self::used_bytes(shape).into() && at % 8 == 4 => {
+                // The words beside an id are not its own.
+                vec![u32::try_from(told & 0xffff_ffff).unwrap_or(u32::MAX)]
             }
+            _ => Vec::new(),
         }
     }
 
+    /// The next used element goes elsewhere by `slots` from here on.
+    pub(super) fn misplace(&mut self, slots: u16) {
+        self.next_used = self.next_used.wrapping_add(slots);
+    }
+
     /// Says from when on the device wants to be told.
-    pub(in super::super) fn tell_wish(
+    pub(super) fn tell_wish(
         &self,
+        shape: Shape,
         memory: &DeviceMemory,
         has_event_idx: bool,
+        wish: Wish,
     ) -> Result<(), AccessFault> {
         if !has_event_idx {
-            return memory.write(self.used(), &u16::from(self.wish == Wish::Never).to_le_bytes());
+            return memory.write(shape.used(), &u16::from(wish == Wish::Never).to_le_bytes());
         }
-        let next = self.ring.next_available;
-        let event = match self.wish {
+        let next = self.next_available;
+        let event = match wish {
             Wish::After(more) => next.wrapping_add(more),
             Wish::Never => next.wrapping_sub(1),
         };
-        memory.write(self.available_event(), &event.to_le_bytes())
+        memory.write(shape.available_event(), &event.to_le_bytes())
+    }
+}
+
+/// The ids of the elements that a used index of `told` shows, old ones though they are.
+fn shown_by(shape: Shape, memory: &DeviceMemory, told: u16) -> Vec<u32> {
+    let Ok(shown) = memory.get16(shape.used() + 2) else { return Vec::new() };
+    (0..told.wrapping_sub(shown).min(shape.entries))
+        .filter_map(|ahead| memory.get32(shape.element(shown.wrapping_add(ahead))).ok())
+        .collect()
+}
+
+/// Follows a chain from its head.
+fn walk(shape: Shape, memory: &DeviceMemory, head: u16, has_indirect: bool) -> Result<Chain, Untaken> {
+    let rule = |what: String| Err(Untaken::Rule(what));
+    let mut chain = Chain { head, ..Chain::default() };
+    // The ring's table, or the one that a descriptor of it led to.
+    let (mut table, mut entries) = (shape.descriptors(), shape.entries);
+    let mut index = head;
+    loop {
+        if index >= entries {
+            return rule(format!("descriptor {index} of {entries}"));
+        }
+        let at = table + 16 * u64::from(index);
+        let (addr, len_bytes) = (memory.get64(at)?, memory.get32(at + 8)?);
+        let (flags, next) = (memory.get16(at + 12)?, memory.get16(at + 14)?);
+        if flags & !(NEXT | WRITE | INDIRECT) != 0 {
+            return rule(format!("unknown flags in a descriptor: {flags:#x}"));
+        }
+        chain.words.push(at);
+        if flags & INDIRECT != 0 {
+            if !has_indirect {
+                return rule("an indirect table, which was not agreed".into());
+            }
+            if flags & NEXT != 0 || table != shape.descriptors() {
+                return rule("an indirect table in a table or with a next, 2.7.5.3.1".into());
+            }
+            entries = u16::try_from(len_bytes / 16).unwrap_or(u16::MAX);
+            if !len_bytes.is_multiple_of(16) || !(1..=shape.entries).contains(&entries) {
+                return rule(format!("an indirect table of {len_bytes} bytes, 2.7.5.3.1"));
+            }
+            (table, index) = (addr, 0);
+            continue;
+        }
+        chain.push(Segment { addr, len_bytes, is_writable: flags & WRITE != 0 })?;
+        if flags & NEXT == 0 {
+            return Ok(chain);
+        }
+        if chain.segments.len() >= usize::from(entries) {
+            return rule("a chain longer than its table: a loop, 2.7.5.2".into());
+        }
+        index = next;
     }
 }
 
