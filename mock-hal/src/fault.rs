@@ -52,6 +52,8 @@ pub enum FaultPoint {
     TxCompletion,
     /// The device is about to report a buffer as filled.
     RxCompletion,
+    /// The device is about to report a request as done; its kind is its status.
+    RequestCompletion,
     /// A frame arrives from the wire.
     Frame,
     /// An interrupt is about to be raised.

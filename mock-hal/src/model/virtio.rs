@@ -11,7 +11,7 @@
 //! | `mmio` | which register it meets where there is no bus; [`Slot`]s without a device |
 //! | `queue` | a queue from the device's side, on either ring: `queue/split`, `queue/packed` |
 //! | `faults` | what a device does that lies |
-//! | [`Net`] | the network device on that shell |
+//! | [`Net`], [`Blk`] | the network and the block device on that shell |
 //!
 //! A new kind of device implements [`Class`]; more queues are a larger [`Class::queues`].
 //!
@@ -27,6 +27,7 @@
 //! registers, after a false completion until then of the rules of that queue, whose buffers are
 //! nobody's any more.
 
+pub mod blk;
 mod common;
 mod faults;
 mod front;
@@ -37,6 +38,8 @@ mod plug;
 mod queue;
 mod registers;
 
+#[cfg(test)]
+mod blk_tests;
 #[cfg(test)]
 mod hand;
 #[cfg(test)]
@@ -50,6 +53,7 @@ use crate::device::DeviceMemory;
 use crate::fault::FaultPlan;
 use crate::platform::MockPlatform;
 
+pub use blk::{Blk, VirtioBlk};
 pub use front::Trigger;
 pub use mmio::{Slot, mmio_register};
 pub use net::{Net, Sent, VirtioNet};

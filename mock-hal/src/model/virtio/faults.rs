@@ -294,5 +294,9 @@ impl<C: Class> Virtio<C> {
 }
 
 const fn is_completion(point: FaultPoint) -> bool {
-    matches!(point, FaultPoint::TxCompletion | FaultPoint::RxCompletion)
+    matches!(point, FaultPoint::TxCompletion | FaultPoint::RxCompletion | FaultPoint::RequestCompletion)
+}
+
+pub(super) fn low16(value: u32) -> u16 {
+    u16::try_from(value & 0xffff).unwrap_or(0)
 }

@@ -2,7 +2,7 @@
 //!
 //! Spec: VIRTIO 1.2, 5.1 "Network Device".
 
-use super::faults::Said;
+use super::faults::{Said, low16};
 use super::queue::Chain;
 use super::{Class, Personality, Virtio};
 use crate::fault::{Action, FaultPoint};
@@ -475,8 +475,4 @@ impl Virtio<Net> {
         self.put(RX, chain.head.into(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         true
     }
-}
-
-fn low16(value: u32) -> u16 {
-    u16::try_from(value & 0xffff).unwrap_or(0)
 }

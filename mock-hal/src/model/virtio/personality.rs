@@ -1,5 +1,6 @@
 //! Which monitor a device belongs to, as data.
 
+use super::blk::bits as blk;
 use super::net::bits;
 use super::{Class, Trigger, feature};
 use crate::pci::{FunctionSpace, PciHost, Reaction};
@@ -61,6 +62,9 @@ const OFFLOADS: u64 = bits::CSUM
     | bits::HOST_TSO6
     | bits::HOST_UFO;
 
+/// What most disks offer.
+const BLK: u64 = blk::FLUSH | blk::SEG_MAX | blk::BLK_SIZE;
+
 /// What differs from monitor to monitor. Each flag is a habit of at least one real monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
@@ -88,6 +92,11 @@ pub struct Personality {
     pub ring_features: u64,
     /// What a network device offers of its own kind's features.
     pub net_features: u64,
+    /// What a block device offers of its own kind's features.
+    pub blk_features: u64,
+    /// Takes of a block device's requests those alone that are a header, at most one piece of data,
+    /// and a status, each in a descriptor of its own.
+    pub simple_requests: bool,
     /// The largest queue.
     pub max_entries: u16,
     /// Takes a status only if it adds exactly the next bit.
@@ -145,6 +154,13 @@ impl Personality {
                 | bits::CTRL_RX_EXTRA
                 | bits::CTRL_MAC_ADDR
                 | bits::GUEST_ANNOUNCE,
+            blk_features: BLK
+                | blk::GEOMETRY
+                | blk::TOPOLOGY
+                | blk::CONFIG_WCE
+                | blk::DISCARD
+                | blk::WRITE_ZEROES,
+            simple_requests: false,
             max_entries: 256,
             steps_status: false,
             steps_features: false,
@@ -200,6 +216,8 @@ impl Personality {
             has_pci_cfg: true,
             ring_features: feature::VERSION_1 | feature::EVENT_IDX,
             net_features: OFFLOADS | bits::MAC | bits::MRG_RXBUF,
+            blk_features: blk::FLUSH,
+            simple_requests: true,
             max_entries: 256,
             steps_status: true,
             steps_features: true,
@@ -243,6 +261,8 @@ impl Personality {
                 | bits::MRG_RXBUF
                 | bits::CTRL_VQ
                 | bits::MQ,
+            blk_features: BLK | blk::TOPOLOGY | blk::CONFIG_WCE | blk::MQ,
+            simple_requests: false,
             vectors: 6,
             steps_status: false,
             steps_features: false,
@@ -291,6 +311,8 @@ impl Personality {
                 | bits::HOST_TSO6
                 | bits::MAC
                 | bits::STATUS,
+            blk_features: BLK | blk::TOPOLOGY | blk::DISCARD | blk::WRITE_ZEROES,
+            simple_requests: false,
             max_entries: 256,
             steps_status: false,
             steps_features: false,
