@@ -3,7 +3,7 @@
 //!
 //! | Part | Plays |
 //! |---|---|
-//! | [`Personality`] | which monitor it is: identity, layout of the BARs, what it insists on, as data |
+//! | [`Personality`], `layout` | which monitor it is, as data: identity, places, what it insists on |
 //! | this file | [`Virtio`]: the shell that every device has, and its way of saying things |
 //! | `plug`, `front` | where it sits: [`Plugged`] on PCI or [`PluggedMmio`]; memory, interrupts |
 //! | `common` | what both transports have: status, features, queues, vectors |
@@ -31,6 +31,7 @@ pub mod blk;
 mod common;
 mod faults;
 mod front;
+mod layout;
 mod mmio;
 pub mod net;
 mod personality;
@@ -40,6 +41,8 @@ mod registers;
 
 #[cfg(test)]
 mod blk_tests;
+#[cfg(test)]
+mod chaos_tests;
 #[cfg(test)]
 mod hand;
 #[cfg(test)]
@@ -55,9 +58,10 @@ use crate::platform::MockPlatform;
 
 pub use blk::{Blk, VirtioBlk};
 pub use front::Trigger;
+pub use layout::{Layout, Place};
 pub use mmio::{Slot, mmio_register};
 pub use net::{Net, Sent, VirtioNet};
-pub use personality::{Layout, Personality, Place, Reset};
+pub use personality::{Personality, Reset};
 pub use plug::{Plugged, PluggedMmio};
 pub use queue::{Chain, NO_VECTOR, Queue, Segment, Wish};
 pub use registers::common_register;

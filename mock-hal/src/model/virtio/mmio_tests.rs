@@ -190,6 +190,13 @@ fn a_register_has_one_name_on_both_transports() {
 }
 
 #[test]
+fn devices_are_where_their_monitor_puts_them() {
+    let places = Personality::on_no_bus().map(|personality| personality.place(3));
+    assert_eq!(places.map(|(start, _)| start.get()), [0xfeb0_0600, 0xc000_4000, 0xc000_4000]);
+    assert_eq!(places.map(|(_, line)| line), [8; 3]);
+}
+
+#[test]
 fn slots_without_a_device_are_left_alone() {
     let platform = MockPlatform::new();
     let next = PhysAddr::new(START.get() + 0x200);

@@ -267,6 +267,17 @@ fn numbers_of_queues_have_a_limit() {
     }
 }
 
+/// As where rings lie over their own description.
+#[test]
+fn rings_whose_lengths_are_noise_are_refused() {
+    let hand = Hand::new(Personality::qemu(), 1);
+    for size in [queue_desc::RING_SIZE, queue_desc::RING2_SIZE] {
+        hand.put32(TABLE + queue_desc::BYTES + size, u32::MAX);
+    }
+    assert_ne!(hand.command(cmd::ACTIVATE_DEV), 0);
+    assert!(hand.violations()[1].contains("takes both rings"));
+}
+
 #[test]
 fn a_revision_that_is_not_played_is_refused() {
     let hand = Hand::new(Personality::esxi(), 1);
