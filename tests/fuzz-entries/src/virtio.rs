@@ -124,7 +124,11 @@ impl Bench {
         let queue = &mut model.queues[input.pick([RX, TX])];
         let area = input.pick([2, 2, 1, 0]);
         let entries = u64::from(queue.entries);
-        let len_bytes = [16 * entries, 6 + 2 * entries, 6 + 8 * entries][area];
+        let len_bytes = if queue.is_packed() {
+            [16 * entries, 4, 4][area]
+        } else {
+            [16 * entries, 6 + 2 * entries, 6 + 8 * entries][area]
+        };
         let (offset, noise) = input.noise(len_bytes);
         if queue.is_enabled {
             queue.is_stopped |= area != 2;
