@@ -17,6 +17,7 @@ use paravane_hal::time::wait_for;
 use paravane_net::{BURST_FRAMES, Burst, Control, FrameLayout, FramePool, MacAddr, RxQueue, TxQueue};
 use paravane_pci::{ConfigAccess, Function};
 use paravane_virtio::net as virtio_net;
+use paravane_virtio::transport::pci::PciTransport;
 
 use crate::clock;
 use crate::finding::Finding;
@@ -150,15 +151,16 @@ impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3 {
 enum Virtio {}
 
 impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for Virtio {
-    type Stopped = virtio_net::Device<P, C>;
-    type Control = virtio_net::NetControl<P, C>;
+    type Stopped = virtio_net::Device<P, PciTransport<P::Region, C>>;
+    type Control = virtio_net::NetControl<P, PciTransport<P::Region, C>>;
     type Rx = virtio_net::RxQueue<P>;
     type Tx = virtio_net::TxQueue<P>;
 
     const READS_AT_START: bool = false;
 
     fn open(function: Function<C>, platform: P) -> Result<Self::Stopped, Refused> {
-        virtio_net::Device::new(function, platform).map_err(Refused::new)
+        let transport = PciTransport::open(function, &platform).map_err(Refused::new)?;
+        virtio_net::Device::new(transport, platform).map_err(Refused::new)
     }
 
     fn start(stopped: Self::Stopped, pool: FramePool, entries: u16) -> Result<Running<P, C, Self>, Refused> {

@@ -11,6 +11,7 @@ use paravane_hal::addr::PhysAddr;
 use paravane_hal::mmio::{Mmio, MmioMap};
 use paravane_hal::time::Clock;
 use paravane_pci::{Command, ConfigAccess, Function};
+use paravane_virtio::transport::pci;
 
 use crate::finding::{Finding, Register, Width};
 use crate::report::{Check, Report, Verdict};
@@ -52,7 +53,7 @@ impl Kind {
     /// The kind of a function that a driver takes.
     pub(crate) fn of<C: ConfigAccess>(function: &Function<C>) -> Option<Self> {
         let ids = function.ids();
-        if paravane_virtio::is_virtio_net(&ids) {
+        if pci::device_id(&ids) == Some(paravane_virtio::net::DEVICE_ID) {
             Some(Self::Virtio)
         } else if paravane_vmxnet3::is_vmxnet3(&ids) {
             Some(Self::Vmxnet3)

@@ -32,7 +32,7 @@ pub mod stream;
 pub mod words;
 
 pub use domain::DomainTag;
-pub use quiet::{DeviceDma, DeviceTag, Quiet};
+pub use quiet::{DeviceDma, DeviceTag, Quiesce, Quiet};
 pub use shared::{DmaBox, DmaRing, DmaWords, Field};
 pub use stream::{Direction, Mapped, StableMemory};
 pub use words::{Word16, Word32, Words};

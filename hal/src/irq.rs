@@ -5,6 +5,8 @@
 //! owes in return is the *arm* step: ask for the next interrupt, then look once more, so that work
 //! which slipped in between is reported and never slept on.
 
+use core::fmt;
+
 /// What a device writes to raise a message-signalled interrupt.
 ///
 /// To the device it is a write like any other: with another address, it reaches memory. So there is
@@ -64,6 +66,62 @@ pub enum Interrupts<'a> {
     Polling,
 }
 
+/// How a running device interrupts: one of the ways that it was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InterruptMode {
+    /// By MSI-X.
+    Msix {
+        /// How many of the messages offered are in use.
+        vectors: u16,
+    },
+    /// By MSI: one message for everything.
+    Msi,
+    /// By its line.
+    Line,
+    /// Not at all.
+    Polling,
+}
+
+impl InterruptMode {
+    /// How many messages are in use.
+    #[must_use]
+    pub const fn messages(self) -> u16 {
+        match self {
+            Self::Msix { vectors } => vectors,
+            Self::Msi => 1,
+            Self::Line | Self::Polling => 0,
+        }
+    }
+
+    /// Which message queue number `queue` has, in the order in which [`Interrupts`] lists them:
+    /// one of its own, or the last that is a queue's. 0 where there are no messages.
+    #[must_use]
+    pub const fn queue_vector(self, queue: u16) -> u16 {
+        // The last message is the events', unless it is the only one.
+        let last = self.messages().saturating_sub(2);
+        if queue < last { queue } else { last }
+    }
+
+    /// Which message events have.
+    #[must_use]
+    pub const fn event_vector(self) -> u16 {
+        self.messages().saturating_sub(1)
+    }
+}
+
+impl fmt::Display for InterruptMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Msix { vectors: 1 } => f.write_str("msix, 1 vector"),
+            Self::Msix { vectors } => write!(f, "msix, {vectors} vectors"),
+            Self::Msi => f.write_str("msi"),
+            Self::Line => f.write_str("line"),
+            Self::Polling => f.write_str("polling"),
+        }
+    }
+}
+
 /// What arming found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "work that was already pending raises no interrupt; sleeping on it loses the wake-up"]
@@ -72,4 +130,28 @@ pub enum Armed {
     Idle,
     /// Work slipped in while arming: serve it now.
     Pending,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_messages_are_shared_and_the_last_is_for_events() {
+        let of = |vectors| {
+            let mode = InterruptMode::Msix { vectors };
+            ([0, 1, 2].map(|queue| mode.queue_vector(queue)), mode.event_vector())
+        };
+        assert_eq!(of(1), ([0, 0, 0], 0));
+        assert_eq!(of(2), ([0, 0, 0], 1));
+        assert_eq!(of(3), ([0, 1, 1], 2));
+        assert_eq!(of(4), ([0, 1, 2], 3));
+    }
+
+    #[test]
+    fn without_msix_everything_has_number_0() {
+        for mode in [InterruptMode::Msi, InterruptMode::Line, InterruptMode::Polling] {
+            assert_eq!((mode.queue_vector(1), mode.event_vector()), (0, 0), "{mode}");
+        }
+    }
 }

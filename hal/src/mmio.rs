@@ -6,6 +6,10 @@
 
 use core::fmt;
 
+mod device;
+
+pub use device::{MmioDevice, NoReset};
+
 use crate::addr::PhysAddr;
 use crate::reg::{ReadClear, Readable, Reg, RegValue, Writable};
 

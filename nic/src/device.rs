@@ -2,10 +2,14 @@
 //! in and out.
 
 use paravane_hal::irq::Interrupts;
+use paravane_hal::mmio::MmioDevice;
 use paravane_hal::{Failed, Platform};
 use paravane_net::FramePool;
 use paravane_pci::{ConfigAccess, Function, Ids};
 use paravane_virtio::net as virtio_net;
+use paravane_virtio::transport::Transport;
+use paravane_virtio::transport::mmio::MmioTransport;
+use paravane_virtio::transport::pci::{self, PciTransport};
 
 use crate::config::Config;
 use crate::error::NicError;
@@ -28,7 +32,7 @@ impl Kind {
     pub fn of(ids: &Ids) -> Option<Self> {
         if paravane_vmxnet3::is_vmxnet3(ids) {
             Some(Self::Vmxnet3)
-        } else if paravane_virtio::is_virtio_net(ids) {
+        } else if pci::device_id(ids) == Some(virtio_net::DEVICE_ID) {
             Some(Self::VirtioNet)
         } else {
             None
@@ -58,7 +62,18 @@ impl Kind {
 /// A NIC that is found, identified and stopped.
 pub(crate) enum Device<P: Platform, C: ConfigAccess> {
     Vmxnet3(paravane_vmxnet3::Device<P, C>),
-    VirtioNet(virtio_net::Device<P, C>),
+    VirtioPci(virtio_net::Device<P, PciTransport<P::Region, C>>),
+    VirtioMmio(virtio_net::Device<P, MmioTransport<P::Region>>),
+}
+
+/// What a NIC is on, given up with it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Place<R, C> {
+    /// A function.
+    Pci(Function<C>),
+    /// A place of registers.
+    Mmio(MmioDevice<R>),
 }
 
 /// Both halves of one that runs.
@@ -71,24 +86,43 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             Some(Kind::Vmxnet3) => paravane_vmxnet3::Device::new(function, platform)
                 .map(Self::Vmxnet3)
                 .map_err(|failed| wrap(failed, NicError::Vmxnet3Open, |function| function)),
-            Some(Kind::VirtioNet) => virtio_net::Device::new(function, platform)
-                .map(Self::VirtioNet)
-                .map_err(|failed| wrap(failed, NicError::VirtioOpen, |function| function)),
+            Some(Kind::VirtioNet) => {
+                let transport = PciTransport::open(function, &platform)
+                    .map_err(|failed| wrap(failed, NicError::VirtioPci, |function| function))?;
+                virtio_net::Device::new(transport, platform.clone()).map(Self::VirtioPci).map_err(|failed| {
+                    wrap(failed, NicError::VirtioOpen, |transport| transport.into_function(&platform))
+                })
+            }
             None => Err(Failed::new(NicError::NoDriver(ids), function)),
         }
+    }
+
+    pub(crate) fn open_mmio(
+        device: MmioDevice<P::Region>,
+        platform: P,
+    ) -> Result<Self, Failed<NicError, MmioDevice<P::Region>>> {
+        let transport = MmioTransport::open(device)
+            .map_err(|failed| wrap(failed, NicError::VirtioMmio, |device| device))?;
+        virtio_net::Device::new(transport, platform)
+            .map(Self::VirtioMmio)
+            .map_err(|failed| wrap(failed, NicError::VirtioOpen, MmioTransport::into_device))
     }
 
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Vmxnet3(_) => Kind::Vmxnet3,
-            Self::VirtioNet(_) => Kind::VirtioNet,
+            Self::VirtioPci(_) | Self::VirtioMmio(_) => Kind::VirtioNet,
         }
     }
 
-    pub(crate) fn into_function(self) -> Function<C> {
+    pub(crate) fn into_place(self) -> Place<P::Region, C> {
         match self {
-            Self::Vmxnet3(device) => device.into_function(),
-            Self::VirtioNet(device) => device.into_function(),
+            Self::Vmxnet3(device) => Place::Pci(device.into_function()),
+            Self::VirtioPci(device) => {
+                let (transport, platform) = device.into_parts();
+                Place::Pci(transport.into_function(&platform))
+            }
+            Self::VirtioMmio(device) => Place::Mmio(device.into_parts().0.into_device()),
         }
     }
 
@@ -102,7 +136,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 Wanted::Msi => IrqMode::Msi,
                 Wanted::Msix => IrqMode::Msix,
             },
-            Self::VirtioNet(_) => IrqMode::Auto,
+            Self::VirtioPci(_) | Self::VirtioMmio(_) => IrqMode::Auto,
         }
     }
 
@@ -123,15 +157,19 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 let queues = Queues { rx: NicRx::Vmxnet3(running.rx), tx: NicTx::Vmxnet3(running.tx) };
                 Ok((NicControl::Vmxnet3(running.control), queues))
             }
-            Self::VirtioNet(device) => {
-                // The MTU is the device's word; a smaller one is kept by the stack alone.
-                let mut wanted = virtio_net::Config::default();
-                (wanted.tx_entries, wanted.rx_entries) = (config.tx_entries, config.rx_entries);
+            Self::VirtioPci(device) => {
                 let running = device
-                    .start(&wanted, pool, interrupts)
-                    .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioNet))?;
+                    .start(&virtio_config(config), pool, interrupts)
+                    .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioPci))?;
                 let queues = Queues { rx: NicRx::VirtioNet(running.rx), tx: NicTx::VirtioNet(running.tx) };
-                Ok((NicControl::VirtioNet(running.control), queues))
+                Ok((NicControl::VirtioPci(running.control), queues))
+            }
+            Self::VirtioMmio(device) => {
+                let running = device
+                    .start(&virtio_config(config), pool, interrupts)
+                    .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioMmio))?;
+                let queues = Queues { rx: NicRx::VirtioNet(running.rx), tx: NicTx::VirtioNet(running.tx) };
+                Ok((NicControl::VirtioMmio(running.control), queues))
             }
         }
     }
@@ -154,21 +192,37 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     })
                 })
             }
-            (NicControl::VirtioNet(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => {
-                control.stop(rx, tx).map(Self::VirtioNet).map_err(|failed| {
-                    let error = match failed.error() {
-                        virtio_net::StopError::ForeignQueue => |_| NicError::ForeignQueues,
-                        _ => NicError::VirtioStop,
-                    };
-                    wrap(failed, error, |back| {
-                        let queues = Queues { rx: NicRx::VirtioNet(back.rx), tx: NicTx::VirtioNet(back.tx) };
-                        (NicControl::VirtioNet(back.control), queues)
-                    })
-                })
-            }
+            (NicControl::VirtioPci(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => control
+                .stop(rx, tx)
+                .map(Self::VirtioPci)
+                .map_err(|failed| not_stopped(failed, NicControl::VirtioPci)),
+            (NicControl::VirtioMmio(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => control
+                .stop(rx, tx)
+                .map(Self::VirtioMmio)
+                .map_err(|failed| not_stopped(failed, NicControl::VirtioMmio)),
             (control, rx, tx) => Err(Failed::new(NicError::ForeignQueues, (control, Queues { rx, tx }))),
         }
     }
+}
+
+fn virtio_config(config: &Config) -> virtio_net::Config {
+    // The MTU is the device's word; a smaller one is kept by the stack alone.
+    virtio_net::Config::default().with_tx_entries(config.tx_entries).with_rx_entries(config.rx_entries)
+}
+
+/// A virtio device was not stopped; its parts as ours.
+fn not_stopped<P: Platform, C: ConfigAccess, T: Transport<P::Region>>(
+    failed: Failed<virtio_net::StopError, virtio_net::Running<P, T>>,
+    control: impl FnOnce(virtio_net::NetControl<P, T>) -> NicControl<P, C>,
+) -> Failed<NicError, Running<P, C>> {
+    let error = match failed.error() {
+        virtio_net::StopError::ForeignQueue => |_| NicError::ForeignQueues,
+        _ => NicError::VirtioStop,
+    };
+    wrap(failed, error, |back| {
+        let queues = Queues { rx: NicRx::VirtioNet(back.rx), tx: NicTx::VirtioNet(back.tx) };
+        (control(back.control), queues)
+    })
 }
 
 /// A driver's failure as ours.

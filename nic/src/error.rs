@@ -6,6 +6,8 @@ use core::fmt;
 use paravane_hal::Failed;
 use paravane_pci::Ids;
 use paravane_virtio::net as virtio_net;
+use paravane_virtio::transport::mmio::MmioError;
+use paravane_virtio::transport::pci::PciError;
 
 /// A NIC did not do what it was asked. Which NIC, its owner knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub enum NicError {
     Vmxnet3Start(paravane_vmxnet3::StartError),
     /// A VMXNET3 device was not stopped.
     Vmxnet3Stop(paravane_vmxnet3::StopError),
+    /// The registers of a virtio function cannot be found or reached.
+    VirtioPci(PciError),
+    /// There is no virtio device in a place of registers, or none that is driven.
+    VirtioMmio(MmioError),
     /// A virtio network device cannot be taken into use.
     VirtioOpen(virtio_net::BringUpError),
     /// A virtio network device cannot be started.
@@ -48,6 +54,8 @@ impl fmt::Display for NicError {
             Self::Vmxnet3Open(error) => error.fmt(f),
             Self::Vmxnet3Start(error) => error.fmt(f),
             Self::Vmxnet3Stop(error) => error.fmt(f),
+            Self::VirtioPci(error) => error.fmt(f),
+            Self::VirtioMmio(error) => error.fmt(f),
             Self::VirtioOpen(error) => error.fmt(f),
             Self::VirtioStart(error) => error.fmt(f),
             Self::VirtioStop(error) => error.fmt(f),
@@ -62,6 +70,8 @@ impl Error for NicError {
             Self::Vmxnet3Open(error) => Some(error),
             Self::Vmxnet3Start(error) => Some(error),
             Self::Vmxnet3Stop(error) => Some(error),
+            Self::VirtioPci(error) => Some(error),
+            Self::VirtioMmio(error) => Some(error),
             Self::VirtioOpen(error) => Some(error),
             Self::VirtioStart(error) => Some(error),
             Self::VirtioStop(error) => Some(error),

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use paravane_hal::irq::{Interrupts, MsiMessage};
+use paravane_hal::irq::{InterruptMode, Interrupts, MsiMessage};
 use paravane_pci::{ConfigAccess, Function};
 
 /// How many vectors a NIC can use: received frames, sent frames, events, in this order. With two,
@@ -52,6 +52,11 @@ impl Vectors {
             line: function.read_interrupt_pin().and_then(|_| function.read_interrupt_line()),
             wanted: IrqMode::Auto,
         }
+    }
+
+    /// A line alone, as a device in a place of registers has.
+    pub(crate) const fn line(line: Option<u8>) -> Self {
+        Self { msix: 0, msi: false, line, wanted: IrqMode::Auto }
     }
 }
 
@@ -135,6 +140,15 @@ pub enum Mode {
 }
 
 impl Mode {
+    pub(crate) const fn of(mode: InterruptMode) -> Self {
+        match mode {
+            InterruptMode::Msix { .. } => Self::Msix,
+            InterruptMode::Msi => Self::Msi,
+            InterruptMode::Line => Self::Intx,
+            _ => Self::Polling,
+        }
+    }
+
     /// In a word.
     #[must_use]
     pub const fn name(self) -> &'static str {

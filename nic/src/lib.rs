@@ -16,7 +16,7 @@ mod nic;
 mod queues;
 
 pub use config::Config;
-pub use device::Kind;
+pub use device::{Kind, Place};
 pub use error::NicError;
 pub use interrupts::{InterruptPlan, IrqMode, Mode, Vectors};
 pub use nic::Nic;

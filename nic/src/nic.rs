@@ -2,12 +2,13 @@
 
 use core::fmt;
 
+use paravane_hal::mmio::MmioDevice;
 use paravane_hal::{Failed, Platform};
 use paravane_net::{Control as _, FramePool, NicInfo};
 use paravane_pci::{ConfigAccess, Function};
 
 use crate::config::Config;
-use crate::device::{Device, Kind};
+use crate::device::{Device, Kind, Place};
 use crate::error::NicError;
 use crate::interrupts::{InterruptPlan, Vectors};
 use crate::queues::{NicControl, Queues};
@@ -49,6 +50,26 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         let device = Device::open(function, platform)?;
         vectors.wanted = device.wanted_interrupts();
         Ok(Self { kind: device.kind(), vectors, state: State::Stopped(device), start: None })
+    }
+
+    /// Takes over the virtio network device behind `device`'s registers, which interrupts by `line`
+    /// if the platform has that, and stops what its last owner left running.
+    ///
+    /// # Errors
+    ///
+    /// [`NicError`], and `device` back.
+    pub fn open_mmio(
+        device: MmioDevice<P::Region>,
+        line: Option<u8>,
+        platform: P,
+    ) -> Result<Self, Failed<NicError, MmioDevice<P::Region>>> {
+        let device = Device::open_mmio(device, platform)?;
+        Ok(Self {
+            kind: device.kind(),
+            vectors: Vectors::line(line),
+            state: State::Stopped(device),
+            start: None,
+        })
     }
 
     /// Which driver it has.
@@ -176,14 +197,14 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         })
     }
 
-    /// Gives the function of a stopped one back.
+    /// Gives up what a stopped one is on.
     ///
     /// # Errors
     ///
     /// It runs; it comes back.
-    pub fn into_function(mut self) -> Result<Function<C>, Failed<NicError, Self>> {
+    pub fn into_place(mut self) -> Result<Place<P::Region, C>, Failed<NicError, Self>> {
         match core::mem::replace(&mut self.state, State::Changing) {
-            State::Stopped(device) => Ok(device.into_function()),
+            State::Stopped(device) => Ok(device.into_place()),
             other => {
                 self.state = other;
                 Err(Failed::new(NicError::Running, self))

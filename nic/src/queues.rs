@@ -18,6 +18,8 @@ use paravane_net::{
 };
 use paravane_pci::ConfigAccess;
 use paravane_virtio::net as virtio_net;
+use paravane_virtio::transport::mmio::MmioTransport;
+use paravane_virtio::transport::pci::PciTransport;
 
 use crate::device::Kind;
 use crate::interrupts::Mode;
@@ -27,8 +29,10 @@ use crate::interrupts::Mode;
 pub enum NicControl<P: Platform, C: ConfigAccess> {
     /// VMware's NIC.
     Vmxnet3(paravane_vmxnet3::VmxControl<P, C>),
-    /// The virtio network device.
-    VirtioNet(virtio_net::NetControl<P, C>),
+    /// The virtio network device, on PCI.
+    VirtioPci(virtio_net::NetControl<P, PciTransport<P::Region, C>>),
+    /// The virtio network device, in a place of registers.
+    VirtioMmio(virtio_net::NetControl<P, MmioTransport<P::Region>>),
 }
 
 /// The receive queue.
@@ -66,6 +70,13 @@ macro_rules! which {
             $choice::VirtioNet($driver) => $call,
         }
     };
+    ($choice:ident, $value:expr, control $driver:ident => $call:expr) => {
+        match $value {
+            $choice::Vmxnet3($driver) => $call,
+            $choice::VirtioPci($driver) => $call,
+            $choice::VirtioMmio($driver) => $call,
+        }
+    };
 }
 
 impl<P: Platform, C: ConfigAccess> NicControl<P, C> {
@@ -74,7 +85,8 @@ impl<P: Platform, C: ConfigAccess> NicControl<P, C> {
     pub fn agreed(&self) -> String {
         match self {
             Self::Vmxnet3(control) => format!("revision {}", control.revision()),
-            Self::VirtioNet(control) => format!("{}", control.features()),
+            Self::VirtioPci(control) => format!("{}", control.features()),
+            Self::VirtioMmio(control) => format!("{}", control.features()),
         }
     }
 
@@ -100,7 +112,6 @@ impl<P: Platform, C: ConfigAccess> NicControl<P, C> {
     #[must_use]
     pub fn interrupts(&self) -> Mode {
         use paravane_vmxnet3::InterruptMode as Vmxnet3;
-        use virtio_net::InterruptsInUse as Virtio;
         match self {
             Self::Vmxnet3(control) => match control.interrupts() {
                 Vmxnet3::Msix { .. } => Mode::Msix,
@@ -108,11 +119,8 @@ impl<P: Platform, C: ConfigAccess> NicControl<P, C> {
                 Vmxnet3::Intx => Mode::Intx,
                 Vmxnet3::Polling => Mode::Polling,
             },
-            Self::VirtioNet(control) => match control.interrupts() {
-                Virtio::Msix { .. } => Mode::Msix,
-                Virtio::Intx => Mode::Intx,
-                Virtio::Polling => Mode::Polling,
-            },
+            Self::VirtioPci(control) => Mode::of(control.interrupts()),
+            Self::VirtioMmio(control) => Mode::of(control.interrupts()),
         }
     }
 }
@@ -124,7 +132,7 @@ macro_rules! say_kind {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let kind = match self {
                     Self::Vmxnet3(_) => Kind::Vmxnet3,
-                    Self::VirtioNet(_) => Kind::VirtioNet,
+                    _ => Kind::VirtioNet,
                 };
                 write!(f, concat!(stringify!($name), "({})"), kind.name())
             }
@@ -138,25 +146,25 @@ say_kind!(NicTx<P: Platform>);
 
 impl<P: Platform, C: ConfigAccess + Send> Control for NicControl<P, C> {
     fn info(&self) -> NicInfo {
-        which!(Self, self, control => control.info())
+        which!(Self, self, control control => control.info())
     }
     fn link(&self) -> Link {
-        which!(Self, self, control => control.link())
+        which!(Self, self, control control => control.link())
     }
     fn acknowledge(&mut self) -> bool {
-        which!(Self, self, control => control.acknowledge())
+        which!(Self, self, control control => control.acknowledge())
     }
     fn poll(&mut self) -> Result<Events, DeviceFault> {
-        which!(Self, self, control => control.poll())
+        which!(Self, self, control control => control.poll())
     }
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
-        which!(Self, self, control => control.arm())
+        which!(Self, self, control control => control.arm())
     }
     fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
-        which!(Self, self, control => control.set_filter(filter))
+        which!(Self, self, control control => control.set_filter(filter))
     }
     fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {
-        which!(Self, self, control => control.read_device_stats())
+        which!(Self, self, control control => control.read_device_stats())
     }
 }
 

@@ -13,7 +13,7 @@ use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
 use paravane_mock_hal::wire::{Habits, Wire};
 use paravane_mock_hal::{FunctionSpace, MockPlatform, PciHost};
 use paravane_net::{Burst, Control as _, FrameLayout, FramePool, RxQueue as _, TxQueue as _};
-use paravane_nic::{Config, InterruptPlan, IrqMode, Kind, Mode, Nic, NicError, Queues};
+use paravane_nic::{Config, InterruptPlan, IrqMode, Kind, Mode, Nic, NicError, Place, Queues};
 use paravane_pci::{Function, PciAddress};
 
 const SLOT: PciAddress = PciAddress::new(0, 0, 4, 0).unwrap();
@@ -90,7 +90,8 @@ fn both_kinds_are_opened_by_their_ids() {
         assert!(control.link().is_up());
         assert_eq!(control.interrupts(), Mode::Polling);
         nic.stop(queues).unwrap();
-        assert_eq!(nic.into_function().unwrap().address(), slot);
+        let Place::Pci(function) = nic.into_place().unwrap() else { panic!("on PCI") };
+        assert_eq!(function.address(), slot);
     }
 }
 

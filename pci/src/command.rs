@@ -7,7 +7,7 @@
 
 use core::{fmt, time::Duration};
 
-use paravane_hal::dma::Quiet;
+use paravane_hal::dma::{DeviceTag, Quiesce, Quiet};
 use paravane_hal::time::{Clock, TimedOut, wait_for};
 
 use crate::bridge::passes_memory;
@@ -174,6 +174,18 @@ impl<C: ConfigAccess> Function<C> {
         //   which the result borrows for its lifetime. A second claim, or a raw write through the
         //   access, breaks the contract of `Function::claim` and `ConfigAccess`.
         Ok(unsafe { Quiet::vouch(self.tag()) })
+    }
+}
+
+impl<C: ConfigAccess> Quiesce for Function<C> {
+    type Error = QuiesceError;
+
+    fn tag(&self) -> DeviceTag {
+        self.tag()
+    }
+
+    fn quiesce(&mut self, clock: &impl Clock) -> Result<Quiet<'_>, QuiesceError> {
+        self.quiesce(clock)
     }
 }
 

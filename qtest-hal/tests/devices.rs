@@ -12,6 +12,7 @@ use paravane_hal::time::wait_for;
 use paravane_net::{Burst, Control as _, Frame, FrameLayout, FramePool, MacAddr, RxQueue as _, TxQueue as _};
 use paravane_pci::{CapabilityId, ConfigAccess as _, Found, Function, Patched, PciAddress, enumerate};
 use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, QtestError, Setup};
+use paravane_virtio::transport::pci;
 
 type Vmxnet3 = paravane_vmxnet3::Running<Qtest, Config>;
 
@@ -255,7 +256,7 @@ fn bridges_are_numbered_and_opened() {
     });
     let function = Function::claim(machine.config().clone(), nic).unwrap();
     function.enable_path(&path).unwrap();
-    let device = paravane_virtio::net::Device::new(function, machine.platform().clone());
+    let device = pci::open(function, machine.platform().clone(), paravane_virtio::net::Device::new);
     device.expect("registers behind two bridges answer");
     let ecam = machine.ecam().unwrap();
     assert_eq!(ecam.read32(nic, 0), machine.config().read32(nic, 0), "both ways lead to the same space");

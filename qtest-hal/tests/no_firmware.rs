@@ -15,6 +15,7 @@ use paravane_pci::bar::BarKind;
 use paravane_pci::bridge::WindowKind;
 use paravane_pci::{Command, Found, Function, PciAddress, enumerate_from};
 use paravane_qtest_hal::{Chipset, Machine, Setup};
+use paravane_virtio::transport::pci;
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -190,7 +191,8 @@ fn carry_a_frame(machine: &Machine, bridges: usize) {
     assert!(out.append(&frame()));
     burst.push(out).unwrap();
     if is_virtio {
-        let device = paravane_virtio::net::Device::new(function, machine.platform().clone()).unwrap();
+        let device =
+            pci::open(function, machine.platform().clone(), paravane_virtio::net::Device::new).unwrap();
         let config = paravane_virtio::net::Config::default();
         let mut running = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
         assert!(running.control.link().is_up());

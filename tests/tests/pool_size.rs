@@ -8,6 +8,7 @@ use paravane_mock_hal::MockPlatform;
 use paravane_mock_hal::model::{virtio, vmxnet3};
 use paravane_net::{BURST_FRAMES, Burst, FrameLayout, FramePool, RxQueue, TxQueue};
 use paravane_pci::{Function, PciAddress};
+use paravane_virtio::transport::pci;
 
 const ENTRIES: u16 = 64;
 const SLOT: PciAddress = PciAddress::new(0, 0, 4, 0).unwrap();
@@ -53,7 +54,7 @@ fn virtio_stays_full(fewer: usize) -> bool {
     let plugged =
         virtio::Virtio::plug(&platform, SLOT, virtio::Net::new([2; 6]), virtio::Personality::qemu());
     let function = Function::claim(plugged.host.clone(), SLOT).unwrap();
-    let device = paravane_virtio::net::Device::new(function, platform).unwrap();
+    let device = pci::open(function, platform, paravane_virtio::net::Device::new).unwrap();
     let config = paravane_virtio::net::Config::default().with_tx_entries(ENTRIES).with_rx_entries(ENTRIES);
     let mut up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
     plugged.lock().class.serves_doorbells = false;

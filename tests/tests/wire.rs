@@ -18,6 +18,7 @@ use paravane_mock_hal::wire::{Habits, Wire, WireCounters};
 use paravane_mock_hal::{MockPlatform, PciHost, pcap};
 use paravane_net::{Burst, Frame, FrameLayout, FramePool, RxChecksum, RxQueue, TxQueue};
 use paravane_pci::{Function, PciAddress};
+use paravane_virtio::transport::pci::{self, Pci};
 
 const FRAMES: u32 = 3_000;
 const SLOT: PciAddress = PciAddress::new(0, 0, 4, 0).unwrap();
@@ -25,7 +26,7 @@ const OTHER_SLOT: PciAddress = PciAddress::new(0, 0, 5, 0).unwrap();
 const THIRD_SLOT: PciAddress = PciAddress::new(0, 0, 6, 0).unwrap();
 const FOURTH_SLOT: PciAddress = PciAddress::new(0, 0, 7, 0).unwrap();
 
-type VirtioUp = paravane_virtio::net::Running<MockPlatform, PciHost>;
+type VirtioUp = paravane_virtio::net::Running<MockPlatform, Pci<MockPlatform, PciHost>>;
 type Vmxnet3Up = paravane_vmxnet3::Running<MockPlatform, PciHost>;
 
 /// A frame to everybody that says which one it is, in one of all sizes.
@@ -52,7 +53,7 @@ fn virtio_net_up(
 ) -> (virtio::Plugged<Net>, VirtioUp) {
     let plugged = Virtio::plug(platform, slot, net, personality);
     let function = Function::claim(plugged.host.clone(), slot).unwrap();
-    let device = paravane_virtio::net::Device::new(function, platform.clone()).unwrap();
+    let device = pci::open(function, platform.clone(), paravane_virtio::net::Device::new).unwrap();
     let config = paravane_virtio::net::Config::default().with_tx_entries(64).with_rx_entries(64);
     let up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
     (plugged, up)

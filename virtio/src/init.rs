@@ -23,7 +23,7 @@ use paravane_hal::time::{Clock, TimedOut, wait_for};
 
 use crate::feature::RingFeatures;
 use crate::status::Status;
-use crate::transport::Transport;
+use crate::transport::Steps;
 
 /// How long a reset may take. It is immediate nearly everywhere; a device that first waits for its
 /// back end's requests takes longer.
@@ -94,7 +94,7 @@ impl core::error::Error for InitError {}
 /// # Errors
 ///
 /// [`InitError::NoReset`], [`InitError::Gone`]: the device may still use whatever it was given.
-pub(crate) fn reset(transport: &mut impl Transport, clock: &impl Clock) -> Result<(), InitError> {
+pub(crate) fn reset<R>(transport: &mut impl Steps<R>, clock: &impl Clock) -> Result<(), InitError> {
     transport.write_status(Status::empty());
     let mut status = Status::empty();
     // All ones never becomes zero by waiting, but a device that is being reset underneath may
@@ -116,7 +116,7 @@ pub(crate) fn reset(transport: &mut impl Transport, clock: &impl Clock) -> Resul
 /// # Errors
 ///
 /// [`InitError::StatusRejected`], [`InitError::Gone`].
-pub(crate) fn acknowledge_and_claim(transport: &mut impl Transport) -> Result<(), InitError> {
+pub(crate) fn acknowledge_and_claim<R>(transport: &mut impl Steps<R>) -> Result<(), InitError> {
     transport.write_status(Status::ACKNOWLEDGE);
     let written = Status::ACKNOWLEDGE | Status::DRIVER;
     transport.write_status(written);
@@ -130,7 +130,7 @@ pub(crate) fn acknowledge_and_claim(transport: &mut impl Transport) -> Result<()
 ///
 /// [`InitError::NotVersion1`], before anything is written; [`InitError::FeaturesRejected`];
 /// [`InitError::Gone`].
-pub(crate) fn negotiate<T: Transport>(
+pub(crate) fn negotiate<R, T: Steps<R>>(
     transport: &mut T,
     choose: impl FnOnce(&mut T, u64) -> u64,
 ) -> Result<u64, InitError> {
@@ -153,7 +153,7 @@ pub(crate) fn negotiate<T: Transport>(
 /// # Errors
 ///
 /// [`InitError::StatusRejected`], [`InitError::Gone`].
-pub(crate) fn go(transport: &mut impl Transport) -> Result<(), InitError> {
+pub(crate) fn go<R>(transport: &mut impl Steps<R>) -> Result<(), InitError> {
     let written = Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK | Status::DRIVER_OK;
     transport.write_status(written);
     expect_status(transport, written)
@@ -163,7 +163,7 @@ pub(crate) fn go(transport: &mut impl Transport) -> Result<(), InitError> {
 /// one that never came.
 ///
 /// Not while a reset is under way, which it would disturb.
-pub(crate) fn give_up(transport: &mut impl Transport) {
+pub(crate) fn give_up<R>(transport: &mut impl Steps<R>) {
     let status = transport.read_status();
     if !status.is_all_ones() {
         transport.write_status(status | Status::FAILED);
@@ -172,7 +172,7 @@ pub(crate) fn give_up(transport: &mut impl Transport) {
 
 /// Whether the device holds the status just written. It may have added `DEVICE_NEEDS_RESET`, which
 /// is noticed later, at the first poll.
-fn expect_status(transport: &impl Transport, written: Status) -> Result<(), InitError> {
+fn expect_status<R>(transport: &impl Steps<R>, written: Status) -> Result<(), InitError> {
     let read = transport.read_status();
     if read.is_all_ones() {
         Err(InitError::Gone)

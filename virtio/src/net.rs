@@ -8,10 +8,9 @@
 //! | `header`, `config`, [`features`] | formats, as values |
 //! | `judge` | what may come in and what may go out, as rules |
 //! | `agree` | what both sides say before they start |
-//! | [`InterruptsInUse`] (`interrupts`) | which vector rings for what |
 //!
-//! One receive and one transmit queue. That there are these two and no more, [`Running`],
-//! `interrupts` and bring-up count on; a queue by itself does not.
+//! One receive and one transmit queue. That there are these two and no more, [`Running`] and
+//! bring-up count on; a queue by itself does not.
 //!
 //! Spec: VIRTIO 1.2, 5.1 "Network Device".
 
@@ -22,7 +21,6 @@ mod device;
 mod error;
 pub mod features;
 mod header;
-mod interrupts;
 mod judge;
 mod rx;
 mod tx;
@@ -30,11 +28,20 @@ mod tx;
 pub use config::MIN_IP_MTU_BYTES;
 pub use control::{LOOK_EVERY, NetControl};
 pub use device::{Config, Device, Running};
-pub use error::{BringUpError, StartError, StopError};
+pub use error::StartError;
 pub use features::{Allowed, Negotiated, NetFeatures};
-pub use interrupts::InterruptsInUse;
 pub use rx::RxQueue;
 pub use tx::TxQueue;
+
+pub use crate::error::{BringUpError, SetUpError, StopError};
+
+use crate::device::Class;
+
+/// The network device among the kinds of device.
+pub const DEVICE_ID: u16 = 1;
+
+/// What messages call it.
+pub(crate) const CLASS: Class = Class { device_id: DEVICE_ID, name: "virtio-net" };
 
 /// Number of the first receive queue.
 pub(crate) const RX_QUEUE: u16 = 0;

@@ -29,6 +29,9 @@ bitflags::bitflags! {
 }
 
 impl Status {
+    /// What the register of a device that is not there any more reads as.
+    pub(crate) const GONE: Self = Self::from_bits_retain(u8::MAX);
+
     /// Whether this is what a register of a device that is not there any more reads as.
     ///
     /// No state has every bit set: a driver that failed does not go on to `DRIVER_OK`.

@@ -1,26 +1,76 @@
 //! What a device class needs of the bus its device sits on, whichever bus that is.
 //!
 //! Register-shaped on purpose: each call is one step of the specification, and the order of the
-//! steps is [`init`](crate::init)'s business alone. The PCI transport is [`pci`]; a memory-mapped
-//! one fits the same trait, for its configuration space is a window of registers too.
+//! steps is [`init`](crate::init)'s business alone.
 //!
-//! [`init`](crate::init), queues and vectors know this trait alone. The network device does not
-//! yet: it claims, interrupts and silences a PCI function, and a second transport has to bring
-//! these three along first.
+//! | Transport | Registers | Interrupts | Silenced by |
+//! |---|---|---|---|
+//! | [`pci`] | capabilities name places in BARs | MSI-X, or the pin | the device's reset, and bus mastering |
+//! | [`mmio`] | one window | a line | the device's reset |
+//!
+//! Classes know the trait [`Transport`] alone; what is peculiar to a bus stays in its module.
+
+#![expect(private_interfaces, reason = "the steps are sealed: nobody outside names them")]
 
 use core::fmt;
 
-use paravane_hal::mmio::Mmio;
+use paravane_hal::addr::PhysAddr;
+use paravane_hal::dma::{DeviceTag, Quiet};
+use paravane_hal::irq::Interrupts;
+use paravane_hal::mmio::{Mmio, NoReset, Window};
+use paravane_hal::time::Clock;
 
 use crate::queue::{QueueAddresses, QueueSize};
 use crate::status::Status;
 
+pub mod mmio;
 pub mod pci;
 
-/// Tells the device that a queue has something new. Found once, kept with the queue.
+/// A bus that a virtio device sits on: [`pci::PciTransport`] or [`mmio::MmioTransport`], whose
+/// registers are reached as `R`. Not to be implemented elsewhere.
+pub trait Transport<R>: steps::Steps<R> {}
+
+impl<R, T: steps::Steps<R>> Transport<R> for T {}
+
+/// Tells the device that a queue has something new.
 pub(crate) trait Doorbell: Send {
     /// Tells it. One register write, ordered after all stores to shared memory before.
     fn ring(&self);
+}
+
+/// The doorbell of one queue: its place was computed once, and a ring is one write of the queue's
+/// number.
+pub(crate) struct QueueDoorbell<R> {
+    place: Window<R>,
+    queue: u16,
+    /// As wide as the bus wants it.
+    width: DoorbellWidth,
+}
+
+/// How wide the write to a doorbell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DoorbellWidth {
+    /// 16 bits.
+    Bits16,
+    /// 32 bits.
+    Bits32,
+}
+
+impl<R: Mmio> QueueDoorbell<R> {
+    /// That of `queue`, at the start of `place`.
+    pub(crate) fn new(place: Window<R>, queue: u16, width: DoorbellWidth) -> Self {
+        Self { place, queue, width }
+    }
+}
+
+impl<R: Mmio + Send> Doorbell for QueueDoorbell<R> {
+    #[inline(always)]
+    fn ring(&self) {
+        match self.width {
+            DoorbellWidth::Bits16 => self.place.write16(0, self.queue),
+            DoorbellWidth::Bits32 => self.place.write32(0, self.queue.into()),
+        }
+    }
 }
 
 bitflags::bitflags! {
@@ -43,69 +93,174 @@ pub(crate) enum Vector {
     None,
 }
 
-/// A device on some bus.
-pub(crate) trait Transport {
-    /// How a queue is announced.
-    type Doorbell: Doorbell;
-    /// The device's own configuration space, exactly as long as the device says. Accessed in the
-    /// natural width of each field.
-    type Config: Mmio;
+pub(crate) use steps::Steps;
 
-    /// Reads the status.
-    fn read_status(&self) -> Status;
+mod steps {
+    use super::*;
 
-    /// Writes the status, whole.
-    fn write_status(&mut self, status: Status);
+    /// The steps that a [`Transport`] is made of.
+    pub trait Steps<R> {
+        /// The virtio device's kind, as the bus says: 1 for a network device, 2 for a block device.
+        fn device_id(&self) -> u16;
 
-    /// Reads what the device offers.
-    fn read_device_features(&mut self) -> u64;
+        /// Where the device is, for messages.
+        fn location(&self) -> Location;
 
-    /// Writes what the driver accepts.
-    fn write_driver_features(&mut self, features: u64);
+        /// Whom its memory belongs to.
+        fn tag(&self) -> DeviceTag;
 
-    /// The largest size of `queue`; zero if there is no such queue.
-    ///
-    /// # Errors
-    ///
-    /// [`QueueError::AlreadyEnabled`]: the device did not forget the queue when it was reset.
-    fn read_queue_max(&mut self, queue: u16) -> Result<u16, QueueError>;
+        /// Lets the device reach memory. Comes after a reset: a device that was left running by
+        /// whoever was here before must not write to memory that is ours today.
+        ///
+        /// # Errors
+        ///
+        /// [`BusError`]; it may not.
+        fn open_memory(&mut self) -> Result<(), BusError>;
 
-    /// Tells the device where `queue` is.
-    fn write_queue(&mut self, queue: u16, size: QueueSize, addresses: &QueueAddresses);
+        /// After the device confirmed its reset: has the bus keep it from memory, and vouches for
+        /// its silence.
+        ///
+        /// # Errors
+        ///
+        /// [`BusError`]: it may still reach memory.
+        fn quiesce(&mut self, clock: &impl Clock) -> Result<Quiet<'_>, BusError>;
 
-    /// Finds the doorbell of `queue`.
-    ///
-    /// # Errors
-    ///
-    /// [`QueueError::NoDoorbell`]: the place that the device names is not there.
-    fn doorbell(&mut self, queue: u16) -> Result<Self::Doorbell, QueueError>;
+        /// Keeps the device from memory as far as the bus can, which is no proof.
+        fn close_memory(&mut self, clock: &impl Clock);
 
-    /// Starts `queue`. Comes last, after everything else about it was written.
-    fn enable_queue(&mut self, queue: u16);
+        /// Lets the device interrupt in the way asked for, as far as bus and device can, and in no
+        /// other. What came of it.
+        ///
+        /// Comes before vectors are assigned, and after every reset.
+        fn switch_interrupts(&mut self, offered: Interrupts<'_>) -> Switched;
 
-    /// Asks for `vector` at configuration changes; false when the device has no resources for it.
-    /// Without effect on buses without vectors.
-    #[must_use]
-    fn set_config_vector(&mut self, vector: Vector) -> bool;
+        /// Reads the status.
+        fn read_status(&self) -> Status;
 
-    /// Asks for `vector` at used buffers of `queue`; as
-    /// [`set_config_vector`](Self::set_config_vector).
-    #[must_use]
-    fn set_queue_vector(&mut self, queue: u16, vector: Vector) -> bool;
+        /// Writes the status, whole.
+        fn write_status(&mut self, status: Status);
 
-    /// Whether the device has a line, and can say why it raised it. Asked while messages are to be
-    /// off.
-    fn has_interrupt_status(&self) -> bool;
+        /// Reads what the device offers.
+        fn read_device_features(&mut self) -> u64;
 
-    /// Reads, and thereby empties, the interrupt status; the line falls. Never used with message
-    /// interrupts, where some devices have none.
-    fn take_interrupt_status(&mut self) -> InterruptStatus;
+        /// Writes what the driver accepts.
+        fn write_driver_features(&mut self, features: u64);
 
-    /// A number that changes with the configuration.
-    fn read_config_generation(&self) -> u32;
+        /// The largest size of `queue`; zero if there is no such queue.
+        ///
+        /// # Errors
+        ///
+        /// [`QueueError::AlreadyEnabled`]: the device did not forget the queue when it was reset.
+        fn read_queue_max(&mut self, queue: u16) -> Result<u16, QueueError>;
 
-    /// The device's own configuration space. Empty where a device has none.
-    fn config(&self) -> &Self::Config;
+        /// Tells the device where `queue` is.
+        fn write_queue(&mut self, queue: u16, size: QueueSize, addresses: &QueueAddresses);
+
+        /// Finds the doorbell of `queue`.
+        ///
+        /// # Errors
+        ///
+        /// [`QueueError::NoDoorbell`]: the place that the device names is not there.
+        fn doorbell(&mut self, queue: u16) -> Result<QueueDoorbell<R>, QueueError>;
+
+        /// Starts `queue`. Comes last, after everything else about it was written.
+        fn enable_queue(&mut self, queue: u16);
+
+        /// Asks for `vector` at configuration changes; false when the device has no resources for
+        /// it. Without effect on buses without vectors.
+        #[must_use]
+        fn set_config_vector(&mut self, vector: Vector) -> bool;
+
+        /// Asks for `vector` at used buffers of `queue`; as
+        /// [`set_config_vector`](Self::set_config_vector).
+        #[must_use]
+        fn set_queue_vector(&mut self, queue: u16, vector: Vector) -> bool;
+
+        /// Reads, and thereby empties, the interrupt status; the line falls. Never used with
+        /// message interrupts, where some devices have none.
+        fn take_interrupt_status(&mut self) -> InterruptStatus;
+
+        /// A number that changes with the configuration.
+        fn read_config_generation(&self) -> u32;
+
+        /// The device's own configuration space, exactly as long as the device says. Empty where a
+        /// device has none. Accessed in the natural width of each field.
+        fn config(&self) -> &Window<R>;
+    }
+}
+
+/// In which way a device can interrupt, as far as the bus goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Switched {
+    /// By so many messages; the device has yet to agree.
+    Messages(usize),
+    /// By its line.
+    Line,
+    /// Not at all.
+    Nothing,
+}
+
+/// Where a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Location {
+    /// At this address on PCI.
+    Pci(pci::Address),
+    /// Its registers start at this physical address.
+    Mmio(PhysAddr),
+}
+
+impl Location {
+    /// A number that tells it from others of the machine, and is the same at every boot.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Pci(at) => pci::number(at),
+            // Places are pages apart, or at least hundreds of bytes; far from the others of their
+            // kind there is none.
+            Self::Mmio(at) => u32::try_from(at.get() >> 8).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pci(at) => at.fmt(f),
+            Self::Mmio(at) => write!(f, "mmio {:#x}", at.get()),
+        }
+    }
+}
+
+/// The bus does not do as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BusError {
+    /// The function does not get to use memory.
+    Command(pci::CommandError),
+    /// The function does not let go of memory.
+    NotQuiet(pci::QuiesceError),
+    /// The device does not let go of memory.
+    NoReset(NoReset),
+}
+
+impl fmt::Display for BusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(error) => error.fmt(f),
+            Self::NotQuiet(error) => error.fmt(f),
+            Self::NoReset(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for BusError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Command(error) => Some(error),
+            Self::NotQuiet(error) => Some(error),
+            Self::NoReset(error) => Some(error),
+        }
+    }
 }
 
 /// A queue cannot be set up.

@@ -27,6 +27,7 @@ use paravane_net::{
 };
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running, StopError};
+use paravane_virtio::transport::pci::{self, Pci};
 
 const STEPS_A_STORM: u64 = 10_000;
 const DEFAULT_STEPS: u64 = 60_000;
@@ -37,8 +38,9 @@ const FRAMES: u32 = 512;
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0xba, 0xd0, 1];
 const DEVICE_STATUS: u32 = common_register(0x14);
 
-type MockDevice = Device<MockPlatform, PciHost>;
-type Up = Running<MockPlatform, PciHost>;
+type Bus = Pci<MockPlatform, PciHost>;
+type MockDevice = Device<MockPlatform, Bus>;
+type Up = Running<MockPlatform, Bus>;
 
 /// What storms came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,7 +95,7 @@ impl Storm {
 
     fn claim(&self) -> MockDevice {
         let function = Function::claim(self.plugged.host.clone(), self.plugged.address).unwrap();
-        Device::new(function, self.platform.clone()).unwrap()
+        pci::open(function, self.platform.clone(), Device::new).unwrap()
     }
 
     /// A fresh storm breaks loose, as hard as chance will have it.

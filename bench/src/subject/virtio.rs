@@ -5,6 +5,7 @@ use paravane_hal::Failed;
 use paravane_hal::irq::Interrupts;
 use paravane_net::{Burst, FrameLayout, FramePool, RxQueue as _, TxQueue as _};
 use paravane_virtio::net::{Config, Device, Running};
+use paravane_virtio::transport::pci::{self, Pci};
 
 use super::{BUFFERS, Point, Subject, fill};
 use crate::device::virtio::Port;
@@ -14,7 +15,7 @@ use crate::space::Space;
 /// The driver, running.
 pub struct Virtio {
     port: &'static Port,
-    running: Running<Plain, Space>,
+    running: Running<Plain, Pci<Plain, Space>>,
     pool: FramePool,
     burst: Burst,
     received: u64,
@@ -26,7 +27,7 @@ impl Virtio {
         let port: &'static Port = Box::leak(Box::default());
         let platform = Plain::new(port);
         let pool = FramePool::new(platform, FrameLayout::new(BUFFERS))?;
-        let device = Device::new(Port::space().claim()?, platform).map_err(Failed::into_error)?;
+        let device = pci::open(Port::space().claim()?, platform, Device::new).map_err(Failed::into_error)?;
         let running = device
             .start(&Config::default(), pool.clone(), Interrupts::Polling)
             .map_err(Failed::into_error)

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use paravane_hal::Failed;
 use paravane_hal::irq::Interrupts;
 use paravane_hal::time::{Clock as _, wait_for};
 use paravane_hal_check::{Report, Settings, check_nic};
@@ -12,6 +13,7 @@ use paravane_mock_hal::model::virtio::{self, Virtio};
 use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
 use paravane_net::{Burst, FrameLayout, FramePool, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
+use paravane_virtio::transport::pci;
 
 use super::arp::{PEER, answer};
 use super::{Mistake, Planted};
@@ -114,11 +116,11 @@ impl Machine {
         burst.push(frame).unwrap();
         let function = self.function();
         macro_rules! life {
-            ($driver:ident $(:: $path:ident)*) => {{
-                use $driver $(:: $path)*::{Config, Device};
+            ($open:expr, $driver:ident $(:: $path:ident)*) => {{
+                use $driver $(:: $path)*::Config;
                 let mut config = Config::default();
                 (config.tx_entries, config.rx_entries) = (32, 32);
-                let device = match Device::new(function, platform.clone()) {
+                let device = match $open(function, platform.clone()) {
                     Ok(device) => device,
                     Err(failed) => return Some(failed.to_string()),
                 };
@@ -148,8 +150,14 @@ impl Machine {
             }};
         }
         match &self.card {
-            Card::Vmxnet3(_) => send!(life!(paravane_vmxnet3)),
-            Card::Virtio(_) => send!(life!(paravane_virtio::net)),
+            Card::Vmxnet3(_) => send!(life!(paravane_vmxnet3::Device::new, paravane_vmxnet3)),
+            Card::Virtio(_) => send!(life!(
+                |function, platform| {
+                    pci::open(function, platform, paravane_virtio::net::Device::new)
+                        .map_err(Failed::into_error)
+                },
+                paravane_virtio::net
+            )),
         }
     }
 }

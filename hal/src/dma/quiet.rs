@@ -10,6 +10,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::dma::Dma;
+use crate::time::Clock;
 
 /// Which device memory belongs to. Unique within the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +52,25 @@ impl Quiet<'_> {
     pub const fn device(&self) -> DeviceTag {
         self.device
     }
+}
+
+/// Whoever can silence a device: a function on PCI, a device whose registers lie in one place
+/// ([`MmioDevice`](crate::mmio::MmioDevice)), a connection to a device in another process.
+///
+/// A driver stops its device by the device's own means first. This is the bus's word that it did.
+pub trait Quiesce {
+    /// Why the bus does not vouch for it.
+    type Error: core::error::Error;
+
+    /// Whom the memory that the device reaches belongs to: what a [`Quiet`] for it names.
+    fn tag(&self) -> DeviceTag;
+
+    /// Has the device let go of memory, waits until it has, and vouches for that.
+    ///
+    /// # Errors
+    ///
+    /// The bus's reason: the device may still write memory. What it knows of stays allocated.
+    fn quiesce(&mut self, clock: &impl Clock) -> Result<Quiet<'_>, Self::Error>;
 }
 
 /// A DMA domain as seen for one device: what is allocated through it belongs to that device.

@@ -7,6 +7,7 @@ use paravane_mock_hal::pci::{Bar, Reaction};
 use paravane_mock_hal::{FunctionSpace, MockPlatform, PciHost, message};
 use paravane_pci::{AddressWindow, Command, Function, PciAddress, Resource, Windows, assign_all, enumerate};
 use paravane_virtio::net::Device as VirtioNet;
+use paravane_virtio::transport::pci;
 use paravane_vmxnet3::Device as VmxDevice;
 
 use crate::input::Input;
@@ -90,8 +91,8 @@ fn drive(driver: Driver, function: Function<PciHost>, platform: &MockPlatform) -
             Ok(device) => return device.into_function(),
             Err(failed) => (failed.to_string(), failed.into_parts().1),
         },
-        Driver::VirtioNet => match VirtioNet::new(function, platform.clone()) {
-            Ok(device) => return device.into_function(),
+        Driver::VirtioNet => match pci::open(function, platform.clone(), VirtioNet::new) {
+            Ok(device) => return pci::close(device.into_parts()),
             Err(failed) => (failed.to_string(), failed.into_parts().1),
         },
     };
@@ -158,7 +159,7 @@ mod tests {
                 platform.pci().with(at, |space| change(space, &mut { few })).unwrap();
                 let Ok(function) = Function::claim(platform.pci().clone(), at) else { continue };
                 let is_taken = match driver {
-                    Driver::VirtioNet => VirtioNet::new(function, platform.clone()).is_ok(),
+                    Driver::VirtioNet => pci::open(function, platform.clone(), VirtioNet::new).is_ok(),
                     _ => VmxDevice::new(function, platform.clone()).is_ok(),
                 };
                 *if is_taken { &mut took } else { &mut refused } += 1;

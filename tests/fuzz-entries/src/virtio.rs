@@ -8,6 +8,7 @@ use paravane_mock_hal::{ChangingLoads, FaultKind, MockPlatform, PciHost, message
 use paravane_net::{Burst, Control as _, FrameLayout, FramePool, RxChecksum, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running, StopError};
+use paravane_virtio::transport::pci::{self, Pci};
 
 use crate::input::{Input, as_often_as};
 use crate::lie::lie;
@@ -17,8 +18,8 @@ const RX: usize = 0;
 const TX: usize = 1;
 const MESSAGES: [MsiMessage; 3] = [message(0xfee0_0000, 0x40); 3];
 
-type Up = Running<MockPlatform, PciHost>;
-type Stopped = Device<MockPlatform, PciHost>;
+type Up = Running<MockPlatform, Pci<MockPlatform, PciHost>>;
+type Stopped = Device<MockPlatform, Pci<MockPlatform, PciHost>>;
 
 struct Bench {
     platform: MockPlatform,
@@ -42,10 +43,10 @@ impl Bench {
 
     fn claim(&self) -> Stopped {
         let function = Function::claim(self.plugged.host.clone(), self.plugged.address).unwrap();
-        Device::new(function, self.platform.clone()).unwrap_or_else(|failed| {
+        pci::open(function, self.platform.clone(), Device::new).unwrap_or_else(|failed| {
             self.plugged.lock().repent();
             let (_, function) = failed.into_parts();
-            Device::new(function, self.platform.clone()).unwrap()
+            pci::open(function, self.platform.clone(), Device::new).unwrap()
         })
     }
 

@@ -8,6 +8,7 @@ use paravane_hal::irq::Interrupts;
 use paravane_net::{Control, FramePool, RxQueue, TxQueue};
 use paravane_pci::{ConfigAccess, Function};
 use paravane_virtio::net as virtio_net;
+use paravane_virtio::transport::pci::PciTransport;
 
 /// A NIC driver on platform `P`.
 pub trait Driver<P: Platform, C: ConfigAccess> {
@@ -106,15 +107,16 @@ impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3 {
 pub enum VirtioNet {}
 
 impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for VirtioNet {
-    type Stopped = virtio_net::Device<P, C>;
-    type Control = virtio_net::NetControl<P, C>;
+    type Stopped = virtio_net::Device<P, PciTransport<P::Region, C>>;
+    type Control = virtio_net::NetControl<P, PciTransport<P::Region, C>>;
     type Rx = virtio_net::RxQueue<P>;
     type Tx = virtio_net::TxQueue<P>;
 
     const FILTERS: bool = false;
 
     fn open(function: Function<C>, platform: P) -> Result<Self::Stopped, String> {
-        virtio_net::Device::new(function, platform).map_err(|failed| failed.to_string())
+        let transport = PciTransport::open(function, &platform).map_err(|failed| failed.to_string())?;
+        virtio_net::Device::new(transport, platform).map_err(|failed| failed.to_string())
     }
 
     fn start(

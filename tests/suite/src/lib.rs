@@ -64,7 +64,7 @@ pub fn run<E: Environment>(environment: &mut E, address: PciAddress) -> Result<u
     let ids = function.map_err(|error| fails(alloc::format!("{error}")))?.ids();
     if paravane_vmxnet3::is_vmxnet3(&ids) {
         cases::run::<E, Vmxnet3>(environment, address)
-    } else if paravane_virtio::is_virtio_net(&ids) {
+    } else if paravane_virtio::transport::pci::device_id(&ids) == Some(paravane_virtio::net::DEVICE_ID) {
         cases::run::<E, VirtioNet>(environment, address)
     } else {
         Err(fails(alloc::format!("{address} {ids} is none that there is a driver for")))

@@ -7,10 +7,10 @@
 //! Spec: VIRTIO 1.2, 5.1.4.2 "Driver Requirements: Device configuration layout".
 
 use log::warn;
-use paravane_hal::mmio::Mmio as _;
+use paravane_hal::mmio::Mmio;
 use paravane_hal::time::Clock;
-use paravane_pci::PciAddress;
 
+use crate::device::queue_size;
 use crate::init;
 use crate::net::config::{self, MIN_IP_MTU_BYTES};
 use crate::net::device::Config;
@@ -18,7 +18,7 @@ use crate::net::error::StartError;
 use crate::net::features::{Negotiated, NetFeatures};
 use crate::net::{RX_QUEUE, TX_QUEUE};
 use crate::queue::QueueSize;
-use crate::transport::{QueueError, Transport};
+use crate::transport::Transport;
 
 /// Ethernet header in front of an IP packet.
 pub(crate) const ETHERNET_BYTES: u16 = 14;
@@ -39,13 +39,13 @@ pub(crate) struct Terms {
 
 /// Steps 2 to 5 of bring-up, on the device at `at`, which was reset, for buffers that hold
 /// `payload_bytes`.
-pub(crate) fn agree(
-    transport: &mut impl Transport,
+pub(crate) fn agree<R: Mmio>(
+    transport: &mut impl Transport<R>,
     clock: &impl Clock,
-    at: PciAddress,
     config: &Config,
     payload_bytes: usize,
 ) -> Result<Terms, StartError> {
+    let at = transport.location();
     let mut allowed = config.allowed;
     let mut named = None;
     // Ends: the second turn goes without `MTU`.
@@ -115,13 +115,4 @@ pub(crate) fn agree(
 /// How long a frame with an IP packet of that length may be.
 fn whole_frame(ip_mtu_bytes: u16) -> usize {
     usize::from(ip_mtu_bytes).saturating_add(OVERHEAD_BYTES.into())
-}
-
-/// How long `queue` is, of which `entries` are wanted.
-fn queue_size(transport: &mut impl Transport, queue: u16, entries: u16) -> Result<QueueSize, StartError> {
-    if entries == 0 {
-        return Err(StartError::NoEntries { queue });
-    }
-    let device_max = transport.read_queue_max(queue)?;
-    Ok(QueueSize::at_most(entries, device_max).ok_or(QueueError::Absent { queue })?)
 }

@@ -6,12 +6,12 @@
 //!
 //! Spec: VIRTIO 1.2, 5.1.4 "Device configuration layout", 2.5 "Device Configuration Space".
 
-use paravane_hal::mmio::MmioExt;
+use paravane_hal::mmio::{Mmio, MmioExt};
 use paravane_hal::reg::{ReadOnly, Reg, RegArray, RegValue};
 use paravane_net::MacAddr;
 
 use crate::net::features::{Negotiated, NetFeatures};
-use crate::transport::Transport;
+use crate::transport::Steps;
 
 /// `mac`: our address, byte by byte.
 const MAC: RegArray<u8, ReadOnly> = RegArray::at(0, 1, 6);
@@ -67,14 +67,14 @@ fn end_bytes<T: RegValue>(field: Reg<T, ReadOnly>) -> usize {
 /// Reads the MTU field. It does not change, so one read will do; it may be read before the features
 /// are final, to find out whether to accept `MTU`.
 #[must_use]
-pub(crate) fn read_mtu(transport: &impl Transport) -> u16 {
+pub(crate) fn read_mtu<R: Mmio>(transport: &impl Steps<R>) -> u16 {
     transport.config().read(&MTU)
 }
 
 /// Reads the fields that belong to `features`, all of one generation. `None` when they kept
 /// changing.
 #[must_use]
-pub(crate) fn read(transport: &impl Transport, features: Negotiated) -> Option<NetConfig> {
+pub(crate) fn read<R: Mmio>(transport: &impl Steps<R>, features: Negotiated) -> Option<NetConfig> {
     for _ in 0..ATTEMPTS {
         let generation = transport.read_config_generation();
         let config = read_once(transport, features);
@@ -87,20 +87,20 @@ pub(crate) fn read(transport: &impl Transport, features: Negotiated) -> Option<N
 
 /// Reads whether the link is up. One field, so one read will do.
 #[must_use]
-pub(crate) fn read_link_up(transport: &impl Transport, features: Negotiated) -> bool {
+pub(crate) fn read_link_up<R: Mmio>(transport: &impl Steps<R>, features: Negotiated) -> bool {
     !features.has(NetFeatures::STATUS) || transport.config().read(&STATUS) & STATUS_LINK_UP != 0
 }
 
 /// Reads how fast the link is. As before.
 #[must_use]
-pub(crate) fn read_speed_mbps(transport: &impl Transport, features: Negotiated) -> Option<u32> {
+pub(crate) fn read_speed_mbps<R: Mmio>(transport: &impl Steps<R>, features: Negotiated) -> Option<u32> {
     features
         .has(NetFeatures::SPEED_DUPLEX)
         .then(|| transport.config().read(&SPEED))
         .filter(|speed| (1..=SPEED_MAX_MBPS).contains(speed))
 }
 
-fn read_once(transport: &impl Transport, features: Negotiated) -> NetConfig {
+fn read_once<R: Mmio>(transport: &impl Steps<R>, features: Negotiated) -> NetConfig {
     let registers = transport.config();
     let mac = features
         .has(NetFeatures::MAC)

@@ -14,16 +14,15 @@ use core::time::Duration;
 
 use log::{info, warn};
 use paravane_hal::fault::DeviceFault;
-use paravane_hal::irq::Armed;
+use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_hal::time::Instant;
 use paravane_hal::{Failed, Platform};
 use paravane_net::{DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
-use paravane_pci::{ConfigAccess, MsixError};
 
+use crate::device::Rings as _;
 use crate::net::config;
 use crate::net::device::Rings;
 use crate::net::features::Negotiated;
-use crate::net::interrupts::InterruptsInUse;
 use crate::net::{Device, Running, RxQueue, StopError, TxQueue};
 use crate::status::Status;
 use crate::transport::{InterruptStatus, Transport};
@@ -35,11 +34,11 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(crate) const UNFILTERED: RxFilter = RxFilter::UNICAST.union(RxFilter::BROADCAST);
 
 /// Control of a running device.
-pub struct NetControl<P: Platform, C: ConfigAccess> {
-    device: Device<P, C>,
+pub struct NetControl<P: Platform, T: Transport<P::Region>> {
+    device: Device<P, T>,
     info: NicInfo,
     features: Negotiated,
-    interrupts: InterruptsInUse,
+    interrupts: InterruptMode,
     link: Link,
     /// Found, and not reported yet.
     events: Events,
@@ -50,16 +49,16 @@ pub struct NetControl<P: Platform, C: ConfigAccess> {
     fault: Option<DeviceFault>,
 }
 
-impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
+impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
     /// Control of `device`, which has just been started.
     pub(crate) fn new(
-        device: Device<P, C>,
+        device: Device<P, T>,
         info: NicInfo,
         features: Negotiated,
-        interrupts: InterruptsInUse,
+        interrupts: InterruptMode,
         link: Link,
     ) -> Self {
-        let due = device.platform.now();
+        let due = device.0.platform.now();
         Self {
             device,
             info,
@@ -75,7 +74,7 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
 
     /// The device.
     #[must_use]
-    pub fn device(&self) -> &Device<P, C> {
+    pub fn device(&self) -> &Device<P, T> {
         &self.device
     }
 
@@ -87,15 +86,8 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
 
     /// How the device interrupts.
     #[must_use]
-    pub fn interrupts(&self) -> InterruptsInUse {
+    pub fn interrupts(&self) -> InterruptMode {
         self.interrupts
-    }
-
-    /// Why there are no messages, if they were to be had and something went wrong. The line may
-    /// still do: stop, and start with that.
-    #[must_use]
-    pub fn msix_error(&self) -> Option<MsixError> {
-        self.device.transport.msix_error()
     }
 
     /// Stops the device: resets it, waits until it has let go, and takes back all memory and
@@ -111,20 +103,20 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
         mut self,
         mut rx: RxQueue<P>,
         mut tx: TxQueue<P>,
-    ) -> Result<Device<P, C>, Failed<StopError, Running<P, C>>> {
-        let ours = self.device.tag();
+    ) -> Result<Device<P, T>, Failed<StopError, Running<P, T>>> {
+        let ours = self.device.0.transport.tag();
         if rx.ring().device() != ours || tx.ring().device() != ours {
             return Err(Failed::new(StopError::ForeignQueue, Running { control: self, rx, tx }));
         }
-        match self.device.shut_down() {
+        match self.device.0.shut_down() {
             Ok(quiet) => {
                 Rings { rx: Some(rx.into_ring()), tx: Some(tx.into_ring()) }.free(&quiet);
-                info!("virtio-net {}: stopped", self.device.function().address());
+                info!("virtio-net {}: stopped", self.device.location());
                 Ok(self.device)
             }
             Err(error) => {
                 // Whatever state it is in, it does not serve these any more.
-                warn!("virtio-net {}: {error}", self.device.function().address());
+                warn!("virtio-net {}: {error}", self.device.location());
                 self.fault.get_or_insert(DeviceFault::NeedsReset);
                 rx.fail(DeviceFault::NeedsReset);
                 tx.fail(DeviceFault::NeedsReset);
@@ -135,23 +127,23 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
 
     /// Looks at status and link. The speed is looked at when the link comes up.
     fn look(&mut self) -> Result<(), DeviceFault> {
-        self.due = self.device.platform.now().saturating_add(LOOK_EVERY);
+        self.due = self.device.0.platform.now().saturating_add(LOOK_EVERY);
         self.told = false;
-        let status = self.device.transport.read_status();
+        let status = self.device.0.transport.read_status();
         if status.is_all_ones() {
             return Err(self.fail(DeviceFault::Gone));
         }
         if status.contains(Status::DEVICE_NEEDS_RESET) {
             return Err(self.fail(DeviceFault::NeedsReset));
         }
-        let transport = &self.device.transport;
+        let transport = &self.device.0.transport;
         let link = match (config::read_link_up(transport, self.features), self.link) {
             (true, Link::Down) => Link::Up { mbps: config::read_speed_mbps(transport, self.features) },
             (true, up) => up,
             (false, _) => Link::Down,
         };
         if link != self.link {
-            info!("virtio-net {}: link {link}", self.device.function().address());
+            info!("virtio-net {}: link {link}", self.device.location());
             self.link = link;
             self.events |= Events::LINK;
         }
@@ -160,7 +152,7 @@ impl<P: Platform, C: ConfigAccess> NetControl<P, C> {
 
     #[cold]
     fn fail(&mut self, fault: DeviceFault) -> DeviceFault {
-        warn!("virtio-net {}: {fault}", self.device.function().address());
+        warn!("virtio-net {}: {fault}", self.device.location());
         *self.fault.get_or_insert(fault)
     }
 
@@ -174,7 +166,7 @@ pub(crate) fn link_of(config: &config::NetConfig) -> Link {
     if config.link_up { Link::Up { mbps: config.speed_mbps } } else { Link::Down }
 }
 
-impl<P: Platform, C: ConfigAccess + Send> paravane_net::Control for NetControl<P, C> {
+impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Control for NetControl<P, T> {
     fn info(&self) -> NicInfo {
         self.info
     }
@@ -184,18 +176,18 @@ impl<P: Platform, C: ConfigAccess + Send> paravane_net::Control for NetControl<P
     }
 
     fn acknowledge(&mut self) -> bool {
-        if self.interrupts != InterruptsInUse::Intx {
+        if self.interrupts != InterruptMode::Line {
             return false;
         }
-        let why = self.device.transport.take_interrupt_status();
+        let why = self.device.0.transport.take_interrupt_status();
         self.told |= why.contains(InterruptStatus::CONFIG);
         !why.is_empty()
     }
 
     fn poll(&mut self) -> Result<Events, DeviceFault> {
         self.check()?;
-        let by_message = matches!(self.interrupts, InterruptsInUse::Msix { .. });
-        if by_message || self.told || self.device.platform.now() >= self.due {
+        let by_message = matches!(self.interrupts, InterruptMode::Msix { .. });
+        if by_message || self.told || self.device.0.platform.now() >= self.due {
             self.look()?;
         }
         Ok(core::mem::take(&mut self.events))

@@ -1,68 +1,19 @@
-//! What can go wrong with a network device that is not running, one error per operation.
+//! Why a network device is not started.
 
 use core::error::Error;
 use core::fmt;
 
 use paravane_hal::Failed;
-use paravane_hal::dma::{DmaError, DomainTag};
-use paravane_pci::{CommandError, Ids, QuiesceError};
+use paravane_hal::dma::DomainTag;
 
-use crate::init::InitError;
-use crate::transport::QueueError;
-use crate::transport::pci::PciError;
-
-/// A device cannot be taken into use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BringUpError {
-    /// It is not a virtio network device.
-    NotVirtioNet {
-        /// What it is.
-        ids: Ids,
-    },
-    /// Its registers cannot be found or reached.
-    Transport(PciError),
-    /// It does not reset.
-    Init(InitError),
-}
-
-impl fmt::Display for BringUpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotVirtioNet { ids } => write!(f, "{ids} is not a virtio network device"),
-            Self::Transport(error) => error.fmt(f),
-            Self::Init(error) => error.fmt(f),
-        }
-    }
-}
-
-impl Error for BringUpError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::NotVirtioNet { .. } => None,
-            Self::Transport(error) => Some(error),
-            Self::Init(error) => Some(error),
-        }
-    }
-}
+use crate::error::SetUpError;
 
 /// A device cannot be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A step of bring-up failed.
-    Init(InitError),
-    /// The function does not get to use memory.
-    Command(CommandError),
-    /// A queue cannot be set up.
-    Queue(QueueError),
-    /// A queue of no entries was asked for.
-    NoEntries {
-        /// Which.
-        queue: u16,
-    },
-    /// There is no memory for the queues.
-    Dma(DmaError),
+    /// For a reason that any device could have.
+    SetUp(SetUpError),
     /// The device cannot reach the pool's buffers.
     ForeignPool {
         /// Where they are.
@@ -86,20 +37,12 @@ pub enum StartError {
         /// The most that the device says it may be.
         max_bytes: u16,
     },
-    /// The configuration space never stood still while it was read.
-    ConfigUnstable,
-    /// The bus does not vouch for the silence of a device that keeps memory of an earlier start.
-    NotQuiet(QuiesceError),
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Init(error) => error.fmt(f),
-            Self::Command(error) => error.fmt(f),
-            Self::Queue(error) => error.fmt(f),
-            Self::NoEntries { queue } => write!(f, "queue {queue} was asked for with 0 entries"),
-            Self::Dma(error) => error.fmt(f),
+            Self::SetUp(error) => error.fmt(f),
             Self::ForeignPool { pool, device } => {
                 write!(f, "the frame pool is in {pool}, the device in {device}")
             }
@@ -109,8 +52,6 @@ impl fmt::Display for StartError {
             Self::Mtu { ip_mtu_bytes, min_bytes, max_bytes } => {
                 write!(f, "IP MTU of {ip_mtu_bytes} bytes: not from {min_bytes} to {max_bytes}")
             }
-            Self::ConfigUnstable => f.write_str("device configuration changes faster than it can be read"),
-            Self::NotQuiet(error) => write!(f, "virtio-net keeps memory of an earlier start: {error}"),
         }
     }
 }
@@ -118,83 +59,19 @@ impl fmt::Display for StartError {
 impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Init(error) => Some(error),
-            Self::Command(error) => Some(error),
-            Self::Queue(error) => Some(error),
-            Self::Dma(error) => Some(error),
-            Self::NotQuiet(error) => Some(error),
-            Self::NoEntries { .. }
-            | Self::ForeignPool { .. }
-            | Self::BuffersTooShort { .. }
-            | Self::Mtu { .. }
-            | Self::ConfigUnstable => None,
+            Self::SetUp(error) => Some(error),
+            Self::ForeignPool { .. } | Self::BuffersTooShort { .. } | Self::Mtu { .. } => None,
         }
     }
 }
 
-impl From<InitError> for StartError {
-    fn from(error: InitError) -> Self {
-        Self::Init(error)
-    }
-}
-
-impl From<QueueError> for StartError {
-    fn from(error: QueueError) -> Self {
-        Self::Queue(error)
-    }
-}
-
-impl From<DmaError> for StartError {
-    fn from(error: DmaError) -> Self {
-        Self::Dma(error)
-    }
-}
-
-/// A device could not be stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StopError {
-    /// A queue belongs to another device. This one still runs.
-    ForeignQueue,
-    /// It did not confirm the reset: it may still reach memory.
-    NoReset(InitError),
-    /// The bus does not vouch for its silence: it may still reach memory.
-    NotQuiet(QuiesceError),
-}
-
-impl fmt::Display for StopError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ForeignQueue => f.write_str("virtio-net not stopped: a queue belongs to another device"),
-            Self::NoReset(error) => write!(f, "virtio-net not stopped, memory kept: {error}"),
-            Self::NotQuiet(error) => write!(f, "virtio-net not stopped, memory kept: {error}"),
-        }
-    }
-}
-
-impl Error for StopError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::ForeignQueue => None,
-            Self::NoReset(error) => Some(error),
-            Self::NotQuiet(error) => Some(error),
-        }
-    }
-}
-
-impl<P> From<Failed<Self, P>> for BringUpError {
-    fn from(failed: Failed<Self, P>) -> Self {
-        failed.into_error()
+impl<E: Into<SetUpError>> From<E> for StartError {
+    fn from(error: E) -> Self {
+        Self::SetUp(error.into())
     }
 }
 
 impl<P> From<Failed<Self, P>> for StartError {
-    fn from(failed: Failed<Self, P>) -> Self {
-        failed.into_error()
-    }
-}
-
-impl<P> From<Failed<Self, P>> for StopError {
     fn from(failed: Failed<Self, P>) -> Self {
         failed.into_error()
     }

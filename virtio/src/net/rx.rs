@@ -17,14 +17,13 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_net::{Burst, Frame, FramePool, RxChecksum, RxCounters};
 
+use crate::device::Queue;
 use crate::net::header::{HEADER_BYTES, RawHeader};
 use crate::net::judge::{Drop, Received, RxRules};
-use crate::queue::{Completion, InPlace, Kick, Segment, UsedElement, Virtqueue};
-use crate::transport::pci::PciDoorbell;
+use crate::queue::{Completion, InPlace, Kick, Segment, UsedElement};
 
 /// The ring under a receive queue.
-pub(crate) type RxRing<P> =
-    Virtqueue<InPlace<Frame>, P, PciDoorbell<<P as paravane_hal::mmio::MmioMap>::Region>>;
+pub(crate) type RxRing<P> = Queue<InPlace<Frame>, P>;
 
 /// The receive queue of a running device.
 pub struct RxQueue<P: Platform> {

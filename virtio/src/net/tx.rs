@@ -14,13 +14,13 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_net::{Burst, Frame, PlainFrame, TxCounters};
 
+use crate::device::Queue;
 use crate::net::header::{HEADER_BYTES, RawHeader};
 use crate::net::judge::{Refused, TxRules};
-use crate::queue::{InTurn, Kick, Segment, Virtqueue};
-use crate::transport::pci::PciDoorbell;
+use crate::queue::{InTurn, Kick, Segment};
 
 /// The ring under a transmit queue.
-pub(crate) type TxRing<P> = Virtqueue<InTurn, P, PciDoorbell<<P as paravane_hal::mmio::MmioMap>::Region>>;
+pub(crate) type TxRing<P> = Queue<InTurn, P>;
 
 /// The transmit queue of a running device.
 pub struct TxQueue<P: Platform> {

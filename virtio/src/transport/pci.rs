@@ -14,17 +14,20 @@
 
 use core::fmt;
 
+use log::warn;
 use paravane_hal::Failed;
+use paravane_hal::dma::{DeviceTag, Quiet};
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_hal::mmio::{Mmio, MmioExt, MmioMap, Window};
 use paravane_hal::time::Clock;
-use paravane_pci::{
-    CapabilityError, Command, CommandError, ConfigAccess, Function, MsixError, MsixTable, PowerError,
-};
+use paravane_pci::{CapabilityError, Command, ConfigAccess, Function, Ids, MsixError, MsixTable, PowerError};
 
+use crate::error::BringUpError;
 use crate::queue::{QueueAddresses, QueueSize};
 use crate::status::Status;
-use crate::transport::{Doorbell, InterruptStatus, QueueError, Transport, Vector};
+use crate::transport::{
+    BusError, DoorbellWidth, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Switched, Vector,
+};
 
 pub(crate) mod capability;
 mod discover;
@@ -36,8 +39,9 @@ use discover::{Bars, Places, discover};
 use registers as reg;
 
 /// A function whose virtio registers were found and mapped.
-pub(crate) struct PciTransport<R, C> {
+pub struct PciTransport<R, C> {
     function: Function<C>,
+    device_id: u16,
     common: Window<R>,
     notify: Window<R>,
     notify_off_multiplier: u32,
@@ -49,16 +53,115 @@ pub(crate) struct PciTransport<R, C> {
     bars: Bars<R>,
 }
 
-/// The doorbell of one queue: its place was computed once, and a ring is one 16-bit write.
-pub(crate) struct PciDoorbell<R> {
-    place: Window<R>,
-    queue: u16,
+/// The transport of a function on platform `P`, whose configuration space is reached by `C`.
+pub type Pci<P, C> = PciTransport<<P as MmioMap>::Region, C>;
+
+/// Where a function is.
+pub use paravane_pci::PciAddress as Address;
+pub use paravane_pci::{CommandError, QuiesceError};
+
+/// A number that is another for each function of the machine.
+pub(super) fn number(at: Address) -> u32 {
+    u32::from(at.segment()) << 16
+        | u32::from(at.bus()) << 8
+        | u32::from(at.device()) << 3
+        | u32::from(at.function())
 }
 
-impl<R: Mmio + Send> Doorbell for PciDoorbell<R> {
-    #[inline(always)]
-    fn ring(&self) {
-        self.place.write16(0, self.queue);
+/// Which kind of virtio device a function is; `None` when it is none.
+///
+/// Spec: VIRTIO 1.2, 4.1.2 "PCI Device Discovery".
+#[must_use]
+pub fn device_id(ids: &Ids) -> Option<u16> {
+    if ids.vendor != VENDOR {
+        return None;
+    }
+    match ids.device {
+        // A transitional function says its kind as its subsystem.
+        TRANSITIONAL_FIRST..=TRANSITIONAL_LAST => Some(ids.subsystem),
+        MODERN_BASE..=MODERN_LAST => ids.device.checked_sub(MODERN_BASE),
+        _ => None,
+    }
+}
+
+/// The vendor of all virtio functions.
+const VENDOR: u16 = 0x1af4;
+/// Modern functions number their kind from here,
+const MODERN_BASE: u16 = 0x1040;
+/// to here.
+const MODERN_LAST: u16 = 0x107f;
+/// Transitional functions are these.
+const TRANSITIONAL_FIRST: u16 = 0x1000;
+const TRANSITIONAL_LAST: u16 = 0x103f;
+
+/// Takes `function` into use as the class of device that `new` makes of its transport.
+///
+/// ```no_run
+/// # fn f<P: paravane_hal::Platform, C: paravane_pci::ConfigAccess>(
+/// #     function: paravane_pci::Function<C>, platform: P,
+/// # ) -> Result<(), paravane_virtio::transport::pci::OpenError> {
+/// use paravane_virtio::{net, transport::pci};
+///
+/// let device = pci::open(function, platform, net::Device::new)?;
+/// let function = pci::close(device.into_parts());
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// [`OpenError`], and the function back.
+pub fn open<P: MmioMap + Clock + Clone, C: ConfigAccess, D>(
+    function: Function<C>,
+    platform: P,
+    new: impl FnOnce(Pci<P, C>, P) -> Result<D, Failed<BringUpError, Pci<P, C>>>,
+) -> Result<D, Failed<OpenError, Function<C>>> {
+    let transport = PciTransport::open(function, &platform).map_err(|failed| {
+        let (error, function) = failed.into_parts();
+        Failed::new(OpenError::Pci(error), function)
+    })?;
+    new(transport, platform.clone()).map_err(|failed| {
+        let (error, transport) = failed.into_parts();
+        Failed::new(OpenError::Device(error), transport.into_function(&platform))
+    })
+}
+
+/// Gives the function of a device up that is in use no more, and the mappings of its registers
+/// back.
+pub fn close<P: MmioMap, C: ConfigAccess>((transport, platform): (Pci<P, C>, P)) -> Function<C> {
+    transport.into_function(&platform)
+}
+
+/// A function cannot be taken into use as a device of some class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Its registers cannot be found or reached.
+    Pci(PciError),
+    /// The device is of another class, or does not reset.
+    Device(BringUpError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pci(error) => error.fmt(f),
+            Self::Device(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Pci(error) => Some(error),
+            Self::Device(error) => Some(error),
+        }
+    }
+}
+
+impl<P> From<Failed<Self, P>> for OpenError {
+    fn from(failed: Failed<Self, P>) -> Self {
+        failed.into_error()
     }
 }
 
@@ -66,6 +169,11 @@ impl<R: Mmio + Send> Doorbell for PciDoorbell<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PciError {
+    /// It is no virtio device.
+    NotVirtio {
+        /// What it is.
+        ids: Ids,
+    },
     /// There are no virtio capabilities at all: the device has only the interface from before
     /// version 1.0.
     LegacyOnly,
@@ -87,6 +195,7 @@ pub enum PciError {
 impl fmt::Display for PciError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotVirtio { ids } => write!(f, "{ids} is not a virtio device"),
             Self::LegacyOnly => f.write_str(
                 "device has only the legacy virtio interface, which is not driven; have the hypervisor offer the modern one (QEMU: disable-modern=off)",
             ),
@@ -104,7 +213,7 @@ impl fmt::Display for PciError {
 impl core::error::Error for PciError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::LegacyOnly | Self::NoStructure { last: None, .. } => None,
+            Self::NotVirtio { .. } | Self::LegacyOnly | Self::NoStructure { last: None, .. } => None,
             Self::NoStructure { last: Some(error), .. } => Some(error),
             Self::Capability(error) => Some(error),
             Self::Power(error) => Some(error),
@@ -138,15 +247,20 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
     /// # Errors
     ///
     /// [`PciError`], and the function back.
-    pub(crate) fn new<M: MmioMap<Region = R> + Clock>(
+    pub fn open<M: MmioMap<Region = R> + Clock>(
         mut function: Function<C>,
         platform: &M,
     ) -> Result<Self, Failed<PciError, Function<C>>> {
+        let ids = function.ids();
+        let Some(device_id) = device_id(&ids) else {
+            return Err(Failed::new(PciError::NotVirtio { ids }, function));
+        };
         let mut bars = Bars::new();
         match discover(&mut function, platform, &mut bars) {
             Ok(Places { common, notify: (notify, notify_off_multiplier), isr, config, msix, msix_error }) => {
                 Ok(Self {
                     function,
+                    device_id,
                     common,
                     notify,
                     notify_off_multiplier,
@@ -166,20 +280,13 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
 
     /// The function.
     #[must_use]
-    pub(crate) fn function(&self) -> &Function<C> {
+    pub fn function(&self) -> &Function<C> {
         &self.function
     }
 
-    /// The function, for whoever stops it.
-    pub(crate) fn function_mut(&mut self) -> &mut Function<C> {
-        &mut self.function
-    }
-
-    /// Gives the function up, and its mappings to the `mapper` that made them. Only for a device
-    /// that has no queues: whoever has the function can stop it as far as PCI goes, take that for
-    /// proof that the device lets go of memory, and a device that does not look at bus mastering
-    /// writes on until it is reset.
-    pub(crate) fn into_function(self, mapper: &impl MmioMap<Region = R>) -> Function<C> {
+    /// Gives the function up, and its mappings to the `mapper` that made them.
+    #[must_use]
+    pub fn into_function(self, mapper: &impl MmioMap<Region = R>) -> Function<C> {
         let Self { mut function, common, notify, isr, config, msix, bars, .. } = self;
         drop((common, notify, isr, config));
         if let Some(table) = msix {
@@ -191,7 +298,7 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
 
     /// Why the function sends no messages, if it says that it can and something went wrong.
     #[must_use]
-    pub(crate) fn msix_error(&self) -> Option<MsixError> {
+    pub fn msix_error(&self) -> Option<MsixError> {
         self.msix_error
     }
 
@@ -199,7 +306,7 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
     /// how many messages may be used.
     ///
     /// Comes before vectors are assigned, and after every reset.
-    pub(crate) fn switch_interrupts(&mut self, interrupts: Interrupts<'_>) -> usize {
+    fn switch(&mut self, interrupts: Interrupts<'_>) -> usize {
         if let Some(table) = &mut self.msix {
             table.disable(&mut self.function);
         }
@@ -224,6 +331,14 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
         // As above; and a function without a pin has no such bit.
         let _ = self.function.enable(Command::INTX_DISABLE);
         0
+    }
+
+    /// Whether it has a line, and can say why it raised it. Asked while messages are to be off.
+    fn has_interrupt_status(&self) -> bool {
+        // With messages on, which should be off, there is no line.
+        let has_line = self.function.read_interrupt_pin().is_some()
+            && matches!(self.function.read_messages_on(), Ok(None));
+        self.isr.is_some() && has_line
     }
 
     fn select(&self, queue: u16) {
@@ -258,9 +373,49 @@ fn use_messages<R: Mmio, C: ConfigAccess>(
     Ok(entries.len().min(messages.len()))
 }
 
-impl<R: Mmio + Clone + Send, C: ConfigAccess> Transport for PciTransport<R, C> {
-    type Doorbell = PciDoorbell<R>;
-    type Config = Window<R>;
+impl<R: Mmio + Clone + Send, C: ConfigAccess> Steps<R> for PciTransport<R, C> {
+    fn device_id(&self) -> u16 {
+        self.device_id
+    }
+
+    fn location(&self) -> Location {
+        Location::Pci(self.function.address())
+    }
+
+    fn tag(&self) -> DeviceTag {
+        self.function.tag()
+    }
+
+    fn open_memory(&mut self) -> Result<(), BusError> {
+        self.function.enable(Command::MEMORY | Command::BUS_MASTER).map_err(BusError::Command)
+    }
+
+    fn quiesce(&mut self, clock: &impl Clock) -> Result<Quiet<'_>, BusError> {
+        self.function.quiesce(clock).map_err(BusError::NotQuiet)
+    }
+
+    fn close_memory(&mut self, clock: &impl Clock) {
+        let _ = self.function.quiesce(clock);
+    }
+
+    fn switch_interrupts(&mut self, offered: Interrupts<'_>) -> Switched {
+        // A device that cannot say why it raised its line cannot be driven by it.
+        let offered = match offered {
+            Interrupts::Intx if !self.has_interrupt_status() => Interrupts::Polling,
+            other => other,
+        };
+        let at = self.function.address();
+        let messages = self.switch(offered);
+        if let Some(error) = self.msix_error {
+            warn!("virtio {at}: no messages: {error}");
+        }
+        match offered {
+            _ if messages > 0 => Switched::Messages(messages),
+            Interrupts::Intx => Switched::Line,
+            // Virtio has no use for MSI without the X; a kernel that offers it gets polling.
+            _ => Switched::Nothing,
+        }
+    }
 
     fn read_status(&self) -> Status {
         Status::from_bits_retain(self.common.read(&reg::DEVICE_STATUS))
@@ -302,7 +457,7 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Transport for PciTransport<R, C> {
         self.common.write64_halves(reg::QUEUE_DEVICE.offset_bytes(), addresses.device.get());
     }
 
-    fn doorbell(&mut self, queue: u16) -> Result<PciDoorbell<R>, QueueError> {
+    fn doorbell(&mut self, queue: u16) -> Result<QueueDoorbell<R>, QueueError> {
         self.select(queue);
         let notify_off = self.common.read(&reg::QUEUE_NOTIFY_OFF);
         // 16 bits times 32 bits.
@@ -310,7 +465,7 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Transport for PciTransport<R, C> {
         let outside = QueueError::NoDoorbell { queue, offset_bytes, len_bytes: self.notify.len_bytes() };
         let offset = usize::try_from(offset_bytes).map_err(|_| outside)?;
         let place = self.notify.part(offset, 2).ok_or(outside)?;
-        Ok(PciDoorbell { place, queue })
+        Ok(QueueDoorbell::new(place, queue, DoorbellWidth::Bits16))
     }
 
     fn enable_queue(&mut self, queue: u16) {
@@ -325,13 +480,6 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Transport for PciTransport<R, C> {
     fn set_queue_vector(&mut self, queue: u16, vector: Vector) -> bool {
         self.select(queue);
         self.set_vector(&reg::QUEUE_MSIX_VECTOR, vector)
-    }
-
-    fn has_interrupt_status(&self) -> bool {
-        // With messages on, which should be off, there is no line.
-        let has_line = self.function.read_interrupt_pin().is_some()
-            && matches!(self.function.read_messages_on(), Ok(None));
-        self.isr.is_some() && has_line
     }
 
     fn take_interrupt_status(&mut self) -> InterruptStatus {

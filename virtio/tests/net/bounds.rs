@@ -2,16 +2,16 @@
 //! on any core.
 
 use crate::support::*;
-use paravane_mock_hal::{MockPlatform, PciHost};
+use paravane_mock_hal::MockPlatform;
 use paravane_virtio::net::{Device, NetControl, Running, RxQueue, TxQueue};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 assert_impl_all!(RxQueue<MockPlatform>: Send, paravane_net::RxQueue);
 assert_impl_all!(TxQueue<MockPlatform>: Send, paravane_net::TxQueue);
-assert_impl_all!(NetControl<MockPlatform, PciHost>: Send, paravane_net::Control);
-assert_impl_all!(Device<MockPlatform, PciHost>: Send);
+assert_impl_all!(NetControl<MockPlatform, Bus>: Send, paravane_net::Control);
+assert_impl_all!(Device<MockPlatform, Bus>: Send);
 assert_impl_all!(Up: Send);
 assert_not_impl_any!(RxQueue<MockPlatform>: Sync);
 assert_not_impl_any!(TxQueue<MockPlatform>: Sync);
-assert_not_impl_any!(NetControl<MockPlatform, PciHost>: Sync);
-assert_not_impl_any!(Running<MockPlatform, PciHost>: Sync);
+assert_not_impl_any!(NetControl<MockPlatform, Bus>: Sync);
+assert_not_impl_any!(Running<MockPlatform, Bus>: Sync);

@@ -2,16 +2,16 @@
 
 use crate::support::*;
 use paravane_hal::dma::Dma as _;
-use paravane_hal::irq::Interrupts;
+use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 use paravane_mock_hal::model::virtio::Personality;
 use paravane_mock_hal::{DeviceModel as _, Width};
 use paravane_net::{Burst, Control, MacAddr, NicInfo, Offloads, RxQueue as _};
 use paravane_pci::{ConfigAccess as _, MsixError};
 use paravane_virtio::init::InitError;
-use paravane_virtio::net::{Allowed, BringUpError, Config, InterruptsInUse, NetFeatures, StartError};
+use paravane_virtio::net::{Allowed, BringUpError, Config, NetFeatures, SetUpError, StartError};
 use paravane_virtio::transport::QueueError;
-use paravane_virtio::transport::pci::PciError;
+use paravane_virtio::transport::pci::{OpenError, PciError};
 
 fn start_error(bench: &Bench, config: &Config) -> StartError {
     let (error, device) = match bench.device().start(config, bench.pool.clone(), Interrupts::Polling) {
@@ -55,8 +55,8 @@ fn a_legacy_device_is_refused_with_advice() {
         space.set16(0x2e, 1);
         space.set8(0x34, 0x98);
     });
-    let (error, function) = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_parts();
-    assert_eq!(error, BringUpError::Transport(PciError::LegacyOnly));
+    let (error, function) = bench.not_opened().into_parts();
+    assert_eq!(error, OpenError::Pci(PciError::LegacyOnly));
     assert!(error.to_string().contains("disable-modern=off"));
     assert_eq!(function.ids().device, 0x1000, "the function comes back");
 }
@@ -65,8 +65,8 @@ fn a_legacy_device_is_refused_with_advice() {
 fn another_device_is_refused() {
     let bench = Bench::new(BASIC);
     bench.space(|space| space.set16(0x02, 0x1042));
-    let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
-    assert!(matches!(error, BringUpError::NotVirtioNet { .. }));
+    let error = bench.not_opened().into_error();
+    assert!(matches!(error, OpenError::Device(BringUpError::OtherClass { seen: 2, expected: 1, .. })));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_feature_whose_field_is_not_there_is_not_accepted() {
 #[test]
 fn a_device_from_before_version_1_is_refused() {
     let bench = Bench::new(1 << 5);
-    assert_eq!(start_error(&bench, &small()), StartError::Init(InitError::NotVersion1 { offered: 1 << 5 }));
+    assert_eq!(start_error(&bench, &small()), StartError::from(InitError::NotVersion1 { offered: 1 << 5 }));
     assert_eq!(bench.model().statuses.last(), Some(&0), "reset, after FAILED");
     bench.assert_clean();
 }
@@ -102,7 +102,7 @@ fn rejected_features_are_noticed_2_2_2() {
     let bench = Bench::new(BASIC);
     bench.model().rejects_features = true;
     let error = start_error(&bench, &small());
-    assert_eq!(error, StartError::Init(InitError::FeaturesRejected { offered: BASIC, chosen: BASIC }));
+    assert_eq!(error, StartError::from(InitError::FeaturesRejected { offered: BASIC, chosen: BASIC }));
     assert_eq!(bench.model().statuses[4..], [11, 131, 0], "FAILED is said, then the device is reset");
     bench.assert_clean();
     bench.model().rejects_features = false;
@@ -113,7 +113,10 @@ fn rejected_features_are_noticed_2_2_2() {
 fn a_device_that_ignores_its_status_is_noticed() {
     let bench = Bench::new(BASIC);
     bench.model().ignores_status = true;
-    assert!(matches!(start_error(&bench, &small()), StartError::Init(InitError::StatusRejected { .. })));
+    assert!(matches!(
+        start_error(&bench, &small()),
+        StartError::SetUp(SetUpError::Init(InitError::StatusRejected { .. }))
+    ));
 }
 
 #[test]
@@ -128,16 +131,16 @@ fn a_slow_reset_is_waited_for_and_an_endless_one_is_not() {
     bench.assert_clean();
 
     let bench = left_by_firmware(Reset::Never);
-    let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
-    assert!(matches!(error, BringUpError::Init(InitError::NoReset { .. })), "{error}");
+    let error = bench.not_opened().into_error();
+    assert!(matches!(error, OpenError::Device(BringUpError::Init(InitError::NoReset { .. }))), "{error}");
 }
 
 #[test]
 fn a_device_that_is_gone_is_called_so() {
     let bench = Bench::new(BASIC);
     bench.model().gone = true;
-    let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
-    assert_eq!(error, BringUpError::Init(InitError::Gone));
+    let error = bench.not_opened().into_error();
+    assert_eq!(error, OpenError::Device(BringUpError::Init(InitError::Gone)));
 }
 
 #[test]
@@ -150,10 +153,10 @@ fn vectors_step_down_until_the_device_confirms_them_all() {
         bench.assert_clean();
         up.control.interrupts()
     };
-    assert_eq!(at(3), InterruptsInUse::Msix { rx: 0, tx: 1, config: 2 });
-    assert_eq!(at(2), InterruptsInUse::Msix { rx: 0, tx: 0, config: 1 });
-    assert_eq!(at(1), InterruptsInUse::Msix { rx: 0, tx: 0, config: 0 });
-    assert_eq!(at(0), InterruptsInUse::Polling);
+    assert_eq!(at(3), InterruptMode::Msix { vectors: 3 });
+    assert_eq!(at(2), InterruptMode::Msix { vectors: 2 });
+    assert_eq!(at(1), InterruptMode::Msix { vectors: 1 });
+    assert_eq!(at(0), InterruptMode::Polling);
 }
 
 #[test]
@@ -170,23 +173,23 @@ fn without_messages_the_line_is_used_and_without_a_line_nothing() {
     let bench = Bench::new(BASIC);
     bench.without_msix();
     let up = bench.start_with(&small(), Interrupts::Intx);
-    assert_eq!(up.control.interrupts(), InterruptsInUse::Intx);
+    assert_eq!(up.control.interrupts(), InterruptMode::Line);
     assert!(!bench.pin_disabled());
 
     let bench = Bench::new(BASIC);
     bench.without_msix();
     let up = bench.start();
-    assert_eq!(up.control.interrupts(), InterruptsInUse::Polling);
+    assert_eq!(up.control.interrupts(), InterruptMode::Polling);
     assert!(bench.pin_disabled());
 
     let bench = Bench::new(BASIC);
     bench.space(|space| space.set8(0x3d, 0));
     let up = bench.start_with(&small(), Interrupts::Intx);
-    assert_eq!(up.control.interrupts(), InterruptsInUse::Polling, "a function without a pin");
+    assert_eq!(up.control.interrupts(), InterruptMode::Polling, "a function without a pin");
 
     let bench = Bench::new(BASIC);
     let up = bench.start_with(&small(), Interrupts::Msi(MESSAGES[0]));
-    assert_eq!(up.control.interrupts(), InterruptsInUse::Polling, "virtio has no MSI without the X");
+    assert_eq!(up.control.interrupts(), InterruptMode::Polling, "virtio has no MSI without the X");
     bench.assert_clean();
 }
 
@@ -202,12 +205,12 @@ fn a_table_out_of_reach_leaves_the_line() {
         bench.plugged.host.write16(bench.plugged.address, 0x9a, 1 << 15);
         assert!(bench.model().has_msix_on());
         let up = bench.start_with(&small(), Interrupts::Msix(&MESSAGES));
-        assert_eq!(up.control.interrupts(), InterruptsInUse::Polling);
-        let error = up.control.msix_error().unwrap();
+        assert_eq!(up.control.interrupts(), InterruptMode::Polling);
+        let error = up.control.device().transport().msix_error().unwrap();
         assert_eq!(matches!(error, MsixError::Bar(_)), is_map, "{error}");
         let device = up.control.stop(up.rx, up.tx).unwrap();
         let mut up = bench.restart(device, &small(), Interrupts::Intx);
-        assert_eq!(up.control.interrupts(), InterruptsInUse::Intx);
+        assert_eq!(up.control.interrupts(), InterruptMode::Line);
         assert!(!bench.model().has_msix_on());
         bench.model().set_link(false);
         assert!(up.control.acknowledge(), "the line was raised");
@@ -222,7 +225,7 @@ fn messages_that_stay_on_rule_the_line_out() {
     bench.space(|space| space.allow(0x9a, &[0; 2]));
     assert!(bench.model().has_msix_on());
     let up = bench.start_with(&small(), Interrupts::Intx);
-    assert_eq!(up.control.interrupts(), InterruptsInUse::Polling);
+    assert_eq!(up.control.interrupts(), InterruptMode::Polling);
     assert!(up.stop().is_ok());
 }
 
@@ -251,24 +254,24 @@ fn queue_sizes_are_what_both_sides_can() {
 fn a_queue_of_no_entries_is_the_callers_mistake() {
     let bench = Bench::new(BASIC);
     let error = start_error(&bench, &small().with_tx_entries(0));
-    assert_eq!(error, StartError::NoEntries { queue: 1 });
+    assert_eq!(error, StartError::from(SetUpError::NoEntries { queue: 1 }));
 }
 
 #[test]
 fn a_missing_queue_is_named() {
     let bench = Bench::new(BASIC);
     bench.model().personality.max_entries = 0;
-    assert_eq!(start_error(&bench, &small()), StartError::Queue(QueueError::Absent { queue: 0 }));
+    assert_eq!(start_error(&bench, &small()), StartError::from(QueueError::Absent { queue: 0 }));
     let bench = Bench::new(BASIC);
     bench.model().queues_stay_enabled = true;
-    assert_eq!(start_error(&bench, &small()), StartError::Queue(QueueError::AlreadyEnabled { queue: 0 }));
+    assert_eq!(start_error(&bench, &small()), StartError::from(QueueError::AlreadyEnabled { queue: 0 }));
 }
 
 #[test]
 fn a_doorbell_outside_its_registers_is_refused_and_memory_comes_back() {
     let bench = Bench::with_layout(BASIC, |layout| layout.notify.len_bytes = 4);
     let expected = QueueError::NoDoorbell { queue: 1, offset_bytes: 4, len_bytes: 4 };
-    assert_eq!(start_error(&bench, &small()), StartError::Queue(expected));
+    assert_eq!(start_error(&bench, &small()), StartError::from(expected));
     bench.assert_clean();
 }
 
@@ -279,11 +282,11 @@ fn unusable_places_for_registers_are_refused_with_a_reason() {
     {
         let bench = Bench::new(BASIC);
         bench.space(|space| space.set32(offset, value));
-        let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
+        let error = bench.not_opened().into_error();
         assert!(error.to_string().contains("no usable common configuration registers"), "{error}");
     }
     let bench = Bench::with_layout(BASIC, |layout| layout.notify_multiplier = 3);
-    let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
+    let error = bench.not_opened().into_error();
     assert!(error.to_string().contains("doorbells 3 bytes apart"), "{error}");
 }
 
@@ -291,7 +294,7 @@ fn unusable_places_for_registers_are_refused_with_a_reason() {
 fn a_capability_list_that_is_a_loop_is_refused() {
     let bench = Bench::new(BASIC);
     bench.space(|space| space.set8(0x85, 0x40));
-    let error = Net::new(bench.function(), bench.platform.clone()).unwrap_err().into_error();
+    let error = bench.not_opened().into_error();
     assert!(error.to_string().contains("loop"), "{error}");
 }
 
@@ -414,7 +417,7 @@ fn buffers_too_short_for_a_frame_are_refused() {
 fn a_configuration_that_never_stands_still_is_refused_2_5_1() {
     let bench = Bench::new(BASIC);
     bench.model().restless_config = true;
-    assert_eq!(start_error(&bench, &small()), StartError::ConfigUnstable);
+    assert_eq!(start_error(&bench, &small()), StartError::from(SetUpError::ConfigUnstable));
 }
 
 #[test]
@@ -431,7 +434,10 @@ fn memory_that_cannot_be_had_is_an_error_at_every_allocation() {
     for allocations in 0..6 {
         let bench = Bench::new(BASIC);
         bench.platform.memory().limit_allocations(Some(allocations));
-        assert!(matches!(start_error(&bench, &small()), StartError::Dma(_)), "after {allocations}");
+        assert!(
+            matches!(start_error(&bench, &small()), StartError::SetUp(SetUpError::Dma(_))),
+            "after {allocations}"
+        );
         bench.platform.memory().limit_allocations(None);
         bench.assert_clean();
         let _up = bench.start();

@@ -259,12 +259,12 @@ fn what_is_refused_or_misheard_at_bring_up_is_named() {
     };
     // `VERSION_1` is in the second half.
     let half_heard = Fault::nth(RegisterWrite, 2, Lose).of(common_register(0x0c));
-    let rejected = StartError::Init(InitError::FeaturesRejected { offered: OFFERED, chosen: OFFERED });
+    let rejected = StartError::from(InitError::FeaturesRejected { offered: OFFERED, chosen: OFFERED });
     let cases = [
         (Fault::nth(Features, 1, Refuse), rejected),
         (half_heard, rejected),
-        (read(0x18, 0), StartError::Queue(QueueError::Absent { queue: 0 })),
-        (read(0x1c, 1), StartError::Queue(QueueError::AlreadyEnabled { queue: 0 })),
+        (read(0x18, 0), StartError::from(QueueError::Absent { queue: 0 })),
+        (read(0x1c, 1), StartError::from(QueueError::AlreadyEnabled { queue: 0 })),
     ];
     for (fault, expected) in cases {
         assert_eq!(see(&[fault]), (Seen::not_started(expected), 1), "{fault:?}");

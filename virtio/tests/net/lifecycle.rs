@@ -10,7 +10,8 @@ use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 use paravane_mock_hal::model::virtio::{Personality, common_register};
 use paravane_net::{Burst, Control, Events, Link, RxFilter, RxFilterError, RxQueue, TxQueue};
 use paravane_virtio::init::{InitError, RESET_TIMEOUT};
-use paravane_virtio::net::{LOOK_EVERY, Running, StartError, StopError};
+use paravane_virtio::net::{LOOK_EVERY, Running, SetUpError, StartError, StopError};
+use paravane_virtio::transport::pci;
 
 #[test]
 fn a_hundred_restarts_leave_memory_as_it_was() {
@@ -46,7 +47,7 @@ fn frames_in_flight_come_home_at_stop() {
     let device = up.control.stop(up.rx, up.tx).unwrap();
     bench.assert_at_rest();
     assert_eq!(bench.model().statuses.last(), Some(&0));
-    assert_eq!(device.into_function().ids().device, 0x1041);
+    assert_eq!(pci::close(device.into_parts()).ids().device, 0x1041);
     bench.assert_clean();
 }
 
@@ -99,7 +100,10 @@ fn a_reset_that_does_not_end_is_left_in_peace() {
     bench.model().statuses.clear();
     let before = bench.platform.now();
     let failed = device.start(&small(), bench.pool.clone(), Interrupts::Polling).unwrap_err();
-    assert!(matches!(failed.error(), StartError::Init(InitError::NoReset { .. })), "{failed}");
+    assert!(
+        matches!(failed.error(), StartError::SetUp(SetUpError::Init(InitError::NoReset { .. }))),
+        "{failed}"
+    );
     assert_eq!(bench.model().statuses, [0]);
     assert!(bench.platform.now().since(before) < RESET_TIMEOUT * 2);
     assert!(!bench.masters_bus());
@@ -141,7 +145,10 @@ fn starts_late_and_stays(bench: &Bench) -> Net {
     bench.model().faults.add(Fault::nth(FaultPoint::RegisterRead, 4, no).of(common_register(0x14)));
     let failed = device.start(&small(), bench.pool.clone(), Interrupts::Polling).unwrap_err();
     let (error, device) = failed.into_parts();
-    assert!(matches!(error, StartError::Init(InitError::StatusRejected { .. })), "{error}");
+    assert!(
+        matches!(error, StartError::SetUp(SetUpError::Init(InitError::StatusRejected { .. }))),
+        "{error}"
+    );
     assert!(device.keeps_memory());
     device
 }
@@ -155,7 +162,7 @@ fn what_a_failed_start_left_with_the_device_comes_home_with_the_next() {
         let failed = device.start(&small(), bench.pool.clone(), Interrupts::Polling).unwrap_err();
         let error;
         (error, device) = failed.into_parts();
-        assert!(matches!(error, StartError::Init(InitError::NoReset { .. })), "{error}");
+        assert!(matches!(error, StartError::SetUp(SetUpError::Init(InitError::NoReset { .. }))), "{error}");
         assert!(device.keeps_memory());
         assert_eq!(bench.platform.memory().bytes(), bench.bytes_at_rest + queue_bytes(16) * 2);
         assert_eq!(bench.pool.free(), bench.pool.frames() - 16);
@@ -208,17 +215,17 @@ fn who_is_done_with_a_function_gives_its_mappings_back() {
     let device = bench.device();
     assert!(bench.platform.mapped_regions() > 1, "registers and the table of messages");
     let up = bench.restart(device, &small(), Interrupts::Msix(&MESSAGES));
-    let function = up.stop().unwrap().into_function();
+    let function = pci::close(up.stop().unwrap().into_parts());
     assert_eq!(bench.platform.mapped_regions(), 0);
     // No reset, no registers.
     bench.model().gone = true;
-    let (_, function) = Net::new(function, bench.platform.clone()).unwrap_err().into_parts();
+    let (_, function) = pci::open(function, bench.platform.clone(), Net::new).unwrap_err().into_parts();
     assert_eq!(bench.platform.mapped_regions(), 0);
     bench.model().gone = false;
-    assert!(Net::new(function, bench.platform.clone()).is_ok());
+    assert!(pci::open(function, bench.platform.clone(), Net::new).is_ok());
 
     let bench = Bench::with_layout(BASIC, |layout| layout.notify_multiplier = 3);
-    let failed = Net::new(bench.function(), bench.platform.clone()).unwrap_err();
+    let failed = bench.not_opened();
     assert_eq!(bench.platform.mapped_regions(), 0, "{failed}");
     bench.assert_clean();
 }

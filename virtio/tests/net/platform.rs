@@ -11,7 +11,8 @@ use paravane_mock_hal::model::virtio::{Net as NetModel, Personality, Virtio};
 use paravane_mock_hal::{Builder, MockPlatform};
 use paravane_net::{Burst, FrameLayout, FramePool, RxQueue, TxQueue};
 use paravane_pci::{Function, PciAddress};
-use paravane_virtio::net::StartError;
+use paravane_virtio::net::{SetUpError, StartError};
+use paravane_virtio::transport::pci;
 
 /// Start, frames both ways until the rings went round, stop; and nothing is out.
 fn life(platform: &MockPlatform) -> Result<(), DmaErrorReason> {
@@ -20,11 +21,11 @@ fn life(platform: &MockPlatform) -> Result<(), DmaErrorReason> {
     let plugged = Virtio::plug(platform, address, NetModel::of(&personality, MAC), personality);
     let pool = FramePool::new(platform.clone(), FrameLayout::new(64)).map_err(|error| error.reason)?;
     let function = Function::claim(plugged.host.clone(), address).unwrap();
-    let device = Net::new(function, platform.clone()).unwrap();
+    let device = pci::open(function, platform.clone(), Net::new).unwrap();
     let mut up = match device.start(&small(), pool.clone(), Interrupts::Msix(&MESSAGES)) {
         Ok(up) => up,
         Err(failed) => match failed.into_error() {
-            StartError::Dma(error) => return Err(error.reason),
+            StartError::SetUp(SetUpError::Dma(error)) => return Err(error.reason),
             error => panic!("{error}"),
         },
     };

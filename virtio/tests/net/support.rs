@@ -2,18 +2,21 @@
 
 use std::sync::MutexGuard;
 
+use paravane_hal::Failed;
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_mock_hal::model::virtio::{self as model, Personality, Plugged, Virtio, VirtioNet};
-use paravane_mock_hal::{MockPlatform, PciHost, message, pci};
+use paravane_mock_hal::{MockPlatform, PciHost, message, pci as mock_pci};
 use paravane_net::{Burst, Frame, FrameLayout, FramePool};
 use paravane_pci::{ConfigAccess, Function, PciAddress};
 use paravane_virtio::net::{Config, Device, Running};
+use paravane_virtio::transport::pci::{self, OpenError, Pci};
 
 pub use model::net::{RX, TX};
 pub use model::{Reset, Wish};
 
-pub type Net = Device<MockPlatform, PciHost>;
-pub type Up = Running<MockPlatform, PciHost>;
+pub type Bus = Pci<MockPlatform, PciHost>;
+pub type Net = Device<MockPlatform, Bus>;
+pub type Up = Running<MockPlatform, Bus>;
 
 /// VERSION_1.
 pub const VERSION_1: u64 = 1 << 32;
@@ -81,7 +84,7 @@ impl Bench {
     }
 
     /// Changes configuration space, as a device or firmware would.
-    pub fn space<T>(&self, look: impl FnOnce(&mut pci::FunctionSpace) -> T) -> T {
+    pub fn space<T>(&self, look: impl FnOnce(&mut mock_pci::FunctionSpace) -> T) -> T {
         self.plugged.host.with(self.plugged.address, look).unwrap()
     }
 
@@ -120,7 +123,12 @@ impl Bench {
     }
 
     pub fn device(&self) -> Net {
-        Net::new(self.function(), self.platform.clone()).unwrap()
+        pci::open(self.function(), self.platform.clone(), Net::new).unwrap()
+    }
+
+    /// Why the function is not taken, and the function.
+    pub fn not_opened(&self) -> Failed<OpenError, Function<PciHost>> {
+        pci::open(self.function(), self.platform.clone(), Net::new).unwrap_err()
     }
 
     pub fn start_with(&self, config: &Config, interrupts: Interrupts<'_>) -> Up {

@@ -4,6 +4,7 @@ use anyhow::{Result, anyhow};
 use paravane_hal::irq::Interrupts;
 use paravane_net::{Control, FramePool, RxQueue, TxQueue};
 use paravane_pci::{Function, Ids};
+use paravane_virtio::transport::pci::{self, Pci};
 
 use super::RING_ENTRIES;
 use crate::scenario::{Stage, said};
@@ -54,16 +55,18 @@ impl<S: Stage> Nic<S> for paravane_vmxnet3::Device<S::Platform, S::Config> {
     }
 }
 
-impl<S: Stage> Nic<S> for paravane_virtio::net::Device<S::Platform, S::Config> {
+impl<S: Stage> Nic<S> for paravane_virtio::net::Device<S::Platform, Pci<S::Platform, S::Config>> {
     // What the control queue would be for.
     const FILTERS: bool = false;
-    type Running = paravane_virtio::net::Running<S::Platform, S::Config>;
+    type Running = paravane_virtio::net::Running<S::Platform, Pci<S::Platform, S::Config>>;
 
     fn is_it(ids: &Ids) -> bool {
-        paravane_virtio::is_virtio_net(ids)
+        pci::device_id(ids) == Some(paravane_virtio::net::DEVICE_ID)
     }
     fn open(function: Function<S::Config>, platform: S::Platform) -> Result<Self> {
-        Self::new(function, platform).map_err(|failed| anyhow!("cannot open: {failed}"))
+        let transport = Pci::<S::Platform, _>::open(function, &platform);
+        let transport = transport.map_err(|failed| anyhow!("cannot open: {failed}"))?;
+        Self::new(transport, platform).map_err(|failed| anyhow!("cannot open: {failed}"))
     }
     fn start(self, pool: FramePool, interrupts: Interrupts<'_>) -> Result<Self::Running> {
         let config = paravane_virtio::net::Config::default()

@@ -1,0 +1,314 @@
+//! The MMIO transport, version 2: all registers in one window, 32 bits each, and a line.
+//!
+//! Nothing announces such a device; where it is and which line it has, a command line, a device
+//! tree or ACPI says. Whether the line is level or edge triggered is between that and the kernel:
+//! here a cause is read and acknowledged either way.
+//!
+//! Spec: VIRTIO 1.2, 4.2 "Virtio Over MMIO".
+
+use core::fmt;
+
+use paravane_hal::Failed;
+use paravane_hal::addr::PhysAddr;
+use paravane_hal::dma::{DeviceTag, Quiesce as _, Quiet};
+use paravane_hal::irq::Interrupts;
+use paravane_hal::mmio::{Mmio, MmioDevice, MmioExt, MmioMap, Window};
+use paravane_hal::reg::{ReadOnly, Reg, WriteOnly};
+use paravane_hal::time::Clock;
+
+use crate::queue::{QueueAddresses, QueueSize};
+use crate::status::Status;
+use crate::transport::{
+    BusError, DoorbellWidth, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Switched, Vector,
+};
+
+/// The register by which [`MmioDevice::claim`] resets a virtio device: its status.
+pub const RESET_AT_BYTES: usize = STATUS.offset_bytes();
+
+/// How long the registers are at least. The configuration space of the device's class follows them.
+pub const REGISTERS_BYTES: usize = 0x100;
+
+const MAGIC: Reg<u32, ReadOnly> = Reg::at(0x000);
+const VERSION: Reg<u32, ReadOnly> = Reg::at(0x004);
+const DEVICE_ID: Reg<u32, ReadOnly> = Reg::at(0x008);
+const DEVICE_FEATURES: Reg<u32, ReadOnly> = Reg::at(0x010);
+const DEVICE_FEATURES_SEL: Reg<u32, WriteOnly> = Reg::at(0x014);
+const DRIVER_FEATURES: Reg<u32, WriteOnly> = Reg::at(0x020);
+const DRIVER_FEATURES_SEL: Reg<u32, WriteOnly> = Reg::at(0x024);
+const QUEUE_SEL: Reg<u32, WriteOnly> = Reg::at(0x030);
+const QUEUE_SIZE_MAX: Reg<u32, ReadOnly> = Reg::at(0x034);
+const QUEUE_SIZE: Reg<u32, WriteOnly> = Reg::at(0x038);
+const QUEUE_READY: Reg<u32> = Reg::at(0x044);
+const QUEUE_NOTIFY: Reg<u32, WriteOnly> = Reg::at(0x050);
+const INTERRUPT_STATUS: Reg<u32, ReadOnly> = Reg::at(0x060);
+const INTERRUPT_ACK: Reg<u32, WriteOnly> = Reg::at(0x064);
+const STATUS: Reg<u32> = Reg::at(0x070);
+const QUEUE_DESC: Reg<u32, WriteOnly> = Reg::at(0x080);
+const QUEUE_DRIVER: Reg<u32, WriteOnly> = Reg::at(0x090);
+const QUEUE_DEVICE: Reg<u32, WriteOnly> = Reg::at(0x0a0);
+const CONFIG_GENERATION: Reg<u32, ReadOnly> = Reg::at(0x0fc);
+
+/// "virt", little-endian.
+const MAGIC_VALUE: u32 = 0x7472_6976;
+
+/// A place of registers whose device was looked at.
+pub struct MmioTransport<R> {
+    device: MmioDevice<R>,
+    device_id: u16,
+    registers: Window<R>,
+    config: Window<R>,
+}
+
+/// There is no device that this transport drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MmioError {
+    /// The place is shorter than the registers are.
+    TooShort {
+        /// Where.
+        start: PhysAddr,
+        /// How long it is.
+        len_bytes: usize,
+    },
+    /// It does not say that it is a virtio device.
+    NotVirtio {
+        /// Where.
+        start: PhysAddr,
+        /// What it says.
+        magic: u32,
+    },
+    /// It has another version of the interface.
+    Version {
+        /// Where.
+        start: PhysAddr,
+        /// Which.
+        version: u32,
+    },
+    /// A place that is kept for a device, and has none.
+    Empty {
+        /// Where.
+        start: PhysAddr,
+    },
+    /// A kind of device that there is no number for.
+    DeviceId {
+        /// Where.
+        start: PhysAddr,
+        /// What it says.
+        device_id: u32,
+    },
+}
+
+impl fmt::Display for MmioError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { start, len_bytes } => write!(
+                f,
+                "mmio {:#x}: {len_bytes} bytes of registers, expected {REGISTERS_BYTES} or more",
+                start.get()
+            ),
+            Self::NotVirtio { start, magic } => {
+                write!(
+                    f,
+                    "mmio {:#x}: not a virtio device: magic {magic:#x}, expected {MAGIC_VALUE:#x}",
+                    start.get()
+                )
+            }
+            Self::Version { start, version: 1 } => write!(
+                f,
+                "mmio {:#x}: device has the legacy interface, which is not driven; have the hypervisor offer version 2 (QEMU: -global virtio-mmio.force-legacy=off)",
+                start.get()
+            ),
+            Self::Version { start, version } => {
+                write!(f, "mmio {:#x}: interface version {version}, expected 2", start.get())
+            }
+            Self::Empty { start } => write!(f, "mmio {:#x}: no device there", start.get()),
+            Self::DeviceId { start, device_id } => {
+                write!(f, "mmio {:#x}: device of kind {device_id:#x}, which there is not", start.get())
+            }
+        }
+    }
+}
+
+impl core::error::Error for MmioError {}
+
+impl<P> From<Failed<Self, P>> for MmioError {
+    fn from(failed: Failed<Self, P>) -> Self {
+        failed.into_error()
+    }
+}
+
+impl<R: Mmio + Clone + Send> MmioTransport<R> {
+    /// Looks at what is at the registers of `device`: its kind, with nothing written.
+    ///
+    /// # Errors
+    ///
+    /// [`MmioError`], and `device` back.
+    pub fn open(device: MmioDevice<R>) -> Result<Self, Failed<MmioError, MmioDevice<R>>> {
+        match look(&device) {
+            Ok((device_id, registers, config)) => Ok(Self { device, device_id, registers, config }),
+            Err(error) => Err(Failed::new(error, device)),
+        }
+    }
+
+    /// Which kind of device it is: 1 for a network device, 2 for a block device.
+    #[must_use]
+    pub fn device_id(&self) -> u16 {
+        self.device_id
+    }
+
+    /// Gives the device up.
+    #[must_use]
+    pub fn into_device(self) -> MmioDevice<R> {
+        self.device
+    }
+
+    /// Gives the device up, and its mapping back to the `mapper` that made it.
+    pub fn release<M: MmioMap<Region = R>>(self, mapper: &M) {
+        let Self { device, registers, config, .. } = self;
+        drop((registers, config));
+        device.release(mapper);
+    }
+
+    fn select(&self, queue: u16) {
+        self.registers.write(&QUEUE_SEL, queue.into());
+    }
+}
+
+/// Spec: VIRTIO 1.2, 4.2.2.2 "Driver Requirements: MMIO Device Register Layout".
+fn look<R: Mmio + Clone>(device: &MmioDevice<R>) -> Result<(u16, Window<R>, Window<R>), MmioError> {
+    let (start, region) = (device.start(), device.region());
+    let len_bytes = region.len_bytes();
+    let too_short = MmioError::TooShort { start, len_bytes };
+    let config_bytes = len_bytes.checked_sub(REGISTERS_BYTES).ok_or(too_short)?;
+    let registers = Window::new(region.clone(), 0, REGISTERS_BYTES).map_err(|_| too_short)?;
+    let config = Window::new(region.clone(), REGISTERS_BYTES, config_bytes).map_err(|_| too_short)?;
+    let magic = registers.read(&MAGIC);
+    if magic != MAGIC_VALUE {
+        return Err(MmioError::NotVirtio { start, magic });
+    }
+    let version = registers.read(&VERSION);
+    if version != 2 {
+        return Err(MmioError::Version { start, version });
+    }
+    match registers.read(&DEVICE_ID) {
+        0 => Err(MmioError::Empty { start }),
+        device_id => match u16::try_from(device_id) {
+            Ok(device_id) => Ok((device_id, registers, config)),
+            Err(_) => Err(MmioError::DeviceId { start, device_id }),
+        },
+    }
+}
+
+impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
+    fn device_id(&self) -> u16 {
+        self.device_id
+    }
+
+    fn location(&self) -> Location {
+        Location::Mmio(self.device.start())
+    }
+
+    fn tag(&self) -> DeviceTag {
+        self.device.tag()
+    }
+
+    /// There is no bus that would keep it from memory.
+    fn open_memory(&mut self) -> Result<(), BusError> {
+        Ok(())
+    }
+
+    fn quiesce(&mut self, clock: &impl Clock) -> Result<Quiet<'_>, BusError> {
+        self.device.quiesce(clock).map_err(BusError::NoReset)
+    }
+
+    fn close_memory(&mut self, _clock: &impl Clock) {}
+
+    fn switch_interrupts(&mut self, offered: Interrupts<'_>) -> Switched {
+        match offered {
+            Interrupts::Intx => Switched::Line,
+            _ => Switched::Nothing,
+        }
+    }
+
+    fn read_status(&self) -> Status {
+        // All ones stay all ones; no other status has more than eight bits.
+        u8::try_from(self.registers.read(&STATUS)).map_or(Status::GONE, Status::from_bits_retain)
+    }
+
+    fn write_status(&mut self, status: Status) {
+        self.registers.write(&STATUS, status.bits().into());
+    }
+
+    fn read_device_features(&mut self) -> u64 {
+        let [low, high] = [0, 1].map(|half| {
+            self.registers.write(&DEVICE_FEATURES_SEL, half);
+            self.registers.read(&DEVICE_FEATURES)
+        });
+        u64::from(low) | u64::from(high) << 32
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are the point")]
+    fn write_driver_features(&mut self, features: u64) {
+        for (select, half) in [(0, features as u32), (1, (features >> 32) as u32)] {
+            self.registers.write(&DRIVER_FEATURES_SEL, select);
+            self.registers.write(&DRIVER_FEATURES, half);
+        }
+    }
+
+    fn read_queue_max(&mut self, queue: u16) -> Result<u16, QueueError> {
+        self.select(queue);
+        if self.registers.read(&QUEUE_READY) != 0 {
+            return Err(QueueError::AlreadyEnabled { queue });
+        }
+        // More than any queue can have is as good as that.
+        Ok(u16::try_from(self.registers.read(&QUEUE_SIZE_MAX)).unwrap_or(u16::MAX))
+    }
+
+    fn write_queue(&mut self, queue: u16, size: QueueSize, addresses: &QueueAddresses) {
+        self.select(queue);
+        self.registers.write(&QUEUE_SIZE, size.entries().into());
+        self.registers.write64_halves(QUEUE_DESC.offset_bytes(), addresses.descriptors.get());
+        self.registers.write64_halves(QUEUE_DRIVER.offset_bytes(), addresses.driver.get());
+        self.registers.write64_halves(QUEUE_DEVICE.offset_bytes(), addresses.device.get());
+    }
+
+    fn doorbell(&mut self, queue: u16) -> Result<QueueDoorbell<R>, QueueError> {
+        let offset = QUEUE_NOTIFY.offset_bytes();
+        let outside =
+            QueueError::NoDoorbell { queue, offset_bytes: offset as u64, len_bytes: REGISTERS_BYTES };
+        let place = self.registers.part(offset, 4).ok_or(outside)?;
+        Ok(QueueDoorbell::new(place, queue, DoorbellWidth::Bits32))
+    }
+
+    fn enable_queue(&mut self, queue: u16) {
+        self.select(queue);
+        self.registers.write(&QUEUE_READY, 1);
+    }
+
+    fn set_config_vector(&mut self, _vector: Vector) -> bool {
+        false
+    }
+
+    fn set_queue_vector(&mut self, _queue: u16, _vector: Vector) -> bool {
+        false
+    }
+
+    fn take_interrupt_status(&mut self) -> InterruptStatus {
+        let bits = self.registers.read(&INTERRUPT_STATUS);
+        // A device that is gone answers all ones; it raised nothing.
+        if bits == 0 || bits == u32::MAX {
+            return InterruptStatus::empty();
+        }
+        self.registers.write(&INTERRUPT_ACK, bits);
+        // The low byte has all that there are.
+        InterruptStatus::from_bits_truncate((bits & 0xff) as u8)
+    }
+
+    fn read_config_generation(&self) -> u32 {
+        self.registers.read(&CONFIG_GENERATION)
+    }
+
+    fn config(&self) -> &Window<R> {
+        &self.config
+    }
+}
