@@ -39,6 +39,13 @@ const CASCADE: u8 = 2;
 pub const LINES: u8 = 16;
 /// Lines that no device of a bus has: timer, cascade.
 const TAKEN: u16 = 1 << 0 | 1 << CASCADE;
+/// Whether a device can have `line`, on these controllers or where others stand in for them: timer
+/// and cascade have theirs.
+#[must_use]
+pub const fn is_for_devices(line: u8) -> bool {
+    line >= LINES || TAKEN & 1 << line == 0
+}
+
 /// Lines that stay edge-triggered whatever the register says: these, keyboard, clock, coprocessor.
 const ALWAYS_EDGE: u16 = TAKEN | 1 << 1 | 1 << 8 | 1 << 13;
 

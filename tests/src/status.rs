@@ -16,8 +16,8 @@ pub struct NicStatus {
     pub name: String,
     /// `vmxnet3` or `virtio-net`.
     pub driver: String,
-    /// Bus address.
-    pub pci: String,
+    /// Bus address, or where in memory.
+    pub place: String,
     /// Vendor and device.
     pub ids: String,
     /// `msix`, `msi`, `intx` or `polling`.
@@ -97,7 +97,7 @@ impl NicStatus {
         Ok(Self {
             name: string(value, "name")?,
             driver: string(value, "driver")?,
-            pci: string(value, "pci")?,
+            place: string(value, "place")?,
             ids: string(value, "ids")?,
             interrupts: string(value, "interrupts")?,
             is_link_up: link == "up",
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     const REPORT: &str = r#"{"dma_bytes_in_use": 4096, "pool_free": 9, "nics": [{"name": "admin", "driver": "vmxnet3",
-        "pci": "00:04.0", "ids": "15ad:07b0", "interrupts": "msix", "link": "up", "link_changes": 2, "address": null,
+        "place": "00:04.0", "ids": "15ad:07b0", "interrupts": "msix", "link": "up", "link_changes": 2, "address": null,
         "restarts": 3, "tx": {"frames": 5}, "rx": {"frames": 6}, "more": []}]}"#;
 
     #[test]

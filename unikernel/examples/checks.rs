@@ -33,7 +33,7 @@ use paravane_hal::port::PortIo;
 use paravane_hal::time::Clock;
 use paravane_hal_check::{ArpPeer, Settings, check_nic, check_platform};
 use paravane_hal_x86_64::line::Trigger;
-use paravane_unikernel::bus;
+use paravane_unikernel::bus::{self, Place, Words, pci};
 use paravane_unikernel::exit::{Exit, exit};
 use paravane_unikernel::platform::Machine;
 
@@ -118,10 +118,10 @@ fn hal(machine: &Machine) -> bool {
     let settings =
         Settings::default().with_before(&before).with_bytes_in_use(&in_use).with_peer(ArpPeer::QEMU_USER);
     let mut report = check_platform(&platform, &settings);
-    let bus = bus::open(machine, &[]);
-    let nics = bus::find_nics(bus);
+    let nics = bus::find_nics(machine, &Words::default());
     for nic in &nics {
-        match bus::claim(bus, nic) {
+        let Place::Pci { bus, address, path, .. } = &nic.place else { continue };
+        match pci::claim(bus, *address, path) {
             Ok(function) => report.append(check_nic(&platform, function, &settings)),
             Err(reason) => {
                 info!("{reason}");

@@ -92,9 +92,76 @@ pub fn words(line: &str) -> impl Iterator<Item = Word<'_>> {
     })
 }
 
+/// Words that monitors, and people who start Linux, pass by habit, and that mean nothing here,
+const LINUXES: [&str; 13] = [
+    "earlycon",
+    "earlyprintk",
+    "no_timer_check",
+    "noacpi",
+    "noapic",
+    "nokaslr",
+    "nomodule",
+    "nomodules",
+    "noreplace-smp",
+    "quiet",
+    "ro",
+    "rootwait",
+    "rw",
+];
+/// and what others of them begin with.
+const LINUXES_WITH_MORE: [&str; 25] = [
+    "8250.",
+    "acpi=",
+    "clocksource=",
+    "console=",
+    "cryptomgr.",
+    "earlycon=",
+    "earlyprintk=",
+    "i8042.",
+    "init=",
+    "iommu=",
+    "ip=",
+    "loglevel=",
+    "lpj=",
+    "panic=",
+    "pci=",
+    "printk.",
+    "random.",
+    "rcupdate.",
+    "reboot=",
+    "root=",
+    "rootdelay=",
+    "rootflags=",
+    "rootfstype=",
+    "swiotlb=",
+    "tsc=",
+];
+
+/// Whether `word` is one of Linux's, which is no mistake: it is named, and passed over.
+#[must_use]
+pub fn is_for_linux(word: &str) -> bool {
+    LINUXES.contains(&word) || LINUXES_WITH_MORE.iter().any(|known| word.starts_with(known))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_monitors_tell_linux_is_known() {
+        let firecracker = "reboot=k panic=1 nomodule nomodules 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd \
+                           swiotlb=noforce root=/dev/vda rw pci=off";
+        let others =
+            "console=ttyS0 noapic noacpi pci=conf1 earlyprintk=serial,ttyS0 rootfstype=ext4 ro quiet";
+        for word in words(firecracker).chain(words(others)) {
+            assert!(is_for_linux(word.text), "{}", word.text);
+        }
+        for word in
+            ["", "=", "quux", "roof", "router=1", "quietly", "rootless", "admin=dhcp", "irq=msi", "panics=1"]
+        {
+            assert!(!is_for_linux(word), "{word}");
+        }
+    }
 
     #[test]
     fn words_have_keys_and_perhaps_values() {

@@ -178,12 +178,16 @@ impl Interrupts {
         map: &impl MmioMap<Region = MmioRegion>,
         wiring: impl FnOnce() -> Wiring,
     ) -> Result<(), NoSuchLine> {
-        if lines::wants_io_apics(line) {
+        use x86_64::instructions::interrupts::without_interrupts;
+
+        if without_interrupts(|| lines::open_on_pic(line, trigger)) {
+            return Ok(());
+        }
+        if lines::has_no_io_apics() {
             lines::take_over_io_apics(map, wiring());
         }
         let apic_id = self.apic.id();
-        let opened =
-            x86_64::instructions::interrupts::without_interrupts(|| lines::open(line, trigger, apic_id));
+        let opened = without_interrupts(|| lines::open_on_io_apic(line, trigger, apic_id));
         if opened { Ok(()) } else { Err(NoSuchLine { line }) }
     }
 

@@ -107,7 +107,7 @@ impl Machine {
     }
 
     /// How lines are wired.
-    fn wiring(&self) -> Wiring {
+    pub(crate) fn wiring(&self) -> Wiring {
         let memory = |from, into: &mut [u8]| self.firmware.read(from, into);
         let said = self.boot.rsdp.map_or(Ok(Wiring::USUAL), |rsdp| Wiring::read(&memory, rsdp));
         said.unwrap_or_else(|reason| {

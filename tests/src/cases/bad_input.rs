@@ -124,8 +124,11 @@ fn one_bad_nic(subject: Subject<'_>, plan: Plan, reason: &str) -> Result<String>
         let statuses = guest.status(0)?.nics()?;
         for nic in [0, 2] {
             serves(guest, nic)?;
-            let pci = nic_address(nic);
-            ensure!(statuses.iter().any(|seen| seen.pci == pci), "the NIC at {pci} is missing in the status");
+            let place = nic_address(nic);
+            ensure!(
+                statuses.iter().any(|seen| seen.place == place),
+                "the NIC at {place} is missing in the status"
+            );
         }
         Ok(crate::console::text(&line).to_owned())
     })

@@ -76,7 +76,7 @@ fn nic(guest: &mut Guest) -> Result<NicStatus> {
 }
 
 fn check_identity(nic: &NicStatus, model: NicModel, irq: &str) -> Result<()> {
-    let seen = (nic.driver.as_str(), nic.pci.as_str(), nic.ids.as_str(), nic.interrupts.as_str());
+    let seen = (nic.driver.as_str(), nic.place.as_str(), nic.ids.as_str(), nic.interrupts.as_str());
     let address = nic_address(0);
     let wanted = (model.driver(), address.as_str(), model.pci_ids(), irq);
     ensure!(seen == wanted, "the status says {seen:?}, expected {wanted:?}");

@@ -9,10 +9,10 @@ use core::str::FromStr;
 
 use log::LevelFilter;
 use paravane_nic::IrqMode;
-use paravane_pci::PciAddress;
 use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 
-use crate::bus::PciPatch;
+use crate::bus::words::{self, Words};
+use crate::cmdline::is_for_linux;
 
 /// Where a NIC's address comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +47,10 @@ pub struct Config {
     pub log: LevelFilter,
     /// By name; a NIC without an entry has the defaults.
     pub nics: Vec<(String, NicConfig)>,
-    /// Bytes of config space to replace.
-    pub pci_patches: Vec<PciPatch>,
+    /// Where devices are.
+    pub devices: Words,
+    /// Words for Linux, passed over.
+    pub foreign: Vec<String>,
     /// Words not understood, each with the reason.
     pub rejected: Vec<String>,
 }
@@ -59,7 +61,8 @@ impl Default for Config {
             irq: IrqMode::Auto,
             log: LevelFilter::Info,
             nics: Vec::new(),
-            pci_patches: Vec::new(),
+            devices: Words::default(),
+            foreign: Vec::new(),
             rejected: Vec::new(),
         }
     }
@@ -88,8 +91,10 @@ impl Config {
     pub fn parse<'w>(words: impl Iterator<Item = &'w str>) -> Self {
         let mut config = Self::default();
         for word in words {
-            if let Err(reason) = config.apply(word) {
-                config.rejected.push(format!("command line: '{word}' ignored: {reason}"));
+            match config.apply(word) {
+                Ok(()) => {}
+                Err(_) if is_for_linux(word) => config.foreign.push(word.into()),
+                Err(reason) => config.rejected.push(format!("command line: '{word}' ignored: {reason}")),
             }
         }
         config
@@ -103,22 +108,25 @@ impl Config {
 
     fn apply(&mut self, word: &str) -> Result<(), String> {
         let (key, value) = word.split_once('=').ok_or("no such word; words are key=value")?;
+        if let Some(taken) = self.devices.take(key, value) {
+            return taken;
+        }
         match key {
             "irq" => self.irq = parse_irq(value)?,
             "log" => {
                 self.log =
                     LevelFilter::from_str(value).map_err(|_| "levels are error, warn, info, debug, trace")?;
             }
-            "pci-patch" => self.pci_patches.push(parse_patch(value)?),
             name if is_nic_name(name) => {
                 let nic = parse_nic(value)?;
                 self.nics.retain(|(known, _)| known != name);
                 self.nics.push((name.into(), nic));
             }
             _ => {
-                return Err(
-                    "no such word; there are admin, public, private, nic3.., irq, log, pci-patch".into()
-                );
+                return Err(format!(
+                    "no such word; there are admin, public, private, nic3.., irq, log, {}",
+                    words::NAMES
+                ));
             }
         }
         Ok(())
@@ -160,20 +168,6 @@ fn parse_nic(value: &str) -> Result<NicConfig, String> {
     Ok(nic)
 }
 
-/// `BB:DD.F+OFF=VAL`, in hexadecimal.
-fn parse_patch(value: &str) -> Result<PciPatch, String> {
-    let parts = || {
-        let (address, rest) = value.split_once('+')?;
-        let (offset, byte) = rest.split_once('=')?;
-        Some(PciPatch {
-            address: PciAddress::from_str(address).ok()?,
-            offset: u16::from_str_radix(offset, 16).ok()?,
-            value: u8::from_str_radix(byte, 16).ok()?,
-        })
-    };
-    parts().ok_or_else(|| "patches are BUS:DEVICE.FUNCTION+OFFSET=VALUE, in hexadecimal".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,8 +203,10 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named_with_a_reason() {
         for word in [
-            "quiet",
+            "quux",
             "foo=1",
+            "virtio_mmio.device=4K",
+            "ecam=here",
             "irq=none",
             "admin=10.0.0.1",
             "public=10.0.0.999/8",
@@ -227,9 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn patches() {
-        let config = parse("pci-patch=00:04.0+34=9c");
+    fn what_firecracker_passes_is_understood_or_passed_over() {
+        let config =
+            parse("reboot=k panic=1 nomodule 8250.nr_uarts=0 pci=off virtio_mmio.device=4K@0xc0001000:5");
         assert_eq!(config.rejected, [""; 0]);
-        assert_eq!((config.pci_patches[0].offset, config.pci_patches[0].value), (0x34, 0x9c));
+        assert_eq!(config.foreign, ["reboot=k", "panic=1", "nomodule", "8250.nr_uarts=0"]);
+        assert!(config.devices.pci_off && config.devices.mmio.len() == 1);
     }
 }

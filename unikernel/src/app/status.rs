@@ -25,7 +25,7 @@ pub struct Report {
     pub pool_frames: u64,
     /// How many of them are free.
     pub pool_free: u64,
-    /// One entry a NIC, in PCI order.
+    /// One entry a NIC, in the order they were found in.
     pub nics: Vec<NicReport>,
 }
 
@@ -36,9 +36,9 @@ pub struct NicReport {
     pub name: String,
     /// Its driver.
     pub driver: &'static str,
-    /// Its bus address.
-    pub pci: String,
-    /// Vendor and device.
+    /// Its bus address, or where in memory it is.
+    pub place: String,
+    /// Vendor and device, or which virtio device it is.
     pub ids: String,
     /// What driver and device agreed on.
     pub revision_or_features: String,
@@ -139,7 +139,7 @@ impl Report {
             self.clock
         )?;
         page.push_str(concat!(
-            "<table><tr><th>NIC<th>Driver<th>PCI<th>Revision or features<th>Interrupts<th>MAC<th>Link<th>Address",
+            "<table><tr><th>NIC<th>Driver<th>Place<th>Revision or features<th>Interrupts<th>MAC<th>Link<th>Address",
             "<th class=n>Sent<th class=n>Received<th class=n>Dropped<th class=n>Doorbells<th class=n>Requests</tr>\n",
         ));
         for nic in &self.nics {
@@ -156,7 +156,7 @@ impl Report {
 impl NicReport {
     fn write_row(&self, page: &mut String) -> core::fmt::Result {
         let link = self.link;
-        write!(page, "<tr><td>{}<td>{}<td>{} {}", self.name, self.driver, self.pci, self.ids)?;
+        write!(page, "<tr><td>{}<td>{}<td>{} {}", self.name, self.driver, self.place, self.ids)?;
         write!(
             page,
             "<td>{}<td>{}<td>{}<td class={link}>{link}",
@@ -202,7 +202,7 @@ mod tests {
             nics: vec![NicReport {
                 name: "admin".into(),
                 driver: "vmxnet3",
-                pci: "00:04.0".into(),
+                place: "00:04.0".into(),
                 ids: "15ad:07b0".into(),
                 revision_or_features: "revision 1".into(),
                 interrupts: "msix",

@@ -28,7 +28,7 @@ use paravane_hal::Failed;
 use paravane_hal_x86_64::tsc::TscClock;
 use paravane_net::{BURST_FRAMES, Burst, FrameLayout, FramePool, RxQueue, TxQueue};
 use paravane_nic::{Config, InterruptPlan, Kind, Nic, Queues};
-use paravane_unikernel::bus;
+use paravane_unikernel::bus::{self, Place, Words, pci};
 use paravane_unikernel::exit::{Exit, exit};
 use paravane_unikernel::platform::Machine;
 
@@ -63,15 +63,15 @@ fn bench(machine: &Machine) -> Result<(), Box<dyn Error>> {
     let words = &machine.boot.command_line;
     let bytes = words.words().find(|word| word.key == "bytes").and_then(|word| word.value?.parse().ok());
     let bytes: u16 = bytes.unwrap_or(64).clamp(60, 1514);
-    let bus = bus::open(machine, &[]);
-    let found = bus::find_nics(bus);
+    let found = bus::find_nics(machine, &Words::of(words));
     let nic = found.first().ok_or("no NIC found")?;
     let name = match nic.kind {
         Kind::VirtioNet => "virtio",
         kind => kind.name(),
     };
     let pool = FramePool::new(machine.platform, FrameLayout::new(1024))?;
-    let function = bus::claim(bus, nic)?;
+    let Place::Pci { bus, address, path, .. } = &nic.place else { return Err("no NIC on a PCI bus".into()) };
+    let function = pci::claim(bus, *address, path)?;
     let mut device = Nic::open(function, machine.platform).map_err(Failed::into_error)?;
     let Queues { mut rx, mut tx } = device.start(Config::default(), pool.clone(), InterruptPlan::Polling)?;
     let meter = Meter::new(machine);

@@ -30,7 +30,8 @@ use paravane_hal::irq::MsiMessage;
 use paravane_net::MacAddr;
 use paravane_pci::Function;
 use paravane_suite::Environment;
-use paravane_unikernel::bus::{self, Bus};
+use paravane_unikernel::bus::pci::{self, Bus};
+use paravane_unikernel::bus::{self, Place, Words};
 use paravane_unikernel::exit::{Exit, exit};
 use paravane_unikernel::interrupts::VectorId;
 use paravane_unikernel::platform::{Machine, Platform};
@@ -41,8 +42,7 @@ paravane_unikernel::entry!(main);
 const NAP: Duration = Duration::from_millis(1);
 
 fn main(machine: Machine) -> ! {
-    let bus = bus::open(&machine, &[]);
-    let found = bus::find_nics(bus);
+    let found = bus::find_nics(&machine, &Words::of(&machine.boot.command_line));
     if found.is_empty() {
         error!("suite: no NIC found");
         exit(Exit::Failure);
@@ -53,12 +53,16 @@ fn main(machine: Machine) -> ! {
             exit(Exit::Failure);
         };
         // Claiming opens the bridges on the way; the suite claims for itself then.
-        if let Err(reason) = bus::claim(bus, nic).map(Function::release) {
+        let Place::Pci { bus, address, ref path, .. } = nic.place else {
+            error!("suite: NIC {index}: no driver reaches {} yet", nic.place);
+            exit(Exit::Failure);
+        };
+        if let Err(reason) = pci::claim(bus, address, path).map(Function::release) {
             error!("suite: NIC {index}: {reason}");
             exit(Exit::Failure);
         }
         let mut environment = OnMetal { machine: &machine, bus, index, mac, vectors: vectors(&machine) };
-        match paravane_suite::run(&mut environment, nic.address) {
+        match paravane_suite::run(&mut environment, address) {
             Ok(tests) => info!("suite: NIC {index}: {tests} tests passed"),
             Err(failure) => {
                 error!("suite: NIC {index}: failed: {failure}");

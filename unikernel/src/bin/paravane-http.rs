@@ -23,7 +23,8 @@ use paravane_net::{FrameLayout, FramePool};
 use paravane_nic::{Config as NicConfig, InterruptPlan, Nic as Device};
 use paravane_unikernel::app::config::{Config, nic_name};
 use paravane_unikernel::app::server::{Boot, Host, Identity, Nic, Rung, Server};
-use paravane_unikernel::bus::{self, Bus, FoundNic};
+use paravane_unikernel::bus::pci::{self, Bus};
+use paravane_unikernel::bus::{self, FoundNic, Place};
 use paravane_unikernel::console;
 use paravane_unikernel::interrupts::Interrupts;
 use paravane_unikernel::platform::{Machine, Platform};
@@ -40,11 +41,15 @@ fn main(machine: Machine) -> ! {
         warn!("{rejected}");
     }
 
-    let bus = bus::open(&machine, &config.pci_patches);
-    let found = bus::find_nics(bus);
+    if !config.foreign.is_empty() {
+        info!("command line: for Linux, not for this image: {}", config.foreign.join(" "));
+    }
+
+    let found = bus::find_nics(&machine, &config.devices);
     if found.is_empty() {
         warn!(
-            "no NIC found: there is neither a vmxnet3 (15ad:07b0) nor a virtio-net (1af4:1041, 1af4:1000) on the PCI bus"
+            "no NIC found: there is neither a vmxnet3 (15ad:07b0) nor a virtio-net (1af4:1041, 1af4:1000) on a PCI bus, \
+             nor a virtio-net (1) in memory"
         );
         idle(&machine.interrupts);
     }
@@ -62,9 +67,9 @@ fn main(machine: Machine) -> ! {
     let mut nics = Vec::new();
     for (index, found) in found.iter().enumerate() {
         let name = nic_name(index);
-        match start(&machine, bus, &config, name.clone(), found, &pool) {
+        match start(&machine, &config, name.clone(), found, &pool) {
             Ok(nic) => nics.push(nic),
-            Err(reason) => error!("nic {name}: {} {}: {reason}; skipped", found.address, found.ids),
+            Err(reason) => error!("nic {name}: {}: {reason}; skipped", found.place),
         }
     }
 
@@ -80,23 +85,25 @@ fn main(machine: Machine) -> ! {
 /// Takes one NIC from its place on the bus to where it carries frames.
 fn start(
     machine: &Machine,
-    bus: Bus,
     config: &Config,
     name: Cow<'static, str>,
     found: &FoundNic,
     pool: &FramePool,
 ) -> Result<Nic<Platform, Bus>, Box<dyn Error>> {
     let said = config.nic(&name);
-    let function = bus::claim(bus, found)?;
+    let Place::Pci { bus, address, ref path, .. } = found.place else {
+        return Err("no driver reaches it there yet".into());
+    };
+    let function = pci::claim(bus, address, path)?;
     let device = Device::open(function, machine.platform).map_err(Failed::into_error)?;
     let allocate = || machine.interrupts.allocate_vector().ok().map(|(_, message)| message);
     // A line is opened only for a NIC that uses it: others on it might never be served.
     let route = |line| machine.enable_line(line, Trigger::Level).is_ok();
     let (plan, remark) = InterruptPlan::decide(config.irq, device.vectors(), allocate, route);
     if let Some(remark) = remark {
-        warn!("nic {name}: {} {}: {remark}", found.address, found.ids);
+        warn!("nic {name}: {}: {remark}", found.place);
     }
-    let identity = Identity { name, address: found.address, ids: found.ids };
+    let identity = Identity { name, place: found.place.address(), ids: found.place.ids() };
     let nic_config = nic_config(said.ip_mtu_bytes);
     Ok(Nic::start(identity, device, nic_config, said.addressing, plan, pool.clone())?)
 }

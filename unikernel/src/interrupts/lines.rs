@@ -1,5 +1,5 @@
-//! Interrupt lines, whichever controller they come in on: the first 16 on the 8259 pair where there
-//! is one, the others on I/O APICs.
+//! Interrupt lines, whichever controller they come in on: those that the 8259 pair has, where there
+//! is one, on that; the others on I/O APICs.
 //!
 //! A level-triggered line rings until its devices are served, so the handler closes it, and the
 //! program opens it again. An edge-triggered one is only ended: a monitor that pulses it may do so
@@ -60,9 +60,9 @@ pub(super) fn take_over_pic(pic: Pic<X86Ports>) -> bool {
     PIC.set(pic).is_ok()
 }
 
-/// Whether `line` comes in on an I/O APIC, and those were not looked for yet.
-pub(super) fn wants_io_apics(line: u8) -> bool {
-    IO_APICS.get().is_none() && !is_on_pic(line)
+/// Whether the I/O APICs were not looked for yet.
+pub(super) fn has_no_io_apics() -> bool {
+    IO_APICS.get().is_none()
 }
 
 /// Takes the I/O APICs over. To be called with the interrupt table loaded.
@@ -86,42 +86,52 @@ pub(super) fn take_over_io_apics(map: &impl MmioMap<Region = MmioRegion>, wiring
     let _ = IO_APICS.set(IoApics { wiring, each });
 }
 
-fn is_on_pic(line: u8) -> bool {
-    line < pic::LINES && PIC.get().is_some_and(Pic::is_there)
+/// Opens `line` on the pair. False when there is none, or it does not have the line that way.
+pub(super) fn open_on_pic(line: u8, trigger: Trigger) -> bool {
+    let Some(pic) = PIC.get().filter(|pic| pic.is_there() && pic.set_trigger(line, trigger)) else {
+        return false;
+    };
+    note(line, trigger, false);
+    pic.unmask(line);
+    true
 }
 
-/// Opens `line` towards the local APIC `apic_id`. False when there is no such line, or it is not
-/// for devices.
-pub(super) fn open(line: u8, trigger: Trigger, apic_id: u32) -> bool {
-    if line >= LINES {
+/// Opens `line` on an I/O APIC, towards the local APIC `apic_id`. False when none has that line, or
+/// it is not for devices.
+pub(super) fn open_on_io_apic(line: u8, trigger: Trigger, apic_id: u32) -> bool {
+    if line >= LINES || !pic::is_for_devices(line) {
         return false;
-    }
-    let bit = 1 << line;
-    // Handlers look at these, and the line is still closed.
-    if trigger == Trigger::Edge {
-        EDGE.fetch_or(bit, Relaxed);
-    } else {
-        EDGE.fetch_and(!bit, Relaxed);
-    }
-    if is_on_pic(line) {
-        let Some(pic) = PIC.get().filter(|pic| pic.set_trigger(line, trigger)) else { return false };
-        pic.unmask(line);
-        return true;
     }
     let Some(io_apics) = IO_APICS.get() else { return false };
     let (Some((io_apic, pin)), Ok(apic_id)) = (io_apics.pin_of(line), u8::try_from(apic_id)) else {
         return false;
     };
-    BY_IO_APIC.fetch_or(bit, Relaxed);
+    note(line, trigger, true);
     let (_, active_low) = io_apics.wiring.input_of(line);
     io_apic.route(pin, vector_of(line), apic_id, trigger, active_low);
     true
 }
 
+/// Remembers for handlers how `line`, which is still closed, comes in.
+fn note(line: u8, trigger: Trigger, on_io_apic: bool) {
+    for (set, is_in) in [(&EDGE, trigger == Trigger::Edge), (&BY_IO_APIC, on_io_apic)] {
+        if is_in {
+            set.fetch_or(1 << line, Relaxed);
+        } else {
+            set.fetch_and(!(1 << line), Relaxed);
+        }
+    }
+}
+
+/// Whether `line` is one of `set`.
+fn is_in(set: &AtomicU64, line: u8) -> bool {
+    line < LINES && set.load(Relaxed) & 1 << line != 0
+}
+
 /// Closes `line`. To be called with interrupts off: what is written goes in steps that a handler
 /// must not come between.
 pub(super) fn mask(line: u8) {
-    if BY_IO_APIC.load(Relaxed) & 1_u64.checked_shl(line.into()).unwrap_or(0) == 0 {
+    if !is_in(&BY_IO_APIC, line) {
         PIC.get().into_iter().for_each(|pic| pic.mask(line));
     } else if let Some((io_apic, pin)) = IO_APICS.get().and_then(|io_apics| io_apics.pin_of(line)) {
         io_apic.mask(pin);
@@ -130,7 +140,7 @@ pub(super) fn mask(line: u8) {
 
 /// Opens `line` again. As [`mask`].
 pub(super) fn unmask(line: u8) {
-    if BY_IO_APIC.load(Relaxed) & 1_u64.checked_shl(line.into()).unwrap_or(0) == 0 {
+    if !is_in(&BY_IO_APIC, line) {
         PIC.get().into_iter().for_each(|pic| pic.unmask(line));
     } else if let Some((io_apic, pin)) = IO_APICS.get().and_then(|io_apics| io_apics.pin_of(line)) {
         io_apic.unmask(pin);
@@ -166,16 +176,15 @@ const fn line_of(vector: u8) -> Option<u8> {
 /// the end.
 pub(super) fn serve(vector: u8) -> bool {
     let Some(line) = line_of(vector) else { return true };
-    let bit = 1 << line;
-    let on_io_apic = BY_IO_APIC.load(Relaxed) & bit != 0;
+    let on_io_apic = is_in(&BY_IO_APIC, line);
     let pic = PIC.get().filter(|_| !on_io_apic);
     if pic.is_some_and(|pic| pic.is_spurious(line)) {
         return false;
     }
-    if EDGE.load(Relaxed) & bit == 0 {
+    if !is_in(&EDGE, line) {
         mask(line);
     }
-    PENDING.fetch_or(bit, Release);
+    PENDING.fetch_or(1 << line, Release);
     if let Some(pic) = pic {
         pic.end_of_interrupt(line);
     }

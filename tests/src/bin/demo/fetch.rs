@@ -24,7 +24,7 @@ pub(crate) struct Verdict {
 }
 
 pub(crate) fn heading() -> Vec<String> {
-    let names = ["nic", "driver", "pci", "interrupts", "link", "address", "page bytes", "sha-256", "MiB/s"];
+    let names = ["nic", "driver", "place", "interrupts", "link", "address", "page bytes", "sha-256", "MiB/s"];
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
@@ -44,7 +44,7 @@ fn fill(row: &mut Vec<String>, name: &str, model: NicModel, irq: Option<&str>, p
     let fetch = |path: &str, limit| curl(folder.path(), &format!("http://127.0.0.1:{port}{path}"), limit);
 
     let nic = Status::parse(&fetch("/status.json", PAGE_LIMIT)?.body)?.nic(name)?;
-    row.extend([nic.driver.clone(), nic.pci.clone(), nic.interrupts.clone()]);
+    row.extend([nic.driver.clone(), nic.place.clone(), nic.interrupts.clone()]);
     row.push(if nic.is_link_up { "up" } else { "down" }.into());
     row.push(nic.address.clone().unwrap_or_else(|| "none".into()));
     check(&nic, model, irq)?;

@@ -13,7 +13,7 @@ use paravane_hal::time::Instant;
 use paravane_net::{Control, Events, FramePool, Link, MacAddr, RxCounters, RxQueue, TxCounters, TxQueue};
 use paravane_net_smoltcp::Phy;
 use paravane_nic::{self as nic, Config, InterruptPlan, Mode, NicError, NicRx, NicTx, Queues};
-use paravane_pci::{ConfigAccess, Ids, PciAddress};
+use paravane_pci::ConfigAccess;
 
 use crate::app::config::Addressing;
 use crate::app::http::Wanted;
@@ -31,8 +31,8 @@ const BLOCKED_LOOK: Duration = Duration::from_millis(100);
 /// One NIC.
 pub struct Nic<P: Platform, C: ConfigAccess> {
     name: Cow<'static, str>,
-    address: PciAddress,
-    ids: Ids,
+    place: String,
+    ids: String,
     addressing: Addressing,
     plan: InterruptPlan,
     mode: Mode,
@@ -63,9 +63,9 @@ pub struct Identity {
     /// Its name.
     pub name: Cow<'static, str>,
     /// Where it is.
-    pub address: PciAddress,
+    pub place: String,
     /// What it is.
-    pub ids: Ids,
+    pub ids: String,
 }
 
 impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
@@ -87,9 +87,9 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             return Err(NicError::NotRunning);
         };
         let (agreed, mode, link) = (control.agreed(), control.interrupts(), control.link());
-        let Identity { name, address, ids } = identity;
+        let Identity { name, place, ids } = identity;
         info!(
-            "nic {name}: {} at {address} {ids} {agreed} mac {} interrupts {}",
+            "nic {name}: {} at {place} {ids} {agreed} mac {} interrupts {}",
             info.driver,
             info.mac,
             mode.name()
@@ -97,7 +97,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         info!("nic {name}: link {link}");
         Ok(Self {
             name,
-            address,
+            place,
             ids,
             addressing,
             plan,
@@ -126,10 +126,10 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         &self.name
     }
 
-    /// Bus address and ids, for messages.
+    /// Where and what it is, for messages.
     #[must_use]
     pub fn place(&self) -> String {
-        format!("{} {}", self.address, self.ids)
+        format!("{} {}", self.place, self.ids)
     }
 
     /// Whether there is a carrier.
@@ -338,8 +338,8 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         NicReport {
             name: self.name.to_string(),
             driver: self.driver,
-            pci: self.address.to_string(),
-            ids: self.ids.to_string(),
+            place: self.place.clone(),
+            ids: self.ids.clone(),
             revision_or_features: self.agreed.clone(),
             interrupts: self.mode.name(),
             mac: self.mac.to_string(),
