@@ -21,6 +21,8 @@ use crate::tool;
 
 /// PCI slot of the first NIC; the others follow.
 const FIRST_SLOT: usize = 4;
+/// Where microvm has its first device in memory; the others follow.
+const FIRST_MMIO: usize = 0xfeb0_0000;
 /// How long QEMU may take to make its sockets, on a machine that does other things as well.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -31,14 +33,32 @@ pub enum Machine {
     Pc,
     /// Q35: PCI Express with ECAM.
     Q35,
+    /// microvm without ACPI: devices in memory, named on the command line.
+    Microvm,
+    /// microvm with ACPI: devices in memory, named by nothing that the guest reads; two I/O APICs.
+    MicrovmAcpi,
+    /// microvm with PCI Express, which no firmware sets up and no table names.
+    MicrovmPcie,
 }
 
 impl Machine {
-    /// QEMU's name of it.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pc => "pc",
             Self::Q35 => "q35",
+            Self::Microvm => "microvm",
+            Self::MicrovmAcpi => "microvm-acpi",
+            Self::MicrovmPcie => "microvm-pcie",
+        }
+    }
+
+    fn options(self) -> &'static str {
+        match self {
+            Self::Pc | Self::Q35 => self.name(),
+            Self::Microvm => "microvm,acpi=off",
+            Self::MicrovmAcpi => "microvm,acpi=on",
+            Self::MicrovmPcie => "microvm,acpi=on,pcie=on",
         }
     }
 }
@@ -68,15 +88,18 @@ pub enum NicModel {
     /// virtio-net that offers the legacy interface only, which the driver has to refuse.
     #[value(skip)]
     VirtioLegacy,
+    /// virtio-net in memory, on no bus.
+    VirtioMmio,
 }
 
 impl NicModel {
-    /// Vendor and device identity as `lspci` writes them.
-    pub fn pci_ids(self) -> &'static str {
+    /// What it is, as the guest writes it: vendor and device, or which virtio device.
+    pub fn ids(self) -> &'static str {
         match self {
             Self::Vmxnet3 => "15ad:07b0",
             Self::VirtioModern => "1af4:1041",
             Self::VirtioTransitional | Self::VirtioLegacy => "1af4:1000",
+            Self::VirtioMmio => "virtio:1",
         }
     }
 
@@ -94,6 +117,7 @@ impl NicModel {
             Self::VirtioModern => "virtio-net-pci,disable-legacy=on,disable-modern=off",
             Self::VirtioTransitional => "virtio-net-pci,disable-legacy=off,disable-modern=off",
             Self::VirtioLegacy => "virtio-net-pci,disable-legacy=off,disable-modern=on",
+            Self::VirtioMmio => "virtio-net-device",
         }
     }
 }
@@ -138,6 +162,14 @@ pub fn nic_address(index: usize) -> String {
     format!("00:{:02x}.0", FIRST_SLOT + index)
 }
 
+/// Where NIC `index` is, as the guest writes it.
+pub fn nic_place(model: NicModel, index: usize) -> String {
+    if model == NicModel::VirtioMmio {
+        return format!("mmio:{:#x}", FIRST_MMIO + 512 * index);
+    }
+    nic_address(index)
+}
+
 /// QEMU's id of the network back-end of NIC `index`.
 pub fn netdev_id(index: usize) -> String {
     format!("n{index}")
@@ -170,7 +202,11 @@ impl Config {
     fn arguments(&self, sockets: &Sockets<'_>) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut add = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
-        add("-machine", self.machine.name().into());
+        add("-machine", self.machine.options().into());
+        if !matches!(self.machine, Machine::Pc | Machine::Q35) {
+            // The interface of the standard, which QEMU still keeps off unless asked.
+            add("-global", "virtio-mmio.force-legacy=off".into());
+        }
         match self.accel {
             Accel::Tcg => add("-accel", "tcg".into()),
             Accel::TcgCounted => {
@@ -207,9 +243,13 @@ impl Config {
                     }
                 },
             );
-            // No option ROM: firmware that tries to boot from the network would only cost time.
-            let (device, mac, slot) = (model.device(), nic_mac(index), FIRST_SLOT + index);
-            add("-device", format!("{device},netdev={id},mac={mac},addr={slot:#x},romfile="));
+            let place = match model {
+                NicModel::VirtioMmio => format!("bus=virtio-mmio-bus.{index}"),
+                // No option ROM: firmware that tries to boot from the network would only cost time.
+                _ => format!("addr={:#x},romfile=", FIRST_SLOT + index),
+            };
+            let (device, mac) = (model.device(), nic_mac(index));
+            add("-device", format!("{device},netdev={id},mac={mac},{place}"));
         }
         arguments.extend(self.extras.iter().map(OsString::from));
         for word in ["-nodefaults", "-no-user-config", "-no-reboot"] {
@@ -375,9 +415,13 @@ mod tests {
     use super::*;
 
     fn command_line(nics: Vec<(NicModel, Backend)>, accel: Accel) -> String {
+        command_line_of(Machine::Q35, nics, accel)
+    }
+
+    fn command_line_of(machine: Machine, nics: Vec<(NicModel, Backend)>, accel: Accel) -> String {
         let image = PathBuf::from("image.elf");
         let append = "irq=msi log=info".to_owned();
-        let (machine, memory_mib, extras) = (Machine::Q35, MEMORY_MIB, vec!["-device".into(), "edu".into()]);
+        let (memory_mib, extras) = (MEMORY_MIB, vec!["-device".into(), "edu".into()]);
         let config = Config { machine, accel, memory_mib, nics, extras, image, append };
         let words = config.arguments(&Sockets(Path::new("/s")));
         words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
@@ -401,6 +445,16 @@ mod tests {
         assert!(line.contains("-m 128 ") && line.contains(" -device edu "));
         assert!(line.contains("-append irq=msi log=info"));
         assert_eq!(nic_address(1), "00:05.0");
+    }
+
+    #[test]
+    fn devices_in_memory_have_places_instead() {
+        let line =
+            command_line_of(Machine::Microvm, vec![(NicModel::VirtioMmio, Backend::Cable); 2], Accel::Tcg);
+        assert!(line.contains("-machine microvm,acpi=off -global virtio-mmio.force-legacy=off"));
+        assert!(line.contains("virtio-net-device,netdev=n1,mac=52:54:00:70:76:01,bus=virtio-mmio-bus.1 "));
+        assert_eq!(nic_place(NicModel::VirtioMmio, 1), "mmio:0xfeb00200");
+        assert_eq!(nic_place(NicModel::Vmxnet3, 1), "00:05.0");
     }
 
     #[test]

@@ -7,9 +7,10 @@
 #![expect(unsafe_code, reason = "the first code that runs, and the program's entry")]
 
 use paravane_hal::addr::PhysAddr;
+use paravane_pci::tables::search_bios_area;
 
-use crate::firmware::FirmwareMemory;
-use crate::loader::pvh;
+use crate::firmware::{FirmwareMemory, PhysicalMemory};
+use crate::loader::{BootInfo, pvh};
 use crate::platform::Machine;
 use crate::{console, fatal};
 
@@ -39,7 +40,12 @@ pub fn first_ticks() -> u64 {
 pub unsafe fn start(start_info: u32, program: fn(Machine) -> !) -> ! {
     console::open();
     // Nothing of memory is in use yet but the image itself.
-    let boot = pvh::read(&FirmwareMemory::EVERYTHING, PhysAddr::new(u64::from(start_info)));
+    let memory = FirmwareMemory::EVERYTHING;
+    let boot = pvh::read(&memory, PhysAddr::new(u64::from(start_info))).map(|boot| {
+        // The BIOS notes in the first page where else it is.
+        let search = || search_bios_area(&|from, into: &mut [u8]| memory.read(from, into));
+        BootInfo { rsdp: boot.rsdp.or_else(search), ..boot }
+    });
     unmap_null_page();
     match boot {
         Ok(boot) => program(Machine::assemble(boot, first_ticks())),

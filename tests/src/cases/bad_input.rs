@@ -120,7 +120,7 @@ fn one_bad_nic(subject: Subject<'_>, plan: Plan, reason: &str) -> Result<String>
     let model = *plan.nics.get(1).context("a plan without a second NIC")?;
     guest::run(subject.image, &plan, |guest| {
         let address = nic_address(1);
-        let line = guest.wait_line(0, &[&address, model.pci_ids(), reason], LINE_LIMIT)?.line;
+        let line = guest.wait_line(0, &[&address, model.ids(), reason], LINE_LIMIT)?.line;
         let statuses = guest.status(0)?.nics()?;
         for nic in [0, 2] {
             serves(guest, nic)?;

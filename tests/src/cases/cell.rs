@@ -8,16 +8,19 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::guest::{self, Guest, Plan, REQUEST_LIMIT};
 use crate::http::Request;
-use crate::qemu::{Machine, NicModel, nic_address};
+use crate::qemu::{Machine, NicModel, nic_place};
 use crate::runner::{Case, Subject};
 use crate::status::NicStatus;
 
-const MACHINES: [Machine; 2] = [Machine::Pc, Machine::Q35];
-/// Each with the modes that it has.
-const MODELS: [(NicModel, &str, &[&str]); 3] = [
-    (NicModel::Vmxnet3, "vmxnet3", &["msix", "msi", "intx", "polling"]),
-    (NicModel::VirtioModern, "virtio-modern", &["msix", "intx", "polling"]),
-    (NicModel::VirtioTransitional, "virtio-transitional", &["msix", "intx", "polling"]),
+/// What firmware sets up.
+const PCS: &[Machine] = &[Machine::Pc, Machine::Q35];
+
+/// Each with the machines that have it, and the modes that it has there.
+const MODELS: [(NicModel, &str, &[Machine], &[&str]); 4] = [
+    (NicModel::Vmxnet3, "vmxnet3", PCS, &["msix", "msi", "intx", "polling"]),
+    (NicModel::VirtioModern, "virtio-modern", PCS, &["msix", "intx", "polling"]),
+    (NicModel::VirtioTransitional, "virtio-transitional", PCS, &["msix", "intx", "polling"]),
+    (NicModel::VirtioModern, "virtio-modern", &[Machine::MicrovmPcie], &["msix", "intx", "polling"]),
 ];
 
 const TRANSFER_BYTES: u64 = 32 << 20;
@@ -30,8 +33,8 @@ const REQUESTS: u32 = 1000;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for machine in MACHINES {
-        for (model, model_name, irqs) in MODELS {
+    for (model, model_name, machines, irqs) in MODELS {
+        for &machine in machines {
             for &irq in irqs {
                 let name = format!("{}/{model_name}/{irq}", machine.name());
                 cases.push(Case::new(name, move |subject| run(subject, machine, model, irq)));
@@ -77,8 +80,8 @@ fn nic(guest: &mut Guest) -> Result<NicStatus> {
 
 fn check_identity(nic: &NicStatus, model: NicModel, irq: &str) -> Result<()> {
     let seen = (nic.driver.as_str(), nic.place.as_str(), nic.ids.as_str(), nic.interrupts.as_str());
-    let address = nic_address(0);
-    let wanted = (model.driver(), address.as_str(), model.pci_ids(), irq);
+    let place = nic_place(model, 0);
+    let wanted = (model.driver(), place.as_str(), model.ids(), irq);
     ensure!(seen == wanted, "the status says {seen:?}, expected {wanted:?}");
     ensure!(nic.restarts == 0, "the driver was restarted {} times without being asked", nic.restarts);
     Ok(())

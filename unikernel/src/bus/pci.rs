@@ -324,7 +324,8 @@ fn largest_hole(map: &MemoryMap, regions: &[PhysRange]) -> PhysRange {
     holes.max_by_key(|hole| hole.len_bytes()).unwrap_or(PhysRange::EMPTY)
 }
 
-/// Takes the function at `address` for a driver: the way to it, by the bridges in `path`, is opened.
+/// Takes the function at `address` for a driver: the way to it, by the bridges in `path`, is
+/// opened.
 ///
 /// # Errors
 ///
