@@ -223,24 +223,24 @@ fn fill(pool: &FramePool, burst: &mut Burst, point: &Point) {
     };
     match (kind, frames) {
         (Kind::Plain | Kind::OutOfOrder | Kind::PassedOver, 1) => burst.extend(pool.get().map(plain)),
-        (Kind::Plain | Kind::OutOfOrder | Kind::PassedOver, _) => {
-            pool.take(frames).fill(burst, plain);
-        }
+        (Kind::Plain | Kind::OutOfOrder | Kind::PassedOver, _) => *burst = pool.take_with(frames, plain),
         (Kind::Checksum, 1) => burst.extend(pool.get().map(asking)),
-        (Kind::Checksum, _) => {
-            pool.take(frames).fill(burst, asking);
-        }
+        (Kind::Checksum, _) => *burst = pool.take_with(frames, asking),
         (Kind::TwoSegments, _) => {
-            let mut supply = pool.take(2 * frames);
-            burst.fill(|| Some(two_segments(supply.next()?, supply.next()?)));
+            let mut payloads = pool.take(frames);
+            *burst = pool.take_with(frames, |headers| match payloads.pop() {
+                Some(payload) => two_segments(headers, payload),
+                None => headers,
+            });
         }
         (Kind::OneOfTwo, _) => {
-            let mut supply = pool.take(frames + 1);
-            let mut index = 0;
-            burst.fill(|| {
+            let (mut payload, mut index) = (pool.get(), 0);
+            *burst = pool.take_with(frames, |frame| {
                 index += 1;
-                let frame = supply.next()?;
-                Some(if index == frames / 2 { two_segments(frame, supply.next()?) } else { plain(frame) })
+                match payload.take_if(|_| index == frames / 2) {
+                    Some(payload) => two_segments(frame, payload),
+                    None => plain(frame),
+                }
             });
         }
     }

@@ -13,7 +13,7 @@ use crate::dma::{
 use crate::fault::DeviceFault;
 use crate::irq::MsiMessage;
 use crate::mmio::{MapError, Mmio, Window};
-use crate::pool::{Buffer, Chain, Linked, Pool, Posted, Supply};
+use crate::pool::{Buffer, Chain, Lent, Pool, Posted};
 use crate::port::PortIo;
 use crate::testing::Heap;
 use crate::time::Clock;
@@ -66,8 +66,8 @@ assert_not_impl_any!(Chain<Movable>: Sync, Clone);
 assert_impl_all!(Buffer<u32>: Send, Sync);
 assert_impl_all!(Posted<Buffer<Movable>>: Send);
 assert_not_impl_any!(Posted<Buffer<Movable>>: Sync, Clone);
-assert_impl_all!(Supply<'static, Movable>: Sized);
-assert_not_impl_any!(Linked<'static, Movable>: Clone, core::ops::DerefMut);
+assert_impl_all!(Lent<Chain<Movable>>: Send);
+assert_not_impl_any!(Lent<Pool<Movable>>: Clone);
 
 assert_impl_all!(DmaError: Send, Sync, core::error::Error);
 assert_impl_all!(MapError: Send, Sync, core::error::Error);

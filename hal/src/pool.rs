@@ -5,48 +5,46 @@
 //! growing, and brings the device address and the metadata along. Dropping it gives it back to its
 //! pool, from any core: the free list is a lock-free stack.
 //!
+//! There is one kind of link, in each header. It leads to the buffer that continues this one, where
+//! one does; else to the next one of a [`Chain`], or of the free list.
+//!
 //! Bytes go in and out by copy, with volatile accesses: a device that still writes to a buffer it
 //! has completed gives wrong bytes, nothing worse.
 //!
 //! | Part | Holds |
 //! |---|---|
-//! | this file | [`Pool`] and its [`Buffer`]s, one at a time |
-//! | `free` | the free list: a stack of segments |
-//! | [`supply`] | [`Supply`]: many out for one atomic operation |
-//! | [`chain`] | [`Chain`]: many held, and home for one atomic operation |
-//! | [`posted`] | [`Posted`]: what a queue lent to a device |
+//! | this file | the [`Pool`] |
+//! | `buffer` | its [`Buffer`]s |
+//! | `free` | the free list: a stack of buffers |
+//! | [`chain`] | [`Chain`]: many out for one atomic operation, held, and home for one |
+//! | [`posted`] | [`Posted`] and [`Lent`]: what a queue lent to a device |
 
 #![expect(unsafe_code, reason = "buffers outlive any borrow of their pool; the device has them meanwhile")]
 
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
-use core::hint::assert_unchecked;
 use core::mem::size_of;
 use core::num::NonZeroUsize;
-use core::ops::{Deref, DerefMut};
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use zerocopy::{FromBytes, Immutable, IntoBytes};
-
 use crate::addr::{Align, DmaAddr};
-use crate::dma::copy::{volatile_copy, volatile_read, volatile_write};
 use crate::dma::{Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest, DomainTag};
 
+mod buffer;
 pub mod chain;
 mod free;
 mod memory;
 pub mod posted;
-pub mod supply;
 
-pub use chain::{Chain, Linked};
-use free::{FreeList, SEGMENT_BUFFERS};
+pub use buffer::Buffer;
+pub use chain::Chain;
+use free::FreeList;
 use memory::{Memory, Regions};
-pub use posted::Posted;
-pub use supply::Supply;
+pub use posted::{Lent, Posted};
 
 /// What a pool is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,24 +59,11 @@ pub struct PoolLayout {
     pub address_bits: u8,
 }
 
-/// What the CPU keeps beside each buffer: any value, that may have something to do when its buffer
-/// goes home.
+/// What the CPU keeps beside each buffer: any value. It stays with its buffer for the next owner.
 pub trait Header: Send {
     /// Each buffer of the pool is at least this long, so that nobody need ask for places that lie
     /// within.
     const MIN_BUFFER_BYTES: usize = 0;
-
-    /// Whether [`clean_up`](Self::clean_up) has anything to do. Many that have nothing to do go
-    /// home in one step.
-    #[inline(always)]
-    fn needs_cleanup(&self) -> bool {
-        false
-    }
-
-    /// The buffer goes home. What the header owns and is not to keep, it drops here; the header
-    /// itself stays for the next owner.
-    #[inline(always)]
-    fn clean_up(&mut self) {}
 }
 
 impl Header for () {}
@@ -90,21 +75,18 @@ const MIN_ALIGN: Align = Align::new(8);
 /// One buffer's header. What every frame needs comes first, on one cache line.
 #[repr(C, align(64))]
 struct Node<H> {
-    /// The one behind it, in a chain or a segment; means nothing in the last. It belongs to whoever
-    /// holds the buffer.
-    next: Cell<*mut Node<H>>,
+    /// The one behind it; means nothing in the last. It belongs to whoever holds the buffer. A core
+    /// that takes buffers may read it at any time, too late to believe it.
+    next: AtomicPtr<Node<H>>,
     dma: DmaAddr,
     pool: NonNull<Shared<H>>,
     cpu: NonNull<u8>,
     buffer_bytes: usize,
-    header: UnsafeCell<H>,
     index: u32,
+    /// The one behind it continues it, and belongs to it. Not so of a free buffer.
+    more: Cell<bool>,
+    header: UnsafeCell<H>,
     domain: DomainTag,
-    /// How many buffers the segment has that starts with this one,
-    segment_len: AtomicU32,
-    /// and the index of the one that starts the next segment. Both mean something while this one
-    /// starts a free segment, and may be read at any time.
-    next_segment: AtomicU32,
 }
 
 /// What the handles and the buffers of a pool share.
@@ -207,17 +189,15 @@ impl<H: Header + Default> Pool<H> {
             node.pool = shared;
         }
         let pool = Self(shared);
-        // The first ones last, so that they are given out first.
-        for segment in pool.shared().nodes.chunks(SEGMENT_BUFFERS).rev() {
-            for pair in segment.windows(2) {
-                if let [node, next] = pair {
-                    node.next.set(NonNull::from(next).as_ptr());
-                }
+        let nodes = &pool.shared().nodes;
+        for pair in nodes.windows(2) {
+            if let [node, next] = pair {
+                node.next.store(NonNull::from(next).as_ptr(), Ordering::Relaxed);
             }
-            if let Some(first) = segment.first() {
-                // SAFETY: linked above; nobody has been given any of them.
-                unsafe { Shared::give_back(shared, NonNull::from(first), segment.len()) };
-            }
+        }
+        if let (Some(first), Some(last)) = (nodes.first(), nodes.last()) {
+            // SAFETY: linked above; nobody has been given any of them.
+            unsafe { Shared::give_back(shared, NonNull::from(first), NonNull::from(last)) };
         }
         pool
     }
@@ -236,18 +216,17 @@ fn push_nodes<H: Default>(
         // The count was checked against `u32` by the caller.
         let index = u32::try_from(nodes.len()).unwrap_or(FreeList::MAX_BUFFERS);
         nodes.push(Node {
-            next: Cell::new(core::ptr::null_mut()),
+            next: AtomicPtr::new(null_mut()),
             dma: region.dma().offset(i * stride),
             pool: NonNull::dangling(),
             // SAFETY: the region is `buffers * stride` bytes, so the start of each buffer lies
             // inside it.
             cpu: unsafe { region.cpu().add(i * stride) },
             buffer_bytes,
-            header: UnsafeCell::new(H::default()),
             index,
+            more: Cell::new(false),
+            header: UnsafeCell::new(H::default()),
             domain,
-            segment_len: AtomicU32::new(0),
-            next_segment: AtomicU32::new(0),
         });
     }
 }
@@ -265,23 +244,26 @@ impl<H: Header> Pool<H> {
     #[must_use]
     #[inline]
     pub fn get(&self) -> Option<Buffer<H>> {
-        let shared = self.shared();
-        let (node, len) = shared.take_segment()?;
-        if len > 1
-            && let Some(rest) = NonNull::new(node.next.get())
-        {
-            // SAFETY: what was just taken off the list, all but the first.
-            unsafe { Shared::give_back(self.0, rest, len - 1) };
-        }
-        Some(Buffer(NonNull::from(node)))
+        self.take(1).pop()
     }
 
-    /// Takes up to `at_most` buffers, a segment of the free list for each compare-and-swap. What is
-    /// not used of them goes home with the [`Supply`].
+    /// Takes up to `at_most` buffers together, with headers and bytes as their last owners left
+    /// them.
     #[must_use]
     #[inline]
-    pub fn take(&self, at_most: usize) -> Supply<'_, H> {
-        Supply::new(self.shared(), at_most)
+    pub fn take(&self, at_most: usize) -> Chain<H> {
+        self.take_plenty(at_most, at_most)
+    }
+
+    /// Takes `plenty` buffers if there are as many, else up to `needed`: for who keeps a few at
+    /// hand, but not where others go short of them.
+    #[must_use]
+    #[inline]
+    pub fn take_plenty(&self, needed: usize, plenty: usize) -> Chain<H> {
+        match self.shared().take(needed, plenty) {
+            Some(taken) => Chain::taken(taken, self.0),
+            None => Chain::new(),
+        }
     }
 
     /// How many buffers it has.
@@ -300,7 +282,7 @@ impl<H: Header> Pool<H> {
     /// Whether all are out, for a moment at least.
     #[must_use]
     pub fn is_dry(&self) -> bool {
-        self.shared().has_no_segment()
+        self.shared().is_dry()
     }
 
     /// Which domain its buffers are in.
@@ -347,168 +329,6 @@ impl<H: Header> Drop for Pool<H> {
 impl<H: Header> fmt::Debug for Pool<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pool({} of {} buffers free)", self.free(), self.buffers())
-    }
-}
-
-/// One buffer of a pool, owned. Its header is reached by dereferencing.
-pub struct Buffer<H: Header>(NonNull<Node<H>>);
-
-// SAFETY: the buffer is owned exclusively, its header is `Send`, and giving it back is an atomic
-// operation.
-unsafe impl<H: Header> Send for Buffer<H> {}
-// SAFETY: a shared reference gives out `&H` only, and volatile copies of the bytes.
-unsafe impl<H: Header + Sync> Sync for Buffer<H> {}
-
-impl<H: Header> Buffer<H> {
-    /// The buffer behind a link.
-    ///
-    /// # Safety
-    ///
-    /// It is a node of a pool whose buffer is out, and belongs to nobody else.
-    #[inline(always)]
-    unsafe fn at(node: *mut Node<H>) -> Self {
-        // SAFETY: a node is somewhere.
-        Self(unsafe { NonNull::new_unchecked(node) })
-    }
-
-    #[inline(always)]
-    fn node(&self) -> &Node<H> {
-        // SAFETY: nodes live as long as the pool's shared part, which is never freed while a buffer
-        // is out. Only shared references to nodes exist.
-        unsafe { self.0.as_ref() }
-    }
-
-    #[inline(always)]
-    fn capacity(&self) -> usize {
-        self.node().buffer_bytes
-    }
-
-    /// How long it is.
-    #[must_use]
-    #[inline(always)]
-    pub fn len_bytes(&self) -> usize {
-        self.capacity()
-    }
-
-    /// Where the device finds the byte at `offset_bytes`; `None` past the end.
-    #[must_use]
-    #[inline(always)]
-    pub fn dma_addr(&self, offset_bytes: usize) -> Option<DmaAddr> {
-        self.reaches(offset_bytes).then(|| self.node().dma.offset(offset_bytes))
-    }
-
-    /// Whose address [`dma_addr`](Self::dma_addr) is: to be compared before a device is told of it.
-    #[must_use]
-    #[inline(always)]
-    pub fn domain(&self) -> DomainTag {
-        self.node().domain
-    }
-
-    /// Which buffer of its pool it is.
-    #[must_use]
-    #[inline(always)]
-    pub fn index(&self) -> u32 {
-        self.node().index
-    }
-
-    /// Copies bytes from `offset_bytes` on out. False, and nothing is copied, when they run past
-    /// the end.
-    #[must_use = "false says that it did not fit, and nothing changed"]
-    #[inline]
-    pub fn copy_out(&self, offset_bytes: usize, to: &mut [u8]) -> bool {
-        let Some(place) = self.place(offset_bytes, to.len()) else {
-            return false;
-        };
-        // SAFETY: the place is as long; the buffer is ours, and `to` is Rust memory, so they do not
-        // overlap.
-        unsafe { volatile_copy(place.as_ptr(), to.as_mut_ptr(), to.len()) };
-        true
-    }
-
-    /// Copies `from` in at `offset_bytes`. False, and nothing is copied, when it runs past the end.
-    #[must_use = "false says that it did not fit, and nothing changed"]
-    #[inline]
-    pub fn copy_in(&mut self, offset_bytes: usize, from: &[u8]) -> bool {
-        let Some(place) = self.place(offset_bytes, from.len()) else {
-            return false;
-        };
-        // SAFETY: as in `copy_out`.
-        unsafe { volatile_copy(from.as_ptr(), place.as_ptr(), from.len()) };
-        true
-    }
-
-    /// Reads a plain value at `offset_bytes`, unaligned ones included; `None` past the end.
-    #[must_use]
-    #[inline]
-    pub fn read<T: FromBytes>(&self, offset_bytes: usize) -> Option<T> {
-        let place = self.place(offset_bytes, size_of::<T>())?;
-        // SAFETY: the place is as long; the copy looks at the alignment itself.
-        Some(unsafe { volatile_read(place.cast()) })
-    }
-
-    /// Writes a plain value at `offset_bytes`. False past the end.
-    #[must_use = "false says that it did not fit, and nothing changed"]
-    #[inline]
-    pub fn write<T: IntoBytes + Immutable>(&mut self, offset_bytes: usize, value: &T) -> bool {
-        let Some(place) = self.place(offset_bytes, size_of::<T>()) else {
-            return false;
-        };
-        // SAFETY: as in `read`.
-        unsafe { volatile_write(place.cast(), value) };
-        true
-    }
-
-    /// Whether the buffer is that long. For an end that is known when this is compiled the answer
-    /// mostly is, too.
-    #[inline(always)]
-    fn reaches(&self, end_bytes: usize) -> bool {
-        end_bytes <= H::MIN_BUFFER_BYTES || end_bytes <= self.capacity()
-    }
-
-    /// Where the CPU finds `len_bytes` at `offset_bytes`, if the buffer has them.
-    #[inline(always)]
-    fn place(&self, offset_bytes: usize, len_bytes: usize) -> Option<NonNull<u8>> {
-        let end = offset_bytes.checked_add(len_bytes)?;
-        let start = self.node().cpu;
-        // SAFETY: `Pool::new` refuses regions and strides that are not aligned to `MIN_ALIGN`.
-        unsafe { assert_unchecked(start.addr().get().is_multiple_of(MIN_ALIGN.bytes())) };
-        // SAFETY: bounds checked here.
-        self.reaches(end).then(|| unsafe { start.add(offset_bytes) })
-    }
-}
-
-impl<H: Header> Deref for Buffer<H> {
-    type Target = H;
-    #[inline(always)]
-    fn deref(&self) -> &H {
-        // SAFETY: the header belongs to whoever holds the buffer; `&self` shares it for as long as
-        // the reference lives.
-        unsafe { &*self.node().header.get() }
-    }
-}
-
-impl<H: Header> DerefMut for Buffer<H> {
-    #[inline(always)]
-    fn deref_mut(&mut self) -> &mut H {
-        // SAFETY: as above; `&mut self` has it alone.
-        unsafe { &mut *self.node().header.get() }
-    }
-}
-
-impl<H: Header> Drop for Buffer<H> {
-    #[inline]
-    fn drop(&mut self) {
-        self.clean_up();
-        let pool = self.node().pool;
-        // SAFETY: nodes point at their pool's shared part since before the first buffer was given
-        // out; this one is a segment by itself, and is being dropped.
-        unsafe { Shared::give_back(pool, self.0, 1) };
-    }
-}
-
-impl<H: Header + fmt::Debug> fmt::Debug for Buffer<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Buffer({}: {:?})", self.index(), **self)
     }
 }
 

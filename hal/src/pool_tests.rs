@@ -16,6 +16,37 @@ fn all(pool: &Pool<u32>) -> Vec<Buffer<u32>> {
     std::iter::from_fn(|| pool.get()).collect()
 }
 
+/// A buffer, and `others` that continue it, numbered by their headers.
+fn continued(pool: &Pool<u32>, others: u32) -> Buffer<u32> {
+    let mut buffer = pool.get().unwrap();
+    *buffer = 0;
+    for index in 1..=others {
+        let mut next = pool.get().unwrap();
+        *next = index;
+        assert!(buffer.change(index as usize - 1, |last| last.set_next(next)).is_some());
+    }
+    buffer
+}
+
+/// Buffers whose headers count.
+fn counted(pool: &Pool<u32>, buffers: u32) -> Chain<u32> {
+    let mut chain = Chain::new();
+    for number in 0..buffers {
+        let mut buffer = pool.get().unwrap();
+        *buffer = number;
+        chain.push(buffer);
+    }
+    chain
+}
+
+fn drained(chain: &mut Chain<u32>) -> Vec<Buffer<u32>> {
+    std::iter::from_fn(|| chain.pop()).collect()
+}
+
+fn segments(buffer: &Buffer<u32>) -> impl Iterator<Item = &Buffer<u32>> {
+    std::iter::successors(Some(buffer), |buffer| buffer.next())
+}
+
 fn out(heap: &Heap) -> usize {
     heap.regions.load(Ordering::SeqCst)
 }
@@ -154,50 +185,94 @@ fn cores_share_a_pool() {
 }
 
 #[test]
-fn a_supply_is_as_long_as_the_pool_allows() {
+fn what_is_taken_is_what_was_asked_for() {
     let pool = pool(&Heap::default());
-    assert_eq!(pool.take(0).count(), 0);
-    let mut supply = pool.take(4);
-    assert_eq!(pool.free(), 0, "a segment is taken as a whole");
-    let held: Vec<_> = supply.by_ref().take(3).collect();
-    drop(supply);
-    assert_eq!(pool.free(), 7, "what is not used goes back");
-    let rest: Vec<_> = pool.take(100).collect();
-    assert_eq!((rest.len(), pool.free()), (7, 0));
-    assert_eq!(pool.take(1).count(), 0, "empty");
-    let mut indices: Vec<_> = held.iter().chain(&rest).map(Buffer::index).collect();
+    assert!(pool.take(0).is_empty());
+    let mut some = pool.take(4);
+    assert_eq!((some.len(), pool.free()), (4, 6), "and no more is away from others");
+    let rest = pool.take(100);
+    assert_eq!((rest.len(), pool.free(), pool.is_dry()), (6, 0, true));
+    assert!(pool.take(1).is_empty(), "there is none");
+    some.append(rest);
+    let mut indices: Vec<_> = drained(&mut some).iter().map(Buffer::index).collect();
     indices.sort_unstable();
     assert_eq!(indices, (0..10).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_supply_takes_as_many_segments_as_it_needs() {
-    let pool = pool(&Heap::default());
-    // Ten segments of one.
-    drop(all(&pool));
-    assert_eq!(pool.take(3).count(), 3);
-    let mut chain = Chain::new();
-    let filled = pool.take(9).fill(&mut chain, 7, |mut buffer| {
-        *buffer = 5;
-        buffer
-    });
-    assert_eq!((filled, chain.len(), pool.free()), (7, 7, 3));
-    assert!(std::iter::from_fn(|| chain.pop()).all(|buffer| *buffer == 5));
     assert_eq!(pool.free(), 10);
 }
 
 #[test]
-fn a_long_segment_is_no_longer_than_segments_are() {
-    let layout = PoolLayout { buffers: 100, ..LAYOUT };
-    let pool = Pool::<u32>::new(Heap::default(), layout).unwrap();
+fn plenty_is_taken_only_where_there_is_plenty() {
+    let pool = pool(&Heap::default());
+    let many = pool.take_plenty(2, 8);
+    assert_eq!((many.len(), pool.free()), (8, 2));
+    assert_eq!(pool.take_plenty(1, 3).len(), 1, "two are too few to keep any at hand");
+    drop(many);
+    let (most, few) = (pool.take(7), pool.take_plenty(5, 8));
+    assert_eq!((most.len(), few.len(), pool.free()), (7, 3, 0), "as many as there are");
+    drop((most, few));
+    assert_eq!(pool.take_plenty(10, 10).len(), 10);
+    assert_eq!((pool.free(), all(&pool).len()), (10, 10));
+}
+
+#[test]
+fn a_chain_goes_home_in_one_step_whatever_its_buffers_are_made_of() {
+    let pool = pool(&Heap::default());
     let mut chain = Chain::new();
-    assert_eq!(pool.take(100).fill(&mut chain, 100, |buffer| buffer), 100);
+    for others in [0, 2, 0, 1] {
+        chain.push(continued(&pool, others));
+    }
+    assert_eq!((chain.len(), pool.free()), (4, 3));
+    let changes = || pool.shared().changes();
+    let before = changes();
     drop(chain);
-    assert_eq!(pool.free(), 100);
-    let supply = pool.take(1);
-    assert!(pool.free() >= 100 - SEGMENT_BUFFERS, "the others are there for others meanwhile");
-    drop(supply);
-    assert_eq!(pool.free(), 100);
+    assert_eq!((pool.free(), changes()), (10, before + 1));
+    drop(continued(&pool, 9));
+    assert_eq!(pool.free(), 10);
+    assert!(all(&pool).iter().all(|buffer| buffer.next().is_none()), "each is free by itself");
+}
+
+#[test]
+fn a_buffer_owns_what_continues_it() {
+    let (pool, other) = (pool(&Heap::default()), pool(&Heap::default()));
+    let mut head = continued(&pool, 2);
+    assert_eq!(head.change(2, |buffer| core::mem::replace(&mut **buffer, 7)), Some(2));
+    assert_eq!(head.change(3, |_| ()), None);
+    assert_eq!(head.change(0, |buffer| **buffer), Some(0));
+    let two = head.next().and_then(Buffer::next).map(|buffer| **buffer);
+    assert_eq!((two, pool.free()), (Some(7), 7));
+    // What is put in the place of one is there, and what was there goes with all behind it.
+    assert_eq!(head.change(1, |buffer| *buffer = other.get().unwrap()), Some(()));
+    assert_eq!((pool.free(), other.free()), (9, 9));
+    assert_eq!(head.next().map(Buffer::domain), Some(other.domain()));
+    head.set_next(continued(&pool, 1));
+    assert_eq!((pool.free(), other.free()), (7, 10));
+    let rest = head.take_next().unwrap();
+    assert!(head.next().is_none() && rest.next().is_some());
+    drop(head);
+    assert_eq!(pool.free(), 8);
+    drop(rest);
+    assert_eq!(pool.free(), 10);
+}
+
+#[test]
+fn a_buffer_of_several_pools_goes_home_to_each() {
+    let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
+    let mixed = || {
+        let (mut head, mut middle) = (continued(&one, 1), two.get().unwrap());
+        middle.set_next(one.get().unwrap());
+        head.change(1, |buffer| buffer.set_next(middle)).unwrap();
+        head
+    };
+    drop(mixed());
+    assert_eq!((one.free(), two.free()), (10, 10));
+    let mut chain = Chain::new();
+    chain.push(one.get().unwrap());
+    assert!(chain.domain().is_some());
+    chain.push(mixed());
+    assert_eq!(chain.domain(), None);
+    drop(chain);
+    assert_eq!((one.free(), two.free()), (10, 10));
+    assert_eq!((all(&one).len(), all(&two).len()), (10, 10));
 }
 
 #[test]
@@ -205,9 +280,9 @@ fn a_chain_goes_home_each_buffer_to_its_own_pool() {
     let heap = Heap::default();
     let (one, two) = (pool(&heap), pool(&heap));
     let mut chain = Chain::new();
-    for (a, b) in one.take(3).zip(two.take(3)).collect::<Vec<_>>() {
-        chain.push(a);
-        chain.push(b);
+    for _ in 0..3 {
+        chain.push(one.get().unwrap());
+        chain.push(two.get().unwrap());
     }
     assert_eq!((one.free(), two.free()), (7, 7));
     drop(chain);
@@ -228,132 +303,177 @@ fn a_chain_is_first_in_first_out_by_every_door() {
     (1..5).for_each(|number| chain.push(numbered(&one, number)));
     chain.push_front(numbered(&one, 0));
     assert_eq!(chain.pop().map(|buffer| *buffer), Some(0));
-    let mut split = chain.split_while(&[(); 9], |buffer, ()| **buffer < 3);
-    assert_eq!((split.len(), chain.len()), (2, 2));
-    // Those that come are of another pool than those that go, and join both.
-    let came = chain.exchange_zip(&[(); 9], &mut split, |buffer, ()| Ok(numbered(&two, 10 + *buffer)));
-    assert_eq!((came, split.len(), chain.len()), (1, 3, 1), "ends early where the home is another");
-    split.append(chain);
-    split.push(numbered(&two, 20));
-    let order: Vec<u32> = std::iter::from_fn(|| split.pop()).map(|buffer| *buffer).collect();
-    assert_eq!(order, [1, 2, 13, 4, 20]);
+    let mut others = Chain::new();
+    let below_3 = |buffer: Buffer<u32>, _: &()| if *buffer < 3 { Ok(Some(buffer)) } else { Err(buffer) };
+    assert_eq!(chain.walk(&mut others, &[(); 9], below_3), 2);
+    assert_eq!((others.len(), chain.len()), (2, 2));
+    assert_eq!(others.domain(), Some(one.domain()));
+    // One comes from another pool than the one that goes.
+    let came = chain.walk(&mut others, &[(); 1], |buffer, ()| Ok(Some(numbered(&two, 10 + *buffer))));
+    assert_eq!((came, others.len(), chain.len(), others.domain()), (1, 3, 1, None));
+    others.append(chain);
+    others.push(numbered(&two, 20));
+    let mut more = Chain::new();
+    assert_eq!(
+        others.walk(&mut more, &[(); 4], |buffer, ()| Ok(Some(buffer).filter(|buffer| **buffer != 2))),
+        4
+    );
+    assert_eq!((more.len(), others.len(), more.domain()), (3, 1, None));
+    more.append(others);
+    let order: Vec<u32> = drained(&mut more).iter().map(|buffer| **buffer).collect();
+    assert_eq!(order, [1, 13, 4, 20]);
     assert_eq!((one.free(), two.free()), (10, 10));
 }
 
 #[test]
-fn what_is_not_exchanged_stays_in_front() {
+fn what_is_given_back_stays_in_front() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
-    let (mut chain, mut others) = (Chain::new(), Chain::new());
-    let mut numbers = 0..;
-    one.take(4).fill(&mut chain, 4, |mut buffer| {
-        *buffer = numbers.next().unwrap();
-        buffer
+    let (mut chain, mut others) = (counted(&one, 4), Chain::new());
+    let mut kept = Vec::new();
+    let went = chain.walk(&mut others, &[(); 9], |buffer, ()| match *buffer {
+        0 => Ok(Some(buffer)),
+        1 => {
+            kept.push(buffer);
+            Ok(None)
+        }
+        _ => Err(two.get().unwrap()),
     });
-    let came = chain.exchange_zip(&[10, 20, 30], &mut others, |buffer, item| {
-        assert_eq!(*item, 10 * (*buffer + 1));
-        if *buffer < 2 { Ok(buffer) } else { Err(two.get().unwrap()) }
-    });
-    assert_eq!((came, others.len(), chain.len(), two.free()), (2, 2, 2, 9));
-    assert_eq!(one.free(), 7, "the one given away is home");
+    assert_eq!((went, others.len(), chain.len(), two.free()), (2, 1, 2, 9));
+    assert_eq!(one.free(), 7, "the one that it was given for is home");
     assert_eq!(chain.pop().map(|buffer| buffer.domain()), Some(two.domain()));
     assert_eq!(chain.pop().map(|buffer| *buffer), Some(3));
-    drop(others);
+    drop((others, kept));
     assert_eq!((one.free(), two.free()), (10, 10));
 }
 
 #[test]
-fn a_split_leaves_what_is_not_let_pass() {
-    let pool = pool(&Heap::default());
-    let mut chain: Chain<u32> = Chain::new();
-    let mut numbers = 0..;
-    pool.take(6).fill(&mut chain, 6, |mut buffer| {
-        *buffer = numbers.next().unwrap();
-        buffer
+fn a_walk_brings_what_is_swapped_in_and_what_was_linked_behind() {
+    let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
+    let (mut chain, mut to, mut swapped) = (one.take(4), Chain::new(), Vec::new());
+    let all_came = chain.walk(&mut to, &[(); 4], |mut buffer, ()| {
+        if swapped.len() % 2 == 0 {
+            swapped.push(buffer);
+            return two.get().map(Some).ok_or_else(|| unreachable!());
+        }
+        swapped.push(one.get().unwrap());
+        buffer.set_next(continued(&two, 1));
+        Ok(Some(buffer))
     });
-    let mut seen = Vec::new();
-    let mut split = chain.split_while(&[10, 20, 30, 40], |mut buffer, place| {
-        seen.push((**buffer, *place));
-        **buffer < 2 && buffer.write(0, place)
-    });
-    assert_eq!(seen, [(0, 10), (1, 20), (2, 30)]);
-    assert_eq!((split.len(), chain.len()), (2, 4));
-    split.push(chain.pop().unwrap());
-    let rest = chain.split_while(&[(); 9], |_, ()| true);
-    assert_eq!((rest.len(), chain.len()), (3, 0));
-    split.append(rest);
-    let order: Vec<u32> = std::iter::from_fn(|| split.pop()).map(|buffer| *buffer).collect();
-    assert_eq!(order, [0, 1, 2, 3, 4, 5]);
-    assert_eq!(pool.free(), 10);
+    assert_eq!((all_came, to.len(), swapped.len(), one.free(), two.free()), (4, 4, 4, 4, 4));
+    assert_eq!(to.domain(), None);
+    let mut rest = Chain::new();
+    to.walk(&mut rest, &[(); 2], |buffer, ()| Ok(Some(buffer)));
+    let buffers: Vec<_> = [rest, to].iter_mut().flat_map(drained).collect();
+    let lens: Vec<_> = buffers.iter().map(|buffer| segments(buffer).count()).collect();
+    assert_eq!(lens, [1, 3, 1, 3]);
+    drop((buffers, swapped));
+    assert_eq!((one.free(), two.free()), (10, 10));
 }
 
+/// A single buffer that comes back as it was given is known to be of the pool that it was of; not
+/// so one that got something behind it.
 #[test]
-fn a_fill_takes_what_is_swapped_in() {
+fn what_comes_back_with_another_pools_behind_it_has_no_home_with_the_others() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
-    let (mut chain, mut swapped) = (Chain::new(), Vec::new());
-    let filled = one.take(4).fill(&mut chain, 4, |buffer| {
-        swapped.push(buffer);
-        two.get().unwrap()
+    let (mut chain, mut to) = (one.take(3), Chain::new());
+    chain.walk(&mut to, &[(); 3], |mut buffer, ()| {
+        if buffer.index() == 1 {
+            buffer.set_next(two.get().unwrap());
+        }
+        Ok(Some(buffer))
     });
-    assert_eq!((filled, chain.len(), swapped.len()), (4, 4, 4));
-    assert_eq!((one.free(), two.free()), (6, 6), "the rest of the supply is home");
-    drop((chain, swapped));
+    assert_eq!((to.len(), to.domain()), (3, None));
+    drop(to);
+    assert_eq!((one.free(), two.free()), (10, 10));
+    // Nor does one that joins others.
+    let (mut chain, mut to) = (one.take(3), two.take(1));
+    chain.walk(&mut to, &[(); 3], |buffer, ()| Ok(Some(buffer)));
+    assert_eq!(to.domain(), None);
+    drop(to);
     assert_eq!((one.free(), two.free()), (10, 10));
 }
 
 /// Whoever holds a buffer may link it elsewhere meanwhile, and take it out again: what its link
 /// says then is not the chain's.
 #[test]
-fn a_fill_trusts_no_link_of_a_buffer_that_was_given_away() {
+fn a_walk_trusts_no_link_of_a_buffer_that_was_given_away() {
     let pool = pool(&Heap::default());
-    let (mut chain, mut elsewhere) = (Chain::new(), Chain::new());
-    for _ in 0..4 {
-        elsewhere.push(pool.get().unwrap());
+    for swaps in [false, true] {
+        let (mut chain, mut elsewhere) = (Chain::new(), pool.take(4));
+        let walked = pool.take(4).walk(&mut chain, &[(); 4], |buffer, ()| {
+            // Behind it lies one of the others, and nothing behind the last.
+            elsewhere.push_front(buffer);
+            let mut buffer = elsewhere.pop().unwrap();
+            let other = elsewhere.pop().unwrap();
+            elsewhere.push(if swaps { core::mem::replace(&mut buffer, other) } else { other });
+            Ok(Some(buffer))
+        });
+        assert_eq!((walked, chain.len(), elsewhere.len(), pool.free()), (4, 4, 4, 2));
+        let all: Vec<_> = drained(&mut chain).into_iter().chain(drained(&mut elsewhere)).collect();
+        let mut indices: Vec<_> = all.iter().map(Buffer::index).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        assert_eq!(indices.len(), 8, "each has one owner");
+        drop(all);
+        assert_eq!(pool.free(), 10);
     }
-    let filled = pool.take(4).fill(&mut chain, 4, |buffer| {
-        // Behind it lies one of the others, and nothing behind the last.
-        elsewhere.push_front(buffer);
-        let buffer = elsewhere.pop().unwrap();
-        let other = elsewhere.pop().unwrap();
-        elsewhere.push(other);
-        buffer
-    });
-    assert_eq!((filled, chain.len(), elsewhere.len(), pool.free()), (4, 4, 4, 2));
-    let all: Vec<_> =
-        std::iter::from_fn(|| chain.pop()).chain(std::iter::from_fn(|| elsewhere.pop())).collect();
-    let mut indices: Vec<_> = all.iter().map(Buffer::index).collect();
-    indices.sort_unstable();
-    indices.dedup();
-    assert_eq!(indices.len(), 8, "each has one owner");
-    drop(all);
-    assert_eq!(pool.free(), 10);
 }
 
+/// Of all sizes at once, by every way out and home: nobody gets what another one has, and nobody
+/// finds the pool dry who finds it so when it is his.
 #[test]
 fn cores_share_a_pool_in_bulk() {
-    let pool = pool(&Heap::default());
+    let (shared, other) = (pool(&Heap::default()), pool(&Heap::default()));
     let rounds = if cfg!(miri) { 200 } else { 20_000 };
     std::thread::scope(|scope| {
         for id in 0..4_u32 {
-            let pool = pool.clone();
+            let (pool, other) = (shared.clone(), other.clone());
             scope.spawn(move || {
                 for round in 0..rounds {
-                    let mut returns = Chain::new();
-                    let held: Vec<_> = pool
-                        .take(1 + round % 4)
-                        .take(3)
-                        .map(|mut buffer| {
-                            *buffer = id;
-                            buffer
-                        })
-                        .collect();
-                    assert!(held.iter().all(|buffer| **buffer == id), "nobody else has it");
-                    held.into_iter().for_each(|buffer| returns.push(buffer));
+                    let mut taken = match round % 3 {
+                        0 => pool.take(1 + round % 2),
+                        1 => pool.take_plenty(1, 3),
+                        _ => Chain::new(),
+                    };
+                    // Linked to another pool's meanwhile, which a walk that comes too late reads.
+                    [other.get(), pool.get()].into_iter().flatten().for_each(|buffer| taken.push(buffer));
+                    let mut held = Chain::new();
+                    taken.walk(&mut held, &[(); 99], |mut buffer, ()| {
+                        *buffer = id;
+                        if round % 5 == 0 {
+                            pool.get().into_iter().for_each(|next| buffer.set_next(next));
+                        }
+                        Ok(Some(buffer))
+                    });
+                    let mut home = Chain::new();
+                    held.walk(&mut home, &[(); 99], |buffer, ()| {
+                        assert_eq!(*buffer, id, "nobody else has it");
+                        Ok(Some(buffer))
+                    });
                 }
             });
         }
     });
-    assert_eq!(pool.free(), 10);
-    assert_eq!(all(&pool).len(), 10);
+    assert_eq!((shared.free(), other.free()), (10, 10));
+    assert_eq!((all(&shared).len(), all(&other).len()), (10, 10));
+}
+
+/// With two buffers for each of two cores, neither is ever without, whatever the other does.
+#[test]
+fn nobody_finds_the_pool_dry_because_another_one_takes() {
+    let pool = Pool::<u32>::new(Heap::default(), PoolLayout { buffers: 4, ..LAYOUT }).unwrap();
+    let rounds = if cfg!(miri) { 200 } else { 20_000 };
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let pool = pool.clone();
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    assert_eq!(pool.take(1 + round % 2).len(), 1 + round % 2);
+                }
+            });
+        }
+    });
+    assert_eq!(pool.free(), 4);
 }
 
 #[test]
@@ -389,6 +509,23 @@ fn what_is_taken_too_early_is_the_pools_and_nobody_elses() {
     posted.put(0, pool.get().unwrap()).unwrap();
     drop((pool, posted));
     assert_eq!(out(&heap), 1, "and without one, what a device has keeps it so");
+}
+
+/// A driver's handle to its pool, kept so, is worth as much as what the device has.
+#[test]
+fn a_handle_that_is_lent_keeps_the_memory_until_there_is_proof() {
+    let heap = Heap::default();
+    let (device, other) = (DeviceTag::unique(), DeviceTag::unique());
+    let lent = Lent::new(pool(&heap), device);
+    drop(lent.get());
+    std::iter::once(lent).for_each(|_dropped| ());
+    assert_eq!(out(&heap), 1, "leaked");
+    let lent = Lent::new(pool(&heap), device);
+    // SAFETY: there is no device.
+    let lent = lent.reclaim(&unsafe { Quiet::vouch(other) }).unwrap_err();
+    // SAFETY: there is no device.
+    drop(lent.reclaim(&unsafe { Quiet::vouch(device) }).unwrap());
+    assert_eq!(out(&heap), 1);
 }
 
 #[test]

@@ -3,16 +3,17 @@
 use paravane_hal::dma::DomainTag;
 use paravane_hal::pool::Chain;
 
-use crate::frame::{Frame, FrameHeader, PlainFrame};
+use crate::frame::{Frame, FrameHeader};
 
-/// How many frames a burst holds.
+/// How many frames a burst holds that is filled one by one.
 pub const BURST_FRAMES: usize = 32;
 
 /// A first-in first-out queue of up to [`BURST_FRAMES`] frames, without allocation.
 ///
 /// A transmit queue takes from the front what it has room for and leaves the rest; a receive queue
 /// adds to the back. The frames are linked, so a burst moves in a few words, and dropped it goes
-/// back to its pool in one step.
+/// back to its pool in one step. A [walk](Self::walk) is told how far it goes, so what it fills may
+/// be longer: all that a queue has lent.
 #[derive(Debug, Default)]
 pub struct Burst(pub(crate) Chain<FrameHeader>);
 
@@ -45,8 +46,7 @@ impl Burst {
         BURST_FRAMES.saturating_sub(self.len())
     }
 
-    /// The DMA domain of all frames, where the burst knows it: they are of one pool, and none is
-    /// several segments.
+    /// The DMA domain of all frames, where the burst knows it: they are of one pool.
     #[must_use]
     #[inline(always)]
     pub fn domain(&self) -> Option<DomainTag> {
@@ -96,42 +96,34 @@ impl Burst {
         Some(said)
     }
 
-    /// Adds what `next` gives to the back until it gives nothing or the burst is full. Returns how
-    /// many came.
+    /// Takes up to `at_most` frames from the front and gives each to `by`: what that gives back
+    /// joins the back of `to`; what it gives as an error stays in front, and ends it. How many were
+    /// taken.
+    ///
+    /// `by` may do anything with a frame: keep it, change it, give another one back. Should it
+    /// panic, frames are leaked.
     #[inline(always)]
-    pub fn fill(&mut self, mut next: impl FnMut() -> Option<Frame>) -> usize {
-        let before = self.len();
-        while self.room() > 0 {
-            let Some(frame) = next() else { break };
-            self.0.push(frame.0);
-        }
-        self.len().wrapping_sub(before)
+    pub fn walk(
+        &mut self,
+        to: &mut Self,
+        at_most: usize,
+        mut by: impl FnMut(Frame) -> Result<Option<Frame>, Frame>,
+    ) -> usize {
+        self.walk_with(to, times(at_most), |frame, ()| by(frame))
     }
 
-    /// Hands frames to `take`, front first, until it gives one back, which stays, or none is left.
-    /// Returns how many went.
+    /// The same, each frame with one of `items`, until either ends.
     #[inline(always)]
-    pub fn drain(&mut self, mut take: impl FnMut(Frame) -> Result<(), Frame>) -> usize {
-        let before = self.len();
-        while let Some(frame) = self.pop() {
-            if let Err(frame) = take(frame) {
-                self.0.push_front(frame.0);
-                break;
-            }
-        }
-        before.wrapping_sub(self.len())
-    }
-
-    /// Splits off the frames in front, plain but for a checksum that they may ask for, of which
-    /// `look` says yes, each with one of `items`, up to the first other one, or until
-    /// either ends.
-    #[inline(always)]
-    pub fn split_plain<T>(&mut self, items: &[T], mut look: impl FnMut(PlainFrame<'_>, &T) -> bool) -> Self {
-        Self(
-            self.0.split_while(items, |buffer, item| {
-                PlainFrame::of(buffer).is_some_and(|frame| look(frame, item))
-            }),
-        )
+    pub fn walk_with<T>(
+        &mut self,
+        to: &mut Self,
+        items: &[T],
+        mut by: impl FnMut(Frame, &T) -> Result<Option<Frame>, Frame>,
+    ) -> usize {
+        self.0.walk(&mut to.0, items, |buffer, item| match by(Frame(buffer), item) {
+            Ok(frame) => Ok(frame.map(|frame| frame.0)),
+            Err(frame) => Err(frame.0),
+        })
     }
 
     /// Drops every frame, all together.
@@ -139,6 +131,13 @@ impl Burst {
     pub fn clear(&mut self) {
         drop(core::mem::take(self));
     }
+}
+
+/// Nothing, so many times.
+#[inline(always)]
+pub(crate) fn times(count: usize) -> &'static [()] {
+    const ANY: &[()] = &[(); usize::MAX];
+    ANY.get(..count).unwrap_or(ANY)
 }
 
 impl Extend<Frame> for Burst {

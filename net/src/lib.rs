@@ -9,15 +9,15 @@ mod control;
 mod forward;
 mod frame;
 mod offload;
+mod pool;
 mod queue;
 
 pub use burst::{BURST_FRAMES, Burst};
 pub use control::{Control, DeviceStats, Events, Link, MacAddr, NicInfo, RxFilter, RxFilterError};
-pub use frame::{
-    Frame, FrameHeader, FrameLayout, FramePool, FrameSegments, FrameSupply, HEADROOM_BYTES, PlainFrame,
-};
+pub use frame::{Frame, FrameHeader, FrameSegment, FrameSegments, HEADROOM_BYTES};
 pub use offload::{
     ChecksumRequest, Offloads, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload,
     VlanTag,
 };
+pub use pool::{FrameLayout, FramePool};
 pub use queue::{RxCounters, RxQueue, TxCounters, TxQueue};

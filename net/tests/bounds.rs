@@ -2,7 +2,7 @@
 //! when this is compiled.
 
 use paravane_net::{
-    Burst, Control, Frame, FrameLayout, FramePool, FrameSupply, NicInfo, RxFilterError, RxQueue, TxQueue,
+    Burst, Control, Frame, FrameLayout, FramePool, FrameSegment, NicInfo, RxFilterError, RxQueue, TxQueue,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 
@@ -21,7 +21,7 @@ assert_impl_all!(Frame: Send, Sync);
 assert_not_impl_any!(Frame: Clone);
 assert_impl_all!(Burst: Send, Sync, Default);
 assert_not_impl_any!(Burst: Clone);
-assert_impl_all!(FrameSupply<'static>: Iterator<Item = Frame>);
+assert_impl_all!(FrameSegment<'static>: Send, Sync, Copy);
 
 assert_impl_all!(FrameLayout: Send, Sync, Copy);
 assert_impl_all!(NicInfo: Send, Sync, Copy);

@@ -4,8 +4,8 @@
 
 use paravane_mock_hal::MockPlatform;
 use paravane_net::{
-    BURST_FRAMES, Burst, ChecksumRequest, Frame, FrameLayout, FramePool, HEADROOM_BYTES, PlainFrame,
-    RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload, VlanTag,
+    BURST_FRAMES, Burst, ChecksumRequest, Frame, FrameLayout, FramePool, HEADROOM_BYTES, RxChecksum, RxHash,
+    RxHashKind, Segmentation, SegmentationKind, TxOffload, VlanTag,
 };
 
 fn pool(frames: u32) -> FramePool {
@@ -120,40 +120,26 @@ fn a_burst_is_first_in_first_out() {
 }
 
 #[test]
-fn plain_frames_are_split_off_up_to_the_first_that_is_not() {
+fn a_plain_frame_asks_nothing_and_starts_where_fresh_ones_do() {
     let pool = pool(64);
     let frame = |byte: u8| frame_of(&pool, &[byte]);
     let mut tagged = frame(b'e');
     tagged.set_vlan(Some(VlanTag(7)));
     let mut moved = frame(b'f');
     assert!(moved.prepend(b"x"));
-    let mut chained = frame(b'g');
-    chained.set_next(frame(b'h'));
-    let mut burst = Burst::new();
-    burst.extend([frame(b'a'), frame(b'b'), frame(b'c'), frame(b'd'), tagged, moved, chained]);
-
-    let mut split = burst.split_plain(&[1, 2, 3, 4], |mut frame, place| {
-        assert_eq!(frame.dma_addr_before(0).get(), frame.dma_addr_before(12).get() + 12);
-        *place < 3 && frame.write_before(place)
-    });
-    assert_eq!((split.len(), burst.len()), (2, 5), "the third place is refused");
-    assert_eq!(split.peek(|frame| frame.read_before::<i32>()), Some(Some(1)));
-    assert_eq!(
-        std::iter::from_fn(|| split.pop()).map(|frame| bytes_of(&frame)).collect::<Vec<_>>(),
-        [b"a", b"b"]
-    );
-
-    assert_eq!(burst.split_plain(&[(); 9], |frame, ()| frame.len_bytes() == 1).len(), 2);
-    for bytes in [b"e".as_slice(), b"xf", b"gh"] {
-        assert!(burst.split_plain(&[(); 9], |_, ()| true).is_empty());
-        assert_eq!(bytes_of(&burst.pop().unwrap()), bytes);
+    let mut of_two = frame(b'g');
+    of_two.set_next(frame(b'h'));
+    for other in [&tagged, &moved, &of_two] {
+        assert!(!other.is_plain() && !other.is_plain_but_checksum());
     }
-    drop(burst);
-    assert_eq!(pool.free(), 64);
+    drop(of_two.take_next());
+    assert!(of_two.is_plain() && of_two.is_plain_but_checksum());
+    let addr = of_two.fresh_dma_addr_before(12).get() + 12;
+    assert_eq!((of_two.fresh_dma_addr_before(0).get(), of_two.dma_addr().get()), (addr, addr));
 }
 
 #[test]
-fn a_frame_that_asks_for_no_more_than_a_checksum_is_split_off_with_plain_ones() {
+fn a_frame_may_be_plain_but_for_the_checksum_that_it_asks_for() {
     let pool = pool(64);
     let request = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
     let cut = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1448 };
@@ -164,24 +150,10 @@ fn a_frame_that_asks_for_no_more_than_a_checksum_is_split_off_with_plain_ones() 
     partial.set_rx_checksum(RxChecksum::Partial(request));
     no_more.set_offload(TxOffload { checksum: Some(request), segmentation: Some(cut) });
     no_more.set_offload(TxOffload::default());
-    let mut burst = Burst::new();
-    burst.extend([plain, asking, to_be_cut, partial, no_more]);
-
-    let mut asked = Vec::new();
-    let mut split = |burst: &mut Burst| {
-        let look = |frame: PlainFrame<'_>, (): &()| {
-            asked.push(frame.checksum());
-            true
-        };
-        burst.split_plain(&[(); 9], look).len()
-    };
-    assert_eq!(split(&mut burst), 2);
-    for other in [b"c", b"d"] {
-        assert_eq!(split(&mut burst), 0);
-        assert_eq!(bytes_of(&burst.pop().unwrap()), other);
-    }
-    assert_eq!(split(&mut burst), 1);
-    assert_eq!(asked, [None, Some(request), None]);
+    let said = |frame: &Frame| frame.is_plain_but_checksum().then(|| frame.asked_checksum());
+    let all = [&plain, &asking, &to_be_cut, &partial, &no_more];
+    assert_eq!(all.map(said), [Some(None), Some(Some(request)), None, None, Some(None)]);
+    assert_eq!(all.map(Frame::is_plain), [true, false, false, false, true]);
 }
 
 #[test]
@@ -221,14 +193,13 @@ fn nothing_is_written_past_the_payload() {
     assert_eq!(bytes_of(&frame), b"01234567xx\0\0");
 }
 
-/// One at a time or by the supply, what comes is the same; also where another pool's frame, or one
-/// of two segments, is among them.
+/// Taken together, what comes is the same as taken one at a time; also where another pool's frame,
+/// or one of two segments, is put among them.
 #[test]
-fn a_supply_fills_a_burst_whatever_is_made_of_its_frames() {
+fn many_are_taken_whatever_is_made_of_them() {
     let (pool, other) = (pool(40), pool(8));
-    let mut burst = Burst::new();
     let mut number = 0_u8;
-    let filled = pool.take(40).fill(&mut burst, |mut frame| {
+    let mut burst = pool.take_with(32, |mut frame| {
         number += 1;
         match number {
             3 => frame = other.get().unwrap(),
@@ -238,7 +209,7 @@ fn a_supply_fills_a_burst_whatever_is_made_of_its_frames() {
         assert!(frame.prepend(&[number]));
         frame
     });
-    assert_eq!((filled, burst.len(), pool.free(), other.free()), (BURST_FRAMES, BURST_FRAMES, 9, 6));
+    assert_eq!((burst.len(), pool.free(), other.free()), (32, 9, 6));
     assert_eq!(burst.domain(), None, "they are of two pools");
     let came: Vec<_> = std::iter::from_fn(|| burst.pop()).map(|frame| bytes_of(&frame)).collect();
     let expected: Vec<_> =
@@ -247,15 +218,13 @@ fn a_supply_fills_a_burst_whatever_is_made_of_its_frames() {
     assert_eq!((pool.free(), other.free()), (pool.frames(), other.frames()), "and all go home");
 }
 
-/// Together they would leave the rest of a frame with its buffer, or go to a pool that is not
-/// theirs.
+/// Together they would go to a pool that is not theirs.
 #[test]
-fn a_filled_burst_with_one_that_is_different_goes_home_piece_by_piece() {
+fn a_burst_of_two_pools_goes_home_piece_by_piece() {
     for is_of_two_segments in [false, true] {
         let (pool, other) = (pool(16), pool(1));
-        let mut burst = Burst::new();
         let mut number = 0;
-        let filled = pool.take(6).fill(&mut burst, |mut frame| {
+        let burst = pool.take_with(6, |mut frame| {
             number += 1;
             match number {
                 2 if is_of_two_segments => frame.set_next(frame_of(&other, b"more")),
@@ -264,24 +233,71 @@ fn a_filled_burst_with_one_that_is_different_goes_home_piece_by_piece() {
             }
             frame
         });
-        assert_eq!((filled, burst.domain()), (6, None));
+        assert_eq!((burst.len(), burst.domain()), (6, None));
         drop(burst);
         assert_eq!((pool.free(), other.free()), (16, 1));
     }
 }
 
 #[test]
-fn a_burst_is_filled_and_drained_one_by_one() {
+fn a_frame_of_two_segments_travels_with_the_others() {
+    let pool = pool(16);
+    let mut burst = pool.take_with(3, |mut frame| {
+        frame.set_next(pool.get().unwrap());
+        frame
+    });
+    assert_eq!((burst.len(), pool.free(), burst.domain()), (3, 10, Some(pool.domain())));
+    let mut walked = Burst::new();
+    assert_eq!(burst.walk(&mut walked, 2, |frame| Ok(Some(frame))), 2);
+    assert_eq!((walked.len(), burst.len(), burst.domain()), (2, 1, Some(pool.domain())));
+    drop(walked);
+    assert_eq!(pool.free(), 14);
+    drop(burst);
+    let all: Vec<_> = std::iter::from_fn(|| pool.get()).collect();
+    assert!(all.iter().all(|frame| frame.segments().count() == 1));
+}
+
+#[test]
+fn a_burst_is_walked_until_one_is_given_back() {
     let pool = pool(64);
-    let mut burst = Burst::new();
-    let mut numbers = 0..40_u8;
-    assert_eq!(burst.fill(|| numbers.next().map(|number| frame_of(&pool, &[number]))), BURST_FRAMES);
-    assert_eq!(burst.fill(|| pool.get()), 0, "it is full");
-    let gone = burst.drain(|frame| if frame.read(0) == Some(7_u8) { Err(frame) } else { Ok(()) });
-    assert_eq!((gone, burst.len()), (7, BURST_FRAMES - 7));
+    let mut numbers = 0..;
+    let mut burst = pool.take_with(32, |mut frame| {
+        assert!(frame.append(&[numbers.next().unwrap()]));
+        frame
+    });
+    let mut even = Burst::new();
+    let gone = burst.walk(&mut even, usize::MAX, |frame| match frame.read::<u8>(0) {
+        Some(7) => Err(frame),
+        Some(number) => Ok(Some(frame).filter(|_| number % 2 == 0)),
+        None => unreachable!(),
+    });
+    assert_eq!((gone, even.len(), burst.len()), (7, 4, 25));
     assert_eq!(burst.pop().as_ref().map(bytes_of), Some(vec![7]), "what was given back stays in front");
-    assert_eq!(burst.drain(|_| Ok(())), BURST_FRAMES - 8);
-    assert_eq!((burst.is_empty(), pool.free()), (true, 64));
+    assert_eq!(burst.walk(&mut even, usize::MAX, |frame| Ok(Some(frame))), 24);
+    assert_eq!((even.len(), burst.is_empty(), pool.free()), (28, true, 36));
+}
+
+/// A stock is filled out of plenty only; and what is in it was not touched.
+#[test]
+fn a_stock_is_kept_out_of_plenty() {
+    let pool = pool(40);
+    let mut stock = Burst::new();
+    pool.restock(&mut stock, 0);
+    assert_eq!(stock.len(), 0, "nothing is needed");
+    pool.restock(&mut stock, 1);
+    assert_eq!((stock.len(), pool.free()), (32, 8));
+    let mut taken = Burst::new();
+    stock.walk(&mut taken, 12, |frame| Ok(Some(frame)));
+    pool.restock(&mut stock, 20);
+    assert_eq!((stock.len(), pool.free()), (20, 8), "there are enough");
+    pool.restock(&mut stock, 21);
+    assert_eq!((stock.len(), pool.free()), (21, 7), "there are too few to fill it");
+    pool.restock(&mut stock, 40);
+    assert_eq!((stock.len(), pool.free()), (28, 0), "as many as there are");
+    drop((stock, taken));
+    let mut long = Burst::new();
+    pool.restock(&mut long, 39);
+    assert_eq!((long.len(), pool.free()), (39, 1));
 }
 
 #[test]

@@ -65,11 +65,11 @@ fn config() -> Config {
 fn send(machine: &Machine, from: &mut Queues<MockPlatform>, to: &mut Queues<MockPlatform>, frames: usize) {
     let models = (machine.vmxnet3.model.clone(), machine.virtio.model.clone());
     let mut wire = Wire::new(machine.platform.clock(), models.0, models.1, Habits::default());
-    let (mut out, mut arrived) = (Burst::new(), Burst::new());
-    out.extend(machine.pool.take(frames).map(|mut frame| {
+    let mut arrived = Burst::new();
+    let mut out = machine.pool.take_with(frames, |mut frame| {
         assert!(frame.append(&[0xff; 60]));
         frame
-    }));
+    });
     assert_eq!(from.tx.transmit(&mut out), Ok(frames));
     wire.turn().unwrap();
     assert_eq!(to.rx.receive(&mut arrived), Ok(frames));

@@ -59,7 +59,7 @@ fn main() {
     write("rx.rs", format!("impl RxQueue {{ {has} pub(crate) {arm} }}"));
     let hand_over = function(
         &read("vmxnet3/src/rx_ring.rs"),
-        "pub(crate) fn hand_over(&mut self, pool: &FramePool) -> u32 {",
+        "pub(crate) fn hand_over(&mut self, stock: &mut Burst) -> u32 {",
     );
     write("rx_ring.rs", format!("impl RxRing {{ {hand_over} }}"));
     let arm = function(&read("vmxnet3/src/control.rs"), "fn arm(&mut self) -> Result<Armed, DeviceFault> {");

@@ -3,10 +3,13 @@
 //!
 //! The usual completion, the next slot's whole frame, does not come here;
 //! [`RxQueue`](crate::RxQueue) serves those by the run.
+//!
+//! For each buffer that leaves there is a fresh one in the stock first. Without one the frame is
+//! dropped, and its buffer joins the stock itself, so that the rings never shrink.
 
 use paravane_hal::dma::Dma;
 use paravane_hal::fault::DeviceFault;
-use paravane_net::{Frame, FramePool, RxChecksum, RxCounters};
+use paravane_net::{Burst, Frame, FramePool, RxChecksum, RxCounters};
 
 use crate::chain::{Chain, Dropped};
 use crate::desc::RxCompletion;
@@ -17,26 +20,51 @@ pub(crate) struct Assembler<D: Dma> {
     pub(crate) bodies: RxRing<D>,
     /// It outlives a call: a burst may end in the middle of a frame.
     pub(crate) chain: Chain,
+    /// Where fresh buffers come from.
+    pub(crate) pool: FramePool,
+    /// Buffers that no slot has: fresh ones, and such as the device passed over.
+    pub(crate) stock: Burst,
+    /// How many slots had to be left without a buffer.
+    pub(crate) short: u32,
     pub(crate) counters: RxCounters,
 }
 
 impl<D: Dma> Assembler<D> {
+    /// How many slots could have a buffer and have none.
+    #[inline(always)]
+    pub(crate) fn missing(&self) -> u32 {
+        self.heads.missing().wrapping_add(self.bodies.missing())
+    }
+
+    /// How many slots wait for the buffers that they are to get in exchange.
+    #[inline(always)]
+    pub(crate) fn owed(&self) -> usize {
+        self.missing().saturating_sub(self.short) as usize
+    }
+
+    /// How many more buffers than are owed the stock has, up to `wanted` and at least, if there are
+    /// as many.
+    #[inline(always)]
+    pub(crate) fn fresh(&mut self, wanted: usize) -> usize {
+        let owed = self.owed();
+        self.pool.restock(&mut self.stock, owed.saturating_add(wanted));
+        self.stock.len().saturating_sub(owed)
+    }
+
     /// Takes a completion's buffer out of its ring; a whole frame, if this completes one.
     ///
     /// # Errors
     ///
     /// [`DeviceFault`]: the device does not have that buffer.
-    pub(crate) fn accept(
-        &mut self,
-        completion: RxCompletion,
-        pool: &FramePool,
-    ) -> Result<Option<Frame>, DeviceFault> {
+    pub(crate) fn accept(&mut self, completion: RxCompletion) -> Result<Option<Frame>, DeviceFault> {
+        // Before anything is owed for it.
+        let has_fresh = self.fresh(1) > 0;
         let ring = if completion.is_second_ring() { &mut self.bodies } else { &mut self.heads };
-        let passed_over = ring.consume(completion.index())?;
+        let passed_over = ring.consume(completion.index(), &mut self.stock)?;
         let unused = passed_over.wrapping_add(completion.is_unused().into());
         self.counters.skipped = self.counters.skipped.wrapping_add(unused.into());
         if completion.is_unused() {
-            // It stays where it is.
+            ring.put_back(&mut self.stock);
             return Ok(None);
         }
         if completion.sop()
@@ -49,15 +77,17 @@ impl<D: Dma> Assembler<D> {
         }
         // What describes the frame, damage included, counts with its end.
         let damaged = completion.eop() && completion.err();
-        if self.chain.wants_piece() && completion.len_bytes() > 0 && !damaged {
-            match pool.get() {
-                Some(fresh) => {
-                    let mut piece = ring.exchange(completion.index(), fresh)?;
-                    // It fits: the completion was held against the buffer.
-                    let _ = piece.set_segment_bytes(completion.len_bytes());
-                    self.chain.add(piece);
-                }
-                None => self.chain.give_up(Dropped::NoBuffer),
+        let is_wanted = self.chain.wants_piece() && completion.len_bytes() > 0 && !damaged;
+        if is_wanted && has_fresh {
+            if let Some(mut piece) = ring.take() {
+                // It fits: the completion was held against the buffer.
+                piece.set_received(completion.len_bytes());
+                self.chain.add(piece);
+            }
+        } else {
+            ring.put_back(&mut self.stock);
+            if is_wanted {
+                self.chain.give_up(Dropped::NoBuffer);
             }
         }
         if !completion.eop() {

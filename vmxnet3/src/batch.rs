@@ -3,14 +3,20 @@
 //! The burst's first descriptor keeps last lap's generation until [`hand_over`](Batch::hand_over):
 //! all the others may be complete by then, the device walks in order and does not get past the
 //! first.
+//!
+//! All frames go by one walk, whatever they ask for and are made of. One segment that asks for no
+//! more than a checksum is described on the spot, anything else is planned and described by
+//! functions of their own, for the walk takes all registers there are.
+
+use core::slice;
 
 use paravane_hal::barrier;
 use paravane_hal::dma::Words;
 use paravane_hal::pool::Posted;
 use paravane_net::{Burst, Frame};
 
-use crate::desc::{PlainTx, TxDesc, TxSop};
-use crate::offload::{self, TxLimits};
+use crate::desc::{PlainTx, TxDesc};
+use crate::offload::{self, TxLimits, TxPlan};
 use crate::ring::Cursor;
 
 /// Frames that were described together, and come home together. Kept at the place of their first
@@ -22,6 +28,24 @@ pub(crate) struct Lent {
     pub(crate) descriptors: u32,
 }
 
+impl Lent {
+    /// Whether one of its frames ends with the descriptor of number `descriptors`, counted from 1.
+    #[cold]
+    pub(crate) fn has_frame_end(&mut self, descriptors: u32) -> bool {
+        let (mut walked, mut left) = (Burst::new(), descriptors as usize);
+        self.frames.walk(&mut walked, usize::MAX, |frame| match left.checked_sub(frame.segments().count()) {
+            Some(rest) if left > 0 => {
+                left = rest;
+                Ok(Some(frame))
+            }
+            _ => Err(frame),
+        });
+        self.frames.walk(&mut walked, usize::MAX, |frame| Ok(Some(frame)));
+        self.frames = walked;
+        left == 0
+    }
+}
+
 pub(crate) struct Batch<'q> {
     slots: &'q [Words<4>],
     in_flight: &'q mut Posted<Lent>,
@@ -29,7 +53,7 @@ pub(crate) struct Batch<'q> {
     first: Cursor,
     /// Where the next descriptor goes.
     fill: Cursor,
-    /// How many are still free.
+    /// How many are free from `first` on.
     free: u32,
     /// `dw2` of the first descriptor: what hands the burst over.
     first_word2: u32,
@@ -72,133 +96,36 @@ impl<'q> Batch<'q> {
         }
     }
 
-    /// Takes frames from the front of `burst` as long as they fit. By value, so that the usual
-    /// batch never lies in memory.
+    /// Takes frames from the front of `burst` as long as they fit, and drops those that cannot be
+    /// sent. By value, so that the batch never lies in memory.
     #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "frames are fewer than descriptors, words are halves"
+    )]
     pub(crate) fn taking_from(mut self, burst: &mut Burst) -> Self {
-        self.take_plain(burst);
-        if burst.is_empty() { self } else { self.taking_rest_from(burst) }
-    }
-
-    /// The same where there are frames that are not plain, or the ring wraps or is full.
-    #[cold]
-    fn taking_rest_from(mut self, burst: &mut Burst) -> Self {
-        let mut padded = false;
-        // Ends: each turn but one takes a frame.
-        while !burst.is_empty() {
-            // Acknowledgements come in numbers; padded together, they go as one run.
-            if !padded && burst.peek(offload::is_short) == Some(true) {
-                padded = true;
-                pad_all(burst);
-            } else if !self.take_one(burst) {
-                break;
-            }
-            self.take_plain(burst);
-        }
-        self
-    }
-
-    /// Takes plain frames from the front of `burst`, to the end of this lap at most.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a burst is short, and words are halves")]
-    fn take_plain(&mut self, burst: &mut Burst) {
         // Asked of all together; others are looked at one by one.
         if burst.domain() != Some(self.limits.domain) {
-            return;
+            self.refused = refuse_unreachable(burst, &self.limits);
         }
-        let at = self.fill;
-        let room = self.free.min(at.entries().wrapping_sub(at.index())) as usize;
-        let slots = self.slots.get(at.slot()..at.slot().wrapping_add(room)).unwrap_or_default();
-        let Some(place @ None) = self.in_flight.slots_mut().get_mut(at.slot()) else { return };
-        let Run { frames, bytes, first_words, last_words } =
-            describe_plain(burst, slots, TxDesc::plain(at.generation()), self.limits, self.frames == 0);
-        let descriptors = frames.len() as u32;
-        if descriptors == 0 {
-            return;
-        }
-        // Before the device learns of it: what it has is held.
-        *place = Some(Lent { frames, descriptors });
+        // Free: what was lent here came home with its descriptors.
+        let Some(place @ None) = self.in_flight.slots_mut().get_mut(self.first.slot()) else { return self };
+        let free = Free::new(self.slots, self.first, self.free);
+        let run = describe(burst, free, self.limits);
+        self.refused = self.refused.wrapping_add(run.refused);
+        self.frames = run.frames.len() as u32;
         if self.frames == 0 {
-            self.first_word2 = first_words as u32;
+            return self;
         }
-        self.last_word3 = (last_words >> 32) as u32;
-        self.fill = at.advanced(descriptors);
-        self.free = self.free.wrapping_sub(descriptors);
-        self.frames = self.frames.wrapping_add(descriptors);
-        self.weight = self.weight.wrapping_add(descriptors);
-        self.bytes = self.bytes.wrapping_add(bytes as u64);
-    }
-
-    /// Takes the frame at the front of `burst`, whatever it is made of, or drops it if it cannot be
-    /// sent. False when there is no room.
-    fn take_one(&mut self, burst: &mut Burst) -> bool {
-        let mut is_front = true;
-        burst.drain(|frame| if core::mem::take(&mut is_front) { self.add(frame) } else { Err(frame) }) > 0
-    }
-
-    /// Adds `frame`, or drops it if it cannot be sent.
-    ///
-    /// # Errors
-    ///
-    /// `frame`, when there is no room for it.
-    fn add(&mut self, mut frame: Frame) -> Result<(), Frame> {
-        offload::pad(&mut frame);
-        let plan = offload::plan(&frame, &self.limits).or_else(|| {
-            // The descriptor may have no room for where the checksum is.
-            frame.complete_checksum().then(|| offload::plan(&frame, &self.limits))?
-        });
-        let Some(plan) = plan else {
-            self.refused = self.refused.wrapping_add(1);
-            return Ok(());
-        };
-        let segments = u32::from(plan.segments);
-        if segments > self.free {
-            return Err(frame);
-        }
-        let slot = self.fill.slot();
-        let mut frames = Burst::new();
-        frames.push(frame)?;
-        // Before it is described: what is described is held. The place is free: what was lent there
-        // came home with its descriptors.
-        if let Err(Lent { mut frames, .. }) = self.in_flight.put(slot, Lent { frames, descriptors: segments })
-        {
-            return frames.pop().map_or(Ok(()), Err);
-        }
-        let Some(Lent { frames, .. }) = self.in_flight.slots_mut().get_mut(slot).and_then(Option::as_mut)
-        else {
-            return Ok(());
-        };
-        frames.peek(|frame| {
-            let mut sop = plan.sop;
-            for segment in frame.segments() {
-                let desc = TxDesc {
-                    addr: segment.dma_addr().get(),
-                    // At most 16 KiB, by the plan.
-                    len_bytes: u32::try_from(segment.segment_bytes()).unwrap_or(0),
-                    sop: core::mem::replace(&mut sop, TxSop::PLAIN),
-                    eop: segment.next().is_none(),
-                    cq: false,
-                };
-                let [word0, word1, word2, word3] = desc.encode(self.fill.generation());
-                if let Some(slot) = self.slots.get(self.fill.slot()) {
-                    slot.store::<0>(word0);
-                    slot.store::<1>(word1);
-                    slot.store::<3>(word3);
-                    if self.fill == self.first {
-                        self.first_word2 = word2;
-                    } else {
-                        slot.store::<2>(word2);
-                    }
-                }
-                self.last_word3 = word3;
-                self.fill = self.fill.next();
-            }
-        });
-        self.free = self.free.wrapping_sub(segments);
-        self.frames = self.frames.wrapping_add(1);
-        self.weight = self.weight.wrapping_add(plan.weight);
-        self.bytes = self.bytes.wrapping_add(plan.total_bytes as u64);
-        Ok(())
+        let descriptors = self.free.wrapping_sub(run.free);
+        // Before the device learns of it: what it has is held.
+        *place = Some(Lent { frames: run.frames, descriptors });
+        self.fill = self.first.advanced(descriptors);
+        self.first_word2 = run.first_words as u32;
+        self.last_word3 = (run.last_words >> 32) as u32;
+        self.weight = self.frames.wrapping_add(run.extra_weight);
+        self.bytes = run.bytes;
+        self
     }
 
     /// Asks for a completion with the last frame and hands everything over; where the next burst
@@ -222,60 +149,136 @@ impl<'q> Batch<'q> {
     }
 }
 
-/// Pads the frames that are too short, wherever they are.
-fn pad_all(burst: &mut Burst) {
-    for _ in 0..burst.len() {
-        let Some(mut frame) = burst.pop() else { return };
-        offload::pad(&mut frame);
-        // There is room, for one was taken out. Once round, the order is as before.
-        burst.extend([frame]);
+/// Drops the frames of which the device does not reach every segment. How many.
+#[cold]
+fn refuse_unreachable(burst: &mut Burst, limits: &TxLimits) -> u32 {
+    let (mut reachable, mut refused) = (Burst::new(), 0_u32);
+    burst.walk(&mut reachable, usize::MAX, |frame| {
+        let is_reachable = frame.segments().all(|segment| limits.reaches(segment));
+        refused = refused.wrapping_add((!is_reachable).into());
+        Ok(Some(frame).filter(|_| is_reachable))
+    });
+    *burst = reachable;
+    refused
+}
+
+/// Descriptors that are free, in their order, and the generation to write into them.
+struct Free<'q> {
+    /// To the end of this lap,
+    this_lap: slice::Iter<'q, Words<4>>,
+    /// and in the next one.
+    next_lap: slice::Iter<'q, Words<4>>,
+    plain: PlainTx,
+    next_plain: PlainTx,
+}
+
+impl<'q> Free<'q> {
+    #[inline(always)]
+    fn new(slots: &'q [Words<4>], at: Cursor, free: u32) -> Self {
+        let free = free as usize;
+        let (next_lap, this_lap) = slots.split_at_checked(at.slot()).unwrap_or_default();
+        let this_lap = this_lap.get(..free).unwrap_or(this_lap);
+        let next_lap = next_lap.get(..free.wrapping_sub(this_lap.len())).unwrap_or_default();
+        Self {
+            this_lap: this_lap.iter(),
+            next_lap: next_lap.iter(),
+            plain: TxDesc::plain(at.generation()),
+            next_plain: TxDesc::plain(at.generation().flipped()),
+        }
+    }
+
+    /// How many there are.
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.this_lap.len().wrapping_add(self.next_lap.len())
+    }
+
+    /// The next one.
+    #[inline(always)]
+    fn take(&mut self) -> Option<&'q Words<4>> {
+        if self.this_lap.as_slice().is_empty() {
+            self.this_lap = core::mem::take(&mut self.next_lap);
+            self.plain = self.next_plain;
+        }
+        self.this_lap.next()
     }
 }
 
-/// Frames described in a run of slots.
+/// Frames that were described.
 struct Run {
     frames: Burst,
-    bytes: usize,
-    /// The words to hand the first one over with, where that is held back.
+    bytes: u64,
+    /// How many were dropped, for they cannot be sent.
+    refused: u32,
+    /// What they count towards `txThreshold` beyond one each.
+    extra_weight: u32,
+    /// The words to hand the first descriptor over with.
     first_words: u64,
     /// Those of the last one.
     last_words: u64,
+    /// How many descriptors are still free.
+    free: u32,
 }
 
-/// Describes plain frames, and such as ask for a checksum only, from the front of `burst`, all of
-/// which the device reaches, one in each of `slots`. With `hold_back`, the first one as not yet the
-/// device's.
-///
-/// A function of its own, for the loop takes all registers there are.
+/// Describes frames from the front of `burst`, all of which the device reaches, as long as there
+/// are descriptors; the first of those as not yet the device's.
 #[inline(never)]
-fn describe_plain(
-    burst: &mut Burst,
-    slots: &[Words<4>],
-    plain: PlainTx,
-    limits: TxLimits,
-    hold_back: bool,
-) -> Run {
-    let (mut bytes, mut first_words, mut last_words, mut hold_back) = (0_usize, 0, 0, hold_back);
-    let frames = burst.split_plain(slots, |frame, slot| {
-        let len_bytes = usize::from(frame.len_bytes());
-        if !limits.allows_unpadded(len_bytes) {
-            return false;
+#[expect(clippy::cast_possible_truncation, reason = "a ring is short")]
+fn describe(burst: &mut Burst, mut free: Free<'_>, limits: TxLimits) -> Run {
+    let mut frames = Burst::new();
+    let (mut bytes, mut refused, mut extra_weight) = (0_u64, 0_u32, 0_u32);
+    let (mut first_words, mut last_words) = (0_u64, 0_u64);
+    burst.walk(&mut frames, usize::MAX, |mut frame| {
+        let len_bytes = frame.segment_bytes();
+        if let Some(asked) = offload::asked_on_the_spot(&frame, len_bytes, limits) {
+            let Some(slot) = free.take() else { return Err(frame) };
+            let words = free.plain.of(len_bytes as u16) | asked;
+            slot.store_pair::<0>(frame.fresh_dma_addr_before(0).get());
+            if first_words == 0 {
+                first_words = words;
+                slot.store_pair::<2>(TxDesc::not_yet(words));
+            } else {
+                slot.store_pair::<2>(words);
+            }
+            last_words = words;
+            bytes = bytes.wrapping_add(len_bytes as u64);
+            return Ok(Some(frame));
         }
-        let mut words = plain.of(frame.len_bytes());
-        if let Some(request) = frame.checksum() {
-            let Some(asked) = offload::summed(request, len_bytes) else { return false };
-            words |= asked.words();
+        let Some(plan) = offload::prepare(&mut frame, limits) else {
+            refused = refused.wrapping_add(1);
+            return Ok(None);
+        };
+        if usize::from(plan.segments) > free.len() {
+            return Err(frame);
         }
-        last_words = words;
-        slot.store_pair::<0>(frame.dma_addr_before(0).get());
-        if hold_back {
-            (hold_back, first_words) = (false, words);
+        (first_words, last_words) = describe_segments(&frame, plan, &mut free, first_words);
+        extra_weight = extra_weight.wrapping_add(plan.weight.wrapping_sub(1));
+        bytes = bytes.wrapping_add(plan.total_bytes as u64);
+        Ok(Some(frame))
+    });
+    Run { frames, bytes, refused, extra_weight, first_words, last_words, free: free.len() as u32 }
+}
+
+/// Describes every segment of a frame, for which there are descriptors. The words of the batch's
+/// first descriptor, which this may be, and of the frame's last.
+#[inline(always)]
+fn describe_segments(frame: &Frame, plan: TxPlan, free: &mut Free<'_>, mut first_words: u64) -> (u64, u64) {
+    let (mut asked, mut last_words) = (plan.sop.words(), 0);
+    for segment in frame.segments() {
+        let Some(slot) = free.take() else { break };
+        // At most 16 KiB, by the plan.
+        let mut words = free.plain.of_segment(segment.len_bytes()) | core::mem::take(&mut asked);
+        if segment.next().is_some() {
+            words = TxDesc::not_last(words);
+        }
+        slot.store_pair::<0>(segment.dma_addr().get());
+        if first_words == 0 {
+            first_words = words;
             slot.store_pair::<2>(TxDesc::not_yet(words));
         } else {
             slot.store_pair::<2>(words);
         }
-        bytes = bytes.wrapping_add(len_bytes);
-        true
-    });
-    Run { frames, bytes, first_words, last_words }
+        last_words = words;
+    }
+    (first_words, last_words)
 }

@@ -36,7 +36,9 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Chain {
     state: State,
-    pieces: [Option<Frame>; MAX_PIECES],
+    /// What came of the frame,
+    frame: Option<Frame>,
+    /// in so many pieces.
     count: usize,
     max_pieces: usize,
 }
@@ -46,7 +48,7 @@ impl Chain {
     pub(crate) fn new(max_buffers: u16) -> Self {
         Self {
             state: State::Idle,
-            pieces: [const { None }; MAX_PIECES],
+            frame: None,
             count: 0,
             max_pieces: usize::from(max_buffers).min(MAX_PIECES),
         }
@@ -83,10 +85,11 @@ impl Chain {
 
     /// Adds a piece, which is wanted.
     pub(crate) fn add(&mut self, piece: Frame) {
-        if let Some(place) = self.pieces.get_mut(self.count) {
-            *place = Some(piece);
-            self.count = self.count.wrapping_add(1);
+        match &mut self.frame {
+            Some(frame) => frame.extend(piece),
+            None => self.frame = Some(piece),
         }
+        self.count = self.count.wrapping_add(1);
     }
 
     /// Drops what came of this frame, and what will. The first reason stays.
@@ -97,7 +100,7 @@ impl Chain {
         }
     }
 
-    /// The frame ends: its pieces, linked.
+    /// The frame ends: all its pieces.
     ///
     /// # Errors
     ///
@@ -107,23 +110,13 @@ impl Chain {
         if let State::Dropping(why) = state {
             return Err(why);
         }
-        let mut rest: Option<Frame> = None;
-        while let Some(at) = self.count.checked_sub(1) {
-            self.count = at;
-            let Some(mut piece) = self.pieces.get_mut(at).and_then(Option::take) else { continue };
-            if let Some(rest) = rest.take() {
-                piece.set_next(rest);
-            }
-            rest = Some(piece);
-        }
+        self.count = 0;
         // A frame without a single byte is none.
-        rest.ok_or(Dropped::Damaged)
+        self.frame.take().ok_or(Dropped::Damaged)
     }
 
     fn clear(&mut self) {
-        for piece in &mut self.pieces {
-            drop(piece.take());
-        }
+        self.frame = None;
         self.count = 0;
     }
 }

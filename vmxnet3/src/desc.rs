@@ -58,27 +58,15 @@ impl TxSop {
     }
 }
 
-/// A transmit descriptor.
+/// A transmit descriptor. What it says but for the address is made as one number, `dw2` in the low
+/// half and `dw3` in the high one.
 ///
 /// ```text
 /// dw0, dw1  addr
 /// dw2       len 13:0   gen 14   oco 15   dtype 16   ext1 17   msscof 31:18
 /// dw3       hlen 9:0   om 11:10   eop 12   cq 13   ext2 14   ti 15   tci 31:16
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TxDesc {
-    /// Where the segment is.
-    pub(crate) addr: u64,
-    /// How long: 1 to [`MAX_TX_SEGMENT_BYTES`], which is written as 0. There is no empty segment:
-    /// an empty one would send 16 KiB of whatever lies there.
-    pub(crate) len_bytes: u32,
-    /// What the frame asks for; [`TxSop::PLAIN`] on all but its first segment.
-    pub(crate) sop: TxSop,
-    /// Whether it is the frame's last segment.
-    pub(crate) eop: bool,
-    /// Whether a completion is wanted; on a last segment.
-    pub(crate) cq: bool,
-}
+pub(crate) struct TxDesc;
 
 impl TxDesc {
     /// `eop` in `dw3`.
@@ -101,20 +89,14 @@ impl TxDesc {
         words ^ Self::GENERATION as u64
     }
 
-    /// The words, with `dw2` saying that the descriptor is the device's.
+    /// `dw2` and `dw3`, saying instead that more of the frame follows.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "the address is cut into halves")]
-    pub(crate) const fn encode(self, generation: Generation) -> [u32; 4] {
-        [
-            self.addr as u32,
-            (self.addr >> 32) as u32,
-            self.len_bytes & LEN | generation.bit::<14>() | self.sop.word2,
-            self.sop.word3 | if self.eop { Self::EOP } else { 0 } | if self.cq { Self::CQ } else { 0 },
-        ]
+    pub(crate) const fn not_last(words: u64) -> u64 {
+        words & !((Self::EOP as u64) << 32)
     }
 }
 
-/// A plain frame's `dw2` and `dw3` but for its length and for what it asks.
+/// `dw2` and `dw3` but for the length, and for what the frame asks in its first descriptor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlainTx(u64);
 
@@ -123,6 +105,13 @@ impl PlainTx {
     #[inline(always)]
     pub(crate) const fn of(self, len_bytes: u16) -> u64 {
         self.0 | len_bytes as u64
+    }
+
+    /// The same of any segment: 1 to [`MAX_TX_SEGMENT_BYTES`], which is written as 0. There is no
+    /// empty segment: an empty one would send 16 KiB of whatever lies there.
+    #[inline(always)]
+    pub(crate) const fn of_segment(self, len_bytes: usize) -> u64 {
+        self.0 | len_bytes as u64 & LEN as u64
     }
 }
 
@@ -338,9 +327,9 @@ impl RxCompletion {
 
     /// How much the device wrote; no more than the buffer holds.
     #[inline(always)]
-    pub(crate) const fn len_bytes(self) -> usize {
+    pub(crate) const fn len_bytes(self) -> u16 {
         let [_, _, word2, _] = self.0;
-        (word2 & LEN) as usize
+        (word2 & LEN) as u16
     }
 
     /// Whether the frame starts here.

@@ -6,7 +6,7 @@
 //! refused, not corrected.
 
 use paravane_hal::dma::DomainTag;
-use paravane_net::{ChecksumRequest, Frame, Segmentation, SegmentationKind, TxOffload};
+use paravane_net::{ChecksumRequest, Frame, FrameSegment, Segmentation, SegmentationKind, TxOffload};
 
 use crate::desc::{MAX_TX_SEGMENT_BYTES, TxSop};
 
@@ -37,12 +37,6 @@ pub(crate) struct TxLimits {
 }
 
 impl TxLimits {
-    /// Whether a frame in one segment, without offloads, may go out.
-    #[inline(always)]
-    pub(crate) fn allows_plain(&self, frame: &Frame) -> bool {
-        self.allows(frame.segment_bytes()) && self.reaches(frame)
-    }
-
     /// Whether a frame that is not cut may be as long.
     #[inline(always)]
     pub(crate) const fn allows(&self, len_bytes: usize) -> bool {
@@ -58,22 +52,8 @@ impl TxLimits {
 
     /// Whether the device finds `segment` where it says that it is.
     #[inline(always)]
-    fn reaches(&self, segment: &Frame) -> bool {
+    pub(crate) fn reaches(&self, segment: FrameSegment<'_>) -> bool {
         segment.domain() == self.domain
-    }
-}
-
-/// Whether `frame` is too short for Ethernet. What has no header is none, and of a frame to be cut
-/// the device takes every byte for payload.
-pub(crate) fn is_short(frame: &Frame) -> bool {
-    let is_short = (MIN_FRAME_BYTES..MIN_ETHERNET_BYTES).contains(&frame.total_bytes());
-    is_short && frame.offload().segmentation.is_none()
-}
-
-/// Pads a frame that is too short, with zeroes. One whose last buffer is full goes out as it is.
-pub(crate) fn pad(frame: &mut Frame) {
-    if is_short(frame) {
-        frame.pad_to(MIN_ETHERNET_BYTES);
     }
 }
 
@@ -89,23 +69,43 @@ pub(crate) struct TxPlan {
     pub(crate) weight: u32,
 }
 
-/// Plans how `frame` goes out; `None` if it must not.
-#[inline]
-pub(crate) fn plan(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
-    if frame.is_plain() {
-        let total_bytes = frame.segment_bytes();
-        let plain = TxPlan { sop: TxSop::PLAIN, segments: 1, total_bytes, weight: 1 };
-        return limits.allows_plain(frame).then_some(plain);
+/// What the descriptor of a frame says that goes out as it is in one, from where fresh frames
+/// start; such as ask for a checksum included. The device reaches it.
+#[inline(always)]
+pub(crate) fn asked_on_the_spot(frame: &Frame, len_bytes: usize, limits: TxLimits) -> Option<u64> {
+    if !limits.allows_unpadded(len_bytes) {
+        return None;
     }
-    plan_any(frame, limits)
+    if frame.is_plain() {
+        return Some(TxSop::PLAIN.words());
+    }
+    if !frame.is_plain_but_checksum() {
+        return None;
+    }
+    frame.asked_checksum().map_or(Some(TxSop::PLAIN), |request| summed(request, len_bytes)).map(TxSop::words)
 }
 
-/// The same, whatever the frame is made of.
-fn plan_any(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
+/// Plans how any frame goes out, padded if it is too short; `None` if it must not.
+#[inline(never)]
+pub(crate) fn prepare(frame: &mut Frame, limits: TxLimits) -> Option<TxPlan> {
+    // What has no header is none, and of a frame to be cut the device takes every byte for payload.
+    // A frame whose last buffer is full goes out as it is.
+    let is_short = (MIN_FRAME_BYTES..MIN_ETHERNET_BYTES).contains(&frame.total_bytes());
+    if is_short && frame.offload().segmentation.is_none() {
+        frame.pad_to(MIN_ETHERNET_BYTES);
+    }
+    plan(frame, &limits).or_else(|| {
+        // The descriptor may have no room for where the checksum is.
+        frame.complete_checksum().then(|| plan(frame, &limits))?
+    })
+}
+
+/// Plans how `frame` goes out; `None` if it must not.
+pub(crate) fn plan(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
     let mut segments = 0_u16;
     let mut total_bytes = 0_usize;
     for segment in frame.segments() {
-        let len_bytes = segment.segment_bytes();
+        let len_bytes = segment.len_bytes();
         let is_describable = len_bytes > 0 && len_bytes <= MAX_TX_SEGMENT_BYTES as usize;
         if !is_describable || !limits.reaches(segment) || segments >= MAX_TSO_SEGMENTS {
             return None;

@@ -5,12 +5,13 @@
 //! fits, ring 2 is there but empty: a device that finds nothing posted drops the frame, while one
 //! that finds no ring reads descriptors from address 0.
 //!
-//! 1. [`receive`](paravane_net::RxQueue::receive) reads completions. Slots that the device passed
-//!    over keep their buffers.
-//! 2. For each frame a fresh buffer is taken from the pool *first*, and put into the slot. Without
-//!    one the frame is dropped and its buffer goes back to the device, so the ring never shrinks.
-//! 3. At the end of the burst, all slots consumed or passed over are handed back in order behind
-//!    one barrier, and the device is told if it wants to be.
+//! 1. [`receive`](paravane_net::RxQueue::receive) reads completions. What the device passed over
+//!    joins the queue's stock of buffers.
+//! 2. For each frame there has to be a fresh buffer in the stock *first*, which is filled from the
+//!    pool. Without one the frame is dropped and its buffer joins the stock, so the ring never
+//!    shrinks.
+//! 3. At the end of the burst, all slots consumed or passed over get buffers from the stock and are
+//!    handed back in order behind one barrier, and the device is told if it wants to be.
 //!
 //! One slot of each ring always stays with the driver, so that a full ring and an empty one differ.
 
@@ -31,7 +32,7 @@ use crate::chain::Chain;
 use crate::desc::{RxCompletion, RxGeometry, RxJudged};
 use crate::intr::Vector;
 use crate::ring::Cursor;
-use crate::rx_ring::{self, RxRing};
+use crate::rx_ring::RxRing;
 use crate::table::QueueTable;
 
 /// A device that wants to hear of fresh buffers hears of them from this many on; a doorbell is an
@@ -45,13 +46,10 @@ pub struct RxQueue<P: Platform> {
     next_completion: Cursor,
     geometry: RxGeometry,
     assembler: Assembler<P>,
-    pool: FramePool,
     table: QueueTable<P>,
     bar0: P::Region,
     doorbells: [Reg<u32, WriteOnly>; 2],
     vector: Vector,
-    /// Whether the device found out more than the length of the frames that come now.
-    noted: bool,
     device: DeviceTag,
     /// Once set, the queue is broken.
     fault: Option<DeviceFault>,
@@ -87,6 +85,9 @@ impl<P: Platform> RxQueue<P> {
             heads: RxRing::heads(of, head_entries, geometry.buffer_bytes)?,
             bodies: RxRing::bodies(of, body_entries, geometry.buffer_bytes, max_buffers > 1)?,
             chain: Chain::new(max_buffers),
+            pool,
+            stock: Burst::new(),
+            short: 0,
             counters: RxCounters::default(),
         };
         Ok(Self {
@@ -94,12 +95,10 @@ impl<P: Platform> RxQueue<P> {
             next_completion: Cursor::start(completion_entries),
             geometry,
             assembler,
-            pool,
             table,
             bar0,
             doorbells,
             vector,
-            noted: false,
             device: of.device(),
             fault: None,
         })
@@ -108,9 +107,12 @@ impl<P: Platform> RxQueue<P> {
     /// Posts buffers for the first time. Returns how many ring 1 got, which comes first: ring 2 is
     /// worth nothing without it.
     pub(crate) fn fill(&mut self) -> u32 {
-        let Assembler { heads, bodies, .. } = &mut self.assembler;
-        let posted = heads.hand_over(&self.pool);
-        bodies.hand_over(&self.pool);
+        let missing = self.assembler.missing() as usize;
+        let Assembler { heads, bodies, pool, stock, .. } = &mut self.assembler;
+        *stock = pool.take(missing);
+        let posted = heads.hand_over(stock);
+        bodies.hand_over(stock);
+        self.assembler.short = self.assembler.missing();
         posted
     }
 
@@ -162,13 +164,7 @@ impl<P: Platform> RxQueue<P> {
         let before = burst.len();
         // Ends: each completion takes a slot that the device had, and none is handed back here.
         let outcome = loop {
-            // As the last ones were, the next ones are likely to be.
-            let next = if self.noted {
-                self.collect_in_turn::<true>(burst)
-            } else {
-                self.collect_in_turn::<false>(burst)
-            };
-            let read = match next {
+            let read = match self.collect_in_turn(burst) {
                 Next::Nothing => break Ok(()),
                 Next::Unread if burst.room() == 0 => break Ok(()),
                 Next::Unread => self.observe(),
@@ -186,60 +182,43 @@ impl<P: Platform> RxQueue<P> {
     }
 
     /// Adds frames to `burst` as long as each completion is the usual one: about a whole undamaged
-    /// frame, in the slot whose turn it is, and with nothing else to say unless `NOTED`. What is
-    /// known of the completion after those.
+    /// frame, in the slot whose turn it is. What is known of the completion after those.
     #[inline(never)]
-    #[expect(clippy::cast_possible_truncation, reason = "a length has 14 bits, a run is shorter than a ring")]
-    fn collect_in_turn<const NOTED: bool>(&mut self, burst: &mut Burst) -> Next {
-        let Self { completions, assembler, geometry, pool, next_completion: at, .. } = self;
-        let Assembler { heads, chain, counters, .. } = assembler;
-        // A hint, to take fresh buffers together. What counts is the look at each completion.
-        let completions = new_ones(completions.slots(), *at, burst.room());
-        if completions.is_empty() {
+    #[expect(clippy::cast_possible_truncation, reason = "a run is shorter than a ring")]
+    fn collect_in_turn(&mut self, burst: &mut Burst) -> Next {
+        let Self { completions, assembler, geometry, next_completion: at, .. } = self;
+        // A hint, to have fresh buffers for all. What counts is the look at each completion.
+        let new = new_ones(completions.slots(), *at, burst.room());
+        if new.is_empty() {
             return Next::Nothing;
         }
-        if !chain.is_idle() {
+        if !assembler.chain.is_idle() {
             return Next::Unread;
         }
-        let mut supply = pool.take(completions.len());
-        let (first, words, buffers) = heads.in_turn();
-        let (mut turn, mut bytes, mut next) = (first, 0_usize, Next::Unread);
+        let fresh = assembler.fresh(new.len());
+        let entries = new.get(..fresh).unwrap_or(new);
         let (start, buffer_bytes) = (*at, geometry.buffer_bytes);
-        let frames = supply.exchange_zip(completions, burst, |fresh, entry| {
+        let (mut bytes, mut next) = (0_u64, Next::Unread);
+        let frames = assembler.heads.take_in_turn(burst, entries, |mut frame, turn, entry| {
             let Some(said) = read_new(entry, start) else {
                 next = Next::Nothing;
-                return Err(fresh);
+                return Err(frame);
             };
-            let slot = turn as usize;
-            let completion = match RxCompletion::classify(said, turn, buffer_bytes) {
-                RxJudged::Plain(completion) => Some(completion),
-                RxJudged::Noted(completion) if NOTED => Some(completion),
-                _ => None,
-            };
-            let (Some(completion), Some(words), Some(Some(buffer))) =
-                (completion, words.get(slot), buffers.get_mut(slot))
-            else {
-                // Unusual, or of the other kind than the last ones, or the device does not have
-                // that slot; behind the last one of the ring, nobody does. The words are judged
-                // outside, where the turn is in the ring.
+            let judged = RxCompletion::classify(said, turn, buffer_bytes);
+            let (RxJudged::Plain(completion) | RxJudged::Noted(completion)) = judged else {
+                // Unusual, to be judged outside.
                 next = Next::Read(said);
-                return Err(fresh);
+                return Err(frame);
             };
-            turn = turn.wrapping_add(1);
-            let addr = fresh.fresh_dma_addr_before(0);
-            let mut frame = core::mem::replace(buffer, fresh);
-            rx_ring::store_addr(words, addr);
-            let len_bytes = completion.len_bytes();
-            bytes = bytes.wrapping_add(len_bytes);
+            bytes = bytes.wrapping_add(completion.len_bytes().into());
             // Fits, for the length was checked against the buffer's.
-            frame.set_received(len_bytes as u16);
-            Ok(if NOTED { annotated(frame, completion) } else { frame })
+            frame.set_received(completion.len_bytes());
+            Ok(if matches!(judged, RxJudged::Noted(_)) { annotated(frame, completion) } else { frame })
         });
-        heads.consume_in_turn(frames as u32);
         *at = at.advanced(frames as u32);
-        counters.bytes = counters.bytes.wrapping_add(bytes as u64);
+        assembler.counters.bytes = assembler.counters.bytes.wrapping_add(bytes);
         // All of them, and the lap goes on: behind these there was none.
-        if frames == completions.len() && at.slot() != 0 { Next::Nothing } else { next }
+        if frames == new.len() && at.slot() != 0 { Next::Nothing } else { next }
     }
 
     /// The next completion's words, if it is there.
@@ -254,8 +233,7 @@ impl<P: Platform> RxQueue<P> {
     #[inline(never)]
     fn accept(&mut self, words: [u32; 4], burst: &mut Burst) -> Result<(), DeviceFault> {
         let judged = RxCompletion::classify(words, self.assembler.heads.turn(), self.geometry.buffer_bytes);
-        self.noted = !matches!(judged, RxJudged::Plain(_));
-        let frame = self.assembler.accept(judged.check(&self.geometry)?, &self.pool)?;
+        let frame = self.assembler.accept(judged.check(&self.geometry)?)?;
         self.next_completion = self.next_completion.next();
         burst.extend(frame);
         Ok(())
@@ -265,26 +243,24 @@ impl<P: Platform> RxQueue<P> {
     #[inline]
     fn post(&mut self) {
         let [first, second] = self.doorbells;
-        let Assembler { heads, bodies, counters, .. } = &mut self.assembler;
-        heads.hand_over(&self.pool);
+        // What was owed is in the stock; where slots are bare, the pool may have some again.
+        let missing = self.assembler.missing() as usize;
+        let Assembler { heads, bodies, pool, stock, counters, .. } = &mut self.assembler;
+        pool.restock(stock, missing);
+        heads.hand_over(stock);
         let wanted = self.table.update_rx_prod();
         if wanted && heads.owes_announcement(ANNOUNCE_SLOTS) {
             self.bar0.write(&first, heads.announce());
             counters.doorbells = counters.doorbells.wrapping_add(1);
         }
         if bodies.is_in_use() {
-            bodies.hand_over(&self.pool);
+            bodies.hand_over(stock);
             if wanted && bodies.owes_announcement(ANNOUNCE_SLOTS) {
                 self.bar0.write(&second, bodies.announce());
                 counters.doorbells = counters.doorbells.wrapping_add(1);
             }
         }
-    }
-
-    /// How many slots could have a buffer and have none.
-    #[inline(always)]
-    fn missing(&self) -> u32 {
-        self.assembler.heads.missing().wrapping_add(self.assembler.bodies.missing())
+        self.assembler.short = self.assembler.missing();
     }
 
     /// Whether the next completion is there.
@@ -347,7 +323,7 @@ impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
             Err(fault) => return Err(self.break_with(fault)),
         };
         // Slots that came back, or that the pool had no buffers for: nothing else would look again.
-        if self.missing() > 0 {
+        if self.assembler.missing() > 0 {
             self.post();
         }
         Ok(frames)
@@ -357,7 +333,7 @@ impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
         if self.fault.is_none() {
             self.post();
         }
-        self.missing() as usize
+        self.assembler.missing() as usize
     }
 
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
@@ -367,7 +343,7 @@ impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
         // raised.
         barrier::full();
         // The device does not interrupt because the pool has buffers again.
-        let can_grow = self.missing() > 0 && !self.pool.is_dry();
+        let can_grow = self.assembler.missing() > 0 && !self.assembler.pool.is_dry();
         Ok(if can_grow || self.has_completion() { Armed::Pending } else { Armed::Idle })
     }
 

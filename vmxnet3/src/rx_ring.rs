@@ -6,32 +6,28 @@
 //!     |  the device's  |  the driver's  |
 //! ```
 //!
-//! Buffers stay with their slots: a completed one is exchanged for a fresh one on the spot, a slot
-//! passed over keeps what it has. So handing slots back is one store each, in order, and nothing is
-//! paired with the wrong buffer however the device skips. Only while slots without a buffer are
-//! left, of which there is one at the start and more where the pool was short, do buffers move:
-//! from the driver's last slots into its first bare ones, so that the device has every buffer that
-//! there is.
+//! The device completes slots in order, or passes over them. So the buffers that it has are one
+//! row, from which they leave in front and which they join at the back, and nothing is paired with
+//! the wrong slot however the device skips: a buffer that was passed over leaves its slot, for
+//! another.
 
 use core::fmt;
 
-use paravane_hal::addr::{Align, DmaAddr};
+use paravane_hal::addr::Align;
 use paravane_hal::barrier;
-use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, Quiet, Words};
+use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, Quiet};
 use paravane_hal::fault::DeviceFault;
-use paravane_hal::pool::Posted;
-use paravane_net::{Frame, FramePool};
+use paravane_hal::pool::Lent;
+use paravane_net::{Burst, Frame};
 
 use crate::desc::{BufferKind, RxDesc};
 use crate::ring::Cursor;
 
 pub(crate) struct RxRing<D: Dma> {
     ring: DmaRing<4, D>,
-    /// Every slot's buffer, the driver's slots included.
-    posted: Posted<Frame>,
+    /// The buffers of the slots that the device has, in their order.
+    lent: Lent<Burst>,
     desc: RxDesc,
-    /// How many slots have a buffer. In the end all have.
-    filled: u32,
     /// Whether it is to be filled at all.
     in_use: bool,
     /// The next slot to hand over.
@@ -64,9 +60,8 @@ impl<D: Dma> RxRing<D> {
     fn new(of: &DeviceDma<D>, entries: u16, desc: RxDesc, in_use: bool) -> Result<Self, DmaError> {
         Ok(Self {
             ring: DmaRing::zeroed(of, entries.into(), Align::new(512))?,
-            posted: Posted::new(entries.into(), of.device())?,
+            lent: Lent::new(Burst::new(), of.device()),
             desc,
-            filled: 0,
             in_use,
             fill: Cursor::start(entries),
             clean: Cursor::start(entries),
@@ -97,19 +92,30 @@ impl<D: Dma> RxRing<D> {
         if self.in_use { self.fill.entries().wrapping_sub(1).wrapping_sub(self.handed_over()) } else { 0 }
     }
 
-    /// Takes the slot at `index` back, and with it all slots before it, which the device passed
-    /// over. How many those were.
+    /// Takes the slot at `index` back, whose buffer is the one in front then, and all slots before
+    /// it, which the device passed over: their buffers join `stock`. How many those were.
     ///
     /// # Errors
     ///
     /// [`DeviceFault::NotInFlight`]: the device does not have that slot, or completed it before.
-    pub(crate) fn consume(&mut self, index: u32) -> Result<u32, DeviceFault> {
+    pub(crate) fn consume(&mut self, index: u32, stock: &mut Burst) -> Result<u32, DeviceFault> {
         let passed_over = self.clean.steps_to(index);
         if passed_over >= self.handed_over() {
             return Err(DeviceFault::NotInFlight { index });
         }
         self.clean = self.clean.advanced(passed_over.wrapping_add(1));
+        self.lent.walk(stock, passed_over as usize, |unused| Ok(Some(unused)));
         Ok(passed_over)
+    }
+
+    /// Takes the buffer of the slot that was consumed.
+    pub(crate) fn take(&mut self) -> Option<Frame> {
+        self.lent.pop()
+    }
+
+    /// Has the buffer of the slot that was consumed join `stock`.
+    pub(crate) fn put_back(&mut self, stock: &mut Burst) {
+        self.lent.walk(stock, 1, |unused| Ok(Some(unused)));
     }
 
     /// The slot whose turn it is.
@@ -117,49 +123,33 @@ impl<D: Dma> RxRing<D> {
         self.clean.index()
     }
 
-    /// The index of the slot whose turn it is, and all slots' words and buffers up to the last one
-    /// that the device has on this lap.
+    /// Takes slots back that are all in turn, up to the last one on this lap, each as one of
+    /// `items` says: `by` gets its buffer, the slot and the item, and gives back what joins `to`.
+    /// How many, which ends with the first that `by` gives back as an error.
     #[inline(always)]
-    pub(crate) fn in_turn(&mut self) -> (u32, &[Words<4>], &mut [Option<Frame>]) {
-        let (start, entries) = (self.clean.slot(), self.clean.entries() as usize);
-        let end = start.wrapping_add(self.handed_over() as usize).min(entries);
-        let words = self.ring.slots().get(..end).unwrap_or_default();
-        let buffers = self.posted.slots_mut().get_mut(..end).unwrap_or_default();
-        (self.clean.index(), words, buffers)
+    #[expect(clippy::cast_possible_truncation, reason = "a run is shorter than a ring")]
+    pub(crate) fn take_in_turn<T>(
+        &mut self,
+        to: &mut Burst,
+        items: &[T],
+        mut by: impl FnMut(Frame, u32, &T) -> Result<Frame, Frame>,
+    ) -> usize {
+        let mut turn = self.clean.index();
+        let items = items.get(..self.clean.entries().wrapping_sub(turn) as usize).unwrap_or(items);
+        let taken = self.lent.walk_with(to, items, |frame, item| {
+            let frame = by(frame, turn, item)?;
+            turn = turn.wrapping_add(1);
+            Ok(Some(frame))
+        });
+        self.clean = self.clean.advanced(taken as u32);
+        taken
     }
 
-    /// Takes the next `slots` back, which were all in turn.
-    #[inline(always)]
-    pub(crate) fn consume_in_turn(&mut self, slots: u32) {
-        self.clean = self.clean.advanced(slots);
-    }
-
-    /// Puts `fresh` into a slot that was just consumed; what was there, with what the device wrote.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceFault::NotInFlight`]: there was nothing, which [`consume`](Self::consume) rules out.
-    pub(crate) fn exchange(&mut self, index: u32, fresh: Frame) -> Result<Frame, DeviceFault> {
-        let slot = index as usize;
-        self.describe(slot, &fresh);
-        self.posted.replace(slot, fresh).map_err(|_| DeviceFault::NotInFlight { index })
-    }
-
-    /// Writes where a slot's buffer is. The slot is the driver's until its generation changes.
-    fn describe(&self, slot: usize, frame: &Frame) {
-        if let Some(words) = self.ring.slots().get(slot) {
-            store_addr(words, frame.dma_addr());
-        }
-    }
-
-    /// Hands every slot to the device that has a buffer or can get one, all but one. Returns how
+    /// Hands a slot to the device for each buffer in `stock`, as long as there are any. Returns how
     /// many.
     #[inline]
-    pub(crate) fn hand_over(&mut self, pool: &FramePool) -> u32 {
-        let mut count = self.missing();
-        if self.filled < self.fill.entries() {
-            count = self.find_buffers(count, pool);
-        }
+    pub(crate) fn hand_over(&mut self, stock: &mut Burst) -> u32 {
+        let count = self.describe(stock);
         if count == 0 {
             return 0;
         }
@@ -182,51 +172,24 @@ impl<D: Dma> RxRing<D> {
         count
     }
 
-    /// Sees to it that each of the next `count` slots has a buffer, a fresh one or one of the
-    /// driver's last slots; how many have.
-    #[inline(never)]
-    fn find_buffers(&mut self, count: u32, pool: &FramePool) -> u32 {
-        let mut supply = pool.take(self.fill.entries().wrapping_sub(self.filled).min(count) as usize);
-        // The driver has the slots from `fill` on: `count` to be handed over, and the one that
-        // stays.
-        let mut spare = count;
-        for found in 0..count {
-            let slot = self.fill.advanced(found).slot();
-            if self.posted.holds(slot) {
-                continue;
-            }
-            let frame = match supply.next() {
-                Some(fresh) => {
-                    self.filled = self.filled.wrapping_add(1);
-                    fresh
-                }
-                None => match self.take_spare(found, &mut spare) {
-                    Some(moved) => moved,
-                    None => {
-                        self.starved = true;
-                        return found;
-                    }
-                },
-            };
-            self.describe(slot, &frame);
-            if self.posted.put(slot, frame).is_err() {
-                return found;
-            }
+    /// Writes where the buffers of `stock` are into the next slots, which are the driver's until
+    /// their generation changes; and keeps them. How many.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a run is shorter than a ring")]
+    fn describe(&mut self, stock: &mut Burst) -> u32 {
+        let (missing, start) = (self.missing() as usize, self.fill.slot());
+        let slots = self.ring.slots();
+        let (from_start, from_fill) = slots.split_at_checked(start).unwrap_or((&[], slots));
+        let mut count = 0_usize;
+        for slots in [from_fill, from_start] {
+            let slots = slots.get(..missing.wrapping_sub(count)).unwrap_or(slots);
+            count = count.wrapping_add(stock.walk_with(&mut self.lent, slots, |fresh, words| {
+                words.store_pair::<0>(fresh.fresh_dma_addr_before(0).get());
+                Ok(Some(fresh))
+            }));
         }
-        count
-    }
-
-    /// Takes the last buffer from among the driver's slots, seen from `fill`, at `spare` or before
-    /// it, and after `bare`.
-    fn take_spare(&mut self, bare: u32, spare: &mut u32) -> Option<Frame> {
-        while *spare > bare {
-            let slot = self.fill.advanced(*spare).slot();
-            *spare = spare.wrapping_sub(1);
-            if let Some(frame) = self.posted.take(slot) {
-                return Some(frame);
-            }
-        }
-        None
+        self.starved |= count < missing;
+        count as u32
     }
 
     /// Whether it is time to tell a device that wants to be told: `threshold` slots were handed
@@ -246,16 +209,10 @@ impl<D: Dma> RxRing<D> {
     /// Gives memory and buffers back, against proof. False when some had to be leaked.
     #[must_use = "false means a leak"]
     pub(crate) fn release(self, quiet: &Quiet<'_>) -> bool {
-        let Self { ring, posted, .. } = self;
-        let freed = [ring.free(quiet).is_ok(), posted.reclaim(quiet).is_ok()];
+        let Self { ring, lent, .. } = self;
+        let freed = [ring.free(quiet).is_ok(), lent.reclaim(quiet).is_ok()];
         freed == [true; 2]
     }
-}
-
-/// Writes where a buffer is into a slot that is the driver's.
-#[inline(always)]
-pub(crate) fn store_addr(words: &Words<4>, addr: DmaAddr) {
-    words.store_pair::<0>(addr.get());
 }
 
 impl<D: Dma> fmt::Debug for RxRing<D> {

@@ -225,8 +225,8 @@ impl<P: Platform> TxQueue<P> {
         while done > 0 {
             let Some(place) = self.in_flight.slots_mut().get_mut(self.clean.slot()) else { break };
             let Some(lent) = place.take_if(|lent| lent.descriptors <= done) else {
-                // A part of a run; of a run of one frame, a part of that.
-                if place.as_ref().is_some_and(|lent| lent.frames.len() == 1) {
+                // A part of a run, of whole frames.
+                if place.as_mut().is_some_and(|lent| !lent.has_frame_end(done)) {
                     let index = self.clean.advanced(done.wrapping_sub(1)).index();
                     return Err(DeviceFault::NotInFlight { index });
                 }

@@ -8,7 +8,7 @@ mod support;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::model::vmxnet3::{Personality, Vmxnet3};
-use paravane_net::{Burst, RxQueue as _, TxQueue as _};
+use paravane_net::{BURST_FRAMES, Burst, RxQueue as _, TxQueue as _};
 use paravane_vmxnet3::Config;
 use proptest::prelude::*;
 use support::{Machine, MockRunning, bytes_of, numbered, receive_all, send, small};
@@ -235,12 +235,14 @@ fn a_device_all_in_disorder_holds_nobody_up() {
     let mut running = machine.start(&jumbo(), Interrupts::Polling);
     let free = machine.pool.free();
     let mut burst = Burst::new();
+    // The queue's stock is filled once.
+    let stock = BURST_FRAMES - 1;
     for round in 0..200_u32 {
         // Starts without ends, and the other way round.
         machine.model().complete_rx([(round % 32) | SOP, 0, 1984, 0]);
         machine.model().complete_rx([(round % 32) | SECOND_RING, 0, 1984, 0]);
         assert_eq!(running.rx.receive(&mut burst), Ok(0));
-        assert!(machine.pool.free() >= free - 4, "no more than a frame is kept");
+        assert!(machine.pool.free() >= free - stock - 1, "no more than a frame is kept");
     }
     assert_eq!(running.rx.counters().disordered, 199);
 }
@@ -272,8 +274,8 @@ fn a_frame_that_does_not_end_is_dropped_and_bounded() {
     }
     let mut burst = Burst::new();
     assert_eq!(running.rx.receive(&mut burst), Ok(0));
-    // Its pieces came home; a slot in each ring that had been empty has a buffer now.
-    assert_eq!(machine.pool.free(), free - 2);
+    // Its pieces came home. The queue's stock was filled once, and got back what was of no use.
+    assert!(machine.pool.free() >= free - BURST_FRAMES);
     machine.model().complete_rx([20 | SECOND_RING | EOP, 0, 1, 0]);
     assert_eq!(running.rx.receive(&mut burst), Ok(0));
     assert_eq!(running.rx.counters().oversized, 1);

@@ -1,30 +1,32 @@
-//! Many buffers held together, and home for one atomic operation.
+//! Many buffers held together, taken and given back for one atomic operation.
 //!
-//! The links of a chain are the links of the free list's segments. So a chain moves in a few words,
-//! and giving it back takes no walk: it *is* the next segment. That holds as long as all of its
-//! buffers are of one pool and none [needs a clean-up](super::Header::needs_cleanup); one of which
-//! that does not hold goes home piece by piece.
+//! A chain moves in a few words. Giving it back takes no walk: its links are the free list's. That
+//! holds as long as all of its buffers are of one pool; a chain of several goes home one by one.
 
-use core::cell::Cell;
 use core::fmt;
 use core::mem::{ManuallyDrop, offset_of};
-use core::ops::Deref;
 use core::ptr::{NonNull, null_mut};
-
-use zerocopy::{Immutable, IntoBytes};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::dma::DomainTag;
 
-use super::{Buffer, Header, Node, SEGMENT_BUFFERS, Shared};
+use super::free::Taken;
+use super::{Buffer, Header, Node, Shared};
 
-/// Buffers in a row, first in, first out. Dropped, it gives them back.
+/// Buffers in a row, first in, first out, each with those that continue it. Dropped, it gives them
+/// back.
 pub struct Chain<H: Header> {
-    /// The buffer in front and the one at the back; mean nothing when there is none.
-    first: Cell<*mut Node<H>>,
+    /// The buffer in front; means nothing when there is none.
+    first: AtomicPtr<Node<H>>,
+    /// The one whose link leads to what is added: the last of the last one's. Means nothing when
+    /// there is none.
     last: *mut Node<H>,
+    /// How many, those that continue others not counted.
     len: usize,
-    /// The pool of all of them, while that is one and none needs a clean-up; else null.
+    /// The pool of all of them, if that is one; else null.
     home: *mut Shared<H>,
+    /// Some may be continued by others.
+    has_more: bool,
 }
 
 // SAFETY: as `Buffer`: it owns them exclusively, and giving them back is an atomic operation.
@@ -37,21 +39,40 @@ impl<H: Header> Chain<H> {
     #[must_use]
     #[inline(always)]
     pub const fn new() -> Self {
-        Self { first: Cell::new(null_mut()), last: null_mut(), len: 0, home: null_mut() }
+        Self {
+            first: AtomicPtr::new(null_mut()),
+            last: null_mut(),
+            len: 0,
+            home: null_mut(),
+            has_more: false,
+        }
     }
 
-    /// A segment just taken off the free list of `home`. Its last buffer is not looked for: nothing
-    /// is added to a segment.
+    /// What was just taken off the free list of `home`.
     #[inline(always)]
-    pub(super) fn of_segment(first: NonNull<Node<H>>, len: usize, home: NonNull<Shared<H>>) -> Self {
-        Self { first: Cell::new(first.as_ptr()), last: null_mut(), len, home: home.as_ptr() }
+    pub(super) fn taken(taken: Taken<H>, home: NonNull<Shared<H>>) -> Self {
+        let Taken { first, last, len } = taken;
+        Self {
+            first: AtomicPtr::new(first.as_ptr()),
+            last: last.as_ptr(),
+            len,
+            home: home.as_ptr(),
+            has_more: false,
+        }
     }
 
-    /// How many there are.
+    /// How many there are. What continues another is not counted.
     #[must_use]
     #[inline(always)]
     pub const fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// The domain of all of them, where they have a home together.
@@ -66,67 +87,37 @@ impl<H: Header> Chain<H> {
         Some(unsafe { self.home.as_ref() }?.domain)
     }
 
-    /// Adds all of `other` to the back.
-    #[inline(always)]
-    pub fn append(&mut self, other: Self) {
-        if self.is_empty() {
-            *self = other;
-        } else {
-            self.append_each(other);
-        }
-    }
-
-    #[cold]
-    fn append_each(&mut self, mut other: Self) {
-        while let Some(buffer) = other.pop() {
-            self.push(buffer);
-        }
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Adds a buffer to the back.
     #[inline(always)]
     pub fn push(&mut self, buffer: Buffer<H>) {
-        // From here on it is this chain's.
-        let buffer = ManuallyDrop::new(buffer);
-        self.home = home_with(self.home, self.len, &buffer);
-        // SAFETY: in this chain, or in its last buffer, whose node lives as long as it is out.
-        unsafe { &*self.link() }.set(buffer.0.as_ptr());
-        self.last = buffer.0.as_ptr();
-        self.len += 1;
-    }
-
-    /// Where the next buffer is entered: in the last one, or in the chain itself.
-    #[inline(always)]
-    fn link(&self) -> *const Cell<*mut Node<H>> {
-        if self.len > 0 { link_of(self.last) } else { &raw const self.first }
-    }
-
-    /// The last buffer, when it holds `link`; as it was while there is none.
-    #[inline(always)]
-    fn set_last(&mut self, link: *const Cell<*mut Node<H>>) {
-        if self.len > 0 {
-            self.last = link.cast_mut().cast();
-        }
+        self.append(Self::of(buffer));
     }
 
     /// Adds a buffer to the front.
     #[inline(always)]
     pub fn push_front(&mut self, buffer: Buffer<H>) {
-        let buffer = ManuallyDrop::new(buffer);
-        self.home = home_with(self.home, self.len, &buffer);
-        buffer.node().next.set(self.first.get());
-        self.first.set(buffer.0.as_ptr());
+        let rest = core::mem::replace(self, Self::of(buffer));
+        self.append(rest);
+    }
+
+    /// Adds all of `other` to the back.
+    #[inline(always)]
+    pub fn append(&mut self, other: Self) {
         if self.len == 0 {
-            self.last = buffer.0.as_ptr();
+            *self = other;
+            return;
         }
-        self.len += 1;
+        let other = ManuallyDrop::new(other);
+        if other.len == 0 {
+            return;
+        }
+        self.link().store(other.first.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.last = other.last;
+        self.len = self.len.wrapping_add(other.len);
+        self.has_more |= other.has_more;
+        if self.home != other.home {
+            self.home = null_mut();
+        }
     }
 
     /// Takes the buffer in front.
@@ -135,163 +126,135 @@ impl<H: Header> Chain<H> {
         if self.len == 0 {
             return None;
         }
-        self.len -= 1;
+        self.len = self.len.wrapping_sub(1);
         // SAFETY: there was one, so `first` is it, and it is this chain's no more.
-        let buffer = unsafe { Buffer::at(self.first.get()) };
-        self.first.set(buffer.node().next.get());
+        let buffer = unsafe { Buffer::at(self.first.load(Ordering::Relaxed)) };
+        self.first.store(behind(&buffer), Ordering::Relaxed);
         Some(buffer)
     }
 
-    /// Says what is there after buffers were taken: `len`, of which `stays` is to be the first, if
-    /// it is something, and `next` leads to the others.
-    #[inline(always)]
-    fn put_rest(&mut self, next: *mut Node<H>, len: usize, stays: Option<Buffer<H>>) {
-        self.first.set(next);
-        self.len = len;
-        if let Some(buffer) = stays {
-            self.len -= 1;
-            self.push_front(buffer);
-        }
-    }
-
-    /// Exchanges buffers for others, front first, each with one of `items`, until `exchange` gives
-    /// one back, which stays, or either ends. What came is added to `others`; it ends early after
-    /// one that has not the home of the others. How many came.
+    /// Takes buffers from the front and gives each to `by`, with one of `items`, until either ends:
+    /// what `by` gives back joins the back of `to`; what it gives as an error stays in front, and
+    /// ends it. How many were taken.
     ///
-    /// Should `exchange` panic, the rest and what came are leaked.
+    /// `by` may keep what it got, give another one back, or the same with others behind it. Should
+    /// it panic, those not taken yet are leaked, and those that came since the beginning.
     #[inline(always)]
-    pub fn exchange_zip<T>(
+    pub fn walk<T>(
         &mut self,
+        to: &mut Self,
         items: &[T],
-        others: &mut Self,
-        mut exchange: impl FnMut(Buffer<H>, &T) -> Result<Buffer<H>, Buffer<H>>,
+        mut by: impl FnMut(Buffer<H>, &T) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> usize {
-        let items = items.get(..self.len).unwrap_or(items);
-        let (before, mut next) = (self.len, self.first.get());
+        let (before, mut next) = (self.len, self.first.load(Ordering::Relaxed));
+        let mut home = if to.len == 0 || to.home == self.home { self.home } else { null_mut() };
+        let mut has_more = to.len > 0 && to.has_more;
+        let mut link = NonNull::from(to.link());
+        let (mut taken, mut kept, mut stays) = (0_usize, 0_usize, None);
         self.len = 0;
-        let mut link = others.link();
-        let home = if others.len == 0 { self.home } else { others.home };
-        let (mut came, mut stays, mut is_odd) = (0, None, false);
-        while let Some(item) = items.get(came) {
+        for item in items.get(..before).unwrap_or(items) {
+            let given = next;
             // SAFETY: `items` is no longer than the chain, so this is a buffer of it, which is
             // taken off here.
-            let buffer = unsafe { Buffer::at(next) };
+            let buffer = unsafe { Buffer::at(given) };
             // While it is ours: whoever has it next links it as they like.
-            next = buffer.node().next.get();
-            match exchange(buffer, item) {
-                Ok(other) => {
-                    is_odd = other.node().pool.as_ptr() != home || other.needs_cleanup();
-                    let other = ManuallyDrop::new(other);
-                    // SAFETY: in `others`, or in its last buffer, whose node lives as long as it is
+            next = behind(&buffer);
+            match by(buffer, item) {
+                Ok(Some(buffer)) => {
+                    let buffer = ManuallyDrop::new(buffer);
+                    // SAFETY: in `to`, or in its last buffer, whose node lives as long as it is
                     // out.
-                    unsafe { &*link }.set(other.0.as_ptr());
-                    link = link_of(other.0.as_ptr());
-                    came += 1;
-                    if is_odd {
-                        break;
+                    unsafe { link.as_ref() }.store(buffer.0.as_ptr(), Ordering::Relaxed);
+                    let is_single = !buffer.node().more.get();
+                    // A single one that was here before has the home that all have here.
+                    if !(is_single && buffer.0.as_ptr() == given) && buffer.home() != home {
+                        home = null_mut();
                     }
+                    has_more |= !is_single;
+                    link = link_of(buffer.last());
                 }
+                Ok(None) => kept = kept.wrapping_add(1),
                 Err(buffer) => {
                     stays = Some(buffer);
                     break;
                 }
             }
+            taken = taken.wrapping_add(1);
         }
-        self.put_rest(next, before - came, stays);
+        let came = taken.wrapping_sub(kept);
         if came > 0 {
-            others.home = if is_odd { null_mut() } else { home };
-            others.len += came;
-            others.set_last(link);
+            to.last = link.as_ptr().cast();
+            to.len = to.len.wrapping_add(came);
+            to.home = home;
+            to.has_more = has_more;
         }
-        came
+        self.first.store(next, Ordering::Relaxed);
+        self.len = before.wrapping_sub(taken);
+        if let Some(buffer) = stays {
+            // It was not counted.
+            self.len = self.len.wrapping_sub(1);
+            self.push_front(buffer);
+        }
+        taken
     }
 
-    /// Splits off those in front of which `look` says yes, each with one of `items`, up to the
-    /// first of which it does not, or until either ends.
-    ///
-    /// They never leave their places, which is what makes this the cheapest walk. Should `look`
-    /// panic, all are leaked.
+    /// A chain of one.
     #[inline(always)]
-    pub fn split_while<T>(&mut self, items: &[T], mut look: impl FnMut(Linked<'_, H>, &T) -> bool) -> Self {
-        let items = items.get(..self.len).unwrap_or(items);
-        let (before, first) = (self.len, self.first.get());
-        self.len = 0;
-        let (mut next, mut last) = (first, first);
-        let mut went = 0;
-        while let Some(item) = items.get(went) {
-            // SAFETY: `items` is no longer than the chain, so this is a buffer of it. It stays:
-            // `Linked` neither drops it nor gives it away.
-            let mut buffer = ManuallyDrop::new(unsafe { Buffer::at(next) });
-            let after = buffer.node().next.get();
-            if !look(Linked(&mut buffer), item) {
-                break;
-            }
-            (last, next) = (next, after);
-            went += 1;
+    pub(super) fn of(buffer: Buffer<H>) -> Self {
+        // From here on it is this chain's.
+        let buffer = ManuallyDrop::new(buffer);
+        Self {
+            first: AtomicPtr::new(buffer.0.as_ptr()),
+            last: buffer.last().as_ptr(),
+            len: 1,
+            home: buffer.home(),
+            has_more: buffer.node().more.get(),
         }
-        self.first.set(next);
-        self.len = before - went;
-        // They have a home together if all of this chain have.
-        Self { first: Cell::new(first), last, len: went, home: self.home }
     }
 
-    /// Gives them back one by one, or rather in pieces as long as a segment may be and of one pool
-    /// each.
+    /// Where the next buffer is entered: in the last one, or in the chain itself.
+    #[inline(always)]
+    fn link(&self) -> &AtomicPtr<Node<H>> {
+        // SAFETY: there is a last one, whose node lives as long as it is out.
+        if self.len > 0 { unsafe { &(*self.last).next } } else { &self.first }
+    }
+
     #[cold]
-    fn go_home_in_pieces(&mut self) {
-        let mut piece = Self::new();
-        while let Some(mut buffer) = self.pop() {
-            buffer.clean_up();
-            let pool = buffer.node().pool.as_ptr();
-            if piece.len == SEGMENT_BUFFERS || piece.home != pool {
-                drop(core::mem::take(&mut piece));
+    fn go_home_one_by_one(&mut self) {
+        while let Some(buffer) = self.pop() {
+            drop(buffer);
+        }
+    }
+
+    /// Has none of them continue another, so that each is free by itself.
+    #[cold]
+    fn settle(&mut self) {
+        let mut node = self.first.load(Ordering::Relaxed);
+        // Ends: the last one is behind the first.
+        loop {
+            // SAFETY: from the first to the last, these are nodes of this chain's buffers.
+            let Node { next, more, .. } = unsafe { &*node };
+            more.set(false);
+            if node == self.last {
+                return;
             }
-            piece.push(buffer);
-            piece.home = pool;
+            node = next.load(Ordering::Relaxed);
         }
     }
 }
 
-/// A buffer in its place in a chain. Its bytes can be written; it cannot be exchanged for another,
-/// nor be given anything that [needs a clean-up](super::Header::needs_cleanup).
-#[derive(Debug)]
-pub struct Linked<'c, H: Header>(&'c mut Buffer<H>);
-
-impl<H: Header> Linked<'_, H> {
-    /// [Writes](Buffer::write) a plain value at `offset_bytes`. False past the end.
-    #[must_use = "false says that it did not fit, and nothing changed"]
-    #[inline(always)]
-    pub fn write<T: IntoBytes + Immutable>(&mut self, offset_bytes: usize, value: &T) -> bool {
-        self.0.write(offset_bytes, value)
-    }
-}
-
-impl<H: Header> Deref for Linked<'_, H> {
-    type Target = Buffer<H>;
-    #[inline(always)]
-    fn deref(&self) -> &Buffer<H> {
-        self.0
-    }
+/// What is behind a buffer that is in a chain, and behind those that continue it.
+#[inline(always)]
+fn behind<H: Header>(buffer: &Buffer<H>) -> *mut Node<H> {
+    // SAFETY: its last one's node lives as long as it is out.
+    unsafe { buffer.last().as_ref() }.next.load(Ordering::Relaxed)
 }
 
 /// Where a node holds its link.
 #[inline(always)]
-fn link_of<H>(node: *mut Node<H>) -> *const Cell<*mut Node<H>> {
+fn link_of<H>(node: NonNull<Node<H>>) -> NonNull<AtomicPtr<Node<H>>> {
     const { assert!(offset_of!(Node<H>, next) == 0, "so that one pointer is both") };
-    node.cast_const().cast()
-}
-
-/// The home of `len` buffers that have `home` together, and of one more.
-#[inline(always)]
-fn home_with<H: Header>(home: *mut Shared<H>, len: usize, buffer: &Buffer<H>) -> *mut Shared<H> {
-    let pool = buffer.node().pool.as_ptr();
-    if home == pool && !buffer.needs_cleanup() { home } else { another_home(home, len == 0, buffer) }
-}
-
-#[cold]
-fn another_home<H: Header>(home: *mut Shared<H>, is_first: bool, buffer: &Buffer<H>) -> *mut Shared<H> {
-    let pool = buffer.node().pool.as_ptr();
-    if (is_first || home == pool) && !buffer.needs_cleanup() { pool } else { null_mut() }
+    node.cast()
 }
 
 impl<H: Header> Default for Chain<H> {
@@ -306,14 +269,16 @@ impl<H: Header> Drop for Chain<H> {
         if self.len == 0 {
             return;
         }
-        match (NonNull::new(self.home), NonNull::new(self.first.get())) {
-            (Some(home), Some(first)) if self.len <= SEGMENT_BUFFERS => {
-                // SAFETY: the home of all of them is their pool's shared part; they are linked,
-                // this chain's alone, and it is being dropped.
-                unsafe { Shared::give_back(home, first, self.len) };
-            }
-            _ => self.go_home_in_pieces(),
+        let (first, last) = (NonNull::new(self.first.load(Ordering::Relaxed)), NonNull::new(self.last));
+        let (Some(home), Some(first), Some(last)) = (NonNull::new(self.home), first, last) else {
+            return self.go_home_one_by_one();
+        };
+        if self.has_more {
+            self.settle();
         }
+        // SAFETY: the home of all of them is their pool's shared part; they are linked, none
+        // continues another, they are this chain's alone, and it is being dropped.
+        unsafe { Shared::give_back(home, first, last) };
     }
 }
 

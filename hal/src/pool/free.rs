@@ -1,29 +1,24 @@
-//! The free list: a lock-free stack of segments.
+//! The free list: a lock-free stack of buffers.
 //!
-//! A *segment* is up to [`SEGMENT_BUFFERS`] buffers that came home together, linked as they were.
-//! It is put on the stack, or taken off, as a whole: one atomic operation and no walk, however many
-//! buffers it has.
+//! However many buffers are taken off it or put on it together, that is one compare-and-swap. Those
+//! that go home are linked already. Those that are taken are walked first: it takes the links to
+//! know what will be on top then.
 //!
-//! Whoever takes a segment looks at the fields of its first buffer before the buffer is theirs.
-//! Those are atomics, and their own; the links behind them belong to whoever holds the buffers. So
-//! a look that comes too late reads nonsense, and then the swap fails, for the head has changed.
+//! Whoever walks looks at buffers that are not theirs yet, and reads nonsense where others took
+//! them first: whatever their holders linked them to since. So each link is held against where this
+//! pool's own headers lie before it is followed, and the swap fails, for the head has changed.
 
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Node, Shared};
 
-/// The longest segment: as many as go home in one step. While somebody takes one buffer out of a
-/// segment, nobody else finds the others.
-pub(super) const SEGMENT_BUFFERS: usize = 32;
-
-/// No segment.
+/// No buffer.
 const NONE: u32 = u32::MAX;
 
 pub(super) struct FreeList {
-    /// The index of the first segment's first buffer in the low half, and a count of changes in the
-    /// high half, so that a compare-and-swap does not mistake a list that came back for one that
-    /// stood still.
+    /// The index of the buffer on top in the low half, and a count of changes in the high half, so
+    /// that a compare-and-swap does not mistake a list that came back for one that stood still.
     head: AtomicU64,
 }
 
@@ -36,31 +31,39 @@ impl FreeList {
     }
 }
 
+/// Buffers that were taken: the first and the last of them, linked.
+pub(super) struct Taken<H> {
+    pub(super) first: NonNull<Node<H>>,
+    pub(super) last: NonNull<Node<H>>,
+    pub(super) len: usize,
+}
+
 impl<H> Shared<H> {
-    /// Puts a segment on the stack: `first` and the `len - 1` behind it.
+    /// Puts buffers on the stack: `first` and all behind it up to `last`.
     ///
-    /// By pointers: the buffers are home with the swap, and another core may free what both point
+    /// By pointers: the buffers are home with the swap, and another core may free what they point
     /// at before this returns. A reference among the arguments would claim that it stays until
     /// then.
     ///
     /// # Safety
     ///
-    /// `this` is a pool's shared part, and the segment is of its nodes, linked, whose buffers are
-    /// out, the caller's alone, and not used again.
+    /// `this` is a pool's shared part, and the buffers are of its nodes, linked, none of them
+    /// continued by another, out, the caller's alone, and not used again.
     #[inline(never)]
-    #[expect(clippy::cast_possible_truncation, reason = "segments are short, and an index is a half")]
-    pub(super) unsafe fn give_back(this: NonNull<Self>, first: NonNull<Node<H>>, len: usize) {
+    pub(super) unsafe fn give_back(this: NonNull<Self>, first: NonNull<Node<H>>, last: NonNull<Node<H>>) {
         // SAFETY: the shared part stays while a buffer is out, which these are until the swap, the
         // last access here.
-        let head = unsafe { &(*this.as_ptr()).free.head };
+        let Self { free, nodes, .. } = unsafe { &*this.as_ptr() };
         // SAFETY: nodes live as long as the shared part.
-        let Node { index, segment_len, next_segment, .. } = unsafe { first.as_ref() };
-        segment_len.store(len as u32, Ordering::Relaxed);
-        let mut before = head.load(Ordering::Relaxed);
+        let Node { index, .. } = unsafe { &*first.as_ptr() };
+        // SAFETY: as above.
+        let Node { next, .. } = unsafe { &*last.as_ptr() };
+        let mut before = free.head.load(Ordering::Relaxed);
         loop {
-            next_segment.store(before as u32, Ordering::Relaxed);
+            let below = nodes.get(index_of(before)).map_or(null_mut(), |node| NonNull::from(node).as_ptr());
+            next.store(below, Ordering::Relaxed);
             let after = u64::from(*index) | bumped(before);
-            match head.compare_exchange_weak(before, after, Ordering::Release, Ordering::Relaxed) {
+            match free.head.compare_exchange_weak(before, after, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(now) => before = now,
             }
@@ -70,24 +73,60 @@ impl<H> Shared<H> {
         (0..16).for_each(|_| std::thread::yield_now());
     }
 
-    /// Takes the topmost segment: its first buffer, and how many there are.
+    /// Takes `plenty` buffers if there are as many, else up to `needed`.
     #[inline(never)]
-    pub(super) fn take_segment(&self) -> Option<(&Node<H>, usize)> {
+    pub(super) fn take(&self, needed: usize, plenty: usize) -> Option<Taken<H>> {
+        let (more, plenty) = (needed.checked_sub(1)?, plenty.saturating_sub(needed));
         let head = &self.free.head;
         let mut before = head.load(Ordering::Acquire);
+        // Ends: each turn but the last, another core took or gave something.
         loop {
             let first = self.nodes.get(index_of(before))?;
-            let len = first.segment_len.load(Ordering::Relaxed);
-            let after = u64::from(first.next_segment.load(Ordering::Relaxed)) | bumped(before);
+            let (mut last, missing) = self.walk(first, more);
+            let mut len = needed.wrapping_sub(missing);
+            if plenty > 0 && missing == 0 {
+                let (end, missing) = self.walk(last, plenty);
+                if missing == 0 {
+                    (last, len) = (end, len.wrapping_add(plenty));
+                }
+            }
+            let below = self.own(last.next.load(Ordering::Relaxed)).map_or(NONE, |node| node.index);
+            let after = u64::from(below) | bumped(before);
             match head.compare_exchange_weak(before, after, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => return Some((first, len as usize)),
+                Ok(_) => return Some(Taken { first: first.into(), last: last.into(), len }),
                 Err(now) => before = now,
             }
         }
     }
 
+    /// Follows `steps` links from `node` on. Where they lead, and how many there were not.
+    #[inline(always)]
+    fn walk<'s>(&'s self, mut node: &'s Node<H>, mut steps: usize) -> (&'s Node<H>, usize) {
+        while steps > 0
+            && let Some(next) = self.own(node.next.load(Ordering::Relaxed))
+        {
+            node = next;
+            steps = steps.wrapping_sub(1);
+        }
+        (node, steps)
+    }
+
+    /// The node that a link leads to, if it is one of this pool's.
+    #[inline(always)]
+    fn own(&self, link: *mut Node<H>) -> Option<&Node<H>> {
+        let offset = link.addr().wrapping_sub(self.nodes.as_ptr().addr());
+        // SAFETY: links lead to nodes, each to one as a whole, and no other pool's lie among these.
+        (offset < size_of_val(&*self.nodes)).then(|| unsafe { &*link })
+    }
+
+    /// How often the stack was changed.
+    #[cfg(test)]
+    pub(super) fn changes(&self) -> u64 {
+        self.free.head.load(Ordering::Relaxed) >> 32
+    }
+
     /// Whether the stack is empty, for a moment at least.
-    pub(super) fn has_no_segment(&self) -> bool {
+    pub(super) fn is_dry(&self) -> bool {
         index_of(self.free.head.load(Ordering::Relaxed)) >= self.nodes.len()
     }
 
@@ -98,18 +137,17 @@ impl<H> Shared<H> {
     /// the number often.
     pub(super) fn count_free(&self) -> Option<usize> {
         let head = self.free.head.load(Ordering::Acquire);
-        let (mut at, mut count) = (index_of(head), 0_usize);
-        // No more segments than buffers.
-        for _ in 0..self.nodes.len() {
-            let Some(first) = self.nodes.get(at) else { break };
-            count = count.wrapping_add(first.segment_len.load(Ordering::Relaxed) as usize);
-            at = index_of(first.next_segment.load(Ordering::Relaxed).into());
-        }
+        let count = self.nodes.get(index_of(head)).map_or(0, |first| {
+            // No more than there are.
+            let others = self.nodes.len().wrapping_sub(1);
+            let (_, missing) = self.walk(first, others);
+            self.nodes.len().wrapping_sub(missing)
+        });
         (self.free.head.load(Ordering::Acquire) == head).then_some(count)
     }
 }
 
-/// The index of a head's first buffer; [`NONE`], beyond all of them, when there is none.
+/// The index of a head's buffer; [`NONE`], beyond all of them, when there is none.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the low half is the index")]
 fn index_of(head: u64) -> usize {

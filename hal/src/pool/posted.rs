@@ -14,10 +14,12 @@
 //! | [`Mapped`](crate::dma::Mapped) | mapped still, and leaked when dropped | by [`unmap`](crate::dma::Mapped::unmap) against proof, or by `unsafe` code |
 //! | [`DmaBox`](crate::dma::DmaBox), [`DmaRing`](crate::dma::DmaRing), [`DmaWords`](crate::dma::DmaWords) | allocated still, and leaked when dropped | by `free` against proof |
 //!
-//! What is left to a driver is the pool: it keeps a handle to the pool that it fills its ring from
-//! until the device was stopped, as whoever sends frames of another one does.
+//! What is left to a driver is the pool, which is not freed while a buffer of it is out: with a
+//! receive ring that never shrinks there always is one. Whoever cannot say that keeps a handle to
+//! the pool, in a [`Lent`].
 
 use core::mem::{ManuallyDrop, size_of};
+use core::ops::{Deref, DerefMut};
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -133,6 +135,49 @@ impl<T> Posted<T> {
             drop(slot.take());
         }
         Ok(())
+    }
+}
+
+/// Something that stays with a device until there is proof that it has let go: what a queue lent to
+/// it as one value, or a handle to the pool that it lends from.
+///
+/// Dropped without proof it is leaked, like what a [`Posted`] holds. A pool of which a handle is
+/// leaked is never freed, whatever its driver takes out too early.
+#[derive(Debug)]
+pub struct Lent<T> {
+    value: ManuallyDrop<T>,
+    device: DeviceTag,
+}
+
+impl<T> Lent<T> {
+    /// `value`, for the device tagged `device`.
+    #[must_use]
+    pub const fn new(value: T, device: DeviceTag) -> Self {
+        Self { value: ManuallyDrop::new(value), device }
+    }
+
+    /// The value, against proof.
+    ///
+    /// # Errors
+    ///
+    /// `self`, when the proof is about another device.
+    pub fn reclaim(self, quiet: &Quiet<'_>) -> Result<T, Self> {
+        if quiet.device() == self.device { Ok(ManuallyDrop::into_inner(self.value)) } else { Err(self) }
+    }
+}
+
+impl<T> Deref for Lent<T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for Lent<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
     }
 }
 

@@ -1,6 +1,6 @@
 //! Completing a checksum in software, where no device does it.
 
-use super::Frame;
+use super::{Frame, FrameSegment, segment};
 use crate::offload::{RxChecksum, TxOffload};
 
 /// How much is summed at once: copied out of memory that a device may write, it fits the stack.
@@ -41,13 +41,13 @@ impl Frame {
         let mut sum = Sum::default();
         let mut skip = start;
         for segment in self.segments() {
-            let len = segment.segment_bytes();
+            let len = segment.len_bytes();
             let mut at = skip.min(len);
             skip = skip.saturating_sub(len);
             while at < len {
                 let mut piece = [0; PIECE_BYTES];
                 let piece = piece.get_mut(..len.saturating_sub(at).min(PIECE_BYTES))?;
-                if !segment.0.copy_out(segment.headroom_bytes().saturating_add(at), piece) {
+                if !segment.copy_out(at, piece) {
                     return None;
                 }
                 sum.add(piece);
@@ -60,12 +60,15 @@ impl Frame {
     /// Overwrites the byte `at` bytes into the frame, in whichever segment it lies. False past its
     /// end.
     fn put_byte(&mut self, mut at: usize, byte: u8) -> bool {
-        let mut segment = self;
-        while let Some(beyond) = at.checked_sub(segment.segment_bytes()) {
-            let Some(next) = segment.0.next.as_mut() else { return false };
-            (segment, at) = (next, beyond);
-        }
-        segment.write(at, &byte)
+        let holds = |segment: FrameSegment<'_>| match at.checked_sub(segment.len_bytes()) {
+            Some(beyond) => {
+                at = beyond;
+                false
+            }
+            None => true,
+        };
+        let Some(index) = self.segments().position(holds) else { return false };
+        self.0.change(index, |found| segment::write(found, at, &byte)) == Some(true)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use paravane_hal::pool::Header;
 
-use super::{Frame, HEADROOM_BYTES};
+use super::HEADROOM_BYTES;
 use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
 
 /// What is known of a frame beside its bytes: which fields of its [`FrameHeader`] mean anything.
@@ -11,20 +11,18 @@ pub(super) mod flag {
     pub(in super::super) const VLAN: u16 = 1;
     /// `offload`.
     pub(in super::super) const OFFLOAD: u16 = 1 << 1;
-    /// `next` is a frame; without this bit it is `None`.
-    pub(in super::super) const NEXT: u16 = 1 << 2;
     /// `rx_checksum`.
-    pub(in super::super) const RX_CHECKSUM: u16 = 1 << 3;
+    pub(in super::super) const RX_CHECKSUM: u16 = 1 << 2;
     /// `rx_hash`.
-    pub(in super::super) const RX_HASH: u16 = 1 << 4;
+    pub(in super::super) const RX_HASH: u16 = 1 << 3;
     /// `rx_checksum` is one to be completed by whoever sends the frame.
-    pub(in super::super) const PARTIAL: u16 = 1 << 5;
+    pub(in super::super) const PARTIAL: u16 = 1 << 4;
     /// `offload` asks for segmentation.
-    pub(in super::super) const SEGMENTATION: u16 = 1 << 6;
+    pub(in super::super) const SEGMENTATION: u16 = 1 << 5;
     /// What a driver has to look at when it sends.
-    pub(in super::super) const FOR_TX: u16 = VLAN | OFFLOAD | NEXT | PARTIAL;
+    pub(in super::super) const FOR_TX: u16 = VLAN | OFFLOAD | PARTIAL;
     /// The same, but for a checksum that is asked for.
-    pub(in super::super) const FOR_TX_BUT_CHECKSUM: u16 = VLAN | SEGMENTATION | NEXT | PARTIAL;
+    pub(in super::super) const FOR_TX_BUT_CHECKSUM: u16 = VLAN | SEGMENTATION | PARTIAL;
 }
 
 /// The part of a [`FrameHeader`] that every frame has: eight bytes, so that a fresh frame is one
@@ -55,7 +53,6 @@ impl Summary {
 #[repr(C)]
 pub struct FrameHeader {
     pub(super) summary: Summary,
-    pub(super) next: Option<Frame>,
     pub(super) rx_checksum: RxChecksum,
     pub(super) rx_hash: Option<RxHash>,
     pub(super) offload: TxOffload,
@@ -67,15 +64,15 @@ impl FrameHeader {
         self.summary.flags & flag != 0
     }
 
-    /// As [`Frame::is_plain`].
+    /// Whether it asks nothing of a device, and starts where fresh frames start.
     #[inline(always)]
-    pub(super) const fn is_plain(&self) -> bool {
+    pub(super) const fn asks_nothing(&self) -> bool {
         !self.has(flag::FOR_TX) && self.summary.head_bytes == HEADROOM_BYTES
     }
 
-    /// As [`Frame::is_plain`], but for a checksum that may be asked for.
+    /// The same, but for a checksum that it may ask for.
     #[inline(always)]
-    pub(super) const fn is_plain_but_checksum(&self) -> bool {
+    pub(super) const fn asks_no_more_than_a_checksum(&self) -> bool {
         !self.has(flag::FOR_TX_BUT_CHECKSUM) && self.summary.head_bytes == HEADROOM_BYTES
     }
 
@@ -88,39 +85,9 @@ impl FrameHeader {
             self.summary.flags &= !flag;
         }
     }
-
-    /// Takes the continuation off.
-    #[inline(always)]
-    pub(super) fn take_next(&mut self) -> Option<Frame> {
-        if !self.has(flag::NEXT) {
-            return None;
-        }
-        self.set_flag(flag::NEXT, false);
-        self.next.take()
-    }
 }
 
 impl Header for FrameHeader {
     /// A frame starts inside its buffer.
     const MIN_BUFFER_BYTES: usize = HEADROOM_BYTES as usize;
-
-    #[inline(always)]
-    fn needs_cleanup(&self) -> bool {
-        self.has(flag::NEXT)
-    }
-
-    #[inline(always)]
-    fn clean_up(&mut self) {
-        if self.has(flag::NEXT) {
-            drop_chain(self.take_next());
-        }
-    }
-}
-
-/// Drops a chain one by one: by recursion it must not be, its length is a device's doing.
-#[cold]
-fn drop_chain(mut next: Option<Frame>) {
-    while let Some(mut frame) = next {
-        next = frame.take_next();
-    }
 }

@@ -96,12 +96,21 @@ include!(concat!(env!("OUT_DIR"), "/tx.rs"));
 struct RxQueue {
     completions: Shared,
     next_completion: Cursor,
-    pool: FramePool,
+    assembler: Assembler,
     vector: Vector,
     bar0: Arc<AtomicU32>,
 }
 
 /// Has a buffer for every slot.
+struct Assembler {
+    pool: FramePool,
+}
+impl Assembler {
+    fn missing(&self) -> u32 {
+        0
+    }
+}
+
 struct FramePool;
 impl FramePool {
     fn is_dry(&self) -> bool {
@@ -113,17 +122,16 @@ impl RxQueue {
     fn health(&self) -> Result<(), DeviceFault> {
         Ok(())
     }
-    fn missing(&self) -> u32 {
-        0
-    }
 }
 include!(concat!(env!("OUT_DIR"), "/rx.rs"));
+
+/// Two buffers.
+struct Burst;
 
 /// As much of a receive ring as hands buffers over: two of them, in slots that were empty.
 struct RxRing {
     ring: Shared,
     desc: RxDesc,
-    filled: u32,
     fill: Cursor,
     unannounced: u32,
 }
@@ -136,14 +144,11 @@ impl RxDesc {
 }
 
 impl RxRing {
-    fn missing(&self) -> u32 {
-        2
-    }
-    fn find_buffers(&mut self, count: u32, _pool: &FramePool) -> u32 {
-        for (slot, words) in self.ring.slots().iter().take(count as usize).enumerate() {
+    fn describe(&mut self, _stock: &mut Burst) -> u32 {
+        for (slot, words) in self.ring.slots().iter().take(2).enumerate() {
             words.store_pair::<0>(7 + slot as u64);
         }
-        count
+        2
     }
 }
 include!(concat!(env!("OUT_DIR"), "/rx_ring.rs"));
@@ -254,8 +259,8 @@ fn a_buffer_is_handed_over_whole() {
             }
         });
         let fill = Cursor::start(ENTRIES);
-        let mut driver = RxRing { ring: shared, desc: RxDesc, filled: 0, fill, unannounced: 0 };
-        assert_eq!(driver.hand_over(&FramePool), 2);
+        let mut driver = RxRing { ring: shared, desc: RxDesc, fill, unannounced: 0 };
+        assert_eq!(driver.hand_over(&mut Burst), 2);
         device.join().expect("the device has no complaints");
     });
 }
@@ -292,7 +297,7 @@ fn no_wake_up_is_lost_to_receive() {
         |shared, _, imr| RxQueue {
             completions: shared.clone(),
             next_completion: Cursor::start(ENTRIES),
-            pool: FramePool,
+            assembler: Assembler { pool: FramePool },
             vector: Vector,
             bar0: Arc::clone(imr),
         },

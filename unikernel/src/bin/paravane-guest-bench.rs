@@ -135,14 +135,12 @@ fn send(
     let (mut ticks, mut counted) = (0, 0);
     for look in 0..LOOKS {
         let (sent, out) = meter.count(|| {
-            let mut supply = pool.take(frames);
-            burst.fill(|| {
-                let mut frame = supply.next()?;
+            burst = pool.take_with(frames, |mut frame| {
                 // All of it fits a buffer.
                 let _ = frame.set_segment_bytes(bytes.into());
                 let _ = frame.write(0, &HEADERS.0);
                 let _ = frame.write(size_of_val(&HEADERS.0), &HEADERS.1);
-                Some(frame)
+                frame
             });
             tx.transmit(&mut burst)
         });
@@ -175,15 +173,14 @@ fn receive(
     frames: usize,
 ) -> Result<u64, Box<dyn Error>> {
     // In front of those that are received, so that there is room for no more.
-    let mut others = Burst::new();
-    others.extend(pool.take(BURST_FRAMES - frames));
+    let mut others = pool.take(BURST_FRAMES - frames);
     let (mut ticks, mut counted, mut seen) = (0, 0, 0);
     for _ in 0..LOOKS {
         meter.pause();
         let mut burst = core::mem::take(&mut others);
         let (received, took) = meter.count(|| rx.receive(&mut burst));
         let received = received?;
-        others = burst.split_plain(&[(); BURST_FRAMES][frames..], |_, ()| true);
+        burst.walk(&mut others, BURST_FRAMES - frames, |frame| Ok(Some(frame)));
         let is_right = burst.peek(|frame| frame.segment_bytes() == bytes).unwrap_or(false);
         let whole = received == frames && is_right;
         let ((), home) = meter.count(|| burst.clear());

@@ -29,6 +29,8 @@ pub(crate) type RxRing<P> = Queue<InPlace<Frame>, P>;
 pub struct RxQueue<P: Platform> {
     ring: RxRing<P>,
     pool: FramePool,
+    /// Fresh frames at hand.
+    stock: Burst,
     rules: RxRules,
     /// The last look found the beginning of a frame without its end.
     torn: bool,
@@ -39,7 +41,8 @@ impl<P: Platform> RxQueue<P> {
     /// Puts frames on top of `ring` and posts as many of `pool`'s as fit. The device is not told
     /// yet.
     pub(crate) fn new(ring: RxRing<P>, pool: FramePool, rules: RxRules) -> Self {
-        let mut queue = Self { ring, pool, rules, torn: false, counters: RxCounters::default() };
+        let mut queue =
+            Self { ring, pool, stock: Burst::new(), rules, torn: false, counters: RxCounters::default() };
         queue.post_fresh();
         queue
     }
@@ -62,9 +65,9 @@ impl<P: Platform> RxQueue<P> {
 
     /// A fresh frame, and where the device is to write: its header in front of the frame's place.
     #[inline(always)]
-    fn fresh(&self) -> Option<(DmaAddr, Frame)> {
-        let fresh = self.pool.get()?;
-        Some((fresh.dma_addr_before(HEADER_BYTES)?, fresh))
+    fn fresh(&mut self) -> Option<(DmaAddr, Frame)> {
+        let fresh = self.stock.pop().or_else(|| self.pool.get())?;
+        Some((fresh.fresh_dma_addr_before(HEADER_BYTES), fresh))
     }
 
     /// Posts fresh frames for empty slots.
@@ -109,14 +112,14 @@ impl<P: Platform> RxQueue<P> {
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
     fn take_whole(&mut self, waiting: u16, burst: &mut Burst) -> (u16, Option<Seen>) {
-        let Self { ring, pool, rules, counters, .. } = self;
+        let Self { ring, pool, stock, rules, counters, .. } = self;
         let at_most = waiting.min(burst.room() as u16);
-        let mut fresh = pool.take(at_most.into());
+        pool.restock(stock, at_most.into());
         let rules = *rules;
         let mut bytes = 0_u64;
         let (mut judged, mut checksum) = (None, RxChecksum::Unverified);
         let (taken, left) = ring.exchange_run(at_most, |exchanging| {
-            let taken = fresh.exchange_zip(exchanging.elements(), burst, |fresh, element| {
+            let taken = stock.walk_with(burst, exchanging.elements(), |fresh, element| {
                 let addr = fresh.fresh_dma_addr_before(HEADER_BYTES);
                 let (mut frame, (frame_bytes, says_more)) =
                     exchanging.exchange(element, addr, fresh, |posted, written_bytes| {
@@ -141,7 +144,7 @@ impl<P: Platform> RxQueue<P> {
                     frame.set_rx_checksum(checksum);
                 }
                 bytes = bytes.wrapping_add(frame_bytes.into());
-                Ok(frame)
+                Ok(Some(frame))
             });
             taken as u16
         });
@@ -168,7 +171,7 @@ impl<P: Platform> RxQueue<P> {
             Some(judged) => judged,
             None => {
                 // A frame that was posted has room for it.
-                let header = frame.read_before::<RawHeader>().unwrap_or_default();
+                let header = frame.read_before_fresh::<RawHeader>().unwrap_or_default();
                 (header, self.rules.classify(&header, completion.said_bytes()))
             }
         };
@@ -275,7 +278,11 @@ impl<P: Platform> RxQueue<P> {
     /// device, when there is no fresh one.
     fn swap(&mut self, completion: Completion) -> Result<Option<Frame>, DeviceFault> {
         match self.fresh() {
-            Some((addr, fresh)) => self.ring.exchange(completion, addr, fresh).map(Some),
+            Some((addr, fresh)) => self.ring.exchange(completion, addr, fresh).map(|mut frame| {
+                // As its last owner left it.
+                frame.clear();
+                Some(frame)
+            }),
             None => {
                 self.ring.repost(completion);
                 Ok(None)

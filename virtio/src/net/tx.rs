@@ -12,7 +12,7 @@ use paravane_hal::Platform;
 use paravane_hal::dma::DomainTag;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{Burst, Frame, PlainFrame, TxCounters};
+use paravane_net::{Burst, Frame, TxCounters};
 
 use crate::device::Queue;
 use crate::net::header::{HEADER_BYTES, RawHeader};
@@ -140,7 +140,7 @@ impl<P: Platform> TxQueue<P> {
         let domain = self.domain;
         let mut header_bytes = HEADER_BYTES;
         let posted = self.ring.post_frame(frame, |segment| {
-            let segment_bytes = u32::try_from(segment.segment_bytes()).ok().filter(|len| *len > 0)?;
+            let segment_bytes = u32::try_from(segment.len_bytes()).ok().filter(|len| *len > 0)?;
             let addr = segment.dma_addr_before(header_bytes).filter(|_| segment.domain() == domain)?;
             let len_bytes = segment_bytes.checked_add(core::mem::take(&mut header_bytes).into())?;
             Some(Segment { addr, len_bytes, writable: false })
@@ -164,17 +164,19 @@ impl<P: Platform> TxQueue<P> {
 /// their bytes. Gives where header and frame lie; nothing, when the device does not take the frame
 /// as it is.
 #[inline(always)]
-fn prepare(rules: TxRules, bytes: &mut u64) -> impl FnMut(PlainFrame<'_>) -> Option<Segment> {
-    move |mut frame| {
-        let payload_bytes = frame.len_bytes();
-        let frame_bytes = u32::from(payload_bytes);
-        let header = rules.uncut(frame.checksum(), frame_bytes).ok()?;
+fn prepare(rules: TxRules, bytes: &mut u64) -> impl FnMut(&mut Frame) -> Option<Segment> {
+    move |frame| {
+        if !frame.is_plain_but_checksum() {
+            return None;
+        }
+        let frame_bytes = u32::try_from(frame.segment_bytes()).ok()?;
+        let header = rules.uncut(frame.asked_checksum(), frame_bytes).ok()?;
         if !frame.write_before(&header) {
             return None;
         }
-        *bytes = bytes.wrapping_add(payload_bytes.into());
+        *bytes = bytes.wrapping_add(frame_bytes.into());
         let len_bytes = frame_bytes.wrapping_add(u32::from(HEADER_BYTES));
-        Some(Segment { addr: frame.dma_addr_before(HEADER_BYTES), len_bytes, writable: false })
+        Some(Segment { addr: frame.fresh_dma_addr_before(HEADER_BYTES), len_bytes, writable: false })
     }
 }
 

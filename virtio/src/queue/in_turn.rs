@@ -16,7 +16,7 @@
 use paravane_hal::dma::{DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Posted;
-use paravane_net::{BURST_FRAMES, Burst, Frame, PlainFrame};
+use paravane_net::{BURST_FRAMES, Burst, Frame, FrameSegment};
 
 use super::layout::QueueSize;
 use super::split::{Used, describe};
@@ -166,18 +166,20 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
     pub(crate) fn post_run(
         &mut self,
         burst: &mut Burst,
-        mut prepare: impl FnMut(PlainFrame<'_>) -> Option<Segment>,
+        mut prepare: impl FnMut(&mut Frame) -> Option<Segment>,
     ) -> u16 {
         let room = self.room();
         let Self { memory, lent, offered, .. } = self;
         let slot = lent.size.place(lent.fill);
         let places = memory.avail_run(*offered, room).len();
         let slots = memory.descriptors().get(slot..).unwrap_or_default();
-        let slots = slots.get(..places).unwrap_or(slots);
-        let frames = burst.split_plain(slots, |frame, slot| {
-            let Some(segment) = prepare(frame) else { return false };
+        // No run is longer: the start of the one that a chain is in is looked for no further back.
+        let slots = slots.get(..places.min(BURST_FRAMES)).unwrap_or(slots);
+        let mut frames = Burst::new();
+        burst.walk_with(&mut frames, slots, |mut frame, slot| {
+            let Some(segment) = prepare(&mut frame) else { return Err(frame) };
             describe(slot, segment, None);
-            true
+            Ok(Some(frame))
         });
         let count = frames.len() as u16;
         if count == 0 {
@@ -194,14 +196,17 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
     pub(crate) fn post_front(
         &mut self,
         burst: &mut Burst,
-        mut prepare: impl FnMut(PlainFrame<'_>) -> Option<Segment>,
+        mut prepare: impl FnMut(&mut Frame) -> Option<Segment>,
     ) -> bool {
         if self.room() == 0 {
             return false;
         }
         let head = self.lent.head(self.lent.fill);
-        let frames = burst.split_plain(&[()], |frame, ()| {
-            prepare(frame).map(|segment| self.memory.describe(head, segment, None)).is_some()
+        let mut frames = Burst::new();
+        burst.walk(&mut frames, 1, |mut frame| {
+            let Some(segment) = prepare(&mut frame) else { return Err(frame) };
+            self.memory.describe(head, segment, None);
+            Ok(Some(frame))
         });
         let is_posted = !frames.is_empty();
         if is_posted {
@@ -245,7 +250,7 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
     pub(crate) fn post_frame(
         &mut self,
         frame: Frame,
-        mut prepare: impl FnMut(&Frame) -> Option<Segment>,
+        mut prepare: impl FnMut(FrameSegment<'_>) -> Option<Segment>,
     ) -> Result<(), Frame> {
         let (mut at, mut descriptors) = (self.lent.fill, 0);
         // Whatever was written when it is given up, the device was not told of.

@@ -55,9 +55,9 @@ impl Bench {
             let frame = self.frame();
             burst.push(frame).unwrap();
         }
-        let prepare = |frame: PlainFrame<'_>| {
-            let len_bytes = frame.len_bytes().into();
-            Some(Segment { addr: frame.dma_addr_before(0), len_bytes, writable: false })
+        let prepare = |frame: &mut Frame| {
+            let len_bytes = u32::try_from(frame.segment_bytes()).unwrap();
+            Some(Segment { addr: frame.dma_addr(), len_bytes, writable: false })
         };
         let mut posted = 0;
         while !burst.is_empty() && self.queue.room() > 0 {
@@ -77,7 +77,7 @@ impl Bench {
             chain = front;
         }
         let posted = self.queue.post_frame(chain, |piece| {
-            let len_bytes = u32::try_from(piece.segment_bytes()).unwrap();
+            let len_bytes = u32::try_from(piece.len_bytes()).unwrap();
             Some(Segment { addr: piece.dma_addr(), len_bytes, writable: false })
         });
         self.look(posted.is_ok().into(), segments);
@@ -148,7 +148,7 @@ fn a_lap_of_single_descriptors_is_written_once() {
     let frame = bench.frame();
     burst.push(frame).unwrap();
     assert!(bench.queue.post_front(&mut burst, |frame| Some(Segment {
-        addr: frame.dma_addr_before(0),
+        addr: frame.dma_addr(),
         len_bytes: 1,
         writable: false
     })));

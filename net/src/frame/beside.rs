@@ -1,0 +1,81 @@
+//! What travels beside a frame's bytes.
+
+use super::Frame;
+use super::header::flag;
+use crate::offload::{ChecksumRequest, RxChecksum, RxHash, TxOffload, VlanTag};
+
+impl Frame {
+    /// The VLAN tag that the device took off, or is to put on.
+    #[must_use]
+    #[inline(always)]
+    pub fn vlan(&self) -> Option<VlanTag> {
+        self.0.has(flag::VLAN).then_some(self.0.summary.vlan)
+    }
+
+    /// Sets the VLAN tag.
+    #[inline(always)]
+    pub fn set_vlan(&mut self, tag: Option<VlanTag>) {
+        self.0.set_flag(flag::VLAN, tag.is_some());
+        self.0.summary.vlan = tag.unwrap_or_default();
+    }
+
+    /// What the device says about the checksums.
+    #[must_use]
+    #[inline(always)]
+    pub fn rx_checksum(&self) -> RxChecksum {
+        if self.0.has(flag::RX_CHECKSUM) { self.0.rx_checksum } else { RxChecksum::Unverified }
+    }
+
+    /// Records what the device says about the checksums.
+    #[inline(always)]
+    pub fn set_rx_checksum(&mut self, checksum: RxChecksum) {
+        let says_something = checksum != RxChecksum::Unverified;
+        self.0.set_flag(flag::RX_CHECKSUM, says_something);
+        self.0.set_flag(flag::PARTIAL, matches!(checksum, RxChecksum::Partial(_)));
+        if says_something {
+            self.0.rx_checksum = checksum;
+        }
+    }
+
+    /// The hash that the device computed.
+    #[must_use]
+    #[inline(always)]
+    pub fn rx_hash(&self) -> Option<RxHash> {
+        if self.0.has(flag::RX_HASH) { self.0.rx_hash } else { None }
+    }
+
+    /// Records the device's hash.
+    #[inline(always)]
+    pub fn set_rx_hash(&mut self, hash: Option<RxHash>) {
+        self.0.set_flag(flag::RX_HASH, hash.is_some());
+        self.0.rx_hash = hash;
+    }
+
+    /// What is to be done on the way out: what was asked for, and the checksum that was left
+    /// partial on the way in.
+    #[must_use]
+    #[inline(always)]
+    pub fn offload(&self) -> TxOffload {
+        let asked = if self.0.has(flag::OFFLOAD) { self.0.offload } else { TxOffload::default() };
+        match self.rx_checksum() {
+            RxChecksum::Partial(request) => TxOffload { checksum: asked.checksum.or(Some(request)), ..asked },
+            _ => asked,
+        }
+    }
+
+    /// Asks for offloads on the way out. A checksum that was left partial on the way in stays asked
+    /// for.
+    #[inline(always)]
+    pub fn set_offload(&mut self, offload: TxOffload) {
+        self.0.set_flag(flag::OFFLOAD, !offload.is_none());
+        self.0.set_flag(flag::SEGMENTATION, offload.segmentation.is_some());
+        self.0.offload = offload;
+    }
+
+    /// The checksum that a frame asks for that is [plain](Frame::is_plain_but_checksum) but for it.
+    #[must_use]
+    #[inline(always)]
+    pub fn asked_checksum(&self) -> Option<ChecksumRequest> {
+        if self.0.has(flag::OFFLOAD) { self.0.offload.checksum } else { None }
+    }
+}

@@ -1,0 +1,140 @@
+//! One segment of a frame.
+
+use paravane_hal::addr::DmaAddr;
+use paravane_hal::dma::DomainTag;
+use paravane_hal::pool::Buffer;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::FrameHeader;
+
+/// One segment of a frame, to be looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameSegment<'f>(pub(super) &'f Buffer<FrameHeader>);
+
+impl<'f> FrameSegment<'f> {
+    /// How long it is.
+    #[must_use]
+    #[inline(always)]
+    pub fn len_bytes(self) -> usize {
+        usize::from(self.0.summary.len_bytes)
+    }
+
+    /// Room in front of it.
+    #[must_use]
+    #[inline(always)]
+    pub fn headroom_bytes(self) -> usize {
+        usize::from(self.0.summary.head_bytes)
+    }
+
+    /// Which DMA domain it is in.
+    #[must_use]
+    #[inline(always)]
+    pub fn domain(self) -> DomainTag {
+        self.0.domain()
+    }
+
+    /// Where a device of that domain finds its first byte.
+    #[must_use]
+    #[inline(always)]
+    pub fn dma_addr(self) -> DmaAddr {
+        self.dma_addr_before(0).unwrap_or_else(|| unreachable_head(self.0))
+    }
+
+    /// Where the device finds the byte `before_bytes` in front of it. `None` without that much
+    /// headroom.
+    #[must_use]
+    #[inline(always)]
+    pub fn dma_addr_before(self, before_bytes: u16) -> Option<DmaAddr> {
+        self.0.dma_addr(usize::from(self.0.summary.head_bytes.checked_sub(before_bytes)?))
+    }
+
+    /// The one that continues it.
+    #[must_use]
+    #[inline(always)]
+    pub fn next(self) -> Option<Self> {
+        self.0.next().map(Self)
+    }
+
+    /// Reads a plain value from it, once; `None` past its end.
+    #[inline]
+    pub(super) fn read<T: FromBytes>(self, offset_bytes: usize) -> Option<T> {
+        let end = offset_bytes.checked_add(size_of::<T>())?;
+        if end > self.len_bytes() {
+            return None;
+        }
+        self.0.read(self.headroom_bytes().checked_add(offset_bytes)?)
+    }
+
+    /// Copies bytes out of its buffer from `offset_bytes` on, counted from its start. False when
+    /// they run past the buffer's end.
+    #[inline]
+    pub(super) fn copy_out(self, offset_bytes: usize, to: &mut [u8]) -> bool {
+        self.0.copy_out(self.headroom_bytes().saturating_add(offset_bytes), to)
+    }
+}
+
+/// The segments of a frame, first to last.
+#[derive(Clone, Debug)]
+pub struct FrameSegments<'f>(pub(super) Option<FrameSegment<'f>>);
+
+impl<'f> Iterator for FrameSegments<'f> {
+    type Item = FrameSegment<'f>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<FrameSegment<'f>> {
+        let segment = self.0?;
+        self.0 = segment.next();
+        Some(segment)
+    }
+}
+
+/// The head never leaves the buffer, so this is never reached; should it be, the buffer's end is a
+/// harmless answer.
+#[cold]
+pub(super) fn unreachable_head(buffer: &Buffer<FrameHeader>) -> DmaAddr {
+    buffer.dma_addr(buffer.len_bytes()).unwrap_or_else(|| unreachable_head(buffer))
+}
+
+/// Overwrites a plain value in a segment. False past its end.
+#[inline]
+pub(super) fn write<T: IntoBytes + Immutable>(
+    segment: &mut Buffer<FrameHeader>,
+    offset_bytes: usize,
+    value: &T,
+) -> bool {
+    let Some(end) = offset_bytes.checked_add(size_of::<T>()) else { return false };
+    let (head, len) = (segment.summary.head_bytes, segment.summary.len_bytes);
+    end <= usize::from(len) && segment.write(usize::from(head).saturating_add(offset_bytes), value)
+}
+
+/// Adds `bytes` to a segment's end. False, and nothing changes, when there is no room.
+#[inline]
+pub(super) fn append(segment: &mut Buffer<FrameHeader>, bytes: &[u8]) -> bool {
+    let (head, len) = (segment.summary.head_bytes, segment.summary.len_bytes);
+    let end = usize::from(head).saturating_add(usize::from(len));
+    let Some(len) = u16::try_from(bytes.len()).ok().and_then(|more| len.checked_add(more)) else {
+        return false;
+    };
+    if !segment.copy_in(end, bytes) {
+        return false;
+    }
+    segment.summary.len_bytes = len;
+    true
+}
+
+/// Adds `missing` zeroes to a segment's end. False, and nothing changes, when there is no room.
+pub(super) fn pad(segment: &mut Buffer<FrameHeader>, mut missing: usize) -> bool {
+    const ZEROES: [u8; 64] = [0; 64];
+    let used = FrameSegment(segment).headroom_bytes().saturating_add(FrameSegment(segment).len_bytes());
+    if missing > segment.len_bytes().saturating_sub(used) {
+        return false;
+    }
+    // Ends: each turn adds some, for there is room.
+    while let Some(zeroes) = ZEROES.get(..missing.min(ZEROES.len())).filter(|some| !some.is_empty()) {
+        if !append(segment, zeroes) {
+            return false;
+        }
+        missing = missing.saturating_sub(zeroes.len());
+    }
+    true
+}
