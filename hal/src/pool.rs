@@ -244,7 +244,7 @@ impl<H: Header> Pool<H> {
     #[must_use]
     #[inline]
     pub fn get(&self) -> Option<Buffer<H>> {
-        self.take(1).pop()
+        self.shared().take_one().map(Buffer)
     }
 
     /// Takes up to `at_most` buffers together, with headers and bytes as their last owners left

@@ -304,20 +304,17 @@ fn a_chain_is_first_in_first_out_by_every_door() {
     chain.push_front(numbered(&one, 0));
     assert_eq!(chain.pop().map(|buffer| *buffer), Some(0));
     let mut others = Chain::new();
-    let below_3 = |buffer: Buffer<u32>, _: &()| if *buffer < 3 { Ok(Some(buffer)) } else { Err(buffer) };
-    assert_eq!(chain.walk(&mut others, &[(); 9], below_3), 2);
+    let below_3 = |buffer: Buffer<u32>| if *buffer < 3 { Ok(Some(buffer)) } else { Err(buffer) };
+    assert_eq!(chain.walk(&mut others, 9, below_3), 2);
     assert_eq!((others.len(), chain.len()), (2, 2));
     assert_eq!(others.domain(), Some(one.domain()));
     // One comes from another pool than the one that goes.
-    let came = chain.walk(&mut others, &[(); 1], |buffer, ()| Ok(Some(numbered(&two, 10 + *buffer))));
+    let came = chain.walk(&mut others, 1, |buffer| Ok(Some(numbered(&two, 10 + *buffer))));
     assert_eq!((came, others.len(), chain.len(), others.domain()), (1, 3, 1, None));
     others.append(chain);
     others.push(numbered(&two, 20));
     let mut more = Chain::new();
-    assert_eq!(
-        others.walk(&mut more, &[(); 4], |buffer, ()| Ok(Some(buffer).filter(|buffer| **buffer != 2))),
-        4
-    );
+    assert_eq!(others.walk(&mut more, 4, |buffer| Ok(Some(buffer).filter(|buffer| **buffer != 2))), 4);
     assert_eq!((more.len(), others.len(), more.domain()), (3, 1, None));
     more.append(others);
     let order: Vec<u32> = drained(&mut more).iter().map(|buffer| **buffer).collect();
@@ -330,7 +327,7 @@ fn what_is_given_back_stays_in_front() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
     let (mut chain, mut others) = (counted(&one, 4), Chain::new());
     let mut kept = Vec::new();
-    let went = chain.walk(&mut others, &[(); 9], |buffer, ()| match *buffer {
+    let went = chain.walk(&mut others, 9, |buffer| match *buffer {
         0 => Ok(Some(buffer)),
         1 => {
             kept.push(buffer);
@@ -350,7 +347,7 @@ fn what_is_given_back_stays_in_front() {
 fn a_walk_brings_what_is_swapped_in_and_what_was_linked_behind() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
     let (mut chain, mut to, mut swapped) = (one.take(4), Chain::new(), Vec::new());
-    let all_came = chain.walk(&mut to, &[(); 4], |mut buffer, ()| {
+    let all_came = chain.walk(&mut to, 4, |mut buffer| {
         if swapped.len() % 2 == 0 {
             swapped.push(buffer);
             return two.get().map(Some).ok_or_else(|| unreachable!());
@@ -362,7 +359,7 @@ fn a_walk_brings_what_is_swapped_in_and_what_was_linked_behind() {
     assert_eq!((all_came, to.len(), swapped.len(), one.free(), two.free()), (4, 4, 4, 4, 4));
     assert_eq!(to.domain(), None);
     let mut rest = Chain::new();
-    to.walk(&mut rest, &[(); 2], |buffer, ()| Ok(Some(buffer)));
+    to.walk(&mut rest, 2, |buffer| Ok(Some(buffer)));
     let buffers: Vec<_> = [rest, to].iter_mut().flat_map(drained).collect();
     let lens: Vec<_> = buffers.iter().map(|buffer| segments(buffer).count()).collect();
     assert_eq!(lens, [1, 3, 1, 3]);
@@ -376,7 +373,7 @@ fn a_walk_brings_what_is_swapped_in_and_what_was_linked_behind() {
 fn what_comes_back_with_another_pools_behind_it_has_no_home_with_the_others() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
     let (mut chain, mut to) = (one.take(3), Chain::new());
-    chain.walk(&mut to, &[(); 3], |mut buffer, ()| {
+    chain.walk(&mut to, 3, |mut buffer| {
         if buffer.index() == 1 {
             buffer.set_next(two.get().unwrap());
         }
@@ -387,7 +384,7 @@ fn what_comes_back_with_another_pools_behind_it_has_no_home_with_the_others() {
     assert_eq!((one.free(), two.free()), (10, 10));
     // Nor does one that joins others.
     let (mut chain, mut to) = (one.take(3), two.take(1));
-    chain.walk(&mut to, &[(); 3], |buffer, ()| Ok(Some(buffer)));
+    chain.walk(&mut to, 3, |buffer| Ok(Some(buffer)));
     assert_eq!(to.domain(), None);
     drop(to);
     assert_eq!((one.free(), two.free()), (10, 10));
@@ -400,7 +397,7 @@ fn a_walk_trusts_no_link_of_a_buffer_that_was_given_away() {
     let pool = pool(&Heap::default());
     for swaps in [false, true] {
         let (mut chain, mut elsewhere) = (Chain::new(), pool.take(4));
-        let walked = pool.take(4).walk(&mut chain, &[(); 4], |buffer, ()| {
+        let walked = pool.take(4).walk(&mut chain, 4, |buffer| {
             // Behind it lies one of the others, and nothing behind the last.
             elsewhere.push_front(buffer);
             let mut buffer = elsewhere.pop().unwrap();
@@ -438,7 +435,7 @@ fn cores_share_a_pool_in_bulk() {
                     // Linked to another pool's meanwhile, which a walk that comes too late reads.
                     [other.get(), pool.get()].into_iter().flatten().for_each(|buffer| taken.push(buffer));
                     let mut held = Chain::new();
-                    taken.walk(&mut held, &[(); 99], |mut buffer, ()| {
+                    taken.walk(&mut held, 99, |mut buffer| {
                         *buffer = id;
                         if round % 5 == 0 {
                             pool.get().into_iter().for_each(|next| buffer.set_next(next));
@@ -446,7 +443,7 @@ fn cores_share_a_pool_in_bulk() {
                         Ok(Some(buffer))
                     });
                     let mut home = Chain::new();
-                    held.walk(&mut home, &[(); 99], |buffer, ()| {
+                    held.walk(&mut home, 99, |buffer| {
                         assert_eq!(*buffer, id, "nobody else has it");
                         Ok(Some(buffer))
                     });

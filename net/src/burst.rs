@@ -109,18 +109,21 @@ impl Burst {
         at_most: usize,
         mut by: impl FnMut(Frame) -> Result<Option<Frame>, Frame>,
     ) -> usize {
-        self.walk_with(to, times(at_most), |frame, ()| by(frame))
+        self.0.walk(&mut to.0, at_most, |buffer| match by(Frame(buffer)) {
+            Ok(frame) => Ok(frame.map(|frame| frame.0)),
+            Err(frame) => Err(frame.0),
+        })
     }
 
     /// The same, each frame with one of `items`, until either ends.
     #[inline(always)]
-    pub fn walk_with<T>(
+    pub fn walk_with<'i, T>(
         &mut self,
         to: &mut Self,
-        items: &[T],
-        mut by: impl FnMut(Frame, &T) -> Result<Option<Frame>, Frame>,
+        items: &'i [T],
+        mut by: impl FnMut(Frame, &'i T) -> Result<Option<Frame>, Frame>,
     ) -> usize {
-        self.0.walk(&mut to.0, items, |buffer, item| match by(Frame(buffer), item) {
+        self.0.walk_with(&mut to.0, items, |buffer, item| match by(Frame(buffer), item) {
             Ok(frame) => Ok(frame.map(|frame| frame.0)),
             Err(frame) => Err(frame.0),
         })
@@ -131,13 +134,6 @@ impl Burst {
     pub fn clear(&mut self) {
         drop(core::mem::take(self));
     }
-}
-
-/// Nothing, so many times.
-#[inline(always)]
-pub(crate) fn times(count: usize) -> &'static [()] {
-    const ANY: &[()] = &[(); usize::MAX];
-    ANY.get(..count).unwrap_or(ANY)
 }
 
 impl Extend<Frame> for Burst {

@@ -54,14 +54,21 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn is_plain(&self) -> bool {
-        self.0.asks_nothing() && self.0.next().is_none()
+        self.0.asks_nothing() && self.0.starts_as_fresh() && self.0.next().is_none()
     }
 
     /// The same, but for a checksum that it may [ask for](Self::asked_checksum).
     #[must_use]
     #[inline(always)]
     pub fn is_plain_but_checksum(&self) -> bool {
-        self.0.asks_no_more_than_a_checksum() && self.0.next().is_none()
+        self.0.asks_no_more_than_a_checksum() && self.0.starts_as_fresh() && self.0.next().is_none()
+    }
+
+    /// Whether it asks for no more than a checksum, whatever it is made of.
+    #[must_use]
+    #[inline(always)]
+    pub fn asks_no_more_than_a_checksum(&self) -> bool {
+        self.0.asks_no_more_than_a_checksum()
     }
 
     /// Length of this segment.
@@ -145,14 +152,14 @@ impl Frame {
     /// cannot hold that.
     #[inline(always)]
     pub fn set_received(&mut self, len_bytes: u16) -> bool {
-        // Two numbers below 2^16.
-        let fits = usize::from(HEADROOM_BYTES).wrapping_add(len_bytes.into()) <= self.0.len_bytes();
         // A fresh one has none.
         if self.0.next().is_some() {
             self.drop_next();
         }
+        // No buffer is shorter than its headroom.
+        let fits = usize::from(len_bytes) <= self.0.len_bytes().wrapping_sub(HEADROOM_BYTES.into());
         // Written either way, so that what it says needs no second look.
-        self.0.summary = Summary::of(if fits { len_bytes } else { 0 });
+        self.0.summary = if fits { Summary::of(len_bytes) } else { Summary::FRESH };
         fits
     }
 

@@ -35,9 +35,10 @@ pub struct ChecksumRequest {
 }
 
 /// Which kind of large packet is cut into segments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SegmentationKind {
     /// TCP over IPv4.
+    #[default]
     Tcp4,
     /// TCP over IPv6.
     Tcp6,
@@ -47,7 +48,7 @@ pub enum SegmentationKind {
 
 /// A large packet that the device cuts into segments (or, received, has put together from
 /// segments).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segmentation {
     /// Of which kind.
     pub kind: SegmentationKind,

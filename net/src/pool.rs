@@ -4,7 +4,7 @@ use paravane_hal::addr::Align;
 use paravane_hal::dma::{Dma, DmaError, DomainTag};
 use paravane_hal::pool::{Pool, PoolLayout};
 
-use crate::burst::{Burst, times};
+use crate::burst::Burst;
 use crate::frame::{Frame, FrameHeader, HEADROOM_BYTES};
 
 /// What a pool of frames is made of.
@@ -90,7 +90,7 @@ impl FramePool {
     pub fn take_with(&self, at_most: usize, mut prepare: impl FnMut(Frame) -> Frame) -> Burst {
         let mut burst = Burst::new();
         let mut taken = self.0.take(at_most);
-        taken.walk(&mut burst.0, times(at_most), |buffer, ()| Ok(Some(prepare(Frame::fresh(buffer)).0)));
+        taken.walk(&mut burst.0, at_most, |buffer| Ok(Some(prepare(Frame::fresh(buffer)).0)));
         burst
     }
 

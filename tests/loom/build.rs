@@ -47,8 +47,9 @@ fn main() {
         write(&format!("{name}.rs"), led_here(without_tests(&source)));
     }
     write("ring.rs", led_here(without_tests(&read("vmxnet3/src/ring.rs"))));
-    let batch = function(&read("vmxnet3/src/batch.rs"), "pub(crate) fn hand_over(&self) -> Cursor {");
-    write("batch.rs", format!("impl Batch<'_> {{ {batch} }}"));
+    let batch = read("vmxnet3/src/batch.rs");
+    let head = "fn hand_over(first: &Words<4>, first_words: u64, last: &Words<4>, last_words: u64) {";
+    write("batch.rs", function(&batch, head));
     let rx = read("vmxnet3/src/rx.rs");
     write(
         "read_new.rs",
@@ -57,11 +58,8 @@ fn main() {
     let has = function(&rx, "fn has_completion(&self) -> bool {");
     let arm = function(&rx, "fn arm(&mut self) -> Result<Armed, DeviceFault> {");
     write("rx.rs", format!("impl RxQueue {{ {has} pub(crate) {arm} }}"));
-    let hand_over = function(
-        &read("vmxnet3/src/rx_ring.rs"),
-        "pub(crate) fn hand_over(&mut self, stock: &mut Burst) -> u32 {",
-    );
-    write("rx_ring.rs", format!("impl RxRing {{ {hand_over} }}"));
+    let give = function(&read("vmxnet3/src/rx_ring.rs"), "fn give(slots: &[Words<4>], word2: u32) {");
+    write("rx_ring.rs", give);
     let arm = function(&read("vmxnet3/src/control.rs"), "fn arm(&mut self) -> Result<Armed, DeviceFault> {");
     write("control.rs", format!("impl VmxControl {{ pub(crate) {arm} }}"));
     let tx = read("vmxnet3/src/tx.rs");

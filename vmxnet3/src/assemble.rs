@@ -122,19 +122,19 @@ fn count(counters: &mut RxCounters, why: Dropped) {
 }
 
 /// A frame with what the device found out about it. A fresh frame says "nothing" by itself.
-///
-/// By value, so that the frames that come by here in a loop are in registers.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn annotated(mut frame: Frame, completion: RxCompletion) -> Frame {
     let checksum = completion.checksum();
     if checksum != RxChecksum::Unverified {
         frame.set_rx_checksum(checksum);
     }
-    if let Some(tag) = completion.vlan() {
-        frame.set_vlan(Some(tag));
-    }
-    if let Some(hash) = completion.hash() {
-        frame.set_rx_hash(Some(hash));
-    }
+    if completion.has_tag_or_hash() { tagged(frame, completion) } else { frame }
+}
+
+/// By value, so that the frames that come by here in a loop are in registers.
+#[inline(never)]
+fn tagged(mut frame: Frame, completion: RxCompletion) -> Frame {
+    frame.set_vlan(completion.vlan());
+    frame.set_rx_hash(completion.hash());
     frame
 }

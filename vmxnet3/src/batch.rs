@@ -1,18 +1,14 @@
 //! A burst on its way into the transmit ring.
 //!
-//! The burst's first descriptor keeps last lap's generation until [`hand_over`](Batch::hand_over):
-//! all the others may be complete by then, the device walks in order and does not get past the
-//! first.
+//! The burst's first descriptor keeps last lap's generation until it is handed over: all the others
+//! may be complete by then, the device walks in order and does not get past the first.
 //!
 //! All frames go by one walk, whatever they ask for and are made of. One segment that asks for no
 //! more than a checksum is described on the spot, anything else is planned and described by
 //! functions of their own, for the walk takes all registers there are.
 
-use core::slice;
-
 use paravane_hal::barrier;
 use paravane_hal::dma::Words;
-use paravane_hal::pool::Posted;
 use paravane_net::{Burst, Frame};
 
 use crate::desc::{PlainTx, TxDesc};
@@ -22,13 +18,13 @@ use crate::ring::Cursor;
 /// Frames that were described together, and come home together. Kept at the place of their first
 /// descriptor.
 #[derive(Debug)]
-pub(crate) struct Lent {
+pub(crate) struct Run {
     pub(crate) frames: Burst,
     /// How many descriptors they take.
     pub(crate) descriptors: u32,
 }
 
-impl Lent {
+impl Run {
     /// Whether one of its frames ends with the descriptor of number `descriptors`, counted from 1.
     #[cold]
     pub(crate) fn has_frame_end(&mut self, descriptors: u32) -> bool {
@@ -46,107 +42,91 @@ impl Lent {
     }
 }
 
-pub(crate) struct Batch<'q> {
-    slots: &'q [Words<4>],
-    in_flight: &'q mut Posted<Lent>,
-    limits: TxLimits,
-    first: Cursor,
-    /// Where the next descriptor goes.
-    fill: Cursor,
-    /// How many are free from `first` on.
-    free: u32,
-    /// `dw2` of the first descriptor: what hands the burst over.
-    first_word2: u32,
-    /// `dw3` of the last descriptor.
-    last_word3: u32,
-    /// How many frames are in it.
+/// What became of frames that were to be sent.
+pub(crate) struct Published {
+    /// How many descriptors they took.
+    pub(crate) descriptors: u32,
+    /// How many were handed over.
     pub(crate) frames: u32,
     /// How long they are together.
     pub(crate) bytes: u64,
     /// Dropped, for they cannot be sent.
     pub(crate) refused: u32,
-    /// What it counts towards `txThreshold`: frames on the wire, those that come of frames to be
+    /// What they count towards `txThreshold`: frames on the wire, those that come of frames to be
     /// cut counted singly.
     pub(crate) weight: u32,
 }
 
-impl<'q> Batch<'q> {
-    /// An empty batch, for `free` descriptors from `fill` on.
-    #[inline(always)]
-    pub(crate) fn new(
-        slots: &'q [Words<4>],
-        in_flight: &'q mut Posted<Lent>,
-        limits: TxLimits,
-        fill: Cursor,
-        free: u32,
-    ) -> Self {
-        Self {
-            slots,
-            in_flight,
-            limits,
-            first: fill,
-            fill,
-            free,
-            first_word2: 0,
-            last_word3: 0,
-            frames: 0,
-            bytes: 0,
-            refused: 0,
-            weight: 0,
-        }
+/// Takes frames from the front of `burst`, as long as there are descriptors from `at` on, of which
+/// there are `free`, and hands them over, or drops those that cannot be sent. What the device gets
+/// is in `run` before it learns of it.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "frames are fewer than descriptors")]
+pub(crate) fn publish(
+    burst: &mut Burst,
+    run: &mut Run,
+    slots: &[Words<4>],
+    at: Cursor,
+    free: u32,
+    limits: TxLimits,
+) -> Published {
+    if let Some(single) = publish_single(burst, run, slots, at, free, limits) {
+        return single;
     }
+    // Asked of all together; others are looked at one by one.
+    let unreachable =
+        if burst.domain() == Some(limits.domain) { 0 } else { refuse_unreachable(burst, &limits) };
+    let all = describe(burst, &mut run.frames, Free::new(slots, at, free), limits);
+    run.descriptors = free.wrapping_sub(all.free.len() as u32);
+    let frames = run.frames.len() as u32;
+    Published {
+        descriptors: run.descriptors,
+        frames,
+        bytes: all.bytes,
+        refused: all.refused.wrapping_add(unreachable),
+        weight: frames.wrapping_add(all.extra_weight),
+    }
+}
 
-    /// Takes frames from the front of `burst` as long as they fit, and drops those that cannot be
-    /// sent. By value, so that the batch never lies in memory.
-    #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "frames are fewer than descriptors, words are halves"
-    )]
-    pub(crate) fn taking_from(mut self, burst: &mut Burst) -> Self {
-        // Asked of all together; others are looked at one by one.
-        if burst.domain() != Some(self.limits.domain) {
-            self.refused = refuse_unreachable(burst, &self.limits);
-        }
-        // Free: what was lent here came home with its descriptors.
-        let Some(place @ None) = self.in_flight.slots_mut().get_mut(self.first.slot()) else { return self };
-        let free = Free::new(self.slots, self.first, self.free);
-        let run = describe(burst, free, self.limits);
-        self.refused = self.refused.wrapping_add(run.refused);
-        self.frames = run.frames.len() as u32;
-        if self.frames == 0 {
-            return self;
-        }
-        let descriptors = self.free.wrapping_sub(run.free);
-        // Before the device learns of it: what it has is held.
-        *place = Some(Lent { frames: run.frames, descriptors });
-        self.fill = self.first.advanced(descriptors);
-        self.first_word2 = run.first_words as u32;
-        self.last_word3 = (run.last_words >> 32) as u32;
-        self.weight = self.frames.wrapping_add(run.extra_weight);
-        self.bytes = run.bytes;
-        self
+/// The same of a burst of one simple frame, which has nothing to share what a burst costs with.
+#[inline(always)]
+fn publish_single(
+    burst: &mut Burst,
+    run: &mut Run,
+    slots: &[Words<4>],
+    at: Cursor,
+    free: u32,
+    limits: TxLimits,
+) -> Option<Published> {
+    let slot = slots.get(at.slot()).filter(|_| free > 0)?;
+    if burst.len() != 1 || burst.domain() != Some(limits.domain) {
+        return None;
     }
+    let mut sent = None;
+    burst.walk(&mut run.frames, 1, |frame| {
+        let Some(asked) = offload::asked_on_the_spot(&frame, limits) else { return Err(frame) };
+        let len_bytes = frame.segment_bytes();
+        slot.store_pair::<0>(frame.fresh_dma_addr_before(0).get());
+        sent = Some((TxDesc::plain(at.generation()).of_segment(len_bytes) | asked, len_bytes as u64));
+        Ok(Some(frame))
+    });
+    let (words, bytes) = sent?;
+    run.descriptors = 1;
+    hand_over(slot, words, slot, words);
+    Some(Published { descriptors: 1, frames: 1, bytes, refused: 0, weight: 1 })
+}
 
-    /// Asks for a completion with the last frame and hands everything over; where the next burst
-    /// goes.
-    #[inline(always)]
-    pub(crate) fn hand_over(&self) -> Cursor {
-        if self.frames == 0 {
-            return self.fill;
-        }
-        let last = self.first.advanced(self.first.steps_to(self.fill.index()).wrapping_sub(1));
-        if let Some(slot) = self.slots.get(last.slot()) {
-            slot.store::<3>(self.last_word3 | TxDesc::CQ);
-        }
-        // Between everything above (and the frames' bytes) and the one word that hands it all over.
-        // The other party is the device.
-        barrier::release();
-        if let Some(slot) = self.slots.get(self.first.slot()) {
-            slot.store::<2>(self.first_word2);
-        }
-        self.fill
-    }
+/// Asks for a completion with the last descriptor, and hands the first one over, and with it all
+/// the others.
+#[inline(always)]
+fn hand_over(first: &Words<4>, first_words: u64, last: &Words<4>, last_words: u64) {
+    #[expect(clippy::cast_possible_truncation, reason = "words are halves")]
+    let (first_word2, last_word3) = (first_words as u32, (last_words >> 32) as u32);
+    last.store::<3>(last_word3 | TxDesc::CQ);
+    // Between everything above (and the frames' bytes) and the one word that hands it all over. The
+    // other party is the device.
+    barrier::release();
+    first.store::<2>(first_word2);
 }
 
 /// Drops the frames of which the device does not reach every segment. How many.
@@ -163,27 +143,26 @@ fn refuse_unreachable(burst: &mut Burst, limits: &TxLimits) -> u32 {
 }
 
 /// Descriptors that are free, in their order, and the generation to write into them.
+#[derive(Clone, Copy)]
 struct Free<'q> {
     /// To the end of this lap,
-    this_lap: slice::Iter<'q, Words<4>>,
+    this_lap: &'q [Words<4>],
     /// and in the next one.
-    next_lap: slice::Iter<'q, Words<4>>,
+    next_lap: &'q [Words<4>],
     plain: PlainTx,
-    next_plain: PlainTx,
 }
 
 impl<'q> Free<'q> {
     #[inline(always)]
     fn new(slots: &'q [Words<4>], at: Cursor, free: u32) -> Self {
-        let free = free as usize;
-        let (next_lap, this_lap) = slots.split_at_checked(at.slot()).unwrap_or_default();
-        let this_lap = this_lap.get(..free).unwrap_or(this_lap);
-        let next_lap = next_lap.get(..free.wrapping_sub(this_lap.len())).unwrap_or_default();
-        Self {
-            this_lap: this_lap.iter(),
-            next_lap: next_lap.iter(),
-            plain: TxDesc::plain(at.generation()),
-            next_plain: TxDesc::plain(at.generation().flipped()),
+        let (before, rest) = slots.split_at_checked(at.slot()).unwrap_or_default();
+        let plain = TxDesc::plain(at.generation());
+        match rest.get(..free as usize) {
+            Some(this_lap) => Self { this_lap, next_lap: &[], plain },
+            None => {
+                let next_lap = before.get(..(free as usize).wrapping_sub(rest.len())).unwrap_or_default();
+                Self { this_lap: rest, next_lap, plain }
+            }
         }
     }
 
@@ -193,92 +172,154 @@ impl<'q> Free<'q> {
         self.this_lap.len().wrapping_add(self.next_lap.len())
     }
 
+    /// Whether there is one, which is in this lap then.
+    #[inline(always)]
+    fn has_any(&mut self) -> bool {
+        if self.this_lap.is_empty() {
+            *self = self.in_next_lap();
+        }
+        !self.this_lap.is_empty()
+    }
+
     /// The next one.
     #[inline(always)]
     fn take(&mut self) -> Option<&'q Words<4>> {
-        if self.this_lap.as_slice().is_empty() {
-            self.this_lap = core::mem::take(&mut self.next_lap);
-            self.plain = self.next_plain;
-        }
-        self.this_lap.next()
+        self.has_any();
+        let (slot, rest) = self.this_lap.split_first()?;
+        self.this_lap = rest;
+        Some(slot)
+    }
+
+    /// By value: what has its address taken lies in memory.
+    #[cold]
+    fn in_next_lap(self) -> Self {
+        Self { this_lap: self.next_lap, next_lap: &[], plain: self.plain.flipped() }
     }
 }
 
-/// Frames that were described.
-struct Run {
-    frames: Burst,
+/// What came of describing frames.
+struct Described<'q> {
     bytes: u64,
     /// How many were dropped, for they cannot be sent.
     refused: u32,
     /// What they count towards `txThreshold` beyond one each.
     extra_weight: u32,
-    /// The words to hand the first descriptor over with.
-    first_words: u64,
-    /// Those of the last one.
-    last_words: u64,
-    /// How many descriptors are still free.
-    free: u32,
+    /// The first descriptor, and the words to hand it over with.
+    first: Option<(&'q Words<4>, u64)>,
+    /// The last one, and its words.
+    last: Option<(&'q Words<4>, u64)>,
+    /// What is still free.
+    free: Free<'q>,
 }
 
 /// Describes frames from the front of `burst`, all of which the device reaches, as long as there
-/// are descriptors; the first of those as not yet the device's.
+/// are descriptors; the first of those as not yet the device's, until all are. They join `frames`.
 #[inline(never)]
-#[expect(clippy::cast_possible_truncation, reason = "a ring is short")]
-fn describe(burst: &mut Burst, mut free: Free<'_>, limits: TxLimits) -> Run {
-    let mut frames = Burst::new();
-    let (mut bytes, mut refused, mut extra_weight) = (0_u64, 0_u32, 0_u32);
-    let (mut first_words, mut last_words) = (0_u64, 0_u64);
-    burst.walk(&mut frames, usize::MAX, |mut frame| {
-        let len_bytes = frame.segment_bytes();
-        if let Some(asked) = offload::asked_on_the_spot(&frame, len_bytes, limits) {
-            let Some(slot) = free.take() else { return Err(frame) };
-            let words = free.plain.of(len_bytes as u16) | asked;
-            slot.store_pair::<0>(frame.fresh_dma_addr_before(0).get());
-            if first_words == 0 {
-                first_words = words;
-                slot.store_pair::<2>(TxDesc::not_yet(words));
-            } else {
-                slot.store_pair::<2>(words);
-            }
-            last_words = words;
-            bytes = bytes.wrapping_add(len_bytes as u64);
-            return Ok(Some(frame));
+fn describe<'q>(burst: &mut Burst, frames: &mut Burst, free: Free<'q>, limits: TxLimits) -> Described<'q> {
+    let mut all = Described { bytes: 0, refused: 0, extra_weight: 0, first: None, last: None, free };
+    // The first one by itself, which spares all others the question. Ends: each turn takes a frame.
+    while frames.is_empty() {
+        let taken = burst.walk(frames, 1, |frame| match offload::asked_on_the_spot(&frame, limits) {
+            Some(asked) => match all.free.take() {
+                Some(slot) => Ok(Some(all.add_simple::<true>(frame, asked, slot))),
+                None => Err(frame),
+            },
+            None => all.add_any::<true>(frame, limits),
+        });
+        if taken == 0 {
+            return all;
         }
-        let Some(plan) = offload::prepare(&mut frame, limits) else {
-            refused = refused.wrapping_add(1);
-            return Ok(None);
-        };
-        if usize::from(plan.segments) > free.len() {
-            return Err(frame);
+    }
+    // Ends: each turn but the last takes a frame.
+    while !burst.is_empty() && all.free.has_any() {
+        let slots = all.free.this_lap;
+        let taken =
+            burst.walk_with(frames, slots, |frame, slot| match offload::asked_on_the_spot(&frame, limits) {
+                Some(asked) => Ok(Some(all.add_simple::<false>(frame, asked, slot))),
+                None => Err(frame),
+            });
+        all.free.this_lap = slots.get(taken..).unwrap_or_default();
+        if taken == 0 && burst.walk(frames, usize::MAX, |frame| all.add_other(frame, limits)) == 0 {
+            break;
         }
-        (first_words, last_words) = describe_segments(&frame, plan, &mut free, first_words);
-        extra_weight = extra_weight.wrapping_add(plan.weight.wrapping_sub(1));
-        bytes = bytes.wrapping_add(plan.total_bytes as u64);
-        Ok(Some(frame))
-    });
-    Run { frames, bytes, refused, extra_weight, first_words, last_words, free: free.len() as u32 }
+    }
+    if let (Some((first, first_words)), Some((last, last_words))) = (all.first, all.last) {
+        hand_over(first, first_words, last, last_words);
+    }
+    all
 }
 
-/// Describes every segment of a frame, for which there are descriptors. The words of the batch's
-/// first descriptor, which this may be, and of the frame's last.
-#[inline(always)]
-fn describe_segments(frame: &Frame, plan: TxPlan, free: &mut Free<'_>, mut first_words: u64) -> (u64, u64) {
-    let (mut asked, mut last_words) = (plan.sop.words(), 0);
-    for segment in frame.segments() {
-        let Some(slot) = free.take() else { break };
-        // At most 16 KiB, by the plan.
-        let mut words = free.plain.of_segment(segment.len_bytes()) | core::mem::take(&mut asked);
-        if segment.next().is_some() {
-            words = TxDesc::not_last(words);
-        }
-        slot.store_pair::<0>(segment.dma_addr().get());
-        if first_words == 0 {
-            first_words = words;
+impl<'q> Described<'q> {
+    /// Describes a frame that `asked` for as much, the `FIRST` of all or another.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a frame is short")]
+    fn add_simple<const FIRST: bool>(&mut self, frame: Frame, asked: u64, slot: &'q Words<4>) -> Frame {
+        let len_bytes = frame.segment_bytes();
+        let words = self.free.plain.of(len_bytes as u16) | asked;
+        slot.store_pair::<0>(frame.fresh_dma_addr_before(0).get());
+        if FIRST {
+            self.first = Some((slot, words));
             slot.store_pair::<2>(TxDesc::not_yet(words));
         } else {
             slot.store_pair::<2>(words);
         }
-        last_words = words;
+        self.last = Some((slot, words));
+        self.bytes = self.bytes.wrapping_add(len_bytes as u64);
+        frame
     }
-    (first_words, last_words)
+
+    /// Describes a frame that is none of the simple ones.
+    ///
+    /// # Errors
+    ///
+    /// `frame`, when it is one, or there are too few descriptors.
+    #[inline(always)]
+    fn add_other(&mut self, frame: Frame, limits: TxLimits) -> Result<Option<Frame>, Frame> {
+        if frame.is_plain_but_checksum() && offload::asked_on_the_spot(&frame, limits).is_some() {
+            return Err(frame);
+        }
+        let Some(plan) = offload::plan_on_the_spot(&frame, limits) else {
+            return self.add_any::<false>(frame, limits);
+        };
+        self.add_planned::<false>(frame, plan)
+    }
+
+    /// Describes any frame. It is dropped if it cannot be sent.
+    ///
+    /// # Errors
+    ///
+    /// `frame`, when there are too few descriptors.
+    #[inline(always)]
+    fn add_any<const FIRST: bool>(&mut self, frame: Frame, limits: TxLimits) -> Result<Option<Frame>, Frame> {
+        let (frame, Some(plan)) = offload::prepare(frame, limits) else {
+            self.refused = self.refused.wrapping_add(1);
+            return Ok(None);
+        };
+        self.add_planned::<FIRST>(frame, plan)
+    }
+
+    #[inline(always)]
+    fn add_planned<const FIRST: bool>(&mut self, frame: Frame, plan: TxPlan) -> Result<Option<Frame>, Frame> {
+        if usize::from(plan.segments) > self.free.len() {
+            return Err(frame);
+        }
+        let (mut asked, mut is_first) = (plan.sop.words(), FIRST);
+        for segment in frame.segments() {
+            let Some(slot) = self.free.take() else { break };
+            // At most 16 KiB, by the plan.
+            let words = self.free.plain.of_segment(segment.len_bytes()) | core::mem::take(&mut asked);
+            let words = if segment.next().is_some() { TxDesc::not_last(words) } else { words };
+            slot.store_pair::<0>(segment.dma_addr().get());
+            if FIRST && core::mem::take(&mut is_first) {
+                self.first = Some((slot, words));
+                slot.store_pair::<2>(TxDesc::not_yet(words));
+            } else {
+                slot.store_pair::<2>(words);
+            }
+            self.last = Some((slot, words));
+        }
+        self.extra_weight = self.extra_weight.wrapping_add(plan.weight.wrapping_sub(1));
+        self.bytes = self.bytes.wrapping_add(plan.total_bytes as u64);
+        Ok(Some(frame))
+    }
 }

@@ -101,6 +101,12 @@ impl TxDesc {
 pub(crate) struct PlainTx(u64);
 
 impl PlainTx {
+    /// The same of the next lap.
+    #[inline(always)]
+    pub(crate) const fn flipped(self) -> Self {
+        Self(TxDesc::not_yet(self.0))
+    }
+
     /// With the length of a segment, which fits `len`: no frame that may go out is longer.
     #[inline(always)]
     pub(crate) const fn of(self, len_bytes: u16) -> u64 {
@@ -213,7 +219,7 @@ pub(crate) struct RxGeometry {
 ///
 /// `type` is 3 on ESXi and 0 on QEMU, and `fcs` is not set by QEMU, so neither is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RxCompletion([u32; 4]);
+pub(crate) struct RxCompletion(u64, u64);
 
 /// A receive completion, as far as it was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,13 +264,25 @@ impl RxJudged {
                 if len_bytes > geometry.buffer_bytes {
                     return Err(DeviceFault::LengthTooLong { len_bytes, max_bytes: geometry.buffer_bytes });
                 }
-                Ok(RxCompletion(words))
+                Ok(RxCompletion::of(words))
             }
         }
     }
 }
 
 impl RxCompletion {
+    /// As two numbers, which are passed in registers.
+    #[inline(always)]
+    const fn of([word0, word1, word2, word3]: [u32; 4]) -> Self {
+        Self(word0 as u64 | (word1 as u64) << 32, word2 as u64 | (word3 as u64) << 32)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "each is cut into halves")]
+    const fn words(self) -> [u32; 4] {
+        [self.0 as u32, (self.0 >> 32) as u32, self.1 as u32, (self.1 >> 32) as u32]
+    }
+
     const EOP: u32 = 1 << 14;
     const SOP: u32 = 1 << 15;
     const RQ_ID: u32 = 0x3ff << 16;
@@ -291,11 +309,11 @@ impl RxCompletion {
         let plain = Self::SOP | Self::EOP | Self::CNC | turn;
         let is_plain = word0 & (Self::WHOLE | Self::CNC | Self::RSS_TYPE) == plain;
         if is_plain && (word2 & (LEN | Self::ERR | Self::TS)).wrapping_sub(1) < buffer_bytes {
-            return RxJudged::Plain(Self(words));
+            return RxJudged::Plain(Self::of(words));
         }
         let is_whole = word0 & Self::WHOLE == Self::SOP | Self::EOP | turn;
         if is_whole && (word2 & (LEN | Self::ERR)).wrapping_sub(1) < buffer_bytes {
-            return RxJudged::Noted(Self(words));
+            return RxJudged::Noted(Self::of(words));
         }
         RxJudged::Unusual(RxUnusual(words))
     }
@@ -303,7 +321,7 @@ impl RxCompletion {
     /// Whether the buffer is from ring 2.
     #[inline(always)]
     pub(crate) const fn is_second_ring(self) -> bool {
-        let [word0, ..] = self.0;
+        let [word0, ..] = self.words();
         word0 & Self::SECOND_RING != 0
     }
 
@@ -321,40 +339,41 @@ impl RxCompletion {
     /// Which slot of its ring it is about; inside the ring.
     #[inline(always)]
     pub(crate) const fn index(self) -> u32 {
-        let [word0, ..] = self.0;
+        let [word0, ..] = self.words();
         word0 & INDEX
     }
 
     /// How much the device wrote; no more than the buffer holds.
     #[inline(always)]
     pub(crate) const fn len_bytes(self) -> u16 {
-        let [_, _, word2, _] = self.0;
+        let [_, _, word2, _] = self.words();
         (word2 & LEN) as u16
     }
 
     /// Whether the frame starts here.
     #[inline(always)]
     pub(crate) const fn sop(self) -> bool {
-        let [word0, ..] = self.0;
+        let [word0, ..] = self.words();
         word0 & Self::SOP != 0
     }
 
     /// Whether it ends here. What describes the frame counts only then.
     #[inline(always)]
     pub(crate) const fn eop(self) -> bool {
-        let [word0, ..] = self.0;
+        let [word0, ..] = self.words();
         word0 & Self::EOP != 0
     }
 
     /// Whether the frame is damaged.
     #[inline(always)]
     pub(crate) const fn err(self) -> bool {
-        let [_, _, word2, _] = self.0;
+        let [_, _, word2, _] = self.words();
         word2 & Self::ERR != 0
     }
 
     /// What the device says about the checksums. Only a clear "good" counts: whatever else it
     /// means, software can look again, and dropping on a misunderstanding would lose good frames.
+    #[inline(always)]
     pub(crate) const fn checksum(self) -> RxChecksum {
         const TUC: u32 = 1 << 16;
         const TCP_OR_UDP: u32 = 1 << 17 | 1 << 18;
@@ -362,7 +381,7 @@ impl RxCompletion {
         const V6: u32 = 1 << 20;
         const V4: u32 = 1 << 21;
         const FRG: u32 = 1 << 22;
-        let [word0, _, _, word3] = self.0;
+        let [word0, _, _, word3] = self.words();
         if word0 & Self::CNC != 0 || word3 & TCP_OR_UDP == 0 {
             return RxChecksum::Unverified;
         }
@@ -372,15 +391,22 @@ impl RxCompletion {
         if good4 || good6 { RxChecksum::Good } else { RxChecksum::Unverified }
     }
 
+    /// Whether there is a tag that the device took off, or a hash.
+    #[inline(always)]
+    pub(crate) const fn has_tag_or_hash(self) -> bool {
+        let [word0, _, word2, _] = self.words();
+        word2 & Self::TS | word0 & Self::RSS_TYPE != 0
+    }
+
     /// The VLAN tag that the device took off.
     pub(crate) const fn vlan(self) -> Option<VlanTag> {
-        let [_, _, word2, _] = self.0;
+        let [_, _, word2, _] = self.words();
         if word2 & Self::TS == 0 { None } else { Some(VlanTag((word2 >> 16) as u16)) }
     }
 
     /// The hash that the device computed.
     pub(crate) const fn hash(self) -> Option<RxHash> {
-        let [word0, value, _, _] = self.0;
+        let [word0, value, _, _] = self.words();
         let kind = match (word0 & Self::RSS_TYPE) >> 26 {
             0 => return None,
             1 => RxHashKind::Ip4,

@@ -72,32 +72,55 @@ pub(crate) struct TxPlan {
 /// What the descriptor of a frame says that goes out as it is in one, from where fresh frames
 /// start; such as ask for a checksum included. The device reaches it.
 #[inline(always)]
-pub(crate) fn asked_on_the_spot(frame: &Frame, len_bytes: usize, limits: TxLimits) -> Option<u64> {
-    if !limits.allows_unpadded(len_bytes) {
+pub(crate) fn asked_on_the_spot(frame: &Frame, limits: TxLimits) -> Option<u64> {
+    let len_bytes = frame.segment_bytes();
+    if !limits.allows_unpadded(len_bytes) || !frame.is_plain_but_checksum() {
         return None;
     }
-    if frame.is_plain() {
-        return Some(TxSop::PLAIN.words());
-    }
-    if !frame.is_plain_but_checksum() {
+    frame
+        .asked_checksum()
+        .map_or(Some(TxSop::PLAIN), |request| summed_early(request, len_bytes))
+        .map(TxSop::words)
+}
+
+/// The plan of a frame of any segments that asks for no more than a checksum, where it needs no
+/// longer look. The device reaches it.
+#[inline(always)]
+pub(crate) fn plan_on_the_spot(frame: &Frame, limits: TxLimits) -> Option<TxPlan> {
+    if !frame.asks_no_more_than_a_checksum() {
         return None;
     }
-    frame.asked_checksum().map_or(Some(TxSop::PLAIN), |request| summed(request, len_bytes)).map(TxSop::words)
+    let (mut segments, mut total_bytes) = (0_u16, 0_usize);
+    for segment in frame.segments() {
+        if !is_describable(segment.len_bytes()) || segments >= MAX_SEGMENTS {
+            return None;
+        }
+        segments = segments.wrapping_add(1);
+        total_bytes = total_bytes.wrapping_add(segment.len_bytes());
+    }
+    if !limits.allows_unpadded(total_bytes) {
+        return None;
+    }
+    let sop = frame.asked_checksum().map_or(Some(TxSop::PLAIN), |request| summed(request, total_bytes))?;
+    Some(TxPlan { sop, segments, total_bytes, weight: 1 })
 }
 
 /// Plans how any frame goes out, padded if it is too short; `None` if it must not.
+///
+/// By value: what has its address taken lies in memory, in the whole loop that calls this.
 #[inline(never)]
-pub(crate) fn prepare(frame: &mut Frame, limits: TxLimits) -> Option<TxPlan> {
+pub(crate) fn prepare(mut frame: Frame, limits: TxLimits) -> (Frame, Option<TxPlan>) {
     // What has no header is none, and of a frame to be cut the device takes every byte for payload.
     // A frame whose last buffer is full goes out as it is.
     let is_short = (MIN_FRAME_BYTES..MIN_ETHERNET_BYTES).contains(&frame.total_bytes());
     if is_short && frame.offload().segmentation.is_none() {
         frame.pad_to(MIN_ETHERNET_BYTES);
     }
-    plan(frame, &limits).or_else(|| {
+    let plan = plan(&frame, &limits).or_else(|| {
         // The descriptor may have no room for where the checksum is.
-        frame.complete_checksum().then(|| plan(frame, &limits))?
-    })
+        frame.complete_checksum().then(|| plan(&frame, &limits))?
+    });
+    (frame, plan)
 }
 
 /// Plans how `frame` goes out; `None` if it must not.
@@ -106,8 +129,7 @@ pub(crate) fn plan(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
     let mut total_bytes = 0_usize;
     for segment in frame.segments() {
         let len_bytes = segment.len_bytes();
-        let is_describable = len_bytes > 0 && len_bytes <= MAX_TX_SEGMENT_BYTES as usize;
-        if !is_describable || !limits.reaches(segment) || segments >= MAX_TSO_SEGMENTS {
+        if !is_describable(len_bytes) || !limits.reaches(segment) || segments >= MAX_TSO_SEGMENTS {
             return None;
         }
         segments = segments.saturating_add(1);
@@ -130,6 +152,22 @@ pub(crate) fn plan(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
     };
     let sop = frame.vlan().map_or(sop, |tag| sop.tagged(tag));
     Some(TxPlan { sop, segments, total_bytes, weight })
+}
+
+/// Whether one descriptor can name a segment as long.
+#[inline(always)]
+pub(crate) const fn is_describable(len_bytes: usize) -> bool {
+    // In one comparison: none is very long then.
+    len_bytes.wrapping_sub(1) < MAX_TX_SEGMENT_BYTES as usize
+}
+
+/// The words that ask for a checksum where its field is early enough for either limit.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "it is early in the frame")]
+fn summed_early(request: ChecksumRequest, total_bytes: usize) -> Option<TxSop> {
+    let field = u32::from(request.start_bytes).wrapping_add(request.offset_bytes.into());
+    let fits = field <= MAX_HLEN_BYTES.into() && (field as usize).wrapping_add(2) <= total_bytes;
+    fits.then(|| TxSop::checksum(request.start_bytes, field as u16))
 }
 
 /// The words that ask for a checksum.

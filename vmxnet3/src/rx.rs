@@ -204,16 +204,26 @@ impl<P: Platform> RxQueue<P> {
                 next = Next::Nothing;
                 return Err(frame);
             };
-            let judged = RxCompletion::classify(said, turn, buffer_bytes);
-            let (RxJudged::Plain(completion) | RxJudged::Noted(completion)) = judged else {
-                // Unusual, to be judged outside.
-                next = Next::Read(said);
-                return Err(frame);
+            let mut receive = |completion: RxCompletion| {
+                bytes = bytes.wrapping_add(completion.len_bytes().into());
+                // Fits, for the length was checked against the buffer's.
+                frame.set_received(completion.len_bytes());
             };
-            bytes = bytes.wrapping_add(completion.len_bytes().into());
-            // Fits, for the length was checked against the buffer's.
-            frame.set_received(completion.len_bytes());
-            Ok(if matches!(judged, RxJudged::Noted(_)) { annotated(frame, completion) } else { frame })
+            match RxCompletion::classify(said, turn, buffer_bytes) {
+                RxJudged::Plain(completion) => {
+                    receive(completion);
+                    Ok(frame)
+                }
+                RxJudged::Noted(completion) => {
+                    receive(completion);
+                    Ok(annotated(frame, completion))
+                }
+                RxJudged::Unusual(_) => {
+                    // To be judged outside.
+                    next = Next::Read(said);
+                    Err(frame)
+                }
+            }
         });
         *at = at.advanced(frames as u32);
         assembler.counters.bytes = assembler.counters.bytes.wrapping_add(bytes);

@@ -15,7 +15,7 @@ use core::fmt;
 
 use paravane_hal::addr::Align;
 use paravane_hal::barrier;
-use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, Quiet};
+use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, Quiet, Words};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Lent;
 use paravane_net::{Burst, Frame};
@@ -149,47 +149,28 @@ impl<D: Dma> RxRing<D> {
     /// many.
     #[inline]
     pub(crate) fn hand_over(&mut self, stock: &mut Burst) -> u32 {
-        let count = self.describe(stock);
-        if count == 0 {
-            return 0;
-        }
-        // Between where the buffers are, and the words that hand them over. The other party is the
-        // device.
-        barrier::release();
-        let mut left = count;
+        let missing = self.missing();
+        let mut left = missing;
         // Twice at most: to the end of this lap, and into the next.
-        while left > 0 {
-            let run = left.min(self.fill.entries().wrapping_sub(self.fill.index()));
-            let end = self.fill.slot().wrapping_add(run as usize);
-            let word2 = self.desc.word2(self.fill.generation());
-            for words in self.ring.slots().get(self.fill.slot()..end).unwrap_or_default() {
-                words.store::<2>(word2);
-            }
-            self.fill = self.fill.advanced(run);
-            left = left.wrapping_sub(run);
-        }
-        self.unannounced = self.unannounced.saturating_add(count);
-        count
-    }
-
-    /// Writes where the buffers of `stock` are into the next slots, which are the driver's until
-    /// their generation changes; and keeps them. How many.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a run is shorter than a ring")]
-    fn describe(&mut self, stock: &mut Burst) -> u32 {
-        let (missing, start) = (self.missing() as usize, self.fill.slot());
-        let slots = self.ring.slots();
-        let (from_start, from_fill) = slots.split_at_checked(start).unwrap_or((&[], slots));
-        let mut count = 0_usize;
-        for slots in [from_fill, from_start] {
-            let slots = slots.get(..missing.wrapping_sub(count)).unwrap_or(slots);
-            count = count.wrapping_add(stock.walk_with(&mut self.lent, slots, |fresh, words| {
+        while left > 0 && !stock.is_empty() {
+            let (start, word2) = (self.fill.slot(), self.desc.word2(self.fill.generation()));
+            let slots = self.ring.slots().get(start..).unwrap_or_default();
+            let slots = slots.get(..left as usize).unwrap_or(slots);
+            let count = stock.walk_with(&mut self.lent, slots, |fresh, words| {
+                // The slot is the driver's until its generation changes.
                 words.store_pair::<0>(fresh.fresh_dma_addr_before(0).get());
                 Ok(Some(fresh))
-            }));
+            });
+            give(slots.get(..count).unwrap_or_default(), word2);
+            #[expect(clippy::cast_possible_truncation, reason = "a run is shorter than a ring")]
+            let count = count as u32;
+            self.fill = self.fill.advanced(count);
+            left = left.wrapping_sub(count);
         }
-        self.starved |= count < missing;
-        count as u32
+        self.starved |= left > 0;
+        let count = missing.wrapping_sub(left);
+        self.unannounced = self.unannounced.saturating_add(count);
+        count
     }
 
     /// Whether it is time to tell a device that wants to be told: `threshold` slots were handed
@@ -212,6 +193,17 @@ impl<D: Dma> RxRing<D> {
         let Self { ring, lent, .. } = self;
         let freed = [ring.free(quiet).is_ok(), lent.reclaim(quiet).is_ok()];
         freed == [true; 2]
+    }
+}
+
+/// Gives slots to the device, which have buffers.
+#[inline(always)]
+fn give(slots: &[Words<4>], word2: u32) {
+    // Between where the buffers are, and the words that hand them over. The other party is the
+    // device.
+    barrier::release();
+    for words in slots {
+        words.store::<2>(word2);
     }
 }
 

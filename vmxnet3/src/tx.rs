@@ -24,7 +24,7 @@ use paravane_hal::pool::Posted;
 use paravane_hal::reg::{Reg, WriteOnly};
 use paravane_net::{Burst, TxCounters};
 
-use crate::batch::{Batch, Lent};
+use crate::batch::{self, Published, Run};
 use crate::desc::TxCompletion;
 use crate::intr::Vector;
 use crate::offload::TxLimits;
@@ -36,7 +36,7 @@ pub struct TxQueue<P: Platform> {
     ring: DmaRing<4, P>,
     completions: DmaRing<4, P>,
     /// Every frame in flight, by the burst.
-    in_flight: Posted<Lent>,
+    in_flight: Posted<Run>,
     table: QueueTable<P>,
     bar0: P::Region,
     doorbell: Reg<u32, WriteOnly>,
@@ -143,15 +143,21 @@ impl<P: Platform> TxQueue<P> {
     /// doorbell; 0 when there were none.
     #[inline]
     fn publish(&mut self, burst: &mut Burst) -> u32 {
-        let free = self.free();
-        let batch = Batch::new(self.ring.slots(), &mut self.in_flight, self.limits, self.fill, free);
-        let batch = batch.taking_from(burst);
-        self.fill = batch.hand_over();
+        let (at, free) = (self.fill, self.free());
+        // Free: what was lent here came home with its descriptors.
+        let Some(place @ None) = self.in_flight.slots_mut().get_mut(at.slot()) else { return 0 };
+        let run = place.insert(Run { frames: Burst::new(), descriptors: 0 });
+        let Published { descriptors, frames, bytes, refused, weight } =
+            batch::publish(burst, run, self.ring.slots(), at, free, self.limits);
+        if frames == 0 {
+            *place = None;
+        }
+        self.fill = at.advanced(descriptors);
         let counters = &mut self.counters;
-        counters.refused = counters.refused.wrapping_add(batch.refused.into());
-        counters.frames = counters.frames.wrapping_add(batch.frames.into());
-        counters.bytes = counters.bytes.wrapping_add(batch.bytes);
-        batch.weight
+        counters.refused = counters.refused.wrapping_add(refused.into());
+        counters.frames = counters.frames.wrapping_add(frames.into());
+        counters.bytes = counters.bytes.wrapping_add(bytes);
+        weight
     }
 
     /// Tells the device about what was published, unless it wants to be told less often.
@@ -224,17 +230,19 @@ impl<P: Platform> TxQueue<P> {
         // Ends: each run has descriptors.
         while done > 0 {
             let Some(place) = self.in_flight.slots_mut().get_mut(self.clean.slot()) else { break };
-            let Some(lent) = place.take_if(|lent| lent.descriptors <= done) else {
+            let Some(run) = place else { break };
+            if run.descriptors > done {
                 // A part of a run, of whole frames.
-                if place.as_mut().is_some_and(|lent| !lent.has_frame_end(done)) {
+                if !run.has_frame_end(done) {
                     let index = self.clean.advanced(done.wrapping_sub(1)).index();
                     return Err(DeviceFault::NotInFlight { index });
                 }
                 break;
-            };
-            frames = frames.wrapping_add(lent.frames.len());
-            self.clean = self.clean.advanced(lent.descriptors);
-            done = done.wrapping_sub(lent.descriptors);
+            }
+            frames = frames.wrapping_add(run.frames.len());
+            self.clean = self.clean.advanced(run.descriptors);
+            done = done.wrapping_sub(run.descriptors);
+            *place = None;
         }
         self.counters.completed = self.counters.completed.wrapping_add(frames as u64);
         Ok(frames)

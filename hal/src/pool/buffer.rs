@@ -134,12 +134,18 @@ impl<H: Header> Buffer<H> {
     /// The last one of those that continue it.
     #[inline(always)]
     pub(super) fn last(&self) -> NonNull<Node<H>> {
-        if self.node().more.get() { self.last_of_several() } else { self.0 }
+        match self.next() {
+            None => self.0,
+            // Few have more than two segments.
+            Some(next) if next.next().is_none() => next.0,
+            Some(next) => Self::last_of(ManuallyDrop::new(Self(next.0))),
+        }
     }
 
+    /// By value: what has its address taken lies in memory, in every loop over buffers.
     #[inline(never)]
-    fn last_of_several(&self) -> NonNull<Node<H>> {
-        let mut last = self;
+    fn last_of(first: ManuallyDrop<Self>) -> NonNull<Node<H>> {
+        let mut last = &*first;
         while let Some(next) = last.next() {
             last = next;
         }
@@ -150,12 +156,23 @@ impl<H: Header> Buffer<H> {
     #[inline(always)]
     pub(super) fn home(&self) -> *mut Shared<H> {
         let home = self.node().pool.as_ptr();
-        if self.node().more.get() { self.home_of_several(home) } else { home }
+        match self.next() {
+            None => home,
+            Some(next) if next.next().is_none() => {
+                if next.node().pool.as_ptr() == home {
+                    home
+                } else {
+                    null_mut()
+                }
+            }
+            Some(next) => Self::home_of(ManuallyDrop::new(Self(next.0)), home),
+        }
     }
 
+    /// As [`last_of`](Self::last_of).
     #[inline(never)]
-    fn home_of_several(&self, home: *mut Shared<H>) -> *mut Shared<H> {
-        let mut rest = self.next();
+    fn home_of(first: ManuallyDrop<Self>, home: *mut Shared<H>) -> *mut Shared<H> {
+        let mut rest = Some(&*first);
         while let Some(buffer) = rest {
             if buffer.node().pool.as_ptr() != home {
                 return null_mut();

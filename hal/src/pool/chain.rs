@@ -133,26 +133,49 @@ impl<H: Header> Chain<H> {
         Some(buffer)
     }
 
-    /// Takes buffers from the front and gives each to `by`, with one of `items`, until either ends:
-    /// what `by` gives back joins the back of `to`; what it gives as an error stays in front, and
-    /// ends it. How many were taken.
+    /// Takes up to `at_most` buffers from the front and gives each to `by`: what that gives back
+    /// joins the back of `to`; what it gives as an error stays in front, and ends it. How many were
+    /// taken.
     ///
     /// `by` may keep what it got, give another one back, or the same with others behind it. Should
     /// it panic, those not taken yet are leaked, and those that came since the beginning.
     #[inline(always)]
-    pub fn walk<T>(
+    pub fn walk(
         &mut self,
         to: &mut Self,
-        items: &[T],
-        mut by: impl FnMut(Buffer<H>, &T) -> Result<Option<Buffer<H>>, Buffer<H>>,
+        at_most: usize,
+        mut by: impl FnMut(Buffer<H>) -> Result<Option<Buffer<H>>, Buffer<H>>,
+    ) -> usize {
+        self.walk_over(to, 0..self.len.min(at_most), |buffer, _| by(buffer))
+    }
+
+    /// The same, each buffer with one of `items`, until either ends.
+    #[inline(always)]
+    pub fn walk_with<'i, T>(
+        &mut self,
+        to: &mut Self,
+        items: &'i [T],
+        by: impl FnMut(Buffer<H>, &'i T) -> Result<Option<Buffer<H>>, Buffer<H>>,
+    ) -> usize {
+        self.walk_over(to, items.get(..self.len).unwrap_or(items).iter(), by)
+    }
+
+    /// Both: `items` are no more than there are buffers.
+    #[inline(always)]
+    fn walk_over<I: ExactSizeIterator>(
+        &mut self,
+        to: &mut Self,
+        mut items: I,
+        mut by: impl FnMut(Buffer<H>, I::Item) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> usize {
         let (before, mut next) = (self.len, self.first.load(Ordering::Relaxed));
         let mut home = if to.len == 0 || to.home == self.home { self.home } else { null_mut() };
         let mut has_more = to.len > 0 && to.has_more;
         let mut link = NonNull::from(to.link());
-        let (mut taken, mut kept, mut stays) = (0_usize, 0_usize, None);
+        let (mut kept, mut stays) = (0_usize, None);
         self.len = 0;
-        for item in items.get(..before).unwrap_or(items) {
+        let all = items.len();
+        for item in items.by_ref() {
             let given = next;
             // SAFETY: `items` is no longer than the chain, so this is a buffer of it, which is
             // taken off here.
@@ -179,8 +202,8 @@ impl<H: Header> Chain<H> {
                     break;
                 }
             }
-            taken = taken.wrapping_add(1);
         }
+        let taken = all.wrapping_sub(items.len()).wrapping_sub(stays.is_some().into());
         let came = taken.wrapping_sub(kept);
         if came > 0 {
             to.last = link.as_ptr().cast();

@@ -56,7 +56,10 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn offload(&self) -> TxOffload {
-        let asked = if self.0.has(flag::OFFLOAD) { self.0.offload } else { TxOffload::default() };
+        let asked = TxOffload {
+            checksum: self.asked_checksum(),
+            segmentation: self.0.has(flag::SEGMENTATION).then_some(self.0.segmentation),
+        };
         match self.rx_checksum() {
             RxChecksum::Partial(request) => TxOffload { checksum: asked.checksum.or(Some(request)), ..asked },
             _ => asked,
@@ -67,15 +70,20 @@ impl Frame {
     /// for.
     #[inline(always)]
     pub fn set_offload(&mut self, offload: TxOffload) {
-        self.0.set_flag(flag::OFFLOAD, !offload.is_none());
-        self.0.set_flag(flag::SEGMENTATION, offload.segmentation.is_some());
-        self.0.offload = offload;
+        let TxOffload { checksum, segmentation } = offload;
+        self.0.set_flag(flag::CHECKSUM, checksum.is_some());
+        self.0.checksum = checksum.unwrap_or_default();
+        self.0.set_flag(flag::SEGMENTATION, segmentation.is_some());
+        if let Some(segmentation) = segmentation {
+            self.0.segmentation = segmentation;
+        }
     }
 
-    /// The checksum that a frame asks for that is [plain](Frame::is_plain_but_checksum) but for it.
+    /// The checksum that a frame asks for that [asks for no
+    /// more](Frame::asks_no_more_than_a_checksum).
     #[must_use]
     #[inline(always)]
     pub fn asked_checksum(&self) -> Option<ChecksumRequest> {
-        if self.0.has(flag::OFFLOAD) { self.0.offload.checksum } else { None }
+        self.0.has(flag::CHECKSUM).then_some(self.0.checksum)
     }
 }

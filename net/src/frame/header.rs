@@ -3,24 +3,24 @@
 use paravane_hal::pool::Header;
 
 use super::HEADROOM_BYTES;
-use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
+use crate::offload::{ChecksumRequest, RxChecksum, RxHash, Segmentation, VlanTag};
 
 /// What is known of a frame beside its bytes: which fields of its [`FrameHeader`] mean anything.
 pub(super) mod flag {
     /// `vlan`.
     pub(in super::super) const VLAN: u16 = 1;
-    /// `offload`.
-    pub(in super::super) const OFFLOAD: u16 = 1 << 1;
+    /// `checksum`.
+    pub(in super::super) const CHECKSUM: u16 = 1 << 1;
     /// `rx_checksum`.
     pub(in super::super) const RX_CHECKSUM: u16 = 1 << 2;
     /// `rx_hash`.
     pub(in super::super) const RX_HASH: u16 = 1 << 3;
     /// `rx_checksum` is one to be completed by whoever sends the frame.
     pub(in super::super) const PARTIAL: u16 = 1 << 4;
-    /// `offload` asks for segmentation.
+    /// `segmentation`.
     pub(in super::super) const SEGMENTATION: u16 = 1 << 5;
     /// What a driver has to look at when it sends.
-    pub(in super::super) const FOR_TX: u16 = VLAN | OFFLOAD | PARTIAL;
+    pub(in super::super) const FOR_TX: u16 = VLAN | CHECKSUM | SEGMENTATION | PARTIAL;
     /// The same, but for a checksum that is asked for.
     pub(in super::super) const FOR_TX_BUT_CHECKSUM: u16 = VLAN | SEGMENTATION | PARTIAL;
 }
@@ -55,7 +55,8 @@ pub struct FrameHeader {
     pub(super) summary: Summary,
     pub(super) rx_checksum: RxChecksum,
     pub(super) rx_hash: Option<RxHash>,
-    pub(super) offload: TxOffload,
+    pub(super) checksum: ChecksumRequest,
+    pub(super) segmentation: Segmentation,
 }
 
 impl FrameHeader {
@@ -64,16 +65,22 @@ impl FrameHeader {
         self.summary.flags & flag != 0
     }
 
-    /// Whether it asks nothing of a device, and starts where fresh frames start.
+    /// Whether it asks nothing of a device.
     #[inline(always)]
     pub(super) const fn asks_nothing(&self) -> bool {
-        !self.has(flag::FOR_TX) && self.summary.head_bytes == HEADROOM_BYTES
+        !self.has(flag::FOR_TX)
     }
 
     /// The same, but for a checksum that it may ask for.
     #[inline(always)]
     pub(super) const fn asks_no_more_than_a_checksum(&self) -> bool {
-        !self.has(flag::FOR_TX_BUT_CHECKSUM) && self.summary.head_bytes == HEADROOM_BYTES
+        !self.has(flag::FOR_TX_BUT_CHECKSUM)
+    }
+
+    /// Whether it starts where fresh frames start.
+    #[inline(always)]
+    pub(super) const fn starts_as_fresh(&self) -> bool {
+        self.summary.head_bytes == HEADROOM_BYTES
     }
 
     /// Says whether a field means anything from now on.

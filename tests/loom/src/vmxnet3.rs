@@ -26,15 +26,6 @@ impl TxDesc {
     const CQ: u32 = 1 << 13;
 }
 
-/// What `hand_over` needs of a batch of descriptors that are all written but the first's `dw2`.
-struct Batch<'q> {
-    slots: &'q [Words<4>],
-    first: Cursor,
-    fill: Cursor,
-    first_word2: u32,
-    last_word3: u32,
-    frames: u32,
-}
 include!(concat!(env!("OUT_DIR"), "/batch.rs"));
 
 include!(concat!(env!("OUT_DIR"), "/read_new.rs"));
@@ -125,32 +116,6 @@ impl RxQueue {
 }
 include!(concat!(env!("OUT_DIR"), "/rx.rs"));
 
-/// Two buffers.
-struct Burst;
-
-/// As much of a receive ring as hands buffers over: two of them, in slots that were empty.
-struct RxRing {
-    ring: Shared,
-    desc: RxDesc,
-    fill: Cursor,
-    unannounced: u32,
-}
-
-struct RxDesc;
-impl RxDesc {
-    fn word2(&self, generation: ring::Generation) -> u32 {
-        generation.bit::<31>() | 60
-    }
-}
-
-impl RxRing {
-    fn describe(&mut self, _stock: &mut Burst) -> u32 {
-        for (slot, words) in self.ring.slots().iter().take(2).enumerate() {
-            words.store_pair::<0>(7 + slot as u64);
-        }
-        2
-    }
-}
 include!(concat!(env!("OUT_DIR"), "/rx_ring.rs"));
 
 /// As much of the control half as arms.
@@ -197,13 +162,11 @@ fn a_burst_is_handed_over_whole() {
                 assert_eq!(slots[1].load::<3>() & TxDesc::CQ, TxDesc::CQ, "a completion is wanted");
             }
         });
-        let (slots, first) = (driver.slots(), Cursor::start(ENTRIES));
+        let slots = driver.slots();
         slots[0].store::<0>(7);
         slots[1].store::<0>(8);
         slots[1].store::<2>(GEN | 60);
-        let batch =
-            Batch { slots, first, fill: first.advanced(2), first_word2: GEN | 60, last_word3: 0, frames: 2 };
-        batch.hand_over();
+        hand_over(&slots[0], u64::from(GEN | 60), &slots[1], 0);
         device.join().expect("the device has no complaints");
     });
 }
@@ -258,9 +221,10 @@ fn a_buffer_is_handed_over_whole() {
                 assert_eq!(slots[1].load::<0>(), 8, "where the second buffer is");
             }
         });
-        let fill = Cursor::start(ENTRIES);
-        let mut driver = RxRing { ring: shared, desc: RxDesc, fill, unannounced: 0 };
-        assert_eq!(driver.hand_over(&mut Burst), 2);
+        let slots = &shared.slots()[..2];
+        slots[0].store_pair::<0>(7);
+        slots[1].store_pair::<0>(8);
+        give(slots, TOP_BIT | 60);
         device.join().expect("the device has no complaints");
     });
 }
