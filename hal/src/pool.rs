@@ -255,6 +255,13 @@ impl<H: Header> Pool<H> {
         self.take_plenty(at_most, at_most)
     }
 
+    /// The same, each buffer as `by` gives it back.
+    #[must_use]
+    #[inline(always)]
+    pub fn take_with(&self, at_most: usize, by: impl FnMut(Buffer<H>) -> Buffer<H>) -> Chain<H> {
+        self.take(at_most).prepared(by)
+    }
+
     /// Takes `plenty` buffers if there are as many, else up to `needed`: for who keeps a few at
     /// hand, but not where others go short of them.
     #[must_use]

@@ -201,6 +201,26 @@ fn what_is_taken_is_what_was_asked_for() {
 }
 
 #[test]
+fn what_is_taken_may_be_made_something_of_at_once() {
+    let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
+    let mut number = 0;
+    let mut chain = one.take_with(4, |mut buffer| {
+        *buffer = number;
+        number += 1;
+        match number {
+            2 => buffer.set_next(one.get().unwrap()),
+            3 => return two.get().unwrap(),
+            _ => {}
+        }
+        buffer
+    });
+    assert_eq!((chain.len(), chain.domain(), one.free(), two.free()), (4, None, 6, 9));
+    let lens: Vec<_> = drained(&mut chain).iter().map(|buffer| segments(buffer).count()).collect();
+    assert_eq!((lens, one.free(), two.free()), (vec![1, 2, 1, 1], 10, 10));
+    assert_eq!(one.take_with(2, |buffer| buffer).domain(), Some(one.domain()));
+}
+
+#[test]
 fn plenty_is_taken_only_where_there_is_plenty() {
     let pool = pool(&Heap::default());
     let many = pool.take_plenty(2, 8);
@@ -453,6 +473,16 @@ fn cores_share_a_pool_in_bulk() {
     });
     assert_eq!((shared.free(), other.free()), (10, 10));
     assert_eq!((all(&shared).len(), all(&other).len()), (10, 10));
+}
+
+/// What a walk reads that comes too late may lead anywhere, by then to memory that is none.
+#[test]
+fn a_walk_follows_no_link_out_of_its_pool() {
+    let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
+    let (mine, other) = (one.get().unwrap(), two.get().unwrap());
+    let leads = |link: &Buffer<u32>| one.shared().own(link.0.as_ptr()).is_some();
+    assert!(leads(&mine) && !leads(&other));
+    assert!(one.shared().own(core::ptr::null_mut()).is_none());
 }
 
 /// With two buffers for each of two cores, neither is ever without, whatever the other does.

@@ -88,10 +88,7 @@ impl FramePool {
     #[must_use]
     #[inline(always)]
     pub fn take_with(&self, at_most: usize, mut prepare: impl FnMut(Frame) -> Frame) -> Burst {
-        let mut burst = Burst::new();
-        let mut taken = self.0.take(at_most);
-        taken.walk(&mut burst.0, at_most, |buffer| Ok(Some(prepare(Frame::fresh(buffer)).0)));
-        burst
+        Burst(self.0.take_with(at_most, |buffer| prepare(Frame::fresh(buffer)).0))
     }
 
     /// Sees to it that `stock` has `needed` frames, where there are as many, and

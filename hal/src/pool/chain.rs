@@ -146,7 +146,7 @@ impl<H: Header> Chain<H> {
         at_most: usize,
         mut by: impl FnMut(Buffer<H>) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> usize {
-        self.walk_over(to, 0..self.len.min(at_most), |buffer, _| by(buffer))
+        self.walk_over::<true, _>(to, 0..self.len.min(at_most), |buffer, _| by(buffer))
     }
 
     /// The same, each buffer with one of `items`, until either ends.
@@ -157,12 +157,21 @@ impl<H: Header> Chain<H> {
         items: &'i [T],
         by: impl FnMut(Buffer<H>, &'i T) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> usize {
-        self.walk_over(to, items.get(..self.len).unwrap_or(items).iter(), by)
+        self.walk_over::<true, _>(to, items.get(..self.len).unwrap_or(items).iter(), by)
     }
 
-    /// Both: `items` are no more than there are buffers.
+    /// Gives each buffer to `by`, which nothing continues yet, and joins what that gives back.
     #[inline(always)]
-    fn walk_over<I: ExactSizeIterator>(
+    pub(super) fn prepared(mut self, mut by: impl FnMut(Buffer<H>) -> Buffer<H>) -> Self {
+        let mut to = Self::new();
+        self.walk_over::<false, _>(&mut to, 0..self.len, |buffer, _| Ok(Some(by(buffer))));
+        to
+    }
+
+    /// All of these: `items` are no more than there are buffers. Unless `HAS_MORE`, nothing
+    /// continues any of those.
+    #[inline(always)]
+    fn walk_over<const HAS_MORE: bool, I: ExactSizeIterator>(
         &mut self,
         to: &mut Self,
         mut items: I,
@@ -181,7 +190,7 @@ impl<H: Header> Chain<H> {
             // taken off here.
             let buffer = unsafe { Buffer::at(given) };
             // While it is ours: whoever has it next links it as they like.
-            next = behind(&buffer);
+            next = if HAS_MORE { behind(&buffer) } else { buffer.node().next.load(Ordering::Relaxed) };
             match by(buffer, item) {
                 Ok(Some(buffer)) => {
                     let buffer = ManuallyDrop::new(buffer);

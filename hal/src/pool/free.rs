@@ -144,7 +144,7 @@ impl<H> Shared<H> {
 
     /// The node that a link leads to, if it is one of this pool's.
     #[inline(always)]
-    fn own(&self, link: *mut Node<H>) -> Option<&Node<H>> {
+    pub(super) fn own(&self, link: *mut Node<H>) -> Option<&Node<H>> {
         let offset = link.addr().wrapping_sub(self.nodes.as_ptr().addr());
         // SAFETY: links lead to nodes, each to one as a whole, and no other pool's lie among these.
         (offset < size_of_val(&*self.nodes)).then(|| unsafe { &*link })
