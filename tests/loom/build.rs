@@ -22,15 +22,26 @@ fn function(source: &str, head: &str) -> String {
 fn led_here(source: &str) -> String {
     let code: String =
         source.lines().filter(|line| !line.starts_with("//!")).map(|line| format!("{line}\n")).collect();
-    code.replace("core::sync::atomic", "loom::sync::atomic")
-        .replace("paravane_hal::", "crate::platform::")
-        .replace("crate::queue::", "crate::virtio::")
+    code.replace("core::sync::atomic", "loom::sync::atomic").replace("paravane_hal::", "crate::platform::")
 }
 
-/// Everything before the tests of a module.
-fn without_tests(source: &str) -> &str {
-    source.split("#[cfg(test)]").next().unwrap_or(source)
+/// Everything before the tests of a module. What else is there for tests stays.
+fn without_tests(source: &str) -> String {
+    let code = ["#[cfg(test)]\nmod tests", "#[cfg(test)]\n#[path"]
+        .iter()
+        .fold(source, |code, tests| code.split(tests).next().unwrap_or(code));
+    code.replace("#[cfg(test)]\npub(crate) mod referee;\n", "")
 }
+
+/// The device's handle to the memory of a ring.
+const OTHER_SIDE: &str = "
+impl SplitMemory<()> {
+    pub(crate) fn other_side(&self) -> Self {
+        let Self { descriptors, avail, used, size } = self;
+        Self { descriptors: descriptors.clone(), avail: avail.clone(), used: used.clone(), size: *size }
+    }
+}
+";
 
 fn main() {
     let root = Path::new("../..");
@@ -42,11 +53,20 @@ fn main() {
     let write =
         |name: &str, text: String| fs::write(Path::new(&out).join(name), text).expect("OUT_DIR is writable");
 
-    for name in ["split", "layout", "notify"] {
-        let source = read(&format!("virtio/src/queue/{name}.rs"));
-        write(&format!("{name}.rs"), led_here(without_tests(&source)));
+    for name in
+        ["ring", "ring/size", "ring/split", "ring/split/memory", "ring/split/layout", "ring/split/notify"]
+    {
+        let mut source = without_tests(&read(&format!("virtio/src/{name}.rs")));
+        if name == "ring/split/memory" {
+            source.push_str(OTHER_SIDE);
+        }
+        // What is included looks for its modules beside itself.
+        let name = if name == "ring" { "ring/mod" } else { name };
+        let file = Path::new(&out).join(format!("{name}.rs"));
+        fs::create_dir_all(file.parent().expect("it has a name")).expect("OUT_DIR is writable");
+        fs::write(file, led_here(&source)).expect("OUT_DIR is writable");
     }
-    write("ring.rs", led_here(without_tests(&read("vmxnet3/src/ring.rs"))));
+    write("ring.rs", led_here(&without_tests(&read("vmxnet3/src/ring.rs"))));
     let batch = read("vmxnet3/src/batch.rs");
     let head = "fn hand_over(first: &Words<4>, first_words: u64, last: &Words<4>, last_words: u64) {";
     write("batch.rs", function(&batch, head));

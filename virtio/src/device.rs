@@ -22,7 +22,8 @@ use paravane_hal::{Failed, Platform};
 
 use crate::error::{BringUpError, SetUpError, StopError};
 use crate::init::{self, InitError};
-use crate::queue::{QueueSize, Record, Virtqueue};
+use crate::queue::{Record, Virtqueue};
+use crate::ring::{Format, QueueSize};
 use crate::transport::{Location, QueueDoorbell, QueueError, Switched, Transport, Vector};
 
 /// Virtio devices drive whole addresses.
@@ -117,13 +118,13 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
         &mut self,
         queue: u16,
         size: QueueSize,
-        event_idx: bool,
+        format: Format,
         place: &mut Option<Queue<R, P>>,
     ) -> Result<(), SetUpError> {
         let Self { transport, platform, .. } = self;
         let dma = DeviceDma::new(platform.clone(), transport.tag(), ADDRESS_BITS);
         let doorbell = transport.doorbell(queue)?;
-        let ring = place.insert(Virtqueue::new(&dma, size, event_idx, doorbell)?);
+        let ring = place.insert(Virtqueue::new(&dma, size, format, doorbell)?);
         transport.write_queue(queue, size, &ring.addresses());
         Ok(())
     }
@@ -236,7 +237,7 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
     }
 }
 
-/// How long `queue` is, of which `entries` are wanted.
+/// How long `queue` is, of which `entries` are wanted, in a packed ring or a split one.
 ///
 /// # Errors
 ///
@@ -245,12 +246,13 @@ pub(crate) fn queue_size<R>(
     transport: &mut impl Transport<R>,
     queue: u16,
     entries: u16,
+    packed: bool,
 ) -> Result<QueueSize, SetUpError> {
     if entries == 0 {
         return Err(SetUpError::NoEntries { queue });
     }
     let device_max = transport.read_queue_max(queue)?;
-    Ok(QueueSize::at_most(entries, device_max).ok_or(QueueError::Absent { queue })?)
+    Ok(QueueSize::at_most(entries, device_max, packed).ok_or(QueueError::Absent { queue })?)
 }
 
 /// Asks for the vectors of `mode`. False when the device has no resources for one.

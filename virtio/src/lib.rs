@@ -13,6 +13,7 @@ pub mod feature;
 pub mod init;
 pub mod net;
 mod queue;
+mod ring;
 pub mod status;
 pub mod transport;
 

@@ -5,6 +5,7 @@
 //! | [`Device`] (`device`) | claim, start, stop |
 //! | [`NetControl`] (`control`) | link, events, what was agreed |
 //! | [`RxQueue`], [`TxQueue`] (`rx`, `tx`) | the two lives of a frame |
+//! | `in_place`, `in_turn` | what the two have lent to the device |
 //! | `header`, `config`, [`features`] | formats, as values |
 //! | `judge` | what may come in and what may go out, as rules |
 //! | `agree` | what both sides say before they start |
@@ -21,6 +22,8 @@ mod device;
 mod error;
 pub mod features;
 mod header;
+mod in_place;
+mod in_turn;
 mod judge;
 mod rx;
 mod tx;

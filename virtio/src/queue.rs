@@ -3,15 +3,14 @@
 //! | Part | Holds |
 //! |---|---|
 //! | this file | [`Virtqueue`]: publish, observe, arm; every check of a count |
-//! | [`in_place`] | lending where descriptors stay posted: what comes back is exchanged. Receiving |
-//! | [`in_turn`] | lending by the run, descriptors in the order of the ring. Sending |
-//! | [`split`] | the shared memory, and the ordering |
-//! | [`layout`] | sizes and places, as numbers |
-//! | [`notify`] | when a notification is owed |
+//! | [`tokens`] | the general record: chains of any shape, used in any order |
 //!
-//! All of it stays inside the crate. What takes a [`Segment`] trusts the length that comes with the
-//! address, and what takes sent frames home trusts the count: from outside, either would need no
-//! `unsafe` to reach memory that nobody gave.
+//! A queue knows `paravane-hal` and its [`ring`](crate::ring), and no class of device. A class that
+//! lends in a way of its own brings its own [`Record`].
+//!
+//! All of it stays inside the crate. What takes a [`Segment`](crate::ring::Segment) trusts the
+//! length that comes with the address, and what takes sent frames home trusts the count: from
+//! outside, either would need no `unsafe` to reach memory that nobody gave.
 //!
 //! ```compile_fail,E0603
 //! use paravane_virtio::queue::Virtqueue;
@@ -24,24 +23,20 @@
 //! and the first lie breaks the queue. A broken queue answers every call with the same fault until
 //! its device was stopped and started.
 
-pub(crate) mod in_place;
-pub(crate) mod in_turn;
-pub(crate) mod layout;
-pub(crate) mod notify;
-pub(crate) mod split;
+#[allow(dead_code, reason = "for classes that post chains of several segments")]
+pub(crate) mod tokens;
 
 use paravane_hal::dma::{DeviceDma, DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 
-pub(crate) use in_place::Completion;
-pub(crate) use in_place::InPlace;
-pub(crate) use in_turn::InTurn;
-pub(crate) use layout::QueueSize;
-pub(crate) use split::{QueueAddresses, Segment, UsedElement};
+use crate::ring::{AnyRing, Format, QueueAddresses, QueueSize, Ring, each_format};
 
-use crate::transport::Doorbell;
-use split::SplitMemory;
+/// Tells the device that a queue has something new. Found once, kept with the queue.
+pub(crate) trait Doorbell: Send {
+    /// Tells it. One register write, ordered after all stores to shared memory before.
+    fn ring(&self);
+}
 
 /// What became of the question whether to ring the doorbell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,18 +67,10 @@ pub(crate) trait Record: Sized {
     fn reclaim(self, quiet: &Quiet<'_>) -> bool;
 }
 
-/// One split virtqueue that lends as `R` does.
+/// One virtqueue that lends as `R` does.
 pub(crate) struct Virtqueue<R, D: Dma, B> {
-    memory: SplitMemory<D>,
+    ring: AnyRing<D>,
     lent: R,
-    /// Number of the next chain to be offered. Free-running.
-    offered: u16,
-    /// What the device was last told of it, which is also where the last decision about the
-    /// doorbell was taken.
-    published: u16,
-    /// Number of the next used element to be taken. Free-running.
-    taken: u16,
-    event_idx: bool,
     armed: bool,
     /// Something was published since the doorbell last rang.
     untold: bool,
@@ -102,16 +89,12 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     pub(crate) fn new(
         of: &DeviceDma<D>,
         size: QueueSize,
-        event_idx: bool,
+        format: Format,
         doorbell: B,
     ) -> Result<Self, DmaError> {
         let mut queue = Self {
-            memory: SplitMemory::new(of, size)?,
+            ring: AnyRing::new(of, size, format)?,
             lent: R::new(size, of.device())?,
-            offered: 0,
-            published: 0,
-            taken: 0,
-            event_idx,
             armed: true,
             untold: false,
             fault: None,
@@ -125,14 +108,14 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     /// Where the device finds the queue.
     #[must_use]
     pub(crate) fn addresses(&self) -> QueueAddresses {
-        self.memory.addresses()
+        self.ring.addresses()
     }
 
     /// How many entries it has.
     #[must_use]
     #[inline(always)]
     pub(crate) fn size(&self) -> QueueSize {
-        self.memory.size()
+        each_format!(&self.ring, ring => ring.size())
     }
 
     /// How many descriptors are free.
@@ -146,14 +129,32 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     #[must_use]
     #[inline(always)]
     pub(crate) fn in_flight(&self) -> usize {
-        // Each chain is counted when it is offered and again when it is taken back.
-        self.offered.wrapping_sub(self.taken).into()
+        each_format!(&self.ring, ring => ring.in_flight()).into()
     }
 
     /// Which device it belongs to.
     #[must_use]
     pub(crate) fn device(&self) -> DeviceTag {
         self.device
+    }
+
+    /// The ring and what is lent, for the record's own ways to post and to take. What they find
+    /// wrong, [`fail`](Self::fail) has to hear of.
+    #[inline(always)]
+    pub(crate) fn parts(&mut self) -> (&mut AnyRing<D>, &mut R) {
+        (&mut self.ring, &mut self.lent)
+    }
+
+    /// The ring, for tests that play the device.
+    #[cfg(test)]
+    pub(crate) fn ring(&self) -> &AnyRing<D> {
+        &self.ring
+    }
+
+    /// What is lent.
+    #[inline(always)]
+    pub(crate) fn lent(&self) -> &R {
+        &self.lent
     }
 
     /// The fault that broke it, if it is broken.
@@ -175,22 +176,13 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         *self.fault.get_or_insert(fault)
     }
 
-    #[inline(always)]
-    fn offer(&mut self, head: u16) {
-        self.memory.offer(self.offered, head);
-        self.offered = self.offered.wrapping_add(1);
-    }
-
     /// Makes what was posted available to the device, and rings the doorbell if the device wants
     /// that. Once per batch.
     #[inline]
     pub(crate) fn publish(&mut self) -> Kick {
-        if self.offered == self.published {
+        let Some(owed) = each_format!(&mut self.ring, ring => ring.publish()) else {
             return Kick::Nothing;
-        }
-        self.memory.publish(self.offered);
-        let owed = self.memory.reads_kick_owed(self.event_idx, self.offered, self.published);
-        self.published = self.offered;
+        };
         self.untold = !owed;
         if owed {
             self.doorbell.ring();
@@ -218,7 +210,8 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         self.flush()
     }
 
-    /// How many completions wait to be taken.
+    /// How many completions wait to be taken, at most: a ring that does not count them says how
+    /// many may be there. Zero when there is none.
     ///
     /// # Errors
     ///
@@ -227,19 +220,17 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     #[inline]
     pub(crate) fn observe(&mut self) -> Result<u16, DeviceFault> {
         self.check()?;
-        let waiting = self.memory.read_used_idx().wrapping_sub(self.taken);
-        if usize::from(waiting) > self.in_flight() {
-            let in_flight = u32::try_from(self.in_flight()).unwrap_or(u32::MAX);
-            return Err(
-                self.fail(DeviceFault::TooManyCompletions { completed: u32::from(waiting), in_flight })
-            );
+        let (waiting, in_flight) = each_format!(&self.ring, ring => (ring.waiting(), ring.in_flight()));
+        if waiting > in_flight {
+            let (completed, in_flight) = (waiting.into(), in_flight.into());
+            return Err(self.fail(DeviceFault::TooManyCompletions { completed, in_flight }));
         }
         Ok(waiting)
     }
 
-    /// A head that is not in flight.
+    /// Breaks the queue, for the device names a chain that it does not have.
     #[cold]
-    fn unknown_head(&mut self, id: u32) -> DeviceFault {
+    pub(crate) fn unknown(&mut self, id: u32) -> DeviceFault {
         let entries = u32::from(self.size().entries());
         self.fail(if id >= entries {
             DeviceFault::IndexOutOfRange { index: id, entries }
@@ -248,20 +239,15 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         })
     }
 
-    /// Asks for an interrupt when `count` more completions are there, then looks once more.
-    ///
-    /// Without `EVENT_IDX` the device can only be asked to interrupt at every one.
+    /// Asks for an interrupt when `count` more completions are there, or before, then looks once
+    /// more.
     ///
     /// # Errors
     ///
     /// As [`observe`](Self::observe).
     pub(crate) fn arm(&mut self, count: u16) -> Result<Armed, DeviceFault> {
         self.check()?;
-        if self.event_idx {
-            self.memory.ask_at(notify::after(self.taken, count.max(1)));
-        } else {
-            self.memory.ask_always();
-        }
+        each_format!(&self.ring, ring => ring.arm(count));
         self.armed = true;
         if self.observe()? > 0 {
             self.disarm();
@@ -277,18 +263,14 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
             return;
         }
         self.armed = false;
-        if self.event_idx {
-            self.memory.ask_not_before_lap(self.taken);
-        } else {
-            self.memory.ask_never();
-        }
+        each_format!(&self.ring, ring => ring.disarm());
     }
 
     /// Gives all memory back, rings and what was lent, against proof that the device has let go.
     /// False when the proof is about another device: all of it is leaked.
     #[must_use]
     pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
-        let Self { memory, lent, .. } = self;
-        lent.reclaim(quiet) & memory.free(quiet)
+        let Self { ring, lent, .. } = self;
+        lent.reclaim(quiet) & ring.free(quiet)
     }
 }

@@ -20,7 +20,8 @@ use paravane_hal::irq::Interrupts;
 use paravane_hal::mmio::{Mmio, NoReset, Window};
 use paravane_hal::time::Clock;
 
-use crate::queue::{QueueAddresses, QueueSize};
+use crate::queue::Doorbell;
+use crate::ring::{QueueAddresses, QueueSize};
 use crate::status::Status;
 
 pub mod mmio;
@@ -31,12 +32,6 @@ pub mod pci;
 pub trait Transport<R>: steps::Steps<R> {}
 
 impl<R, T: steps::Steps<R>> Transport<R> for T {}
-
-/// Tells the device that a queue has something new.
-pub(crate) trait Doorbell: Send {
-    /// Tells it. One register write, ordered after all stores to shared memory before.
-    fn ring(&self);
-}
 
 /// The doorbell of one queue: its place was computed once, and a ring is one write of the queue's
 /// number.

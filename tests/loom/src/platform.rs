@@ -53,6 +53,7 @@ pub(crate) mod fault {
 
 pub(crate) mod dma {
     use core::marker::PhantomData;
+    use loom::sync::Arc;
     use loom::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 
     use super::addr::{Align, DmaAddr};
@@ -89,10 +90,15 @@ pub(crate) mod dma {
     word!(Word16, AtomicU16, u16);
     word!(Word32, AtomicU32, u32);
 
-    pub(crate) struct DmaWords<T, D>(Vec<T>, PhantomData<D>);
+    pub(crate) struct DmaWords<T, D>(Arc<Vec<T>>, PhantomData<D>);
+    impl<T, D> Clone for DmaWords<T, D> {
+        fn clone(&self) -> Self {
+            Self(Arc::clone(&self.0), PhantomData)
+        }
+    }
     impl<T: Word, D> DmaWords<T, D> {
         pub(crate) fn zeroed(_of: &DeviceDma<D>, count: usize, _align: Align) -> Result<Self, DmaError> {
-            Ok(Self((0..count).map(|_| T::zero()).collect(), PhantomData))
+            Ok(Self(Arc::new((0..count).map(|_| T::zero()).collect()), PhantomData))
         }
         pub(crate) fn words(&self) -> &[T] {
             &self.0
@@ -124,10 +130,11 @@ pub(crate) mod dma {
         }
     }
 
-    pub(crate) struct DmaRing<const N: usize, D>(Vec<Words<N>>, PhantomData<D>);
+    #[derive(Clone)]
+    pub(crate) struct DmaRing<const N: usize, D>(Arc<Vec<Words<N>>>, PhantomData<D>);
     impl<const N: usize, D> DmaRing<N, D> {
         pub(crate) fn zeroed(_of: &DeviceDma<D>, count: usize, _align: Align) -> Result<Self, DmaError> {
-            Ok(Self((0..count).map(|_| Words::zero()).collect(), PhantomData))
+            Ok(Self(Arc::new((0..count).map(|_| Words::zero()).collect()), PhantomData))
         }
         pub(crate) fn slots(&self) -> &[Words<N>] {
             &self.0

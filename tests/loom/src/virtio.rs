@@ -1,65 +1,44 @@
-//! The split queue: `virtio/src/queue/split.rs` and what it leans on.
+//! The split ring: `virtio/src/ring/split.rs` and what it leans on.
 
-#![allow(dead_code, unreachable_pub, unused_imports, reason = "whole files, of which a part is looked at")]
-
-use loom::sync::Arc;
-use loom::sync::atomic::{Ordering::SeqCst, fence};
+use loom::sync::atomic::{Ordering, Ordering::SeqCst, fence};
 use loom::thread;
 
 use crate::platform::addr::DmaAddr;
 use crate::platform::dma::DeviceDma;
-
-pub(crate) mod layout {
-    include!(concat!(env!("OUT_DIR"), "/layout.rs"));
-}
-pub(crate) mod notify {
-    include!(concat!(env!("OUT_DIR"), "/notify.rs"));
-}
-pub(crate) mod split {
-    include!(concat!(env!("OUT_DIR"), "/split.rs"));
-
-    impl SplitMemory<()> {
-        /// The device's look at the available ring.
-        pub(crate) fn avail_word(&self, word: usize) -> &Word16 {
-            &self.avail.words()[word]
-        }
-        /// The device's look at the used ring.
-        pub(crate) fn used_word(&self, word: usize) -> &Word32 {
-            &self.used.words()[word]
-        }
-    }
-}
-
-use layout::QueueSize;
-use split::{Segment, SplitMemory};
-
-type Memory = Arc<SplitMemory<()>>;
-
-fn memory() -> Memory {
-    let size = QueueSize::new(2).expect("a power of two");
-    Arc::new(SplitMemory::new(&DeviceDma(()), size).expect("there is memory"))
-}
+use crate::ring::split::layout;
+use crate::ring::split::memory::SplitMemory;
+use crate::ring::split::{SplitRing, notify};
+use crate::ring::{QueueSize, Ring, Segment};
 
 fn size() -> QueueSize {
-    QueueSize::new(2).expect("a power of two")
+    QueueSize::new(2).expect("a ring may have that many")
+}
+
+/// A ring, and the device's handle to its memory.
+fn ring(event_idx: bool) -> (SplitRing<()>, SplitMemory<()>) {
+    let ring = SplitRing::new(&DeviceDma(()), size(), event_idx).expect("there is memory");
+    let device = ring.memory().other_side();
+    (ring, device)
+}
+
+fn segment() -> Segment {
+    Segment { addr: DmaAddr(7), len_bytes: 60, writable: false }
 }
 
 /// A device that sees the index sees the ring slot and the descriptor behind it.
 #[test]
 fn what_is_published_is_complete() {
     loom::model(|| {
-        let driver = memory();
-        let device = Arc::clone(&driver);
+        let (mut driver, device) = ring(false);
         let device = thread::spawn(move || {
-            if device.avail_word(layout::AVAIL_IDX).load() == 1 {
-                fence(loom::sync::atomic::Ordering::Acquire);
-                assert_eq!(device.avail_word(layout::AVAIL_RING).load(), 1, "the slot");
+            if device.load_avail(layout::AVAIL_IDX) == 1 {
+                fence(Ordering::Acquire);
+                assert_eq!(device.load_avail(layout::AVAIL_RING), 1, "the slot");
                 assert_eq!(device.descriptors()[1].load::<2>(), 60, "the descriptor");
             }
         });
-        driver.describe(1, Segment { addr: DmaAddr(7), len_bytes: 60, writable: false }, None);
-        driver.offer(0, 1);
-        driver.publish(1);
+        driver.post(1, segment());
+        assert!(driver.publish().is_some());
         device.join().expect("the device has no complaints");
     });
 }
@@ -68,16 +47,15 @@ fn what_is_published_is_complete() {
 #[test]
 fn what_is_observed_is_complete() {
     loom::model(|| {
-        let driver = memory();
-        let device = Arc::clone(&driver);
+        let (driver, device) = ring(false);
         let device = thread::spawn(move || {
-            device.used_word(layout::USED_RING).store(1);
-            device.used_word(layout::USED_RING + 1).store(60);
-            fence(loom::sync::atomic::Ordering::Release);
-            device.used_word(layout::USED_HEAD).store(1 << 16);
+            device.store_used(layout::USED_RING, 1);
+            device.store_used(layout::USED_RING + 1, 60);
+            fence(Ordering::Release);
+            device.store_used(layout::USED_HEAD, 1 << 16);
         });
-        if driver.read_used_idx() == 1 {
-            let element = driver.read_used(0);
+        if driver.waiting() == 1 {
+            let element = driver.read_used().expect("it was counted");
             assert_eq!((element.id, element.len), (1, 60));
         }
         device.join().expect("the device has no complaints");
@@ -85,13 +63,13 @@ fn what_is_observed_is_complete() {
 }
 
 /// The device is awake at first and asks for no kicks.
-fn awake(memory: &Memory, event_idx: bool) {
+fn awake(device: &SplitMemory<()>, event_idx: bool) {
     let (word, value) = if event_idx {
         (layout::avail_event_word(size()), 0xffff)
     } else {
         (layout::USED_HEAD, layout::USED_F_NO_NOTIFY)
     };
-    memory.used_word(word).store(value);
+    device.store_used(word, value);
 }
 
 #[test]
@@ -108,18 +86,17 @@ fn no_kick_is_lost_by_event_index() {
 /// before it sleeps.
 fn no_kick_is_lost(event_idx: bool) {
     loom::model(move || {
-        let driver = memory();
-        awake(&driver, event_idx);
-        let device = Arc::clone(&driver);
+        let (mut driver, device) = ring(event_idx);
+        awake(&device, event_idx);
         let device = thread::spawn(move || {
             // About to sleep: says so, then looks once more.
             let word = if event_idx { layout::avail_event_word(size()) } else { layout::USED_HEAD };
-            device.used_word(word).store(0);
+            device.store_used(word, 0);
             fence(SeqCst);
-            device.avail_word(layout::AVAIL_IDX).load() == 1
+            device.load_avail(layout::AVAIL_IDX) == 1
         });
-        driver.publish(1);
-        let rings = driver.reads_kick_owed(event_idx, 1, 0);
+        driver.post(0, segment());
+        let rings = driver.publish() == Some(true);
         let saw_it = device.join().expect("the device has no complaints");
         assert!(rings || saw_it, "the device sleeps on a full ring");
     });
@@ -129,29 +106,20 @@ fn no_kick_is_lost(event_idx: bool) {
 /// interrupts.
 fn no_wake_up_is_lost(event_idx: bool) {
     loom::model(move || {
-        let driver = memory();
-        if event_idx {
-            driver.ask_not_before_lap(0);
-        } else {
-            driver.ask_never();
-        }
-        let device = Arc::clone(&driver);
+        let (driver, device) = ring(event_idx);
+        driver.disarm();
         let device = thread::spawn(move || {
-            device.used_word(layout::USED_HEAD).store(1 << 16);
+            device.store_used(layout::USED_HEAD, 1 << 16);
             fence(SeqCst);
             if event_idx {
-                let event = device.avail_word(layout::used_event_word(size())).load();
+                let event = device.load_avail(layout::used_event_word(size()));
                 notify::need_event(event, 1, 0)
             } else {
-                device.avail_word(layout::AVAIL_FLAGS).load() & layout::AVAIL_F_NO_INTERRUPT == 0
+                device.load_avail(layout::AVAIL_FLAGS) & layout::AVAIL_F_NO_INTERRUPT == 0
             }
         });
-        if event_idx {
-            driver.ask_at(0);
-        } else {
-            driver.ask_always();
-        }
-        let pending = driver.read_used_idx() == 1;
+        driver.arm(1);
+        let pending = driver.waiting() == 1;
         let interrupts = device.join().expect("the device has no complaints");
         assert!(pending || interrupts, "the driver sleeps on a used buffer");
     });

@@ -17,7 +17,7 @@ use crate::net::device::Config;
 use crate::net::error::StartError;
 use crate::net::features::{Negotiated, NetFeatures};
 use crate::net::{RX_QUEUE, TX_QUEUE};
-use crate::queue::QueueSize;
+use crate::ring::QueueSize;
 use crate::transport::Transport;
 
 /// Ethernet header in front of an IP packet.
@@ -73,8 +73,8 @@ pub(crate) fn agree<R: Mmio>(
             chosen
         })?;
         let features = Negotiated::confirmed(features);
-        let rx = queue_size(transport, RX_QUEUE, config.rx_entries)?;
-        let tx = queue_size(transport, TX_QUEUE, config.tx_entries)?;
+        let rx = queue_size(transport, RX_QUEUE, config.rx_entries, features.format().packed)?;
+        let tx = queue_size(transport, TX_QUEUE, config.tx_entries, features.format().packed)?;
         let spread = features.has(NetFeatures::MRG_RXBUF);
         let hold_bytes =
             if spread { payload_bytes.saturating_mul(rx.entries().into()) } else { payload_bytes };

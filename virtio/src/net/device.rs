@@ -267,9 +267,9 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
             agree(&mut device.transport, &device.platform, config, pool.payload_bytes())?;
         let fields = config::read(&device.transport, features).ok_or(SetUpError::ConfigUnstable)?;
 
-        let event_idx = features.has_ring(RingFeatures::EVENT_IDX);
-        device.set_up(RX_QUEUE, rx, event_idx, &mut rings.rx)?;
-        device.set_up(TX_QUEUE, tx, event_idx, &mut rings.tx)?;
+        let format = features.format();
+        device.set_up(RX_QUEUE, rx, format, &mut rings.rx)?;
+        device.set_up(TX_QUEUE, tx, format, &mut rings.tx)?;
         let interrupts = device.choose_interrupts(offered, QUEUES);
         device.enable_queues(QUEUES);
         let info = NicInfo {

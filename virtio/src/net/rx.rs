@@ -19,8 +19,10 @@ use paravane_net::{Burst, Frame, FramePool, RxChecksum, RxCounters};
 
 use crate::device::Queue;
 use crate::net::header::{HEADER_BYTES, RawHeader};
+use crate::net::in_place::{Completion, Exchanging, InPlace, Walk};
 use crate::net::judge::{Drop, Received, RxRules};
-use crate::queue::{Completion, InPlace, Kick, Segment, UsedElement};
+use crate::queue::Kick;
+use crate::ring::{Exchange, Segment, UsedElement};
 
 /// The ring under a receive queue.
 pub(crate) type RxRing<P> = Queue<InPlace<Frame>, P>;
@@ -74,7 +76,7 @@ impl<P: Platform> RxQueue<P> {
     fn post_fresh(&mut self) {
         while self.ring.room() > 0 {
             let Some((addr, fresh)) = self.fresh() else { return };
-            let segment = Segment { addr, len_bytes: self.rules.buffer_bytes(), writable: true };
+            let segment = self.segment(addr);
             if self.ring.post(segment, fresh).is_err() {
                 return;
             }
@@ -108,48 +110,18 @@ impl<P: Platform> RxQueue<P> {
 
     /// Takes completions that are a whole frame each, up to `waiting` or what `burst` has room for.
     /// How many, and what was read of the next one, if it was: it ends early where the ring or the
-    /// pool ends, or the next completion is of another kind.
+    /// pool ends, or the next completion is of another kind, or not there.
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
     fn take_whole(&mut self, waiting: u16, burst: &mut Burst) -> (u16, Option<Seen>) {
         let Self { ring, pool, stock, rules, counters, .. } = self;
         let at_most = waiting.min(burst.room() as u16);
         pool.restock(stock, at_most.into());
-        let rules = *rules;
-        let mut bytes = 0_u64;
-        let (mut judged, mut checksum) = (None, RxChecksum::Unverified);
-        let (taken, left) = ring.exchange_run(at_most, |exchanging| {
-            let taken = stock.walk_with(burst, exchanging.elements(), |fresh, element| {
-                let addr = fresh.fresh_dma_addr_before(HEADER_BYTES);
-                let (mut frame, (frame_bytes, says_more)) =
-                    exchanging.exchange(element, addr, fresh, |posted, written_bytes| {
-                        let header = posted.read_before_fresh()?;
-                        // First, for its answer is in registers.
-                        if let Some(frame_bytes) = rules.plain_bytes(&header, written_bytes) {
-                            return Some((frame_bytes, false));
-                        }
-                        match rules.classify(&header, written_bytes) {
-                            Ok(Received::Whole { frame_bytes, checksum: said }) => {
-                                checksum = said;
-                                Some((frame_bytes, true))
-                            }
-                            other => {
-                                judged = Some((header, other));
-                                None
-                            }
-                        }
-                    })?;
-                frame.set_received(frame_bytes);
-                if says_more {
-                    frame.set_rx_checksum(checksum);
-                }
-                bytes = bytes.wrapping_add(frame_bytes.into());
-                Ok(Some(frame))
-            });
-            taken as u16
-        });
+        let mut whole = Whole { stock, burst, rules: *rules, bytes: 0, judged: None };
+        let (taken, left) = ring.exchange_run(at_most, rules.buffer_bytes(), &mut whole);
         counters.frames = counters.frames.wrapping_add(taken.into());
-        counters.bytes = counters.bytes.wrapping_add(bytes);
+        counters.bytes = counters.bytes.wrapping_add(whole.bytes);
+        let judged = whole.judged;
         (taken, left.map(|element| Seen { element, judged }))
     }
 
@@ -163,7 +135,7 @@ impl<P: Platform> RxQueue<P> {
                 (completion, frame, judged)
             }
             None => {
-                let (completion, frame) = self.ring.look()?;
+                let Some((completion, frame)) = self.ring.look()? else { return Ok(0) };
                 (completion, frame, None)
             }
         };
@@ -185,7 +157,7 @@ impl<P: Platform> RxQueue<P> {
             }
             Ok(Received::Dropped(reason)) => {
                 count(&mut self.counters, reason);
-                self.ring.repost(completion);
+                self.repost(completion);
                 (Arrived::Dropped, 1)
             }
             Err(fault) => return Err(self.ring.fail(fault)),
@@ -235,13 +207,11 @@ impl<P: Platform> RxQueue<P> {
                 .ring
                 .fail(DeviceFault::OutOfSequence { what: "num_buffers is more than the ring holds" }));
         }
-        if buffers > waiting {
+        if !self.ring.is_used(buffers.wrapping_sub(1), waiting) {
             // The rest should have been shown together with the beginning. Once may be forgiven:
             // what was observed is a moment old.
             if self.torn {
-                return Err(self
-                    .ring
-                    .fail(DeviceFault::OutOfSequence { what: "num_buffers is more than was used" }));
+                return Err(self.ring.fail(SPREAD_OVER_MORE));
             }
             return Ok(Arrived::Torn);
         }
@@ -249,7 +219,9 @@ impl<P: Platform> RxQueue<P> {
         let piece = self.swap(first)?;
         pieces.add(piece, part_bytes, false);
         for _ in 1..buffers {
-            let (completion, _) = self.ring.look()?;
+            let Some((completion, _)) = self.ring.look()? else {
+                return Err(self.ring.fail(SPREAD_OVER_MORE));
+            };
             let part_bytes = match self.rules.classify_continuation(completion.said_bytes()) {
                 Ok(part_bytes) => part_bytes,
                 Err(fault) => return Err(self.ring.fail(fault)),
@@ -278,16 +250,89 @@ impl<P: Platform> RxQueue<P> {
     /// device, when there is no fresh one.
     fn swap(&mut self, completion: Completion) -> Result<Option<Frame>, DeviceFault> {
         match self.fresh() {
-            Some((addr, fresh)) => self.ring.exchange(completion, addr, fresh).map(|mut frame| {
-                // As its last owner left it.
-                frame.clear();
-                Some(frame)
-            }),
+            Some((addr, fresh)) => {
+                let segment = self.segment(addr);
+                self.ring.exchange(completion, segment, fresh).map(|mut frame| {
+                    // As its last owner left it.
+                    frame.clear();
+                    Some(frame)
+                })
+            }
             None => {
-                self.ring.repost(completion);
+                self.repost(completion);
                 Ok(None)
             }
         }
+    }
+
+    /// Gives the buffer of `completion` back to the device as it is.
+    fn repost(&mut self, completion: Completion) {
+        let len_bytes = self.rules.buffer_bytes();
+        self.ring.repost(completion, |frame| {
+            // It was posted, so there is room for the header.
+            let addr = frame.dma_addr_before(HEADER_BYTES)?;
+            Some(Segment { addr, len_bytes, writable: true })
+        });
+    }
+
+    /// A buffer at `addr`, as it is posted.
+    #[inline(always)]
+    fn segment(&self, addr: DmaAddr) -> Segment {
+        Segment { addr, len_bytes: self.rules.buffer_bytes(), writable: true }
+    }
+}
+
+/// A spread frame of which the device has not shown all, though it has to show it at once.
+const SPREAD_OVER_MORE: DeviceFault =
+    DeviceFault::OutOfSequence { what: "num_buffers is more than was used" };
+
+/// Takes frames that are whole, and puts fresh buffers in their places.
+struct Whole<'q> {
+    stock: &'q mut Burst,
+    burst: &'q mut Burst,
+    rules: RxRules,
+    /// How many bytes the frames have.
+    bytes: u64,
+    /// The header behind the last one, and what it says.
+    judged: Option<(RawHeader, Result<Received, DeviceFault>)>,
+}
+
+impl Walk<Frame> for Whole<'_> {
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
+    fn walk<E: Exchange>(&mut self, used: &[E::Used], exchanging: &mut Exchanging<'_, Frame, E>) -> u16 {
+        let rules = self.rules;
+        let mut bytes = 0_u64;
+        let (mut judged, mut checksum) = (None, RxChecksum::Unverified);
+        let taken = self.stock.walk_with(self.burst, used, |fresh, used| {
+            let addr = fresh.fresh_dma_addr_before(HEADER_BYTES);
+            let (mut frame, (frame_bytes, says_more)) =
+                exchanging.exchange(used, addr, fresh, |posted, written_bytes| {
+                    let header = posted.read_before_fresh()?;
+                    // First, for its answer is in registers.
+                    if let Some(frame_bytes) = rules.plain_bytes(&header, written_bytes) {
+                        return Some((frame_bytes, false));
+                    }
+                    match rules.classify(&header, written_bytes) {
+                        Ok(Received::Whole { frame_bytes, checksum: said }) => {
+                            checksum = said;
+                            Some((frame_bytes, true))
+                        }
+                        other => {
+                            judged = Some((header, other));
+                            None
+                        }
+                    }
+                })?;
+            frame.set_received(frame_bytes);
+            if says_more {
+                frame.set_rx_checksum(checksum);
+            }
+            bytes = bytes.wrapping_add(frame_bytes.into());
+            Ok(Some(frame))
+        });
+        (self.bytes, self.judged) = (bytes, judged);
+        taken as u16
     }
 }
 

@@ -16,8 +16,10 @@ use paravane_net::{Burst, Frame, TxCounters};
 
 use crate::device::Queue;
 use crate::net::header::{HEADER_BYTES, RawHeader};
+use crate::net::in_turn::InTurn;
 use crate::net::judge::{Refused, TxRules};
-use crate::queue::{InTurn, Kick, Segment};
+use crate::queue::Kick;
+use crate::ring::Segment;
 
 /// The ring under a transmit queue.
 pub(crate) type TxRing<P> = Queue<InTurn, P>;
@@ -79,9 +81,9 @@ impl<P: Platform> TxQueue<P> {
     /// Takes everything home that the device has sent.
     fn take_sent(&mut self) -> Result<usize, DeviceFault> {
         let waiting = self.ring.observe()?;
-        self.ring.take_sent(waiting)?;
-        self.counters.completed = self.counters.completed.wrapping_add(u64::from(waiting));
-        Ok(usize::from(waiting))
+        let taken = self.ring.take_sent(waiting)?;
+        self.counters.completed = self.counters.completed.wrapping_add(u64::from(taken));
+        Ok(usize::from(taken))
     }
 
     /// Posts frames from the front of `burst` as long as they are plain and there is room. Returns
@@ -138,11 +140,11 @@ impl<P: Platform> TxQueue<P> {
             return None;
         }
         let domain = self.domain;
-        let mut header_bytes = HEADER_BYTES;
-        let posted = self.ring.post_frame(frame, |segment| {
+        let posted = self.ring.post_frame(frame, |segment, is_first| {
+            let header_bytes = if is_first { HEADER_BYTES } else { 0 };
             let segment_bytes = u32::try_from(segment.len_bytes()).ok().filter(|len| *len > 0)?;
             let addr = segment.dma_addr_before(header_bytes).filter(|_| segment.domain() == domain)?;
-            let len_bytes = segment_bytes.checked_add(core::mem::take(&mut header_bytes).into())?;
+            let len_bytes = segment_bytes.checked_add(header_bytes.into())?;
             Some(Segment { addr, len_bytes, writable: false })
         });
         posted.ok().map(|()| Fate::Sent { bytes })

@@ -16,7 +16,7 @@ use paravane_hal::mmio::{Mmio, MmioDevice, MmioExt, MmioMap, Window};
 use paravane_hal::reg::{ReadOnly, Reg, WriteOnly};
 use paravane_hal::time::Clock;
 
-use crate::queue::{QueueAddresses, QueueSize};
+use crate::ring::{QueueAddresses, QueueSize};
 use crate::status::Status;
 use crate::transport::{
     BusError, DoorbellWidth, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Switched, Vector,

@@ -23,7 +23,7 @@ use paravane_hal::time::Clock;
 use paravane_pci::{CapabilityError, Command, ConfigAccess, Function, Ids, MsixError, MsixTable, PowerError};
 
 use crate::error::BringUpError;
-use crate::queue::{QueueAddresses, QueueSize};
+use crate::ring::{QueueAddresses, QueueSize};
 use crate::status::Status;
 use crate::transport::{
     BusError, DoorbellWidth, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Switched, Vector,

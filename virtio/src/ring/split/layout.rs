@@ -14,50 +14,8 @@
 
 use paravane_hal::addr::Align;
 
-/// Number of entries of a split virtqueue: a power of two up to 32768.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct QueueSize(u16);
+use crate::ring::size::QueueSize;
 
-impl QueueSize {
-    /// `entries`, if a queue may have that many.
-    #[must_use]
-    pub(crate) const fn new(entries: u16) -> Option<Self> {
-        // A power of two in 16 bits is at most the maximum.
-        if entries.is_power_of_two() { Some(Self(entries)) } else { None }
-    }
-
-    /// The largest size that is neither beyond `entries` nor beyond what the device allows. `None`
-    /// when either is zero.
-    ///
-    /// A device's maximum need not be a power of two unless it offers split rings only; rounding
-    /// down is right for both.
-    #[must_use]
-    pub(crate) const fn at_most(entries: u16, device_max: u16) -> Option<Self> {
-        let limit = if entries < device_max { entries } else { device_max };
-        match limit.checked_ilog2() {
-            Some(log) => Self::new(1 << log),
-            None => None,
-        }
-    }
-
-    /// How many entries.
-    #[must_use]
-    #[inline(always)]
-    pub(crate) const fn entries(self) -> u16 {
-        self.0
-    }
-
-    /// The place of the free-running index `idx`.
-    #[must_use]
-    #[inline(always)]
-    pub(crate) const fn place(self, idx: u16) -> usize {
-        // Not zero, so the mask does not wrap.
-        (idx & self.0.wrapping_sub(1)) as usize
-    }
-}
-
-/// Words of one descriptor: address low, address high, length, flags and next.
-pub(crate) const DESC_WORDS: usize = 4;
 /// Alignment of the descriptor table.
 pub(crate) const DESC_ALIGN: Align = Align::new(16);
 /// Alignment of the available ring.
@@ -102,14 +60,14 @@ pub(crate) const fn used_words(size: QueueSize) -> usize {
 #[must_use]
 #[inline(always)]
 pub(crate) const fn used_event_word(size: QueueSize) -> usize {
-    AVAIL_RING.wrapping_add(size.0 as usize)
+    AVAIL_RING.wrapping_add(size.entries() as usize)
 }
 
 /// Word of the used ring that holds `avail_event`.
 #[must_use]
 #[inline(always)]
 pub(crate) const fn avail_event_word(size: QueueSize) -> usize {
-    USED_RING.wrapping_add((size.0 as usize).wrapping_mul(2))
+    USED_RING.wrapping_add((size.entries() as usize).wrapping_mul(2))
 }
 
 #[cfg(test)]
@@ -127,33 +85,6 @@ mod tests {
             // Rounded up to whole words.
             assert_eq!(used_words(size) * 4, (6 + 8 * n).next_multiple_of(4));
             assert_eq!(avail_event_word(size) * 4, 4 + 8 * n);
-        }
-    }
-
-    #[test]
-    fn a_size_is_a_power_of_two_within_both_limits() {
-        for entries in 0..=u16::MAX {
-            assert_eq!(QueueSize::new(entries).is_some(), entries.is_power_of_two());
-            for device_max in [0, 1, 3, 256, 1000, 32768, u16::MAX] {
-                match QueueSize::at_most(entries, device_max) {
-                    None => assert!(entries == 0 || device_max == 0),
-                    Some(size) => {
-                        assert!(size.entries().is_power_of_two());
-                        assert!(size.entries() <= entries && size.entries() <= device_max);
-                        assert!(u32::from(size.entries()) * 2 > u32::from(entries.min(device_max)));
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn places_repeat_with_the_size() {
-        for log in 0..=15 {
-            let size = QueueSize::new(1 << log).unwrap();
-            for idx in 0..=u16::MAX {
-                assert_eq!(size.place(idx), usize::from(idx) % usize::from(size.entries()));
-            }
         }
     }
 }

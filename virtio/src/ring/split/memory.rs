@@ -2,7 +2,7 @@
 //! has.
 //!
 //! Each word is read or written once per call, as an atomic. Nothing here remembers or checks
-//! anything: what the device wrote comes out as it is, and [`Virtqueue`](crate::queue::Virtqueue)
+//! anything: what the device wrote comes out as it is, and a queue
 //! holds it against what the driver knows.
 //!
 //! | Step | Call | Barrier, and between which accesses |
@@ -16,50 +16,18 @@
 //! Spec: VIRTIO 1.2, 2.7.13 "Supplying Buffers to The Device", 2.7.14 "Receiving Used Buffers From
 //! The Device".
 
-use paravane_hal::addr::DmaAddr;
 use paravane_hal::barrier;
-use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, DmaWords, Quiet, Word16, Word32, Words};
+use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, DmaWords, Quiet, Word16, Word32};
 
-use crate::queue::layout::{self, QueueSize};
-use crate::queue::notify;
-
-/// A piece of memory as a descriptor names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    /// Where.
-    pub(crate) addr: DmaAddr,
-    /// How long.
-    pub(crate) len_bytes: u32,
-    /// Whether the device writes it; else it reads it.
-    pub(crate) writable: bool,
-}
-
-/// Where the device finds the three areas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct QueueAddresses {
-    /// The descriptor table: "descriptor area".
-    pub(crate) descriptors: DmaAddr,
-    /// The available ring: "driver area".
-    pub(crate) driver: DmaAddr,
-    /// The used ring: "device area".
-    pub(crate) device: DmaAddr,
-}
-
-/// One element of the used ring, as the device wrote it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct UsedElement {
-    /// Head of the chain it is done with, it says.
-    pub(crate) id: u32,
-    /// Bytes it wrote, it says.
-    pub(crate) len: u32,
-}
+use super::{layout, notify};
+use crate::ring::{DESC_WORDS, Descriptor, QueueAddresses, QueueSize, Segment, UsedElement};
 
 /// One element of the used ring, as it lies there: id and length.
 pub(crate) type Used = [Word32; 2];
 
 /// The shared memory of one queue.
 pub(crate) struct SplitMemory<D: Dma> {
-    descriptors: DmaRing<{ layout::DESC_WORDS }, D>,
+    descriptors: DmaRing<DESC_WORDS, D>,
     avail: DmaWords<Word16, D>,
     used: DmaWords<Word32, D>,
     size: QueueSize,
@@ -105,22 +73,15 @@ impl<D: Dma> SplitMemory<D> {
         describe(slot, segment, next);
     }
 
-    /// Points descriptor `index` elsewhere, to memory as long as it named before.
-    #[inline(always)]
-    pub(crate) fn describe_address(&self, index: u16, addr: DmaAddr) {
-        let Some(slot) = self.descriptors.slots().get(usize::from(index)) else { return };
-        slot.store_pair::<0>(addr.get());
-    }
-
     /// The descriptors, for whoever writes many.
     #[inline(always)]
-    pub(super) fn descriptors(&self) -> &[Words<{ layout::DESC_WORDS }>] {
+    pub(crate) fn descriptors(&self) -> &[Descriptor] {
         self.descriptors.slots()
     }
 
     /// The available ring from the place of number `idx` to its end, up to `at_most` places.
     #[inline(always)]
-    pub(super) fn avail_run(&self, idx: u16, at_most: u16) -> &[Word16] {
+    pub(crate) fn avail_run(&self, idx: u16, at_most: u16) -> &[Word16] {
         let (start, end) = self.run(idx, at_most);
         let (start, end) = (layout::AVAIL_RING.wrapping_add(start), layout::AVAIL_RING.wrapping_add(end));
         self.avail.words().get(start..end).unwrap_or_default()
@@ -129,7 +90,7 @@ impl<D: Dma> SplitMemory<D> {
     /// The used ring from the element numbered `idx` to its end, up to `at_most` elements, each two
     /// words: id and length.
     #[inline(always)]
-    pub(super) fn used_run(&self, idx: u16, at_most: u16) -> &[Used] {
+    pub(crate) fn used_run(&self, idx: u16, at_most: u16) -> &[Used] {
         let (start, end) = self.run(idx, at_most);
         let start = layout::USED_RING.wrapping_add(start.wrapping_mul(2));
         let end = layout::USED_RING.wrapping_add(end.wrapping_mul(2));
@@ -140,7 +101,7 @@ impl<D: Dma> SplitMemory<D> {
     /// most.
     #[inline(always)]
     fn run(&self, idx: u16, at_most: u16) -> (usize, usize) {
-        let start = self.size.place(idx);
+        let start = usize::from(self.size.place_of_index(idx));
         // At most two laps.
         let end = start.wrapping_add(at_most.into()).min(usize::from(self.size.entries()));
         (start, end)
@@ -150,7 +111,7 @@ impl<D: Dma> SplitMemory<D> {
     /// [`publish`](Self::publish) makes it count.
     #[inline(always)]
     pub(crate) fn offer(&self, idx: u16, head: u16) {
-        self.store_avail(layout::AVAIL_RING.wrapping_add(self.size.place(idx)), head);
+        self.store_avail(layout::AVAIL_RING.wrapping_add(usize::from(self.size.place_of_index(idx))), head);
     }
 
     /// Makes everything offered with a number below `idx` available.
@@ -196,7 +157,7 @@ impl<D: Dma> SplitMemory<D> {
     /// Element number `idx` of the used ring.
     #[inline(always)]
     pub(crate) fn read_used(&self, idx: u16) -> UsedElement {
-        let word = layout::USED_RING.wrapping_add(self.size.place(idx).wrapping_mul(2));
+        let word = layout::USED_RING.wrapping_add(usize::from(self.size.place_of_index(idx)).wrapping_mul(2));
         UsedElement { id: self.load_used(word), len: self.load_used(word.wrapping_add(1)) }
     }
 
@@ -240,6 +201,18 @@ impl<D: Dma> SplitMemory<D> {
         descriptors.free(quiet).is_ok() & avail.free(quiet).is_ok() & used.free(quiet).is_ok()
     }
 
+    /// A word of the available ring, as a device of a test sees it.
+    #[cfg(test)]
+    pub(crate) fn load_avail(&self, word: usize) -> u16 {
+        self.avail.words()[word].load()
+    }
+
+    /// Writes a word of the used ring, as a device of a test does.
+    #[cfg(test)]
+    pub(crate) fn store_used(&self, word: usize, value: u32) {
+        self.used.words()[word].store(value);
+    }
+
     #[inline(always)]
     fn store_avail(&self, word: usize, value: u16) {
         if let Some(place) = self.avail.words().get(word) {
@@ -257,13 +230,13 @@ impl<D: Dma> SplitMemory<D> {
 
 /// Reads an element of the used ring, each word once.
 #[inline(always)]
-pub(super) fn load([id, len]: &Used) -> UsedElement {
+pub(crate) fn load([id, len]: &Used) -> UsedElement {
     UsedElement { id: id.load(), len: len.load() }
 }
 
 /// Writes a descriptor.
 #[inline(always)]
-pub(super) fn describe(slot: &Words<{ layout::DESC_WORDS }>, segment: Segment, next: Option<u16>) {
+pub(crate) fn describe(slot: &Descriptor, segment: Segment, next: Option<u16>) {
     let write = if segment.writable { layout::DESC_F_WRITE } else { 0 };
     let link = match next {
         Some(next) => layout::DESC_F_NEXT | u32::from(next) << 16,

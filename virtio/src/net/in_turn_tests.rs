@@ -6,7 +6,9 @@ use paravane_net::{FrameLayout, FramePool};
 use proptest::prelude::*;
 
 use super::*;
-use crate::queue::layout::DESC_F_NEXT;
+use crate::ring::split::layout::DESC_F_NEXT;
+use crate::ring::split::memory::SplitMemory;
+use crate::ring::{AnyRing, Format};
 use paravane_hal::dma::DeviceDma;
 
 const ENTRIES: u16 = 64;
@@ -36,8 +38,13 @@ impl Bench {
         let platform = MockPlatform::new();
         let pool = FramePool::new(platform.clone(), FrameLayout::new(FRAMES)).unwrap();
         let of = DeviceDma::new(platform, DeviceTag::unique(), 64);
-        let queue = Virtqueue::new(&of, QueueSize::new(ENTRIES).unwrap(), false, Silent).unwrap();
+        let queue = Virtqueue::new(&of, QueueSize::new(ENTRIES).unwrap(), Format::default(), Silent).unwrap();
         Self { pool, queue, next_bytes: 1, has: Vec::new(), seen: 0, used: 0 }
+    }
+
+    fn memory(&self) -> &SplitMemory<MockPlatform> {
+        let AnyRing::Split(ring) = self.queue.ring();
+        ring.memory()
     }
 
     fn frame(&mut self) -> Frame {
@@ -76,7 +83,7 @@ impl Bench {
             front.set_next(chain);
             chain = front;
         }
-        let posted = self.queue.post_frame(chain, |piece| {
+        let posted = self.queue.post_frame(chain, |piece, _| {
             let len_bytes = u32::try_from(piece.len_bytes()).unwrap();
             Some(Segment { addr: piece.dma_addr(), len_bytes, writable: false })
         });
@@ -87,15 +94,15 @@ impl Bench {
     /// The device reads what was offered: exactly `chains`, each of `descriptors` that it does not
     /// have yet.
     fn look(&mut self, chains: u16, descriptors: u16) {
-        assert_eq!(self.queue.offered.wrapping_sub(self.seen), chains);
+        assert_eq!(self.queue.in_flight(), self.has.len() + usize::from(chains));
         let mut taken: BTreeSet<u16> = self.has.iter().flat_map(|chain| self.walk(chain.0)).collect();
         for _ in 0..chains {
-            let head = self.queue.memory.avail_run(self.seen, 1)[0].load();
+            let head = self.memory().avail_run(self.seen, 1)[0].load();
             self.seen = self.seen.wrapping_add(1);
             let chain = self.walk(head);
             assert_eq!(chain.len(), usize::from(descriptors));
             assert!(chain.iter().all(|descriptor| taken.insert(*descriptor)), "a descriptor of two chains");
-            let first_bytes = self.queue.memory.descriptors()[usize::from(head)].load::<2>();
+            let first_bytes = self.memory().descriptors()[usize::from(head)].load::<2>();
             self.has.push((head, first_bytes, descriptors));
         }
         let distinct: BTreeSet<u32> = self.has.iter().map(|chain| chain.1).collect();
@@ -105,7 +112,7 @@ impl Bench {
     fn walk(&self, head: u16) -> Vec<u16> {
         let mut chain = std::vec![head];
         loop {
-            let word = self.queue.memory.descriptors()[usize::from(*chain.last().unwrap())].load::<3>();
+            let word = self.memory().descriptors()[usize::from(*chain.last().unwrap())].load::<3>();
             if word & DESC_F_NEXT == 0 {
                 return chain;
             }
@@ -115,7 +122,7 @@ impl Bench {
 
     /// The device writes that it is done with `id`.
     fn complete(&mut self, id: u32) {
-        self.queue.memory.used_run(self.used, 1)[0][0].store(id);
+        self.memory().used_run(self.used, 1)[0][0].store(id);
         self.used = self.used.wrapping_add(1);
     }
 
@@ -128,7 +135,7 @@ impl Bench {
             self.complete(head.into());
             sent += 1;
         }
-        self.queue.take_sent(sent).unwrap();
+        assert_eq!(self.queue.take_sent(sent).unwrap(), sent);
         let held: usize = self.has.iter().map(|chain| usize::from(chain.2)).sum();
         assert_eq!(self.pool.free() + held, FRAMES as usize, "all home but what the device has");
         assert_eq!(self.queue.in_flight(), self.has.len());
@@ -143,7 +150,7 @@ fn a_lap_of_single_descriptors_is_written_once() {
         bench.send([0; 32]);
     }
     // What a lap before wrote is left as it is, so what is spoilt stays so.
-    bench.queue.memory.avail_run(0, 1)[0].store(7);
+    bench.memory().avail_run(0, 1)[0].store(7);
     let mut burst = Burst::new();
     let frame = bench.frame();
     burst.push(frame).unwrap();
@@ -152,7 +159,7 @@ fn a_lap_of_single_descriptors_is_written_once() {
         len_bytes: 1,
         writable: false
     })));
-    assert_eq!(bench.queue.memory.avail_run(0, 1)[0].load(), 7);
+    assert_eq!(bench.memory().avail_run(0, 1)[0].load(), 7);
 }
 
 #[test]

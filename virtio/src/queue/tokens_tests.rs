@@ -1,0 +1,216 @@
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+use paravane_hal::addr::Align;
+use paravane_hal::dma::{DeviceDma, DmaBox};
+use paravane_mock_hal::MockPlatform;
+use proptest::prelude::*;
+
+use super::*;
+use crate::queue::Kick;
+use crate::ring::Format;
+use crate::ring::referee::{Piece, Referee, piece};
+
+struct Silent;
+
+impl Doorbell for Silent {
+    fn ring(&self) {}
+}
+
+/// A queue whose tokens are numbers, and the device that plays against it.
+struct Bench {
+    queue: Virtqueue<Tokens<u64>, MockPlatform, Silent>,
+    device: Referee,
+    next: u64,
+    /// What each chain in flight was made of.
+    lent: BTreeMap<u64, Vec<Piece>>,
+    /// Whence the addresses come.
+    memory: DmaBox<u8, MockPlatform>,
+}
+
+impl Bench {
+    fn new(entries: u16, format: Format, start: u16) -> Self {
+        // What the device was told of is leaked: nobody here vouches for its silence.
+        let platform = MockPlatform::builder().allow_leaks().without_sites().build();
+        let of = DeviceDma::new(platform, DeviceTag::unique(), 64);
+        let mut queue = Virtqueue::new(&of, QueueSize::new(entries).unwrap(), format, Silent).unwrap();
+        let device = Referee::new(queue.parts().0, start);
+        let memory = DmaBox::array_zeroed(&of, 0x1_0000, Align::BYTE).unwrap();
+        Self { queue, device, next: 0, lent: BTreeMap::new(), memory }
+    }
+
+    /// Posts a chain of segments that no other chain has, and has the device fetch it.
+    fn submit(&mut self, readable: u16, writable: u16) -> bool {
+        let token = self.next;
+        let segments: Vec<Segment> = (0..readable + writable)
+            .map(|at| Segment {
+                addr: self
+                    .memory
+                    .dma_addr_of(usize::try_from(token * 1031 + u64::from(at)).unwrap() & 0xffff)
+                    .unwrap(),
+                len_bytes: 1 + u32::from(at) * 3,
+                writable: at >= readable,
+            })
+            .collect();
+        if let Err(back) = self.queue.submit(&segments, token) {
+            assert_eq!(back, token);
+            return false;
+        }
+        assert_ne!(self.queue.publish(), Kick::Nothing);
+        let fetched = self.device.fetch(self.queue.ring());
+        assert_eq!(fetched.len(), 1, "one chain was offered");
+        let pieces: Vec<Piece> = segments.iter().map(piece).collect();
+        assert_eq!(fetched[0].segments, pieces);
+        self.lent.insert(token, pieces);
+        self.next += 1;
+        true
+    }
+
+    /// The device is done with the chain at this place of what it has, in full.
+    fn serve(&mut self, at: usize) {
+        let chain = self.device.take(at);
+        let written = chain.segments.iter().filter(|piece| piece.2).map(|piece| piece.1).sum();
+        self.device.complete(self.queue.ring(), &chain, chain.id.into(), written);
+        let (token, bytes) = self.queue.complete().unwrap().expect("one is done");
+        assert_eq!(bytes, written);
+        assert_eq!(self.lent.remove(&token), Some(chain.segments), "the token of that chain");
+        assert_eq!(self.queue.complete(), Ok(None));
+    }
+
+    fn fault(&mut self, id: u32, written: u32) -> DeviceFault {
+        let chain = self.device.take(0);
+        self.device.complete(self.queue.ring(), &chain, id, written);
+        let fault = self.queue.complete().unwrap_err();
+        assert_eq!(self.queue.complete(), Err(fault), "broken for good");
+        fault
+    }
+}
+
+fn formats() -> impl Iterator<Item = Format> {
+    [false, true].into_iter().map(|event_idx| Format { event_idx })
+}
+
+#[test]
+fn any_chain_comes_back_whole_when_indices_wrap() {
+    for format in formats() {
+        for entries in [1_u16, 2, 4, 64, 256] {
+            let mut bench = Bench::new(entries, format, u16::MAX - 3);
+            for cycle in 0..3000_u16 {
+                let descriptors = 1 + cycle % entries.min(7);
+                assert!(bench.submit(descriptors / 2, descriptors - descriptors / 2));
+                bench.serve(0);
+            }
+            assert_eq!(bench.queue.room(), entries);
+        }
+    }
+}
+
+#[test]
+fn many_are_in_flight_and_used_in_any_order() {
+    for format in formats() {
+        let mut bench = Bench::new(32, format, 65_520);
+        for round in 0..500_u16 {
+            while bench.submit(1, round % 4) {}
+            assert!(bench.queue.room() < 1 + round % 4);
+            let has = bench.device.has();
+            for step in 0..has / 2 + 1 {
+                bench.serve((usize::from(round) * 7 + step * 5) % (has - step));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_ring_is_filled_and_emptied() {
+    for format in formats() {
+        let mut bench = Bench::new(32768, format, 40_000);
+        for _ in 0..2 {
+            while bench.submit(1000, 24) {}
+            assert_eq!(bench.queue.in_flight(), 32);
+            while bench.device.has() > 0 {
+                bench.serve(bench.device.has() - 1);
+            }
+        }
+        assert_eq!(bench.queue.room(), 32768);
+    }
+}
+
+#[test]
+fn what_is_no_chain_is_refused() {
+    let mut bench = Bench::new(4, Format::default(), 0);
+    let addr = bench.memory.dma_addr();
+    let segment = |len_bytes, writable| Segment { addr, len_bytes, writable };
+    let (read, write) = (segment(8, false), segment(8, true));
+    let large = segment(u32::MAX, false);
+    for refused in [&[][..], &[write, read], &[read; 5], &[large, read], &[large, write]] {
+        assert_eq!(bench.queue.submit(refused, 7), Err(7));
+    }
+    assert_eq!(bench.queue.room(), 4);
+    assert_eq!(bench.queue.publish(), Kick::Nothing);
+    assert_eq!(bench.queue.submit(&[large], 7), Ok(()));
+}
+
+#[test]
+fn what_the_device_does_not_have_breaks_the_queue() {
+    for format in formats() {
+        let fault = |id: u32| {
+            let mut bench = Bench::new(16, format, 65_535);
+            assert!(bench.submit(1, 2));
+            assert!(bench.submit(1, 0));
+            bench.fault(id, 0)
+        };
+        for index in [1, 2, 4, 15] {
+            assert_eq!(fault(index), DeviceFault::NotInFlight { index });
+        }
+        assert_eq!(fault(16), DeviceFault::IndexOutOfRange { index: 16, entries: 16 });
+    }
+}
+
+#[test]
+fn what_was_used_once_is_not_used_again() {
+    for format in formats() {
+        let mut bench = Bench::new(16, format, 65_535);
+        assert!(bench.submit(1, 0));
+        assert!(bench.submit(1, 0));
+        let index = bench.device.id(0);
+        bench.serve(0);
+        assert_eq!(bench.fault(index.into(), 0), DeviceFault::NotInFlight { index: index.into() });
+    }
+}
+
+#[test]
+fn more_written_than_the_chain_holds_breaks_the_queue() {
+    for format in formats() {
+        let mut bench = Bench::new(16, format, 0);
+        // Of 1, 4 and 7 bytes, the last two to be written.
+        assert!(bench.submit(1, 2));
+        assert_eq!(bench.fault(0, 12), DeviceFault::LengthTooLong { len_bytes: 12, max_bytes: 11 });
+    }
+}
+
+proptest! {
+    /// Whatever is posted and in whatever order it is used: each chain arrives as it was posted,
+    /// and each token comes home when its chain is used, not before.
+    #[test]
+    fn any_order_is_served(
+        log in 0_u32..8,
+        event_idx in any::<bool>(),
+        start in any::<u16>(),
+        steps in proptest::collection::vec((0_u16..4, 0_u16..4, any::<prop::sample::Index>(), any::<bool>()), 1..200),
+    ) {
+        let mut bench = Bench::new(1 << log, Format { event_idx }, start);
+        for (readable, writable, which, serves) in steps {
+            let (before, descriptors) = (bench.queue.room(), readable + writable);
+            let is_posted = bench.submit(readable, writable);
+            prop_assert_eq!(is_posted, (1..=before).contains(&descriptors));
+            if serves && bench.device.has() > 0 {
+                bench.serve(which.index(bench.device.has()));
+            }
+        }
+        while bench.device.has() > 0 {
+            bench.serve(0);
+        }
+        prop_assert!(bench.lent.is_empty());
+        prop_assert_eq!(bench.queue.room(), 1 << log);
+    }
+}

@@ -1,0 +1,271 @@
+//! The split format: a table of descriptors, a ring of what is available, a ring of what is used.
+//!
+//! | Part | Holds |
+//! |---|---|
+//! | this file | how far driver and device are |
+//! | [`memory`] | the shared memory, and the ordering |
+//! | [`layout`] | sizes and places, as numbers |
+//! | [`notify`] | when a notification is owed |
+//!
+//! As long as chains of one are offered by the run, a lap of the available ring is the same as the
+//! one before, and is not written again.
+
+pub(crate) mod layout;
+pub(crate) mod memory;
+pub(crate) mod notify;
+
+use core::slice;
+
+use paravane_hal::addr::DmaAddr;
+use paravane_hal::dma::{DeviceDma, Dma, DmaError, Quiet, Word16};
+
+use super::{Descriptor, Exchange, Kept, QueueAddresses, QueueSize, Ring, Run, Segment, UsedElement};
+use memory::{SplitMemory, Used, describe, load};
+
+/// A split ring, from the driver's side.
+pub(crate) struct SplitRing<D: Dma> {
+    memory: SplitMemory<D>,
+    event_idx: bool,
+    /// Number of the next chain to be offered. Free-running.
+    offered: u16,
+    /// What the device was last told of it, which is also where the last decision about the
+    /// doorbell was taken.
+    published: u16,
+    /// Number of the next used element to be taken. Free-running.
+    taken: u16,
+    /// By how much the descriptors of the last run are ahead of their places in the available ring.
+    shift: u16,
+    /// How many places, counted back from the next one, were named by runs of that shift.
+    named: u16,
+}
+
+impl<D: Dma> SplitRing<D> {
+    /// A ring over fresh memory: nothing available, nothing used.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; nothing stays allocated.
+    pub(crate) fn new(of: &DeviceDma<D>, size: QueueSize, event_idx: bool) -> Result<Self, DmaError> {
+        let memory = SplitMemory::new(of, size)?;
+        Ok(Self { memory, event_idx, offered: 0, published: 0, taken: 0, shift: 0, named: 0 })
+    }
+
+    /// Where the device finds it. From here on the memory counts as known to the device.
+    #[must_use]
+    pub(crate) fn addresses(&self) -> QueueAddresses {
+        self.memory.addresses()
+    }
+
+    /// Gives the memory back, against proof that the device has let go. False when the proof is
+    /// about another device: the memory is leaked.
+    #[must_use]
+    pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
+        self.memory.free(quiet)
+    }
+
+    /// The shared memory, for tests that play the device.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> &SplitMemory<D> {
+        &self.memory
+    }
+
+    /// Has both indices start elsewhere than at zero, for tests of what wraps.
+    #[cfg(test)]
+    pub(crate) fn start_at(&mut self, idx: u16) {
+        (self.offered, self.published, self.taken) = (idx, idx, idx);
+        self.memory.publish(idx);
+        self.memory.store_used(layout::USED_HEAD, u32::from(idx) << 16);
+    }
+
+    /// Has the next places of the available ring name the `count` chains from `number` on.
+    #[inline(never)]
+    fn name(&mut self, number: u16, count: u16) {
+        for chain in 0..count {
+            self.memory.offer(self.offered.wrapping_add(chain), number.wrapping_add(chain));
+        }
+        self.named = self.named.wrapping_add(count);
+    }
+}
+
+impl<D: Dma> Ring for SplitRing<D> {
+    type Used = Used;
+    type Run = SplitRun;
+    type Exchange<'r>
+        = SplitExchange<'r>
+    where
+        Self: 'r;
+
+    #[inline(always)]
+    fn size(&self) -> QueueSize {
+        self.memory.size()
+    }
+
+    #[inline(always)]
+    fn in_flight(&self) -> u16 {
+        // Each chain is counted when it is offered and again when it is taken back.
+        self.offered.wrapping_sub(self.taken)
+    }
+
+    #[inline(always)]
+    fn post(&mut self, number: u16, segment: Segment) {
+        self.memory.describe(number, segment, None);
+        self.offer_run(number, 1, None);
+    }
+
+    fn post_chain(&mut self, chain: impl Iterator<Item = (u16, Segment)>) {
+        let mut chain = chain.peekable();
+        let Some((head, _)) = chain.peek().copied() else { return };
+        while let Some((number, segment)) = chain.next() {
+            self.memory.describe(number, segment, chain.peek().map(|(next, _)| *next));
+        }
+        self.offer_run(head, 1, None);
+    }
+
+    #[inline(always)]
+    fn run(&self, number: u16, at_most: u16) -> (&[Descriptor], SplitRun) {
+        let (start, count) = (usize::from(number), usize::from(self.size().up_to_end(number, at_most)));
+        // A run of places that goes round its end is named in two steps, so only the table counts.
+        let slots = self.memory.descriptors().get(start..).unwrap_or_default();
+        (slots.get(..count).unwrap_or(slots), SplitRun)
+    }
+
+    #[inline(always)]
+    fn offer_run(&mut self, number: u16, count: u16, _: Kept) {
+        let shift = self.size().place_of_index(number.wrapping_sub(self.offered));
+        if shift != self.shift {
+            self.shift = shift;
+            self.named = 0;
+        }
+        if self.named < self.size().entries() {
+            self.name(number, count);
+        }
+        self.offered = self.offered.wrapping_add(count);
+    }
+
+    #[inline(always)]
+    fn publish(&mut self) -> Option<bool> {
+        if self.offered == self.published {
+            return None;
+        }
+        self.memory.publish(self.offered);
+        let owed = self.memory.reads_kick_owed(self.event_idx, self.offered, self.published);
+        self.published = self.offered;
+        Some(owed)
+    }
+
+    #[inline(always)]
+    fn waiting(&self) -> u16 {
+        self.memory.read_used_idx().wrapping_sub(self.taken)
+    }
+
+    #[inline(always)]
+    fn is_used(&self, ahead: u16, waiting: u16) -> bool {
+        ahead < waiting
+    }
+
+    #[inline(always)]
+    fn read_used(&self) -> Option<UsedElement> {
+        Some(self.memory.read_used(self.taken))
+    }
+
+    #[inline(always)]
+    fn took(&mut self, chains: u16, _descriptors: u16) {
+        self.taken = self.taken.wrapping_add(chains);
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a run is no longer than the ring")]
+    fn in_turn(&self, number: u16, at_most: u16) -> (u16, Option<UsedElement>) {
+        let elements = self.memory.used_run(self.taken, at_most);
+        for ((sent, [id, len]), expected) in elements.iter().enumerate().zip(u32::from(number)..) {
+            let id = id.load();
+            if id != expected {
+                return (sent as u16, Some(UsedElement { id, len: len.load() }));
+            }
+        }
+        (elements.len() as u16, None)
+    }
+
+    #[inline(always)]
+    fn exchange(&self, at_most: u16, _len_bytes: u32) -> (&[Used], SplitExchange<'_>) {
+        let elements = self.memory.used_run(self.taken, at_most);
+        let places = self.memory.avail_run(self.offered, at_most);
+        // None is read that there is no place for.
+        let elements = elements.get(..places.len()).unwrap_or(elements);
+        let entries = usize::from(self.size().entries());
+        let descriptors = self.memory.descriptors().get(..entries).unwrap_or_default();
+        (elements, SplitExchange { places: places.iter(), descriptors })
+    }
+
+    #[inline(always)]
+    fn exchanged(&mut self, count: u16, _: Kept) {
+        self.taken = self.taken.wrapping_add(count);
+        self.offered = self.offered.wrapping_add(count);
+        // They named what came.
+        self.named = 0;
+    }
+
+    fn arm(&self, count: u16) {
+        if self.event_idx {
+            self.memory.ask_at(notify::after(self.taken, count.max(1)));
+        } else {
+            // Without it the device can only be asked to interrupt at every one.
+            self.memory.ask_always();
+        }
+    }
+
+    fn disarm(&self) {
+        if self.event_idx {
+            self.memory.ask_not_before_lap(self.taken);
+        } else {
+            self.memory.ask_never();
+        }
+    }
+}
+
+/// Describes chains of one: nothing but the descriptors.
+pub(crate) struct SplitRun;
+
+impl Run for SplitRun {
+    #[inline(always)]
+    fn describe(&mut self, slot: &Descriptor, segment: Segment) {
+        describe(slot, segment, None);
+    }
+
+    #[inline(always)]
+    fn kept(self) -> Kept {
+        None
+    }
+}
+
+/// Takes chains of one and offers them again: of a descriptor that stays posted, only where its
+/// memory is changes.
+pub(crate) struct SplitExchange<'r> {
+    places: slice::Iter<'r, Word16>,
+    descriptors: &'r [Descriptor],
+}
+
+impl Exchange for SplitExchange<'_> {
+    type Used = Used;
+
+    #[inline(always)]
+    fn load(&self, used: &Used) -> Option<UsedElement> {
+        Some(load(used))
+    }
+
+    #[inline(always)]
+    fn repost(&mut self, id: u32, addr: DmaAddr) -> bool {
+        let Some(slot) = self.descriptors.get(id as usize) else { return false };
+        let Some(place) = self.places.next() else { return false };
+        slot.store_pair::<0>(addr.get());
+        // In the table, so 16 bits name it.
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        place.store(id as u16);
+        true
+    }
+
+    #[inline(always)]
+    fn kept(self) -> Kept {
+        None
+    }
+}
