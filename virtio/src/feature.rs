@@ -8,6 +8,8 @@
 //!
 //! Spec: VIRTIO 1.2, 2.2 "Feature Bits", 6 "Reserved Feature Bits".
 
+use crate::ring::Format;
+
 bitflags::bitflags! {
     /// Features of the ring and the transport, which every device class shares.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,7 +23,7 @@ bitflags::bitflags! {
         /// Addresses go through the platform's translation. Accepted whenever offered: addresses
         /// here only ever come from the platform.
         const ACCESS_PLATFORM = 1 << 33;
-        /// The ring is one array of descriptors that both sides write. Not used yet.
+        /// The ring is one array of descriptors that both sides write.
         const RING_PACKED = 1 << 34;
         /// Buffers are used in the order in which they were made available. Not used.
         const IN_ORDER = 1 << 35;
@@ -37,8 +39,16 @@ bitflags::bitflags! {
 
 impl RingFeatures {
     /// What this crate's queue and transports implement.
-    pub const IMPLEMENTED: Self =
-        Self::EVENT_IDX.union(Self::VERSION_1).union(Self::ACCESS_PLATFORM).union(Self::ORDER_PLATFORM);
+    pub const IMPLEMENTED: Self = Self::EVENT_IDX
+        .union(Self::VERSION_1)
+        .union(Self::ACCESS_PLATFORM)
+        .union(Self::RING_PACKED)
+        .union(Self::ORDER_PLATFORM);
+
+    /// What they say of the format of a ring.
+    pub(crate) const fn format(self) -> Format {
+        Format { packed: self.contains(Self::RING_PACKED), event_idx: self.contains(Self::EVENT_IDX) }
+    }
 }
 
 /// A feature, and features of which at least one has to come with it.
@@ -72,7 +82,7 @@ mod tests {
     #[test]
     fn an_unimplemented_feature_is_never_accepted() {
         let everything = agree(u64::MAX, RingFeatures::IMPLEMENTED.bits(), &[]);
-        assert_eq!(everything, 1 << 29 | 1 << 32 | 1 << 33 | 1 << 36);
+        assert_eq!(everything, 1 << 29 | 1 << 32 | 1 << 33 | 1 << 34 | 1 << 36);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | this file | [`Ring`]: what a queue and its records ask of a ring, whichever format it has |
 //! | [`size`] | how long a ring is, and places in it that wrap. Numbers only |
 //! | [`split`] | the format of three areas |
+//! | [`packed`] | the format of one ring |
 //!
 //! A ring knows `paravane-hal` and nothing else. It believes nothing and remembers little: what the
 //! device wrote comes out as it is, and the queue and its record hold it against what was lent.
@@ -12,6 +13,7 @@
 //! Which format a ring has is agreed at run time. [`AnyRing`] is asked once for a batch, with
 //! [`each_format!`]; what it leads to is compiled once for each format.
 
+pub(crate) mod packed;
 #[cfg(test)]
 pub(crate) mod referee;
 pub(crate) mod size;
@@ -20,12 +22,15 @@ pub(crate) mod split;
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::{DeviceDma, Dma, DmaError, Quiet, Words};
 
+use packed::PackedRing;
 pub(crate) use size::{Position, QueueSize};
 use split::SplitRing;
 
 /// What a queue and its device agreed on of the ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Format {
+    /// One ring instead of three areas.
+    pub(crate) packed: bool,
     /// Each side says from which entry on it wants to be told.
     pub(crate) event_idx: bool,
 }
@@ -187,6 +192,8 @@ pub(crate) trait Exchange {
 pub(crate) enum AnyRing<D: Dma> {
     /// Three areas.
     Split(SplitRing<D>),
+    /// One ring.
+    Packed(PackedRing<D>),
 }
 
 /// Does the same with a ring of either format.
@@ -194,6 +201,7 @@ macro_rules! each_format {
     ($any:expr, $ring:ident => $what:expr) => {
         match $any {
             $crate::ring::AnyRing::Split($ring) => $what,
+            $crate::ring::AnyRing::Packed($ring) => $what,
         }
     };
 }
@@ -206,22 +214,22 @@ impl<D: Dma> AnyRing<D> {
     ///
     /// [`DmaError`]; nothing stays allocated.
     pub(crate) fn new(of: &DeviceDma<D>, size: QueueSize, format: Format) -> Result<Self, DmaError> {
-        SplitRing::new(of, size, format.event_idx).map(Self::Split)
+        if format.packed {
+            PackedRing::new(of, size, format.event_idx).map(Self::Packed)
+        } else {
+            SplitRing::new(of, size, format.event_idx).map(Self::Split)
+        }
     }
 
     /// Where the device finds it. From here on the memory counts as known to the device.
     pub(crate) fn addresses(&self) -> QueueAddresses {
-        match self {
-            Self::Split(ring) => ring.addresses(),
-        }
+        each_format!(self, ring => ring.addresses())
     }
 
     /// Gives the memory back, against proof that the device has let go. False when the proof is
     /// about another device: the memory is leaked.
     #[must_use]
     pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
-        match self {
-            Self::Split(ring) => ring.free(quiet),
-        }
+        each_format!(self, ring => ring.free(quiet))
     }
 }

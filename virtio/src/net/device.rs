@@ -22,7 +22,6 @@ use paravane_net::{FramePool, Link, MacAddr, NicInfo};
 
 use crate::device;
 use crate::error::{BringUpError, SetUpError, StopError};
-use crate::feature::RingFeatures;
 use crate::net::agree::{ETHERNET_BYTES, Terms, agree};
 use crate::net::config;
 use crate::net::control::{self, NetControl};
@@ -44,8 +43,8 @@ use crate::transport::{Location, QueueError, Transport};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Entries of the transmit queue: rounded down to a power of two, and to what the device
-    /// allows.
+    /// Entries of the transmit queue: rounded down to what the device allows, and to a power of two
+    /// if the ring is split.
     pub tx_entries: u16,
     /// Entries of the receive queue; likewise.
     ///

@@ -7,6 +7,7 @@ use core::fmt;
 use paravane_net::Offloads;
 
 use crate::feature::{self, Dependency, RingFeatures};
+use crate::ring::Format;
 
 bitflags::bitflags! {
     /// Features of the network device that this driver implements. All others are left alone.
@@ -104,6 +105,11 @@ impl Negotiated {
         self.0 & features.bits() == features.bits()
     }
 
+    /// The format of its rings.
+    pub(crate) const fn format(self) -> Format {
+        RingFeatures::from_bits_truncate(self.0).format()
+    }
+
     /// What may be asked of the device on the way out.
     #[must_use]
     pub fn offloads(self) -> Offloads {
@@ -148,10 +154,10 @@ mod tests {
         let chosen = Negotiated::confirmed(Allowed::default().choose(u64::MAX));
         assert!(chosen.has(NetFeatures::all()));
         assert!(chosen.has_ring(RingFeatures::IMPLEMENTED));
-        assert!(!chosen.has_ring(RingFeatures::RING_PACKED));
+        assert!(!chosen.has_ring(RingFeatures::IN_ORDER));
         assert_eq!(
             std::format!("{chosen}"),
-            "EVENT_IDX VERSION_1 ACCESS_PLATFORM ORDER_PLATFORM CSUM GUEST_CSUM MTU MAC HOST_TSO4 HOST_TSO6 MRG_RXBUF STATUS SPEED_DUPLEX"
+            "EVENT_IDX VERSION_1 ACCESS_PLATFORM RING_PACKED ORDER_PLATFORM CSUM GUEST_CSUM MTU MAC HOST_TSO4 HOST_TSO6 MRG_RXBUF STATUS SPEED_DUPLEX"
         );
     }
 

@@ -87,13 +87,16 @@ impl Bench {
 }
 
 fn formats() -> impl Iterator<Item = Format> {
-    [false, true].into_iter().map(|event_idx| Format { event_idx })
+    [(false, false), (false, true), (true, false), (true, true)]
+        .into_iter()
+        .map(|(packed, event_idx)| Format { packed, event_idx })
 }
 
 #[test]
 fn any_chain_comes_back_whole_when_indices_wrap() {
     for format in formats() {
-        for entries in [1_u16, 2, 4, 64, 256] {
+        let odd = [3_u16, 7, 100, 1000].into_iter().filter(|_| format.packed);
+        for entries in [1, 2, 4, 64, 256].into_iter().chain(odd) {
             let mut bench = Bench::new(entries, format, u16::MAX - 3);
             for cycle in 0..3000_u16 {
                 let descriptors = 1 + cycle % entries.min(7);
@@ -172,7 +175,7 @@ fn what_was_used_once_is_not_used_again() {
         let mut bench = Bench::new(16, format, 65_535);
         assert!(bench.submit(1, 0));
         assert!(bench.submit(1, 0));
-        let index = bench.device.id(0);
+        let index = bench.device.chains()[0].id;
         bench.serve(0);
         assert_eq!(bench.fault(index.into(), 0), DeviceFault::NotInFlight { index: index.into() });
     }
@@ -193,12 +196,14 @@ proptest! {
     /// and each token comes home when its chain is used, not before.
     #[test]
     fn any_order_is_served(
-        log in 0_u32..8,
+        entries in 1_u16..256,
+        packed in any::<bool>(),
         event_idx in any::<bool>(),
         start in any::<u16>(),
         steps in proptest::collection::vec((0_u16..4, 0_u16..4, any::<prop::sample::Index>(), any::<bool>()), 1..200),
     ) {
-        let mut bench = Bench::new(1 << log, Format { event_idx }, start);
+        let entries = if packed { entries } else { 1 << entries.ilog2() };
+        let mut bench = Bench::new(entries, Format { packed, event_idx }, start);
         for (readable, writable, which, serves) in steps {
             let (before, descriptors) = (bench.queue.room(), readable + writable);
             let is_posted = bench.submit(readable, writable);
@@ -211,6 +216,6 @@ proptest! {
             bench.serve(0);
         }
         prop_assert!(bench.lent.is_empty());
-        prop_assert_eq!(bench.queue.room(), 1 << log);
+        prop_assert_eq!(bench.queue.room(), entries);
     }
 }

@@ -1,0 +1,343 @@
+//! The packed format: one ring of descriptors, which both sides write.
+//!
+//! | Part | Holds |
+//! |---|---|
+//! | this file | how far driver and device are |
+//! | [`memory`] | the shared memory, and the ordering |
+//! | [`layout`] | words, marks and wishes, as numbers |
+//!
+//! ```text
+//!   used               published     fill
+//!     |  the device's      |  described  |  free
+//! ```
+//!
+//! A descriptor is available, or used, by two marks that change with each lap. A device that comes
+//! to one that is not available goes no further. So of all that is described between two calls of
+//! [`publish`](Ring::publish) only the first descriptor is written with its marks turned round, and
+//! its right ones last.
+//!
+//! The device writes that it is done into the place behind what it used before, whichever chain it
+//! is about, and passes over as many places as that chain has descriptors; so does the driver, who
+//! knows how many these are.
+
+pub(crate) mod layout;
+pub(crate) mod memory;
+
+use core::slice;
+
+use paravane_hal::addr::DmaAddr;
+use paravane_hal::dma::{DeviceDma, Dma, DmaError, Quiet};
+
+use super::{
+    Descriptor, Exchange, Kept, Position, QueueAddresses, QueueSize, Ring, Run, Segment, UsedElement,
+};
+use memory::{PackedMemory, describe, load};
+
+/// A packed ring, from the driver's side.
+pub(crate) struct PackedRing<D: Dma> {
+    memory: PackedMemory<D>,
+    size: QueueSize,
+    event_idx: bool,
+    /// Where the next descriptor goes.
+    fill: Position,
+    /// The first descriptor that the device was not shown, which is also where the last decision
+    /// about the doorbell was taken.
+    published: Position,
+    /// The last word of that descriptor.
+    kept: Kept,
+    /// Where the device writes next that it is done.
+    used: Position,
+    /// How many chains it has.
+    in_flight: u16,
+}
+
+impl<D: Dma> PackedRing<D> {
+    /// A ring over fresh memory: nothing available, nothing used.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; nothing stays allocated.
+    pub(crate) fn new(of: &DeviceDma<D>, size: QueueSize, event_idx: bool) -> Result<Self, DmaError> {
+        let start = Position::default();
+        Ok(Self {
+            memory: PackedMemory::new(of, size)?,
+            size,
+            event_idx,
+            fill: start,
+            published: start,
+            kept: None,
+            used: start,
+            in_flight: 0,
+        })
+    }
+
+    /// Where the device finds it. From here on the memory counts as known to the device.
+    #[must_use]
+    pub(crate) fn addresses(&self) -> QueueAddresses {
+        self.memory.addresses()
+    }
+
+    /// Gives the memory back, against proof that the device has let go. False when the proof is
+    /// about another device: the memory is leaked.
+    #[must_use]
+    pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
+        self.memory.free(quiet)
+    }
+
+    /// The shared memory, for tests that play the device.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> &PackedMemory<D> {
+        &self.memory
+    }
+
+    /// The marks of what was used at `at`.
+    #[inline(always)]
+    fn used_marks(&self, at: Position) -> u32 {
+        layout::used(self.size.is_first_lap(at))
+    }
+
+    /// The marks of what is available at `fill`.
+    #[inline(always)]
+    fn fill_marks(&self) -> u32 {
+        layout::available(self.size.is_first_lap(self.fill))
+    }
+
+    /// Writes the next descriptor.
+    #[inline(always)]
+    fn describe(&mut self, number: u16, segment: Segment, next: u32) {
+        let mut word = next | write_flag(segment) | self.fill_marks() | u32::from(number);
+        if self.kept.is_none() {
+            self.kept = Some(word);
+            word ^= layout::MARKS;
+        }
+        if let Some(slot) = self.memory.slots().get(usize::from(self.size.place(self.fill))) {
+            describe(slot, segment.addr, segment.len_bytes, word);
+        }
+        self.fill = self.size.ahead(self.fill, 1);
+    }
+}
+
+impl<D: Dma> Ring for PackedRing<D> {
+    type Used = Descriptor;
+    type Run = PackedRun;
+    type Exchange<'r>
+        = PackedExchange<'r>
+    where
+        Self: 'r;
+
+    #[inline(always)]
+    fn size(&self) -> QueueSize {
+        self.size
+    }
+
+    #[inline(always)]
+    fn in_flight(&self) -> u16 {
+        self.in_flight
+    }
+
+    #[inline(always)]
+    fn post(&mut self, number: u16, segment: Segment) {
+        self.describe(number, segment, 0);
+        self.in_flight = self.in_flight.wrapping_add(1);
+    }
+
+    fn post_chain(&mut self, chain: impl Iterator<Item = (u16, Segment)>) {
+        let mut chain = chain.peekable();
+        let Some((head, _)) = chain.peek().copied() else { return };
+        while let Some((_, segment)) = chain.next() {
+            let next = if chain.peek().is_some() { layout::DESC_F_NEXT } else { 0 };
+            // Each has the id, though the device looks for it in the last one only.
+            self.describe(head, segment, next);
+        }
+        self.in_flight = self.in_flight.wrapping_add(1);
+    }
+
+    #[inline(always)]
+    fn run(&self, number: u16, at_most: u16) -> (&[Descriptor], PackedRun) {
+        let place = self.size.place(self.fill);
+        let word = self.fill_marks() | u32::from(number);
+        let keeps = self.kept.is_none();
+        (self.memory.slots_from(place, at_most), PackedRun { word, keeps, kept: None })
+    }
+
+    #[inline(always)]
+    fn offer_run(&mut self, _number: u16, count: u16, first: Kept) {
+        self.kept = self.kept.or(first);
+        self.fill = self.size.ahead(self.fill, count);
+        self.in_flight = self.in_flight.wrapping_add(count);
+    }
+
+    #[inline(always)]
+    fn publish(&mut self) -> Option<bool> {
+        let word = self.kept.take()?;
+        self.memory.publish(self.size.place(self.published), word);
+        let wish = self.memory.read_wish();
+        let owed = layout::is_wanted(wish, self.event_idx, self.size, self.published, self.fill);
+        self.published = self.fill;
+        Some(owed)
+    }
+
+    #[inline(always)]
+    fn waiting(&self) -> u16 {
+        // There is no count: all may be there if one is.
+        if self.is_used(0, 0) { self.in_flight } else { 0 }
+    }
+
+    #[inline(always)]
+    fn is_used(&self, ahead: u16, _waiting: u16) -> bool {
+        let at = self.size.ahead(self.used, ahead);
+        self.memory.read_marks(self.size.place(at)) & layout::MARKS == self.used_marks(at)
+    }
+
+    #[inline(always)]
+    fn read_used(&self) -> Option<UsedElement> {
+        let slot = self.memory.slots().get(usize::from(self.size.place(self.used)))?;
+        load(slot, self.used_marks(self.used))
+    }
+
+    #[inline(always)]
+    fn took(&mut self, chains: u16, descriptors: u16) {
+        self.used = self.size.ahead(self.used, descriptors);
+        self.in_flight = self.in_flight.wrapping_sub(chains);
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a run is no longer than the ring")]
+    fn in_turn(&self, number: u16, at_most: u16) -> (u16, Option<UsedElement>) {
+        let slots = self.memory.slots_from(self.size.place(self.used), at_most);
+        let marks = self.used_marks(self.used);
+        let first = marks | u32::from(number);
+        let mut other = None;
+        let mut sent = slots.len();
+        for ((at, slot), expected) in slots.iter().enumerate().zip(first..) {
+            let word = slot.load::<3>();
+            if word & (layout::MARKS | layout::ID) != expected {
+                sent = at;
+                // How long, nobody asks of what was sent.
+                other =
+                    (word & layout::MARKS == marks).then_some(UsedElement { id: word & layout::ID, len: 0 });
+                break;
+            }
+        }
+        // Whoever gets the buffers next comes after the marks.
+        paravane_hal::barrier::acquire();
+        (sent as u16, other)
+    }
+
+    #[inline(always)]
+    fn exchange(&self, at_most: u16, len_bytes: u32) -> (&[Descriptor], PackedExchange<'_>) {
+        let used = self.memory.slots_from(self.size.place(self.used), at_most);
+        let places = self.memory.slots_from(self.size.place(self.fill), at_most);
+        // None is read that there is no place for.
+        let used = used.get(..places.len()).unwrap_or(used);
+        let exchange = PackedExchange {
+            places: places.iter(),
+            marks: self.used_marks(self.used),
+            word: layout::DESC_F_WRITE | self.fill_marks(),
+            len_bytes,
+            keeps: self.kept.is_none(),
+            kept: None,
+        };
+        (used, exchange)
+    }
+
+    #[inline(always)]
+    fn exchanged(&mut self, count: u16, first: Kept) {
+        self.kept = self.kept.or(first);
+        self.fill = self.size.ahead(self.fill, count);
+        self.used = self.size.ahead(self.used, count);
+    }
+
+    fn arm(&self, count: u16) {
+        self.memory.ask(if self.event_idx {
+            // Chains have one descriptor or more, so that is there no later than so many chains.
+            let last = count.max(1).min(self.size.entries()).wrapping_sub(1);
+            layout::wish_at(self.size, self.size.ahead(self.used, last))
+        } else {
+            layout::EVENT_F_ENABLE
+        });
+    }
+
+    fn disarm(&self) {
+        self.memory.hint(layout::EVENT_F_DISABLE);
+    }
+}
+
+/// The flag that says which way a segment goes.
+#[inline(always)]
+fn write_flag(segment: Segment) -> u32 {
+    if segment.writable { layout::DESC_F_WRITE } else { 0 }
+}
+
+/// Describes chains of one.
+pub(crate) struct PackedRun {
+    /// The last word of the next one.
+    word: u32,
+    /// The next one is the first of a batch.
+    keeps: bool,
+    kept: Kept,
+}
+
+impl Run for PackedRun {
+    #[inline(always)]
+    fn describe(&mut self, slot: &Descriptor, segment: Segment) {
+        let mut word = self.word | write_flag(segment);
+        // Numbers go up to the end of the ring, so the id does not wrap.
+        self.word = self.word.wrapping_add(1);
+        if self.keeps {
+            self.keeps = false;
+            self.kept = Some(word);
+            word ^= layout::MARKS;
+        }
+        describe(slot, segment.addr, segment.len_bytes, word);
+    }
+
+    #[inline(always)]
+    fn kept(self) -> Kept {
+        self.kept
+    }
+}
+
+/// Takes chains of one and offers them again, each in a new place.
+pub(crate) struct PackedExchange<'r> {
+    places: slice::Iter<'r, Descriptor>,
+    /// Of what was used.
+    marks: u32,
+    /// The last word of what is offered, but for its id.
+    word: u32,
+    len_bytes: u32,
+    /// The next one is the first of a batch.
+    keeps: bool,
+    kept: Kept,
+}
+
+impl Exchange for PackedExchange<'_> {
+    type Used = Descriptor;
+
+    #[inline(always)]
+    fn load(&self, used: &Descriptor) -> Option<UsedElement> {
+        load(used, self.marks)
+    }
+
+    #[inline(always)]
+    fn repost(&mut self, id: u32, addr: DmaAddr) -> bool {
+        let Some(slot) = self.places.next() else { return false };
+        let mut word = self.word | id & layout::ID;
+        if self.keeps {
+            self.keeps = false;
+            self.kept = Some(word);
+            word ^= layout::MARKS;
+        }
+        describe(slot, addr, self.len_bytes, word);
+        true
+    }
+
+    #[inline(always)]
+    fn kept(self) -> Kept {
+        self.kept
+    }
+}
+
+#[cfg(test)]
+#[path = "packed_tests.rs"]
+mod tests;
