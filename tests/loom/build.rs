@@ -43,6 +43,16 @@ impl SplitMemory<()> {
 }
 ";
 
+/// The same of a packed one.
+const OTHER_SIDE_PACKED: &str = "
+impl PackedMemory<()> {
+    pub(crate) fn other_side(&self) -> Self {
+        let Self { slots, driver, device } = self;
+        Self { slots: slots.clone(), driver: driver.clone(), device: device.clone() }
+    }
+}
+";
+
 fn main() {
     let root = Path::new("../..");
     let out = env::var("OUT_DIR").expect("cargo says where");
@@ -53,12 +63,22 @@ fn main() {
     let write =
         |name: &str, text: String| fs::write(Path::new(&out).join(name), text).expect("OUT_DIR is writable");
 
-    for name in
-        ["ring", "ring/size", "ring/split", "ring/split/memory", "ring/split/layout", "ring/split/notify"]
-    {
+    for name in [
+        "ring",
+        "ring/size",
+        "ring/packed",
+        "ring/packed/memory",
+        "ring/packed/layout",
+        "ring/split",
+        "ring/split/memory",
+        "ring/split/layout",
+        "ring/split/notify",
+    ] {
         let mut source = without_tests(&read(&format!("virtio/src/{name}.rs")));
-        if name == "ring/split/memory" {
-            source.push_str(OTHER_SIDE);
+        match name {
+            "ring/split/memory" => source.push_str(OTHER_SIDE),
+            "ring/packed/memory" => source.push_str(OTHER_SIDE_PACKED),
+            _ => {}
         }
         // What is included looks for its modules beside itself.
         let name = if name == "ring" { "ring/mod" } else { name };

@@ -21,5 +21,6 @@ mod platform;
 mod ring {
     include!(concat!(env!("OUT_DIR"), "/ring/mod.rs"));
 }
+mod packed;
 mod virtio;
 mod vmxnet3;

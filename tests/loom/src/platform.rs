@@ -54,7 +54,7 @@ pub(crate) mod fault {
 pub(crate) mod dma {
     use core::marker::PhantomData;
     use loom::sync::Arc;
-    use loom::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
+    use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
     use super::addr::{Align, DmaAddr};
 
@@ -111,11 +111,13 @@ pub(crate) mod dma {
         }
     }
 
-    /// One descriptor or completion.
-    pub(crate) struct Words<const N: usize>([AtomicU32; N]);
+    /// One descriptor or completion: its words, and beside them what was last stored as a pair,
+    /// for loom knows no access to half of a word.
+    pub(crate) struct Words<const N: usize>([AtomicU32; N], Vec<AtomicU64>);
     impl<const N: usize> Words<N> {
         pub(crate) fn zero() -> Self {
-            Self(core::array::from_fn(|_| AtomicU32::new(0)))
+            let pairs = (0..N / 2).map(|_| AtomicU64::new(0)).collect();
+            Self(core::array::from_fn(|_| AtomicU32::new(0)), pairs)
         }
         pub(crate) fn load<const I: usize>(&self) -> u32 {
             self.0[I].load(Relaxed)
@@ -127,6 +129,10 @@ pub(crate) mod dma {
         pub(crate) fn store_pair<const I: usize>(&self, value: u64) {
             self.0[I].store(value as u32, Relaxed);
             self.0[I + 1].store((value >> 32) as u32, Relaxed);
+            self.1[I / 2].store(value, Relaxed);
+        }
+        pub(crate) fn load_pair<const I: usize>(&self) -> u64 {
+            self.1[I / 2].load(Relaxed)
         }
     }
 

@@ -149,7 +149,8 @@ impl Referee {
             let (mut segments, mut places) = (Vec::new(), Vec::new());
             let id = loop {
                 let slot = &slots[usize::from(self.next.place)];
-                let (id, flags) = (slot.load::<3>() as u16, slot.load::<3>() >> 16);
+                let word = slot.load::<3>();
+                let (id, flags) = ((word & 0xffff) as u16, word >> 16);
                 assert!(is_available(flags, self.next.wrap), "every descriptor of a chain has its marks");
                 assert_eq!(flags & !0x8083, 0, "flags that are reserved");
                 segments.push((slot.load_pair::<0>(), slot.load::<2>(), flags & 2 != 0));

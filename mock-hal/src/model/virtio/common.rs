@@ -167,6 +167,10 @@ impl<C: Class> Virtio<C> {
             let mut kept = heard;
             let here = |action: &Action| *action == Action::Refuse && !is_refused && agrees;
             is_refused |= self.ask(FaultPoint::Features, select, &mut kept, here).is_some();
+            // A device that takes one kind of ring for the other writes where no driver gave it
+            // memory, and none can help that.
+            let format = word(feature::RING_PACKED, select);
+            kept = kept & !format | heard & format;
             if kept != heard {
                 self.set_accepted(select, kept);
                 self.lied();

@@ -84,8 +84,6 @@ pub(crate) const fn is_wanted(
     match wish & EVENT_FLAGS {
         EVENT_F_DISABLE => false,
         EVENT_F_DESC if event_idx => {
-            // Fifteen bits.
-            #[expect(clippy::cast_possible_truncation, reason = "see above")]
             let place = (wish & EVENT_PLACE) as u16;
             match size.position(place, wish & EVENT_WRAP != 0) {
                 Some(event) => size.steps(old, event) < size.steps(old, new),
