@@ -1,10 +1,5 @@
 //! The parts of a running NIC, each a choice over the drivers.
 
-#![expect(
-    clippy::large_enum_variant,
-    reason = "a handful of NICs, each made once; a box would add a hop to every burst"
-)]
-
 use alloc::format;
 use alloc::string::String;
 use core::fmt;

@@ -66,6 +66,18 @@ pub(crate) struct UsedElement {
     pub(crate) len: u32,
 }
 
+/// What is known of the completion behind those that were taken. Each is read once a call: what was
+/// not there is not looked for again, and what was read is what is acted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// Nothing: it was not read.
+    Unread,
+    /// It is not there yet.
+    NotThere,
+    /// This.
+    Read(UsedElement),
+}
+
 /// Words of one descriptor, in either format.
 pub(crate) const DESC_WORDS: usize = 4;
 
@@ -137,9 +149,9 @@ pub(crate) trait Ring {
     fn took(&mut self, chains: u16, descriptors: u16);
 
     /// Of the next completions, up to `at_most`: how many are about chains of one from `number` on,
-    /// in turn, or one chain of several that has that number; and the one behind them, if it was
-    /// read and is about another. Each is read once.
-    fn in_turn(&self, number: u16, at_most: u16) -> (u16, Option<UsedElement>);
+    /// in turn, or one chain of several that has that number; and the one behind them, which is
+    /// about another if it was read.
+    fn in_turn(&self, number: u16, at_most: u16) -> (u16, Behind);
 
     /// The next completions, up to `at_most` or to where the ring ends, to be taken and offered
     /// again with `len_bytes` to be written. [`exchanged`](Self::exchanged) makes them count.

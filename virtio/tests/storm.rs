@@ -84,7 +84,7 @@ impl Storm {
         // Fewer than the monitor has make other paths.
         let without = [0, bits::MRG_RXBUF, bits::CSUM | bits::GUEST_CSUM, bits::MAC | bits::STATUS];
         net.features &= !without[chance.below(4) as usize];
-        // To be had: who owns a slot of a packed ring, the model loses track of in a storm.
+        // To be had: who owns what of a packed ring whose loads change, the model loses track of.
         personality.ring_features &= !feature::RING_PACKED;
         let platform = MockPlatform::builder().without_sites().build();
         let plugged = Virtio::plug(&platform, PciAddress::new(0, 0, 3, 0).unwrap(), net, personality);

@@ -14,7 +14,7 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Posted;
 
 use crate::queue::{Doorbell, Record, Virtqueue};
-use crate::ring::{AnyRing, Exchange, QueueSize, Ring, Segment, UsedElement, each_format};
+use crate::ring::{AnyRing, Behind, Exchange, QueueSize, Ring, Segment, UsedElement, each_format};
 
 /// What is lent in place.
 #[derive(Debug)]
@@ -60,8 +60,7 @@ impl Completion {
 pub(crate) struct Exchanging<'q, T, E> {
     ring: E,
     tokens: &'q mut [Option<T>],
-    /// Was read, and not taken.
-    left: Option<UsedElement>,
+    behind: Behind,
 }
 
 impl<T, E: Exchange> Exchanging<'_, T, E> {
@@ -81,14 +80,17 @@ impl<T, E: Exchange> Exchanging<'_, T, E> {
         token: T,
         accept: impl FnOnce(&T, u32) -> Option<R>,
     ) -> Result<(T, R), T> {
-        let Some(element) = self.ring.load(used) else { return Err(token) };
+        let Some(element) = self.ring.load(used) else {
+            self.behind = Behind::NotThere;
+            return Err(token);
+        };
         if let Some(Some(old)) = self.tokens.get_mut(element.id as usize)
             && let Some(accepted) = accept(old, element.len)
             && self.ring.repost(element.id, addr)
         {
             return Ok((core::mem::replace(old, token), accepted));
         }
-        self.left = Some(element);
+        self.behind = Behind::Read(element);
         Err(token)
     }
 }
@@ -107,20 +109,20 @@ impl<T> InPlace<T> {
         at_most: u16,
         len_bytes: u32,
         walk: &mut impl Walk<T>,
-    ) -> (u16, Option<UsedElement>) {
+    ) -> (u16, Behind) {
         // As long as the ring's table; said here, one comparison covers both.
         let Some(tokens) = self.tokens.slots_mut().get_mut(..usize::from(ring.size().entries())) else {
-            return (0, None);
+            return (0, Behind::Unread);
         };
-        let (count, kept, left) = {
+        let (count, kept, behind) = {
             let (used, exchange) = ring.exchange(at_most, len_bytes);
-            let mut exchanging = Exchanging { ring: exchange, tokens, left: None };
+            let mut exchanging = Exchanging { ring: exchange, tokens, behind: Behind::Unread };
             let count = walk.walk(used, &mut exchanging);
-            let Exchanging { ring: exchange, left, .. } = exchanging;
-            (count, exchange.kept(), left)
+            let Exchanging { ring: exchange, behind, .. } = exchanging;
+            (count, exchange.kept(), behind)
         };
         ring.exchanged(count, kept);
-        (count, left)
+        (count, behind)
     }
 }
 
@@ -221,7 +223,7 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
         at_most: u16,
         len_bytes: u32,
         walk: &mut impl Walk<T>,
-    ) -> (u16, Option<UsedElement>) {
+    ) -> (u16, Behind) {
         let (ring, lent) = self.parts();
         each_format!(ring, ring => lent.walk(ring, at_most, len_bytes, walk))
     }

@@ -16,7 +16,7 @@ use paravane_hal::pool::Posted;
 use paravane_net::{BURST_FRAMES, Burst, Frame, FrameSegment};
 
 use crate::queue::{Doorbell, Record, Virtqueue};
-use crate::ring::{Position, QueueSize, Ring, Run, Segment, UsedElement, each_format};
+use crate::ring::{Behind, Position, QueueSize, Ring, Run, Segment, UsedElement, each_format};
 
 /// What is lent in turn.
 #[derive(Debug)]
@@ -171,7 +171,7 @@ impl InTurn {
             let (sent, other) = self.take_in_turn(ring, waiting.wrapping_sub(taken));
             taken = taken.wrapping_add(sent);
             match other {
-                Some(UsedElement { id, .. }) => {
+                Behind::Read(UsedElement { id, .. }) => {
                     let Some((frame, descriptors)) = self.take_out_of_turn(id) else {
                         return (taken, Some(id));
                     };
@@ -179,8 +179,9 @@ impl InTurn {
                     ring.took(1, descriptors);
                     taken = taken.wrapping_add(1);
                 }
-                None if sent == 0 => break,
-                None => {}
+                Behind::NotThere => break,
+                Behind::Unread if sent == 0 => break,
+                Behind::Unread => {}
             }
         }
         (taken, None)
@@ -191,13 +192,15 @@ impl InTurn {
     /// Each is read once: what was judged is what is acted on.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
-    fn take_in_turn<R: Ring>(&mut self, ring: &mut R, waiting: u16) -> (u16, Option<UsedElement>) {
+    fn take_in_turn<R: Ring>(&mut self, ring: &mut R, waiting: u16) -> (u16, Behind) {
         let number = self.size.place(self.clean);
-        let Some(place) = self.runs.slots_mut().get_mut(usize::from(number)) else { return (0, None) };
+        let Some(place) = self.runs.slots_mut().get_mut(usize::from(number)) else {
+            return (0, Behind::Unread);
+        };
         let Some(run) = place.as_ref() else {
             // No completion can be about what is not there, so whatever the next one says is
             // something else.
-            return (0, ring.read_used());
+            return (0, ring.read_used().map_or(Behind::NotThere, Behind::Read));
         };
         let (chains, descriptors) = (run.frames.len() as u16, run.descriptors);
         let (sent, other) = ring.in_turn(number, waiting.min(chains));

@@ -22,7 +22,7 @@ use crate::net::header::{HEADER_BYTES, RawHeader};
 use crate::net::in_place::{Completion, Exchanging, InPlace, Walk};
 use crate::net::judge::{Drop, Received, RxRules};
 use crate::queue::Kick;
-use crate::ring::{Exchange, Segment, UsedElement};
+use crate::ring::{Behind, Exchange, Segment, UsedElement};
 
 /// The ring under a receive queue.
 pub(crate) type RxRing<P> = Queue<InPlace<Frame>, P>;
@@ -95,12 +95,17 @@ impl<P: Platform> RxQueue<P> {
     #[inline(always)]
     fn drain(&mut self, mut waiting: u16, burst: &mut Burst) -> Result<(), DeviceFault> {
         loop {
-            let (taken, left) = self.take_whole(waiting, burst);
+            let (taken, behind) = self.take_whole(waiting, burst);
             waiting = waiting.saturating_sub(taken);
             if waiting == 0 || burst.room() == 0 {
                 return Ok(());
             }
-            let taken = self.take_any(left, waiting, burst)?;
+            let seen = match behind {
+                (Behind::NotThere, _) => return Ok(()),
+                (Behind::Read(element), judged) => Some(Seen { element, judged }),
+                (Behind::Unread, _) => None,
+            };
+            let taken = self.take_any(seen, waiting, burst)?;
             if taken == 0 {
                 return Ok(());
             }
@@ -109,20 +114,19 @@ impl<P: Platform> RxQueue<P> {
     }
 
     /// Takes completions that are a whole frame each, up to `waiting` or what `burst` has room for.
-    /// How many, and what was read of the next one, if it was: it ends early where the ring or the
-    /// pool ends, or the next completion is of another kind, or not there.
+    /// How many, and what is known of the next one and its frame: it ends early where the ring or
+    /// the pool ends, or the next completion is of another kind, or not there.
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
-    fn take_whole(&mut self, waiting: u16, burst: &mut Burst) -> (u16, Option<Seen>) {
+    fn take_whole(&mut self, waiting: u16, burst: &mut Burst) -> (u16, (Behind, Option<Judged>)) {
         let Self { ring, pool, stock, rules, counters, .. } = self;
         let at_most = waiting.min(burst.room() as u16);
         pool.restock(stock, at_most.into());
         let mut whole = Whole { stock, burst, rules: *rules, bytes: 0, judged: None };
-        let (taken, left) = ring.exchange_run(at_most, rules.buffer_bytes(), &mut whole);
+        let (taken, behind) = ring.exchange_run(at_most, rules.buffer_bytes(), &mut whole);
         counters.frames = counters.frames.wrapping_add(taken.into());
         counters.bytes = counters.bytes.wrapping_add(whole.bytes);
-        let judged = whole.judged;
-        (taken, left.map(|element| Seen { element, judged }))
+        (taken, (behind, whole.judged))
     }
 
     /// Takes the next frame, whatever it is like; `seen` is what was read of it already. Returns
@@ -294,7 +298,7 @@ struct Whole<'q> {
     /// How many bytes the frames have.
     bytes: u64,
     /// The header behind the last one, and what it says.
-    judged: Option<(RawHeader, Result<Received, DeviceFault>)>,
+    judged: Option<Judged>,
 }
 
 impl Walk<Frame> for Whole<'_> {
@@ -347,11 +351,14 @@ fn count(counters: &mut RxCounters, reason: Drop) {
     *counter = counter.wrapping_add(1);
 }
 
+/// The header of a frame, and what it is by that.
+type Judged = (RawHeader, Result<Received, DeviceFault>);
+
 /// A completion that was read, and is to be taken otherwise than together with others.
 struct Seen {
     element: UsedElement,
     /// Its header and what it is, if it is about something that the device has.
-    judged: Option<(RawHeader, Result<Received, DeviceFault>)>,
+    judged: Option<Judged>,
 }
 
 /// A frame over several buffers, as its first one says.

@@ -29,7 +29,7 @@ use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::{DeviceDma, Dma, DmaError, Quiet};
 
 use super::{
-    Descriptor, Exchange, Kept, Position, QueueAddresses, QueueSize, Ring, Run, Segment, UsedElement,
+    Behind, Descriptor, Exchange, Kept, Position, QueueAddresses, QueueSize, Ring, Run, Segment, UsedElement,
 };
 use memory::{PackedMemory, describe, load};
 
@@ -203,25 +203,28 @@ impl<D: Dma> Ring for PackedRing<D> {
 
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a run is no longer than the ring")]
-    fn in_turn(&self, number: u16, at_most: u16) -> (u16, Option<UsedElement>) {
+    fn in_turn(&self, number: u16, at_most: u16) -> (u16, Behind) {
         let slots = self.memory.slots_from(self.size.place(self.used), at_most);
         let marks = self.used_marks(self.used);
         let first = marks | u32::from(number);
-        let mut other = None;
+        let mut behind = Behind::Unread;
         let mut sent = slots.len();
         for ((at, slot), expected) in slots.iter().enumerate().zip(first..) {
             let word = slot.load::<3>();
             if word & (layout::MARKS | layout::ID) != expected {
                 sent = at;
-                // How long, nobody asks of what was sent.
-                other =
-                    (word & layout::MARKS == marks).then_some(UsedElement { id: word & layout::ID, len: 0 });
+                behind = if word & layout::MARKS == marks {
+                    // How long, nobody asks of what was sent.
+                    Behind::Read(UsedElement { id: word & layout::ID, len: 0 })
+                } else {
+                    Behind::NotThere
+                };
                 break;
             }
         }
         // Whoever gets the buffers next comes after the marks.
         paravane_hal::barrier::acquire();
-        (sent as u16, other)
+        (sent as u16, behind)
     }
 
     #[inline(always)]

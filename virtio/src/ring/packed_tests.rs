@@ -53,10 +53,10 @@ fn marks_of_another_lap_are_no_completion() {
     for flags in [0, 0x80, 0x8000, 0x7f7f] {
         device.write_used(packed(&mut ring), flags << 16, 64);
         assert_eq!((packed(&mut ring).waiting(), packed(&mut ring).read_used()), (0, None));
-        assert_eq!(packed(&mut ring).in_turn(0, 1), (0, None));
+        assert_eq!(packed(&mut ring).in_turn(0, 1), (0, Behind::NotThere));
     }
     device.write_used(packed(&mut ring), 0x8080 << 16, 64);
-    assert_eq!((packed(&mut ring).waiting(), packed(&mut ring).in_turn(0, 1)), (1, (1, None)));
+    assert_eq!((packed(&mut ring).waiting(), packed(&mut ring).in_turn(0, 1)), (1, (1, Behind::Unread)));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use core::slice;
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::{DeviceDma, Dma, DmaError, Quiet, Word16};
 
-use super::{Descriptor, Exchange, Kept, QueueAddresses, QueueSize, Ring, Run, Segment, UsedElement};
+use super::{Behind, Descriptor, Exchange, Kept, QueueAddresses, QueueSize, Ring, Run, Segment, UsedElement};
 use memory::{SplitMemory, Used, describe, load};
 
 /// A split ring, from the driver's side.
@@ -175,15 +175,15 @@ impl<D: Dma> Ring for SplitRing<D> {
 
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a run is no longer than the ring")]
-    fn in_turn(&self, number: u16, at_most: u16) -> (u16, Option<UsedElement>) {
+    fn in_turn(&self, number: u16, at_most: u16) -> (u16, Behind) {
         let elements = self.memory.used_run(self.taken, at_most);
         for ((sent, [id, len]), expected) in elements.iter().enumerate().zip(u32::from(number)..) {
             let id = id.load();
             if id != expected {
-                return (sent as u16, Some(UsedElement { id, len: len.load() }));
+                return (sent as u16, Behind::Read(UsedElement { id, len: len.load() }));
             }
         }
-        (elements.len() as u16, None)
+        (elements.len() as u16, Behind::Unread)
     }
 
     #[inline(always)]
