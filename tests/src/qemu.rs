@@ -83,6 +83,8 @@ pub enum NicModel {
     /// virtio-net that offers the modern interface only.
     #[value(name = "virtio")]
     VirtioModern,
+    /// The same with packed rings.
+    VirtioPacked,
     /// virtio-net that offers both interfaces.
     VirtioTransitional,
     /// virtio-net that offers the legacy interface only, which the driver has to refuse.
@@ -97,7 +99,7 @@ impl NicModel {
     pub fn ids(self) -> &'static str {
         match self {
             Self::Vmxnet3 => "15ad:07b0",
-            Self::VirtioModern => "1af4:1041",
+            Self::VirtioModern | Self::VirtioPacked => "1af4:1041",
             Self::VirtioTransitional | Self::VirtioLegacy => "1af4:1000",
             Self::VirtioMmio => "virtio:1",
         }
@@ -115,6 +117,7 @@ impl NicModel {
         match self {
             Self::Vmxnet3 => "vmxnet3",
             Self::VirtioModern => "virtio-net-pci,disable-legacy=on,disable-modern=off",
+            Self::VirtioPacked => "virtio-net-pci,disable-legacy=on,disable-modern=off,packed=on",
             Self::VirtioTransitional => "virtio-net-pci,disable-legacy=off,disable-modern=off",
             Self::VirtioLegacy => "virtio-net-pci,disable-legacy=off,disable-modern=on",
             Self::VirtioMmio => "virtio-net-device",

@@ -92,3 +92,13 @@ fn virtio_transitional_on_pc() {
 fn virtio_transitional_on_q35() {
     run(Chipset::Q35, "virtio-net-pci,disable-legacy=off,disable-modern=off");
 }
+
+#[test]
+fn virtio_packed_on_pc() {
+    run(Chipset::Pc, "virtio-net-pci,disable-legacy=on,disable-modern=off,packed=on");
+}
+
+#[test]
+fn virtio_packed_on_q35() {
+    run(Chipset::Q35, "virtio-net-pci,disable-legacy=on,disable-modern=off,packed=on");
+}

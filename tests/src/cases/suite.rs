@@ -16,9 +16,10 @@ use crate::monitor::Monitor;
 use crate::qemu::{Accel, Backend, Config, MEMORY_MIB, Machine, NicModel, Qemu, netdev_id, nic_mac};
 use crate::runner::Case;
 
-const MODELS: [(NicModel, &str); 3] = [
+const MODELS: [(NicModel, &str); 4] = [
     (NicModel::Vmxnet3, "vmxnet3"),
     (NicModel::VirtioModern, "virtio-modern"),
+    (NicModel::VirtioPacked, "virtio-packed"),
     (NicModel::VirtioTransitional, "virtio-transitional"),
 ];
 /// Boot and all tests, on a busy machine.
