@@ -210,8 +210,8 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         self.flush()
     }
 
-    /// How many completions wait to be taken, at most: a ring that does not count them says how
-    /// many may be there. Zero when there is none.
+    /// How many completions may wait to be taken: a ring that does not count them says how many the
+    /// device has.
     ///
     /// # Errors
     ///
@@ -249,7 +249,8 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         self.check()?;
         each_format!(&self.ring, ring => ring.arm(count));
         self.armed = true;
-        if self.observe()? > 0 {
+        let waiting = self.observe()?;
+        if each_format!(&self.ring, ring => ring.is_used(waiting)) {
             self.disarm();
             return Ok(Armed::Pending);
         }

@@ -130,16 +130,15 @@ pub(crate) trait Ring {
     /// seen asking.
     fn publish(&mut self) -> Option<bool>;
 
-    /// How many completions wait to be taken, the device says, at most; zero when there is none.
+    /// How many completions may wait to be taken: as many as the device says, or as it has.
     ///
     /// # Ordering
     ///
     /// Completions and payload read after this are at least as new as what it saw.
     fn waiting(&self) -> u16;
 
-    /// Whether the completion behind `ahead` others, of chains of one, of which
-    /// [`waiting`](Self::waiting) counted `waiting`, is there.
-    fn is_used(&self, ahead: u16, waiting: u16) -> bool;
+    /// Whether the next completion is there, where [`waiting`](Self::waiting) counted `waiting`.
+    fn is_used(&self, waiting: u16) -> bool;
 
     /// Reads the next completion, where [`waiting`](Self::waiting) counted one. `None` when it is
     /// not there. It stays the next one until [`took`](Self::took).

@@ -19,7 +19,7 @@ use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_hal::time::{Clock as _, Instant};
 use paravane_mock_hal::fault::{Action, FaultPlan, FaultPoint, Seeded};
 use paravane_mock_hal::model::virtio::net::{RX, TX, bits};
-use paravane_mock_hal::model::virtio::{Net, Personality, Plugged, Virtio, Wish, common_register, feature};
+use paravane_mock_hal::model::virtio::{Net, Personality, Plugged, Virtio, Wish, common_register};
 use paravane_mock_hal::storms::{self, Steps};
 use paravane_mock_hal::{ChangingLoads, MockPlatform, PciHost};
 use paravane_net::{
@@ -84,8 +84,6 @@ impl Storm {
         // Fewer than the monitor has make other paths.
         let without = [0, bits::MRG_RXBUF, bits::CSUM | bits::GUEST_CSUM, bits::MAC | bits::STATUS];
         net.features &= !without[chance.below(4) as usize];
-        // To be had: who owns what of a packed ring whose loads change, the model loses track of.
-        personality.ring_features &= !feature::RING_PACKED;
         let platform = MockPlatform::builder().without_sites().build();
         let plugged = Virtio::plug(&platform, PciAddress::new(0, 0, 3, 0).unwrap(), net, personality);
         let pool = FramePool::new(platform.clone(), FrameLayout::new(FRAMES)).unwrap();

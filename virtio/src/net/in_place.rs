@@ -158,13 +158,6 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
         }
     }
 
-    /// Whether the completion behind `ahead` others is there, of which [`observe`](Self::observe)
-    /// has counted `waiting`.
-    pub(crate) fn is_used(&mut self, ahead: u16, waiting: u16) -> bool {
-        let (ring, _) = self.parts();
-        each_format!(ring, ring => ring.is_used(ahead, waiting))
-    }
-
     /// Which chain `element`, the next one, is about, and its token. It stays where it is until
     /// taken.
     ///

@@ -211,7 +211,7 @@ impl<P: Platform> RxQueue<P> {
                 .ring
                 .fail(DeviceFault::OutOfSequence { what: "num_buffers is more than the ring holds" }));
         }
-        if !self.ring.is_used(buffers.wrapping_sub(1), waiting) {
+        if buffers > waiting {
             // The rest should have been shown together with the beginning. Once may be forgiven:
             // what was observed is a moment old.
             if self.torn {

@@ -179,14 +179,14 @@ impl<D: Dma> Ring for PackedRing<D> {
 
     #[inline(always)]
     fn waiting(&self) -> u16 {
-        // There is no count: all may be there if one is.
-        if self.is_used(0, 0) { self.in_flight } else { 0 }
+        // There is no count, and each completion is looked at when it is to be taken.
+        self.in_flight
     }
 
     #[inline(always)]
-    fn is_used(&self, ahead: u16, _waiting: u16) -> bool {
-        let at = self.size.ahead(self.used, ahead);
-        self.memory.read_marks(self.size.place(at)) & layout::MARKS == self.used_marks(at)
+    fn is_used(&self, waiting: u16) -> bool {
+        let marks = self.memory.read_marks(self.size.place(self.used)) & layout::MARKS;
+        waiting > 0 && marks == self.used_marks(self.used)
     }
 
     #[inline(always)]

@@ -52,18 +52,18 @@ fn marks_of_another_lap_are_no_completion() {
     packed(&mut ring).publish();
     for flags in [0, 0x80, 0x8000, 0x7f7f] {
         device.write_used(packed(&mut ring), flags << 16, 64);
-        assert_eq!((packed(&mut ring).waiting(), packed(&mut ring).read_used()), (0, None));
+        assert_eq!((packed(&mut ring).is_used(1), packed(&mut ring).read_used()), (false, None));
         assert_eq!(packed(&mut ring).in_turn(0, 1), (0, Behind::NotThere));
     }
     device.write_used(packed(&mut ring), 0x8080 << 16, 64);
-    assert_eq!((packed(&mut ring).waiting(), packed(&mut ring).in_turn(0, 1)), (1, (1, Behind::Unread)));
+    assert_eq!((packed(&mut ring).is_used(1), packed(&mut ring).in_turn(0, 1)), (true, (1, Behind::Unread)));
 }
 
 #[test]
 fn nothing_is_waiting_where_nothing_is_in_flight() {
     let (mut ring, device, _) = bench(false);
     device.write_used(packed(&mut ring), 0x8080 << 16, 64);
-    assert_eq!(packed(&mut ring).waiting(), 0);
+    assert_eq!((packed(&mut ring).waiting(), packed(&mut ring).is_used(0)), (0, false));
 }
 
 #[test]

@@ -159,8 +159,8 @@ impl<D: Dma> Ring for SplitRing<D> {
     }
 
     #[inline(always)]
-    fn is_used(&self, ahead: u16, waiting: u16) -> bool {
-        ahead < waiting
+    fn is_used(&self, waiting: u16) -> bool {
+        waiting > 0
     }
 
     #[inline(always)]
