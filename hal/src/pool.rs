@@ -197,7 +197,7 @@ impl<H: Header + Default> Pool<H> {
         }
         if let (Some(first), Some(last)) = (nodes.first(), nodes.last()) {
             // SAFETY: linked above; nobody has been given any of them.
-            unsafe { Shared::give_back(shared, NonNull::from(first), NonNull::from(last)) };
+            unsafe { Shared::give_back(shared, first.index, NonNull::from(last)) };
         }
         pool
     }

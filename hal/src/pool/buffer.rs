@@ -126,9 +126,9 @@ impl<H: Header> Buffer<H> {
     #[inline(always)]
     fn unlink(&self) -> Option<Self> {
         let Node { next, more, .. } = self.node();
-        // SAFETY: the link of one that is continued leads to a buffer that belongs to this one, and
-        // from here on does not.
-        more.replace(false).then(|| unsafe { Self::at(next.load(Ordering::Relaxed)) })
+        // The link of one that is continued leads to a buffer that belongs to this one, and from
+        // here on does not.
+        if more.replace(false) { NonNull::new(next.load(Ordering::Relaxed)).map(Self) } else { None }
     }
 
     /// The last one of those that continue it.
@@ -249,8 +249,8 @@ impl<H: Header> Buffer<H> {
 
     #[cold]
     fn drop_several(&mut self) {
-        // SAFETY: it is being dropped, and belongs to this one instead.
-        let mut whole = unsafe { Self::at(self.0.as_ptr()) };
+        // It is being dropped, and belongs to this one instead.
+        let mut whole = Self(self.0);
         if !whole.home().is_null() {
             return drop(Chain::of(whole));
         }
@@ -287,7 +287,7 @@ impl<H: Header> Drop for Buffer<H> {
         }
         // SAFETY: nodes point at their pool's shared part since before the first buffer was given
         // out; this one is by itself, and is being dropped.
-        unsafe { Shared::give_back(self.node().pool, self.0, self.0) };
+        unsafe { Shared::give_back(self.node().pool, self.index(), self.0) };
     }
 }
 

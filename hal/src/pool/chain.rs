@@ -127,8 +127,8 @@ impl<H: Header> Chain<H> {
             return None;
         }
         self.len = self.len.wrapping_sub(1);
-        // SAFETY: there was one, so `first` is it, and it is this chain's no more.
-        let buffer = unsafe { Buffer::at(self.first.load(Ordering::Relaxed)) };
+        // There was one, so `first` is it, and it is this chain's no more.
+        let buffer = Buffer(NonNull::new(self.first.load(Ordering::Relaxed))?);
         self.first.store(behind(&buffer), Ordering::Relaxed);
         Some(buffer)
     }
@@ -261,16 +261,15 @@ impl<H: Header> Chain<H> {
     /// Has none of them continue another, so that each is free by itself.
     #[cold]
     fn settle(&mut self) {
-        let mut node = self.first.load(Ordering::Relaxed);
+        let mut node = NonNull::new(self.first.load(Ordering::Relaxed));
         // Ends: the last one is behind the first.
-        loop {
-            // SAFETY: from the first to the last, these are nodes of this chain's buffers.
-            let Node { next, more, .. } = unsafe { &*node };
+        while let Some(buffer) = node.map(|node| ManuallyDrop::new(Buffer(node))) {
+            let Node { next, more, .. } = buffer.node();
             more.set(false);
-            if node == self.last {
+            if buffer.0.as_ptr() == self.last {
                 return;
             }
-            node = next.load(Ordering::Relaxed);
+            node = NonNull::new(next.load(Ordering::Relaxed));
         }
     }
 }
@@ -278,8 +277,7 @@ impl<H: Header> Chain<H> {
 /// What is behind a buffer that is in a chain, and behind those that continue it.
 #[inline(always)]
 fn behind<H: Header>(buffer: &Buffer<H>) -> *mut Node<H> {
-    // SAFETY: its last one's node lives as long as it is out.
-    unsafe { buffer.last().as_ref() }.next.load(Ordering::Relaxed)
+    ManuallyDrop::new(Buffer(buffer.last())).node().next.load(Ordering::Relaxed)
 }
 
 /// Where a node holds its link.
@@ -308,6 +306,7 @@ impl<H: Header> Drop for Chain<H> {
         if self.has_more {
             self.settle();
         }
+        let first = ManuallyDrop::new(Buffer(first)).index();
         // SAFETY: the home of all of them is their pool's shared part; they are linked, none
         // continues another, they are this chain's alone, and it is being dropped.
         unsafe { Shared::give_back(home, first, last) };

@@ -39,7 +39,7 @@ pub(super) struct Taken<H> {
 }
 
 impl<H> Shared<H> {
-    /// Puts buffers on the stack: `first` and all behind it up to `last`.
+    /// Puts buffers on the stack: that of index `first` and all behind it up to `last`.
     ///
     /// By pointers: the buffers are home with the swap, and another core may free what they point
     /// at before this returns. A reference among the arguments would claim that it stays until
@@ -50,19 +50,17 @@ impl<H> Shared<H> {
     /// `this` is a pool's shared part, and the buffers are of its nodes, linked, none of them
     /// continued by another, out, the caller's alone, and not used again.
     #[inline(never)]
-    pub(super) unsafe fn give_back(this: NonNull<Self>, first: NonNull<Node<H>>, last: NonNull<Node<H>>) {
+    pub(super) unsafe fn give_back(this: NonNull<Self>, first: u32, last: NonNull<Node<H>>) {
         // SAFETY: the shared part stays while a buffer is out, which these are until the swap, the
         // last access here.
         let Self { free, nodes, .. } = unsafe { &*this.as_ptr() };
         // SAFETY: nodes live as long as the shared part.
-        let Node { index, .. } = unsafe { &*first.as_ptr() };
-        // SAFETY: as above.
         let Node { next, .. } = unsafe { &*last.as_ptr() };
         let mut before = free.head.load(Ordering::Relaxed);
         loop {
             let below = nodes.get(index_of(before)).map_or(null_mut(), |node| NonNull::from(node).as_ptr());
             next.store(below, Ordering::Relaxed);
-            let after = u64::from(*index) | bumped(before);
+            let after = u64::from(first) | bumped(before);
             match free.head.compare_exchange_weak(before, after, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(now) => before = now,
