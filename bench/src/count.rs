@@ -26,7 +26,8 @@ pub fn run(driver: Driver, point: Point) -> Result<()> {
     anyhow::ensure!(point.is_for(driver), "{} does not do this: {point}", driver.name());
     match driver {
         Driver::Vmxnet3 => run_on(&mut Vmxnet3::start()?, point),
-        Driver::Virtio => run_on(&mut Virtio::start()?, point),
+        Driver::Virtio => run_on(&mut Virtio::start(false)?, point),
+        Driver::VirtioPacked => run_on(&mut Virtio::start(true)?, point),
         Driver::VirtioDrivers => run_on(&mut VirtioDrivers::start()?, point),
     }
 }

@@ -103,6 +103,7 @@ fn boot(image: &Path, driver: Driver, bytes: usize) -> Result<Vec<Counted>> {
     let device = match driver {
         Driver::Vmxnet3 => "vmxnet3",
         Driver::Virtio => "virtio-net-pci,disable-legacy=on",
+        Driver::VirtioPacked => "virtio-net-pci,disable-legacy=on,packed=on",
         Driver::VirtioDrivers => bail!("there is no image of that driver"),
     };
     let netdev = format!(

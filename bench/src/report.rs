@@ -80,10 +80,10 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
         "instructions a frame, by callgrind: driver and buffer pool, without the device; and interleaved time\n"
     );
     println!(
-        "{:<58} {:>8} {:>8} {:>15} {:>16}",
-        "", "vmxnet3", "virtio", "virtio-drivers", "times as fast as"
+        "{:<58} {:>8} {:>8} {:>8} {:>15} {:>16}",
+        "", "vmxnet3", "virtio", "virtio", "virtio-drivers", "times as fast as"
     );
-    println!("{:<58} {:>8} {:>8} {:>15} {:>16}", "", "", "", "0.13.0", "virtio-drivers");
+    println!("{:<58} {:>8} {:>8} {:>8} {:>15} {:>16}", "", "", "split", "packed", "0.13.0", "virtio-drivers");
     for point in Point::all() {
         let mut instructions = Vec::new();
         for driver in Driver::ALL {
@@ -92,12 +92,13 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
             instructions.push(counted);
         }
         let ratio = (point.kind == Kind::Plain).then(|| ratio_of_processes(point)).transpose()?;
-        let [vmxnet3, virtio, theirs] = instructions[..] else { bail!("there are three drivers") };
+        let [vmxnet3, split, packed, theirs] = instructions[..] else { bail!("there are four drivers") };
         println!(
-            "{:<58} {:>8} {:>8} {:>15} {:>16}",
+            "{:<58} {:>8} {:>8} {:>8} {:>15} {:>16}",
             point.to_string(),
             text(vmxnet3, 1),
-            text(virtio, 1),
+            text(split, 1),
+            text(packed, 1),
             text(theirs, 1),
             text(ratio, 2)
         );
@@ -176,7 +177,7 @@ fn count_in_guest() -> Result<Vec<Figures>> {
 fn bars(lines: &[Line], guest: Option<&Vec<Figures>>) -> Vec<Bar> {
     let mut bars = Vec::new();
     let small = |direction| Point { direction, bytes: 64, burst: 32, kind: Kind::Plain };
-    for (index, driver) in [Driver::Vmxnet3, Driver::Virtio].into_iter().enumerate() {
+    for (index, driver) in [Driver::Vmxnet3, Driver::Virtio, Driver::VirtioPacked].into_iter().enumerate() {
         let figure = lines
             .iter()
             .filter(|line| line.point == small(Direction::Tx) || line.point == small(Direction::Rx))

@@ -56,19 +56,22 @@ pub enum Driver {
     Vmxnet3,
     /// `paravane-virtio`.
     Virtio,
+    /// The same on packed queues.
+    VirtioPacked,
     /// The published `virtio-drivers` crate, `VirtIONetRaw`.
     VirtioDrivers,
 }
 
 impl Driver {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Vmxnet3, Self::Virtio, Self::VirtioDrivers];
+    pub const ALL: [Self; 4] = [Self::Vmxnet3, Self::Virtio, Self::VirtioPacked, Self::VirtioDrivers];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Vmxnet3 => "vmxnet3",
             Self::Virtio => "virtio",
+            Self::VirtioPacked => "virtio-packed",
             Self::VirtioDrivers => "virtio-drivers",
         }
     }

@@ -1,5 +1,5 @@
-//! virtio-net, as far as a data path sees it: split queues, event index, one queue pair, polled.
-//! Both virtio drivers run on it.
+//! virtio-net, as far as a data path sees it: split or packed queues, event index, one queue pair,
+//! polled. Both virtio drivers run on it, on packed queues only ours.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +13,8 @@ use crate::subject::Kind;
 /// Indirect descriptors are not offered: neither driver gains by them here, and one would allocate
 /// for each frame.
 pub const FEATURES: u64 = 1 << 32 | 1 << 29 | 1 << 16 | 1 << 5 | 1 << 1 | 1;
+/// And RING_PACKED, where that is offered.
+const RING_PACKED: u64 = 1 << 34;
 /// Entries of either queue.
 pub const ENTRIES: u16 = 256;
 /// Length of the header in front of each frame.
@@ -37,6 +39,7 @@ const NOTIFY: usize = 0x3000;
 #[derive(Default)]
 pub struct Device {
     status: u8,
+    packed: bool,
     feature_select: u32,
     queue_select: usize,
     queues: [Queue; 2],
@@ -54,57 +57,123 @@ pub struct Queue {
     avail: u64,
     used: u64,
     enabled: bool,
+    packed: bool,
     /// Of the next chain to be taken.
     next_avail: u16,
     /// Of the next one to be given back.
     next_used: u16,
+    /// Packed: the laps that these two are in, true at first.
+    laps: (bool, bool),
+}
+
+/// A chain that was taken.
+#[derive(Clone, Copy)]
+struct Chain {
+    id: u16,
+    /// Where its first buffer is.
+    addr: u64,
+    descriptors: u16,
+    len_bytes: u64,
 }
 
 impl Queue {
     /// A queue of `entries` at these addresses.
     pub fn new(entries: u16, descriptors: u64, avail: u64, used: u64) -> Self {
-        Self { entries, descriptors, avail, used, enabled: true, next_avail: 0, next_used: 0 }
+        Self { entries, descriptors, avail, used, enabled: true, ..Self::default() }
     }
 
     fn is_ready(&self) -> bool {
         self.entries != 0 && self.used != 0
     }
 
-    /// Takes the next chain, if there is one: its head.
-    fn take(&mut self) -> Option<u16> {
+    /// Takes the next chain, if there is one.
+    fn take(&mut self) -> Option<Chain> {
+        if self.packed {
+            return self.take_packed();
+        }
         let idx: u16 = load(self.avail + 2);
         if idx == self.next_avail {
             return None;
         }
-        let head = load(self.avail + 4 + u64::from(self.next_avail % self.entries) * 2);
+        let id = load(self.avail + 4 + u64::from(self.next_avail % self.entries) * 2);
         self.next_avail = self.next_avail.wrapping_add(1);
-        Some(head)
+        let mut at = self.descriptor(id);
+        let mut chain = Chain { id, addr: load(at), descriptors: 1, len_bytes: load::<u32>(at + 8).into() };
+        while load::<u16>(at + 12) & 1 != 0 {
+            at = self.descriptor(load(at + 14));
+            chain.descriptors += 1;
+            chain.len_bytes += u64::from(load::<u32>(at + 8));
+        }
+        Some(chain)
+    }
+
+    fn take_packed(&mut self) -> Option<Chain> {
+        let mut at = self.descriptor(self.next_avail);
+        let mut flags: u16 = load(at + 14);
+        if flags & 0x8080 != if self.laps.0 { 0x80 } else { 0x8000 } {
+            return None;
+        }
+        let mut chain = Chain { id: 0, addr: load(at), descriptors: 0, len_bytes: 0 };
+        loop {
+            chain.descriptors += 1;
+            chain.len_bytes += u64::from(load::<u32>(at + 8));
+            self.next_avail += 1;
+            if self.next_avail == self.entries {
+                (self.next_avail, self.laps.0) = (0, !self.laps.0);
+            }
+            if flags & 1 == 0 {
+                chain.id = load(at + 12);
+                return Some(chain);
+            }
+            at = self.descriptor(self.next_avail);
+            flags = load(at + 14);
+        }
     }
 
     fn descriptor(&self, index: u16) -> u64 {
         self.descriptors + u64::from(index) * 16
     }
 
-    /// Gives the chains headed by `heads` back, last one first if they are to be out of order.
-    fn complete(&mut self, heads: &[u16], written_bytes: u32, kind: Kind) {
-        for index in 0..heads.len() {
-            let head = match kind {
-                Kind::OutOfOrder => heads[heads.len() - 1 - index],
-                _ => heads[index],
+    /// Gives `chains` back, last one first if they are to be out of order.
+    fn complete(&mut self, chains: &[Chain], written_bytes: u32, kind: Kind) {
+        for index in 0..chains.len() {
+            let chain = match kind {
+                Kind::OutOfOrder => chains[chains.len() - 1 - index],
+                _ => chains[index],
             };
+            if self.packed {
+                let at = self.descriptor(self.next_used);
+                store(at + 8, written_bytes);
+                store(at + 12, chain.id);
+                store(at + 14, if self.laps.1 { 0x8080_u16 } else { 0 });
+                self.next_used += chain.descriptors;
+                if self.next_used >= self.entries {
+                    (self.next_used, self.laps.1) = (self.next_used - self.entries, !self.laps.1);
+                }
+                continue;
+            }
             let element = self.used + 4 + u64::from(self.next_used % self.entries) * 8;
-            store(element, u32::from(head));
+            store(element, u32::from(chain.id));
             store(element + 4, written_bytes);
             self.next_used = self.next_used.wrapping_add(1);
         }
-        store(self.used + 2, self.next_used);
         // Asks to be told about the next chain: it goes to sleep after each turn, as a device in
         // another thread would.
+        if self.packed {
+            store(self.used, self.next_avail | u16::from(self.laps.0) << 15);
+            store(self.used + 2, 2_u16);
+            return;
+        }
+        store(self.used + 2, self.next_used);
         store(self.used + 4 + u64::from(self.entries) * 8, self.next_avail);
     }
 }
 
 impl Device {
+    fn new(packed: bool) -> Self {
+        Self { packed, ..Self::default() }
+    }
+
     /// Tells it where a queue is; for a transport that is not PCI.
     pub fn set_queue(&mut self, index: usize, queue: Queue) {
         if let Some(place) = self.queues.get_mut(index) {
@@ -118,20 +187,13 @@ impl Device {
         if !queue.is_ready() {
             return;
         }
-        let mut heads = Vec::with_capacity(ENTRIES.into());
-        while let Some(head) = queue.take() {
-            let mut at = queue.descriptor(head);
-            loop {
-                self.sent_bytes += u64::from(load::<u32>(at + 8));
-                if load::<u16>(at + 12) & 1 == 0 {
-                    break;
-                }
-                at = queue.descriptor(load(at + 14));
-            }
+        let mut chains = Vec::with_capacity(ENTRIES.into());
+        while let Some(chain) = queue.take() {
+            self.sent_bytes += chain.len_bytes;
             self.sent += 1;
-            heads.push(head);
+            chains.push(chain);
         }
-        queue.complete(&heads, 0, kind);
+        queue.complete(&chains, 0, kind);
     }
 
     /// Delivers `frames` times `frame`. False when the driver has not given enough buffers.
@@ -147,15 +209,14 @@ impl Device {
             header[0] = DATA_VALID;
         }
         let written_bytes = u32::try_from(HEADER_BYTES + frame.len()).unwrap_or(0);
-        let mut heads = Vec::with_capacity(frames);
-        while heads.len() < frames {
-            let Some(head) = queue.take() else { return false };
-            let addr: u64 = load(queue.descriptor(head));
-            store_bytes(addr, &header);
-            store_bytes(addr + HEADER_BYTES as u64, frame);
-            heads.push(head);
+        let mut chains = Vec::with_capacity(frames);
+        while chains.len() < frames {
+            let Some(chain) = queue.take() else { return false };
+            store_bytes(chain.addr, &header);
+            store_bytes(chain.addr + HEADER_BYTES as u64, frame);
+            chains.push(chain);
         }
-        queue.complete(&heads, written_bytes, kind);
+        queue.complete(&chains, written_bytes, kind);
         true
     }
 
@@ -164,7 +225,7 @@ impl Device {
         match offset_bytes {
             0x04 => match self.feature_select {
                 0 => u32::try_from(FEATURES & 0xffff_ffff).unwrap_or(0),
-                1 => u32::try_from(FEATURES >> 32).unwrap_or(0),
+                1 => u32::try_from((FEATURES | if self.packed { RING_PACKED } else { 0 }) >> 32).unwrap_or(0),
                 _ => 0,
             },
             0x12 => 2,
@@ -183,7 +244,7 @@ impl Device {
     fn write(&mut self, offset_bytes: usize, value: u32) {
         match offset_bytes {
             0x00 => return self.feature_select = value,
-            0x14 if value == 0 => return *self = Self::default(),
+            0x14 if value == 0 => return *self = Self::new(self.packed),
             0x14 => return self.status = value as u8,
             0x16 => return self.queue_select = value as usize,
             _ => {}
@@ -193,7 +254,7 @@ impl Device {
         let high = |old: u64| old & 0xffff_ffff | u64::from(value) << 32;
         match offset_bytes {
             0x18 => queue.entries = value as u16,
-            0x1c => queue.enabled = value == 1,
+            0x1c => (queue.enabled, queue.packed, queue.laps) = (value == 1, self.packed, (true, true)),
             0x20 => queue.descriptors = low(queue.descriptors),
             0x24 => queue.descriptors = high(queue.descriptors),
             0x28 => queue.avail = low(queue.avail),
@@ -210,6 +271,11 @@ impl Device {
 pub struct Port(Mutex<Device>);
 
 impl Port {
+    /// A device with packed queues.
+    pub fn packed() -> Self {
+        Self(Mutex::new(Device::new(true)))
+    }
+
     /// The device, for its turn.
     pub fn device(&self) -> MutexGuard<'_, Device> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -22,9 +22,10 @@ pub struct Virtio {
 }
 
 impl Virtio {
-    /// Starts it.
-    pub fn start() -> Result<Self> {
-        let port: &'static Port = Box::leak(Box::default());
+    /// Starts it, on split or packed queues.
+    pub fn start(packed: bool) -> Result<Self> {
+        let port = if packed { Port::packed() } else { Port::default() };
+        let port: &'static Port = Box::leak(Box::new(port));
         let platform = Plain::new(port);
         let pool = FramePool::new(platform, FrameLayout::new(BUFFERS))?;
         let device = pci::open(Port::space().claim()?, platform, Device::new).map_err(Failed::into_error)?;
