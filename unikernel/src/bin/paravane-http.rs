@@ -8,7 +8,6 @@
 
 extern crate alloc;
 
-use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -24,6 +23,7 @@ use paravane_nic::{Config as NicConfig, InterruptPlan, Nic as Device};
 use paravane_unikernel::app::config::{Config, nic_name};
 use paravane_unikernel::app::server::{Boot, Host, Identity, Nic, Rung, Server};
 use paravane_unikernel::bus::pci::{self, Bus};
+use paravane_unikernel::bus::words::MmioPlace;
 use paravane_unikernel::bus::{self, FoundNic, Place};
 use paravane_unikernel::console;
 use paravane_unikernel::interrupts::Interrupts;
@@ -65,11 +65,14 @@ fn main(machine: Machine) -> ! {
     };
 
     let mut nics = Vec::new();
-    for (index, found) in found.iter().enumerate() {
+    for (index, found) in found.into_iter().enumerate() {
         let name = nic_name(index);
-        match start(&machine, &config, name.clone(), found, &pool) {
+        let identity = Identity { name, place: found.place.address(), ids: found.place.ids() };
+        match start(&machine, &config, identity.clone(), found, &pool) {
             Ok(nic) => nics.push(nic),
-            Err(reason) => error!("nic {name}: {}: {reason}; skipped", found.place),
+            Err(reason) => {
+                error!("nic {}: {} {}: {reason}; skipped", identity.name, identity.place, identity.ids)
+            }
         }
     }
 
@@ -82,28 +85,33 @@ fn main(machine: Machine) -> ! {
     Server::new(Hosting(machine), nics, pool, Boot { micros, ticks }).run()
 }
 
-/// Takes one NIC from its place on the bus to where it carries frames.
+/// Takes one NIC from its place to where it carries frames.
 fn start(
     machine: &Machine,
     config: &Config,
-    name: Cow<'static, str>,
-    found: &FoundNic,
+    identity: Identity,
+    found: FoundNic,
     pool: &FramePool,
 ) -> Result<Nic<Platform, Bus>, Box<dyn Error>> {
-    let said = config.nic(&name);
-    let Place::Pci { bus, address, ref path, .. } = found.place else {
-        return Err("no driver reaches it there yet".into());
+    let said = config.nic(&identity.name);
+    let (device, trigger) = match found.place {
+        Place::Pci { bus, address, path, .. } => {
+            let function = pci::claim(bus, address, &path)?;
+            (Device::open(function, machine.platform).map_err(Failed::into_error)?, Trigger::Level)
+        }
+        Place::Mmio(device) => {
+            let MmioPlace { line, trigger, .. } = device.place();
+            let device = device.claim(machine)?;
+            (Device::open_mmio(device, Some(line), machine.platform).map_err(Failed::into_error)?, trigger)
+        }
     };
-    let function = pci::claim(bus, address, path)?;
-    let device = Device::open(function, machine.platform).map_err(Failed::into_error)?;
     let allocate = || machine.interrupts.allocate_vector().ok().map(|(_, message)| message);
     // A line is opened only for a NIC that uses it: others on it might never be served.
-    let route = |line| machine.enable_line(line, Trigger::Level).is_ok();
+    let route = |line| machine.enable_line(line, trigger).is_ok();
     let (plan, remark) = InterruptPlan::decide(config.irq, device.vectors(), allocate, route);
     if let Some(remark) = remark {
-        warn!("nic {name}: {}: {remark}", found.place);
+        warn!("nic {}: {} {}: {remark}", identity.name, identity.place, identity.ids);
     }
-    let identity = Identity { name, place: found.place.address(), ids: found.place.ids() };
     let nic_config = nic_config(said.ip_mtu_bytes);
     Ok(Nic::start(identity, device, nic_config, said.addressing, plan, pool.clone())?)
 }

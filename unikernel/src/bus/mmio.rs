@@ -2,15 +2,20 @@
 //!
 //! Looking changes nothing: three registers are read, before anybody claims the device.
 //!
-//! Spec: Virtio 1.3, 4.2.2 "MMIO Device Register Layout".
+//! Spec: VIRTIO 1.2, 4.2.2 "MMIO Device Register Layout".
+
+#![expect(unsafe_code, reason = "vouches for devices that no bus vouches for")]
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use log::{debug, info, warn};
-use paravane_hal::mmio::{Mmio, MmioExt, MmioMap};
+use paravane_hal::mmio::{MapError, Mmio, MmioDevice, MmioExt, MmioMap};
 use paravane_hal::reg::Reg;
+use paravane_hal_x86_64::mmio::MmioRegion;
 use paravane_nic::Kind;
+use paravane_virtio::transport::mmio::RESET_AT_BYTES;
 
 use super::microvm::Microvm;
 use super::words::{MmioPlace, Probe, Words};
@@ -26,16 +31,41 @@ const LEGACY: u32 = 1;
 /// The network device's id.
 const NETWORK: u32 = 1;
 
-/// A virtio device in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Somebody looked.
+static LOOKED: AtomicBool = AtomicBool::new(false);
+
+/// A virtio device in memory, found and claimed by nobody yet.
+#[derive(Debug)]
 pub struct Device {
     /// Where.
-    pub place: MmioPlace,
+    pub(super) place: MmioPlace,
     /// Which kind of device.
-    pub id: u32,
+    pub(super) id: u32,
 }
 
 impl Device {
+    /// Where it is, and how it interrupts.
+    #[must_use]
+    pub const fn place(&self) -> MmioPlace {
+        self.place
+    }
+
+    /// Claims it.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`].
+    pub fn claim(self, machine: &Machine) -> Result<MmioDevice<MmioRegion>, MapError> {
+        let MmioPlace { base, len_bytes, .. } = self.place;
+        // SAFETY:
+        // - Of one device: a virtio device of the standard's version answered at its front, and no
+        //   two places that were looked at overlap. This value is the only one of its place: only
+        //   `find` makes them, once, and they are not copied.
+        // - Silent after a reset: that is what such a device promises.
+        //   Spec: VIRTIO 1.2, 2.4.1 "Driver Requirements: Device Reset".
+        unsafe { MmioDevice::claim(&machine.platform, base, len_bytes, RESET_AT_BYTES) }
+    }
+
     /// The driver that takes it, if it is a NIC.
     #[must_use]
     pub const fn nic_kind(&self) -> Option<Kind> {
@@ -92,9 +122,14 @@ fn look_at(machine: &Machine, place: &MmioPlace) -> Option<Seen> {
 /// The devices that the command line names. Where it names none, those at the places where microvm
 /// has them, if nothing else can be there: `bare` is a machine where no PCI was found by ports or
 /// by ACPI.
+///
+/// Once: nothing is found by a second look, for what is found is claimed by whom it is given to.
 #[must_use]
 pub fn find(machine: &Machine, words: &Words, bare: bool) -> Vec<Device> {
     let mut devices = Vec::new();
+    if LOOKED.swap(true, Relaxed) {
+        return devices;
+    }
     for place in &words.mmio {
         match look_at(machine, place) {
             Some(Seen::Device(id)) => devices.push(Device { place: *place, id }),
@@ -123,7 +158,7 @@ fn probe(machine: &Machine, devices: &mut Vec<Device>) {
     for place in microvm(machine).places() {
         match look_at(machine, &place) {
             Some(Seen::Device(id)) => {
-                if devices.iter().all(|device| device.place.base != place.base) {
+                if devices.iter().all(|device| !device.place.range().overlaps(place.range())) {
                     devices.push(Device { place, id });
                     found += 1;
                 }

@@ -11,7 +11,7 @@ use super::mmio;
 use super::pci::Bus;
 
 /// A NIC that was found.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct FoundNic {
     /// Where.
     pub place: Place,
@@ -20,7 +20,7 @@ pub struct FoundNic {
 }
 
 /// Where a device is.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Place {
     /// A function of a PCI bus.
     Pci {

@@ -113,7 +113,7 @@ impl Words {
         if self.mmio.len() >= MOST {
             return Err(format!("there are {MOST} devices already"));
         }
-        if self.mmio.iter().any(|other| range_of(other).overlaps(range_of(&place))) {
+        if self.mmio.iter().any(|other| other.range().overlaps(place.range())) {
             return Err("another word names a device there".into());
         }
         self.mmio.push(place);
@@ -132,9 +132,12 @@ impl Words {
     }
 }
 
-fn range_of(place: &MmioPlace) -> PhysRange {
-    let start = place.base.get();
-    PhysRange::between(start, start.saturating_add(place.len_bytes as u64))
+impl MmioPlace {
+    /// Where all of it is.
+    pub(super) fn range(&self) -> PhysRange {
+        let start = self.base.get();
+        PhysRange::between(start, start.saturating_add(self.len_bytes as u64))
+    }
 }
 
 /// `SIZE@BASE:LINE[:ID]`.
@@ -354,7 +357,7 @@ mod tests {
         #[test]
         fn whatever_is_understood_is_a_place(text in r"[0-9a-fxKMG@:]{0,24}|.{0,24}") {
             if let Ok(place) = parse_place(&text) {
-                let range = range_of(&place);
+                let range = place.range();
                 prop_assert!(MMIO_BYTES.contains(&range.len_bytes()) && range.end() <= REACH);
                 prop_assert!(place.line < LINES && place.base.get().is_multiple_of(4));
             }
