@@ -21,8 +21,12 @@ use crate::tool;
 
 /// PCI slot of the first NIC; the others follow.
 const FIRST_SLOT: usize = 4;
-/// Where microvm has its first device in memory; the others follow.
-const FIRST_MMIO: usize = 0xfeb0_0000;
+/// Where microvm has its devices in memory, each with its bus, and which of them is the first NIC.
+///
+/// Not bus 0: with two I/O APICs its line is pin 0 of the second one, and QEMU raises
+/// pin 2 for pin 0 of any, as if the timer of old were there.
+const MMIO: usize = 0xfeb0_0000;
+const FIRST_MMIO_BUS: usize = 1;
 /// How long QEMU may take to make its sockets, on a machine that does other things as well.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -168,7 +172,7 @@ pub fn nic_address(index: usize) -> String {
 /// Where NIC `index` is, as the guest writes it.
 pub fn nic_place(model: NicModel, index: usize) -> String {
     if model == NicModel::VirtioMmio {
-        return format!("mmio:{:#x}", FIRST_MMIO + 512 * index);
+        return format!("mmio:{:#x}", MMIO + 512 * (FIRST_MMIO_BUS + index));
     }
     nic_address(index)
 }
@@ -247,7 +251,7 @@ impl Config {
                 },
             );
             let place = match model {
-                NicModel::VirtioMmio => format!("bus=virtio-mmio-bus.{index}"),
+                NicModel::VirtioMmio => format!("bus=virtio-mmio-bus.{}", FIRST_MMIO_BUS + index),
                 // No option ROM: firmware that tries to boot from the network would only cost time.
                 _ => format!("addr={:#x},romfile=", FIRST_SLOT + index),
             };
@@ -455,8 +459,8 @@ mod tests {
         let line =
             command_line_of(Machine::Microvm, vec![(NicModel::VirtioMmio, Backend::Cable); 2], Accel::Tcg);
         assert!(line.contains("-machine microvm,acpi=off -global virtio-mmio.force-legacy=off"));
-        assert!(line.contains("virtio-net-device,netdev=n1,mac=52:54:00:70:76:01,bus=virtio-mmio-bus.1 "));
-        assert_eq!(nic_place(NicModel::VirtioMmio, 1), "mmio:0xfeb00200");
+        assert!(line.contains("virtio-net-device,netdev=n1,mac=52:54:00:70:76:01,bus=virtio-mmio-bus.2 "));
+        assert_eq!(nic_place(NicModel::VirtioMmio, 1), "mmio:0xfeb00400");
         assert_eq!(nic_place(NicModel::Vmxnet3, 1), "00:05.0");
     }
 
