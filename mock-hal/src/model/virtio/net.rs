@@ -292,7 +292,7 @@ impl Virtio<Net> {
         if chain.writable_bytes() != 0 {
             self.ring_violation(TX, "a writable descriptor in a transmit chain");
         }
-        let bytes = match chain.read(&self.memory) {
+        let bytes = match chain.read(&self.memory_of(TX)) {
             Ok(bytes) => bytes,
             Err(fault) => {
                 self.ring_violation(TX, fault.to_string());
@@ -401,7 +401,7 @@ impl Virtio<Net> {
         for (position, chain) in chains.into_iter().enumerate() {
             let (now, later) = rest.split_at(rest.len().min(chain.writable_bytes()));
             rest = later;
-            if let Err(fault) = chain.write(&self.memory, now) {
+            if let Err(fault) = chain.write(&self.memory_of(RX), now) {
                 self.ring_violation(RX, fault.to_string());
             }
             let (told, action) = if position == 0 {
@@ -469,7 +469,7 @@ impl Virtio<Net> {
     /// when there is no buffer.
     pub fn fill_one(&mut self, bytes: &[u8]) -> bool {
         let Some(chain) = self.take(RX) else { return false };
-        if let Err(fault) = chain.write(&self.memory, bytes) {
+        if let Err(fault) = chain.write(&self.memory_of(RX), bytes) {
             self.ring_violation(RX, fault.to_string());
         }
         self.put(RX, chain.head.into(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));

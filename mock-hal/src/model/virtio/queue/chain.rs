@@ -90,9 +90,10 @@ impl Chain {
     pub(in super::super) fn read(&self, memory: &DeviceMemory) -> Result<Vec<u8>, AccessFault> {
         let mut bytes = Vec::new();
         for segment in self.segments.iter().filter(|segment| !segment.is_writable) {
-            let start = bytes.len();
-            bytes.resize(start + segment.len_bytes as usize, 0);
-            memory.read(segment.addr, &mut bytes[start..])?;
+            // By itself: one that is as long as nonsense says is never touched.
+            let mut part = vec![0; segment.len_bytes as usize];
+            memory.read(segment.addr, &mut part)?;
+            bytes.append(&mut part);
         }
         Ok(bytes)
     }
