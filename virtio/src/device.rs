@@ -109,6 +109,11 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
         transport.open_memory().map_err(SetUpError::Bus)
     }
 
+    /// Its way to memory that it shares with the driver.
+    pub(crate) fn dma(&self) -> DeviceDma<P> {
+        DeviceDma::new(self.platform.clone(), self.transport.tag(), ADDRESS_BITS)
+    }
+
     /// Sets up one queue, except for its vector and the last step, and leaves it in `place`.
     ///
     /// # Errors
@@ -121,8 +126,8 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
         format: Format,
         place: &mut Option<Queue<R, P>>,
     ) -> Result<(), SetUpError> {
-        let Self { transport, platform, .. } = self;
-        let dma = DeviceDma::new(platform.clone(), transport.tag(), ADDRESS_BITS);
+        let dma = self.dma();
+        let transport = &mut self.transport;
         let doorbell = transport.doorbell(queue)?;
         let ring = place.insert(Virtqueue::new(&dma, size, format, doorbell)?);
         transport.write_queue(queue, size, &ring.addresses());

@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod blk;
 mod device;
 mod error;
 pub mod feature;

@@ -1,0 +1,162 @@
+//! QEMU's own disk, driven from here. Skipped, with a word about why, where QEMU is not installed.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use paravane_block::{
+    BlockBuffer, BlockLayout, BlockPool, Completion, Control as _, Request, RequestQueue as _, SubmitError,
+};
+use paravane_hal::irq::Interrupts;
+use paravane_pci::{Function, PciAddress};
+use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, Setup};
+use paravane_virtio::blk::{Config as BlkConfig, Device, Running};
+use paravane_virtio::transport::pci::{self, Pci};
+
+const SECTOR: usize = 512;
+const SECTORS: usize = 2048;
+const DEPTH: usize = 16;
+const ROUNDS: u64 = 600;
+const LIMIT: Duration = Duration::from_secs(60);
+
+type Up = Running<Qtest, Pci<Qtest, Config>, Vec<BlockBuffer>>;
+
+/// A machine with one disk over `file`, started; and its pool.
+fn disk(file: &tempfile::NamedTempFile, options: &str) -> Option<(Machine, Up, BlockPool)> {
+    let drive = format!("file={},if=none,id=d0,format=raw", file.path().display());
+    let device = format!("virtio-blk-pci,drive=d0,disable-legacy=on,addr=0x6,serial=paravane-1{options}");
+    let setup = Setup::new(Chipset::Q35).arguments(["-drive", &drive, "-device", &device]);
+    let machine = match Machine::start(&setup) {
+        Ok(machine) => machine,
+        Err(error) if error.may_skip() => {
+            println!("skipped: {error}");
+            return None;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let address = PciAddress::new(0, 0, 6, 0).unwrap();
+    let function = Function::claim(machine.config().clone(), address).unwrap();
+    let device = pci::open(function, machine.platform().clone(), Device::new).unwrap();
+    let up = device.start(&BlkConfig::default(), Interrupts::Polling).unwrap();
+    let pool = BlockPool::new(machine.platform().clone(), BlockLayout::new(128)).unwrap();
+    Some((machine, up, pool))
+}
+
+/// Numbers that are the same in every run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 20).unwrap() % end
+    }
+}
+
+/// Waits for one more request to be complete.
+fn next(up: &mut Up) -> Completion<Vec<BlockBuffer>> {
+    let start = Instant::now();
+    loop {
+        if let Some(completion) = up.queue.poll().unwrap() {
+            return completion;
+        }
+        assert!(start.elapsed() < LIMIT, "nothing after {LIMIT:?}");
+    }
+}
+
+fn bytes_of(data: &[BlockBuffer]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for buffer in data {
+        let mut bytes = vec![0; buffer.len_bytes()];
+        assert!(buffer.copy_out(0, &mut bytes));
+        all.extend(bytes);
+    }
+    all
+}
+
+/// Reads and writes of several pieces, many at a time, none of which overlaps another that is in
+/// flight: each read finds what was written last, and so does the file in the end.
+fn reads_find_what_was_written(options: &str) {
+    let mut shadow: Vec<u8> = (0..SECTORS * SECTOR).map(|at| (at / SECTOR).to_le_bytes()[0] ^ 0x5a).collect();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&shadow).unwrap();
+    let Some((_machine, mut up, pool)) = disk(&file, options) else { return };
+    assert_eq!(up.control.capacity_sectors(), SECTORS as u64);
+    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+    let mut busy: Vec<(u64, usize, usize)> = Vec::new();
+    let mut token = 0;
+    while token < ROUNDS || !busy.is_empty() {
+        if token < ROUNDS && busy.len() < DEPTH {
+            let pieces: Vec<usize> = (0..=chance.below(4)).map(|_| 1 + chance.below(6)).collect();
+            let sectors = pieces.iter().sum::<usize>();
+            let first = chance.below(SECTORS - sectors);
+            let overlaps = |other: &(u64, usize, usize)| first < other.2 && other.1 < first + sectors;
+            if !busy.iter().any(overlaps) {
+                let mut data: Vec<BlockBuffer> = Vec::new();
+                for sectors in pieces {
+                    let mut buffer = pool.get().unwrap();
+                    assert!(buffer.set_len_bytes(sectors * SECTOR));
+                    data.push(buffer);
+                }
+                let request = if chance.below(2) == 0 {
+                    let mut at = first * SECTOR;
+                    for buffer in &mut data {
+                        let fill = chance.below(256).to_le_bytes()[0];
+                        let place = &mut shadow[at..at + buffer.len_bytes()];
+                        place.fill(fill);
+                        assert!(buffer.copy_in(0, place));
+                        at += place.len();
+                    }
+                    Request::write(first as u64, data)
+                } else {
+                    Request::read(first as u64, data)
+                };
+                up.queue.submit(request.with_token(token)).unwrap();
+                busy.push((token, first, first + sectors));
+                token += 1;
+                continue;
+            }
+        }
+        let Completion { request, result } = next(&mut up);
+        result.unwrap();
+        let at = busy.iter().position(|(token, ..)| *token == request.token).unwrap();
+        let (_, first, end) = busy.swap_remove(at);
+        let data = request.data.unwrap();
+        assert_eq!(bytes_of(&data), shadow[first * SECTOR..end * SECTOR], "sectors {first} to {end}");
+    }
+    up.queue.submit(Request::flush()).unwrap();
+    next(&mut up).result.unwrap();
+    assert!(std::fs::read(file.path()).unwrap() == shadow, "the file holds what was written");
+    assert_eq!(pool.free(), pool.buffers());
+    up.stop(&mut |_, _| panic!("nothing was in flight")).unwrap();
+}
+
+#[test]
+fn a_split_ring_reads_what_it_wrote() {
+    reads_find_what_was_written("");
+}
+
+#[test]
+fn a_packed_ring_reads_what_it_wrote() {
+    reads_find_what_was_written(",packed=on");
+}
+
+#[test]
+fn a_disk_says_its_name_and_what_it_does_not_take() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len((SECTORS * SECTOR) as u64).unwrap();
+    let Some((_machine, mut up, pool)) = disk(&file, "") else { return };
+    let buffer = |bytes| {
+        let mut buffer = pool.get().unwrap();
+        assert!(buffer.set_len_bytes(bytes));
+        vec![buffer]
+    };
+    up.queue.submit(Request::identify(buffer(20))).unwrap();
+    let Completion { request, result } = next(&mut up);
+    result.unwrap();
+    assert_eq!(&bytes_of(&request.data.unwrap())[..10], b"paravane-1");
+    let beyond = up.queue.submit(Request::read(SECTORS as u64, buffer(SECTOR))).unwrap_err();
+    assert!(matches!(beyond.error(), SubmitError::OutOfRange { .. }), "{beyond}");
+}

@@ -1,0 +1,37 @@
+//! The block device.
+//!
+//! | Part | Holds |
+//! |---|---|
+//! | [`Device`] (`device`) | claim, start, stop |
+//! | [`BlkControl`] (`control`) | capacity, events, what was agreed |
+//! | [`RequestQueue`] (`queue`) | the life of a request |
+//! | `request` | its formats, and how its end is judged |
+//! | `config`, [`features`] | what the device says about itself |
+//!
+//! One queue, many requests in it, done in any order.
+//!
+//! Spec: VIRTIO 1.2, 5.2 "Block Device".
+
+mod config;
+mod control;
+mod device;
+mod error;
+pub mod features;
+mod queue;
+mod request;
+
+pub use control::{BlkControl, LOOK_EVERY};
+pub use device::{Config, Device, Running};
+pub use error::StartError;
+pub use features::{Allowed, BlkFeatures, Negotiated};
+pub use queue::RequestQueue;
+
+use crate::device::Class;
+
+/// What it is.
+pub(crate) const CLASS: Class = Class { device_id: 2, name: "virtio-blk" };
+
+/// Number of the first request queue.
+pub(crate) const REQUEST_QUEUE: u16 = 0;
+/// How many queues are driven.
+pub(crate) const QUEUES: u16 = 1;
