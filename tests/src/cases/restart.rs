@@ -105,8 +105,15 @@ impl Held {
     }
 
     fn expect_again(self, guest: &mut Guest, nic: usize) -> Result<()> {
+        // A receive queue holds up to so many frames beside its ring, now more and now fewer. A
+        // restart that lost a single one each time would be beyond that after a hundred.
+        const STOCK: u64 = 31;
         let seen = Self::at_rest(guest, nic)?;
-        ensure!(seen == self, "before the restarts {self}, afterwards {seen}");
+        let are_home = seen.pool_free.abs_diff(self.pool_free) <= STOCK;
+        ensure!(
+            seen.dma_bytes == self.dma_bytes && are_home,
+            "before the restarts {self}, afterwards {seen}, {STOCK} frames may have moved"
+        );
         Ok(())
     }
 }
