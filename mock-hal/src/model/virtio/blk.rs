@@ -74,6 +74,9 @@ pub struct Blk {
     pub bad_sectors: BTreeSet<u64>,
     /// Writes since the last flush.
     pub unflushed: usize,
+    /// The largest capacity since the last reset, in sectors: a driver may not know yet of a
+    /// smaller one.
+    largest: u64,
     done: Vec<Done>,
 }
 
@@ -93,6 +96,7 @@ impl Blk {
             takes_its_time: false,
             bad_sectors: BTreeSet::new(),
             unflushed: 0,
+            largest: sectors as u64,
             done: Vec::new(),
         }
     }
@@ -204,13 +208,16 @@ impl Class for Blk {
         }
     }
 
-    fn reset(&mut self) {}
+    fn reset(&mut self) {
+        self.largest = self.capacity();
+    }
 }
 
 impl Virtio<Blk> {
     /// The disk grows or shrinks to so many sectors, and says so.
     pub fn resize(&mut self, sectors: usize) {
         self.class.disk.resize(sectors * SECTOR_BYTES, 0);
+        self.class.largest = self.class.largest.max(self.class.capacity());
         self.config_changed();
     }
 

@@ -229,6 +229,18 @@ fn the_configuration_is_as_long_as_what_is_offered_5_2_4() {
 }
 
 #[test]
+fn a_disk_that_shrank_fails_what_its_driver_could_not_know() {
+    let hand = ready();
+    hand.device.lock().resize(4);
+    assert_eq!(hand.do_it(kind::IN, 4, &[hand.data(0, 512, true)]), outcome::IOERR);
+    assert_eq!(hand.violations(), Vec::<String>::new());
+    hand.device.lock().reset();
+    hand.set_up(BASIC, 1, ENTRIES);
+    assert_eq!(hand.do_it(kind::IN, 4, &[hand.data(0, 512, true)]), outcome::IOERR);
+    assert!(hand.violations()[0].contains("inside the disk"));
+}
+
+#[test]
 fn every_monitor_reads_a_sector() {
     for personality in Personality::on_no_bus() {
         let access = if personality.needs_access_platform { feature::ACCESS_PLATFORM } else { 0 };

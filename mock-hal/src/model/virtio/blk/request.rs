@@ -161,11 +161,12 @@ impl Virtio<Blk> {
         let seg_max = self.class.seg_max as usize;
         let longest = segments.iter().max().copied().unwrap_or(0);
         let sectors = (data_bytes / SECTOR_BYTES) as u64;
-        let is_inside = sector.checked_add(sectors).is_some_and(|end| end <= self.class.capacity());
+        let ends_by = |most| sector.checked_add(sectors).is_some_and(|end| end <= most);
+        let (is_inside, was_inside) = (ends_by(self.class.capacity()), ends_by(self.class.largest));
         let rules = [
             ("data goes one way", other_bytes == 0),
             ("data is whole sectors, and some", data_bytes > 0 && data_bytes.is_multiple_of(SECTOR_BYTES)),
-            ("the request ends inside the disk", is_inside),
+            ("the request ends inside the disk", was_inside),
             ("no more segments than seg_max", !self.has(bits::SEG_MAX) || segments.len() <= seg_max),
             ("no segment longer than size_max", !self.has(bits::SIZE_MAX) || longest <= self.class.size_max),
             ("nothing is written where RO is agreed", kind == kind::IN || !self.has(bits::RO)),
@@ -180,7 +181,7 @@ impl Virtio<Blk> {
         }
         let is_read_only = kind == kind::OUT && self.class.features & bits::RO != 0;
         let is_bad = self.class.bad_sectors.range(sector..sector.saturating_add(sectors)).next().is_some();
-        if !is_legal || is_read_only || is_bad {
+        if !is_legal || !is_inside || is_read_only || is_bad {
             return Err(outcome::IOERR);
         }
         let start = usize::try_from(sector).unwrap_or(0) * SECTOR_BYTES;
