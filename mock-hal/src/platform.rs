@@ -1,6 +1,9 @@
 //! The platform: memory, register regions, ports and time in one value.
 
-#![expect(unsafe_code, reason = "`Dma` is an unsafe trait; every call goes to `Memory`")]
+#![expect(
+    unsafe_code,
+    reason = "`Dma` is an unsafe trait; every call goes to `Memory`, as every device does"
+)]
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -10,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use paravane_hal::addr::PhysAddr;
 use paravane_hal::dma::{Direction, Dma, DmaError, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag};
 use paravane_hal::irq::MsiMessage;
-use paravane_hal::mmio::{MapError, MapErrorReason, MmioMap};
+use paravane_hal::mmio::{MapError, MapErrorReason, MmioDevice, MmioMap};
 use paravane_hal::time::{Clock, Instant};
 
 use crate::builder::Builder;
@@ -133,6 +136,25 @@ impl MockPlatform {
     /// space says.
     pub fn attach(&self, start: PhysAddr, len_bytes: usize, model: SharedModel, index: u8) {
         locked(&self.bars).push(FixedBar { start: start.get(), len_bytes, model, index });
+    }
+
+    /// Claims the device whose registers are at `start`, which the one at `reset_at_bytes` resets.
+    ///
+    /// Safe, for a device of this platform reaches no memory but the platform's, and that by calls;
+    /// whether it keeps silent after a reset is for that to say.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; nothing is mapped.
+    pub fn claim(
+        &self,
+        start: PhysAddr,
+        len_bytes: usize,
+        reset_at_bytes: usize,
+    ) -> Result<MmioDevice<ModelRegion>, MapError> {
+        // SAFETY: what is behind the registers is part of the program, and its accesses to memory
+        // are calls that this platform checks.
+        unsafe { MmioDevice::claim(self, start, len_bytes, reset_at_bytes) }
     }
 
     /// How many register regions are mapped: given out and not taken back.

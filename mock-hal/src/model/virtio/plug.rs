@@ -75,6 +75,15 @@ impl<C: Class> Plugged<C> {
 }
 
 impl<C: Class> PluggedMmio<C> {
+    /// Its registers, claimed for a driver, which resets it by its status.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; nothing is mapped.
+    pub fn claim(&self, platform: &MockPlatform) -> Result<MmioDevice<ModelRegion>, MapError> {
+        platform.claim(self.start, self.len_bytes, STATUS)
+    }
+
     /// The same as [`Plugged::changing_loads`].
     pub fn changing_loads(&self, platform: &MockPlatform, seed: u64) -> ChangingLoads {
         changing_loads(&self.model, platform, seed)
