@@ -125,7 +125,7 @@ mod tests {
     use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
     use std::sync::Arc;
 
-    /// One register at 8, which takes so many reads to be zero.
+    /// One register at 8, which takes so many reads to be zero once zero was written there.
     #[derive(Clone, Debug)]
     struct Slow(Arc<(AtomicU32, u32)>);
 
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn device(reads: u32) -> MmioDevice<Slow> {
-        let map = Map(Slow(Arc::new((AtomicU32::new(7), reads))));
+        let map = Map(Slow(Arc::new((AtomicU32::new(u32::MAX), reads))));
         // SAFETY: there is no device.
         #[expect(unsafe_code, reason = "see there")]
         unsafe { MmioDevice::claim(&map, PhysAddr::new(0xfeb0_0000), 16, 8) }.unwrap()

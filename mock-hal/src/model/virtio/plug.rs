@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use paravane_hal::addr::PhysAddr;
+use paravane_hal::mmio::{MapError, MmioDevice};
 use paravane_pci::PciAddress;
 
 use super::front::{Front, Trigger, Wire};
@@ -10,6 +11,10 @@ use super::{Class, Personality, Virtio};
 use crate::loads::ChangingLoads;
 use crate::pci::PciHost;
 use crate::platform::MockPlatform;
+use crate::registers::ModelRegion;
+
+/// Where `Status` is where there is no bus.
+const STATUS: usize = 0x70;
 
 /// A device on a PCI bus.
 pub struct Plugged<C> {
