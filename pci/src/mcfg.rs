@@ -1,7 +1,7 @@
 //! Where ECAM is, from the firmware's MCFG table.
 //!
 //! The layout is that of the `acpi` crate; how tables are found and doubted is in
-//! [`tables`](crate::tables).
+//! [`tables`].
 //!
 //! Spec: PCI Firmware 3.3, 4.1.2 "MCFG Table Description".
 
