@@ -103,13 +103,6 @@ impl<B> InFlight<B> {
         Some(Completion { request, result })
     }
 
-    /// Takes back the request of which the device got nothing after all.
-    pub fn withdraw(&mut self, number: u16) -> Option<Request<B>> {
-        let pending = self.pending.take(number.into())?;
-        self.free.push(number);
-        Some(pending.request)
-    }
-
     /// Gives every request back, against proof that the device has let go.
     ///
     /// # Errors

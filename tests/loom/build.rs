@@ -43,12 +43,16 @@ impl SplitMemory<()> {
 }
 ";
 
-/// The same of a packed one.
+/// The same of a packed one; and the device's wish, as it is.
 const OTHER_SIDE_PACKED: &str = "
 impl PackedMemory<()> {
     pub(crate) fn other_side(&self) -> Self {
         let Self { slots, driver, device } = self;
         Self { slots: slots.clone(), driver: driver.clone(), device: device.clone() }
+    }
+
+    pub(crate) fn load_device_wish(&self) -> u32 {
+        self.device.words()[0].load()
     }
 }
 ";

@@ -20,16 +20,22 @@ pub mod features;
 mod queue;
 mod request;
 
-pub use control::{BlkControl, LOOK_EVERY};
+pub use control::BlkControl;
 pub use device::{Config, Device, Running};
 pub use error::StartError;
 pub use features::{Allowed, BlkFeatures, Negotiated};
 pub use queue::RequestQueue;
 
+pub use crate::error::{BringUpError, SetUpError, StopError};
+pub use crate::watch::LOOK_EVERY;
+
 use crate::device::Class;
 
-/// What it is.
-pub(crate) const CLASS: Class = Class { device_id: 2, name: "virtio-blk" };
+/// The block device among the kinds of device.
+pub const DEVICE_ID: u16 = 2;
+
+/// What messages call it.
+pub(crate) const CLASS: Class = Class { device_id: DEVICE_ID, name: "virtio-blk" };
 
 /// Number of the first request queue.
 pub(crate) const REQUEST_QUEUE: u16 = 0;

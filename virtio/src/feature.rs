@@ -8,6 +8,11 @@
 //!
 //! Spec: VIRTIO 1.2, 2.2 "Feature Bits", 6 "Reserved Feature Bits".
 
+use core::fmt;
+use core::marker::PhantomData;
+
+use bitflags::Flags;
+
 use crate::ring::Format;
 
 bitflags::bitflags! {
@@ -45,6 +50,9 @@ impl RingFeatures {
         .union(Self::RING_PACKED)
         .union(Self::ORDER_PLATFORM);
 
+    /// What a driver has to accept when it is offered.
+    const NOT_A_CHOICE: Self = Self::VERSION_1.union(Self::ACCESS_PLATFORM).union(Self::ORDER_PLATFORM);
+
     /// What they say of the format of a ring.
     pub(crate) const fn format(self) -> Format {
         Format { packed: self.contains(Self::RING_PACKED), event_idx: self.contains(Self::EVENT_IDX) }
@@ -53,6 +61,101 @@ impl RingFeatures {
 
 /// A feature, and features of which at least one has to come with it.
 pub type Dependency = (u64, u64);
+
+/// Features of a class of device that its driver implements: the other bits of the word.
+pub trait ClassFeatures: Flags<Bits = u64> + Copy {
+    /// What needs what among them.
+    const DEPENDENCIES: &'static [Dependency] = &[];
+
+    /// Those that a driver has to accept when they are offered.
+    const NOT_A_CHOICE: u64 = 0;
+}
+
+/// Which features may be agreed with a device of class `F`, if it offers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Allowed<F> {
+    /// Of the rings and the transport. `VERSION_1` and what else a driver has to accept is allowed
+    /// whatever this says.
+    pub ring: RingFeatures,
+    /// Of the class; likewise.
+    pub class: F,
+}
+
+impl<F: ClassFeatures> Default for Allowed<F> {
+    /// All that are implemented.
+    fn default() -> Self {
+        Self { ring: RingFeatures::IMPLEMENTED, class: F::all() }
+    }
+}
+
+impl<F: ClassFeatures> Allowed<F> {
+    /// The same with other features of the [ring](Self::ring).
+    #[must_use]
+    pub fn with_ring(self, ring: RingFeatures) -> Self {
+        Self { ring, ..self }
+    }
+
+    /// The same with other features of the [class](Self::class).
+    #[must_use]
+    pub fn with_class(self, class: F) -> Self {
+        Self { class, ..self }
+    }
+
+    /// What is agreed with a device that offers `offered`.
+    #[must_use]
+    pub fn choose(self, offered: u64) -> u64 {
+        let ring = self.ring.union(RingFeatures::NOT_A_CHOICE).intersection(RingFeatures::IMPLEMENTED);
+        agree(offered, ring.bits() | self.class.bits() | F::NOT_A_CHOICE, F::DEPENDENCIES)
+    }
+}
+
+/// The features that driver and device agreed on. Made by bring-up alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Negotiated<F>(u64, PhantomData<F>);
+
+impl<F: ClassFeatures> Negotiated<F> {
+    /// What the device has confirmed.
+    pub(crate) const fn confirmed(features: u64) -> Self {
+        Self(features, PhantomData)
+    }
+
+    /// Whether all of `features` of the class are agreed.
+    #[must_use]
+    pub fn has(self, features: F) -> bool {
+        self.0 & features.bits() == features.bits()
+    }
+
+    /// Whether all of `features` of the ring are agreed.
+    #[must_use]
+    pub const fn has_ring(self, features: RingFeatures) -> bool {
+        self.0 & features.bits() == features.bits()
+    }
+
+    /// The format of its rings.
+    pub(crate) const fn format(self) -> Format {
+        RingFeatures::from_bits_truncate(self.0).format()
+    }
+
+    /// The word itself.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl<F: ClassFeatures> fmt::Display for Negotiated<F> {
+    /// The features' names, as the specification spells them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ring = RingFeatures::from_bits_truncate(self.0);
+        let class = F::from_bits_truncate(self.0);
+        let names = ring.iter_names().map(|(name, _)| name).chain(class.iter_names().map(|(name, _)| name));
+        for (i, name) in names.enumerate() {
+            write!(f, "{}{name}", if i == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
 
 /// The part of `offered & implemented` whose dependencies are met, in `dependencies`' terms.
 ///

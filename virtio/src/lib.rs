@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod blk;
+mod config;
 mod device;
 mod error;
 pub mod feature;
@@ -17,5 +18,6 @@ mod queue;
 mod ring;
 pub mod status;
 pub mod transport;
+mod watch;
 
 pub use error::{BringUpError, SetUpError, StopError};

@@ -29,7 +29,7 @@ mod rx;
 mod tx;
 
 pub use config::MIN_IP_MTU_BYTES;
-pub use control::{LOOK_EVERY, NetControl};
+pub use control::NetControl;
 pub use device::{Config, Device, Running};
 pub use error::StartError;
 pub use features::{Allowed, Negotiated, NetFeatures};
@@ -37,6 +37,7 @@ pub use rx::RxQueue;
 pub use tx::TxQueue;
 
 pub use crate::error::{BringUpError, SetUpError, StopError};
+pub use crate::watch::LOOK_EVERY;
 
 use crate::device::Class;
 

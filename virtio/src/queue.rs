@@ -23,7 +23,6 @@
 //! and the first lie breaks the queue. A broken queue answers every call with the same fault until
 //! its device was stopped and started.
 
-#[allow(dead_code, reason = "for classes that post chains of several segments")]
 pub(crate) mod tokens;
 
 use paravane_hal::dma::{DeviceDma, DeviceTag, Dma, DmaError, Quiet};

@@ -1,17 +1,15 @@
 //! The block device's configuration space: where its fields are, how they are read, and what of it
 //! is believed.
 //!
-//! Devices expose as many bytes as their features need. So a feature whose field is not there is
-//! not accepted, and nothing else is read.
-//!
-//! Spec: VIRTIO 1.2, 5.2.4 "Device configuration layout", 2.5 "Device Configuration Space".
+//! Spec: VIRTIO 1.2, 5.2.4 "Device configuration layout".
 
 use paravane_block::{Limits, SECTOR_BYTES};
 use paravane_hal::mmio::{Mmio, MmioExt};
-use paravane_hal::reg::{ReadOnly, Reg, RegValue};
+use paravane_hal::reg::{ReadOnly, Reg};
 
 use crate::blk::error::StartError;
 use crate::blk::features::{BlkFeatures, Negotiated};
+use crate::config::{self, end_bytes, stable};
 use crate::error::SetUpError;
 use crate::ring::QueueSize;
 use crate::transport::Transport;
@@ -36,10 +34,6 @@ const _: () = assert!(LEAST_SEGMENTS == EXTRA_SEGMENTS + 1);
 /// What a request may move, with header and status still below 4 GiB.
 const MAX_BYTES: u32 = 0xffff_0000;
 
-/// How often the fields are read again because they changed meanwhile. A configuration that changes
-/// that often is not one to believe.
-const ATTEMPTS: usize = 16;
-
 /// The fields that the driver uses, as they are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fields {
@@ -59,15 +53,12 @@ pub(crate) struct Shape {
 /// Those of `features` whose fields lie inside a configuration space of `len_bytes`.
 #[must_use]
 pub(crate) fn readable(features: u64, len_bytes: usize) -> u64 {
-    [(BlkFeatures::SIZE_MAX, SIZE_MAX), (BlkFeatures::SEG_MAX, SEG_MAX), (BlkFeatures::BLK_SIZE, BLK_SIZE)]
-        .iter()
-        .filter(|(_, field)| end_bytes(*field) > len_bytes)
-        .fold(features, |readable, (feature, _)| readable & !feature.bits())
-}
-
-/// Where a field ends.
-fn end_bytes<T: RegValue>(field: Reg<T, ReadOnly>) -> usize {
-    field.offset_bytes().saturating_add(T::WIDTH_BYTES)
+    let ends = [
+        (BlkFeatures::SIZE_MAX.bits(), end_bytes(&SIZE_MAX)),
+        (BlkFeatures::SEG_MAX.bits(), end_bytes(&SEG_MAX)),
+        (BlkFeatures::BLK_SIZE.bits(), end_bytes(&BLK_SIZE)),
+    ];
+    config::readable(features, len_bytes, &ends)
 }
 
 /// Reads the fields that belong to `features`, all of one generation.
@@ -80,7 +71,7 @@ pub(crate) fn read<R: Mmio>(
     features: Negotiated,
 ) -> Result<Fields, StartError> {
     let len_bytes = transport.config().len_bytes();
-    if len_bytes < end_bytes(CAPACITY_HIGH) {
+    if len_bytes < end_bytes(&CAPACITY_HIGH) {
         return Err(StartError::NoCapacity { len_bytes });
     }
     stable(transport, || Fields {
@@ -95,15 +86,6 @@ pub(crate) fn read<R: Mmio>(
 /// Reads the capacity again. `None` when it kept changing.
 pub(crate) fn read_capacity<R: Mmio>(transport: &impl Transport<R>) -> Option<u64> {
     stable(transport, || capacity(transport))
-}
-
-/// What `look` sees while the configuration stands still. `None` when it never does.
-fn stable<R, T>(transport: &impl Transport<R>, look: impl Fn() -> T) -> Option<T> {
-    (0..ATTEMPTS).find_map(|_| {
-        let generation = transport.read_config_generation();
-        let seen = look();
-        (transport.read_config_generation() == generation).then_some(seen)
-    })
 }
 
 fn capacity<R: Mmio>(transport: &impl Transport<R>) -> u64 {

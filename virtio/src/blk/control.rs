@@ -1,33 +1,26 @@
 //! The control half: capacity, events, stop.
 //!
-//! When the device is looked at, and how often, is as for the network device
-//! ([`net`](crate::net::LOOK_EVERY)).
+//! When the device is looked at, [`watch`](crate::watch) says.
 
 #![expect(
     clippy::result_large_err,
     reason = "what was given comes back by value, and none of this is a data path"
 )]
 
-use core::time::Duration;
-
 use log::{info, warn};
 use paravane_block::{Capacity, Data, DiskInfo, Events, Request};
 use paravane_hal::dma::Quiet;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
-use paravane_hal::time::Instant;
 use paravane_hal::{Failed, Platform};
 
-use crate::blk::config;
 use crate::blk::device::{Device, Running};
 use crate::blk::features::Negotiated;
 use crate::blk::queue::RequestQueue;
+use crate::blk::{CLASS, config};
 use crate::error::StopError;
-use crate::status::Status;
-use crate::transport::{InterruptStatus, Transport};
-
-/// How often the device is looked at when nothing says that it wants to be.
-pub const LOOK_EVERY: Duration = Duration::from_millis(10);
+use crate::transport::Transport;
+use crate::watch::Watch;
 
 /// Control of a running device.
 pub struct BlkControl<P: Platform, T: Transport<P::Region>> {
@@ -35,14 +28,9 @@ pub struct BlkControl<P: Platform, T: Transport<P::Region>> {
     info: DiskInfo,
     capacity: Capacity,
     features: Negotiated,
-    interrupts: InterruptMode,
     /// Found, and not reported yet.
     events: Events,
-    /// When the next look is due.
-    due: Instant,
-    /// The line's status said that there is something to look at.
-    told: bool,
-    fault: Option<DeviceFault>,
+    watch: Watch,
 }
 
 impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
@@ -54,9 +42,8 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
         features: Negotiated,
         interrupts: InterruptMode,
     ) -> Self {
-        let due = device.0.platform.now();
-        let events = Events::empty();
-        Self { device, info, capacity, features, interrupts, events, due, told: false, fault: None }
+        let watch = Watch::new(CLASS.name, device.location(), interrupts, &device.0.platform);
+        Self { device, info, capacity, features, events: Events::empty(), watch }
     }
 
     /// The device.
@@ -74,7 +61,7 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
     /// How the device interrupts.
     #[must_use]
     pub fn interrupts(&self) -> InterruptMode {
-        self.interrupts
+        self.watch.interrupts()
     }
 
     /// Stops the device: resets it, waits until it has let go, and takes back all memory. Requests
@@ -107,7 +94,7 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
             Err(error) => {
                 // Whatever state it is in, it does not serve these any more.
                 warn!("virtio-blk {}: {error}", self.device.location());
-                self.fault.get_or_insert(DeviceFault::NeedsReset);
+                self.watch.fail(DeviceFault::NeedsReset);
                 queue.fail(DeviceFault::NeedsReset);
                 Err(Failed::new(error, Running { control: self, queue }))
             }
@@ -116,15 +103,7 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
 
     /// Looks at status and capacity.
     fn look(&mut self) -> Result<(), DeviceFault> {
-        self.due = self.device.0.platform.now().saturating_add(LOOK_EVERY);
-        self.told = false;
-        let status = self.device.0.transport.read_status();
-        if status.is_all_ones() {
-            return Err(self.fail(DeviceFault::Gone));
-        }
-        if status.contains(Status::DEVICE_NEEDS_RESET) {
-            return Err(self.fail(DeviceFault::NeedsReset));
-        }
+        self.watch.look(&self.device.0.transport, &self.device.0.platform)?;
         // One that never stands still is left as it was; the next look is not far.
         let sectors = config::read_capacity(&self.device.0.transport);
         if let Some(sectors) = sectors.filter(|sectors| self.capacity.set(*sectors)) {
@@ -132,16 +111,6 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
             self.events |= Events::CAPACITY;
         }
         Ok(())
-    }
-
-    #[cold]
-    fn fail(&mut self, fault: DeviceFault) -> DeviceFault {
-        warn!("virtio-blk {}: {fault}", self.device.location());
-        *self.fault.get_or_insert(fault)
-    }
-
-    fn check(&self) -> Result<(), DeviceFault> {
-        self.fault.map_or(Ok(()), Err)
     }
 }
 
@@ -155,18 +124,12 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Control for Bl
     }
 
     fn acknowledge(&mut self) -> bool {
-        if self.interrupts != InterruptMode::Line {
-            return false;
-        }
-        let why = self.device.0.transport.take_interrupt_status();
-        self.told |= why.contains(InterruptStatus::CONFIG);
-        !why.is_empty()
+        self.watch.acknowledge(&mut self.device.0.transport)
     }
 
     fn poll(&mut self) -> Result<Events, DeviceFault> {
-        self.check()?;
-        let by_message = matches!(self.interrupts, InterruptMode::Msix { .. });
-        if by_message || self.told || self.device.0.platform.now() >= self.due {
+        self.watch.check()?;
+        if self.watch.is_due(&self.device.0.platform) {
             self.look()?;
         }
         Ok(core::mem::take(&mut self.events))
@@ -174,8 +137,8 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Control for Bl
 
     /// The device always interrupts at an event; there is nothing to ask for.
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
-        self.check()?;
-        if self.told {
+        self.watch.check()?;
+        if self.watch.was_told() {
             self.look()?;
         }
         Ok(if self.events.is_empty() { Armed::Idle } else { Armed::Pending })

@@ -84,7 +84,7 @@ pub(crate) fn agree<R: Mmio>(
             warn!(
                 "virtio-net {at}: MTU refused: the device says {ip_mtu_bytes} bytes, {entries} buffers hold {hold_bytes}"
             );
-            allowed.net.remove(NetFeatures::MTU);
+            allowed.class.remove(NetFeatures::MTU);
             init::reset(transport, clock)?;
             continue;
         }

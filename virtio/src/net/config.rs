@@ -1,17 +1,17 @@
 //! The network device's configuration space: where its fields are, and how they are read.
 //!
-//! Devices expose exactly as many bytes as their features need (a device with an address alone
-//! exposes six), and a field means something only if its feature was agreed. So a feature whose
-//! field is not there is not accepted, and nothing else is read.
+//! A device with an address alone exposes six bytes. A field means something only if its feature
+//! was agreed; nothing else is read.
 //!
-//! Spec: VIRTIO 1.2, 5.1.4 "Device configuration layout", 2.5 "Device Configuration Space".
+//! Spec: VIRTIO 1.2, 5.1.4 "Device configuration layout".
 
 use paravane_hal::mmio::{Mmio, MmioExt};
-use paravane_hal::reg::{ReadOnly, Reg, RegArray, RegValue};
+use paravane_hal::reg::{ReadOnly, Reg, RegArray};
 use paravane_net::MacAddr;
 
+use crate::config::{self, end_bytes, stable};
 use crate::net::features::{Negotiated, NetFeatures};
-use crate::transport::Steps;
+use crate::transport::Transport;
 
 /// `mac`: our address, byte by byte.
 const MAC: RegArray<u8, ReadOnly> = RegArray::at(0, 1, 6);
@@ -30,10 +30,6 @@ const SPEED_MAX_MBPS: u32 = 0x7fff_ffff;
 /// The smallest MTU that the specification lets a device name, IPv4's minimum.
 pub const MIN_IP_MTU_BYTES: u16 = 68;
 
-/// How often the fields are read again because they changed meanwhile. A configuration that changes
-/// that often is not one to believe.
-const ATTEMPTS: usize = 16;
-
 /// The fields that the driver uses, read at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NetConfig {
@@ -49,58 +45,44 @@ pub(crate) struct NetConfig {
 #[must_use]
 pub(crate) fn readable(features: u64, len_bytes: usize) -> u64 {
     let ends = [
-        (NetFeatures::MAC, 6),
-        (NetFeatures::STATUS, end_bytes(STATUS)),
-        (NetFeatures::MTU, end_bytes(MTU)),
-        (NetFeatures::SPEED_DUPLEX, end_bytes(SPEED)),
+        (NetFeatures::MAC.bits(), 6),
+        (NetFeatures::STATUS.bits(), end_bytes(&STATUS)),
+        (NetFeatures::MTU.bits(), end_bytes(&MTU)),
+        (NetFeatures::SPEED_DUPLEX.bits(), end_bytes(&SPEED)),
     ];
-    ends.iter()
-        .filter(|(_, end)| *end > len_bytes)
-        .fold(features, |readable, (feature, _)| readable & !feature.bits())
-}
-
-/// Where a field ends.
-fn end_bytes<T: RegValue>(field: Reg<T, ReadOnly>) -> usize {
-    field.offset_bytes().saturating_add(T::WIDTH_BYTES)
+    config::readable(features, len_bytes, &ends)
 }
 
 /// Reads the MTU field. It does not change, so one read will do; it may be read before the features
 /// are final, to find out whether to accept `MTU`.
 #[must_use]
-pub(crate) fn read_mtu<R: Mmio>(transport: &impl Steps<R>) -> u16 {
+pub(crate) fn read_mtu<R: Mmio>(transport: &impl Transport<R>) -> u16 {
     transport.config().read(&MTU)
 }
 
 /// Reads the fields that belong to `features`, all of one generation. `None` when they kept
 /// changing.
 #[must_use]
-pub(crate) fn read<R: Mmio>(transport: &impl Steps<R>, features: Negotiated) -> Option<NetConfig> {
-    for _ in 0..ATTEMPTS {
-        let generation = transport.read_config_generation();
-        let config = read_once(transport, features);
-        if transport.read_config_generation() == generation {
-            return Some(config);
-        }
-    }
-    None
+pub(crate) fn read<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> Option<NetConfig> {
+    stable(transport, || read_once(transport, features))
 }
 
 /// Reads whether the link is up. One field, so one read will do.
 #[must_use]
-pub(crate) fn read_link_up<R: Mmio>(transport: &impl Steps<R>, features: Negotiated) -> bool {
+pub(crate) fn read_link_up<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> bool {
     !features.has(NetFeatures::STATUS) || transport.config().read(&STATUS) & STATUS_LINK_UP != 0
 }
 
 /// Reads how fast the link is. As before.
 #[must_use]
-pub(crate) fn read_speed_mbps<R: Mmio>(transport: &impl Steps<R>, features: Negotiated) -> Option<u32> {
+pub(crate) fn read_speed_mbps<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> Option<u32> {
     features
         .has(NetFeatures::SPEED_DUPLEX)
         .then(|| transport.config().read(&SPEED))
         .filter(|speed| (1..=SPEED_MAX_MBPS).contains(speed))
 }
 
-fn read_once<R: Mmio>(transport: &impl Steps<R>, features: Negotiated) -> NetConfig {
+fn read_once<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> NetConfig {
     let registers = transport.config();
     let mac = features
         .has(NetFeatures::MAC)

@@ -1,21 +1,15 @@
 //! The control half: link, events, stop.
 //!
-//! Looking at the device means reading registers, and each read leaves the virtual machine. A look
-//! is two of them, and it is taken when something says that there is something to see: with
-//! messages at every [`poll`](paravane_net::Control::poll), for whoever calls it had one; with the
-//! line when its status named the configuration. Where nobody says, at most once in [`LOOK_EVERY`].
+//! When the device is looked at, [`watch`](crate::watch) says.
 
 #![expect(
     clippy::result_large_err,
     reason = "what was given comes back by value, and none of this is a data path"
 )]
 
-use core::time::Duration;
-
 use log::{info, warn};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
-use paravane_hal::time::Instant;
 use paravane_hal::{Failed, Platform};
 use paravane_net::{DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
 
@@ -23,12 +17,9 @@ use crate::device::Rings as _;
 use crate::net::config;
 use crate::net::device::Rings;
 use crate::net::features::Negotiated;
-use crate::net::{Device, Running, RxQueue, StopError, TxQueue};
-use crate::status::Status;
-use crate::transport::{InterruptStatus, Transport};
-
-/// How often the device is looked at when nothing says that it wants to be.
-pub const LOOK_EVERY: Duration = Duration::from_millis(10);
+use crate::net::{CLASS, Device, Running, RxQueue, StopError, TxQueue};
+use crate::transport::Transport;
+use crate::watch::Watch;
 
 /// What a device without receive filters lets through for sure.
 pub(crate) const UNFILTERED: RxFilter = RxFilter::UNICAST.union(RxFilter::BROADCAST);
@@ -38,15 +29,10 @@ pub struct NetControl<P: Platform, T: Transport<P::Region>> {
     device: Device<P, T>,
     info: NicInfo,
     features: Negotiated,
-    interrupts: InterruptMode,
     link: Link,
     /// Found, and not reported yet.
     events: Events,
-    /// When the next look is due.
-    due: Instant,
-    /// The line's status said that there is something to look at.
-    told: bool,
-    fault: Option<DeviceFault>,
+    watch: Watch,
 }
 
 impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
@@ -58,18 +44,8 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
         interrupts: InterruptMode,
         link: Link,
     ) -> Self {
-        let due = device.0.platform.now();
-        Self {
-            device,
-            info,
-            features,
-            interrupts,
-            link,
-            events: Events::empty(),
-            due,
-            told: false,
-            fault: None,
-        }
+        let watch = Watch::new(CLASS.name, device.location(), interrupts, &device.0.platform);
+        Self { device, info, features, link, events: Events::empty(), watch }
     }
 
     /// The device.
@@ -87,7 +63,7 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
     /// How the device interrupts.
     #[must_use]
     pub fn interrupts(&self) -> InterruptMode {
-        self.interrupts
+        self.watch.interrupts()
     }
 
     /// Stops the device: resets it, waits until it has let go, and takes back all memory and
@@ -117,7 +93,7 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
             Err(error) => {
                 // Whatever state it is in, it does not serve these any more.
                 warn!("virtio-net {}: {error}", self.device.location());
-                self.fault.get_or_insert(DeviceFault::NeedsReset);
+                self.watch.fail(DeviceFault::NeedsReset);
                 rx.fail(DeviceFault::NeedsReset);
                 tx.fail(DeviceFault::NeedsReset);
                 Err(Failed::new(error, Running { control: self, rx, tx }))
@@ -127,15 +103,7 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
 
     /// Looks at status and link. The speed is looked at when the link comes up.
     fn look(&mut self) -> Result<(), DeviceFault> {
-        self.due = self.device.0.platform.now().saturating_add(LOOK_EVERY);
-        self.told = false;
-        let status = self.device.0.transport.read_status();
-        if status.is_all_ones() {
-            return Err(self.fail(DeviceFault::Gone));
-        }
-        if status.contains(Status::DEVICE_NEEDS_RESET) {
-            return Err(self.fail(DeviceFault::NeedsReset));
-        }
+        self.watch.look(&self.device.0.transport, &self.device.0.platform)?;
         let transport = &self.device.0.transport;
         let link = match (config::read_link_up(transport, self.features), self.link) {
             (true, Link::Down) => Link::Up { mbps: config::read_speed_mbps(transport, self.features) },
@@ -148,16 +116,6 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
             self.events |= Events::LINK;
         }
         Ok(())
-    }
-
-    #[cold]
-    fn fail(&mut self, fault: DeviceFault) -> DeviceFault {
-        warn!("virtio-net {}: {fault}", self.device.location());
-        *self.fault.get_or_insert(fault)
-    }
-
-    fn check(&self) -> Result<(), DeviceFault> {
-        self.fault.map_or(Ok(()), Err)
     }
 }
 
@@ -176,18 +134,12 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Control for NetC
     }
 
     fn acknowledge(&mut self) -> bool {
-        if self.interrupts != InterruptMode::Line {
-            return false;
-        }
-        let why = self.device.0.transport.take_interrupt_status();
-        self.told |= why.contains(InterruptStatus::CONFIG);
-        !why.is_empty()
+        self.watch.acknowledge(&mut self.device.0.transport)
     }
 
     fn poll(&mut self) -> Result<Events, DeviceFault> {
-        self.check()?;
-        let by_message = matches!(self.interrupts, InterruptMode::Msix { .. });
-        if by_message || self.told || self.device.0.platform.now() >= self.due {
+        self.watch.check()?;
+        if self.watch.is_due(&self.device.0.platform) {
             self.look()?;
         }
         Ok(core::mem::take(&mut self.events))
@@ -195,8 +147,8 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Control for NetC
 
     /// The device always interrupts at an event; there is nothing to ask for.
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
-        self.check()?;
-        if self.told {
+        self.watch.check()?;
+        if self.watch.was_told() {
             self.look()?;
         }
         Ok(if self.events.is_empty() { Armed::Idle } else { Armed::Pending })
@@ -209,6 +161,6 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Control for NetC
     }
 
     fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {
-        self.check().map(|()| None)
+        self.watch.check().map(|()| None)
     }
 }

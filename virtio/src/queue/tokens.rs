@@ -173,18 +173,6 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
             }
         }
     }
-
-    /// Takes everything back that the device still has, against proof that it has let go: `take`
-    /// gets each token. False, and nothing is taken, when the proof is about another device.
-    #[must_use]
-    pub(crate) fn take_back(&mut self, quiet: &Quiet<'_>, mut take: impl FnMut(T)) -> bool {
-        let of_this = quiet.device() == self.device();
-        if of_this {
-            let (_, lent) = self.parts();
-            lent.chains.slots_mut().iter_mut().filter_map(Option::take).for_each(|chain| take(chain.token));
-        }
-        of_this
-    }
 }
 
 #[cfg(test)]

@@ -123,13 +123,6 @@ impl<D: Dma> PackedMemory<D> {
         self.driver.words()[0].load()
     }
 
-    /// The device's wish, as it is.
-    #[cfg(test)]
-    #[allow(dead_code, reason = "the memory model's tests use it")]
-    pub(crate) fn load_device_wish(&self) -> u32 {
-        self.device.words()[0].load()
-    }
-
     /// Writes the device's wish, as a device of a test does.
     #[cfg(test)]
     pub(crate) fn store_device_wish(&self, wish: u32) {

@@ -1,0 +1,39 @@
+//! A device's configuration space: what may be read of it, and how to read what belongs together.
+//!
+//! Which fields there are, each class knows.
+//!
+//! Spec: VIRTIO 1.2, 2.5 "Device Configuration Space".
+
+use paravane_hal::reg::{ReadOnly, Reg, RegValue};
+
+use crate::transport::Transport;
+
+/// How often fields are read again because they changed meanwhile. A configuration that changes
+/// that often is not one to believe.
+const ATTEMPTS: usize = 16;
+
+/// Where a field ends.
+pub(crate) const fn end_bytes<T: RegValue>(field: &Reg<T, ReadOnly>) -> usize {
+    field.offset_bytes().saturating_add(T::WIDTH_BYTES)
+}
+
+/// Those of `features` whose fields lie inside a configuration space of `len_bytes`; `ends` are the
+/// features that have a field, and where it ends.
+///
+/// Devices expose exactly as many bytes as their features need, so a feature whose field is not
+/// there is not accepted.
+#[must_use]
+pub(crate) fn readable(features: u64, len_bytes: usize, ends: &[(u64, usize)]) -> u64 {
+    ends.iter()
+        .filter(|(_, end)| *end > len_bytes)
+        .fold(features, |readable, (feature, _)| readable & !feature)
+}
+
+/// What `look` sees while the configuration stands still. `None` when it never does.
+pub(crate) fn stable<R, T>(transport: &impl Transport<R>, look: impl Fn() -> T) -> Option<T> {
+    (0..ATTEMPTS).find_map(|_| {
+        let generation = transport.read_config_generation();
+        let seen = look();
+        (transport.read_config_generation() == generation).then_some(seen)
+    })
+}
