@@ -19,6 +19,9 @@ pub const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 pub const MESSAGES: [MsiMessage; 3] =
     [message(0xfee0_0000, 0x40), message(0xfee0_0000, 0x41), message(0xfee0_0000, 0x42)];
 
+/// In the control word of the MSI-X capability.
+pub const MSIX_ENABLE: u16 = 1 << 15;
+
 /// A platform, a device in it, and a pool.
 pub struct Machine {
     pub platform: MockPlatform,
@@ -123,4 +126,17 @@ pub fn send(running: &mut MockRunning, frame: Frame) {
     let mut burst = Burst::new();
     burst.push(frame).unwrap();
     assert_eq!(running.tx.transmit(&mut burst), Ok(1));
+}
+
+/// One frame each way, checked.
+pub fn exchange(machine: &Machine, running: &mut MockRunning, number: u32) {
+    assert!(machine.model().deliver(&numbered(number)));
+    let frames = receive_all(running);
+    assert_eq!(frames.iter().map(bytes_of).collect::<Vec<_>>(), [numbered(number)]);
+    send(running, machine.frame(&numbered(number + 1)));
+    running.tx.flush();
+    machine.model().look();
+    let sent = machine.model().take_sent();
+    assert_eq!(sent.into_iter().map(|sent| sent.bytes).collect::<Vec<_>>(), [numbered(number + 1)]);
+    assert_eq!(running.tx.reclaim(), Ok(1));
 }
