@@ -210,8 +210,7 @@ impl Location {
     pub(crate) fn number(self) -> u32 {
         match self {
             Self::Pci(at) => pci::number(at),
-            // Places are pages apart, or at least hundreds of bytes; far from the others of their
-            // kind there is none.
+            // Places are hundreds of bytes long, and all near one another.
             Self::Mmio(at) => u32::try_from(at.get() >> 8).unwrap_or(u32::MAX),
         }
     }

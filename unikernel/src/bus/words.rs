@@ -369,7 +369,12 @@ mod tests {
 
         /// What is written in the documented form is read back.
         #[test]
-        fn the_documented_form_is_read(base in 0_u64..1 << 38, kib in 1_usize..1024, line in 0..LINES, id: u16) {
+        fn the_documented_form_is_read(
+            base in 0_u64..1 << 38,
+            kib in 1_usize..1024,
+            line in 0..LINES,
+            id: u16,
+        ) {
             let base = base << 2;
             let wanted = Some((base, kib << 10, line));
             prop_assert_eq!(place(&format!("{kib}K@{base:#x}:{line}:{id}")), wanted);

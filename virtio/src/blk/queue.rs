@@ -1,7 +1,9 @@
 //! The life of a request.
 //!
 //! ```text
-//!  submit: rules -> cut into parts -> describe      publish -> (device works)      poll: observe -> judge -> completion
+//!  submit:   rules -> cut into parts -> describe
+//!  publish:  (the device works)
+//!  poll:     observe -> judge -> completion
 //! ```
 //!
 //! Each part that the device has takes one *place*: sixteen bytes for its header and one for its

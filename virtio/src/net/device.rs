@@ -1,7 +1,9 @@
 //! A network device that is not running: claimed, started, stopped.
 //!
 //! ```text
-//!  transport --new--> Device --start--> Running { control, rx, tx } --stop--> Device --into_parts--> transport
+//!  transport --new--> Device --start--> Running { control, rx, tx }
+//!                    Device <--stop---
+//!  transport <--into_parts-- Device
 //! ```
 //!
 //! Every step gives back what it was given when it fails. What is the same for every class of

@@ -200,7 +200,10 @@ proptest! {
         packed in any::<bool>(),
         event_idx in any::<bool>(),
         start in any::<u16>(),
-        steps in proptest::collection::vec((0_u16..4, 0_u16..4, any::<prop::sample::Index>(), any::<bool>()), 1..200),
+        steps in proptest::collection::vec(
+            (0_u16..4, 0_u16..4, any::<prop::sample::Index>(), any::<bool>()),
+            1..200,
+        ),
     ) {
         let entries = if packed { entries } else { 1 << entries.ilog2() };
         let mut bench = Bench::new(entries, Format { packed, event_idx }, start);
