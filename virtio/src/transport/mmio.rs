@@ -144,7 +144,17 @@ impl<R: Mmio + Clone + Send> MmioTransport<R> {
     ///
     /// [`MmioError`], and `device` back.
     pub fn open(device: MmioDevice<R>) -> Result<Self, Failed<MmioError, MmioDevice<R>>> {
-        match look(&device) {
+        let (start, region) = (device.start(), device.region());
+        let window = |from: usize, len_bytes: usize| Window::new(region.clone(), from, len_bytes).ok();
+        let found = look(region, start).and_then(|device_id| {
+            let len_bytes = region.len_bytes();
+            // As long as was seen.
+            let windows = window(0, REGISTERS_BYTES)
+                .zip(window(REGISTERS_BYTES, len_bytes.saturating_sub(REGISTERS_BYTES)));
+            let (registers, config) = windows.ok_or(MmioError::TooShort { start, len_bytes })?;
+            Ok((device_id, registers, config))
+        });
+        match found {
             Ok((device_id, registers, config)) => Ok(Self { device, device_id, registers, config }),
             Err(error) => Err(Failed::new(error, device)),
         }
@@ -174,28 +184,28 @@ impl<R: Mmio + Clone + Send> MmioTransport<R> {
     }
 }
 
+/// Which kind of virtio device has its `registers` at `start`. Three of them are read, and none is
+/// written: for whoever has to know before anybody claims the device.
+///
+/// # Errors
+///
+/// [`MmioError`].
+///
 /// Spec: VIRTIO 1.2, 4.2.2.2 "Driver Requirements: MMIO Device Register Layout".
-fn look<R: Mmio + Clone>(device: &MmioDevice<R>) -> Result<(u16, Window<R>, Window<R>), MmioError> {
-    let (start, region) = (device.start(), device.region());
-    let len_bytes = region.len_bytes();
-    let too_short = MmioError::TooShort { start, len_bytes };
-    let config_bytes = len_bytes.checked_sub(REGISTERS_BYTES).ok_or(too_short)?;
-    let registers = Window::new(region.clone(), 0, REGISTERS_BYTES).map_err(|_| too_short)?;
-    let config = Window::new(region.clone(), REGISTERS_BYTES, config_bytes).map_err(|_| too_short)?;
+pub fn look(registers: &impl Mmio, start: PhysAddr) -> Result<u16, MmioError> {
+    let len_bytes = registers.len_bytes();
+    if len_bytes < REGISTERS_BYTES {
+        return Err(MmioError::TooShort { start, len_bytes });
+    }
     let magic = registers.read(&MAGIC);
     if magic != MAGIC_VALUE {
         return Err(MmioError::NotVirtio { start, magic });
     }
-    let version = registers.read(&VERSION);
-    if version != 2 {
-        return Err(MmioError::Version { start, version });
-    }
-    match registers.read(&DEVICE_ID) {
-        0 => Err(MmioError::Empty { start }),
-        device_id => match u16::try_from(device_id) {
-            Ok(device_id) => Ok((device_id, registers, config)),
-            Err(_) => Err(MmioError::DeviceId { start, device_id }),
-        },
+    match (registers.read(&VERSION), registers.read(&DEVICE_ID)) {
+        // A place without a device may have any version.
+        (_, 0) => Err(MmioError::Empty { start }),
+        (2, device_id) => u16::try_from(device_id).map_err(|_| MmioError::DeviceId { start, device_id }),
+        (version, _) => Err(MmioError::Version { start, version }),
     }
 }
 
@@ -310,5 +320,50 @@ impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
 
     fn config(&self) -> &Window<R> {
         &self.config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Registers at the front of the place.
+    struct Front([u32; 3]);
+
+    impl Mmio for Front {
+        fn len_bytes(&self) -> usize {
+            REGISTERS_BYTES
+        }
+        fn read32(&self, at: usize) -> u32 {
+            self.0[at / 4]
+        }
+        fn write32(&self, at: usize, _: u32) {
+            panic!("{at:#x} was written by who only looks")
+        }
+        fn read8(&self, _: usize) -> u8 {
+            panic!("control registers are 32 bits wide")
+        }
+        fn read16(&self, _: usize) -> u16 {
+            panic!("control registers are 32 bits wide")
+        }
+        fn write8(&self, _: usize, _: u8) {
+            panic!("control registers are 32 bits wide")
+        }
+        fn write16(&self, _: usize, _: u16) {
+            panic!("control registers are 32 bits wide")
+        }
+    }
+
+    #[test]
+    fn who_is_there() {
+        let start = PhysAddr::new(0xfeb0_0000);
+        let seen = |front| look(&Front(front), start);
+        assert_eq!(seen([0x7472_6976, 2, 1]), Ok(1));
+        assert_eq!(seen([0x7472_6976, 2, 0]), Err(MmioError::Empty { start }));
+        assert_eq!(seen([0x7472_6976, 1, 0]), Err(MmioError::Empty { start }), "also a legacy one");
+        assert_eq!(seen([0x7472_6976, 1, 1]), Err(MmioError::Version { start, version: 1 }));
+        assert_eq!(seen([0x7472_6976, 3, 1]), Err(MmioError::Version { start, version: 3 }));
+        assert_eq!(seen([u32::MAX; 3]), Err(MmioError::NotVirtio { start, magic: u32::MAX }));
+        assert_eq!(seen([0, 2, 1]), Err(MmioError::NotVirtio { start, magic: 0 }));
     }
 }
