@@ -136,7 +136,7 @@ impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3 {
     fn start(stopped: Self::Stopped, pool: FramePool, entries: u16) -> Result<Running<P, C, Self>, Refused> {
         let mut config = paravane_vmxnet3::Config::default();
         (config.tx_entries, config.rx_entries) = (entries, entries);
-        let running = stopped.start(&config, pool, Interrupts::Polling).map_err(|failed| {
+        let running = stopped.start(&config, pool, Interrupts::POLLING).map_err(|failed| {
             let by_device = matches!(failed.error(), paravane_vmxnet3::StartError::Refused { .. });
             Refused { reason: failed.to_string(), by_device }
         })?;
@@ -166,7 +166,7 @@ impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for Virtio {
     fn start(stopped: Self::Stopped, pool: FramePool, entries: u16) -> Result<Running<P, C, Self>, Refused> {
         let mut config = virtio_net::Config::default();
         (config.tx_entries, config.rx_entries) = (entries, entries);
-        let running = stopped.start(&config, pool, Interrupts::Polling).map_err(Refused::new)?;
+        let running = stopped.start(&config, pool, Interrupts::POLLING).map_err(Refused::new)?;
         Ok(Running { control: running.control, rx: running.rx, tx: running.tx })
     }
 

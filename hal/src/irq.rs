@@ -49,21 +49,87 @@ impl MsiMessage {
     }
 }
 
-/// How a device may interrupt: what the kernel offers, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The ways in which a device may interrupt: what the kernel is ready for.
+///
+/// The driver takes the best that device and bus have as well, and steps down where one does not
+/// work: messages by MSI-X, a message by MSI, the line, and where there is none of these the kernel
+/// looks by itself. Which one it became, the control half says as an [`InterruptMode`].
+///
+/// ```
+/// # fn f(messages: &[paravane_hal::irq::MsiMessage]) {
+/// use paravane_hal::irq::Interrupts;
+///
+/// let any = Interrupts::msix(messages).or_msi(messages[0]).or_line();
+/// let none = Interrupts::POLLING;
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Interrupts<'a> {
-    /// One message per MSI-X vector. The driver spreads its queues over as many as it is given, in
-    /// every driver in the same order: receive, transmit, events (of the link and the device
-    /// itself). With two, the first is for both queues, the second for events; with one, it is for
-    /// all.
-    Msix(&'a [MsiMessage]),
+pub struct Interrupts<'a> {
+    /// One message per MSI-X vector; none: not by MSI-X. The driver spreads its queues over as many
+    /// as it is given, in every driver in the same order: receive, transmit, events (of the link
+    /// and the device itself). With two, the first is for both queues, the second for events; with
+    /// one, it is for all.
+    pub msix: &'a [MsiMessage],
     /// One message for everything.
-    Msi(MsiMessage),
-    /// The device's interrupt pin; the kernel routed the line.
-    Intx,
-    /// None. The kernel looks by itself.
-    Polling,
+    pub msi: Option<MsiMessage>,
+    /// The device's line is routed, or will be once the driver says that it is in use.
+    pub line: bool,
+}
+
+impl<'a> Interrupts<'a> {
+    /// None: the kernel looks by itself.
+    pub const POLLING: Self = Self { msix: &[], msi: None, line: false };
+    /// By the line.
+    pub const LINE: Self = Self { line: true, ..Self::POLLING };
+
+    /// By MSI-X, a message per vector.
+    #[must_use]
+    pub const fn msix(messages: &'a [MsiMessage]) -> Self {
+        Self { msix: messages, ..Self::POLLING }
+    }
+
+    /// By MSI.
+    #[must_use]
+    pub const fn msi(message: MsiMessage) -> Self {
+        Self { msi: Some(message), ..Self::POLLING }
+    }
+
+    /// The same, and by MSI.
+    #[must_use]
+    pub const fn or_msi(self, message: MsiMessage) -> Self {
+        Self { msi: Some(message), ..self }
+    }
+
+    /// The same, and by the line.
+    #[must_use]
+    pub const fn or_line(self) -> Self {
+        Self { line: true, ..self }
+    }
+
+    /// The same with no more than `vectors` messages by MSI-X: a driver has no use for more.
+    #[must_use]
+    pub fn with_at_most(self, vectors: usize) -> Self {
+        Self { msix: self.msix.get(..vectors).unwrap_or(self.msix), ..self }
+    }
+
+    /// The same without MSI-X.
+    #[must_use]
+    pub const fn without_msix(self) -> Self {
+        Self { msix: &[], ..self }
+    }
+
+    /// The same without MSI.
+    #[must_use]
+    pub const fn without_msi(self) -> Self {
+        Self { msi: None, ..self }
+    }
+
+    /// The same without the line.
+    #[must_use]
+    pub const fn without_line(self) -> Self {
+        Self { line: false, ..self }
+    }
 }
 
 /// How a running device interrupts: one of the ways that it was offered.
@@ -84,6 +150,17 @@ pub enum InterruptMode {
 }
 
 impl InterruptMode {
+    /// In a word, as it is asked for.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Msix { .. } => "msix",
+            Self::Msi => "msi",
+            Self::Line => "line",
+            Self::Polling => "polling",
+        }
+    }
+
     /// How many messages are in use.
     #[must_use]
     pub const fn messages(self) -> u16 {
@@ -115,9 +192,7 @@ impl fmt::Display for InterruptMode {
         match self {
             Self::Msix { vectors: 1 } => f.write_str("msix, 1 vector"),
             Self::Msix { vectors } => write!(f, "msix, {vectors} vectors"),
-            Self::Msi => f.write_str("msi"),
-            Self::Line => f.write_str("line"),
-            Self::Polling => f.write_str("polling"),
+            other => f.write_str(other.name()),
         }
     }
 }

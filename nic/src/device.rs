@@ -132,7 +132,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         match self {
             Self::Vmxnet3(device) => match device.wanted_interrupts() {
                 Wanted::Any => IrqMode::Auto,
-                Wanted::Intx => IrqMode::Intx,
+                Wanted::Intx => IrqMode::Line,
                 Wanted::Msi => IrqMode::Msi,
                 Wanted::Msix => IrqMode::Msix,
             },

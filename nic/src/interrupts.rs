@@ -1,11 +1,11 @@
-//! Which way a NIC interrupts: what is asked for, what device and platform have, and the step down
-//! in between.
+//! Which ways to interrupt a NIC is offered: what is asked for, and what device and platform have.
+//! Which of them works, its driver finds out.
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use paravane_hal::irq::{InterruptMode, Interrupts, MsiMessage};
+use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_pci::{ConfigAccess, Function};
 
 /// How many vectors a NIC can use: received frames, sent frames, events, in this order. With two,
@@ -15,15 +15,15 @@ const VECTORS_PER_NIC: usize = 3;
 /// How NICs are asked to interrupt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IrqMode {
-    /// The best that device and platform have: MSI-X, MSI, INTx, polling.
+    /// The best that device and platform have: MSI-X, MSI, the line, polling.
     #[default]
     Auto,
     /// MSI-X, or the next step down.
     Msix,
     /// MSI, or the next step down.
     Msi,
-    /// INTx, or polling.
-    Intx,
+    /// The line, or polling.
+    Line,
     /// None.
     Polling,
 }
@@ -36,7 +36,7 @@ pub struct Vectors {
     pub msix: usize,
     /// MSI.
     pub msi: bool,
-    /// The interrupt line that firmware routed its pin to.
+    /// The line: for a function, the one that firmware routed its pin to.
     pub line: Option<u8>,
     /// What its host wants, if it says. Asked first where nothing else was asked for.
     pub wanted: IrqMode,
@@ -60,114 +60,79 @@ impl Vectors {
     }
 }
 
-/// The decision for one NIC. Made once; restarts use it again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InterruptPlan {
-    /// One message a vector.
-    Msix(Vec<MsiMessage>),
-    /// One message.
-    Msi(MsiMessage),
-    /// The line.
-    Intx(u8),
-    /// None.
-    Polling,
+/// What one NIC is offered. Made once; restarts use it again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterruptPlan {
+    /// A message per MSI-X vector.
+    pub msix: Vec<MsiMessage>,
+    /// A message by MSI.
+    pub msi: Option<MsiMessage>,
+    /// The line, to be opened when the NIC [uses](crate::Nic::line) it: others that share it might
+    /// never be served.
+    pub line: Option<u8>,
 }
 
 impl InterruptPlan {
-    /// Decides. `allocate` gives a message for a free vector, while there are any; `route` opens a
-    /// line, if the platform has it. Also returns what to say when it is not what was asked for.
+    /// None of them.
+    pub const POLLING: Self = Self { msix: Vec::new(), msi: None, line: None };
+
+    /// Decides. `allocate` gives a message for a free vector, while there are any; `has_line` says
+    /// whether the platform has a line. Also returns what to say when the best of it is not what
+    /// was asked for.
+    ///
+    /// Where it is open which, what the host wants is best, and what is above that is left out.
     pub fn decide(
         asked: IrqMode,
         has: Vectors,
         mut allocate: impl FnMut() -> Option<MsiMessage>,
-        mut route: impl FnMut(u8) -> bool,
+        has_line: impl FnOnce(u8) -> bool,
     ) -> (Self, Option<String>) {
-        let first = match asked {
-            IrqMode::Auto | IrqMode::Msix => 0,
-            IrqMode::Msi => 1,
-            IrqMode::Intx => 2,
-            IrqMode::Polling => 3,
+        let line = has.line.filter(|_| asked != IrqMode::Polling).filter(|line| has_line(*line));
+        let best = match (asked, has.wanted) {
+            (IrqMode::Auto, IrqMode::Line) if line.is_some() => IrqMode::Line,
+            (IrqMode::Auto, IrqMode::Msi) if has.msi => IrqMode::Msi,
+            _ => asked,
         };
-        let wanted = match has.wanted {
-            IrqMode::Msix => Some(0),
-            IrqMode::Msi => Some(1),
-            IrqMode::Intx => Some(2),
-            IrqMode::Auto | IrqMode::Polling => None,
-        };
-        let wanted = wanted.filter(|_| asked == IrqMode::Auto);
-        let mut missing = Vec::new();
-        for step in wanted.into_iter().chain((first..3).filter(|step| Some(*step) != wanted)) {
-            let (plan, name) = match step {
-                0 => {
-                    let count = has.msix.min(VECTORS_PER_NIC);
-                    let messages: Vec<_> = core::iter::from_fn(&mut allocate).take(count).collect();
-                    ((!messages.is_empty()).then_some(Self::Msix(messages)), "MSI-X")
-                }
-                1 => (has.msi.then(&mut allocate).flatten().map(Self::Msi), "MSI"),
-                _ => (has.line.filter(|line| route(*line)).map(Self::Intx), "INTx"),
-            };
-            match plan {
-                Some(plan) => return (plan, remark(asked, &missing)),
-                None => missing.push(name),
+        let msix = match best {
+            IrqMode::Auto | IrqMode::Msix => {
+                core::iter::from_fn(&mut allocate).take(has.msix.min(VECTORS_PER_NIC)).collect()
             }
-        }
-        (Self::Polling, remark(asked, &missing))
+            _ => Vec::new(),
+        };
+        let msi = match best {
+            IrqMode::Line | IrqMode::Polling => None,
+            // Never in use together.
+            _ if has.msi => msix.first().copied().or_else(allocate),
+            _ => None,
+        };
+        let plan = Self { msix, msi, line };
+        let remark = plan.remark(asked);
+        (plan, remark)
     }
 
     /// What the driver is told.
     #[must_use]
     pub fn interrupts(&self) -> Interrupts<'_> {
-        match self {
-            Self::Msix(messages) => Interrupts::Msix(messages),
-            Self::Msi(message) => Interrupts::Msi(*message),
-            Self::Intx(_) => Interrupts::Intx,
-            Self::Polling => Interrupts::Polling,
-        }
-    }
-}
-
-/// How a running NIC interrupts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// By MSI-X.
-    Msix,
-    /// By MSI.
-    Msi,
-    /// By its line.
-    Intx,
-    /// Not at all.
-    Polling,
-}
-
-impl Mode {
-    pub(crate) const fn of(mode: InterruptMode) -> Self {
-        match mode {
-            InterruptMode::Msix { .. } => Self::Msix,
-            InterruptMode::Msi => Self::Msi,
-            InterruptMode::Line => Self::Intx,
-            _ => Self::Polling,
-        }
+        let offered = Interrupts::msix(&self.msix);
+        let offered = self.msi.map_or(offered, |message| offered.or_msi(message));
+        if self.line.is_some() { offered.or_line() } else { offered }
     }
 
-    /// In a word.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Msix => "msix",
-            Self::Msi => "msi",
-            Self::Intx => "intx",
-            Self::Polling => "polling",
-        }
+    /// What to say when a step or more was taken down from what was asked for. Nothing was asked
+    /// for by `auto`.
+    fn remark(&self, asked: IrqMode) -> Option<String> {
+        let first = match asked {
+            IrqMode::Auto | IrqMode::Polling => return None,
+            IrqMode::Msix => 0,
+            IrqMode::Msi => 1,
+            IrqMode::Line => 2,
+        };
+        let steps =
+            [("MSI-X", !self.msix.is_empty()), ("MSI", self.msi.is_some()), ("line", self.line.is_some())];
+        let missing: Vec<_> =
+            steps.iter().skip(first).take_while(|(_, is_there)| !is_there).map(|(name, _)| *name).collect();
+        (!missing.is_empty()).then(|| format!("no {} here", missing.join(", no ")))
     }
-}
-
-/// What to say when a step or more was taken down from what was asked for. Nothing was asked for by
-/// `auto`.
-fn remark(asked: IrqMode, missing: &[&str]) -> Option<String> {
-    if asked == IrqMode::Auto || missing.is_empty() {
-        return None;
-    }
-    Some(format!("no {} here", missing.join(", no ")))
 }
 
 #[cfg(test)]
@@ -189,53 +154,56 @@ mod tests {
         InterruptPlan::decide(asked, has, allocate, |line| line != 2)
     }
 
-    #[test]
-    fn the_best_there_is() {
-        assert_eq!(decide(IrqMode::Auto, ALL, 10), (InterruptPlan::Msix(vec![message(); 3]), None));
-        assert_eq!(
-            decide(IrqMode::Auto, Vectors { msix: 0, ..ALL }, 10),
-            (InterruptPlan::Msi(message()), None)
-        );
-        assert_eq!(
-            decide(IrqMode::Auto, Vectors { line: Some(11), ..Vectors::default() }, 10).0,
-            InterruptPlan::Intx(11)
-        );
-        assert_eq!(decide(IrqMode::Auto, Vectors::default(), 10), (InterruptPlan::Polling, None));
+    /// How many messages by MSI-X, whether one by MSI, and the line, of a plan.
+    fn ways((plan, _): (InterruptPlan, Option<String>)) -> (usize, bool, Option<u8>) {
+        let offered = plan.interrupts();
+        assert_eq!(offered.msi, plan.msi);
+        assert_eq!((offered.msix.len(), offered.line), (plan.msix.len(), plan.line.is_some()));
+        (plan.msix.len(), plan.msi.is_some(), plan.line)
     }
 
     #[test]
-    fn what_the_host_wants_comes_first_and_is_no_condition() {
-        for (wanted, plan) in
-            [(IrqMode::Intx, InterruptPlan::Intx(11)), (IrqMode::Msi, InterruptPlan::Msi(message()))]
-        {
-            assert_eq!(decide(IrqMode::Auto, Vectors { wanted, ..ALL }, 10), (plan, None));
-        }
-        let dead_end = Vectors { wanted: IrqMode::Intx, line: Some(2), ..ALL };
-        assert_eq!(decide(IrqMode::Auto, dead_end, 10).0, InterruptPlan::Msix(vec![message(); 3]));
-        assert_eq!(decide(IrqMode::Msi, dead_end, 10).0, InterruptPlan::Msi(message()), "we were asked");
+    fn all_there_is_is_offered() {
+        assert_eq!(ways(decide(IrqMode::Auto, ALL, 10)), (3, true, Some(11)));
+        assert_eq!(ways(decide(IrqMode::Auto, Vectors { msix: 0, ..ALL }, 10)), (0, true, Some(11)));
+        let line = Vectors { line: Some(11), ..Vectors::default() };
+        assert_eq!(ways(decide(IrqMode::Auto, line, 10)), (0, false, Some(11)));
+        assert_eq!(decide(IrqMode::Auto, Vectors::default(), 10), (InterruptPlan::POLLING, None));
+    }
+
+    #[test]
+    fn what_the_host_wants_is_best_and_is_no_condition() {
+        let wanted = |asked, wanted| ways(decide(asked, Vectors { wanted, ..ALL }, 10));
+        assert_eq!(wanted(IrqMode::Auto, IrqMode::Line), (0, false, Some(11)));
+        assert_eq!(wanted(IrqMode::Auto, IrqMode::Msi), (0, true, Some(11)));
+        assert_eq!(wanted(IrqMode::Msix, IrqMode::Line), (3, true, Some(11)), "we were asked");
+        let dead_end = Vectors { wanted: IrqMode::Line, line: Some(2), ..ALL };
+        assert_eq!(ways(decide(IrqMode::Auto, dead_end, 10)), (3, true, None));
     }
 
     #[test]
     fn what_is_asked_for() {
-        assert_eq!(decide(IrqMode::Msi, ALL, 10).0, InterruptPlan::Msi(message()));
-        assert_eq!(decide(IrqMode::Intx, ALL, 10).0, InterruptPlan::Intx(11));
-        assert_eq!(decide(IrqMode::Polling, ALL, 10), (InterruptPlan::Polling, None));
+        assert_eq!(ways(decide(IrqMode::Msi, ALL, 10)), (0, true, Some(11)));
+        assert_eq!(ways(decide(IrqMode::Line, ALL, 10)), (0, false, Some(11)));
+        assert_eq!(decide(IrqMode::Polling, ALL, 10), (InterruptPlan::POLLING, None));
     }
 
     #[test]
     fn a_step_down_is_said() {
         let (plan, remark) = decide(IrqMode::Msix, Vectors { line: Some(10), ..Vectors::default() }, 10);
-        assert_eq!((plan, remark.as_deref()), (InterruptPlan::Intx(10), Some("no MSI-X, no MSI here")));
+        assert_eq!((plan.line, remark.as_deref()), (Some(10), Some("no MSI-X, no MSI here")));
+        assert_eq!(decide(IrqMode::Msi, ALL, 10).1, None);
     }
 
     #[test]
-    fn a_line_that_leads_nowhere_is_not_used() {
-        assert_eq!(decide(IrqMode::Intx, Vectors { line: Some(2), ..ALL }, 10).0, InterruptPlan::Polling);
+    fn a_line_that_leads_nowhere_is_not_offered() {
+        let (plan, remark) = decide(IrqMode::Line, Vectors { line: Some(2), ..ALL }, 10);
+        assert_eq!((plan, remark.as_deref()), (InterruptPlan::POLLING, Some("no line here")));
     }
 
     #[test]
     fn few_vectors_are_shared_and_none_is_a_step_down() {
-        assert_eq!(decide(IrqMode::Auto, ALL, 2).0, InterruptPlan::Msix(vec![message(); 2]));
-        assert_eq!(decide(IrqMode::Auto, ALL, 0).0, InterruptPlan::Intx(11));
+        assert_eq!(ways(decide(IrqMode::Auto, ALL, 2)), (2, true, Some(11)));
+        assert_eq!(ways(decide(IrqMode::Auto, ALL, 0)), (0, false, Some(11)));
     }
 }

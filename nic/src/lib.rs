@@ -18,6 +18,6 @@ mod queues;
 pub use config::Config;
 pub use device::{Kind, Place};
 pub use error::NicError;
-pub use interrupts::{InterruptPlan, IrqMode, Mode, Vectors};
+pub use interrupts::{InterruptPlan, IrqMode, Vectors};
 pub use nic::Nic;
 pub use queues::{NicControl, NicRx, NicTx, Queues};

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use paravane_hal::irq::InterruptMode;
 use paravane_hal::mmio::MmioDevice;
 use paravane_hal::{Failed, Platform};
 use paravane_net::{Control as _, FramePool, NicInfo};
@@ -181,6 +182,14 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             State::Running(control) => Some(control),
             _ => None,
         }
+    }
+
+    /// The line that it interrupts by, if it does; to be opened after every start.
+    #[must_use]
+    pub fn line(&self) -> Option<u8> {
+        let State::Running(control) = &self.state else { return None };
+        let plan = &self.start.as_ref()?.plan;
+        plan.line.filter(|_| control.interrupts() == InterruptMode::Line)
     }
 
     /// What does not change while it runs, with the MTU that was asked for where that is smaller.

@@ -6,7 +6,7 @@ use core::fmt;
 
 use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
-use paravane_hal::irq::Armed;
+use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_net::{
     Burst, Control, DeviceStats, Events, Link, NicInfo, RxCounters, RxFilter, RxFilterError, RxQueue,
     TxCounters, TxQueue,
@@ -17,7 +17,6 @@ use paravane_virtio::transport::mmio::MmioTransport;
 use paravane_virtio::transport::pci::PciTransport;
 
 use crate::device::Kind;
-use crate::interrupts::Mode;
 
 /// The control half.
 #[non_exhaustive]
@@ -105,18 +104,8 @@ impl<P: Platform, C: ConfigAccess> NicControl<P, C> {
 
     /// How it interrupts.
     #[must_use]
-    pub fn interrupts(&self) -> Mode {
-        use paravane_vmxnet3::InterruptMode as Vmxnet3;
-        match self {
-            Self::Vmxnet3(control) => match control.interrupts() {
-                Vmxnet3::Msix { .. } => Mode::Msix,
-                Vmxnet3::Msi => Mode::Msi,
-                Vmxnet3::Intx => Mode::Intx,
-                Vmxnet3::Polling => Mode::Polling,
-            },
-            Self::VirtioPci(control) => Mode::of(control.interrupts()),
-            Self::VirtioMmio(control) => Mode::of(control.interrupts()),
-        }
+    pub fn interrupts(&self) -> InterruptMode {
+        which!(Self, self, control control => control.interrupts())
     }
 }
 

@@ -7,13 +7,13 @@ use std::error::Error as _;
 
 use paravane_hal::Failed;
 use paravane_hal::fault::DeviceFault;
-use paravane_hal::irq::Armed;
+use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_mock_hal::model::virtio::{self, Net, Virtio};
 use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
 use paravane_mock_hal::wire::{Habits, Wire};
 use paravane_mock_hal::{FunctionSpace, MockPlatform, PciHost};
 use paravane_net::{Burst, Control as _, FrameLayout, FramePool, RxQueue as _, TxQueue as _};
-use paravane_nic::{Config, InterruptPlan, IrqMode, Kind, Mode, Nic, NicError, Place, Queues};
+use paravane_nic::{Config, InterruptPlan, IrqMode, Kind, Nic, NicError, Place, Queues};
 use paravane_pci::{Function, PciAddress};
 
 const SLOT: PciAddress = PciAddress::new(0, 0, 4, 0).unwrap();
@@ -47,7 +47,7 @@ impl Machine {
     }
 
     fn start(&self, nic: &mut MockNic) -> Queues<MockPlatform> {
-        nic.start(config(), self.pool.clone(), InterruptPlan::Polling).unwrap()
+        nic.start(config(), self.pool.clone(), InterruptPlan::POLLING).unwrap()
     }
 
     /// Whether bus mastering of the NIC goes off when it is told to.
@@ -88,7 +88,7 @@ fn both_kinds_are_opened_by_their_ids() {
         assert_eq!((info.driver, info.rx_slots, info.tx_slots), (kind.name(), 64, 64));
         let control = nic.control().unwrap();
         assert!(control.link().is_up());
-        assert_eq!(control.interrupts(), Mode::Polling);
+        assert_eq!(control.interrupts(), InterruptMode::Polling);
         nic.stop(queues).unwrap();
         let Place::Pci(function) = nic.into_place().unwrap() else { panic!("on PCI") };
         assert_eq!(function.address(), slot);
@@ -131,12 +131,16 @@ fn a_restart_keeps_its_settings() {
     let mut nic = machine.open(OTHER_SLOT);
     let messages = machine.platform.interrupts().messages(3);
     let queues = nic
-        .start(config().with_ip_mtu_bytes(Some(1400)), machine.pool.clone(), InterruptPlan::Msix(messages))
+        .start(
+            config().with_ip_mtu_bytes(Some(1400)),
+            machine.pool.clone(),
+            InterruptPlan { msix: messages, ..InterruptPlan::POLLING },
+        )
         .unwrap();
     let before = (nic.info(), nic.control().unwrap().interrupts());
     assert_eq!(
         (before.0.unwrap().ip_mtu_bytes, before.0.unwrap().max_frame_bytes, before.1),
-        (1400, 1414, Mode::Msix)
+        (1400, 1414, InterruptMode::Msix { vectors: 3 })
     );
     let queues = nic.restart(queues).unwrap();
     assert_eq!((nic.info(), nic.control().unwrap().interrupts()), before);
@@ -169,12 +173,12 @@ fn a_start_that_fails_leaves_it_stopped() {
     let foreign = FramePool::new(MockPlatform::new(), FrameLayout::new(300)).unwrap();
     for slot in [SLOT, OTHER_SLOT] {
         let mut nic = machine.open(slot);
-        let error = nic.start(config(), foreign.clone(), InterruptPlan::Polling).unwrap_err();
+        let error = nic.start(config(), foreign.clone(), InterruptPlan::POLLING).unwrap_err();
         assert!(matches!(error, NicError::Vmxnet3Start(_) | NicError::VirtioStart(_)), "{error:?}");
         assert!(error.source().is_some() && !nic.is_running());
         let queues = machine.start(&mut nic);
         assert_eq!(
-            nic.start(config(), machine.pool.clone(), InterruptPlan::Polling).unwrap_err(),
+            nic.start(config(), machine.pool.clone(), InterruptPlan::POLLING).unwrap_err(),
             NicError::Running
         );
         nic.stop(queues).unwrap();
@@ -209,7 +213,7 @@ fn messages_are_for_received_frames_sent_frames_and_events_in_this_order() {
             let mut left = messages.iter().copied();
             InterruptPlan::decide(IrqMode::Auto, nic.vectors(), || left.next(), |_| false)
         };
-        assert_eq!((&plan, remark), (&InterruptPlan::Msix(messages.clone()), None));
+        assert_eq!((&plan.msix, remark), (&messages, None));
         let mut queues = nic.start(config(), machine.pool.clone(), plan).unwrap();
         let mut others = machine.start(&mut peer);
         let _ = machine.platform.take_interrupts();

@@ -13,6 +13,7 @@ mod command;
 mod enumerate;
 mod function;
 mod header;
+pub mod interrupts;
 #[cfg(feature = "acpi")]
 #[cfg_attr(docsrs, doc(cfg(feature = "acpi")))]
 pub mod mcfg;
@@ -45,6 +46,7 @@ pub use enumerate::{
     Found, FoundFunction, MAX_DEPTH, Skip, SkipReason, enumerate, enumerate_all, enumerate_from,
 };
 pub use function::{ClaimError, Function};
+pub use interrupts::{FunctionInterrupts, InterruptError};
 /// Both drivers take an access that may move to another thread, or a reference that threads share;
 /// and a kernel with several kinds of access may have one behind a pointer.
 const _: () = {

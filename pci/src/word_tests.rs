@@ -10,7 +10,8 @@ use paravane_hal::time::TimedOut;
 use crate::testing::{MockBus, MockFunction, MockMap, at};
 use crate::{
     BarError, BarErrorReason, CapabilityError, CapabilityErrorReason, CapabilityId, CommandError,
-    ConfigAccess, EcamEntry, EcamError, Function, Ids, MsiError, MsixError, Patched, QuiesceError,
+    ConfigAccess, EcamEntry, EcamError, Function, Ids, MessagesError, MsiError, MsixError, Patched,
+    QuiesceError,
 };
 
 fn list_error() -> CapabilityError {
@@ -59,7 +60,10 @@ fn interrupt_errors_carry_what_was_read() {
     assert!(text.contains("0x41 to 0xfee00000"), "{text}");
     let text = MsiError::NotEnabled { address: at("00:04.0"), seen: 0x80 }.to_string();
     assert!(text.contains("0x0080"), "{text}");
-    assert_eq!(MsiError::Capability(list_error()).to_string(), list_error().to_string());
+    assert_eq!(
+        MsiError::Messages(MessagesError::Capability(list_error())).to_string(),
+        list_error().to_string()
+    );
 
     let text = MsixError::NoSuchVector { address: at("00:04.0"), vector: 9, entries: 3 }.to_string();
     assert!(text.contains("vector 9 of 3"), "{text}");

@@ -56,7 +56,7 @@ fn send(running: &mut Vmxnet3, pool: &FramePool, bytes: &[u8]) {
 fn a_driver_carries_frames_both_ways() {
     for chipset in BOTH {
         let Some(machine) = machine(&Setup::new(chipset).nic("vmxnet3")) else { return };
-        let (mut running, pool) = start(&machine, Interrupts::Polling);
+        let (mut running, pool) = start(&machine, Interrupts::POLLING);
         assert_eq!(running.control.info().mac, MacAddr(Setup::mac(0)));
 
         let sent = frame([0xff; 6], 300);
@@ -89,7 +89,7 @@ fn jumbo_frames_go_both_ways() {
     // Both rings, and all frames that are received.
     let pool = FramePool::new(machine.platform().clone(), FrameLayout::new(256 + 4 * 256 + 5 * 40)).unwrap();
     let config = paravane_vmxnet3::Config::default().with_ip_mtu_bytes(9000);
-    let mut running = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
+    let mut running = device.start(&config, pool.clone(), Interrupts::POLLING).unwrap();
 
     for len_bytes in [1985, 5000, LONGEST] {
         let sent = frame([0xff; 6], len_bytes);
@@ -139,7 +139,7 @@ fn messages_land_in_mailboxes() {
     let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
     let mailboxes: Vec<_> = (0..3).map(|index| machine.platform().mailbox(index).unwrap()).collect();
     let messages: Vec<_> = mailboxes.iter().map(|mailbox| mailbox.message()).collect();
-    let (mut running, _pool) = start(&machine, Interrupts::Msix(&messages));
+    let (mut running, _pool) = start(&machine, Interrupts::msix(&messages));
     let _ = running.rx.arm().unwrap();
     let _ = running.control.arm().unwrap();
     assert!(mailboxes.iter().all(|mailbox| !mailbox.take()));
@@ -159,7 +159,7 @@ fn messages_land_in_mailboxes() {
 fn lines_go_up_and_down() {
     for chipset in BOTH {
         let Some(machine) = machine(&Setup::new(chipset).nic("vmxnet3")) else { return };
-        let (mut running, _pool) = start(&machine, Interrupts::Intx);
+        let (mut running, _pool) = start(&machine, Interrupts::LINE);
         let idle = machine.platform().lines_up();
         let _ = running.rx.arm().unwrap();
         machine.cable(0).unwrap().send(&frame(Setup::mac(0), 60)).unwrap();
@@ -178,7 +178,7 @@ fn lines_go_up_and_down() {
 #[test]
 fn a_raised_line_stays_up_while_others_arm() {
     let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
-    let (mut running, _pool) = start(&machine, Interrupts::Intx);
+    let (mut running, _pool) = start(&machine, Interrupts::LINE);
     let idle = machine.platform().lines_up();
     for round in 0..2 {
         assert_eq!(running.rx.arm(), Ok(Armed::Idle));
@@ -199,7 +199,7 @@ fn the_pin_works_where_messages_were_left_on_and_their_table_is_out_of_reach() {
     let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
     // Somebody was here who used the pin, and left with it raised; then somebody who switched MSI-X
     // on.
-    let (mut owner, _pool) = start(&machine, Interrupts::Intx);
+    let (mut owner, _pool) = start(&machine, Interrupts::LINE);
     let idle = machine.platform().lines_up();
     let is_up = || (machine.platform().lines_up() & !idle != 0).then_some(());
     assert_eq!(owner.rx.arm(), Ok(Armed::Idle));
@@ -218,7 +218,7 @@ fn the_pin_works_where_messages_were_left_on_and_their_table_is_out_of_reach() {
     let device = paravane_vmxnet3::Device::new(function, machine.platform().clone()).unwrap();
     let pool = FramePool::new(machine.platform().clone(), FrameLayout::new(400)).unwrap();
     let config = paravane_vmxnet3::Config::default();
-    let mut running = device.start(&config, pool.clone(), Interrupts::Intx).unwrap();
+    let mut running = device.start(&config, pool.clone(), Interrupts::LINE).unwrap();
     assert_eq!(running.rx.arm(), Ok(Armed::Idle));
     machine.cable(0).unwrap().send(&frame(Setup::mac(0), 60)).unwrap();
     wait_for(machine.platform(), LIMIT, is_up).expect("the line goes up, and no message");
@@ -276,7 +276,7 @@ fn nobody_answers_where_nothing_is() {
 #[test]
 fn a_qemu_that_dies_is_reported_and_nothing_hangs() {
     let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
-    let (mut running, pool) = start(&machine, Interrupts::Polling);
+    let (mut running, pool) = start(&machine, Interrupts::POLLING);
     assert!(
         Command::new("kill").args(["-KILL", &machine.process_id().to_string()]).status().unwrap().success()
     );

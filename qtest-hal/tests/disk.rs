@@ -38,7 +38,7 @@ fn disk(file: &tempfile::NamedTempFile, options: &str) -> Option<(Machine, Up, B
     let address = PciAddress::new(0, 0, 6, 0).unwrap();
     let function = Function::claim(machine.config().clone(), address).unwrap();
     let device = pci::open(function, machine.platform().clone(), Device::new).unwrap();
-    let up = device.start(&BlkConfig::default(), Interrupts::Polling).unwrap();
+    let up = device.start(&BlkConfig::default(), Interrupts::POLLING).unwrap();
     let pool = BlockPool::new(machine.platform().clone(), BlockLayout::new(128)).unwrap();
     Some((machine, up, pool))
 }

@@ -194,7 +194,7 @@ fn carry_a_frame(machine: &Machine, bridges: usize) {
         let device =
             pci::open(function, machine.platform().clone(), paravane_virtio::net::Device::new).unwrap();
         let config = paravane_virtio::net::Config::default();
-        let mut running = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
+        let mut running = device.start(&config, pool.clone(), Interrupts::POLLING).unwrap();
         assert!(running.control.link().is_up());
         assert_eq!(running.tx.transmit(&mut burst), Ok(1));
         running.tx.flush();
@@ -203,7 +203,7 @@ fn carry_a_frame(machine: &Machine, bridges: usize) {
     } else {
         let device = paravane_vmxnet3::Device::new(function, machine.platform().clone()).unwrap();
         let config = paravane_vmxnet3::Config::default();
-        let mut running = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
+        let mut running = device.start(&config, pool.clone(), Interrupts::POLLING).unwrap();
         assert!(running.control.link().is_up());
         assert_eq!(running.tx.transmit(&mut burst), Ok(1));
         running.tx.flush();

@@ -56,7 +56,7 @@ fn virtio_stays_full(fewer: usize) -> bool {
     let function = Function::claim(plugged.host.clone(), SLOT).unwrap();
     let device = pci::open(function, platform, paravane_virtio::net::Device::new).unwrap();
     let config = paravane_virtio::net::Config::default().with_tx_entries(ENTRIES).with_rx_entries(ENTRIES);
-    let mut up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
+    let mut up = device.start(&config, pool.clone(), Interrupts::POLLING).unwrap();
     plugged.lock().class.serves_doorbells = false;
     let is_full = stays_full(&pool, &mut up.rx, &mut up.tx, || plugged.lock().deliver(&FRAME));
     assert!(up.stop().is_ok());
@@ -71,7 +71,7 @@ fn vmxnet3_stays_full(fewer: usize) -> bool {
     let function = Function::claim(plugged.config.clone(), SLOT).unwrap();
     let device = paravane_vmxnet3::Device::new(function, platform).unwrap();
     let config = paravane_vmxnet3::Config::default().with_tx_entries(ENTRIES).with_rx_entries(ENTRIES);
-    let mut up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
+    let mut up = device.start(&config, pool.clone(), Interrupts::POLLING).unwrap();
     let deliver = || plugged.model.lock().unwrap().deliver(&FRAME);
     let is_full = stays_full(&pool, &mut up.rx, &mut up.tx, deliver);
     assert!(up.stop().is_ok());

@@ -55,7 +55,7 @@ fn virtio_net_up(
     let function = Function::claim(plugged.host.clone(), slot).unwrap();
     let device = pci::open(function, platform.clone(), paravane_virtio::net::Device::new).unwrap();
     let config = paravane_virtio::net::Config::default().with_tx_entries(64).with_rx_entries(64);
-    let up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
+    let up = device.start(&config, pool.clone(), Interrupts::POLLING).unwrap();
     (plugged, up)
 }
 
@@ -68,7 +68,7 @@ fn vmxnet3_up(
     let function = Function::claim(plugged.config.clone(), OTHER_SLOT).unwrap();
     let device = paravane_vmxnet3::Device::new(function, platform.clone()).unwrap();
     let config = paravane_vmxnet3::Config::default().with_tx_entries(64).with_rx_entries(64);
-    let up = device.start(&config, pool.clone(), Interrupts::Polling).unwrap();
+    let up = device.start(&config, pool.clone(), Interrupts::POLLING).unwrap();
     (plugged, up)
 }
 

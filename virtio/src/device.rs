@@ -24,7 +24,7 @@ use crate::error::{BringUpError, SetUpError, StopError};
 use crate::init::{self, InitError};
 use crate::queue::{Record, Virtqueue};
 use crate::ring::{Format, QueueSize};
-use crate::transport::{Location, QueueDoorbell, QueueError, Switched, Transport, Vector};
+use crate::transport::{Location, QueueDoorbell, QueueError, Transport, Vector};
 
 /// Virtio devices drive whole addresses.
 const ADDRESS_BITS: u8 = 64;
@@ -134,12 +134,12 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
         Ok(())
     }
 
-    /// Switches interrupts on as offered, for queues 0 to `queues`, and finds out how far the
-    /// device goes along.
+    /// Switches interrupts on in the best way offered, for queues 0 to `queues`, and finds out how
+    /// far the device goes along.
     ///
     /// It has to confirm every vector: reading back "none" means that it has no resources for it,
     /// and then the next step down is tried *for all*, for a half-vectored device would sleep on
-    /// what the other half holds.
+    /// what the other half holds. Below a single vector that is the line, where it is offered.
     ///
     /// Comes before the queues are enabled.
     ///
@@ -147,18 +147,17 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
     pub(crate) fn choose_interrupts(&mut self, offered: Interrupts<'_>, queues: u16) -> InterruptMode {
         let (at, name) = (self.location(), self.class.name);
         let transport = &mut self.transport;
-        let messages = match transport.switch_interrupts(offered) {
-            Switched::Messages(messages) => u16::try_from(messages).unwrap_or(u16::MAX),
-            Switched::Line => return InterruptMode::Line,
-            Switched::Nothing => return InterruptMode::Polling,
-        };
         // One for each queue, and one for events; more have no use.
-        let useful = messages.min(queues.saturating_add(1));
-        for vectors in (1..=useful).rev() {
+        let offered = offered.with_at_most(usize::from(queues).saturating_add(1));
+        let all = match transport.switch_interrupts(offered) {
+            InterruptMode::Msix { vectors } => vectors,
+            other => return other,
+        };
+        for vectors in (1..=all).rev() {
             let mode = InterruptMode::Msix { vectors };
             if assign(transport, mode, queues) {
-                if vectors < useful {
-                    warn!("{name} {at}: the device has no resources for {useful} messages; {mode}");
+                if vectors < all {
+                    warn!("{name} {at}: the device has no resources for {all} messages; {mode}");
                 }
                 return mode;
             }
@@ -169,8 +168,7 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
         for queue in 0..queues {
             let _ = transport.set_queue_vector(queue, Vector::None);
         }
-        transport.switch_interrupts(Interrupts::Polling);
-        InterruptMode::Polling
+        transport.switch_interrupts(offered.without_msix())
     }
 
     /// Enables queues 0 to `queues`. Comes last before [`go`](Self::go).
@@ -230,7 +228,7 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
     fn silence(&mut self, reset: Result<(), InitError>) -> Result<Quiet<'_>, StopError> {
         let Self { transport, platform, .. } = self;
         // The line may be shared, and a device that is reset has nothing to say on it.
-        transport.switch_interrupts(Interrupts::Polling);
+        transport.switch_interrupts(Interrupts::POLLING);
         match reset {
             Ok(()) => transport.quiesce(platform).map_err(StopError::NotQuiet),
             Err(error) => {

@@ -5,7 +5,7 @@
 //!
 //! | Transport | Registers | Interrupts | Silenced by |
 //! |---|---|---|---|
-//! | [`pci`] | capabilities name places in BARs | MSI-X, or the pin | the device's reset, and bus mastering |
+//! | [`pci`] | capabilities name places in BARs | MSI-X, or the line | the device's reset, and bus mastering |
 //! | [`mmio`] | one window | a line | the device's reset |
 //!
 //! Classes know the trait [`Transport`] alone; what is peculiar to a bus stays in its module.
@@ -16,7 +16,7 @@ use core::fmt;
 
 use paravane_hal::addr::PhysAddr;
 use paravane_hal::dma::{DeviceTag, Quiet};
-use paravane_hal::irq::Interrupts;
+use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::mmio::{Mmio, NoReset, Window};
 use paravane_hal::time::Clock;
 
@@ -123,11 +123,11 @@ mod steps {
         /// Keeps the device from memory as far as the bus can, which is no proof.
         fn close_memory(&mut self, clock: &impl Clock);
 
-        /// Lets the device interrupt in the way asked for, as far as bus and device can, and in no
-        /// other. What came of it.
+        /// Lets the device interrupt in the best way that is offered and that bus and device have,
+        /// and in no other. Which one; the device has yet to agree to its messages.
         ///
         /// Comes before vectors are assigned, and after every reset.
-        fn switch_interrupts(&mut self, offered: Interrupts<'_>) -> Switched;
+        fn switch_interrupts(&mut self, offered: Interrupts<'_>) -> InterruptMode;
 
         /// Reads the status.
         fn read_status(&self) -> Status;
@@ -182,17 +182,6 @@ mod steps {
         /// device has none. Accessed in the natural width of each field.
         fn config(&self) -> &Window<R>;
     }
-}
-
-/// In which way a device can interrupt, as far as the bus goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Switched {
-    /// By so many messages; the device has yet to agree.
-    Messages(usize),
-    /// By its line.
-    Line,
-    /// Not at all.
-    Nothing,
 }
 
 /// Where a device is.

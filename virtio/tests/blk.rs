@@ -64,7 +64,7 @@ impl Bench {
     }
 
     fn start(&self) -> Up {
-        self.device().start(&Config::default().with_entries(32), Interrupts::Msix(&MESSAGES)).unwrap()
+        self.device().start(&Config::default().with_entries(32), Interrupts::msix(&MESSAGES)).unwrap()
     }
 
     /// Pieces of so many bytes.
@@ -173,7 +173,7 @@ fn a_disk_on_no_bus_serves_as_well() {
     let pool = BlockPool::new(platform.clone(), BlockLayout::new(4)).unwrap();
     let transport = MmioTransport::open(plugged.claim(&platform).unwrap()).unwrap();
     let device = Device::new(transport, platform.clone()).unwrap();
-    let mut up = device.start::<BlockBuffer>(&Config::default(), Interrupts::Intx).unwrap();
+    let mut up = device.start::<BlockBuffer>(&Config::default(), Interrupts::LINE).unwrap();
     assert_eq!(up.control.interrupts(), InterruptMode::Line);
     let mut buffer = pool.get().unwrap();
     assert!(buffer.set_len_bytes(SECTOR));
@@ -388,7 +388,7 @@ fn disks_that_make_no_sense_are_not_started() {
         let mut blk = Blk::new(SECTORS).with_features(features);
         change(&mut blk);
         let bench = Bench::of(blk, Personality::qemu());
-        let started = bench.device().start::<Data>(&Config::default(), Interrupts::Polling);
+        let started = bench.device().start::<Data>(&Config::default(), Interrupts::POLLING);
         let error = started.unwrap_err().into_error();
         bench.assert_at_rest();
         error

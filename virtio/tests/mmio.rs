@@ -94,9 +94,9 @@ fn frames_go_both_ways_on_every_monitor_and_again_after_a_stop() {
     for personality in Personality::on_no_bus() {
         let bench = Bench::new(personality);
         let mut device = bench.open();
-        for interrupts in [Interrupts::Polling, Interrupts::Intx, Interrupts::Msix(&[])] {
+        for interrupts in [Interrupts::POLLING, Interrupts::LINE, Interrupts::msix(&[])] {
             let mut up = bench.start(device, interrupts);
-            let line = matches!(interrupts, Interrupts::Intx);
+            let line = matches!(interrupts, Interrupts::LINE);
             let mode = if line { InterruptMode::Line } else { InterruptMode::Polling };
             assert_eq!(up.control.interrupts(), mode, "{}", personality.name);
             (0..40).for_each(|_| bench.echo(&mut up));
@@ -112,7 +112,7 @@ fn frames_go_both_ways_on_every_monitor_and_again_after_a_stop() {
 fn an_interrupt_by_line_is_read_and_acknowledged() {
     for personality in [Personality::microvm(), Personality::firecracker()] {
         let bench = Bench::new(personality);
-        let mut up = bench.start(bench.open(), Interrupts::Intx);
+        let mut up = bench.start(bench.open(), Interrupts::LINE);
         let (interrupts, line) = (bench.platform.interrupts(), bench.plugged.line);
         let _ = interrupts.take_pulses(line);
         assert_eq!(up.rx.arm(), Ok(Armed::Idle));
@@ -133,7 +133,7 @@ fn an_interrupt_by_line_is_read_and_acknowledged() {
 #[test]
 fn a_change_of_the_link_is_heard_by_line() {
     let bench = Bench::new(Personality::microvm());
-    let mut up = bench.start(bench.open(), Interrupts::Intx);
+    let mut up = bench.start(bench.open(), Interrupts::LINE);
     bench.model().set_link(false);
     assert!(up.control.acknowledge());
     assert_eq!(up.control.poll(), Ok(Events::LINK));
@@ -146,7 +146,7 @@ fn a_change_of_the_link_is_heard_by_line() {
 fn a_configuration_that_moves_is_read_until_it_stands_still() {
     let bench = Bench::new(Personality::microvm());
     bench.model().restless_config = true;
-    let failed = bench.open().start(&config(), bench.pool.clone(), Interrupts::Polling).err();
+    let failed = bench.open().start(&config(), bench.pool.clone(), Interrupts::POLLING).err();
     assert!(failed.is_some(), "it never stands still");
 }
 
@@ -194,7 +194,7 @@ fn a_disk_is_no_nic() {
 fn a_queue_that_is_ready_after_a_reset_is_not_touched() {
     let bench = Bench::new(Personality::microvm());
     bench.model().queues_stay_enabled = true;
-    let failed = bench.open().start(&config(), bench.pool.clone(), Interrupts::Polling).unwrap_err();
+    let failed = bench.open().start(&config(), bench.pool.clone(), Interrupts::POLLING).unwrap_err();
     assert!(failed.error().to_string().contains("enabled"), "{}", failed.error());
     bench.assert_clean();
     bench.assert_at_rest();
@@ -205,7 +205,7 @@ fn memory_stays_the_devices_until_it_confirms_a_reset() {
     for (reset, ends) in [(Reset::AfterReads(3), true), (Reset::Never, false)] {
         let personality = Personality { reset, ..Personality::firecracker() };
         let bench = Bench::new(personality);
-        let mut up = bench.start(bench.open(), Interrupts::Polling);
+        let mut up = bench.start(bench.open(), Interrupts::POLLING);
         bench.echo(&mut up);
         match up.stop() {
             Ok(_) => assert!(ends, "it did not confirm its reset"),
@@ -224,7 +224,7 @@ fn memory_stays_the_devices_until_it_confirms_a_reset() {
 #[test]
 fn a_device_that_is_gone_raised_nothing() {
     let bench = Bench::new(Personality::microvm());
-    let mut up = bench.start(bench.open(), Interrupts::Intx);
+    let mut up = bench.start(bench.open(), Interrupts::LINE);
     bench.model().gone = true;
     assert!(!up.control.acknowledge());
     bench.platform.clock().advance(paravane_virtio::net::LOOK_EVERY);
@@ -236,14 +236,14 @@ fn a_device_that_is_gone_raised_nothing() {
 #[test]
 fn a_doorbell_is_the_number_of_its_queue() {
     let bench = Bench::new(Personality::firecracker());
-    let mut up = bench.start(bench.open(), Interrupts::Polling);
+    let mut up = bench.start(bench.open(), Interrupts::POLLING);
     bench.model().doorbells.clear();
     bench.echo(&mut up);
     assert!(bench.model().doorbells.contains(&1));
     let lost = Fault::nth(FaultPoint::RegisterWrite, 1, Action::Drop).of(common_register(0x1c));
     let device = up.stop().unwrap();
     bench.model().faults.add(lost);
-    let mut up = bench.start(device, Interrupts::Polling);
+    let mut up = bench.start(device, Interrupts::POLLING);
     assert!(!bench.model().deliver(&[7; 60]), "a queue whose QueueReady was lost has no buffers");
     assert_eq!(up.rx.receive(&mut Burst::new()), Ok(0));
     assert!(up.stop().is_ok());

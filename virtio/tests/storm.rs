@@ -135,9 +135,9 @@ impl Storm {
             let entries = 16 << self.chance.below(3);
             let config = Config::default().with_tx_entries(entries).with_rx_entries(entries);
             let interrupts = match self.chance.below(3) {
-                0 => Interrupts::Polling,
-                1 => Interrupts::Intx,
-                _ => Interrupts::Msix(&self.messages),
+                0 => Interrupts::POLLING,
+                1 => Interrupts::LINE,
+                _ => Interrupts::msix(&self.messages),
             };
             let before = self.platform.now();
             let started = device.start(&config, self.pool.clone(), interrupts);
@@ -354,7 +354,7 @@ impl Storm {
         self.plugged.lock().take_sent();
         let loads = ChangingLoads::counted();
         let config = Config::default().with_tx_entries(64).with_rx_entries(64);
-        let mut up = device.start(&config, self.pool.clone(), Interrupts::Msix(&self.messages)).unwrap();
+        let mut up = device.start(&config, self.pool.clone(), Interrupts::msix(&self.messages)).unwrap();
         for first in (0..HONEST_FRAMES).step_by(16) {
             let numbers = first..first + 16;
             let mut burst = Burst::new();

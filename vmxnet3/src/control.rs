@@ -9,7 +9,7 @@ use paravane_hal::barrier;
 use paravane_hal::dma::DmaBox;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::field;
-use paravane_hal::irq::Armed;
+use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_net::{Control, DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
 use paravane_pci::ConfigAccess;
 use zerocopy::little_endian::U32;
@@ -17,7 +17,7 @@ use zerocopy::little_endian::U32;
 use crate::device::Device;
 use crate::event;
 use crate::filter::RxMode;
-use crate::intr::{InterruptMode, Vector, Vectors};
+use crate::intr::{Vector, Vectors};
 use crate::regs::{Command, EventCause, MaskMode, Query};
 use crate::shared::{DISABLE_ALL, DriverShared};
 use crate::stats::device_stats;
@@ -83,7 +83,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         EventCause::from_bits_retain(self.shared.get(field!(DriverShared, ecr)).get())
     }
 
-    fn health(&self) -> Result<(), DeviceFault> {
+    fn check(&self) -> Result<(), DeviceFault> {
         self.fault.map_or(Ok(()), Err)
     }
 
@@ -159,7 +159,7 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
 
     fn acknowledge(&mut self) -> bool {
         let Self { device, vectors, events, .. } = self;
-        let on_pin = vectors.mode == InterruptMode::Intx;
+        let on_pin = vectors.mode == InterruptMode::Line;
         let ours = on_pin && device.regs.take_line();
         if (ours || !on_pin) && device.mask_mode == MaskMode::Active {
             vectors.mask_shared(&device.bar0);
@@ -171,13 +171,13 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
     }
 
     fn poll(&mut self) -> Result<Events, DeviceFault> {
-        self.health()?;
+        self.check()?;
         let causes = self.causes();
         if causes.is_empty() { Ok(Events::empty()) } else { self.serve(causes) }
     }
 
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
-        self.health()?;
+        self.check()?;
         self.events.unmask(&self.device.bar0);
         // Between asking for an interrupt and looking for what came before it would have been
         // raised.
@@ -186,14 +186,14 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
     }
 
     fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
-        self.health().map_err(RxFilterError::Fault)?;
+        self.check().map_err(RxFilterError::Fault)?;
         self.shared.set(field!(DriverShared, rx_filter_conf.rx_mode), RxMode::from(filter).bits().into());
         self.device.regs.tell(Command::UpdateRxMode);
         Ok(())
     }
 
     fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {
-        self.health()?;
+        self.check()?;
         let counted = self.read_counted().map_err(|fault| self.break_with(fault))?;
         Ok(Some(self.device.counted.add(counted)))
     }

@@ -12,10 +12,10 @@ use paravane_hal::mmio::{Mmio, MmioMap};
 use paravane_hal::time::Clock;
 use paravane_hal::{Failed, Platform};
 use paravane_net::{DeviceStats, MacAddr};
-use paravane_pci::{Command as PciCommand, ConfigAccess, Function, Ids, MsixTable};
+use paravane_pci::{Command as PciCommand, ConfigAccess, Function, FunctionInterrupts, Ids, InterruptError};
 
 use crate::command::ControlRegs;
-use crate::error::{BringUpError, InterruptError, ShutDownError};
+use crate::error::{BringUpError, ShutDownError};
 use crate::intr::WantedInterrupts;
 use crate::regs::{BAR_BYTES, Command, GONE, MaskMode, Query, bar0, bar1};
 use crate::revision::Revision;
@@ -38,8 +38,7 @@ pub struct Device<P: Platform, C: ConfigAccess> {
     pub(crate) platform: P,
     pub(crate) bar0: P::Region,
     pub(crate) regs: ControlRegs<P::Region>,
-    /// Without a usable table the device still has its pin.
-    pub(crate) msix: Result<MsixTable<P::Region>, InterruptError>,
+    pub(crate) interrupts: FunctionInterrupts<P::Region>,
     pub(crate) revision: Revision,
     /// The one it was made with.
     pub(crate) mac: MacAddr,
@@ -55,7 +54,7 @@ pub struct Device<P: Platform, C: ConfigAccess> {
 struct Registers<R> {
     bar0: R,
     regs: ControlRegs<R>,
-    msix: Result<MsixTable<R>, InterruptError>,
+    interrupts: FunctionInterrupts<R>,
 }
 
 /// What [`Device::new`] agreed on with the device.
@@ -87,11 +86,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         };
         match agree(&mut function, &platform, &mut registers.regs) {
             Ok(Agreed { revision, mac, mask_mode, wanted }) => {
-                let Registers { bar0, regs, msix } = registers;
+                let Registers { bar0, regs, interrupts } = registers;
                 let address = function.address();
-                if let Err(error) = msix {
-                    warn!("vmxnet3 {address}: MSI-X cannot be used: {error}");
-                }
                 info!(
                     "vmxnet3 {address}: {mac}, revision {revision}, masks: {mask_mode:?}, interrupts: {wanted:?}"
                 );
@@ -101,7 +97,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     platform,
                     bar0,
                     regs,
-                    msix,
+                    interrupts,
                     revision,
                     mac,
                     mask_mode,
@@ -129,6 +125,12 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         self.mac
     }
 
+    /// Why it does not interrupt in a better way, if it has one and something is wrong with that.
+    #[must_use]
+    pub fn interrupt_error(&self) -> Option<InterruptError> {
+        self.interrupts.error()
+    }
+
     /// Which kind of interrupt it would rather have. [`start`](Self::start) takes any.
     #[must_use]
     pub fn wanted_interrupts(&self) -> WantedInterrupts {
@@ -145,8 +147,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     /// leaked.
     #[must_use]
     pub fn into_function(self) -> Function<C> {
-        let Self { mut function, platform, bar0, regs, msix, .. } = self;
-        Registers { bar0, regs, msix }.unmap(&mut function, &platform);
+        let Self { mut function, platform, bar0, regs, interrupts, .. } = self;
+        Registers { bar0, regs, interrupts }.unmap(&mut function, &platform);
         function
     }
 }
@@ -167,8 +169,8 @@ fn not_opened<C: ConfigAccess>(
 }
 
 impl<R: Mmio> Registers<R> {
-    /// Wakes the device and maps its registers. Messages are off afterwards, if they can be
-    /// switched off.
+    /// Wakes the device and maps its registers. Its interrupts are off afterwards, as far as they
+    /// can be switched off.
     fn map<C: ConfigAccess>(
         function: &mut Function<C>,
         platform: &(impl MmioMap<Region = R> + Clock),
@@ -190,22 +192,15 @@ impl<R: Mmio> Registers<R> {
             platform.unmap(bar1);
             return Err(BringUpError::Command(error));
         }
-        // Messages off first, whatever becomes of their table: the pin cannot be used before, nor
-        // its cause be asked for. If they stay on, that costs the pin, and `start` says so to
-        // whoever wants it.
-        if let Err(error) = function.disable_messages() {
-            warn!("vmxnet3 {}: {error}", function.address());
-        }
-        Ok(Self { bar0, regs: ControlRegs::new(bar1), msix: open_msix(function, platform) })
+        let interrupts = FunctionInterrupts::open(function, platform);
+        Ok(Self { bar0, regs: ControlRegs::new(bar1), interrupts })
     }
 
     /// Gives the mappings back.
     fn unmap<C: ConfigAccess>(self, function: &mut Function<C>, mapper: &impl MmioMap<Region = R>) {
         mapper.unmap(self.bar0);
         mapper.unmap(self.regs.into_region());
-        if let Ok(table) = self.msix {
-            table.close(function, mapper);
-        }
+        self.interrupts.close(function, mapper);
     }
 }
 
@@ -232,15 +227,6 @@ fn agree<C: ConfigAccess>(
     let answer = regs.ask(Query::ConfIntr)?;
     let (mask_mode, wanted) = (MaskMode::from_conf_intr(answer), WantedInterrupts::from_conf_intr(answer));
     Ok(Agreed { revision, mac, mask_mode, wanted })
-}
-
-/// Opens the MSI-X table, which also switches MSI-X off.
-fn open_msix<M: MmioMap, C: ConfigAccess>(
-    function: &mut Function<C>,
-    platform: &M,
-) -> Result<MsixTable<M::Region>, InterruptError> {
-    let msix = function.msix().map_err(InterruptError::Capability)?.ok_or(InterruptError::NoMsix)?;
-    msix.open(function, platform).map_err(InterruptError::Msix)
 }
 
 /// Stops the device by its own means, then by the bus's, and proves it.

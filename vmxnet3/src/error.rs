@@ -7,10 +7,7 @@ use paravane_hal::Failed;
 use paravane_hal::dma::{DmaError, DomainTag};
 use paravane_hal::fault::DeviceFault;
 use paravane_net::MacAddr;
-use paravane_pci::{
-    BarError, CapabilityError, CommandError, Ids, MessagesError, MsiError, MsixError, PowerError,
-    QuiesceError,
-};
+use paravane_pci::{BarError, CapabilityError, CommandError, Ids, PowerError, QuiesceError};
 
 use crate::revision::SPOKEN;
 
@@ -165,8 +162,6 @@ pub enum StartError {
     Memory(DmaError),
     /// The pool had no buffer for the receive ring.
     PoolEmpty,
-    /// It has no such interrupts, or they could not be set up.
-    Interrupts(InterruptError),
     /// It was not allowed to reach memory.
     Command(CommandError),
     /// It refused to activate. It gives no reason; what it is known to check was checked before.
@@ -192,7 +187,6 @@ impl fmt::Display for StartError {
             Self::PoolEmpty => {
                 f.write_str("vmxnet3 not started: the frame pool has no free buffer for the receive ring")
             }
-            Self::Interrupts(error) => write!(f, "vmxnet3 not started: {error}"),
             Self::Command(error) => write!(f, "vmxnet3 not started: {error}"),
             Self::Refused { code } => write!(f, "vmxnet3 refused to activate, answer {code:#x}"),
             Self::Fault(fault) => write!(f, "vmxnet3 broke while it was started: {fault}"),
@@ -208,7 +202,6 @@ impl core::error::Error for StartError {
         match self {
             Self::Config(error) => Some(error),
             Self::Memory(error) => Some(error),
-            Self::Interrupts(error) => Some(error),
             Self::Command(error) => Some(error),
             Self::Fault(fault) => Some(fault),
             Self::NotStopped(error) => Some(error),
@@ -227,12 +220,6 @@ impl<P> From<Failed<Self, P>> for StartError {
 impl From<ConfigError> for StartError {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
-    }
-}
-
-impl From<InterruptError> for StartError {
-    fn from(error: InterruptError) -> Self {
-        Self::Interrupts(error)
     }
 }
 
@@ -310,59 +297,6 @@ impl core::error::Error for ShutDownError {
         match self {
             Self::Bus(error) => Some(error),
             Self::Unconfirmed { .. } => None,
-        }
-    }
-}
-
-/// Interrupts of the kind asked for could not be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InterruptError {
-    /// The device has no MSI-X.
-    NoMsix,
-    /// The device has no MSI.
-    NoMsi,
-    /// The device has no interrupt pin.
-    NoPin,
-    /// MSI-X was asked for without a single message.
-    NoMessages,
-    /// The device's capability list is broken.
-    Capability(CapabilityError),
-    /// MSI-X could not be set up.
-    Msix(MsixError),
-    /// MSI could not be set up.
-    Msi(MsiError),
-    /// The pin was asked for, and MSI or MSI-X, which firmware left on, does not go off.
-    Messages(MessagesError),
-    /// The interrupt pin could not be switched on or off.
-    Command(CommandError),
-}
-
-impl fmt::Display for InterruptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoMsix => f.write_str("the device has no MSI-X"),
-            Self::NoMsi => f.write_str("the device has no MSI"),
-            Self::NoPin => f.write_str("the device has no interrupt pin"),
-            Self::NoMessages => f.write_str("MSI-X without messages"),
-            Self::Capability(error) => write!(f, "interrupt capability unreadable: {error}"),
-            Self::Msix(error) => error.fmt(f),
-            Self::Msi(error) => error.fmt(f),
-            Self::Messages(error) => error.fmt(f),
-            Self::Command(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for InterruptError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Capability(error) => Some(error),
-            Self::Msix(error) => Some(error),
-            Self::Msi(error) => Some(error),
-            Self::Messages(error) => Some(error),
-            Self::Command(error) => Some(error),
-            Self::NoMsix | Self::NoMsi | Self::NoPin | Self::NoMessages => None,
         }
     }
 }

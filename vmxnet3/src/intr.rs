@@ -2,45 +2,16 @@
 //!
 //! The device numbers vectors from 0; with MSI and on the pin there is vector 0 only, and anything
 //! else makes QEMU end itself. All vectors are masked by reset and stay so until something is
-//! armed. Not here: programming messages into config space, which [`start`](crate::Device::start)
-//! does through `pci`.
+//! armed. Not here: programming messages into config space, which is `pci`'s part.
 
 use alloc::sync::Arc;
-use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use paravane_hal::irq::InterruptMode;
 use paravane_hal::mmio::{Mmio, MmioExt};
 use paravane_hal::reg::{Reg, WriteOnly};
 
 use crate::regs::bar0::IMR;
-
-/// How the device interrupts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InterruptMode {
-    /// By MSI-X.
-    Msix {
-        /// Messages in use: three for receive, transmit and events; two for both queues and events;
-        /// one for all.
-        vectors: u8,
-    },
-    /// By MSI: one message for all.
-    Msi,
-    /// By the interrupt pin.
-    Intx,
-    /// Not at all.
-    Polling,
-}
-
-impl fmt::Display for InterruptMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Msix { vectors } => write!(f, "msix ({vectors})"),
-            Self::Msi => f.write_str("msi"),
-            Self::Intx => f.write_str("intx"),
-            Self::Polling => f.write_str("polling"),
-        }
-    }
-}
 
 /// Which kind of interrupt a device would rather have: answer to `GET_CONF_INTR`, bits 1:0.
 ///
@@ -70,7 +41,7 @@ impl WantedInterrupts {
 }
 
 /// Most vectors the driver has a use for.
-pub(crate) const MAX_VECTORS: u8 = 3;
+pub(crate) const MAX_VECTORS: usize = 3;
 
 /// Which vector serves what.
 #[derive(Clone, Debug)]
@@ -87,12 +58,11 @@ pub(crate) struct Vectors {
 impl Vectors {
     /// Spreads three users over what there is.
     pub(crate) fn spread(mode: InterruptMode) -> Self {
-        let (count, [rx, tx, events]) = match mode {
-            InterruptMode::Msix { vectors: 2 } => (2, [0, 0, 1]),
-            InterruptMode::Msix { vectors: MAX_VECTORS.. } => (3, [0, 1, 2]),
-            _ => (1, [0; 3]),
-        };
-        let pin = (mode == InterruptMode::Intx).then(Pin::default);
+        // Three at most.
+        let byte = |vector: u16| u8::try_from(vector).unwrap_or(0);
+        let [rx, tx] = [0, 1].map(|queue| byte(mode.queue_vector(queue)));
+        let (count, events) = (byte(mode.messages().max(1)), byte(mode.event_vector()));
+        let pin = (mode == InterruptMode::Line).then(Pin::default);
         Self { mode, count, rx, tx, events, pin }
     }
 
@@ -187,9 +157,8 @@ mod tests {
 
     #[test]
     fn each_index_is_below_the_count() {
-        let modes = [InterruptMode::Msi, InterruptMode::Intx, InterruptMode::Polling];
-        for mode in modes.into_iter().chain((1..=MAX_VECTORS).map(|vectors| InterruptMode::Msix { vectors }))
-        {
+        let modes = [InterruptMode::Msi, InterruptMode::Line, InterruptMode::Polling];
+        for mode in modes.into_iter().chain((1..=3).map(|vectors| InterruptMode::Msix { vectors })) {
             let vectors = Vectors::spread(mode);
             assert!(
                 [vectors.rx, vectors.tx, vectors.events].into_iter().all(|index| index < vectors.count),
@@ -206,7 +175,7 @@ mod tests {
 
     #[test]
     fn without_msix_everything_is_on_vector_0() {
-        for mode in [InterruptMode::Msi, InterruptMode::Intx] {
+        for mode in [InterruptMode::Msi, InterruptMode::Line] {
             let vectors = Vectors::spread(mode);
             assert_eq!((vectors.count, vectors.rx, vectors.tx, vectors.events), (1, 0, 0, 0));
         }

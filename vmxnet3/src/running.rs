@@ -76,8 +76,9 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
                 warn!("vmxnet3 {}: {error}", self.device.function.address());
                 let mut running = Running { control: self, rx, tx };
                 // Whatever state it is in, it does not serve these any more, nor interrupts.
-                let VmxControl { device, vectors, fault, .. } = &mut running.control;
-                device.silence(vectors);
+                let VmxControl { device: Device { interrupts, function, .. }, fault, .. } =
+                    &mut running.control;
+                interrupts.switch_off(function);
                 fault.get_or_insert(DeviceFault::NeedsReset);
                 running.rx.break_with(DeviceFault::NeedsReset);
                 running.tx.break_with(DeviceFault::NeedsReset);
@@ -88,7 +89,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         debug_assert!(freed, "the proof is about this device, and nobody else has handles");
         let mut device = self.device;
         device.counted = device.counted.add(counted);
-        device.silence(&self.vectors);
+        device.interrupts.switch_off(&mut device.function);
         info!("vmxnet3 {}: stopped", device.function.address());
         Ok(device)
     }

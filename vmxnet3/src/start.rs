@@ -8,7 +8,7 @@ use log::{info, warn};
 use paravane_hal::addr::Align;
 use paravane_hal::dma::{DeviceDma, DmaBox, DmaError, Quiet};
 use paravane_hal::field;
-use paravane_hal::irq::Interrupts;
+use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::{Failed, Platform};
 use paravane_net::{FramePool, NicInfo, Offloads};
 use paravane_pci::{Command as PciCommand, ConfigAccess};
@@ -18,10 +18,10 @@ use zerocopy::little_endian::{U16, U32, U64};
 use crate::config::{Config, Plan};
 use crate::control::VmxControl;
 use crate::device::{Device, shut_down};
-use crate::error::{InterruptError, ShutDownError, StartError};
+use crate::error::{ShutDownError, StartError};
 use crate::event;
 use crate::filter::{EVERY_VLAN, RxMode};
-use crate::intr::{InterruptMode, MAX_VECTORS, Vectors};
+use crate::intr::{MAX_VECTORS, Vectors};
 use crate::offload::{MAX_SEGMENTS, MAX_TSO_SEGMENTS};
 use crate::regs::{Command, MaskMode, Query, bar0};
 use crate::running::Running;
@@ -204,7 +204,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         }
         let plan = config.check(self.mac, &pool)?;
         self.settle().map_err(StartError::NotStopped)?;
-        let vectors = Vectors::spread(self.choose_interrupts(interrupts)?);
+        let Self { interrupts: ways, function, .. } = self;
+        let vectors = Vectors::spread(ways.switch_on(function, interrupts.with_at_most(MAX_VECTORS)));
         let outcome = match Memory::new(self, &plan, &vectors, pool) {
             Ok(mut memory) => match self.activate(config, &plan, &vectors, &mut memory) {
                 Ok(link) => return Ok(Started { memory, plan, vectors, link }),
@@ -212,67 +213,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             },
             Err(error) => error,
         };
-        self.silence(&vectors);
+        self.interrupts.switch_off(&mut self.function);
         Err(outcome)
-    }
-
-    /// Sets one kind of interrupt up and switches the others off. The device itself still masks
-    /// everything.
-    fn choose_interrupts(&mut self, interrupts: Interrupts<'_>) -> Result<InterruptMode, InterruptError> {
-        let function = &mut self.function;
-        match interrupts {
-            Interrupts::Msix(messages) => {
-                let table = self.msix.as_mut().map_err(|error| *error)?;
-                let wanted = messages.len().min(usize::from(MAX_VECTORS)).min(usize::from(table.entries()));
-                let vectors = u8::try_from(wanted).unwrap_or(MAX_VECTORS);
-                if vectors == 0 {
-                    return Err(InterruptError::NoMessages);
-                }
-                for (vector, message) in (0..vectors).zip(messages) {
-                    table.program(vector.into(), *message).map_err(InterruptError::Msix)?;
-                    table.unmask(vector.into()).map_err(InterruptError::Msix)?;
-                }
-                table.enable(function).map_err(InterruptError::Msix)?;
-                Ok(InterruptMode::Msix { vectors })
-            }
-            Interrupts::Msi(message) => {
-                let msi = function.msi().map_err(InterruptError::Capability)?.ok_or(InterruptError::NoMsi)?;
-                msi.program(function, message).map_err(InterruptError::Msi)?;
-                msi.enable(function).map_err(InterruptError::Msi)?;
-                Ok(InterruptMode::Msi)
-            }
-            Interrupts::Intx => {
-                function.read_interrupt_pin().ok_or(InterruptError::NoPin)?;
-                function.disable_messages().map_err(InterruptError::Messages)?;
-                function.disable(PciCommand::INTX_DISABLE).map_err(InterruptError::Command)?;
-                Ok(InterruptMode::Intx)
-            }
-            // A kind that this driver does not know is none.
-            _ => {
-                function.enable(PciCommand::INTX_DISABLE).map_err(InterruptError::Command)?;
-                Ok(InterruptMode::Polling)
-            }
-        }
-    }
-
-    /// Switches the interrupts in use off again, after the device stopped. The pin was disabled
-    /// with them.
-    pub(crate) fn silence(&mut self, vectors: &Vectors) {
-        match vectors.mode {
-            InterruptMode::Msix { .. } => {
-                if let Ok(table) = &mut self.msix {
-                    table.disable(&mut self.function);
-                }
-            }
-            InterruptMode::Msi => {
-                if let Ok(Some(msi)) = self.function.msi() {
-                    msi.disable(&mut self.function);
-                }
-            }
-            // A pin that cannot be disabled is quiet all the same: reset lowered it.
-            InterruptMode::Intx => drop(self.function.enable(PciCommand::INTX_DISABLE)),
-            InterruptMode::Polling => {}
-        }
     }
 
     /// Shows the device its memory and starts it. The link, as it answers.

@@ -79,7 +79,7 @@ fn every_ring_size_wraps() {
     for entries in (32..=4096).step_by(352) {
         let machine = Machine::with_pool(Personality::esxi(), 6000);
         let config = small().with_tx_entries(entries).with_rx_entries(entries);
-        let mut running = machine.start(&config, Interrupts::Polling);
+        let mut running = machine.start(&config, Interrupts::POLLING);
         for number in 0..u32::from(entries) * 2 + 40 {
             assert!(machine.model().deliver(&numbered(number)));
             let frames = receive_all(&mut running);
@@ -356,7 +356,7 @@ fn short_frames_leave_as_long_as_ethernet_has_them_and_with_zeroes() {
 #[test]
 fn a_burst_of_acknowledgements_is_padded_and_one_completion_is_for_all() {
     let machine = Machine::new(Personality { completes_every_frame: false, ..Personality::qemu() });
-    let mut running = machine.start(&small().with_tx_entries(64), Interrupts::Polling);
+    let mut running = machine.start(&small().with_tx_entries(64), Interrupts::POLLING);
     let mut burst = Burst::new();
     burst.extend((0..32).map(|_| machine.frame(&[0x11; 54])));
     assert_eq!(running.tx.transmit(&mut burst), Ok(32));
@@ -524,7 +524,7 @@ fn a_device_that_does_not_care_hears_of_no_buffers() {
 fn jumbo_frames_arrive_in_chains() {
     both(|machine| {
         let config = small().with_ip_mtu_bytes(9000).with_rx2_entries(64);
-        let mut running = machine.start(&config, Interrupts::Polling);
+        let mut running = machine.start(&config, Interrupts::POLLING);
         for number in 0..200 {
             let mut bytes = numbered(number);
             bytes.resize(60 + (number as usize * 997) % 8958, 0x5a);
@@ -544,7 +544,7 @@ fn jumbo_frames_arrive_in_chains() {
 fn the_second_ring_is_long_enough_for_a_first_ring_of_jumbo_frames() {
     both(|machine| {
         let config = Config::default().with_ip_mtu_bytes(9000).with_rx_entries(32);
-        let mut running = machine.start(&config, Interrupts::Polling);
+        let mut running = machine.start(&config, Interrupts::POLLING);
         let longest = |number| [numbered(number), vec![0x5a; 9014]].concat()[..9014].to_vec();
         assert!((0..31).all(|number| machine.model().deliver(&longest(number))));
         let frames = receive_all(&mut running);
@@ -557,7 +557,7 @@ fn the_second_ring_is_long_enough_for_a_first_ring_of_jumbo_frames() {
 fn a_chain_may_end_in_a_later_call() {
     let machine = Machine::new(Personality::qemu());
     let config = small().with_ip_mtu_bytes(9000);
-    let mut running = machine.start(&config, Interrupts::Polling);
+    let mut running = machine.start(&config, Interrupts::POLLING);
     let mut burst = Burst::new();
     // The pieces of one frame, one at a time.
     let (sop, eop, second_ring) = (1 << 15, 1 << 14, 1 << 16);
@@ -605,7 +605,7 @@ fn what_the_device_found_out_travels_along() {
 #[test]
 fn a_full_burst_leaves_the_rest_for_later() {
     let machine = Machine::new(Personality::qemu());
-    let mut running = machine.start(&small().with_rx_entries(64), Interrupts::Polling);
+    let mut running = machine.start(&small().with_rx_entries(64), Interrupts::POLLING);
     for number in 0..40 {
         assert!(machine.model().deliver(&numbered(number)));
     }

@@ -55,7 +55,7 @@ fn carry(faults: Vec<Fault>) -> Seen {
     let device = running.stop().unwrap();
     assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
     machine.model().take_sent();
-    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
     assert!(machine.model().deliver(&numbered(9)), "a restart heals");
     assert_eq!(support::receive_all(&mut running).iter().map(bytes_of).collect::<Vec<_>>(), [numbered(9)]);
     support::send(&mut running, machine.frame(&numbered(8)));
@@ -188,10 +188,10 @@ fn a_refused_activation_is_told_and_the_next_works() {
     machine.model().faults =
         FaultPlan::new([Fault::nth(FaultPoint::Command, 1, Action::Refuse).of(ACTIVATE_DEV)]);
     let (error, device) =
-        device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err().into_parts();
+        device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap_err().into_parts();
     assert_eq!(error, StartError::Refused { code: 1 });
     assert_eq!(machine.pool.free(), machine.pool.frames());
-    assert!(device.start(&small(), machine.pool.clone(), Interrupts::Polling).is_ok());
+    assert!(device.start(&small(), machine.pool.clone(), Interrupts::POLLING).is_ok());
 }
 
 #[test]

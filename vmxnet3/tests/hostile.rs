@@ -29,7 +29,7 @@ const CHANGES: u64 = 4;
 /// restart heals.
 fn rx_survives(config: &Config, lie: impl Fn(&mut Vmxnet3), seed: u64) {
     let machine = Machine::new(Personality::qemu());
-    let mut running = machine.start(config, Interrupts::Polling);
+    let mut running = machine.start(config, Interrupts::POLLING);
     lie(&mut machine.model());
     let loads = machine.device.changing_loads(&machine.platform, seed).first_too(3);
     let mut burst = Burst::new();
@@ -66,7 +66,7 @@ fn tx_survives(lie: impl Fn(&mut Vmxnet3), seed: u64) {
 fn rx_heals(machine: &Machine, running: MockRunning, config: &Config) {
     let device = running.stop().unwrap();
     assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
-    let mut running = device.start(config, machine.pool.clone(), Interrupts::Polling).unwrap();
+    let mut running = device.start(config, machine.pool.clone(), Interrupts::POLLING).unwrap();
     assert!(machine.model().deliver(&numbered(2)));
     assert_eq!(receive_all(&mut running).iter().map(bytes_of).collect::<Vec<_>>(), [numbered(2)]);
 }
@@ -75,7 +75,7 @@ fn rx_heals(machine: &Machine, running: MockRunning, config: &Config) {
 fn tx_heals(machine: &Machine, running: MockRunning) {
     let device = running.stop().unwrap();
     assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
-    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
     send(&mut running, machine.frame(&numbered(4)));
     machine.model().look();
     assert_eq!(running.tx.reclaim(), Ok(1));
@@ -95,7 +95,7 @@ fn three_in_flight() -> (Machine, MockRunning) {
 fn rx_fault(config: &Config, lie: impl Fn(&mut Vmxnet3)) -> DeviceFault {
     (0..CHANGES).for_each(|seed| rx_survives(config, &lie, seed));
     let machine = Machine::new(Personality::qemu());
-    let mut running = machine.start(config, Interrupts::Polling);
+    let mut running = machine.start(config, Interrupts::POLLING);
     lie(&mut machine.model());
     let mut burst = Burst::new();
     let fault = running.rx.receive(&mut burst).unwrap_err();
@@ -183,7 +183,7 @@ fn a_body_in_the_empty_second_ring() {
 /// it. After that, frames in order arrive as if nothing had been.
 fn disorder(said: &[[u32; 4]]) -> (Vec<usize>, u64) {
     let machine = Machine::new(Personality::qemu());
-    let mut running = machine.start(&jumbo(), Interrupts::Polling);
+    let mut running = machine.start(&jumbo(), Interrupts::POLLING);
     for words in said {
         machine.model().complete_rx(*words);
     }
@@ -232,7 +232,7 @@ fn a_piece_in_a_buffer_of_the_wrong_kind() {
 #[test]
 fn a_device_all_in_disorder_holds_nobody_up() {
     let machine = Machine::new(Personality::qemu());
-    let mut running = machine.start(&jumbo(), Interrupts::Polling);
+    let mut running = machine.start(&jumbo(), Interrupts::POLLING);
     let free = machine.pool.free();
     let mut burst = Burst::new();
     // The queue's stock is filled once.
@@ -251,7 +251,7 @@ fn a_device_all_in_disorder_holds_nobody_up() {
 fn damage_counts_with_the_end_of_a_frame() {
     const ERR: u32 = 1 << 14;
     let machine = Machine::new(Personality::qemu());
-    let mut running = machine.start(&jumbo(), Interrupts::Polling);
+    let mut running = machine.start(&jumbo(), Interrupts::POLLING);
     machine.model().complete_rx([SOP, 0, 1984 | ERR, 0]);
     machine.model().complete_rx([SECOND_RING | EOP, 0, 10, 0]);
     assert_eq!(
@@ -266,7 +266,7 @@ fn damage_counts_with_the_end_of_a_frame() {
 #[test]
 fn a_frame_that_does_not_end_is_dropped_and_bounded() {
     let machine = Machine::new(Personality::qemu());
-    let mut running = machine.start(&jumbo(), Interrupts::Polling);
+    let mut running = machine.start(&jumbo(), Interrupts::POLLING);
     let free = machine.pool.free();
     machine.model().complete_rx([SOP, 0, 1984, 0]);
     for index in 0..20 {
@@ -334,7 +334,7 @@ proptest! {
         changes in prop::option::of((any::<u64>(), 1_u32..20)),
     ) {
         let machine = Machine::new(Personality::qemu());
-        let mut running = machine.start(&jumbo(), Interrupts::Polling);
+        let mut running = machine.start(&jumbo(), Interrupts::POLLING);
         let loads = changes.map(|(seed, one_in)| {
             machine.device.changing_loads(&machine.platform, seed).one_in(one_in).first_too(one_in)
         });
@@ -358,7 +358,7 @@ proptest! {
         drop(loads);
         let device = running.stop().unwrap();
         prop_assert_eq!(machine.pool.free(), machine.pool.frames());
-        let mut running = device.start(&jumbo(), machine.pool.clone(), Interrupts::Polling).unwrap();
+        let mut running = device.start(&jumbo(), machine.pool.clone(), Interrupts::POLLING).unwrap();
         prop_assert!(machine.model().deliver(&numbered(9)));
         prop_assert_eq!(receive_all(&mut running).len(), 1);
     }

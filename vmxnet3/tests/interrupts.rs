@@ -4,11 +4,12 @@
 
 mod support;
 
-use paravane_hal::irq::{Armed, Interrupts};
+use paravane_hal::irq::{Armed, InterruptMode, Interrupts};
 use paravane_mock_hal::model::vmxnet3::Personality;
+use paravane_mock_hal::pci::FunctionSpace;
 use paravane_net::{Control as _, RxQueue as _, TxQueue as _};
-use paravane_pci::ConfigAccess as _;
-use paravane_vmxnet3::{InterruptError, InterruptMode, StartError, WantedInterrupts};
+use paravane_pci::{ConfigAccess as _, InterruptError};
+use paravane_vmxnet3::WantedInterrupts;
 use support::{MESSAGES, MSIX_ENABLE, Machine, exchange, numbered, receive_all, send, small};
 
 fn both(test: impl Fn(Machine)) {
@@ -19,8 +20,8 @@ fn both(test: impl Fn(Machine)) {
 fn interrupts_are_spread_over_what_there_is() {
     for (messages, vectors) in [(3, [0, 1, 2]), (2, [0, 0, 1]), (1, [0, 0, 0])] {
         let machine = Machine::new(Personality::qemu());
-        let mut running = machine.start(&small(), Interrupts::Msix(&MESSAGES[..messages]));
-        let count = u8::try_from(messages).unwrap();
+        let mut running = machine.start(&small(), Interrupts::msix(&MESSAGES[..messages]));
+        let count = u16::try_from(messages).unwrap();
         assert_eq!(running.control.interrupts(), InterruptMode::Msix { vectors: count });
         machine.model().deliver(&numbered(1));
         assert_eq!(machine.model().interrupts, [], "masked until armed");
@@ -55,7 +56,7 @@ fn interrupts_are_spread_over_what_there_is() {
 #[test]
 fn arming_reports_what_slipped_in() {
     both(|machine| {
-        let mut running = machine.start(&small(), Interrupts::Msix(&MESSAGES));
+        let mut running = machine.start(&small(), Interrupts::msix(&MESSAGES));
         machine.model().deliver(&numbered(1));
         assert_eq!(running.rx.arm(), Ok(Armed::Pending));
         send(&mut running, machine.frame(&numbered(2)));
@@ -70,7 +71,7 @@ fn arming_reports_what_slipped_in() {
 #[test]
 fn a_shared_vector_is_masked_for_nobody_alone() {
     let machine = Machine::new(Personality::qemu());
-    let mut running = machine.start(&small(), Interrupts::Msix(&MESSAGES[..1]));
+    let mut running = machine.start(&small(), Interrupts::msix(&MESSAGES[..1]));
     assert_eq!(running.control.arm(), Ok(Armed::Idle));
     running.rx.disarm();
     machine.model().set_link(false);
@@ -80,8 +81,8 @@ fn a_shared_vector_is_masked_for_nobody_alone() {
 #[test]
 fn the_pin_is_asked_and_falls() {
     let machine = Machine::new(Personality::qemu());
-    let mut running = machine.start(&small(), Interrupts::Intx);
-    assert_eq!(running.control.interrupts(), InterruptMode::Intx);
+    let mut running = machine.start(&small(), Interrupts::LINE);
+    assert_eq!(running.control.interrupts(), InterruptMode::Line);
     assert_eq!(running.rx.arm(), Ok(Armed::Idle));
     assert!(!running.control.acknowledge(), "not ours");
     machine.model().deliver(&numbered(1));
@@ -101,7 +102,7 @@ fn a_raised_pin_stays_up_while_others_arm() {
     // Automatic, active, lazy, and what is not known yet: the device masks in the first case only.
     for conf_intr in [0, 1 << 2, 2 << 2, 3 << 2] {
         let machine = Machine::new(Personality { conf_intr, ..Personality::qemu() });
-        let mut running = machine.start(&small(), Interrupts::Intx);
+        let mut running = machine.start(&small(), Interrupts::LINE);
         // Twice: the mask is written again after the first round.
         for number in 0..2 {
             assert_eq!(running.rx.arm(), Ok(Armed::Idle));
@@ -121,7 +122,7 @@ fn a_raised_pin_stays_up_while_others_arm() {
 #[test]
 fn where_the_driver_masks_the_pin_it_does() {
     let machine = Machine::new(Personality { conf_intr: 1 << 2, ..Personality::qemu() });
-    let mut running = machine.start(&small(), Interrupts::Intx);
+    let mut running = machine.start(&small(), Interrupts::LINE);
     assert_eq!(running.rx.arm(), Ok(Armed::Idle));
     machine.model().deliver(&numbered(1));
     assert!(running.control.acknowledge());
@@ -140,7 +141,7 @@ fn mask_a_shared_message(personality: Personality) {
     let machine = Machine::new(personality);
     let device = machine.claim();
     assert_eq!(device.wanted_interrupts(), WantedInterrupts::Msi);
-    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Msi(MESSAGES[0])).unwrap();
+    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::msi(MESSAGES[0])).unwrap();
     assert_eq!(running.rx.arm(), Ok(Armed::Idle));
     machine.model().deliver(&numbered(1));
     assert!(!running.control.acknowledge(), "there is no line");
@@ -158,7 +159,7 @@ fn mask_a_shared_message(personality: Personality) {
 #[test]
 fn a_vector_of_its_own_is_left_to_its_user() {
     let machine = Machine::new(Personality { conf_intr: 1 << 2, ..Personality::qemu() });
-    let mut running = machine.start(&small(), Interrupts::Msix(&MESSAGES));
+    let mut running = machine.start(&small(), Interrupts::msix(&MESSAGES));
     assert_eq!(running.rx.arm(), Ok(Armed::Idle));
     assert!(!running.control.acknowledge());
     machine.model().deliver(&numbered(1));
@@ -180,27 +181,46 @@ fn polling_leaves_every_vector_masked() {
 }
 
 #[test]
-fn missing_interrupts_are_an_error_and_the_device_starts_with_others() {
-    let machine = Machine::new(Personality::qemu());
-    machine.device.config.with(machine.device.address, |space| space.set8(0x3d, 0));
-    let start =
-        |device: support::MockDevice, interrupts| device.start(&small(), machine.pool.clone(), interrupts);
-    let (error, device) = start(machine.claim(), Interrupts::Intx).unwrap_err().into_parts();
-    assert_eq!(error, StartError::Interrupts(InterruptError::NoPin));
-    let (error, device) = start(device, Interrupts::Msix(&[])).unwrap_err().into_parts();
-    assert_eq!(error, StartError::Interrupts(InterruptError::NoMessages));
-    assert!(start(device, Interrupts::Polling).is_ok());
+fn what_is_missing_or_broken_is_stepped_over_within_one_start() {
+    let mode_of = |spoil: &dyn Fn(&Machine)| {
+        let machine = Machine::new(Personality::qemu());
+        spoil(&machine);
+        let all = Interrupts::msix(&MESSAGES).or_msi(MESSAGES[0]).or_line();
+        let mut running = machine.start(&small(), all);
+        exchange(&machine, &mut running, 1);
+        let (mode, error) = (running.control.interrupts(), running.control.device().interrupt_error());
+        assert!(running.stop().is_ok());
+        machine.assert_clean();
+        (mode, error.is_some())
+    };
+    let set = |machine: &Machine, change: &dyn Fn(&mut FunctionSpace)| {
+        machine.device.config.with(machine.device.address, |space| change(space));
+    };
+    assert_eq!(mode_of(&|_| {}), (InterruptMode::Msix { vectors: 3 }, false));
+    let no_table = |machine: &Machine| set(machine, &|space| space.set32(MSIX_TABLE, 0x4000 | 2));
+    assert_eq!(mode_of(&no_table), (InterruptMode::Msi, true));
+    let no_messages = |machine: &Machine| {
+        no_table(machine);
+        set(machine, &|space| space.allow(MSI_CONTROL, &[0, 0]));
+    };
+    assert_eq!(mode_of(&no_messages), (InterruptMode::Line, true));
+    let nothing = |machine: &Machine| {
+        no_messages(machine);
+        set(machine, &|space| space.set8(0x3d, 0));
+    };
+    assert_eq!(mode_of(&nothing), (InterruptMode::Polling, true));
 }
 
 /// What the MSI-X capability of the device says about itself.
 const MSIX_CONTROL: usize = 0x9e;
+const MSI_CONTROL: usize = 0x86;
 const MSIX_TABLE: usize = 0xa0;
 
 /// A life on the pin, restart and interrupts included.
 fn live_on_the_pin(machine: &Machine) {
     let mut device = machine.claim();
     for number in 0..2 {
-        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Intx).unwrap();
+        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::LINE).unwrap();
         assert_eq!(running.rx.arm(), Ok(Armed::Idle));
         assert!(machine.model().deliver(&numbered(number)));
         assert!(machine.model().line(), "by the pin, not by a message of somebody else's");
@@ -236,12 +256,10 @@ fn messages_that_stay_on_rule_the_pin_out_and_its_cause_is_never_asked_for() {
         space.set16(MSIX_CONTROL, MSIX_ENABLE | 24);
         space.allow(MSIX_CONTROL, &0x4000_u16.to_le_bytes());
     });
-    let device = machine.claim();
-    let (error, device) =
-        device.start(&small(), machine.pool.clone(), Interrupts::Intx).unwrap_err().into_parts();
-    let text = "vmxnet3 not started: 00:04.0: MSI-X does not switch off, its control register reads";
-    assert!(error.to_string().starts_with(text), "{error}");
-    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+    let mut running = machine.claim().start(&small(), machine.pool.clone(), Interrupts::LINE).unwrap();
+    assert_eq!(running.control.interrupts(), InterruptMode::Polling);
+    let error = running.control.device().interrupt_error().unwrap();
+    assert!(matches!(error, InterruptError::Messages(_)), "{error}");
     exchange(&machine, &mut running, 1);
     assert!(running.stop().is_ok());
     machine.assert_clean();

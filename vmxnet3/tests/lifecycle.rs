@@ -29,7 +29,7 @@ fn a_device_comes_up_and_talks() {
         let device = machine.claim();
         assert_eq!((device.revision(), device.mac()), (1, MacAddr(MAC)));
         assert!(!machine.device.config.is_bus_master(machine.device.address), "nothing to write to yet");
-        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
         assert!(running.control.link().is_up());
         assert_eq!(running.control.info().max_frame_bytes, 1514);
         exchange(&machine, &mut running, 7);
@@ -43,10 +43,10 @@ fn a_hundred_restarts_leave_no_memory_behind() {
         let at_rest = (machine.platform.memory().bytes(), machine.pool.free());
         let mut device = machine.claim();
         let interrupts = [
-            Interrupts::Polling,
-            Interrupts::Intx,
-            Interrupts::Msi(MESSAGES[0]),
-            Interrupts::Msix(&MESSAGES),
+            Interrupts::POLLING,
+            Interrupts::LINE,
+            Interrupts::msi(MESSAGES[0]),
+            Interrupts::msix(&MESSAGES),
         ];
         for round in 0..100 {
             let config = small().with_tx_entries(32 * (1 + round % 4)).with_rx_entries(64);
@@ -76,7 +76,7 @@ fn what_a_previous_owner_left_running_is_stopped() {
 
 fn take_over_from_previous_owner(machine: &Machine) {
     // An owner that went away without a word, in line-interrupt mode, with its line raised.
-    let mut owner = machine.start(&small(), Interrupts::Intx);
+    let mut owner = machine.start(&small(), Interrupts::LINE);
     assert_eq!(owner.rx.arm(), Ok(Armed::Idle));
     machine.model().deliver(&numbered(1));
     assert!(machine.model().line());
@@ -96,7 +96,7 @@ fn take_over_from_previous_owner(machine: &Machine) {
 fn the_address_is_set_after_activation() {
     let machine = Machine::new(Personality::qemu());
     let other = MacAddr([0x02, 0, 0, 0, 0, 9]);
-    let running = machine.start(&small().with_mac(other), Interrupts::Polling);
+    let running = machine.start(&small().with_mac(other), Interrupts::POLLING);
     assert_eq!(machine.model().mac(), other.0);
     assert_eq!(running.control.info().mac, other);
     machine.assert_clean();
@@ -118,7 +118,7 @@ fn a_device_that_is_given_up_gives_its_registers_back() {
     let machine = Machine::new(Personality::qemu());
     let device = machine.claim();
     assert_eq!(machine.platform.mapped_regions(), 3, "both BARs and the message table");
-    let device = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap().stop().unwrap();
+    let device = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap().stop().unwrap();
     let function = device.into_function();
     assert_eq!(machine.platform.mapped_regions(), 0);
     machine.model().gone = true;
@@ -146,7 +146,7 @@ fn a_failed_start_gives_everything_back() {
     // Memory runs out at each allocation in turn; the next start after that works.
     for allocations in 0.. {
         machine.platform.memory().limit_allocations(Some(allocations));
-        match device.start(&small(), machine.pool.clone(), Interrupts::Polling) {
+        match device.start(&small(), machine.pool.clone(), Interrupts::POLLING) {
             Ok(running) => {
                 assert!(allocations > 4, "several pieces were asked for");
                 device = running.stop().unwrap();
@@ -172,11 +172,11 @@ fn a_refused_activation_gives_everything_back() {
     let device = machine.claim();
     machine.model().refuse_activation = true;
     let (error, device) =
-        device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err().into_parts();
+        device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap_err().into_parts();
     assert_eq!(error, StartError::Refused { code: 1 });
     assert_eq!((machine.platform.memory().bytes(), machine.pool.free()), at_rest);
     machine.model().refuse_activation = false;
-    let running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+    let running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
     assert!(running.stop().is_ok());
 }
 
@@ -185,7 +185,7 @@ fn a_pool_of_another_dma_domain_is_refused() {
     let (machine, other) = (Machine::new(Personality::qemu()), Machine::new(Personality::qemu()));
     let at_rest = machine.platform.memory().bytes();
     let (error, _) =
-        machine.claim().start(&small(), other.pool.clone(), Interrupts::Polling).unwrap_err().into_parts();
+        machine.claim().start(&small(), other.pool.clone(), Interrupts::POLLING).unwrap_err().into_parts();
     let (pool, device) = (other.platform.domain(), machine.platform.domain());
     assert_eq!(error, StartError::ForeignPool { pool, device });
     assert_eq!((machine.platform.memory().bytes(), other.pool.free()), (at_rest, other.pool.frames()));
@@ -197,7 +197,7 @@ fn an_empty_pool_is_noticed_before_activation() {
     let machine = Machine::with_pool(Personality::qemu(), 1);
     let held = machine.pool.get();
     let (error, _) =
-        machine.claim().start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err().into_parts();
+        machine.claim().start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap_err().into_parts();
     assert_eq!(error, StartError::PoolEmpty);
     assert!(held.is_some());
 }
@@ -207,7 +207,7 @@ fn a_wrong_configuration_is_named() {
     let machine = Machine::new(Personality::qemu());
     let config = small().with_rx_entries(100);
     let (error, _) =
-        machine.claim().start(&config, machine.pool.clone(), Interrupts::Polling).unwrap_err().into_parts();
+        machine.claim().start(&config, machine.pool.clone(), Interrupts::POLLING).unwrap_err().into_parts();
     assert_eq!(error, StartError::Config(ConfigError::RingEntries { ring: "rx", entries: 100 }));
 }
 
@@ -279,14 +279,14 @@ fn a_start_that_can_neither_go_on_nor_back_keeps_its_memory_for_the_next() {
     let mut device = machine.claim();
     refuse(&machine, &[ACTIVATE, QUIESCE, RESET]);
     for _ in 0..3 {
-        let failed = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err();
+        let failed = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap_err();
         let (error, back) = failed.into_parts();
         assert!(matches!(error, StartError::NotStopped(ShutDownError::Unconfirmed { .. })), "{error}");
         assert_eq!(at_rest.1 - machine.pool.free(), 31, "one ring's buffers, and not one more each time");
         device = back;
     }
     machine.model().be_honest();
-    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+    let mut running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
     exchange(&machine, &mut running, 1);
     assert!(running.stop().is_ok());
     assert_eq!((machine.platform.memory().bytes(), machine.pool.free()), at_rest);
@@ -299,11 +299,11 @@ fn a_stopped_device_does_not_know_where_memory_was() {
         let device = machine.start_small().stop().unwrap();
         assert_eq!(machine.model().shared_addr(), None, "after a stop");
         machine.model().refuse_activation = true;
-        let failed = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap_err();
+        let failed = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap_err();
         assert_eq!(machine.model().shared_addr(), None, "after an activation that failed");
         machine.model().refuse_activation = false;
         let device = failed.into_parts().1;
-        core::mem::forget(device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap());
+        core::mem::forget(device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap());
         let _taken_over = machine.claim();
         assert_eq!(machine.model().shared_addr(), None, "after somebody else");
         machine.assert_clean();
@@ -312,7 +312,7 @@ fn a_stopped_device_does_not_know_where_memory_was() {
 
 #[test]
 fn every_vector_is_masked_before_the_device_stops_listening() {
-    for interrupts in [Interrupts::Intx, Interrupts::Msi(MESSAGES[0]), Interrupts::Msix(&MESSAGES)] {
+    for interrupts in [Interrupts::LINE, Interrupts::msi(MESSAGES[0]), Interrupts::msix(&MESSAGES)] {
         let machine = Machine::new(Personality::qemu());
         let mut running = machine.start(&small(), interrupts);
         let armed = [running.rx.arm(), running.tx.arm(), running.control.arm()];
@@ -327,7 +327,7 @@ fn every_vector_is_masked_before_the_device_stops_listening() {
 
 #[test]
 fn a_stopped_device_interrupts_in_no_way() {
-    for interrupts in [Interrupts::Intx, Interrupts::Msi(MESSAGES[0]), Interrupts::Msix(&MESSAGES)] {
+    for interrupts in [Interrupts::LINE, Interrupts::msi(MESSAGES[0]), Interrupts::msix(&MESSAGES)] {
         let machine = Machine::new(Personality::qemu());
         let is_off = |when: &str| {
             let read = |at| machine.device.config.read16(machine.device.address, at);
@@ -396,7 +396,7 @@ fn a_stopped_queue_gives_its_code_and_a_restart_heals() {
         assert_eq!(running.control.poll(), Err(fault), "and stays");
         assert_eq!(paravane_vmxnet3::stop_reason(stop::BIG_PKT), "too many descriptors in a frame");
         let device = running.stop().unwrap();
-        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
         assert_eq!(running.control.poll(), Ok(Events::empty()));
         exchange(&machine, &mut running, 1);
         machine.assert_clean();
@@ -406,7 +406,7 @@ fn a_stopped_queue_gives_its_code_and_a_restart_heals() {
 #[test]
 fn a_device_that_changed_behind_the_scenes_says_so() {
     both(|machine| {
-        let mut running = machine.start(&small(), Interrupts::Msix(&MESSAGES));
+        let mut running = machine.start(&small(), Interrupts::msix(&MESSAGES));
         assert_eq!(running.control.arm(), Ok(Armed::Idle));
         machine.model().device_changed();
         assert_eq!(machine.model().interrupts, [2]);
@@ -459,7 +459,7 @@ fn what_the_device_counted_outlives_a_restart() {
     let machine = Machine::new(Personality::qemu());
     let mut device = machine.claim();
     for round in 1..4 {
-        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::Polling).unwrap();
+        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
         exchange(&machine, &mut running, 40);
         let stats = running.control.read_device_stats().unwrap().unwrap();
         assert_eq!((stats.rx_frames, stats.tx_frames), (round, round));

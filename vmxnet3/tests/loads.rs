@@ -19,7 +19,7 @@ fn no_word_but_the_one_that_says_new_is_loaded_twice_in_a_call() {
     for personality in [Personality::qemu(), Personality::esxi()] {
         let machine = Machine::new(personality);
         let config = small().with_ip_mtu_bytes(9000);
-        let mut running = machine.start(&config, Interrupts::Polling);
+        let mut running = machine.start(&config, Interrupts::POLLING);
         let mut burst = Burst::new();
         let mut twice = Vec::new();
         for turn in 0..200_u32 {

@@ -25,7 +25,7 @@ fn live(platform: MockPlatform) -> Result<(), StartError> {
     let machine = Machine { platform, device, pool };
     let function = Function::claim(machine.device.config.clone(), address).unwrap();
     let stopped = Device::new(function, machine.platform.clone()).unwrap();
-    let started = stopped.start(&small(), machine.pool.clone(), Interrupts::Polling);
+    let started = stopped.start(&small(), machine.pool.clone(), Interrupts::POLLING);
     let outcome = started.map_err(Failed::into_error).map(|mut running| {
         assert!(machine.model().deliver(&numbered(1)));
         assert_eq!(receive_all(&mut running).iter().map(bytes_of).collect::<Vec<_>>(), [numbered(1)]);

@@ -102,10 +102,10 @@ impl Storm {
                 self.calm();
             }
             let interrupts = match self.chance.below(4) {
-                0 => Interrupts::Polling,
-                1 => Interrupts::Intx,
-                2 => Interrupts::Msi(MESSAGES[0]),
-                _ => Interrupts::Msix(&MESSAGES),
+                0 => Interrupts::POLLING,
+                1 => Interrupts::LINE,
+                2 => Interrupts::msi(MESSAGES[0]),
+                _ => Interrupts::msix(&MESSAGES),
             };
             let before = self.machine.platform.now();
             let started = device.start(&self.config, self.machine.pool.clone(), interrupts);
@@ -272,7 +272,7 @@ impl Storm {
         // What left before the device was honest is none of these.
         machine.model().take_sent();
         let loads = ChangingLoads::counted();
-        let mut running = device.start(&self.config, machine.pool.clone(), Interrupts::Polling).unwrap();
+        let mut running = device.start(&self.config, machine.pool.clone(), Interrupts::POLLING).unwrap();
         let mut burst = Burst::new();
         for first in (0..HONEST_FRAMES).step_by(16) {
             for number in first..first + 16 {

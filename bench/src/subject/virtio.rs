@@ -30,7 +30,7 @@ impl Virtio {
         let pool = FramePool::new(platform, FrameLayout::new(BUFFERS))?;
         let device = pci::open(Port::space().claim()?, platform, Device::new).map_err(Failed::into_error)?;
         let running = device
-            .start(&Config::default(), pool.clone(), Interrupts::Polling)
+            .start(&Config::default(), pool.clone(), Interrupts::POLLING)
             .map_err(Failed::into_error)
             .context("virtio does not start")?;
         Ok(Self { port, running, pool, burst: Burst::new(), received: 0 })

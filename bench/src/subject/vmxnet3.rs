@@ -28,7 +28,7 @@ impl Vmxnet3 {
         let pool = FramePool::new(platform, FrameLayout::new(BUFFERS))?;
         let device = Device::new(Port::space().claim()?, platform).map_err(Failed::into_error)?;
         let running = device
-            .start(&Config::default(), pool.clone(), Interrupts::Polling)
+            .start(&Config::default(), pool.clone(), Interrupts::POLLING)
             .map_err(Failed::into_error)
             .context("vmxnet3 does not start")?;
         Ok(Self { port, running, pool, burst: Burst::new(), received: 0 })

@@ -124,7 +124,7 @@ impl Machine {
                     Ok(device) => device,
                     Err(failed) => return Some(failed.to_string()),
                 };
-                match device.start(&config, pool, Interrupts::Polling) {
+                match device.start(&config, pool, Interrupts::POLLING) {
                     Ok(running) => (running.control, running.rx, running.tx),
                     Err(failed) => return Some(failed.to_string()),
                 }

@@ -17,6 +17,7 @@ use core::fmt;
 
 use paravane_hal::irq::MsiMessage;
 
+use super::messages::MessagesError;
 use super::{Capability, CapabilityError, CapabilityId};
 use crate::header::Command;
 use crate::{CommandError, ConfigAccess, Function, PciAddress};
@@ -104,12 +105,9 @@ impl Msi {
     /// [`MsiError`]: the capability did not take it; the function uses none of its interrupts then.
     pub fn enable<C: ConfigAccess>(&self, function: &mut Function<C>) -> Result<(), MsiError> {
         let address = function.address();
-        let msix = function.msix().map_err(MsiError::Capability)?;
         // Never in two modes: pin and MSI-X go off before MSI comes on.
         function.enable(Command::INTX_DISABLE).map_err(MsiError::Command)?;
-        if let Some(msix) = msix {
-            msix.disable(function);
-        }
+        function.disable_messages().map_err(MsiError::Messages)?;
         if self.maskable {
             function.access().write32(address, self.capability.field(self.mask_bits()), !1);
         }
@@ -147,8 +145,8 @@ pub enum MsiError {
         /// The message.
         message: MsiMessage,
     },
-    /// The capability list is broken.
-    Capability(CapabilityError),
+    /// MSI-X does not go off.
+    Messages(MessagesError),
     /// The command register did not take what it was told.
     Command(CommandError),
     /// The capability did not take the enable bit.
@@ -169,7 +167,7 @@ impl fmt::Display for MsiError {
                 message.data(),
                 message.address()
             ),
-            Self::Capability(error) => error.fmt(f),
+            Self::Messages(error) => error.fmt(f),
             Self::Command(error) => error.fmt(f),
             Self::NotEnabled { address, seen } => {
                 write!(f, "{address}: MSI does not switch on, its control register reads {seen:#06x}")
@@ -181,7 +179,7 @@ impl fmt::Display for MsiError {
 impl core::error::Error for MsiError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Capability(error) => Some(error),
+            Self::Messages(error) => Some(error),
             Self::Command(error) => Some(error),
             Self::Unsuitable { .. } | Self::NotEnabled { .. } => None,
         }
@@ -271,7 +269,7 @@ mod tests {
         let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
         bus.writes.borrow_mut().clear();
         function.msi().unwrap().unwrap().enable(&mut function).unwrap();
-        assert_eq!(*bus.writes.borrow(), [(0x04, 2, 0x0400), (0x9e, 2, 0), (0x86, 2, 1)]);
+        assert_eq!(*bus.writes.borrow(), [(0x04, 2, 0x0400), (0x9e, 2, 24), (0x86, 2, 1)]);
         assert_eq!(function.read16(0x9e), 0x18);
     }
 

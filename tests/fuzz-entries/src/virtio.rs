@@ -36,7 +36,7 @@ impl Bench {
         let personality = input.pick(Personality::all());
         let plugged = Virtio::plug(&platform, PciAddress::new(0, 0, 3, 0).unwrap(), net, personality);
         let pool = FramePool::new(platform.clone(), FrameLayout::new(64)).unwrap();
-        let interrupts = input.pick([Interrupts::Polling, Interrupts::Intx, Interrupts::Msix(&MESSAGES)]);
+        let interrupts = input.pick([Interrupts::POLLING, Interrupts::LINE, Interrupts::msix(&MESSAGES)]);
         let bytes_at_rest = platform.memory().bytes();
         Self { platform, plugged, pool, interrupts, bytes_at_rest }
     }

@@ -41,10 +41,10 @@ impl Bench {
             .with_rx2_entries(SLOTS)
             .with_ip_mtu_bytes(input.pick([1500, 9000]));
         let interrupts = input.pick([
-            Interrupts::Polling,
-            Interrupts::Intx,
-            Interrupts::Msi(MESSAGES[0]),
-            Interrupts::Msix(&MESSAGES),
+            Interrupts::POLLING,
+            Interrupts::LINE,
+            Interrupts::msi(MESSAGES[0]),
+            Interrupts::msix(&MESSAGES),
         ]);
         Self { platform, plugged, pool, config, interrupts }
     }

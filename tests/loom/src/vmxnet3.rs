@@ -137,7 +137,7 @@ impl EventCause {
 }
 
 impl VmxControl {
-    fn health(&self) -> Result<(), DeviceFault> {
+    fn check(&self) -> Result<(), DeviceFault> {
         Ok(())
     }
     fn causes(&self) -> EventCause {

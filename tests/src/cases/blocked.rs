@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |irq| Case::new(format!("blocked-backend/{irq}"), move |subject| run(subject, irq));
-    ["msix", "intx", "polling"].into_iter().map(case).collect()
+    ["msix", "line", "polling"].into_iter().map(case).collect()
 }
 
 /// Only virtio's device waits for its back-end; vmxnet3's says that a frame is sent as soon as QEMU

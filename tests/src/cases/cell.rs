@@ -17,12 +17,12 @@ const PCS: &[Machine] = &[Machine::Pc, Machine::Q35];
 
 /// Each with the machines that have it, and the modes that it has there.
 const MODELS: [(NicModel, &str, &[Machine], &[&str]); 6] = [
-    (NicModel::Vmxnet3, "vmxnet3", PCS, &["msix", "msi", "intx", "polling"]),
-    (NicModel::VirtioModern, "virtio-modern", PCS, &["msix", "intx", "polling"]),
-    (NicModel::VirtioPacked, "virtio-packed", PCS, &["msix", "intx", "polling"]),
-    (NicModel::VirtioTransitional, "virtio-transitional", PCS, &["msix", "intx", "polling"]),
-    (NicModel::VirtioModern, "virtio-modern", &[Machine::MicrovmPcie], &["msix", "intx", "polling"]),
-    (NicModel::VirtioMmio, "virtio-mmio", &[Machine::Microvm, Machine::MicrovmAcpi], &["intx", "polling"]),
+    (NicModel::Vmxnet3, "vmxnet3", PCS, &["msix", "msi", "line", "polling"]),
+    (NicModel::VirtioModern, "virtio-modern", PCS, &["msix", "line", "polling"]),
+    (NicModel::VirtioPacked, "virtio-packed", PCS, &["msix", "line", "polling"]),
+    (NicModel::VirtioTransitional, "virtio-transitional", PCS, &["msix", "line", "polling"]),
+    (NicModel::VirtioModern, "virtio-modern", &[Machine::MicrovmPcie], &["msix", "line", "polling"]),
+    (NicModel::VirtioMmio, "virtio-mmio", &[Machine::Microvm, Machine::MicrovmAcpi], &["line", "polling"]),
 ];
 
 const TRANSFER_BYTES: u64 = 32 << 20;

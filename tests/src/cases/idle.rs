@@ -17,7 +17,7 @@ const MAX_PERCENT: f64 = 5.0;
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |irq| Case::new(format!("idle/{irq}"), move |subject| run(subject, irq));
-    ["msix", "intx", "polling"].into_iter().map(case).collect()
+    ["msix", "line", "polling"].into_iter().map(case).collect()
 }
 
 fn run(subject: Subject<'_>, irq: &str) -> Result<String> {

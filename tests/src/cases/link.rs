@@ -23,7 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     let mut cases = Vec::new();
     for (name, model) in models {
-        for irq in ["msix", "intx"] {
+        for irq in ["msix", "line"] {
             cases
                 .push(Case::new(format!("link-flaps/{name}/{irq}"), move |subject| run(subject, model, irq)));
         }

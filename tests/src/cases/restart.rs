@@ -18,7 +18,7 @@ const TRAFFIC_LIMIT: Duration = Duration::from_secs(30);
 pub(super) fn cases() -> Vec<Case> {
     let models = [
         ("restart-100/vmxnet3/msix", NicModel::Vmxnet3, "msix"),
-        ("restart-100/vmxnet3/intx", NicModel::Vmxnet3, "intx"),
+        ("restart-100/vmxnet3/line", NicModel::Vmxnet3, "line"),
         ("restart-100/virtio/msix", NicModel::VirtioModern, "msix"),
     ];
     let case = |(name, model, irq)| Case::new(name, move |subject| run(subject, model, irq));

@@ -56,7 +56,7 @@ fn life_of<S: Stage, N: Nic<S>>(stage: &S) -> Result<()> {
     let pool = said(FramePool::new(stage.platform(), FrameLayout::new(POOL_FRAMES)), "no pool")?;
 
     stage.step("start, polling")?;
-    let mut running = nic.start(pool.clone(), Interrupts::Polling)?;
+    let mut running = nic.start(pool.clone(), Interrupts::POLLING)?;
     let parts = &mut N::parts(&mut running);
     play(stage, parts, &pool)?;
     change_link(stage, parts)?;
@@ -69,7 +69,7 @@ fn life_of<S: Stage, N: Nic<S>>(stage: &S) -> Result<()> {
 
     let messages = stage.messages()?;
     stage.step("start again, with messages")?;
-    let mut running = nic.start(pool.clone(), Interrupts::Msix(&messages))?;
+    let mut running = nic.start(pool.clone(), Interrupts::msix(&messages))?;
     let parts = &mut N::parts(&mut running);
     interrupt(stage, parts)?;
     echo(stage, parts, &pool, 1000)?;

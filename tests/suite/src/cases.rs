@@ -231,7 +231,7 @@ where
     D: Driver<E::Platform, E::Config>,
 {
     let messages = environment.messages();
-    let interrupts = Interrupts::Msix(&messages);
+    let interrupts = Interrupts::msix(&messages);
     let mut nic = Nic::<E, D>::start_with(environment, stopped, pool, RING, interrupts)?;
     await_link(&mut nic, true)?;
     let own = nic.mac();

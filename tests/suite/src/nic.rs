@@ -34,7 +34,7 @@ impl<'e, E: Environment, D: Driver<E::Platform, E::Config>> Nic<'e, E, D> {
         pool: &FramePool,
         entries: u16,
     ) -> Result<Self, String> {
-        Self::start_with(environment, stopped, pool, entries, Interrupts::Polling)
+        Self::start_with(environment, stopped, pool, entries, Interrupts::POLLING)
     }
 
     /// Starts `stopped` with rings of `entries`.

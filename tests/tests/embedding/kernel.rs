@@ -52,17 +52,21 @@ where
         config: C,
         platform: P,
         mut free_vector: impl FnMut() -> Option<MsiMessage>,
-        mut open_line: impl FnMut(u8) -> bool,
+        open_line: impl FnOnce(u8) -> Result<(), Box<dyn Error>>,
     ) -> Result<Self, Box<dyn Error>> {
         let function = Function::claim(config, found.address)?;
         function.enable_path(&found.bridges)?;
         let mut nic = Nic::open(function, platform.clone())?;
 
-        let (plan, _) = InterruptPlan::decide(IrqMode::Auto, nic.vectors(), &mut free_vector, &mut open_line);
+        let (plan, _) = InterruptPlan::decide(IrqMode::Auto, nic.vectors(), &mut free_vector, |_| true);
 
         let config = Config::default();
         let pool = FramePool::new(platform.clone(), FrameLayout::new(config.frames()))?;
         let Queues { rx, tx } = nic.start(config, pool.clone(), plan)?;
+        // Only now: a line may be shared with devices that nobody serves.
+        if let Some(line) = nic.line() {
+            open_line(line)?;
+        }
 
         let info = nic.info().ok_or("it was just started")?;
         let mut phy = Phy::new(&info, rx, tx, pool);

@@ -138,9 +138,9 @@ fn parse_irq(value: &str) -> Result<IrqMode, String> {
         "auto" => IrqMode::Auto,
         "msix" => IrqMode::Msix,
         "msi" => IrqMode::Msi,
-        "intx" => IrqMode::Intx,
+        "line" | "intx" => IrqMode::Line,
         "polling" => IrqMode::Polling,
-        _ => return Err("modes are auto, msix, msi, intx, polling".into()),
+        _ => return Err("modes are auto, msix, msi, line, polling".into()),
     })
 }
 
@@ -218,7 +218,7 @@ mod tests {
             let config = parse(&format!("irq=intx {word}"));
             assert_eq!(config.rejected.len(), 1, "{word}");
             assert!(config.rejected[0].contains(word), "{}", config.rejected[0]);
-            assert_eq!(config.irq, IrqMode::Intx, "the other words count");
+            assert_eq!(config.irq, IrqMode::Line, "the other words count");
         }
     }
 

@@ -21,6 +21,7 @@ use core::time::Duration;
 use log::{error, info, warn};
 use paravane_hal::Platform;
 use paravane_hal::time::Instant;
+use paravane_hal_x86_64::line::Trigger;
 use paravane_net::FramePool;
 use paravane_pci::ConfigAccess;
 
@@ -53,6 +54,8 @@ pub trait Host {
     fn sleep(&self, timeout: Option<Duration>);
     /// What rang since the last call.
     fn take_rung(&self) -> Rung;
+    /// Lets devices interrupt by `line`. False when the machine has no such line.
+    fn open_line(&self, line: u8, trigger: Trigger) -> bool;
     /// Lets `line` interrupt again.
     fn unmask_line(&self, line: u8);
     /// What is left of the heap.
@@ -92,6 +95,8 @@ pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
     events_looked_for: Instant,
     /// An interrupt may have told of an event since.
     woken_since: bool,
+    /// The lines that were opened, bit by bit.
+    open_lines: u64,
     /// How often in a row lines rang that none of the NICs had raised.
     unclaimed: u32,
     poll_sleep: Duration,
@@ -109,6 +114,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             busy: now,
             events_looked_for: now,
             woken_since: false,
+            open_lines: 0,
             unclaimed: 0,
             poll_sleep: POLL_SLEEPS.0,
         }
@@ -169,8 +175,27 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         // Lines only after every NIC on them was asked and served: they are level-triggered, and
         // shared.
         self.unmask(lines);
+        self.open_lines();
         if !moved && !self.arm() {
             self.sleep(now);
+        }
+    }
+
+    /// Opens the lines that NICs use since they were started: others on a line might never be
+    /// served.
+    fn open_lines(&mut self) {
+        for nic in &mut self.nics {
+            let Some((line, trigger)) = nic.line() else { continue };
+            let bit = 1_u64.checked_shl(line.into()).unwrap_or(0);
+            if self.open_lines & bit != 0 {
+                continue;
+            }
+            if bit != 0 && self.host.open_line(line, trigger) {
+                self.open_lines |= bit;
+            } else {
+                warn!("nic {}: {}: interrupt line {line} leads nowhere", nic.name(), nic.place());
+                nic.abandon_lines(u64::MAX);
+            }
         }
     }
 

@@ -73,7 +73,7 @@ fn bench(machine: &Machine) -> Result<(), Box<dyn Error>> {
     let Place::Pci { bus, address, path, .. } = &nic.place else { return Err("no NIC on a PCI bus".into()) };
     let function = pci::claim(bus, *address, path)?;
     let mut device = Nic::open(function, machine.platform).map_err(Failed::into_error)?;
-    let Queues { mut rx, mut tx } = device.start(Config::default(), pool.clone(), InterruptPlan::Polling)?;
+    let Queues { mut rx, mut tx } = device.start(Config::default(), pool.clone(), InterruptPlan::POLLING)?;
     let meter = Meter::new(machine);
     for burst in [1, BURST_FRAMES] {
         let tenths = send(&meter, &mut tx, &pool, bytes, burst)?;

@@ -26,7 +26,7 @@ use paravane_unikernel::bus::pci::{self, Bus};
 use paravane_unikernel::bus::words::MmioPlace;
 use paravane_unikernel::bus::{self, FoundNic, Place};
 use paravane_unikernel::console;
-use paravane_unikernel::interrupts::Interrupts;
+use paravane_unikernel::interrupts::{Interrupts, LINES};
 use paravane_unikernel::platform::{Machine, Platform};
 
 paravane_unikernel::entry!(main);
@@ -106,14 +106,12 @@ fn start(
         }
     };
     let allocate = || machine.interrupts.allocate_vector().ok().map(|(_, message)| message);
-    // A line is opened only for a NIC that uses it: others on it might never be served.
-    let route = |line| machine.enable_line(line, trigger).is_ok();
-    let (plan, remark) = InterruptPlan::decide(config.irq, device.vectors(), allocate, route);
+    let (plan, remark) = InterruptPlan::decide(config.irq, device.vectors(), allocate, |line| line < LINES);
     if let Some(remark) = remark {
         warn!("nic {}: {} {}: {remark}", identity.name, identity.place, identity.ids);
     }
     let nic_config = nic_config(said.ip_mtu_bytes);
-    Ok(Nic::start(identity, device, nic_config, said.addressing, plan, pool.clone())?)
+    Ok(Nic::start(identity, device, nic_config, said.addressing, (plan, trigger), pool.clone())?)
 }
 
 /// How each NIC runs. One connection's window is 45 frames; the longest ring that a device which
@@ -135,6 +133,9 @@ impl Host for Hosting {
     fn take_rung(&self) -> Rung {
         let pending = self.0.interrupts.take_pending();
         Rung { lines: pending.lines, messages: pending.messages != 0 }
+    }
+    fn open_line(&self, line: u8, trigger: Trigger) -> bool {
+        self.0.enable_line(line, trigger).is_ok()
     }
     fn unmask_line(&self, line: u8) {
         self.0.interrupts.unmask_line(line);

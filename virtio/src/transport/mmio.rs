@@ -11,7 +11,7 @@ use core::fmt;
 use paravane_hal::Failed;
 use paravane_hal::addr::PhysAddr;
 use paravane_hal::dma::{DeviceTag, Quiesce as _, Quiet};
-use paravane_hal::irq::Interrupts;
+use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::mmio::{Mmio, MmioDevice, MmioExt, MmioMap, Window};
 use paravane_hal::reg::{ReadOnly, Reg, WriteOnly};
 use paravane_hal::time::Clock;
@@ -19,7 +19,7 @@ use paravane_hal::time::Clock;
 use crate::ring::{QueueAddresses, QueueSize};
 use crate::status::Status;
 use crate::transport::{
-    BusError, DoorbellWidth, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Switched, Vector,
+    BusError, DoorbellWidth, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Vector,
 };
 
 /// The register by which [`MmioDevice::claim`] resets a virtio device: its status.
@@ -233,11 +233,8 @@ impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
 
     fn close_memory(&mut self, _clock: &impl Clock) {}
 
-    fn switch_interrupts(&mut self, offered: Interrupts<'_>) -> Switched {
-        match offered {
-            Interrupts::Intx => Switched::Line,
-            _ => Switched::Nothing,
-        }
+    fn switch_interrupts(&mut self, offered: Interrupts<'_>) -> InterruptMode {
+        if offered.line { InterruptMode::Line } else { InterruptMode::Polling }
     }
 
     fn read_status(&self) -> Status {

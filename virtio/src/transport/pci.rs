@@ -1,4 +1,4 @@
-//! The PCI transport, modern interface: capabilities say where registers are, MSI-X or the pin
+//! The PCI transport, modern interface: capabilities say where registers are, MSI-X or the line
 //! interrupts.
 //!
 //! Modern and transitional devices look alike from here: a transitional one is driven through its
@@ -14,19 +14,18 @@
 
 use core::fmt;
 
-use log::warn;
 use paravane_hal::Failed;
 use paravane_hal::dma::{DeviceTag, Quiet};
-use paravane_hal::irq::{Interrupts, MsiMessage};
+use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::mmio::{Mmio, MmioExt, MmioMap, Window};
 use paravane_hal::time::Clock;
-use paravane_pci::{CapabilityError, Command, ConfigAccess, Function, Ids, MsixError, MsixTable, PowerError};
+use paravane_pci::{CapabilityError, Command, ConfigAccess, Function, FunctionInterrupts, Ids, PowerError};
 
 use crate::error::BringUpError;
 use crate::ring::{QueueAddresses, QueueSize};
 use crate::status::Status;
 use crate::transport::{
-    BusError, DoorbellWidth, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Switched, Vector,
+    BusError, DoorbellWidth, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Vector,
 };
 
 pub(crate) mod capability;
@@ -47,8 +46,7 @@ pub struct PciTransport<R, C> {
     notify_off_multiplier: u32,
     isr: Option<Window<R>>,
     config: Window<R>,
-    msix: Option<MsixTable<R>>,
-    msix_error: Option<MsixError>,
+    interrupts: FunctionInterrupts<R>,
     /// What the windows above are parts of.
     bars: Bars<R>,
 }
@@ -58,7 +56,7 @@ pub type Pci<P, C> = PciTransport<<P as MmioMap>::Region, C>;
 
 /// Where a function is.
 pub use paravane_pci::PciAddress as Address;
-pub use paravane_pci::{CommandError, QuiesceError};
+pub use paravane_pci::{CommandError, InterruptError, QuiesceError};
 
 /// A number that is another for each function of the machine.
 pub(super) fn number(at: Address) -> u32 {
@@ -257,7 +255,8 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
         };
         let mut bars = Bars::new();
         match discover(&mut function, platform, &mut bars) {
-            Ok(Places { common, notify: (notify, notify_off_multiplier), isr, config, msix, msix_error }) => {
+            Ok(Places { common, notify: (notify, notify_off_multiplier), isr, config }) => {
+                let interrupts = FunctionInterrupts::open(&mut function, platform);
                 Ok(Self {
                     function,
                     device_id,
@@ -266,8 +265,7 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
                     notify_off_multiplier,
                     isr,
                     config,
-                    msix,
-                    msix_error,
+                    interrupts,
                     bars,
                 })
             }
@@ -287,58 +285,18 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
     /// Gives the function up, and its mappings to the `mapper` that made them.
     #[must_use]
     pub fn into_function(self, mapper: &impl MmioMap<Region = R>) -> Function<C> {
-        let Self { mut function, common, notify, isr, config, msix, bars, .. } = self;
+        let Self { mut function, common, notify, isr, config, interrupts, bars, .. } = self;
         drop((common, notify, isr, config));
-        if let Some(table) = msix {
-            table.close(&mut function, mapper);
-        }
+        interrupts.close(&mut function, mapper);
         bars.unmap(mapper);
         function
     }
 
-    /// Why the function sends no messages, if it says that it can and something went wrong.
+    /// Why the function does not interrupt in a better way, if it has one and something is wrong
+    /// with that.
     #[must_use]
-    pub fn msix_error(&self) -> Option<MsixError> {
-        self.msix_error
-    }
-
-    /// Lets the function interrupt in the way asked for, as far as it can, and in no other. Returns
-    /// how many messages may be used.
-    ///
-    /// Comes before vectors are assigned, and after every reset.
-    fn switch(&mut self, interrupts: Interrupts<'_>) -> usize {
-        if let Some(table) = &mut self.msix {
-            table.disable(&mut self.function);
-        }
-        match (interrupts, &mut self.msix) {
-            (Interrupts::Msix(messages), Some(table)) => {
-                match use_messages(table, &mut self.function, messages) {
-                    Ok(count) => {
-                        self.msix_error = None;
-                        return count;
-                    }
-                    Err(error) => self.msix_error = Some(error),
-                }
-            }
-            (Interrupts::Intx, _) => {
-                // Decoding and bus mastering stay as they are, so there is nothing that the
-                // register could refuse.
-                let _ = self.function.disable(Command::INTX_DISABLE);
-                return 0;
-            }
-            _ => {}
-        }
-        // As above; and a function without a pin has no such bit.
-        let _ = self.function.enable(Command::INTX_DISABLE);
-        0
-    }
-
-    /// Whether it has a line, and can say why it raised it. Asked while messages are to be off.
-    fn has_interrupt_status(&self) -> bool {
-        // With messages on, which should be off, there is no line.
-        let has_line = self.function.read_interrupt_pin().is_some()
-            && matches!(self.function.read_messages_on(), Ok(None));
-        self.isr.is_some() && has_line
+    pub fn interrupt_error(&self) -> Option<InterruptError> {
+        self.interrupts.error()
     }
 
     fn select(&self, queue: u16) {
@@ -354,23 +312,6 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> PciTransport<R, C> {
         self.common.write(register, wanted);
         self.common.read(register) == wanted
     }
-}
-
-/// Programs and unmasks as many entries as there are messages for, and switches messages on.
-fn use_messages<R: Mmio, C: ConfigAccess>(
-    table: &mut MsixTable<R>,
-    function: &mut Function<C>,
-    messages: &[MsiMessage],
-) -> Result<usize, MsixError> {
-    let entries = 0..table.entries();
-    for (entry, message) in entries.clone().zip(messages) {
-        table.program(entry, *message)?;
-    }
-    table.enable(function)?;
-    for (entry, _) in entries.clone().zip(messages) {
-        table.unmask(entry)?;
-    }
-    Ok(entries.len().min(messages.len()))
 }
 
 impl<R: Mmio + Clone + Send, C: ConfigAccess> Steps<R> for PciTransport<R, C> {
@@ -398,23 +339,12 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Steps<R> for PciTransport<R, C> {
         let _ = self.function.quiesce(clock);
     }
 
-    fn switch_interrupts(&mut self, offered: Interrupts<'_>) -> Switched {
+    fn switch_interrupts(&mut self, offered: Interrupts<'_>) -> InterruptMode {
+        // Virtio has no use for MSI without the X.
+        let usable = offered.without_msi();
         // A device that cannot say why it raised its line cannot be driven by it.
-        let offered = match offered {
-            Interrupts::Intx if !self.has_interrupt_status() => Interrupts::Polling,
-            other => other,
-        };
-        let at = self.function.address();
-        let messages = self.switch(offered);
-        if let Some(error) = self.msix_error {
-            warn!("virtio {at}: no messages: {error}");
-        }
-        match offered {
-            _ if messages > 0 => Switched::Messages(messages),
-            Interrupts::Intx => Switched::Line,
-            // Virtio has no use for MSI without the X; a kernel that offers it gets polling.
-            _ => Switched::Nothing,
-        }
+        let usable = if self.isr.is_some() { usable } else { usable.without_line() };
+        self.interrupts.switch_on(&mut self.function, usable)
     }
 
     fn read_status(&self) -> Status {

@@ -7,14 +7,14 @@ use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 use paravane_mock_hal::model::virtio::Personality;
 use paravane_mock_hal::{DeviceModel as _, Width};
 use paravane_net::{Burst, Control, MacAddr, NicInfo, Offloads, RxQueue as _};
-use paravane_pci::{ConfigAccess as _, MsixError};
+use paravane_pci::{ConfigAccess as _, InterruptError};
 use paravane_virtio::init::InitError;
 use paravane_virtio::net::{Allowed, BringUpError, Config, NetFeatures, SetUpError, StartError};
 use paravane_virtio::transport::QueueError;
 use paravane_virtio::transport::pci::{OpenError, PciError};
 
 fn start_error(bench: &Bench, config: &Config) -> StartError {
-    let (error, device) = match bench.device().start(config, bench.pool.clone(), Interrupts::Polling) {
+    let (error, device) = match bench.device().start(config, bench.pool.clone(), Interrupts::POLLING) {
         Ok(_) => panic!("started"),
         Err(failed) => failed.into_parts(),
     };
@@ -157,13 +157,21 @@ fn vectors_step_down_until_the_device_confirms_them_all() {
     assert_eq!(at(2), InterruptMode::Msix { vectors: 2 });
     assert_eq!(at(1), InterruptMode::Msix { vectors: 1 });
     assert_eq!(at(0), InterruptMode::Polling);
+
+    let bench = Bench::new(BASIC);
+    bench.model().personality.vectors = 0;
+    let mut up = bench.start_with(&small(), Interrupts::msix(&MESSAGES).or_line());
+    assert_eq!((up.control.interrupts(), bench.model().has_msix_on()), (InterruptMode::Line, false));
+    bench.model().set_link(false);
+    assert!(up.control.acknowledge(), "the line was raised");
+    bench.assert_clean();
 }
 
 #[test]
 fn fewer_messages_make_fewer_vectors() {
     for (messages, expected) in [(1, "msix, 1 vector"), (2, "msix, 2 vectors"), (3, "msix, 3 vectors")] {
         let bench = Bench::new(BASIC);
-        let up = bench.start_with(&small(), Interrupts::Msix(&MESSAGES[..messages]));
+        let up = bench.start_with(&small(), Interrupts::msix(&MESSAGES[..messages]));
         assert_eq!(up.control.interrupts().to_string(), expected);
     }
 }
@@ -172,7 +180,7 @@ fn fewer_messages_make_fewer_vectors() {
 fn without_messages_the_line_is_used_and_without_a_line_nothing() {
     let bench = Bench::new(BASIC);
     bench.without_msix();
-    let up = bench.start_with(&small(), Interrupts::Intx);
+    let up = bench.start_with(&small(), Interrupts::LINE);
     assert_eq!(up.control.interrupts(), InterruptMode::Line);
     assert!(!bench.pin_disabled());
 
@@ -184,11 +192,11 @@ fn without_messages_the_line_is_used_and_without_a_line_nothing() {
 
     let bench = Bench::new(BASIC);
     bench.space(|space| space.set8(0x3d, 0));
-    let up = bench.start_with(&small(), Interrupts::Intx);
+    let up = bench.start_with(&small(), Interrupts::LINE);
     assert_eq!(up.control.interrupts(), InterruptMode::Polling, "a function without a pin");
 
     let bench = Bench::new(BASIC);
-    let up = bench.start_with(&small(), Interrupts::Msi(MESSAGES[0]));
+    let up = bench.start_with(&small(), Interrupts::msi(MESSAGES[0]));
     assert_eq!(up.control.interrupts(), InterruptMode::Polling, "virtio has no MSI without the X");
     bench.assert_clean();
 }
@@ -204,13 +212,10 @@ fn a_table_out_of_reach_leaves_the_line() {
         spoil(&bench);
         bench.plugged.host.write16(bench.plugged.address, 0x9a, 1 << 15);
         assert!(bench.model().has_msix_on());
-        let up = bench.start_with(&small(), Interrupts::Msix(&MESSAGES));
-        assert_eq!(up.control.interrupts(), InterruptMode::Polling);
-        let error = up.control.device().transport().msix_error().unwrap();
-        assert_eq!(matches!(error, MsixError::Bar(_)), is_map, "{error}");
-        let device = up.control.stop(up.rx, up.tx).unwrap();
-        let mut up = bench.restart(device, &small(), Interrupts::Intx);
+        let mut up = bench.start_with(&small(), Interrupts::msix(&MESSAGES).or_line());
         assert_eq!(up.control.interrupts(), InterruptMode::Line);
+        let error = up.control.device().transport().interrupt_error().unwrap();
+        assert_eq!(matches!(error, InterruptError::Msix(_)), is_map, "{error}");
         assert!(!bench.model().has_msix_on());
         bench.model().set_link(false);
         assert!(up.control.acknowledge(), "the line was raised");
@@ -224,7 +229,7 @@ fn messages_that_stay_on_rule_the_line_out() {
     bench.plugged.host.write16(bench.plugged.address, 0x9a, 1 << 15);
     bench.space(|space| space.allow(0x9a, &[0; 2]));
     assert!(bench.model().has_msix_on());
-    let up = bench.start_with(&small(), Interrupts::Intx);
+    let up = bench.start_with(&small(), Interrupts::LINE);
     assert_eq!(up.control.interrupts(), InterruptMode::Polling);
     assert!(up.stop().is_ok());
 }
@@ -241,11 +246,11 @@ fn what_may_be_asked_of_a_device_is_said() {
 fn queue_sizes_are_what_both_sides_can() {
     let bench = Bench::new(BASIC);
     bench.model().personality.max_entries = 64;
-    let up = bench.start_with(&Config::default().with_tx_entries(100), Interrupts::Polling);
+    let up = bench.start_with(&Config::default().with_tx_entries(100), Interrupts::POLLING);
     assert_eq!((up.control.info().rx_slots, up.control.info().tx_slots), (64, 64));
     assert_eq!(bench.model().queues[RX].entries, 64);
     let bench = Bench::new(BASIC);
-    let up = bench.start_with(&Config::default().with_tx_entries(100), Interrupts::Polling);
+    let up = bench.start_with(&Config::default().with_tx_entries(100), Interrupts::POLLING);
     assert_eq!((up.control.info().rx_slots, up.control.info().tx_slots), (256, 64));
     bench.assert_clean();
 }
@@ -304,7 +309,7 @@ fn the_mtu_counts_when_it_can_be_kept() {
     let mtu_with = |rx_entries: u16, offered: u64, mtu: u16| {
         let bench = Bench::new(BASIC | MTU | offered);
         bench.model().class.mtu = mtu;
-        let up = bench.start_with(&small().with_rx_entries(rx_entries), Interrupts::Polling);
+        let up = bench.start_with(&small().with_rx_entries(rx_entries), Interrupts::POLLING);
         bench.assert_clean();
         let info = up.control.info();
         assert_eq!(info.max_frame_bytes, info.ip_mtu_bytes + 14);
@@ -326,7 +331,7 @@ fn the_mtu_is_held_against_the_entries_that_the_device_allows() {
         let bench = Bench::new(BASIC | MRG_RXBUF | 1 << 3);
         bench.model().class.mtu = 9000;
         bench.model().personality.max_entries = max_entries;
-        let mut up = bench.start_with(&Config::default(), Interrupts::Polling);
+        let mut up = bench.start_with(&Config::default(), Interrupts::POLLING);
         assert_eq!(up.control.info().rx_slots, max_entries);
         // What was agreed can be received.
         let payload = bytes(usize::from(up.control.info().max_frame_bytes), 3);
@@ -345,7 +350,7 @@ fn the_mtu_is_held_against_the_entries_that_the_device_allows() {
 fn no_more_is_sent_than_the_device_named_though_its_buffers_hold_less() {
     let bench = Bench::with_buffers(BASIC | MRG_RXBUF | 1 << 3, 64, 512);
     bench.model().class.mtu = 1000;
-    let up = bench.start_with(&small().with_rx_entries(2), Interrupts::Polling);
+    let up = bench.start_with(&small().with_rx_entries(2), Interrupts::POLLING);
     assert!(!up.control.features().has(NetFeatures::MTU));
     assert_eq!(up.control.info().ip_mtu_bytes, 1000);
     bench.assert_clean();
@@ -357,7 +362,7 @@ fn the_mtu_asked_for_is_the_device_s_at_most() {
         let bench = Bench::new(BASIC | offered);
         bench.model().class.mtu = device_says;
         let config = small().with_ip_mtu_bytes(wanted);
-        let started = bench.device().start(&config, bench.pool.clone(), Interrupts::Polling);
+        let started = bench.device().start(&config, bench.pool.clone(), Interrupts::POLLING);
         let up = started.map_err(|failed| failed.into_error())?;
         let NicInfo { ip_mtu_bytes, max_frame_bytes, .. } = up.control.info();
         assert_eq!(max_frame_bytes, ip_mtu_bytes + 14);
@@ -395,7 +400,7 @@ fn the_mtu_is_read_once() {
 #[test]
 fn a_pool_of_another_dma_domain_is_refused() {
     let (bench, other) = (Bench::new(BASIC), Bench::new(BASIC));
-    let started = bench.device().start(&small(), other.pool.clone(), Interrupts::Polling);
+    let started = bench.device().start(&small(), other.pool.clone(), Interrupts::POLLING);
     let error = started.unwrap_err().into_error();
     let (pool, device) = (other.platform.domain(), bench.platform.domain());
     assert_eq!(error, StartError::ForeignPool { pool, device });

@@ -25,7 +25,7 @@ fn a_frame_goes_out_behind_a_plain_header() {
 #[test]
 fn a_burst_costs_one_doorbell() {
     let bench = Bench::new(BASIC | EVENT_IDX);
-    let mut up = bench.start_with(&paravane_virtio::net::Config::default(), Interrupts::Polling);
+    let mut up = bench.start_with(&paravane_virtio::net::Config::default(), Interrupts::POLLING);
     bench.model().doorbells.clear();
     let mut burst = burst((0..32).map(|i| bench.frame(&bytes(64, i))));
     assert_eq!(up.tx.transmit(&mut burst), Ok(32));
@@ -122,7 +122,7 @@ fn frames_keep_coming_in_when_indices_wrap() {
 #[test]
 fn a_small_burst_takes_what_it_can_and_the_rest_waits() {
     let bench = Bench::new(BASIC | EVENT_IDX);
-    let mut up = bench.start_with(&paravane_virtio::net::Config::default(), Interrupts::Polling);
+    let mut up = bench.start_with(&paravane_virtio::net::Config::default(), Interrupts::POLLING);
     for i in 0..40 {
         bench.model().deliver(&bytes(60, i));
     }
@@ -139,7 +139,7 @@ fn a_small_burst_takes_what_it_can_and_the_rest_waits() {
 fn a_frame_over_several_buffers_arrives_whole_5_1_6_4() {
     let bench = Bench::with_buffers(BASIC | MRG_RXBUF | 1 << 3, 256, 576);
     bench.model().class.mtu = 9000;
-    let mut up = bench.start_with(&small_rx(64), Interrupts::Polling);
+    let mut up = bench.start_with(&small_rx(64), Interrupts::POLLING);
     let mut burst = Burst::new();
     // Buffers of 512 bytes behind the header: from one to eighteen of them, with and without a full
     // last one.
@@ -295,7 +295,7 @@ fn frames_of_a_burst_each_ask_for_their_own_checksum() {
 #[test]
 fn a_packet_of_64_kib_goes_out_in_buffers_of_2_kib() {
     let bench = Bench::new(BASIC | OFFLOADS);
-    let mut up = bench.start_with(&paravane_virtio::net::Config::default(), Interrupts::Polling);
+    let mut up = bench.start_with(&paravane_virtio::net::Config::default(), Interrupts::POLLING);
     let packet = bytes(65_549, 7);
     let pieces = packet.chunks(bench.pool.payload_bytes()).rev().map(|piece| bench.frame(piece));
     let mut frame = pieces.reduce(|rest, mut piece| (piece.set_next(rest), piece).1).unwrap();
@@ -514,7 +514,7 @@ fn a_transmit_queue_armed_with_nothing_in_flight_interrupts_at_the_next() {
 fn the_line_says_why_it_was_raised() {
     let bench = Bench::new(BASIC | EVENT_IDX);
     bench.without_msix();
-    let mut up = bench.start_with(&small(), Interrupts::Intx);
+    let mut up = bench.start_with(&small(), Interrupts::LINE);
     assert!(!up.control.acknowledge(), "somebody else's");
     assert_eq!(up.rx.arm(), Ok(Armed::Idle));
     bench.model().deliver(&bytes(60, 1));

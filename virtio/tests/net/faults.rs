@@ -64,7 +64,7 @@ fn see(faults: &[Fault]) -> (Seen, u64) {
     let bench = Bench::new(OFFERED);
     let device = bench.device();
     faults.iter().for_each(|fault| bench.model().faults.add(*fault));
-    let (seen, device) = match device.start(&small(), bench.pool.clone(), Interrupts::Msix(&MESSAGES)) {
+    let (seen, device) = match device.start(&small(), bench.pool.clone(), Interrupts::msix(&MESSAGES)) {
         Ok(mut up) => {
             let seen = exchange(&bench, &mut up);
             bench.model().gone = false;
@@ -79,7 +79,7 @@ fn see(faults: &[Fault]) -> (Seen, u64) {
     bench.assert_at_rest();
     bench.model().repent();
     bench.model().class.link_up = true;
-    let mut up = bench.restart(device, &small(), Interrupts::Msix(&MESSAGES));
+    let mut up = bench.restart(device, &small(), Interrupts::msix(&MESSAGES));
     bench.messages();
     assert_eq!(exchange(&bench, &mut up), Seen::honest(), "after a restart; before: {faults:?}");
     assert!(up.control.stop(up.rx, up.tx).is_ok());

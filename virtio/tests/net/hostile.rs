@@ -89,7 +89,7 @@ fn repairs(bench: &Bench, up: Up) {
     bench.assert_at_rest();
     bench.model().class.serves_doorbells = true;
     bench.model().take_sent();
-    let mut up = bench.restart(device, &small(), paravane_hal::irq::Interrupts::Polling);
+    let mut up = bench.restart(device, &small(), paravane_hal::irq::Interrupts::POLLING);
     bench.model().deliver(&bytes(60, 5));
     let mut burst = Burst::new();
     assert_eq!(up.rx.receive(&mut burst), Ok(1));

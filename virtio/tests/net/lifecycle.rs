@@ -19,7 +19,7 @@ fn a_hundred_restarts_leave_memory_as_it_was() {
     let mut device = bench.device();
     let mut bytes_running = None;
     for round in 0..100 {
-        let mut up = bench.restart(device, &small(), Interrupts::Msix(&MESSAGES));
+        let mut up = bench.restart(device, &small(), Interrupts::msix(&MESSAGES));
         let running = *bytes_running.get_or_insert(bench.platform.memory().bytes());
         assert_eq!(bench.platform.memory().bytes(), running);
         for i in 0..20 {
@@ -75,7 +75,7 @@ fn a_device_that_does_not_reset_keeps_its_memory() {
     bench.model().personality.reset = Reset::AtOnce;
     let device = up.stop().unwrap();
     bench.assert_at_rest();
-    let up = bench.restart(device, &small(), Interrupts::Polling);
+    let up = bench.restart(device, &small(), Interrupts::POLLING);
     assert!(up.stop().is_ok());
     bench.assert_at_rest();
     bench.assert_clean();
@@ -99,7 +99,7 @@ fn a_reset_that_does_not_end_is_left_in_peace() {
     let device = starts_late_and_stays(&bench);
     bench.model().statuses.clear();
     let before = bench.platform.now();
-    let failed = device.start(&small(), bench.pool.clone(), Interrupts::Polling).unwrap_err();
+    let failed = device.start(&small(), bench.pool.clone(), Interrupts::POLLING).unwrap_err();
     assert!(
         matches!(failed.error(), StartError::SetUp(SetUpError::Init(InitError::NoReset { .. }))),
         "{failed}"
@@ -143,7 +143,7 @@ fn starts_late_and_stays(bench: &Bench) -> Net {
     bench.model().personality.reset = Reset::Never;
     let no = Action::Set { field: Field::Value, value: 7 };
     bench.model().faults.add(Fault::nth(FaultPoint::RegisterRead, 4, no).of(common_register(0x14)));
-    let failed = device.start(&small(), bench.pool.clone(), Interrupts::Polling).unwrap_err();
+    let failed = device.start(&small(), bench.pool.clone(), Interrupts::POLLING).unwrap_err();
     let (error, device) = failed.into_parts();
     assert!(
         matches!(error, StartError::SetUp(SetUpError::Init(InitError::StatusRejected { .. }))),
@@ -159,7 +159,7 @@ fn what_a_failed_start_left_with_the_device_comes_home_with_the_next() {
     let bench = Bench::new(BASIC);
     let mut device = starts_late_and_stays(&bench);
     for _ in 0..3 {
-        let failed = device.start(&small(), bench.pool.clone(), Interrupts::Polling).unwrap_err();
+        let failed = device.start(&small(), bench.pool.clone(), Interrupts::POLLING).unwrap_err();
         let error;
         (error, device) = failed.into_parts();
         assert!(matches!(error, StartError::SetUp(SetUpError::Init(InitError::NoReset { .. }))), "{error}");
@@ -168,7 +168,7 @@ fn what_a_failed_start_left_with_the_device_comes_home_with_the_next() {
         assert_eq!(bench.pool.free(), bench.pool.frames() - 16);
     }
     bench.model().personality.reset = Reset::AtOnce;
-    let up = bench.restart(device, &small(), Interrupts::Polling);
+    let up = bench.restart(device, &small(), Interrupts::POLLING);
     assert_eq!(bench.pool.free(), bench.pool.frames() - 16, "of this start alone");
     let device = up.stop().unwrap();
     assert!(!device.keeps_memory());
@@ -192,13 +192,13 @@ fn a_device_that_keeps_the_bus_keeps_its_memory() {
 
 #[test]
 fn a_stopped_device_has_no_way_to_interrupt() {
-    for interrupts in [Interrupts::Msix(&MESSAGES), Interrupts::Intx] {
+    for interrupts in [Interrupts::msix(&MESSAGES), Interrupts::LINE] {
         let bench = Bench::new(BASIC);
         let up = bench.start_with(&small(), interrupts);
         assert_eq!(
             (bench.sends_messages(), bench.pin_disabled()),
             match interrupts {
-                Interrupts::Intx => (false, false),
+                Interrupts::LINE => (false, false),
                 _ => (true, true),
             }
         );
@@ -214,7 +214,7 @@ fn who_is_done_with_a_function_gives_its_mappings_back() {
     let bench = Bench::new(BASIC);
     let device = bench.device();
     assert!(bench.platform.mapped_regions() > 1, "registers and the table of messages");
-    let up = bench.restart(device, &small(), Interrupts::Msix(&MESSAGES));
+    let up = bench.restart(device, &small(), Interrupts::msix(&MESSAGES));
     let function = pci::close(up.stop().unwrap().into_parts());
     assert_eq!(bench.platform.mapped_regions(), 0);
     // No reset, no registers.
@@ -287,7 +287,7 @@ fn a_link_that_comes_back_may_be_faster() {
 #[test]
 fn the_link_is_followed_by_polling() {
     let bench = Bench::new(BASIC);
-    let mut up = bench.start_with(&small(), Interrupts::Polling);
+    let mut up = bench.start_with(&small(), Interrupts::POLLING);
     assert_eq!(up.control.poll(), Ok(Events::empty()));
     bench.model().set_link(false);
     assert_eq!(up.control.poll(), Ok(Events::empty()), "a look costs an exit, so not at every poll");

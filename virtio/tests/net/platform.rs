@@ -22,7 +22,7 @@ fn life(platform: &MockPlatform) -> Result<(), DmaErrorReason> {
     let pool = FramePool::new(platform.clone(), FrameLayout::new(64)).map_err(|error| error.reason)?;
     let function = Function::claim(plugged.host.clone(), address).unwrap();
     let device = pci::open(function, platform.clone(), Net::new).unwrap();
-    let mut up = match device.start(&small(), pool.clone(), Interrupts::Msix(&MESSAGES)) {
+    let mut up = match device.start(&small(), pool.clone(), Interrupts::msix(&MESSAGES)) {
         Ok(up) => up,
         Err(failed) => match failed.into_error() {
             StartError::SetUp(SetUpError::Dma(error)) => return Err(error.reason),

@@ -141,7 +141,7 @@ impl Bench {
 
     /// Starts with small rings and three messages.
     pub fn start(&self) -> Up {
-        self.start_with(&small(), Interrupts::Msix(&MESSAGES))
+        self.start_with(&small(), Interrupts::msix(&MESSAGES))
     }
 
     /// A frame of `payload`.

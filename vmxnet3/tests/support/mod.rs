@@ -57,7 +57,7 @@ impl Machine {
 
     /// Small rings, polling.
     pub fn start_small(&self) -> MockRunning {
-        self.start(&small(), Interrupts::Polling)
+        self.start(&small(), Interrupts::POLLING)
     }
 
     /// Nobody broke a rule: neither the driver, as the model saw it, nor the model in the driver's

@@ -52,7 +52,7 @@ enum Irq {
     Auto,
     Msix,
     Msi,
-    Intx,
+    Line,
     Polling,
 }
 
@@ -62,7 +62,7 @@ impl Irq {
             Self::Auto => "auto",
             Self::Msix => "msix",
             Self::Msi => "msi",
-            Self::Intx => "intx",
+            Self::Line => "line",
             Self::Polling => "polling",
         }
     }
@@ -201,7 +201,7 @@ mod tests {
     fn virtio_may_choose_where_msi_is_asked_for() {
         assert_eq!(Irq::Msi.wanted_for(NicModel::Vmxnet3), Some("msi"));
         assert_eq!(Irq::Msi.wanted_for(NicModel::VirtioModern), None);
-        assert_eq!(Irq::Intx.wanted_for(NicModel::VirtioTransitional), Some("intx"));
+        assert_eq!(Irq::Line.wanted_for(NicModel::VirtioTransitional), Some("line"));
         assert_eq!(Irq::Auto.wanted_for(NicModel::Vmxnet3), None);
     }
 }

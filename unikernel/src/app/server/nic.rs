@@ -8,11 +8,12 @@ use core::time::Duration;
 
 use log::{error, info, warn};
 use paravane_hal::Platform;
-use paravane_hal::irq::Armed;
+use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_hal::time::Instant;
+use paravane_hal_x86_64::line::Trigger;
 use paravane_net::{Control, Events, FramePool, Link, MacAddr, RxCounters, RxQueue, TxCounters, TxQueue};
 use paravane_net_smoltcp::Phy;
-use paravane_nic::{self as nic, Config, InterruptPlan, Mode, NicError, NicRx, NicTx, Queues};
+use paravane_nic::{self as nic, Config, InterruptPlan, NicError, NicRx, NicTx, Queues};
 use paravane_pci::ConfigAccess;
 
 use crate::app::config::Addressing;
@@ -34,8 +35,8 @@ pub struct Nic<P: Platform, C: ConfigAccess> {
     place: String,
     ids: String,
     addressing: Addressing,
-    plan: InterruptPlan,
-    mode: Mode,
+    trigger: Trigger,
+    mode: InterruptMode,
     device: nic::Nic<P, C>,
     /// The queues of one that runs; `None` when it was not started again, for the reason in
     /// `fault`.
@@ -69,7 +70,7 @@ pub struct Identity {
 }
 
 impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
-    /// Starts a NIC, and says so on the console.
+    /// Starts a NIC, whose line is `trigger`ed, and says so on the console.
     ///
     /// # Errors
     ///
@@ -79,10 +80,10 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         mut device: nic::Nic<P, C>,
         config: Config,
         addressing: Addressing,
-        plan: InterruptPlan,
+        (plan, trigger): (InterruptPlan, Trigger),
         pool: FramePool,
     ) -> Result<Self, NicError> {
-        let Queues { rx, tx } = device.start(config, pool.clone(), plan.clone())?;
+        let Queues { rx, tx } = device.start(config, pool.clone(), plan)?;
         let (Some(info), Some(control)) = (device.info(), device.control()) else {
             return Err(NicError::NotRunning);
         };
@@ -100,7 +101,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             place,
             ids,
             addressing,
-            plan,
+            trigger,
             mode,
             device,
             phy: Some(Phy::new(&info, rx, tx, pool)),
@@ -152,19 +153,29 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// Whether it did. Where it interrupts by `messages` and some came, they may be its own and
     /// masked by the driver.
     pub fn acknowledge(&mut self, lines: u64, messages: bool) -> bool {
-        let by_message = matches!(self.plan, InterruptPlan::Msix(_) | InterruptPlan::Msi(_));
+        let is_asked = self.uses(lines) || (messages && self.mode.messages() > 0);
         match self.device.control() {
-            Some(control) if uses_line(&self.plan, lines) || (messages && by_message) => {
-                control.acknowledge()
-            }
+            Some(control) if is_asked => control.acknowledge(),
             _ => false,
         }
     }
 
-    /// If it interrupts by one of `lines`: from now on it is polled, for the line stays masked.
+    /// The line that it interrupts by, and how that rings. May be another after every restart.
+    #[must_use]
+    pub fn line(&self) -> Option<(u8, Trigger)> {
+        Some((self.device.line()?, self.trigger)).filter(|_| !self.is_polled())
+    }
+
+    /// Whether it interrupts by one of `lines`.
+    fn uses(&self, lines: u64) -> bool {
+        let bit = |(line, _)| 1_u64.checked_shl(u32::from(line)).unwrap_or(0);
+        self.line().is_some_and(|line| lines & bit(line) != 0)
+    }
+
+    /// If it interrupts by one of `lines`: from now on it is polled, for they stay masked.
     pub fn abandon_lines(&mut self, lines: u64) {
-        if uses_line(&self.plan, lines) {
-            self.mode = Mode::Polling;
+        if self.uses(lines) {
+            self.mode = InterruptMode::Polling;
             warn!("nic {}: {}: polled from now on", self.name, self.place());
         }
     }
@@ -232,7 +243,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// Whether nobody tells when frames come.
     #[must_use]
     pub fn is_polled(&self) -> bool {
-        self.mode == Mode::Polling
+        self.mode == InterruptMode::Polling
     }
 
     /// How long nothing has to be done if nothing comes.
@@ -273,7 +284,12 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             Ok(Queues { rx, tx }) => {
                 self.phy = self.device.info().map(|info| Phy::new(&info, rx, tx, pool));
                 self.restarts = self.restarts.saturating_add(1);
-                let link = self.device.control().map_or(Link::Down, |control| control.link());
+                let running = self.device.control().map(|control| (control.link(), control.interrupts()));
+                let (link, mode) = running.unwrap_or((Link::Down, self.mode));
+                // A line that was given up stays masked.
+                if !(self.is_polled() && mode == InterruptMode::Line) {
+                    self.mode = mode;
+                }
                 self.follow_link(link);
                 Ok(())
             }
@@ -370,11 +386,6 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             },
         }
     }
-}
-
-/// Whether the plan is one of `lines`.
-fn uses_line(plan: &InterruptPlan, lines: u64) -> bool {
-    matches!(plan, InterruptPlan::Intx(line) if lines.checked_shr(u32::from(*line)).is_some_and(|bits| bits & 1 != 0))
 }
 
 /// The same time for smoltcp.

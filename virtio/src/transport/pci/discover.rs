@@ -6,7 +6,7 @@ use core::fmt;
 use paravane_hal::mmio::{Mmio, MmioMap, Window};
 use paravane_hal::time::Clock;
 use paravane_pci::bar::BARS;
-use paravane_pci::{BarError, Command, ConfigAccess, Function, MsixError, MsixTable, VendorCapability};
+use paravane_pci::{BarError, Command, ConfigAccess, Function, VendorCapability};
 
 use super::PciError;
 use super::capability::{Dwords, Structure, VirtioCapability};
@@ -40,28 +40,7 @@ where
     if !any {
         return Err(PciError::LegacyOnly);
     }
-    let mut places = found.complete()?;
-    // Not fatal, whatever it is: the device works without messages, by its line or polled.
-    match open_msix(function, platform) {
-        Ok(table) => places.msix = table,
-        Err(error) => places.msix_error = Some(error),
-    }
-    Ok(places)
-}
-
-/// The function's MSI-X table, masked; `None` if it has none. MSI-X is off in any case, for while
-/// it is on the line is silent.
-fn open_msix<C: ConfigAccess, M: MmioMap>(
-    function: &mut Function<C>,
-    platform: &M,
-) -> Result<Option<MsixTable<M::Region>>, MsixError> {
-    let found = function.msix().map_err(MsixError::Capability);
-    let opened = found.and_then(|msix| msix.map(|msix| msix.open(function, platform)).transpose());
-    if opened.is_err() {
-        // If they stay on, the line is not used.
-        let _ = function.disable_messages();
-    }
-    opened
+    found.complete()
 }
 
 /// Why a place for registers is not usable.
@@ -132,8 +111,6 @@ pub(super) struct Places<R> {
     pub(super) notify: (Window<R>, u32),
     pub(super) isr: Option<Window<R>>,
     pub(super) config: Window<R>,
-    pub(super) msix: Option<MsixTable<R>>,
-    pub(super) msix_error: Option<MsixError>,
 }
 
 impl<R: Mmio + Clone> Found<R> {
@@ -146,7 +123,7 @@ impl<R: Mmio + Clone> Found<R> {
         // A device without a configuration of its own gets an empty one: nothing can be read of it.
         let config =
             self.config.or_else(|| common.part(0, 0)).ok_or(missing(Structure::Device, device_error))?;
-        Ok(Places { common, notify, isr: self.isr, config, msix: None, msix_error: None })
+        Ok(Places { common, notify, isr: self.isr, config })
     }
 
     /// Adds a place, if it is the first usable one for its registers.
