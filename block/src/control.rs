@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use paravane_hal::fault::DeviceFault;
-use paravane_hal::irq::Armed;
+use paravane_hal::irq::{Armed, InterruptMode};
 
 use crate::disk::DiskInfo;
 
@@ -21,6 +21,9 @@ bitflags::bitflags! {
 pub trait Control: Send {
     /// What does not change.
     fn info(&self) -> DiskInfo;
+
+    /// How it interrupts: one of the ways that the start was offered.
+    fn interrupts(&self) -> InterruptMode;
 
     /// How many sectors of 512 bytes the disk has, as of the last [`poll`](Self::poll). No I/O.
     fn capacity_sectors(&self) -> u64;
@@ -55,6 +58,9 @@ macro_rules! forward {
         impl<C: Control + ?Sized> Control for $through {
             fn info(&self) -> DiskInfo {
                 (**self).info()
+            }
+            fn interrupts(&self) -> InterruptMode {
+                (**self).interrupts()
             }
             fn capacity_sectors(&self) -> u64 {
                 (**self).capacity_sectors()

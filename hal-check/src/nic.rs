@@ -14,10 +14,13 @@ use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Interrupts;
 use paravane_hal::time::wait_for;
-use paravane_net::{BURST_FRAMES, Burst, Control, FrameLayout, FramePool, MacAddr, RxQueue, TxQueue};
+use paravane_net::{
+    BURST_FRAMES, Burst, Config, Control as _, Device, FrameLayout, FramePool, MacAddr, Running, RxQueue,
+    TxQueue,
+};
 use paravane_pci::{ConfigAccess, Function};
 use paravane_virtio::net as virtio_net;
-use paravane_virtio::transport::pci::PciTransport;
+use paravane_virtio::transport::pci;
 
 use crate::clock;
 use crate::finding::Finding;
@@ -72,8 +75,21 @@ where
         return report;
     }
     match kind {
-        Kind::Virtio => live::<P, C, Virtio>(platform, function, settings, &mut report),
-        Kind::Vmxnet3 => live::<P, C, Vmxnet3>(platform, function, settings, &mut report),
+        Kind::Virtio => {
+            let driver = Driver { reads_at_start: false, is_refusal: |_| false };
+            let open = |platform| {
+                pci::open(function, platform, virtio_net::Device::new).map_err(|failed| failed.to_string())
+            };
+            live(platform, open, &driver, settings, &mut report);
+        }
+        Kind::Vmxnet3 => {
+            let is_refusal = |error: &_| matches!(error, paravane_vmxnet3::StartError::Refused { .. });
+            let driver = Driver { reads_at_start: true, is_refusal };
+            let open = |platform| {
+                paravane_vmxnet3::Device::new(function, platform).map_err(|failed| failed.to_string())
+            };
+            live(platform, open, &driver, settings, &mut report);
+        }
     }
     report
 }
@@ -84,95 +100,12 @@ fn skip(report: &mut Report, checks: &[Check], why: &str) {
     }
 }
 
-/// What went wrong in a driver's step, in the driver's words.
-struct Refused {
-    reason: String,
-    /// The device was told where its structures are, and does not want them.
-    by_device: bool,
-}
-
-impl Refused {
-    fn new(reason: impl ToString) -> Self {
-        Self { reason: reason.to_string(), by_device: false }
-    }
-}
-
-/// A NIC that runs.
-struct Running<P: Platform, C: ConfigAccess, D: Driver<P, C> + ?Sized> {
-    control: D::Control,
-    rx: D::Rx,
-    tx: D::Tx,
-}
-
-/// A driver's life, the same for both.
-trait Driver<P: Platform, C: ConfigAccess> {
-    type Stopped;
-    type Control: Control;
-    type Rx: RxQueue;
-    type Tx: TxQueue;
-
+/// What differs between the drivers, as far as it matters here.
+struct Driver<D: Device> {
     /// Whether a device that runs has read what was stored for it.
-    const READS_AT_START: bool;
-
-    fn open(function: Function<C>, platform: P) -> Result<Self::Stopped, Refused>;
-    fn start(stopped: Self::Stopped, pool: FramePool, entries: u16) -> Result<Running<P, C, Self>, Refused>;
-    fn stop(control: Self::Control, rx: Self::Rx, tx: Self::Tx) -> Result<(), Refused>;
-}
-
-enum Vmxnet3 {}
-
-impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for Vmxnet3 {
-    type Stopped = paravane_vmxnet3::Device<P, C>;
-    type Control = paravane_vmxnet3::VmxControl<P, C>;
-    type Rx = paravane_vmxnet3::RxQueue<P>;
-    type Tx = paravane_vmxnet3::TxQueue<P>;
-
-    const READS_AT_START: bool = true;
-
-    fn open(function: Function<C>, platform: P) -> Result<Self::Stopped, Refused> {
-        paravane_vmxnet3::Device::new(function, platform).map_err(Refused::new)
-    }
-
-    fn start(stopped: Self::Stopped, pool: FramePool, entries: u16) -> Result<Running<P, C, Self>, Refused> {
-        let mut config = paravane_vmxnet3::Config::default();
-        (config.tx_entries, config.rx_entries) = (entries, entries);
-        let running = stopped.start(&config, pool, Interrupts::POLLING).map_err(|failed| {
-            let by_device = matches!(failed.error(), paravane_vmxnet3::StartError::Refused { .. });
-            Refused { reason: failed.to_string(), by_device }
-        })?;
-        Ok(Running { control: running.control, rx: running.rx, tx: running.tx })
-    }
-
-    fn stop(control: Self::Control, rx: Self::Rx, tx: Self::Tx) -> Result<(), Refused> {
-        control.stop(rx, tx).map(drop).map_err(Refused::new)
-    }
-}
-
-enum Virtio {}
-
-impl<P: Platform, C: ConfigAccess + Send> Driver<P, C> for Virtio {
-    type Stopped = virtio_net::Device<P, PciTransport<P::Region, C>>;
-    type Control = virtio_net::NetControl<P, PciTransport<P::Region, C>>;
-    type Rx = virtio_net::RxQueue<P>;
-    type Tx = virtio_net::TxQueue<P>;
-
-    const READS_AT_START: bool = false;
-
-    fn open(function: Function<C>, platform: P) -> Result<Self::Stopped, Refused> {
-        let transport = PciTransport::open(function, &platform).map_err(Refused::new)?;
-        virtio_net::Device::new(transport, platform).map_err(Refused::new)
-    }
-
-    fn start(stopped: Self::Stopped, pool: FramePool, entries: u16) -> Result<Running<P, C, Self>, Refused> {
-        let mut config = virtio_net::Config::default();
-        (config.tx_entries, config.rx_entries) = (entries, entries);
-        let running = stopped.start(&config, pool, Interrupts::POLLING).map_err(Refused::new)?;
-        Ok(Running { control: running.control, rx: running.rx, tx: running.tx })
-    }
-
-    fn stop(control: Self::Control, rx: Self::Rx, tx: Self::Tx) -> Result<(), Refused> {
-        control.stop(rx, tx).map(drop).map_err(Refused::new)
-    }
+    reads_at_start: bool,
+    /// Whether it was the device that did not want to start: it was told where its structures are.
+    is_refusal: fn(&D::StartError) -> bool,
 }
 
 /// What is known while the NIC is up.
@@ -182,21 +115,27 @@ struct Bench<'s, P> {
     was_read: bool,
 }
 
-fn live<P, C, D>(platform: &P, function: Function<C>, settings: &Settings<'_>, report: &mut Report)
-where
-    P: Platform + 'static,
-    C: ConfigAccess + Send,
-    D: Driver<Watched<P>, C>,
-{
-    let bench = Bench { watched: Watched::new(platform.clone()), settings, was_read: D::READS_AT_START };
+/// The life of the NIC that `open` takes over.
+fn live<P: Platform + 'static, D: Device>(
+    platform: &P,
+    open: impl FnOnce(Watched<P>) -> Result<D, String>,
+    driver: &Driver<D>,
+    settings: &Settings<'_>,
+    report: &mut Report,
+) {
+    let bench = Bench { watched: Watched::new(platform.clone()), settings, was_read: driver.reads_at_start };
     (settings.before)(Check::PoolSize);
     let Some(pool) = make_pool(&bench, report) else { return };
     (settings.before)(Check::NicStart);
-    let running: Result<Running<_, _, D>, _> = D::open(function, bench.watched.clone())
-        .map_err(|refused| bench.refused("take the device over", refused))
+    let entries = settings.ring_entries;
+    let config = Config::default().with_tx_entries(entries).with_rx_entries(entries);
+    let running = open(bench.watched.clone())
+        .map_err(|reason| bench.refused("take the device over", reason, false))
         .and_then(|stopped| {
-            D::start(stopped, pool.clone(), settings.ring_entries)
-                .map_err(|refused| bench.refused("start the device", refused))
+            stopped.start(&config.into(), pool.clone(), Interrupts::POLLING).map_err(|failed| {
+                let by_device = (driver.is_refusal)(failed.error());
+                bench.refused("start the device", failed.to_string(), by_device)
+            })
         });
     let Running { mut control, mut rx, mut tx } = match running {
         Ok(running) => running,
@@ -233,10 +172,11 @@ where
     report.add(Check::NicReceive, verdict);
 
     (settings.before)(Check::NicStop);
-    let stopped = D::stop(control, rx, tx).map_err(|refused| bench.refused("stop the device", refused));
+    let stopped = D::stop(Running { control, rx, tx })
+        .map_err(|failed| bench.refused("stop the device", failed.to_string(), false));
     let missing = pool.frames().saturating_sub(pool.free());
     let home = if missing == 0 { Ok(()) } else { Err(Finding::NotHome { missing, frames: pool.frames() }) };
-    report.judge(Check::NicStop, stopped.and(home));
+    report.judge(Check::NicStop, stopped.map(drop).and(home));
 }
 
 /// The pool that the author means to use, if it is one to begin with.
@@ -271,9 +211,9 @@ impl<P: Platform + 'static> Bench<'_, P> {
         frames_wanted(self.settings.ring_entries, self.settings.ring_entries)
     }
 
-    /// What a driver's error says about the platform.
-    fn refused(&self, step: &'static str, refused: Refused) -> Finding {
-        let Refused { reason, by_device } = refused;
+    /// What a driver's error says about the platform. By the device: it was told where its
+    /// structures are, and does not want them.
+    fn refused(&self, step: &'static str, reason: String, by_device: bool) -> Finding {
         if let Err(finding) = self.strayed(step) {
             return finding;
         }

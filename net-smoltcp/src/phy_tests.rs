@@ -109,6 +109,7 @@ const INFO: NicInfo = NicInfo {
     ip_mtu_bytes: 1500,
     max_frame_bytes: 1514,
     offloads: Offloads::empty(),
+    filters: true,
     max_segments: 1,
     max_cut_segments: 0,
     rx_slots: 64,

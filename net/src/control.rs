@@ -4,7 +4,7 @@
 use core::fmt;
 
 use paravane_hal::fault::DeviceFault;
-use paravane_hal::irq::Armed;
+use paravane_hal::irq::{Armed, InterruptMode};
 
 use crate::offload::Offloads;
 
@@ -148,6 +148,9 @@ pub struct NicInfo {
     pub max_frame_bytes: u16,
     /// What may be asked for on the way out. A frame that asks for more is refused.
     pub offloads: Offloads,
+    /// Whether the device keeps out frames that the receive filter does not ask for. One that does
+    /// not refuses filters that are stricter than it is.
+    pub filters: bool,
     /// Most segments of a frame.
     pub max_segments: u16,
     /// Most segments of a frame that is to be cut.
@@ -201,6 +204,9 @@ impl core::ops::Add for DeviceStats {
 pub trait Control: Send {
     /// What does not change.
     fn info(&self) -> NicInfo;
+
+    /// How it interrupts: one of the ways that the start was offered.
+    fn interrupts(&self) -> InterruptMode;
 
     /// The link, as of the last [`poll`](Self::poll). No I/O.
     fn link(&self) -> Link;

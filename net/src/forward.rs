@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 
 use paravane_hal::fault::DeviceFault;
-use paravane_hal::irq::Armed;
+use paravane_hal::irq::{Armed, InterruptMode};
 
 use crate::burst::Burst;
 use crate::control::{Control, DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
@@ -61,6 +61,9 @@ macro_rules! forward {
         impl<T: Control + ?Sized> Control for $pointer {
             fn info(&self) -> NicInfo {
                 (**self).info()
+            }
+            fn interrupts(&self) -> InterruptMode {
+                (**self).interrupts()
             }
             fn link(&self) -> Link {
                 (**self).link()

@@ -6,6 +6,7 @@ extern crate alloc;
 
 mod burst;
 mod control;
+mod device;
 mod forward;
 mod frame;
 mod offload;
@@ -14,6 +15,7 @@ mod queue;
 
 pub use burst::{BURST_FRAMES, Burst};
 pub use control::{Control, DeviceStats, Events, Link, MacAddr, NicInfo, RxFilter, RxFilterError};
+pub use device::{Config, Device, Running};
 pub use frame::{Frame, FrameHeader, FrameSegment, FrameSegments, HEADROOM_BYTES};
 pub use offload::{
     ChecksumRequest, Offloads, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload,

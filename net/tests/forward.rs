@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use paravane_hal::fault::DeviceFault;
-use paravane_hal::irq::Armed;
+use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_net::{
     Burst, Control, DeviceStats, Events, Link, NicInfo, Offloads, RxCounters, RxFilter, RxFilterError,
     RxQueue, TxCounters, TxQueue,
@@ -84,6 +84,7 @@ const INFO: NicInfo = NicInfo {
     ip_mtu_bytes: 1500,
     max_frame_bytes: 1514,
     offloads: Offloads::empty(),
+    filters: true,
     max_segments: 1,
     max_cut_segments: 1,
     rx_slots: 2,
@@ -94,6 +95,10 @@ impl Control for Nic {
     fn info(&self) -> NicInfo {
         self.note("info");
         INFO
+    }
+    fn interrupts(&self) -> InterruptMode {
+        self.note("interrupts");
+        InterruptMode::Msi
     }
     fn link(&self) -> Link {
         self.note("link");

@@ -4,17 +4,15 @@
 use paravane_hal::irq::Interrupts;
 use paravane_hal::mmio::MmioDevice;
 use paravane_hal::{Failed, Platform};
-use paravane_net::FramePool;
+use paravane_net::{Config, Device as NetDevice, FramePool, Running};
 use paravane_pci::{ConfigAccess, Function, Ids};
 use paravane_virtio::net as virtio_net;
-use paravane_virtio::transport::Transport;
 use paravane_virtio::transport::mmio::MmioTransport;
-use paravane_virtio::transport::pci::{self, PciTransport};
+use paravane_virtio::transport::pci::{self, OpenError, Pci};
 
-use crate::config::Config;
 use crate::error::NicError;
 use crate::interrupts::IrqMode;
-use crate::queues::{NicControl, NicRx, NicTx, Queues};
+use crate::queues::{NicControl, NicRx, NicTx};
 
 /// Which driver a function takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,22 +45,16 @@ impl Kind {
             Self::VirtioNet => "virtio-net",
         }
     }
-
-    /// Whether the device keeps out frames that the receive filter does not ask for. One that
-    /// cannot refuses filters that are stricter than it is.
-    #[must_use]
-    pub const fn filters(self) -> bool {
-        match self {
-            Self::Vmxnet3 => true,
-            Self::VirtioNet => false,
-        }
-    }
 }
 
-/// A NIC that is found, identified and stopped.
-pub(crate) enum Device<P: Platform, C: ConfigAccess> {
+/// A NIC of either kind that is stopped: a [`paravane_net::Device`] like that of one driver.
+#[non_exhaustive]
+pub enum Device<P: Platform, C: ConfigAccess> {
+    /// VMware's NIC.
     Vmxnet3(paravane_vmxnet3::Device<P, C>),
-    VirtioPci(virtio_net::Device<P, PciTransport<P::Region, C>>),
+    /// The virtio network device, on PCI.
+    VirtioPci(virtio_net::Device<P, Pci<P, C>>),
+    /// The virtio network device, in a place of registers.
     VirtioMmio(virtio_net::Device<P, MmioTransport<P::Region>>),
 }
 
@@ -76,28 +68,33 @@ pub enum Place<R, C> {
     Mmio(MmioDevice<R>),
 }
 
-/// Both halves of one that runs.
-type Running<P, C> = (NicControl<P, C>, Queues<P>);
-
 impl<P: Platform, C: ConfigAccess> Device<P, C> {
-    pub(crate) fn open(function: Function<C>, platform: P) -> Result<Self, Failed<NicError, Function<C>>> {
+    /// Takes over the device behind `function`, which ids say the driver of, and stops what its
+    /// last owner left running.
+    ///
+    /// # Errors
+    ///
+    /// [`NicError`], and the function back.
+    pub fn open(function: Function<C>, platform: P) -> Result<Self, Failed<NicError, Function<C>>> {
         let ids = function.ids();
         match Kind::of(&ids) {
             Some(Kind::Vmxnet3) => paravane_vmxnet3::Device::new(function, platform)
                 .map(Self::Vmxnet3)
                 .map_err(|failed| wrap(failed, NicError::Vmxnet3Open, |function| function)),
-            Some(Kind::VirtioNet) => {
-                let transport = PciTransport::open(function, &platform)
-                    .map_err(|failed| wrap(failed, NicError::VirtioPci, |function| function))?;
-                virtio_net::Device::new(transport, platform.clone()).map(Self::VirtioPci).map_err(|failed| {
-                    wrap(failed, NicError::VirtioOpen, |transport| transport.into_function(&platform))
-                })
-            }
+            Some(Kind::VirtioNet) => pci::open(function, platform, virtio_net::Device::new)
+                .map(Self::VirtioPci)
+                .map_err(|failed| wrap(failed, not_opened, |function| function)),
             None => Err(Failed::new(NicError::NoDriver(ids), function)),
         }
     }
 
-    pub(crate) fn open_mmio(
+    /// Takes over the virtio network device behind `device`'s registers, and stops what its last
+    /// owner left running.
+    ///
+    /// # Errors
+    ///
+    /// [`NicError`], and `device` back.
+    pub fn open_mmio(
         device: MmioDevice<P::Region>,
         platform: P,
     ) -> Result<Self, Failed<NicError, MmioDevice<P::Region>>> {
@@ -108,20 +105,21 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             .map_err(|failed| wrap(failed, NicError::VirtioOpen, MmioTransport::into_device))
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    /// Which driver it has.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
         match self {
             Self::Vmxnet3(_) => Kind::Vmxnet3,
             Self::VirtioPci(_) | Self::VirtioMmio(_) => Kind::VirtioNet,
         }
     }
 
-    pub(crate) fn into_place(self) -> Place<P::Region, C> {
+    /// Gives up what it is on.
+    #[must_use]
+    pub fn into_place(self) -> Place<P::Region, C> {
         match self {
             Self::Vmxnet3(device) => Place::Pci(device.into_function()),
-            Self::VirtioPci(device) => {
-                let (transport, platform) = device.into_parts();
-                Place::Pci(transport.into_function(&platform))
-            }
+            Self::VirtioPci(device) => Place::Pci(pci::close(device.into_parts())),
             Self::VirtioMmio(device) => Place::Mmio(device.into_parts().0.into_device()),
         }
     }
@@ -139,90 +137,96 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             Self::VirtioPci(_) | Self::VirtioMmio(_) => IrqMode::Auto,
         }
     }
+}
 
-    pub(crate) fn start(
+impl<P: Platform, C: ConfigAccess + Send> NetDevice for Device<P, C> {
+    type Control = NicControl<P, C>;
+    type Rx = NicRx<P>;
+    type Tx = NicTx<P>;
+    type Config = Config;
+    type StartError = NicError;
+    type StopError = NicError;
+
+    fn start(
         self,
         config: &Config,
         pool: FramePool,
         interrupts: Interrupts<'_>,
-    ) -> Result<Running<P, C>, Failed<NicError, Self>> {
+    ) -> Result<Running<Self>, Failed<NicError, Self>> {
         match self {
-            Self::Vmxnet3(device) => {
-                let mut wanted = paravane_vmxnet3::Config::default();
-                (wanted.tx_entries, wanted.rx_entries) = (config.tx_entries, config.rx_entries);
-                wanted.ip_mtu_bytes = config.ip_mtu_bytes.unwrap_or(wanted.ip_mtu_bytes);
-                let running = device
-                    .start(&wanted, pool, interrupts)
-                    .map_err(|failed| wrap(failed, NicError::Vmxnet3Start, Self::Vmxnet3))?;
-                let queues = Queues { rx: NicRx::Vmxnet3(running.rx), tx: NicTx::Vmxnet3(running.tx) };
-                Ok((NicControl::Vmxnet3(running.control), queues))
-            }
-            Self::VirtioPci(device) => {
-                let running = device
-                    .start(&virtio_config(config), pool, interrupts)
-                    .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioPci))?;
-                let queues = Queues { rx: NicRx::VirtioNet(running.rx), tx: NicTx::VirtioNet(running.tx) };
-                Ok((NicControl::VirtioPci(running.control), queues))
-            }
-            Self::VirtioMmio(device) => {
-                let running = device
-                    .start(&virtio_config(config), pool, interrupts)
-                    .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioMmio))?;
-                let queues = Queues { rx: NicRx::VirtioNet(running.rx), tx: NicTx::VirtioNet(running.tx) };
-                Ok((NicControl::VirtioMmio(running.control), queues))
-            }
+            Self::Vmxnet3(device) => device
+                .start(&(*config).into(), pool, interrupts)
+                .map(vmxnet3)
+                .map_err(|failed| wrap(failed, NicError::Vmxnet3Start, Self::Vmxnet3)),
+            Self::VirtioPci(device) => device
+                .start(&(*config).into(), pool, interrupts)
+                .map(virtio_pci)
+                .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioPci)),
+            Self::VirtioMmio(device) => device
+                .start(&(*config).into(), pool, interrupts)
+                .map(virtio_mmio)
+                .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioMmio)),
         }
     }
 
-    /// Stops the NIC that `control` and `queues` are the parts of.
-    pub(crate) fn stop(
-        control: NicControl<P, C>,
-        queues: Queues<P>,
-    ) -> Result<Self, Failed<NicError, Running<P, C>>> {
-        match (control, queues.rx, queues.tx) {
-            (NicControl::Vmxnet3(control), NicRx::Vmxnet3(rx), NicTx::Vmxnet3(tx)) => {
-                control.stop(rx, tx).map(Self::Vmxnet3).map_err(|failed| {
-                    let error = match failed.error() {
-                        paravane_vmxnet3::StopError::ForeignQueue => |_| NicError::ForeignQueues,
-                        _ => NicError::Vmxnet3Stop,
-                    };
-                    wrap(failed, error, |back| {
-                        let queues = Queues { rx: NicRx::Vmxnet3(back.rx), tx: NicTx::Vmxnet3(back.tx) };
-                        (NicControl::Vmxnet3(back.control), queues)
-                    })
-                })
-            }
+    fn stop(Running { control, rx, tx }: Running<Self>) -> Result<Self, Failed<NicError, Running<Self>>> {
+        match (control, rx, tx) {
+            (NicControl::Vmxnet3(control), NicRx::Vmxnet3(rx), NicTx::Vmxnet3(tx)) => control
+                .stop(rx, tx)
+                .map(Self::Vmxnet3)
+                .map_err(|failed| wrap(failed, vmxnet3_not_stopped, vmxnet3)),
             (NicControl::VirtioPci(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => control
                 .stop(rx, tx)
                 .map(Self::VirtioPci)
-                .map_err(|failed| not_stopped(failed, NicControl::VirtioPci)),
+                .map_err(|failed| wrap(failed, virtio_not_stopped, virtio_pci)),
             (NicControl::VirtioMmio(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => control
                 .stop(rx, tx)
                 .map(Self::VirtioMmio)
-                .map_err(|failed| not_stopped(failed, NicControl::VirtioMmio)),
-            (control, rx, tx) => Err(Failed::new(NicError::ForeignQueues, (control, Queues { rx, tx }))),
+                .map_err(|failed| wrap(failed, virtio_not_stopped, virtio_mmio)),
+            (control, rx, tx) => Err(Failed::new(NicError::ForeignQueues, Running { control, rx, tx })),
         }
     }
 }
 
-fn virtio_config(config: &Config) -> virtio_net::Config {
-    // The MTU is the device's word; a smaller one is kept by the stack alone.
-    virtio_net::Config::default().with_tx_entries(config.tx_entries).with_rx_entries(config.rx_entries)
+/// The parts of a driver as ours.
+fn vmxnet3<P: Platform, C: ConfigAccess + Send>(
+    Running { control, rx, tx }: paravane_vmxnet3::Running<P, C>,
+) -> Running<Device<P, C>> {
+    Running { control: NicControl::Vmxnet3(control), rx: NicRx::Vmxnet3(rx), tx: NicTx::Vmxnet3(tx) }
 }
 
-/// A virtio device was not stopped; its parts as ours.
-fn not_stopped<P: Platform, C: ConfigAccess, T: Transport<P::Region>>(
-    failed: Failed<virtio_net::StopError, virtio_net::Running<P, T>>,
-    control: impl FnOnce(virtio_net::NetControl<P, T>) -> NicControl<P, C>,
-) -> Failed<NicError, Running<P, C>> {
-    let error = match failed.error() {
-        virtio_net::StopError::ForeignQueue => |_| NicError::ForeignQueues,
-        _ => NicError::VirtioStop,
-    };
-    wrap(failed, error, |back| {
-        let queues = Queues { rx: NicRx::VirtioNet(back.rx), tx: NicTx::VirtioNet(back.tx) };
-        (control(back.control), queues)
-    })
+fn virtio_pci<P: Platform, C: ConfigAccess + Send>(
+    Running { control, rx, tx }: virtio_net::Running<P, Pci<P, C>>,
+) -> Running<Device<P, C>> {
+    Running { control: NicControl::VirtioPci(control), rx: NicRx::VirtioNet(rx), tx: NicTx::VirtioNet(tx) }
+}
+
+fn virtio_mmio<P: Platform, C: ConfigAccess + Send>(
+    Running { control, rx, tx }: virtio_net::Running<P, MmioTransport<P::Region>>,
+) -> Running<Device<P, C>> {
+    Running { control: NicControl::VirtioMmio(control), rx: NicRx::VirtioNet(rx), tx: NicTx::VirtioNet(tx) }
+}
+
+/// The errors of a driver as ours.
+fn not_opened(error: OpenError) -> NicError {
+    match error {
+        OpenError::Pci(error) => NicError::VirtioPci(error),
+        OpenError::Device(error) => NicError::VirtioOpen(error),
+    }
+}
+
+fn vmxnet3_not_stopped(error: paravane_vmxnet3::StopError) -> NicError {
+    match error {
+        paravane_vmxnet3::StopError::ForeignQueue => NicError::ForeignQueues,
+        other => NicError::Vmxnet3Stop(other),
+    }
+}
+
+fn virtio_not_stopped(error: virtio_net::StopError) -> NicError {
+    match error {
+        virtio_net::StopError::ForeignQueue => NicError::ForeignQueues,
+        other => NicError::VirtioStop(other),
+    }
 }
 
 /// A driver's failure as ours.

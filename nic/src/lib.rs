@@ -8,16 +8,15 @@
 
 extern crate alloc;
 
-mod config;
 mod device;
 mod error;
 mod interrupts;
 mod nic;
 mod queues;
 
-pub use config::Config;
-pub use device::{Kind, Place};
+pub use device::{Device, Kind, Place};
 pub use error::NicError;
 pub use interrupts::{InterruptPlan, IrqMode, Vectors};
 pub use nic::Nic;
+pub use paravane_net::Config;
 pub use queues::{NicControl, NicRx, NicTx, Queues};

@@ -5,10 +5,9 @@ use core::fmt;
 use paravane_hal::irq::InterruptMode;
 use paravane_hal::mmio::MmioDevice;
 use paravane_hal::{Failed, Platform};
-use paravane_net::{Control as _, FramePool, NicInfo};
+use paravane_net::{Config, Control as _, Device as _, FramePool, NicInfo, Running};
 use paravane_pci::{ConfigAccess, Function};
 
-use crate::config::Config;
 use crate::device::{Device, Kind, Place};
 use crate::error::NicError;
 use crate::interrupts::{InterruptPlan, Vectors};
@@ -115,9 +114,9 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         let Some(Start { config, pool, plan }) = &self.start else { return Err(NicError::NotRunning) };
         match core::mem::replace(&mut self.state, State::Changing) {
             State::Stopped(device) => match device.start(config, pool.clone(), plan.interrupts()) {
-                Ok((control, queues)) => {
+                Ok(Running { control, rx, tx }) => {
                     self.state = State::Running(control);
-                    Ok(queues)
+                    Ok(Queues { rx, tx })
                 }
                 Err(failed) => {
                     let (error, device) = failed.into_parts();
@@ -141,14 +140,14 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// still reach memory; to stop it may be tried again.
     pub fn stop(&mut self, queues: Queues<P>) -> Result<(), Failed<NicError, Queues<P>>> {
         match core::mem::replace(&mut self.state, State::Changing) {
-            State::Running(control) => match Device::stop(control, queues) {
+            State::Running(control) => match (Running { control, rx: queues.rx, tx: queues.tx }).stop() {
                 Ok(device) => {
                     self.state = State::Stopped(device);
                     Ok(())
                 }
-                Err(failed) => Err(failed.map_parts(|(control, queues)| {
+                Err(failed) => Err(failed.map_parts(|Running { control, rx, tx }: Running<Device<P, C>>| {
                     self.state = State::Running(control);
-                    queues
+                    Queues { rx, tx }
                 })),
             },
             other => {
@@ -192,18 +191,11 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         plan.line.filter(|_| control.interrupts() == InterruptMode::Line)
     }
 
-    /// What does not change while it runs, with the MTU that was asked for where that is smaller.
+    /// What does not change while it runs.
     #[must_use]
     pub fn info(&self) -> Option<NicInfo> {
         let State::Running(control) = &self.state else { return None };
-        let info = control.info();
-        let wanted = self.start.as_ref().and_then(|start| start.config.ip_mtu_bytes);
-        let less = wanted.and_then(|wanted| info.ip_mtu_bytes.checked_sub(wanted)).unwrap_or(0);
-        Some(NicInfo {
-            ip_mtu_bytes: info.ip_mtu_bytes.saturating_sub(less),
-            max_frame_bytes: info.max_frame_bytes.saturating_sub(less),
-            ..info
-        })
+        Some(control.info())
     }
 
     /// Gives up what a stopped one is on.

@@ -14,7 +14,7 @@ use paravane_net::{
 use paravane_pci::ConfigAccess;
 use paravane_virtio::net as virtio_net;
 use paravane_virtio::transport::mmio::MmioTransport;
-use paravane_virtio::transport::pci::PciTransport;
+use paravane_virtio::transport::pci::Pci;
 
 use crate::device::Kind;
 
@@ -24,7 +24,7 @@ pub enum NicControl<P: Platform, C: ConfigAccess> {
     /// VMware's NIC.
     Vmxnet3(paravane_vmxnet3::VmxControl<P, C>),
     /// The virtio network device, on PCI.
-    VirtioPci(virtio_net::NetControl<P, PciTransport<P::Region, C>>),
+    VirtioPci(virtio_net::NetControl<P, Pci<P, C>>),
     /// The virtio network device, in a place of registers.
     VirtioMmio(virtio_net::NetControl<P, MmioTransport<P::Region>>),
 }
@@ -101,12 +101,6 @@ impl<P: Platform, C: ConfigAccess> NicControl<P, C> {
             _ => format!("{fault}"),
         }
     }
-
-    /// How it interrupts.
-    #[must_use]
-    pub fn interrupts(&self) -> InterruptMode {
-        which!(Self, self, control control => control.interrupts())
-    }
 }
 
 /// Says which driver it is of.
@@ -131,6 +125,9 @@ say_kind!(NicTx<P: Platform>);
 impl<P: Platform, C: ConfigAccess + Send> Control for NicControl<P, C> {
     fn info(&self) -> NicInfo {
         which!(Self, self, control control => control.info())
+    }
+    fn interrupts(&self) -> InterruptMode {
+        which!(Self, self, control control => control.interrupts())
     }
     fn link(&self) -> Link {
         which!(Self, self, control control => control.link())

@@ -61,6 +61,14 @@ impl Default for Config {
     }
 }
 
+impl From<paravane_net::Config> for Config {
+    fn from(config: paravane_net::Config) -> Self {
+        let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, .. } = config;
+        let own = Self::default();
+        Self { tx_entries, rx_entries, ip_mtu_bytes: ip_mtu_bytes.unwrap_or(own.ip_mtu_bytes), ..own }
+    }
+}
+
 impl Config {
     /// The same with other [`tx_entries`](Self::tx_entries).
     #[must_use]

@@ -52,12 +52,6 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         Self { device, shared, table, vectors, events, info, link, fault: None }
     }
 
-    /// How the device interrupts.
-    #[must_use]
-    pub fn interrupts(&self) -> InterruptMode {
-        self.vectors.mode
-    }
-
     /// The agreed revision of the protocol.
     #[must_use]
     pub fn revision(&self) -> u8 {
@@ -144,13 +138,17 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
 impl<P: Platform, C: ConfigAccess> fmt::Debug for VmxControl<P, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { device, link, fault, .. } = self;
-        write!(f, "vmxnet3::VmxControl({device:?}, {}, link {link}, fault {fault:?})", self.interrupts())
+        write!(f, "vmxnet3::VmxControl({device:?}, {}, link {link}, fault {fault:?})", self.vectors.mode)
     }
 }
 
 impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
     fn info(&self) -> NicInfo {
         self.info
+    }
+
+    fn interrupts(&self) -> InterruptMode {
+        self.vectors.mode
     }
 
     fn link(&self) -> Link {

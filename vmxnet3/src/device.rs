@@ -17,9 +17,9 @@ use paravane_pci::{Command as PciCommand, ConfigAccess, Function, FunctionInterr
 use crate::command::ControlRegs;
 use crate::error::{BringUpError, ShutDownError};
 use crate::intr::WantedInterrupts;
+use crate::memory::Memory;
 use crate::regs::{BAR_BYTES, Command, GONE, MaskMode, Query, bar0, bar1};
 use crate::revision::Revision;
-use crate::start::Memory;
 
 /// Whether a function is a VMXNET3 device. Its PCI revision says nothing: the protocol's is agreed
 /// through registers.

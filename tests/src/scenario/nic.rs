@@ -5,13 +5,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use paravane_hal::irq::Interrupts;
 use paravane_hal::time::{Clock as _, wait_for};
-use paravane_net::{Burst, Events, Frame, FrameLayout, FramePool, Link, RxFilter};
-use paravane_pci::{Found, Function, PciAddress, enumerate};
+use paravane_net::{
+    Burst, Config, Control, Device, Events, Frame, FrameLayout, FramePool, Link, Running, RxFilter, RxQueue,
+    TxQueue,
+};
+use paravane_pci::{Found, Function, Ids, PciAddress, enumerate};
+use paravane_virtio::net as virtio_net;
+use paravane_virtio::transport::pci;
 
 use super::{Stage, ensure_same, frame, said};
-use drivers::{Nic, Parts};
-
-mod drivers;
 
 /// How long anything may take on a machine that does other things as well.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -42,45 +44,71 @@ pub enum Driver {
 /// Something went otherwise than on a device that works.
 pub fn life<S: Stage>(stage: &S, driver: Driver) -> Result<()> {
     match driver {
-        Driver::Vmxnet3 => life_of::<S, paravane_vmxnet3::Device<_, _>>(stage),
-        Driver::VirtioNet => life_of::<S, paravane_virtio::net::Device<_, _>>(stage),
+        Driver::Vmxnet3 => life_of(stage, paravane_vmxnet3::is_vmxnet3, |function, platform| {
+            said(paravane_vmxnet3::Device::new(function, platform), "cannot open")
+        }),
+        Driver::VirtioNet => {
+            let is_it = |ids: &Ids| pci::device_id(ids) == Some(virtio_net::DEVICE_ID);
+            life_of(stage, is_it, |function, platform| {
+                said(pci::open(function, platform, virtio_net::Device::new), "cannot open")
+            })
+        }
     }
 }
 
-fn life_of<S: Stage, N: Nic<S>>(stage: &S) -> Result<()> {
+/// A started device in parts, whichever driver it has.
+struct Parts<'a> {
+    control: &'a mut dyn Control,
+    rx: &'a mut dyn RxQueue,
+    tx: &'a mut dyn TxQueue,
+}
+
+impl<'a> Parts<'a> {
+    fn of<D: Device>(running: &'a mut Running<D>) -> Self {
+        Self { control: &mut running.control, rx: &mut running.rx, tx: &mut running.tx }
+    }
+}
+
+fn life_of<S: Stage, D: Device>(
+    stage: &S,
+    is_it: fn(&Ids) -> bool,
+    open: impl FnOnce(Function<S::Config>, S::Platform) -> Result<D>,
+) -> Result<()> {
     stage.step("find and claim")?;
-    let address = find(stage, N::is_it)?;
+    let address = find(stage, is_it)?;
     let function = said(Function::claim(stage.config(), address), "cannot claim")?;
     stage.step("open")?;
-    let nic = N::open(function, stage.platform())?;
+    let nic = open(function, stage.platform())?;
     let pool = said(FramePool::new(stage.platform(), FrameLayout::new(POOL_FRAMES)), "no pool")?;
+    let config = Config::default().with_tx_entries(RING_ENTRIES).with_rx_entries(RING_ENTRIES);
 
     stage.step("start, polling")?;
-    let mut running = nic.start(pool.clone(), Interrupts::POLLING)?;
-    let parts = &mut N::parts(&mut running);
+    let mut running = said(nic.start(&config.into(), pool.clone(), Interrupts::POLLING), "cannot start")?;
+    let parts = &mut Parts::of(&mut running);
     play(stage, parts, &pool)?;
     change_link(stage, parts)?;
-    if N::FILTERS {
+    if parts.control.info().filters {
         change_filter(stage, parts)?;
     }
     stage.step("stop")?;
-    let nic = N::stop(running)?;
+    let nic = said(running.stop(), "cannot stop")?;
     ensure!(pool.free() == pool.frames(), "frames are missing after the stop");
 
     let messages = stage.messages()?;
     stage.step("start again, with messages")?;
-    let mut running = nic.start(pool.clone(), Interrupts::msix(&messages))?;
-    let parts = &mut N::parts(&mut running);
+    let mut running =
+        said(nic.start(&config.into(), pool.clone(), Interrupts::msix(&messages)), "cannot start")?;
+    let parts = &mut Parts::of(&mut running);
     interrupt(stage, parts)?;
     echo(stage, parts, &pool, 1000)?;
     stage.step("stop again")?;
-    drop(N::stop(running)?);
+    drop(said(running.stop(), "cannot stop")?);
     ensure!(pool.free() == pool.frames(), "frames are missing after the second stop");
     Ok(())
 }
 
 /// The first function that `is_it` knows.
-fn find(stage: &impl Stage, is_it: fn(&paravane_pci::Ids) -> bool) -> Result<PciAddress> {
+fn find(stage: &impl Stage, is_it: fn(&Ids) -> bool) -> Result<PciAddress> {
     let mut address = None;
     enumerate(&stage.config(), &mut |found| {
         if let Found::Function(found) = found

@@ -4,18 +4,19 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::error::Error;
 use core::time::Duration;
 
+use paravane_hal::Failed;
 use paravane_hal::irq::{Armed, Interrupts};
 use paravane_hal::time::wait_for;
 use paravane_net::{
-    Control as _, DeviceStats, FrameLayout, FramePool, Link, MacAddr, RxFilter, RxFilterError, RxQueue as _,
-    TxQueue as _,
+    Control as _, Device, DeviceStats, FrameLayout, FramePool, Link, MacAddr, RxFilter, RxFilterError,
+    RxQueue as _, TxQueue as _,
 };
 use paravane_pci::{Function, PciAddress};
 
 use crate::Failure;
-use crate::driver::Driver;
 use crate::environment::Environment;
 use crate::nic::Nic;
 use crate::peer::{MAX_FRAME_BYTES, MIN_FRAME_BYTES};
@@ -30,14 +31,18 @@ const FRAME_BYTES: u16 = 2048;
 /// From the cable being pulled to the driver noticing.
 const LINK_LIMIT: Duration = Duration::from_secs(15);
 
-type Stopped<E, D> = <D as Driver<<E as Environment>::Platform, <E as Environment>::Config>>::Stopped;
-type Case<E, D> = fn(&mut E, Stopped<E, D>, &FramePool) -> Result<Stopped<E, D>, String>;
+type Case<E, D> = fn(&mut E, D, &FramePool) -> Result<D, String>;
 
-/// Runs them all.
-pub(crate) fn run<E, D>(environment: &mut E, address: PciAddress) -> Result<usize, Failure>
+/// Runs them all on the NIC at `address`, which `open` takes over.
+pub(crate) fn run<E, D, X>(
+    environment: &mut E,
+    address: PciAddress,
+    open: impl FnOnce(Function<E::Config>, E::Platform) -> Result<D, Failed<X, Function<E::Config>>>,
+) -> Result<usize, Failure>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
+    X: Error,
 {
     let all: [(&'static str, Case<E, D>); 10] = [
         ("a running NIC says who it is", identity::<E, D>),
@@ -61,7 +66,7 @@ where
     let function = Function::claim(environment.config(), address);
     let function = function.map_err(|error| fails("claim", error.to_string()))?;
     let mut stopped =
-        D::open(function, environment.platform()).map_err(|reason| fails("identify", reason))?;
+        open(function, environment.platform()).map_err(|failed| fails("identify", failed.to_string()))?;
     for (case, body) in all {
         stopped = body(environment, stopped, &pool).map_err(|reason| fails(case, reason))?;
         let in_use = environment.dma_bytes_in_use();
@@ -86,14 +91,10 @@ fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(reason()) }
 }
 
-fn identity<E, D>(
-    environment: &mut E,
-    stopped: Stopped<E, D>,
-    pool: &FramePool,
-) -> Result<Stopped<E, D>, String>
+fn identity<E, D>(environment: &mut E, stopped: D, pool: &FramePool) -> Result<D, String>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
 {
     let mac = environment.mac();
     let mut nic = Nic::<E, D>::start(environment, stopped, pool, RING)?;
@@ -117,14 +118,10 @@ fn frame_lengths() -> Vec<usize> {
     lengths
 }
 
-fn lengths<E, D>(
-    environment: &mut E,
-    stopped: Stopped<E, D>,
-    pool: &FramePool,
-) -> Result<Stopped<E, D>, String>
+fn lengths<E, D>(environment: &mut E, stopped: D, pool: &FramePool) -> Result<D, String>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
 {
     let mut nic = Nic::<E, D>::start(environment, stopped, pool, RING)?;
     for lengths in frame_lengths().chunks(8) {
@@ -133,14 +130,10 @@ where
     nic.stop()
 }
 
-fn singles<E, D>(
-    environment: &mut E,
-    stopped: Stopped<E, D>,
-    pool: &FramePool,
-) -> Result<Stopped<E, D>, String>
+fn singles<E, D>(environment: &mut E, stopped: D, pool: &FramePool) -> Result<D, String>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
 {
     let mut nic = Nic::<E, D>::start(environment, stopped, pool, RING)?;
     for number in 0..20 {
@@ -149,14 +142,10 @@ where
     nic.stop()
 }
 
-fn bursts<E, D>(
-    environment: &mut E,
-    stopped: Stopped<E, D>,
-    pool: &FramePool,
-) -> Result<Stopped<E, D>, String>
+fn bursts<E, D>(environment: &mut E, stopped: D, pool: &FramePool) -> Result<D, String>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
 {
     let mut nic = Nic::<E, D>::start(environment, stopped, pool, RING)?;
     for _ in 0..3 {
@@ -167,10 +156,10 @@ where
     nic.stop()
 }
 
-fn wraps<E, D>(environment: &mut E, stopped: Stopped<E, D>, pool: &FramePool) -> Result<Stopped<E, D>, String>
+fn wraps<E, D>(environment: &mut E, stopped: D, pool: &FramePool) -> Result<D, String>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
 {
     let mut nic = Nic::<E, D>::start(environment, stopped, pool, SHORT_RING)?;
     // Bursts of five do not divide the ring, so that they cross its end at different places.
@@ -187,7 +176,7 @@ where
 fn await_link<E, D>(nic: &mut Nic<'_, E, D>, up: bool) -> Result<(), String>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
 {
     let clock = nic.environment.platform();
     let mut fault = None;
@@ -204,10 +193,10 @@ where
     }
 }
 
-fn link<E, D>(environment: &mut E, stopped: Stopped<E, D>, pool: &FramePool) -> Result<Stopped<E, D>, String>
+fn link<E, D>(environment: &mut E, stopped: D, pool: &FramePool) -> Result<D, String>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
 {
     let mut nic = Nic::<E, D>::start(environment, stopped, pool, RING)?;
     nic.echo(&[100])?;
@@ -221,14 +210,10 @@ where
     nic.stop()
 }
 
-fn messages<E, D>(
-    environment: &mut E,
-    stopped: Stopped<E, D>,
-    pool: &FramePool,
-) -> Result<Stopped<E, D>, String>
+fn messages<E, D>(environment: &mut E, stopped: D, pool: &FramePool) -> Result<D, String>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
 {
     let messages = environment.messages();
     let interrupts = Interrupts::msix(&messages);
@@ -260,37 +245,34 @@ where
     nic.stop()
 }
 
-fn filter<E, D>(
-    environment: &mut E,
-    stopped: Stopped<E, D>,
-    pool: &FramePool,
-) -> Result<Stopped<E, D>, String>
+fn filter<E, D>(environment: &mut E, stopped: D, pool: &FramePool) -> Result<D, String>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
 {
     const EVERYONE: MacAddr = MacAddr([0xff; 6]);
     const A_GROUP: MacAddr = MacAddr([0x01, 0x00, 0x5e, 0x00, 0x00, 0xfb]);
     let somebody_else = MacAddr::local(0xdead);
     let mut nic = Nic::<E, D>::start(environment, stopped, pool, RING)?;
     let own = nic.mac();
-    let filters = [
+    let filters = nic.parts.control.info().filters;
+    let settings = [
         RxFilter::UNICAST,
         RxFilter::UNICAST | RxFilter::BROADCAST,
         RxFilter::UNICAST | RxFilter::ALL_MULTICAST,
         RxFilter::UNICAST | RxFilter::BROADCAST | RxFilter::ALL_MULTICAST | RxFilter::PROMISCUOUS,
         RxFilter::default(),
     ];
-    for wanted in filters {
+    for wanted in settings {
         match nic.parts.control.set_filter(wanted) {
             Ok(()) => {}
-            Err(RxFilterError::NotOffered(_)) if !D::FILTERS => {
+            Err(RxFilterError::NotOffered(_)) if !filters => {
                 nic.echo(&[70]).map_err(|reason| format!("after {wanted:?} was refused: {reason}"))?;
                 continue;
             }
             Err(error) => return Err(format!("{wanted:?}: {error}")),
         }
-        if !D::FILTERS {
+        if !filters {
             // More than was asked for may come, so only what was asked for is looked at.
             nic.echo(&[70])?;
             continue;
@@ -317,14 +299,10 @@ where
     nic.stop()
 }
 
-fn counters<E, D>(
-    environment: &mut E,
-    stopped: Stopped<E, D>,
-    pool: &FramePool,
-) -> Result<Stopped<E, D>, String>
+fn counters<E, D>(environment: &mut E, stopped: D, pool: &FramePool) -> Result<D, String>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
 {
     const LENGTHS: [usize; 4] = [60, 61, 500, 1514];
     const ROUNDS: u64 = 5;
@@ -356,14 +334,10 @@ where
     nic.stop()
 }
 
-fn restarts<E, D>(
-    environment: &mut E,
-    mut stopped: Stopped<E, D>,
-    pool: &FramePool,
-) -> Result<Stopped<E, D>, String>
+fn restarts<E, D>(environment: &mut E, mut stopped: D, pool: &FramePool) -> Result<D, String>
 where
     E: Environment,
-    D: Driver<E::Platform, E::Config>,
+    D: Device,
 {
     let before = environment.dma_bytes_in_use();
     for round in 0..4 {

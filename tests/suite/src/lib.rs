@@ -8,8 +8,8 @@
 //! | bare metal | QEMU's device, below a booted image | `paravane-guest-suite` of `unikernel`, cases `suite/…` of `guest-matrix` |
 //!
 //! What differs is behind [`Environment`]: memory and registers, a cable with a [`peer`] at its
-//! other end, somebody who unplugs the cable. The tests know the drivers by [`Driver`], and a
-//! device by nothing but what a driver says about it. They panic about nothing and need no standard
+//! other end, somebody who unplugs the cable. The tests know a
+//! driver as a [`Device`](paravane_net::Device), and a device by nothing but what its driver says. They panic about nothing and need no standard
 //! library: a failure is a value with a sentence in it.
 //!
 //! A platform that is a recording answers only what was asked when it was made; so every test asks
@@ -21,7 +21,6 @@
 extern crate alloc;
 
 mod cases;
-mod driver;
 mod environment;
 mod nic;
 pub mod peer;
@@ -30,8 +29,9 @@ use alloc::string::String;
 use core::fmt;
 
 use paravane_pci::{Function, PciAddress};
+use paravane_virtio::net as virtio_net;
+use paravane_virtio::transport::pci;
 
-pub use driver::{Driver, VirtioNet, Vmxnet3};
 pub use environment::Environment;
 
 /// A test did not pass.
@@ -63,9 +63,11 @@ pub fn run<E: Environment>(environment: &mut E, address: PciAddress) -> Result<u
     // Only its identity is wanted; whoever claims it to keep it is a driver.
     let ids = function.map_err(|error| fails(alloc::format!("{error}")))?.ids();
     if paravane_vmxnet3::is_vmxnet3(&ids) {
-        cases::run::<E, Vmxnet3>(environment, address)
-    } else if paravane_virtio::transport::pci::device_id(&ids) == Some(paravane_virtio::net::DEVICE_ID) {
-        cases::run::<E, VirtioNet>(environment, address)
+        cases::run(environment, address, paravane_vmxnet3::Device::new)
+    } else if pci::device_id(&ids) == Some(virtio_net::DEVICE_ID) {
+        cases::run(environment, address, |function, platform| {
+            pci::open(function, platform, virtio_net::Device::new)
+        })
     } else {
         Err(fails(alloc::format!("{address} {ids} is none that there is a driver for")))
     }

@@ -8,9 +8,10 @@ use core::time::Duration;
 
 use paravane_hal::irq::Interrupts;
 use paravane_hal::time::wait_for;
-use paravane_net::{Burst, Control as _, FramePool, MacAddr, RxQueue as _, TxQueue as _};
+use paravane_net::{
+    Burst, Config, Control as _, Device, FramePool, MacAddr, Running, RxQueue as _, TxQueue as _,
+};
 
-use crate::driver::{Driver, Parts};
 use crate::environment::Environment;
 use crate::peer;
 
@@ -18,19 +19,19 @@ use crate::peer;
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running NIC.
-pub(crate) struct Nic<'e, E: Environment, D: Driver<E::Platform, E::Config>> {
+pub(crate) struct Nic<'e, E: Environment, D: Device> {
     pub(crate) environment: &'e mut E,
-    pub(crate) parts: Parts<E::Platform, E::Config, D>,
+    pub(crate) parts: Running<D>,
     pool: FramePool,
     /// Of the next frame.
     number: u32,
 }
 
-impl<'e, E: Environment, D: Driver<E::Platform, E::Config>> Nic<'e, E, D> {
+impl<'e, E: Environment, D: Device> Nic<'e, E, D> {
     /// Starts `stopped` with rings of `entries`, without interrupts.
     pub(crate) fn start(
         environment: &'e mut E,
-        stopped: D::Stopped,
+        stopped: D,
         pool: &FramePool,
         entries: u16,
     ) -> Result<Self, String> {
@@ -40,12 +41,14 @@ impl<'e, E: Environment, D: Driver<E::Platform, E::Config>> Nic<'e, E, D> {
     /// Starts `stopped` with rings of `entries`.
     pub(crate) fn start_with(
         environment: &'e mut E,
-        stopped: D::Stopped,
+        stopped: D,
         pool: &FramePool,
         entries: u16,
         interrupts: Interrupts<'_>,
     ) -> Result<Self, String> {
-        let parts = D::start(stopped, pool.clone(), entries, interrupts)?;
+        let config = Config::default().with_tx_entries(entries).with_rx_entries(entries);
+        let started = stopped.start(&config.into(), pool.clone(), interrupts);
+        let parts = started.map_err(|failed| failed.to_string())?;
         Ok(Self { environment, parts, pool: pool.clone(), number: 0 })
     }
 
@@ -61,8 +64,8 @@ impl<'e, E: Environment, D: Driver<E::Platform, E::Config>> Nic<'e, E, D> {
     }
 
     /// Stops it; every frame of the pool has to be back then.
-    pub(crate) fn stop(self) -> Result<D::Stopped, String> {
-        let stopped = D::stop(self.parts)?;
+    pub(crate) fn stop(self) -> Result<D, String> {
+        let stopped = self.parts.stop().map_err(|failed| failed.to_string())?;
         let missing = self.pool.frames().saturating_sub(self.pool.free());
         if missing == 0 {
             Ok(stopped)

@@ -58,12 +58,6 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
         self.features
     }
 
-    /// How the device interrupts.
-    #[must_use]
-    pub fn interrupts(&self) -> InterruptMode {
-        self.watch.interrupts()
-    }
-
     /// Stops the device: resets it, waits until it has let go, and takes back all memory. Requests
     /// that it had not completed go to `unfinished`, together with the proof that takes
     /// [`Mapped`](paravane_hal::dma::Mapped) memory back; of those that write, any part may be
@@ -80,7 +74,10 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
         mut self,
         mut queue: RequestQueue<P, B>,
         unfinished: &mut dyn FnMut(Request<B>, &Quiet<'_>),
-    ) -> Result<Device<P, T>, Failed<StopError, Running<P, T, B>>> {
+    ) -> Result<Device<P, T>, Failed<StopError, Running<P, T, B>>>
+    where
+        T: Send,
+    {
         if queue.device() != self.device.0.transport.tag() {
             return Err(Failed::new(StopError::ForeignQueue, Running { control: self, queue }));
         }
@@ -117,6 +114,10 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
 impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Control for BlkControl<P, T> {
     fn info(&self) -> DiskInfo {
         self.info
+    }
+
+    fn interrupts(&self) -> InterruptMode {
+        self.watch.interrupts()
     }
 
     fn capacity_sectors(&self) -> u64 {

@@ -73,37 +73,17 @@ impl Config {
     }
 }
 
+impl From<paravane_block::Config> for Config {
+    fn from(config: paravane_block::Config) -> Self {
+        Self { entries: config.entries, ..Self::default() }
+    }
+}
+
 /// A claimed block device that does not run: it was reset, or does not answer to that.
 pub struct Device<P: Platform, T: Transport<P::Region>>(pub(crate) device::Device<P, T, Rings<P>>);
 
 /// A running block device, in parts that may go to different cores. Its requests carry `B`.
-pub struct Running<P: Platform, T: Transport<P::Region>, B: Data> {
-    /// Capacity, events, stop.
-    pub control: BlkControl<P, T>,
-    /// Requests.
-    pub queue: RequestQueue<P, B>,
-}
-
-impl<P: Platform, T: Transport<P::Region>, B: Data> Running<P, T, B> {
-    /// Stops the device; see [`BlkControl::stop`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn stop(
-        self,
-        unfinished: &mut dyn FnMut(Request<B>, &Quiet<'_>),
-    ) -> Result<Device<P, T>, Failed<StopError, Self>> {
-        let Self { control, queue } = self;
-        control.stop(queue, unfinished)
-    }
-}
-
-impl<P: Platform, T: Transport<P::Region>, B: Data> fmt::Debug for Running<P, T, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "virtio_blk::Running({})", self.control.device().location())
-    }
-}
+pub type Running<P, T, B> = paravane_block::Running<Device<P, T>, B>;
 
 /// Its queue, while nobody has it.
 pub(crate) struct Rings<P: Platform> {
@@ -191,7 +171,10 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
         mut self,
         config: &Config,
         interrupts: Interrupts<'_>,
-    ) -> Result<Running<P, T, B>, Failed<StartError, Self>> {
+    ) -> Result<Running<P, T, B>, Failed<StartError, Self>>
+    where
+        T: Send,
+    {
         let mut rings = Rings::default();
         let agreed = match self.bring_up(config, interrupts, &mut rings) {
             Ok(agreed) => agreed,
@@ -277,5 +260,28 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
 impl<P: Platform, T: Transport<P::Region>> fmt::Debug for Device<P, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "virtio_blk::Device({})", self.location())
+    }
+}
+
+impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Device for Device<P, T> {
+    type Control = BlkControl<P, T>;
+    type Queue<B: Data> = RequestQueue<P, B>;
+    type Config = Config;
+    type StartError = StartError;
+    type StopError = StopError;
+
+    fn start<B: Data>(
+        self,
+        config: &Config,
+        interrupts: Interrupts<'_>,
+    ) -> Result<Running<P, T, B>, Failed<StartError, Self>> {
+        Device::start(self, config, interrupts)
+    }
+
+    fn stop<B: Data>(
+        Running { control, queue }: Running<P, T, B>,
+        unfinished: &mut dyn FnMut(Request<B>, &Quiet<'_>),
+    ) -> Result<Self, Failed<StopError, Running<P, T, B>>> {
+        control.stop(queue, unfinished)
     }
 }

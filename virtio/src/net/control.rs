@@ -60,12 +60,6 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
         self.features
     }
 
-    /// How the device interrupts.
-    #[must_use]
-    pub fn interrupts(&self) -> InterruptMode {
-        self.watch.interrupts()
-    }
-
     /// Stops the device: resets it, waits until it has let go, and takes back all memory and
     /// frames. The device can be started again.
     ///
@@ -79,7 +73,10 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
         mut self,
         mut rx: RxQueue<P>,
         mut tx: TxQueue<P>,
-    ) -> Result<Device<P, T>, Failed<StopError, Running<P, T>>> {
+    ) -> Result<Device<P, T>, Failed<StopError, Running<P, T>>>
+    where
+        T: Send,
+    {
         let ours = self.device.0.transport.tag();
         if rx.ring().device() != ours || tx.ring().device() != ours {
             return Err(Failed::new(StopError::ForeignQueue, Running { control: self, rx, tx }));
@@ -127,6 +124,10 @@ pub(crate) fn link_of(config: &config::NetConfig) -> Link {
 impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Control for NetControl<P, T> {
     fn info(&self) -> NicInfo {
         self.info
+    }
+
+    fn interrupts(&self) -> InterruptMode {
+        self.watch.interrupts()
     }
 
     fn link(&self) -> Link {

@@ -97,6 +97,13 @@ impl Config {
     }
 }
 
+impl From<paravane_net::Config> for Config {
+    fn from(config: paravane_net::Config) -> Self {
+        let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, .. } = config;
+        Self { tx_entries, rx_entries, ip_mtu_bytes, ..Self::default() }
+    }
+}
+
 /// How many queues it has.
 const QUEUES: u16 = 2;
 
@@ -104,32 +111,7 @@ const QUEUES: u16 = 2;
 pub struct Device<P: Platform, T: Transport<P::Region>>(pub(crate) device::Device<P, T, Rings<P>>);
 
 /// A running network device, in parts that may go to different cores.
-pub struct Running<P: Platform, T: Transport<P::Region>> {
-    /// Link, events, stop.
-    pub control: NetControl<P, T>,
-    /// Frames received.
-    pub rx: RxQueue<P>,
-    /// Frames to send.
-    pub tx: TxQueue<P>,
-}
-
-impl<P: Platform, T: Transport<P::Region>> Running<P, T> {
-    /// Stops the device; see [`NetControl::stop`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn stop(self) -> Result<Device<P, T>, Failed<StopError, Self>> {
-        let Self { control, rx, tx } = self;
-        control.stop(rx, tx)
-    }
-}
-
-impl<P: Platform, T: Transport<P::Region>> fmt::Debug for Running<P, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "virtio_net::Running({})", self.control.device().location())
-    }
-}
+pub type Running<P, T> = paravane_net::Running<Device<P, T>>;
 
 /// Its two queues, while nobody has them.
 pub(crate) struct Rings<P: Platform> {
@@ -216,7 +198,10 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
         config: &Config,
         pool: FramePool,
         interrupts: Interrupts<'_>,
-    ) -> Result<Running<P, T>, Failed<StartError, Self>> {
+    ) -> Result<Running<P, T>, Failed<StartError, Self>>
+    where
+        T: Send,
+    {
         let domain = self.0.platform.domain();
         if pool.domain() != domain {
             return Err(Failed::new(StartError::ForeignPool { pool: pool.domain(), device: domain }, self));
@@ -279,6 +264,8 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
             ip_mtu_bytes,
             max_frame_bytes: ip_mtu_bytes.saturating_add(ETHERNET_BYTES),
             offloads: features.offloads(),
+            // What the control queue would be for.
+            filters: false,
             max_segments: tx.entries(),
             max_cut_segments: tx.entries(),
             rx_slots: rx.entries(),
@@ -302,6 +289,28 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
 impl<P: Platform, T: Transport<P::Region>> fmt::Debug for Device<P, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "virtio_net::Device({})", self.location())
+    }
+}
+
+impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Device for Device<P, T> {
+    type Control = NetControl<P, T>;
+    type Rx = RxQueue<P>;
+    type Tx = TxQueue<P>;
+    type Config = Config;
+    type StartError = StartError;
+    type StopError = StopError;
+
+    fn start(
+        self,
+        config: &Config,
+        pool: FramePool,
+        interrupts: Interrupts<'_>,
+    ) -> Result<Running<P, T>, Failed<StartError, Self>> {
+        Device::start(self, config, pool, interrupts)
+    }
+
+    fn stop(Running { control, rx, tx }: Running<P, T>) -> Result<Self, Failed<StopError, Running<P, T>>> {
+        control.stop(rx, tx)
     }
 }
 

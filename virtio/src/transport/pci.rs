@@ -129,9 +129,8 @@ pub fn close<P: MmioMap, C: ConfigAccess>((transport, platform): (Pci<P, C>, P))
     transport.into_function(&platform)
 }
 
-/// A function cannot be taken into use as a device of some class.
+/// A function cannot be taken into use as a device of some class: either half of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum OpenError {
     /// Its registers cannot be found or reached.
     Pci(PciError),

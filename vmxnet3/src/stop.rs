@@ -1,6 +1,5 @@
-//! A running device, and its end.
+//! The end of a running device.
 
-use core::fmt;
 use core::ops::Add as _;
 
 use log::{info, warn};
@@ -11,38 +10,10 @@ use paravane_pci::ConfigAccess;
 use crate::control::VmxControl;
 use crate::device::{Device, shut_down};
 use crate::error::StopError;
+use crate::memory::Memory;
 use crate::rx::RxQueue;
-use crate::start::Memory;
+use crate::start::Running;
 use crate::tx::TxQueue;
-
-/// A running device, in three parts that may go to different cores.
-pub struct Running<P: Platform, C: ConfigAccess> {
-    /// Link, events, filter, counters.
-    pub control: VmxControl<P, C>,
-    /// Receives.
-    pub rx: RxQueue<P>,
-    /// Sends.
-    pub tx: TxQueue<P>,
-}
-
-impl<P: Platform, C: ConfigAccess> Running<P, C> {
-    /// Stops the device; see [`VmxControl::stop`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    #[expect(clippy::result_large_err, reason = "all parts come back by move; this is called once a stop")]
-    pub fn stop(self) -> Result<Device<P, C>, Failed<StopError, Self>> {
-        let Self { control, rx, tx } = self;
-        control.stop(rx, tx)
-    }
-}
-
-impl<P: Platform, C: ConfigAccess> fmt::Debug for Running<P, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Running").field(&self.control).field(&self.rx).field(&self.tx).finish()
-    }
-}
 
 impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     /// Stops the device and takes everything back: first its interrupts, then its counters, then
@@ -60,7 +31,10 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         mut self,
         rx: RxQueue<P>,
         tx: TxQueue<P>,
-    ) -> Result<Device<P, C>, Failed<StopError, Running<P, C>>> {
+    ) -> Result<Device<P, C>, Failed<StopError, Running<P, C>>>
+    where
+        C: Send,
+    {
         let tag = self.device.function.tag();
         if rx.device() != tag || tx.device() != tag {
             return Err(Failed::new(StopError::ForeignQueue, Running { control: self, rx, tx }));
