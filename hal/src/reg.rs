@@ -15,7 +15,7 @@
 
 use core::marker::PhantomData;
 
-use crate::mmio::Mmio;
+use crate::mmio::region::Mmio;
 
 /// May be read and written; reading changes nothing.
 #[derive(Debug)]

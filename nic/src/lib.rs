@@ -11,12 +11,14 @@ extern crate alloc;
 mod device;
 mod error;
 mod interrupts;
+mod kind;
 mod nic;
 mod queues;
 
-pub use device::{Device, Kind, Place};
+pub use device::{Device, Place};
 pub use error::NicError;
 pub use interrupts::{InterruptPlan, IrqMode, Vectors};
+pub use kind::Kind;
 pub use nic::Nic;
 pub use paravane_net::Config;
 pub use queues::{NicControl, NicRx, NicTx, Queues};

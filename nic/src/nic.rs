@@ -8,9 +8,10 @@ use paravane_hal::{Failed, Platform};
 use paravane_net::{Config, Control as _, Device as _, FramePool, NicInfo, Running};
 use paravane_pci::{ConfigAccess, Function};
 
-use crate::device::{Device, Kind, Place};
+use crate::device::{Device, Place};
 use crate::error::NicError;
 use crate::interrupts::{InterruptPlan, Vectors};
+use crate::kind::Kind;
 use crate::queues::{NicControl, Queues};
 
 /// A NIC of either kind, in all its states; the queues of one that runs are their owner's.

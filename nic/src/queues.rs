@@ -16,7 +16,7 @@ use paravane_virtio::net as virtio_net;
 use paravane_virtio::transport::mmio::MmioTransport;
 use paravane_virtio::transport::pci::Pci;
 
-use crate::device::Kind;
+use crate::kind::Kind;
 
 /// The control half.
 #[non_exhaustive]

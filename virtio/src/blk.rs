@@ -2,7 +2,7 @@
 //!
 //! | Part | Holds |
 //! |---|---|
-//! | [`Device`] (`device`) | claim, start, stop |
+//! | [`Device`] (`device`, `start`) | claim, start, stop |
 //! | [`BlkControl`] (`control`) | capacity, events, what was agreed |
 //! | [`RequestQueue`] (`queue`) | the life of a request |
 //! | `request` | its formats, and how its end is judged |
@@ -19,12 +19,14 @@ mod error;
 pub mod features;
 mod queue;
 mod request;
+mod start;
 
 pub use control::BlkControl;
-pub use device::{Config, Device, Running};
+pub use device::{Device, Running};
 pub use error::StartError;
 pub use features::{Allowed, BlkFeatures, Negotiated};
 pub use queue::RequestQueue;
+pub use start::Config;
 
 pub use crate::error::{BringUpError, SetUpError, StopError};
 pub use crate::watch::LOOK_EVERY;

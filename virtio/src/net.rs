@@ -2,13 +2,13 @@
 //!
 //! | Part | Holds |
 //! |---|---|
-//! | [`Device`] (`device`) | claim, start, stop |
+//! | [`Device`] (`device`, `start`) | claim, start, stop |
 //! | [`NetControl`] (`control`) | link, events, what was agreed |
 //! | [`RxQueue`], [`TxQueue`] (`rx`, `tx`) | the two lives of a frame |
 //! | `in_place`, `in_turn` | what the two have lent to the device |
 //! | `header`, `config`, [`features`] | formats, as values |
 //! | `judge` | what may come in and what may go out, as rules |
-//! | `agree` | what both sides say before they start |
+//! | [`Config`] (`agree`) | what both sides say before they start |
 //!
 //! One receive and one transmit queue. That there are these two and no more, [`Running`] and
 //! bring-up count on; a queue by itself does not.
@@ -26,11 +26,13 @@ mod in_place;
 mod in_turn;
 mod judge;
 mod rx;
+mod start;
 mod tx;
 
+pub use agree::Config;
 pub use config::MIN_IP_MTU_BYTES;
 pub use control::NetControl;
-pub use device::{Config, Device, Running};
+pub use device::{Device, Running};
 pub use error::StartError;
 pub use features::{Allowed, Negotiated, NetFeatures};
 pub use rx::RxQueue;

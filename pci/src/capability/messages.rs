@@ -6,12 +6,17 @@
 
 use core::fmt;
 
-use super::{CapabilityError, CapabilityId, msi, msix};
+use super::{CapabilityError, CapabilityId};
 use crate::{ConfigAccess, Function, PciAddress};
 
-/// Where the bit is that switches each kind on.
-const SWITCHES: [(CapabilityId, u8, u16); 2] =
-    [(CapabilityId::MSI, msi::CONTROL, msi::ENABLE), (CapabilityId::MSIX, msix::CONTROL, msix::ENABLE)];
+/// The control register of either kind of capability.
+pub(super) const CONTROL: u8 = 0x02;
+/// In it, the bit that switches MSI on, and the one for MSI-X.
+pub(super) const MSI_ENABLE: u16 = 1 << 0;
+pub(super) const MSIX_ENABLE: u16 = 1 << 15;
+
+const SWITCHES: [(CapabilityId, u16); 2] =
+    [(CapabilityId::MSI, MSI_ENABLE), (CapabilityId::MSIX, MSIX_ENABLE)];
 
 impl<C: ConfigAccess> Function<C> {
     /// Which of MSI and MSI-X is on, if one is. While it is, the function does not use its pin.
@@ -20,9 +25,9 @@ impl<C: ConfigAccess> Function<C> {
     ///
     /// [`CapabilityError`]: the capability list is broken.
     pub fn read_messages_on(&self) -> Result<Option<CapabilityId>, CapabilityError> {
-        for (id, control, enable) in SWITCHES {
+        for (id, enable) in SWITCHES {
             if let Some(capability) = self.find(id)?
-                && self.read16(capability.field(control)) & enable != 0
+                && self.read16(capability.field(CONTROL)) & enable != 0
             {
                 return Ok(Some(id));
             }
@@ -36,9 +41,9 @@ impl<C: ConfigAccess> Function<C> {
     ///
     /// [`MessagesError`]: one of them is still on, or nobody can say.
     pub fn disable_messages(&mut self) -> Result<(), MessagesError> {
-        for (id, control, enable) in SWITCHES {
+        for (id, enable) in SWITCHES {
             let Some(capability) = self.find(id).map_err(MessagesError::Capability)? else { continue };
-            let at = capability.field(control);
+            let at = capability.field(CONTROL);
             let before = self.read16(at);
             if before & enable == 0 {
                 continue;

@@ -17,16 +17,14 @@ use core::fmt;
 
 use paravane_hal::irq::MsiMessage;
 
-use super::messages::MessagesError;
+use super::messages::{CONTROL, MSI_ENABLE as ENABLE, MessagesError};
 use super::{Capability, CapabilityError, CapabilityId};
 use crate::header::Command;
 use crate::{CommandError, ConfigAccess, Function, PciAddress};
 
-pub(super) const CONTROL: u8 = 0x02;
 const ADDRESS: u8 = 0x04;
 const ADDRESS_HIGH: u8 = 0x08;
 
-pub(super) const ENABLE: u16 = 1 << 0;
 const VECTORS_IN_USE: u16 = 0b111 << 4;
 const WIDE: u16 = 1 << 7;
 const PER_VECTOR_MASK: u16 = 1 << 8;

@@ -18,17 +18,16 @@ use core::fmt;
 use paravane_hal::irq::MsiMessage;
 use paravane_hal::mmio::{Mmio, MmioMap};
 
+use super::messages::{CONTROL, MSIX_ENABLE as ENABLE};
 use super::{Capability, CapabilityError, CapabilityErrorReason, CapabilityId};
 use crate::bar::{BARS, BarError};
 use crate::header::Command;
 use crate::{CommandError, ConfigAccess, Function, PciAddress};
 
-pub(super) const CONTROL: u8 = 0x02;
 const TABLE: u8 = 0x04;
 const PBA: u8 = 0x08;
 const CAPABILITY_BYTES: u8 = 0x0c;
 
-pub(super) const ENABLE: u16 = 1 << 15;
 const FUNCTION_MASK: u16 = 1 << 14;
 const SIZE_MASK: u16 = 0x7ff;
 

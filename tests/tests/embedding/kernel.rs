@@ -52,7 +52,7 @@ where
         config: C,
         platform: P,
         mut free_vector: impl FnMut() -> Option<MsiMessage>,
-        open_line: impl FnOnce(u8) -> Result<(), Box<dyn Error>>,
+        open_line: impl FnOnce(u8) -> bool,
     ) -> Result<Self, Box<dyn Error>> {
         let function = Function::claim(config, found.address)?;
         function.enable_path(&found.bridges)?;
@@ -64,8 +64,8 @@ where
         let pool = FramePool::new(platform.clone(), FrameLayout::new(config.frames()))?;
         let Queues { rx, tx } = nic.start(config, pool.clone(), plan)?;
         // Only now: a line may be shared with devices that nobody serves.
-        if let Some(line) = nic.line() {
-            open_line(line)?;
+        if nic.line().is_some_and(|line| !open_line(line)) {
+            println!("{nic:?}: its line leads nowhere, so it is polled");
         }
 
         let info = nic.info().ok_or("it was just started")?;

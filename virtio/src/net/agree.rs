@@ -13,12 +13,80 @@ use paravane_hal::time::Clock;
 use crate::device::queue_size;
 use crate::init;
 use crate::net::config::{self, MIN_IP_MTU_BYTES};
-use crate::net::device::Config;
 use crate::net::error::StartError;
-use crate::net::features::{Negotiated, NetFeatures};
+use crate::net::features::{Allowed, Negotiated, NetFeatures};
 use crate::net::{RX_QUEUE, TX_QUEUE};
 use crate::ring::QueueSize;
 use crate::transport::Transport;
+
+/// How a device is started.
+///
+/// ```
+/// use paravane_virtio::net::Config;
+///
+/// let config = Config::default().with_rx_entries(512).with_ip_mtu_bytes(1400);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Entries of the transmit queue: rounded down to what the device allows, and to a power of two
+    /// if the ring is split.
+    pub tx_entries: u16,
+    /// Entries of the receive queue; likewise.
+    ///
+    /// Firecracker receives nothing while fewer than 65562 bytes of buffers are posted, headers
+    /// included: with buffers of 2 KiB that takes 64 entries.
+    pub rx_entries: u16,
+    /// The largest IP packet, 68 bytes or more. `None`: what the device says, or 1500 where it says
+    /// nothing.
+    ///
+    /// A start fails when the device says that less is possible, or when the pool's buffers do not
+    /// hold such a frame.
+    pub ip_mtu_bytes: Option<u16>,
+    /// Which features may be agreed.
+    pub allowed: Allowed,
+}
+
+impl Default for Config {
+    /// 256 entries each way: what QEMU and Firecracker allow at most by default, eight bursts deep,
+    /// and quick to fill.
+    fn default() -> Self {
+        Self { tx_entries: 256, rx_entries: 256, ip_mtu_bytes: None, allowed: Allowed::default() }
+    }
+}
+
+impl Config {
+    /// The same with other [`tx_entries`](Self::tx_entries).
+    #[must_use]
+    pub const fn with_tx_entries(self, tx_entries: u16) -> Self {
+        Self { tx_entries, ..self }
+    }
+
+    /// The same with other [`rx_entries`](Self::rx_entries).
+    #[must_use]
+    pub const fn with_rx_entries(self, rx_entries: u16) -> Self {
+        Self { rx_entries, ..self }
+    }
+
+    /// The same with that as [`ip_mtu_bytes`](Self::ip_mtu_bytes).
+    #[must_use]
+    pub const fn with_ip_mtu_bytes(self, ip_mtu_bytes: u16) -> Self {
+        Self { ip_mtu_bytes: Some(ip_mtu_bytes), ..self }
+    }
+
+    /// The same with other features [allowed](Self::allowed).
+    #[must_use]
+    pub const fn with_allowed(self, allowed: Allowed) -> Self {
+        Self { allowed, ..self }
+    }
+}
+
+impl From<paravane_net::Config> for Config {
+    fn from(config: paravane_net::Config) -> Self {
+        let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, .. } = config;
+        Self { tx_entries, rx_entries, ip_mtu_bytes, ..Self::default() }
+    }
+}
 
 /// Ethernet header in front of an IP packet.
 pub(crate) const ETHERNET_BYTES: u16 = 14;

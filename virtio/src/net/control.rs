@@ -15,9 +15,11 @@ use paravane_net::{DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
 
 use crate::device::Rings as _;
 use crate::net::config;
-use crate::net::device::Rings;
+use crate::net::device::{Device, Rings, Running};
 use crate::net::features::Negotiated;
-use crate::net::{CLASS, Device, Running, RxQueue, StopError, TxQueue};
+use crate::net::rx::RxQueue;
+use crate::net::tx::TxQueue;
+use crate::net::{CLASS, StopError};
 use crate::transport::Transport;
 use crate::watch::Watch;
 
