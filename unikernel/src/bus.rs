@@ -17,18 +17,26 @@ pub mod words;
 use alloc::vec::Vec;
 
 use crate::platform::Machine;
-pub use place::{FoundNic, Place};
+pub use place::{Found, FoundNic, Place};
 pub use words::Words;
 
-/// Every NIC that there is a driver for: those of PCI in its order, then those in memory in the
-/// order of the command line. What is passed over on the way is said.
+/// Every device that `kind` knows: those of PCI in its order, then those in memory in the order of
+/// the command line. What is passed over on the way is said.
+///
+/// Devices in memory are found once: those that `kind` leaves out are nobody's from then on.
+#[must_use]
+pub fn find<K>(machine: &Machine, words: &Words, kind: &dyn Fn(&Place) -> Option<K>) -> Vec<Found<K>> {
+    let segments = pci::open(machine, words);
+    let mut found = segments.find(machine, kind);
+    found.extend(mmio::find(machine, words, segments.bare).into_iter().filter_map(|device| {
+        let place = Place::Mmio(device);
+        Some(Found { kind: kind(&place)?, place })
+    }));
+    found
+}
+
+/// Every NIC that there is a driver for, as [`find`] has them.
 #[must_use]
 pub fn find_nics(machine: &Machine, words: &Words) -> Vec<FoundNic> {
-    let segments = pci::open(machine, words);
-    let mut nics = segments.find_nics(machine);
-    nics.extend(mmio::find(machine, words, segments.bare).into_iter().filter_map(|device| {
-        let kind = device.nic_kind()?;
-        Some(FoundNic { place: Place::Mmio(device), kind })
-    }));
-    nics
+    find(machine, words, &Place::nic_kind)
 }

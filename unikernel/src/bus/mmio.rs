@@ -10,7 +10,6 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use log::{debug, info, warn};
 use paravane_hal::mmio::{MapError, MmioDevice, MmioMap};
 use paravane_hal_x86_64::mmio::MmioRegion;
-use paravane_nic::Kind;
 use paravane_virtio::transport::mmio::{self, MmioError, RESET_AT_BYTES};
 
 use super::microvm::Microvm;
@@ -50,12 +49,6 @@ impl Device {
         // - Silent after a reset: that is what such a device promises.
         //   Spec: VIRTIO 1.2, 2.4.1 "Driver Requirements: Device Reset".
         unsafe { MmioDevice::claim(&machine.platform, base, len_bytes, RESET_AT_BYTES) }
-    }
-
-    /// The driver that takes it, if it is a NIC.
-    #[must_use]
-    pub const fn nic_kind(&self) -> Option<Kind> {
-        if self.id == paravane_virtio::net::DEVICE_ID { Some(Kind::VirtioNet) } else { None }
     }
 }
 

@@ -1,4 +1,4 @@
-//! PCI: how config space is reached, segment by segment, and which NICs are there.
+//! PCI: how config space is reached, segment by segment, and which devices are there.
 //!
 //! Ports reach segment 0 and 256 bytes a function; ECAM, which ACPI's MCFG or the command line
 //! names, everything. A table that names ECAM where nothing answers is no error: monitors without
@@ -15,7 +15,6 @@ use log::{debug, info, warn};
 use paravane_hal_x86_64::mmio::MmioRegion;
 use paravane_hal_x86_64::port::X86Ports;
 use paravane_hal_x86_64::range::PhysRange;
-use paravane_nic::Kind;
 use paravane_pci::{
     AddressWindow, Cam, ConfigAccess, Ecam, EcamEntry, Found, Function, Patched, PciAddress, Resource, Skip,
     SkipReason, Windows, assign_all, enumerate, mcfg,
@@ -23,7 +22,7 @@ use paravane_pci::{
 
 use super::microvm::{self, Microvm};
 use super::mmio;
-use super::place::{FoundNic, Place};
+use super::place::{Found as FoundDevice, Place};
 use super::words::{MOST, PciPatch, Words};
 use crate::firmware::PhysicalMemory;
 use crate::memory::MemoryMap;
@@ -215,24 +214,23 @@ fn keep(access: BusAccess, patches: &[PciPatch]) -> Bus {
 }
 
 /// What a walk over a bus met.
-#[derive(Default)]
-struct Walk {
-    nics: Vec<FoundNic>,
+struct Walk<K> {
+    devices: Vec<FoundDevice<K>>,
     skipped: Vec<Skip>,
     /// Firmware left something without a number or an address.
     unfinished: bool,
 }
 
-impl Walk {
-    fn over(bus: Bus) -> Self {
-        let mut walk = Self::default();
+impl<K> Walk<K> {
+    fn over(bus: Bus, kind: &dyn Fn(&Place) -> Option<K>) -> Self {
+        let mut walk = Self { devices: Vec::new(), skipped: Vec::new(), unfinished: false };
         enumerate(bus, &mut |found| match found {
             Found::Function(found) => {
-                if let Some(kind) = Kind::of(&found.ids) {
+                let path = found.path.to_vec();
+                let place = Place::Pci { bus, address: found.address, ids: found.ids, path };
+                if let Some(kind) = kind(&place) {
                     walk.unfinished |= !has_addresses(bus, found.address);
-                    let path = found.path.to_vec();
-                    let place = Place::Pci { bus, address: found.address, ids: found.ids, path };
-                    walk.nics.push(FoundNic { place, kind });
+                    walk.devices.push(FoundDevice { place, kind });
                 }
             }
             Found::Skipped(skip) => {
@@ -251,21 +249,21 @@ fn has_addresses(bus: Bus, at: PciAddress) -> bool {
 }
 
 impl Segments {
-    /// Every NIC that there is a driver for, in PCI order. What is passed over on the way is said.
-    /// Where firmware gave no addresses, they are given now.
+    /// Every device that `kind` knows, in PCI order. What is passed over on the way is said. Where
+    /// firmware gave no addresses, they are given now.
     #[must_use]
-    pub fn find_nics(&self, machine: &Machine) -> Vec<FoundNic> {
-        let mut nics = Vec::new();
+    pub fn find<K>(&self, machine: &Machine, kind: &dyn Fn(&Place) -> Option<K>) -> Vec<FoundDevice<K>> {
+        let mut devices = Vec::new();
         for segment in &self.each {
-            let mut walk = Walk::over(segment.bus);
+            let mut walk = Walk::over(segment.bus, kind);
             if walk.unfinished {
                 self.assign(segment.bus, machine);
-                walk = Walk::over(segment.bus);
+                walk = Walk::over(segment.bus, kind);
             }
             walk.skipped.iter().for_each(|skip| warn!("pci: {skip}"));
-            nics.extend(walk.nics);
+            devices.extend(walk.devices);
         }
-        nics
+        devices
     }
 
     /// Does what firmware would have done.

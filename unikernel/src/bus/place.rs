@@ -6,18 +6,22 @@ use core::fmt;
 
 use paravane_nic::Kind;
 use paravane_pci::{Ids, PciAddress};
+use paravane_virtio::transport::pci::device_id;
 
 use super::mmio;
 use super::pci::Bus;
 
-/// A NIC that was found.
+/// A device that was found.
 #[derive(Debug)]
-pub struct FoundNic {
+pub struct Found<K> {
     /// Where.
     pub place: Place,
-    /// Whose.
-    pub kind: Kind,
+    /// What it is to whoever looked for it.
+    pub kind: K,
 }
+
+/// A NIC that was found, and whose it is.
+pub type FoundNic = Found<Kind>;
 
 /// Where a device is.
 #[derive(Debug)]
@@ -38,6 +42,27 @@ pub enum Place {
 }
 
 impl Place {
+    /// The driver that takes the device, if it is a NIC.
+    #[must_use]
+    pub fn nic_kind(&self) -> Option<Kind> {
+        match self {
+            Self::Pci { ids, .. } => Kind::of(ids),
+            Self::Mmio(_) if self.virtio_id() == Some(paravane_virtio::net::DEVICE_ID) => {
+                Some(Kind::VirtioNet)
+            }
+            Self::Mmio(_) => None,
+        }
+    }
+
+    /// Which virtio device it is, if it is one.
+    #[must_use]
+    pub fn virtio_id(&self) -> Option<u16> {
+        match self {
+            Self::Pci { ids, .. } => device_id(ids),
+            Self::Mmio(device) => Some(device.id),
+        }
+    }
+
     /// Where, for people.
     #[must_use]
     pub fn address(&self) -> String {
