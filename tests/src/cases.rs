@@ -5,6 +5,7 @@ mod blocked;
 pub mod boot;
 mod cell;
 mod checks;
+mod disk;
 mod http_rules;
 mod idle;
 mod link;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Case> {
         blocked::cases(),
         suite::cases(),
         checks::cases(),
+        disk::cases(),
         bad_input::cases(),
     ];
     groups.into_iter().flatten().collect()
@@ -48,5 +50,6 @@ mod tests {
             names.iter().filter(|name| machines.iter().any(|machine| name.starts_with(machine))).count()
         };
         assert_eq!((cells(["pc/", "q35/"]), cells(["microvm/", "microvm-"])), (26, 7));
+        assert_eq!((cells(["disk/pc/", "disk/q35/"]), cells(["disk/microvm/", "disk/microvm-"])), (18, 14));
     }
 }

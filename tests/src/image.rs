@@ -15,6 +15,8 @@ pub const HTTP: &str = "paravane-http";
 pub const SUITE: &str = "paravane-guest-suite";
 /// The image that does one check of the library under the programs; an example.
 pub const CHECKS: &str = "checks";
+/// The image that drives a disk; an example.
+pub const DISK: &str = "disk";
 const TARGET: &str = "x86_64-unknown-none";
 
 /// Builds the image of `program` and gives the path of the ELF file. Cargo's progress goes to
@@ -24,7 +26,7 @@ const TARGET: &str = "x86_64-unknown-none";
 ///
 /// The build fails, or cargo does not say where it put the result.
 pub fn build(program: &str) -> Result<PathBuf> {
-    let kind = if program == CHECKS { "--example" } else { "--bin" };
+    let kind = if [CHECKS, DISK].contains(&program) { "--example" } else { "--bin" };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let output = Command::new(cargo)
