@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![allow(unreachable_pub, reason = "a program has no outside")]
 
+mod blk;
 mod count;
 mod device;
 mod guest;
@@ -49,17 +50,32 @@ enum What {
         #[arg(default_value = "plain")]
         kind: Kind,
     },
+    /// As `ratio`, of reads from a disk.
+    RatioOfReads { bytes: usize, depth: usize },
+    /// As `counted`, of reads from a disk.
+    CountedReads { driver: blk::Driver, bytes: usize, depth: usize },
 }
 
 fn main() -> Result<()> {
     match Args::parse().what {
         What::Report { json, no_guest, strict } => report::run(json.as_deref(), !no_guest, strict),
         What::Ratio { direction, bytes, burst } => {
-            println!("{}", ratio::measure(Point { direction, bytes, burst, kind: Kind::Plain })?);
+            let start = |driver| subject::start(driver, Point { direction, bytes, burst, kind: Kind::Plain });
+            let (mut ours, mut theirs) = (start(Driver::Virtio)?, start(Driver::VirtioDrivers)?);
+            println!("{}", ratio::measure(&mut *ours, &mut *theirs)?);
             Ok(())
         }
         What::Counted { driver, direction, bytes, burst, kind } => {
-            count::run(driver, Point { direction, bytes, burst, kind })
+            count::run(&mut *subject::start(driver, Point { direction, bytes, burst, kind })?)
+        }
+        What::RatioOfReads { bytes, depth } => {
+            let start = |driver| blk::start(driver, blk::Point { bytes, depth });
+            let (mut ours, mut theirs) = (start(blk::Driver::Virtio)?, start(blk::Driver::VirtioDrivers)?);
+            println!("{}", ratio::measure(&mut *ours, &mut *theirs)?);
+            Ok(())
+        }
+        What::CountedReads { driver, bytes, depth } => {
+            count::run(&mut *blk::start(driver, blk::Point { bytes, depth })?)
         }
     }
 }

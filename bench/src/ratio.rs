@@ -8,7 +8,7 @@
 
 use anyhow::Result;
 
-use crate::subject::{Point, Subject, Virtio, VirtioDrivers, check, frame, turn};
+use crate::subject::Moving;
 
 /// Bursts in a window.
 const WINDOW: u64 = 64;
@@ -47,10 +47,10 @@ fn overhead() -> u64 {
 }
 
 /// Ticks that the driver's turns of a window take.
-fn window<S: Subject>(subject: &mut S, point: Point, frame: &[u8], overhead: u64) -> u64 {
+fn window(moving: &mut dyn Moving, overhead: u64) -> u64 {
     let mut total = 0;
     for _ in 0..WINDOW {
-        turn(subject, point, frame, |work| {
+        moving.turn(&mut |work| {
             let start = ticks();
             work();
             total += (ticks() - start).saturating_sub(overhead);
@@ -65,27 +65,23 @@ pub fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// How many times as fast `paravane-virtio` is as `virtio-drivers` at `point`: this process's
-/// median.
-pub fn measure(point: Point) -> Result<f64> {
-    let (mut ours, mut theirs) = (Virtio::start(false)?, VirtioDrivers::start()?);
-    let frame = frame();
+/// How many times as fast `ours` is as `theirs`: this process's median.
+pub fn measure(ours: &mut dyn Moving, theirs: &mut dyn Moving) -> Result<f64> {
     let overhead = overhead();
-    let before = (ours.moved(), theirs.moved());
     let mut ratios = Vec::with_capacity(PAIRS);
     for pair in 0..PAIRS {
         // Whoever goes first finds the caches as the other left them; so they take turns in that as
         // well.
         let (a, b) = if pair % 2 == 0 {
-            let a = window(&mut ours, point, &frame, overhead);
-            (a, window(&mut theirs, point, &frame, overhead))
+            let a = window(ours, overhead);
+            (a, window(theirs, overhead))
         } else {
-            let b = window(&mut theirs, point, &frame, overhead);
-            (window(&mut ours, point, &frame, overhead), b)
+            let b = window(theirs, overhead);
+            (window(ours, overhead), b)
         };
         ratios.push(b as f64 / a as f64);
     }
-    check(&ours, before.0, point, PAIRS as u64 * WINDOW)?;
-    check(&theirs, before.1, point, PAIRS as u64 * WINDOW)?;
+    ours.check()?;
+    theirs.check()?;
     Ok(median(&mut ratios))
 }

@@ -11,6 +11,8 @@ use crate::guest::{self, Figures};
 use crate::subject::{Direction, Driver, Kind, Point};
 use crate::{count, ratio};
 
+mod reads;
+
 /// Processes that each give a median ratio, of which the median counts.
 const PROCESSES: usize = 5;
 
@@ -88,10 +90,10 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
         let mut instructions = Vec::new();
         for driver in Driver::ALL {
             let counted =
-                point.is_for(driver).then(|| count::count(driver, point, scratch.path())).transpose()?;
+                point.is_for(driver).then(|| count_frames(driver, point, scratch.path())).transpose()?;
             instructions.push(counted);
         }
-        let ratio = (point.kind == Kind::Plain).then(|| ratio_of_processes(point)).transpose()?;
+        let ratio = (point.kind == Kind::Plain).then(|| ratio_of_frames(point)).transpose()?;
         let [vmxnet3, split, packed, theirs] = instructions[..] else { bail!("there are four drivers") };
         println!(
             "{:<58} {:>8} {:>8} {:>8} {:>15} {:>16}",
@@ -104,6 +106,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
         );
         lines.push(Line { point, instructions, ratio });
     }
+    let reads = reads::measure(scratch.path())?;
     println!("\nfor comparison, measured apart from this program (64 bytes, burst 32)\n");
     for (name, tx, rx) in ANCHORS {
         println!("{name:<82} transmit {:>6}  receive {:>6}", text(tx, 1), text(rx, 1));
@@ -118,7 +121,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
         println!("{word}  {:<72} {figure:>7}, {sign} {}", bar.what, bar.limit);
     }
     if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&as_json(&lines, &guest, &bars))?;
+        let text = serde_json::to_string_pretty(&as_json(&lines, &reads, &guest, &bars))?;
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
     if strict && bars.iter().any(|bar| !bar.holds()) {
@@ -132,15 +135,25 @@ fn text(figure: Option<f64>, decimals: usize) -> String {
     figure.map_or("-".into(), |figure| format!("{figure:.decimals$}"))
 }
 
-/// The median over processes: how memory happens to lie differs from one to the next.
-fn ratio_of_processes(point: Point) -> Result<f64> {
+fn count_frames(driver: Driver, point: Point, scratch: &Path) -> Result<f64> {
+    let (bytes, burst) = (point.bytes.to_string(), point.burst.to_string());
+    let words = ["counted", driver.name(), point.direction.name(), &bytes, &burst, point.kind.name()];
+    count::count(&words, point.burst, scratch)
+}
+
+fn ratio_of_frames(point: Point) -> Result<f64> {
+    let (bytes, burst) = (point.bytes.to_string(), point.burst.to_string());
+    ratio_of_processes(&["ratio", point.direction.name(), &bytes, &burst])
+}
+
+/// The median over processes that `words` make of this program: how memory happens to lie differs
+/// from one to the next.
+fn ratio_of_processes(words: &[&str]) -> Result<f64> {
     let mut ratios = Vec::with_capacity(PROCESSES);
     for _ in 0..PROCESSES {
-        let run = Command::new(std::env::current_exe()?)
-            .args(["ratio", point.direction.name(), &point.bytes.to_string(), &point.burst.to_string()])
-            .output()?;
+        let run = Command::new(std::env::current_exe()?).args(words).output()?;
         if !run.status.success() {
-            bail!("{point}: {}", String::from_utf8_lossy(&run.stderr));
+            bail!("{}: {}", words.join(" "), String::from_utf8_lossy(&run.stderr));
         }
         ratios.push(String::from_utf8_lossy(&run.stdout).trim().parse().context("a ratio is a number")?);
     }
@@ -203,7 +216,7 @@ fn bars(lines: &[Line], guest: Option<&Vec<Figures>>) -> Vec<Bar> {
     bars
 }
 
-fn as_json(lines: &[Line], guest: &[Figures], bars: &[Bar]) -> Value {
+fn as_json(lines: &[Line], reads: &[reads::Line], guest: &[Figures], bars: &[Bar]) -> Value {
     let place = |point: &Point| {
         json!({
             "direction": point.direction.name(),
@@ -252,10 +265,11 @@ fn as_json(lines: &[Line], guest: &[Figures], bars: &[Bar]) -> Value {
         })
         .collect();
     json!({
-        "format": 2,
+        "format": 3,
         "virtio_drivers": "0.13.0",
         "callgrind": callgrind,
         "interleaved": ratios,
+        "reads": reads.iter().map(reads::Line::as_json).collect::<Vec<_>>(),
         "guest_icount": guest,
         "measured_elsewhere_64_bytes_burst_32": anchors,
         "bars": bars,

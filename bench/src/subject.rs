@@ -11,6 +11,7 @@
 //! Only the driver's turns are counted. What an application does with the bytes of a frame is not
 //! part of any.
 
+mod identity;
 mod virtio;
 mod virtio_drivers;
 mod vmxnet3;
@@ -21,9 +22,11 @@ use anyhow::Result;
 use clap::ValueEnum;
 use paravane_net::{Burst, ChecksumRequest, Frame, FramePool, TxOffload};
 
-pub use virtio::Virtio;
-pub use virtio_drivers::VirtioDrivers;
-pub use vmxnet3::Vmxnet3;
+use virtio::Virtio;
+use virtio_drivers::VirtioDrivers;
+use vmxnet3::Vmxnet3;
+
+pub use identity::{Direct, Identity};
 
 /// Buffers of each pool.
 const BUFFERS: u32 = 1024;
@@ -249,43 +252,70 @@ fn fill(pool: &FramePool, burst: &mut Burst, point: &Point) {
     }
 }
 
-/// Moves a burst through `subject`; `around` gets each of the driver's turns to run it.
-pub fn turn<S: Subject>(
-    subject: &mut S,
+/// Something measured: a driver on its device, moved on in turns.
+pub trait Moving {
+    /// Moves one burst; `around` gets each of the driver's turns to run it.
+    fn turn(&mut self, around: &mut dyn FnMut(&mut dyn FnMut()));
+
+    /// Sees to it that the turns so far moved all that they were to move: a fast driver that loses
+    /// some is not fast.
+    fn check(&self) -> Result<()>;
+}
+
+/// `driver` on a device of its own, for the frames of `point`.
+pub fn start(driver: Driver, point: Point) -> Result<Box<dyn Moving>> {
+    anyhow::ensure!(point.is_for(driver), "{} does not do this: {point}", driver.name());
+    Ok(match driver {
+        Driver::Vmxnet3 => Frames::of(Vmxnet3::start()?, point),
+        Driver::Virtio => Frames::of(Virtio::start(false)?, point),
+        Driver::VirtioPacked => Frames::of(Virtio::start(true)?, point),
+        Driver::VirtioDrivers => Frames::of(VirtioDrivers::start()?, point),
+    })
+}
+
+/// The frames of a point, moved through a driver.
+struct Frames<S> {
+    subject: S,
     point: Point,
-    frame: &[u8],
-    mut around: impl FnMut(&mut dyn FnMut()),
-) {
-    match point.direction {
-        Direction::Tx => {
-            around(&mut || subject.send(&point));
-            subject.device_sends(point);
-            around(&mut || subject.reclaim());
-        }
-        Direction::Rx => {
-            subject.device_receives(&frame[..point.bytes], point);
-            around(&mut || subject.receive());
-        }
+    /// What the device delivers.
+    frame: Vec<u8>,
+    turns: u64,
+}
+
+impl<S: Subject + 'static> Frames<S> {
+    fn of(subject: S, point: Point) -> Box<dyn Moving> {
+        // To the devices' address, of a local experimental type.
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5];
+        frame.resize(point.bytes, 0x5a);
+        Box::new(Self { subject, point, frame, turns: 0 })
     }
 }
 
-/// A frame to be delivered: to the devices' address, of a local experimental type.
-pub fn frame() -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5];
-    frame.resize(1514, 0x5a);
-    frame
-}
+impl<S: Subject> Moving for Frames<S> {
+    fn turn(&mut self, around: &mut dyn FnMut(&mut dyn FnMut())) {
+        let Self { subject, point, frame, turns } = self;
+        *turns += 1;
+        match point.direction {
+            Direction::Tx => {
+                around(&mut || subject.send(point));
+                subject.device_sends(*point);
+                around(&mut || subject.reclaim());
+            }
+            Direction::Rx => {
+                subject.device_receives(frame, *point);
+                around(&mut || subject.receive());
+            }
+        }
+    }
 
-/// Sees to it that `subject` moved every frame of `bursts` bursts: a fast driver that loses frames
-/// is not fast.
-pub fn check<S: Subject>(subject: &S, before: (u64, u64), point: Point, bursts: u64) -> Result<()> {
-    let after = subject.moved();
-    let (sent, received) = (after.0 - before.0, after.1 - before.1);
-    let moved = match point.direction {
-        Direction::Tx => sent,
-        Direction::Rx => received,
-    };
-    let expected = bursts * point.burst as u64;
-    anyhow::ensure!(moved == expected, "{point}: {moved} frames moved of {expected}");
-    Ok(())
+    fn check(&self) -> Result<()> {
+        let (sent, received) = self.subject.moved();
+        let moved = match self.point.direction {
+            Direction::Tx => sent,
+            Direction::Rx => received,
+        };
+        let (point, expected) = (self.point, self.turns * self.point.burst as u64);
+        anyhow::ensure!(moved == expected, "{point}: {moved} frames moved of {expected}");
+        Ok(())
+    }
 }

@@ -1,30 +1,67 @@
-//! virtio-net, as far as a data path sees it: split or packed queues, event index, one queue pair,
-//! polled. Both virtio drivers run on it, on packed queues only ours.
+//! virtio-net and virtio-blk, as far as a data path sees them: split or packed queues, event index,
+//! one queue or pair of queues, polled. Both virtio drivers run on them, on packed queues only ours.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{load, store, store_bytes};
+use super::{store, store_bytes};
 use crate::platform::Registers;
 use crate::space::Space;
 use crate::subject::Kind;
 
-/// VERSION_1, EVENT_IDX, STATUS, MAC, GUEST_CSUM, CSUM.
-///
-/// Indirect descriptors are not offered: neither driver gains by them here, and one would allocate
-/// for each frame.
-pub const FEATURES: u64 = 1 << 32 | 1 << 29 | 1 << 16 | 1 << 5 | 1 << 1 | 1;
+mod queue;
+
+pub use queue::Queue;
+
+/// Which device it is.
+#[derive(Debug)]
+pub struct Class {
+    /// The number of its kind.
+    pub id: u8,
+    /// What it offers.
+    ///
+    /// Indirect descriptors are not among it: no driver gains by them here, and one would allocate
+    /// for each frame.
+    pub features: u64,
+    /// Its configuration space.
+    pub config: &'static [u8],
+    queues: usize,
+}
+
+/// VERSION_1 and EVENT_IDX.
+const EVERY: u64 = 1 << 32 | 1 << 29;
 /// And RING_PACKED, where that is offered.
 const RING_PACKED: u64 = 1 << 34;
-/// Entries of either queue.
+
+/// A network device: STATUS, MAC, GUEST_CSUM, CSUM; `mac`, `status`.
+pub const NET: Class = Class {
+    id: 1,
+    features: EVERY | 1 << 16 | 1 << 5 | 1 << 1 | 1,
+    config: &[2, 0, 0, 0, 0, 1, 1, 0],
+    queues: 2,
+};
+
+/// A block device: SEG_MAX; `capacity` of [`SECTORS`], no `size_max`, `seg_max` 126.
+pub const BLK: Class = Class {
+    id: 2,
+    features: EVERY | 1 << 2,
+    config: &[0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 126, 0, 0, 0],
+    queues: 1,
+};
+/// How many sectors the block device has.
+pub const SECTORS: u64 = 0x10_0000;
+
+/// Entries of any queue.
 pub const ENTRIES: u16 = 256;
 /// Length of the header in front of each frame.
 pub const HEADER_BYTES: usize = 12;
 /// `flags` of a frame whose checksum the device found good.
 const DATA_VALID: u8 = 2;
-/// `mac`, `status`.
-pub const CONFIG: [u8; 8] = [2, 0, 0, 0, 0, 1, 1, 0];
+/// Length of the header in front of each request.
+const REQUEST_HEADER_BYTES: u32 = 16;
+/// The status of a request that was done.
+const OK: u8 = 0;
 
-/// The receive queue.
+/// The receive queue, or the one for requests.
 pub const RX: usize = 0;
 /// The transmit queue.
 pub const TX: usize = 1;
@@ -36,10 +73,10 @@ const DEVICE: usize = 0x2000;
 const NOTIFY: usize = 0x3000;
 
 /// The device.
-#[derive(Default)]
 pub struct Device {
-    status: u8,
+    class: &'static Class,
     packed: bool,
+    status: u8,
     feature_select: u32,
     queue_select: usize,
     queues: [Queue; 2],
@@ -49,129 +86,18 @@ pub struct Device {
     pub sent_bytes: u64,
 }
 
-/// One queue and where the device stands in it.
-#[derive(Clone, Copy, Default)]
-pub struct Queue {
-    entries: u16,
-    descriptors: u64,
-    avail: u64,
-    used: u64,
-    enabled: bool,
-    packed: bool,
-    /// Of the next chain to be taken.
-    next_avail: u16,
-    /// Of the next one to be given back.
-    next_used: u16,
-    /// Packed: the laps that these two are in, true at first.
-    laps: (bool, bool),
-}
-
-/// A chain that was taken.
-#[derive(Clone, Copy)]
-struct Chain {
-    id: u16,
-    /// Where its first buffer is.
-    addr: u64,
-    descriptors: u16,
-    len_bytes: u64,
-}
-
-impl Queue {
-    /// A queue of `entries` at these addresses.
-    pub fn new(entries: u16, descriptors: u64, avail: u64, used: u64) -> Self {
-        Self { entries, descriptors, avail, used, enabled: true, ..Self::default() }
-    }
-
-    fn is_ready(&self) -> bool {
-        self.entries != 0 && self.used != 0
-    }
-
-    /// Takes the next chain, if there is one.
-    fn take(&mut self) -> Option<Chain> {
-        if self.packed {
-            return self.take_packed();
-        }
-        let idx: u16 = load(self.avail + 2);
-        if idx == self.next_avail {
-            return None;
-        }
-        let id = load(self.avail + 4 + u64::from(self.next_avail % self.entries) * 2);
-        self.next_avail = self.next_avail.wrapping_add(1);
-        let mut at = self.descriptor(id);
-        let mut chain = Chain { id, addr: load(at), descriptors: 1, len_bytes: load::<u32>(at + 8).into() };
-        while load::<u16>(at + 12) & 1 != 0 {
-            at = self.descriptor(load(at + 14));
-            chain.descriptors += 1;
-            chain.len_bytes += u64::from(load::<u32>(at + 8));
-        }
-        Some(chain)
-    }
-
-    fn take_packed(&mut self) -> Option<Chain> {
-        let mut at = self.descriptor(self.next_avail);
-        let mut flags: u16 = load(at + 14);
-        if flags & 0x8080 != if self.laps.0 { 0x80 } else { 0x8000 } {
-            return None;
-        }
-        let mut chain = Chain { id: 0, addr: load(at), descriptors: 0, len_bytes: 0 };
-        loop {
-            chain.descriptors += 1;
-            chain.len_bytes += u64::from(load::<u32>(at + 8));
-            self.next_avail += 1;
-            if self.next_avail == self.entries {
-                (self.next_avail, self.laps.0) = (0, !self.laps.0);
-            }
-            if flags & 1 == 0 {
-                chain.id = load(at + 12);
-                return Some(chain);
-            }
-            at = self.descriptor(self.next_avail);
-            flags = load(at + 14);
-        }
-    }
-
-    fn descriptor(&self, index: u16) -> u64 {
-        self.descriptors + u64::from(index) * 16
-    }
-
-    /// Gives `chains` back, last one first if they are to be out of order.
-    fn complete(&mut self, chains: &[Chain], written_bytes: u32, kind: Kind) {
-        for index in 0..chains.len() {
-            let chain = match kind {
-                Kind::OutOfOrder => chains[chains.len() - 1 - index],
-                _ => chains[index],
-            };
-            if self.packed {
-                let at = self.descriptor(self.next_used);
-                store(at + 8, written_bytes);
-                store(at + 12, chain.id);
-                store(at + 14, if self.laps.1 { 0x8080_u16 } else { 0 });
-                self.next_used += chain.descriptors;
-                if self.next_used >= self.entries {
-                    (self.next_used, self.laps.1) = (self.next_used - self.entries, !self.laps.1);
-                }
-                continue;
-            }
-            let element = self.used + 4 + u64::from(self.next_used % self.entries) * 8;
-            store(element, u32::from(chain.id));
-            store(element + 4, written_bytes);
-            self.next_used = self.next_used.wrapping_add(1);
-        }
-        // Asks to be told about the next chain: it goes to sleep after each turn, as a device in
-        // another thread would.
-        if self.packed {
-            store(self.used, self.next_avail | u16::from(self.laps.0) << 15);
-            store(self.used + 2, 2_u16);
-            return;
-        }
-        store(self.used + 2, self.next_used);
-        store(self.used + 4 + u64::from(self.entries) * 8, self.next_avail);
-    }
-}
-
 impl Device {
-    fn new(packed: bool) -> Self {
-        Self { packed, ..Self::default() }
+    fn new(class: &'static Class, packed: bool) -> Self {
+        Self {
+            class,
+            packed,
+            status: 0,
+            feature_select: 0,
+            queue_select: 0,
+            queues: Default::default(),
+            sent: 0,
+            sent_bytes: 0,
+        }
     }
 
     /// Tells it where a queue is; for a transport that is not PCI.
@@ -193,7 +119,7 @@ impl Device {
             self.sent += 1;
             chains.push(chain);
         }
-        queue.complete(&chains, 0, kind);
+        queue.complete(&chains, kind);
     }
 
     /// Delivers `frames` times `frame`. False when the driver has not given enough buffers.
@@ -211,26 +137,45 @@ impl Device {
         let written_bytes = u32::try_from(HEADER_BYTES + frame.len()).unwrap_or(0);
         let mut chains = Vec::with_capacity(frames);
         while chains.len() < frames {
-            let Some(chain) = queue.take() else { return false };
-            store_bytes(chain.addr, &header);
-            store_bytes(chain.addr + HEADER_BYTES as u64, frame);
+            let Some(mut chain) = queue.take() else { return false };
+            store_bytes(chain.first, &header);
+            store_bytes(chain.first + HEADER_BYTES as u64, frame);
+            chain.written_bytes = written_bytes;
             chains.push(chain);
         }
-        queue.complete(&chains, written_bytes, kind);
+        queue.complete(&chains, kind);
         true
+    }
+
+    /// Says of every read that was made available that it is done. What was read is whatever is
+    /// there.
+    pub fn read_blocks(&mut self) {
+        let queue = &mut self.queues[RX];
+        if !queue.is_ready() {
+            return;
+        }
+        let mut chains = Vec::with_capacity(ENTRIES.into());
+        while let Some(mut chain) = queue.take() {
+            store(chain.last, OK);
+            let len_bytes = u32::try_from(chain.len_bytes).unwrap_or(0);
+            chain.written_bytes = len_bytes.saturating_sub(REQUEST_HEADER_BYTES);
+            chains.push(chain);
+        }
+        queue.complete(&chains, Kind::Plain);
     }
 
     fn read(&self, offset_bytes: usize) -> u32 {
         let queue = self.queues.get(self.queue_select).copied().unwrap_or_default();
         match offset_bytes {
             0x04 => match self.feature_select {
-                0 => u32::try_from(FEATURES & 0xffff_ffff).unwrap_or(0),
-                1 => u32::try_from((FEATURES | if self.packed { RING_PACKED } else { 0 }) >> 32).unwrap_or(0),
+                0 => u32::try_from(self.class.features & 0xffff_ffff).unwrap_or(0),
+                1 => u32::try_from((self.class.features | if self.packed { RING_PACKED } else { 0 }) >> 32)
+                    .unwrap_or(0),
                 _ => 0,
             },
-            0x12 => 2,
+            0x12 => u32::try_from(self.class.queues).unwrap_or(0),
             0x14 => self.status.into(),
-            0x18 if self.queue_select > TX => 0,
+            0x18 if self.queue_select >= self.class.queues => 0,
             0x18 if queue.entries == 0 => ENTRIES.into(),
             0x18 => queue.entries.into(),
             0x1a => 0xffff,
@@ -244,7 +189,7 @@ impl Device {
     fn write(&mut self, offset_bytes: usize, value: u32) {
         match offset_bytes {
             0x00 => return self.feature_select = value,
-            0x14 if value == 0 => return *self = Self::new(self.packed),
+            0x14 if value == 0 => return *self = Self::new(self.class, self.packed),
             0x14 => return self.status = value as u8,
             0x16 => return self.queue_select = value as usize,
             _ => {}
@@ -267,30 +212,37 @@ impl Device {
 }
 
 /// The device behind its registers.
-#[derive(Default)]
-pub struct Port(Mutex<Device>);
+pub struct Port {
+    class: &'static Class,
+    device: Mutex<Device>,
+}
 
 impl Port {
-    /// A device with packed queues.
-    pub fn packed() -> Self {
-        Self(Mutex::new(Device::new(true)))
+    /// A device of `class`, with packed or split queues.
+    pub fn new(class: &'static Class, packed: bool) -> Self {
+        Self { class, device: Mutex::new(Device::new(class, packed)) }
+    }
+
+    /// Which device it is.
+    pub fn class(&self) -> &'static Class {
+        self.class
     }
 
     /// The device, for its turn.
     pub fn device(&self) -> MutexGuard<'_, Device> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its configuration space: four capabilities say where the registers are.
-    pub fn space() -> Space {
-        let space = Space::new(0x1af4, 0x1041, 1);
+    pub fn space(&self) -> Space {
+        let space = Space::new(0x1af4, 0x1040 + u16::from(self.class.id), 1);
         space.put(0x06, &[0x10, 0]);
         space.put(0x34, &[0x40]);
         for (at, next, len, kind, offset, len_bytes) in [
             (0x40, 0x50, 16, 1, COMMON, 0x38),
             (0x50, 0x64, 20, 2, NOTIFY, 0x1000),
             (0x64, 0x74, 16, 3, ISR, 1),
-            (0x74, 0x00, 16, 4, DEVICE, CONFIG.len()),
+            (0x74, 0x00, 16, 4, DEVICE, self.class.config.len()),
         ] {
             space.put(at, &[0x09, next, len, kind]);
             space.put(at + 8, &offset.to_le_bytes()[..4]);
@@ -307,7 +259,7 @@ impl Registers for Port {
         match offset_bytes {
             ISR => 0,
             DEVICE..NOTIFY => (0..width_bytes).rev().fold(0, |value, i| {
-                let byte = CONFIG.get(offset_bytes - DEVICE + i).copied().unwrap_or(0);
+                let byte = self.class.config.get(offset_bytes - DEVICE + i).copied().unwrap_or(0);
                 value << 8 | u32::from(byte)
             }),
             _ => self.device().read(offset_bytes),

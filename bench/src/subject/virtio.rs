@@ -8,7 +8,7 @@ use paravane_virtio::net::{Config, Device, Running};
 use paravane_virtio::transport::pci::{self, Pci};
 
 use super::{BUFFERS, Point, Subject, fill};
-use crate::device::virtio::Port;
+use crate::device::virtio::{NET, Port};
 use crate::platform::Plain;
 use crate::space::Space;
 
@@ -24,11 +24,10 @@ pub struct Virtio {
 impl Virtio {
     /// Starts it, on split or packed queues.
     pub fn start(packed: bool) -> Result<Self> {
-        let port = if packed { Port::packed() } else { Port::default() };
-        let port: &'static Port = Box::leak(Box::new(port));
+        let port: &'static Port = Box::leak(Box::new(Port::new(&NET, packed)));
         let platform = Plain::new(port);
         let pool = FramePool::new(platform, FrameLayout::new(BUFFERS))?;
-        let device = pci::open(Port::space().claim()?, platform, Device::new).map_err(Failed::into_error)?;
+        let device = pci::open(port.space().claim()?, platform, Device::new).map_err(Failed::into_error)?;
         let running = device
             .start(&Config::default(), pool.clone(), Interrupts::POLLING)
             .map_err(Failed::into_error)

@@ -1,0 +1,68 @@
+//! The part of the report that is about disks.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use super::{ratio_of_processes, text};
+use crate::blk::{Driver, Point};
+use crate::count::count;
+
+/// One line of the table.
+pub(super) struct Line {
+    point: Point,
+    /// By driver, in the order of [`Driver::ALL`]; none where a driver does not do that.
+    instructions: [Option<f64>; 3],
+    ratio: Option<f64>,
+}
+
+/// Measures all points, and prints them.
+pub(super) fn measure(scratch: &Path) -> Result<Vec<Line>> {
+    println!(
+        "\ninstructions a read, by callgrind: driver and buffer pool, without the device; and interleaved time\n"
+    );
+    println!(
+        "{:<67} {:>8} {:>8} {:>15} {:>16}",
+        "", "virtio", "virtio", "virtio-drivers", "times as fast as"
+    );
+    println!("{:<67} {:>8} {:>8} {:>15} {:>16}", "", "split", "packed", "0.13.0", "virtio-drivers");
+    let mut lines = Vec::new();
+    for point in Point::all() {
+        let line = Line::measure(point, scratch)?;
+        let [split, packed, theirs] = line.instructions.map(|figure| text(figure, 1));
+        let (what, ratio) = (point.to_string(), text(line.ratio, 2));
+        println!("{what:<67} {split:>8} {packed:>8} {theirs:>15} {ratio:>16}");
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+impl Line {
+    fn measure(point: Point, scratch: &Path) -> Result<Self> {
+        let (bytes, depth) = (point.bytes.to_string(), point.depth.to_string());
+        let mut instructions = Vec::new();
+        for driver in Driver::ALL {
+            let words = ["counted-reads", driver.name(), &bytes, &depth];
+            let counted = || count(&words, point.depth, scratch);
+            instructions.push(point.is_for(driver).then(counted).transpose()?);
+        }
+        let Ok(instructions) = instructions.try_into() else { bail!("there are three drivers") };
+        let both = point.is_for(Driver::VirtioDrivers);
+        let ratio = both.then(|| ratio_of_processes(&["ratio-of-reads", &bytes, &depth])).transpose()?;
+        Ok(Self { point, instructions, ratio })
+    }
+
+    /// For programs.
+    pub(super) fn as_json(&self) -> Value {
+        let by_driver = Driver::ALL.iter().zip(self.instructions);
+        let instructions: serde_json::Map<_, _> =
+            by_driver.map(|(driver, figure)| (driver.name().into(), json!(figure))).collect();
+        json!({
+            "bytes": self.point.bytes,
+            "depth": self.point.depth,
+            "instructions_per_read": instructions,
+            "times_as_fast_as_virtio_drivers": self.ratio,
+        })
+    }
+}
