@@ -21,9 +21,14 @@ use paravane_suite::{Environment, peer};
 use crate::scenario::fixture::{message_line, messages_of};
 
 /// Recordings of the suite: the fixture's name, the chipset, QEMU's name of the device.
-pub const FIXTURES: [(&str, Chipset, &str); 3] = [
+pub const FIXTURES: [(&str, Chipset, &str); 4] = [
     ("suite-vmxnet3", Chipset::Q35, "vmxnet3"),
     ("suite-virtio-net-modern", Chipset::Q35, "virtio-net-pci,disable-legacy=on,disable-modern=off"),
+    (
+        "suite-virtio-net-packed",
+        Chipset::Q35,
+        "virtio-net-pci,disable-legacy=on,disable-modern=off,packed=on",
+    ),
     ("suite-virtio-net-transitional", Chipset::Pc, "virtio-net-pci,disable-legacy=off,disable-modern=off"),
 ];
 

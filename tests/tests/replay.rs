@@ -42,7 +42,7 @@ fn each_recording_says_when_and_by_what_it_was_made() {
             count += 1;
         }
     }
-    assert_eq!(count, 10);
+    assert_eq!(count, 12);
 }
 
 /// Surveys the recorded machine `name`.

@@ -22,13 +22,23 @@ fn virtio_modern() {
 }
 
 #[test]
+fn virtio_packed() {
+    replay("suite-virtio-net-packed");
+}
+
+#[test]
 fn virtio_transitional() {
     replay("suite-virtio-net-transitional");
 }
 
 #[test]
 fn every_recording_is_played() {
-    let played = ["suite-vmxnet3", "suite-virtio-net-modern", "suite-virtio-net-transitional"];
+    let played = [
+        "suite-vmxnet3",
+        "suite-virtio-net-modern",
+        "suite-virtio-net-packed",
+        "suite-virtio-net-transitional",
+    ];
     assert_eq!(suite::FIXTURES.map(|(name, ..)| name), played);
 }
 

@@ -26,7 +26,7 @@ pub struct NicFixture {
 }
 
 /// Every recorded network device.
-pub const NICS: [NicFixture; 4] = [
+pub const NICS: [NicFixture; 5] = [
     NicFixture { name: "vmxnet3-q35", driver: Driver::Vmxnet3, chipset: Chipset::Q35, device: "vmxnet3" },
     NicFixture { name: "vmxnet3-pc", driver: Driver::Vmxnet3, chipset: Chipset::Pc, device: "vmxnet3" },
     NicFixture {
@@ -40,6 +40,12 @@ pub const NICS: [NicFixture; 4] = [
         driver: Driver::VirtioNet,
         chipset: Chipset::Pc,
         device: "virtio-net-pci,disable-legacy=off,disable-modern=off",
+    },
+    NicFixture {
+        name: "virtio-net-packed",
+        driver: Driver::VirtioNet,
+        chipset: Chipset::Q35,
+        device: "virtio-net-pci,disable-legacy=on,disable-modern=off,packed=on",
     },
 ];
 
