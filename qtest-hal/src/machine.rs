@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use paravane_hal::addr::PhysAddr;
+use paravane_hal::mmio::MmioDevice;
 use paravane_pci::access::Exclusive;
 use paravane_pci::{Cam, ConfigAccess as _, Ecam, EcamEntry, Found, PciAddress, Resource, enumerate_from};
 use tempfile::TempDir;
@@ -40,6 +41,15 @@ const ECAM_BASE: u32 = 0xb000_0000;
 /// Where it is on a microvm.
 const MICROVM_ECAM_BASE: u32 = 0xe000_0000;
 
+/// Where a microvm with ACPI has its virtio devices in memory.
+const MMIO_BASE: u64 = 0xfeb0_0000;
+const MMIO_BYTES: usize = 512;
+const MMIO_BUSES: u8 = 24;
+/// Where the status of each is.
+///
+/// Spec: VIRTIO 1.2, 4.2.2 "MMIO Device Register Layout".
+const STATUS: usize = 0x70;
+
 /// Keeps the two port accesses of a configuration access together, whatever thread they come from.
 #[derive(Clone, Debug, Default)]
 pub struct PortLock(Arc<Mutex<()>>);
@@ -66,9 +76,11 @@ pub struct Machine {
     roots: Vec<u8>,
     resources: Vec<Resource>,
     command_line: String,
+    /// The devices in memory that were claimed, bit by bit.
+    claimed: Mutex<u32>,
     // Last: QEMU ends before its files go.
     process: Mutex<Process>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Machine {
@@ -83,8 +95,10 @@ impl Machine {
         let folder = folder.map_err(|error| QtestError::system("make a temporary folder", error))?;
         let files = Files(folder.path());
         let ram = Ram::create(&files.ram(), setup.ram_bytes())?;
-        fs::write(files.bios(), parked_bios())
-            .map_err(|error| QtestError::system(format!("write {}", files.bios().display()), error))?;
+        write(&files.bios(), &parked_bios())?;
+        for (index, bytes) in setup.disk_bytes().enumerate() {
+            write(&files.disk(index), bytes)?;
+        }
         let cables = (0..setup.nics()).map(|nic| Cable::bind(&files.ours(nic)));
         let cables = cables.collect::<Result<Vec<_>, _>>()?;
 
@@ -107,8 +121,9 @@ impl Machine {
             roots: setup.roots(),
             resources: Vec::new(),
             command_line,
+            claimed: Mutex::new(0),
             process: Mutex::new(process),
-            _folder: folder,
+            folder,
         };
         match machine.boot() {
             Ok(()) => Ok(machine),
@@ -205,6 +220,36 @@ impl Machine {
         self.cables.get(index)
     }
 
+    /// What disk `index` holds, in the order of the [`Setup`]: all that was written by requests that
+    /// completed.
+    ///
+    /// # Errors
+    ///
+    /// There is no such disk, or its file cannot be read.
+    pub fn disk_bytes(&self, index: usize) -> Result<Vec<u8>, QtestError> {
+        let path = Files(self.folder.path()).disk(index);
+        fs::read(&path).map_err(|error| QtestError::system(format!("read {}", path.display()), error))
+    }
+
+    /// Claims the virtio device on `virtio-mmio-bus.N` of a microvm, which its status resets. `None`
+    /// on another chipset, where there is no such place, and the second time.
+    #[must_use]
+    pub fn claim_virtio_mmio(&self, bus: u8) -> Option<MmioDevice<Registers>> {
+        let is_there = self.chipset == Chipset::Microvm && bus < MMIO_BUSES;
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_there || *claimed & 1 << bus != 0 {
+            return None;
+        }
+        let start = PhysAddr::new(MMIO_BASE + u64::from(bus) * MMIO_BYTES as u64);
+        #[expect(unsafe_code, reason = "no bus vouches for such a device")]
+        // SAFETY: the place is that of one device, which is claimed once. QEMU's virtio devices let
+        // go of memory before they confirm a reset.
+        let device = unsafe { MmioDevice::claim(&self.platform, start, MMIO_BYTES, STATUS) };
+        let device = device.ok()?;
+        *claimed |= 1 << bus;
+        Some(device)
+    }
+
     /// Takes the link of NIC `index` up or down.
     ///
     /// # Errors
@@ -277,6 +322,10 @@ fn explain(error: QtestError, process: &mut Process) -> QtestError {
 fn accelerator() -> Result<&'static str, QtestError> {
     let list = process::ask(&["-accel", "help"])?;
     Ok(if list.lines().any(|line| line.trim() == "qtest") { "qtest" } else { "tcg" })
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), QtestError> {
+    fs::write(path, bytes).map_err(|error| QtestError::system(format!("write {}", path.display()), error))
 }
 
 fn parked_bios() -> Vec<u8> {

@@ -39,6 +39,7 @@ impl Chipset {
 pub struct Setup {
     chipset: Chipset,
     nics: Vec<String>,
+    disks: Vec<(String, Vec<u8>)>,
     extra: Vec<String>,
     ram_bytes: usize,
 }
@@ -50,14 +51,24 @@ impl Setup {
     /// A machine without devices of ours, with 64 MiB.
     #[must_use]
     pub fn new(chipset: Chipset) -> Self {
-        Self { chipset, nics: Vec::new(), extra: Vec::new(), ram_bytes: 64 << 20 }
+        Self { chipset, nics: Vec::new(), disks: Vec::new(), extra: Vec::new(), ram_bytes: 64 << 20 }
     }
 
     /// Adds a NIC with a cable: `device` is QEMU's name of it, with properties. Without an `addr=`
-    /// it is in the slot that follows the NIC before.
+    /// it is in the slot that follows the NIC before. One with `bus=virtio-mmio-bus.N` is on no PCI
+    /// bus; [`Machine::claim_virtio_mmio`](crate::Machine::claim_virtio_mmio) finds it.
     #[must_use]
     pub fn nic(mut self, device: &str) -> Self {
         self.nics.push(device.into());
+        self
+    }
+
+    /// Adds a disk that holds `bytes`, whole sectors of 512, at first: `device` is QEMU's name of it,
+    /// with properties. What it holds later, [`Machine::disk_bytes`](crate::Machine::disk_bytes)
+    /// tells.
+    #[must_use]
+    pub fn disk(mut self, device: &str, bytes: Vec<u8>) -> Self {
+        self.disks.push((device.into(), bytes));
         self
     }
 
@@ -73,6 +84,11 @@ impl Setup {
     #[must_use]
     pub fn nics(&self) -> usize {
         self.nics.len()
+    }
+
+    /// What each disk holds at first.
+    pub(crate) fn disk_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.disks.iter().map(|(_, bytes)| bytes.as_slice())
     }
 
     pub(crate) fn chipset(&self) -> Chipset {
@@ -128,6 +144,10 @@ impl Setup {
         add("-qtest-log", "none".into());
         add("-qmp", format!("unix:{},server=on,wait=off", files.monitor().display()));
         words.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
+        if self.chipset == Chipset::Microvm {
+            // The interface of the standard, which QEMU still keeps off unless asked.
+            words.extend(["-global", "virtio-mmio.force-legacy=off"].map(str::to_owned));
+        }
         words.extend(self.extra.iter().cloned());
         for (index, device) in self.nics.iter().enumerate() {
             let id = Self::netdev_id(index);
@@ -139,11 +159,19 @@ impl Setup {
                 ours.display()
             ));
             let mac = Self::mac(index).map(|byte| format!("{byte:02x}")).join(":");
-            let mut device = format!("{device},netdev={id},mac={mac},romfile=");
-            if !device.contains("addr=") && !device.contains("bus=") {
-                device.push_str(&format!(",addr={:#x}", FIRST_SLOT + index));
+            let mut device = format!("{device},netdev={id},mac={mac}");
+            if !device.contains("bus=virtio-mmio-bus.") {
+                device.push_str(",romfile=");
+                if !device.contains("addr=") && !device.contains("bus=") {
+                    device.push_str(&format!(",addr={:#x}", FIRST_SLOT + index));
+                }
             }
             words.extend(["-device".to_owned(), device]);
+        }
+        for (index, (device, _)) in self.disks.iter().enumerate() {
+            let drive = format!("file={},if=none,id=d{index},format=raw", files.disk(index).display());
+            words.extend(["-drive".to_owned(), drive]);
+            words.extend(["-device".to_owned(), format!("{device},drive=d{index}")]);
         }
         words.into_iter().map(OsString::from).collect()
     }
@@ -165,6 +193,9 @@ impl Files<'_> {
     }
     pub(crate) fn monitor(&self) -> PathBuf {
         self.0.join("monitor")
+    }
+    pub(crate) fn disk(&self, index: usize) -> PathBuf {
+        self.0.join(format!("disk{index}"))
     }
     pub(crate) fn ours(&self, nic: usize) -> PathBuf {
         self.0.join(format!("ours{nic}"))
@@ -198,5 +229,22 @@ mod tests {
             .map(|word| word.rsplit_once(',').unwrap().1)
             .collect();
         assert_eq!(devices, ["addr=0x4", "romfile=", "addr=0x6"]);
+    }
+
+    #[test]
+    fn devices_in_memory_are_in_no_slot() {
+        let setup = Setup::new(Chipset::Microvm).nic("virtio-net-device,bus=virtio-mmio-bus.1");
+        let words = setup.words("tcg", &Files(Path::new("/f")));
+        let device = "virtio-net-device,bus=virtio-mmio-bus.1,netdev=n0,mac=52:54:00:71:74:00";
+        assert!(words.iter().any(|word| word == device), "{words:?}");
+        assert!(words.iter().any(|word| word == "virtio-mmio.force-legacy=off"));
+    }
+
+    #[test]
+    fn disks_have_files_in_the_private_folder() {
+        let setup = Setup::new(Chipset::Q35).disk("virtio-blk-pci,serial=a", vec![0; 512]);
+        let words = setup.words("tcg", &Files(Path::new("/f")));
+        assert!(words.iter().any(|word| word == "file=/f/disk0,if=none,id=d0,format=raw"), "{words:?}");
+        assert!(words.iter().any(|word| word == "virtio-blk-pci,serial=a,drive=d0"), "{words:?}");
     }
 }

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use paravane_block::{
@@ -22,12 +21,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 type Up = Running<Qtest, Pci<Qtest, Config>, Vec<BlockBuffer>>;
 
-/// A machine with one disk over `file`, started; and its pool.
-fn disk(file: &tempfile::NamedTempFile, options: &str) -> Option<(Machine, Up, BlockPool)> {
-    let drive = format!("file={},if=none,id=d0,format=raw", file.path().display());
-    let device = format!("virtio-blk-pci,drive=d0,disable-legacy=on,addr=0x6,serial=paravane-1{options}");
-    let setup = Setup::new(Chipset::Q35).arguments(["-drive", &drive, "-device", &device]);
-    let machine = match Machine::start(&setup) {
+/// A machine with one disk that holds `bytes`, started; and its pool.
+fn disk(bytes: &[u8], options: &str) -> Option<(Machine, Up, BlockPool)> {
+    let device = format!("virtio-blk-pci,disable-legacy=on,addr=0x6,serial=paravane-1{options}");
+    let machine = match Machine::start(&Setup::new(Chipset::Q35).disk(&device, bytes.to_vec())) {
         Ok(machine) => machine,
         Err(error) if error.may_skip() => {
             println!("skipped: {error}");
@@ -80,9 +77,7 @@ fn bytes_of(data: &[BlockBuffer]) -> Vec<u8> {
 /// flight: each read finds what was written last, and so does the file in the end.
 fn reads_find_what_was_written(options: &str) {
     let mut shadow: Vec<u8> = (0..SECTORS * SECTOR).map(|at| (at / SECTOR).to_le_bytes()[0] ^ 0x5a).collect();
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(&shadow).unwrap();
-    let Some((_machine, mut up, pool)) = disk(&file, options) else { return };
+    let Some((machine, mut up, pool)) = disk(&shadow, options) else { return };
     assert_eq!(up.control.capacity_sectors(), SECTORS as u64);
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     let mut busy: Vec<(u64, usize, usize)> = Vec::new();
@@ -128,7 +123,7 @@ fn reads_find_what_was_written(options: &str) {
     }
     up.queue.submit(Request::flush()).unwrap();
     next(&mut up).result.unwrap();
-    assert!(std::fs::read(file.path()).unwrap() == shadow, "the file holds what was written");
+    assert!(machine.disk_bytes(0).unwrap() == shadow, "the file holds what was written");
     assert_eq!(pool.free(), pool.buffers());
     up.stop(&mut |_, _| panic!("nothing was in flight")).unwrap();
 }
@@ -145,9 +140,7 @@ fn a_packed_ring_reads_what_it_wrote() {
 
 #[test]
 fn a_disk_says_its_name_and_what_it_does_not_take() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len((SECTORS * SECTOR) as u64).unwrap();
-    let Some((_machine, mut up, pool)) = disk(&file, "") else { return };
+    let Some((_machine, mut up, pool)) = disk(&[0; SECTORS * SECTOR], "") else { return };
     let buffer = |bytes| {
         let mut buffer = pool.get().unwrap();
         assert!(buffer.set_len_bytes(bytes));

@@ -62,6 +62,12 @@ impl<R: Mmio> MmioDevice<R> {
         self.start
     }
 
+    /// Where the register is that resets it.
+    #[must_use]
+    pub fn reset_at_bytes(&self) -> usize {
+        self.reset_at_bytes
+    }
+
     /// Gives the mapping back. The device stays as it is.
     pub fn release<M: MmioMap<Region = R>>(self, mapper: &M) {
         mapper.unmap(self.region);

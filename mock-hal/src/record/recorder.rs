@@ -9,7 +9,7 @@ use paravane_hal::addr::{Align, PhysAddr};
 use paravane_hal::dma::{
     Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag,
 };
-use paravane_hal::mmio::{MapError, Mmio, MmioMap};
+use paravane_hal::mmio::{MapError, Mmio, MmioDevice, MmioMap};
 use paravane_hal::port::PortIo;
 use paravane_hal::time::{Clock, Instant};
 use paravane_pci::{ConfigAccess, PciAddress};
@@ -195,6 +195,27 @@ impl<H: MmioMap> MmioMap for Recorder<H> {
     /// Not recorded: no device sees it.
     fn unmap(&self, region: Self::Region) {
         self.inner.unmap(region.inner);
+    }
+}
+
+impl<H: MmioMap> Recorder<H> {
+    /// A device that was claimed on the platform inside, claimed again so that what passes is
+    /// recorded.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]; the device is given up.
+    pub fn claim(
+        &self,
+        device: MmioDevice<H::Region>,
+    ) -> Result<MmioDevice<RecordedRegion<H::Region>>, MapError> {
+        let (start, len_bytes, reset_at_bytes) =
+            (device.start(), device.region().len_bytes(), device.reset_at_bytes());
+        device.release(&self.inner);
+        // SAFETY: whoever claimed the device that was given made both promises about what is there,
+        // for as long as that value lives, or what was made of it. This was made of it, and it is
+        // gone.
+        unsafe { MmioDevice::claim(self, start, len_bytes, reset_at_bytes) }
     }
 }
 

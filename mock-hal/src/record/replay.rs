@@ -10,7 +10,7 @@ use paravane_hal::addr::PhysAddr;
 use paravane_hal::dma::{
     Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest, DomainTag,
 };
-use paravane_hal::mmio::{MapError, MapErrorReason, Mmio, MmioMap};
+use paravane_hal::mmio::{MapError, MapErrorReason, Mmio, MmioDevice, MmioMap};
 use paravane_hal::port::PortIo;
 use paravane_hal::time::{Clock, Instant};
 use paravane_pci::{ConfigAccess, PciAddress};
@@ -124,6 +124,23 @@ impl Replayer {
     #[must_use]
     pub fn ports(&self) -> ReplayPorts {
         ReplayPorts { play: self.play.clone() }
+    }
+
+    /// Claims the device whose registers are at `start`, as the recorded driver did, which the one
+    /// at `reset_at_bytes` resets.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]: the recording has none there.
+    pub fn claim(
+        &self,
+        start: PhysAddr,
+        len_bytes: usize,
+        reset_at_bytes: usize,
+    ) -> Result<MmioDevice<ReplayRegion>, MapError> {
+        // SAFETY: behind the registers there is no device: what the recorded one wrote to memory is
+        // written by calls that the memory checks.
+        unsafe { MmioDevice::claim(self, start, len_bytes, reset_at_bytes) }
     }
 
     /// Begins something, as the recording does here.
