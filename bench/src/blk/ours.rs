@@ -29,7 +29,7 @@ impl Virtio {
         let pool = BlockPool::new(platform, BlockLayout::new(BUFFERS))?;
         let device = pci::open(port.space().claim()?, platform, Device::new).map_err(Failed::into_error)?;
         let running = device
-            .start(&Config::default(), Interrupts::Polling)
+            .start(&Config::default(), Interrupts::POLLING)
             .map_err(Failed::into_error)
             .context("virtio does not start")?;
         Ok(Self { port, running, pool, place: Place(0), done: 0 })

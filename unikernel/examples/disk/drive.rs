@@ -30,7 +30,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 type Data = Vec<BlockBuffer>;
 
 /// A disk that runs.
-pub struct Disk<'m, T: Transport<MmioRegion>> {
+pub struct Disk<'m, T: Transport<MmioRegion> + Send> {
     machine: &'m Machine,
     way: &'m Way,
     pool: &'m BlockPool,

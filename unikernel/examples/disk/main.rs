@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `pattern=P` | what the disk holds |
 //! | `write=FIRST-END` | the sectors to be written, `END` not among them |
-//! | `irq=msix`, `intx`, `polling` | how completions are told of; steps down where disk or machine has none |
+//! | `irq=msix`, `line`, `polling` | how completions are told of; steps down where disk or machine has none |
 //! | those of `bus::words` | where devices are |
 //!
 //! ```text

@@ -38,9 +38,9 @@ impl Way {
     /// What the driver is told.
     pub fn interrupts(&self) -> Interrupts<'_> {
         match self {
-            Self::Messages(_, messages) => Interrupts::Msix(messages),
-            Self::Line(_) => Interrupts::Intx,
-            Self::Polling => Interrupts::Polling,
+            Self::Messages(_, messages) => Interrupts::msix(messages),
+            Self::Line(_) => Interrupts::LINE,
+            Self::Polling => Interrupts::POLLING,
         }
     }
 }
