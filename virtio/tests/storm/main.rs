@@ -1,0 +1,74 @@
+//! Storms: a device that does anything at any time, within the memory that it has, and a driver
+//! that lives through it.
+//!
+//! | Part | Holds |
+//! |---|---|
+//! | `runner` | one storm: hostile steps, restarts in between, an honest device at the end |
+//! | `net`, `blk` | what is particular to the kind of device |
+//! | `place` | what is particular to the bus |
+//!
+//! A step is one call into the driver or one thing that the device does. After each step: no call
+//! waited longer than its deadline by the platform's clock, and the memory that both sides reach is
+//! what they may reach (the platform ends the test otherwise). After each stop of the driver:
+//! everything came home, for what a device keeps that would not be reset is kept in parts until it
+//! is; what no lie excuses was not done; and no word that names or measures a buffer was loaded
+//! twice in a call. After each storm the driver, started again on the same device, now honest, does
+//! all that is asked of it.
+//!
+//! Words change under the driver in all of them, between two loads of a call and, in two starts of
+//! three, before the first one.
+//!
+//! The steps that `PARAVANE_STORM_STEPS` asks for are those of each kind of device, a quarter for
+//! each of its mixes: two buses, two formats of the ring. How to see a storm again:
+//! `paravane_mock_hal::storms`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::result_large_err, reason = "errors give the device back")]
+#![allow(unreachable_pub, reason = "one binary")]
+
+mod net;
+mod place;
+mod runner;
+
+use paravane_mock_hal::model::virtio::Net;
+use paravane_mock_hal::storms;
+
+use net::Nic;
+use place::{OnMmio, OnPci, Place};
+use runner::{Kind, Rings, Storm, Tally};
+
+const STEPS_A_STORM: u64 = 5_000;
+/// Of all mixes of a kind together.
+const DEFAULT_STEPS: u64 = 80_000;
+const MIXES: u64 = 4;
+
+fn storm<K: Kind, P: Place<Model = K::Model>>(rings: Rings) {
+    let mut all = Tally::default();
+    let storms = storms::run(STEPS_A_STORM, DEFAULT_STEPS, MIXES, |seed, steps| {
+        all.add(Storm::<K, P>::new(seed, rings, steps).run(STEPS_A_STORM));
+    });
+    println!("{storms} seeds: {all:?}");
+    let least = [all.hits, all.faults, all.restarts, all.refused, all.changed].into_iter().min();
+    assert!(least > Some(storms), "it did storm: {all:?}");
+    assert!(all.stuck > 0 || storms < 10, "some devices would not be reset: {all:?}");
+}
+
+#[test]
+fn a_nic_on_pci_with_split_rings() {
+    storm::<Nic, OnPci<Net>>(Rings::Split);
+}
+
+#[test]
+fn a_nic_on_pci_with_packed_rings() {
+    storm::<Nic, OnPci<Net>>(Rings::Packed);
+}
+
+#[test]
+fn a_nic_on_no_bus_with_split_rings() {
+    storm::<Nic, OnMmio<Net>>(Rings::Split);
+}
+
+#[test]
+fn a_nic_on_no_bus_with_packed_rings() {
+    storm::<Nic, OnMmio<Net>>(Rings::Packed);
+}
