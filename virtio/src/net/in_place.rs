@@ -200,9 +200,9 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
     /// Gives the chain of `completion` to the device again, where `segment` finds its token's
     /// memory: as it was.
     #[inline(always)]
-    pub(crate) fn repost(&mut self, completion: Completion, segment: impl FnOnce(&T) -> Option<Segment>) {
+    pub(crate) fn repost(&mut self, completion: Completion, segment: impl FnOnce(&T) -> Segment) {
         let (ring, lent) = self.parts();
-        if let Some(segment) = lent.tokens.get(completion.head.into()).and_then(segment) {
+        if let Some(segment) = lent.tokens.get(completion.head.into()).map(segment) {
             repost(ring, completion.head, segment);
         }
     }

@@ -273,9 +273,9 @@ impl<P: Platform> RxQueue<P> {
     fn repost(&mut self, completion: Completion) {
         let len_bytes = self.rules.buffer_bytes();
         self.ring.repost(completion, |frame| {
-            // It was posted, so there is room for the header.
-            let addr = frame.dma_addr_before(HEADER_BYTES)?;
-            Some(Segment { addr, len_bytes, writable: true })
+            // As its last owner left it, but posted as a fresh one is.
+            let addr = frame.fresh_dma_addr_before(HEADER_BYTES);
+            Segment { addr, len_bytes, writable: true }
         });
     }
 

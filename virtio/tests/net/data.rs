@@ -159,6 +159,38 @@ fn a_frame_over_several_buffers_arrives_whole_5_1_6_4() {
     bench.assert_clean();
 }
 
+/// The ring is full of buffers that were never used before, or were the second of a frame: what
+/// their last owner left does not count when they are posted once more.
+#[test]
+fn the_buffer_of_a_frame_that_is_dropped_is_posted_again_as_a_fresh_one_is() {
+    for (packed, len) in [0, RING_PACKED].into_iter().flat_map(|packed| [(packed, 60), (packed, 1000)]) {
+        let bench = Bench::with_buffers(BASIC | MRG_RXBUF | packed, 80, 640);
+        let mut up = bench.start();
+        let mut burst = Burst::new();
+        for turn in 0..20 {
+            assert!(bench.model().deliver(&bytes(len, turn)));
+            assert_eq!(up.rx.receive(&mut burst), Ok(1));
+        }
+        let keeps = len == 60;
+        let kept = if keeps { std::mem::take(&mut burst) } else { Burst::new() };
+        burst.clear();
+        for turn in 0..32_u8 {
+            // A kind of segmentation that there is not.
+            let odd = [0, 77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            assert!(bench.model().deliver_with(odd, &bytes(60, 1)));
+            assert_eq!(up.rx.receive(&mut burst), Ok(0));
+            assert_eq!(up.rx.counters().dropped(), u64::from(turn) + 1);
+        }
+        for turn in 0..32 {
+            assert!(bench.model().deliver(&bytes(len, turn)));
+            assert_eq!(up.rx.receive(&mut burst), Ok(1), "{len} bytes, {turn}");
+            assert_eq!(content(&burst.pop().unwrap()), bytes(len, turn));
+        }
+        drop(kept);
+        bench.assert_clean();
+    }
+}
+
 fn small_rx(rx_entries: u16) -> paravane_virtio::net::Config {
     paravane_virtio::net::Config::default().with_rx_entries(rx_entries)
 }

@@ -22,6 +22,8 @@ pub type Up = Running<MockPlatform, Bus>;
 pub const VERSION_1: u64 = 1 << 32;
 /// EVENT_IDX.
 pub const EVENT_IDX: u64 = 1 << 29;
+/// RING_PACKED.
+pub const RING_PACKED: u64 = 1 << 34;
 /// MAC, STATUS.
 pub const BASIC: u64 = VERSION_1 | 1 << 5 | 1 << 16;
 /// MRG_RXBUF.
