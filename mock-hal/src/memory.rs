@@ -250,6 +250,7 @@ impl Memory {
             Ok((to, number, offset_bytes)) => {
                 // SAFETY: as in `read_as`.
                 unsafe { to.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+                domain.sum_anew(who, addr, bytes.len());
                 (number, offset_bytes)
             }
             Err(fault) => return Err(Self::fail(domain, fault)),
@@ -321,10 +322,10 @@ impl Memory {
     pub(crate) fn end_lease(&self, lease: &Lease) {
         let mut domain = self.lock();
         let before = domain.violations.len();
-        domain.leases.remove(&lease.addr);
+        let expected = domain.leases.remove(&lease.addr).and_then(|known| known.sum);
         // Memory that was freed under the device was a violation then.
         let sum = domain.sum(lease.addr, lease.len_bytes);
-        if lease.sum.is_some() && sum.is_some() && sum != lease.sum {
+        if expected.is_some() && sum.is_some() && sum != expected {
             domain.violations.push(format!("changed while the device had it: {lease}"));
         }
         Self::judge(domain, before);

@@ -61,12 +61,7 @@ impl Drop for Seed {
 /// # Panics
 ///
 /// When the environment says what is no number; and as `storm` does.
-pub fn run(
-    steps_a_storm: u64,
-    default_steps: u64,
-    shares: u64,
-    mut storm: impl FnMut(u64, &Steps),
-) -> u64 {
+pub fn run(steps_a_storm: u64, default_steps: u64, shares: u64, mut storm: impl FnMut(u64, &Steps)) -> u64 {
     let steps = Steps::default();
     steps.clone().watch();
     let first = from_env("PARAVANE_STORM_SEED", 1);

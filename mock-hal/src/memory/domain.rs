@@ -120,6 +120,19 @@ impl Domain {
         last.overlaps(addr, len_bytes).then_some(last)
     }
 
+    /// Device `who` wrote here: what it has to read there itself counts as it is now.
+    pub(super) fn sum_anew(&mut self, who: &str, addr: u64, len_bytes: usize) {
+        let Some(lease) = self.held(addr, len_bytes) else { return };
+        let Lease { addr, len_bytes, .. } = *lease;
+        if lease.sum.is_none() || *lease.holder != *who {
+            return;
+        }
+        let sum = self.sum(addr, len_bytes);
+        if let Some(lease) = self.leases.get_mut(&addr) {
+            lease.sum = sum;
+        }
+    }
+
     fn find(
         &self,
         addr: u64,

@@ -232,6 +232,26 @@ fn bytes_that_a_device_reads_are_left_alone_until_it_is_done() {
     assert!(shared.free(&quiet(&of)).is_ok());
 }
 
+/// A device that was misled may still have a buffer that its driver gave to another use.
+#[test]
+fn what_a_device_writes_over_what_it_has_to_read_is_not_the_drivers_doing() {
+    let memory = Memory::default();
+    let of = device(&memory);
+    let mut shared = DmaBox::<[u8; 64], _>::zeroed(&of, Align::BYTE).unwrap();
+    let addr = shared.dma_addr().get();
+    for (driver_writes, complaints) in [(false, 0), (true, 1)] {
+        let lease = Lease::new(addr + 8, 32, Direction::ToDevice, &"nic".into());
+        let lease = memory.take_lease(lease).unwrap();
+        memory.write_as("nic", addr, &[7; 20]).unwrap();
+        if driver_writes {
+            shared.write(&[9; 64]);
+        }
+        memory.end_lease(&lease);
+        assert_eq!(memory.violations().len(), complaints);
+    }
+    assert!(shared.free(&quiet(&of)).is_ok());
+}
+
 /// What `docs/testing-your-driver.md` says of leases that the tests above do not show.
 #[test]
 fn leases_are_by_name_and_end_when_they_are_ended() {

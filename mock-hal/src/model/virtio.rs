@@ -66,7 +66,7 @@ pub use plug::{Plugged, PluggedMmio};
 pub use queue::{Chain, NO_VECTOR, Queue, Segment, Wish};
 pub use registers::common_register;
 
-use common::Selected;
+use common::{Chosen, Selected};
 use faults::Pending;
 use front::Front;
 
@@ -156,6 +156,7 @@ pub struct Virtio<C> {
     offered: u64,
     accepted: u64,
     selected: Selected,
+    chosen: Chosen,
     config_vector: u16,
     generation: u8,
     isr: u8,
@@ -201,6 +202,7 @@ impl<C: Class> Virtio<C> {
             offered,
             accepted: 0,
             selected: Selected::default(),
+            chosen: Chosen::default(),
             config_vector: NO_VECTOR,
             generation: 0,
             isr: 0,
@@ -311,6 +313,14 @@ impl<C: Class> Virtio<C> {
         }
     }
 
+    /// A rule of what a buffer holds was broken. Where one of its queues may have buffers that their
+    /// driver took back, the device wrote over it itself for all that it knows.
+    fn content_violation(&mut self, what: impl Into<String>) {
+        if !self.queues.iter().any(Queue::is_forgiven) {
+            self.violation(what);
+        }
+    }
+
     /// Its way into memory for `queue`. What its driver was told wrongly, and took back therefore,
     /// it does not find there any more, which is nobody's fault.
     fn memory_of(&self, queue: usize) -> DeviceMemory {
@@ -336,6 +346,7 @@ impl<C: Class> Virtio<C> {
         self.status = 0;
         self.accepted = 0;
         self.selected = Selected::default();
+        self.chosen = Chosen::default();
         self.config_vector = NO_VECTOR;
         self.isr = 0;
         self.isr_seen = 0;

@@ -48,7 +48,27 @@ pub(super) struct Selected {
     queue: u16,
 }
 
+/// Which kind of ring the driver chose, whatever the device made of its words. A device that takes
+/// one kind for the other writes where no driver gave it memory, and none can help that.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Chosen {
+    /// Which word of the features it writes.
+    select: u32,
+    is_packed: bool,
+}
+
 impl<C: Class> Virtio<C> {
+    /// The driver writes `value` to the register at `at`, and that is what it means.
+    pub(super) fn note_choice(&mut self, at: u32, value: u32) {
+        match at {
+            0x08 => self.chosen.select = value,
+            0x0c if self.chosen.select == 1 => {
+                self.chosen.is_packed = value & word(feature::RING_PACKED, 1) != 0;
+            }
+            _ => {}
+        }
+    }
+
     /// An access has the width of its field, or is one half of a 64-bit field; read-only fields are
     /// not written.
     ///
@@ -167,14 +187,14 @@ impl<C: Class> Virtio<C> {
             let mut kept = heard;
             let here = |action: &Action| *action == Action::Refuse && !is_refused && agrees;
             is_refused |= self.ask(FaultPoint::Features, select, &mut kept, here).is_some();
-            // A device that takes one kind of ring for the other writes where no driver gave it
-            // memory, and none can help that.
-            let format = word(feature::RING_PACKED, select);
-            kept = kept & !format | heard & format;
             if kept != heard {
                 self.set_accepted(select, kept);
                 self.lied();
             }
+        }
+        self.accepted &= !feature::RING_PACKED;
+        if self.chosen.is_packed {
+            self.accepted |= feature::RING_PACKED;
         }
         agrees && !is_refused
     }

@@ -314,7 +314,7 @@ impl Virtio<Net> {
         let (start, offset) = (half(6), half(8));
         let mut complain = |holds: bool, what: &str| {
             if !holds {
-                self.ring_violation(TX, format!("{what}: header {header:02x?}, {frame_bytes} bytes"));
+                self.content_violation(format!("{what}: header {header:02x?}, {frame_bytes} bytes"));
             }
         };
         complain(half(10) == 0, "num_buffers in a frame to send");
@@ -331,7 +331,7 @@ impl Virtio<Net> {
         };
         let has_checksum = flags & 1 == 0 || has(bits::CSUM);
         if !is_agreed || !has_checksum {
-            self.ring_violation(TX, format!("an offload that was not agreed: {header:02x?}"));
+            self.content_violation(format!("an offload that was not agreed: {header:02x?}"));
         }
     }
 

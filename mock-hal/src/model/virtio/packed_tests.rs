@@ -357,6 +357,33 @@ fn noise_goes_where_the_device_writes() {
 }
 
 #[test]
+fn the_kind_of_ring_is_the_drivers_whatever_the_device_heard() {
+    for heard in [Action::Drop, Action::Flip { field: Field::Value, bits: 4 }] {
+        let hand = Hand::new(personality(), Net::new([0x52, 0x54, 0, 1, 2, 3]));
+        let high_half = Fault::nth(FaultPoint::RegisterWrite, 2, heard).of(common_register(0x0c));
+        hand.device.lock().faults.add(high_half);
+        for step in [1, 3] {
+            hand.status(step);
+        }
+        hand.accept(BASIC);
+        hand.status(11);
+        assert_eq!(hand.device.lock().faults.hits(), 1);
+        assert_ne!(hand.device.lock().accepted() & feature::RING_PACKED, 0, "{heard:?}");
+    }
+}
+
+#[test]
+fn a_driver_looks_as_often_as_it_likes_at_what_is_not_there_yet() {
+    let hand = ready(8, 0);
+    hand.offer(0, 1, 0);
+    let (slot, wish) = (hand.area(TX, 0), hand.area(TX, 2));
+    let is_hint = |at| hand.device.lock().is_hint(at);
+    assert_eq!([slot + 8, slot + 12, wish, slot + 16 * 8].map(is_hint), [true, true, true, false]);
+    hand.notify(TX);
+    assert_eq!([slot + 8, slot + 12, wish].map(is_hint), [false, false, true], "it was used");
+}
+
+#[test]
 fn what_a_driver_saw_wrongly_it_may_believe() {
     for (offset, width, told, excused) in [
         // Flags that look used; an ID in front of them; a length, and flags that do not.

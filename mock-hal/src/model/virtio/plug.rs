@@ -102,11 +102,12 @@ fn changing_loads<C: Class>(
 ) -> ChangingLoads {
     let (model, memory) = (Arc::clone(model), platform.memory().clone());
     ChangingLoads::armed(seed).telling(move |change| {
-        // A driver that looks a second time has itself to blame for what it believes then.
-        if !change.is_repeated
-            && let Some(addr) = memory.dma_address_of(change.place)
-        {
-            lock(&model).misheard(addr, change.width_bytes, change.told);
+        let Some(addr) = memory.dma_address_of(change.place) else { return };
+        let mut model = lock(&model);
+        // A driver that looks a second time at what it acts on has itself to blame for what it
+        // believes then.
+        if !change.is_repeated || model.is_hint(addr) {
+            model.misheard(addr, change.width_bytes, change.told);
         }
     })
 }

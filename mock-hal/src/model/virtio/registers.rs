@@ -221,6 +221,9 @@ impl<C: Class> DeviceModel for Virtio<C> {
             return self.lied();
         }
         let Some(hit) = self.meet(bar, offset_bytes, width, true) else { return };
+        if let Hit::Common(at) = hit {
+            self.note_choice(at, value);
+        }
         let mut heard = (value, width);
         // A device that mistakes an address writes anywhere; that is for an IOMMU to stop, so
         // addresses arrive as they are.

@@ -457,6 +457,22 @@ fn a_delayed_frame_arrives_when_it_is_time() {
     assert_eq!(used, [0, 1, 1]);
 }
 
+/// The device may have written over it, where it received something into a buffer that its driver
+/// had taken back.
+#[test]
+fn after_a_lie_what_a_frame_holds_is_nobodys_fault() {
+    for is_told in [false, true] {
+        let hand = ready();
+        if is_told {
+            hand.device.lock().put(RX, 5, 0);
+        }
+        hand.poke(hand.buffer(0) + 10, &[1]);
+        hand.publish(TX, &[0]);
+        hand.write(0x3004, Width::Half, 1);
+        assert_eq!(hand.violations().is_empty(), is_told);
+    }
+}
+
 #[test]
 fn a_lie_about_one_queue_excuses_nothing_of_the_other() {
     for (queue, excused) in [(TX, true), (RX, false)] {

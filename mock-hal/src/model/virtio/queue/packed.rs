@@ -255,6 +255,18 @@ impl Packed {
         (place.addr(shape), u32::from(ahead) >= taken)
     }
 
+    /// What the device wants to be told of, or a descriptor that was not used.
+    pub(super) fn is_hint(shape: Shape, memory: &DeviceMemory, addr: u64) -> bool {
+        if (shape.areas[2]..shape.areas[2] + 4).contains(&addr) {
+            return true;
+        }
+        let Some(offset) = addr.checked_sub(shape.areas[0]) else { return false };
+        if offset >= SLOT_BYTES * u64::from(shape.entries) {
+            return false;
+        }
+        memory.get16(addr - offset % SLOT_BYTES + 14).is_ok_and(|flags| !looks_used(flags))
+    }
+
     /// What the driver took for a descriptor of this ring, in which it saw `told` in
     /// `width_bytes` at `addr`, looks used to it, and is not.
     pub(super) fn believes(
@@ -274,9 +286,13 @@ impl Packed {
         let changed = seen.iter_mut().skip(start).take(width_bytes);
         changed.zip(told.to_le_bytes()).for_each(|(byte, told)| *byte = told);
         let flags = u16::from_le_bytes([seen[14], seen[15]]);
-        let looks_used = (flags & AVAIL != 0) == (flags & USED != 0);
-        looks_used && seen[12..] != truth[12..]
+        looks_used(flags) && seen[12..] != truth[12..]
     }
+}
+
+/// Whether a descriptor with these flags is a used one, of whichever lap.
+const fn looks_used(flags: u16) -> bool {
+    (flags & AVAIL != 0) == (flags & USED != 0)
 }
 
 /// Whether `event` is one of the `passed` slots in front of `now`.

@@ -159,6 +159,15 @@ impl Queue {
         }
     }
 
+    /// Whether the word at `addr` says only how far the device is, or that it is not here yet.
+    pub(in super::super) fn is_hint(&self, memory: &DeviceMemory, addr: u64) -> bool {
+        let shape = self.shape();
+        match &self.ring {
+            Ring::Split(_) => Split::is_hint(shape, addr),
+            Ring::Packed(_) => Packed::is_hint(shape, memory, addr),
+        }
+    }
+
     /// What comes next in the ring is elsewhere by `slots` from here on: the device lost count.
     pub(in super::super) fn misplace(&mut self, slots: u16) {
         let shape = self.shape();

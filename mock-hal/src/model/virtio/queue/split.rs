@@ -130,6 +130,11 @@ impl Split {
         }
     }
 
+    /// Flags and index, or the event.
+    pub(super) fn is_hint(shape: Shape, addr: u64) -> bool {
+        (shape.used()..shape.used() + 4).contains(&addr) || addr == shape.available_event()
+    }
+
     /// The next used element goes elsewhere by `slots` from here on.
     pub(super) fn misplace(&mut self, slots: u16) {
         self.next_used = self.next_used.wrapping_add(slots);
