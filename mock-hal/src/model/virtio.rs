@@ -167,6 +167,9 @@ pub struct Virtio<C> {
     pending: Pending,
     /// Said or heard something false through its registers since it was reset.
     has_lied: bool,
+    /// What its driver saw or was told since it was reset is not all true, whether that excuses
+    /// anything or not.
+    has_misled: bool,
     /// Registers read ones, nothing happens any more.
     pub gone: bool,
     /// Does not keep `FEATURES_OK`.
@@ -210,6 +213,7 @@ impl<C: Class> Virtio<C> {
             reset_in_reads: None,
             pending: Pending::default(),
             has_lied: false,
+            has_misled: false,
             gone: false,
             rejects_features: false,
             ignores_status: false,
@@ -313,6 +317,13 @@ impl<C: Class> Virtio<C> {
         }
     }
 
+    /// Whether its driver was told nothing but the truth since it reset the device: what it has to
+    /// show for a request is what was done.
+    #[must_use]
+    pub fn is_truthful(&self) -> bool {
+        !self.has_lied && !self.has_misled && !self.queues.iter().any(Queue::is_forgiven)
+    }
+
     /// A rule of what a buffer holds was broken. Where one of its queues may have buffers that their
     /// driver took back, the device wrote over it itself for all that it knows.
     fn content_violation(&mut self, what: impl Into<String>) {
@@ -353,6 +364,7 @@ impl<C: Class> Virtio<C> {
         self.reset_in_reads = None;
         self.pending = Pending::default();
         self.has_lied = false;
+        self.has_misled = false;
         let max_entries = self.personality.max_entries;
         for queue in &mut self.queues {
             *queue = Queue::new(max_entries);

@@ -291,6 +291,7 @@ impl Virtio<Blk> {
         let mut said = Said { index: chain.head.into(), length, kind: status.into(), ..Said::default() };
         let here = Self::plays_completion;
         let action = self.ask(FaultPoint::RequestCompletion, 0, &mut said, here);
+        self.has_misled |= said.kind != status.into();
         if performed.is_some() {
             let [status, ..] = said.kind.to_le_bytes();
             self.write_status_byte(chain, status);

@@ -121,6 +121,20 @@ impl<C: Class> Virtio<C> {
         }
     }
 
+    /// Writes noise to what it has of `queue` and has not used: all that it may write there.
+    pub fn scrawl(&mut self, queue: usize, seed: u32) {
+        let mut chance = Seeded::new(seed.into());
+        let memory = self.memory_of(queue);
+        for segment in self.queues[queue].stock.iter().flat_map(|chain| &chain.segments) {
+            if segment.is_writable {
+                let noise: Vec<u8> =
+                    (0..segment.len_bytes.min(64)).map(|_| chance.next_u32().to_le_bytes()[0]).collect();
+                // Timid, or the driver's to have there.
+                let _ = memory.write(segment.addr, &noise);
+            }
+        }
+    }
+
     /// Takes the next chain of `queue` that the device does not hold already.
     pub fn take(&mut self, queue: usize) -> Option<Chain> {
         if let Some(chain) = self.queues[queue].stock.pop() {
@@ -211,6 +225,7 @@ impl<C: Class> Virtio<C> {
     /// The driver saw `told` where the device wrote something else: in the `width_bytes` at `addr`.
     /// What that tells it, it may believe.
     pub fn misheard(&mut self, addr: u64, width_bytes: usize, told: u64) {
+        self.has_misled = true;
         for queue in self.queues.iter_mut().filter(|queue| queue.is_enabled) {
             queue.misheard(&self.memory, addr, width_bytes, told);
         }

@@ -240,6 +240,28 @@ fn a_descriptor_is_left_alone_until_it_is_used() {
     hand.describe(TX, 0, (hand.buffer(0), 71), 3, AVAIL);
     let mut model = hand.device.lock();
     model.put(TX, 3, 0);
+    model.show(TX, 0);
+}
+
+/// Whichever chain was used first, it is the first slots that are free then.
+#[test]
+fn a_slot_is_the_drivers_when_the_device_has_passed_it() {
+    let hand = ready(4, 0);
+    hand.device.lock().class.serves_doorbells = false;
+    for (slot, flags) in [(0, NEXT), (1, 0), (2, NEXT), (3, 0)] {
+        hand.describe(TX, slot, (hand.buffer(slot), 72), slot / 2, AVAIL | flags);
+    }
+    let mut model = hand.device.lock();
+    assert!(model.take(TX).is_some() && model.take(TX).is_some());
+    // The second one.
+    model.put(TX, 1, 0);
+    model.show(TX, 0);
+    drop(model);
+    for (slot, flags) in [(0, NEXT), (1, 0)] {
+        hand.describe(TX, slot, (hand.buffer(slot + 4), 72), 1, USED | flags);
+    }
+    assert_eq!(hand.device.lock().take(TX).map(|chain| chain.head), Some(1));
+    assert_eq!(hand.violations(), [""; 0]);
 }
 
 #[test]

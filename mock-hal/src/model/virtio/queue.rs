@@ -7,6 +7,7 @@ mod split;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use paravane_hal::dma::Direction;
 
@@ -47,7 +48,8 @@ struct Shape {
 #[derive(Clone, Debug, Default)]
 struct Held {
     buffers: Vec<Lease>,
-    /// Its descriptors, by where they are: as long as the device has them, nobody touches them.
+    /// Its descriptors, by where they are, unless they are slots of a packed ring: as long as the
+    /// device has them, nobody touches them.
     descriptors: BTreeMap<u64, Lease>,
 }
 
@@ -71,6 +73,9 @@ pub struct Queue {
     pub(super) stock: Vec<Chain>,
     /// What the device has, by the head of its chain.
     held: BTreeMap<u16, Held>,
+    /// Slots of a packed ring that the device has not passed yet, by where they are. In which order
+    /// it uses chains has no part in that.
+    slots: BTreeMap<u64, Lease>,
     /// Heads of chains that the driver took for used, for it was told so in the middle of a call;
     /// what it does with them is no fault of its own.
     excused: BTreeSet<u16>,
@@ -95,6 +100,7 @@ impl Queue {
             ring: Ring::default(),
             stock: Vec::new(),
             held: BTreeMap::new(),
+            slots: BTreeMap::new(),
             excused: BTreeSet::new(),
             is_confused: false,
             has_lied: false,
@@ -118,12 +124,15 @@ impl Queue {
         if self.excused.contains(&chain.head) || self.has_lied && self.is_packed() {
             return Ok(());
         }
+        let (is_packed, slots) = (self.is_packed(), self.slot_addrs());
         let Entry::Vacant(place) = self.held.entry(chain.head) else {
             return Err(Untaken::Rule(format!("chain {} made available twice, 2.7.13", chain.head)));
         };
         let held = place.insert(Held::default());
         for at in &chain.words {
-            held.descriptors.insert(*at, memory.take(*at, 16, Direction::ToDevice)?);
+            let lease = memory.take(*at, 16, Direction::ToDevice)?;
+            let of = if is_packed && slots.contains(at) { &mut self.slots } else { &mut held.descriptors };
+            of.insert(*at, lease);
         }
         for segment in &chain.segments {
             let direction = if segment.is_writable { Direction::FromDevice } else { Direction::ToDevice };
@@ -159,13 +168,18 @@ impl Queue {
     pub(super) fn lied(&mut self, memory: &DeviceMemory) {
         self.has_lied = true;
         std::mem::take(&mut self.held).into_values().for_each(|held| release(memory, held));
+        std::mem::take(&mut self.slots).values().for_each(|lease| memory.give_back(lease));
     }
 
-    /// The device writes over the descriptor at `addr`, as is its right.
-    fn overwrite(&mut self, memory: &DeviceMemory, addr: u64) {
-        for held in self.held.values_mut() {
-            held.descriptors.remove(&addr).iter().for_each(|lease| memory.give_back(lease));
-        }
+    /// Where the descriptors of the ring are.
+    fn slot_addrs(&self) -> Range<u64> {
+        self.areas[0]..self.areas[0] + 16 * u64::from(self.entries)
+    }
+
+    /// The device passes the slot of a packed ring that is at `addr`: it may write there, and then
+    /// the driver.
+    fn pass(&mut self, memory: &DeviceMemory, addr: u64) {
+        self.slots.remove(&addr).iter().for_each(|lease| memory.give_back(lease));
     }
 }
 

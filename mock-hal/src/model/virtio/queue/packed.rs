@@ -150,12 +150,12 @@ impl Packed {
         self.unshown.push((id, len_bytes));
     }
 
-    /// Writes what was put so far, and `ahead` slots more if the device lies. Which slots of the
-    /// driver's it wrote over.
+    /// What is to be written for what was put so far: where, what, and which slots are passed by
+    /// that.
     ///
     /// Spec: VIRTIO 1.2, 2.8.22 "Receiving Used Buffers From The Device": the first of them is the
     /// last to be shown.
-    pub(super) fn write_back(&mut self, shape: Shape) -> Vec<(u64, [u8; 8])> {
+    pub(super) fn write_back(&mut self, shape: Shape) -> Vec<(u64, [u8; 8], Vec<u64>)> {
         let mut words = Vec::new();
         for (id, len_bytes) in std::mem::take(&mut self.unshown) {
             let [low, high, ..] = id.to_le_bytes();
@@ -168,7 +168,9 @@ impl Packed {
             word[..4].copy_from_slice(&len_bytes.to_le_bytes());
             word[4..6].copy_from_slice(&id.to_le_bytes());
             word[6..].copy_from_slice(&flags.to_le_bytes());
-            words.push((self.used.addr(shape), word));
+            let passed = slots.min(shape.entries);
+            let passed = (0..passed).map(|ahead| self.used.after(ahead, shape.entries).addr(shape));
+            words.push((self.used.addr(shape), word, passed.collect()));
             self.pass(slots, shape);
         }
         words.reverse();

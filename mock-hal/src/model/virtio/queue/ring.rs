@@ -110,8 +110,10 @@ impl Queue {
             Ring::Split(ring) => return Ok(ring.show(shape, memory, has_event_idx, ahead)?),
             Ring::Packed(ring) => ring.write_back(shape),
         };
-        for (at, word) in words {
-            self.overwrite(memory, at);
+        for at in words.iter().flat_map(|(_, _, passed)| passed) {
+            self.pass(memory, *at);
+        }
+        for (at, word, _) in words {
             let (what, flags) = word.split_at(6);
             memory.write(at + 8, what)?;
             memory.write(at + 14, flags)?;
