@@ -26,13 +26,16 @@
 #![allow(clippy::result_large_err, reason = "errors give the device back")]
 #![allow(unreachable_pub, reason = "one binary")]
 
+mod blk;
+mod ledger;
 mod net;
 mod place;
 mod runner;
 
-use paravane_mock_hal::model::virtio::Net;
+use paravane_mock_hal::model::virtio::{Blk, Net};
 use paravane_mock_hal::storms;
 
+use blk::Disk;
 use net::Nic;
 use place::{OnMmio, OnPci, Place};
 use runner::{Kind, Rings, Storm, Tally};
@@ -71,4 +74,24 @@ fn a_nic_on_no_bus_with_split_rings() {
 #[test]
 fn a_nic_on_no_bus_with_packed_rings() {
     storm::<Nic, OnMmio<Net>>(Rings::Packed);
+}
+
+#[test]
+fn a_disk_on_pci_with_a_split_ring() {
+    storm::<Disk, OnPci<Blk>>(Rings::Split);
+}
+
+#[test]
+fn a_disk_on_pci_with_a_packed_ring() {
+    storm::<Disk, OnPci<Blk>>(Rings::Packed);
+}
+
+#[test]
+fn a_disk_on_no_bus_with_a_split_ring() {
+    storm::<Disk, OnMmio<Blk>>(Rings::Split);
+}
+
+#[test]
+fn a_disk_on_no_bus_with_a_packed_ring() {
+    storm::<Disk, OnMmio<Blk>>(Rings::Packed);
 }

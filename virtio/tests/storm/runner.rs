@@ -35,6 +35,11 @@ pub struct Scene<P> {
 }
 
 impl<P> Scene<P> {
+    /// A look at the clock: here a call into the driver begins, and when that is.
+    pub fn call_begins(&self) -> Instant {
+        self.platform.now()
+    }
+
     /// Any way to interrupt.
     pub fn interrupts(&mut self) -> Interrupts<'_> {
         match self.chance.below(3) {
@@ -330,8 +335,7 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
     }
 
     fn driver_step(&mut self, up: &mut K::Up<P::Bus>) -> bool {
-        // A look at the clock: here a call begins.
-        let before = self.scene.platform.now();
+        let before = self.scene.call_begins();
         let whole = self.kind.driver_step(&mut self.scene, up);
         self.assert_in_time(before);
         whole
