@@ -172,7 +172,7 @@ impl Kind for Disk {
     ) -> Running<MockPlatform, P::Bus, Data> {
         scene.place.lock().resize(SECTORS);
         let config = Config::default().with_entries(64);
-        let mut up = device.start(&config, Interrupts::Polling).unwrap();
+        let mut up = device.start(&config, Interrupts::POLLING).unwrap();
         self.ledger.open(&scene.place.lock());
         self.ledger.compared = 0;
         for round in 0..HONEST_ROUNDS {

@@ -164,7 +164,7 @@ impl Kind for Nic {
     ) -> Running<MockPlatform, P::Bus> {
         scene.place.lock().take_sent();
         let config = Config::default().with_tx_entries(64).with_rx_entries(64);
-        let mut up = device.start(&config, self.pool.clone(), Interrupts::Polling).unwrap();
+        let mut up = device.start(&config, self.pool.clone(), Interrupts::POLLING).unwrap();
         for first in (0..HONEST_FRAMES).step_by(16) {
             let numbers = first..first + 16;
             let mut burst = Burst::new();

@@ -43,9 +43,9 @@ impl<P> Scene<P> {
     /// Any way to interrupt.
     pub fn interrupts(&mut self) -> Interrupts<'_> {
         match self.chance.below(3) {
-            0 => Interrupts::Polling,
-            1 => Interrupts::Intx,
-            _ => Interrupts::Msix(&self.messages),
+            0 => Interrupts::POLLING,
+            1 => Interrupts::LINE,
+            _ => Interrupts::msix(&self.messages),
         }
     }
 }
