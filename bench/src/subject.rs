@@ -12,9 +12,8 @@
 //! part of any.
 
 mod identity;
-mod virtio;
+mod ours;
 mod virtio_drivers;
-mod vmxnet3;
 
 use std::fmt;
 
@@ -22,9 +21,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use paravane_net::{Burst, ChecksumRequest, Frame, FramePool, TxOffload};
 
-use virtio::Virtio;
 use virtio_drivers::VirtioDrivers;
-use vmxnet3::Vmxnet3;
 
 pub use identity::{Direct, Identity};
 
@@ -266,9 +263,9 @@ pub trait Moving {
 pub fn start(driver: Driver, point: Point) -> Result<Box<dyn Moving>> {
     anyhow::ensure!(point.is_for(driver), "{} does not do this: {point}", driver.name());
     Ok(match driver {
-        Driver::Vmxnet3 => Frames::of(Vmxnet3::start()?, point),
-        Driver::Virtio => Frames::of(Virtio::start(false)?, point),
-        Driver::VirtioPacked => Frames::of(Virtio::start(true)?, point),
+        Driver::Vmxnet3 => Frames::of(ours::vmxnet3()?, point),
+        Driver::Virtio => Frames::of(ours::virtio(false)?, point),
+        Driver::VirtioPacked => Frames::of(ours::virtio(true)?, point),
         Driver::VirtioDrivers => Frames::of(VirtioDrivers::start()?, point),
     })
 }
