@@ -101,7 +101,6 @@ impl<D: Device, B: Data> Running<D, B> {
     /// # Errors
     ///
     /// As [`Device::stop`].
-    #[expect(clippy::result_large_err, reason = "all parts come back by move; this is called once a stop")]
     pub fn stop(
         self,
         unfinished: &mut dyn FnMut(Request<B>, &Quiet<'_>),

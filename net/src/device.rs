@@ -145,7 +145,6 @@ impl<D: Device> Running<D> {
     /// # Errors
     ///
     /// As [`Device::stop`].
-    #[expect(clippy::result_large_err, reason = "all parts come back by move; this is called once a stop")]
     pub fn stop(self) -> Result<D, Failed<D::StopError, Self>> {
         D::stop(self)
     }

@@ -26,7 +26,6 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     ///
     /// [`StopError`], and all parts back. Nothing was freed. Stopping may be tried again; parts
     /// that are dropped are leaked, which is safe.
-    #[expect(clippy::result_large_err, reason = "all parts come back by move; this is called once a stop")]
     pub fn stop(
         mut self,
         rx: RxQueue<P>,

@@ -4,10 +4,8 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec;
 use alloc::vec::Vec;
-use core::error::Error;
 use core::time::Duration;
 
-use paravane_hal::Failed;
 use paravane_hal::irq::{Armed, Interrupts};
 use paravane_hal::time::wait_for;
 use paravane_net::{
@@ -34,15 +32,14 @@ const LINK_LIMIT: Duration = Duration::from_secs(15);
 type Case<E, D> = fn(&mut E, D, &FramePool) -> Result<D, String>;
 
 /// Runs them all on the NIC at `address`, which `open` takes over.
-pub(crate) fn run<E, D, X>(
+pub(crate) fn run<E, D>(
     environment: &mut E,
     address: PciAddress,
-    open: impl FnOnce(Function<E::Config>, E::Platform) -> Result<D, Failed<X, Function<E::Config>>>,
+    open: impl FnOnce(Function<E::Config>, E::Platform) -> Result<D, String>,
 ) -> Result<usize, Failure>
 where
     E: Environment,
     D: Device,
-    X: Error,
 {
     let all: [(&'static str, Case<E, D>); 10] = [
         ("a running NIC says who it is", identity::<E, D>),
@@ -65,8 +62,7 @@ where
 
     let function = Function::claim(environment.config(), address);
     let function = function.map_err(|error| fails("claim", error.to_string()))?;
-    let mut stopped =
-        open(function, environment.platform()).map_err(|failed| fails("identify", failed.to_string()))?;
+    let mut stopped = open(function, environment.platform()).map_err(|reason| fails("identify", reason))?;
     for (case, body) in all {
         stopped = body(environment, stopped, &pool).map_err(|reason| fails(case, reason))?;
         let in_use = environment.dma_bytes_in_use();

@@ -25,7 +25,7 @@ mod environment;
 mod nic;
 pub mod peer;
 
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use core::fmt;
 
 use paravane_pci::{Function, PciAddress};
@@ -63,10 +63,12 @@ pub fn run<E: Environment>(environment: &mut E, address: PciAddress) -> Result<u
     // Only its identity is wanted; whoever claims it to keep it is a driver.
     let ids = function.map_err(|error| fails(alloc::format!("{error}")))?.ids();
     if paravane_vmxnet3::is_vmxnet3(&ids) {
-        cases::run(environment, address, paravane_vmxnet3::Device::new)
+        cases::run(environment, address, |function, platform| {
+            paravane_vmxnet3::Device::new(function, platform).map_err(|failed| failed.to_string())
+        })
     } else if pci::device_id(&ids) == Some(virtio_net::DEVICE_ID) {
         cases::run(environment, address, |function, platform| {
-            pci::open(function, platform, virtio_net::Device::new)
+            pci::open(function, platform, virtio_net::Device::new).map_err(|failed| failed.to_string())
         })
     } else {
         Err(fails(alloc::format!("{address} {ids} is none that there is a driver for")))

@@ -2,11 +2,6 @@
 //!
 //! When the device is looked at, [`watch`](crate::watch) says.
 
-#![expect(
-    clippy::result_large_err,
-    reason = "what was given comes back by value, and none of this is a data path"
-)]
-
 use log::{info, warn};
 use paravane_block::{Capacity, Data, DiskInfo, Events, Request};
 use paravane_hal::dma::Quiet;

@@ -8,8 +8,6 @@
 //!
 //! What is the same for every class of device, [`device`](crate::device) does.
 
-#![expect(clippy::result_large_err, reason = "what was given comes back by value")]
-
 use core::fmt;
 
 use paravane_hal::dma::Quiet;

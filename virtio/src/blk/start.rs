@@ -2,11 +2,6 @@
 //!
 //! Every step gives back what it was given when it fails.
 
-#![expect(
-    clippy::result_large_err,
-    reason = "what was given comes back by value, and none of this is a data path"
-)]
-
 use log::{info, warn};
 use paravane_block::{Capacity, Data, DiskInfo, Request, Rules};
 use paravane_hal::dma::Quiet;
