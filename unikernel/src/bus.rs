@@ -8,6 +8,7 @@
 //! | [`mmio`] | places in memory, and which device is at each |
 //! | [`microvm`] | what is known of a machine that says nothing about itself |
 
+mod access;
 pub mod microvm;
 pub mod mmio;
 pub mod pci;

@@ -8,8 +8,8 @@ use paravane_nic::Kind;
 use paravane_pci::{Ids, PciAddress};
 use paravane_virtio::transport::pci::device_id;
 
+use super::access::Bus;
 use super::mmio;
-use super::pci::Bus;
 
 /// A device that was found.
 #[derive(Debug)]
