@@ -1,5 +1,5 @@
-//! Words of rings that change between two loads of a driver, and an end to a driver that loads one
-//! for ever.
+//! Words of rings, headers and statuses that change between two loads of a driver, and an end to a
+//! driver that loads one for ever.
 //!
 //! A device may write while a driver reads, so a word that a driver loads twice may differ from
 //! itself. Here devices act only when somebody calls them, and would never come in between.
@@ -10,6 +10,9 @@
 //! configuration space, a look at the clock), where a device reads or writes memory, and where the
 //! test says so, by [`ChangingLoads::next_call`]. A barrier ends nothing: a driver that looks again
 //! behind one has to be prepared for a word that has changed, which is why it looks.
+//!
+//! What is copied out as a value counts as loaded, eight bytes at a time. Data of frames and
+//! requests, which is copied in bulk, does not.
 //!
 //! What is loaded once in a call is never changed, so a driver that keeps to that does not notice.
 //! One that looks twice on purpose, at a hint and then at the word that counts, sees what a device

@@ -77,7 +77,23 @@ pub(crate) unsafe fn volatile_read<T: FromBytes>(from: NonNull<T>) -> T {
         copy_value!(T, from.as_ptr(), from.as_ptr(), read_volatile, value.as_mut_ptr(), write_unaligned)
     };
     // SAFETY: every byte was copied, and every pattern is a `T`.
-    unsafe { value.assume_init() }
+    unsafe { seen(from, value).assume_init() }
+}
+
+/// What a driver sees of the `value` that was copied from `place`.
+#[cfg(not(feature = "changing-loads"))]
+#[inline(always)]
+fn seen<T>(_place: NonNull<T>, value: MaybeUninit<T>) -> MaybeUninit<T> {
+    value
+}
+
+/// What a driver sees of the `value` that was copied from `place`, every byte of it.
+#[cfg(feature = "changing-loads")]
+fn seen<T>(place: NonNull<T>, mut value: MaybeUninit<T>) -> MaybeUninit<T> {
+    // SAFETY: as long as it is, and every byte was copied.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(value.as_mut_ptr().cast(), size_of::<T>()) };
+    super::load::changing::see_bytes(place.as_ptr().cast_const().cast(), bytes);
+    value
 }
 
 /// Copies a `T` into shared memory; the counterpart of [`volatile_read`].
@@ -112,7 +128,7 @@ unsafe fn read_unaligned<T: FromBytes>(from: NonNull<T>) -> T {
     // SAFETY: `from` by the caller; `value` is ours and as long.
     unsafe { volatile_copy(from.as_ptr().cast(), value.as_mut_ptr().cast(), size_of::<T>()) };
     // SAFETY: every byte was copied, and every pattern is a `T`.
-    unsafe { value.assume_init() }
+    unsafe { seen(from, value).assume_init() }
 }
 
 /// Copies `len_bytes` with volatile accesses on both sides, in the widest pieces that both

@@ -1,4 +1,5 @@
-//! The one function through which every word of a ring is loaded.
+//! The functions through which every word of a ring is loaded, and every value copied out that is
+//! not a frame's or a request's data.
 //!
 //! What a device shares with a driver may change between two loads of the same word. No test sees a
 //! driver that relies on the contrary as long as memory holds still under it, so there is a door:
@@ -28,7 +29,8 @@ pub mod changing {
 
     /// Asked at each load of a word that a device shares. Gets where the word lies, how long it is
     /// in bytes (2, 4, or 8 for two words in one access) and what lies there, in the CPU's byte
-    /// order, and answers what the driver is to see.
+    /// order, and answers what the driver is to see. Values that are copied out are asked for in
+    /// pieces of eight bytes and what is left, little-endian.
     ///
     /// The place tells one word from another and is for nothing else: the device's side of the
     /// memory may be written meanwhile. Called by whichever thread loads; one that is armed for
@@ -71,10 +73,28 @@ pub mod changing {
         if hook.is_null() {
             return value;
         }
+        V::narrow(ask(hook, from_ref(place).cast(), size_of::<V>(), value.widen()))
+    }
+
+    /// What a driver sees of `bytes`, which were copied from `place`.
+    pub(in crate::dma) fn see_bytes(place: *const u8, bytes: &mut [u8]) {
+        let hook = HOOK.load(Ordering::Acquire);
+        if hook.is_null() {
+            return;
+        }
+        for (piece, at) in bytes.chunks_mut(8).zip((0..).step_by(8)) {
+            let mut word = [0; 8];
+            word.iter_mut().zip(&*piece).for_each(|(word, byte)| *word = *byte);
+            let told = ask(hook, place.wrapping_add(at).cast(), piece.len(), u64::from_le_bytes(word));
+            piece.iter_mut().zip(told.to_le_bytes()).for_each(|(byte, told)| *byte = told);
+        }
+    }
+
+    fn ask(hook: *mut (), place: *const (), width_bytes: usize, value: u64) -> u64 {
         // SAFETY: not null, so `install` stored it, which was given a `Hook`; pointers to functions
         // and to data are as long on every target that has both a host's tests and this crate.
         let hook = unsafe { transmute::<*mut (), Hook>(hook) };
-        V::narrow(hook(from_ref(place).cast(), size_of::<V>(), value.widen()))
+        hook(place, width_bytes, value)
     }
 }
 
@@ -82,7 +102,7 @@ pub mod changing {
 mod tests {
     use super::changing::install;
     use crate::addr::Align;
-    use crate::dma::{DeviceDma, DeviceTag, DmaRing, DmaWords, Word16, Word32};
+    use crate::dma::{DeviceDma, DeviceTag, DmaBox, DmaRing, DmaWords, Word16, Word32};
     use crate::testing::Heap;
     use std::cell::Cell;
 
@@ -94,7 +114,7 @@ mod tests {
     fn count(_place: *const (), width_bytes: usize, value: u64) -> u64 {
         let loads = LOADS.get();
         LOADS.set(loads.map(|loads| loads + 1));
-        assert!(matches!(width_bytes, 2 | 4 | 8));
+        assert!(matches!(width_bytes, 1..=8));
         value.wrapping_add(loads.unwrap_or(0))
     }
 
@@ -114,5 +134,18 @@ mod tests {
         LOADS.set(Some(0x1_0000));
         assert_eq!(halves.words()[0].load(), 0, "what a word cannot hold is cut off");
         LOADS.set(None);
+    }
+
+    #[test]
+    fn each_copy_of_a_value_may_see_another_one() {
+        install(count);
+        let of = DeviceDma::new(Heap::default(), DeviceTag::unique(), 64);
+        let long = DmaBox::<[u8; 11], _>::zeroed(&of, Align::BYTE).unwrap();
+        let bytes = DmaBox::<u8, _>::array_zeroed(&of, 2, Align::BYTE).unwrap();
+        LOADS.set(Some(1));
+        assert_eq!(long.read(), [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0], "in two pieces");
+        assert_eq!((bytes.read_at(1), bytes.read_at(1)), (Some(3), Some(4)));
+        LOADS.set(None);
+        assert_eq!(long.read(), [0; 11], "not armed");
     }
 }
