@@ -13,9 +13,9 @@ use paravane_mock_hal::model::virtio::{Blk, Personality, VirtioBlk, Wish};
 use paravane_virtio::StopError;
 use paravane_virtio::blk::{Config, Device, Running};
 
+use crate::kind::{Kind, Scene};
 use crate::ledger::{Data, Ledger, SECTOR, pattern};
 use crate::place::{Bus, Place};
-use crate::runner::{Kind, Scene};
 
 const SECTORS: usize = 256;
 const BUFFERS: u32 = 128;

@@ -4,8 +4,10 @@
 //! | Part | Holds |
 //! |---|---|
 //! | `runner` | one storm: hostile steps, restarts in between, an honest device at the end |
-//! | `net`, `blk` | what is particular to the kind of device |
-//! | `place` | what is particular to the bus |
+//! | `kind` | what it has to know of a kind of device |
+//! | `net`, `blk` | the kinds; `ledger` is what was asked of a disk |
+//! | `place` | where the device is: on a PCI bus, or on none |
+//! | `looks` | which words a driver may look at twice |
 //!
 //! A step is one call into the driver or one thing that the device does. After each step: no call
 //! waited longer than its deadline by the platform's clock, and the memory that both sides reach is
@@ -27,7 +29,9 @@
 #![allow(unreachable_pub, reason = "one binary")]
 
 mod blk;
+mod kind;
 mod ledger;
+mod looks;
 mod net;
 mod place;
 mod runner;
@@ -36,9 +40,10 @@ use paravane_mock_hal::model::virtio::{Blk, Net};
 use paravane_mock_hal::storms;
 
 use blk::Disk;
+use kind::Kind;
 use net::Nic;
 use place::{OnMmio, OnPci, Place};
-use runner::{Kind, Rings, Storm, Tally};
+use runner::{Rings, Storm, Tally};
 
 const STEPS_A_STORM: u64 = 5_000;
 /// Of all mixes of a kind together.

@@ -13,8 +13,8 @@ use paravane_net::{
 use paravane_virtio::StopError;
 use paravane_virtio::net::{Config, Device, Running};
 
+use crate::kind::{Kind, Scene};
 use crate::place::{Bus, Place};
-use crate::runner::{Kind, Scene};
 
 /// How many an honest device carries, each way.
 const HONEST_FRAMES: u32 = 5_000;

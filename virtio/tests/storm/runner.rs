@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_hal::time::{Clock as _, Instant};
 use paravane_mock_hal::fault::{Action, FaultPlan, FaultPoint, Seeded};
-use paravane_mock_hal::model::virtio::{Class, Personality, Virtio, Wish, common_register, feature};
+use paravane_mock_hal::model::virtio::{Wish, common_register, feature};
 use paravane_mock_hal::storms::Steps;
 use paravane_mock_hal::{ChangingLoads, MockPlatform};
 use paravane_virtio::StopError;
 
-use crate::place::{Bus, Place};
+use crate::kind::{Kind, Scene};
+use crate::looks::{Marks, assert_looks_once};
+use crate::place::Place;
 
 /// No call into the driver waits longer: for a reset.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -21,86 +22,6 @@ const DEVICE_STATUS: u32 = common_register(0x14);
 pub enum Rings {
     Split,
     Packed,
-}
-
-/// A device in its place, and who talks to it.
-pub struct Scene<P> {
-    pub chance: Seeded,
-    pub platform: MockPlatform,
-    pub place: P,
-    /// Without lies, the loads that change are all that is wrong, and the model has an eye on
-    /// everything else.
-    pub lies: bool,
-    messages: Vec<MsiMessage>,
-}
-
-impl<P> Scene<P> {
-    /// A look at the clock: here a call into the driver begins, and when that is.
-    pub fn call_begins(&self) -> Instant {
-        self.platform.now()
-    }
-
-    /// Any way to interrupt.
-    pub fn interrupts(&mut self) -> Interrupts<'_> {
-        match self.chance.below(3) {
-            0 => Interrupts::POLLING,
-            1 => Interrupts::LINE,
-            _ => Interrupts::msix(&self.messages),
-        }
-    }
-}
-
-/// A kind of device, and its driver.
-pub trait Kind: Sized {
-    type Model: Class;
-    /// The driver of one that is stopped,
-    type Device<T: Bus>;
-    /// and of one that runs.
-    type Up<T: Bus>;
-
-    /// The device of that monitor, or one that has less.
-    fn model(personality: &Personality, chance: &mut Seeded) -> Self::Model;
-
-    fn new(platform: &MockPlatform) -> Self;
-
-    fn open<T: Bus>(bus: T, platform: MockPlatform) -> Self::Device<T>;
-
-    /// Whether a start that failed left memory with the device.
-    fn keeps_memory<T: Bus>(device: &Self::Device<T>) -> bool;
-
-    /// Starts the driver, in any way. The device back when that fails.
-    fn start<P: Place<Model = Self::Model>>(
-        &mut self,
-        scene: &mut Scene<P>,
-        device: Self::Device<P::Bus>,
-    ) -> Result<Self::Up<P::Bus>, Self::Device<P::Bus>>;
-
-    /// Stops the driver.
-    fn stop<T: Bus>(&mut self, up: Self::Up<T>) -> Result<Self::Device<T>, (StopError, Self::Up<T>)>;
-
-    /// Everything is at home that the driver was given.
-    fn assert_home(&self);
-
-    /// The device is in order again.
-    fn calm(model: &mut Virtio<Self::Model>);
-
-    /// One thing that the device does.
-    fn device_step<P: Place<Model = Self::Model>>(&mut self, scene: &mut Scene<P>);
-
-    /// One call into the driver. Whether it is still whole.
-    fn driver_step<P: Place<Model = Self::Model>>(
-        &mut self,
-        scene: &mut Scene<P>,
-        up: &mut Self::Up<P::Bus>,
-    ) -> bool;
-
-    /// The device is honest: all that is asked of it is done, as it should be. How many times; no
-    /// load is worth less.
-    fn prove<P: Place<Model = Self::Model>>(
-        &mut self,
-        scene: &mut Scene<P>,
-        device: Self::Device<P::Bus>,
-    ) -> Self::Up<P::Bus>;
 }
 
 /// What storms came to.
@@ -217,7 +138,7 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         self.tally.changed += loads.changed();
         // A driver that is lied to may go round its ring in one call, and meet its own words again.
         if self.is_true {
-            assert_looks_once(&self.scene, &loads);
+            assert_looks_once(&self.scene, &loads, Marks::Again);
         }
     }
 
@@ -374,7 +295,7 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         let loads = ChangingLoads::counted();
         let up = self.kind.prove(&mut self.scene, device);
         assert!(loads.loads() > 1000);
-        assert_looks_once(&self.scene, &loads);
+        assert_looks_once(&self.scene, &loads, Marks::Once);
         drop(loads);
         assert!(self.kind.stop(up).is_ok());
         self.assert_at_rest();
@@ -382,31 +303,4 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         assert_eq!(model.violations, Vec::<String>::new());
         assert_eq!(model.refusals, Vec::<String>::new());
     }
-}
-
-/// What the driver looked at twice in a call may be nothing but an index or a wish: it looks at
-/// those again on purpose, and each look stands for itself. Not what names a buffer, or says how
-/// long it is.
-fn assert_looks_once<P: Place>(scene: &Scene<P>, loads: &ChangingLoads) {
-    let model = scene.place.lock();
-    let memory = scene.platform.memory();
-    let mut others = Vec::new();
-    for place in loads.again_at() {
-        let Some(addr) = memory.dma_address_of(place) else { continue };
-        let is_hint = model.queues.iter().any(|queue| {
-            let device_area = queue.areas[2];
-            let event = device_area + 4 + 8 * u64::from(queue.entries);
-            // Of a packed ring the device's wish, and whether a descriptor was used yet; of a split
-            // one flags, index and event.
-            let slot = addr.wrapping_sub(queue.areas[0]);
-            let is_mark = slot < 16 * u64::from(queue.entries) && slot % 16 == 12;
-            addr == device_area || if queue.is_packed() { is_mark } else { addr == event }
-        });
-        if !is_hint {
-            let of =
-                model.queues.iter().position(|queue| (0..4096).contains(&addr.wrapping_sub(queue.areas[0])));
-            others.push(format!("{addr:#x}, in the descriptors of queue {of:?}"));
-        }
-    }
-    assert!(others.is_empty(), "loaded twice in a call: {others:#?}");
 }
