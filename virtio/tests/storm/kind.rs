@@ -28,10 +28,11 @@ impl<P> Scene<P> {
 
     /// Any way to interrupt.
     pub fn interrupts(&mut self) -> Interrupts<'_> {
-        match self.chance.below(3) {
+        match self.chance.below(4) {
             0 => Interrupts::POLLING,
             1 => Interrupts::LINE,
-            _ => Interrupts::msix(&self.messages),
+            2 => Interrupts::msix(&self.messages),
+            _ => Interrupts::msix(&self.messages).or_line(),
         }
     }
 }
