@@ -88,6 +88,11 @@ impl From<paravane_net::Config> for Config {
     }
 }
 
+/// `VIRTIO_NET_F_MQ`, which is not taken: the device may have more pairs of queues than one.
+///
+/// It is to use the first alone then. Cloud Hypervisor opens its end of all of them all the same,
+/// and what the host spreads to the others never comes.
+const QUEUE_PAIRS: u64 = 1 << 22;
 /// Ethernet header in front of an IP packet.
 pub(crate) const ETHERNET_BYTES: u16 = 14;
 /// The MTU of a device that names none.
@@ -116,10 +121,12 @@ pub(crate) fn agree<R: Mmio>(
     let at = transport.location();
     let mut allowed = config.allowed;
     let mut named = None;
+    let mut has_pairs = false;
     // Ends: the second turn goes without `MTU`.
     loop {
         init::acknowledge_and_claim(transport)?;
         let features = init::negotiate(transport, |transport, offered| {
+            has_pairs = offered & QUEUE_PAIRS != 0;
             let chosen = allowed.choose(config::readable(offered, transport.config().len_bytes()));
             if chosen & NetFeatures::MTU.bits() == 0 {
                 return chosen;
@@ -141,6 +148,11 @@ pub(crate) fn agree<R: Mmio>(
             chosen
         })?;
         let features = Negotiated::confirmed(features);
+        if has_pairs {
+            warn!(
+                "virtio-net {at}: the device has several pairs of queues, and the first is served; if it leaves frames in the others as well, have its monitor make one pair (Cloud Hypervisor: num_queues=2)"
+            );
+        }
         let rx = queue_size(transport, RX_QUEUE, config.rx_entries, features.format().packed)?;
         let tx = queue_size(transport, TX_QUEUE, config.tx_entries, features.format().packed)?;
         let spread = features.has(NetFeatures::MRG_RXBUF);
