@@ -31,13 +31,8 @@ pub use start::Config;
 pub use crate::error::{BringUpError, SetUpError, StopError};
 pub use crate::watch::LOOK_EVERY;
 
-use crate::device::Class;
-
 /// The block device among the kinds of device.
 pub const DEVICE_ID: u16 = 2;
-
-/// What messages call it.
-pub(crate) const CLASS: Class = Class { device_id: DEVICE_ID, name: "virtio-blk" };
 
 /// Number of the first request queue.
 pub(crate) const REQUEST_QUEUE: u16 = 0;

@@ -6,6 +6,7 @@
 
 use paravane_hal::reg::{ReadOnly, Reg, RegValue};
 
+use crate::feature::ClassFeatures;
 use crate::transport::Transport;
 
 /// How often fields are read again because they changed meanwhile. A configuration that changes
@@ -17,14 +18,14 @@ pub(crate) const fn end_bytes<T: RegValue>(field: &Reg<T, ReadOnly>) -> usize {
     field.offset_bytes().saturating_add(T::WIDTH_BYTES)
 }
 
-/// Those of `features` whose fields lie inside a configuration space of `len_bytes`; `ends` are the
-/// features that have a field, and where it ends.
+/// Those of `features` whose fields lie inside a configuration space of `len_bytes`.
 ///
 /// Devices expose exactly as many bytes as their features need, so a feature whose field is not
 /// there is not accepted.
 #[must_use]
-pub(crate) fn readable(features: u64, len_bytes: usize, ends: &[(u64, usize)]) -> u64 {
-    ends.iter()
+pub(crate) fn readable<F: ClassFeatures>(features: u64, len_bytes: usize) -> u64 {
+    F::FIELDS
+        .iter()
         .filter(|(_, end)| *end > len_bytes)
         .fold(features, |readable, (feature, _)| readable & !feature)
 }

@@ -2,27 +2,39 @@
 //! interrupts, and the way home of memory. Once, for all of them.
 //!
 //! ```text
-//!  begin       reset, memory kept from an earlier start freed, bus opened
-//!  (class)     features agreed, configuration read
-//!  set_up      each queue: memory, addresses, doorbell
-//!  interrupts  the best that device and bus have
-//!  go          queues enabled, DRIVER_OK
+//!  begin              reset, memory kept from an earlier start freed, bus opened
+//!  agree              features, of those allowed and offered
+//!  (class)            configuration read
+//!  set_up             each queue: memory, addresses, doorbell
+//!  choose_interrupts  the best that device and bus have
+//!  enable_queues
+//!  go                 DRIVER_OK
 //! ```
+//!
+//! A class says what is its own of that in a [`Class`], and how it is started in a function that
+//! [`bring_up`](Device::bring_up) runs between the first step and the last.
 //!
 //! Memory that the device knows of is freed only after it confirmed a reset *and* the bus vouches
 //! for its silence. Until then it is kept: in the parts that a stop gives back, or in here when a
 //! start failed.
 
-use alloc::boxed::Box;
+#![expect(private_bounds, reason = "classes are sealed: nobody outside names them")]
 
-use log::warn;
-use paravane_hal::dma::{DeviceDma, Quiet};
+use alloc::boxed::Box;
+use core::error::Error;
+use core::fmt;
+
+use log::{info, warn};
+use paravane_hal::dma::{DeviceDma, Dma, Quiet};
 use paravane_hal::irq::{InterruptMode, Interrupts};
+use paravane_hal::mmio::Mmio as _;
 use paravane_hal::{Failed, Platform};
 
+use crate::config::readable;
 use crate::error::{BringUpError, SetUpError, StopError};
+use crate::feature::{Allowed, ClassFeatures, Negotiated};
 use crate::init::{self, InitError};
-use crate::queue::{Record, Virtqueue};
+use crate::queue::{Doorbell, Record, Virtqueue};
 use crate::ring::{Format, QueueSize};
 use crate::transport::{Location, QueueDoorbell, QueueError, Transport, Vector};
 
@@ -33,80 +45,155 @@ const ADDRESS_BITS: u8 = 64;
 pub(crate) type Queue<R, P> = Virtqueue<R, P, QueueDoorbell<<P as paravane_hal::mmio::MmioMap>::Region>>;
 
 /// A class of device.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Class {
+pub(crate) trait Class {
     /// Its number.
     ///
     /// Spec: VIRTIO 1.2, 5 "Device Types".
-    pub(crate) device_id: u16,
+    const DEVICE_ID: u16;
+
     /// What it is called in messages.
-    pub(crate) name: &'static str,
+    const NAME: &'static str;
+
+    /// What the device may know of and nobody has, while bring-up is under way and after it failed.
+    type Rings<P: Platform>: Rings;
 }
 
-/// Queues that the device may know of and that nobody has: while bring-up is under way, and after
-/// it failed.
+/// Queues, and other memory that the device is told of, as far as they are there.
 pub(crate) trait Rings: Default {
     /// Whether there is none.
     fn is_none(&self) -> bool;
 
-    /// Frees their memory and what is lent there, against proof that the device has let go.
-    fn free(self, quiet: &Quiet<'_>);
+    /// Frees their memory and what is lent there, against proof that the device has let go. False
+    /// when the proof is about another device: it is leaked.
+    fn free(self, quiet: &Quiet<'_>) -> bool;
 }
 
-/// A claimed device of any class: it was reset, or does not answer to that.
-pub(crate) struct Device<P: Platform, T, K> {
+impl<R: Record, D: Dma, B: Doorbell> Rings for Option<Virtqueue<R, D, B>> {
+    fn is_none(&self) -> bool {
+        self.is_none()
+    }
+
+    fn free(self, quiet: &Quiet<'_>) -> bool {
+        self.is_none_or(|queue| queue.free(quiet))
+    }
+}
+
+impl<A: Rings, B: Rings> Rings for (A, B) {
+    fn is_none(&self) -> bool {
+        self.0.is_none() && self.1.is_none()
+    }
+
+    fn free(self, quiet: &Quiet<'_>) -> bool {
+        self.0.free(quiet) & self.1.free(quiet)
+    }
+}
+
+/// A claimed device of class `C` that does not run: it was reset, or does not answer to that.
+pub struct Device<P: Platform, T, C: Class> {
     pub(crate) transport: T,
     pub(crate) platform: P,
-    class: Class,
     /// Of a start that failed, while the device has not confirmed its reset. Dropped, it is leaked.
     /// In a box that is there before it is needed: a failure does not ask for memory.
-    kept: Box<K>,
+    kept: Box<C::Rings<P>>,
 }
 
-impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
-    /// Takes the device behind `transport` into use: resets it, so that whatever drove it before
-    /// is over. It may not use memory until it is started.
+impl<P: Platform, T: Transport<P::Region>, C: Class> Device<P, T, C> {
+    /// Takes the device behind `transport` into use: resets it, so that whatever drove it before is
+    /// over. It may not use memory until it is started.
     ///
     /// # Errors
     ///
     /// [`BringUpError`], and the transport back.
-    pub(crate) fn open(mut transport: T, platform: P, class: Class) -> Result<Self, Failed<BringUpError, T>> {
+    pub fn new(mut transport: T, platform: P) -> Result<Self, Failed<BringUpError, T>> {
         let (at, seen) = (transport.location(), transport.device_id());
-        if seen != class.device_id {
-            let error = BringUpError::OtherClass { at, seen, expected: class.device_id };
+        if seen != C::DEVICE_ID {
+            let error = BringUpError::OtherClass { at, seen, expected: C::DEVICE_ID };
             return Err(Failed::new(error, transport));
         }
         match init::reset(&mut transport, &platform) {
-            Ok(()) => Ok(Self { transport, platform, class, kept: Box::default() }),
+            Ok(()) => Ok(Self { transport, platform, kept: Box::default() }),
             Err(error) => Err(Failed::new(BringUpError::Init(error), transport)),
         }
     }
 
+    /// The transport.
+    #[must_use]
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
     /// Where it is.
-    pub(crate) fn location(&self) -> Location {
+    #[must_use]
+    pub fn location(&self) -> Location {
         self.transport.location()
     }
 
-    /// Whether it keeps memory of a start that failed.
-    pub(crate) fn keeps_memory(&self) -> bool {
+    /// Whether a start failed and the device did not confirm the reset after it: the memory that it
+    /// was told of waits in here for a start that begins with a reset which the device does
+    /// confirm.
+    #[must_use]
+    pub fn keeps_memory(&self) -> bool {
         !self.kept.is_none()
     }
 
-    /// Begins a start: resets it, frees what it kept, and lets it reach memory.
+    /// Gives transport and platform up. Memory that it [keeps](Self::keeps_memory) is leaked.
+    #[must_use]
+    pub fn into_parts(self) -> (T, P) {
+        (self.transport, self.platform)
+    }
+
+    /// Brings it up. `steps` does what is its class's own of that: it agrees on features, reads the
+    /// configuration, sets up queues, which it leaves in the rings, and interrupts. What that found
+    /// out comes back with the device and the rings; the device runs.
     ///
     /// # Errors
     ///
-    /// [`SetUpError`].
-    pub(crate) fn begin(&mut self) -> Result<(), SetUpError> {
+    /// Of `steps`, or a [`SetUpError`], and the device back, [abandoned](Self::abandon).
+    #[expect(clippy::type_complexity, reason = "all that there is by then, each by its name")]
+    pub(crate) fn bring_up<A, E: From<SetUpError> + Error + 'static>(
+        mut self,
+        steps: impl FnOnce(&mut Self, &mut C::Rings<P>) -> Result<A, E>,
+    ) -> Result<(Self, C::Rings<P>, A), Failed<E, Self>> {
+        let mut rings = C::Rings::default();
+        let all_steps = || -> Result<A, E> {
+            self.begin()?;
+            let found = steps(&mut self, &mut rings)?;
+            init::go(&mut self.transport).map_err(SetUpError::Init)?;
+            Ok(found)
+        };
+        match all_steps() {
+            Ok(found) => Ok((self, rings, found)),
+            Err(error) => Err(self.abandon(rings, error)),
+        }
+    }
+
+    /// Resets it, frees what it kept, and lets it reach memory.
+    fn begin(&mut self) -> Result<(), SetUpError> {
         let Self { transport, platform, kept, .. } = self;
         init::reset(transport, platform)?;
         if !kept.is_none() {
             let quiet = transport.quiesce(platform).map_err(SetUpError::Bus)?;
-            core::mem::take(&mut **kept).free(&quiet);
+            free(core::mem::take(&mut **kept), &quiet);
         }
         // Only now: a device that was left running by whoever was here before must not write to
         // memory that is ours today.
         transport.open_memory().map_err(SetUpError::Bus)
+    }
+
+    /// Agrees on features: those that are `allowed` and offered, and whose fields are there.
+    ///
+    /// # Errors
+    ///
+    /// [`SetUpError::Init`].
+    pub(crate) fn agree<F: ClassFeatures>(
+        &mut self,
+        allowed: Allowed<F>,
+    ) -> Result<Negotiated<F>, SetUpError> {
+        init::acknowledge_and_claim(&mut self.transport)?;
+        let chosen = init::negotiate(&mut self.transport, |transport, offered| {
+            allowed.choose(readable::<F>(offered, transport.config().len_bytes()))
+        })?;
+        Ok(Negotiated::confirmed(chosen))
     }
 
     /// Its way to memory that it shares with the driver.
@@ -145,7 +232,7 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
     ///
     /// Spec: VIRTIO 1.2, 4.1.5.1.2 "MSI-X Vector Configuration".
     pub(crate) fn choose_interrupts(&mut self, offered: Interrupts<'_>, queues: u16) -> InterruptMode {
-        let (at, name) = (self.location(), self.class.name);
+        let (at, name) = (self.location(), C::NAME);
         let transport = &mut self.transport;
         // One for each queue, and one for events; more have no use.
         let offered = offered.with_at_most(usize::from(queues).saturating_add(1));
@@ -171,26 +258,19 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
         transport.switch_interrupts(offered.without_msix())
     }
 
-    /// Enables queues 0 to `queues`. Comes last before [`go`](Self::go).
+    /// Enables queues 0 to `queues`. Comes last.
     pub(crate) fn enable_queues(&mut self, queues: u16) {
         for queue in 0..queues {
             self.transport.enable_queue(queue);
         }
     }
 
-    /// Starts the device.
-    ///
-    /// # Errors
-    ///
-    /// [`SetUpError::Init`].
-    pub(crate) fn go(&mut self) -> Result<(), SetUpError> {
-        init::go(&mut self.transport).map_err(SetUpError::Init)
-    }
-
-    /// After a start that failed: says so to the device, resets it, and takes the memory back if
-    /// that worked. `set_up` is the step that failed, if it was one of these.
-    pub(crate) fn abandon(&mut self, rings: K, set_up: Option<&SetUpError>) {
-        let reset = match set_up {
+    /// After a start that failed with `error`: says so to the device, resets it, and takes the
+    /// memory back if that worked. The device [keeps](Self::keeps_memory) it if not.
+    pub(crate) fn abandon<E: Error + 'static>(mut self, rings: C::Rings<P>, error: E) -> Failed<E, Self> {
+        let (at, name) = (self.location(), C::NAME);
+        warn!("{name} {at}: not started: {error}");
+        let reset = match step_of(&error) {
             // Its reset is still under way, and must not meet another status; or it does not hear.
             // Another wait would end no better.
             Some(SetUpError::Init(error @ (InitError::NoReset { .. } | InitError::Gone))) => Err(*error),
@@ -199,10 +279,9 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
                 init::reset(&mut self.transport, &self.platform)
             }
         };
-        let (at, name) = (self.location(), self.class.name);
         // Why the start failed says more than why the stop did.
         match self.silence(reset) {
-            Ok(quiet) => rings.free(&quiet),
+            Ok(quiet) => free(rings, &quiet),
             Err(stop) => {
                 warn!("{name} {at}: {stop}");
                 // There are none of before: a device that keeps any is not told of new ones.
@@ -211,6 +290,7 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
                 }
             }
         }
+        Failed::new(error, self)
     }
 
     /// Stops the device.
@@ -219,8 +299,14 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
     ///
     /// [`StopError`]: it may still reach memory.
     pub(crate) fn shut_down(&mut self) -> Result<Quiet<'_>, StopError> {
+        let at = self.location();
         let reset = init::reset(&mut self.transport, &self.platform);
-        self.silence(reset)
+        let stopped = self.silence(reset);
+        match &stopped {
+            Ok(_) => info!("{} {at}: stopped", C::NAME),
+            Err(error) => warn!("{} {at}: {error}", C::NAME),
+        }
+        stopped
     }
 
     /// After the device was asked to reset: switches its interrupts and its way to memory off, and
@@ -238,6 +324,23 @@ impl<P: Platform, T: Transport<P::Region>, K: Rings> Device<P, T, K> {
             }
         }
     }
+}
+
+impl<P: Platform, T: Transport<P::Region>, C: Class> fmt::Debug for Device<P, T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({} {})", C::NAME, self.location())
+    }
+}
+
+/// Frees what was made for the device that the proof is about.
+fn free(rings: impl Rings, quiet: &Quiet<'_>) {
+    let freed = rings.free(quiet);
+    debug_assert!(freed, "a ring of another device");
+}
+
+/// The step of bring-up that failed, if `error` is one of these or was caused by one.
+fn step_of<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e SetUpError> {
+    error.downcast_ref().or_else(|| error.source()?.downcast_ref())
 }
 
 /// How long `queue` is, of which `entries` are wanted, in a packed ring or a split one.

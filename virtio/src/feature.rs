@@ -62,8 +62,14 @@ impl RingFeatures {
 /// A feature, and features of which at least one has to come with it.
 pub type Dependency = (u64, u64);
 
+/// A feature, and where its field of the configuration space ends.
+pub type FieldEnd = (u64, usize);
+
 /// Features of a class of device that its driver implements: the other bits of the word.
 pub trait ClassFeatures: Flags<Bits = u64> + Copy {
+    /// Which of them have a field in the configuration space.
+    const FIELDS: &'static [FieldEnd] = &[];
+
     /// What needs what among them.
     const DEPENDENCIES: &'static [Dependency] = &[];
 

@@ -41,13 +41,8 @@ pub use tx::TxQueue;
 pub use crate::error::{BringUpError, SetUpError, StopError};
 pub use crate::watch::LOOK_EVERY;
 
-use crate::device::Class;
-
 /// The network device among the kinds of device.
 pub const DEVICE_ID: u16 = 1;
-
-/// What messages call it.
-pub(crate) const CLASS: Class = Class { device_id: DEVICE_ID, name: "virtio-net" };
 
 /// Number of the first receive queue.
 pub(crate) const RX_QUEUE: u16 = 0;

@@ -8,23 +8,24 @@
 use core::time::Duration;
 
 use log::warn;
+use paravane_hal::Platform;
+use paravane_hal::dma::Quiet;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::InterruptMode;
-use paravane_hal::time::{Clock, Instant};
+use paravane_hal::time::Instant;
 
+use crate::device::{Class, Device};
+use crate::error::StopError;
 use crate::status::Status;
-use crate::transport::{InterruptStatus, Location, Transport};
+use crate::transport::{InterruptStatus, Transport};
 
 /// How often a device is looked at when nothing says that it wants to be.
 pub const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The watch over a running device.
-#[derive(Debug)]
-pub(crate) struct Watch {
+/// A running device of class `C`, watched.
+pub(crate) struct Watch<P: Platform, T, C: Class> {
+    pub(crate) device: Device<P, T, C>,
     interrupts: InterruptMode,
-    /// Which device, for messages.
-    name: &'static str,
-    at: Location,
     /// When the next look is due.
     due: Instant,
     /// The line's status said that there is something to look at.
@@ -32,15 +33,10 @@ pub(crate) struct Watch {
     fault: Option<DeviceFault>,
 }
 
-impl Watch {
-    /// Over a device that was just started, and interrupts so.
-    pub(crate) fn new(
-        name: &'static str,
-        at: Location,
-        interrupts: InterruptMode,
-        clock: &impl Clock,
-    ) -> Self {
-        Self { interrupts, name, at, due: clock.now(), told: false, fault: None }
+impl<P: Platform, T: Transport<P::Region>, C: Class> Watch<P, T, C> {
+    /// Over `device`, which was just started, and interrupts so.
+    pub(crate) fn new(device: Device<P, T, C>, interrupts: InterruptMode) -> Self {
+        Self { interrupts, due: device.platform.now(), told: false, fault: None, device }
     }
 
     /// How the device interrupts.
@@ -49,48 +45,65 @@ impl Watch {
     }
 
     /// Asks the device whether it raised its line, which thereby falls. False where it has none.
-    pub(crate) fn acknowledge<R>(&mut self, transport: &mut impl Transport<R>) -> bool {
+    pub(crate) fn acknowledge(&mut self) -> bool {
         if self.interrupts != InterruptMode::Line {
             return false;
         }
-        let why = transport.take_interrupt_status();
+        let why = self.device.transport.take_interrupt_status();
         self.told |= why.contains(InterruptStatus::CONFIG);
         !why.is_empty()
     }
 
-    /// Whether the line said that there is something to see.
-    pub(crate) fn was_told(&self) -> bool {
-        self.told
-    }
-
-    /// Whether it is time for a look.
-    pub(crate) fn is_due(&self, clock: &impl Clock) -> bool {
-        let by_message = matches!(self.interrupts, InterruptMode::Msix { .. });
-        by_message || self.told || clock.now() >= self.due
-    }
-
-    /// Looks at the device's status. What the class looks at comes after.
+    /// Looks at the device's status, if it is time to. Whether it was: then the class looks at what
+    /// is its own.
     ///
     /// # Errors
     ///
-    /// [`DeviceFault`]: the device is gone, or asks for a reset.
-    pub(crate) fn look<R>(
-        &mut self,
-        transport: &impl Transport<R>,
-        clock: &impl Clock,
-    ) -> Result<(), DeviceFault> {
-        self.due = clock.now().saturating_add(LOOK_EVERY);
+    /// [`DeviceFault`]: the device is gone, or asks for a reset; or what was wrong before.
+    pub(crate) fn poll(&mut self) -> Result<bool, DeviceFault> {
+        let by_message = matches!(self.interrupts, InterruptMode::Msix { .. });
+        let is_due = by_message || self.told || self.device.platform.now() >= self.due;
+        self.look_if(is_due)
+    }
+
+    /// The same before whoever polls goes to sleep: it is time if the line said so. The device
+    /// always interrupts at an event; there is nothing to ask for.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    pub(crate) fn arm(&mut self) -> Result<bool, DeviceFault> {
+        self.look_if(self.told)
+    }
+
+    fn look_if(&mut self, is_due: bool) -> Result<bool, DeviceFault> {
+        self.check()?;
+        if !is_due {
+            return Ok(false);
+        }
+        self.due = self.device.platform.now().saturating_add(LOOK_EVERY);
         self.told = false;
-        let status = transport.read_status();
+        let status = self.device.transport.read_status();
         let fault = if status.is_all_ones() {
             DeviceFault::Gone
         } else if status.contains(Status::DEVICE_NEEDS_RESET) {
             DeviceFault::NeedsReset
         } else {
-            return Ok(());
+            return Ok(true);
         };
-        warn!("{} {}: {fault}", self.name, self.at);
+        warn!("{} {}: {fault}", C::NAME, self.device.location());
         Err(self.fail(fault))
+    }
+
+    /// Stops the device. What had it so far has to be broken if that fails.
+    ///
+    /// # Errors
+    ///
+    /// [`StopError`]: it may still reach memory, and serves nothing any more.
+    pub(crate) fn stop(&mut self) -> Result<Quiet<'_>, StopError> {
+        // Of one that was stopped there is no watch.
+        self.fail(DeviceFault::NeedsReset);
+        self.device.shut_down()
     }
 
     /// Notes what is wrong; the first fault stays.

@@ -8,8 +8,8 @@ use paravane_hal::mmio::{Mmio, MmioExt};
 use paravane_hal::reg::{ReadOnly, Reg};
 
 use crate::blk::error::StartError;
-use crate::blk::features::{BlkFeatures, Negotiated};
-use crate::config::{self, end_bytes, stable};
+use crate::blk::features::{BLK_SIZE, BlkFeatures, Negotiated, SEG_MAX, SIZE_MAX};
+use crate::config::{end_bytes, stable};
 use crate::error::SetUpError;
 use crate::ring::QueueSize;
 use crate::transport::Transport;
@@ -18,12 +18,6 @@ use crate::transport::Transport;
 const CAPACITY_LOW: Reg<u32, ReadOnly> = Reg::at(0);
 /// and the high half.
 const CAPACITY_HIGH: Reg<u32, ReadOnly> = Reg::at(4);
-/// `size_max`: the longest segment.
-const SIZE_MAX: Reg<u32, ReadOnly> = Reg::at(8);
-/// `seg_max`: most segments, header and status not counted.
-const SEG_MAX: Reg<u32, ReadOnly> = Reg::at(12);
-/// `blk_size`: how long a block is.
-const BLK_SIZE: Reg<u32, ReadOnly> = Reg::at(20);
 
 /// Header and status take a descriptor each.
 pub(crate) const EXTRA_SEGMENTS: u16 = 2;
@@ -48,17 +42,6 @@ pub(crate) struct Fields {
 pub(crate) struct Shape {
     pub(crate) block_bytes: u32,
     pub(crate) limits: Limits,
-}
-
-/// Those of `features` whose fields lie inside a configuration space of `len_bytes`.
-#[must_use]
-pub(crate) fn readable(features: u64, len_bytes: usize) -> u64 {
-    let ends = [
-        (BlkFeatures::SIZE_MAX.bits(), end_bytes(&SIZE_MAX)),
-        (BlkFeatures::SEG_MAX.bits(), end_bytes(&SEG_MAX)),
-        (BlkFeatures::BLK_SIZE.bits(), end_bytes(&BLK_SIZE)),
-    ];
-    config::readable(features, len_bytes, &ends)
 }
 
 /// Reads the fields that belong to `features`, all of one generation.
@@ -132,6 +115,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::readable;
 
     const FIELDS: Fields = Fields { capacity_sectors: 8, size_max: None, seg_max: None, blk_size: None };
 
@@ -142,9 +126,10 @@ mod tests {
     #[test]
     fn a_feature_without_its_field_is_not_accepted() {
         let all = BlkFeatures::all().bits();
-        assert_eq!(readable(all, 24), all);
-        assert_eq!(readable(all, 23), all & !BlkFeatures::BLK_SIZE.bits());
-        assert_eq!(readable(all, 8), (BlkFeatures::RO | BlkFeatures::FLUSH).bits());
+        let readable = |len_bytes| readable::<BlkFeatures>(all, len_bytes);
+        assert_eq!(readable(24), all);
+        assert_eq!(readable(23), all & !BlkFeatures::BLK_SIZE.bits());
+        assert_eq!(readable(8), (BlkFeatures::RO | BlkFeatures::FLUSH).bits());
     }
 
     #[test]

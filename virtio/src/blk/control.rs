@@ -2,30 +2,30 @@
 //!
 //! When the device is looked at, [`watch`](crate::watch) says.
 
-use log::{info, warn};
+use log::info;
 use paravane_block::{Capacity, Data, DiskInfo, Events, Request};
 use paravane_hal::dma::Quiet;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_hal::{Failed, Platform};
 
-use crate::blk::device::{Device, Running};
+use crate::blk::config;
+use crate::blk::device::{Blk, Device, Running};
 use crate::blk::features::Negotiated;
 use crate::blk::queue::RequestQueue;
-use crate::blk::{CLASS, config};
+use crate::device::Class as _;
 use crate::error::StopError;
 use crate::transport::Transport;
 use crate::watch::Watch;
 
 /// Control of a running device.
 pub struct BlkControl<P: Platform, T: Transport<P::Region>> {
-    device: Device<P, T>,
+    watch: Watch<P, T, Blk>,
     info: DiskInfo,
     capacity: Capacity,
     features: Negotiated,
     /// Found, and not reported yet.
     events: Events,
-    watch: Watch,
 }
 
 impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
@@ -37,14 +37,14 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
         features: Negotiated,
         interrupts: InterruptMode,
     ) -> Self {
-        let watch = Watch::new(CLASS.name, device.location(), interrupts, &device.0.platform);
-        Self { device, info, capacity, features, events: Events::empty(), watch }
+        let watch = Watch::new(device, interrupts);
+        Self { watch, info, capacity, features, events: Events::empty() }
     }
 
     /// The device.
     #[must_use]
     pub fn device(&self) -> &Device<P, T> {
-        &self.device
+        &self.watch.device
     }
 
     /// What was agreed.
@@ -73,36 +73,31 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
     where
         T: Send,
     {
-        if queue.device() != self.device.0.transport.tag() {
+        if queue.device() != self.device().transport().tag() {
             return Err(Failed::new(StopError::ForeignQueue, Running { control: self, queue }));
         }
-        match self.device.0.shut_down() {
+        match self.watch.stop() {
             Ok(quiet) => {
                 let freed = queue.free(&quiet, unfinished);
                 debug_assert!(freed, "a queue of another device");
-                info!("virtio-blk {}: stopped", self.device.location());
-                Ok(self.device)
+                Ok(self.watch.device)
             }
             Err(error) => {
                 // Whatever state it is in, it does not serve these any more.
-                warn!("virtio-blk {}: {error}", self.device.location());
-                self.watch.fail(DeviceFault::NeedsReset);
                 queue.fail(DeviceFault::NeedsReset);
                 Err(Failed::new(error, Running { control: self, queue }))
             }
         }
     }
 
-    /// Looks at status and capacity.
-    fn look(&mut self) -> Result<(), DeviceFault> {
-        self.watch.look(&self.device.0.transport, &self.device.0.platform)?;
+    /// Looks at the capacity.
+    fn look(&mut self) {
         // One that never stands still is left as it was; the next look is not far.
-        let sectors = config::read_capacity(&self.device.0.transport);
+        let sectors = config::read_capacity(self.device().transport());
         if let Some(sectors) = sectors.filter(|sectors| self.capacity.set(*sectors)) {
-            info!("virtio-blk {}: {sectors} sectors", self.device.location());
+            info!("{} {}: {sectors} sectors", Blk::NAME, self.device().location());
             self.events |= Events::CAPACITY;
         }
-        Ok(())
     }
 }
 
@@ -120,22 +115,19 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Control for Bl
     }
 
     fn acknowledge(&mut self) -> bool {
-        self.watch.acknowledge(&mut self.device.0.transport)
+        self.watch.acknowledge()
     }
 
     fn poll(&mut self) -> Result<Events, DeviceFault> {
-        self.watch.check()?;
-        if self.watch.is_due(&self.device.0.platform) {
-            self.look()?;
+        if self.watch.poll()? {
+            self.look();
         }
         Ok(core::mem::take(&mut self.events))
     }
 
-    /// The device always interrupts at an event; there is nothing to ask for.
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
-        self.watch.check()?;
-        if self.watch.was_told() {
-            self.look()?;
+        if self.watch.arm()? {
+            self.look();
         }
         Ok(if self.events.is_empty() { Armed::Idle } else { Armed::Pending })
     }

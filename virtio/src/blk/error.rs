@@ -4,10 +4,8 @@ use core::error::Error;
 use core::fmt;
 
 use paravane_hal::Failed;
-use paravane_hal::dma::DmaError;
 
 use crate::error::SetUpError;
-use crate::init::InitError;
 
 /// A device cannot be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,20 +55,8 @@ impl Error for StartError {
     }
 }
 
-impl From<SetUpError> for StartError {
-    fn from(error: SetUpError) -> Self {
-        Self::SetUp(error)
-    }
-}
-
-impl From<InitError> for StartError {
-    fn from(error: InitError) -> Self {
-        Self::SetUp(error.into())
-    }
-}
-
-impl From<DmaError> for StartError {
-    fn from(error: DmaError) -> Self {
+impl<E: Into<SetUpError>> From<E> for StartError {
+    fn from(error: E) -> Self {
         Self::SetUp(error.into())
     }
 }

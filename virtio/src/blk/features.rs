@@ -1,8 +1,19 @@
-//! Feature bits of the block device, which of them this driver implements, and what was agreed.
+//! Feature bits of the block device, which of them this driver implements, the fields that go with
+//! them, and what was agreed.
 //!
 //! Spec: VIRTIO 1.2, 5.2.3 "Feature bits".
 
-use crate::feature::{self, ClassFeatures};
+use paravane_hal::reg::{ReadOnly, Reg};
+
+use crate::config::end_bytes;
+use crate::feature::{self, ClassFeatures, FieldEnd};
+
+/// `size_max`: the longest segment.
+pub(crate) const SIZE_MAX: Reg<u32, ReadOnly> = Reg::at(8);
+/// `seg_max`: most segments, header and status not counted.
+pub(crate) const SEG_MAX: Reg<u32, ReadOnly> = Reg::at(12);
+/// `blk_size`: how long a block is.
+pub(crate) const BLK_SIZE: Reg<u32, ReadOnly> = Reg::at(20);
 
 bitflags::bitflags! {
     /// Features of the block device that this driver implements. All others are left alone.
@@ -22,6 +33,11 @@ bitflags::bitflags! {
 }
 
 impl ClassFeatures for BlkFeatures {
+    const FIELDS: &'static [FieldEnd] = &[
+        (Self::SIZE_MAX.bits(), end_bytes(&SIZE_MAX)),
+        (Self::SEG_MAX.bits(), end_bytes(&SEG_MAX)),
+        (Self::BLK_SIZE.bits(), end_bytes(&BLK_SIZE)),
+    ];
     const NOT_A_CHOICE: u64 = Self::RO.bits();
 }
 

@@ -182,11 +182,6 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         }
     }
 
-    /// Ring and places of a queue that was never used.
-    pub(crate) fn into_parts(self) -> Unused<P> {
-        (self.lane.ring, self.lane.places)
-    }
-
     /// Frees its memory, and gives every request to `unfinished` that did not come out, against
     /// proof that the device has let go. False when the proof is about another device: all is
     /// leaked.

@@ -2,23 +2,21 @@
 //!
 //! Every step gives back what it was given when it fails.
 
-use log::{info, warn};
+use log::info;
 use paravane_block::{Capacity, Data, DiskInfo, Request, Rules};
 use paravane_hal::dma::Quiet;
 use paravane_hal::irq::{InterruptMode, Interrupts};
-use paravane_hal::mmio::Mmio as _;
 use paravane_hal::{Failed, Platform};
 
 use crate::blk::config::{self, LEAST_SEGMENTS};
 use crate::blk::control::BlkControl;
-use crate::blk::device::{Device, Rings, Running};
+use crate::blk::device::{Blk, Device, Running};
 use crate::blk::error::StartError;
 use crate::blk::features::{Allowed, BlkFeatures, Negotiated};
 use crate::blk::queue::{Places, RequestQueue};
-use crate::blk::{CLASS, QUEUES, REQUEST_QUEUE};
-use crate::device;
+use crate::blk::{QUEUES, REQUEST_QUEUE};
+use crate::device::{self, Class};
 use crate::error::StopError;
-use crate::init;
 use crate::transport::{QueueError, Transport};
 
 /// How a device is started.
@@ -86,74 +84,59 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
     /// [`StartError`], and the device back, reset. Should it refuse even that, it
     /// [keeps](Self::keeps_memory) the memory that it was told of.
     pub fn start<B: Data>(
-        mut self,
+        self,
         config: &Config,
         interrupts: Interrupts<'_>,
     ) -> Result<Running<P, T, B>, Failed<StartError, Self>>
     where
         T: Send,
     {
-        let mut rings = Rings::default();
-        let agreed = match self.bring_up(config, interrupts, &mut rings) {
-            Ok(agreed) => agreed,
-            Err(error) => return Err(self.abandon(rings, error)),
-        };
-        let Rings { ring: Some(ring), places: Some(places) } = rings else {
-            // Bring-up made both, or failed.
-            let error = StartError::SetUp(QueueError::Absent { queue: REQUEST_QUEUE }.into());
-            return Err(self.abandon(rings, error));
+        let (device, rings, agreed) =
+            self.bring_up(|device, rings| device.steps(config, interrupts, rings))?;
+        let (Some(ring), Some(places)) = rings else {
+            // The steps made both, or failed.
+            return Err(device.abandon(rings, QueueError::Absent { queue: REQUEST_QUEUE }.into()));
         };
         let Agreed { features, interrupts, info, capacity } = agreed;
-        let (domain, device) = (self.0.platform.domain(), ring.device());
-        let rules = Rules { info, capacity: capacity.clone(), domain, device };
+        let (domain, tag) = (device.platform.domain(), ring.device());
+        let rules = Rules { info, capacity: capacity.clone(), domain, device: tag };
         let queue = match RequestQueue::new(ring, places, rules) {
             Ok(queue) => queue,
             Err(failed) => {
                 let (error, (ring, places)) = failed.into_parts();
-                let rings = Rings { ring: Some(ring), places: Some(places) };
-                return Err(self.abandon(rings, error.into()));
+                return Err(device.abandon((Some(ring), Some(places)), error.into()));
             }
         };
-        if let Err(error) = self.0.go() {
-            let (ring, places) = queue.into_parts();
-            let rings = Rings { ring: Some(ring), places: Some(places) };
-            return Err(self.abandon(rings, error.into()));
-        }
         info!(
-            "virtio-blk {}: started: {} sectors, blocks of {} bytes{}, {interrupts}; {features}",
-            self.location(),
+            "{} {}: started: {} sectors, blocks of {} bytes{}, {interrupts}; {features}",
+            Blk::NAME,
+            device.location(),
             capacity.sectors(),
             info.block_bytes,
             if info.read_only { ", read-only" } else { "" },
         );
-        Ok(Running { control: BlkControl::new(self, info, capacity, features, interrupts), queue })
+        Ok(Running { control: BlkControl::new(device, info, capacity, features, interrupts), queue })
     }
 
-    /// Steps 1 to 6.
-    fn bring_up(
+    /// What is its own of bring-up.
+    fn steps(
         &mut self,
         config: &Config,
         offered: Interrupts<'_>,
-        rings: &mut Rings<P>,
+        rings: &mut <Blk as Class>::Rings<P>,
     ) -> Result<Agreed, StartError> {
-        let device = &mut self.0;
-        device.begin()?;
-        let transport = &mut device.transport;
-        init::acknowledge_and_claim(transport)?;
-        let features = init::negotiate(transport, |transport, offered| {
-            config.allowed.choose(config::readable(offered, transport.config().len_bytes()))
-        })?;
-        let features = Negotiated::confirmed(features);
-        let fields = config::read(transport, features)?;
-        let size = device::queue_size(transport, REQUEST_QUEUE, config.entries, features.format().packed)?;
+        let features = self.agree(config.allowed)?;
+        let fields = config::read(&self.transport, features)?;
+        let size =
+            device::queue_size(&mut self.transport, REQUEST_QUEUE, config.entries, features.format().packed)?;
         let shape = fields.shape(size)?;
 
-        device.set_up(REQUEST_QUEUE, size, features.format(), &mut rings.ring)?;
-        rings.places = Some(Places::new(&device.dma(), size)?);
-        let interrupts = device.choose_interrupts(offered, QUEUES);
-        device.enable_queues(QUEUES);
+        self.set_up(REQUEST_QUEUE, size, features.format(), &mut rings.0)?;
+        rings.1 = Some(Places::new(&self.dma(), size)?);
+        let interrupts = self.choose_interrupts(offered, QUEUES);
+        self.enable_queues(QUEUES);
         let info = DiskInfo {
-            driver: CLASS.name,
+            driver: Blk::NAME,
             block_bytes: shape.block_bytes,
             read_only: features.has(BlkFeatures::RO),
             write_cache: features.has(BlkFeatures::FLUSH),
@@ -161,17 +144,6 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
             max_in_flight: size.entries() / LEAST_SEGMENTS,
         };
         Ok(Agreed { features, interrupts, info, capacity: Capacity::new(fields.capacity_sectors) })
-    }
-
-    /// After a start that failed with `error`.
-    fn abandon(mut self, rings: Rings<P>, error: StartError) -> Failed<StartError, Self> {
-        warn!("virtio-blk {}: not started: {error}", self.location());
-        let set_up = match &error {
-            StartError::SetUp(error) => Some(error),
-            _ => None,
-        };
-        self.0.abandon(rings, set_up);
-        Failed::new(error, self)
     }
 }
 

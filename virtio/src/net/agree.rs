@@ -10,6 +10,7 @@ use log::warn;
 use paravane_hal::mmio::Mmio;
 use paravane_hal::time::Clock;
 
+use crate::config::readable;
 use crate::device::queue_size;
 use crate::init;
 use crate::net::config::{self, MIN_IP_MTU_BYTES};
@@ -127,7 +128,7 @@ pub(crate) fn agree<R: Mmio>(
         init::acknowledge_and_claim(transport)?;
         let features = init::negotiate(transport, |transport, offered| {
             has_pairs = offered & QUEUE_PAIRS != 0;
-            let chosen = allowed.choose(config::readable(offered, transport.config().len_bytes()));
+            let chosen = allowed.choose(readable::<NetFeatures>(offered, transport.config().len_bytes()));
             if chosen & NetFeatures::MTU.bits() == 0 {
                 return chosen;
             }

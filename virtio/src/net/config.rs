@@ -6,21 +6,15 @@
 //! Spec: VIRTIO 1.2, 5.1.4 "Device configuration layout".
 
 use paravane_hal::mmio::{Mmio, MmioExt};
-use paravane_hal::reg::{ReadOnly, Reg, RegArray};
+use paravane_hal::reg::{ReadOnly, RegArray};
 use paravane_net::MacAddr;
 
-use crate::config::{self, end_bytes, stable};
-use crate::net::features::{Negotiated, NetFeatures};
+use crate::config::stable;
+use crate::net::features::{MAC_END_BYTES, MTU, Negotiated, NetFeatures, SPEED, STATUS};
 use crate::transport::Transport;
 
 /// `mac`: our address, byte by byte.
-const MAC: RegArray<u8, ReadOnly> = RegArray::at(0, 1, 6);
-/// `status`: bit 0 is the link.
-const STATUS: Reg<u16, ReadOnly> = Reg::at(6);
-/// `mtu`: the largest IP packet that the device takes or sends.
-const MTU: Reg<u16, ReadOnly> = Reg::at(10);
-/// `speed`, in Mbit/s.
-const SPEED: Reg<u32, ReadOnly> = Reg::at(12);
+const MAC: RegArray<u8, ReadOnly> = RegArray::at(0, 1, MAC_END_BYTES);
 
 /// `VIRTIO_NET_S_LINK_UP`.
 const STATUS_LINK_UP: u16 = 1;
@@ -39,18 +33,6 @@ pub(crate) struct NetConfig {
     pub(crate) link_up: bool,
     /// In Mbit/s, if the device says.
     pub(crate) speed_mbps: Option<u32>,
-}
-
-/// Those of `features` whose fields lie inside a configuration space of `len_bytes`.
-#[must_use]
-pub(crate) fn readable(features: u64, len_bytes: usize) -> u64 {
-    let ends = [
-        (NetFeatures::MAC.bits(), 6),
-        (NetFeatures::STATUS.bits(), end_bytes(&STATUS)),
-        (NetFeatures::MTU.bits(), end_bytes(&MTU)),
-        (NetFeatures::SPEED_DUPLEX.bits(), end_bytes(&SPEED)),
-    ];
-    config::readable(features, len_bytes, &ends)
 }
 
 /// Reads the MTU field. It does not change, so one read will do; it may be read before the features
@@ -94,16 +76,18 @@ fn read_once<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> Ne
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::readable;
 
     #[test]
     fn a_feature_without_its_field_is_not_accepted() {
         let all = NetFeatures::all().bits();
-        let six = readable(all, 6);
+        let readable = |len_bytes| readable::<NetFeatures>(all, len_bytes);
+        let six = readable(6);
         assert_eq!(six & NetFeatures::MAC.bits(), NetFeatures::MAC.bits());
         assert_eq!(six & (NetFeatures::STATUS | NetFeatures::MTU | NetFeatures::SPEED_DUPLEX).bits(), 0);
         assert_eq!(six & NetFeatures::CSUM.bits(), 1, "a feature without a field stays");
-        assert_eq!(readable(all, 5) & NetFeatures::MAC.bits(), 0);
-        assert_eq!(readable(all, 12) & NetFeatures::MTU.bits(), NetFeatures::MTU.bits());
-        assert_eq!(readable(all, 16), all);
+        assert_eq!(readable(5) & NetFeatures::MAC.bits(), 0);
+        assert_eq!(readable(12) & NetFeatures::MTU.bits(), NetFeatures::MTU.bits());
+        assert_eq!(readable(16), all);
     }
 }

@@ -2,19 +2,19 @@
 //!
 //! When the device is looked at, [`watch`](crate::watch) says.
 
-use log::{info, warn};
+use log::info;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_hal::{Failed, Platform};
 use paravane_net::{DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
 
-use crate::device::Rings as _;
+use crate::device::Class as _;
+use crate::net::StopError;
 use crate::net::config;
-use crate::net::device::{Device, Rings, Running};
+use crate::net::device::{Device, Net, Running};
 use crate::net::features::Negotiated;
 use crate::net::rx::RxQueue;
 use crate::net::tx::TxQueue;
-use crate::net::{CLASS, StopError};
 use crate::transport::Transport;
 use crate::watch::Watch;
 
@@ -23,13 +23,12 @@ pub(crate) const UNFILTERED: RxFilter = RxFilter::UNICAST.union(RxFilter::BROADC
 
 /// Control of a running device.
 pub struct NetControl<P: Platform, T: Transport<P::Region>> {
-    device: Device<P, T>,
+    watch: Watch<P, T, Net>,
     info: NicInfo,
     features: Negotiated,
     link: Link,
     /// Found, and not reported yet.
     events: Events,
-    watch: Watch,
 }
 
 impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
@@ -41,14 +40,14 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
         interrupts: InterruptMode,
         link: Link,
     ) -> Self {
-        let watch = Watch::new(CLASS.name, device.location(), interrupts, &device.0.platform);
-        Self { device, info, features, link, events: Events::empty(), watch }
+        let watch = Watch::new(device, interrupts);
+        Self { watch, info, features, link, events: Events::empty() }
     }
 
     /// The device.
     #[must_use]
     pub fn device(&self) -> &Device<P, T> {
-        &self.device
+        &self.watch.device
     }
 
     /// What was agreed.
@@ -74,20 +73,18 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
     where
         T: Send,
     {
-        let ours = self.device.0.transport.tag();
+        let ours = self.device().transport().tag();
         if rx.ring().device() != ours || tx.ring().device() != ours {
             return Err(Failed::new(StopError::ForeignQueue, Running { control: self, rx, tx }));
         }
-        match self.device.0.shut_down() {
+        match self.watch.stop() {
             Ok(quiet) => {
-                Rings { rx: Some(rx.into_ring()), tx: Some(tx.into_ring()) }.free(&quiet);
-                info!("virtio-net {}: stopped", self.device.location());
-                Ok(self.device)
+                let freed = rx.into_ring().free(&quiet) & tx.into_ring().free(&quiet);
+                debug_assert!(freed, "a queue of another device");
+                Ok(self.watch.device)
             }
             Err(error) => {
                 // Whatever state it is in, it does not serve these any more.
-                warn!("virtio-net {}: {error}", self.device.location());
-                self.watch.fail(DeviceFault::NeedsReset);
                 rx.fail(DeviceFault::NeedsReset);
                 tx.fail(DeviceFault::NeedsReset);
                 Err(Failed::new(error, Running { control: self, rx, tx }))
@@ -95,21 +92,19 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
         }
     }
 
-    /// Looks at status and link. The speed is looked at when the link comes up.
-    fn look(&mut self) -> Result<(), DeviceFault> {
-        self.watch.look(&self.device.0.transport, &self.device.0.platform)?;
-        let transport = &self.device.0.transport;
+    /// Looks at the link. The speed is looked at when it comes up.
+    fn look(&mut self) {
+        let transport = self.device().transport();
         let link = match (config::read_link_up(transport, self.features), self.link) {
             (true, Link::Down) => Link::Up { mbps: config::read_speed_mbps(transport, self.features) },
             (true, up) => up,
             (false, _) => Link::Down,
         };
         if link != self.link {
-            info!("virtio-net {}: link {link}", self.device.location());
+            info!("{} {}: link {link}", Net::NAME, self.device().location());
             self.link = link;
             self.events |= Events::LINK;
         }
-        Ok(())
     }
 }
 
@@ -132,22 +127,19 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Control for NetC
     }
 
     fn acknowledge(&mut self) -> bool {
-        self.watch.acknowledge(&mut self.device.0.transport)
+        self.watch.acknowledge()
     }
 
     fn poll(&mut self) -> Result<Events, DeviceFault> {
-        self.watch.check()?;
-        if self.watch.is_due(&self.device.0.platform) {
-            self.look()?;
+        if self.watch.poll()? {
+            self.look();
         }
         Ok(core::mem::take(&mut self.events))
     }
 
-    /// The device always interrupts at an event; there is nothing to ask for.
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
-        self.watch.check()?;
-        if self.watch.was_told() {
-            self.look()?;
+        if self.watch.arm()? {
+            self.look();
         }
         Ok(if self.events.is_empty() { Armed::Idle } else { Armed::Pending })
     }

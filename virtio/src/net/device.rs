@@ -8,89 +8,25 @@
 //!
 //! What is the same for every class of device, [`device`](crate::device) does.
 
-use core::fmt;
+use paravane_hal::Platform;
 
-use paravane_hal::dma::Quiet;
-use paravane_hal::{Failed, Platform};
-
-use crate::device;
-use crate::error::BringUpError;
-use crate::net::CLASS;
+use crate::device::{self, Class};
+use crate::net::DEVICE_ID;
 use crate::net::rx::RxRing;
 use crate::net::tx::TxRing;
-use crate::transport::{Location, Transport};
+
+/// The network device among the classes.
+pub struct Net;
+
+impl Class for Net {
+    const DEVICE_ID: u16 = DEVICE_ID;
+    const NAME: &'static str = "virtio-net";
+
+    type Rings<P: Platform> = (Option<RxRing<P>>, Option<TxRing<P>>);
+}
 
 /// A claimed network device that does not run: it was reset, or does not answer to that.
-pub struct Device<P: Platform, T: Transport<P::Region>>(pub(crate) device::Device<P, T, Rings<P>>);
+pub type Device<P, T> = device::Device<P, T, Net>;
 
 /// A running network device, in parts that may go to different cores.
 pub type Running<P, T> = paravane_net::Running<Device<P, T>>;
-
-/// Its two queues, while nobody has them.
-pub(crate) struct Rings<P: Platform> {
-    pub(crate) rx: Option<RxRing<P>>,
-    pub(crate) tx: Option<TxRing<P>>,
-}
-
-impl<P: Platform> Default for Rings<P> {
-    fn default() -> Self {
-        Self { rx: None, tx: None }
-    }
-}
-
-impl<P: Platform> device::Rings for Rings<P> {
-    fn is_none(&self) -> bool {
-        self.rx.is_none() && self.tx.is_none()
-    }
-
-    fn free(self, quiet: &Quiet<'_>) {
-        // They were made for the device that the proof is about.
-        let freed =
-            [self.rx.is_none_or(|ring| ring.free(quiet)), self.tx.is_none_or(|ring| ring.free(quiet))];
-        debug_assert!(freed == [true; 2], "a ring of another device");
-    }
-}
-
-impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
-    /// Takes the device behind `transport` into use: resets it, so that whatever drove it before is
-    /// over. It may not use memory until it is started.
-    ///
-    /// # Errors
-    ///
-    /// [`BringUpError`], and the transport back.
-    pub fn new(transport: T, platform: P) -> Result<Self, Failed<BringUpError, T>> {
-        device::Device::open(transport, platform, CLASS).map(Self)
-    }
-
-    /// The transport.
-    #[must_use]
-    pub fn transport(&self) -> &T {
-        &self.0.transport
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn location(&self) -> Location {
-        self.0.location()
-    }
-
-    /// Whether a start failed and the device did not confirm the reset after it: the memory that it
-    /// was told of waits in here for a [`start`](Self::start) that begins with a reset which the
-    /// device does confirm.
-    #[must_use]
-    pub fn keeps_memory(&self) -> bool {
-        self.0.keeps_memory()
-    }
-
-    /// Gives transport and platform up. Memory that it [keeps](Self::keeps_memory) is leaked.
-    #[must_use]
-    pub fn into_parts(self) -> (T, P) {
-        (self.0.transport, self.0.platform)
-    }
-}
-
-impl<P: Platform, T: Transport<P::Region>> fmt::Debug for Device<P, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "virtio_net::Device({})", self.location())
-    }
-}

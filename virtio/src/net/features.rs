@@ -1,10 +1,22 @@
-//! Feature bits of the network device, which of them this driver implements, and what was agreed.
+//! Feature bits of the network device, which of them this driver implements, the fields that go with
+//! them, and what was agreed.
 //!
 //! Spec: VIRTIO 1.2, 5.1.3 "Feature bits", 5.1.3.1 "Feature bit requirements".
 
+use paravane_hal::reg::{ReadOnly, Reg};
 use paravane_net::Offloads;
 
-use crate::feature::{self, ClassFeatures, Dependency};
+use crate::config::end_bytes;
+use crate::feature::{self, ClassFeatures, Dependency, FieldEnd};
+
+/// Where `mac` ends, which starts the configuration.
+pub(crate) const MAC_END_BYTES: usize = 6;
+/// `status`: bit 0 is the link.
+pub(crate) const STATUS: Reg<u16, ReadOnly> = Reg::at(6);
+/// `mtu`: the largest IP packet that the device takes or sends.
+pub(crate) const MTU: Reg<u16, ReadOnly> = Reg::at(10);
+/// `speed`, in Mbit/s.
+pub(crate) const SPEED: Reg<u32, ReadOnly> = Reg::at(12);
 
 bitflags::bitflags! {
     /// Features of the network device that this driver implements. All others are left alone.
@@ -32,6 +44,12 @@ bitflags::bitflags! {
 }
 
 impl ClassFeatures for NetFeatures {
+    const FIELDS: &'static [FieldEnd] = &[
+        (Self::MAC.bits(), MAC_END_BYTES),
+        (Self::STATUS.bits(), end_bytes(&STATUS)),
+        (Self::MTU.bits(), end_bytes(&MTU)),
+        (Self::SPEED_DUPLEX.bits(), end_bytes(&SPEED)),
+    ];
     const DEPENDENCIES: &'static [Dependency] =
         &[(Self::HOST_TSO4.bits(), Self::CSUM.bits()), (Self::HOST_TSO6.bits(), Self::CSUM.bits())];
 }
