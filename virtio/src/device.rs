@@ -2,13 +2,12 @@
 //! interrupts, and the way home of memory. Once, for all of them.
 //!
 //! ```text
-//!  begin              reset, memory kept from an earlier start freed, bus opened
-//!  agree              features, of those allowed and offered
-//!  (class)            configuration read
-//!  set_up             each queue: memory, addresses, doorbell
-//!  choose_interrupts  the best that device and bus have
-//!  enable_queues
-//!  go                 DRIVER_OK
+//!  begin    reset, memory kept from an earlier start freed, bus opened
+//!  agree    features, of those allowed and offered
+//!  (class)  configuration read
+//!  set_up   each queue: memory, addresses, doorbell
+//!  enable   interrupts, the best that device and bus have; then the queues
+//!  go       DRIVER_OK
 //! ```
 //!
 //! A class says what is its own of that in a [`Class`], and how it is started in a function that
@@ -228,10 +227,8 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Device<P, T, C> {
     /// and then the next step down is tried *for all*, for a half-vectored device would sleep on
     /// what the other half holds. Below a single vector that is the line, where it is offered.
     ///
-    /// Comes before the queues are enabled.
-    ///
     /// Spec: VIRTIO 1.2, 4.1.5.1.2 "MSI-X Vector Configuration".
-    pub(crate) fn choose_interrupts(&mut self, offered: Interrupts<'_>, queues: u16) -> InterruptMode {
+    fn choose_interrupts(&mut self, offered: Interrupts<'_>, queues: u16) -> InterruptMode {
         let (at, name) = (self.location(), C::NAME);
         let transport = &mut self.transport;
         // One for each queue, and one for events; more have no use.
@@ -258,11 +255,14 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Device<P, T, C> {
         transport.switch_interrupts(offered.without_msix())
     }
 
-    /// Enables queues 0 to `queues`. Comes last.
-    pub(crate) fn enable_queues(&mut self, queues: u16) {
+    /// The last of a class's own steps: chooses interrupts for queues 0 to `queues`, among those
+    /// that are offered, and then enables these.
+    pub(crate) fn enable(&mut self, queues: u16, offered: Interrupts<'_>) -> InterruptMode {
+        let interrupts = self.choose_interrupts(offered, queues);
         for queue in 0..queues {
             self.transport.enable_queue(queue);
         }
+        interrupts
     }
 
     /// After a start that failed with `error`: says so to the device, resets it, and takes the

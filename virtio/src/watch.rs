@@ -8,11 +8,11 @@
 use core::time::Duration;
 
 use log::warn;
-use paravane_hal::Platform;
-use paravane_hal::dma::Quiet;
+use paravane_hal::dma::{DeviceTag, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::InterruptMode;
 use paravane_hal::time::Instant;
+use paravane_hal::{Failed, Platform};
 
 use crate::device::{Class, Device};
 use crate::error::StopError;
@@ -95,15 +95,37 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Watch<P, T, C> {
         Err(self.fail(fault))
     }
 
-    /// Stops the device. What had it so far has to be broken if that fails.
+    /// Stops the device. `queues`, which were made for the devices of `tags`, are given up by `free`,
+    /// or broken by `fail` if the device may still reach them. What `free` says is whether the proof
+    /// was the right one.
     ///
     /// # Errors
     ///
-    /// [`StopError`]: it may still reach memory, and serves nothing any more.
-    pub(crate) fn stop(&mut self) -> Result<Quiet<'_>, StopError> {
-        // Of one that was stopped there is no watch.
-        self.fail(DeviceFault::NeedsReset);
-        self.device.shut_down()
+    /// [`StopError`], and all parts back: nothing was freed.
+    #[expect(clippy::type_complexity, reason = "a device, or why not and all parts")]
+    pub(crate) fn stop<Q>(
+        mut self,
+        mut queues: Q,
+        tags: &[DeviceTag],
+        fail: impl FnOnce(&mut Q, DeviceFault),
+        free: impl FnOnce(Q, &Quiet<'_>) -> bool,
+    ) -> Result<Device<P, T, C>, Failed<StopError, (Self, Q)>> {
+        let ours = self.device.transport.tag();
+        if tags.iter().any(|tag| *tag != ours) {
+            return Err(Failed::new(StopError::ForeignQueue, (self, queues)));
+        }
+        match self.device.shut_down() {
+            Ok(quiet) => {
+                let freed = free(queues, &quiet);
+                debug_assert!(freed, "a queue of another device");
+                Ok(self.device)
+            }
+            Err(error) => {
+                // Whatever state it is in, it does not serve these any more.
+                fail(&mut queues, self.fail(DeviceFault::NeedsReset));
+                Err(Failed::new(error, (self, queues)))
+            }
+        }
     }
 
     /// Notes what is wrong; the first fault stays.

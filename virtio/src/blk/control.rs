@@ -66,28 +66,19 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
     /// then costs memory, and what is dropped is leaked, which is safe.
     #[expect(clippy::type_complexity, reason = "a device, or why not and all parts")]
     pub fn stop<B: Data>(
-        mut self,
-        mut queue: RequestQueue<P, B>,
+        self,
+        queue: RequestQueue<P, B>,
         unfinished: &mut dyn FnMut(Request<B>, &Quiet<'_>),
     ) -> Result<Device<P, T>, Failed<StopError, Running<P, T, B>>>
     where
         T: Send,
     {
-        if queue.device() != self.device().transport().tag() {
-            return Err(Failed::new(StopError::ForeignQueue, Running { control: self, queue }));
-        }
-        match self.watch.stop() {
-            Ok(quiet) => {
-                let freed = queue.free(&quiet, unfinished);
-                debug_assert!(freed, "a queue of another device");
-                Ok(self.watch.device)
-            }
-            Err(error) => {
-                // Whatever state it is in, it does not serve these any more.
-                queue.fail(DeviceFault::NeedsReset);
-                Err(Failed::new(error, Running { control: self, queue }))
-            }
-        }
+        let tags = [queue.device()];
+        self.watch
+            .stop(queue, &tags, RequestQueue::fail, |queue, quiet| queue.free(quiet, unfinished))
+            .map_err(|failed| {
+                failed.map_parts(|(watch, queue)| Running { control: Self { watch, ..self }, queue })
+            })
     }
 
     /// Looks at the capacity.

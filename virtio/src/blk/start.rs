@@ -133,8 +133,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
 
         self.set_up(REQUEST_QUEUE, size, features.format(), &mut rings.0)?;
         rings.1 = Some(Places::new(&self.dma(), size)?);
-        let interrupts = self.choose_interrupts(offered, QUEUES);
-        self.enable_queues(QUEUES);
+        let interrupts = self.enable(QUEUES, offered);
         let info = DiskInfo {
             driver: Blk::NAME,
             block_bytes: shape.block_bytes,

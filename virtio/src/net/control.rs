@@ -3,6 +3,7 @@
 //! When the device is looked at, [`watch`](crate::watch) says.
 
 use log::info;
+use paravane_hal::dma::Quiet;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_hal::{Failed, Platform};
@@ -66,30 +67,24 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
     /// again: a device that was merely slow confirms the next time. Some never do; what is kept
     /// then costs memory, and what is dropped is leaked, which is safe.
     pub fn stop(
-        mut self,
-        mut rx: RxQueue<P>,
-        mut tx: TxQueue<P>,
+        self,
+        rx: RxQueue<P>,
+        tx: TxQueue<P>,
     ) -> Result<Device<P, T>, Failed<StopError, Running<P, T>>>
     where
         T: Send,
     {
-        let ours = self.device().transport().tag();
-        if rx.ring().device() != ours || tx.ring().device() != ours {
-            return Err(Failed::new(StopError::ForeignQueue, Running { control: self, rx, tx }));
-        }
-        match self.watch.stop() {
-            Ok(quiet) => {
-                let freed = rx.into_ring().free(&quiet) & tx.into_ring().free(&quiet);
-                debug_assert!(freed, "a queue of another device");
-                Ok(self.watch.device)
-            }
-            Err(error) => {
-                // Whatever state it is in, it does not serve these any more.
-                rx.fail(DeviceFault::NeedsReset);
-                tx.fail(DeviceFault::NeedsReset);
-                Err(Failed::new(error, Running { control: self, rx, tx }))
-            }
-        }
+        let tags = [rx.ring().device(), tx.ring().device()];
+        let fail = |(rx, tx): &mut (RxQueue<P>, TxQueue<P>), fault| {
+            rx.fail(fault);
+            tx.fail(fault);
+        };
+        let free = |(rx, tx): (RxQueue<P>, TxQueue<P>), quiet: &Quiet<'_>| {
+            rx.into_ring().free(quiet) & tx.into_ring().free(quiet)
+        };
+        self.watch.stop((rx, tx), &tags, fail, free).map_err(|failed| {
+            failed.map_parts(|(watch, (rx, tx))| Running { control: Self { watch, ..self }, rx, tx })
+        })
     }
 
     /// Looks at the link. The speed is looked at when it comes up.

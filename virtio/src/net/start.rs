@@ -96,8 +96,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
         let format = features.format();
         self.set_up(RX_QUEUE, rx, format, &mut rings.0)?;
         self.set_up(TX_QUEUE, tx, format, &mut rings.1)?;
-        let interrupts = self.choose_interrupts(offered, QUEUES);
-        self.enable_queues(QUEUES);
+        let interrupts = self.enable(QUEUES, offered);
         let info = NicInfo {
             driver: Net::NAME,
             mac: address(fields.mac, self.location()),
