@@ -10,10 +10,12 @@
 //! | `registers` | which register of a BAR an access meets; doorbells, interrupts, configuration |
 //! | `mmio` | which register it meets where there is no bus; [`Slot`]s without a device |
 //! | `queue` | a queue from the device's side, on either ring: `queue/split`, `queue/packed` |
+//! | `serve` | requests, done one after the other |
 //! | `faults` | what a device does that lies |
 //! | [`Net`], [`Blk`] | the network and the block device on that shell |
 //!
-//! A new kind of device implements [`Class`]; more queues are a larger [`Class::queues`].
+//! A new kind of device implements [`Class`], here or in the tests of its driver; more queues are a
+//! larger [`Class::queues`].
 //!
 //! The subject of a fault is, for registers, [`common_register`] and its like for the other
 //! structures (the structure's `cfg_type` in bits 16 to 18, the offset in it below); for doorbells
@@ -38,6 +40,7 @@ mod personality;
 mod plug;
 mod queue;
 mod registers;
+mod serve;
 
 #[cfg(test)]
 mod blk_tests;
@@ -53,7 +56,7 @@ mod packed_tests;
 mod tests;
 
 use crate::device::DeviceMemory;
-use crate::fault::FaultPlan;
+use crate::fault::{FaultPlan, FaultPoint};
 use crate::platform::MockPlatform;
 
 pub use blk::{Blk, VirtioBlk};
@@ -133,9 +136,9 @@ pub trait Class: Send + Sized + 'static {
     /// A queue was notified.
     fn notified(device: &mut Virtio<Self>, queue: u16);
     /// The device has time of its own.
-    fn tick(device: &mut Virtio<Self>);
+    fn tick(_: &mut Virtio<Self>) {}
     /// Forgets what a reset makes it forget.
-    fn reset(&mut self);
+    fn reset(&mut self) {}
     /// The link goes away, or comes back.
     fn flap(&mut self) {}
 }
@@ -290,6 +293,9 @@ impl<C: Class> Virtio<C> {
     pub fn tick(&mut self) {
         self.run_pending();
         if self.is_live() {
+            let _ = self.ask(FaultPoint::Tick, 0, &mut (), |_| false);
+        }
+        if self.is_live() {
             C::tick(self);
         }
     }
@@ -310,8 +316,8 @@ impl<C: Class> Virtio<C> {
         }
     }
 
-    /// A rule of a ring, or of what is in it, was broken.
-    fn ring_violation(&mut self, queue: usize, what: impl Into<String>) {
+    /// A rule of a ring, or of what is in it, was broken. What a lie excuses is not noted.
+    pub fn ring_violation(&mut self, queue: usize, what: impl Into<String>) {
         if !self.queues[queue].is_forgiven() {
             self.violation(what);
         }

@@ -197,8 +197,7 @@ impl Class for Blk {
     }
 
     fn tick(device: &mut Virtio<Self>) {
-        let _ = device.ask(FaultPoint::Tick, 0, &mut (), |_| false);
-        if !device.is_live() || device.queues[REQUESTS].is_stopped {
+        if device.queues[REQUESTS].is_stopped {
             return;
         }
         if device.class.takes_its_time {
@@ -244,36 +243,12 @@ impl Virtio<Blk> {
         } else {
             stock.drain(..count).collect()
         };
-        self.serve_these(chains);
+        self.serve_these(REQUESTS, chains, Self::complete);
     }
 
     /// Does whatever there is to do, then says when it wants to hear of more.
     pub fn serve_all(&mut self) {
-        // Each round takes what the driver made available, of which there is only so much in a
-        // still ring.
-        loop {
-            let mut chains: Vec<Chain> = std::iter::from_fn(|| self.take(REQUESTS)).collect();
-            if self.personality.shuffles {
-                chains.reverse();
-            }
-            let any = !chains.is_empty();
-            self.serve_these(chains);
-            self.tell_wish(REQUESTS);
-            if !any || self.waiting(REQUESTS) == 0 {
-                return;
-            }
-        }
-    }
-
-    fn serve_these(&mut self, chains: Vec<Chain>) {
-        if chains.is_empty() {
-            return;
-        }
-        let mut ahead = 0;
-        for chain in chains {
-            ahead = self.complete(&chain);
-        }
-        self.show(REQUESTS, ahead);
+        self.serve_queue(REQUESTS, Self::complete);
     }
 
     /// Does one request, if there is one. Not shown as used before [`show`](Self::show).

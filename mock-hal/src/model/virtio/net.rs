@@ -213,7 +213,6 @@ impl Class for Net {
         for frame in device.late_frames() {
             device.deliver_now(&frame);
         }
-        let _ = device.ask(FaultPoint::Tick, 0, &mut (), |_| false);
         if device.is_live() && device.class.serves_doorbells && !device.queues[TX].is_stopped {
             device.send_all();
         }
