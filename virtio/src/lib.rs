@@ -11,6 +11,8 @@ pub mod blk;
 mod config;
 mod device;
 mod error;
+#[cfg(test)]
+mod example;
 pub mod feature;
 pub mod init;
 pub mod net;
