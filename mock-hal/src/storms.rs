@@ -54,19 +54,17 @@ impl Drop for Seed {
     }
 }
 
-/// Runs `storm` with one seed after the other, each for `steps_a_storm`, until one of `shares` was
-/// taken of as many steps as the environment says, or `default_steps`. Returns how many storms
-/// there were.
+/// Runs `storm` with one seed after the other, each for `steps_a_storm`, until as many steps were
+/// taken as the environment says, or `default_steps`. Returns how many storms there were.
 ///
 /// # Panics
 ///
 /// When the environment says what is no number; and as `storm` does.
-pub fn run(steps_a_storm: u64, default_steps: u64, shares: u64, mut storm: impl FnMut(u64, &Steps)) -> u64 {
+pub fn run(steps_a_storm: u64, default_steps: u64, mut storm: impl FnMut(u64, &Steps)) -> u64 {
     let steps = Steps::default();
     steps.clone().watch();
     let first = from_env("PARAVANE_STORM_SEED", 1);
-    let steps_in_all = from_env("PARAVANE_STORM_STEPS", default_steps);
-    let storms = steps_in_all.div_ceil(shares * steps_a_storm).max(1);
+    let storms = from_env("PARAVANE_STORM_STEPS", default_steps).div_ceil(steps_a_storm).max(1);
     for seed in first..first + storms {
         let named = Seed(seed);
         storm(seed, &steps);

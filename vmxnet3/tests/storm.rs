@@ -323,7 +323,7 @@ impl Storm {
 #[test]
 fn the_driver_lives_through_storms() {
     let (mut hits, mut restarts, mut faults, mut changed) = (0, 0, 0, 0);
-    let storms = storms::run(STEPS_A_STORM, DEFAULT_STEPS, 1, |seed, steps| {
+    let storms = storms::run(STEPS_A_STORM, DEFAULT_STEPS, |seed, steps| {
         let (hit, restarted, fault, change) = Storm::new(seed, steps).run(STEPS_A_STORM);
         hits += hit;
         restarts += restarted;
