@@ -30,9 +30,9 @@ const UNSUPP: u8 = 2;
 /// No status: what is there before the device writes one.
 pub(crate) const NO_STATUS: u8 = 0xff;
 
-/// What is to be done, and where.
+/// What is to be done, and where. Aligned, so that it is copied by the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub(crate) struct RequestHeader {
     kind: U32,
     reserved: U32,
