@@ -125,14 +125,19 @@ enum Lie {
 /// and a chain is no longer than 2^32 bytes.
 fn shape(segments: &[Segment]) -> Option<(u16, u32)> {
     let descriptors = u16::try_from(segments.len()).ok().filter(|count| *count > 0)?;
-    let is_ordered = segments.is_sorted_by_key(|segment| segment.writable);
-    let total = |writable: bool| {
-        let of_kind = segments.iter().filter(move |segment| segment.writable == writable);
-        of_kind.map(|segment| segment.len_bytes).try_fold(0_u32, u32::checked_add)
-    };
-    let writable_bytes = total(true)?;
-    total(false)?.checked_add(writable_bytes)?;
-    is_ordered.then_some((descriptors, writable_bytes))
+    let (mut total_bytes, mut writable_bytes, mut was_writable) = (0_u32, 0_u32, false);
+    for segment in segments {
+        if was_writable && !segment.writable {
+            return None;
+        }
+        was_writable = segment.writable;
+        total_bytes = total_bytes.checked_add(segment.len_bytes)?;
+        if segment.writable {
+            // No more than the total.
+            writable_bytes = writable_bytes.wrapping_add(segment.len_bytes);
+        }
+    }
+    Some((descriptors, writable_bytes))
 }
 
 impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
