@@ -9,17 +9,55 @@
 //! | [`qtest::Live`] | QEMU's own, with a recorder between it and the driver |
 //! | [`replay::Replay`] | a recording |
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use paravane_hal::Platform;
 use paravane_hal::irq::MsiMessage;
-use paravane_pci::ConfigAccess;
+use paravane_hal::mmio::{MmioDevice, MmioMap};
+use paravane_hal::time::wait_for;
+use paravane_pci::{ConfigAccess, Found, Function, Ids, enumerate};
 
+mod disk;
 pub mod firmware;
 pub mod fixture;
-pub mod nic;
+mod nic;
 pub mod qtest;
 pub mod replay;
 pub mod topology;
+
+/// How long anything may take on a machine that does other things as well.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Which driver plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// `paravane-vmxnet3`.
+    Vmxnet3,
+    /// `paravane-virtio`'s for network devices, on PCI.
+    VirtioNet,
+    /// The same for one in memory.
+    VirtioNetMmio,
+    /// `paravane-virtio`'s for disks, on PCI.
+    VirtioBlk,
+}
+
+/// The whole life of the device that `driver` is for.
+///
+/// # Errors
+///
+/// Something went otherwise than on a device that works.
+pub fn life<S: Stage>(stage: &S, driver: Driver) -> Result<()> {
+    match driver {
+        Driver::Vmxnet3 => nic::life_of_vmxnet3(stage),
+        Driver::VirtioNet => nic::life_of_virtio(stage),
+        Driver::VirtioNetMmio => nic::life_of_virtio_mmio(stage),
+        Driver::VirtioBlk => disk::life_of_virtio(stage),
+    }
+}
+
+/// Registers, as the drivers of a stage see them.
+pub type Region<S> = <<S as Stage>::Platform as MmioMap>::Region;
 
 /// Where a scenario plays.
 pub trait Stage {
@@ -32,6 +70,15 @@ pub trait Stage {
     fn platform(&self) -> Self::Platform;
     /// Configuration space. A clone is the same one.
     fn config(&self) -> Self::Config;
+
+    /// Claims the device that is on no bus.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    fn claim_mmio(&self) -> Result<MmioDevice<Region<Self>>> {
+        bail!("every device is on a bus here")
+    }
 
     /// Begins the part of the scenario called `name`.
     ///
@@ -102,6 +149,28 @@ pub fn frame(to: [u8; 6], number: u32, len_bytes: usize) -> Vec<u8> {
     let payload = (0..=u8::MAX).cycle().map(|i| start.wrapping_add(i.wrapping_mul(step)));
     bytes.extend(payload.take(len_bytes.saturating_sub(HEADER_BYTES)));
     bytes
+}
+
+/// Claims the first function that `is_it` knows.
+fn claim<S: Stage>(stage: &S, is_it: impl Fn(&Ids) -> bool) -> Result<Function<S::Config>> {
+    let mut address = None;
+    enumerate(&stage.config(), &mut |found| {
+        if let Found::Function(found) = found
+            && is_it(&found.ids)
+        {
+            address = address.or(Some(found.address));
+        }
+    });
+    said(Function::claim(stage.config(), address.context("no such device on the bus")?), "cannot claim")
+}
+
+/// Waits until `look` has an answer or fails.
+fn wait<T>(stage: &impl Stage, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let platform = stage.platform();
+    match wait_for(&platform, LIMIT, || look().transpose()) {
+        Ok(result) => result,
+        Err(late) => bail!("waited for {what}: {late}"),
+    }
 }
 
 /// Fails with both frames' lengths and the first byte that differs.

@@ -12,9 +12,8 @@ use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
 use paravane_mock_hal::record::{RecordedConfig, Recorder, Recording};
 use paravane_mock_hal::{MockPlatform, PciHost, message};
 use paravane_pci::PciAddress;
-use paravane_tests::scenario::Stage;
-use paravane_tests::scenario::nic::{Driver, life};
 use paravane_tests::scenario::replay::Replay;
+use paravane_tests::scenario::{Driver, Stage, life};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x6d, 0x6f, 0x64];
 

@@ -5,8 +5,8 @@
 
 use paravane_mock_hal::record::{Entry, Operation, Recording};
 use paravane_qtest_hal::{Machine, QtestError};
-use paravane_tests::scenario::fixture::{self, NICS};
-use paravane_tests::scenario::nic::life;
+use paravane_tests::scenario::fixture::{self, DEVICES};
+use paravane_tests::scenario::life;
 use paravane_tests::scenario::qtest::Live;
 use paravane_tests::scenario::replay::Replay;
 
@@ -20,9 +20,9 @@ fn writes(recording: &Recording) -> Vec<String> {
 
 #[test]
 fn a_device_of_today_is_driven_as_the_recorded_one() {
-    for name in ["vmxnet3-pc", "virtio-net-modern"] {
-        let nic = NICS.into_iter().find(|nic| nic.name == name).unwrap();
-        let stage = match Live::start(&nic.setup()) {
+    for name in ["vmxnet3-pc", "virtio-net-modern", "virtio-net-mmio", "virtio-blk"] {
+        let device = DEVICES.into_iter().find(|device| device.name == name).unwrap();
+        let stage = match Live::start(&device.setup()) {
             Ok(stage) => stage,
             Err(error) if error.downcast_ref().is_some_and(QtestError::may_skip) => {
                 println!("skipped: {error}");
@@ -30,10 +30,10 @@ fn a_device_of_today_is_driven_as_the_recorded_one() {
             }
             Err(error) => panic!("{error:#}"),
         };
-        life(&stage, nic.driver).unwrap();
-        let today = stage.finish(nic.device, "a test").unwrap();
+        life(&stage, device.driver).unwrap();
+        let today = stage.finish(device.device, "a test").unwrap();
         let replay = Replay::new(&today);
-        life(&replay, nic.driver).unwrap();
+        life(&replay, device.driver).unwrap();
         replay.replayer().finish().unwrap();
 
         let kept = fixture::load(name).unwrap();

@@ -9,20 +9,20 @@ use paravane_hal::addr::PhysAddr;
 use paravane_mock_hal::record::{ParseReason, Recording, Replayer};
 use paravane_pci::EcamEntry;
 use paravane_tests::scenario::firmware::ecam_of;
-use paravane_tests::scenario::fixture::{self, MACHINES, NICS};
-use paravane_tests::scenario::nic::life;
+use paravane_tests::scenario::fixture::{self, DEVICES, MACHINES};
+use paravane_tests::scenario::life;
 use paravane_tests::scenario::replay::Replay;
 use paravane_tests::scenario::topology::{Seen, survey};
 
 #[test]
 fn drivers_find_the_devices_that_were_recorded() {
-    for nic in NICS {
-        let recording = fixture::load(nic.name).unwrap();
+    for device in DEVICES {
+        let recording = fixture::load(device.name).unwrap();
         let stage = Replay::new(&recording);
-        life(&stage, nic.driver).unwrap();
+        life(&stage, device.driver).unwrap();
         stage.replayer().finish().unwrap();
         let memory = stage.replayer().memory();
-        assert_eq!((memory.regions(), memory.mappings()), (0, 0), "{}: memory is left", nic.name);
+        assert_eq!((memory.regions(), memory.mappings()), (0, 0), "{}: memory is left", device.name);
     }
 }
 
@@ -42,7 +42,7 @@ fn each_recording_says_when_and_by_what_it_was_made() {
             count += 1;
         }
     }
-    assert_eq!(count, 12);
+    assert_eq!(count, 15);
 }
 
 /// Surveys the recorded machine `name`.
@@ -97,33 +97,38 @@ fn without_line(text: &str, number: usize) -> String {
     kept.map(|(_, line)| line).collect::<Vec<_>>().join("\n")
 }
 
+/// Where QEMU has them: on PCI, for the first queue and the second, and in memory.
+const VIRTIO_DOORBELLS: [&str; 3] = ["write16 bar4+0x3000", "write16 bar4+0x3004", "write32 mmio0+0x50"];
+
 #[test]
 fn an_access_left_out_is_a_difference_and_nothing_hangs() {
-    for name in ["vmxnet3-q35", "virtio-net-modern"] {
-        let driver = NICS.iter().find(|nic| nic.name == name).unwrap().driver;
+    for name in ["vmxnet3-q35", "virtio-net-modern", "virtio-net-mmio", "virtio-blk"] {
+        let driver = DEVICES.iter().find(|device| device.name == name).unwrap().driver;
         let text = std::fs::read_to_string(fixture::path(name)).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let start = lines.iter().position(|line| line.starts_with("step")).unwrap();
         let mut missed = 0;
         // Every kind of line comes up, in every part.
-        for number in (start..lines.len() - 1).step_by(19).filter(|number| !lines[*number].is_empty()) {
+        for number in (start..lines.len() - 1).step_by(13).filter(|number| !lines[*number].is_empty()) {
             let recording = Recording::parse_edited(&without_line(&text, number)).unwrap();
             let stage = Replay::lenient(&recording);
             let failed = life(&stage, driver).is_err();
             let differs = stage.replayer().finish().is_err();
             let is_access = ["config", "read", "write"].iter().any(|word| lines[number].starts_with(word));
             // What the device was seen to write may have been there before, and a look is no event.
-            assert!(failed || differs || !is_access, "{name} without {}", lines[number]);
+            // Nor is a doorbell owed, where the device's next word says that it looks anyway.
+            let is_owed = is_access && !VIRTIO_DOORBELLS.iter().any(|place| lines[number].contains(place));
+            assert!(failed || differs || !is_owed, "{name} without {}", lines[number]);
             missed += usize::from(failed || differs);
         }
-        assert!(missed > 30, "{missed}");
+        assert!(missed > 30, "{name}: {missed}");
     }
 }
 
 #[test]
 fn a_recording_cut_anywhere_is_an_error_with_a_line() {
-    for nic in NICS {
-        let text = std::fs::read_to_string(fixture::path(nic.name)).unwrap();
+    for device in DEVICES {
+        let text = std::fs::read_to_string(fixture::path(device.name)).unwrap();
         for cut in (0..text.len() - 1).step_by(501) {
             let error = Recording::parse(&text[..cut]).unwrap_err();
             let lines = text[..cut].lines().count().max(1);
@@ -134,8 +139,8 @@ fn a_recording_cut_anywhere_is_an_error_with_a_line() {
 
 #[test]
 fn a_recording_with_another_value_is_an_error_at_its_end() {
-    for nic in NICS {
-        let text = std::fs::read_to_string(fixture::path(nic.name)).unwrap();
+    for device in DEVICES {
+        let text = std::fs::read_to_string(fixture::path(device.name)).unwrap();
         let edited = text.replacen(" = 0x0\n", " = 0x1\n", 1);
         let error = Recording::parse(&edited).unwrap_err();
         assert_eq!(error.line, text.lines().count(), "{error}");
@@ -158,20 +163,20 @@ fn every_recording_is_in_the_index_and_short() {
             files += 1;
         }
     }
-    assert!(files >= NICS.len() + MACHINES.len(), "{files} recordings");
+    assert!(files >= DEVICES.len() + MACHINES.len(), "{files} recordings");
 }
 
 #[test]
 fn a_recording_says_where_it_comes_from() {
-    for nic in NICS {
-        let recording = fixture::load(nic.name).unwrap();
-        assert_eq!(recording.provenance_of("device"), Some(nic.device), "{}", nic.name);
-        assert_eq!(recording.provenance_of("made-by"), Some(format!("ci/record {}", nic.name).as_str()));
+    for device in DEVICES {
+        let recording = fixture::load(device.name).unwrap();
+        assert_eq!(recording.provenance_of("device"), Some(device.device), "{}", device.name);
+        assert_eq!(recording.provenance_of("made-by"), Some(format!("ci/record {}", device.name).as_str()));
         for name in ["qemu", "command-line", "date"] {
             assert!(
                 recording.provenance_of(name).is_some_and(|value| !value.is_empty()),
                 "{}: {name}",
-                nic.name
+                device.name
             );
         }
     }
@@ -183,7 +188,7 @@ fn what_a_changed_recording_says(name: &str, change: impl Fn(&str) -> String) ->
     let changed = change(&text);
     assert_ne!(changed, text, "the change finds its place");
     let recording = Recording::parse_edited(&changed).unwrap();
-    let driver = NICS.iter().find(|nic| nic.name == name).unwrap().driver;
+    let driver = DEVICES.iter().find(|device| device.name == name).unwrap().driver;
     let played = std::panic::catch_unwind(|| {
         let stage = Replay::new(&recording);
         let failed = life(&stage, driver).err().map(|error| format!("{error:#}"));

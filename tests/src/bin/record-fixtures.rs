@@ -11,10 +11,10 @@ use paravane_mock_hal::record::{Recorder, Recording, Replayer};
 use paravane_pci::ConfigAccess;
 use paravane_qtest_hal::Machine;
 use paravane_tests::scenario::firmware::{Booting, Piece, ecam_of};
-use paravane_tests::scenario::fixture::{self, MACHINES, MachineFixture, NICS, NicFixture};
+use paravane_tests::scenario::fixture::{self, DEVICES, DeviceFixture, MACHINES, MachineFixture};
 use paravane_tests::scenario::qtest::Live;
 use paravane_tests::scenario::replay::Replay;
-use paravane_tests::scenario::{nic, topology};
+use paravane_tests::scenario::{life, topology};
 
 /// What a person types to get the same.
 const COMMAND: &str = "ci/record";
@@ -31,14 +31,14 @@ fn main() -> ExitCode {
 }
 
 fn record_all(wanted: &[String]) -> Result<()> {
-    let nics = NICS.iter().map(|fixture| fixture.name);
-    let known: Vec<&str> = nics.chain(MACHINES.iter().map(|fixture| fixture.name)).collect();
+    let devices = DEVICES.iter().map(|fixture| fixture.name);
+    let known: Vec<&str> = devices.chain(MACHINES.iter().map(|fixture| fixture.name)).collect();
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("no fixture is called {unknown}; there are: {}", known.join(" "));
     }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|other| other == name);
-    for fixture in NICS.iter().filter(|fixture| is_wanted(fixture.name)) {
-        let recording = nic(fixture).with_context(|| fixture.name.to_owned())?;
+    for fixture in DEVICES.iter().filter(|fixture| is_wanted(fixture.name)) {
+        let recording = device(fixture).with_context(|| fixture.name.to_owned())?;
         save(fixture.name, &recording)?;
     }
     for fixture in MACHINES.iter().filter(|fixture| is_wanted(fixture.name)) {
@@ -99,12 +99,12 @@ fn survey(
     Ok(recording)
 }
 
-fn nic(fixture: &NicFixture) -> Result<Recording> {
+fn device(fixture: &DeviceFixture) -> Result<Recording> {
     let stage = Live::start(&fixture.setup())?;
-    nic::life(&stage, fixture.driver)?;
+    life(&stage, fixture.driver)?;
     let recording = stage.finish(fixture.device, &format!("{COMMAND} {}", fixture.name))?;
     let replay = Replay::new(&recording);
-    nic::life(&replay, fixture.driver)?;
+    life(&replay, fixture.driver)?;
     replay.replayer().finish()?;
     Ok(recording)
 }

@@ -10,11 +10,18 @@ use paravane_hal::irq::MsiMessage;
 use paravane_mock_hal::record::Recording;
 use paravane_qtest_hal::{Chipset, Setup};
 
-use super::nic::Driver;
+use super::{Driver, disk};
 
-/// A recorded network device.
+/// On which of a microvm's places a recorded device is,
+pub(super) const MMIO_BUS: u8 = 1;
+/// where that is,
+pub(super) const MMIO_START: u64 = 0xfeb0_0200;
+/// and how long.
+pub(super) const MMIO_BYTES: usize = 512;
+
+/// A recorded device.
 #[derive(Clone, Copy, Debug)]
-pub struct NicFixture {
+pub struct DeviceFixture {
     /// The file's name without `.rec`.
     pub name: &'static str,
     /// The driver that made it and plays it.
@@ -25,27 +32,45 @@ pub struct NicFixture {
     pub device: &'static str,
 }
 
-/// Every recorded network device.
-pub const NICS: [NicFixture; 5] = [
-    NicFixture { name: "vmxnet3-q35", driver: Driver::Vmxnet3, chipset: Chipset::Q35, device: "vmxnet3" },
-    NicFixture { name: "vmxnet3-pc", driver: Driver::Vmxnet3, chipset: Chipset::Pc, device: "vmxnet3" },
-    NicFixture {
+/// Every recorded device.
+pub const DEVICES: [DeviceFixture; 8] = [
+    DeviceFixture { name: "vmxnet3-q35", driver: Driver::Vmxnet3, chipset: Chipset::Q35, device: "vmxnet3" },
+    DeviceFixture { name: "vmxnet3-pc", driver: Driver::Vmxnet3, chipset: Chipset::Pc, device: "vmxnet3" },
+    DeviceFixture {
         name: "virtio-net-modern",
         driver: Driver::VirtioNet,
         chipset: Chipset::Q35,
         device: "virtio-net-pci,disable-legacy=on,disable-modern=off",
     },
-    NicFixture {
+    DeviceFixture {
         name: "virtio-net-transitional",
         driver: Driver::VirtioNet,
         chipset: Chipset::Pc,
         device: "virtio-net-pci,disable-legacy=off,disable-modern=off",
     },
-    NicFixture {
+    DeviceFixture {
         name: "virtio-net-packed",
         driver: Driver::VirtioNet,
         chipset: Chipset::Q35,
         device: "virtio-net-pci,disable-legacy=on,disable-modern=off,packed=on",
+    },
+    DeviceFixture {
+        name: "virtio-net-mmio",
+        driver: Driver::VirtioNetMmio,
+        chipset: Chipset::Microvm,
+        device: "virtio-net-device,bus=virtio-mmio-bus.1",
+    },
+    DeviceFixture {
+        name: "virtio-blk",
+        driver: Driver::VirtioBlk,
+        chipset: Chipset::Q35,
+        device: "virtio-blk-pci,disable-legacy=on,disable-modern=off,addr=0x4,serial=paravane-1",
+    },
+    DeviceFixture {
+        name: "virtio-blk-packed",
+        driver: Driver::VirtioBlk,
+        chipset: Chipset::Q35,
+        device: "virtio-blk-pci,disable-legacy=on,disable-modern=off,packed=on,addr=0x4,serial=paravane-1",
     },
 ];
 
@@ -98,11 +123,15 @@ impl MachineFixture {
     }
 }
 
-impl NicFixture {
+impl DeviceFixture {
     /// The machine that is recorded.
     #[must_use]
     pub fn setup(&self) -> Setup {
-        Setup::new(self.chipset).nic(self.device)
+        let setup = Setup::new(self.chipset);
+        match self.driver {
+            Driver::Vmxnet3 | Driver::VirtioNet | Driver::VirtioNetMmio => setup.nic(self.device),
+            Driver::VirtioBlk => setup.disk(self.device, disk::content()),
+        }
     }
 }
 

@@ -1,22 +1,19 @@
 //! The life of a network device: claim, start, traffic, changes, stop, and all of it again.
 
-use std::time::Duration;
-
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use paravane_hal::irq::Interrupts;
-use paravane_hal::time::{Clock as _, wait_for};
+use paravane_hal::time::Clock as _;
 use paravane_net::{
     Burst, Config, Control, Device, Events, Frame, FrameLayout, FramePool, Link, Running, RxFilter, RxQueue,
     TxQueue,
 };
-use paravane_pci::{Found, Function, Ids, PciAddress, enumerate};
+use paravane_pci::Ids;
 use paravane_virtio::net as virtio_net;
+use paravane_virtio::transport::mmio::MmioTransport;
 use paravane_virtio::transport::pci;
 
-use super::{Stage, ensure_same, frame, said};
+use super::{Stage, claim, ensure_same, frame, said, wait};
 
-/// How long anything may take on a machine that does other things as well.
-const LIMIT: Duration = Duration::from_secs(5);
 /// The shortest rings of vmxnet3, so that they wrap soon; small for virtio too.
 const RING_ENTRIES: u16 = 32;
 /// Two receive rings, a transmit ring, and what is on its way.
@@ -28,32 +25,31 @@ const FRAMES_A_TURN: u32 = 8;
 const SIZES_BYTES: [usize; 19] =
     [60, 61, 62, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 1023, 1024, 1025, 1513, 1514];
 
-/// Which driver plays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Driver {
-    /// `paravane-vmxnet3`.
-    Vmxnet3,
-    /// `paravane-virtio`.
-    VirtioNet,
+/// On VMXNET3.
+pub(super) fn life_of_vmxnet3<S: Stage>(stage: &S) -> Result<()> {
+    stage.step("find and claim")?;
+    let function = claim(stage, paravane_vmxnet3::is_vmxnet3)?;
+    stage.step("open")?;
+    life_of(stage, said(paravane_vmxnet3::Device::new(function, stage.platform()), "cannot open")?, true)
 }
 
-/// The whole life of the device that `driver` is for.
-///
-/// # Errors
-///
-/// Something went otherwise than on a device that works.
-pub fn life<S: Stage>(stage: &S, driver: Driver) -> Result<()> {
-    match driver {
-        Driver::Vmxnet3 => life_of(stage, paravane_vmxnet3::is_vmxnet3, |function, platform| {
-            said(paravane_vmxnet3::Device::new(function, platform), "cannot open")
-        }),
-        Driver::VirtioNet => {
-            let is_it = |ids: &Ids| pci::device_id(ids) == Some(virtio_net::DEVICE_ID);
-            life_of(stage, is_it, |function, platform| {
-                said(pci::open(function, platform, virtio_net::Device::new), "cannot open")
-            })
-        }
-    }
+/// On virtio-net, on PCI.
+pub(super) fn life_of_virtio<S: Stage>(stage: &S) -> Result<()> {
+    stage.step("find and claim")?;
+    let function = claim(stage, |ids: &Ids| pci::device_id(ids) == Some(virtio_net::DEVICE_ID))?;
+    stage.step("open")?;
+    let device = pci::open(function, stage.platform(), virtio_net::Device::new);
+    life_of(stage, said(device, "cannot open")?, true)
+}
+
+/// On virtio-net in memory, which has no messages.
+pub(super) fn life_of_virtio_mmio<S: Stage>(stage: &S) -> Result<()> {
+    stage.step("claim")?;
+    let device = stage.claim_mmio()?;
+    stage.step("open")?;
+    let transport = said(MmioTransport::open(device), "cannot open")?;
+    let device = virtio_net::Device::new(transport, stage.platform());
+    life_of(stage, said(device, "cannot open")?, false)
 }
 
 /// A started device in parts, whichever driver it has.
@@ -69,16 +65,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn life_of<S: Stage, D: Device>(
-    stage: &S,
-    is_it: fn(&Ids) -> bool,
-    open: impl FnOnce(Function<S::Config>, S::Platform) -> Result<D>,
-) -> Result<()> {
-    stage.step("find and claim")?;
-    let address = find(stage, is_it)?;
-    let function = said(Function::claim(stage.config(), address), "cannot claim")?;
-    stage.step("open")?;
-    let nic = open(function, stage.platform())?;
+fn life_of<S: Stage, D: Device>(stage: &S, nic: D, has_messages: bool) -> Result<()> {
     let pool = said(FramePool::new(stage.platform(), FrameLayout::new(POOL_FRAMES)), "no pool")?;
     let config = Config::default().with_tx_entries(RING_ENTRIES).with_rx_entries(RING_ENTRIES);
 
@@ -94,30 +81,20 @@ fn life_of<S: Stage, D: Device>(
     let nic = said(running.stop(), "cannot stop")?;
     ensure!(pool.free() == pool.frames(), "frames are missing after the stop");
 
-    let messages = stage.messages()?;
-    stage.step("start again, with messages")?;
-    let mut running =
-        said(nic.start(&config.into(), pool.clone(), Interrupts::msix(&messages)), "cannot start")?;
+    let messages = if has_messages { stage.messages()? } else { Vec::new() };
+    let (step, interrupts) = match &messages[..] {
+        [] => ("start again, with its line", Interrupts::LINE),
+        messages => ("start again, with messages", Interrupts::msix(messages)),
+    };
+    stage.step(step)?;
+    let mut running = said(nic.start(&config.into(), pool.clone(), interrupts), "cannot start")?;
     let parts = &mut Parts::of(&mut running);
-    interrupt(stage, parts)?;
+    interrupt(stage, parts, messages.len())?;
     echo(stage, parts, &pool, 1000)?;
     stage.step("stop again")?;
     drop(said(running.stop(), "cannot stop")?);
     ensure!(pool.free() == pool.frames(), "frames are missing after the second stop");
     Ok(())
-}
-
-/// The first function that `is_it` knows.
-fn find(stage: &impl Stage, is_it: fn(&Ids) -> bool) -> Result<PciAddress> {
-    let mut address = None;
-    enumerate(&stage.config(), &mut |found| {
-        if let Found::Function(found) = found
-            && is_it(&found.ids)
-        {
-            address = address.or(Some(found.address));
-        }
-    });
-    address.context("no such device on the bus")
 }
 
 /// Traffic both ways in all sizes, then round the rings.
@@ -199,20 +176,6 @@ fn bytes_of(frame: &Frame) -> Vec<u8> {
     bytes
 }
 
-/// Waits until `look` has an answer or fails.
-fn wait(stage: &impl Stage, what: &str, mut look: impl FnMut() -> Result<Option<()>>) -> Result<()> {
-    let platform = stage.platform();
-    let outcome = wait_for(&platform, LIMIT, || match look() {
-        Ok(None) => None,
-        Ok(Some(())) => Some(Ok(())),
-        Err(error) => Some(Err(error)),
-    });
-    match outcome {
-        Ok(result) => result,
-        Err(late) => bail!("waited for {what}: {late}"),
-    }
-}
-
 /// The link goes down and up again, and the driver learns of both.
 fn change_link(stage: &impl Stage, parts: &mut Parts<'_>) -> Result<()> {
     for up in [false, true] {
@@ -242,8 +205,8 @@ fn change_filter(stage: &impl Stage, parts: &mut Parts<'_>) -> Result<()> {
     receive(stage, parts, &[ours])
 }
 
-/// With messages: a frame interrupts once it was asked to.
-fn interrupt(stage: &impl Stage, parts: &mut Parts<'_>) -> Result<()> {
+/// With so many messages, or with the line: a frame interrupts once it was asked to.
+fn interrupt(stage: &impl Stage, parts: &mut Parts<'_>, messages: usize) -> Result<()> {
     stage.step("a frame interrupts")?;
     let us = parts.control.info().mac.0;
     let bytes = frame(us, 900, 60);
@@ -252,8 +215,14 @@ fn interrupt(stage: &impl Stage, parts: &mut Parts<'_>) -> Result<()> {
     ensure!(armed == paravane_hal::irq::Armed::Idle, "work is pending on an idle queue");
     stage.platform().relax();
     stage.give(&bytes)?;
-    let vector = stage.interrupt()?;
-    ensure!(usize::from(vector) < stage.messages()?.len(), "vector {vector} rang, which nobody set up");
+    if messages == 0 {
+        // Nobody sees the line here; the device says whether it raised it.
+        wait(stage, "the line", || Ok(parts.control.acknowledge().then_some(())))?;
+        ensure!(!parts.control.acknowledge(), "the line stays up though it was acknowledged");
+    } else {
+        let vector = stage.interrupt()?;
+        ensure!(usize::from(vector) < messages, "vector {vector} rang, which nobody set up");
+    }
     for got in collect(stage, parts, 1)? {
         ensure_same("the frame that interrupted", &bytes_of(&got), &bytes)?;
     }

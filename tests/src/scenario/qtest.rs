@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use paravane_hal::irq::MsiMessage;
+use paravane_hal::mmio::MmioDevice;
 use paravane_mock_hal::record::{RecordedConfig, Recorder, Recording};
 use paravane_qtest_hal::{Cable, Config, Machine, Mailbox, Qtest, Setup};
 
-use super::Stage;
-use super::fixture::{link_step, message_line};
+use super::fixture::{MMIO_BUS, link_step, message_line};
+use super::{Region, Stage};
 
 /// How many vectors drivers are offered.
 const VECTORS: usize = 3;
@@ -20,7 +21,7 @@ const QUIET_LOOKS: u32 = 2;
 /// How long anything may take on a machine that does other things as well.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A machine with one NIC, recorded.
+/// A machine with one device, recorded.
 pub struct Live {
     machine: Machine,
     recorder: Recorder<Qtest>,
@@ -81,6 +82,11 @@ impl Stage for Live {
 
     fn config(&self) -> RecordedConfig<Config> {
         self.config.clone()
+    }
+
+    fn claim_mmio(&self) -> Result<MmioDevice<Region<Self>>> {
+        let device = self.machine.claim_virtio_mmio(MMIO_BUS).context("there is no such place")?;
+        Ok(self.recorder.claim(device)?)
     }
 
     fn step(&self, name: &str) -> Result<()> {

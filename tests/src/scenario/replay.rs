@@ -1,11 +1,14 @@
 //! A recording as a stage.
 
 use anyhow::{Context as _, Result};
+use paravane_hal::addr::PhysAddr;
 use paravane_hal::irq::MsiMessage;
+use paravane_hal::mmio::MmioDevice;
 use paravane_mock_hal::record::{Recording, ReplayConfig, Replayer};
+use paravane_virtio::transport::mmio::RESET_AT_BYTES;
 
-use super::Stage;
-use super::fixture::messages_of;
+use super::fixture::{MMIO_BYTES, MMIO_START, messages_of};
+use super::{Region, Stage};
 
 /// A recording that is played back. The first difference panics, with the place in the recording.
 pub struct Replay {
@@ -44,6 +47,10 @@ impl Stage for Replay {
 
     fn config(&self) -> ReplayConfig {
         self.replayer.config()
+    }
+
+    fn claim_mmio(&self) -> Result<MmioDevice<Region<Self>>> {
+        Ok(self.replayer.claim(PhysAddr::new(MMIO_START), MMIO_BYTES, RESET_AT_BYTES)?)
     }
 
     fn step(&self, name: &str) -> Result<()> {
