@@ -8,13 +8,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how an entry speaks")]
 
 mod acpi;
+mod blk;
 mod config_space;
 mod input;
 mod lie;
+mod queue;
 mod virtio;
 mod vmxnet3;
 
 pub use acpi::acpi;
+pub use blk::virtio_blk;
 pub use config_space::config_space;
 pub use virtio::{net_header, virtio_ring};
 pub use vmxnet3::vmxnet3;
@@ -23,9 +26,10 @@ pub use vmxnet3::vmxnet3;
 pub type Entry = fn(&[u8]);
 
 /// All entries, by the names of their fuzz targets.
-pub const ENTRIES: [(&str, Entry); 5] = [
+pub const ENTRIES: [(&str, Entry); 6] = [
     ("vmxnet3", vmxnet3),
     ("virtio_ring", virtio_ring),
+    ("virtio_blk", virtio_blk),
     ("net_header", net_header),
     ("config_space", config_space),
     ("acpi", acpi),

@@ -4,7 +4,8 @@ use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 
 use crate::input::Input;
 
-const POINTS: [FaultPoint; 10] = [
+/// Where network devices lie.
+pub(crate) const NET_POINTS: [FaultPoint; 10] = [
     FaultPoint::RegisterRead,
     FaultPoint::RegisterWrite,
     FaultPoint::Doorbell,
@@ -13,6 +14,17 @@ const POINTS: [FaultPoint; 10] = [
     FaultPoint::TxCompletion,
     FaultPoint::RxCompletion,
     FaultPoint::Frame,
+    FaultPoint::Interrupt,
+    FaultPoint::Tick,
+];
+
+/// Where disks lie.
+pub(crate) const BLK_POINTS: [FaultPoint; 7] = [
+    FaultPoint::RegisterRead,
+    FaultPoint::RegisterWrite,
+    FaultPoint::Doorbell,
+    FaultPoint::Features,
+    FaultPoint::RequestCompletion,
     FaultPoint::Interrupt,
     FaultPoint::Tick,
 ];
@@ -28,9 +40,9 @@ const FIELDS: [Field; 7] = [
     Field::Kind,
 ];
 
-/// The next lie. It is told once, within the next 16 visits of its point.
-pub(crate) fn lie(input: &mut Input<'_>) -> Fault {
-    let point = input.pick(POINTS);
+/// The next lie, at one of `points`. It is told once, within the next 16 visits of its point.
+pub(crate) fn lie<const N: usize>(points: [FaultPoint; N], input: &mut Input<'_>) -> Fault {
+    let point = input.pick(points);
     let nth = 1 + u64::from(input.byte() % 16);
     let kind = input.byte() % 13;
     let field = input.pick(FIELDS);

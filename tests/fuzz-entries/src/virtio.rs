@@ -11,7 +11,8 @@ use paravane_virtio::net::{Config, Device, Running, StopError};
 use paravane_virtio::transport::pci::{self, Pci};
 
 use crate::input::{Input, as_often_as};
-use crate::lie::lie;
+use crate::lie::{NET_POINTS, lie};
+use crate::queue::{put, scribble, show};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const RX: usize = 0;
@@ -105,42 +106,6 @@ impl Bench {
         as_often_as(seed, self.plugged.changing_loads(&self.platform, seed))
     }
 
-    /// A used element, if there is a used ring: a device that misheard may have none.
-    fn put(&self, queue: usize, id: u32, len_bytes: u32) {
-        let mut model = self.plugged.lock();
-        if model.queues[queue].is_enabled {
-            model.put(queue, id, len_bytes);
-        }
-    }
-
-    fn show(&self, queue: usize, ahead: u16) {
-        let mut model = self.plugged.lock();
-        if model.queues[queue].is_enabled {
-            model.show(queue, ahead);
-        }
-    }
-
-    /// Noise over one of a queue's three areas. The device has the memory for itself after it
-    /// overwrote what its driver wrote: were it to follow that, it would go where no driver led it.
-    fn scribble(&self, input: &mut Input<'_>) {
-        let mut model = self.plugged.lock();
-        let queue = &mut model.queues[input.pick([RX, TX])];
-        let area = input.pick([2, 2, 1, 0]);
-        let entries = u64::from(queue.entries);
-        let len_bytes = if queue.is_packed() {
-            [16 * entries, 4, 4][area]
-        } else {
-            [16 * entries, 6 + 2 * entries, 6 + 8 * entries][area]
-        };
-        let (offset, noise) = input.noise(len_bytes);
-        if queue.is_enabled {
-            queue.is_stopped |= area != 2;
-            let at = queue.areas[area] + offset;
-            drop(model);
-            self.platform.memory().device_write(at, &noise).unwrap();
-        }
-    }
-
     /// What registers say about the device itself.
     fn change_registers(&self, input: &mut Input<'_>) {
         let mut model = self.plugged.lock();
@@ -194,24 +159,24 @@ pub fn virtio_ring(bytes: &[u8]) {
     let features = input.pick([0, bits::MRG_RXBUF]);
     let bench = Bench::new(features, &mut input);
     for _ in 0..input.byte() % 4 {
-        bench.plugged.lock().faults.add(lie(&mut input));
+        bench.plugged.lock().faults.add(lie(NET_POINTS, &mut input));
     }
     let loads = bench.changing_loads(input.seed());
     let mut up = bench.start(bench.claim());
     while !input.is_empty() {
         loads.next_call();
         match input.byte() % 16 {
-            0 => bench.put(input.pick([RX, TX]), input.word(), input.word()),
+            0 => put(&bench.plugged, input.pick([RX, TX]), input.word(), input.word()),
             // Likely ones get further than noise does.
             1 => {
                 let [head, len] = input.array();
-                bench.put(RX, u32::from(head) % 20, u32::from(len) * 9);
+                put(&bench.plugged, RX, u32::from(head) % 20, u32::from(len) * 9);
             }
-            2 => bench.put(TX, u32::from(input.byte()) % 20, 0),
-            3 => bench.show(input.pick([RX, TX]), u16::from(input.byte() % 4)),
+            2 => put(&bench.plugged, TX, u32::from(input.byte()) % 20, 0),
+            3 => show(&bench.plugged, input.pick([RX, TX]), u16::from(input.byte() % 4)),
             4 => drop(bench.plugged.lock().deliver(&[input.byte(); 60])),
-            5 | 6 => bench.scribble(&mut input),
-            7 => bench.plugged.lock().faults.add(lie(&mut input)),
+            5 | 6 => scribble(&bench.plugged, &bench.platform, input.pick([RX, TX]), &mut input),
+            7 => bench.plugged.lock().faults.add(lie(NET_POINTS, &mut input)),
             8 => bench.change_registers(&mut input),
             9 => bench.plugged.lock().tick(),
             10 => receive(&mut up),

@@ -11,7 +11,7 @@ use paravane_pci::{Function, PciAddress};
 use paravane_vmxnet3::{Config, Device, Running, ShutDownError, StartError, StopError};
 
 use crate::input::{Input, as_often_as};
-use crate::lie::lie;
+use crate::lie::{NET_POINTS, lie};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const SLOTS: u16 = 32;
@@ -149,7 +149,7 @@ pub fn vmxnet3(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let bench = Bench::new(&mut input);
     for _ in 0..input.byte() % 4 {
-        bench.model().faults.add(lie(&mut input));
+        bench.model().faults.add(lie(NET_POINTS, &mut input));
     }
     let seed = input.seed();
     let loads = as_often_as(seed, bench.plugged.changing_loads(&bench.platform, seed));
@@ -180,7 +180,7 @@ pub fn vmxnet3(bytes: &[u8]) {
                 bench.model().stop_queue(queue, input.word());
             }
             6 => bench.scribble(&mut input),
-            7 => bench.model().faults.add(lie(&mut input)),
+            7 => bench.model().faults.add(lie(NET_POINTS, &mut input)),
             8 => bench.model().tick(),
             9 => receive(&mut up),
             10 => transmit(&mut up, &bench.pool, input.byte()),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use paravane_fuzz_entries::{ENTRIES, acpi, config_space, net_header, virtio_ring, vmxnet3};
+use paravane_fuzz_entries::{ENTRIES, acpi, config_space, net_header, virtio_blk, virtio_ring, vmxnet3};
 use proptest::prelude::*;
 
 #[test]
@@ -35,6 +35,11 @@ proptest! {
     #[test]
     fn virtio_ring_survives(bytes in noise(400)) {
         virtio_ring(&bytes);
+    }
+
+    #[test]
+    fn virtio_blk_survives(bytes in noise(400)) {
+        virtio_blk(&bytes);
     }
 
     #[test]
