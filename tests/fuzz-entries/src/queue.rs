@@ -30,6 +30,8 @@ pub(crate) fn scribble<C: Class>(
     input: &mut Input<'_>,
 ) {
     let mut model = plugged.lock();
+    // By nothing, but who has what cannot be told from here on.
+    model.misplace(queue, 0);
     let queue = &mut model.queues[queue];
     let area = input.pick([2, 2, 1, 0]);
     let entries = u64::from(queue.entries);
