@@ -25,6 +25,15 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// One frame of one descriptor.
+    #[inline(always)]
+    pub(crate) fn of(frame: Frame) -> Self {
+        let mut frames = Burst::new();
+        // There is room for one.
+        let _ = frames.push(frame);
+        Self { frames, descriptors: 1 }
+    }
+
     /// Whether one of its frames ends with the descriptor of number `descriptors`, counted from 1.
     #[cold]
     pub(crate) fn has_frame_end(&mut self, descriptors: u32) -> bool {
@@ -70,15 +79,19 @@ pub(crate) fn publish(
     free: u32,
     limits: TxLimits,
 ) -> Published {
-    if let Some(single) = publish_single(burst, run, slots, at, free, limits) {
-        return single;
-    }
     // Asked of all together; others are looked at one by one.
     let unreachable =
         if burst.domain() == Some(limits.domain) { 0 } else { refuse_unreachable(burst, &limits) };
     let all = describe(burst, &mut run.frames, Free::new(slots, at, free), limits);
     run.descriptors = free.wrapping_sub(all.free.len() as u32);
     let frames = run.frames.len() as u32;
+    // Something was described, then there are a first one and a last one.
+    let last = at.advanced(run.descriptors.wrapping_sub(1));
+    if run.descriptors > 0
+        && let (Some(first), Some(last)) = (slots.get(at.slot()), slots.get(last.slot()))
+    {
+        hand_over(first, all.first_words, last, all.last_words);
+    }
     Published {
         descriptors: run.descriptors,
         frames,
@@ -88,38 +101,10 @@ pub(crate) fn publish(
     }
 }
 
-/// The same of a burst of one simple frame, which has nothing to share what a burst costs with.
-#[inline(always)]
-fn publish_single(
-    burst: &mut Burst,
-    run: &mut Run,
-    slots: &[Words<4>],
-    at: Cursor,
-    free: u32,
-    limits: TxLimits,
-) -> Option<Published> {
-    let slot = slots.get(at.slot()).filter(|_| free > 0)?;
-    if burst.len() != 1 || burst.domain() != Some(limits.domain) {
-        return None;
-    }
-    let mut sent = None;
-    burst.walk(&mut run.frames, 1, |frame| {
-        let Some(asked) = offload::asked_on_the_spot(&frame, limits) else { return Err(frame) };
-        let len_bytes = frame.segment_bytes();
-        slot.store_pair::<0>(frame.fresh_dma_addr_before(0).get());
-        sent = Some((TxDesc::plain(at.generation()).of_segment(len_bytes) | asked, len_bytes as u64));
-        Ok(Some(frame))
-    });
-    let (words, bytes) = sent?;
-    run.descriptors = 1;
-    hand_over(slot, words, slot, words);
-    Some(Published { descriptors: 1, frames: 1, bytes, refused: 0, weight: 1 })
-}
-
 /// Asks for a completion with the last descriptor, and hands the first one over, and with it all
 /// the others.
 #[inline(always)]
-fn hand_over(first: &Words<4>, first_words: u64, last: &Words<4>, last_words: u64) {
+pub(crate) fn hand_over(first: &Words<4>, first_words: u64, last: &Words<4>, last_words: u64) {
     #[expect(clippy::cast_possible_truncation, reason = "words are halves")]
     let (first_word2, last_word3) = (first_words as u32, (last_words >> 32) as u32);
     last.store::<3>(last_word3 | TxDesc::CQ);
@@ -204,29 +189,22 @@ struct Described<'q> {
     refused: u32,
     /// What they count towards `txThreshold` beyond one each.
     extra_weight: u32,
-    /// The first descriptor, and the words to hand it over with.
-    first: Option<(&'q Words<4>, u64)>,
-    /// The last one, and its words.
-    last: Option<(&'q Words<4>, u64)>,
+    /// The words to hand the first descriptor over with.
+    first_words: u64,
+    /// The last one's words.
+    last_words: u64,
     /// What is still free.
     free: Free<'q>,
 }
 
 /// Describes frames from the front of `burst`, all of which the device reaches, as long as there
 /// are descriptors; the first of those as not yet the device's, until all are. They join `frames`.
-#[inline(never)]
+#[inline(always)]
 fn describe<'q>(burst: &mut Burst, frames: &mut Burst, free: Free<'q>, limits: TxLimits) -> Described<'q> {
-    let mut all = Described { bytes: 0, refused: 0, extra_weight: 0, first: None, last: None, free };
+    let mut all = Described { bytes: 0, refused: 0, extra_weight: 0, first_words: 0, last_words: 0, free };
     // The first one by itself, which spares all others the question. Ends: each turn takes a frame.
     while frames.is_empty() {
-        let taken = burst.walk(frames, 1, |frame| match offload::asked_on_the_spot(&frame, limits) {
-            Some(asked) => match all.free.take() {
-                Some(slot) => Ok(Some(all.add_simple::<true>(frame, asked, slot))),
-                None => Err(frame),
-            },
-            None => all.add_any::<true>(frame, limits),
-        });
-        if taken == 0 {
+        if burst.walk(frames, 1, |frame| all.add::<true>(frame, limits)) == 0 {
             return all;
         }
     }
@@ -243,27 +221,40 @@ fn describe<'q>(burst: &mut Burst, frames: &mut Burst, free: Free<'q>, limits: T
             break;
         }
     }
-    if let (Some((first, first_words)), Some((last, last_words))) = (all.first, all.last) {
-        hand_over(first, first_words, last, last_words);
-    }
     all
 }
 
 impl<'q> Described<'q> {
+    /// Describes any frame. It is dropped if it cannot be sent.
+    ///
+    /// # Errors
+    ///
+    /// `frame`, when there are too few descriptors.
+    #[inline(always)]
+    fn add<const FIRST: bool>(&mut self, frame: Frame, limits: TxLimits) -> Result<Option<Frame>, Frame> {
+        match offload::asked_on_the_spot(&frame, limits) {
+            Some(asked) => match self.free.take() {
+                Some(slot) => Ok(Some(self.add_simple::<FIRST>(frame, asked, slot))),
+                None => Err(frame),
+            },
+            None => self.add_any::<FIRST>(frame, limits),
+        }
+    }
+
     /// Describes a frame that `asked` for as much, the `FIRST` of all or another.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a frame is short")]
-    fn add_simple<const FIRST: bool>(&mut self, frame: Frame, asked: u64, slot: &'q Words<4>) -> Frame {
+    fn add_simple<const FIRST: bool>(&mut self, frame: Frame, asked: u64, slot: &Words<4>) -> Frame {
         let len_bytes = frame.segment_bytes();
         let words = self.free.plain.of(len_bytes as u16) | asked;
         slot.store_pair::<0>(frame.fresh_dma_addr_before(0).get());
         if FIRST {
-            self.first = Some((slot, words));
+            self.first_words = words;
             slot.store_pair::<2>(TxDesc::not_yet(words));
         } else {
             slot.store_pair::<2>(words);
         }
-        self.last = Some((slot, words));
+        self.last_words = words;
         self.bytes = self.bytes.wrapping_add(len_bytes as u64);
         frame
     }
@@ -284,11 +275,7 @@ impl<'q> Described<'q> {
         self.add_planned::<false>(frame, plan)
     }
 
-    /// Describes any frame. It is dropped if it cannot be sent.
-    ///
-    /// # Errors
-    ///
-    /// `frame`, when there are too few descriptors.
+    /// The same, by a function of its own.
     #[inline(always)]
     fn add_any<const FIRST: bool>(&mut self, frame: Frame, limits: TxLimits) -> Result<Option<Frame>, Frame> {
         let (frame, Some(plan)) = offload::prepare(frame, limits) else {
@@ -311,12 +298,12 @@ impl<'q> Described<'q> {
             let words = if segment.next().is_some() { TxDesc::not_last(words) } else { words };
             slot.store_pair::<0>(segment.dma_addr().get());
             if FIRST && core::mem::take(&mut is_first) {
-                self.first = Some((slot, words));
+                self.first_words = words;
                 slot.store_pair::<2>(TxDesc::not_yet(words));
             } else {
                 slot.store_pair::<2>(words);
             }
-            self.last = Some((slot, words));
+            self.last_words = words;
         }
         self.extra_weight = self.extra_weight.wrapping_add(plan.weight.wrapping_sub(1));
         self.bytes = self.bytes.wrapping_add(plan.total_bytes as u64);

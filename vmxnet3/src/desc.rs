@@ -129,8 +129,7 @@ impl PlainTx {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TxCompletion {
-    /// How many descriptors are done, from the oldest on that was not done before this burst of
-    /// completions.
+    /// How many descriptors are done, from the oldest on that is in flight.
     pub(crate) done: u32,
 }
 

@@ -5,6 +5,10 @@
 //! the device once its generation bit equals the lap's; in a completion ring, an entry is new when
 //! its bit equals the lap's. Memory starts as zeros, which is "not yet" on the first lap.
 
+/// Says to the compiler that what leads here is rare.
+#[cold]
+pub(crate) const fn rare() {}
+
 /// The generation of one lap: the top bit or nothing, as completions have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation(u32);
@@ -91,6 +95,28 @@ impl Cursor {
         if index >= self.index { steps } else { steps.wrapping_add(self.entries) }
     }
 
+    /// The place `steps` before; `steps` is less than a lap.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) const fn back(self, steps: u32) -> Self {
+        let index = self.index.wrapping_sub(steps);
+        if steps <= self.index {
+            Self { index, ..self }
+        } else {
+            Self { index: index.wrapping_add(self.entries), generation: self.generation.flipped(), ..self }
+        }
+    }
+
+    /// Goes `steps` further; `steps` is at most a lap.
+    #[inline(always)]
+    pub(crate) const fn advance(&mut self, steps: u32) {
+        // At most twice 8192, so this does not wrap.
+        self.index = self.index.wrapping_add(steps);
+        if self.index >= self.entries {
+            *self = Self { index: self.index.wrapping_sub(self.entries), ..self.next_lap() };
+        }
+    }
+
     /// The place `steps` further on; `steps` is at most a lap.
     #[inline(always)]
     #[must_use]
@@ -159,6 +185,10 @@ mod tests {
                 for steps in [0, 1, entries / 2, entries - 1].map(u32::from) {
                     let there = at.advanced(steps);
                     assert_eq!(at.steps_to(there.index()), steps, "ring of {entries} from {at:?}");
+                    assert_eq!(there.back(steps), at, "{steps} steps");
+                    let mut moved = at;
+                    moved.advance(steps);
+                    assert_eq!(moved, there, "{steps} steps from {at:?}");
                 }
                 assert_eq!(at.advanced(1), at.next());
                 at = at.next();

@@ -22,13 +22,13 @@ use paravane_hal::irq::Armed;
 use paravane_hal::mmio::MmioExt;
 use paravane_hal::pool::Posted;
 use paravane_hal::reg::{Reg, WriteOnly};
-use paravane_net::{Burst, TxCounters};
+use paravane_net::{Burst, Frame, TxCounters};
 
 use crate::batch::{self, Published, Run};
-use crate::desc::TxCompletion;
+use crate::desc::{TxCompletion, TxDesc};
 use crate::intr::Vector;
-use crate::offload::TxLimits;
-use crate::ring::Cursor;
+use crate::offload::{self, TxLimits};
+use crate::ring::{Cursor, rare};
 use crate::table::QueueTable;
 
 /// The transmit queue. Belongs to one core at a time.
@@ -44,11 +44,11 @@ pub struct TxQueue<P: Platform> {
     limits: TxLimits,
     /// Where the next descriptor goes.
     fill: Cursor,
-    /// The oldest descriptor whose frame is not home; `fill` when there is none.
-    clean: Cursor,
-    /// The oldest descriptor that the device has not completed. Between `clean` and it lies the
-    /// front of a burst of which the rest is not sent.
-    completed: Cursor,
+    /// How many descriptors before that have frames that are not home.
+    lent: u32,
+    /// How many of the oldest of those the device has completed: the front of a run of which the
+    /// rest is not sent.
+    completed: u32,
     /// Where the next completion comes.
     next_completion: Cursor,
     /// Frames published since the last doorbell, segments that the device cuts counted singly.
@@ -90,8 +90,8 @@ impl<P: Platform> TxQueue<P> {
             vector,
             limits,
             fill: Cursor::start(entries),
-            clean: Cursor::start(entries),
-            completed: Cursor::start(entries),
+            lent: 0,
+            completed: 0,
             next_completion: Cursor::start(entries),
             deferred: 0,
             device: of.device(),
@@ -125,6 +125,13 @@ impl<P: Platform> TxQueue<P> {
         *self.fault.get_or_insert(fault)
     }
 
+    /// Ends the queue over a completion, behind others.
+    #[cold]
+    fn break_behind(&mut self, fault: DeviceFault) -> DeviceFault {
+        let _ = self.release_sent();
+        self.break_with(fault)
+    }
+
     #[inline(always)]
     fn health(&self) -> Result<(), DeviceFault> {
         match &self.fault {
@@ -136,13 +143,71 @@ impl<P: Platform> TxQueue<P> {
     /// How many descriptors are free.
     #[inline(always)]
     fn free(&self) -> u32 {
-        self.fill.entries().wrapping_sub(1).wrapping_sub(self.clean.steps_to(self.fill.index()))
+        self.fill.entries().wrapping_sub(1).wrapping_sub(self.lent)
     }
 
     /// Takes frames from `burst` into the ring and hands them over. Returns what they count for the
     /// doorbell; 0 when there were none.
-    #[inline]
+    #[inline(always)]
     fn publish(&mut self, burst: &mut Burst) -> u32 {
+        if burst.len() == 1 && self.publish_single(burst) { 1 } else { self.publish_any(burst) }
+    }
+
+    /// The same of a burst of one simple frame, which has nothing to share what a burst costs with.
+    /// False, and nothing happened, when it is not one.
+    #[inline(always)]
+    fn publish_single(&mut self, burst: &mut Burst) -> bool {
+        if self.free() == 0 || burst.domain() != Some(self.limits.domain) {
+            rare();
+            return false;
+        }
+        let Some(frame) = burst.pop() else { return false };
+        match self.lend_single(frame) {
+            Ok(()) => true,
+            Err(frame) => {
+                rare();
+                burst.extend(Some(frame));
+                false
+            }
+        }
+    }
+
+    /// Describes a frame, which the device reaches, and hands it over; there is a descriptor free.
+    ///
+    /// # Errors
+    ///
+    /// `frame`, when it is not as simple, and nothing happened.
+    #[inline(always)]
+    fn lend_single(&mut self, frame: Frame) -> Result<(), Frame> {
+        let at = self.fill;
+        let Some(asked) = offload::asked_on_the_spot(&frame, self.limits) else {
+            rare();
+            return Err(frame);
+        };
+        let (addr, len_bytes) = (frame.fresh_dma_addr_before(0), frame.segment_bytes());
+        let Some(slot) = self.ring.slots().get(at.slot()) else {
+            rare();
+            return Err(frame);
+        };
+        // Free: what was lent here came home with its descriptors.
+        let Some(place @ None) = self.in_flight.slots_mut().get_mut(at.slot()) else {
+            rare();
+            return Err(frame);
+        };
+        *place = Some(Run::of(frame));
+        slot.store_pair::<0>(addr.get());
+        let words = TxDesc::plain(at.generation()).of_segment(len_bytes) | asked;
+        batch::hand_over(slot, words, slot, words);
+        self.fill.advance(1);
+        self.lent = self.lent.wrapping_add(1);
+        self.counters.frames = self.counters.frames.wrapping_add(1);
+        self.counters.bytes = self.counters.bytes.wrapping_add(len_bytes as u64);
+        Ok(())
+    }
+
+    /// The same of any burst.
+    #[inline(never)]
+    fn publish_any(&mut self, burst: &mut Burst) -> u32 {
         let (at, free) = (self.fill, self.free());
         // Free: what was lent here came home with its descriptors.
         let Some(place @ None) = self.in_flight.slots_mut().get_mut(at.slot()) else { return 0 };
@@ -152,12 +217,31 @@ impl<P: Platform> TxQueue<P> {
         if frames == 0 {
             *place = None;
         }
-        self.fill = at.advanced(descriptors);
+        self.fill.advance(descriptors);
+        self.lent = self.lent.wrapping_add(descriptors);
         let counters = &mut self.counters;
         counters.refused = counters.refused.wrapping_add(refused.into());
         counters.frames = counters.frames.wrapping_add(frames.into());
         counters.bytes = counters.bytes.wrapping_add(bytes);
         weight
+    }
+
+    /// Goes on where the ring was full, and tells the device about that and what counts `weight`.
+    #[inline(never)]
+    fn transmit_rest(&mut self, burst: &mut Burst, mut weight: u32) -> Result<(), DeviceFault> {
+        if paravane_net::TxQueue::reclaim(self)? > 0 {
+            weight = weight.wrapping_add(self.publish_any(burst));
+        }
+        let is_full = !burst.is_empty();
+        if is_full {
+            self.counters.ring_full = self.counters.ring_full.wrapping_add(1);
+        }
+        if weight > 0 || (is_full && self.deferred > 0) {
+            // A full ring gets its doorbell whatever the device asked for: nothing moves before it
+            // does.
+            self.kick(weight, is_full);
+        }
+        Ok(())
     }
 
     /// Tells the device about what was published, unless it wants to be told less often.
@@ -193,29 +277,20 @@ impl<P: Platform> TxQueue<P> {
     /// Before a fault comes what was completed before it.
     #[inline(always)]
     fn observe(&mut self) -> Result<(), DeviceFault> {
-        let slots = self.completions.slots();
-        let in_flight = self.completed.steps_to(self.fill.index());
-        let mut at = self.next_completion;
-        let mut done = 0;
+        let oldest = self.fill.back(self.lent);
         // Ends: each completion has to be about more than the last one, and about no more than is
         // in flight.
-        let outcome = loop {
-            let Some(slot) = slots.get(at.slot()) else { break Ok(()) };
-            if !at.generation().is_in_top_bit(slot.load::<3>()) {
-                break Ok(());
-            }
+        while let Some(slot) = self.completions.slots().get(self.next_completion.slot())
+            && self.next_completion.generation().is_in_top_bit(slot.load::<3>())
+        {
             // Between the word that says "new" and the rest of the entry, which the device wrote
             // before it.
             barrier::acquire();
-            done = match TxCompletion::classify(slot.load::<0>(), self.completed, done, in_flight) {
-                Ok(completion) => completion.done,
-                Err(fault) => break Err(fault),
-            };
-            at = at.next();
-        };
-        self.next_completion = at;
-        self.completed = self.completed.advanced(done);
-        outcome
+            let word0 = slot.load::<0>();
+            self.completed = TxCompletion::classify(word0, oldest, self.completed, self.lent)?.done;
+            self.next_completion.advance(1);
+        }
+        Ok(())
     }
 
     /// Sends home what was completed to its end. How many frames they were.
@@ -226,22 +301,23 @@ impl<P: Platform> TxQueue<P> {
     #[inline(always)]
     fn release_sent(&mut self) -> Result<usize, DeviceFault> {
         let mut frames = 0_usize;
-        let mut done = self.clean.steps_to(self.completed.index());
         // Ends: each run has descriptors.
-        while done > 0 {
-            let Some(place) = self.in_flight.slots_mut().get_mut(self.clean.slot()) else { break };
+        while self.completed > 0 {
+            let oldest = self.fill.back(self.lent);
+            let Some(place) = self.in_flight.slots_mut().get_mut(oldest.slot()) else { break };
             let Some(run) = place else { break };
-            if run.descriptors > done {
+            let Some(rest) = self.completed.checked_sub(run.descriptors) else {
+                rare();
                 // A part of a run, of whole frames.
-                if !run.has_frame_end(done) {
-                    let index = self.clean.advanced(done.wrapping_sub(1)).index();
+                if !run.has_frame_end(self.completed) {
+                    let index = oldest.advanced(self.completed.wrapping_sub(1)).index();
                     return Err(DeviceFault::NotInFlight { index });
                 }
                 break;
-            }
+            };
             frames = frames.wrapping_add(run.frames.len());
-            self.clean = self.clean.advanced(run.descriptors);
-            done = done.wrapping_sub(run.descriptors);
+            self.completed = rest;
+            self.lent = self.lent.wrapping_sub(run.descriptors);
             *place = None;
         }
         self.counters.completed = self.counters.completed.wrapping_add(frames as u64);
@@ -251,14 +327,9 @@ impl<P: Platform> TxQueue<P> {
 
 impl<P: Platform> fmt::Debug for TxQueue<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { clean, fault, counters, .. } = self;
-        let in_flight = clean.steps_to(self.fill.index());
-        write!(
-            f,
-            "vmxnet3::TxQueue({in_flight} of {} from {}, fault {fault:?}, {counters:?})",
-            clean.entries(),
-            clean.index()
-        )
+        let Self { fill, lent, fault, counters, .. } = self;
+        let (entries, oldest) = (fill.entries(), fill.back(*lent).index());
+        write!(f, "vmxnet3::TxQueue({lent} of {entries} from {oldest}, fault {fault:?}, {counters:?})")
     }
 }
 
@@ -266,28 +337,21 @@ impl<P: Platform> paravane_net::TxQueue for TxQueue<P> {
     fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         self.health()?;
         let offered = burst.len();
-        let mut weight = self.publish(burst);
-        if !burst.is_empty() && self.reclaim()? > 0 {
-            weight = weight.wrapping_add(self.publish(burst));
-        }
-        let is_full = !burst.is_empty();
-        if is_full {
-            self.counters.ring_full = self.counters.ring_full.wrapping_add(1);
-        }
-        if weight > 0 || (is_full && self.deferred > 0) {
-            // A full ring gets its doorbell whatever the device asked for: nothing moves before it
-            // does.
-            self.kick(weight, is_full);
+        let weight = self.publish(burst);
+        if !burst.is_empty() {
+            rare();
+            self.transmit_rest(burst, weight)?;
+        } else if weight > 0 {
+            self.kick(weight, false);
         }
         Ok(offered.saturating_sub(burst.len()))
     }
 
     fn reclaim(&mut self) -> Result<usize, DeviceFault> {
         self.health()?;
-        let outcome = self.observe();
-        match (outcome, self.release_sent()) {
-            (Ok(()), Ok(frames)) => Ok(frames),
-            (Err(fault), _) | (_, Err(fault)) => Err(self.break_with(fault)),
+        match self.observe() {
+            Ok(()) => self.release_sent().map_err(|fault| self.break_with(fault)),
+            Err(fault) => Err(self.break_behind(fault)),
         }
     }
 
@@ -298,7 +362,7 @@ impl<P: Platform> paravane_net::TxQueue for TxQueue<P> {
     }
 
     fn remind(&mut self) {
-        if self.clean != self.fill && self.fault.is_none() {
+        if self.lent > 0 && self.fault.is_none() {
             self.ring_doorbell();
         }
     }
