@@ -223,10 +223,8 @@ pub(crate) struct RxCompletion(u64, u64);
 /// A receive completion, as far as it was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RxJudged {
-    /// The whole undamaged frame in the slot whose turn it is, and the device found nothing else
-    /// out about it.
-    Plain(RxCompletion),
-    /// The same, and it found something out: its checksums, its tag, its hash.
+    /// The whole undamaged frame in the slot whose turn it is, and the device found something out
+    /// about it: its checksums, its tag, its hash.
     Noted(RxCompletion),
     /// Anything else, which takes a longer look.
     Unusual(RxUnusual),
@@ -246,7 +244,7 @@ impl RxJudged {
     #[inline]
     pub(crate) fn check(self, geometry: &RxGeometry) -> Result<RxCompletion, DeviceFault> {
         match self {
-            Self::Plain(completion) | Self::Noted(completion) => Ok(completion),
+            Self::Noted(completion) => Ok(completion),
             Self::Unusual(RxUnusual(words)) => {
                 let [word0, _, word2, _] = words;
                 let [first, second] = geometry.entries;
@@ -293,24 +291,47 @@ impl RxCompletion {
     /// rings, then all data rings. There is one queue.
     const SECOND_RING: u32 = 1 << 16;
 
-    /// What both words say of a whole frame in one buffer of ring 1.
+    /// What is looked at of a whole frame in one buffer of ring 1,
     const WHOLE: u32 = Self::RQ_ID | Self::SOP | Self::EOP | INDEX;
+    /// and of one about which nothing else was found out.
+    const PLAIN: u32 = Self::WHOLE | Self::CNC | Self::RSS_TYPE;
 
-    /// Judges what the device wrote: a snapshot, looked at nowhere else. `turn` is the slot of ring
-    /// 1, inside the ring, that is completed next if the device passes over none.
+    /// What `dw0` says of a whole frame in the slot `turn` of ring 1, inside the ring, of which
+    /// nothing else was found out. One more is the next slot's.
+    #[inline(always)]
+    pub(crate) const fn plain_word0(turn: u32) -> u32 {
+        Self::SOP | Self::EOP | Self::CNC | turn
+    }
+
+    /// How long the frame is, where the device completed the slot whose turn it is with a whole
+    /// undamaged frame, and found nothing else out about it: by far the most.
+    ///
+    /// The words are snapshots, looked at nowhere else. `plain` is the
+    /// [`plain_word0`](Self::plain_word0) of the slot that is completed next if the device passes
+    /// over none; `buffer_bytes` is how long its buffer is, less than 2^14.
+    #[inline(always)]
+    pub(crate) const fn plain(word0: u32, word2: u32, plain: u32, buffer_bytes: u32) -> Option<u16> {
+        // In one comparison: with `err` or `ts` set, or empty, it is longer than any buffer.
+        let len_bytes = word2 & (LEN | Self::ERR | Self::TS);
+        let is_plain = word0 & Self::PLAIN == plain && len_bytes.wrapping_sub(1) < buffer_bytes;
+        if is_plain { Some(len_bytes as u16) } else { None }
+    }
+
+    /// The same where the device looked at the checksums and at nothing else.
+    #[inline(always)]
+    pub(crate) const fn summed(word0: u32, word2: u32, plain: u32, buffer_bytes: u32) -> Option<u16> {
+        if word0 & Self::CNC == 0 { Self::plain(word0 | Self::CNC, word2, plain, buffer_bytes) } else { None }
+    }
+
+    /// Judges what the device wrote, by the same `plain` and `buffer_bytes`: a snapshot, looked at
+    /// nowhere else.
     ///
     /// What is usual is fully checked here; the rest by [`RxJudged::check`], without which there is
     /// nothing to be had from it.
     #[inline(always)]
-    pub(crate) const fn classify(words: [u32; 4], turn: u32, buffer_bytes: u32) -> RxJudged {
+    pub(crate) const fn classify(words: [u32; 4], plain: u32, buffer_bytes: u32) -> RxJudged {
         let [word0, _, word2, _] = words;
-        // In two comparisons each; with `err` or `ts` set the length is longer than any buffer.
-        let plain = Self::SOP | Self::EOP | Self::CNC | turn;
-        let is_plain = word0 & (Self::WHOLE | Self::CNC | Self::RSS_TYPE) == plain;
-        if is_plain && (word2 & (LEN | Self::ERR | Self::TS)).wrapping_sub(1) < buffer_bytes {
-            return RxJudged::Plain(Self::of(words));
-        }
-        let is_whole = word0 & Self::WHOLE == Self::SOP | Self::EOP | turn;
+        let is_whole = word0 & Self::WHOLE == plain & Self::WHOLE;
         if is_whole && (word2 & (LEN | Self::ERR)).wrapping_sub(1) < buffer_bytes {
             return RxJudged::Noted(Self::of(words));
         }
@@ -374,14 +395,20 @@ impl RxCompletion {
     /// means, software can look again, and dropping on a misunderstanding would lose good frames.
     #[inline(always)]
     pub(crate) const fn checksum(self) -> RxChecksum {
+        let [word0, _, _, word3] = self.words();
+        if word0 & Self::CNC != 0 { RxChecksum::Unverified } else { Self::verdict(word3) }
+    }
+
+    /// The same by `dw3`, where they were looked at.
+    #[inline(always)]
+    pub(crate) const fn verdict(word3: u32) -> RxChecksum {
         const TUC: u32 = 1 << 16;
         const TCP_OR_UDP: u32 = 1 << 17 | 1 << 18;
         const IPC: u32 = 1 << 19;
         const V6: u32 = 1 << 20;
         const V4: u32 = 1 << 21;
         const FRG: u32 = 1 << 22;
-        let [word0, _, _, word3] = self.words();
-        if word0 & Self::CNC != 0 || word3 & TCP_OR_UDP == 0 {
+        if word3 & TCP_OR_UDP == 0 {
             return RxChecksum::Unverified;
         }
         let good4 = word3 & (TUC | IPC | V4 | V6 | FRG) == TUC | IPC | V4;

@@ -106,14 +106,35 @@ fn an_index_is_checked_against_its_own_ring() {
 #[test]
 fn the_usual_frame_is_whole_undamaged_and_in_turn() {
     const CNC: u32 = 1 << 30;
-    let kind = |word0, word2| match RxCompletion::classify([word0, 0, word2, 0], 17, 1984) {
-        RxJudged::Plain(_) => "plain",
-        RxJudged::Noted(_) => "noted",
-        RxJudged::Unusual(_) => "unusual",
+    let kind = |word0, word2| {
+        let plain = RxCompletion::plain_word0(17);
+        let judged = RxCompletion::classify([word0, 0, word2, 0], plain, 1984);
+        let len_bytes = match judged {
+            RxJudged::Noted(completion) => Some(completion.len_bytes()),
+            RxJudged::Unusual(_) => None,
+        };
+        match (
+            RxCompletion::plain(word0, word2, plain, 1984),
+            RxCompletion::summed(word0, word2, plain, 1984),
+        ) {
+            (None, None) if len_bytes.is_some() => "noted",
+            (None, None) => "unusual",
+            (None, summed) => {
+                assert_eq!(summed, len_bytes);
+                "summed"
+            }
+            (plain, None) => {
+                assert_eq!(plain, len_bytes);
+                "plain"
+            }
+            both => panic!("{both:?}"),
+        }
     };
     assert_eq!(kind(CNC | 0xc011, 60), "plain");
     assert_eq!(kind(CNC | 0xc011, 1984), "plain");
-    assert_eq!(kind(0xc011, 60), "noted", "checksums");
+    assert_eq!(kind(0xc011, 60), "summed");
+    assert_eq!(kind(0xc011, 1984), "summed");
+    assert_eq!(kind(0xc011 | 2 << 26, 60), "noted", "a hash, and checksums");
     assert_eq!(kind(CNC | 0xc011 | 2 << 26, 60), "noted", "a hash");
     assert_eq!(kind(CNC | 0xc011, 60 | 1 << 15), "noted", "a tag");
     for (what, word0, word2) in [
@@ -127,7 +148,11 @@ fn the_usual_frame_is_whole_undamaged_and_in_turn() {
     ] {
         assert_eq!(kind(CNC | word0, word2), "unusual", "{what}");
     }
-    let damaged = RxCompletion::classify([0xc011, 0, 60 | 1 << 14, 0], 17, MAX_RX_BUFFER_BYTES);
+    let damaged = RxCompletion::classify(
+        [0xc011, 0, 60 | 1 << 14, 0],
+        RxCompletion::plain_word0(17),
+        MAX_RX_BUFFER_BYTES,
+    );
     assert!(matches!(damaged, RxJudged::Unusual(_)), "whatever the buffer holds");
 }
 
@@ -193,7 +218,18 @@ proptest! {
         let turn = u32::from(turn % geometry.entries[0]);
         let [word0, word1, word2, word3] = words;
         let word0 = if usual { word0 & 0x7c00_0000 | 0xc000 | turn } else { word0 };
-        let judged = RxCompletion::classify([word0, word1, word2, word3], turn, buffer_bytes);
+        let (plain, is_summed) = (RxCompletion::plain_word0(turn), word0 >> 30 & 1 == 0);
+        let judged = RxCompletion::classify([word0, word1, word2, word3], plain, buffer_bytes);
+        // What is taken for usual at a glance is no more than what is so at a longer look.
+        let usual_len = match judged {
+            RxJudged::Noted(completion) if !completion.has_tag_or_hash() => Some(completion.len_bytes()),
+            _ => None,
+        };
+        let at_a_glance = (
+            RxCompletion::plain(word0, word2, plain, buffer_bytes),
+            RxCompletion::summed(word0, word2, plain, buffer_bytes),
+        );
+        prop_assert_eq!(at_a_glance, if is_summed { (None, usual_len) } else { (usual_len, None) });
         if let Ok(completion) = judged.check(&geometry) {
             let entries = geometry.entries[usize::from(completion.is_second_ring())];
             prop_assert!(completion.index() < u32::from(entries));
@@ -203,7 +239,9 @@ proptest! {
             let is_usual = is_whole && !completion.is_second_ring() && completion.index() == turn;
             prop_assert_eq!(!matches!(judged, RxJudged::Unusual(_)), is_usual);
             let says_nothing = word0 >> 30 & 1 == 1 && completion.vlan().is_none() && completion.hash().is_none();
-            prop_assert_eq!(matches!(judged, RxJudged::Plain(_)), is_usual && says_nothing);
+            if word0 >> 30 & 1 == 0 {
+                prop_assert_eq!(completion.checksum(), RxCompletion::verdict(word3));
+            }
             if says_nothing {
                 prop_assert_eq!(completion.checksum(), RxChecksum::Unverified);
             }

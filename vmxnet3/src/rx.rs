@@ -25,13 +25,13 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::mmio::MmioExt;
 use paravane_hal::reg::{Reg, WriteOnly};
-use paravane_net::{Burst, FramePool, RxCounters};
+use paravane_net::{Burst, FramePool, RxChecksum, RxCounters};
 
 use crate::assemble::{Assembler, annotated};
 use crate::chain::Chain;
 use crate::desc::{RxCompletion, RxGeometry, RxJudged};
 use crate::intr::Vector;
-use crate::ring::Cursor;
+use crate::ring::{Cursor, rare};
 use crate::rx_ring::RxRing;
 use crate::table::QueueTable;
 
@@ -158,32 +158,26 @@ impl<P: Platform> RxQueue<P> {
         }
     }
 
-    /// Adds frames to `burst` until it is full or there are none. Returns how many.
+    /// Adds frames to `burst` until it is full or there are none.
     #[inline(always)]
-    fn collect(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
-        let before = burst.len();
+    fn collect(&mut self, burst: &mut Burst) -> Result<(), DeviceFault> {
         // Ends: each completion takes a slot that the device had, and none is handed back here.
-        let outcome = loop {
-            let read = match self.collect_in_turn(burst) {
-                Next::Nothing => break Ok(()),
-                Next::Unread if burst.room() == 0 => break Ok(()),
+        loop {
+            let words = match self.collect_in_turn(burst) {
+                Next::Nothing => return Ok(()),
+                Next::Unread if burst.room() == 0 => return Ok(()),
                 Next::Unread => self.observe(),
                 Next::Read(words) => Some(words),
             };
-            let Some(words) = read else { break Ok(()) };
-            if let Err(fault) = self.accept(words, burst) {
-                break Err(fault);
-            }
-        };
-        let frames = burst.len().wrapping_sub(before);
-        let counters = &mut self.assembler.counters;
-        counters.frames = counters.frames.wrapping_add(frames as u64);
-        outcome.map(|()| frames)
+            rare();
+            let Some(words) = words else { return Ok(()) };
+            self.accept(words, burst)?;
+        }
     }
 
     /// Adds frames to `burst` as long as each completion is the usual one: about a whole undamaged
     /// frame, in the slot whose turn it is. What is known of the completion after those.
-    #[inline(never)]
+    #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a run is shorter than a ring")]
     fn collect_in_turn(&mut self, burst: &mut Burst) -> Next {
         let Self { completions, assembler, geometry, next_completion: at, .. } = self;
@@ -193,39 +187,58 @@ impl<P: Platform> RxQueue<P> {
             return Next::Nothing;
         }
         if !assembler.chain.is_idle() {
+            rare();
             return Next::Unread;
         }
         let fresh = assembler.fresh(new.len());
         let entries = new.get(..fresh).unwrap_or(new);
         let (start, buffer_bytes) = (*at, geometry.buffer_bytes);
+        let mut plain = RxCompletion::plain_word0(assembler.heads.turn());
         let (mut bytes, mut next) = (0_u64, Next::Unread);
-        let frames = assembler.heads.take_in_turn(burst, entries, |mut frame, turn, entry| {
-            let Some(said) = read_new(entry, start) else {
+        let frames = assembler.heads.take_in_turn(burst, entries, |mut frame, entry| {
+            let word3 = entry.load::<3>();
+            if !start.generation().is_in_top_bit(word3) {
+                rare();
                 next = Next::Nothing;
                 return Err(frame);
-            };
-            let mut receive = |completion: RxCompletion| {
-                bytes = bytes.wrapping_add(completion.len_bytes().into());
+            }
+            // Between the word that says "new" and the rest of the entry and the frame's bytes,
+            // which the device wrote before it.
+            barrier::acquire();
+            let (word0, word2) = (entry.load::<0>(), entry.load::<2>());
+            let turn = plain;
+            plain = turn.wrapping_add(1);
+            let mut receive = |len_bytes: u16| {
+                bytes = bytes.wrapping_add(len_bytes.into());
                 // Fits, for the length was checked against the buffer's.
-                frame.set_received(completion.len_bytes());
+                frame.set_received(len_bytes);
             };
-            match RxCompletion::classify(said, turn, buffer_bytes) {
-                RxJudged::Plain(completion) => {
-                    receive(completion);
-                    Ok(frame)
+            if let Some(len_bytes) = RxCompletion::plain(word0, word2, turn, buffer_bytes) {
+                receive(len_bytes);
+                return Ok(frame);
+            }
+            if let Some(len_bytes) = RxCompletion::summed(word0, word2, turn, buffer_bytes) {
+                receive(len_bytes);
+                if RxCompletion::verdict(word3) == RxChecksum::Good {
+                    frame.set_rx_checksum(RxChecksum::Good);
                 }
+                return Ok(frame);
+            }
+            let said = [word0, entry.load::<1>(), word2, word3];
+            match RxCompletion::classify(said, turn, buffer_bytes) {
                 RxJudged::Noted(completion) => {
-                    receive(completion);
+                    receive(completion.len_bytes());
                     Ok(annotated(frame, completion))
                 }
                 RxJudged::Unusual(_) => {
+                    rare();
                     // To be judged outside.
                     next = Next::Read(said);
                     Err(frame)
                 }
             }
         });
-        *at = at.advanced(frames as u32);
+        at.advance(frames as u32);
         assembler.counters.bytes = assembler.counters.bytes.wrapping_add(bytes);
         // All of them, and the lap goes on: behind these there was none.
         if frames == new.len() && at.slot() != 0 { Next::Nothing } else { next }
@@ -242,9 +255,10 @@ impl<P: Platform> RxQueue<P> {
     /// has room.
     #[inline(never)]
     fn accept(&mut self, words: [u32; 4], burst: &mut Burst) -> Result<(), DeviceFault> {
-        let judged = RxCompletion::classify(words, self.assembler.heads.turn(), self.geometry.buffer_bytes);
+        let plain = RxCompletion::plain_word0(self.assembler.heads.turn());
+        let judged = RxCompletion::classify(words, plain, self.geometry.buffer_bytes);
         let frame = self.assembler.accept(judged.check(&self.geometry)?)?;
-        self.next_completion = self.next_completion.next();
+        self.next_completion.advance(1);
         burst.extend(frame);
         Ok(())
     }
@@ -328,10 +342,14 @@ impl<P: Platform> fmt::Debug for RxQueue<P> {
 impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         self.health()?;
-        let frames = match self.collect(burst) {
-            Ok(frames) => frames,
-            Err(fault) => return Err(self.break_with(fault)),
-        };
+        let before = burst.len();
+        let outcome = self.collect(burst);
+        let frames = burst.len().wrapping_sub(before);
+        let counters = &mut self.assembler.counters;
+        counters.frames = counters.frames.wrapping_add(frames as u64);
+        if let Err(fault) = outcome {
+            return Err(self.break_with(fault));
+        }
         // Slots that came back, or that the pool had no buffers for: nothing else would look again.
         if self.assembler.missing() > 0 {
             self.post();

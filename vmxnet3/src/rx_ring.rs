@@ -2,7 +2,7 @@
 //! stand.
 //!
 //! ```text
-//!   clean            fill        clean + entries
+//!     turn             fill         turn + entries
 //!     |  the device's  |  the driver's  |
 //! ```
 //!
@@ -28,12 +28,10 @@ pub(crate) struct RxRing<D: Dma> {
     /// The buffers of the slots that the device has, in their order.
     lent: Lent<Burst>,
     desc: RxDesc,
-    /// Whether it is to be filled at all.
-    in_use: bool,
+    /// How many slots the device may have: all but one, or none.
+    most: u32,
     /// The next slot to hand over.
     fill: Cursor,
-    /// The next slot that the device completes or passes over.
-    clean: Cursor,
     /// Handed over since the device was last told, whether it wanted to be or not.
     unannounced: u32,
     /// The pool ran dry since the device was last told, so it may be waiting for just what comes
@@ -62,9 +60,8 @@ impl<D: Dma> RxRing<D> {
             ring: DmaRing::zeroed(of, entries.into(), Align::new(512))?,
             lent: Lent::new(Burst::new(), of.device()),
             desc,
-            in_use,
+            most: if in_use { u32::from(entries).saturating_sub(1) } else { 0 },
             fill: Cursor::start(entries),
-            clean: Cursor::start(entries),
             unannounced: 0,
             starved: false,
         })
@@ -77,19 +74,26 @@ impl<D: Dma> RxRing<D> {
     /// Whether it is to be filled at all.
     #[inline(always)]
     pub(crate) const fn is_in_use(&self) -> bool {
-        self.in_use
+        self.most > 0
     }
 
     /// How many slots the device has.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "no more than a ring has")]
     fn handed_over(&self) -> u32 {
-        self.clean.steps_to(self.fill.index())
+        self.lent.len() as u32
     }
 
-    /// How many more slots the device could have: all but one.
+    /// How many more slots the device could have.
     #[inline(always)]
     pub(crate) fn missing(&self) -> u32 {
-        if self.in_use { self.fill.entries().wrapping_sub(1).wrapping_sub(self.handed_over()) } else { 0 }
+        self.most.wrapping_sub(self.handed_over())
+    }
+
+    /// The slot whose turn it is: the next one that the device completes or passes over.
+    #[inline(always)]
+    pub(crate) fn turn(&self) -> u32 {
+        self.fill.back(self.handed_over()).index()
     }
 
     /// Takes the slot at `index` back, whose buffer is the one in front then, and all slots before
@@ -99,11 +103,10 @@ impl<D: Dma> RxRing<D> {
     ///
     /// [`DeviceFault::NotInFlight`]: the device does not have that slot, or completed it before.
     pub(crate) fn consume(&mut self, index: u32, stock: &mut Burst) -> Result<u32, DeviceFault> {
-        let passed_over = self.clean.steps_to(index);
+        let passed_over = self.fill.back(self.handed_over()).steps_to(index);
         if passed_over >= self.handed_over() {
             return Err(DeviceFault::NotInFlight { index });
         }
-        self.clean = self.clean.advanced(passed_over.wrapping_add(1));
         self.lent.walk(stock, passed_over as usize, |unused| Ok(Some(unused)));
         Ok(passed_over)
     }
@@ -118,31 +121,19 @@ impl<D: Dma> RxRing<D> {
         self.lent.walk(stock, 1, |unused| Ok(Some(unused)));
     }
 
-    /// The slot whose turn it is.
-    pub(crate) fn turn(&self) -> u32 {
-        self.clean.index()
-    }
-
     /// Takes slots back that are all in turn, up to the last one on this lap, each as one of
-    /// `items` says: `by` gets its buffer, the slot and the item, and gives back what joins `to`.
-    /// How many, which ends with the first that `by` gives back as an error.
+    /// `items` says: `by` gets its buffer and the item, and gives back what joins `to`. How many,
+    /// which ends with the first that `by` gives back as an error.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a run is shorter than a ring")]
     pub(crate) fn take_in_turn<T>(
         &mut self,
         to: &mut Burst,
         items: &[T],
-        mut by: impl FnMut(Frame, u32, &T) -> Result<Frame, Frame>,
+        mut by: impl FnMut(Frame, &T) -> Result<Frame, Frame>,
     ) -> usize {
-        let mut turn = self.clean.index();
-        let items = items.get(..self.clean.entries().wrapping_sub(turn) as usize).unwrap_or(items);
-        let taken = self.lent.walk_with(to, items, |frame, item| {
-            let frame = by(frame, turn, item)?;
-            turn = turn.wrapping_add(1);
-            Ok(Some(frame))
-        });
-        self.clean = self.clean.advanced(taken as u32);
-        taken
+        let on_this_lap = self.fill.entries().wrapping_sub(self.turn()) as usize;
+        let items = items.get(..on_this_lap).unwrap_or(items);
+        self.lent.walk_with(to, items, |frame, item| by(frame, item).map(Some))
     }
 
     /// Hands a slot to the device for each buffer in `stock`, as long as there are any. Returns how
@@ -164,7 +155,7 @@ impl<D: Dma> RxRing<D> {
             give(slots.get(..count).unwrap_or_default(), word2);
             #[expect(clippy::cast_possible_truncation, reason = "a run is shorter than a ring")]
             let count = count as u32;
-            self.fill = self.fill.advanced(count);
+            self.fill.advance(count);
             left = left.wrapping_sub(count);
         }
         self.starved |= left > 0;
@@ -209,6 +200,6 @@ fn give(slots: &[Words<4>], word2: u32) {
 
 impl<D: Dma> fmt::Debug for RxRing<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} from {}", self.handed_over(), self.fill.entries(), self.clean.index())
+        write!(f, "{} of {} from {}", self.handed_over(), self.fill.entries(), self.turn())
     }
 }
