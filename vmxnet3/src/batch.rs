@@ -9,11 +9,11 @@
 
 use paravane_hal::barrier;
 use paravane_hal::dma::Words;
-use paravane_net::{Burst, Frame};
+use paravane_net::{Burst, Frame, FrameSegment};
 
 use crate::desc::{PlainTx, TxDesc};
 use crate::offload::{self, TxLimits, TxPlan};
-use crate::ring::Cursor;
+use crate::ring::{Cursor, rare};
 
 /// Frames that were described together, and come home together. Kept at the place of their first
 /// descriptor.
@@ -182,6 +182,38 @@ impl<'q> Free<'q> {
     }
 }
 
+/// Describes a frame's segments from `segment` on, as long as there are descriptors. How many, and
+/// how long they are together: too long for any frame where these are not all, or one is empty.
+#[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "a frame is short")]
+fn describe_segments(mut segment: FrameSegment<'_>, slots: &[Words<4>], plain: PlainTx) -> (usize, usize) {
+    let (mut rest, mut total_bytes) = (slots.iter(), 0_usize);
+    // Ends: each turn takes a slot.
+    while let Some(slot) = rest.next()
+        && segment.len_bytes() > 0
+    {
+        let words = plain.of_more(segment.len_bytes() as u16);
+        slot.store_pair::<0>(segment.dma_addr().get());
+        total_bytes = total_bytes.wrapping_add(segment.len_bytes());
+        if let Some(next) = segment.next() {
+            slot.store_pair::<2>(words);
+            segment = next;
+        } else {
+            slot.store_pair::<2>(words | TxDesc::EOP_WORDS);
+            return (slots.len().wrapping_sub(rest.len()), total_bytes);
+        }
+    }
+    (slots.len().wrapping_sub(rest.len()), usize::MAX)
+}
+
+/// Has descriptors that are free say so again, whatever was written to them.
+#[cold]
+fn take_back(slots: &[Words<4>], plain: PlainTx) {
+    for slot in slots {
+        slot.store_pair::<2>(TxDesc::not_yet(plain.of(0)));
+    }
+}
+
 /// What came of describing frames.
 struct Described<'q> {
     bytes: u64,
@@ -266,13 +298,44 @@ impl<'q> Described<'q> {
     /// `frame`, when it is one, or there are too few descriptors.
     #[inline(always)]
     fn add_other(&mut self, frame: Frame, limits: TxLimits) -> Result<Option<Frame>, Frame> {
-        if frame.is_plain_but_checksum() && offload::asked_on_the_spot(&frame, limits).is_some() {
-            return Err(frame);
+        if frame.is_plain_but_checksum() {
+            if offload::asked_on_the_spot(&frame, limits).is_some() {
+                return Err(frame);
+            }
+        } else if self.add_several(&frame, limits) {
+            return Ok(Some(frame));
         }
-        let Some(plan) = offload::plan_on_the_spot(&frame, limits) else {
-            return self.add_any::<false>(frame, limits);
+        self.add_any::<false>(frame, limits)
+    }
+
+    /// Describes a frame of any segments in one walk over them, where nothing about it takes a
+    /// longer look. False, and nothing is described, when something does.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a frame is short")]
+    fn add_several(&mut self, frame: &Frame, limits: TxLimits) -> bool {
+        let Some(first) = frame.segments().next() else { return false };
+        if !frame.asks_no_more_than_a_checksum() {
+            return false;
+        }
+        let (slots, plain) = (self.free.this_lap, self.free.plain);
+        let (written, total_bytes) = describe_segments(first, slots, plain);
+        let asked = offload::asked_of_several(frame, written, total_bytes, limits);
+        let (Some(asked), Some((these, behind))) = (asked, slots.split_at_checked(written)) else {
+            rare();
+            take_back(slots.get(..written).unwrap_or_default(), plain);
+            return false;
         };
-        self.add_planned::<false>(frame, plan)
+        let is_single = if written == 1 { u64::MAX } else { 0 };
+        if asked != 0
+            && let Some(slot) = these.first()
+        {
+            let words = plain.of_more(first.len_bytes() as u16) | asked;
+            slot.store_pair::<2>(words | TxDesc::EOP_WORDS & is_single);
+        }
+        self.last_words = TxDesc::EOP_WORDS | asked & is_single;
+        self.free.this_lap = behind;
+        self.bytes = self.bytes.wrapping_add(total_bytes as u64);
+        true
     }
 
     /// The same, by a function of its own.

@@ -74,13 +74,16 @@ impl TxDesc {
     /// `cq` in `dw3`.
     pub(crate) const CQ: u32 = 1 << 13;
 
+    /// `eop`, with `dw2` in the low half.
+    pub(crate) const EOP_WORDS: u64 = (Self::EOP as u64) << 32;
+
     /// `gen` in `dw2`.
     const GENERATION: u32 = 1 << 14;
 
     /// What `dw2` and `dw3` of frames have in common that are one segment, sent as they are.
     #[inline(always)]
     pub(crate) const fn plain(generation: Generation) -> PlainTx {
-        PlainTx(generation.bit::<14>() as u64 | (Self::EOP as u64) << 32)
+        PlainTx(generation.bit::<14>() as u64 | Self::EOP_WORDS)
     }
 
     /// `dw2` and `dw3`, saying instead that the descriptor is not the device's yet.
@@ -92,7 +95,7 @@ impl TxDesc {
     /// `dw2` and `dw3`, saying instead that more of the frame follows.
     #[inline(always)]
     pub(crate) const fn not_last(words: u64) -> u64 {
-        words & !((Self::EOP as u64) << 32)
+        words & !Self::EOP_WORDS
     }
 }
 
@@ -111,6 +114,12 @@ impl PlainTx {
     #[inline(always)]
     pub(crate) const fn of(self, len_bytes: u16) -> u64 {
         self.0 | len_bytes as u64
+    }
+
+    /// The same, where more of the frame follows.
+    #[inline(always)]
+    pub(crate) const fn of_more(self, len_bytes: u16) -> u64 {
+        TxDesc::not_last(self.0) | len_bytes as u64
     }
 
     /// The same of any segment: 1 to [`MAX_TX_SEGMENT_BYTES`], which is written as 0. There is no

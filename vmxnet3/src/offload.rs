@@ -74,35 +74,34 @@ pub(crate) struct TxPlan {
 #[inline(always)]
 pub(crate) fn asked_on_the_spot(frame: &Frame, limits: TxLimits) -> Option<u64> {
     let len_bytes = frame.segment_bytes();
-    if !limits.allows_unpadded(len_bytes) || !frame.is_plain_but_checksum() {
+    if !limits.allows_unpadded(len_bytes) {
+        return None;
+    }
+    if frame.is_plain() {
+        return Some(TxSop::PLAIN.words());
+    }
+    if !frame.is_plain_but_checksum() {
+        return None;
+    }
+    frame.asked_checksum().and_then(|request| summed_early(request, len_bytes)).map(TxSop::words)
+}
+
+/// What the first descriptor of a frame says that asks for no more than a checksum and goes out as
+/// it is, in `segments` that are `total_bytes` long together.
+#[inline(always)]
+pub(crate) fn asked_of_several(
+    frame: &Frame,
+    segments: usize,
+    total_bytes: usize,
+    limits: TxLimits,
+) -> Option<u64> {
+    if segments > MAX_SEGMENTS.into() || !limits.allows_unpadded(total_bytes) {
         return None;
     }
     frame
         .asked_checksum()
-        .map_or(Some(TxSop::PLAIN), |request| summed_early(request, len_bytes))
+        .map_or(Some(TxSop::PLAIN), |request| summed(request, total_bytes))
         .map(TxSop::words)
-}
-
-/// The plan of a frame of any segments that asks for no more than a checksum, where it needs no
-/// longer look. The device reaches it.
-#[inline(always)]
-pub(crate) fn plan_on_the_spot(frame: &Frame, limits: TxLimits) -> Option<TxPlan> {
-    if !frame.asks_no_more_than_a_checksum() {
-        return None;
-    }
-    let (mut segments, mut total_bytes) = (0_u16, 0_usize);
-    for segment in frame.segments() {
-        if !is_describable(segment.len_bytes()) || segments >= MAX_SEGMENTS {
-            return None;
-        }
-        segments = segments.wrapping_add(1);
-        total_bytes = total_bytes.wrapping_add(segment.len_bytes());
-    }
-    if !limits.allows_unpadded(total_bytes) {
-        return None;
-    }
-    let sop = frame.asked_checksum().map_or(Some(TxSop::PLAIN), |request| summed(request, total_bytes))?;
-    Some(TxPlan { sop, segments, total_bytes, weight: 1 })
 }
 
 /// Plans how any frame goes out, padded if it is too short; `None` if it must not.

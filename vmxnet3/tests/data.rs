@@ -301,6 +301,62 @@ fn what_cannot_be_sent_is_refused_and_comes_home() {
     machine.assert_clean();
 }
 
+#[test]
+fn a_chain_that_is_refused_leaves_nothing_for_the_device() {
+    both(|machine| {
+        let mut running = machine.start_small();
+        let empty_inside: &[&[u8]] = &[&[1; 60], &[], &[2; 60]];
+        let too_many: &[&[u8]] = &[[3; 40].as_slice(); 17];
+        let too_long: &[&[u8]] = &[&[4; 1000], &[5; 519]];
+        for turn in 0..100 {
+            let mut burst = Burst::new();
+            burst.push(machine.frame(&numbered(turn))).unwrap();
+            burst.push(machine.chain([empty_inside, too_many, too_long][turn as usize % 3])).unwrap();
+            assert_eq!(running.tx.transmit(&mut burst), Ok(2));
+            running.tx.flush();
+            machine.model().look();
+            let sent: Vec<_> = machine.model().take_sent().into_iter().map(|sent| sent.bytes).collect();
+            assert_eq!(sent, [numbered(turn)]);
+            assert_eq!(running.tx.reclaim(), Ok(1));
+        }
+        assert_eq!(running.tx.counters().refused, 100);
+        machine.assert_clean();
+    });
+}
+
+#[test]
+fn chains_and_trimmed_frames_of_a_burst_ask_for_their_own_checksum() {
+    both(|machine| {
+        let mut running = machine.start_small();
+        let asking = |mut frame: Frame, start_bytes| {
+            let checksum = Some(ChecksumRequest { start_bytes, offset_bytes: 16 });
+            frame.set_offload(TxOffload { checksum, segmentation: None });
+            frame
+        };
+        let trimmed = |number| {
+            let mut frame = machine.frame(&[&[9; 4], numbered(number).as_slice()].concat());
+            assert!(frame.trim_front(4));
+            frame
+        };
+        let halves = |number| machine.chain(&[&numbered(number)[..50], &numbered(number)[50..]]);
+        for lap in 0..20 {
+            let mut burst = Burst::new();
+            burst.extend([machine.frame(&numbered(500)), asking(trimmed(501), 34), halves(502)]);
+            burst.extend([asking(halves(503), 54), asking(trimmed(504), 74)]);
+            assert_eq!(running.tx.transmit(&mut burst), Ok(5));
+            running.tx.flush();
+            machine.model().look();
+            let sent = machine.model().take_sent();
+            assert_eq!(sent.iter().map(|sent| sent.descriptors).collect::<Vec<_>>(), [1, 1, 2, 2, 1]);
+            let asked: Vec<_> = sent.iter().map(|sent| (sent.om, sent.hlen, sent.msscof)).collect();
+            assert_eq!(asked, [(0, 0, 0), (2, 34, 50), (0, 0, 0), (2, 54, 70), (2, 74, 90)], "lap {lap}");
+            assert!(sent.iter().zip(500..).all(|(sent, number)| sent.bytes.len() == numbered(number).len()));
+            assert_eq!(running.tx.reclaim(), Ok(5));
+        }
+        machine.assert_clean();
+    });
+}
+
 /// Sends `frames`, made in buffers that are full of something else; what left.
 fn sent_of(machine: &Machine, frames: impl IntoIterator<Item = Frame>) -> Vec<Vec<u8>> {
     let mut running = machine.start_small();
