@@ -13,6 +13,7 @@ use paravane_net::{Burst, Frame, FramePool, RxChecksum, RxCounters};
 
 use crate::chain::{Chain, Dropped};
 use crate::desc::RxCompletion;
+use crate::ring::rare;
 use crate::rx_ring::RxRing;
 
 pub(crate) struct Assembler<D: Dma> {
@@ -24,7 +25,9 @@ pub(crate) struct Assembler<D: Dma> {
     pub(crate) pool: FramePool,
     /// Buffers that no slot has: fresh ones, and such as the device passed over.
     pub(crate) stock: Burst,
-    /// How many slots had to be left without a buffer.
+    /// How many slots wait for a buffer that the stock has,
+    pub(crate) owed: u32,
+    /// and how many had to be left without.
     pub(crate) short: u32,
     pub(crate) counters: RxCounters,
 }
@@ -33,21 +36,31 @@ impl<D: Dma> Assembler<D> {
     /// How many slots could have a buffer and have none.
     #[inline(always)]
     pub(crate) fn missing(&self) -> u32 {
-        self.heads.missing().wrapping_add(self.bodies.missing())
+        self.owed.wrapping_add(self.short)
     }
 
-    /// How many slots wait for the buffers that they are to get in exchange.
-    #[inline(always)]
-    pub(crate) fn owed(&self) -> usize {
-        self.missing().saturating_sub(self.short) as usize
+    /// Has the rings get what they miss, as far as there are buffers.
+    pub(crate) fn hand_over(&mut self) {
+        // What is owed is in the stock; for slots that were left without, the pool may have some
+        // again.
+        let missing = self.missing();
+        self.pool.restock(&mut self.stock, missing as usize);
+        self.heads.hand_over(&mut self.stock);
+        self.bodies.hand_over(&mut self.stock);
+        self.owed = 0;
+        self.short = self.heads.missing().wrapping_add(self.bodies.missing());
     }
 
     /// How many more buffers than are owed the stock has, up to `wanted` and at least, if there are
     /// as many.
     #[inline(always)]
     pub(crate) fn fresh(&mut self, wanted: usize) -> usize {
-        let owed = self.owed();
-        self.pool.restock(&mut self.stock, owed.saturating_add(wanted));
+        let owed = self.owed as usize;
+        let needed = owed.wrapping_add(wanted);
+        if self.stock.len() < needed {
+            rare();
+            self.pool.restock(&mut self.stock, needed);
+        }
         self.stock.len().saturating_sub(owed)
     }
 
@@ -61,6 +74,7 @@ impl<D: Dma> Assembler<D> {
         let has_fresh = self.fresh(1) > 0;
         let ring = if completion.is_second_ring() { &mut self.bodies } else { &mut self.heads };
         let passed_over = ring.consume(completion.index(), &mut self.stock)?;
+        self.owed = self.owed.wrapping_add(passed_over).wrapping_add(1);
         let unused = passed_over.wrapping_add(completion.is_unused().into());
         self.counters.skipped = self.counters.skipped.wrapping_add(unused.into());
         if completion.is_unused() {

@@ -10,8 +10,9 @@
 //! 2. For each frame there has to be a fresh buffer in the stock *first*, which is filled from the
 //!    pool. Without one the frame is dropped and its buffer joins the stock, so the ring never
 //!    shrinks.
-//! 3. At the end of the burst, all slots consumed or passed over get buffers from the stock and are
-//!    handed back in order behind one barrier, and the device is told if it wants to be.
+//! 3. At the end of a burst, if they are enough by then, all slots consumed or passed over get
+//!    buffers from the stock and are handed back in order behind one barrier, and the device is told
+//!    if it wants to be.
 //!
 //! One slot of each ring always stays with the driver, so that a full ring and an empty one differ.
 
@@ -39,6 +40,10 @@ use crate::table::QueueTable;
 /// exit to the hypervisor.
 const ANNOUNCE_SLOTS: u32 = 16;
 
+/// Slots that came back wait until they are so many, and are handed over together; in short rings,
+/// until they are an eighth.
+const POST_SLOTS: u32 = 16;
+
 /// The receive queue. Belongs to one core at a time.
 pub struct RxQueue<P: Platform> {
     completions: DmaRing<4, P>,
@@ -49,6 +54,8 @@ pub struct RxQueue<P: Platform> {
     table: QueueTable<P>,
     bar0: P::Region,
     doorbells: [Reg<u32, WriteOnly>; 2],
+    /// From how many slots that came back on they are handed over.
+    post_at: u32,
     vector: Vector,
     device: DeviceTag,
     /// Once set, the queue is broken.
@@ -87,6 +94,7 @@ impl<P: Platform> RxQueue<P> {
             chain: Chain::new(max_buffers),
             pool,
             stock: Burst::new(),
+            owed: 0,
             short: 0,
             counters: RxCounters::default(),
         };
@@ -98,6 +106,7 @@ impl<P: Platform> RxQueue<P> {
             table,
             bar0,
             doorbells,
+            post_at: POST_SLOTS.min(u32::from(head_entries / 8)),
             vector,
             device: of.device(),
             fault: None,
@@ -107,13 +116,11 @@ impl<P: Platform> RxQueue<P> {
     /// Posts buffers for the first time. Returns how many ring 1 got, which comes first: ring 2 is
     /// worth nothing without it.
     pub(crate) fn fill(&mut self) -> u32 {
-        let missing = self.assembler.missing() as usize;
-        let Assembler { heads, bodies, pool, stock, .. } = &mut self.assembler;
-        *stock = pool.take(missing);
-        let posted = heads.hand_over(stock);
-        bodies.hand_over(stock);
-        self.assembler.short = self.assembler.missing();
-        posted
+        let Assembler { heads, bodies, pool, stock, short, .. } = &mut self.assembler;
+        *short = heads.missing().wrapping_add(bodies.missing());
+        *stock = pool.take(*short as usize);
+        self.assembler.hand_over();
+        self.assembler.heads.handed_over()
     }
 
     /// Where the device finds its rings. From here on their memory counts as known to it.
@@ -239,6 +246,7 @@ impl<P: Platform> RxQueue<P> {
             }
         });
         at.advance(frames as u32);
+        assembler.owed = assembler.owed.wrapping_add(frames as u32);
         assembler.counters.bytes = assembler.counters.bytes.wrapping_add(bytes);
         // All of them, and the lap goes on: behind these there was none.
         if frames == new.len() && at.slot() != 0 { Next::Nothing } else { next }
@@ -264,27 +272,18 @@ impl<P: Platform> RxQueue<P> {
     }
 
     /// Hands slots back, and tells the device if it wants to be told.
-    #[inline]
+    #[inline(never)]
     fn post(&mut self) {
-        let [first, second] = self.doorbells;
-        // What was owed is in the stock; where slots are bare, the pool may have some again.
-        let missing = self.assembler.missing() as usize;
-        let Assembler { heads, bodies, pool, stock, counters, .. } = &mut self.assembler;
-        pool.restock(stock, missing);
-        heads.hand_over(stock);
-        let wanted = self.table.update_rx_prod();
-        if wanted && heads.owes_announcement(ANNOUNCE_SLOTS) {
-            self.bar0.write(&first, heads.announce());
-            counters.doorbells = counters.doorbells.wrapping_add(1);
-        }
-        if bodies.is_in_use() {
-            bodies.hand_over(stock);
-            if wanted && bodies.owes_announcement(ANNOUNCE_SLOTS) {
-                self.bar0.write(&second, bodies.announce());
-                counters.doorbells = counters.doorbells.wrapping_add(1);
+        self.assembler.hand_over();
+        if self.table.update_rx_prod() {
+            let Assembler { heads, bodies, counters, .. } = &mut self.assembler;
+            for (ring, doorbell) in [heads, bodies].into_iter().zip(&self.doorbells) {
+                if ring.owes_announcement(ANNOUNCE_SLOTS) {
+                    self.bar0.write(doorbell, ring.announce());
+                    counters.doorbells = counters.doorbells.wrapping_add(1);
+                }
             }
         }
-        self.assembler.short = self.assembler.missing();
     }
 
     /// Whether the next completion is there.
@@ -311,7 +310,13 @@ fn new_ones(slots: &[Words<4>], at: Cursor, at_most: usize) -> &[Words<4>] {
     let is_new = |slot: &&Words<4>| at.generation().is_in_top_bit(slot.load::<3>());
     let rest = slots.get(at.slot()..).unwrap_or_default();
     let rest = rest.get(..at_most).unwrap_or(rest);
-    // The device writes them in order, so the last one mostly speaks for all.
+    // The device writes them in order, so the second one mostly says that there is one or none, or
+    // the last one speaks for all.
+    if let [first, second, ..] = rest
+        && !is_new(&second)
+    {
+        return rest.get(..is_new(&first).into()).unwrap_or_default();
+    }
     if rest.last().as_ref().is_some_and(is_new) {
         return rest;
     }
@@ -350,8 +355,8 @@ impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
         if let Err(fault) = outcome {
             return Err(self.break_with(fault));
         }
-        // Slots that came back, or that the pool had no buffers for: nothing else would look again.
-        if self.assembler.missing() > 0 {
+        // Slots that the pool had no buffers for: nothing else would look again.
+        if self.assembler.owed >= self.post_at || self.assembler.short > 0 {
             self.post();
         }
         Ok(frames)
@@ -366,12 +371,16 @@ impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
 
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         self.health()?;
+        // However few: who waits now may wait long.
+        if self.assembler.owed > 0 {
+            self.post();
+        }
         self.vector.unmask(&self.bar0);
         // Between asking for an interrupt and looking for what came before it would have been
         // raised.
         barrier::full();
         // The device does not interrupt because the pool has buffers again.
-        let can_grow = self.assembler.missing() > 0 && !self.assembler.pool.is_dry();
+        let can_grow = self.assembler.short > 0 && !self.assembler.pool.is_dry();
         Ok(if can_grow || self.has_completion() { Armed::Pending } else { Armed::Idle })
     }
 

@@ -71,16 +71,10 @@ impl<D: Dma> RxRing<D> {
         self.ring.dma_addr().get()
     }
 
-    /// Whether it is to be filled at all.
-    #[inline(always)]
-    pub(crate) const fn is_in_use(&self) -> bool {
-        self.most > 0
-    }
-
     /// How many slots the device has.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "no more than a ring has")]
-    fn handed_over(&self) -> u32 {
+    pub(crate) fn handed_over(&self) -> u32 {
         self.lent.len() as u32
     }
 
