@@ -12,7 +12,8 @@ use std::{env, fs};
 fn function(source: &str, head: &str) -> String {
     let start = source.find(head).unwrap_or_else(|| panic!("no `{head}` in the sources"));
     assert!(source[start + head.len()..].find(head).is_none(), "`{head}` is there twice");
-    let indent = &source[source[..start].rfind('\n').map_or(0, |at| at + 1)..start];
+    let line = &source[source[..start].rfind('\n').map_or(0, |at| at + 1)..];
+    let indent = &line[..line.len() - line.trim_start().len()];
     let rest = &source[start..];
     let end = rest.find(&format!("\n{indent}}}\n")).expect("a function ends");
     format!("{}\n{indent}}}\n", &rest[..end])
