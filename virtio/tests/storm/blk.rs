@@ -21,7 +21,7 @@ const SECTORS: usize = 256;
 const BUFFERS: u32 = 128;
 const BUFFER_BYTES: usize = 2048;
 /// How many times an honest device gets eight requests.
-const HONEST_ROUNDS: u64 = 250;
+const HONEST_ROUNDS: u64 = 125;
 
 pub struct Disk {
     pool: BlockPool,

@@ -45,7 +45,7 @@ use net::Nic;
 use place::{OnMmio, OnPci, Place};
 use runner::{Rings, Storm, Tally};
 
-const STEPS_A_STORM: u64 = 5_000;
+const STEPS_A_STORM: u64 = 2_500;
 const DEFAULT_STEPS: u64 = 20_000;
 
 fn storm<K: Kind, P: Place<Model = K::Model>>(rings: Rings) {

@@ -17,7 +17,7 @@ use crate::kind::{Kind, Scene};
 use crate::place::{Bus, Place};
 
 /// How many an honest device carries, each way.
-const HONEST_FRAMES: u32 = 5_000;
+const HONEST_FRAMES: u32 = 2_500;
 const FRAMES: u32 = 512;
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0xba, 0xd0, 1];
 
