@@ -7,9 +7,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The guides, and the programs that they walk through.
-const GUIDES: [(&str, &str); 2] = [
-    ("docs/testing-your-driver.md", "mock-hal/examples/toy.rs"),
-    ("docs/embedding.md", "tests/tests/embedding/kernel.rs"),
+const GUIDES: [(&str, &[&str]); 3] = [
+    ("docs/testing-your-driver.md", &["mock-hal/examples/toy.rs"]),
+    ("docs/embedding.md", &["tests/tests/embedding/kernel.rs"]),
+    ("docs/adding.md", EXAMPLE),
+];
+
+/// The class of device that does not exist: its driver, then its model and its test.
+const EXAMPLE: &[&str] = &[
+    "virtio/src/example.rs",
+    "virtio/src/example/queue.rs",
+    "virtio/src/example/model.rs",
+    "virtio/src/example/tests.rs",
 ];
 
 /// The folder of the workspace.
@@ -23,8 +32,8 @@ fn text(path: &str) -> String {
 
 #[test]
 fn the_guides_show_what_is_compiled() {
-    for (guide, program) in GUIDES {
-        let program = text(program);
+    for (guide, programs) in GUIDES {
+        let program: String = programs.iter().map(|program| text(program)).collect();
         let mut shown = 0;
         for block in text(guide).split("```rust").skip(1) {
             let (_, code) = block.split("```").next().unwrap().split_once('\n').unwrap();
@@ -38,6 +47,23 @@ fn the_guides_show_what_is_compiled() {
             }
         }
         assert!(shown > 20, "{guide}: {shown} lines");
+    }
+}
+
+#[test]
+fn a_class_of_device_is_added_in_under_150_lines() {
+    let lines: usize = EXAMPLE[..2].iter().map(|file| text(file).lines().count()).sum();
+    assert!(lines < 150, "the driver has {lines} lines");
+}
+
+/// What a walk sends its reader to is there, but for what is to be added.
+#[test]
+fn the_files_that_are_walked_through_exist() {
+    let page = text("docs/adding.md");
+    let named: Vec<_> = page.split('`').skip(1).step_by(2).filter(|name| name.contains('/')).collect();
+    assert!(named.len() > 30, "{named:?}");
+    for name in named.into_iter().filter(|name| !name.contains("NAME") && !name.contains([' ', '\n'])) {
+        assert!(root().join(name).exists(), "docs/adding.md names {name}");
     }
 }
 
