@@ -268,7 +268,7 @@ impl<H: Header> Pool<H> {
     #[inline]
     pub fn take_plenty(&self, needed: usize, plenty: usize) -> Chain<H> {
         match self.shared().take(needed, plenty) {
-            Some(taken) => Chain::taken(taken, self.0),
+            Some(taken) => Chain::taken(taken),
             None => Chain::new(),
         }
     }

@@ -129,6 +129,14 @@ impl Burst {
         })
     }
 
+    /// Takes frames from the front, as long as `by` says so of how many segments each has. Each
+    /// segment comes back as a frame of its own: for who gives them to their pool.
+    #[inline(always)]
+    #[must_use]
+    pub fn take_apart(&mut self, by: impl FnMut(usize) -> bool) -> Self {
+        Self(self.0.take_apart(by))
+    }
+
     /// Drops every frame, all together.
     #[inline(always)]
     pub fn clear(&mut self) {

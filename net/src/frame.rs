@@ -24,7 +24,7 @@ mod header;
 mod segment;
 
 pub use header::FrameHeader;
-use header::Summary;
+use header::{Summary, asks};
 pub use segment::{FrameSegment, FrameSegments};
 
 /// Headroom of a fresh frame: room for any device's header, and a payload that starts on a cache
@@ -54,14 +54,21 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn is_plain(&self) -> bool {
-        self.0.asks_nothing() && self.0.starts_as_fresh() && self.0.next().is_none()
+        self.0.summary.is_fresh_and_asks(0) && self.0.next().is_none()
     }
 
     /// The same, but for a checksum that it may [ask for](Self::asked_checksum).
     #[must_use]
     #[inline(always)]
     pub fn is_plain_but_checksum(&self) -> bool {
-        self.0.asks_no_more_than_a_checksum() && self.0.starts_as_fresh() && self.0.next().is_none()
+        self.is_plain() || self.is_plain_with_checksum()
+    }
+
+    /// Of those, whether it does ask for one.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_plain_with_checksum(&self) -> bool {
+        self.0.summary.is_fresh_and_asks(asks::CHECKSUM) && self.0.next().is_none()
     }
 
     /// Whether it asks for no more than a checksum, whatever it is made of.

@@ -19,6 +19,8 @@ pub(crate) mod referee;
 pub(crate) mod size;
 pub(crate) mod split;
 
+use core::slice;
+
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::{DeviceDma, Dma, DmaError, Quiet, Words};
 
@@ -92,8 +94,14 @@ pub(crate) type Descriptor = Words<DESC_WORDS>;
 pub(crate) trait Ring {
     /// A completion as it lies in memory.
     type Used;
-    /// Describes chains of one, see [`run`](Self::run).
-    type Run: Run;
+    /// Describes chains, see [`run`](Self::run).
+    type Run<'r>: Run<'r>
+    where
+        Self: 'r;
+    /// Looks at completions, see [`completions`](Self::completions).
+    type Completions<'r>: Completions
+    where
+        Self: 'r;
     /// Takes chains of one and offers them again, see [`exchange`](Self::exchange).
     type Exchange<'r>: Exchange<Used = Self::Used>
     where
@@ -112,13 +120,12 @@ pub(crate) trait Ring {
     /// chain's. Nothing, when there are none.
     fn post_chain(&mut self, chain: impl Iterator<Item = (u16, Segment)>);
 
-    /// Descriptors for chains of one, numbered from `number` on: up to `at_most`, which are free,
-    /// or to where the ring ends. [`offer_run`](Self::offer_run) makes them count.
-    fn run(&self, number: u16, at_most: u16) -> (&[Descriptor], Self::Run);
+    /// Describes chains in the descriptors numbered from `number` on, of which `free` are free.
+    /// Where the ring ends, no chain begins any more. [`offer`](Self::offer) makes them count.
+    fn run(&self, number: u16, free: u16) -> Self::Run<'_>;
 
-    /// Offers the first `count` chains that a [`run`](Self::run) from `number` on described;
-    /// `first` is what it kept back.
-    fn offer_run(&mut self, number: u16, count: u16, first: Kept);
+    /// Offers the `chains` chains that a [`run`](Self::run) described.
+    fn offer(&mut self, chains: u16, described: Described);
 
     /// Makes what was posted available. Whether the device wants to be told; `None` when nothing
     /// was posted.
@@ -147,10 +154,8 @@ pub(crate) trait Ring {
     /// Takes the next completions, of `chains` chains that have `descriptors` in all.
     fn took(&mut self, chains: u16, descriptors: u16);
 
-    /// Of the next completions, up to `at_most`: how many are about chains of one from `number` on,
-    /// in turn, or one chain of several that has that number; and the one behind them, which is
-    /// about another if it was read.
-    fn in_turn(&self, number: u16, at_most: u16) -> (u16, Behind);
+    /// The next completions, up to `at_most`, or to where the ring ends.
+    fn completions(&self, at_most: u16) -> Self::Completions<'_>;
 
     /// The next completions, up to `at_most` or to where the ring ends, to be taken and offered
     /// again with `len_bytes` to be written. [`exchanged`](Self::exchanged) makes them count.
@@ -174,13 +179,140 @@ pub(crate) trait Ring {
 /// last.
 pub(crate) type Kept = Option<u32>;
 
-/// Describes chains of one, one after the other.
-pub(crate) trait Run {
-    /// Describes the next one, in `slot`.
-    fn describe(&mut self, slot: &Descriptor, segment: Segment);
+/// How many of `all` are what `is` says of each and of a number, from `number` on.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "no ring is longer")]
+fn in_order<T>(all: &[T], number: u16, mut is: impl FnMut(&T, u32) -> bool) -> u16 {
+    let mut next = u32::from(number);
+    let mut is_next = |one: &T| {
+        let is_next = is(one, next);
+        next = next.wrapping_add(is_next.into());
+        is_next
+    };
+    // Four at a time, which spares most of the counting.
+    let (fours, rest) = all.as_chunks();
+    let _ = fours.iter().all(|[a, b, c, d]| is_next(a) && is_next(b) && is_next(c) && is_next(d))
+        && rest.iter().all(is_next);
+    (next as u16).wrapping_sub(number)
+}
 
+/// Free descriptors, in order, round the end of the ring.
+#[derive(Clone)]
+struct Slots<'r> {
+    /// Up to the end of the ring.
+    before: slice::Iter<'r, Descriptor>,
+    /// From its beginning on.
+    behind: &'r [Descriptor],
+    /// The number behind that of the last one of `before`.
+    end: u16,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "no ring is longer")]
+impl<'r> Slots<'r> {
+    /// `free` of `all` from the one numbered `number` on.
+    #[inline(always)]
+    fn new(all: &'r [Descriptor], number: u16, free: u16) -> Self {
+        let (first, before) = all.split_at_checked(number.into()).unwrap_or_default();
+        match before.get(..free.into()) {
+            Some(before) => Self { before: before.iter(), behind: &[], end: number.wrapping_add(free) },
+            None => {
+                let behind = first.get(..usize::from(free).wrapping_sub(before.len())).unwrap_or_default();
+                Self { before: before.iter(), behind, end: number.wrapping_add(before.len() as u16) }
+            }
+        }
+    }
+
+    /// Passes over the next `count` up to the end of the ring.
+    #[inline(always)]
+    fn pass(&mut self, count: usize) {
+        self.before = self.before.as_slice().get(count..).unwrap_or_default().iter();
+    }
+
+    /// The next one up to the end of the ring.
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'r Descriptor> {
+        self.before.next()
+    }
+
+    /// The first one from the beginning of the ring on.
+    #[inline(always)]
+    fn turn(&mut self) -> Option<&'r Descriptor> {
+        let behind = core::mem::take(&mut self.behind);
+        self.end = behind.len() as u16;
+        self.before = behind.iter();
+        self.next()
+    }
+
+    /// The number of the next one up to the end of the ring; the one behind the last, if there is
+    /// none.
+    #[inline(always)]
+    fn number(&self) -> u16 {
+        self.end.wrapping_sub(self.before.len() as u16)
+    }
+
+    /// The number of the next one, round the end of the ring.
+    #[inline(always)]
+    fn number_of_next(&self) -> u16 {
+        if self.before.len() > 0 { self.number() } else { 0 }
+    }
+
+    /// How many are left.
+    #[inline(always)]
+    fn left(&self) -> u16 {
+        (self.before.len() as u16).wrapping_add(self.behind.len() as u16)
+    }
+}
+
+/// What a [`Run`] described.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Described {
+    /// How many descriptors.
+    pub(crate) descriptors: u16,
+    /// The number behind the last one's.
+    end: u16,
+    /// How many chains of one there are behind the last one of several.
+    singles: u16,
     /// What was kept back.
-    fn kept(self) -> Kept;
+    kept: Kept,
+}
+
+/// Describes chains, one after the other.
+pub(crate) trait Run<'r>: Clone {
+    /// The descriptors of the next chains of one, up to where the ring ends or is full.
+    fn slots(&self) -> &'r [Descriptor];
+
+    /// Describes a chain of one in the next of these. [`passed`](Self::passed) makes them count.
+    fn single(&mut self, slot: &Descriptor, segment: Segment);
+
+    /// So many of these were described.
+    fn passed(&mut self, singles: usize);
+
+    /// Describes the next part of a chain. False, and nothing was written, when the ring is full,
+    /// or ends before the first.
+    fn part(&mut self, segment: Segment, is_first: bool, goes_on: bool) -> bool;
+
+    /// The chain whose parts were described since the run was as `before` is whole.
+    fn chained(&mut self, before: &Self);
+
+    /// Takes back what was described since the run was as `before` is.
+    fn give_up(&mut self, before: Self);
+
+    /// What was described.
+    fn described(self) -> Described;
+}
+
+/// Looks at completions, one after the other, each once.
+pub(crate) trait Completions {
+    /// How many of the next ones are about chains of one from `number` on, none of them behind the
+    /// end of the ring. Nothing is asked after this but [`behind`](Self::behind).
+    fn are_about(&mut self, number: u16) -> u16;
+
+    /// Whether the next one is about the chain of that number, of `descriptors` descriptors. If so,
+    /// the one behind it is the next.
+    fn is_about(&mut self, number: u16, descriptors: u16) -> bool;
+
+    /// What the last one was that was looked at, if it was about something else.
+    fn behind(self) -> Behind;
 }
 
 /// Takes chains of one and offers them again.

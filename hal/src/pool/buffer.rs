@@ -124,7 +124,7 @@ impl<H: Header> Buffer<H> {
 
     /// Takes the continuation off. Only where this one is ours alone.
     #[inline(always)]
-    fn unlink(&self) -> Option<Self> {
+    pub(super) fn unlink(&self) -> Option<Self> {
         let Node { next, more, .. } = self.node();
         // The link of one that is continued leads to a buffer that belongs to this one, and from
         // here on does not.

@@ -21,10 +21,10 @@ pub struct Chain<H: Header> {
     /// The one whose link leads to what is added: the last of the last one's. Means nothing when
     /// there is none.
     last: *mut Node<H>,
-    /// How many, those that continue others not counted.
-    len: usize,
-    /// The pool of all of them, if that is one; else null.
-    home: *mut Shared<H>,
+    /// How many, those that continue others not counted. No memory holds more.
+    len: u32,
+    /// They may be of several pools.
+    is_mixed: bool,
     /// Some may be continued by others.
     has_more: bool,
 }
@@ -39,24 +39,19 @@ impl<H: Header> Chain<H> {
     #[must_use]
     #[inline(always)]
     pub const fn new() -> Self {
-        Self {
-            first: AtomicPtr::new(null_mut()),
-            last: null_mut(),
-            len: 0,
-            home: null_mut(),
-            has_more: false,
-        }
+        Self { first: AtomicPtr::new(null_mut()), last: null_mut(), len: 0, is_mixed: false, has_more: false }
     }
 
-    /// What was just taken off the free list of `home`.
+    /// What was just taken off a free list.
     #[inline(always)]
-    pub(super) fn taken(taken: Taken<H>, home: NonNull<Shared<H>>) -> Self {
+    #[expect(clippy::cast_possible_truncation, reason = "a pool numbers its buffers by 32 bits")]
+    pub(super) fn taken(taken: Taken<H>) -> Self {
         let Taken { first, last, len } = taken;
         Self {
             first: AtomicPtr::new(first.as_ptr()),
             last: last.as_ptr(),
-            len,
-            home: home.as_ptr(),
+            len: len as u32,
+            is_mixed: false,
             has_more: false,
         }
     }
@@ -65,7 +60,7 @@ impl<H: Header> Chain<H> {
     #[must_use]
     #[inline(always)]
     pub const fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// Whether there is none.
@@ -79,12 +74,25 @@ impl<H: Header> Chain<H> {
     #[must_use]
     #[inline(always)]
     pub fn domain(&self) -> Option<DomainTag> {
+        if self.is_mixed { None } else { self.front().map(|front| front.domain()) }
+    }
+
+    /// The buffer in front, which stays there.
+    #[inline(always)]
+    fn front(&self) -> Option<ManuallyDrop<Buffer<H>>> {
         if self.len == 0 {
             return None;
         }
-        // SAFETY: null, or a pool's shared part, which stays while a buffer is out, and there is
-        // one here.
-        Some(unsafe { self.home.as_ref() }?.domain)
+        NonNull::new(self.first.load(Ordering::Relaxed)).map(|first| ManuallyDrop::new(Buffer(first)))
+    }
+
+    /// The pool of all of them, if that is one; else null.
+    #[inline(always)]
+    fn home(&self) -> *mut Shared<H> {
+        match self.front() {
+            Some(front) if !self.is_mixed => front.node().pool.as_ptr(),
+            _ => null_mut(),
+        }
     }
 
     /// Adds a buffer to the back.
@@ -111,13 +119,12 @@ impl<H: Header> Chain<H> {
         if other.len == 0 {
             return;
         }
+        // Of which one is null when it is mixed; both are.
+        self.is_mixed |= other.is_mixed || self.home() != other.home();
         self.link().store(other.first.load(Ordering::Relaxed), Ordering::Relaxed);
         self.last = other.last;
         self.len = self.len.wrapping_add(other.len);
         self.has_more |= other.has_more;
-        if self.home != other.home {
-            self.home = null_mut();
-        }
     }
 
     /// Takes the buffer in front.
@@ -146,7 +153,9 @@ impl<H: Header> Chain<H> {
         at_most: usize,
         mut by: impl FnMut(Buffer<H>) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> usize {
-        self.walk_over::<true, _>(to, 0..self.len.min(at_most), |buffer, _| by(buffer))
+        let (came, taken) = self.take_over::<true, _>(0..self.len().min(at_most), |buffer, _| by(buffer));
+        to.append(came);
+        taken
     }
 
     /// The same, each buffer with one of `items`, until either ends.
@@ -157,33 +166,65 @@ impl<H: Header> Chain<H> {
         items: &'i [T],
         by: impl FnMut(Buffer<H>, &'i T) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> usize {
-        self.walk_over::<true, _>(to, items.get(..self.len).unwrap_or(items).iter(), by)
+        let (came, taken) = self.take_over::<true, _>(items.get(..self.len()).unwrap_or(items).iter(), by);
+        to.append(came);
+        taken
+    }
+
+    /// Takes buffers from the front, as long as `by` says so of how many each is with those that
+    /// continue it, and takes these apart: of what comes back none continues another, and all count.
+    ///
+    /// That is how they go home. Should `by` panic, they are leaked.
+    #[inline(always)]
+    pub fn take_apart(&mut self, mut by: impl FnMut(usize) -> bool) -> Self {
+        let (first, mut left, mut len, mut last) =
+            (self.first.load(Ordering::Relaxed), self.len, 0_u32, self.last);
+        let mut next = first;
+        self.len = 0;
+        while left > 0
+            && let Some(front) = NonNull::new(next)
+        {
+            let front = ManuallyDrop::new(Buffer(front));
+            let (mut segments, mut end) = (1_u32, &*front);
+            while let Some(behind) = end.next() {
+                (segments, end) = (segments.wrapping_add(1), behind);
+            }
+            if !by(segments as usize) {
+                break;
+            }
+            (next, last) = (end.node().next.load(Ordering::Relaxed), end.0.as_ptr());
+            (left, len) = (left.wrapping_sub(1), len.wrapping_add(segments));
+            let mut whole = front;
+            while let Some(rest) = whole.unlink() {
+                whole = ManuallyDrop::new(rest);
+            }
+        }
+        self.first.store(next, Ordering::Relaxed);
+        self.len = left;
+        Self { first: AtomicPtr::new(first), last, len, is_mixed: self.is_mixed, has_more: false }
     }
 
     /// Gives each buffer to `by`, which nothing continues yet, and joins what that gives back.
     #[inline(always)]
     pub(super) fn prepared(mut self, mut by: impl FnMut(Buffer<H>) -> Buffer<H>) -> Self {
-        let mut to = Self::new();
-        self.walk_over::<false, _>(&mut to, 0..self.len, |buffer, _| Ok(Some(by(buffer))));
-        to
+        self.take_over::<false, _>(0..self.len(), |buffer, _| Ok(Some(by(buffer)))).0
     }
 
     /// All of these: `items` are no more than there are buffers. Unless `HAS_MORE`, nothing
-    /// continues any of those.
+    /// continues any of those. What came, and how many were taken.
     #[inline(always)]
-    fn walk_over<const HAS_MORE: bool, I: ExactSizeIterator>(
+    #[expect(clippy::cast_possible_truncation, reason = "no more than there are")]
+    fn take_over<const HAS_MORE: bool, I: ExactSizeIterator>(
         &mut self,
-        to: &mut Self,
         mut items: I,
         mut by: impl FnMut(Buffer<H>, I::Item) -> Result<Option<Buffer<H>>, Buffer<H>>,
-    ) -> usize {
-        let (before, mut next) = (self.len, self.first.load(Ordering::Relaxed));
-        let mut home = if to.len == 0 || to.home == self.home { self.home } else { null_mut() };
-        let mut has_more = to.len > 0 && to.has_more;
-        let mut link = NonNull::from(to.link());
-        let (mut kept, mut stays) = (0_usize, None);
+    ) -> (Self, usize) {
+        let (before, mut next, home) = (self.len, self.first.load(Ordering::Relaxed), self.home());
+        let (mut is_mixed, mut has_more) = (self.is_mixed, false);
+        // The first one is linked from here, until it is taken.
+        let mut link = NonNull::from(&self.first);
+        let (all, mut kept, mut stays) = (items.len(), 0_usize, None);
         self.len = 0;
-        let all = items.len();
         for item in items.by_ref() {
             let given = next;
             // SAFETY: `items` is no longer than the chain, so this is a buffer of it, which is
@@ -194,13 +235,13 @@ impl<H: Header> Chain<H> {
             match by(buffer, item) {
                 Ok(Some(buffer)) => {
                     let buffer = ManuallyDrop::new(buffer);
-                    // SAFETY: in `to`, or in its last buffer, whose node lives as long as it is
-                    // out.
+                    // SAFETY: in this chain, or in the last buffer taken, whose node lives as long
+                    // as it is out.
                     unsafe { link.as_ref() }.store(buffer.0.as_ptr(), Ordering::Relaxed);
                     let is_single = !buffer.node().more.get();
                     // A single one that was here before has the home that all have here.
                     if !(is_single && buffer.0.as_ptr() == given) && buffer.home() != home {
-                        home = null_mut();
+                        is_mixed = true;
                     }
                     has_more |= !is_single;
                     link = link_of(buffer.last());
@@ -213,21 +254,17 @@ impl<H: Header> Chain<H> {
             }
         }
         let taken = all.wrapping_sub(items.len()).wrapping_sub(stays.is_some().into());
-        let came = taken.wrapping_sub(kept);
-        if came > 0 {
-            to.last = link.as_ptr().cast();
-            to.len = to.len.wrapping_add(came);
-            to.home = home;
-            to.has_more = has_more;
-        }
+        let (first, len) =
+            (AtomicPtr::new(self.first.load(Ordering::Relaxed)), taken.wrapping_sub(kept) as u32);
+        let came = Self { first, last: link.as_ptr().cast(), len, is_mixed, has_more };
         self.first.store(next, Ordering::Relaxed);
-        self.len = before.wrapping_sub(taken);
+        self.len = before.wrapping_sub(taken as u32);
         if let Some(buffer) = stays {
             // It was not counted.
             self.len = self.len.wrapping_sub(1);
             self.push_front(buffer);
         }
-        taken
+        (came, taken)
     }
 
     /// A chain of one.
@@ -239,7 +276,7 @@ impl<H: Header> Chain<H> {
             first: AtomicPtr::new(buffer.0.as_ptr()),
             last: buffer.last().as_ptr(),
             len: 1,
-            home: buffer.home(),
+            is_mixed: buffer.home().is_null(),
             has_more: buffer.node().more.get(),
         }
     }
@@ -299,14 +336,14 @@ impl<H: Header> Drop for Chain<H> {
         if self.len == 0 {
             return;
         }
-        let (first, last) = (NonNull::new(self.first.load(Ordering::Relaxed)), NonNull::new(self.last));
-        let (Some(home), Some(first), Some(last)) = (NonNull::new(self.home), first, last) else {
+        let (Some(front), Some(last)) = (self.front().filter(|_| !self.is_mixed), NonNull::new(self.last))
+        else {
             return self.go_home_one_by_one();
         };
         if self.has_more {
             self.settle();
         }
-        let first = ManuallyDrop::new(Buffer(first)).index();
+        let (home, first) = (front.node().pool, front.index());
         // SAFETY: the home of all of them is their pool's shared part; they are linked, none
         // continues another, they are this chain's alone, and it is being dropped.
         unsafe { Shared::give_back(home, first, last) };

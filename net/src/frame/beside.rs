@@ -1,7 +1,7 @@
 //! What travels beside a frame's bytes.
 
 use super::Frame;
-use super::header::flag;
+use super::header::{asks, found};
 use crate::offload::{ChecksumRequest, RxChecksum, RxHash, TxOffload, VlanTag};
 
 impl Frame {
@@ -9,29 +9,30 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn vlan(&self) -> Option<VlanTag> {
-        self.0.has(flag::VLAN).then_some(self.0.summary.vlan)
+        self.0.asks(asks::VLAN).then_some(self.0.vlan)
     }
 
     /// Sets the VLAN tag.
     #[inline(always)]
     pub fn set_vlan(&mut self, tag: Option<VlanTag>) {
-        self.0.set_flag(flag::VLAN, tag.is_some());
-        self.0.summary.vlan = tag.unwrap_or_default();
+        self.0.set_asks(asks::VLAN, if tag.is_some() { asks::VLAN } else { 0 });
+        self.0.vlan = tag.unwrap_or_default();
     }
 
     /// What the device says about the checksums.
     #[must_use]
     #[inline(always)]
     pub fn rx_checksum(&self) -> RxChecksum {
-        if self.0.has(flag::RX_CHECKSUM) { self.0.rx_checksum } else { RxChecksum::Unverified }
+        if self.0.has_found(found::CHECKSUM) { self.0.rx_checksum } else { RxChecksum::Unverified }
     }
 
     /// Records what the device says about the checksums.
     #[inline(always)]
     pub fn set_rx_checksum(&mut self, checksum: RxChecksum) {
         let says_something = checksum != RxChecksum::Unverified;
-        self.0.set_flag(flag::RX_CHECKSUM, says_something);
-        self.0.set_flag(flag::PARTIAL, matches!(checksum, RxChecksum::Partial(_)));
+        let is_partial = matches!(checksum, RxChecksum::Partial(_));
+        self.0.set_found(found::CHECKSUM, says_something);
+        self.0.set_asks(asks::PARTIAL, if is_partial { asks::PARTIAL } else { 0 });
         if says_something {
             self.0.rx_checksum = checksum;
         }
@@ -41,13 +42,13 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn rx_hash(&self) -> Option<RxHash> {
-        if self.0.has(flag::RX_HASH) { self.0.rx_hash } else { None }
+        if self.0.has_found(found::HASH) { self.0.rx_hash } else { None }
     }
 
     /// Records the device's hash.
     #[inline(always)]
     pub fn set_rx_hash(&mut self, hash: Option<RxHash>) {
-        self.0.set_flag(flag::RX_HASH, hash.is_some());
+        self.0.set_found(found::HASH, hash.is_some());
         self.0.rx_hash = hash;
     }
 
@@ -58,7 +59,7 @@ impl Frame {
     pub fn offload(&self) -> TxOffload {
         let asked = TxOffload {
             checksum: self.asked_checksum(),
-            segmentation: self.0.has(flag::SEGMENTATION).then_some(self.0.segmentation),
+            segmentation: self.0.asks(asks::SEGMENTATION).then_some(self.0.segmentation),
         };
         match self.rx_checksum() {
             RxChecksum::Partial(request) => TxOffload { checksum: asked.checksum.or(Some(request)), ..asked },
@@ -71,9 +72,10 @@ impl Frame {
     #[inline(always)]
     pub fn set_offload(&mut self, offload: TxOffload) {
         let TxOffload { checksum, segmentation } = offload;
-        self.0.set_flag(flag::CHECKSUM, checksum.is_some());
+        let asks_checksum = if checksum.is_some() { asks::CHECKSUM } else { 0 };
+        let asks_segmentation = if segmentation.is_some() { asks::SEGMENTATION } else { 0 };
+        self.0.set_asks(asks::CHECKSUM | asks::SEGMENTATION, asks_checksum | asks_segmentation);
         self.0.checksum = checksum.unwrap_or_default();
-        self.0.set_flag(flag::SEGMENTATION, segmentation.is_some());
         if let Some(segmentation) = segmentation {
             self.0.segmentation = segmentation;
         }
@@ -84,6 +86,6 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn asked_checksum(&self) -> Option<ChecksumRequest> {
-        self.0.has(flag::CHECKSUM).then_some(self.0.checksum)
+        self.0.asks(asks::CHECKSUM).then_some(self.0.checksum)
     }
 }

@@ -1,8 +1,8 @@
 //! Lending by the run: frames to be sent, in descriptors that follow one another round the table.
 //!
 //! ```text
-//!   clean            fill        clean + entries
-//!     |  the device's  |      free      |
+//!   clean            fill        clean
+//!     |  the device's  |   free    |
 //! ```
 //!
 //! What was posted together is kept together, at the place of its first descriptor, and goes home
@@ -13,10 +13,10 @@
 use paravane_hal::dma::{DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Posted;
-use paravane_net::{BURST_FRAMES, Burst, Frame, FrameSegment};
+use paravane_net::{Burst, Frame};
 
 use crate::queue::{Doorbell, Record, Virtqueue};
-use crate::ring::{Behind, Position, QueueSize, Ring, Run, Segment, UsedElement, each_format};
+use crate::ring::{Behind, Completions, QueueSize, Ring, Run, Segment, UsedElement, each_format};
 
 /// What is lent in turn.
 #[derive(Debug)]
@@ -24,31 +24,48 @@ pub(crate) struct InTurn {
     /// By the first descriptor.
     runs: Posted<Lent>,
     size: QueueSize,
-    /// Where the next descriptor goes.
-    fill: Position,
-    /// The oldest descriptor that is not free; `fill` when all are.
-    clean: Position,
+    /// The place of the next descriptor.
+    fill: u16,
+    /// That of the oldest one that is not free; `fill` when all are.
+    clean: u16,
+    /// How many are free.
+    room: u16,
     /// How many runs were used out of turn, and are not free yet.
     early: u16,
 }
 
-/// Frames of one descriptor each, or one frame of several; none, when the device used it out of
-/// turn.
+/// Frames in a row; none, when the device used it out of turn.
 #[derive(Debug)]
 struct Lent {
     frames: Burst,
     descriptors: u16,
 }
 
+/// What becomes of frames that are to be posted, whichever format the ring has.
+pub(crate) trait Post {
+    /// Where a frame lies that is one descriptor, as most are; nothing, if it is another.
+    fn plain(&self, frame: &mut Frame) -> Option<Segment>;
+
+    /// So many of those were posted, of `bytes` in all.
+    fn posted(&mut self, frames: usize, bytes: u64);
+
+    /// Describes a frame of any kind with `run`; nothing comes back, when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `frame`, when the ring ends here or is full.
+    fn any<'r, R: Run<'r>>(&mut self, frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame>;
+}
+
 impl Record for InTurn {
     fn new(size: QueueSize, device: DeviceTag) -> Result<Self, DmaError> {
         let runs = Posted::new(size.entries().into(), device)?;
-        Ok(Self { runs, size, fill: Position::default(), clean: Position::default(), early: 0 })
+        Ok(Self { runs, size, fill: 0, clean: 0, room: size.entries(), early: 0 })
     }
 
     #[inline(always)]
     fn room(&self) -> u16 {
-        self.size.entries().wrapping_sub(self.used())
+        self.room
     }
 
     fn reclaim(self, quiet: &Quiet<'_>) -> bool {
@@ -57,107 +74,79 @@ impl Record for InTurn {
 }
 
 impl InTurn {
-    /// How many descriptors are not free.
+    /// What is kept at the place `at`.
     #[inline(always)]
-    fn used(&self) -> u16 {
-        self.size.steps(self.clean, self.fill)
-    }
-
-    /// The place of what starts at `at`.
-    #[inline(always)]
-    fn slot(&mut self, at: Position) -> Option<&mut Option<Lent>> {
-        self.runs.slots_mut().get_mut(usize::from(self.size.place(at)))
+    fn slot(&mut self, at: u16) -> Option<&mut Option<Lent>> {
+        self.runs.slots_mut().get_mut(usize::from(at))
     }
 
     /// Keeps `run`, which starts at `at`. The place is free: it is of a descriptor that is, or
     /// within a run that was taken out.
     #[inline(always)]
-    fn put(&mut self, at: Position, run: Lent) {
+    fn put(&mut self, at: u16, run: Lent) {
         if let Some(place) = self.slot(at) {
-            *place = Some(run);
+            // Nothing is dropped here.
+            core::mem::forget(place.replace(run));
         }
     }
 
-    /// Lends `run`, which is described.
+    /// Frees the oldest `descriptors`.
+    #[inline(always)]
+    fn free(&mut self, descriptors: u16) {
+        self.clean = self.size.step(self.clean, descriptors);
+        self.room = self.room.wrapping_add(descriptors);
+    }
+
+    /// Posts frames from the front of `burst`, each as `by` does, until there is no room, or the
+    /// ring ends.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "no more than the ring has descriptors")]
+    fn post<R: Ring>(&mut self, ring: &mut R, burst: &mut Burst, by: &mut impl Post) {
+        let mut run = ring.run(self.fill, self.room);
+        let (mut frames, mut bytes) = (Burst::new(), 0_u64);
+        let posted = burst.walk_with(&mut frames, run.slots(), |mut frame, slot| {
+            let Some(segment) = by.plain(&mut frame) else { return Err(frame) };
+            run.single(slot, segment);
+            bytes = bytes.wrapping_add(segment.len_bytes.into());
+            Ok(Some(frame))
+        });
+        by.posted(posted, bytes);
+        run.passed(posted);
+        let descriptors = posted as u16;
+        ring.offer(descriptors, run.described());
+        let run = Lent { frames, descriptors };
+        if burst.is_empty() {
+            self.lend(run);
+        } else {
+            // What comes next is another, or the ring ends here.
+            self.post_any(ring, burst, by, run);
+        }
+    }
+
+    /// Posts frames of any kind behind the plain ones that `lent` has already.
+    #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "no more than the ring has descriptors")]
+    fn post_any<R: Ring>(&mut self, ring: &mut R, burst: &mut Burst, by: &mut impl Post, mut lent: Lent) {
+        let (plain, room) = (lent.frames.len(), self.room.wrapping_sub(lent.descriptors));
+        // Where the ring ends, so does the run.
+        let mut run = ring.run(self.fill.wrapping_add(lent.descriptors), room);
+        burst.walk(&mut lent.frames, usize::MAX, |frame| by.any(frame, &mut run));
+        let described = run.described();
+        lent.descriptors = lent.descriptors.wrapping_add(described.descriptors);
+        ring.offer(lent.frames.len().wrapping_sub(plain) as u16, described);
+        self.lend(lent);
+    }
+
+    /// Lends `run`, which is described, if there is anything in it.
     #[inline(always)]
     fn lend(&mut self, run: Lent) {
-        let at = self.fill;
-        self.fill = self.size.ahead(at, run.descriptors);
+        let (at, descriptors) = (self.fill, run.descriptors);
+        if descriptors == 0 {
+            return;
+        }
+        self.fill = self.size.step(at, descriptors);
+        self.room = self.room.wrapping_sub(descriptors);
         self.put(at, run);
-    }
-
-    /// Posts plain frames from the front of `burst`, each where `prepare` says, until it says
-    /// nothing, or there is no room, or the ring ends. How many.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
-    fn post_run<R: Ring>(
-        &mut self,
-        ring: &mut R,
-        burst: &mut Burst,
-        mut prepare: impl FnMut(&mut Frame) -> Option<Segment>,
-    ) -> u16 {
-        let number = self.size.place(self.fill);
-        // No run is longer: the start of the one that a chain is in is looked for no further back.
-        let (slots, mut run) = ring.run(number, self.room().min(BURST_FRAMES as u16));
-        let mut frames = Burst::new();
-        burst.walk_with(&mut frames, slots, |mut frame, slot| {
-            let Some(segment) = prepare(&mut frame) else { return Err(frame) };
-            run.describe(slot, segment);
-            Ok(Some(frame))
-        });
-        let (count, kept) = (frames.len() as u16, run.kept());
-        if count > 0 {
-            ring.offer_run(number, count, kept);
-            self.lend(Lent { frames, descriptors: count });
-        }
-        count
-    }
-
-    /// Posts the frame in front of `burst`, if it is plain.
-    #[inline(always)]
-    fn post_front<R: Ring>(
-        &mut self,
-        ring: &mut R,
-        burst: &mut Burst,
-        mut prepare: impl FnMut(&mut Frame) -> Option<Segment>,
-    ) -> bool {
-        if self.room() == 0 {
-            return false;
-        }
-        let number = self.size.place(self.fill);
-        let mut frames = Burst::new();
-        burst.walk(&mut frames, 1, |mut frame| {
-            let Some(segment) = prepare(&mut frame) else { return Err(frame) };
-            ring.post(number, segment);
-            Ok(Some(frame))
-        });
-        let is_posted = !frames.is_empty();
-        if is_posted {
-            self.lend(Lent { frames, descriptors: 1 });
-        }
-        is_posted
-    }
-
-    /// Posts one frame, as a chain of its segments.
-    fn post_frame<R: Ring>(
-        &mut self,
-        ring: &mut R,
-        frame: Frame,
-        describe: impl Fn(FrameSegment<'_>, bool) -> Option<Segment>,
-    ) -> Result<(), Frame> {
-        let (size, start, room) = (self.size, self.fill, self.room());
-        let segments = || frame.segments().enumerate().map(|(at, piece)| describe(piece, at == 0));
-        // All of it is looked at before anything is written: what is given up leaves no trace.
-        let whole = segments().try_fold(0_u16, |count, segment| {
-            segment.and(count.checked_add(1)).filter(|count| *count <= room)
-        });
-        let Some(descriptors) = whole else { return Err(frame) };
-        let numbers = (0..descriptors).map(|step| size.place(size.ahead(start, step)));
-        ring.post_chain(numbers.zip(segments().flatten()));
-        let mut frames = Burst::new();
-        frames.push(frame)?;
-        self.lend(Lent { frames, descriptors });
-        Ok(())
     }
 
     /// Takes home what the device has sent, of the next `waiting` completions what is there. How
@@ -191,65 +180,106 @@ impl InTurn {
     /// about, in turn. How many, and the completion behind them where it is about something else.
     /// Each is read once: what was judged is what is acted on.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
+    #[expect(clippy::cast_possible_truncation, reason = "no more than the ring has descriptors")]
     fn take_in_turn<R: Ring>(&mut self, ring: &mut R, waiting: u16) -> (u16, Behind) {
-        let number = self.size.place(self.clean);
-        let Some(place) = self.runs.slots_mut().get_mut(usize::from(number)) else {
+        let (size, start) = (self.size, self.clean);
+        let Some(place) = self.runs.slots_mut().get_mut(usize::from(start)) else {
             return (0, Behind::Unread);
         };
-        let Some(run) = place.as_ref() else {
+        let Some(run) = place else {
             // No completion can be about what is not there, so whatever the next one says is
             // something else.
             return (0, ring.read_used().map_or(Behind::NotThere, Behind::Read));
         };
         let (chains, descriptors) = (run.frames.len() as u16, run.descriptors);
-        let (sent, other) = ring.in_turn(number, waiting.min(chains));
+        let at_most = waiting.min(chains);
+        if chains != descriptors {
+            return self.take_longer(ring, at_most);
+        }
+        let mut completions = ring.completions(at_most);
+        let sent = completions.are_about(start);
+        let behind = completions.behind();
         if sent == chains {
             *place = None;
-            self.clean = self.size.ahead(self.clean, descriptors);
-            ring.took(chains, descriptors);
-            if self.early > 0 {
-                self.skip_early();
-            }
         } else if sent > 0 {
-            self.take_part(sent);
-            ring.took(sent, sent);
+            self.keep_rest(size.step(start, sent), |run| {
+                let mut home = Burst::new();
+                run.frames.walk(&mut home, sent.into(), |frame| Ok(Some(frame)));
+                run.descriptors = run.descriptors.wrapping_sub(sent);
+            });
         }
-        (sent, other)
+        self.took(ring, sent, sent);
+        (sent, behind)
     }
 
-    /// Takes the first `sent` frames of the oldest run, which are of one descriptor each.
-    #[cold]
-    fn take_part(&mut self, sent: u16) {
-        let Some(mut run) = self.slot(self.clean).and_then(Option::take) else { return };
-        for _ in 0..sent {
-            drop(run.frames.pop());
+    /// The same of a run with frames of several descriptors.
+    #[inline(always)]
+    fn take_longer<R: Ring>(&mut self, ring: &mut R, at_most: u16) -> (u16, Behind) {
+        let (size, start) = (self.size, self.clean);
+        let Some(Some(run)) = self.runs.slots_mut().get_mut(usize::from(start)) else {
+            return (0, Behind::Unread);
+        };
+        let (mut sent, mut number) = (0_u16, start);
+        let mut completions = ring.completions(at_most);
+        let home = run.frames.take_apart(|segments| {
+            // No longer than the ring, or it would not have been posted.
+            let descriptors = segments as u16;
+            if sent >= at_most || !completions.is_about(number, descriptors) {
+                return false;
+            }
+            sent = sent.wrapping_add(1);
+            number = size.step(number, descriptors);
+            true
+        });
+        let behind = completions.behind();
+        // Each descriptor was of one buffer.
+        let descriptors = home.len() as u16;
+        drop(home);
+        if sent > 0 {
+            self.keep_rest(number, |run| run.descriptors = run.descriptors.wrapping_sub(descriptors));
         }
-        run.descriptors = run.descriptors.wrapping_sub(sent);
-        self.clean = self.size.ahead(self.clean, sent);
-        self.put(self.clean, run);
+        self.took(ring, sent, descriptors);
+        (sent, behind)
+    }
+
+    /// Of the oldest run keeps at `at` what `cut` leaves of it.
+    #[inline(never)]
+    fn keep_rest(&mut self, at: u16, cut: impl FnOnce(&mut Lent)) {
+        let clean = self.clean;
+        let Some(mut run) = self.slot(clean).and_then(Option::take) else { return };
+        cut(&mut run);
+        if !run.frames.is_empty() {
+            self.put(at, run);
+        }
+    }
+
+    /// The device is done with the oldest `chains`, of so many `descriptors`.
+    #[inline(always)]
+    fn took<R: Ring>(&mut self, ring: &mut R, chains: u16, descriptors: u16) {
+        self.free(descriptors);
+        ring.took(chains, descriptors);
+        if self.early > 0 {
+            self.skip_early();
+        }
     }
 
     /// Takes the frame out whose chain the device calls `id`, and how many descriptors that has;
     /// they stay until it is their turn. `None` when the device does not have it.
     #[cold]
     fn take_out_of_turn(&mut self, id: u32) -> Option<(Burst, u16)> {
-        let number = u16::try_from(id).ok()?;
-        let size = self.size;
-        // In one lap or the other.
-        let ahead = [true, false]
-            .into_iter()
-            .filter_map(|lap| size.position(number, lap))
-            .map(|at| size.steps(self.clean, at))
-            .find(|ahead| *ahead < self.used())?;
-        // The run that it is in starts no further back.
-        let longest = u16::try_from(BURST_FRAMES).ok()?;
-        let start = (ahead.saturating_sub(longest.wrapping_sub(1))..=ahead)
+        let number = u16::try_from(id).ok().filter(|number| *number < self.size.entries())?;
+        let used = self.size.entries().wrapping_sub(self.room);
+        let ahead = self.size.steps_between(self.clean, number);
+        if ahead >= used {
+            return None;
+        }
+        // Ends: what is lent starts with a run.
+        let start = (0..=ahead)
             .rev()
-            .map(|ahead| size.ahead(self.clean, ahead))
-            .find(|start| self.runs.holds(size.place(*start).into()))?;
+            .map(|ahead| self.size.step(self.clean, ahead))
+            .find(|start| self.runs.holds((*start).into()))?;
         self.spread(start);
-        let run = self.runs.slots_mut().get_mut(usize::from(number))?.as_mut()?;
+        let run = self.slot(number)?.as_mut()?;
         if run.frames.is_empty() {
             return None;
         }
@@ -260,15 +290,17 @@ impl InTurn {
     }
 
     /// Has each frame of the run at `start` be a run by itself.
-    fn spread(&mut self, start: Position) {
+    fn spread(&mut self, start: u16) {
         let several = |run: &mut Lent| run.frames.len() > 1;
         let Some(mut run) = self.slot(start).and_then(|place| place.take_if(several)) else { return };
         let mut at = start;
         while let Some(frame) = run.frames.pop() {
+            // No longer than the ring, or it would not have been posted.
+            let descriptors = u16::try_from(frame.segments().count()).unwrap_or(u16::MAX);
             let mut frames = Burst::new();
             frames.extend([frame]);
-            self.put(at, Lent { frames, descriptors: 1 });
-            at = self.size.ahead(at, 1);
+            self.put(at, Lent { frames, descriptors });
+            at = self.size.step(at, descriptors);
         }
     }
 
@@ -278,51 +310,19 @@ impl InTurn {
         let is_empty = |run: &mut Lent| run.frames.is_empty();
         // Ends: each turn leaves one fewer.
         while let Some(run) = self.slot(self.clean).and_then(|place| place.take_if(is_empty)) {
-            self.clean = self.size.ahead(self.clean, run.descriptors);
+            self.free(run.descriptors);
             self.early = self.early.wrapping_sub(1);
         }
     }
 }
 
 impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
-    /// Posts plain frames from the front of `burst`, each where `prepare` says, until it says
-    /// nothing, or there is no room, or the ring ends. How many.
+    /// Posts frames from the front of `burst`, each as `by` does, until there is no room, or the
+    /// ring ends.
     #[inline(always)]
-    pub(crate) fn post_run(
-        &mut self,
-        burst: &mut Burst,
-        prepare: impl FnMut(&mut Frame) -> Option<Segment>,
-    ) -> u16 {
+    pub(crate) fn post(&mut self, burst: &mut Burst, by: &mut impl Post) {
         let (ring, lent) = self.parts();
-        each_format!(ring, ring => lent.post_run(ring, burst, prepare))
-    }
-
-    /// Posts the frame in front of `burst`, if it is plain, where `prepare` says. False, and it
-    /// stays there, when it says nothing, or there is no room. For one alone;
-    /// [`post_run`](Self::post_run) costs less for several.
-    #[inline(always)]
-    pub(crate) fn post_front(
-        &mut self,
-        burst: &mut Burst,
-        prepare: impl FnMut(&mut Frame) -> Option<Segment>,
-    ) -> bool {
-        let (ring, lent) = self.parts();
-        each_format!(ring, ring => lent.post_front(ring, burst, prepare))
-    }
-
-    /// Posts one frame, as a chain of its segments, each where `describe` says, which hears whether
-    /// it is the first.
-    ///
-    /// # Errors
-    ///
-    /// `frame`, when `describe` says nothing of one of them, or there is no room.
-    pub(crate) fn post_frame(
-        &mut self,
-        frame: Frame,
-        describe: impl Fn(FrameSegment<'_>, bool) -> Option<Segment>,
-    ) -> Result<(), Frame> {
-        let (ring, lent) = self.parts();
-        each_format!(ring, ring => lent.post_frame(ring, frame, describe))
+        each_format!(ring, ring => lent.post(ring, burst, by));
     }
 
     /// Takes home what the device has sent: of the next `waiting` completions, which

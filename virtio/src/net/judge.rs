@@ -249,8 +249,8 @@ pub(crate) enum Refused {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TxRules {
     features: Negotiated,
-    /// The longest frame, tag included.
-    max_bytes: u32,
+    /// How much longer than the shortest the longest frame is, tag included.
+    span_bytes: u32,
 }
 
 impl TxRules {
@@ -258,7 +258,8 @@ impl TxRules {
     /// tag.
     #[must_use]
     pub(crate) fn new(features: Negotiated, max_frame_bytes: u16) -> Self {
-        Self { features, max_bytes: u32::from(max_frame_bytes).saturating_add(VLAN_BYTES) }
+        let max_bytes = u32::from(max_frame_bytes).saturating_add(VLAN_BYTES);
+        Self { features, span_bytes: max_bytes.saturating_sub(ETHERNET_BYTES) }
     }
 
     /// Whether the device completes checksums. Where it does not, that is done before the frame
@@ -276,7 +277,7 @@ impl TxRules {
     #[inline(always)]
     pub(crate) fn plain(&self, frame_bytes: u32) -> Result<RawHeader, Refused> {
         // In one comparison: what is too short is very long then.
-        if frame_bytes.wrapping_sub(ETHERNET_BYTES) <= self.max_bytes.saturating_sub(ETHERNET_BYTES) {
+        if frame_bytes.wrapping_sub(ETHERNET_BYTES) <= self.span_bytes {
             Ok(Header::PLAIN)
         } else if frame_bytes < ETHERNET_BYTES {
             Err(Refused::TooShort)

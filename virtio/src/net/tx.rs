@@ -16,10 +16,10 @@ use paravane_net::{Burst, Frame, TxCounters};
 
 use crate::device::Queue;
 use crate::net::header::{HEADER_BYTES, RawHeader};
-use crate::net::in_turn::InTurn;
+use crate::net::in_turn::{InTurn, Post};
 use crate::net::judge::{Refused, TxRules};
 use crate::queue::Kick;
-use crate::ring::Segment;
+use crate::ring::{Run, Segment};
 
 /// The ring under a transmit queue.
 pub(crate) type TxRing<P> = Queue<InTurn, P>;
@@ -31,17 +31,6 @@ pub struct TxQueue<P: Platform> {
     /// Where its device reads.
     domain: DomainTag,
     counters: TxCounters,
-}
-
-/// What became of the frame at the front of a burst.
-enum Fate {
-    /// Posted.
-    Sent {
-        /// Its length.
-        bytes: u32,
-    },
-    /// Dropped: not something the device can send.
-    Refused,
 }
 
 impl<P: Platform> TxQueue<P> {
@@ -66,19 +55,8 @@ impl<P: Platform> TxQueue<P> {
         &self.ring
     }
 
-    /// Makes room for `segments` descriptors by taking home what was sent. False when the ring
-    /// stays too full.
-    #[inline(never)]
-    fn makes_room(&mut self, segments: usize) -> Result<bool, DeviceFault> {
-        self.take_sent()?;
-        let room = segments <= usize::from(self.ring.room());
-        if !room {
-            self.counters.ring_full = self.counters.ring_full.wrapping_add(1);
-        }
-        Ok(room)
-    }
-
     /// Takes everything home that the device has sent.
+    #[inline(always)]
     fn take_sent(&mut self) -> Result<usize, DeviceFault> {
         let waiting = self.ring.observe()?;
         let taken = self.ring.take_sent(waiting)?;
@@ -86,68 +64,46 @@ impl<P: Platform> TxQueue<P> {
         Ok(usize::from(taken))
     }
 
-    /// Posts frames from the front of `burst` as long as they are plain and there is room. Returns
-    /// how many, and their bytes.
+    /// The same where there is no room for the frame in front of a burst. False when the ring stays
+    /// as full as it is.
     #[inline(never)]
-    fn post_plain(&mut self, burst: &mut Burst) -> (u16, u64) {
-        let mut bytes = 0_u64;
-        let posted = self.ring.post_run(burst, prepare(self.rules, &mut bytes));
-        (posted, bytes)
+    fn makes_room(&mut self) -> Result<bool, DeviceFault> {
+        let makes_room = self.take_sent()? > 0;
+        if !makes_room {
+            self.counters.ring_full = self.counters.ring_full.wrapping_add(1);
+        }
+        Ok(makes_room)
     }
 
-    /// The same for a burst of one.
+    /// Posts frames from the front of `burst`, all of which the device reaches, until there is no
+    /// room, or the ring ends. How many were taken.
     #[inline(always)]
-    fn post_single(&mut self, burst: &mut Burst) -> (u16, u64) {
-        let mut bytes = 0_u64;
-        let posted = self.ring.post_front(burst, prepare(self.rules, &mut bytes));
-        (posted.into(), bytes)
+    fn post(&mut self, burst: &mut Burst) -> usize {
+        let before = burst.len();
+        let entries = self.ring.size().entries();
+        let mut posting = Posting { rules: self.rules, entries, bytes: 0, refused: 0 };
+        self.ring.post(burst, &mut posting);
+        let taken = before.wrapping_sub(burst.len());
+        let Posting { bytes, refused, .. } = posting;
+        let frames = (taken as u64).wrapping_sub(refused);
+        self.counters.frames = self.counters.frames.wrapping_add(frames);
+        self.counters.bytes = self.counters.bytes.wrapping_add(bytes);
+        self.counters.refused = self.counters.refused.wrapping_add(refused);
+        taken
     }
 
-    /// The header of a frame that asks for something. A checksum that the device does not complete
-    /// is completed here.
-    fn header(&self, frame: &mut Frame, frame_bytes: u32) -> Result<RawHeader, Refused> {
-        if !self.rules.has_checksums() && !frame.complete_checksum() {
-            return Err(Refused::DoesNotFit);
-        }
-        self.rules.header(frame.offload(), frame.vlan(), frame_bytes)
-    }
-
-    /// Posts the frame at the front of `burst`, whatever it is made of. `None`, and it stays there,
-    /// when there is no room.
+    /// Drops the frames of which the device does not reach every segment.
     #[cold]
-    fn post_any(&mut self, burst: &mut Burst) -> Result<Option<Fate>, DeviceFault> {
-        // Spec: VIRTIO 1.2, 2.7.5 "The Virtqueue Descriptor Table": no chain is longer than the
-        // queue. It would wait for room forever, too.
-        let max_segments = usize::from(self.ring.size().entries());
-        // One more than is allowed tells a chain that is too long, however long it is.
-        let segments =
-            burst.peek(|front| front.segments().take(max_segments.saturating_add(1)).count()).unwrap_or(0);
-        let fits = segments <= max_segments;
-        if fits && segments > usize::from(self.ring.room()) && !self.makes_room(segments)? {
-            return Ok(None);
-        }
-        let frame = burst.pop().filter(|_| fits);
-        Ok(Some(frame.and_then(|frame| self.post_frame(frame)).unwrap_or(Fate::Refused)))
-    }
-
-    /// Posts `frame`, header first, for which there is room. `None`, and it is dropped, when it is
-    /// not something the device can send: a segment is empty or out of its reach, or the first has
-    /// no room for the header.
-    fn post_frame(&mut self, mut frame: Frame) -> Option<Fate> {
-        let bytes = u32::try_from(frame.total_bytes()).ok()?;
-        let header = self.header(&mut frame, bytes).ok()?;
-        if !frame.write_before(&header) {
-            return None;
-        }
-        let domain = self.domain;
-        let posted = self.ring.post_frame(frame, |segment, is_first| {
-            let header_bytes = if is_first { HEADER_BYTES } else { 0 };
-            let segment_bytes = u32::try_from(segment.len_bytes()).ok().filter(|len| *len > 0)?;
-            let addr = segment.dma_addr_before(header_bytes).filter(|_| segment.domain() == domain)?;
-            let len_bytes = segment_bytes.checked_add(header_bytes.into())?;
-            Some(Segment { addr, len_bytes, writable: false })
+    fn refuse_unreachable(&mut self, burst: &mut Burst) {
+        let (mut reachable, domain) = (Burst::new(), self.domain);
+        let before = burst.len();
+        burst.walk(&mut reachable, usize::MAX, |frame| {
+            let is_reachable = frame.segments().all(|segment| segment.domain() == domain);
+            Ok(Some(frame).filter(|_| is_reachable))
         });
-        posted.ok().map(|()| Fate::Sent { bytes })
+        *burst = reachable;
+        let refused = before.wrapping_sub(burst.len()) as u64;
+        self.counters.refused = self.counters.refused.wrapping_add(refused);
     }
 
     /// Publishes what was posted; one doorbell at most.
@@ -162,23 +118,126 @@ impl<P: Platform> TxQueue<P> {
     }
 }
 
-/// Writes the header in front of plain frames and of such as ask for a checksum only, and counts
-/// their bytes. Gives where header and frame lie; nothing, when the device does not take the frame
-/// as it is.
-#[inline(always)]
-fn prepare(rules: TxRules, bytes: &mut u64) -> impl FnMut(&mut Frame) -> Option<Segment> {
-    move |frame| {
-        if !frame.is_plain_but_checksum() {
+/// Posts frames: writes the device's header in front of each, and says where both lie.
+struct Posting {
+    rules: TxRules,
+    /// Of the ring.
+    entries: u16,
+    /// How many bytes the frames have that were posted.
+    bytes: u64,
+    /// How many were dropped, for they cannot be sent.
+    refused: u64,
+}
+
+impl Posting {
+    /// Describes a frame that is none of the plain ones, header first.
+    #[inline(always)]
+    fn other<'r, R: Run<'r>>(&mut self, mut frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame> {
+        let before = run.clone();
+        let (mut total_bytes, mut is_first) = (0_u32, true);
+        let mut fits = true;
+        for segment in frame.segments() {
+            let header_bytes = if is_first { HEADER_BYTES } else { 0 };
+            // At most 16 bits each, of no more segments than the ring has entries.
+            let segment_bytes = segment.len_bytes() as u32;
+            let addr = segment.dma_addr_before(header_bytes).filter(|_| segment_bytes > 0);
+            let Some(addr) = addr else {
+                fits = false;
+                break;
+            };
+            let len_bytes = segment_bytes.wrapping_add(header_bytes.into());
+            let part = Segment { addr, len_bytes, writable: false };
+            if !run.part(part, is_first, segment.next().is_some()) {
+                run.give_up(before);
+                return if self.is_too_long(&frame) { Ok(self.refuse(frame)) } else { Err(frame) };
+            }
+            total_bytes = total_bytes.wrapping_add(segment_bytes);
+            is_first = false;
+        }
+        if !fits || !self.writes_header(&mut frame, total_bytes) {
+            run.give_up(before);
+            return Ok(self.refuse(frame));
+        }
+        run.chained(&before);
+        self.bytes = self.bytes.wrapping_add(total_bytes.into());
+        Ok(Some(frame))
+    }
+
+    /// Writes the header in front of a frame. False, when the frame cannot be sent.
+    #[inline(always)]
+    fn writes_header(&self, frame: &mut Frame, frame_bytes: u32) -> bool {
+        let header = if frame.asks_no_more_than_a_checksum() && self.rules.has_checksums() {
+            self.rules.uncut(frame.asked_checksum(), frame_bytes)
+        } else {
+            self.header(frame, frame_bytes)
+        };
+        header.is_ok_and(|header| frame.write_before(&header))
+    }
+
+    /// The header of a frame that asks for something. A checksum that the device does not complete
+    /// is completed here.
+    #[cold]
+    fn header(&self, frame: &mut Frame, frame_bytes: u32) -> Result<RawHeader, Refused> {
+        if !self.rules.has_checksums() && !frame.complete_checksum() {
+            return Err(Refused::DoesNotFit);
+        }
+        self.rules.header(frame.offload(), frame.vlan(), frame_bytes)
+    }
+
+    /// Whether a frame has more segments than the ring has descriptors: it would wait for room
+    /// forever.
+    ///
+    /// Spec: VIRTIO 1.2, 2.7.5 "The Virtqueue Descriptor Table": no chain is longer than the queue.
+    #[cold]
+    fn is_too_long(&self, frame: &Frame) -> bool {
+        frame.segments().nth(self.entries.into()).is_some()
+    }
+
+    /// Drops a frame that cannot be sent.
+    #[cold]
+    fn refuse(&mut self, frame: Frame) -> Option<Frame> {
+        drop(frame);
+        self.refused = self.refused.wrapping_add(1);
+        None
+    }
+}
+
+impl Post for Posting {
+    /// A frame of one segment, which asks for a checksum at most.
+    #[inline(always)]
+    fn plain(&self, frame: &mut Frame) -> Option<Segment> {
+        // A segment has 16 bits.
+        let frame_bytes = frame.segment_bytes() as u32;
+        let writes = if frame.is_plain() {
+            let header = self.rules.plain(frame_bytes).ok()?;
+            frame.write_before(&header)
+        } else if frame.is_plain_with_checksum() {
+            let header = self.rules.uncut(frame.asked_checksum(), frame_bytes).ok()?;
+            frame.write_before(&header)
+        } else {
+            false
+        };
+        if !writes {
             return None;
         }
-        let frame_bytes = u32::try_from(frame.segment_bytes()).ok()?;
-        let header = rules.uncut(frame.asked_checksum(), frame_bytes).ok()?;
-        if !frame.write_before(&header) {
-            return None;
-        }
-        *bytes = bytes.wrapping_add(frame_bytes.into());
-        let len_bytes = frame_bytes.wrapping_add(u32::from(HEADER_BYTES));
+        let len_bytes = frame_bytes.wrapping_add(HEADER_BYTES.into());
         Some(Segment { addr: frame.fresh_dma_addr_before(HEADER_BYTES), len_bytes, writable: false })
+    }
+
+    #[inline(always)]
+    fn posted(&mut self, frames: usize, bytes: u64) {
+        let headers_bytes = (frames as u64).wrapping_mul(HEADER_BYTES.into());
+        self.bytes = self.bytes.wrapping_add(bytes).wrapping_sub(headers_bytes);
+    }
+
+    #[inline(always)]
+    fn any<'r, R: Run<'r>>(&mut self, mut frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame> {
+        let Some(segment) = self.plain(&mut frame) else { return self.other(frame, run) };
+        let Some(slot) = run.slots().first() else { return Err(frame) };
+        run.single(slot, segment);
+        run.passed(1);
+        self.posted(1, segment.len_bytes.into());
+        Ok(Some(frame))
     }
 }
 
@@ -186,42 +245,28 @@ impl<P: Platform> paravane_net::TxQueue for TxQueue<P> {
     #[inline]
     fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         self.ring.check()?;
-        let (mut taken, mut sent, mut bytes) = (0_usize, 0_u64, 0_u64);
+        let before = burst.len();
+        // Asked of all together.
+        if burst.domain() != Some(self.domain) {
+            self.refuse_unreachable(burst);
+        }
         let mut outcome = Ok(());
-        loop {
-            let (frames, frames_bytes) = if burst.domain() != Some(self.domain) {
-                // Asked of all together; others are looked at one by one.
-                (0, 0)
-            } else if burst.len() == 1 {
-                self.post_single(burst)
-            } else {
-                self.post_plain(burst)
-            };
-            taken = taken.wrapping_add(frames.into());
-            sent = sent.wrapping_add(frames.into());
-            bytes = bytes.wrapping_add(frames_bytes);
-            if burst.is_empty() {
-                break;
+        // Ends: each turn takes a frame, or makes room, of which there is so much, or is the last.
+        while !burst.is_empty() {
+            if self.post(burst) > 0 {
+                continue;
             }
-            // What comes next is not plain, or the ring wraps here, or it is full.
-            match self.post_any(burst) {
-                Ok(Some(Fate::Sent { bytes: frame_bytes })) => {
-                    sent = sent.wrapping_add(1);
-                    bytes = bytes.wrapping_add(u64::from(frame_bytes));
-                }
-                Ok(Some(Fate::Refused)) => self.counters.refused = self.counters.refused.wrapping_add(1),
-                Ok(None) => break,
+            match self.makes_room() {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(fault) => {
                     outcome = Err(fault);
                     break;
                 }
             }
-            taken = taken.wrapping_add(1);
         }
-        self.counters.frames = self.counters.frames.wrapping_add(sent);
-        self.counters.bytes = self.counters.bytes.wrapping_add(bytes);
         self.publish();
-        outcome.map(|()| taken)
+        outcome.map(|()| before.wrapping_sub(burst.len()))
     }
 
     #[inline]

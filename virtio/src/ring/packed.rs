@@ -26,10 +26,12 @@ pub(crate) mod memory;
 use core::slice;
 
 use paravane_hal::addr::DmaAddr;
+use paravane_hal::barrier;
 use paravane_hal::dma::{DeviceDma, Dma, DmaError, Quiet};
 
 use super::{
-    Behind, Descriptor, Exchange, Kept, Position, QueueAddresses, QueueSize, Ring, Run, Segment, UsedElement,
+    Behind, Completions, Described, Descriptor, Exchange, Kept, Position, QueueAddresses, QueueSize, Ring,
+    Run, Segment, Slots, UsedElement, in_order,
 };
 use memory::{PackedMemory, describe, load};
 
@@ -119,7 +121,14 @@ impl<D: Dma> PackedRing<D> {
 
 impl<D: Dma> Ring for PackedRing<D> {
     type Used = Descriptor;
-    type Run = PackedRun;
+    type Run<'r>
+        = PackedRun<'r>
+    where
+        Self: 'r;
+    type Completions<'r>
+        = PackedCompletions<'r>
+    where
+        Self: 'r;
     type Exchange<'r>
         = PackedExchange<'r>
     where
@@ -153,18 +162,17 @@ impl<D: Dma> Ring for PackedRing<D> {
     }
 
     #[inline(always)]
-    fn run(&self, number: u16, at_most: u16) -> (&[Descriptor], PackedRun) {
-        let place = self.size.place(self.fill);
+    fn run(&self, number: u16, free: u16) -> PackedRun<'_> {
+        let slots = Slots::new(self.memory.slots(), number, free);
         let word = self.fill_marks() | u32::from(number);
-        let keeps = self.kept.is_none();
-        (self.memory.slots_from(place, at_most), PackedRun { word, keeps, kept: None })
+        PackedRun { slots, free, word, keeps: self.kept.is_none(), kept: None }
     }
 
     #[inline(always)]
-    fn offer_run(&mut self, _number: u16, count: u16, first: Kept) {
-        self.kept = self.kept.or(first);
-        self.fill = self.size.ahead(self.fill, count);
-        self.in_flight = self.in_flight.wrapping_add(count);
+    fn offer(&mut self, chains: u16, described: Described) {
+        self.kept = self.kept.or(described.kept);
+        self.fill = self.size.ahead(self.fill, described.descriptors);
+        self.in_flight = self.in_flight.wrapping_add(chains);
     }
 
     #[inline(always)]
@@ -202,29 +210,9 @@ impl<D: Dma> Ring for PackedRing<D> {
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a run is no longer than the ring")]
-    fn in_turn(&self, number: u16, at_most: u16) -> (u16, Behind) {
-        let slots = self.memory.slots_from(self.size.place(self.used), at_most);
-        let marks = self.used_marks(self.used);
-        let first = marks | u32::from(number);
-        let mut behind = Behind::Unread;
-        let mut sent = slots.len();
-        for ((at, slot), expected) in slots.iter().enumerate().zip(first..) {
-            let word = slot.load::<3>();
-            if word & (layout::MARKS | layout::ID) != expected {
-                sent = at;
-                behind = if word & layout::MARKS == marks {
-                    // How long, nobody asks of what was sent.
-                    Behind::Read(UsedElement { id: word & layout::ID, len: 0 })
-                } else {
-                    Behind::NotThere
-                };
-                break;
-            }
-        }
-        // Whoever gets the buffers next comes after the marks.
-        paravane_hal::barrier::acquire();
-        (sent as u16, behind)
+    fn completions(&self, at_most: u16) -> PackedCompletions<'_> {
+        let slots = self.memory.slots().get(usize::from(self.size.place(self.used))..).unwrap_or_default();
+        PackedCompletions { slots, at_most, marks: self.used_marks(self.used), behind: Behind::Unread }
     }
 
     #[inline(always)]
@@ -272,8 +260,12 @@ fn write_flag(segment: Segment) -> u32 {
     if segment.writable { layout::DESC_F_WRITE } else { 0 }
 }
 
-/// Describes chains of one.
-pub(crate) struct PackedRun {
+/// Describes chains.
+#[derive(Clone)]
+pub(crate) struct PackedRun<'r> {
+    slots: Slots<'r>,
+    /// How many descriptors were free.
+    free: u16,
     /// The last word of the next one.
     word: u32,
     /// The next one is the first of a batch.
@@ -281,12 +273,11 @@ pub(crate) struct PackedRun {
     kept: Kept,
 }
 
-impl Run for PackedRun {
+impl PackedRun<'_> {
+    /// Writes a descriptor.
     #[inline(always)]
-    fn describe(&mut self, slot: &Descriptor, segment: Segment) {
-        let mut word = self.word | write_flag(segment);
-        // Numbers go up to the end of the ring, so the id does not wrap.
-        self.word = self.word.wrapping_add(1);
+    fn describe(&mut self, slot: &Descriptor, segment: Segment, next: u32) {
+        let mut word = self.word | next | write_flag(segment);
         if self.keeps {
             self.keeps = false;
             self.kept = Some(word);
@@ -294,10 +285,120 @@ impl Run for PackedRun {
         }
         describe(slot, segment.addr, segment.len_bytes, word);
     }
+}
+
+impl<'r> Run<'r> for PackedRun<'r> {
+    #[inline(always)]
+    fn slots(&self) -> &'r [Descriptor] {
+        self.slots.before.as_slice()
+    }
 
     #[inline(always)]
-    fn kept(self) -> Kept {
-        self.kept
+    fn single(&mut self, slot: &Descriptor, segment: Segment) {
+        self.describe(slot, segment, 0);
+        // Numbers go up to the end of the ring, so the id does not wrap.
+        self.word = self.word.wrapping_add(1);
+    }
+
+    #[inline(always)]
+    fn passed(&mut self, singles: usize) {
+        self.slots.pass(singles);
+    }
+
+    #[inline(always)]
+    fn part(&mut self, segment: Segment, is_first: bool, goes_on: bool) -> bool {
+        let slot = match self.slots.next() {
+            Some(slot) => slot,
+            None if is_first => return false,
+            None => match self.slots.turn() {
+                Some(slot) => {
+                    self.word ^= layout::MARKS;
+                    slot
+                }
+                None => return false,
+            },
+        };
+        // Each has the id, though the device looks for it in the last one only.
+        self.describe(slot, segment, if goes_on { layout::DESC_F_NEXT } else { 0 });
+        true
+    }
+
+    #[inline(always)]
+    fn chained(&mut self, _before: &Self) {
+        self.word = self.word & !layout::ID | u32::from(self.slots.number());
+    }
+
+    /// What was described must not pass for available when what is before it is shown.
+    #[cold]
+    fn give_up(&mut self, before: Self) {
+        let mut turned = before.clone();
+        while turned.slots.left() > self.slots.left() {
+            let Some(slot) = turned.slots.next().or_else(|| {
+                turned.word ^= layout::MARKS;
+                turned.slots.turn()
+            }) else {
+                break;
+            };
+            slot.store::<3>(turned.word ^ layout::MARKS);
+        }
+        *self = before;
+    }
+
+    #[inline(always)]
+    fn described(self) -> Described {
+        let (descriptors, end) = (self.free.wrapping_sub(self.slots.left()), self.slots.number());
+        Described { descriptors, end, singles: 0, kept: self.kept }
+    }
+}
+
+/// Looks at descriptors that may have been used.
+pub(crate) struct PackedCompletions<'r> {
+    /// From the next one to the end of the ring.
+    slots: &'r [Descriptor],
+    /// Up to how many of them, if each chain is of one.
+    at_most: u16,
+    /// Of what was used.
+    marks: u32,
+    behind: Behind,
+}
+
+impl PackedCompletions<'_> {
+    /// Whether `slot` is about the chain of that number.
+    #[inline(always)]
+    fn is(&mut self, slot: &Descriptor, number: u32) -> bool {
+        let word = slot.load::<3>();
+        let is = word & (layout::MARKS | layout::ID) == self.marks | number;
+        if !is {
+            self.behind = if word & layout::MARKS == self.marks {
+                // How long, nobody asks of what was sent.
+                Behind::Read(UsedElement { id: word & layout::ID, len: 0 })
+            } else {
+                Behind::NotThere
+            };
+        }
+        is
+    }
+}
+
+impl Completions for PackedCompletions<'_> {
+    #[inline(always)]
+    fn are_about(&mut self, number: u16) -> u16 {
+        let slots = self.slots.get(..self.at_most.into()).unwrap_or(self.slots);
+        in_order(slots, number, |slot, number| self.is(slot, number))
+    }
+
+    #[inline(always)]
+    fn is_about(&mut self, number: u16, descriptors: u16) -> bool {
+        let Some(slot) = self.slots.first() else { return false };
+        self.slots = self.slots.get(descriptors.into()..).unwrap_or_default();
+        self.is(slot, number.into())
+    }
+
+    #[inline(always)]
+    fn behind(self) -> Behind {
+        // Whoever gets the buffers next comes after the marks.
+        barrier::acquire();
+        self.behind
     }
 }
 

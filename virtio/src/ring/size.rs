@@ -107,12 +107,21 @@ impl QueueSize {
         steps
     }
 
-    /// How many places there are from `place` to the end of the ring, up to `at_most`.
+    /// The place that is `steps` further, up to a lap.
     #[must_use]
     #[inline(always)]
-    pub(crate) const fn up_to_end(self, place: u16, at_most: u16) -> u16 {
-        let to_end = self.0.saturating_sub(place);
-        if at_most < to_end { at_most } else { to_end }
+    pub(crate) const fn step(self, place: u16, steps: u16) -> u16 {
+        // Both up to 32768, and the place below that.
+        let to = place.wrapping_add(steps);
+        if to < self.0 { to } else { to.wrapping_sub(self.0) }
+    }
+
+    /// How many steps it is from place `from` on to place `to`: below a lap.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) const fn steps_between(self, from: u16, to: u16) -> u16 {
+        let round = if to < from { self.0 } else { 0 };
+        to.wrapping_sub(from).wrapping_add(round)
     }
 
     /// Two laps.
@@ -186,9 +195,10 @@ mod tests {
             let (from, to) = (u64::from(start), u64::from(start) + steps);
             prop_assert_eq!(size.ahead(at(from), u16::try_from(steps).unwrap()), at(to));
             prop_assert_eq!(u64::from(size.steps(at(from), at(to))), steps);
-            let place = size.place(at(from));
-            let run = size.up_to_end(place, u16::try_from(steps).unwrap());
-            prop_assert_eq!(u64::from(run), steps.min(n - u64::from(place)));
+            let (from, to) = (size.place(at(from)), size.place(at(to)));
+            let steps = u16::try_from(steps).unwrap();
+            prop_assert_eq!(size.step(from, steps), to);
+            prop_assert_eq!(size.steps_between(from, to), steps % entries);
         }
     }
 }

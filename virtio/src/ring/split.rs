@@ -19,7 +19,10 @@ use core::slice;
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::{DeviceDma, Dma, DmaError, Quiet, Word16};
 
-use super::{Behind, Descriptor, Exchange, Kept, QueueAddresses, QueueSize, Ring, Run, Segment, UsedElement};
+use super::{
+    Behind, Completions, Described, Descriptor, Exchange, Kept, QueueAddresses, QueueSize, Ring, Run,
+    Segment, Slots, UsedElement, in_order,
+};
 use memory::{SplitMemory, Used, describe, load};
 
 /// A split ring, from the driver's side.
@@ -77,19 +80,32 @@ impl<D: Dma> SplitRing<D> {
         self.memory.store_used(layout::USED_HEAD, u32::from(idx) << 16);
     }
 
-    /// Has the next places of the available ring name the `count` chains from `number` on.
-    #[inline(never)]
-    fn name(&mut self, number: u16, count: u16) {
-        for chain in 0..count {
-            self.memory.offer(self.offered.wrapping_add(chain), number.wrapping_add(chain));
+    /// Offers the `count` chains of one from `number` on.
+    #[inline(always)]
+    fn offer_singles(&mut self, number: u16, count: u16) {
+        let shift = self.size().place_of_index(number.wrapping_sub(self.offered));
+        if shift != self.shift {
+            self.shift = shift;
+            self.named = 0;
         }
-        self.named = self.named.wrapping_add(count);
+        if self.named < self.size().entries() {
+            self.memory.offer_singles(self.offered, number, count);
+            self.named = self.named.wrapping_add(count);
+        }
+        self.offered = self.offered.wrapping_add(count);
     }
 }
 
 impl<D: Dma> Ring for SplitRing<D> {
     type Used = Used;
-    type Run = SplitRun;
+    type Run<'r>
+        = SplitRun<'r, D>
+    where
+        Self: 'r;
+    type Completions<'r>
+        = SplitCompletions<'r>
+    where
+        Self: 'r;
     type Exchange<'r>
         = SplitExchange<'r>
     where
@@ -109,7 +125,7 @@ impl<D: Dma> Ring for SplitRing<D> {
     #[inline(always)]
     fn post(&mut self, number: u16, segment: Segment) {
         self.memory.describe(number, segment, None);
-        self.offer_run(number, 1, None);
+        self.offer_singles(number, 1);
     }
 
     fn post_chain(&mut self, chain: impl Iterator<Item = (u16, Segment)>) {
@@ -118,28 +134,27 @@ impl<D: Dma> Ring for SplitRing<D> {
         while let Some((number, segment)) = chain.next() {
             self.memory.describe(number, segment, chain.peek().map(|(next, _)| *next));
         }
-        self.offer_run(head, 1, None);
+        self.offer_singles(head, 1);
     }
 
     #[inline(always)]
-    fn run(&self, number: u16, at_most: u16) -> (&[Descriptor], SplitRun) {
-        let (start, count) = (usize::from(number), usize::from(self.size().up_to_end(number, at_most)));
-        // A run of places that goes round its end is named in two steps, so only the table counts.
-        let slots = self.memory.descriptors().get(start..).unwrap_or_default();
-        (slots.get(..count).unwrap_or(slots), SplitRun)
+    fn run(&self, number: u16, free: u16) -> SplitRun<'_, D> {
+        let slots = Slots::new(self.memory.descriptors(), number, free);
+        SplitRun { memory: &self.memory, first: number, idx: self.offered, free, slots }
     }
 
     #[inline(always)]
-    fn offer_run(&mut self, number: u16, count: u16, _: Kept) {
-        let shift = self.size().place_of_index(number.wrapping_sub(self.offered));
-        if shift != self.shift {
-            self.shift = shift;
+    fn offer(&mut self, chains: u16, described: Described) {
+        let Described { end, singles, .. } = described;
+        let others = chains.wrapping_sub(singles);
+        if others > 0 {
+            // The run named them.
+            self.offered = self.offered.wrapping_add(others);
             self.named = 0;
         }
-        if self.named < self.size().entries() {
-            self.name(number, count);
+        if singles > 0 {
+            self.offer_singles(end.wrapping_sub(singles), singles);
         }
-        self.offered = self.offered.wrapping_add(count);
     }
 
     #[inline(always)]
@@ -174,16 +189,9 @@ impl<D: Dma> Ring for SplitRing<D> {
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a run is no longer than the ring")]
-    fn in_turn(&self, number: u16, at_most: u16) -> (u16, Behind) {
-        let elements = self.memory.used_run(self.taken, at_most);
-        for ((sent, [id, len]), expected) in elements.iter().enumerate().zip(u32::from(number)..) {
-            let id = id.load();
-            if id != expected {
-                return (sent as u16, Behind::Read(UsedElement { id, len: len.load() }));
-            }
-        }
-        (elements.len() as u16, Behind::Unread)
+    fn completions(&self, at_most: u16) -> SplitCompletions<'_> {
+        let elements = self.memory.used_run(self.taken, at_most).iter();
+        SplitCompletions { elements, behind: Behind::Unread }
     }
 
     #[inline(always)]
@@ -223,18 +231,121 @@ impl<D: Dma> Ring for SplitRing<D> {
     }
 }
 
-/// Describes chains of one: nothing but the descriptors.
-pub(crate) struct SplitRun;
+/// Describes chains: nothing but the descriptors, and where in the available ring those of several
+/// are.
+pub(crate) struct SplitRun<'r, D: Dma> {
+    memory: &'r SplitMemory<D>,
+    slots: Slots<'r>,
+    /// The number of the first chain behind the last one of several.
+    first: u16,
+    /// Number of that chain, as it is offered.
+    idx: u16,
+    /// How many descriptors were free.
+    free: u16,
+}
 
-impl Run for SplitRun {
+impl<D: Dma> Clone for SplitRun<'_, D> {
     #[inline(always)]
-    fn describe(&mut self, slot: &Descriptor, segment: Segment) {
+    fn clone(&self) -> Self {
+        let Self { memory, first, idx, free, .. } = *self;
+        Self { memory, first, idx, free, slots: self.slots.clone() }
+    }
+}
+
+impl<'r, D: Dma> Run<'r> for SplitRun<'r, D> {
+    #[inline(always)]
+    fn slots(&self) -> &'r [Descriptor] {
+        self.slots.before.as_slice()
+    }
+
+    #[inline(always)]
+    fn single(&mut self, slot: &Descriptor, segment: Segment) {
         describe(slot, segment, None);
     }
 
     #[inline(always)]
-    fn kept(self) -> Kept {
-        None
+    fn passed(&mut self, singles: usize) {
+        self.slots.pass(singles);
+    }
+
+    #[inline(always)]
+    fn part(&mut self, segment: Segment, is_first: bool, goes_on: bool) -> bool {
+        let slot = match self.slots.next() {
+            Some(slot) => slot,
+            None if is_first => return false,
+            None => match self.slots.turn() {
+                Some(slot) => slot,
+                None => return false,
+            },
+        };
+        describe(slot, segment, goes_on.then(|| self.slots.number_of_next()));
+        true
+    }
+
+    #[inline(always)]
+    fn chained(&mut self, before: &Self) {
+        let head = before.slots.number();
+        let singles = head.wrapping_sub(self.first);
+        if singles > 0 {
+            self.memory.offer_singles(self.idx, self.first, singles);
+            self.idx = self.idx.wrapping_add(singles);
+        }
+        self.memory.offer(self.idx, head);
+        self.idx = self.idx.wrapping_add(1);
+        self.first = self.slots.number();
+    }
+
+    #[inline(always)]
+    fn give_up(&mut self, before: Self) {
+        *self = before;
+    }
+
+    #[inline(always)]
+    fn described(self) -> Described {
+        let end = self.slots.number();
+        Described {
+            descriptors: self.free.wrapping_sub(self.slots.left()),
+            end,
+            singles: end.wrapping_sub(self.first),
+            kept: None,
+        }
+    }
+}
+
+/// Looks at used elements.
+pub(crate) struct SplitCompletions<'r> {
+    elements: slice::Iter<'r, Used>,
+    behind: Behind,
+}
+
+impl SplitCompletions<'_> {
+    /// Whether an element is about the chain of that number.
+    #[inline(always)]
+    fn is(&mut self, [id, len]: &Used, number: u32) -> bool {
+        let id = id.load();
+        let is = id == number;
+        if !is {
+            self.behind = Behind::Read(UsedElement { id, len: len.load() });
+        }
+        is
+    }
+}
+
+impl Completions for SplitCompletions<'_> {
+    #[inline(always)]
+    fn are_about(&mut self, number: u16) -> u16 {
+        in_order(self.elements.as_slice(), number, |element, number| self.is(element, number))
+    }
+
+    #[inline(always)]
+    fn is_about(&mut self, number: u16, _descriptors: u16) -> bool {
+        let Some(element) = self.elements.next() else { return false };
+        self.is(element, number.into())
+    }
+
+    #[inline(always)]
+    fn behind(self) -> Behind {
+        self.behind
     }
 }
 

@@ -114,6 +114,25 @@ impl<D: Dma> SplitMemory<D> {
         self.store_avail(layout::AVAIL_RING.wrapping_add(usize::from(self.size.place_of_index(idx))), head);
     }
 
+    /// Puts the `count` chains of one from `head` on into the available ring, from number `idx` on.
+    #[inline(never)]
+    pub(crate) fn offer_singles(&self, idx: u16, head: u16, count: u16) {
+        let (mut idx, mut head, mut count) = (idx, head, count);
+        // Ends: each turn goes to the end of the ring, or is the last; there are two at most.
+        while count > 0 {
+            let places = self.avail_run(idx, count);
+            if places.is_empty() {
+                return;
+            }
+            for place in places {
+                place.store(head);
+                head = head.wrapping_add(1);
+            }
+            let named = places.len() as u16;
+            (idx, count) = (idx.wrapping_add(named), count.wrapping_sub(named));
+        }
+    }
+
     /// Makes everything offered with a number below `idx` available.
     ///
     /// # Ordering
