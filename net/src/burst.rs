@@ -129,6 +129,21 @@ impl Burst {
         })
     }
 
+    /// As [`walk_with`](Self::walk_with), for who gives another frame for each, and for frames of
+    /// one segment: what continues one is dropped first.
+    #[inline(always)]
+    pub fn exchange_with<'i, T>(
+        &mut self,
+        to: &mut Self,
+        items: &'i [T],
+        mut by: impl FnMut(Frame, &'i T) -> Result<Frame, Frame>,
+    ) -> usize {
+        self.0.exchange_with(&mut to.0, items, |buffer, item| match by(Frame(buffer), item) {
+            Ok(frame) => Ok(frame.0),
+            Err(frame) => Err(frame.0),
+        })
+    }
+
     /// Takes frames from the front, as long as `by` says so of how many segments each has. Each
     /// segment comes back as a frame of its own: for who gives them to their pool.
     #[inline(always)]

@@ -165,9 +165,18 @@ impl Frame {
         }
         // No buffer is shorter than its headroom.
         let fits = usize::from(len_bytes) <= self.0.len_bytes().wrapping_sub(HEADROOM_BYTES.into());
-        // Written either way, so that what it says needs no second look.
-        self.0.summary = if fits { Summary::of(len_bytes) } else { Summary::FRESH };
+        self.0.summary = Summary::of(len_bytes);
+        if !fits {
+            self.empty();
+        }
         fits
+    }
+
+    /// Says that nothing is in it.
+    #[cold]
+    #[inline(never)]
+    fn empty(&mut self) {
+        self.0.summary = Summary::FRESH;
     }
 
     /// Removes `bytes` from the front of this segment: the headroom grows. False when it is

@@ -153,7 +153,7 @@ impl<H: Header> Chain<H> {
         at_most: usize,
         mut by: impl FnMut(Buffer<H>) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> usize {
-        let (came, taken) = self.take_over::<true, _>(0..self.len().min(at_most), |buffer, _| by(buffer));
+        let (came, taken) = self.take_over::<true, true, _>(0..self.len().min(at_most), |buffer, _| by(buffer));
         to.append(came);
         taken
     }
@@ -166,7 +166,7 @@ impl<H: Header> Chain<H> {
         items: &'i [T],
         by: impl FnMut(Buffer<H>, &'i T) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> usize {
-        let (came, taken) = self.take_over::<true, _>(items.get(..self.len()).unwrap_or(items).iter(), by);
+        let (came, taken) = self.take_over::<true, true, _>(items.get(..self.len()).unwrap_or(items).iter(), by);
         to.append(came);
         taken
     }
@@ -207,25 +207,55 @@ impl<H: Header> Chain<H> {
     /// Gives each buffer to `by`, which nothing continues yet, and joins what that gives back.
     #[inline(always)]
     pub(super) fn prepared(mut self, mut by: impl FnMut(Buffer<H>) -> Buffer<H>) -> Self {
-        self.take_over::<false, _>(0..self.len(), |buffer, _| Ok(Some(by(buffer)))).0
+        self.take_over::<false, true, _>(0..self.len(), |buffer, _| Ok(Some(by(buffer)))).0
+    }
+
+    /// As [`walk_with`](Self::walk_with), for who gives another buffer for each, and for buffers
+    /// that nothing continues: what does is dropped first.
+    #[inline(always)]
+    pub fn exchange_with<'i, T>(
+        &mut self,
+        to: &mut Self,
+        items: &'i [T],
+        mut by: impl FnMut(Buffer<H>, &'i T) -> Result<Buffer<H>, Buffer<H>>,
+    ) -> usize {
+        if self.has_more {
+            self.strip();
+        }
+        let items = items.get(..self.len()).unwrap_or(items).iter();
+        let (came, taken) =
+            self.take_over::<false, false, _>(items, |buffer, item| by(buffer, item).map(Some));
+        to.append(came);
+        taken
+    }
+
+    /// Drops what continues others.
+    #[cold]
+    fn strip(&mut self) {
+        let mut all = Self::new();
+        self.walk(&mut all, usize::MAX, |mut buffer| {
+            drop(buffer.take_next());
+            Ok(Some(buffer))
+        });
+        *self = all;
     }
 
     /// All of these: `items` are no more than there are buffers. Unless `HAS_MORE`, nothing
-    /// continues any of those. What came, and how many were taken.
+    /// continues any of those; if `COME_BACK`, most come back. What came, and how many were taken.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "no more than there are")]
-    fn take_over<const HAS_MORE: bool, I: ExactSizeIterator>(
+    fn take_over<const HAS_MORE: bool, const COME_BACK: bool, I: ExactSizeIterator>(
         &mut self,
-        mut items: I,
+        items: I,
         mut by: impl FnMut(Buffer<H>, I::Item) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> (Self, usize) {
         let (before, mut next, home) = (self.len, self.first.load(Ordering::Relaxed), self.home());
         let (mut is_mixed, mut has_more) = (self.is_mixed, false);
         // The first one is linked from here, until it is taken.
         let mut link = NonNull::from(&self.first);
-        let (all, mut kept, mut stays) = (items.len(), 0_usize, None);
+        let (mut taken, mut kept, mut stays) = (0_usize, 0_usize, None);
         self.len = 0;
-        for item in items.by_ref() {
+        for item in items {
             let given = next;
             // SAFETY: `items` is no longer than the chain, so this is a buffer of it, which is
             // taken off here.
@@ -235,16 +265,21 @@ impl<H: Header> Chain<H> {
             match by(buffer, item) {
                 Ok(Some(buffer)) => {
                     let buffer = ManuallyDrop::new(buffer);
+                    let is_continued = buffer.node().more.get();
                     // SAFETY: in this chain, or in the last buffer taken, whose node lives as long
                     // as it is out.
                     unsafe { link.as_ref() }.store(buffer.0.as_ptr(), Ordering::Relaxed);
-                    let is_single = !buffer.node().more.get();
-                    // A single one that was here before has the home that all have here.
-                    if !(is_single && buffer.0.as_ptr() == given) && buffer.home() != home {
-                        is_mixed = true;
+                    link = link_of(buffer.0);
+                    if is_continued {
+                        has_more = true;
+                        link = link_of(buffer.last());
+                        is_mixed |= buffer.home() != home;
+                    } else if !(COME_BACK && buffer.0.as_ptr() == given)
+                        && buffer.node().pool.as_ptr() != home
+                    {
+                        // One that was here before has the home that all have here.
+                        mix(&mut is_mixed);
                     }
-                    has_more |= !is_single;
-                    link = link_of(buffer.last());
                 }
                 Ok(None) => kept = kept.wrapping_add(1),
                 Err(buffer) => {
@@ -252,8 +287,8 @@ impl<H: Header> Chain<H> {
                     break;
                 }
             }
+            taken = taken.wrapping_add(1);
         }
-        let taken = all.wrapping_sub(items.len()).wrapping_sub(stays.is_some().into());
         let (first, len) =
             (AtomicPtr::new(self.first.load(Ordering::Relaxed)), taken.wrapping_sub(kept) as u32);
         let came = Self { first, last: link.as_ptr().cast(), len, is_mixed, has_more };
@@ -309,6 +344,13 @@ impl<H: Header> Chain<H> {
             node = NonNull::new(next.load(Ordering::Relaxed));
         }
     }
+}
+
+/// Some are of another pool: known to be rare, it costs the others nothing.
+#[cold]
+#[inline(never)]
+fn mix(is_mixed: &mut bool) {
+    *is_mixed = true;
 }
 
 /// What is behind a buffer that is in a chain, and behind those that continue it.

@@ -60,7 +60,14 @@ impl Completion {
 pub(crate) struct Exchanging<'q, T, E> {
     ring: E,
     tokens: &'q mut [Option<T>],
-    behind: Behind,
+    behind: &'q mut Behind,
+}
+
+/// Says what is behind those that were taken, which ends a walk.
+#[cold]
+#[inline(never)]
+fn ends(behind: &mut Behind, at: Behind) {
+    *behind = at;
 }
 
 impl<T, E: Exchange> Exchanging<'_, T, E> {
@@ -81,7 +88,7 @@ impl<T, E: Exchange> Exchanging<'_, T, E> {
         accept: impl FnOnce(&T, u32) -> Option<R>,
     ) -> Result<(T, R), T> {
         let Some(element) = self.ring.load(used) else {
-            self.behind = Behind::NotThere;
+            ends(self.behind, Behind::NotThere);
             return Err(token);
         };
         if let Some(Some(old)) = self.tokens.get_mut(element.id as usize)
@@ -90,7 +97,7 @@ impl<T, E: Exchange> Exchanging<'_, T, E> {
         {
             return Ok((core::mem::replace(old, token), accepted));
         }
-        self.behind = Behind::Read(element);
+        ends(self.behind, Behind::Read(element));
         Err(token)
     }
 }
@@ -114,12 +121,12 @@ impl<T> InPlace<T> {
         let Some(tokens) = self.tokens.slots_mut().get_mut(..usize::from(ring.size().entries())) else {
             return (0, Behind::Unread);
         };
-        let (count, kept, behind) = {
+        let mut behind = Behind::Unread;
+        let (count, kept) = {
             let (used, exchange) = ring.exchange(at_most, len_bytes);
-            let mut exchanging = Exchanging { ring: exchange, tokens, behind: Behind::Unread };
+            let mut exchanging = Exchanging { ring: exchange, tokens, behind: &mut behind };
             let count = walk.walk(used, &mut exchanging);
-            let Exchanging { ring: exchange, behind, .. } = exchanging;
-            (count, exchange.kept(), behind)
+            (count, exchanging.ring.kept())
         };
         ring.exchanged(count, kept);
         (count, behind)

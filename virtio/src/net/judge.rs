@@ -93,22 +93,24 @@ impl RxRules {
     /// [`DeviceFault`]: a length that cannot be.
     #[inline(always)]
     pub(crate) fn classify(&self, header: &RawHeader, written_bytes: u32) -> Result<Received, DeviceFault> {
-        if let Some(frame_bytes) = self.plain_bytes(header, written_bytes) {
-            return Ok(Received::Whole { frame_bytes, checksum: RxChecksum::Unverified });
+        match self.simple(header, written_bytes) {
+            Some((frame_bytes, checksum)) => Ok(Received::Whole { frame_bytes, checksum }),
+            None => self.classify_other(header, written_bytes),
         }
-        if self.checksums
-            && Header::is_good(header)
-            && let Some(frame_bytes) = self.whole_bytes(header, written_bytes)
-        {
-            return Ok(Received::Whole { frame_bytes, checksum: RxChecksum::Good });
-        }
-        self.classify_other(header, written_bytes)
     }
 
-    /// Of those, how long a whole frame is of which the header says nothing.
+    /// Of those, how long a whole frame is of which the header says nothing, or that its checksum
+    /// is good.
     #[inline(always)]
-    pub(crate) fn plain_bytes(&self, header: &RawHeader, written_bytes: u32) -> Option<u16> {
-        if Header::is_plain(header) { self.whole_bytes(header, written_bytes) } else { None }
+    pub(crate) fn simple(&self, header: &RawHeader, written_bytes: u32) -> Option<(u16, RxChecksum)> {
+        let frame_bytes = self.whole_bytes(header, written_bytes)?;
+        if Header::is_plain(header) {
+            Some((frame_bytes, RxChecksum::Unverified))
+        } else if self.checksums && Header::is_good(header) {
+            Some((frame_bytes, RxChecksum::Good))
+        } else {
+            None
+        }
     }
 
     /// How long the frame is, if it is whole and may be as long.

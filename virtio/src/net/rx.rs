@@ -102,7 +102,7 @@ impl<P: Platform> RxQueue<P> {
             }
             let seen = match behind {
                 (Behind::NotThere, _) => return Ok(()),
-                (Behind::Read(element), judged) => Some(Seen { element, judged }),
+                (Behind::Read(element), header) => Some(Seen { element, header }),
                 (Behind::Unread, _) => None,
             };
             let taken = self.take_any(seen, waiting, burst)?;
@@ -118,40 +118,34 @@ impl<P: Platform> RxQueue<P> {
     /// the pool ends, or the next completion is of another kind, or not there.
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
-    fn take_whole(&mut self, waiting: u16, burst: &mut Burst) -> (u16, (Behind, Option<Judged>)) {
+    fn take_whole(&mut self, waiting: u16, burst: &mut Burst) -> (u16, (Behind, Option<RawHeader>)) {
         let Self { ring, pool, stock, rules, counters, .. } = self;
         let at_most = waiting.min(burst.room() as u16);
         pool.restock(stock, at_most.into());
-        let mut whole = Whole { stock, burst, rules: *rules, bytes: 0, judged: None };
+        let mut whole = Whole { stock, burst, rules: *rules, bytes: 0, header: None };
         let (taken, behind) = ring.exchange_run(at_most, rules.buffer_bytes(), &mut whole);
         counters.frames = counters.frames.wrapping_add(taken.into());
         counters.bytes = counters.bytes.wrapping_add(whole.bytes);
-        (taken, (behind, whole.judged))
+        (taken, (behind, whole.header))
     }
 
     /// Takes the next frame, whatever it is like; `seen` is what was read of it already. Returns
     /// how many completions it took: none, when the rest of the frame is not there.
     #[inline(never)]
     fn take_any(&mut self, seen: Option<Seen>, waiting: u16, burst: &mut Burst) -> Result<u16, DeviceFault> {
-        let (completion, frame, judged) = match seen {
-            Some(Seen { element, judged }) => {
+        let (completion, frame, header) = match seen {
+            Some(Seen { element, header }) => {
                 let (completion, frame) = self.ring.check_used(element)?;
-                (completion, frame, judged)
+                (completion, frame, header)
             }
             None => {
                 let Some((completion, frame)) = self.ring.look()? else { return Ok(0) };
                 (completion, frame, None)
             }
         };
-        let (header, judged) = match judged {
-            Some(judged) => judged,
-            None => {
-                // A frame that was posted has room for it.
-                let header = frame.read_before_fresh::<RawHeader>().unwrap_or_default();
-                (header, self.rules.classify(&header, completion.said_bytes()))
-            }
-        };
-        let (arrived, buffers) = match judged {
+        // A frame that was posted has room for it.
+        let header = header.or_else(|| frame.read_before_fresh::<RawHeader>()).unwrap_or_default();
+        let (arrived, buffers) = match self.rules.classify(&header, completion.said_bytes()) {
             Ok(Received::Whole { frame_bytes, checksum }) => {
                 (self.take_single(completion, frame_bytes, checksum)?, 1)
             }
@@ -297,8 +291,8 @@ struct Whole<'q> {
     rules: RxRules,
     /// How many bytes the frames have.
     bytes: u64,
-    /// The header behind the last one, and what it says.
-    judged: Option<Judged>,
+    /// The header of the one behind the last, if it was read.
+    header: Option<RawHeader>,
 }
 
 impl Walk<Frame> for Whole<'_> {
@@ -306,38 +300,36 @@ impl Walk<Frame> for Whole<'_> {
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
     fn walk<E: Exchange>(&mut self, used: &[E::Used], exchanging: &mut Exchanging<'_, Frame, E>) -> u16 {
         let rules = self.rules;
-        let mut bytes = 0_u64;
-        let (mut judged, mut checksum) = (None, RxChecksum::Unverified);
-        let taken = self.stock.walk_with(self.burst, used, |fresh, used| {
+        let (mut bytes, mut header) = (0_u64, None);
+        let taken = self.stock.exchange_with(self.burst, used, |fresh, used| {
             let addr = fresh.fresh_dma_addr_before(HEADER_BYTES);
-            let (mut frame, (frame_bytes, says_more)) =
+            let (mut frame, (frame_bytes, checksum)) =
                 exchanging.exchange(used, addr, fresh, |posted, written_bytes| {
-                    let header = posted.read_before_fresh()?;
-                    // First, for its answer is in registers.
-                    if let Some(frame_bytes) = rules.plain_bytes(&header, written_bytes) {
-                        return Some((frame_bytes, false));
+                    let words = posted.read_before_fresh()?;
+                    let simple = rules.simple(&words, written_bytes);
+                    if simple.is_none() {
+                        let [word0, word1, word2] = words;
+                        keep(&mut header, word0, word1, word2);
                     }
-                    match rules.classify(&header, written_bytes) {
-                        Ok(Received::Whole { frame_bytes, checksum: said }) => {
-                            checksum = said;
-                            Some((frame_bytes, true))
-                        }
-                        other => {
-                            judged = Some((header, other));
-                            None
-                        }
-                    }
+                    simple
                 })?;
             frame.set_received(frame_bytes);
-            if says_more {
+            if checksum != RxChecksum::Unverified {
                 frame.set_rx_checksum(checksum);
             }
             bytes = bytes.wrapping_add(frame_bytes.into());
-            Ok(Some(frame))
+            Ok(frame)
         });
-        (self.bytes, self.judged) = (bytes, judged);
+        (self.bytes, self.header) = (bytes, header);
         taken as u16
     }
+}
+
+/// Keeps the header of a frame that is to be taken by itself.
+#[cold]
+#[inline(never)]
+fn keep(header: &mut Option<RawHeader>, word0: u32, word1: u32, word2: u32) {
+    *header = Some([word0, word1, word2]);
 }
 
 /// Counts a frame that was dropped.
@@ -351,14 +343,11 @@ fn count(counters: &mut RxCounters, reason: Drop) {
     *counter = counter.wrapping_add(1);
 }
 
-/// The header of a frame, and what it is by that.
-type Judged = (RawHeader, Result<Received, DeviceFault>);
-
 /// A completion that was read, and is to be taken otherwise than together with others.
 struct Seen {
     element: UsedElement,
-    /// Its header and what it is, if it is about something that the device has.
-    judged: Option<Judged>,
+    /// Its header, if it is about something that the device has.
+    header: Option<RawHeader>,
 }
 
 /// A frame over several buffers, as its first one says.
