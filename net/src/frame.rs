@@ -71,6 +71,14 @@ impl Frame {
         self.0.summary.is_fresh_and_asks(asks::CHECKSUM) && self.0.next().is_none()
     }
 
+    /// Whether it starts where fresh frames start, and asks for a checksum at most, whatever it is
+    /// made of.
+    #[must_use]
+    #[inline(always)]
+    pub fn starts_fresh(&self) -> bool {
+        self.0.summary.is_fresh_and_asks(0) || self.0.summary.is_fresh_and_asks(asks::CHECKSUM)
+    }
+
     /// Whether it asks for no more than a checksum, whatever it is made of.
     #[must_use]
     #[inline(always)]
@@ -250,6 +258,17 @@ impl Frame {
         }
     }
 
+    /// The same of a frame that [starts fresh](Self::starts_fresh), where the payload starts in a
+    /// place known beforehand.
+    #[must_use = "false says that it did not fit, and nothing changed"]
+    #[inline(always)]
+    pub fn write_before_fresh<T: IntoBytes + Immutable>(&mut self, header: &T) -> bool {
+        match usize::from(HEADROOM_BYTES).checked_sub(size_of::<T>()) {
+            Some(at) => self.0.write(at, header),
+            None => false,
+        }
+    }
+
     /// Reads the device header of `size_of::<T>()` bytes right in front of the payload, once.
     #[must_use]
     #[inline]
@@ -320,6 +339,13 @@ impl Frame {
     #[inline(always)]
     const fn first(&self) -> FrameSegment<'_> {
         FrameSegment(&self.0)
+    }
+
+    /// Its first segment.
+    #[must_use]
+    #[inline(always)]
+    pub const fn first_segment(&self) -> FrameSegment<'_> {
+        self.first()
     }
 
     /// The segments, first to last.

@@ -203,8 +203,8 @@ struct Slots<'r> {
     before: slice::Iter<'r, Descriptor>,
     /// From its beginning on.
     behind: &'r [Descriptor],
-    /// The number behind that of the last one of `before`.
-    end: u16,
+    /// The number of the next one; that of the end of the ring, where it ends.
+    number: u16,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "no ring is longer")]
@@ -214,10 +214,10 @@ impl<'r> Slots<'r> {
     fn new(all: &'r [Descriptor], number: u16, free: u16) -> Self {
         let (first, before) = all.split_at_checked(number.into()).unwrap_or_default();
         match before.get(..free.into()) {
-            Some(before) => Self { before: before.iter(), behind: &[], end: number.wrapping_add(free) },
+            Some(before) => Self { before: before.iter(), behind: &[], number },
             None => {
                 let behind = first.get(..usize::from(free).wrapping_sub(before.len())).unwrap_or_default();
-                Self { before: before.iter(), behind, end: number.wrapping_add(before.len() as u16) }
+                Self { before: before.iter(), behind, number }
             }
         }
     }
@@ -226,34 +226,29 @@ impl<'r> Slots<'r> {
     #[inline(always)]
     fn pass(&mut self, count: usize) {
         self.before = self.before.as_slice().get(count..).unwrap_or_default().iter();
+        self.number = self.number.wrapping_add(count as u16);
     }
 
     /// The next one up to the end of the ring.
     #[inline(always)]
     fn next(&mut self) -> Option<&'r Descriptor> {
-        self.before.next()
+        let next = self.before.next();
+        self.number = self.number.wrapping_add(next.is_some().into());
+        next
     }
 
     /// The first one from the beginning of the ring on.
     #[inline(always)]
     fn turn(&mut self) -> Option<&'r Descriptor> {
-        let behind = core::mem::take(&mut self.behind);
-        self.end = behind.len() as u16;
-        self.before = behind.iter();
+        self.before = core::mem::take(&mut self.behind).iter();
+        self.number = 0;
         self.next()
-    }
-
-    /// The number of the next one up to the end of the ring; the one behind the last, if there is
-    /// none.
-    #[inline(always)]
-    fn number(&self) -> u16 {
-        self.end.wrapping_sub(self.before.len() as u16)
     }
 
     /// The number of the next one, round the end of the ring.
     #[inline(always)]
     fn number_of_next(&self) -> u16 {
-        if self.before.len() > 0 { self.number() } else { 0 }
+        if self.before.len() > 0 { self.number } else { 0 }
     }
 
     /// How many are left.

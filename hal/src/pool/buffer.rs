@@ -131,6 +131,18 @@ impl<H: Header> Buffer<H> {
         if more.replace(false) { NonNull::new(next.load(Ordering::Relaxed)).map(Self) } else { None }
     }
 
+    /// Has those continue it again that were just taken off, one by one: `segments` with itself.
+    #[cold]
+    pub(super) fn relink(&self, segments: u32) {
+        let mut last = ManuallyDrop::new(Self(self.0));
+        for _ in 1..segments {
+            let Node { next, more, .. } = last.node();
+            more.set(true);
+            let Some(next) = NonNull::new(next.load(Ordering::Relaxed)) else { return };
+            last = ManuallyDrop::new(Self(next));
+        }
+    }
+
     /// The last one of those that continue it.
     #[inline(always)]
     pub(super) fn last(&self) -> NonNull<Node<H>> {

@@ -153,7 +153,8 @@ impl<H: Header> Chain<H> {
         at_most: usize,
         mut by: impl FnMut(Buffer<H>) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> usize {
-        let (came, taken) = self.take_over::<true, true, _>(0..self.len().min(at_most), |buffer, _| by(buffer));
+        let (came, taken) =
+            self.take_over::<true, true, _>(0..self.len().min(at_most), |buffer, _| by(buffer));
         to.append(came);
         taken
     }
@@ -166,7 +167,8 @@ impl<H: Header> Chain<H> {
         items: &'i [T],
         by: impl FnMut(Buffer<H>, &'i T) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> usize {
-        let (came, taken) = self.take_over::<true, true, _>(items.get(..self.len()).unwrap_or(items).iter(), by);
+        let (came, taken) =
+            self.take_over::<true, true, _>(items.get(..self.len()).unwrap_or(items).iter(), by);
         to.append(came);
         taken
     }
@@ -185,19 +187,16 @@ impl<H: Header> Chain<H> {
             && let Some(front) = NonNull::new(next)
         {
             let front = ManuallyDrop::new(Buffer(front));
-            let (mut segments, mut end) = (1_u32, &*front);
-            while let Some(behind) = end.next() {
-                (segments, end) = (segments.wrapping_add(1), behind);
+            let (mut segments, mut end) = (1_u32, ManuallyDrop::new(Buffer(front.0)));
+            while let Some(behind) = end.unlink() {
+                (segments, end) = (segments.wrapping_add(1), ManuallyDrop::new(behind));
             }
             if !by(segments as usize) {
+                front.relink(segments);
                 break;
             }
             (next, last) = (end.node().next.load(Ordering::Relaxed), end.0.as_ptr());
             (left, len) = (left.wrapping_sub(1), len.wrapping_add(segments));
-            let mut whole = front;
-            while let Some(rest) = whole.unlink() {
-                whole = ManuallyDrop::new(rest);
-            }
         }
         self.first.store(next, Ordering::Relaxed);
         self.len = left;

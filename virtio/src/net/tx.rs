@@ -129,77 +129,86 @@ struct Posting {
     refused: u64,
 }
 
-impl Posting {
-    /// Describes a frame that is none of the plain ones, header first.
-    #[inline(always)]
-    fn other<'r, R: Run<'r>>(&mut self, mut frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame> {
-        let before = run.clone();
-        let (mut total_bytes, mut is_first) = (0_u32, true);
-        let mut fits = true;
-        for segment in frame.segments() {
-            let header_bytes = if is_first { HEADER_BYTES } else { 0 };
-            // At most 16 bits each, of no more segments than the ring has entries.
-            let segment_bytes = segment.len_bytes() as u32;
-            let addr = segment.dma_addr_before(header_bytes).filter(|_| segment_bytes > 0);
-            let Some(addr) = addr else {
-                fits = false;
-                break;
-            };
-            let len_bytes = segment_bytes.wrapping_add(header_bytes.into());
-            let part = Segment { addr, len_bytes, writable: false };
-            if !run.part(part, is_first, segment.next().is_some()) {
-                run.give_up(before);
-                return if self.is_too_long(&frame) { Ok(self.refuse(frame)) } else { Err(frame) };
-            }
-            total_bytes = total_bytes.wrapping_add(segment_bytes);
-            is_first = false;
-        }
-        if !fits || !self.writes_header(&mut frame, total_bytes) {
+/// What became of a frame.
+enum Fate {
+    /// Posted, and of so many bytes.
+    Posted(Frame, u32),
+    /// To be dropped: not something the device can send.
+    Refused(Frame),
+    /// There was no room for it.
+    Stays(Frame),
+}
+
+/// Describes a frame, header first: one that `STARTS_FRESH`, or any.
+#[inline(always)]
+fn describe<'r, R: Run<'r>, const STARTS_FRESH: bool>(rules: TxRules, mut frame: Frame, run: &mut R) -> Fate {
+    let before = run.clone();
+    let first = frame.first_segment();
+    let first_bytes = first.len_bytes() as u32;
+    let addr = if STARTS_FRESH {
+        Some(frame.fresh_dma_addr_before(HEADER_BYTES))
+    } else {
+        first.dma_addr_before(HEADER_BYTES)
+    };
+    let mut next = first.next();
+    let Some(addr) = addr.filter(|_| first_bytes > 0) else { return Fate::Refused(frame) };
+    let part = Segment { addr, len_bytes: first_bytes.wrapping_add(HEADER_BYTES.into()), writable: false };
+    if !run.part(part, true, next.is_some()) {
+        return Fate::Stays(frame);
+    }
+    let mut total_bytes = first_bytes;
+    while let Some(segment) = next {
+        next = segment.next();
+        // At most 16 bits each, of no more segments than the ring has entries.
+        let len_bytes = segment.len_bytes() as u32;
+        if len_bytes == 0 {
             run.give_up(before);
-            return Ok(self.refuse(frame));
+            return Fate::Refused(frame);
         }
-        run.chained(&before);
-        self.bytes = self.bytes.wrapping_add(total_bytes.into());
-        Ok(Some(frame))
-    }
-
-    /// Writes the header in front of a frame. False, when the frame cannot be sent.
-    #[inline(always)]
-    fn writes_header(&self, frame: &mut Frame, frame_bytes: u32) -> bool {
-        let header = if frame.asks_no_more_than_a_checksum() && self.rules.has_checksums() {
-            self.rules.uncut(frame.asked_checksum(), frame_bytes)
-        } else {
-            self.header(frame, frame_bytes)
-        };
-        header.is_ok_and(|header| frame.write_before(&header))
-    }
-
-    /// The header of a frame that asks for something. A checksum that the device does not complete
-    /// is completed here.
-    #[cold]
-    fn header(&self, frame: &mut Frame, frame_bytes: u32) -> Result<RawHeader, Refused> {
-        if !self.rules.has_checksums() && !frame.complete_checksum() {
-            return Err(Refused::DoesNotFit);
+        if !run.part(Segment { addr: segment.dma_addr(), len_bytes, writable: false }, false, next.is_some())
+        {
+            run.give_up(before);
+            return Fate::Stays(frame);
         }
-        self.rules.header(frame.offload(), frame.vlan(), frame_bytes)
+        total_bytes = total_bytes.wrapping_add(len_bytes);
     }
+    let writes = if STARTS_FRESH {
+        rules.uncut(frame.asked_checksum(), total_bytes).is_ok_and(|header| frame.write_before_fresh(&header))
+    } else {
+        header(rules, &mut frame, total_bytes).is_ok_and(|header| frame.write_before(&header))
+    };
+    if !writes {
+        run.give_up(before);
+        return Fate::Refused(frame);
+    }
+    run.chained(&before);
+    Fate::Posted(frame, total_bytes)
+}
 
-    /// Whether a frame has more segments than the ring has descriptors: it would wait for room
-    /// forever.
-    ///
-    /// Spec: VIRTIO 1.2, 2.7.5 "The Virtqueue Descriptor Table": no chain is longer than the queue.
-    #[cold]
-    fn is_too_long(&self, frame: &Frame) -> bool {
-        frame.segments().nth(self.entries.into()).is_some()
-    }
+/// The same of a frame of any kind, out of the way of most.
+#[inline(never)]
+fn describe_any<'r, R: Run<'r>>(rules: TxRules, frame: Frame, mut run: R) -> (Fate, R) {
+    (describe::<R, false>(rules, frame, &mut run), run)
+}
 
-    /// Drops a frame that cannot be sent.
-    #[cold]
-    fn refuse(&mut self, frame: Frame) -> Option<Frame> {
-        drop(frame);
-        self.refused = self.refused.wrapping_add(1);
-        None
+/// The header of a frame that asks for something. A checksum that the device does not complete is
+/// completed here.
+fn header(rules: TxRules, frame: &mut Frame, frame_bytes: u32) -> Result<RawHeader, Refused> {
+    if !rules.has_checksums() && !frame.complete_checksum() {
+        return Err(Refused::DoesNotFit);
     }
+    rules.header(frame.offload(), frame.vlan(), frame_bytes)
+}
+
+/// Whether a frame has more segments than a ring of `entries` has descriptors: it would wait for
+/// room forever. By value: what has its address taken lies in memory.
+///
+/// Spec: VIRTIO 1.2, 2.7.5 "The Virtqueue Descriptor Table": no chain is longer than the queue.
+#[cold]
+#[inline(never)]
+fn is_too_long(frame: Frame, entries: u16) -> (Frame, bool) {
+    let is_too_long = frame.segments().nth(entries.into()).is_some();
+    (frame, is_too_long)
 }
 
 impl Post for Posting {
@@ -232,12 +241,36 @@ impl Post for Posting {
 
     #[inline(always)]
     fn any<'r, R: Run<'r>>(&mut self, mut frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame> {
-        let Some(segment) = self.plain(&mut frame) else { return self.other(frame, run) };
-        let Some(slot) = run.slots().first() else { return Err(frame) };
-        run.single(slot, segment);
-        run.passed(1);
-        self.posted(1, segment.len_bytes.into());
-        Ok(Some(frame))
+        if let Some(segment) = self.plain(&mut frame) {
+            let Some(slot) = run.slots().first() else { return Err(frame) };
+            run.single(slot, segment);
+            run.passed(1);
+            self.posted(1, segment.len_bytes.into());
+            return Ok(Some(frame));
+        }
+        let fate = if frame.starts_fresh() && self.rules.has_checksums() {
+            describe::<R, true>(self.rules, frame, run)
+        } else {
+            let (fate, after) = describe_any(self.rules, frame, run.clone());
+            *run = after;
+            fate
+        };
+        match fate {
+            Fate::Posted(frame, bytes) => {
+                self.bytes = self.bytes.wrapping_add(bytes.into());
+                return Ok(Some(frame));
+            }
+            Fate::Stays(frame) => {
+                let (frame, is_too_long) = is_too_long(frame, self.entries);
+                if !is_too_long {
+                    return Err(frame);
+                }
+                drop(frame);
+            }
+            Fate::Refused(frame) => drop(frame),
+        }
+        self.refused = self.refused.wrapping_add(1);
+        Ok(None)
     }
 }
 

@@ -325,7 +325,7 @@ impl<'r> Run<'r> for PackedRun<'r> {
 
     #[inline(always)]
     fn chained(&mut self, _before: &Self) {
-        self.word = self.word & !layout::ID | u32::from(self.slots.number());
+        self.word = self.word & !layout::ID | u32::from(self.slots.number);
     }
 
     /// What was described must not pass for available when what is before it is shown.
@@ -346,7 +346,7 @@ impl<'r> Run<'r> for PackedRun<'r> {
 
     #[inline(always)]
     fn described(self) -> Described {
-        let (descriptors, end) = (self.free.wrapping_sub(self.slots.left()), self.slots.number());
+        let (descriptors, end) = (self.free.wrapping_sub(self.slots.left()), self.slots.number);
         Described { descriptors, end, singles: 0, kept: self.kept }
     }
 }

@@ -284,7 +284,7 @@ impl<'r, D: Dma> Run<'r> for SplitRun<'r, D> {
 
     #[inline(always)]
     fn chained(&mut self, before: &Self) {
-        let head = before.slots.number();
+        let head = before.slots.number;
         let singles = head.wrapping_sub(self.first);
         if singles > 0 {
             self.memory.offer_singles(self.idx, self.first, singles);
@@ -292,7 +292,7 @@ impl<'r, D: Dma> Run<'r> for SplitRun<'r, D> {
         }
         self.memory.offer(self.idx, head);
         self.idx = self.idx.wrapping_add(1);
-        self.first = self.slots.number();
+        self.first = self.slots.number;
     }
 
     #[inline(always)]
@@ -302,7 +302,7 @@ impl<'r, D: Dma> Run<'r> for SplitRun<'r, D> {
 
     #[inline(always)]
     fn described(self) -> Described {
-        let end = self.slots.number();
+        let end = self.slots.number;
         Described {
             descriptors: self.free.wrapping_sub(self.slots.left()),
             end,
