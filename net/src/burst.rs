@@ -159,8 +159,17 @@ impl Burst {
     }
 }
 
+impl From<Frame> for Burst {
+    /// A burst of one.
+    #[inline(always)]
+    fn from(frame: Frame) -> Self {
+        Self(frame.0.into())
+    }
+}
+
 impl Extend<Frame> for Burst {
     /// Adds frames while there is room, and drops the rest.
+    #[inline]
     fn extend<I: IntoIterator<Item = Frame>>(&mut self, frames: I) {
         for frame in frames {
             if self.push(frame).is_err() {

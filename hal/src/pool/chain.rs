@@ -306,12 +306,13 @@ impl<H: Header> Chain<H> {
     pub(super) fn of(buffer: Buffer<H>) -> Self {
         // From here on it is this chain's.
         let buffer = ManuallyDrop::new(buffer);
+        let has_more = buffer.node().more.get();
         Self {
             first: AtomicPtr::new(buffer.0.as_ptr()),
-            last: buffer.last().as_ptr(),
+            last: if has_more { buffer.last() } else { buffer.0 }.as_ptr(),
             len: 1,
-            is_mixed: buffer.home().is_null(),
-            has_more: buffer.node().more.get(),
+            is_mixed: has_more && buffer.home().is_null(),
+            has_more,
         }
     }
 
@@ -363,6 +364,14 @@ fn behind<H: Header>(buffer: &Buffer<H>) -> *mut Node<H> {
 fn link_of<H>(node: NonNull<Node<H>>) -> NonNull<AtomicPtr<Node<H>>> {
     const { assert!(offset_of!(Node<H>, next) == 0, "so that one pointer is both") };
     node.cast()
+}
+
+impl<H: Header> From<Buffer<H>> for Chain<H> {
+    /// A chain of one.
+    #[inline(always)]
+    fn from(buffer: Buffer<H>) -> Self {
+        Self::of(buffer)
+    }
 }
 
 impl<H: Header> Default for Chain<H> {

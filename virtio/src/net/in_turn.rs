@@ -84,9 +84,10 @@ impl InTurn {
     /// within a run that was taken out.
     #[inline(always)]
     fn put(&mut self, at: u16, run: Lent) {
-        if let Some(place) = self.slot(at) {
-            // Nothing is dropped here.
-            core::mem::forget(place.replace(run));
+        match self.slot(at) {
+            Some(place @ None) => *place = Some(run),
+            // Never dropped: the device may have them.
+            _ => core::mem::forget(run),
         }
     }
 
@@ -102,6 +103,9 @@ impl InTurn {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "no more than the ring has descriptors")]
     fn post<R: Ring>(&mut self, ring: &mut R, burst: &mut Burst, by: &mut impl Post) {
+        if burst.len() == 1 && self.post_single(ring, burst, by) {
+            return;
+        }
         let mut run = ring.run(self.fill, self.room);
         let (mut frames, mut bytes) = (Burst::new(), 0_u64);
         let posted = burst.walk_with(&mut frames, run.slots(), |mut frame, slot| {
@@ -121,6 +125,23 @@ impl InTurn {
             // What comes next is another, or the ring ends here.
             self.post_any(ring, burst, by, run);
         }
+    }
+
+    /// Posts the frame in front of `burst`, if it is plain: one alone has nothing to share what a run
+    /// costs with.
+    #[inline(always)]
+    fn post_single<R: Ring>(&mut self, ring: &mut R, burst: &mut Burst, by: &mut impl Post) -> bool {
+        let Some(mut frame) = burst.pop() else { return false };
+        let segment = if self.room > 0 { by.plain(&mut frame) } else { None };
+        let frames = Burst::from(frame);
+        let Some(segment) = segment else {
+            *burst = frames;
+            return false;
+        };
+        ring.post(self.fill, segment);
+        by.posted(1, segment.len_bytes.into());
+        self.lend(Lent { frames, descriptors: 1 });
+        true
     }
 
     /// Posts frames of any kind behind the plain ones that `lent` has already.
@@ -193,6 +214,17 @@ impl InTurn {
         };
         let (chains, descriptors) = (run.frames.len() as u16, run.descriptors);
         let at_most = waiting.min(chains);
+        if descriptors == 1 {
+            // One alone has nothing to share what a run costs with.
+            return match ring.read_used() {
+                Some(UsedElement { id, .. }) if id == u32::from(start) => {
+                    *place = None;
+                    self.took(ring, 1, 1);
+                    (1, Behind::Unread)
+                }
+                other => (0, other.map_or(Behind::NotThere, Behind::Read)),
+            };
+        }
         if chains != descriptors {
             return self.take_longer(ring, at_most);
         }
