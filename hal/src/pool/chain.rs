@@ -282,7 +282,7 @@ impl<H: Header> Chain<H> {
                 }
                 Ok(None) => kept = kept.wrapping_add(1),
                 Err(buffer) => {
-                    stays = Some(buffer);
+                    stays = Some((buffer, given));
                     break;
                 }
             }
@@ -293,10 +293,18 @@ impl<H: Header> Chain<H> {
         let came = Self { first, last: link.as_ptr().cast(), len, is_mixed, has_more };
         self.first.store(next, Ordering::Relaxed);
         self.len = before.wrapping_sub(taken as u32);
-        if let Some(buffer) = stays {
+        if let Some((buffer, given)) = stays {
             // It was not counted.
             self.len = self.len.wrapping_sub(1);
-            self.push_front(buffer);
+            if self.len == 0 || buffer.0.as_ptr() != given || buffer.node().more.get() {
+                self.push_front(buffer);
+            } else {
+                // The same as the general way, for one that was here before.
+                let buffer = ManuallyDrop::new(buffer);
+                buffer.node().next.store(next, Ordering::Relaxed);
+                self.first.store(given, Ordering::Relaxed);
+                self.len = self.len.wrapping_add(1);
+            }
         }
         (came, taken)
     }

@@ -116,20 +116,20 @@ impl<T> InPlace<T> {
         at_most: u16,
         len_bytes: u32,
         walk: &mut impl Walk<T>,
-    ) -> (u16, Behind) {
+        behind: &mut Behind,
+    ) -> u16 {
         // As long as the ring's table; said here, one comparison covers both.
         let Some(tokens) = self.tokens.slots_mut().get_mut(..usize::from(ring.size().entries())) else {
-            return (0, Behind::Unread);
+            return 0;
         };
-        let mut behind = Behind::Unread;
         let (count, kept) = {
             let (used, exchange) = ring.exchange(at_most, len_bytes);
-            let mut exchanging = Exchanging { ring: exchange, tokens, behind: &mut behind };
+            let mut exchanging = Exchanging { ring: exchange, tokens, behind };
             let count = walk.walk(used, &mut exchanging);
             (count, exchanging.ring.kept())
         };
         ring.exchanged(count, kept);
-        (count, behind)
+        count
     }
 }
 
@@ -215,17 +215,18 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
     }
 
     /// Has `walk` take up to `at_most` completions, which [`observe`](Virtqueue::observe) has
-    /// counted, of chains of one of `len_bytes`; `walk` says how many it took. That many, and the
-    /// one behind them if it was read and not taken: it is not to be read again.
+    /// counted, of chains of one of `len_bytes`; `walk` says how many it took. That many; the one
+    /// behind them is put down in `behind` if it was read and not taken: it is not to be read again.
     #[inline(always)]
     pub(crate) fn exchange_run(
         &mut self,
         at_most: u16,
         len_bytes: u32,
         walk: &mut impl Walk<T>,
-    ) -> (u16, Behind) {
+        behind: &mut Behind,
+    ) -> u16 {
         let (ring, lent) = self.parts();
-        each_format!(ring, ring => lent.walk(ring, at_most, len_bytes, walk))
+        each_format!(ring, ring => lent.walk(ring, at_most, len_bytes, walk, behind))
     }
 }
 

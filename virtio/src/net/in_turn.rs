@@ -246,6 +246,7 @@ impl InTurn {
 
     /// The same of a run with frames of several descriptors.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "no more than the ring has descriptors")]
     fn take_longer<R: Ring>(&mut self, ring: &mut R, at_most: u16) -> (u16, Behind) {
         let (size, start) = (self.size, self.clean);
         let Some(Some(run)) = self.runs.slots_mut().get_mut(usize::from(start)) else {

@@ -15,7 +15,7 @@ use paravane_hal::Platform;
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{Burst, Frame, FramePool, RxChecksum, RxCounters};
+use paravane_net::{BURST_FRAMES, Burst, Frame, FramePool, RxChecksum, RxCounters};
 
 use crate::device::Queue;
 use crate::net::header::{HEADER_BYTES, RawHeader};
@@ -95,15 +95,16 @@ impl<P: Platform> RxQueue<P> {
     #[inline(always)]
     fn drain(&mut self, mut waiting: u16, burst: &mut Burst) -> Result<(), DeviceFault> {
         loop {
-            let (taken, behind) = self.take_whole(waiting, burst);
+            let (mut behind, mut header) = (Behind::Unread, None);
+            let taken = self.take_whole(waiting, burst, &mut behind, &mut header);
             waiting = waiting.saturating_sub(taken);
             if waiting == 0 || burst.room() == 0 {
                 return Ok(());
             }
             let seen = match behind {
-                (Behind::NotThere, _) => return Ok(()),
-                (Behind::Read(element), header) => Some(Seen { element, header }),
-                (Behind::Unread, _) => None,
+                Behind::NotThere => return Ok(()),
+                Behind::Read(element) => Some(Seen { element, header }),
+                Behind::Unread => None,
             };
             let taken = self.take_any(seen, waiting, burst)?;
             if taken == 0 {
@@ -114,19 +115,28 @@ impl<P: Platform> RxQueue<P> {
     }
 
     /// Takes completions that are a whole frame each, up to `waiting` or what `burst` has room for.
-    /// How many, and what is known of the next one and its frame: it ends early where the ring or
-    /// the pool ends, or the next completion is of another kind, or not there.
+    /// How many; what is known of the next one, and its header, are put down: it ends early where
+    /// the ring or the stock ends, or the next completion is of another kind, or not there.
     #[inline(never)]
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
-    fn take_whole(&mut self, waiting: u16, burst: &mut Burst) -> (u16, (Behind, Option<RawHeader>)) {
+    fn take_whole(
+        &mut self,
+        waiting: u16,
+        burst: &mut Burst,
+        behind: &mut Behind,
+        header: &mut Option<RawHeader>,
+    ) -> u16 {
         let Self { ring, pool, stock, rules, counters, .. } = self;
         let at_most = waiting.min(burst.room() as u16);
-        pool.restock(stock, at_most.into());
-        let mut whole = Whole { stock, burst, rules: *rules, bytes: 0, header: None };
-        let (taken, behind) = ring.exchange_run(at_most, rules.buffer_bytes(), &mut whole);
+        // A ring that does not count completions may have any number of them.
+        if stock.len() < BURST_FRAMES / 2 {
+            pool.restock(stock, at_most.into());
+        }
+        let mut whole = Whole { stock, burst, rules: *rules, bytes: 0, header };
+        let taken = ring.exchange_run(at_most, rules.buffer_bytes(), &mut whole, behind);
         counters.frames = counters.frames.wrapping_add(taken.into());
         counters.bytes = counters.bytes.wrapping_add(whole.bytes);
-        (taken, (behind, whole.header))
+        taken
     }
 
     /// Takes the next frame, whatever it is like; `seen` is what was read of it already. Returns
@@ -292,7 +302,7 @@ struct Whole<'q> {
     /// How many bytes the frames have.
     bytes: u64,
     /// The header of the one behind the last, if it was read.
-    header: Option<RawHeader>,
+    header: &'q mut Option<RawHeader>,
 }
 
 impl Walk<Frame> for Whole<'_> {
@@ -300,7 +310,7 @@ impl Walk<Frame> for Whole<'_> {
     #[expect(clippy::cast_possible_truncation, reason = "a burst is short")]
     fn walk<E: Exchange>(&mut self, used: &[E::Used], exchanging: &mut Exchanging<'_, Frame, E>) -> u16 {
         let rules = self.rules;
-        let (mut bytes, mut header) = (0_u64, None);
+        let (mut bytes, header) = (0_u64, &mut *self.header);
         let taken = self.stock.exchange_with(self.burst, used, |fresh, used| {
             let addr = fresh.fresh_dma_addr_before(HEADER_BYTES);
             let (mut frame, (frame_bytes, checksum)) =
@@ -309,7 +319,7 @@ impl Walk<Frame> for Whole<'_> {
                     let simple = rules.simple(&words, written_bytes);
                     if simple.is_none() {
                         let [word0, word1, word2] = words;
-                        keep(&mut header, word0, word1, word2);
+                        keep(header, word0, word1, word2);
                     }
                     simple
                 })?;
@@ -320,7 +330,7 @@ impl Walk<Frame> for Whole<'_> {
             bytes = bytes.wrapping_add(frame_bytes.into());
             Ok(frame)
         });
-        (self.bytes, self.header) = (bytes, header);
+        self.bytes = bytes;
         taken as u16
     }
 }

@@ -141,6 +141,7 @@ enum Fate {
 
 /// Describes a frame, header first: one that `STARTS_FRESH`, or any.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a segment is shorter than 64 KiB")]
 fn describe<'r, R: Run<'r>, const STARTS_FRESH: bool>(rules: TxRules, mut frame: Frame, run: &mut R) -> Fate {
     let before = run.clone();
     let first = frame.first_segment();
@@ -159,7 +160,6 @@ fn describe<'r, R: Run<'r>, const STARTS_FRESH: bool>(rules: TxRules, mut frame:
     let mut total_bytes = first_bytes;
     while let Some(segment) = next {
         next = segment.next();
-        // At most 16 bits each, of no more segments than the ring has entries.
         let len_bytes = segment.len_bytes() as u32;
         if len_bytes == 0 {
             run.give_up(before);
@@ -214,8 +214,8 @@ fn is_too_long(frame: Frame, entries: u16) -> (Frame, bool) {
 impl Post for Posting {
     /// A frame of one segment, which asks for a checksum at most.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a segment is shorter than 64 KiB")]
     fn plain(&self, frame: &mut Frame) -> Option<Segment> {
-        // A segment has 16 bits.
         let frame_bytes = frame.segment_bytes() as u32;
         let writes = if frame.is_plain() {
             let header = self.rules.plain(frame_bytes).ok()?;

@@ -116,6 +116,7 @@ impl<D: Dma> SplitMemory<D> {
 
     /// Puts the `count` chains of one from `head` on into the available ring, from number `idx` on.
     #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "no ring is longer")]
     pub(crate) fn offer_singles(&self, idx: u16, head: u16, count: u16) {
         let (mut idx, mut head, mut count) = (idx, head, count);
         // Ends: each turn goes to the end of the ring, or is the last; there are two at most.
