@@ -436,6 +436,56 @@ fn a_walk_trusts_no_link_of_a_buffer_that_was_given_away() {
     }
 }
 
+/// What is not wanted stays as it was, with what continues it.
+#[test]
+fn what_is_taken_apart_goes_home_and_the_rest_is_whole() {
+    for wanted in 0..=3 {
+        let pool = pool(&Heap::default());
+        let mut chain = Chain::new();
+        [0, 2, 1].into_iter().for_each(|others| chain.push(continued(&pool, others)));
+        let mut lens = Vec::new();
+        let apart = chain.take_apart(|len| {
+            lens.push(len);
+            lens.len() <= wanted
+        });
+        let all_lens = [1, 3, 2];
+        assert_eq!(lens, all_lens[..3.min(wanted + 1)]);
+        assert_eq!(apart.len(), all_lens[..wanted].iter().sum::<usize>());
+        assert_eq!((chain.len(), pool.free()), (3 - wanted, 4));
+        let home = 4 + apart.len();
+        drop(apart);
+        assert_eq!(pool.free(), home);
+        let rest = drained(&mut chain);
+        assert!(rest.iter().map(|buffer| segments(buffer).count()).eq(all_lens[wanted..].iter().copied()));
+        assert!(
+            rest.iter()
+                .all(|buffer| segments(buffer).map(|buffer| **buffer).eq(0..segments(buffer).count() as u32))
+        );
+        drop(rest);
+        assert_eq!(all(&pool).len(), 10, "and each is free by itself");
+    }
+}
+
+#[test]
+fn what_is_exchanged_brings_its_own_home_and_nothing_behind() {
+    let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
+    let (mut chain, mut to, mut went) = (counted(&one, 2), one.take(1), Vec::new());
+    chain.push(continued(&one, 3));
+    let exchanged = chain.exchange_with(&mut to, &[7, 8, 9], |buffer, item| {
+        assert!(buffer.next().is_none(), "what continued it is gone");
+        went.push(buffer);
+        let mut other = two.get().unwrap();
+        *other = *item;
+        if *item == 9 { Err(other) } else { Ok(other) }
+    });
+    assert_eq!((exchanged, to.len(), chain.len(), one.free(), two.free()), (2, 3, 1, 6, 7));
+    assert_eq!((to.domain(), chain.domain()), (None, Some(two.domain())));
+    assert_eq!(chain.pop().map(|buffer| *buffer), Some(9));
+    assert_eq!(drained(&mut to).iter().skip(1).map(|buffer| **buffer).collect::<Vec<_>>(), [7, 8]);
+    drop(went);
+    assert_eq!((one.free(), two.free()), (10, 10));
+}
+
 /// Of all sizes at once, by every way out and home: nobody gets what another one has, and nobody
 /// finds the pool dry who finds it so when it is his.
 #[test]

@@ -8,7 +8,7 @@ use crate::platform::dma::DeviceDma;
 use crate::ring::packed::PackedRing;
 use crate::ring::packed::layout::{self, ID};
 use crate::ring::packed::memory::PackedMemory;
-use crate::ring::{Behind, QueueSize, Ring, Segment, UsedElement};
+use crate::ring::{Behind, Completions, QueueSize, Ring, Segment, UsedElement};
 
 /// A ring, and the device's handle to its memory.
 fn ring(event_idx: bool) -> (PackedRing<()>, PackedMemory<()>) {
@@ -88,7 +88,8 @@ fn what_is_observed_by_the_run_is_complete() {
             fence(Ordering::Release);
             device.slots()[0].store::<3>(layout::used(true) | 1);
         });
-        if driver.in_turn(1, 1) == (1, Behind::Unread) {
+        let mut completions = driver.completions(1);
+        if (completions.are_about(1), completions.behind()) == (1, Behind::Unread) {
             assert_eq!(payload.load_device_wish(), 60);
         }
         device.join().expect("the device has no complaints");
