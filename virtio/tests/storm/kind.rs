@@ -81,8 +81,8 @@ pub trait Kind: Sized {
         up: &mut Self::Up<P::Bus>,
     ) -> bool;
 
-    /// The device is honest: all that is asked of it is done, as it should be. How many times; no
-    /// load is worth less.
+    /// Starts the driver, on a device that is honest: all that is asked of it is done, as it should
+    /// be.
     fn prove<P: Place<Model = Self::Model>>(
         &mut self,
         scene: &mut Scene<P>,
