@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// No step takes longer, on any machine that tests are run on; what does is a loop without an end.
@@ -26,12 +27,16 @@ impl Steps {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Ends the process when steps stop coming: a loop without an end never returns to a test.
-    fn watch(self) {
+    /// Ends the process when steps stop coming: a loop without an end never returns to a test. Ends
+    /// itself when the series is over, which others may outlive.
+    fn watch(self, stuck: Duration) -> JoinHandle<()> {
         std::thread::spawn(move || {
             let mut last = u64::MAX;
             loop {
-                std::thread::sleep(STUCK);
+                std::thread::sleep(stuck);
+                if Arc::strong_count(&self.0) == 1 {
+                    return;
+                }
                 let now = self.taken();
                 if now == last {
                     eprintln!("stuck after step {now}");
@@ -39,7 +44,7 @@ impl Steps {
                 }
                 last = now;
             }
-        });
+        })
     }
 }
 
@@ -62,7 +67,7 @@ impl Drop for Seed {
 /// When the environment says what is no number; and as `storm` does.
 pub fn run(steps_a_storm: u64, default_steps: u64, mut storm: impl FnMut(u64, &Steps)) -> u64 {
     let steps = Steps::default();
-    steps.clone().watch();
+    let _ = steps.clone().watch(STUCK);
     let first = from_env("PARAVANE_STORM_SEED", 1);
     let storms = from_env("PARAVANE_STORM_STEPS", default_steps).div_ceil(steps_a_storm).max(1);
     for seed in first..first + storms {
@@ -78,4 +83,17 @@ fn from_env(name: &str, default: u64) -> u64 {
     let number = value.parse();
     assert!(number.is_ok(), "{name}={value:?} is no number");
     number.unwrap_or(default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_watches_a_series_that_is_over() {
+        let steps = Steps::default();
+        let watcher = steps.clone().watch(Duration::from_millis(50));
+        drop(steps);
+        assert!(watcher.join().is_ok());
+    }
 }
