@@ -1,4 +1,5 @@
-//! Instructions a frame or a read, counted by callgrind: the same to the last digit from run to run.
+//! Instructions a frame or a read, counted by callgrind: the same to the last digit from run to
+//! run.
 //!
 //! The measured process runs its bursts under valgrind, which counts only while [`counted`] is on
 //! the stack. That is the driver's turns; the device's never are.
@@ -32,8 +33,8 @@ pub fn run(moving: &mut dyn Moving) -> Result<()> {
     moving.check()
 }
 
-/// Counts one point, the `words` of which make this program [`run`] it: instructions for each of the
-/// `burst` that a turn moves.
+/// Counts one point, the `words` of which make this program [`run`] it: instructions for each of
+/// the `burst` that a turn moves.
 pub fn count(words: &[&str], burst: usize, scratch: &Path) -> Result<f64> {
     let out = scratch.join("callgrind.out");
     let run = Command::new("valgrind")

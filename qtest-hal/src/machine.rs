@@ -220,8 +220,8 @@ impl Machine {
         self.cables.get(index)
     }
 
-    /// What disk `index` holds, in the order of the [`Setup`]: all that was written by requests that
-    /// completed.
+    /// What disk `index` holds, in the order of the [`Setup`]: all that was written by requests
+    /// that completed.
     ///
     /// # Errors
     ///
@@ -231,8 +231,8 @@ impl Machine {
         fs::read(&path).map_err(|error| QtestError::system(format!("read {}", path.display()), error))
     }
 
-    /// Claims the virtio device on `virtio-mmio-bus.N` of a microvm, which its status resets. `None`
-    /// on another chipset, where there is no such place, and the second time.
+    /// Claims the virtio device on `virtio-mmio-bus.N` of a microvm, which its status resets.
+    /// `None` on another chipset, where there is no such place, and the second time.
     #[must_use]
     pub fn claim_virtio_mmio(&self, bus: u8) -> Option<MmioDevice<Registers>> {
         let is_there = self.chipset == Chipset::Microvm && bus < MMIO_BUSES;

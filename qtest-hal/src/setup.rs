@@ -63,9 +63,9 @@ impl Setup {
         self
     }
 
-    /// Adds a disk that holds `bytes`, whole sectors of 512, at first: `device` is QEMU's name of it,
-    /// with properties. What it holds later, [`Machine::disk_bytes`](crate::Machine::disk_bytes)
-    /// tells.
+    /// Adds a disk that holds `bytes`, whole sectors of 512, at first: `device` is QEMU's name of
+    /// it, with properties. What it holds later,
+    /// [`Machine::disk_bytes`](crate::Machine::disk_bytes) tells.
     #[must_use]
     pub fn disk(mut self, device: &str, bytes: Vec<u8>) -> Self {
         self.disks.push((device.into(), bytes));

@@ -1,5 +1,6 @@
 //! virtio-net and virtio-blk, as far as a data path sees them: split or packed queues, event index,
-//! one queue or pair of queues, polled. Both virtio drivers run on them, on packed queues only ours.
+//! one queue or pair of queues, polled. Both virtio drivers run on them, on packed queues only
+//! ours.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
