@@ -95,9 +95,9 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Watch<P, T, C> {
         Err(self.fail(fault))
     }
 
-    /// Stops the device. `queues`, which were made for the devices of `tags`, are given up by `free`,
-    /// or broken by `fail` if the device may still reach them. What `free` says is whether the proof
-    /// was the right one.
+    /// Stops the device. `queues`, which were made for the devices of `tags`, are given up by
+    /// `free`, or broken by `fail` if the device may still reach them. What `free` says is whether
+    /// the proof was the right one.
     ///
     /// # Errors
     ///

@@ -11,8 +11,8 @@
 //!    pool. Without one the frame is dropped and its buffer joins the stock, so the ring never
 //!    shrinks.
 //! 3. At the end of a burst, if they are enough by then, all slots consumed or passed over get
-//!    buffers from the stock and are handed back in order behind one barrier, and the device is told
-//!    if it wants to be.
+//!    buffers from the stock and are handed back in order behind one barrier, and the device is
+//!    told if it wants to be.
 //!
 //! One slot of each ring always stays with the driver, so that a full ring and an empty one differ.
 

@@ -174,7 +174,8 @@ impl<H: Header> Chain<H> {
     }
 
     /// Takes buffers from the front, as long as `by` says so of how many each is with those that
-    /// continue it, and takes these apart: of what comes back none continues another, and all count.
+    /// continue it, and takes these apart: of what comes back none continues another, and all
+    /// count.
     ///
     /// That is how they go home. Should `by` panic, they are leaked.
     #[inline(always)]

@@ -330,8 +330,8 @@ impl<C: Class> Virtio<C> {
         !self.has_lied && !self.has_misled && !self.queues.iter().any(Queue::is_forgiven)
     }
 
-    /// A rule of what a buffer holds was broken. Where one of its queues may have buffers that their
-    /// driver took back, the device wrote over it itself for all that it knows.
+    /// A rule of what a buffer holds was broken. Where one of its queues may have buffers that
+    /// their driver took back, the device wrote over it itself for all that it knows.
     fn content_violation(&mut self, what: impl Into<String>) {
         if !self.queues.iter().any(Queue::is_forgiven) {
             self.violation(what);

@@ -8,9 +8,9 @@
 //! | bare metal | QEMU's device, below a booted image | `paravane-guest-suite` of `unikernel`, cases `suite/…` of `guest-matrix` |
 //!
 //! What differs is behind [`Environment`]: memory and registers, a cable with a [`peer`] at its
-//! other end, somebody who unplugs the cable. The tests know a
-//! driver as a [`Device`](paravane_net::Device), and a device by nothing but what its driver says. They panic about nothing and need no standard
-//! library: a failure is a value with a sentence in it.
+//! other end, somebody who unplugs the cable. The tests know a driver as a
+//! [`Device`](paravane_net::Device), and a device by nothing but what its driver says. They panic
+//! about nothing and need no standard library: a failure is a value with a sentence in it.
 //!
 //! A platform that is a recording answers only what was asked when it was made; so every test asks
 //! in the same order each time, and waits by looking.

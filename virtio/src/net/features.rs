@@ -1,5 +1,5 @@
-//! Feature bits of the network device, which of them this driver implements, the fields that go with
-//! them, and what was agreed.
+//! Feature bits of the network device, which of them this driver implements, the fields that go
+//! with them, and what was agreed.
 //!
 //! Spec: VIRTIO 1.2, 5.1.3 "Feature bits", 5.1.3.1 "Feature bit requirements".
 

@@ -216,7 +216,8 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
 
     /// Has `walk` take up to `at_most` completions, which [`observe`](Virtqueue::observe) has
     /// counted, of chains of one of `len_bytes`; `walk` says how many it took. That many; the one
-    /// behind them is put down in `behind` if it was read and not taken: it is not to be read again.
+    /// behind them is put down in `behind` if it was read and not taken: it is not to be read
+    /// again.
     #[inline(always)]
     pub(crate) fn exchange_run(
         &mut self,

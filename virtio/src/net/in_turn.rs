@@ -127,8 +127,8 @@ impl InTurn {
         }
     }
 
-    /// Posts the frame in front of `burst`, if it is plain: one alone has nothing to share what a run
-    /// costs with.
+    /// Posts the frame in front of `burst`, if it is plain: one alone has nothing to share what a
+    /// run costs with.
     #[inline(always)]
     fn post_single<R: Ring>(&mut self, ring: &mut R, burst: &mut Burst, by: &mut impl Post) -> bool {
         let Some(mut frame) = burst.pop() else { return false };

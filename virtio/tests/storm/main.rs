@@ -20,8 +20,8 @@
 //! Words change under the driver in all of them, between two loads of a call and, in two starts of
 //! three, before the first one.
 //!
-//! The steps that `PARAVANE_STORM_STEPS` asks for, a million in `ci/test`, are those of each mix, of
-//! which there are eight: two kinds of device, two buses, two formats of the ring. How to see a
+//! The steps that `PARAVANE_STORM_STEPS` asks for, a million in `ci/test`, are those of each mix,
+//! of which there are eight: two kinds of device, two buses, two formats of the ring. How to see a
 //! storm again: `paravane_mock_hal::storms`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]

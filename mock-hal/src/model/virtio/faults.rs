@@ -231,8 +231,8 @@ impl<C: Class> Virtio<C> {
         }
     }
 
-    /// Whether the word at `addr` says no more than that nothing is there, or how far its device is.
-    /// A driver may look at that as often as it likes, and each answer stands for itself.
+    /// Whether the word at `addr` says no more than that nothing is there, or how far its device
+    /// is. A driver may look at that as often as it likes, and each answer stands for itself.
     #[must_use]
     pub fn is_hint(&self, addr: u64) -> bool {
         self.queues.iter().any(|queue| queue.is_enabled && queue.is_hint(&self.memory, addr))

@@ -33,8 +33,8 @@ impl<C: Class> Virtio<C> {
         });
     }
 
-    /// Has `complete` do whatever there is to do in `queue`, then says when the device wants to hear
-    /// of more. How far ahead of the truth the ring is to be, it answers.
+    /// Has `complete` do whatever there is to do in `queue`, then says when the device wants to
+    /// hear of more. How far ahead of the truth the ring is to be, it answers.
     pub(super) fn serve_queue(&mut self, queue: usize, mut complete: impl FnMut(&mut Self, &Chain) -> u16) {
         if self.queues[queue].is_stopped {
             return;
