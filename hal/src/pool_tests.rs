@@ -457,10 +457,9 @@ fn what_is_taken_apart_goes_home_and_the_rest_is_whole() {
         assert_eq!(pool.free(), home);
         let rest = drained(&mut chain);
         assert!(rest.iter().map(|buffer| segments(buffer).count()).eq(all_lens[wanted..].iter().copied()));
-        assert!(
-            rest.iter()
-                .all(|buffer| segments(buffer).map(|buffer| **buffer).eq(0..segments(buffer).count() as u32))
-        );
+        let is_whole =
+            |buffer: &Buffer<u32>| segments(buffer).zip(0..).all(|(buffer, number)| **buffer == number);
+        assert!(rest.iter().all(is_whole));
         drop(rest);
         assert_eq!(all(&pool).len(), 10, "and each is free by itself");
     }
