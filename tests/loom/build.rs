@@ -96,10 +96,9 @@ fn main() {
     let head = "fn hand_over(first: &Words<4>, first_words: u64, last: &Words<4>, last_words: u64) {";
     write("batch.rs", function(&batch, head));
     let rx = read("vmxnet3/src/rx.rs");
-    write(
-        "read_new.rs",
-        function(&rx, "fn read_new(completion: &Words<4>, at: Cursor) -> Option<[u32; 4]> {"),
-    );
+    let word3 = function(&rx, "fn word3_of_new(completion: &Words<4>, at: Cursor) -> Option<u32> {");
+    let all = function(&rx, "fn read_new(completion: &Words<4>, at: Cursor) -> Option<[u32; 4]> {");
+    write("read_new.rs", word3 + &all);
     let has = function(&rx, "fn has_completion(&self) -> bool {");
     let arm = function(&rx, "fn arm(&mut self) -> Result<Armed, DeviceFault> {");
     write("rx.rs", format!("impl RxQueue {{ {has} pub(crate) {arm} }}"));

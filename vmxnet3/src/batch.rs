@@ -373,3 +373,42 @@ impl<'q> Described<'q> {
         Ok(Some(frame))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paravane_hal::addr::Align;
+    use paravane_hal::dma::{DeviceDma, DeviceTag, DmaRing};
+    use paravane_mock_hal::Memory;
+    use paravane_net::{FrameLayout, FramePool};
+
+    #[test]
+    fn the_first_descriptor_is_not_the_devices_until_all_are() {
+        let memory = Memory::default();
+        let of = DeviceDma::new(memory.clone(), DeviceTag::unique(), 64);
+        let pool = FramePool::new(memory, FrameLayout::new(8)).unwrap();
+        let limits = TxLimits { max_frame_bytes: 1518, domain: pool.domain() };
+        let frame = |len_bytes| {
+            let mut frame = pool.get().unwrap();
+            assert!(frame.set_segment_bytes(len_bytes));
+            frame
+        };
+        for first_is_chain in [false, true] {
+            let ring = DmaRing::<4, _>::zeroed(&of, 32, Align::new(512)).unwrap();
+            let (mut burst, mut frames) = (Burst::new(), Burst::new());
+            let mut first = frame(60);
+            if first_is_chain {
+                first.set_next(frame(60));
+            }
+            burst.extend([first, frame(60), frame(60)]);
+            let free = Free::new(ring.slots(), Cursor::start(32), 31);
+            let all = describe(&mut burst, &mut frames, free, limits);
+            let described = 3 + usize::from(first_is_chain);
+            assert_eq!((frames.len(), all.free.len()), (3, 31 - described));
+            let is_the_devices: Vec<_> =
+                ring.slots().iter().map(|slot| slot.load::<2>() >> 14 & 1 == 1).collect();
+            let expected: Vec<_> = (0..32).map(|slot| (1..described).contains(&slot)).collect();
+            assert_eq!(is_the_devices, expected);
+        }
+    }
+}

@@ -203,15 +203,11 @@ impl<P: Platform> RxQueue<P> {
         let mut plain = RxCompletion::plain_word0(assembler.heads.turn());
         let (mut bytes, mut next) = (0_u64, Next::Unread);
         let frames = assembler.heads.take_in_turn(burst, entries, |mut frame, entry| {
-            let word3 = entry.load::<3>();
-            if !start.generation().is_in_top_bit(word3) {
+            let Some(word3) = word3_of_new(entry, start) else {
                 rare();
                 next = Next::Nothing;
                 return Err(frame);
-            }
-            // Between the word that says "new" and the rest of the entry and the frame's bytes,
-            // which the device wrote before it.
-            barrier::acquire();
+            };
             let (word0, word2) = (entry.load::<0>(), entry.load::<2>());
             let turn = plain;
             plain = turn.wrapping_add(1);
@@ -324,9 +320,9 @@ fn new_ones(slots: &[Words<4>], at: Cursor, at_most: usize) -> &[Words<4>] {
     rest.get(..new).unwrap_or_default()
 }
 
-/// A completion's words, each read once, if it is new on the lap of `at`.
+/// A completion's `dw3`, read once, if it is new on the lap of `at`. The rest may be read then.
 #[inline(always)]
-fn read_new(completion: &Words<4>, at: Cursor) -> Option<[u32; 4]> {
+fn word3_of_new(completion: &Words<4>, at: Cursor) -> Option<u32> {
     let word3 = completion.load::<3>();
     if !at.generation().is_in_top_bit(word3) {
         return None;
@@ -334,6 +330,13 @@ fn read_new(completion: &Words<4>, at: Cursor) -> Option<[u32; 4]> {
     // Between the word that says "new" and the rest of the entry and the frame's bytes, which the
     // device wrote before it.
     barrier::acquire();
+    Some(word3)
+}
+
+/// A completion's words, each read once, if it is new on the lap of `at`.
+#[inline(always)]
+fn read_new(completion: &Words<4>, at: Cursor) -> Option<[u32; 4]> {
+    let word3 = word3_of_new(completion, at)?;
     Some([completion.load::<0>(), completion.load::<1>(), completion.load::<2>(), word3])
 }
 
