@@ -29,7 +29,8 @@ pub trait RxQueue: Send {
     ///
     /// The replacement is taken from the pool first: without one, the new frame is dropped, counted
     /// as [`no_buffer`](RxCounters::no_buffer), and its buffer goes back to the device, so the ring
-    /// never starves.
+    /// never starves. A driver may let a few slots wait for theirs, at most an eighth of the ring,
+    /// to hand them over together; [`arm`](Self::arm) and [`refill`](Self::refill) hand over all.
     ///
     /// # Errors
     ///
