@@ -29,7 +29,8 @@ pub fn assert_looks_once<P: Place>(scene: &Scene<P>, loads: &ChangingLoads, mark
             // Of a packed ring the device's wish, and whether a descriptor was used yet; of a split
             // one flags, index and event.
             let slot = addr.wrapping_sub(queue.areas[0]);
-            // For one frame alone that was sent the length is loaded with that, which nobody asks for.
+            // For one frame alone that was sent the length is loaded with that, which nobody asks
+            // for.
             let is_mark = slot % 16 == 12 || slot % 16 == 8 && number == TX;
             let is_mark = is_mark && marks == Marks::Again && slot < 16 * u64::from(queue.entries);
             addr == device_area || if queue.is_packed() { is_mark } else { addr == event }
