@@ -24,6 +24,8 @@ use crate::{CapabilityError, CommandError, ConfigAccess, Function};
 pub struct FunctionInterrupts<R> {
     /// The message table, where it has one, or why that cannot be used.
     msix: Result<Option<MsixTable<R>>, InterruptError>,
+    /// How many of its vectors were left unmasked.
+    unmasked: u16,
     error: Option<InterruptError>,
 }
 
@@ -40,7 +42,7 @@ impl<R: Mmio> FunctionInterrupts<R> {
         let opened = found.and_then(|msix| {
             msix.map(|msix| msix.open(function, mapper)).transpose().map_err(InterruptError::Msix)
         });
-        Self { error: opened.as_ref().err().copied(), msix: opened }
+        Self { error: opened.as_ref().err().copied(), msix: opened, unmasked: 0 }
     }
 
     /// Lets `function` interrupt in the first way of MSI-X, MSI and the line that is `offered` and
@@ -55,24 +57,28 @@ impl<R: Mmio> FunctionInterrupts<R> {
         offered: Interrupts<'_>,
     ) -> InterruptMode {
         self.error = None;
+        self.switch_off(function);
         for way in [Self::by_msix, Self::by_msi, Self::by_line] {
-            off(function);
             match way(self, function, offered) {
                 Ok(Some(mode)) => return mode,
                 Ok(None) => {}
                 Err(error) => {
                     warn!("pci {}: {error}; trying the next way to interrupt", function.address());
                     self.error = Some(error);
+                    self.switch_off(function);
                 }
             }
         }
-        off(function);
         InterruptMode::Polling
     }
 
     /// Keeps `function` from interrupting in any way.
     pub fn switch_off<C: ConfigAccess>(&mut self, function: &mut Function<C>) {
         off(function);
+        // Where the list of capabilities cannot be walked any more, the place is still known.
+        if let Ok(Some(table)) = &mut self.msix {
+            table.disable(function);
+        }
     }
 
     /// Why a way that was tried last does not work; `None` when the best of those offered does.
@@ -104,7 +110,12 @@ impl<R: Mmio> FunctionInterrupts<R> {
         for (vector, message) in (0..table.entries()).zip(offered.msix) {
             table.program(vector, *message)?;
         }
+        // Their messages are those of an earlier start, and may be somebody else's by now.
+        for vector in vectors..self.unmasked {
+            table.mask(vector)?;
+        }
         table.enable(function)?;
+        self.unmasked = vectors;
         for vector in 0..vectors {
             table.unmask(vector)?;
         }
@@ -242,6 +253,25 @@ mod tests {
         assert_eq!(chosen(&bus(&[MSI, MSIX], &[0x9e], true)), (InterruptMode::Msi, true));
         assert_eq!(chosen(&bus(&[MSI, MSIX], &[0x86, 0x9e], true)), (InterruptMode::Line, true));
         assert_eq!(chosen(&bus(&[MSIX], &[0x9e], false)), (InterruptMode::Polling, true));
+    }
+
+    #[test]
+    fn messages_of_an_earlier_start_are_masked() {
+        let bus = bus(&[MSIX], &[], true);
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let map = MockMap::default();
+        let mut interrupts = FunctionInterrupts::open(&mut function, &map);
+        let messages = [0x41, 0x42, 0x43].map(|data| message(0xfee0_0000, data));
+        let masked = || {
+            let last = map.last.lock().unwrap();
+            let words = last.as_ref().unwrap().1.words.lock().unwrap();
+            words.chunks(4).map(|entry| entry[3]).collect::<Vec<_>>()
+        };
+        for (count, expected) in [(3, [0, 0, 0]), (1, [0, 1, 1]), (2, [0, 0, 1])] {
+            let mode = interrupts.switch_on(&mut function, Interrupts::msix(&messages[..count]));
+            assert_eq!(usize::from(mode.messages()), count);
+            assert_eq!(masked(), expected);
+        }
     }
 
     #[test]

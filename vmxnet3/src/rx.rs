@@ -41,7 +41,7 @@ use crate::table::QueueTable;
 const ANNOUNCE_SLOTS: u32 = 16;
 
 /// Slots that came back wait until they are so many, and are handed over together; in short rings,
-/// until they are an eighth.
+/// until they are an eighth of the shortest.
 const POST_SLOTS: u32 = 16;
 
 /// The receive queue. Belongs to one core at a time.
@@ -88,6 +88,7 @@ impl<P: Platform> RxQueue<P> {
         let RxSetup { table, bar0, doorbells, vector, pool, geometry, completion_entries, max_buffers } =
             setup;
         let [head_entries, body_entries] = geometry.entries;
+        let shorter = if max_buffers > 1 { head_entries.min(body_entries) } else { head_entries };
         let assembler = Assembler {
             heads: RxRing::heads(of, head_entries, geometry.buffer_bytes)?,
             bodies: RxRing::bodies(of, body_entries, geometry.buffer_bytes, max_buffers > 1)?,
@@ -106,7 +107,7 @@ impl<P: Platform> RxQueue<P> {
             table,
             bar0,
             doorbells,
-            post_at: POST_SLOTS.min(u32::from(head_entries / 8)),
+            post_at: POST_SLOTS.min(u32::from(shorter / 8)),
             vector,
             device: of.device(),
             fault: None,

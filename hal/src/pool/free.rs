@@ -91,6 +91,8 @@ impl<H> Shared<H> {
     /// Takes `plenty` buffers if there are as many, else up to `needed`.
     #[inline(never)]
     pub(super) fn take(&self, needed: usize, plenty: usize) -> Option<Taken<H>> {
+        // A walk that goes round, for its buffers are others' by now, ends as well.
+        let (needed, plenty) = (needed.min(self.nodes.len()), plenty.min(self.nodes.len()));
         let (more, plenty) = (needed.checked_sub(1)?, plenty.saturating_sub(needed));
         let head = &self.free.head;
         let mut before = head.load(Ordering::Acquire);

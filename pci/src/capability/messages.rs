@@ -39,22 +39,26 @@ impl<C: ConfigAccess> Function<C> {
     ///
     /// # Errors
     ///
-    /// [`MessagesError`]: one of them is still on, or nobody can say.
+    /// [`MessagesError`]: one of them is still on, or nobody can say. The other one was switched
+    /// off all the same, if it could be.
     pub fn disable_messages(&mut self) -> Result<(), MessagesError> {
-        for (id, enable) in SWITCHES {
-            let Some(capability) = self.find(id).map_err(MessagesError::Capability)? else { continue };
-            let at = capability.field(CONTROL);
-            let before = self.read16(at);
-            if before & enable == 0 {
-                continue;
-            }
-            self.access().write16(self.address(), at, before & !enable);
-            let seen = self.read16(at);
-            if seen & enable != 0 {
-                return Err(MessagesError::StillOn { address: self.address(), id, seen });
-            }
+        let each = SWITCHES.map(|(id, enable)| self.disable_kind(id, enable));
+        each.into_iter().collect()
+    }
+
+    fn disable_kind(&mut self, id: CapabilityId, enable: u16) -> Result<(), MessagesError> {
+        let Some(capability) = self.find(id).map_err(MessagesError::Capability)? else { return Ok(()) };
+        let at = capability.field(CONTROL);
+        let before = self.read16(at);
+        if before & enable == 0 {
+            return Ok(());
         }
-        Ok(())
+        self.access().write16(self.address(), at, before & !enable);
+        let seen = self.read16(at);
+        if seen & enable == 0 {
+            return Ok(());
+        }
+        Err(MessagesError::StillOn { address: self.address(), id, seen })
     }
 }
 
@@ -130,6 +134,17 @@ mod tests {
         let text = "00:04.0: MSI-X does not switch off, its control register reads 0x8018";
         assert_eq!(error.to_string(), text);
         assert_eq!(function.read_messages_on(), Ok(Some(CapabilityId::MSIX)));
+    }
+
+    #[test]
+    fn one_that_stays_on_does_not_keep_the_other_on() {
+        let bus = MockBus::of(both_on().writable(0x9e, &[0, 0xc0]));
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        assert!(matches!(
+            function.disable_messages(),
+            Err(MessagesError::StillOn { id: CapabilityId::MSI, .. })
+        ));
+        assert_eq!(function.read16(0x9e) & MSIX_ENABLE, 0);
     }
 
     #[test]
