@@ -68,7 +68,8 @@ pub struct InterruptPlan {
     /// A message by MSI.
     pub msi: Option<MsiMessage>,
     /// The line, to be opened when the NIC [uses](crate::Nic::line) it: others that share it might
-    /// never be served.
+    /// never be served. It may be up by then, and not every controller looks at that (QEMU's I/O
+    /// APIC does not), so acknowledge and serve once after opening it.
     pub line: Option<u8>,
 }
 

@@ -63,7 +63,7 @@ where
         let config = Config::default();
         let pool = FramePool::new(platform.clone(), FrameLayout::new(config.frames()))?;
         let Queues { rx, tx } = nic.start(config, pool.clone(), plan)?;
-        // Only now: a line may be shared with devices that nobody serves.
+        // Only now: a line may be shared with devices that nobody serves. The first turn lowers it.
         if nic.line().is_some_and(|line| !open_line(line)) {
             println!("{nic:?}: its line leads nowhere, so it is polled");
         }

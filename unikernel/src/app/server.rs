@@ -175,28 +175,35 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         // Lines only after every NIC on them was asked and served: they are level-triggered, and
         // shared.
         self.unmask(lines);
-        self.open_lines();
-        if !moved && !self.arm() {
+        if !self.open_lines() && !moved && !self.arm() {
             self.sleep(now);
         }
     }
 
     /// Opens the lines that NICs use since they were started: others on a line might never be
-    /// served.
-    fn open_lines(&mut self) {
+    /// served. True when there were any, and their NICs are to be served before anybody sleeps.
+    fn open_lines(&mut self) -> bool {
+        let mut opened = 0;
         for nic in &mut self.nics {
             let Some((line, trigger)) = nic.line() else { continue };
             let bit = 1_u64.checked_shl(line.into()).unwrap_or(0);
-            if self.open_lines & bit != 0 {
+            if (self.open_lines | opened) & bit != 0 {
                 continue;
             }
             if bit != 0 && self.host.open_line(line, trigger) {
-                self.open_lines |= bit;
+                opened |= bit;
             } else {
                 warn!("nic {}: {}: interrupt line {line} leads nowhere", nic.name(), nic.place());
                 nic.abandon_lines(u64::MAX);
             }
         }
+        // One that is up already may never ring: QEMU's I/O APIC looks at a level when it changes,
+        // and not when it is told to look. Asked, its devices lower it.
+        if opened != 0 {
+            self.nics.iter_mut().for_each(|nic| _ = nic.acknowledge(opened, false));
+        }
+        self.open_lines |= opened;
+        opened != 0
     }
 
     /// Whether something is left to do after asking for interrupts.
