@@ -282,9 +282,19 @@ mod tests {
         let messages = [message(0xfee0_0000, 0x41)];
         let mut on = |offered| interrupts.switch_on(&mut function, offered);
         assert_eq!(on(Interrupts::msix(&messages)), InterruptMode::Msix { vectors: 1 });
-        assert_eq!(on(Interrupts::msi(messages[0])), InterruptMode::Msi);
         assert_eq!(on(Interrupts::LINE), InterruptMode::Line);
+        assert_eq!(on(Interrupts::msi(messages[0])), InterruptMode::Msi);
         assert_eq!(on(Interrupts::POLLING), InterruptMode::Polling);
         assert_eq!(function.read_messages_on(), Ok(None));
+    }
+
+    #[test]
+    fn messages_by_msix_are_not_sent_by_msi() {
+        let bus = bus(&[MSI], &[], true);
+        let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+        let mut interrupts = FunctionInterrupts::open(&mut function, &MockMap::default());
+        let messages = [message(0xfee0_0000, 0x41)];
+        let mode = interrupts.switch_on(&mut function, Interrupts::msix(&messages));
+        assert_eq!((mode, function.read_messages_on()), (InterruptMode::Polling, Ok(None)));
     }
 }
