@@ -94,9 +94,10 @@ fn frames_go_both_ways_on_every_monitor_and_again_after_a_stop() {
     for personality in Personality::on_no_bus() {
         let bench = Bench::new(personality);
         let mut device = bench.open();
-        for interrupts in [Interrupts::POLLING, Interrupts::LINE, Interrupts::msix(&[])] {
+        let messages = bench.platform.interrupts().messages(2);
+        for interrupts in [Interrupts::POLLING, Interrupts::LINE, Interrupts::msix(&messages)] {
             let mut up = bench.start(device, interrupts);
-            let line = matches!(interrupts, Interrupts::LINE);
+            let line = interrupts.line;
             let mode = if line { InterruptMode::Line } else { InterruptMode::Polling };
             assert_eq!(up.control.interrupts(), mode, "{}", personality.name);
             (0..40).for_each(|_| bench.echo(&mut up));
