@@ -105,10 +105,10 @@ impl<R: Mmio> FunctionInterrupts<R> {
             return Ok(None);
         }
         let Some(table) = self.msix.as_mut().map_err(|error| *error)? else { return Ok(None) };
-        let messages = || (0..table.entries()).zip(offered.msix);
-        let vectors = u16::try_from(messages().count()).unwrap_or(u16::MAX);
+        let mut vectors = 0;
         for (vector, message) in (0..table.entries()).zip(offered.msix) {
             table.program(vector, *message)?;
+            vectors = vector.saturating_add(1);
         }
         // Their messages are those of an earlier start, and may be somebody else's by now.
         for vector in vectors..self.unmasked {

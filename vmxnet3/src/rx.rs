@@ -159,7 +159,7 @@ impl<P: Platform> RxQueue<P> {
     }
 
     #[inline(always)]
-    fn health(&self) -> Result<(), DeviceFault> {
+    fn check(&self) -> Result<(), DeviceFault> {
         match &self.fault {
             None => Ok(()),
             Some(fault) => Err(*fault),
@@ -350,7 +350,7 @@ impl<P: Platform> fmt::Debug for RxQueue<P> {
 
 impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
-        self.health()?;
+        self.check()?;
         let before = burst.len();
         let outcome = self.collect(burst);
         let frames = burst.len().wrapping_sub(before);
@@ -374,7 +374,7 @@ impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
     }
 
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
-        self.health()?;
+        self.check()?;
         // However few: who waits now may wait long.
         if self.assembler.owed > 0 {
             self.post();

@@ -133,7 +133,7 @@ impl<P: Platform> TxQueue<P> {
     }
 
     #[inline(always)]
-    fn health(&self) -> Result<(), DeviceFault> {
+    fn check(&self) -> Result<(), DeviceFault> {
         match &self.fault {
             None => Ok(()),
             Some(fault) => Err(*fault),
@@ -335,7 +335,7 @@ impl<P: Platform> fmt::Debug for TxQueue<P> {
 
 impl<P: Platform> paravane_net::TxQueue for TxQueue<P> {
     fn transmit(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
-        self.health()?;
+        self.check()?;
         let offered = burst.len();
         let weight = self.publish(burst);
         if !burst.is_empty() {
@@ -348,7 +348,7 @@ impl<P: Platform> paravane_net::TxQueue for TxQueue<P> {
     }
 
     fn reclaim(&mut self) -> Result<usize, DeviceFault> {
-        self.health()?;
+        self.check()?;
         match self.observe() {
             Ok(()) => self.release_sent().map_err(|fault| self.break_with(fault)),
             Err(fault) => Err(self.break_behind(fault)),
@@ -372,7 +372,7 @@ impl<P: Platform> paravane_net::TxQueue for TxQueue<P> {
     }
 
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
-        self.health()?;
+        self.check()?;
         self.vector.unmask(&self.bar0);
         // Between asking for an interrupt and looking for what came before it would have been
         // raised.

@@ -79,7 +79,7 @@ impl TxQueue {
         let fill = start.advanced(lent);
         Self { completions, next_completion: start, completed: 0, fill, lent, vector: Vector, bar0: imr }
     }
-    fn health(&self) -> Result<(), DeviceFault> {
+    fn check(&self) -> Result<(), DeviceFault> {
         Ok(())
     }
 }
@@ -111,7 +111,7 @@ impl FramePool {
 impl RxQueue {
     /// Owes nothing.
     fn post(&mut self) {}
-    fn health(&self) -> Result<(), DeviceFault> {
+    fn check(&self) -> Result<(), DeviceFault> {
         Ok(())
     }
 }
