@@ -275,7 +275,7 @@ impl<P: Platform + 'static> Bench<'_, P> {
         let mut burst = Burst::new();
         // A fresh frame holds sixty bytes, and a fresh burst a frame.
         let _ = frame.append(bytes);
-        let _ = burst.push(frame);
+        burst.push(frame);
         tx.transmit(&mut burst).map_err(|fault| self.broken(fault))?;
         tx.flush();
         Ok(())

@@ -342,6 +342,37 @@ fn a_chain_is_first_in_first_out_by_every_door() {
     assert_eq!((one.free(), two.free()), (10, 10));
 }
 
+/// What is looked at stays; continuations are passed over, and go with what they continue.
+#[test]
+fn a_look_passes_over_what_continues_others() {
+    let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
+    let mut chain = Chain::new();
+    for number in 0..4 {
+        let mut buffer = if number % 2 == 0 { continued(&one, number) } else { one.get().unwrap() };
+        *buffer = number;
+        chain.push(buffer);
+    }
+    chain.push(two.get().unwrap());
+    let mut seen = Vec::new();
+    let mut look = |chain: &Chain<u32>, items: &[u32]| {
+        seen.clear();
+        let count = chain.look_with(items, |buffer, item| {
+            seen.push((**buffer, segments(buffer).count()));
+            *item > 0
+        });
+        (count, seen.clone())
+    };
+    assert_eq!(look(&chain, &[1, 1, 0, 1]), (2, vec![(0, 1), (1, 1), (2, 3)]));
+    assert_eq!(look(&chain, &[1; 9]).0, 5);
+    assert_eq!(look(&Chain::new(), &[1; 9]).0, 0);
+    let mut front = chain.take_front(3);
+    assert_eq!(look(&front, &[1; 9]), (3, vec![(0, 1), (1, 1), (2, 3)]));
+    assert_eq!((chain.len(), chain.take_front(0).len(), front.take_front(9).len()), (2, 0, 3));
+    assert_eq!(chain.pop().map(|buffer| *buffer), Some(3));
+    drop(chain);
+    assert_eq!((one.free(), two.free()), (10, 10));
+}
+
 #[test]
 fn what_is_given_back_stays_in_front() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));

@@ -3,17 +3,16 @@
 use paravane_hal::dma::DomainTag;
 use paravane_hal::pool::Chain;
 
-use crate::frame::{Frame, FrameHeader};
+use crate::frame::{Frame, FrameHeader, FrameSegment};
 
-/// How many frames a burst holds that is filled one by one.
+/// How many frames a receive queue has a burst hold at most, and how many are a good handful to send.
 pub const BURST_FRAMES: usize = 32;
 
-/// A first-in first-out queue of up to [`BURST_FRAMES`] frames, without allocation.
+/// A first-in first-out queue of frames, without allocation.
 ///
 /// A transmit queue takes from the front what it has room for and leaves the rest; a receive queue
-/// adds to the back. The frames are linked, so a burst moves in a few words, and dropped it goes
-/// back to its pool in one step. A [walk](Self::walk) is told how far it goes, so what it fills may
-/// be longer: all that a queue has lent.
+/// adds to the back, until there are [`BURST_FRAMES`]. The frames are linked, so a burst of any
+/// length moves in a few words, and dropped it goes back to its pool in one step.
 #[derive(Debug, Default)]
 pub struct Burst(pub(crate) Chain<FrameHeader>);
 
@@ -39,7 +38,7 @@ impl Burst {
         self.0.is_empty()
     }
 
-    /// How many more it takes.
+    /// How many more a receive queue adds to it.
     #[must_use]
     #[inline(always)]
     pub const fn room(&self) -> usize {
@@ -54,31 +53,15 @@ impl Burst {
     }
 
     /// Adds a frame to the back.
-    ///
-    /// # Errors
-    ///
-    /// `frame`, when the burst is full.
     #[inline(always)]
-    pub fn push(&mut self, frame: Frame) -> Result<(), Frame> {
-        if self.room() == 0 {
-            return Err(frame);
-        }
+    pub fn push(&mut self, frame: Frame) {
         self.0.push(frame.0);
-        Ok(())
     }
 
     /// Adds all frames of `other` to the back.
-    ///
-    /// # Errors
-    ///
-    /// `other`, when there is not enough room.
     #[inline(always)]
-    pub fn append(&mut self, other: Self) -> Result<(), Self> {
-        if other.len() > self.room() {
-            return Err(other);
-        }
+    pub fn append(&mut self, other: Self) {
         self.0.append(other.0);
-        Ok(())
     }
 
     /// Takes the frame at the front.
@@ -87,13 +70,28 @@ impl Burst {
         self.0.pop().map(Frame)
     }
 
-    /// What `look` says about the frame at the front, which stays there.
+    /// Adds a frame to the front.
     #[inline(always)]
-    pub fn peek<T>(&mut self, look: impl FnOnce(&Frame) -> T) -> Option<T> {
-        let front = self.pop()?;
-        let said = look(&front);
-        self.0.push_front(front.0);
-        Some(said)
+    pub fn push_front(&mut self, frame: Frame) {
+        self.0.push_front(frame.0);
+    }
+
+    /// Shows frames from the front to `by`, each by its first segment and with one of `items`, until
+    /// either ends or `by` says no. How many it said yes to.
+    #[inline(always)]
+    pub fn look_with<'i, T>(
+        &self,
+        items: &'i [T],
+        mut by: impl FnMut(FrameSegment<'_>, &'i T) -> bool,
+    ) -> usize {
+        self.0.look_with(items, |buffer, item| by(FrameSegment(buffer), item))
+    }
+
+    /// Takes `count` frames from the front, or all.
+    #[inline(always)]
+    #[must_use]
+    pub fn take_front(&mut self, count: usize) -> Self {
+        Self(self.0.take_front(count))
     }
 
     /// Takes up to `at_most` frames from the front and gives each to `by`: what that gives back
@@ -168,13 +166,11 @@ impl From<Frame> for Burst {
 }
 
 impl Extend<Frame> for Burst {
-    /// Adds frames while there is room, and drops the rest.
+    /// Adds frames to the back.
     #[inline]
     fn extend<I: IntoIterator<Item = Frame>>(&mut self, frames: I) {
         for frame in frames {
-            if self.push(frame).is_err() {
-                break;
-            }
+            self.push(frame);
         }
     }
 }

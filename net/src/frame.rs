@@ -54,7 +54,7 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn is_plain(&self) -> bool {
-        self.0.summary.is_fresh_and_asks(0) && self.0.next().is_none()
+        self.first().is_plain()
     }
 
     /// The same, but for a checksum that it may [ask for](Self::asked_checksum).
@@ -68,7 +68,7 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn is_plain_with_checksum(&self) -> bool {
-        self.0.summary.is_fresh_and_asks(asks::CHECKSUM) && self.0.next().is_none()
+        self.first().is_plain_with_checksum()
     }
 
     /// Whether it starts where fresh frames start, and asks for a checksum at most, whatever it is
@@ -142,9 +142,7 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn fresh_dma_addr_before(&self, before_bytes: u16) -> DmaAddr {
-        self.0
-            .dma_addr(usize::from(HEADROOM_BYTES.saturating_sub(before_bytes)))
-            .unwrap_or_else(|| segment::unreachable_head(&self.0))
+        self.first().fresh_dma_addr_before(before_bytes)
     }
 
     /// Says that the payload of this segment is `len_bytes` long, as found out after a device wrote
@@ -171,8 +169,9 @@ impl Frame {
         if self.0.next().is_some() {
             self.drop_next();
         }
-        // No buffer is shorter than its headroom.
-        let fits = usize::from(len_bytes) <= self.0.len_bytes().wrapping_sub(HEADROOM_BYTES.into());
+        // Two numbers below 2^16.
+        let end = usize::from(len_bytes).wrapping_add(HEADROOM_BYTES.into());
+        let fits = end <= self.0.len_bytes();
         self.0.summary = Summary::of(len_bytes);
         if !fits {
             self.empty();

@@ -28,10 +28,7 @@ impl Run {
     /// One frame of one descriptor.
     #[inline(always)]
     pub(crate) fn of(frame: Frame) -> Self {
-        let mut frames = Burst::new();
-        // There is room for one.
-        let _ = frames.push(frame);
-        Self { frames, descriptors: 1 }
+        Self { frames: frame.into(), descriptors: 1 }
     }
 
     /// Whether one of its frames ends with the descriptor of number `descriptors`, counted from 1.
@@ -236,20 +233,28 @@ fn describe<'q>(burst: &mut Burst, frames: &mut Burst, free: Free<'q>, limits: T
     let mut all = Described { bytes: 0, refused: 0, extra_weight: 0, first_words: 0, last_words: 0, free };
     // The first one by itself, which spares all others the question. Ends: each turn takes a frame.
     while frames.is_empty() {
-        if burst.walk(frames, 1, |frame| all.add::<true>(frame, limits)) == 0 {
-            return all;
+        let Some(frame) = burst.pop() else { return all };
+        match all.add_first(frame, limits) {
+            Ok(Some(frame)) => *frames = frame.into(),
+            Ok(None) => {}
+            Err(frame) => {
+                rare();
+                burst.push_front(frame);
+                return all;
+            }
         }
     }
     // Ends: each turn but the last takes a frame.
     while !burst.is_empty() && all.free.has_any() {
         let slots = all.free.this_lap;
-        let taken =
-            burst.walk_with(frames, slots, |frame, slot| match offload::asked_on_the_spot(&frame, limits) {
-                Some(asked) => Ok(Some(all.add_simple::<false>(frame, asked, slot))),
-                None => Err(frame),
-            });
+        let taken = burst.look_with(slots, |frame, slot| {
+            let asked = offload::asked_on_the_spot(frame, limits);
+            asked.inspect(|asked| all.add_simple::<false>(frame, *asked, slot)).is_some()
+        });
         all.free.this_lap = slots.get(taken..).unwrap_or_default();
-        if taken == 0 && burst.walk(frames, usize::MAX, |frame| all.add_other(frame, limits)) == 0 {
+        if taken > 0 {
+            frames.append(burst.take_front(taken));
+        } else if burst.walk(frames, usize::MAX, |frame| all.add_other(frame, limits)) == 0 {
             break;
         }
     }
@@ -257,38 +262,41 @@ fn describe<'q>(burst: &mut Burst, frames: &mut Burst, free: Free<'q>, limits: T
 }
 
 impl<'q> Described<'q> {
-    /// Describes any frame. It is dropped if it cannot be sent.
+    /// Describes the first frame of all. It is dropped if it cannot be sent.
     ///
     /// # Errors
     ///
     /// `frame`, when there are too few descriptors.
     #[inline(always)]
-    fn add<const FIRST: bool>(&mut self, frame: Frame, limits: TxLimits) -> Result<Option<Frame>, Frame> {
-        match offload::asked_on_the_spot(&frame, limits) {
-            Some(asked) => match self.free.take() {
-                Some(slot) => Ok(Some(self.add_simple::<FIRST>(frame, asked, slot))),
-                None => Err(frame),
-            },
-            None => self.add_any::<FIRST>(frame, limits),
-        }
+    fn add_first(&mut self, frame: Frame, limits: TxLimits) -> Result<Option<Frame>, Frame> {
+        let Some(asked) = offload::asked_on_the_spot(frame.first_segment(), limits) else {
+            return self.add_any::<true>(frame, limits);
+        };
+        let Some(slot) = self.free.take() else { return Err(frame) };
+        self.add_simple::<true>(frame.first_segment(), asked, slot);
+        Ok(Some(frame))
     }
 
-    /// Describes a frame that `asked` for as much, the `FIRST` of all or another.
+    /// Describes a frame that `asked` for as much, by its only segment.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a frame is short")]
-    fn add_simple<const FIRST: bool>(&mut self, frame: Frame, asked: u64, slot: &Words<4>) -> Frame {
-        let len_bytes = frame.segment_bytes();
+    fn add_simple<const FIRST: bool>(&mut self, frame: FrameSegment<'_>, asked: u64, slot: &Words<4>) {
+        let len_bytes = frame.len_bytes();
         let words = self.free.plain.of(len_bytes as u16) | asked;
         slot.store_pair::<0>(frame.fresh_dma_addr_before(0).get());
+        self.write::<FIRST>(slot, words);
+        self.bytes = self.bytes.wrapping_add(len_bytes as u64);
+    }
+
+    /// Writes what a descriptor says but for its address. The `FIRST` of all says that it is not
+    /// the device's yet.
+    #[inline(always)]
+    fn write<const FIRST: bool>(&mut self, slot: &Words<4>, words: u64) {
+        slot.store_pair::<2>(if FIRST { TxDesc::not_yet(words) } else { words });
         if FIRST {
             self.first_words = words;
-            slot.store_pair::<2>(TxDesc::not_yet(words));
-        } else {
-            slot.store_pair::<2>(words);
         }
         self.last_words = words;
-        self.bytes = self.bytes.wrapping_add(len_bytes as u64);
-        frame
     }
 
     /// Describes a frame that is none of the simple ones.
@@ -299,7 +307,7 @@ impl<'q> Described<'q> {
     #[inline(always)]
     fn add_other(&mut self, frame: Frame, limits: TxLimits) -> Result<Option<Frame>, Frame> {
         if frame.is_plain_but_checksum() {
-            if offload::asked_on_the_spot(&frame, limits).is_some() {
+            if offload::asked_on_the_spot(frame.first_segment(), limits).is_some() {
                 return Err(frame);
             }
         } else if self.add_several(&frame, limits) {
@@ -361,12 +369,10 @@ impl<'q> Described<'q> {
             let words = if segment.next().is_some() { TxDesc::not_last(words) } else { words };
             slot.store_pair::<0>(segment.dma_addr().get());
             if FIRST && core::mem::take(&mut is_first) {
-                self.first_words = words;
-                slot.store_pair::<2>(TxDesc::not_yet(words));
+                self.write::<true>(slot, words);
             } else {
-                slot.store_pair::<2>(words);
+                self.write::<false>(slot, words);
             }
-            self.last_words = words;
         }
         self.extra_weight = self.extra_weight.wrapping_add(plan.weight.wrapping_sub(1));
         self.bytes = self.bytes.wrapping_add(plan.total_bytes as u64);

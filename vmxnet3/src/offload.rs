@@ -70,20 +70,20 @@ pub(crate) struct TxPlan {
 }
 
 /// What the descriptor of a frame says that goes out as it is in one, from where fresh frames
-/// start; such as ask for a checksum included. The device reaches it.
+/// start, by its first segment; such as ask for a checksum included. The device reaches it.
 #[inline(always)]
-pub(crate) fn asked_on_the_spot(frame: &Frame, limits: TxLimits) -> Option<u64> {
-    let len_bytes = frame.segment_bytes();
+pub(crate) fn asked_on_the_spot(first: FrameSegment<'_>, limits: TxLimits) -> Option<u64> {
+    let len_bytes = first.len_bytes();
     if !limits.allows_unpadded(len_bytes) {
         return None;
     }
-    if frame.is_plain() {
+    if first.is_plain() {
         return Some(TxSop::PLAIN.words());
     }
-    if !frame.is_plain_but_checksum() {
+    if !first.is_plain_with_checksum() {
         return None;
     }
-    frame.asked_checksum().and_then(|request| summed_early(request, len_bytes)).map(TxSop::words)
+    first.asked_checksum().and_then(|request| summed_early(request, len_bytes)).map(TxSop::words)
 }
 
 /// What the first descriptor of a frame says that asks for no more than a checksum and goes out as

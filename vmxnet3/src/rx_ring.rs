@@ -101,7 +101,7 @@ impl<D: Dma> RxRing<D> {
         if passed_over >= self.handed_over() {
             return Err(DeviceFault::NotInFlight { index });
         }
-        self.lent.walk(stock, passed_over as usize, |unused| Ok(Some(unused)));
+        stock.append(self.lent.take_front(passed_over as usize));
         Ok(passed_over)
     }
 
@@ -112,7 +112,7 @@ impl<D: Dma> RxRing<D> {
 
     /// Has the buffer of the slot that was consumed join `stock`.
     pub(crate) fn put_back(&mut self, stock: &mut Burst) {
-        self.lent.walk(stock, 1, |unused| Ok(Some(unused)));
+        stock.append(self.lent.take_front(1));
     }
 
     /// Takes slots back that are all in turn, up to the last one on this lap, each as one of
@@ -141,11 +141,12 @@ impl<D: Dma> RxRing<D> {
             let (start, word2) = (self.fill.slot(), self.desc.word2(self.fill.generation()));
             let slots = self.ring.slots().get(start..).unwrap_or_default();
             let slots = slots.get(..left as usize).unwrap_or(slots);
-            let count = stock.walk_with(&mut self.lent, slots, |fresh, words| {
+            let count = stock.look_with(slots, |fresh, words| {
                 // The slot is the driver's until its generation changes.
                 words.store_pair::<0>(fresh.fresh_dma_addr_before(0).get());
-                Ok(Some(fresh))
+                true
             });
+            self.lent.append(stock.take_front(count));
             give(slots.get(..count).unwrap_or_default(), word2);
             #[expect(clippy::cast_possible_truncation, reason = "a run is shorter than a ring")]
             let count = count as u32;

@@ -180,7 +180,7 @@ impl<P: Platform> TxQueue<P> {
     #[inline(always)]
     fn lend_single(&mut self, frame: Frame) -> Result<(), Frame> {
         let at = self.fill;
-        let Some(asked) = offload::asked_on_the_spot(&frame, self.limits) else {
+        let Some(asked) = offload::asked_on_the_spot(frame.first_segment(), self.limits) else {
             rare();
             return Err(frame);
         };

@@ -32,7 +32,7 @@ fn carry(faults: Vec<Fault>) -> Seen {
     let mut burst = Burst::new();
     for number in 0..3 {
         machine.model().deliver(&numbered(number));
-        burst.push(machine.frame(&numbered(100 + number))).unwrap();
+        burst.push(machine.frame(&numbered(100 + number)));
         let mut faults = [running.tx.transmit(&mut burst).err(), None, None, None];
         burst.clear();
         machine.model().tick();

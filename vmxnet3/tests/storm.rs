@@ -175,7 +175,7 @@ impl Storm {
                         0 => self.machine.chain(&[&numbered(number)[..60], &[1; 100], &[2; 9]]),
                         _ => self.machine.frame(&numbered(number)),
                     };
-                    burst.push(frame).unwrap();
+                    burst.push(frame);
                 }
                 tx.transmit(&mut burst).is_ok()
             }
@@ -281,7 +281,7 @@ impl Storm {
                     "seed {}: frame {number} lost",
                     self.seed
                 );
-                burst.push(machine.frame(&numbered(number))).unwrap();
+                burst.push(machine.frame(&numbered(number)));
             }
             while !burst.is_empty() {
                 running.tx.transmit(&mut burst).unwrap();

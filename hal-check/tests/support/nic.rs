@@ -113,7 +113,7 @@ impl Machine {
         let mut frame = pool.get().unwrap();
         assert!(frame.append(&[0xff; 60]));
         let mut burst = Burst::new();
-        burst.push(frame).unwrap();
+        burst.push(frame);
         let function = self.function();
         macro_rules! life {
             ($open:expr, $driver:ident $(:: $path:ident)*) => {{

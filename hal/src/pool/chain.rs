@@ -140,6 +140,43 @@ impl<H: Header> Chain<H> {
         Some(buffer)
     }
 
+    /// Shows buffers from the front to `by`, each with one of `items`, until either ends or `by`
+    /// says no. How many it said yes to.
+    #[inline(always)]
+    pub fn look_with<'i, T>(&self, items: &'i [T], mut by: impl FnMut(&Buffer<H>, &'i T) -> bool) -> usize {
+        let items = items.get(..self.len()).unwrap_or(items);
+        let (mut next, mut rest) = (self.first.load(Ordering::Relaxed), items.iter());
+        while let Some(item) = rest.next() {
+            // SAFETY: `items` is no longer than the chain, so this is a buffer of it, which stays
+            // the chain's.
+            let buffer = ManuallyDrop::new(unsafe { Buffer::at(next) });
+            if !by(&buffer, item) {
+                // This one is no longer among the rest.
+                return items.len().wrapping_sub(rest.len()).wrapping_sub(1);
+            }
+            next = behind(&buffer);
+        }
+        items.len()
+    }
+
+    /// Takes `count` buffers from the front, or all.
+    #[inline(always)]
+    #[must_use]
+    pub fn take_front(&mut self, count: usize) -> Self {
+        match count {
+            0 => Self::new(),
+            count if count >= self.len() => core::mem::take(self),
+            count => self.split(count),
+        }
+    }
+
+    #[inline(never)]
+    fn split(&mut self, count: usize) -> Self {
+        let mut front = Self::new();
+        self.walk(&mut front, count, |buffer| Ok(Some(buffer)));
+        front
+    }
+
     /// Takes up to `at_most` buffers from the front and gives each to `by`: what that gives back
     /// joins the back of `to`; what it gives as an error stays in front, and ends it. How many were
     /// taken.
@@ -246,16 +283,16 @@ impl<H: Header> Chain<H> {
     #[expect(clippy::cast_possible_truncation, reason = "no more than there are")]
     fn take_over<const HAS_MORE: bool, const COME_BACK: bool, I: ExactSizeIterator>(
         &mut self,
-        items: I,
+        mut items: I,
         mut by: impl FnMut(Buffer<H>, I::Item) -> Result<Option<Buffer<H>>, Buffer<H>>,
     ) -> (Self, usize) {
         let (before, mut next, home) = (self.len, self.first.load(Ordering::Relaxed), self.home());
         let (mut is_mixed, mut has_more) = (self.is_mixed, false);
         // The first one is linked from here, until it is taken.
         let mut link = NonNull::from(&self.first);
-        let (mut taken, mut kept, mut stays) = (0_usize, 0_usize, None);
+        let (all, mut kept, mut stays) = (items.len(), 0_usize, None);
         self.len = 0;
-        for item in items {
+        while let Some(item) = items.next() {
             let given = next;
             // SAFETY: `items` is no longer than the chain, so this is a buffer of it, which is
             // taken off here.
@@ -287,16 +324,15 @@ impl<H: Header> Chain<H> {
                     break;
                 }
             }
-            taken = taken.wrapping_add(1);
         }
+        let used = all.wrapping_sub(items.len());
+        let taken = used.wrapping_sub(stays.is_some().into());
         let (first, len) =
             (AtomicPtr::new(self.first.load(Ordering::Relaxed)), taken.wrapping_sub(kept) as u32);
         let came = Self { first, last: link.as_ptr().cast(), len, is_mixed, has_more };
         self.first.store(next, Ordering::Relaxed);
-        self.len = before.wrapping_sub(taken as u32);
+        self.len = before.wrapping_sub(used as u32);
         if let Some((buffer, given)) = stays {
-            // It was not counted.
-            self.len = self.len.wrapping_sub(1);
             if self.len == 0 || buffer.0.as_ptr() != given || buffer.node().more.get() {
                 self.push_front(buffer);
             } else {
@@ -365,7 +401,11 @@ fn mix(is_mixed: &mut bool) {
 /// What is behind a buffer that is in a chain, and behind those that continue it.
 #[inline(always)]
 fn behind<H: Header>(buffer: &Buffer<H>) -> *mut Node<H> {
-    ManuallyDrop::new(Buffer(buffer.last())).node().next.load(Ordering::Relaxed)
+    let Node { next, more, .. } = buffer.node();
+    if more.get() {
+        return ManuallyDrop::new(Buffer(buffer.last())).node().next.load(Ordering::Relaxed);
+    }
+    next.load(Ordering::Relaxed)
 }
 
 /// Where a node holds its link.

@@ -86,6 +86,6 @@ impl Frame {
     #[must_use]
     #[inline(always)]
     pub fn asked_checksum(&self) -> Option<ChecksumRequest> {
-        self.0.asks(asks::CHECKSUM).then_some(self.0.checksum)
+        self.first_segment().asked_checksum()
     }
 }

@@ -5,11 +5,13 @@ use paravane_hal::dma::DomainTag;
 use paravane_hal::pool::Buffer;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::FrameHeader;
+use super::header::asks;
+use super::{FrameHeader, HEADROOM_BYTES};
+use crate::offload::ChecksumRequest;
 
 /// One segment of a frame, to be looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct FrameSegment<'f>(pub(super) &'f Buffer<FrameHeader>);
+pub struct FrameSegment<'f>(pub(crate) &'f Buffer<FrameHeader>);
 
 impl<'f> FrameSegment<'f> {
     /// How long it is.
@@ -46,6 +48,38 @@ impl<'f> FrameSegment<'f> {
     #[inline(always)]
     pub fn dma_addr_before(self, before_bytes: u16) -> Option<DmaAddr> {
         self.0.dma_addr(usize::from(self.0.summary.head_bytes.checked_sub(before_bytes)?))
+    }
+
+    /// Where the device finds the byte `before_bytes` in front of a segment that is fresh: a place
+    /// known beforehand.
+    #[must_use]
+    #[inline(always)]
+    pub fn fresh_dma_addr_before(self, before_bytes: u16) -> DmaAddr {
+        self.0
+            .dma_addr(usize::from(HEADROOM_BYTES.saturating_sub(before_bytes)))
+            .unwrap_or_else(|| unreachable_head(self.0))
+    }
+
+    /// Whether the frame that starts with it is plain: see [`Frame::is_plain`](super::Frame::is_plain).
+    #[must_use]
+    #[inline(always)]
+    pub fn is_plain(self) -> bool {
+        self.0.next().is_none() && self.0.summary.is_fresh_and_asks(0)
+    }
+
+    /// Whether the frame that starts with it is plain but for a checksum that it
+    /// [asks for](Self::asked_checksum).
+    #[must_use]
+    #[inline(always)]
+    pub fn is_plain_with_checksum(self) -> bool {
+        self.0.next().is_none() && self.0.summary.is_fresh_and_asks(asks::CHECKSUM)
+    }
+
+    /// The checksum that a frame asks for which starts with it, and asks for no more.
+    #[must_use]
+    #[inline(always)]
+    pub fn asked_checksum(self) -> Option<ChecksumRequest> {
+        self.0.asks(asks::CHECKSUM).then_some(self.0.checksum)
     }
 
     /// The one that continues it.

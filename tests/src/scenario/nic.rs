@@ -130,7 +130,7 @@ fn send(stage: &impl Stage, parts: &mut Parts<'_>, pool: &FramePool, frames: &[V
     for bytes in frames {
         let mut out = pool.get().context("no frame left in the pool")?;
         ensure!(out.append(bytes), "the frame does not fit its buffer");
-        said(burst.push(out), "the burst is full")?;
+        burst.push(out);
     }
     let taken = said(parts.tx.transmit(&mut burst), "transmit")?;
     ensure!(taken == frames.len(), "the queue took {taken} frames of {}", frames.len());

@@ -101,7 +101,7 @@ impl<'e, E: Environment, D: Device> Nic<'e, E, D> {
             if !frame.append(bytes) {
                 return Err(format!("{} bytes do not fit a frame of the pool", bytes.len()));
             }
-            burst.push(frame).map_err(|_| "more frames than a burst holds")?;
+            burst.push(frame);
         }
         let Self { environment, parts, .. } = self;
         let clock = environment.platform();

@@ -180,8 +180,8 @@ fn receive(
         let mut burst = core::mem::take(&mut others);
         let (received, took) = meter.count(|| rx.receive(&mut burst));
         let received = received?;
-        burst.walk(&mut others, BURST_FRAMES - frames, |frame| Ok(Some(frame)));
-        let is_right = burst.peek(|frame| frame.segment_bytes() == bytes).unwrap_or(false);
+        others.append(burst.take_front(BURST_FRAMES - frames));
+        let is_right = burst.look_with(&[()], |frame, ()| frame.len_bytes() == bytes) == 1;
         let whole = received == frames && is_right;
         let ((), home) = meter.count(|| burst.clear());
         seen += u64::from(whole);

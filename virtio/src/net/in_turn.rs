@@ -235,8 +235,7 @@ impl InTurn {
             *place = None;
         } else if sent > 0 {
             self.keep_rest(size.step(start, sent), |run| {
-                let mut home = Burst::new();
-                run.frames.walk(&mut home, sent.into(), |frame| Ok(Some(frame)));
+                drop(run.frames.take_front(sent.into()));
                 run.descriptors = run.descriptors.wrapping_sub(sent);
             });
         }

@@ -100,7 +100,7 @@ impl Bench {
         for segments in segments {
             let frame = self.frame_of(segments);
             pieces.push(frame.segments().map(|piece| sees(&bare(piece))).collect::<Vec<_>>());
-            burst.push(frame).unwrap();
+            burst.push(frame);
         }
         let mut left = usize::MAX;
         while burst.len() < left {
@@ -174,7 +174,7 @@ fn a_lap_of_single_descriptors_is_written_once() {
     assert_eq!(first_place(&bench, true), 7);
     let mut burst = Burst::new();
     let frame = bench.frame();
-    burst.push(frame).unwrap();
+    burst.push(frame);
     bench.queue.post(&mut burst, &mut Bare);
     assert!(burst.is_empty());
     assert_eq!(first_place(&bench, false), 7);
@@ -202,7 +202,7 @@ fn what_is_given_up_leaves_no_trace() {
                 } else {
                     pieces.push(frame.segments().map(|piece| sees(&bare(piece))).collect::<Vec<_>>());
                 }
-                burst.push(frame).unwrap();
+                burst.push(frame);
             }
             while !burst.is_empty() {
                 bench.queue.post(&mut burst, &mut Bare);

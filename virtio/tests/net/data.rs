@@ -274,7 +274,7 @@ fn what_cannot_be_sent_is_dropped_and_counted() {
     ];
     let count = refused.len();
     let mut burst = burst(refused);
-    burst.push(bench.frame(&bytes(60, 9))).unwrap();
+    burst.push(bench.frame(&bytes(60, 9)));
     assert_eq!(up.tx.transmit(&mut burst), Ok(count + 1));
     assert_eq!(up.tx.counters().refused, count as u64);
     assert_eq!(bench.sent().len(), 1, "the good one went");

@@ -188,7 +188,7 @@ pub fn content(frame: &Frame) -> Vec<u8> {
 pub fn burst(frames: impl IntoIterator<Item = Frame>) -> Burst {
     let mut burst = Burst::new();
     for frame in frames {
-        burst.push(frame).map_err(|_| "full").unwrap();
+        burst.push(frame);
     }
     burst
 }

@@ -122,7 +122,7 @@ impl Kind for Nic {
         if (5..8).contains(&choice) {
             for _ in 0..=scene.chance.below(8) {
                 if let Some(frame) = self.frame(scene.chance.next_u32()) {
-                    burst.push(frame).map_err(|_| "full").unwrap();
+                    burst.push(frame);
                 }
             }
         }
@@ -172,7 +172,7 @@ impl Kind for Nic {
                 assert!(scene.place.lock().deliver(&numbered(number)), "frame {number} is lost");
                 let mut frame = self.pool.get().unwrap();
                 let _ = frame.append(&numbered(number));
-                burst.push(frame).map_err(|_| "full").unwrap();
+                burst.push(frame);
             }
             while !burst.is_empty() {
                 up.tx.transmit(&mut burst).unwrap();

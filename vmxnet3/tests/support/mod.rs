@@ -124,7 +124,7 @@ pub fn receive_all(running: &mut MockRunning) -> Vec<Frame> {
 /// Sends one frame, which the queue takes.
 pub fn send(running: &mut MockRunning, frame: Frame) {
     let mut burst = Burst::new();
-    burst.push(frame).unwrap();
+    burst.push(frame);
     assert_eq!(running.tx.transmit(&mut burst), Ok(1));
 }
 
