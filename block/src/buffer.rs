@@ -1,8 +1,8 @@
 //! Buffers of a pool, for the data of requests.
 
 use paravane_hal::addr::{Align, DmaAddr};
-use paravane_hal::dma::{Dma, DmaError, DomainTag};
-use paravane_hal::pool::{Buffer, Header, Pool, PoolLayout};
+use paravane_hal::dma::DomainTag;
+use paravane_hal::pool::{Buffer, Header, Pool, PoolLayout, Pooled};
 
 /// What a pool of block buffers is made of.
 ///
@@ -52,54 +52,20 @@ pub struct BufferHeader {
 
 impl Header for BufferHeader {}
 
+impl From<BlockLayout> for PoolLayout {
+    fn from(layout: BlockLayout) -> Self {
+        let BlockLayout { buffers, buffer_bytes, address_bits } = layout;
+        let buffer_bytes = usize::try_from(buffer_bytes).unwrap_or(usize::MAX);
+        Self { buffers, buffer_bytes, align: Align::new(512), address_bits }
+    }
+}
+
 /// A pool of block buffers. A clone is another handle to the same pool; one serves every disk of a
 /// DMA domain.
 ///
-/// Whoever reads into its buffers keeps a handle until the device was stopped: see
+/// What it gives out has its full length; its bytes are whatever they were. Whoever reads into its buffers keeps a handle until the device was stopped: see
 /// [`Pool`](paravane_hal::pool::Pool).
-#[derive(Clone, Debug)]
-pub struct BlockPool(Pool<BufferHeader>);
-
-impl BlockPool {
-    /// Makes a pool in `dma`'s memory.
-    ///
-    /// # Errors
-    ///
-    /// [`DmaError`]; nothing stays allocated.
-    pub fn new<D: Dma + Send + Sync + 'static>(dma: D, layout: BlockLayout) -> Result<Self, DmaError> {
-        let BlockLayout { buffers, buffer_bytes, address_bits } = layout;
-        let buffer_bytes = usize::try_from(buffer_bytes).unwrap_or(usize::MAX);
-        Pool::new(dma, PoolLayout { buffers, buffer_bytes, align: Align::new(512), address_bits }).map(Self)
-    }
-
-    /// Takes a buffer, of its full length; `None` when all are out. Its bytes are whatever they
-    /// were.
-    #[must_use]
-    #[inline]
-    pub fn get(&self) -> Option<BlockBuffer> {
-        let mut buffer = self.0.get()?;
-        buffer.len_bytes = buffer.len_bytes();
-        Some(BlockBuffer(buffer))
-    }
-
-    /// How many buffers it has.
-    #[must_use]
-    pub fn buffers(&self) -> usize {
-        self.0.buffers()
-    }
-
-    /// How many are home, counted one by one: not for a data path.
-    #[must_use]
-    pub fn free(&self) -> usize {
-        self.0.free()
-    }
-
-    /// Which DMA domain its buffers are in.
-    #[must_use]
-    pub fn domain(&self) -> DomainTag {
-        self.0.domain()
-    }
-}
+pub type BlockPool = Pool<BlockBuffer>;
 
 /// A buffer of a pool, owned: one piece of a request's data. Dropped, it goes home.
 ///
@@ -107,6 +73,27 @@ impl BlockPool {
 /// borrowed.
 #[derive(Debug)]
 pub struct BlockBuffer(Buffer<BufferHeader>);
+
+impl Pooled for BlockBuffer {
+    type Header = BufferHeader;
+
+    #[inline(always)]
+    fn of(buffer: Buffer<BufferHeader>) -> Self {
+        Self(buffer)
+    }
+
+    /// A buffer of its full length.
+    #[inline(always)]
+    fn fresh(mut buffer: Buffer<BufferHeader>) -> Self {
+        buffer.len_bytes = buffer.len_bytes();
+        Self(buffer)
+    }
+
+    #[inline(always)]
+    fn into_buffer(self) -> Buffer<BufferHeader> {
+        self.0
+    }
+}
 
 impl BlockBuffer {
     /// How much of it takes part in a request.

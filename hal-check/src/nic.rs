@@ -174,8 +174,8 @@ fn live<P: Platform + 'static, D: Device>(
     (settings.before)(Check::NicStop);
     let stopped = D::stop(Running { control, rx, tx })
         .map_err(|failed| bench.refused("stop the device", failed.to_string(), false));
-    let missing = pool.frames().saturating_sub(pool.free());
-    let home = if missing == 0 { Ok(()) } else { Err(Finding::NotHome { missing, frames: pool.frames() }) };
+    let missing = pool.buffers().saturating_sub(pool.free());
+    let home = if missing == 0 { Ok(()) } else { Err(Finding::NotHome { missing, frames: pool.buffers() }) };
     report.judge(Check::NicStop, stopped.map(drop).and(home));
 }
 
@@ -267,7 +267,7 @@ impl<P: Platform + 'static> Bench<'_, P> {
 
     fn put(&self, tx: &mut impl TxQueue, pool: &FramePool, bytes: &[u8]) -> Result<(), Finding> {
         let none = || Finding::PoolTooSmall {
-            has: u32::try_from(pool.frames()).unwrap_or(u32::MAX),
+            has: u32::try_from(pool.buffers()).unwrap_or(u32::MAX),
             wanted: self.frames_wanted(),
             ring_entries: self.settings.ring_entries,
         };

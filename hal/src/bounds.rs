@@ -58,16 +58,16 @@ struct Movable(PhantomData<core::cell::Cell<u8>>);
 impl crate::pool::Header for Movable {}
 
 // A pool is shared by all cores; what it gives out belongs to one.
-assert_impl_all!(Pool<Movable>: Send, Sync, Clone);
+assert_impl_all!(Pool<Buffer<Movable>>: Send, Sync, Clone);
 assert_impl_all!(Buffer<Movable>: Send);
 assert_not_impl_any!(Buffer<Movable>: Sync, Clone);
-assert_impl_all!(Chain<Movable>: Send);
-assert_not_impl_any!(Chain<Movable>: Sync, Clone);
+assert_impl_all!(Chain<Buffer<Movable>>: Send);
+assert_not_impl_any!(Chain<Buffer<Movable>>: Sync, Clone);
 assert_impl_all!(Buffer<u32>: Send, Sync);
 assert_impl_all!(Posted<Buffer<Movable>>: Send);
 assert_not_impl_any!(Posted<Buffer<Movable>>: Sync, Clone);
-assert_impl_all!(Lent<Chain<Movable>>: Send);
-assert_not_impl_any!(Lent<Pool<Movable>>: Clone);
+assert_impl_all!(Lent<Chain<Buffer<Movable>>>: Send);
+assert_not_impl_any!(Lent<Pool<Buffer<Movable>>>: Clone);
 
 assert_impl_all!(DmaError: Send, Sync, core::error::Error);
 assert_impl_all!(MapError: Send, Sync, core::error::Error);

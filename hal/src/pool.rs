@@ -68,6 +68,39 @@ pub trait Header: Send {
 
 impl Header for () {}
 
+/// What a pool gives out: its buffers, or something that is one and knows what is in it.
+pub trait Pooled: Sized {
+    /// What is kept beside each buffer.
+    type Header: Header;
+
+    /// A buffer as its last owner left it.
+    fn of(buffer: Buffer<Self::Header>) -> Self;
+
+    /// A buffer that was just taken off the pool, which nothing continues: what of it needs to be
+    /// said anew.
+    #[inline(always)]
+    fn fresh(buffer: Buffer<Self::Header>) -> Self {
+        Self::of(buffer)
+    }
+
+    /// The buffer that it is.
+    fn into_buffer(self) -> Buffer<Self::Header>;
+}
+
+impl<H: Header> Pooled for Buffer<H> {
+    type Header = H;
+
+    #[inline(always)]
+    fn of(buffer: Self) -> Self {
+        buffer
+    }
+
+    #[inline(always)]
+    fn into_buffer(self) -> Self {
+        self
+    }
+}
+
 /// What every buffer is aligned to at least, for both sides, so that values of machine words need
 /// no test of where they lie.
 const MIN_ALIGN: Align = Align::new(8);
@@ -107,15 +140,15 @@ struct Shared<H> {
 /// A buffer is home by a device's completion or by proof that it was stopped. A device that writes
 /// to what it completed, as it must not, spoils bytes while the pool lives, and whatever the memory
 /// is used for later. Who distrusts a device so far keeps a handle until it was stopped.
-pub struct Pool<H: Header>(NonNull<Shared<H>>);
+pub struct Pool<T: Pooled>(NonNull<Shared<T::Header>>);
 
 // SAFETY: what handles share is atomics and what never changes; headers belong to whoever holds the
 // buffer.
-unsafe impl<H: Header> Send for Pool<H> {}
+unsafe impl<T: Pooled> Send for Pool<T> {}
 // SAFETY: as above; buffers come off a lock-free list.
-unsafe impl<H: Header> Sync for Pool<H> {}
+unsafe impl<T: Pooled> Sync for Pool<T> {}
 
-impl<H: Header + Default> Pool<H> {
+impl<T: Pooled<Header: Default>> Pool<T> {
     /// Makes a pool in `dma`'s memory.
     ///
     /// Allocates as few regions as the domain's longest segment allows.
@@ -123,11 +156,15 @@ impl<H: Header + Default> Pool<H> {
     /// # Errors
     ///
     /// [`DmaError`]; nothing stays allocated.
-    pub fn new<D: Dma + Send + Sync + 'static>(dma: D, layout: PoolLayout) -> Result<Self, DmaError> {
+    pub fn new<D: Dma + Send + Sync + 'static>(
+        dma: D,
+        layout: impl Into<PoolLayout>,
+    ) -> Result<Self, DmaError> {
+        let layout = layout.into();
         let bad = DmaError::new(layout.buffer_bytes, DmaErrorReason::BadLength);
         let align = layout.align.max(MIN_ALIGN);
         let stride = layout.buffer_bytes.checked_next_multiple_of(align.bytes()).ok_or(bad)?;
-        let is_long_enough = layout.buffer_bytes >= H::MIN_BUFFER_BYTES;
+        let is_long_enough = layout.buffer_bytes >= <T::Header>::MIN_BUFFER_BYTES;
         if stride == 0 || !is_long_enough || layout.buffers == 0 || layout.buffers > FreeList::MAX_BUFFERS {
             return Err(bad);
         }
@@ -141,7 +178,7 @@ impl<H: Header + Default> Pool<H> {
         let total = usize::try_from(layout.buffers).map_err(|_| bad)?;
         if nodes.try_reserve_exact(total).is_err() {
             return Err(DmaError::new(
-                total.saturating_mul(size_of::<Node<H>>()),
+                total.saturating_mul(size_of::<Node<T::Header>>()),
                 DmaErrorReason::OutOfMemory,
             ));
         }
@@ -173,7 +210,12 @@ impl<H: Header + Default> Pool<H> {
     }
 
     /// Puts the shared part together; every buffer is free.
-    fn over(nodes: Box<[Node<H>]>, buffer_bytes: usize, domain: DomainTag, memory: Box<dyn Memory>) -> Self {
+    fn over(
+        nodes: Box<[Node<T::Header>]>,
+        buffer_bytes: usize,
+        domain: DomainTag,
+        memory: Box<dyn Memory>,
+    ) -> Self {
         let shared = NonNull::from(Box::leak(Box::new(Shared {
             nodes,
             buffer_bytes,
@@ -231,42 +273,55 @@ fn push_nodes<H: Default>(
     }
 }
 
-impl<H: Header> Pool<H> {
+impl<T: Pooled> Pool<T> {
     #[inline(always)]
-    fn shared(&self) -> &Shared<H> {
+    fn shared(&self) -> &Shared<T::Header> {
         // SAFETY: the shared part lives until the last handle is gone, and `self` is one. It is
         // only reached through shared references.
         unsafe { self.0.as_ref() }
     }
 
-    /// Takes a buffer, with its header and bytes as its last owner left them. `None` when all are
-    /// out.
+    /// Takes one, with its bytes as its last owner left them. `None` when all are out.
     #[must_use]
     #[inline]
-    pub fn get(&self) -> Option<Buffer<H>> {
-        self.shared().take_one().map(Buffer)
+    pub fn get(&self) -> Option<T> {
+        self.shared().take_one().map(|node| T::fresh(Buffer(node)))
     }
 
-    /// Takes up to `at_most` buffers together, with headers and bytes as their last owners left
-    /// them.
+    /// Takes up to `at_most` together, which costs little more than one, with their bytes as their
+    /// last owners left them.
     #[must_use]
     #[inline]
-    pub fn take(&self, at_most: usize) -> Chain<H> {
-        self.take_plenty(at_most, at_most)
+    pub fn take(&self, at_most: usize) -> Chain<T> {
+        self.take_with(at_most, |fresh| fresh)
     }
 
-    /// The same, each buffer as `by` gives it back.
+    /// The same, each as `by` gives it back.
     #[must_use]
     #[inline(always)]
-    pub fn take_with(&self, at_most: usize, by: impl FnMut(Buffer<H>) -> Buffer<H>) -> Chain<H> {
-        self.take(at_most).prepared(by)
+    pub fn take_with(&self, at_most: usize, by: impl FnMut(T) -> T) -> Chain<T> {
+        self.take_plenty(at_most, at_most).prepared(by)
     }
 
-    /// Takes `plenty` buffers if there are as many, else up to `needed`: for who keeps a few at
-    /// hand, but not where others go short of them.
-    #[must_use]
+    /// Sees to it that `stock` has `needed`, where there are as many, and `plenty` where there are
+    /// plenty: for who takes one now and then, and touches the pool once in many, but does not keep
+    /// any where others go short of them. What is in a stock is as its last owner left it.
+    #[inline(always)]
+    pub fn restock(&self, stock: &mut Chain<T>, needed: usize, plenty: usize) {
+        if needed > stock.len() {
+            self.fill(stock, needed, plenty);
+        }
+    }
+
+    #[inline(never)]
+    fn fill(&self, stock: &mut Chain<T>, needed: usize, plenty: usize) {
+        let [needed, plenty] = [needed, plenty].map(|len| len.saturating_sub(stock.len()));
+        stock.append(self.take_plenty(needed, plenty.max(needed)));
+    }
+
+    /// Takes `plenty` if there are as many, else up to `needed`.
     #[inline]
-    pub fn take_plenty(&self, needed: usize, plenty: usize) -> Chain<H> {
+    fn take_plenty(&self, needed: usize, plenty: usize) -> Chain<T> {
         match self.shared().take(needed, plenty) {
             Some(taken) => Chain::taken(taken),
             None => Chain::new(),
@@ -305,14 +360,14 @@ impl<H: Header> Pool<H> {
     }
 }
 
-impl<H: Header> Clone for Pool<H> {
+impl<T: Pooled> Clone for Pool<T> {
     fn clone(&self) -> Self {
         self.shared().handles.fetch_add(1, Ordering::Relaxed);
         Self(self.0)
     }
 }
 
-impl<H: Header> Drop for Pool<H> {
+impl<T: Pooled> Drop for Pool<T> {
     fn drop(&mut self) {
         let shared = self.shared();
         if shared.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
@@ -333,7 +388,7 @@ impl<H: Header> Drop for Pool<H> {
     }
 }
 
-impl<H: Header> fmt::Debug for Pool<H> {
+impl<T: Pooled> fmt::Debug for Pool<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pool({} of {} buffers free)", self.free(), self.buffers())
     }

@@ -7,17 +7,17 @@ const LAYOUT: PoolLayout =
 
 impl Header for u32 {}
 
-fn pool(heap: &Heap) -> Pool<u32> {
+fn pool(heap: &Heap) -> Pool<Buffer<u32>> {
     Pool::new(heap.clone(), LAYOUT).unwrap()
 }
 
 /// Takes every buffer there is, and holds them.
-fn all(pool: &Pool<u32>) -> Vec<Buffer<u32>> {
+fn all(pool: &Pool<Buffer<u32>>) -> Vec<Buffer<u32>> {
     std::iter::from_fn(|| pool.get()).collect()
 }
 
 /// A buffer, and `others` that continue it, numbered by their headers.
-fn continued(pool: &Pool<u32>, others: u32) -> Buffer<u32> {
+fn continued(pool: &Pool<Buffer<u32>>, others: u32) -> Buffer<u32> {
     let mut buffer = pool.get().unwrap();
     *buffer = 0;
     for index in 1..=others {
@@ -29,7 +29,7 @@ fn continued(pool: &Pool<u32>, others: u32) -> Buffer<u32> {
 }
 
 /// Buffers whose headers count.
-fn counted(pool: &Pool<u32>, buffers: u32) -> Chain<u32> {
+fn counted(pool: &Pool<Buffer<u32>>, buffers: u32) -> Chain<Buffer<u32>> {
     let mut chain = Chain::new();
     for number in 0..buffers {
         let mut buffer = pool.get().unwrap();
@@ -39,7 +39,7 @@ fn counted(pool: &Pool<u32>, buffers: u32) -> Chain<u32> {
     chain
 }
 
-fn drained(chain: &mut Chain<u32>) -> Vec<Buffer<u32>> {
+fn drained(chain: &mut Chain<Buffer<u32>>) -> Vec<Buffer<u32>> {
     std::iter::from_fn(|| chain.pop()).collect()
 }
 
@@ -117,7 +117,7 @@ fn the_memory_goes_when_the_last_handle_goes() {
 #[test]
 fn the_last_buffer_races_with_the_last_handle() {
     for in_bulk in [false, true] {
-        let pool = Pool::<u32>::new(Heap::default(), PoolLayout { buffers: 1, ..LAYOUT }).unwrap();
+        let pool = Pool::<Buffer<u32>>::new(Heap::default(), PoolLayout { buffers: 1, ..LAYOUT }).unwrap();
         let buffer = pool.get().unwrap();
         let going_home = std::thread::spawn(move || {
             if in_bulk {
@@ -146,15 +146,17 @@ fn memory_is_leaked_rather_than_pulled_from_under_a_buffer() {
 #[test]
 fn a_pool_that_cannot_be_made_leaves_nothing() {
     let heap = Heap { max_segment_bytes: Some(100), ..Heap::default() };
-    let error = Pool::<u32>::new(heap.clone(), LAYOUT).err().unwrap();
+    let error = Pool::<Buffer<u32>>::new(heap.clone(), LAYOUT).err().unwrap();
     assert_eq!(error.reason, DmaErrorReason::TooLong { max_segment_bytes: 100 });
-    assert!(Pool::<u32>::new(heap.clone(), PoolLayout { buffers: 0, ..LAYOUT }).is_err());
-    assert!(Pool::<u32>::new(heap.clone(), PoolLayout { buffer_bytes: usize::MAX, ..LAYOUT }).is_err());
-    assert!(Pool::<u32>::new(Heap { full: true, ..Heap::default() }, LAYOUT).is_err());
+    assert!(Pool::<Buffer<u32>>::new(heap.clone(), PoolLayout { buffers: 0, ..LAYOUT }).is_err());
+    assert!(
+        Pool::<Buffer<u32>>::new(heap.clone(), PoolLayout { buffer_bytes: usize::MAX, ..LAYOUT }).is_err()
+    );
+    assert!(Pool::<Buffer<u32>>::new(Heap { full: true, ..Heap::default() }, LAYOUT).is_err());
     let heap = Heap { max_segment_bytes: None, ..heap };
-    let error = Pool::<u32>::new(Heap { short_by: 1, ..heap.clone() }, LAYOUT).err().unwrap();
+    let error = Pool::<Buffer<u32>>::new(Heap { short_by: 1, ..heap.clone() }, LAYOUT).err().unwrap();
     assert_eq!(error.reason, DmaErrorReason::TooShort { has_bytes: 1279 });
-    let narrow = Pool::<u32>::new(heap.clone(), PoolLayout { address_bits: 32, ..LAYOUT });
+    let narrow = Pool::<Buffer<u32>>::new(heap.clone(), PoolLayout { address_bits: 32, ..LAYOUT });
     assert_eq!(narrow.err().unwrap().reason, DmaErrorReason::AddressWidth { address_bits: 32 });
     assert_eq!(out(&heap), 0);
 }
@@ -314,7 +316,7 @@ fn a_chain_goes_home_each_buffer_to_its_own_pool() {
 #[test]
 fn a_chain_is_first_in_first_out_by_every_door() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
-    let numbered = |pool: &Pool<u32>, number: u32| {
+    let numbered = |pool: &Pool<Buffer<u32>>, number: u32| {
         let mut buffer = pool.get().unwrap();
         *buffer = number;
         buffer
@@ -354,7 +356,7 @@ fn a_look_passes_over_what_continues_others() {
     }
     chain.push(two.get().unwrap());
     let mut seen = Vec::new();
-    let mut look = |chain: &Chain<u32>, items: &[u32]| {
+    let mut look = |chain: &Chain<Buffer<u32>>, items: &[u32]| {
         seen.clear();
         let count = chain.look_with(items, |buffer, item| {
             seen.push((**buffer, segments(buffer).count()));
@@ -568,7 +570,7 @@ fn a_walk_follows_no_link_out_of_its_pool() {
 /// With two buffers for each of two cores, neither is ever without, whatever the other does.
 #[test]
 fn nobody_finds_the_pool_dry_because_another_one_takes() {
-    let pool = Pool::<u32>::new(Heap::default(), PoolLayout { buffers: 4, ..LAYOUT }).unwrap();
+    let pool = Pool::<Buffer<u32>>::new(Heap::default(), PoolLayout { buffers: 4, ..LAYOUT }).unwrap();
     let rounds = if cfg!(miri) { 200 } else { 20_000 };
     std::thread::scope(|scope| {
         for _ in 0..2 {

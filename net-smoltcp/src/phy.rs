@@ -9,7 +9,9 @@
 
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{Burst, Frame, FramePool, NicInfo, Offloads, RxQueue, TxOffload, TxQueue};
+use paravane_net::{
+    BURST_FRAMES, Burst, Frame, FramePool, NicInfo, Offloads, RxQueue, TxOffload, TxQueue, payload_bytes,
+};
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
@@ -74,7 +76,7 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
     /// The largest frame is what the NIC takes and one buffer of the pool holds.
     #[must_use]
     pub fn new(info: &NicInfo, rx: R, tx: T, pool: FramePool) -> Self {
-        let max_frame_bytes = usize::from(info.max_frame_bytes).min(pool.payload_bytes());
+        let max_frame_bytes = usize::from(info.max_frame_bytes).min(payload_bytes(&pool));
         Self {
             rx,
             incoming: Burst::new(),
@@ -169,7 +171,7 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
     fn arm_queues(&mut self) -> Result<Armed, DeviceFault> {
         let Sender { tx, outgoing, .. } = &mut self.sender;
         if !self.incoming.is_empty() {
-            let has_room = outgoing.room() > 0 || tx.room() > 0;
+            let has_room = outgoing.len() < BURST_FRAMES || tx.room() > 0;
             return if has_room { Ok(Armed::Pending) } else { tx.arm() };
         }
         let starved = !outgoing.is_empty() || tx.room() == 0 || self.pool.is_dry();
@@ -183,7 +185,7 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
     #[must_use]
     pub fn can_send(&self) -> bool {
         let Sender { tx, outgoing, fault, .. } = &self.sender;
-        fault.is_none() && (outgoing.room() > 0 || tx.room() > 0) && !self.pool.is_dry()
+        fault.is_none() && (outgoing.len() < BURST_FRAMES || tx.room() > 0) && !self.pool.is_dry()
     }
 
     /// Says that no interrupts are wanted for now.
@@ -260,10 +262,10 @@ impl<R: RxQueue, T: TxQueue> Phy<R, T> {
 impl<T: TxQueue> Sender<T> {
     /// Whether one more frame has a place in the burst.
     fn has_place(&mut self) -> bool {
-        if self.outgoing.room() == 0 {
+        if self.outgoing.len() >= BURST_FRAMES {
             self.flush();
         }
-        self.outgoing.room() > 0 && self.fault.is_none()
+        self.outgoing.len() < BURST_FRAMES && self.fault.is_none()
     }
 
     /// Sent frames go home.

@@ -3,7 +3,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use paravane_mock_hal::MockPlatform;
-use paravane_net::{ChecksumRequest, FrameLayout, MacAddr, Offloads, RxChecksum, RxCounters, TxCounters};
+use paravane_net::{
+    ChecksumRequest, FrameLayout, MacAddr, Offloads, RxChecksum, RxCounters, TxCounters, burst_room,
+};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
@@ -60,7 +62,7 @@ impl RxQueue for Rx {
             return Err(fault);
         }
         let mut wire = self.0.lock().unwrap();
-        let count = burst.room().min(wire.len());
+        let count = burst_room(burst).min(wire.len());
         burst.extend(wire.drain(..count));
         Ok(count)
     }

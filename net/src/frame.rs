@@ -15,7 +15,7 @@
 
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::DomainTag;
-use paravane_hal::pool::Buffer;
+use paravane_hal::pool::{Buffer, Pooled};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 mod beside;
@@ -35,18 +35,32 @@ pub const HEADROOM_BYTES: u16 = 64;
 ///
 /// It is one pointer: moving it costs nothing, and `Option<Frame>` is as small.
 #[derive(Debug)]
-pub struct Frame(pub(crate) Buffer<FrameHeader>);
+pub struct Frame(Buffer<FrameHeader>);
 
 const _: () = assert!(size_of::<Option<Frame>>() == size_of::<usize>());
 
-impl Frame {
-    /// A buffer, which nothing continues, as an empty frame.
+impl Pooled for Frame {
+    type Header = FrameHeader;
+
     #[inline(always)]
-    pub(crate) fn fresh(mut buffer: Buffer<FrameHeader>) -> Self {
+    fn of(buffer: Buffer<FrameHeader>) -> Self {
+        Self(buffer)
+    }
+
+    /// An empty frame.
+    #[inline(always)]
+    fn fresh(mut buffer: Buffer<FrameHeader>) -> Self {
         buffer.summary = Summary::FRESH;
         Self(buffer)
     }
 
+    #[inline(always)]
+    fn into_buffer(self) -> Buffer<FrameHeader> {
+        self.0
+    }
+}
+
+impl Frame {
     /// Whether it asks nothing of the device that sends it, is one segment, and starts where fresh
     /// frames start: by far the most.
     ///

@@ -13,7 +13,7 @@ mod offload;
 mod pool;
 mod queue;
 
-pub use burst::{BURST_FRAMES, Burst};
+pub use burst::{BURST_FRAMES, Burst, burst_room};
 pub use control::{Control, DeviceStats, Events, Link, MacAddr, NicInfo, RxFilter, RxFilterError};
 pub use device::{Config, Device, Running};
 pub use frame::{Frame, FrameHeader, FrameSegment, FrameSegments, HEADROOM_BYTES};
@@ -21,5 +21,5 @@ pub use offload::{
     ChecksumRequest, Offloads, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload,
     VlanTag,
 };
-pub use pool::{FrameLayout, FramePool};
+pub use pool::{FrameLayout, FramePool, payload_bytes};
 pub use queue::{RxCounters, RxQueue, TxCounters, TxQueue};

@@ -122,7 +122,7 @@ fn frames_cross_before_and_after_restarts() {
     }
     left.stop(one).unwrap();
     right.stop(other).unwrap();
-    assert_eq!(machine.pool.free(), machine.pool.frames(), "every frame is home");
+    assert_eq!(machine.pool.free(), machine.pool.buffers(), "every frame is home");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_stop_that_is_not_confirmed_may_be_tried_again() {
         machine.let_go(slot, true);
         let queues = nic.restart(queues).unwrap();
         nic.stop(queues).unwrap();
-        assert_eq!(machine.pool.free(), machine.pool.frames(), "every frame is home");
+        assert_eq!(machine.pool.free(), machine.pool.buffers(), "every frame is home");
     }
 }
 

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use paravane_hal::irq::{Armed, Interrupts};
 use paravane_hal::mmio::{Mmio as _, MmioMap};
 use paravane_hal::time::wait_for;
-use paravane_net::{Burst, Control as _, Frame, FrameLayout, FramePool, MacAddr, RxQueue as _, TxQueue as _};
+use paravane_net::{
+    Burst, Control as _, Frame, FrameLayout, FramePool, MacAddr, RxQueue as _, TxQueue as _, payload_bytes,
+};
 use paravane_pci::{CapabilityId, ConfigAccess as _, Found, Function, Patched, PciAddress, enumerate};
 use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, QtestError, Setup};
 use paravane_virtio::transport::pci;
@@ -73,7 +75,7 @@ fn a_driver_carries_frames_both_ways() {
         assert_eq!(bytes, given);
 
         running.stop().unwrap();
-        assert_eq!(pool.free(), pool.frames());
+        assert_eq!(pool.free(), pool.buffers());
         drop(pool);
         assert_eq!(machine.platform().dma_bytes_in_use(), 0);
         machine.check().unwrap();
@@ -94,7 +96,7 @@ fn jumbo_frames_go_both_ways() {
     for len_bytes in [1985, 5000, LONGEST] {
         let sent = frame([0xff; 6], len_bytes);
         let mut chain: Option<Frame> = None;
-        for piece in sent.chunks(pool.payload_bytes()).rev() {
+        for piece in sent.chunks(payload_bytes(&pool)).rev() {
             let mut first = pool.get().unwrap();
             assert!(first.append(piece));
             if let Some(rest) = chain.take() {
@@ -130,7 +132,7 @@ fn jumbo_frames_go_both_ways() {
     drop(received);
     assert_eq!(running.rx.counters().dropped(), 0);
     running.stop().unwrap();
-    assert_eq!(pool.free(), pool.frames());
+    assert_eq!(pool.free(), pool.buffers());
     machine.check().unwrap();
 }
 

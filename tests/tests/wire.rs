@@ -165,7 +165,7 @@ fn around(
     assert!(left.control.stop(left.rx, left.tx).is_ok());
     assert!(right.control.stop(right.rx, right.tx).is_ok());
     assert!(mirror.control.stop(mirror.rx, mirror.tx).is_ok());
-    assert!(pools.iter().all(|pool| pool.free() == pool.frames()), "every frame is home");
+    assert!(pools.iter().all(|pool| pool.free() == pool.buffers()), "every frame is home");
     (back, counters)
 }
 
@@ -262,5 +262,5 @@ fn a_checksum_left_partial_is_complete_on_the_wire() {
     assert!(up.control.stop(up.rx, up.tx).is_ok());
     assert!(vmxnet3.control.stop(vmxnet3.rx, vmxnet3.tx).is_ok());
     assert!(from.control.stop(from.rx, from.tx).is_ok());
-    assert_eq!(pool.free(), pool.frames());
+    assert_eq!(pool.free(), pool.buffers());
 }

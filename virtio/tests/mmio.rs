@@ -75,7 +75,7 @@ impl Bench {
 
     fn assert_at_rest(&self) {
         assert_eq!(self.platform.memory().bytes(), self.bytes_at_rest);
-        assert_eq!(self.pool.free(), self.pool.frames());
+        assert_eq!(self.pool.free(), self.pool.buffers());
     }
 }
 

@@ -9,7 +9,7 @@
 
 use paravane_hal::dma::Dma;
 use paravane_hal::fault::DeviceFault;
-use paravane_net::{Burst, Frame, FramePool, RxChecksum, RxCounters};
+use paravane_net::{BURST_FRAMES, Burst, Frame, FramePool, RxChecksum, RxCounters};
 
 use crate::chain::{Chain, Dropped};
 use crate::desc::RxCompletion;
@@ -44,7 +44,7 @@ impl<D: Dma> Assembler<D> {
         // What is owed is in the stock; for slots that were left without, the pool may have some
         // again.
         let missing = self.missing();
-        self.pool.restock(&mut self.stock, missing as usize);
+        self.pool.restock(&mut self.stock, missing as usize, BURST_FRAMES);
         self.heads.hand_over(&mut self.stock);
         self.bodies.hand_over(&mut self.stock);
         self.owed = 0;
@@ -59,7 +59,7 @@ impl<D: Dma> Assembler<D> {
         let needed = owed.wrapping_add(wanted);
         if self.stock.len() < needed {
             rare();
-            self.pool.restock(&mut self.stock, needed);
+            self.pool.restock(&mut self.stock, needed, BURST_FRAMES);
         }
         self.stock.len().saturating_sub(owed)
     }

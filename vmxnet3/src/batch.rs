@@ -248,6 +248,7 @@ fn describe<'q>(burst: &mut Burst, frames: &mut Burst, free: Free<'q>, limits: T
     while !burst.is_empty() && all.free.has_any() {
         let slots = all.free.this_lap;
         let taken = burst.look_with(slots, |frame, slot| {
+            let frame = FrameSegment::from(frame);
             let asked = offload::asked_on_the_spot(frame, limits);
             asked.inspect(|asked| all.add_simple::<false>(frame, *asked, slot)).is_some()
         });

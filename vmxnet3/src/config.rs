@@ -155,7 +155,7 @@ impl Config {
         if !mac.is_unicast() {
             return Err(ConfigError::Mac(mac));
         }
-        let payload_bytes = u32::try_from(pool.payload_bytes()).unwrap_or(u32::MAX);
+        let payload_bytes = u32::try_from(paravane_net::payload_bytes(pool)).unwrap_or(u32::MAX);
         if payload_bytes < MIN_RX_HEAD_BYTES {
             return Err(ConfigError::BufferTooShort { payload_bytes, min_bytes: MIN_RX_HEAD_BYTES });
         }

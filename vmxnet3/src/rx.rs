@@ -26,7 +26,7 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::mmio::MmioExt;
 use paravane_hal::reg::{Reg, WriteOnly};
-use paravane_net::{Burst, FramePool, RxChecksum, RxCounters};
+use paravane_net::{Burst, FramePool, RxChecksum, RxCounters, burst_room};
 
 use crate::assemble::{Assembler, annotated};
 use crate::chain::Chain;
@@ -173,7 +173,7 @@ impl<P: Platform> RxQueue<P> {
         loop {
             let words = match self.collect_in_turn(burst) {
                 Next::Nothing => return Ok(()),
-                Next::Unread if burst.room() == 0 => return Ok(()),
+                Next::Unread if burst_room(burst) == 0 => return Ok(()),
                 Next::Unread => self.observe(),
                 Next::Read(words) => Some(words),
             };
@@ -190,7 +190,7 @@ impl<P: Platform> RxQueue<P> {
     fn collect_in_turn(&mut self, burst: &mut Burst) -> Next {
         let Self { completions, assembler, geometry, next_completion: at, .. } = self;
         // A hint, to have fresh buffers for all. What counts is the look at each completion.
-        let new = new_ones(completions.slots(), *at, burst.room());
+        let new = new_ones(completions.slots(), *at, burst_room(burst));
         if new.is_empty() {
             return Next::Nothing;
         }

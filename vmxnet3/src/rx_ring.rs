@@ -18,7 +18,7 @@ use paravane_hal::barrier;
 use paravane_hal::dma::{DeviceDma, Dma, DmaError, DmaRing, Quiet, Words};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Lent;
-use paravane_net::{Burst, Frame};
+use paravane_net::{Burst, Frame, FrameSegment};
 
 use crate::desc::{BufferKind, RxDesc};
 use crate::ring::Cursor;
@@ -143,7 +143,7 @@ impl<D: Dma> RxRing<D> {
             let slots = slots.get(..left as usize).unwrap_or(slots);
             let count = stock.look_with(slots, |fresh, words| {
                 // The slot is the driver's until its generation changes.
-                words.store_pair::<0>(fresh.fresh_dma_addr_before(0).get());
+                words.store_pair::<0>(FrameSegment::from(fresh).fresh_dma_addr_before(0).get());
                 true
             });
             self.lent.append(stock.take_front(count));

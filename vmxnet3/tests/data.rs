@@ -69,7 +69,7 @@ fn frames_leave_in_order_through_many_laps() {
         running.tx.reclaim().unwrap();
         assert_eq!(running.tx.counters().completed, u64::from(given));
         assert_eq!(running.tx.room(), 31);
-        assert_eq!(machine.pool.frames() - machine.pool.free(), 31, "what the receive ring holds");
+        assert_eq!(machine.pool.buffers() - machine.pool.free(), 31, "what the receive ring holds");
         machine.assert_clean();
     });
 }
@@ -448,7 +448,7 @@ fn frames_of_another_dma_domain_are_refused() {
     assert_eq!(running.tx.transmit(&mut burst), Ok(4));
     let sent: Vec<_> = machine.model().take_sent().into_iter().map(|sent| sent.bytes).collect();
     assert_eq!(sent, [numbered(1), numbered(5)]);
-    assert_eq!((running.tx.counters().refused, other.pool.free()), (2, other.pool.frames()));
+    assert_eq!((running.tx.counters().refused, other.pool.free()), (2, other.pool.buffers()));
     machine.assert_clean();
 }
 
@@ -469,7 +469,7 @@ fn passed_over_slots_keep_their_buffers() {
         assert_eq!((counters.frames, counters.skipped), (300, skipped));
         machine.assert_clean();
         assert!(running.stop().is_ok());
-        assert_eq!(machine.pool.free(), machine.pool.frames());
+        assert_eq!(machine.pool.free(), machine.pool.buffers());
     });
 }
 
@@ -592,7 +592,7 @@ fn jumbo_frames_arrive_in_chains() {
         }
         machine.assert_clean();
         assert!(running.stop().is_ok());
-        assert_eq!(machine.pool.free(), machine.pool.frames());
+        assert_eq!(machine.pool.free(), machine.pool.buffers());
     });
 }
 

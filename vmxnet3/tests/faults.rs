@@ -53,7 +53,7 @@ fn carry(faults: Vec<Fault>) -> Seen {
 
     machine.model().be_honest();
     let device = running.stop().unwrap();
-    assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
+    assert_eq!(machine.pool.free(), machine.pool.buffers(), "everything came home");
     machine.model().take_sent();
     let mut running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
     assert!(machine.model().deliver(&numbered(9)), "a restart heals");
@@ -190,7 +190,7 @@ fn a_refused_activation_is_told_and_the_next_works() {
     let (error, device) =
         device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap_err().into_parts();
     assert_eq!(error, StartError::Refused { code: 1 });
-    assert_eq!(machine.pool.free(), machine.pool.frames());
+    assert_eq!(machine.pool.free(), machine.pool.buffers());
     assert!(device.start(&small(), machine.pool.clone(), Interrupts::POLLING).is_ok());
 }
 

@@ -65,7 +65,7 @@ fn tx_survives(lie: impl Fn(&mut Vmxnet3), seed: u64) {
 /// Stops, starts and receives.
 fn rx_heals(machine: &Machine, running: MockRunning, config: &Config) {
     let device = running.stop().unwrap();
-    assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
+    assert_eq!(machine.pool.free(), machine.pool.buffers(), "everything came home");
     let mut running = device.start(config, machine.pool.clone(), Interrupts::POLLING).unwrap();
     assert!(machine.model().deliver(&numbered(2)));
     assert_eq!(receive_all(&mut running).iter().map(bytes_of).collect::<Vec<_>>(), [numbered(2)]);
@@ -74,7 +74,7 @@ fn rx_heals(machine: &Machine, running: MockRunning, config: &Config) {
 /// Stops, starts and sends.
 fn tx_heals(machine: &Machine, running: MockRunning) {
     let device = running.stop().unwrap();
-    assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
+    assert_eq!(machine.pool.free(), machine.pool.buffers(), "everything came home");
     let mut running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
     send(&mut running, machine.frame(&numbered(4)));
     machine.model().look();
@@ -198,7 +198,7 @@ fn disorder(said: &[[u32; 4]]) -> (Vec<usize>, u64) {
     }
     assert_eq!(running.rx.counters().disordered, dropped);
     assert!(running.stop().is_ok());
-    assert_eq!(machine.pool.free(), machine.pool.frames(), "everything came home");
+    assert_eq!(machine.pool.free(), machine.pool.buffers(), "everything came home");
     (lengths, dropped)
 }
 
@@ -357,7 +357,7 @@ proptest! {
         }
         drop(loads);
         let device = running.stop().unwrap();
-        prop_assert_eq!(machine.pool.free(), machine.pool.frames());
+        prop_assert_eq!(machine.pool.free(), machine.pool.buffers());
         let mut running = device.start(&jumbo(), machine.pool.clone(), Interrupts::POLLING).unwrap();
         prop_assert!(machine.model().deliver(&numbered(9)));
         prop_assert_eq!(receive_all(&mut running).len(), 1);

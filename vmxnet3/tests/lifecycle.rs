@@ -188,7 +188,7 @@ fn a_pool_of_another_dma_domain_is_refused() {
         machine.claim().start(&small(), other.pool.clone(), Interrupts::POLLING).unwrap_err().into_parts();
     let (pool, device) = (other.platform.domain(), machine.platform.domain());
     assert_eq!(error, StartError::ForeignPool { pool, device });
-    assert_eq!((machine.platform.memory().bytes(), other.pool.free()), (at_rest, other.pool.frames()));
+    assert_eq!((machine.platform.memory().bytes(), other.pool.free()), (at_rest, other.pool.buffers()));
     machine.assert_clean();
 }
 
@@ -264,7 +264,7 @@ fn a_device_that_refuses_to_quiesce_is_stopped_by_its_reset() {
     refuse(&machine, &[QUIESCE]);
     let device = running.stop().unwrap();
     assert!(!machine.model().is_active());
-    assert_eq!(machine.pool.free(), machine.pool.frames());
+    assert_eq!(machine.pool.free(), machine.pool.buffers());
     // The same at bring-up.
     let device = Device::new(device.into_function(), machine.platform.clone()).unwrap();
     refuse(&machine, &[QUIESCE, RESET]);

@@ -37,7 +37,7 @@ fn live(platform: MockPlatform) -> Result<(), StartError> {
     });
     machine.assert_clean();
     let Machine { platform, device, pool } = machine;
-    assert_eq!(pool.free(), pool.frames(), "everything came home");
+    assert_eq!(pool.free(), pool.buffers(), "everything came home");
     drop((pool, device));
     platform.finish();
     outcome

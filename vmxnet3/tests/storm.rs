@@ -245,7 +245,7 @@ impl Storm {
             let (error, running) = failed.into_parts();
             let unconfirmed = matches!(error, StopError::StillRunning(ShutDownError::Unconfirmed { .. }));
             assert!(unconfirmed, "seed {}: {error}", self.seed);
-            assert!(self.machine.pool.free() < self.machine.pool.frames(), "seed {}: kept", self.seed);
+            assert!(self.machine.pool.free() < self.machine.pool.buffers(), "seed {}: kept", self.seed);
             self.calm();
             running.stop().expect("an honest device stops")
         })
@@ -255,7 +255,7 @@ impl Storm {
         let device = self.stop(running);
         assert_eq!(
             self.machine.pool.free(),
-            self.machine.pool.frames(),
+            self.machine.pool.buffers(),
             "seed {}: everything came home",
             self.seed
         );
@@ -316,7 +316,7 @@ impl Storm {
         assert_eq!(tx.frames, u64::from(HONEST_FRAMES));
         assert!(running.stop().is_ok());
         machine.assert_clean();
-        assert_eq!(machine.pool.free(), machine.pool.frames());
+        assert_eq!(machine.pool.free(), machine.pool.buffers());
     }
 }
 

@@ -264,7 +264,7 @@ impl<H: Header> Buffer<H> {
         // It is being dropped, and belongs to this one instead.
         let mut whole = Self(self.0);
         if !whole.home().is_null() {
-            return drop(Chain::of(whole));
+            return drop(Chain::<Self>::of(whole));
         }
         // One by one: by recursion it must not be, how many there are is a device's doing.
         while let Some(rest) = whole.unlink() {

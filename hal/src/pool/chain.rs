@@ -11,16 +11,16 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use crate::dma::DomainTag;
 
 use super::free::Taken;
-use super::{Buffer, Header, Node, Shared};
+use super::{Buffer, Header, Node, Pooled, Shared};
 
 /// Buffers in a row, first in, first out, each with those that continue it. Dropped, it gives them
 /// back.
-pub struct Chain<H: Header> {
+pub struct Chain<T: Pooled> {
     /// The buffer in front; means nothing when there is none.
-    first: AtomicPtr<Node<H>>,
+    first: AtomicPtr<Node<T::Header>>,
     /// The one whose link leads to what is added: the last of the last one's. Means nothing when
     /// there is none.
-    last: *mut Node<H>,
+    last: *mut Node<T::Header>,
     /// How many, those that continue others not counted. No memory holds more.
     len: u32,
     /// They may be of several pools.
@@ -30,11 +30,11 @@ pub struct Chain<H: Header> {
 }
 
 // SAFETY: as `Buffer`: it owns them exclusively, and giving them back is an atomic operation.
-unsafe impl<H: Header> Send for Chain<H> {}
-// SAFETY: a shared reference gives out a number.
-unsafe impl<H: Header + Sync> Sync for Chain<H> {}
+unsafe impl<T: Pooled> Send for Chain<T> {}
+// SAFETY: a shared reference gives out a number, and buffers to be looked at, which are `Sync` then.
+unsafe impl<T: Pooled<Header: Sync>> Sync for Chain<T> {}
 
-impl<H: Header> Chain<H> {
+impl<T: Pooled> Chain<T> {
     /// None yet.
     #[must_use]
     #[inline(always)]
@@ -45,7 +45,7 @@ impl<H: Header> Chain<H> {
     /// What was just taken off a free list.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a pool numbers its buffers by 32 bits")]
-    pub(super) fn taken(taken: Taken<H>) -> Self {
+    pub(super) fn taken(taken: Taken<T::Header>) -> Self {
         let Taken { first, last, len } = taken;
         Self {
             first: AtomicPtr::new(first.as_ptr()),
@@ -79,7 +79,7 @@ impl<H: Header> Chain<H> {
 
     /// The buffer in front, which stays there.
     #[inline(always)]
-    fn front(&self) -> Option<ManuallyDrop<Buffer<H>>> {
+    fn front(&self) -> Option<ManuallyDrop<Buffer<T::Header>>> {
         if self.len == 0 {
             return None;
         }
@@ -88,7 +88,7 @@ impl<H: Header> Chain<H> {
 
     /// The pool of all of them, if that is one; else null.
     #[inline(always)]
-    fn home(&self) -> *mut Shared<H> {
+    fn home(&self) -> *mut Shared<T::Header> {
         match self.front() {
             Some(front) if !self.is_mixed => front.node().pool.as_ptr(),
             _ => null_mut(),
@@ -97,13 +97,18 @@ impl<H: Header> Chain<H> {
 
     /// Adds a buffer to the back.
     #[inline(always)]
-    pub fn push(&mut self, buffer: Buffer<H>) {
-        self.append(Self::of(buffer));
+    pub fn push(&mut self, buffer: T) {
+        self.append(Self::of(buffer.into_buffer()));
     }
 
     /// Adds a buffer to the front.
     #[inline(always)]
-    pub fn push_front(&mut self, buffer: Buffer<H>) {
+    pub fn push_front(&mut self, buffer: T) {
+        self.put_first(buffer.into_buffer());
+    }
+
+    #[inline(always)]
+    fn put_first(&mut self, buffer: Buffer<T::Header>) {
         let rest = core::mem::replace(self, Self::of(buffer));
         self.append(rest);
     }
@@ -129,7 +134,7 @@ impl<H: Header> Chain<H> {
 
     /// Takes the buffer in front.
     #[inline(always)]
-    pub fn pop(&mut self) -> Option<Buffer<H>> {
+    pub fn pop(&mut self) -> Option<T> {
         if self.len == 0 {
             return None;
         }
@@ -137,13 +142,17 @@ impl<H: Header> Chain<H> {
         // There was one, so `first` is it, and it is this chain's no more.
         let buffer = Buffer(NonNull::new(self.first.load(Ordering::Relaxed))?);
         self.first.store(behind(&buffer), Ordering::Relaxed);
-        Some(buffer)
+        Some(T::of(buffer))
     }
 
     /// Shows buffers from the front to `by`, each with one of `items`, until either ends or `by`
     /// says no. How many it said yes to.
     #[inline(always)]
-    pub fn look_with<'i, T>(&self, items: &'i [T], mut by: impl FnMut(&Buffer<H>, &'i T) -> bool) -> usize {
+    pub fn look_with<'i, I>(
+        &self,
+        items: &'i [I],
+        mut by: impl FnMut(&Buffer<T::Header>, &'i I) -> bool,
+    ) -> usize {
         let items = items.get(..self.len()).unwrap_or(items);
         let (mut next, mut rest) = (self.first.load(Ordering::Relaxed), items.iter());
         while let Some(item) = rest.next() {
@@ -157,6 +166,12 @@ impl<H: Header> Chain<H> {
             next = behind(&buffer);
         }
         items.len()
+    }
+
+    /// Gives all back, together.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        drop(core::mem::take(self));
     }
 
     /// Takes `count` buffers from the front, or all.
@@ -188,24 +203,24 @@ impl<H: Header> Chain<H> {
         &mut self,
         to: &mut Self,
         at_most: usize,
-        mut by: impl FnMut(Buffer<H>) -> Result<Option<Buffer<H>>, Buffer<H>>,
+        mut by: impl FnMut(T) -> Result<Option<T>, T>,
     ) -> usize {
         let (came, taken) =
-            self.take_over::<true, true, _>(0..self.len().min(at_most), |buffer, _| by(buffer));
+            self.take_over::<true, true, _>(0..self.len().min(at_most), |buffer, _| by(T::of(buffer)));
         to.append(came);
         taken
     }
 
     /// The same, each buffer with one of `items`, until either ends.
     #[inline(always)]
-    pub fn walk_with<'i, T>(
+    pub fn walk_with<'i, I>(
         &mut self,
         to: &mut Self,
-        items: &'i [T],
-        by: impl FnMut(Buffer<H>, &'i T) -> Result<Option<Buffer<H>>, Buffer<H>>,
+        items: &'i [I],
+        mut by: impl FnMut(T, &'i I) -> Result<Option<T>, T>,
     ) -> usize {
-        let (came, taken) =
-            self.take_over::<true, true, _>(items.get(..self.len()).unwrap_or(items).iter(), by);
+        let items = items.get(..self.len()).unwrap_or(items).iter();
+        let (came, taken) = self.take_over::<true, true, _>(items, |buffer, item| by(T::of(buffer), item));
         to.append(came);
         taken
     }
@@ -243,25 +258,25 @@ impl<H: Header> Chain<H> {
 
     /// Gives each buffer to `by`, which nothing continues yet, and joins what that gives back.
     #[inline(always)]
-    pub(super) fn prepared(mut self, mut by: impl FnMut(Buffer<H>) -> Buffer<H>) -> Self {
-        self.take_over::<false, true, _>(0..self.len(), |buffer, _| Ok(Some(by(buffer)))).0
+    pub(super) fn prepared(mut self, mut by: impl FnMut(T) -> T) -> Self {
+        self.take_over::<false, true, _>(0..self.len(), |buffer, _| Ok(Some(by(T::fresh(buffer))))).0
     }
 
     /// As [`walk_with`](Self::walk_with), for who gives another buffer for each, and for buffers
     /// that nothing continues: what does is dropped first.
     #[inline(always)]
-    pub fn exchange_with<'i, T>(
+    pub fn exchange_with<'i, I>(
         &mut self,
         to: &mut Self,
-        items: &'i [T],
-        mut by: impl FnMut(Buffer<H>, &'i T) -> Result<Buffer<H>, Buffer<H>>,
+        items: &'i [I],
+        mut by: impl FnMut(T, &'i I) -> Result<T, T>,
     ) -> usize {
         if self.has_more {
             self.strip();
         }
         let items = items.get(..self.len()).unwrap_or(items).iter();
         let (came, taken) =
-            self.take_over::<false, false, _>(items, |buffer, item| by(buffer, item).map(Some));
+            self.take_over::<false, false, _>(items, |buffer, item| by(T::of(buffer), item).map(Some));
         to.append(came);
         taken
     }
@@ -269,10 +284,9 @@ impl<H: Header> Chain<H> {
     /// Drops what continues others.
     #[cold]
     fn strip(&mut self) {
-        let mut all = Self::new();
-        self.walk(&mut all, usize::MAX, |mut buffer| {
+        let (all, _) = self.take_over::<true, true, _>(0..self.len(), |mut buffer, _| {
             drop(buffer.take_next());
-            Ok(Some(buffer))
+            Ok(Some(T::of(buffer)))
         });
         *self = all;
     }
@@ -284,7 +298,7 @@ impl<H: Header> Chain<H> {
     fn take_over<const HAS_MORE: bool, const COME_BACK: bool, I: ExactSizeIterator>(
         &mut self,
         mut items: I,
-        mut by: impl FnMut(Buffer<H>, I::Item) -> Result<Option<Buffer<H>>, Buffer<H>>,
+        mut by: impl FnMut(Buffer<T::Header>, I::Item) -> Result<Option<T>, T>,
     ) -> (Self, usize) {
         let (before, mut next, home) = (self.len, self.first.load(Ordering::Relaxed), self.home());
         let (mut is_mixed, mut has_more) = (self.is_mixed, false);
@@ -300,8 +314,8 @@ impl<H: Header> Chain<H> {
             // While it is ours: whoever has it next links it as they like.
             next = if HAS_MORE { behind(&buffer) } else { buffer.node().next.load(Ordering::Relaxed) };
             match by(buffer, item) {
-                Ok(Some(buffer)) => {
-                    let buffer = ManuallyDrop::new(buffer);
+                Ok(Some(came)) => {
+                    let buffer = ManuallyDrop::new(came.into_buffer());
                     let is_continued = buffer.node().more.get();
                     // SAFETY: in this chain, or in the last buffer taken, whose node lives as long
                     // as it is out.
@@ -319,8 +333,8 @@ impl<H: Header> Chain<H> {
                     }
                 }
                 Ok(None) => kept = kept.wrapping_add(1),
-                Err(buffer) => {
-                    stays = Some((buffer, given));
+                Err(stayed) => {
+                    stays = Some((stayed.into_buffer(), given));
                     break;
                 }
             }
@@ -334,7 +348,7 @@ impl<H: Header> Chain<H> {
         self.len = before.wrapping_sub(used as u32);
         if let Some((buffer, given)) = stays {
             if self.len == 0 || buffer.0.as_ptr() != given || buffer.node().more.get() {
-                self.push_front(buffer);
+                self.put_first(buffer);
             } else {
                 // The same as the general way, for one that was here before.
                 let buffer = ManuallyDrop::new(buffer);
@@ -348,7 +362,7 @@ impl<H: Header> Chain<H> {
 
     /// A chain of one.
     #[inline(always)]
-    pub(super) fn of(buffer: Buffer<H>) -> Self {
+    pub(super) fn of(buffer: Buffer<T::Header>) -> Self {
         // From here on it is this chain's.
         let buffer = ManuallyDrop::new(buffer);
         let has_more = buffer.node().more.get();
@@ -363,7 +377,7 @@ impl<H: Header> Chain<H> {
 
     /// Where the next buffer is entered: in the last one, or in the chain itself.
     #[inline(always)]
-    fn link(&self) -> &AtomicPtr<Node<H>> {
+    fn link(&self) -> &AtomicPtr<Node<T::Header>> {
         // SAFETY: there is a last one, whose node lives as long as it is out.
         if self.len > 0 { unsafe { &(*self.last).next } } else { &self.first }
     }
@@ -415,21 +429,31 @@ fn link_of<H>(node: NonNull<Node<H>>) -> NonNull<AtomicPtr<Node<H>>> {
     node.cast()
 }
 
-impl<H: Header> From<Buffer<H>> for Chain<H> {
+impl<T: Pooled> From<T> for Chain<T> {
     /// A chain of one.
     #[inline(always)]
-    fn from(buffer: Buffer<H>) -> Self {
-        Self::of(buffer)
+    fn from(buffer: T) -> Self {
+        Self::of(buffer.into_buffer())
     }
 }
 
-impl<H: Header> Default for Chain<H> {
+impl<T: Pooled> Extend<T> for Chain<T> {
+    /// Adds each to the back.
+    #[inline]
+    fn extend<I: IntoIterator<Item = T>>(&mut self, buffers: I) {
+        for buffer in buffers {
+            self.push(buffer);
+        }
+    }
+}
+
+impl<T: Pooled> Default for Chain<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<H: Header> Drop for Chain<H> {
+impl<T: Pooled> Drop for Chain<T> {
     #[inline(always)]
     fn drop(&mut self) {
         if self.len == 0 {
@@ -449,7 +473,7 @@ impl<H: Header> Drop for Chain<H> {
     }
 }
 
-impl<H: Header> fmt::Debug for Chain<H> {
+impl<T: Pooled> fmt::Debug for Chain<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Chain({} buffers)", self.len)
     }

@@ -11,7 +11,14 @@ use crate::offload::ChecksumRequest;
 
 /// One segment of a frame, to be looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct FrameSegment<'f>(pub(crate) &'f Buffer<FrameHeader>);
+pub struct FrameSegment<'f>(pub(super) &'f Buffer<FrameHeader>);
+
+impl<'f> From<&'f Buffer<FrameHeader>> for FrameSegment<'f> {
+    #[inline(always)]
+    fn from(buffer: &'f Buffer<FrameHeader>) -> Self {
+        Self(buffer)
+    }
+}
 
 impl<'f> FrameSegment<'f> {
     /// How long it is.

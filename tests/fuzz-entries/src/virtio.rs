@@ -87,7 +87,7 @@ impl Bench {
 
     /// Frames and bytes of memory that are not at home, while the driver is stopped.
     fn missing(&self) -> (usize, usize) {
-        (self.pool.frames() - self.pool.free(), self.platform.memory().bytes() - self.bytes_at_rest)
+        (self.pool.buffers() - self.pool.free(), self.platform.memory().bytes() - self.bytes_at_rest)
     }
 
     /// What is not at home is `kept`, by a device that lied about its reset; it is one start's.

@@ -79,7 +79,7 @@ impl Bench {
                     // Where it does not confirm that it let go, the next start has it confirm that
                     // first.
                     if !matches!(error, StartError::NotStopped(_)) {
-                        assert_eq!(self.pool.free(), self.pool.frames(), "a start that failed kept buffers");
+                        assert_eq!(self.pool.free(), self.pool.buffers(), "a start that failed kept buffers");
                     }
                     device = back;
                     refused = Some(error);
@@ -97,7 +97,7 @@ impl Bench {
             self.model().be_honest();
             up.stop().unwrap()
         });
-        assert_eq!(self.pool.free(), self.pool.frames(), "every buffer came home");
+        assert_eq!(self.pool.free(), self.pool.buffers(), "every buffer came home");
         device
     }
 

@@ -79,7 +79,7 @@ fn life_of<S: Stage, D: Device>(stage: &S, nic: D, has_messages: bool) -> Result
     }
     stage.step("stop")?;
     let nic = said(running.stop(), "cannot stop")?;
-    ensure!(pool.free() == pool.frames(), "frames are missing after the stop");
+    ensure!(pool.free() == pool.buffers(), "frames are missing after the stop");
 
     let messages = if has_messages { stage.messages()? } else { Vec::new() };
     let (step, interrupts) = match &messages[..] {
@@ -93,7 +93,7 @@ fn life_of<S: Stage, D: Device>(stage: &S, nic: D, has_messages: bool) -> Result
     echo(stage, parts, &pool, 1000)?;
     stage.step("stop again")?;
     drop(said(running.stop(), "cannot stop")?);
-    ensure!(pool.free() == pool.frames(), "frames are missing after the second stop");
+    ensure!(pool.free() == pool.buffers(), "frames are missing after the second stop");
     Ok(())
 }
 

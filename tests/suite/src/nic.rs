@@ -66,7 +66,7 @@ impl<'e, E: Environment, D: Device> Nic<'e, E, D> {
     /// Stops it; every frame of the pool has to be back then.
     pub(crate) fn stop(self) -> Result<D, String> {
         let stopped = self.parts.stop().map_err(|failed| failed.to_string())?;
-        let missing = self.pool.frames().saturating_sub(self.pool.free());
+        let missing = self.pool.buffers().saturating_sub(self.pool.free());
         if missing == 0 {
             Ok(stopped)
         } else {

@@ -26,7 +26,7 @@ use core::time::Duration;
 use log::{error, info};
 use paravane_hal::Failed;
 use paravane_hal_x86_64::tsc::TscClock;
-use paravane_net::{BURST_FRAMES, Burst, FrameLayout, FramePool, RxQueue, TxQueue};
+use paravane_net::{BURST_FRAMES, Burst, FrameLayout, FramePool, FrameSegment, RxQueue, TxQueue};
 use paravane_nic::{Config, InterruptPlan, Kind, Nic, Queues};
 use paravane_unikernel::bus::{self, Place, Words, pci};
 use paravane_unikernel::exit::{Exit, exit};
@@ -181,7 +181,8 @@ fn receive(
         let (received, took) = meter.count(|| rx.receive(&mut burst));
         let received = received?;
         others.append(burst.take_front(BURST_FRAMES - frames));
-        let is_right = burst.look_with(&[()], |frame, ()| frame.len_bytes() == bytes) == 1;
+        let is_right =
+            burst.look_with(&[()], |frame, ()| FrameSegment::from(frame).len_bytes() == bytes) == 1;
         let whole = received == frames && is_right;
         let ((), home) = meter.count(|| burst.clear());
         seen += u64::from(whole);

@@ -4,7 +4,7 @@ use paravane_hal::Platform;
 use paravane_hal::addr::Align;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{InterruptMode, Interrupts};
-use paravane_hal::pool::{Pool, PoolLayout};
+use paravane_hal::pool::{Buffer, Pool, PoolLayout};
 use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 use paravane_mock_hal::model::virtio::{Personality, Reset, Virtio, feature};
 use paravane_mock_hal::{MockPlatform, PciHost};
@@ -28,19 +28,19 @@ fn allowed(packed: bool) -> Allowed<super::MirrorFeatures> {
     Allowed::default().with_ring(RingFeatures::IMPLEMENTED.difference(without))
 }
 
-fn pool(platform: &MockPlatform) -> Pool<()> {
+fn pool(platform: &MockPlatform) -> Pool<Buffer<()>> {
     let layout = PoolLayout { buffers: 16, buffer_bytes: 16, align: Align::new(16), address_bits: 64 };
     Pool::new(platform.clone(), layout).unwrap()
 }
 
-fn request(pool: &Pool<()>, bytes: &[u8]) -> Request {
+fn request(pool: &Pool<Buffer<()>>, bytes: &[u8]) -> Request {
     let (mut text, image) = (pool.get().unwrap(), pool.get().unwrap());
     assert!(text.copy_in(0, bytes));
     Request { text, image, len_bytes: u32::try_from(bytes.len()).unwrap() }
 }
 
 /// Several at a time, until the ring was around more than once.
-fn mirrors<P: Platform>(queue: &mut MirrorQueue<P>, pool: &Pool<()>) {
+fn mirrors<P: Platform>(queue: &mut MirrorQueue<P>, pool: &Pool<Buffer<()>>) {
     for round in 0..9 {
         (0..4).for_each(|text| assert!(queue.submit(request(pool, &[b'a', round, text])).is_ok()));
         for text in 0..4 {

@@ -15,7 +15,7 @@ use paravane_hal::Platform;
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{BURST_FRAMES, Burst, Frame, FramePool, RxChecksum, RxCounters};
+use paravane_net::{BURST_FRAMES, Burst, Frame, FramePool, RxChecksum, RxCounters, burst_room};
 
 use crate::device::Queue;
 use crate::net::header::{HEADER_BYTES, RawHeader};
@@ -98,7 +98,7 @@ impl<P: Platform> RxQueue<P> {
             let (mut behind, mut header) = (Behind::Unread, None);
             let taken = self.take_whole(waiting, burst, &mut behind, &mut header);
             waiting = waiting.saturating_sub(taken);
-            if waiting == 0 || burst.room() == 0 {
+            if waiting == 0 || burst_room(burst) == 0 {
                 return Ok(());
             }
             let seen = match behind {
@@ -127,10 +127,10 @@ impl<P: Platform> RxQueue<P> {
         header: &mut Option<RawHeader>,
     ) -> u16 {
         let Self { ring, pool, stock, rules, counters, .. } = self;
-        let at_most = waiting.min(burst.room() as u16);
+        let at_most = waiting.min(burst_room(burst) as u16);
         // A ring that does not count completions may have any number of them.
         if stock.len() < BURST_FRAMES / 2 {
-            pool.restock(stock, at_most.into());
+            pool.restock(stock, at_most.into(), BURST_FRAMES);
         }
         let mut whole = Whole { stock, burst, rules: *rules, bytes: 0, header };
         let taken = ring.exchange_run(at_most, rules.buffer_bytes(), &mut whole, behind);

@@ -64,7 +64,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
         };
         let Agreed { features, interrupts, info, link } = agreed;
         // The pool's buffers are shorter than 64 KiB.
-        let payload_bytes = u16::try_from(pool.payload_bytes()).unwrap_or(u16::MAX);
+        let payload_bytes = u16::try_from(paravane_net::payload_bytes(&pool)).unwrap_or(u16::MAX);
         let rules = RxRules::new(features, info.max_frame_bytes, payload_bytes);
         let mut rx = RxQueue::new(rx, pool, rules);
         let tx = TxQueue::new(tx, TxRules::new(features, info.max_frame_bytes), domain);
@@ -90,7 +90,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
         rings: &mut <Net as Class>::Rings<P>,
     ) -> Result<Agreed, StartError> {
         let Terms { features, ip_mtu_bytes, rx, tx } =
-            agree(&mut self.transport, &self.platform, config, pool.payload_bytes())?;
+            agree(&mut self.transport, &self.platform, config, paravane_net::payload_bytes(pool))?;
         let fields = config::read(&self.transport, features).ok_or(SetUpError::ConfigUnstable)?;
 
         let format = features.format();

@@ -404,7 +404,7 @@ fn a_pool_of_another_dma_domain_is_refused() {
     let error = started.unwrap_err().into_error();
     let (pool, device) = (other.platform.domain(), bench.platform.domain());
     assert_eq!(error, StartError::ForeignPool { pool, device });
-    assert_eq!(other.pool.free(), other.pool.frames());
+    assert_eq!(other.pool.free(), other.pool.buffers());
     bench.assert_at_rest();
 }
 

@@ -43,7 +43,7 @@ fn frames_in_flight_come_home_at_stop() {
     let mut up = bench.start();
     bench.model().class.serves_doorbells = false;
     assert_eq!(up.tx.transmit(&mut burst((0..8).map(|i| bench.frame(&bytes(60, i))))), Ok(8));
-    assert_eq!(bench.pool.free(), bench.pool.frames() - 16 - 8);
+    assert_eq!(bench.pool.free(), bench.pool.buffers() - 16 - 8);
     let device = up.control.stop(up.rx, up.tx).unwrap();
     bench.assert_at_rest();
     assert_eq!(bench.model().statuses.last(), Some(&0));
@@ -65,7 +65,7 @@ fn a_device_that_does_not_reset_keeps_its_memory() {
         assert!(matches!(error, StopError::NoReset(_)), "{error}");
         assert!(error.to_string().contains("memory kept"), "{error}");
         assert_eq!(bench.platform.memory().bytes(), bench.bytes_at_rest + queue_bytes(16) * 2);
-        assert_eq!(bench.pool.free(), bench.pool.frames() - 16 - 8, "the same, however often");
+        assert_eq!(bench.pool.free(), bench.pool.buffers() - 16 - 8, "the same, however often");
         up = back;
         // What may still run serves nothing any more.
         assert_eq!(up.rx.receive(&mut Burst::new()), Err(DeviceFault::NeedsReset));
@@ -167,12 +167,12 @@ fn what_a_failed_start_left_with_the_device_comes_home_with_the_next() {
         assert!(matches!(error, StartError::SetUp(SetUpError::Init(InitError::NoReset { .. }))), "{error}");
         assert!(device.keeps_memory());
         assert_eq!(bench.platform.memory().bytes(), bench.bytes_at_rest + queue_bytes(16) * 2);
-        assert_eq!(bench.pool.free(), bench.pool.frames(), "buffers are posted to who runs alone");
+        assert_eq!(bench.pool.free(), bench.pool.buffers(), "buffers are posted to who runs alone");
     }
     bench.model().personality.reset = Reset::AtOnce;
     let up = bench.restart(device, &small(), Interrupts::POLLING);
     assert_eq!(bench.platform.memory().bytes(), bench.bytes_at_rest + queue_bytes(16) * 2);
-    assert_eq!(bench.pool.free(), bench.pool.frames() - 16);
+    assert_eq!(bench.pool.free(), bench.pool.buffers() - 16);
     let device = up.stop().unwrap();
     assert!(!device.keeps_memory());
     bench.assert_at_rest();

@@ -38,7 +38,7 @@ fn life(platform: &MockPlatform) -> Result<(), DmaErrorReason> {
         assert_eq!(plugged.lock().take_sent()[0].bytes, [number; 60]);
     }
     assert!(up.control.stop(up.rx, up.tx).is_ok());
-    assert_eq!(pool.free(), pool.frames());
+    assert_eq!(pool.free(), pool.buffers());
     assert_eq!(plugged.lock().violations, Vec::<String>::new());
     Ok(())
 }

@@ -163,7 +163,7 @@ impl Bench {
     /// Nothing is out: memory as before the first start, every frame home.
     pub fn assert_at_rest(&self) {
         assert_eq!(self.platform.memory().bytes(), self.bytes_at_rest);
-        assert_eq!(self.pool.free(), self.pool.frames());
+        assert_eq!(self.pool.free(), self.pool.buffers());
     }
 }
 

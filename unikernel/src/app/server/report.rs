@@ -15,7 +15,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             uptime_us: self.host.now().as_nanos() / 1000,
             clock: self.host.clock_source(),
             dma_bytes_in_use: self.host.dma_bytes_in_use(),
-            pool_frames: self.pool.frames() as u64,
+            pool_frames: self.pool.buffers() as u64,
             pool_free: self.pool.free() as u64,
             nics: self.nics.iter_mut().map(super::Nic::report).collect(),
         }
