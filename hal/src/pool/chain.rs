@@ -295,6 +295,7 @@ impl<T: Pooled> Chain<T> {
     /// continues any of those; if `COME_BACK`, most come back. What came, and how many were taken.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "no more than there are")]
+    #[expect(clippy::while_let_on_iterator, reason = "what is left of it says how many there were")]
     fn take_over<const HAS_MORE: bool, const COME_BACK: bool, I: ExactSizeIterator>(
         &mut self,
         mut items: I,

@@ -94,6 +94,11 @@ impl<P: Platform> RxQueue<P> {
     /// Takes up to `waiting` completions.
     #[inline(always)]
     fn drain(&mut self, mut waiting: u16, burst: &mut Burst) -> Result<(), DeviceFault> {
+        // One alone has nothing to share what a run costs with.
+        if waiting == 1 && burst_room(burst) > 0 {
+            self.pool.restock(&mut self.stock, 1, BURST_FRAMES);
+            return self.take_any(None, waiting, burst).map(|_| ());
+        }
         loop {
             let (mut behind, mut header) = (Behind::Unread, None);
             let taken = self.take_whole(waiting, burst, &mut behind, &mut header);
@@ -195,7 +200,9 @@ impl<P: Platform> RxQueue<P> {
             return Ok(Arrived::Dropped);
         };
         frame.set_received(frame_bytes);
-        frame.set_rx_checksum(checksum);
+        if checksum != RxChecksum::Unverified {
+            frame.set_rx_checksum(checksum);
+        }
         Ok(Arrived::Frame(frame, frame_bytes.into()))
     }
 
@@ -253,17 +260,14 @@ impl<P: Platform> RxQueue<P> {
         }
     }
 
-    /// Takes one buffer and puts a fresh one in its place; `None`, and the buffer goes back to the
-    /// device, when there is no fresh one.
+    /// Takes one buffer, as its last owner left it, and puts a fresh one in its place; `None`, and
+    /// the buffer goes back to the device, when there is no fresh one.
+    #[inline(always)]
     fn swap(&mut self, completion: Completion) -> Result<Option<Frame>, DeviceFault> {
         match self.fresh() {
             Some((addr, fresh)) => {
                 let segment = self.segment(addr);
-                self.ring.exchange(completion, segment, fresh).map(|mut frame| {
-                    // As its last owner left it.
-                    frame.clear();
-                    Some(frame)
-                })
+                self.ring.exchange(completion, segment, fresh).map(Some)
             }
             None => {
                 self.repost(completion);
@@ -396,6 +400,8 @@ impl Pieces {
             self.incomplete = true;
             return;
         };
+        // As its last owner left it.
+        piece.clear();
         let fits = if continuation {
             piece.extend_front(HEADER_BYTES) && piece.set_segment_bytes(piece_bytes as usize)
         } else {
