@@ -10,6 +10,7 @@
 //! it is leaked.
 
 use core::cell::Cell;
+use core::hint::assert_unchecked;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::num::NonZeroUsize;
@@ -194,13 +195,17 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
     #[inline(always)]
     fn place(&self, index: usize) -> Option<NonNull<T>> {
         // SAFETY: bounds checked here.
-        (index < self.count).then(|| unsafe { self.owned.cpu::<T>().add(index) })
+        (index < self.count).then(|| unsafe { self.first().add(index) })
     }
 
     /// Where the CPU finds the first. There is one, for `alloc` refuses an empty request.
     #[inline(always)]
     fn first(&self) -> NonNull<T> {
-        self.owned.cpu()
+        let first = self.owned.cpu::<T>();
+        // SAFETY: `array_zeroed` asked for no less than the alignment of a `T`, and `alloc` believes
+        // no platform that answers with less.
+        unsafe { assert_unchecked(first.is_aligned()) };
+        first
     }
 
     /// A field of the one at `place`, which is one of ours.
