@@ -116,9 +116,16 @@ pub(crate) trait Ring {
     /// Posts a chain of one.
     fn post(&mut self, number: u16, segment: Segment);
 
-    /// Posts a chain of `chain`'s descriptors, numbered and in order; the first number is the
-    /// chain's. Nothing, when there are none.
-    fn post_chain(&mut self, chain: impl Iterator<Item = (u16, Segment)>);
+    /// Describes the next part of the chain numbered `head` in the descriptor numbered `number`,
+    /// from where the chain goes on with `next`, or ends. [`post_chain`](Self::post_chain) makes it
+    /// count.
+    fn describe_part(&mut self, head: u16, number: u16, segment: Segment, next: Option<u16>);
+
+    /// Posts the chain numbered `head`, of which every part was described, and of no other since.
+    fn post_chain(&mut self, head: u16);
+
+    /// Takes back the `parts` parts described last, of a chain that is not posted.
+    fn take_back(&mut self, parts: u16);
 
     /// Describes chains in the descriptors numbered from `number` on, of which `free` are free.
     /// Where the ring ends, no chain begins any more. [`offer`](Self::offer) makes them count.

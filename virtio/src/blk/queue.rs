@@ -118,7 +118,6 @@ struct Lane<P: Platform> {
     places: Places<P>,
     /// Of the part that is being posted; there is room for as many as a part can have.
     segments: Vec<PartSegment>,
-    chain: Vec<Segment>,
 }
 
 impl<P: Platform> Lane<P> {
@@ -129,13 +128,10 @@ impl<P: Platform> Lane<P> {
         let sectors = part.offset_bytes / SECTOR;
         let (place, head, status) = self.places.take(&RequestHeader::new(operation, sectors)?)?;
         let writable = operation.direction() == Some(Direction::FromDevice);
-        self.chain.clear();
-        self.chain.push(head);
         let data = |&PartSegment { addr, len_bytes }| Segment { addr, len_bytes, writable };
-        self.chain.extend(self.segments.iter().map(data));
-        self.chain.push(status);
         let expected_bytes = if writable { part.bytes } else { 0 };
-        self.ring.submit(&self.chain, Ticket { request: number, place, expected_bytes }).ok()
+        let ticket = Ticket { request: number, place, expected_bytes };
+        self.ring.submit(head, self.segments.iter().map(data), status, ticket).ok()
     }
 }
 
@@ -170,12 +166,11 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         let max_segments = usize::from(rules.info.limits.max_segments);
         let tables = || {
             let done = VecDeque::from(vec_of(places.count.into())?);
-            let chain = vec_of(max_segments.saturating_add(EXTRA_SEGMENTS.into()))?;
-            Ok((InFlight::new(places.count, ring.device())?, vec_of(max_segments)?, chain, done))
+            Ok((InFlight::new(places.count, ring.device())?, vec_of(max_segments)?, done))
         };
         match tables() {
-            Ok((in_flight, segments, chain, done)) => {
-                let lane = Lane { ring, places, segments, chain };
+            Ok((in_flight, segments, done)) => {
+                let lane = Lane { ring, places, segments };
                 Ok(Self { lane, in_flight, rules, done, counters: QueueCounters::default() })
             }
             Err(error) => Err(Failed::new(error, (ring, places))),

@@ -30,8 +30,8 @@ impl<P: Platform> MirrorQueue<P> {
     /// Takes a request, and tells the device. It comes back when there is no room, when the device
     /// cannot reach it or does not take its length, and when the queue is broken.
     pub(super) fn submit(&mut self, request: Request) -> Result<(), Request> {
-        let Some(chain) = self.chain(&request) else { return Err(request) };
-        self.ring.submit(&chain, request)?;
+        let Some([text, image]) = self.chain(&request) else { return Err(request) };
+        self.ring.submit(text, [], image, request)?;
         self.ring.publish();
         Ok(())
     }

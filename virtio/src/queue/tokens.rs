@@ -17,7 +17,7 @@ use crate::ring::{QueueSize, Ring, Segment, each_format};
 #[derive(Debug)]
 pub(crate) struct Tokens<T> {
     /// By the first descriptor.
-    chains: Posted<Chain<T>>,
+    chains: Posted<Lent<T>>,
     /// What comes behind each descriptor: in its chain, or among the free ones.
     next: Vec<u16>,
     /// The first free descriptor.
@@ -28,7 +28,7 @@ pub(crate) struct Tokens<T> {
 
 /// A chain that the device has.
 #[derive(Debug)]
-struct Chain<T> {
+struct Lent<T> {
     token: T,
     /// The last descriptor.
     last: u16,
@@ -61,42 +61,33 @@ impl<T> Record for Tokens<T> {
 }
 
 impl<T> Tokens<T> {
-    /// The descriptor behind `number`.
-    fn behind(&self, number: u16) -> u16 {
-        self.next.get(usize::from(number)).copied().unwrap_or(number)
-    }
-
-    /// Posts a chain of `segments` and keeps `token` until the device has used it.
-    fn submit(&mut self, ring: &mut impl Ring, segments: &[Segment], token: T) -> Result<(), T> {
-        let Some((descriptors, writable_bytes)) = shape(segments).filter(|(count, _)| *count <= self.room)
-        else {
-            return Err(token);
-        };
-        let (head, mut last, mut number) = (self.free, self.free, self.free);
-        for _ in 0..descriptors {
-            last = number;
-            number = self.behind(number);
+    /// A chain in free descriptors of `ring`. Nothing is described of it yet.
+    #[inline(always)]
+    fn chain<'q, R: Ring>(&'q mut self, ring: &'q mut R) -> Chain<'q, T, R> {
+        let (number, room) = (self.free, self.room);
+        Chain {
+            ring,
+            lent: self,
+            number,
+            room,
+            read_bytes: 0,
+            writable_bytes: 0,
+            ends_writable: false,
+            is_one: true,
         }
-        self.chains.put(head.into(), Chain { token, last, descriptors, writable_bytes }).map_err(
-            // A free descriptor heads no chain.
-            |chain| chain.token,
-        )?;
-        self.free = number;
-        self.room = self.room.wrapping_sub(descriptors);
-        let numbers = core::iter::successors(Some(head), |number| Some(self.behind(*number)));
-        ring.post_chain(numbers.zip(segments.iter().copied()));
-        Ok(())
     }
 
     /// Takes the token of the chain that the device calls `id`, into which it says it wrote
     /// `written_bytes`.
-    fn take(&mut self, id: u32, written_bytes: u32) -> Result<Chain<T>, Lie> {
+    #[inline]
+    fn take(&mut self, id: u32, written_bytes: u32) -> Result<Lent<T>, Lie> {
         let slot = usize::try_from(id).map_err(|_| Lie::Unknown)?;
-        let max_bytes = self.chains.get(slot).ok_or(Lie::Unknown)?.writable_bytes;
+        let place = self.chains.slots_mut().get_mut(slot).ok_or(Lie::Unknown)?;
+        let max_bytes = place.as_ref().ok_or(Lie::Unknown)?.writable_bytes;
         if written_bytes > max_bytes {
             return Err(Lie::TooLong { max_bytes });
         }
-        let chain = self.chains.take(slot).ok_or(Lie::Unknown)?;
+        let chain = place.take().ok_or(Lie::Unknown)?;
         if let Some(next) = self.next.get_mut(usize::from(chain.last)) {
             *next = self.free;
         }
@@ -117,41 +108,122 @@ enum Lie {
     TooLong { max_bytes: u32 },
 }
 
-/// How many descriptors `segments` take and how many bytes of them the device may write; `None` if
-/// they make no chain: there are none, one to be written comes before one to be read, or they are
-/// 4 GiB or longer.
+/// A chain that is being described, in free descriptors: what the device reads, then what it
+/// writes, less than 4 GiB in all. One that is not [ended](Self::end) never was.
 ///
 /// Spec: VIRTIO 1.2, 2.7.4.2 and 2.7.5 (2.8.5 for packed rings): what the device writes comes last,
 /// and a chain is no longer than 2^32 bytes.
-fn shape(segments: &[Segment]) -> Option<(u16, u32)> {
-    let descriptors = u16::try_from(segments.len()).ok().filter(|count| *count > 0)?;
-    let (mut total_bytes, mut writable_bytes, mut was_writable) = (0_u32, 0_u32, false);
-    for segment in segments {
-        if was_writable && !segment.writable {
-            return None;
-        }
-        was_writable = segment.writable;
-        total_bytes = total_bytes.checked_add(segment.len_bytes)?;
-        if segment.writable {
-            // No more than the total.
-            writable_bytes = writable_bytes.wrapping_add(segment.len_bytes);
-        }
-    }
-    Some((descriptors, writable_bytes))
+struct Chain<'q, T, R: Ring> {
+    ring: &'q mut R,
+    lent: &'q mut Tokens<T>,
+    /// The next descriptor.
+    number: u16,
+    /// How many are free still.
+    room: u16,
+    /// How many bytes the device may read: so few numbers of 32 bits do not wrap.
+    read_bytes: u64,
+    /// How many it may write.
+    writable_bytes: u64,
+    /// It writes the last segment.
+    ends_writable: bool,
+    /// No segment was left out.
+    is_one: bool,
 }
 
-impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
-    /// Posts a chain of `segments`, what the device reads before what it writes. `token`, which
-    /// owns their memory, stays here until the device has used the chain. The device learns of it
-    /// with [`publish`](Self::publish).
+impl<T, R: Ring> Chain<'_, T, R> {
+    /// Adds `segment`, which is not the last one.
+    #[inline(always)]
+    fn add(&mut self, segment: Segment) {
+        self.describe(segment, true);
+    }
+
+    /// Describes `segment` in the next descriptor, whose number is returned. Leaves it out when
+    /// there is none, or the device would read it behind what it writes.
+    #[inline(always)]
+    fn describe(&mut self, segment: Segment, goes_on: bool) -> u16 {
+        let (number, Segment { len_bytes, writable, .. }) = (self.number, segment);
+        if self.room == 0 || self.ends_writable && !writable {
+            self.is_one = false;
+            return number;
+        }
+        self.number = self.lent.next.get(usize::from(number)).copied().unwrap_or(number);
+        self.ring.describe_part(self.lent.free, number, segment, goes_on.then_some(self.number));
+        self.room = self.room.wrapping_sub(1);
+        self.ends_writable = writable;
+        if writable {
+            self.writable_bytes = self.writable_bytes.wrapping_add(len_bytes.into());
+        } else {
+            self.read_bytes = self.read_bytes.wrapping_add(len_bytes.into());
+        }
+        number
+    }
+
+    /// Adds `segment`, the last one, and posts the chain. `token`, which owns the memory of its
+    /// segments, stays with the queue until the device has used it.
     ///
     /// # Errors
     ///
-    /// `token`: there is no room for the chain, or it is none: no segment, a writable one before a
-    /// readable one, or 4 GiB and more in all.
-    pub(crate) fn submit(&mut self, segments: &[Segment], token: T) -> Result<(), T> {
+    /// `token`: there is no room for the chain, or it is none: a writable segment comes before a
+    /// readable one, or they are 4 GiB and more in all.
+    #[inline(always)]
+    fn end(mut self, segment: Segment, token: T) -> Result<(), T> {
+        let last = self.describe(segment, false);
+        let fits = self.read_bytes.wrapping_add(self.writable_bytes) <= u32::MAX.into();
+        let head = self.lent.free;
+        // A free descriptor heads no chain.
+        let place = match self.lent.chains.slots_mut().get_mut(usize::from(head)) {
+            Some(place @ None) if self.is_one && fits => place,
+            _ => return Err(token),
+        };
+        let descriptors = self.lent.room.wrapping_sub(self.room);
+        // No more than all of them.
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        let writable_bytes = self.writable_bytes as u32;
+        *place = Some(Lent { token, last, descriptors, writable_bytes });
+        self.ring.post_chain(head);
+        self.lent.free = self.number;
+        self.lent.room = self.room;
+        Ok(())
+    }
+}
+
+impl<T, R: Ring> Drop for Chain<'_, T, R> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // None, when it was posted.
+        let described = self.lent.room.wrapping_sub(self.room);
+        if described > 0 {
+            self.ring.take_back(described);
+        }
+    }
+}
+
+impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
+    /// Posts a chain of `head`, `data` and `tail`, what the device reads before what it writes.
+    /// `token`, which owns their memory, stays here until the device has used the chain. The device
+    /// learns of it with [`publish`](Self::publish).
+    ///
+    /// # Errors
+    ///
+    /// `token`: there is no room for the chain, or it is none: a writable segment comes before a
+    /// readable one, or they are 4 GiB and more in all.
+    #[inline(always)]
+    pub(crate) fn submit(
+        &mut self,
+        head: Segment,
+        data: impl IntoIterator<Item = Segment>,
+        tail: Segment,
+        token: T,
+    ) -> Result<(), T> {
         let (ring, lent) = self.parts();
-        each_format!(ring, ring => lent.submit(ring, segments, token))
+        each_format!(ring, ring => {
+            let mut chain = lent.chain(ring);
+            chain.add(head);
+            for segment in data {
+                chain.add(segment);
+            }
+            chain.end(tail, token)
+        })
     }
 
     /// Takes the next chain that the device has used: its token, and how many bytes the device
@@ -168,7 +240,7 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
         let (ring, lent) = self.parts();
         let Some(used) = each_format!(ring, ring => ring.read_used()) else { return Ok(None) };
         match lent.take(used.id, used.len) {
-            Ok(Chain { token, descriptors, .. }) => {
+            Ok(Lent { token, descriptors, .. }) => {
                 each_format!(ring, ring => ring.took(1, descriptors));
                 Ok(Some((token, used.len)))
             }

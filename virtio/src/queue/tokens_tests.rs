@@ -17,6 +17,23 @@ impl Doorbell for Silent {
     fn ring(&self) {}
 }
 
+/// Posts a chain of whatever segments.
+fn post(
+    queue: &mut Virtqueue<Tokens<u64>, MockPlatform, Silent>,
+    segments: &[Segment],
+    token: u64,
+) -> Result<(), u64> {
+    let Some((last, others)) = segments.split_last() else { return Err(token) };
+    let (ring, lent) = queue.parts();
+    each_format!(ring, ring => {
+        let mut chain = lent.chain(ring);
+        for segment in others {
+            chain.add(*segment);
+        }
+        chain.end(*last, token)
+    })
+}
+
 /// A queue whose tokens are numbers, and the device that plays against it.
 struct Bench {
     queue: Virtqueue<Tokens<u64>, MockPlatform, Silent>,
@@ -52,7 +69,7 @@ impl Bench {
                 writable: at >= readable,
             })
             .collect();
-        if let Err(back) = self.queue.submit(&segments, token) {
+        if let Err(back) = post(&mut self.queue, &segments, token) {
             assert_eq!(back, token);
             return false;
         }
@@ -140,17 +157,47 @@ fn the_largest_ring_is_filled_and_emptied() {
 
 #[test]
 fn what_is_no_chain_is_refused() {
-    let mut bench = Bench::new(4, Format::default(), 0);
-    let addr = bench.memory.dma_addr();
-    let segment = |len_bytes, writable| Segment { addr, len_bytes, writable };
-    let (read, write) = (segment(8, false), segment(8, true));
-    let large = segment(u32::MAX, false);
-    for refused in [&[][..], &[write, read], &[read; 5], &[large, read], &[large, write]] {
-        assert_eq!(bench.queue.submit(refused, 7), Err(7));
+    for format in formats() {
+        let mut bench = Bench::new(4, format, u16::MAX);
+        let addr = bench.memory.dma_addr();
+        let segment = |len_bytes, writable| Segment { addr, len_bytes, writable };
+        let (read, write) = (segment(8, false), segment(8, true));
+        let large = segment(u32::MAX, false);
+        let refused = [&[write, read][..], &[read; 5], &[large, read], &[large, write], &[read, write, read]];
+        // At each place of the ring, in either lap.
+        for _ in 0..11 {
+            for segments in refused {
+                assert_eq!(post(&mut bench.queue, segments, 7), Err(7));
+                assert_eq!(bench.queue.publish(), Kick::Nothing);
+                assert_eq!(bench.queue.room(), 4);
+            }
+            // What was refused is not behind what is posted.
+            assert!(bench.submit(0, 1));
+            bench.serve(0);
+        }
+        assert_eq!(post(&mut bench.queue, &[large], 7), Ok(()));
     }
-    assert_eq!(bench.queue.room(), 4);
-    assert_eq!(bench.queue.publish(), Kick::Nothing);
-    assert_eq!(bench.queue.submit(&[large], 7), Ok(()));
+}
+
+#[test]
+fn what_is_refused_behind_a_chain_leaves_that_alone() {
+    for format in formats() {
+        let mut bench = Bench::new(8, format, u16::MAX);
+        let addr = bench.memory.dma_addr();
+        let segment = |writable| Segment { addr, len_bytes: 8, writable };
+        for _ in 0..11 {
+            assert_eq!(post(&mut bench.queue, &[segment(false)], 1), Ok(()));
+            assert_eq!(post(&mut bench.queue, &[segment(false), segment(true), segment(false)], 2), Err(2));
+            assert_ne!(bench.queue.publish(), Kick::Nothing);
+            let fetched = bench.device.fetch(bench.queue.ring());
+            assert_eq!(fetched.len(), 1);
+            assert_eq!(fetched[0].segments, [piece(&segment(false))]);
+            let chain = bench.device.take(0);
+            bench.device.complete(bench.queue.ring(), &chain, chain.id.into(), 0);
+            assert_eq!(bench.queue.complete(), Ok(Some((1, 0))));
+        }
+        assert_eq!(bench.queue.room(), 8);
+    }
 }
 
 #[test]

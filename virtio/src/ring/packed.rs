@@ -107,15 +107,16 @@ impl<D: Dma> PackedRing<D> {
     /// Writes the next descriptor.
     #[inline(always)]
     fn describe(&mut self, number: u16, segment: Segment, next: u32) {
+        let place = self.size.place(self.fill);
         let mut word = next | write_flag(segment) | self.fill_marks() | u32::from(number);
+        self.fill = self.size.next(self.fill);
         if self.kept.is_none() {
             self.kept = Some(word);
             word ^= layout::MARKS;
         }
-        if let Some(slot) = self.memory.slots().get(usize::from(self.size.place(self.fill))) {
+        if let Some(slot) = self.memory.slots().get(usize::from(place)) {
             describe(slot, segment.addr, segment.len_bytes, word);
         }
-        self.fill = self.size.ahead(self.fill, 1);
     }
 }
 
@@ -150,15 +151,31 @@ impl<D: Dma> Ring for PackedRing<D> {
         self.in_flight = self.in_flight.wrapping_add(1);
     }
 
-    fn post_chain(&mut self, chain: impl Iterator<Item = (u16, Segment)>) {
-        let mut chain = chain.peekable();
-        let Some((head, _)) = chain.peek().copied() else { return };
-        while let Some((_, segment)) = chain.next() {
-            let next = if chain.peek().is_some() { layout::DESC_F_NEXT } else { 0 };
-            // Each has the id, though the device looks for it in the last one only.
-            self.describe(head, segment, next);
-        }
+    #[inline(always)]
+    fn describe_part(&mut self, head: u16, _number: u16, segment: Segment, next: Option<u16>) {
+        // Each has the id, though the device looks for it in the last one only.
+        self.describe(head, segment, if next.is_some() { layout::DESC_F_NEXT } else { 0 });
+    }
+
+    #[inline(always)]
+    fn post_chain(&mut self, _head: u16) {
         self.in_flight = self.in_flight.wrapping_add(1);
+    }
+
+    #[cold]
+    fn take_back(&mut self, parts: u16) {
+        let described = self.fill;
+        self.fill = self.size.back(described, parts);
+        for step in 0..parts {
+            let place = self.size.place(self.size.ahead(self.fill, step));
+            if let Some(slot) = self.memory.slots().get(usize::from(place)) {
+                // Available in neither lap.
+                slot.store::<3>(0);
+            }
+        }
+        if self.fill == self.published {
+            self.kept = None;
+        }
     }
 
     #[inline(always)]

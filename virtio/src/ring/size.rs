@@ -96,6 +96,25 @@ impl QueueSize {
         Position(to as u16)
     }
 
+    /// The next position.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) const fn next(self, at: Position) -> Position {
+        // Two laps of the longest ring are as many as 16 bits number, and go round by themselves.
+        let to = at.0.wrapping_add(1);
+        Position(if to as u32 == self.laps() { 0 } else { to })
+    }
+
+    /// The position `steps` before, up to a lap.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn back(self, at: Position, steps: u16) -> Position {
+        let round = if at.0 < steps { self.laps() } else { 0 };
+        // Below two laps, which 16 bits number.
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        Position((at.0 as u32).wrapping_add(round).wrapping_sub(steps as u32) as u16)
+    }
+
     /// How many steps it is from `from` on to `to`: below two laps.
     #[must_use]
     #[inline(always)]
@@ -175,7 +194,9 @@ mod tests {
                 assert_eq!(u32::from(size.place(at)), place);
                 assert_eq!(size.is_first_lap(at), lap % 2 == 0);
                 assert_eq!(size.position(size.place(at), size.is_first_lap(at)), Some(at));
-                at = size.ahead(at, 1);
+                assert_eq!(size.next(at), size.ahead(at, 1));
+                assert_eq!(size.back(size.next(at), 1), at);
+                at = size.next(at);
             }
             assert_eq!(at, Position::default());
             assert_eq!(size.position(entries, true), None);
@@ -194,6 +215,7 @@ mod tests {
             let steps = u64::from(steps) % (n + 1);
             let (from, to) = (u64::from(start), u64::from(start) + steps);
             prop_assert_eq!(size.ahead(at(from), u16::try_from(steps).unwrap()), at(to));
+            prop_assert_eq!(size.back(at(to), u16::try_from(steps).unwrap()), at(from));
             prop_assert_eq!(u64::from(size.steps(at(from), at(to))), steps);
             let (from, to) = (size.place(at(from)), size.place(at(to)));
             let steps = u16::try_from(steps).unwrap();

@@ -128,13 +128,22 @@ impl<D: Dma> Ring for SplitRing<D> {
         self.offer_singles(number, 1);
     }
 
-    fn post_chain(&mut self, chain: impl Iterator<Item = (u16, Segment)>) {
-        let mut chain = chain.peekable();
-        let Some((head, _)) = chain.peek().copied() else { return };
-        while let Some((number, segment)) = chain.next() {
-            self.memory.describe(number, segment, chain.peek().map(|(next, _)| *next));
-        }
-        self.offer_singles(head, 1);
+    #[inline(always)]
+    fn describe_part(&mut self, _head: u16, number: u16, segment: Segment, next: Option<u16>) {
+        self.memory.describe(number, segment, next);
+    }
+
+    #[inline(always)]
+    fn post_chain(&mut self, head: u16) {
+        self.memory.offer(self.offered, head);
+        self.offered = self.offered.wrapping_add(1);
+        // No run named it.
+        self.named = 0;
+    }
+
+    #[inline(always)]
+    fn take_back(&mut self, _parts: u16) {
+        // What is not offered is free.
     }
 
     #[inline(always)]
