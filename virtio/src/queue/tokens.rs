@@ -24,6 +24,8 @@ pub(crate) struct Tokens<T> {
     free: u16,
     /// How many are free.
     room: u16,
+    /// How many completions were seen waiting and not taken yet.
+    waiting: u16,
 }
 
 /// A chain that the device has.
@@ -47,7 +49,7 @@ impl<T> Record for Tokens<T> {
             .map_err(|_| DmaError::new(len_bytes, DmaErrorReason::OutOfMemory))?;
         // Behind the last one nothing is looked for: no more are taken than there are.
         next.extend(1..=entries);
-        Ok(Self { chains, next, free: 0, room: entries })
+        Ok(Self { chains, next, free: 0, room: entries, waiting: 0 })
     }
 
     #[inline(always)]
@@ -234,14 +236,20 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
     /// [`DeviceFault`]: the queue is broken, or the device names what it does not have, or says
     /// that it wrote more than fits. Every token stays until the device was stopped.
     pub(crate) fn complete(&mut self) -> Result<Option<(T, u32)>, DeviceFault> {
-        if self.observe()? == 0 {
-            return Ok(None);
+        self.check()?;
+        if self.lent().waiting == 0 {
+            let waiting = self.observe()?;
+            if waiting == 0 {
+                return Ok(None);
+            }
+            self.parts().1.waiting = waiting;
         }
         let (ring, lent) = self.parts();
         let Some(used) = each_format!(ring, ring => ring.read_used()) else { return Ok(None) };
         match lent.take(used.id, used.len) {
             Ok(Lent { token, descriptors, .. }) => {
                 each_format!(ring, ring => ring.took(1, descriptors));
+                lent.waiting = lent.waiting.wrapping_sub(1);
                 Ok(Some((token, used.len)))
             }
             Err(Lie::Unknown) => Err(self.unknown(used.id)),
