@@ -28,6 +28,25 @@ pub struct Limits {
 impl Limits {
     /// None but those of the words that count.
     pub const NONE: Self = Self { max_segments: u16::MAX, max_segment_bytes: u32::MAX, max_bytes: u32::MAX };
+
+    /// Whether a device takes `transfer` at once.
+    #[must_use]
+    #[inline(always)]
+    pub fn take(self, transfer: Transfer) -> bool {
+        transfer.segments <= self.max_segments.into() && transfer.bytes <= self.max_bytes.into()
+    }
+
+    /// How many segments a piece of `len_bytes` is; as many as can be counted, when none is that
+    /// short.
+    #[inline(always)]
+    fn segments(self, len_bytes: u64) -> usize {
+        let max_bytes = u64::from(self.max_segment_bytes);
+        if len_bytes <= max_bytes {
+            return usize::from(len_bytes > 0);
+        }
+        let whole = len_bytes.wrapping_sub(1).checked_div(max_bytes).unwrap_or(u64::MAX);
+        usize::try_from(whole).unwrap_or(usize::MAX).saturating_add(1)
+    }
 }
 
 /// What does not change while a disk runs.
@@ -94,6 +113,8 @@ pub struct Transfer {
     pub bytes: u64,
     /// Which way; `None` when it has no data.
     pub direction: Option<Direction>,
+    /// How many segments its data is, none of them longer than a device takes.
+    pub segments: usize,
     /// It is cut at multiples of this only.
     pub granule_bytes: u32,
 }
@@ -107,9 +128,9 @@ impl Rules {
     #[inline]
     pub fn check<B: Data>(&self, request: &Request<B>) -> Result<Transfer, SubmitError> {
         let direction = request.operation.direction();
-        let bytes = self.measure(request.data.as_ref(), direction)?;
+        let (bytes, segments) = self.measure(request.data.as_ref(), direction)?;
         let granule_bytes = match request.operation {
-            Operation::Flush => return Ok(Transfer { bytes, direction, granule_bytes: 1 }),
+            Operation::Flush => return Ok(Transfer { bytes, direction, segments, granule_bytes: 1 }),
             Operation::Read { sector } => self.check_range(sector, bytes)?,
             Operation::Write { .. } if self.info.read_only => return Err(SubmitError::ReadOnly),
             Operation::Write { sector } => self.check_range(sector, bytes)?,
@@ -122,18 +143,22 @@ impl Rules {
                 block_bytes
             }
         };
-        Ok(Transfer { bytes, direction, granule_bytes })
+        Ok(Transfer { bytes, direction, segments, granule_bytes })
     }
 
-    /// How long `data` is, which is to go that way.
+    /// How long `data` is, which is to go that way, and how many segments.
     #[inline]
-    fn measure<B: Data>(&self, data: Option<&B>, direction: Option<Direction>) -> Result<u64, SubmitError> {
+    fn measure<B: Data>(
+        &self,
+        data: Option<&B>,
+        direction: Option<Direction>,
+    ) -> Result<(u64, usize), SubmitError> {
         let (data, direction) = match (data, direction) {
-            (None, None) => return Ok(0),
+            (None, None) => return Ok((0, 0)),
             (Some(data), Some(direction)) => (data, direction),
             _ => return Err(SubmitError::WrongData),
         };
-        let mut bytes = 0_u64;
+        let (mut bytes, mut segments) = (0_u64, 0_usize);
         for piece in data.pieces() {
             if !piece.is_reached_by(self.domain, self.device) {
                 return Err(SubmitError::Foreign);
@@ -142,9 +167,11 @@ impl Rules {
                 return Err(SubmitError::WrongDirection);
             }
             // Pieces are memory, and there is less of that than a word can count.
-            bytes = bytes.saturating_add(u64::try_from(piece.len_bytes()).unwrap_or(u64::MAX));
+            let len_bytes = u64::try_from(piece.len_bytes()).unwrap_or(u64::MAX);
+            bytes = bytes.saturating_add(len_bytes);
+            segments = segments.saturating_add(self.info.limits.segments(len_bytes));
         }
-        if bytes == 0 { Err(SubmitError::WrongData) } else { Ok(bytes) }
+        if bytes == 0 { Err(SubmitError::WrongData) } else { Ok((bytes, segments)) }
     }
 
     /// That `bytes` from `sector` on are whole blocks of the disk. Returns how long a block is.
@@ -152,7 +179,9 @@ impl Rules {
     fn check_range(&self, sector: u64, bytes: u64) -> Result<u32, SubmitError> {
         let block_bytes = self.info.block_bytes.max(SECTOR_BYTES);
         let block_sectors = u64::from(block_bytes / SECTOR_BYTES);
-        if !bytes.is_multiple_of(block_bytes.into()) || !sector.is_multiple_of(block_sectors) {
+        // Powers of two.
+        if bytes & u64::from(block_bytes.wrapping_sub(1)) != 0 || sector & block_sectors.wrapping_sub(1) != 0
+        {
             return Err(SubmitError::NotBlocks { bytes, block_bytes });
         }
         let sectors = bytes / SECTOR;

@@ -65,41 +65,43 @@ impl<B> InFlight<B> {
         self.len() == 0
     }
 
-    /// Takes `request`, of which the device gets `parts`. Returns its number.
+    /// Takes `request`, of which the device gets `parts`. Returns its number, and where it is now.
     ///
     /// # Errors
     ///
     /// `request`, when there is no room.
     #[inline]
-    pub fn insert(&mut self, request: Request<B>, parts: u16) -> Result<u16, Request<B>> {
+    pub fn insert(&mut self, request: Request<B>, parts: u16) -> Result<(u16, &Request<B>), Request<B>> {
         let Some(number) = self.free.pop() else { return Err(request) };
-        match self.pending.put(number.into(), Pending { request, parts, fault: None }) {
-            Ok(()) => Ok(number),
+        match self.pending.slots_mut().get_mut(usize::from(number)) {
+            Some(slot @ None) => {
+                let pending = slot.insert(Pending { request, parts, fault: None });
+                Ok((number, &pending.request))
+            }
             // A free number's slot is empty.
-            Err(pending) => Err(pending.request),
+            _ => Err(request),
         }
-    }
-
-    /// The request of that number.
-    #[must_use]
-    #[inline]
-    pub fn get(&self, number: u16) -> Option<&Request<B>> {
-        self.pending.get(number.into()).map(|pending| &pending.request)
     }
 
     /// The device is done with a part of request `number`, and that was the end of it. The
     /// completion, with its last part; the first fault decides.
     #[inline]
     pub fn finish(&mut self, number: u16, end: Result<(), RequestFault>) -> Option<Completion<B>> {
-        let pending = self.pending.slots_mut().get_mut(usize::from(number))?.as_mut()?;
-        pending.fault = pending.fault.or(end.err());
+        let slot = self.pending.slots_mut().get_mut(usize::from(number))?;
+        let pending = slot.as_mut()?;
+        if let Err(fault) = end {
+            pending.fault.get_or_insert(fault);
+        }
         pending.parts = pending.parts.saturating_sub(1);
         if pending.parts > 0 {
             return None;
         }
-        let Pending { request, fault, .. } = self.pending.take(number.into())?;
+        let Pending { request, fault, .. } = slot.take()?;
         self.free.push(number);
-        let result = fault.map_or(Ok(()), |fault| Err(RequestError::new(&request, fault)));
+        let result = match fault {
+            None => Ok(()),
+            Some(fault) => Err(RequestError::new(&request, fault)),
+        };
         Some(Completion { request, result })
     }
 

@@ -23,6 +23,6 @@ pub use data::{Data, Piece};
 pub use device::{Config, Device, Running};
 pub use disk::{Capacity, DiskInfo, Limits, Rules, SECTOR_BYTES, Transfer};
 pub use in_flight::InFlight;
-pub use parts::{Part, PartSegment, Parts, TooFragmented};
+pub use parts::{Part, PartSegment, Parts, Segments, TooFragmented};
 pub use queue::{QueueCounters, RequestQueue};
 pub use request::{Completion, ID_BYTES, Operation, Request, RequestError, RequestFault, SubmitError};

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the failure")]
 
-use paravane_block::{BlockBuffer, BlockLayout, BlockPool, Limits, PartSegment, Parts, TooFragmented};
+use paravane_block::{
+    BlockBuffer, BlockLayout, BlockPool, Limits, Part, Parts, Segments, TooFragmented, Transfer,
+};
+use paravane_hal::dma::Direction;
 use paravane_mock_hal::MockPlatform;
 use proptest::prelude::*;
 
@@ -21,13 +24,22 @@ fn limits(max_segments: u16, max_segment_bytes: u32, max_bytes: u32) -> Limits {
     Limits { max_segments, max_segment_bytes, max_bytes }
 }
 
+/// All of `pieces`, cut at multiples of `granule_bytes`.
+fn parts(pieces: &[BlockBuffer], limits: Limits, granule_bytes: u32) -> Parts<'_, BlockBuffer> {
+    let bytes = pieces.iter().map(|piece| piece.len_bytes() as u64).sum();
+    // Into how many segments, only who asks for one part looks at.
+    let transfer = Transfer { bytes, direction: Some(Direction::ToDevice), segments: 0, granule_bytes };
+    Parts::new(pieces, transfer, limits)
+}
+
 /// The bytes of each part, and the lengths of its segments.
 fn cut(pieces: &[BlockBuffer], limits: Limits, granule: u32) -> Result<Vec<(u32, Vec<u32>)>, TooFragmented> {
-    let mut segments = Vec::new();
-    let mut parts = Parts::new(pieces, limits, granule);
+    let mut parts = parts(pieces, limits, granule);
     let mut all = Vec::new();
-    while let Some(part) = parts.next(&mut segments)? {
-        all.push((part.bytes, segments.iter().map(|segment| segment.len_bytes).collect()));
+    while let Some(part) = parts.cut()? {
+        let lens: Vec<u32> = part.segments.map(|segment| segment.len_bytes).collect();
+        assert_eq!(usize::from(part.count), lens.len());
+        all.push((part.bytes, lens));
     }
     Ok(all)
 }
@@ -37,6 +49,20 @@ fn what_fits_stays_whole() {
     let pieces = pieces(&[512, 1024, 4096]);
     assert_eq!(cut(&pieces, Limits::NONE, 512), Ok(vec![(5632, vec![512, 1024, 4096])]));
     assert_eq!(cut(&[], Limits::NONE, 512), Ok(vec![]));
+}
+
+#[test]
+fn what_a_device_takes_at_once_is_one_part() {
+    let pieces = pieces(&[0, 700, 836, 0]);
+    let (direction, granule_bytes) = (Some(Direction::FromDevice), 512);
+    let transfer = Transfer { bytes: 1536, direction, segments: 3, granule_bytes };
+    let takes = |limits: Limits| limits.take(transfer);
+    assert!(takes(limits(3, 700, 1536)));
+    assert!(!takes(limits(2, 700, 1536)) && !takes(limits(3, 700, 1535)));
+    let part = Part::whole(&pieces, transfer, limits(3, 700, 1536));
+    assert_eq!((part.offset_bytes, part.bytes, part.count), (0, 1536, 3));
+    let lens: Vec<u32> = part.segments.map(|segment| segment.len_bytes).collect();
+    assert_eq!(lens, [700, 700, 136]);
 }
 
 #[test]
@@ -71,12 +97,10 @@ fn pieces_without_bytes_take_no_segment() {
 #[test]
 fn blocks_of_too_many_segments_are_an_error_and_not_a_loop() {
     let pieces = pieces(&[512, 100, 100, 312]);
-    let mut segments = Vec::new();
-    let mut parts = Parts::new(&pieces, limits(2, u32::MAX, u32::MAX), 512);
-    assert_eq!(parts.next(&mut segments).unwrap().unwrap().bytes, 512);
+    let mut parts = parts(&pieces, limits(2, u32::MAX, u32::MAX), 512);
+    assert_eq!(parts.cut().unwrap().unwrap().bytes, 512);
     for _ in 0..2 {
-        assert_eq!(parts.next(&mut segments), Err(TooFragmented));
-        assert!(segments.is_empty());
+        assert_eq!(parts.cut().unwrap_err(), TooFragmented);
     }
     for nothing in [limits(0, 512, 512), limits(1, 0, 512), limits(1, 512, 0)] {
         assert_eq!(cut(&pieces, nothing, 512), Err(TooFragmented));
@@ -91,8 +115,8 @@ fn what_must_stay_whole_is_not_cut() {
 }
 
 /// The device addresses of all bytes, in order.
-fn bytes_of(segments: &[PartSegment]) -> impl Iterator<Item = u64> {
-    segments.iter().flat_map(|segment| (0..u64::from(segment.len_bytes)).map(|at| segment.addr.get() + at))
+fn bytes_of(segments: Segments<'_, BlockBuffer>) -> impl Iterator<Item = u64> {
+    segments.flat_map(|segment| (0..u64::from(segment.len_bytes)).map(move |at| segment.addr.get() + at))
 }
 
 proptest! {
@@ -110,25 +134,25 @@ proptest! {
         lens.push(total.next_multiple_of(512) - total);
         let pieces = pieces(&lens);
         let limits = limits(max_segments, max_segment_bytes, max_blocks * 512 + slack);
-        let mut segments = Vec::with_capacity(max_segments.into());
-        let mut parts = Parts::new(&pieces, limits, 512);
+        let mut parts = parts(&pieces, limits, 512);
         let mut got = Vec::new();
         let outcome = loop {
-            match parts.next(&mut segments) {
+            match parts.cut() {
                 Ok(Some(part)) => {
-                    let sum: u32 = segments.iter().map(|segment| segment.len_bytes).sum();
+                    let lens: Vec<u32> = part.segments.clone().map(|segment| segment.len_bytes).collect();
+                    let sum: u32 = lens.iter().sum();
                     prop_assert_eq!(part.bytes, sum);
                     prop_assert_eq!(part.offset_bytes, got.len() as u64);
                     prop_assert!(sum > 0 && sum.is_multiple_of(512) && sum <= limits.max_bytes);
-                    prop_assert!(segments.len() <= usize::from(max_segments));
-                    prop_assert!(segments.iter().all(|s| (1..=max_segment_bytes).contains(&s.len_bytes)));
-                    got.extend(bytes_of(&segments));
+                    prop_assert_eq!(lens.len(), usize::from(part.count));
+                    prop_assert!(part.count <= max_segments);
+                    prop_assert!(lens.iter().all(|len| (1..=max_segment_bytes).contains(len)));
+                    got.extend(bytes_of(part.segments));
                 }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
-        prop_assert_eq!(segments.capacity(), usize::from(max_segments), "nothing was allocated");
         let expected: Vec<u64> = pieces
             .iter()
             .flat_map(|piece| (0..piece.len_bytes() as u64).map(|at| piece.dma_addr(0).unwrap().get() + at))

@@ -68,13 +68,26 @@ fn a_buffer_ends_where_it_was_told_to() {
 #[test]
 fn whole_blocks_inside_the_disk_are_taken() {
     let bench = bench();
-    let read = Transfer { bytes: 2048, direction: Some(Direction::FromDevice), granule_bytes: 1024 };
+    let direction = Some(Direction::FromDevice);
+    let read = Transfer { bytes: 2048, direction, segments: 1, granule_bytes: 1024 };
     assert_eq!(bench.read(96, 2048), Ok(read));
     let write = bench.rules.check(&Request::write(0, [bench.buffer(1000), bench.buffer(24)]));
-    assert_eq!(
-        write,
-        Ok(Transfer { bytes: 1024, direction: Some(Direction::ToDevice), granule_bytes: 1024 })
-    );
+    let direction = Some(Direction::ToDevice);
+    assert_eq!(write, Ok(Transfer { bytes: 1024, direction, segments: 2, granule_bytes: 1024 }));
+}
+
+#[test]
+fn segments_are_as_many_as_the_longest_one_makes_them() {
+    let mut bench = bench();
+    let mut segments = |max_segment_bytes, lens: [usize; 3]| {
+        bench.rules.info.limits.max_segment_bytes = max_segment_bytes;
+        let data = lens.map(|len_bytes| bench.buffer(len_bytes));
+        bench.rules.check(&Request::write(0, data)).unwrap().segments
+    };
+    assert_eq!(segments(512, [512, 513, 1023]), 1 + 2 + 2);
+    assert_eq!(segments(511, [512, 0, 512]), 4, "what is empty is none");
+    assert_eq!(segments(1, [1024, 1, 1023]), 2048);
+    assert_eq!(segments(0, [1024, 0, 0]), usize::MAX, "no segment is that short");
 }
 
 #[test]
@@ -150,8 +163,9 @@ fn memory_of_others_is_refused() {
 fn a_request_comes_back_with_its_last_part() {
     let bench = bench();
     let mut table = InFlight::new(2, bench.rules.device).unwrap();
-    let first = table.insert(Request::read(8, bench.buffer(1024)).with_token(7), 3).unwrap();
-    let second = table.insert(Request::write(0, bench.buffer(1024)), 1).unwrap();
+    let (first, request) = table.insert(Request::read(8, bench.buffer(1024)).with_token(7), 3).unwrap();
+    assert_eq!(request.token, 7);
+    let (second, _) = table.insert(Request::write(0, bench.buffer(1024)), 1).unwrap();
     assert_eq!((table.len(), table.room()), (2, 0));
     let third = table.insert(Request::flush(), 1).unwrap_err();
     assert_eq!(third.operation, Operation::Flush, "no room, and it comes back");

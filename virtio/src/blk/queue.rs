@@ -14,10 +14,10 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use paravane_block::{
-    Completion, Data, InFlight, Operation, Part, PartSegment, Parts, QueueCounters, Request, RequestFault,
-    Rules, SECTOR_BYTES, SubmitError, TooFragmented, Transfer,
+    Completion, Data, InFlight, Operation, Part, PartSegment, Parts, Piece, QueueCounters, Request,
+    RequestFault, Rules, SECTOR_BYTES, SubmitError, TooFragmented, Transfer,
 };
-use paravane_hal::addr::Align;
+use paravane_hal::addr::{Align, DmaAddr};
 use paravane_hal::dma::{DeviceDma, DeviceTag, Direction, DmaBox, DmaError, DmaErrorReason, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
@@ -55,6 +55,13 @@ pub(crate) struct Places<P: Platform> {
     count: u16,
 }
 
+/// One of them, and where the device finds what is there.
+struct Place {
+    number: u16,
+    header: DmaAddr,
+    status: DmaAddr,
+}
+
 impl<P: Platform> Places<P> {
     /// As many as a queue of `size` can have in flight.
     ///
@@ -80,19 +87,18 @@ impl<P: Platform> Places<P> {
         self.headers.free(quiet).is_ok() & self.statuses.free(quiet).is_ok()
     }
 
-    /// Takes a place, writes `header` there, and gives the first and the last segment of its chain.
-    #[inline]
-    fn take(&mut self, header: &RequestHeader) -> Option<(u16, Segment, Segment)> {
-        let place = *self.free.last()?;
-        let index = usize::from(place);
-        if !self.headers.write_at(index, header) || !self.statuses.write_at(index, &NO_STATUS) {
-            return None;
-        }
-        let head =
-            Segment { addr: self.headers.dma_addr_of(index)?, len_bytes: HEADER_BYTES, writable: false };
-        let status = Segment { addr: self.statuses.dma_addr_of(index)?, len_bytes: 1, writable: true };
-        self.free.pop();
-        Some((place, head, status))
+    /// Takes a place, and writes `header` there.
+    #[inline(always)]
+    fn take(&mut self, header: &RequestHeader) -> Option<Place> {
+        let number = self.free.pop()?;
+        let index = usize::from(number);
+        let place = Place {
+            number,
+            header: self.headers.dma_addr_of(index)?,
+            status: self.statuses.dma_addr_of(index)?,
+        };
+        let is_written = self.headers.write_at(index, header) && self.statuses.write_at(index, &NO_STATUS);
+        is_written.then_some(place)
     }
 
     /// Gives a place back that the device has let go of. What it left there as status.
@@ -116,22 +122,40 @@ fn vec_of<T>(count: usize) -> Result<Vec<T>, DmaError> {
 struct Lane<P: Platform> {
     ring: BlkRing<P>,
     places: Places<P>,
-    /// Of the part that is being posted; there is room for as many as a part can have.
-    segments: Vec<PartSegment>,
 }
 
 impl<P: Platform> Lane<P> {
-    /// Posts `part` of `operation`, which is that of request `number`; its segments are at hand.
-    /// `None` when there is no room.
-    #[inline]
-    fn post(&mut self, number: u16, operation: Operation, part: Part) -> Option<()> {
-        let sectors = part.offset_bytes / SECTOR;
-        let (place, head, status) = self.places.take(&RequestHeader::new(operation, sectors)?)?;
+    /// Posts a part of `operation`, which is that of request `number`. False when there is no room.
+    #[inline(always)]
+    fn post<D: Piece>(
+        &mut self,
+        number: u16,
+        operation: Operation,
+        Part { offset_bytes, bytes, segments, .. }: Part<'_, D>,
+    ) -> bool {
+        let sectors = offset_bytes / SECTOR;
+        let Some(header) = RequestHeader::new(operation, sectors) else { return false };
+        let Some(place) = self.places.take(&header) else { return false };
         let writable = operation.direction() == Some(Direction::FromDevice);
-        let data = |&PartSegment { addr, len_bytes }| Segment { addr, len_bytes, writable };
-        let expected_bytes = if writable { part.bytes } else { 0 };
-        let ticket = Ticket { request: number, place, expected_bytes };
-        self.ring.submit(head, self.segments.iter().map(data), status, ticket).ok()
+        let expected_bytes = if writable { bytes } else { 0 };
+        let ticket = Ticket { request: number, place: place.number, expected_bytes };
+        let head = Segment { addr: place.header, len_bytes: HEADER_BYTES, writable: false };
+        let status = Segment { addr: place.status, len_bytes: 1, writable: true };
+        let data = segments.map(|PartSegment { addr, len_bytes }| Segment { addr, len_bytes, writable });
+        self.ring.submit(head, data, status, ticket).is_ok()
+    }
+
+    /// Posts the `parts` that `rest` is cut into.
+    #[cold]
+    fn post_all<D: Piece>(&mut self, number: u16, operation: Operation, mut rest: Parts<'_, D>, parts: u16) {
+        let mut posted = 0_u16;
+        while let Ok(Some(part)) = rest.cut() {
+            if !self.post(number, operation, part) {
+                break;
+            }
+            posted = posted.saturating_add(1);
+        }
+        debug_assert!(posted == parts, "there was room for all parts");
     }
 }
 
@@ -142,13 +166,26 @@ pub struct RequestQueue<P: Platform, B: Data> {
     rules: Rules,
     /// Done without the device: flushes of a disk that has nothing to flush.
     done: VecDeque<Completion<B>>,
+    /// Something was submitted that the device was not told of.
+    submitted: bool,
     counters: QueueCounters,
+}
+
+/// How many there are, and how many descriptors they take.
+#[cold]
+fn measure<D: Piece>(mut parts: Parts<'_, D>) -> Result<(usize, usize), TooFragmented> {
+    let (mut count, mut descriptors) = (0_usize, 0_usize);
+    while let Some(part) = parts.cut()? {
+        count = count.saturating_add(1);
+        descriptors = descriptors.saturating_add(EXTRA_SEGMENTS.into()).saturating_add(part.count.into());
+    }
+    Ok((count, descriptors))
 }
 
 /// What a request takes of the queue.
 struct Need {
-    parts: usize,
-    descriptors: usize,
+    transfer: Transfer,
+    parts: u16,
 }
 
 impl<P: Platform, B: Data> RequestQueue<P, B> {
@@ -163,15 +200,21 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         places: Places<P>,
         rules: Rules,
     ) -> Result<Self, Failed<DmaError, Unused<P>>> {
-        let max_segments = usize::from(rules.info.limits.max_segments);
         let tables = || {
             let done = VecDeque::from(vec_of(places.count.into())?);
-            Ok((InFlight::new(places.count, ring.device())?, vec_of(max_segments)?, done))
+            Ok((InFlight::new(places.count, ring.device())?, done))
         };
         match tables() {
-            Ok((in_flight, segments, done)) => {
-                let lane = Lane { ring, places, segments };
-                Ok(Self { lane, in_flight, rules, done, counters: QueueCounters::default() })
+            Ok((in_flight, done)) => {
+                let lane = Lane { ring, places };
+                Ok(Self {
+                    lane,
+                    in_flight,
+                    rules,
+                    done,
+                    submitted: false,
+                    counters: QueueCounters::default(),
+                })
             }
             Err(error) => Err(Failed::new(error, (ring, places))),
         }
@@ -202,95 +245,56 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         self.lane.ring.fail(fault);
     }
 
-    /// Cuts `request`, whose first part stays in `segments`, and sees whether there is room for it.
-    #[inline]
-    fn measure(&mut self, request: &Request<B>, transfer: Transfer) -> Result<Need, SubmitError> {
+    /// What `request` takes, if it keeps the rules and there is room for it. `None`: it is done
+    /// already.
+    #[inline(always)]
+    fn admit(&self, request: &Request<B>) -> Result<Option<Need>, SubmitError> {
+        self.lane.ring.check()?;
+        let transfer = self.rules.check(request)?;
+        if request.operation == Operation::Flush && !self.rules.info.write_cache {
+            return if self.done.len() < self.lane.places.count.into() {
+                Ok(None)
+            } else {
+                Err(SubmitError::Full)
+            };
+        }
         let limits = self.rules.info.limits;
-        let fragmented = |_: TooFragmented| SubmitError::TooFragmented { max_segments: limits.max_segments };
         let extra = usize::from(EXTRA_SEGMENTS);
-        let mut need = Need { parts: 1, descriptors: extra };
-        self.lane.segments.clear();
-        if let Some(data) = &request.data {
-            let mut parts = Parts::new(data.pieces(), limits, transfer.granule_bytes);
-            let first = parts.next(&mut self.lane.segments).map_err(fragmented)?;
-            need.descriptors = extra.saturating_add(self.lane.segments.len());
-            if first.is_some_and(|first| u64::from(first.bytes) < transfer.bytes) {
-                while parts.next(&mut self.lane.segments).map_err(fragmented)?.is_some() {
-                    need.parts = need.parts.saturating_add(1);
-                    let segments = extra.saturating_add(self.lane.segments.len());
-                    need.descriptors = need.descriptors.saturating_add(segments);
-                }
-            }
-        }
-        let entries = usize::from(self.lane.ring.size().entries());
-        if need.parts > usize::from(self.lane.places.count) || need.descriptors > entries {
-            return Err(SubmitError::TooLong { segments: need.descriptors, max_segments: entries });
-        }
-        let has_room = self.in_flight.room() > 0
-            && need.parts <= self.lane.places.free.len()
-            && need.descriptors <= usize::from(self.lane.ring.room());
-        if has_room { Ok(need) } else { Err(SubmitError::Full) }
-    }
-
-    /// Takes `request`.
-    #[inline]
-    fn admit(&mut self, request: Request<B>) -> Result<(), Failed<SubmitError, Request<B>>> {
-        let checked = self.lane.ring.check().map_err(SubmitError::Fault);
-        let transfer = match checked.and_then(|()| self.rules.check(&request)) {
-            Ok(transfer) => transfer,
-            Err(error) => return Err(Failed::new(error, request)),
-        };
-        let operation = request.operation;
-        if operation == Operation::Flush && !self.rules.info.write_cache {
-            return self.finish_at_once(request);
-        }
-        let need = match self.measure(&request, transfer) {
-            Ok(need) => need,
-            Err(error) => return Err(Failed::new(error, request)),
-        };
-        // Fewer than the queue has entries.
-        let parts = u16::try_from(need.parts).unwrap_or(u16::MAX);
-        let number = match self.in_flight.insert(request, parts) {
-            Ok(number) => number,
-            Err(request) => return Err(Failed::new(SubmitError::Full, request)),
-        };
-        let posted = if parts == 1 {
-            // Its segments are there already.
-            let part = Part { offset_bytes: 0, bytes: low(transfer.bytes) };
-            self.lane.post(number, operation, part).is_some().into()
+        let (parts, descriptors) = if limits.take(transfer) {
+            (1, extra.saturating_add(transfer.segments))
         } else {
-            self.post_parts(number, transfer)
+            let fragmented = |_| SubmitError::TooFragmented { max_segments: limits.max_segments };
+            measure(Parts::new(pieces(request), transfer, limits)).map_err(fragmented)?
         };
-        debug_assert!(posted == parts, "there was room for all parts");
-        self.counters.bytes = self.counters.bytes.wrapping_add(transfer.bytes);
-        self.counters.parts = self.counters.parts.wrapping_add(parts.into());
-        Ok(())
+        let has_room = self.in_flight.room() > 0
+            && parts <= self.lane.places.free.len()
+            && descriptors <= usize::from(self.lane.ring.room());
+        if !has_room {
+            return Err(self.no_room(parts, descriptors));
+        }
+        // Fewer than the queue has entries.
+        Ok(Some(Need { transfer, parts: u16::try_from(parts).unwrap_or(u16::MAX) }))
     }
 
-    /// Takes a request that needs no device.
+    /// Why there is none for so many.
     #[cold]
-    fn finish_at_once(&mut self, request: Request<B>) -> Result<(), Failed<SubmitError, Request<B>>> {
-        if self.done.len() >= usize::from(self.lane.places.count) {
-            return Err(Failed::new(SubmitError::Full, request));
+    fn no_room(&self, parts: usize, descriptors: usize) -> SubmitError {
+        let entries = usize::from(self.lane.ring.size().entries());
+        if parts > usize::from(self.lane.places.count) || descriptors > entries {
+            SubmitError::TooLong { segments: descriptors, max_segments: entries }
+        } else {
+            SubmitError::Full
         }
-        self.done.push_back(Completion { request, result: Ok(()) });
-        Ok(())
     }
 
-    /// Posts all parts of request `number`. How many there were.
+    /// Gives `request` back.
     #[cold]
-    fn post_parts(&mut self, number: u16, transfer: Transfer) -> u16 {
-        let request = self.in_flight.get(number);
-        let Some(Request { operation, data: Some(data), .. }) = request else { return 0 };
-        let mut parts = Parts::new(data.pieces(), self.rules.info.limits, transfer.granule_bytes);
-        let mut posted = 0_u16;
-        while let Ok(Some(part)) = parts.next(&mut self.lane.segments) {
-            if self.lane.post(number, *operation, part).is_none() {
-                break;
-            }
-            posted = posted.saturating_add(1);
-        }
-        posted
+    fn refuse(&mut self, error: SubmitError, request: Request<B>) -> Failed<SubmitError, Request<B>> {
+        count(match error {
+            SubmitError::Full => &mut self.counters.full,
+            _ => &mut self.counters.refused,
+        });
+        Failed::new(error, request)
     }
 
     /// Takes what the device is done with until a request is complete.
@@ -314,9 +318,10 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
 /// A sector's length, as wide as a request's.
 const SECTOR: u64 = SECTOR_BYTES as u64;
 
-/// What is known to fit.
-fn low(bytes: u64) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
+/// The pieces of its data; none where it has no data.
+#[inline(always)]
+fn pieces<B: Data>(request: &Request<B>) -> &[B::Piece] {
+    request.data.as_ref().map_or(&[], Data::pieces)
 }
 
 fn count(counter: &mut u64) {
@@ -325,20 +330,42 @@ fn count(counter: &mut u64) {
 
 impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B> {
     fn submit(&mut self, request: Request<B>) -> Result<(), Failed<SubmitError, Request<B>>> {
-        let taken = self.admit(request);
-        count(match taken.as_ref().map_err(Failed::error) {
-            Ok(()) => &mut self.counters.requests,
-            Err(SubmitError::Full) => &mut self.counters.full,
-            Err(_) => &mut self.counters.refused,
-        });
-        taken
+        let Need { transfer, parts } = match self.admit(&request) {
+            Ok(Some(need)) => need,
+            Ok(None) => {
+                // There is room.
+                self.done.push_back(Completion { request, result: Ok(()) });
+                count(&mut self.counters.requests);
+                return Ok(());
+            }
+            Err(error) => return Err(self.refuse(error, request)),
+        };
+        let (number, request) = match self.in_flight.insert(request, parts) {
+            Ok(inserted) => inserted,
+            Err(request) => return Err(self.refuse(SubmitError::Full, request)),
+        };
+        let limits = self.rules.info.limits;
+        if parts == 1 {
+            let part = Part::whole(pieces(request), transfer, limits);
+            let posted = self.lane.post(number, request.operation, part);
+            debug_assert!(posted, "there was room for it");
+        } else {
+            let rest = Parts::new(pieces(request), transfer, limits);
+            self.lane.post_all(number, request.operation, rest, parts);
+        }
+        self.submitted = true;
+        count(&mut self.counters.requests);
+        self.counters.bytes = self.counters.bytes.wrapping_add(transfer.bytes);
+        self.counters.parts = self.counters.parts.wrapping_add(parts.into());
+        Ok(())
     }
 
     #[inline]
     fn publish(&mut self) {
-        if self.lane.ring.check().is_err() {
+        if !self.submitted || self.lane.ring.check().is_err() {
             return;
         }
+        self.submitted = false;
         match self.lane.ring.publish() {
             Kick::Nothing => {}
             Kick::Rung => count(&mut self.counters.doorbells),
