@@ -5,6 +5,7 @@
 //! | [`Device`] (`device`, `start`) | claim, start, stop |
 //! | [`BlkControl`] (`control`) | capacity, events, what was agreed |
 //! | [`RequestQueue`] (`queue`) | the life of a request |
+//! | `places` | where headers and statuses lie |
 //! | `request` | its formats, and how its end is judged |
 //! | `config`, [`features`] | what the device says about itself |
 //!
@@ -17,6 +18,7 @@ mod control;
 mod device;
 mod error;
 pub mod features;
+mod places;
 mod queue;
 mod request;
 mod start;

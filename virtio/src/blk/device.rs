@@ -12,7 +12,8 @@ use paravane_hal::Platform;
 use paravane_hal::dma::Quiet;
 
 use crate::blk::DEVICE_ID;
-use crate::blk::queue::{BlkRing, Places};
+use crate::blk::places::Places;
+use crate::blk::queue::BlkRing;
 use crate::device::{self, Class, Rings};
 
 /// The block device among the classes.

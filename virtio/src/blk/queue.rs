@@ -6,29 +6,27 @@
 //!  poll:     observe -> judge -> completion
 //! ```
 //!
-//! Each part that the device has takes one *place*: sixteen bytes for its header and one for its
-//! status, in memory that was there before. The request with its data waits in a table that leaks
-//! on drop, for the device may write there.
+//! Each part that the device has takes one of the [`places`](super::places). The request with its
+//! data waits in a table that leaks on drop, for the device may write there.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
 use paravane_block::{
     Completion, Data, InFlight, Operation, Part, PartSegment, Parts, Piece, QueueCounters, Request,
     RequestFault, Rules, SECTOR_BYTES, SubmitError, TooFragmented, Transfer,
 };
-use paravane_hal::addr::{Align, DmaAddr};
-use paravane_hal::dma::{DeviceDma, DeviceTag, Direction, DmaBox, DmaError, DmaErrorReason, Quiet};
+use paravane_hal::dma::{DeviceTag, Direction, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::{Failed, Platform};
 
 use crate::blk::config::{EXTRA_SEGMENTS, LEAST_SEGMENTS};
-use crate::blk::request::{HEADER_BYTES, NO_STATUS, RequestHeader, judge};
+use crate::blk::places::{Places, vec_of};
+use crate::blk::request::{HEADER_BYTES, RequestHeader, judge};
 use crate::device::Queue;
 use crate::queue::Kick;
 use crate::queue::tokens::Tokens;
-use crate::ring::{QueueSize, Segment};
+use crate::ring::Segment;
 
 /// The ring under a request queue.
 pub(crate) type BlkRing<P> = Queue<Tokens<Ticket>, P>;
@@ -45,77 +43,6 @@ pub(crate) struct Ticket {
     place: u16,
     /// How much data the device is to write.
     expected_bytes: u32,
-}
-
-/// Headers and statuses of the parts that the device has.
-pub(crate) struct Places<P: Platform> {
-    headers: DmaBox<RequestHeader, P>,
-    statuses: DmaBox<u8, P>,
-    free: Vec<u16>,
-    count: u16,
-}
-
-/// One of them, and where the device finds what is there.
-struct Place {
-    number: u16,
-    header: DmaAddr,
-    status: DmaAddr,
-}
-
-impl<P: Platform> Places<P> {
-    /// As many as a queue of `size` can have in flight.
-    ///
-    /// # Errors
-    ///
-    /// [`DmaError`]; nothing stays allocated.
-    pub(crate) fn new(of: &DeviceDma<P>, size: QueueSize) -> Result<Self, DmaError> {
-        let count = size.entries() / EXTRA_SEGMENTS;
-        let mut free = vec_of(count.into())?;
-        free.extend((0..count).rev());
-        Ok(Self {
-            headers: DmaBox::array_zeroed(of, count.into(), Align::new(16))?,
-            statuses: DmaBox::array_zeroed(of, count.into(), Align::BYTE)?,
-            free,
-            count,
-        })
-    }
-
-    /// Gives the memory back, against proof that the device has let go. False when the proof is
-    /// about another device: it is leaked.
-    #[must_use]
-    pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
-        self.headers.free(quiet).is_ok() & self.statuses.free(quiet).is_ok()
-    }
-
-    /// Takes a place, and writes `header` there.
-    #[inline(always)]
-    fn take(&mut self, header: &RequestHeader) -> Option<Place> {
-        let number = self.free.pop()?;
-        let index = usize::from(number);
-        let place = Place {
-            number,
-            header: self.headers.dma_addr_of(index)?,
-            status: self.statuses.dma_addr_of(index)?,
-        };
-        let is_written = self.headers.write_at(index, header) && self.statuses.write_at(index, &NO_STATUS);
-        is_written.then_some(place)
-    }
-
-    /// Gives a place back that the device has let go of. What it left there as status.
-    #[inline]
-    fn give_back(&mut self, place: u16) -> u8 {
-        // There are no more places than were taken.
-        self.free.push(place);
-        self.statuses.read_at(place.into()).unwrap_or(NO_STATUS)
-    }
-}
-
-/// An empty vector with room for `count`.
-fn vec_of<T>(count: usize) -> Result<Vec<T>, DmaError> {
-    let mut vec = Vec::new();
-    vec.try_reserve_exact(count)
-        .map_err(|_| DmaError::new(count.saturating_mul(size_of::<T>()), DmaErrorReason::OutOfMemory))?;
-    Ok(vec)
 }
 
 /// The way of parts to the device.
@@ -201,8 +128,8 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         rules: Rules,
     ) -> Result<Self, Failed<DmaError, Unused<P>>> {
         let tables = || {
-            let done = VecDeque::from(vec_of(places.count.into())?);
-            Ok((InFlight::new(places.count, ring.device())?, done))
+            let done = VecDeque::from(vec_of(places.count().into())?);
+            Ok((InFlight::new(places.count(), ring.device())?, done))
         };
         match tables() {
             Ok((in_flight, done)) => {
@@ -252,7 +179,7 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         self.lane.ring.check()?;
         let transfer = self.rules.check(request)?;
         if request.operation == Operation::Flush && !self.rules.info.write_cache {
-            return if self.done.len() < self.lane.places.count.into() {
+            return if self.done.len() < self.lane.places.count().into() {
                 Ok(None)
             } else {
                 Err(SubmitError::Full)
@@ -267,7 +194,7 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
             measure(Parts::new(pieces(request), transfer, limits)).map_err(fragmented)?
         };
         let has_room = self.in_flight.room() > 0
-            && parts <= self.lane.places.free.len()
+            && parts <= self.lane.places.room()
             && descriptors <= usize::from(self.lane.ring.room());
         if !has_room {
             return Err(self.no_room(parts, descriptors));
@@ -280,7 +207,7 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
     #[cold]
     fn no_room(&self, parts: usize, descriptors: usize) -> SubmitError {
         let entries = usize::from(self.lane.ring.size().entries());
-        if parts > usize::from(self.lane.places.count) || descriptors > entries {
+        if parts > usize::from(self.lane.places.count()) || descriptors > entries {
             SubmitError::TooLong { segments: descriptors, max_segments: entries }
         } else {
             SubmitError::Full
@@ -398,7 +325,7 @@ impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B
     fn room(&self) -> usize {
         // Header, one segment, status.
         let chains = self.lane.ring.room() / LEAST_SEGMENTS;
-        self.in_flight.room().min(self.lane.places.free.len()).min(chains.into())
+        self.in_flight.room().min(self.lane.places.room()).min(chains.into())
     }
 
     fn in_flight(&self) -> usize {

@@ -1,0 +1,98 @@
+//! Where the headers and statuses of the parts lie that the device has: each takes one *place*,
+//! sixteen bytes for its header and one for its status, in memory that was there before.
+
+use alloc::vec::Vec;
+
+use paravane_hal::Platform;
+use paravane_hal::addr::{Align, DmaAddr};
+use paravane_hal::dma::{DeviceDma, DmaBox, DmaError, DmaErrorReason, Quiet};
+
+use crate::blk::config::EXTRA_SEGMENTS;
+use crate::blk::request::{NO_STATUS, RequestHeader};
+use crate::ring::QueueSize;
+
+/// The places of a queue.
+pub(crate) struct Places<P: Platform> {
+    headers: DmaBox<RequestHeader, P>,
+    statuses: DmaBox<u8, P>,
+    free: Vec<u16>,
+    count: u16,
+}
+
+/// One of them, and where the device finds what is there.
+pub(super) struct Place {
+    /// Its number.
+    pub(super) number: u16,
+    /// The header's address,
+    pub(super) header: DmaAddr,
+    /// and the status's.
+    pub(super) status: DmaAddr,
+}
+
+impl<P: Platform> Places<P> {
+    /// As many as a queue of `size` can have in flight.
+    ///
+    /// # Errors
+    ///
+    /// [`DmaError`]; nothing stays allocated.
+    pub(crate) fn new(of: &DeviceDma<P>, size: QueueSize) -> Result<Self, DmaError> {
+        let count = size.entries() / EXTRA_SEGMENTS;
+        let mut free = vec_of(count.into())?;
+        free.extend((0..count).rev());
+        Ok(Self {
+            headers: DmaBox::array_zeroed(of, count.into(), Align::new(16))?,
+            statuses: DmaBox::array_zeroed(of, count.into(), Align::BYTE)?,
+            free,
+            count,
+        })
+    }
+
+    /// Gives the memory back, against proof that the device has let go. False when the proof is
+    /// about another device: it is leaked.
+    #[must_use]
+    pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
+        self.headers.free(quiet).is_ok() & self.statuses.free(quiet).is_ok()
+    }
+
+    /// How many there are.
+    #[inline]
+    pub(super) fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// How many are free.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Takes a place, and writes `header` there. `None`: there is none.
+    #[inline(always)]
+    pub(super) fn take(&mut self, header: &RequestHeader) -> Option<Place> {
+        let number = self.free.pop()?;
+        let index = usize::from(number);
+        let place = Place {
+            number,
+            header: self.headers.dma_addr_of(index)?,
+            status: self.statuses.dma_addr_of(index)?,
+        };
+        let is_written = self.headers.write_at(index, header) && self.statuses.write_at(index, &NO_STATUS);
+        is_written.then_some(place)
+    }
+
+    /// Gives a place back that the device has let go of. What it left there as status.
+    #[inline]
+    pub(super) fn give_back(&mut self, place: u16) -> u8 {
+        // There are no more places than were taken.
+        self.free.push(place);
+        self.statuses.read_at(place.into()).unwrap_or(NO_STATUS)
+    }
+}
+
+/// An empty vector with room for `count`.
+pub(super) fn vec_of<T>(count: usize) -> Result<Vec<T>, DmaError> {
+    let mut vec = Vec::new();
+    vec.try_reserve_exact(count)
+        .map_err(|_| DmaError::new(count.saturating_mul(size_of::<T>()), DmaErrorReason::OutOfMemory))?;
+    Ok(vec)
+}
