@@ -409,6 +409,14 @@ fn a_closed_window_for_ports_passes_none_whatever_its_upper_half_was() {
 }
 
 #[test]
+fn a_closed_window_of_64_bits_passes_none_whatever_its_upper_halves_were() {
+    let wide = bridge(ALL).with(0x24, &[0x01, 0, 0x01, 0]).with(0x28, &[0, 0, 0, 0, 1, 0, 0, 0]);
+    let tree = Tree::new(&[(None, wide.writable(0x28, &[0xff; 8]))]);
+    run(&tree);
+    assert_eq!(read_window(&tree, at("00:00.0"), WindowKind::Prefetchable), None);
+}
+
+#[test]
 fn a_list_that_is_too_short_says_how_long_it_has_to_be() {
     let tree = Tree::new(&[(None, bridge(ALL)), (Some(0), nic())]);
     let error = assign_all(&tree, 0..=255, &mut windows(), &mut [Resource::EMPTY; 3]).unwrap_err();
