@@ -49,12 +49,12 @@ pub(crate) trait Post {
     /// So many of those were posted, of `bytes` in all.
     fn posted(&mut self, frames: usize, bytes: u64);
 
-    /// Describes a frame of any kind with `run`; nothing comes back, when it is dropped.
+    /// Describes a frame of another kind with `run`; nothing comes back, when it is dropped.
     ///
     /// # Errors
     ///
-    /// `frame`, when the ring ends here or is full.
-    fn any<'r, R: Run<'r>>(&mut self, frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame>;
+    /// `frame`, when it is plain, or the ring ends here or is full.
+    fn other<'r, R: Run<'r>>(&mut self, frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame>;
 }
 
 impl Record for InTurn {
@@ -106,25 +106,42 @@ impl InTurn {
         if burst.len() == 1 && self.post_single(ring, burst, by) {
             return;
         }
-        let mut run = ring.run(self.fill, self.room);
-        let (mut frames, mut bytes) = (Burst::new(), 0_u64);
-        let posted = burst.walk_with(&mut frames, run.slots(), |mut frame, slot| {
-            let Some(segment) = by.plain(&mut frame) else { return Err(frame) };
-            run.single(slot, segment);
-            bytes = bytes.wrapping_add(segment.len_bytes.into());
-            Ok(Some(frame))
-        });
-        by.posted(posted, bytes);
-        run.passed(posted);
-        let descriptors = posted as u16;
-        ring.offer(descriptors, run.described());
-        let run = Lent { frames, descriptors };
-        if burst.is_empty() {
-            self.lend(run);
-        } else {
+        // Ends: each turn but the last takes a frame.
+        loop {
+            let mut run = ring.run(self.fill, self.room);
+            let (mut frames, mut bytes) = (Burst::new(), 0_u64);
+            let posted = burst.walk_with(&mut frames, run.slots(), |mut frame, slot| {
+                let Some(segment) = by.plain(&mut frame) else { return Err(frame) };
+                run.single(slot, segment);
+                bytes = bytes.wrapping_add(segment.len_bytes.into());
+                Ok(Some(frame))
+            });
+            by.posted(posted, bytes);
+            run.passed(posted);
+            let descriptors = posted as u16;
+            ring.offer(descriptors, run.described());
+            self.lend(Lent { frames, descriptors });
             // What comes next is another, or the ring ends here.
-            self.post_any(ring, burst, by, run);
+            if burst.is_empty() || self.post_others(ring, burst, by) == 0 {
+                return;
+            }
         }
+    }
+
+    /// Posts frames up to the next plain one, or the end of the ring, as a run of their own: those
+    /// before and behind go home as cheaply as without them. How many were taken, those that were
+    /// dropped included.
+    #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "no more than the ring has descriptors")]
+    fn post_others<R: Ring>(&mut self, ring: &mut R, burst: &mut Burst, by: &mut impl Post) -> usize {
+        let mut run = ring.run(self.fill, self.room);
+        let mut frames = Burst::new();
+        let taken = burst.walk(&mut frames, usize::MAX, |frame| by.other(frame, &mut run));
+        let described = run.described();
+        let descriptors = described.descriptors;
+        ring.offer(frames.len() as u16, described);
+        self.lend(Lent { frames, descriptors });
+        taken
     }
 
     /// Posts the frame in front of `burst`, if it is plain: one alone has nothing to share what a
@@ -142,20 +159,6 @@ impl InTurn {
         by.posted(1, segment.len_bytes.into());
         self.lend(Lent { frames, descriptors: 1 });
         true
-    }
-
-    /// Posts frames of any kind behind the plain ones that `lent` has already.
-    #[inline(never)]
-    #[expect(clippy::cast_possible_truncation, reason = "no more than the ring has descriptors")]
-    fn post_any<R: Ring>(&mut self, ring: &mut R, burst: &mut Burst, by: &mut impl Post, mut lent: Lent) {
-        let (plain, room) = (lent.frames.len(), self.room.wrapping_sub(lent.descriptors));
-        // Where the ring ends, so does the run.
-        let mut run = ring.run(self.fill.wrapping_add(lent.descriptors), room);
-        burst.walk(&mut lent.frames, usize::MAX, |frame| by.any(frame, &mut run));
-        let described = run.described();
-        lent.descriptors = lent.descriptors.wrapping_add(described.descriptors);
-        ring.offer(lent.frames.len().wrapping_sub(plain) as u16, described);
-        self.lend(lent);
     }
 
     /// Lends `run`, which is described, if there is anything in it.

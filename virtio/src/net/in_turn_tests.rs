@@ -40,7 +40,7 @@ impl Post for Bare {
 
     fn posted(&mut self, _frames: usize, _bytes: u64) {}
 
-    fn any<'r, R: Run<'r>>(&mut self, frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame> {
+    fn other<'r, R: Run<'r>>(&mut self, frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame> {
         let before = run.clone();
         for (at, piece) in frame.segments().enumerate() {
             if piece.len_bytes() == 0 {

@@ -240,13 +240,9 @@ impl Post for Posting {
     }
 
     #[inline(always)]
-    fn any<'r, R: Run<'r>>(&mut self, mut frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame> {
-        if let Some(segment) = self.plain(&mut frame) {
-            let Some(slot) = run.slots().first() else { return Err(frame) };
-            run.single(slot, segment);
-            run.passed(1);
-            self.posted(1, segment.len_bytes.into());
-            return Ok(Some(frame));
+    fn other<'r, R: Run<'r>>(&mut self, mut frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame> {
+        if self.plain(&mut frame).is_some() {
+            return Err(frame);
         }
         let fate = if frame.starts_fresh() && self.rules.has_checksums() {
             describe::<R, true>(self.rules, frame, run)
