@@ -11,6 +11,8 @@
 mod nic;
 mod report;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 pub use nic::{Identity, Nic};
 

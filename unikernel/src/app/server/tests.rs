@@ -1,0 +1,144 @@
+//! The loop over NICs on a mock platform, whose interrupt controller is that of the test.
+
+use super::*;
+use core::cell::{Cell, RefCell};
+use std::sync::{Arc, Mutex};
+
+use paravane_hal::time::Clock as _;
+use paravane_mock_hal::model::virtio::{Net, Personality, Virtio, VirtioNet};
+use paravane_mock_hal::{MockPlatform, PciHost};
+use paravane_net::FrameLayout;
+use paravane_nic::{Config, InterruptPlan};
+
+use crate::app::config::Addressing;
+
+const LINE: u8 = 9;
+
+/// A machine with the controller that misses most: a line rings when it rises while it is open, and
+/// never because it is up.
+struct Machine {
+    platform: MockPlatform,
+    /// Lines from here on lead nowhere.
+    lines: u8,
+    opened: RefCell<Vec<(u8, Trigger)>>,
+    /// Which of the open lines were up when they were last looked at.
+    up: Cell<u64>,
+    sleeps: Cell<u32>,
+}
+
+impl Machine {
+    fn raised(&self) -> u64 {
+        let is_up = |line: &u8| self.platform.interrupts().is_raised(*line);
+        self.opened.borrow().iter().map(|(line, _)| *line).filter(is_up).fold(0, |all, line| all | 1 << line)
+    }
+}
+
+impl Host for Machine {
+    fn now(&self) -> Instant {
+        self.platform.now()
+    }
+    fn sleep(&self, _timeout: Option<Duration>) {
+        self.sleeps.set(self.sleeps.get() + 1);
+    }
+    fn take_rung(&self) -> Rung {
+        let raised = self.raised();
+        Rung { lines: raised & !self.up.replace(raised), messages: false }
+    }
+    fn open_line(&self, line: u8, trigger: Trigger) -> bool {
+        if line >= self.lines {
+            return false;
+        }
+        self.opened.borrow_mut().push((line, trigger));
+        self.up.set(self.raised());
+        true
+    }
+    fn unmask_line(&self, _line: u8) {}
+    fn heap_bytes_free(&self) -> usize {
+        0
+    }
+    fn dma_bytes_in_use(&self) -> u64 {
+        0
+    }
+    fn clock_source(&self) -> String {
+        String::new()
+    }
+}
+
+type Models = Vec<Arc<Mutex<VirtioNet>>>;
+
+/// A server over two NICs that share [`LINE`], on a machine with so many `lines`.
+fn two_on_a_line(lines: u8) -> (Server<MockPlatform, PciHost, Machine>, Models) {
+    let platform = MockPlatform::new();
+    // A server never ends, so nothing stops its NICs.
+    platform.memory().expect_leak(None);
+    let config = Config::default().with_rx_entries(16).with_tx_entries(16);
+    let pool = FramePool::new(platform.clone(), FrameLayout::new(2 * config.frames())).unwrap();
+    let personality = Personality::qemu();
+    let (nics, models) = [(0, "left"), (1, "right")]
+        .map(|(index, name)| {
+            let (start, _) = personality.place(index);
+            let net = Net::of(&personality, [2, 0, 0, 0, 0, index]);
+            let plugged = Virtio::plug_mmio(&platform, start, LINE, net, personality);
+            let registers = plugged.claim(&platform).unwrap();
+            let device = paravane_nic::Nic::open_mmio(registers, Some(LINE), platform.clone()).unwrap();
+            let identity = Identity { name: name.into(), place: String::new(), ids: String::new() };
+            let plan = InterruptPlan { line: Some(LINE), ..InterruptPlan::POLLING };
+            let way = (plan, Trigger::Level);
+            let nic = Nic::start(identity, device, config, Addressing::Dhcp, way, pool.clone()).unwrap();
+            assert_eq!(nic.line(), Some((LINE, Trigger::Level)));
+            (nic, plugged.model)
+        })
+        .into_iter()
+        .unzip();
+    let (opened, up, sleeps) = Default::default();
+    let machine = Machine { platform, lines, opened, up, sleeps };
+    (Server::new(machine, nics, pool, Boot { micros: 0, ticks: 0 }), models)
+}
+
+fn set_links(models: &Models, up: bool) {
+    models.iter().for_each(|model| model.lock().unwrap().set_link(up));
+}
+
+/// Goes round until the machine sleeps.
+fn cycle_to_sleep(server: &mut Server<MockPlatform, PciHost, Machine>) {
+    let before = server.host.sleeps.get();
+    for _ in 0..10 {
+        server.cycle();
+        if server.host.sleeps.get() > before {
+            return;
+        }
+    }
+    panic!("nothing happens any more, and nobody sleeps");
+}
+
+#[test]
+fn who_raised_a_line_before_it_was_opened_is_heard() {
+    let (mut server, models) = two_on_a_line(16);
+    set_links(&models, false);
+    assert!(server.host.platform.interrupts().is_raised(LINE));
+    server.cycle();
+    assert_eq!(*server.host.opened.borrow(), [(LINE, Trigger::Level)], "once for both");
+    assert!(!server.host.platform.interrupts().is_raised(LINE), "each was asked");
+    assert_eq!(server.host.sleeps.get(), 0, "and is to be served");
+
+    cycle_to_sleep(&mut server);
+    assert!(!server.nics.iter().any(Nic::is_up), "each was served");
+    for up in [true, false] {
+        set_links(&models, up);
+        cycle_to_sleep(&mut server);
+        assert!(server.nics.iter().all(|nic| nic.is_up() == up), "the line is heard");
+    }
+    assert_eq!(server.host.opened.borrow().len(), 1);
+}
+
+#[test]
+fn nics_on_a_line_that_leads_nowhere_are_polled() {
+    let (mut server, models) = two_on_a_line(LINE);
+    set_links(&models, false);
+    server.cycle();
+    assert!(server.host.opened.borrow().is_empty());
+    assert!(server.nics.iter().all(Nic::is_polled));
+    server.host.platform.clock().advance(EVENT_POLL);
+    server.cycle();
+    assert!(!server.nics.iter().any(Nic::is_up), "it is looked at them all the same");
+}
