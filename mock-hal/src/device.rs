@@ -47,9 +47,14 @@ impl DeviceMemory {
         Self { is_timid: true, ..self.clone() }
     }
 
+    /// Whether the device may reach memory now.
+    pub(crate) fn is_allowed(&self) -> bool {
+        (self.is_allowed)()
+    }
+
     /// Why an access is not even tried, if it is not.
     fn refused(&self, addr: u64, len_bytes: usize, direction: Direction) -> Option<AccessFault> {
-        if !(self.is_allowed)() {
+        if !self.is_allowed() {
             return Some(self.memory.refuse(&self.name, addr, len_bytes, direction));
         }
         self.is_timid.then(|| self.memory.missing(addr, len_bytes, direction)).flatten()

@@ -287,7 +287,8 @@ impl<C: Class> Virtio<C> {
         }
         let vector = self.vector(half);
         let max_entries = self.personality.max_entries;
-        let is_packed = self.has(feature::RING_PACKED);
+        // What its driver lays out, which may believe that all was agreed that it accepted.
+        let is_packed = self.chosen.is_packed;
         let Some(queue) = self.queues.get_mut(usize::from(self.selected.queue)) else {
             let queue = self.selected.queue;
             self.violation(format!("register {at:#x} of queue {queue} written, which does not exist"));

@@ -293,8 +293,12 @@ impl<C: Class> Virtio<C> {
         }
     }
 
-    /// Noise over a part of a ring which is the device's to write, its index and wish included.
+    /// Noise over a part of a ring which is the device's to write, its index and wish included. None
+    /// where bus mastering is off.
     fn scribble(&mut self, seed: u32) {
+        if !self.memory.is_allowed() {
+            return;
+        }
         let mut chance = Seeded::new(seed.into());
         let enabled: Vec<usize> =
             (0..self.queues.len()).filter(|queue| self.queues[*queue].is_enabled).collect();
@@ -310,7 +314,6 @@ impl<C: Class> Virtio<C> {
         // Half of it at the index, where it does most.
         let at = if chance.below(2) == 0 { last.min(2) } else { chance.below(last + 1) };
         let noise: Vec<u8> = (0..len_bytes).map(|_| chance.next_u32().to_le_bytes()[0]).collect();
-        // Where bus mastering is off, it is no noise.
         let _ = self.memory.write(start + u64::from(at), &noise);
     }
 }

@@ -395,6 +395,24 @@ fn the_kind_of_ring_is_the_drivers_whatever_the_device_heard() {
 }
 
 #[test]
+fn the_kind_of_ring_is_the_drivers_where_the_device_refused() {
+    let hand = Hand::new(personality(), Net::new([0x52, 0x54, 0, 1, 2, 3]));
+    hand.device.lock().faults.add(Fault::nth(FaultPoint::Features, 1, Action::Refuse));
+    for step in [1, 3] {
+        hand.status(step);
+    }
+    hand.accept(BASIC);
+    // It hears that its features are agreed, and goes on.
+    let heard = Action::Set { field: Field::Value, value: 11 };
+    hand.device.lock().faults.add(Fault::nth(FaultPoint::RegisterRead, 1, heard));
+    assert_eq!(hand.status(11), 11);
+    hand.set_up_queue(TX, 8);
+    assert_eq!(hand.device.lock().status(), 3);
+    assert!(hand.device.lock().queues[TX].is_packed());
+    assert_eq!(hand.violations(), [""; 0]);
+}
+
+#[test]
 fn a_driver_looks_as_often_as_it_likes_at_what_is_not_there_yet() {
     let hand = ready(8, 0);
     hand.offer(0, 1, 0);

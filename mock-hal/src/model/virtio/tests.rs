@@ -591,6 +591,19 @@ fn noise_comes_at_the_access_it_was_planned_for() {
     }
 }
 
+/// A driver that could not reset its device keeps it from memory, and is not to blame for more.
+#[test]
+fn noise_that_does_not_reach_memory_is_none() {
+    let hand = ready();
+    let used = || [RX, TX].map(|queue| hand.peek::<70>(hand.area(queue, 2)));
+    let before = used();
+    hand.platform.pci().write16(AT, 4, 0b010);
+    hand.device.lock().faults.add(Fault::nth(FaultPoint::RegisterRead, 1, Action::Scribble { seed: 3 }));
+    hand.read(0x14, Width::Byte);
+    assert_eq!((used(), hand.device.lock().faults.hits()), (before, 1));
+    assert_eq!(hand.platform.memory().faults(), []);
+}
+
 #[test]
 fn a_stopped_queue_is_silent_and_the_other_goes_on() {
     let hand = ready();
