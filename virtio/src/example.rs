@@ -5,6 +5,7 @@
 
 mod model;
 mod queue;
+mod storm;
 mod tests;
 
 use paravane_hal::irq::Interrupts;

@@ -6,6 +6,9 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 extern crate alloc;
+// The storms call it so, wherever they are compiled.
+#[cfg(test)]
+extern crate self as paravane_virtio;
 
 pub mod blk;
 mod config;

@@ -7,7 +7,7 @@ use paravane_mock_hal::fault::Seeded;
 use paravane_mock_hal::model::virtio::{Class, Personality, Virtio};
 use paravane_virtio::StopError;
 
-use crate::place::{Bus, Place};
+use super::place::{Bus, Place};
 
 /// A device in its place, and who talks to it.
 pub struct Scene<P> {

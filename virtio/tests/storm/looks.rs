@@ -3,8 +3,8 @@
 use paravane_mock_hal::ChangingLoads;
 use paravane_mock_hal::model::virtio::net::TX;
 
-use crate::kind::Scene;
-use crate::place::Place;
+use super::kind::Scene;
+use super::place::Place;
 
 /// Whether a driver may look again whether a descriptor of a packed ring was used: it does where
 /// its ring is full.

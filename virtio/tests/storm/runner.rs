@@ -1,18 +1,20 @@
-//! One storm, whatever the kind of device and wherever it sits.
+//! Storms, whatever the kind of device and wherever it sits.
 
 use std::time::Duration;
 
 use paravane_hal::time::{Clock as _, Instant};
 use paravane_mock_hal::fault::{Action, FaultPlan, FaultPoint, Seeded};
 use paravane_mock_hal::model::virtio::{Wish, common_register, feature};
-use paravane_mock_hal::storms::Steps;
+use paravane_mock_hal::storms::{self, Steps};
 use paravane_mock_hal::{ChangingLoads, MockPlatform};
 use paravane_virtio::StopError;
 
-use crate::kind::{Kind, Scene};
-use crate::looks::{Marks, assert_looks_once};
-use crate::place::Place;
+use super::kind::{Kind, Scene};
+use super::looks::{Marks, assert_looks_once};
+use super::place::Place;
 
+const STEPS_A_STORM: u64 = 2_500;
+const DEFAULT_STEPS: u64 = 20_000;
 /// No call into the driver waits longer: for a reset.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const DEVICE_STATUS: u32 = common_register(0x14);
@@ -26,22 +28,22 @@ pub enum Rings {
 
 /// What storms came to.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
+struct Tally {
     /// Faults of the device.
-    pub hits: u64,
+    hits: u64,
     /// Calls that ended in a typed fault.
-    pub faults: u64,
-    pub restarts: u64,
+    faults: u64,
+    restarts: u64,
     /// Starts that failed.
-    pub refused: u64,
+    refused: u64,
     /// Loads of the driver that were answered with another value.
-    pub changed: u64,
+    changed: u64,
     /// Stops, and starts that failed, after which the device kept its memory.
-    pub stuck: u64,
+    stuck: u64,
 }
 
 impl Tally {
-    pub fn add(&mut self, other: Self) {
+    fn add(&mut self, other: Self) {
         self.hits += other.hits;
         self.faults += other.faults;
         self.restarts += other.restarts;
@@ -51,7 +53,19 @@ impl Tally {
     }
 }
 
-pub struct Storm<K: Kind, P: Place<Model = K::Model>> {
+/// One storm after the other.
+pub fn storm<K: Kind, P: Place<Model = K::Model>>(rings: Rings) {
+    let mut all = Tally::default();
+    let storms = storms::run(STEPS_A_STORM, DEFAULT_STEPS, |seed, steps| {
+        all.add(Storm::<K, P>::new(seed, rings, steps).run(STEPS_A_STORM));
+    });
+    println!("{storms} seeds: {all:?}");
+    let least = [all.hits, all.faults, all.restarts, all.refused, all.changed].into_iter().min();
+    assert!(least > Some(storms), "it did storm: {all:?}");
+    assert!(all.stuck > 0 || storms < 10, "some devices would not be reset: {all:?}");
+}
+
+struct Storm<K: Kind, P: Place<Model = K::Model>> {
     kind: K,
     scene: Scene<P>,
     steps: Steps,
@@ -64,7 +78,7 @@ pub struct Storm<K: Kind, P: Place<Model = K::Model>> {
 }
 
 impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
-    pub fn new(seed: u64, rings: Rings, steps: &Steps) -> Self {
+    fn new(seed: u64, rings: Rings, steps: &Steps) -> Self {
         let mut chance = Seeded::new(seed);
         let personalities = P::personalities();
         let mut personality = personalities[usize::try_from(seed).unwrap() % personalities.len()];
@@ -263,7 +277,7 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
     }
 
     /// All of it: `steps` hostile steps, then an honest device.
-    pub fn run(mut self, steps: u64) -> Tally {
+    fn run(mut self, steps: u64) -> Tally {
         let device = K::open(self.scene.place.open(&self.scene.platform), self.scene.platform.clone());
         self.break_loose();
         let mut up = self.start(device);
