@@ -111,11 +111,12 @@ fn formats() -> impl Iterator<Item = Format> {
 
 #[test]
 fn any_chain_comes_back_whole_when_indices_wrap() {
+    let cycles = if cfg!(miri) { 10 } else { 3000 };
     for format in formats() {
         let odd = [3_u16, 7, 100, 1000].into_iter().filter(|_| format.packed);
         for entries in [1, 2, 4, 64, 256].into_iter().chain(odd) {
             let mut bench = Bench::new(entries, format, u16::MAX - 3);
-            for cycle in 0..3000_u16 {
+            for cycle in 0..cycles {
                 let descriptors = 1 + cycle % entries.min(7);
                 assert!(bench.submit(descriptors / 2, descriptors - descriptors / 2));
                 bench.serve(0);
@@ -127,9 +128,10 @@ fn any_chain_comes_back_whole_when_indices_wrap() {
 
 #[test]
 fn many_are_in_flight_and_used_in_any_order() {
+    let rounds: u16 = if cfg!(miri) { 4 } else { 500 };
     for format in formats() {
         let mut bench = Bench::new(32, format, 65_520);
-        for round in 0..500_u16 {
+        for round in 0..rounds {
             while bench.submit(1, round % 4) {}
             assert!(bench.queue.room() < 1 + round % 4);
             let has = bench.device.has();
@@ -141,6 +143,7 @@ fn many_are_in_flight_and_used_in_any_order() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a quarter of a million descriptors take Miri hours")]
 fn the_largest_ring_is_filled_and_emptied() {
     for format in formats() {
         let mut bench = Bench::new(32768, format, 40_000);
