@@ -380,8 +380,8 @@ impl<T: TxQueue> TxToken for TxFrame<'_, T> {
         let checksum = checksum::complete(bytes, *completes_checksums);
         if self.frame.append(bytes) {
             self.frame.set_offload(TxOffload { checksum, segmentation: None });
-            // `has_place` made sure of one.
-            let _ = outgoing.push(self.frame);
+            // `has_place` saw that there are not too many.
+            outgoing.push(self.frame);
             if self.at_once {
                 self.sender.flush();
             }

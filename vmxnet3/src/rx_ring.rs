@@ -163,6 +163,8 @@ impl<D: Dma> RxRing<D> {
     /// over, or any after the pool had run dry.
     #[inline(always)]
     pub(crate) fn owes_announcement(&self, threshold: u32) -> bool {
+        // No more than an eighth of a short ring is kept to ourselves.
+        let threshold = threshold.min(self.fill.entries() / 8);
         self.unannounced >= threshold || (self.starved && self.unannounced > 0)
     }
 
