@@ -9,9 +9,9 @@ use paravane_hal::pool::{Buffer, Header, Pool, PoolLayout, Pooled};
 /// ```
 /// use paravane_block::BlockLayout;
 ///
-/// let pages = BlockLayout::new(256);
-/// assert_eq!((pages.buffer_bytes, pages.address_bits), (4096, 64));
-/// let large_for_an_old_device = BlockLayout::new(16).with_buffer_bytes(1 << 16).with_address_bits(32);
+/// let pages = BlockLayout::new(256); assert_eq!((pages.buffer_bytes, pages.address_bits), (4096,
+/// 64)); let large_for_an_old_device = BlockLayout::new(16).with_buffer_bytes(1 <<
+/// 16).with_address_bits(32);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -63,8 +63,8 @@ impl From<BlockLayout> for PoolLayout {
 /// A pool of block buffers. A clone is another handle to the same pool; one serves every disk of a
 /// DMA domain.
 ///
-/// What it gives out has its full length; its bytes are whatever they were. Whoever reads into its buffers keeps a handle until the device was stopped: see
-/// [`Pool`](paravane_hal::pool::Pool).
+/// What it gives out has its full length; its bytes are whatever they were. Whoever reads into its
+/// buffers keeps a handle until the device was stopped: see [`Pool`](paravane_hal::pool::Pool).
 pub type BlockPool = Pool<BlockBuffer>;
 
 /// A buffer of a pool, owned: one piece of a request's data. Dropped, it goes home.

@@ -16,7 +16,7 @@
 //! | this file | the [`Pool`] |
 //! | `buffer` | its [`Buffer`]s |
 //! | `free` | the free list: a stack of buffers |
-//! | [`chain`] | [`Chain`]: many out for one atomic operation, held, and home for one |
+//! | [`chain`] | [`Chain`]: many out for one atomic operation, held, walked, and home for one |
 //! | [`posted`] | [`Posted`] and [`Lent`]: what a queue lent to a device |
 
 #![expect(unsafe_code, reason = "buffers outlive any borrow of their pool; the device has them meanwhile")]

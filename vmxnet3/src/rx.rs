@@ -36,8 +36,8 @@ use crate::ring::{Cursor, rare};
 use crate::rx_ring::RxRing;
 use crate::table::QueueTable;
 
-/// A device that wants to hear of fresh buffers hears of them from this many on, or from an eighth of
-/// a short ring; a doorbell is an exit to the hypervisor.
+/// A device that wants to hear of fresh buffers hears of them from this many on, or from an eighth
+/// of a short ring; a doorbell is an exit to the hypervisor.
 const ANNOUNCE_SLOTS: u32 = 16;
 
 /// Slots that came back wait until they are so many, and are handed over together; in short rings,

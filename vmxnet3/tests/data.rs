@@ -611,8 +611,8 @@ fn the_second_ring_is_long_enough_for_a_first_ring_of_jumbo_frames() {
     });
 }
 
-/// Few slots of either ring wait to be handed over, whatever was received, and with nobody who arms:
-/// a short second ring always takes as many of the longest frames as a full one would.
+/// Few slots of either ring wait to be handed over, whatever was received, and with nobody who
+/// arms: a short second ring always takes as many of the longest frames as a full one would.
 #[test]
 fn a_short_second_ring_has_its_buffers_back_in_time() {
     // Of its 31 buffers each of those frames takes four, whether or not the device wants to hear of

@@ -202,8 +202,8 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
     #[inline(always)]
     fn first(&self) -> NonNull<T> {
         let first = self.owned.cpu::<T>();
-        // SAFETY: `array_zeroed` asked for no less than the alignment of a `T`, and `alloc` believes
-        // no platform that answers with less.
+        // SAFETY: `array_zeroed` asked for no less than the alignment of a `T`, and `alloc`
+        // believes no platform that answers with less.
         unsafe { assert_unchecked(first.is_aligned()) };
         first
     }

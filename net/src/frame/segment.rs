@@ -67,7 +67,8 @@ impl<'f> FrameSegment<'f> {
             .unwrap_or_else(|| unreachable_head(self.0))
     }
 
-    /// Whether the frame that starts with it is plain: see [`Frame::is_plain`](super::Frame::is_plain).
+    /// Whether the frame that starts with it is plain: see
+    /// [`Frame::is_plain`](super::Frame::is_plain).
     #[must_use]
     #[inline(always)]
     pub fn is_plain(self) -> bool {

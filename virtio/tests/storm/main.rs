@@ -24,8 +24,8 @@
 //! of which there are eight: two kinds of device, two buses, two formats of the ring. How to see a
 //! storm again: `paravane_mock_hal::storms`.
 //!
-//! `src/example/storm.rs` has four more of a kind that is built with the crate's own tests alone; it
-//! shares all but `net`, `blk` and `ledger`.
+//! `src/example/storm.rs` has four more of a kind that is built with the crate's own tests alone;
+//! it shares all but `net`, `blk` and `ledger`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(clippy::result_large_err, reason = "errors give the device back")]

@@ -293,8 +293,8 @@ impl<C: Class> Virtio<C> {
         }
     }
 
-    /// Noise over a part of a ring which is the device's to write, its index and wish included. None
-    /// where bus mastering is off.
+    /// Noise over a part of a ring which is the device's to write, its index and wish included.
+    /// None where bus mastering is off.
     fn scribble(&mut self, seed: u32) {
         if !self.memory.is_allowed() {
             return;
