@@ -41,11 +41,24 @@ impl<T: Pooled> Chain<T> {
         }
     }
 
+    /// The same of fewer than there are.
     #[inline(never)]
     fn split(&mut self, count: usize) -> Self {
-        let mut front = Self::new();
-        self.walk(&mut front, count, |buffer| Ok(Some(buffer)));
-        front
+        let first = self.first.load(Ordering::Relaxed);
+        let (mut next, mut last) = (first, self.last);
+        for _ in 0..count {
+            // SAFETY: there are more than `count`, so this is a buffer of the chain, which stays
+            // the chain's.
+            let buffer = ManuallyDrop::new(unsafe { Buffer::at(next) });
+            last = buffer.last().as_ptr();
+            next = behind(&buffer);
+        }
+        self.first.store(next, Ordering::Relaxed);
+        #[expect(clippy::cast_possible_truncation, reason = "fewer than there are")]
+        let len = count as u32;
+        self.len = self.len.wrapping_sub(len);
+        let Self { is_mixed, has_more, .. } = *self;
+        Self { first: AtomicPtr::new(first), last, len, is_mixed, has_more }
     }
 
     /// Takes up to `at_most` buffers from the front and gives each to `by`: what that gives back
