@@ -39,7 +39,7 @@ const BURSTS: u64 = 1000;
 /// Bursts before that.
 const WARM_UP: u64 = 300;
 /// Looks for bursts that count, at most; a host that sends nothing ends the count so.
-const LOOKS: u64 = 100_000;
+const LOOKS: u64 = 400_000;
 /// How long the device is left alone between the counted parts: one that works in a thread of its
 /// own has mostly sent, or received, by then.
 const PAUSE: Duration = Duration::from_micros(200);
