@@ -94,11 +94,6 @@ impl<P: Platform> RxQueue<P> {
     /// Takes up to `waiting` completions.
     #[inline(always)]
     fn drain(&mut self, mut waiting: u16, burst: &mut Burst) -> Result<(), DeviceFault> {
-        // One alone has nothing to share what a run costs with.
-        if waiting == 1 && burst_room(burst) > 0 {
-            self.pool.restock(&mut self.stock, 1, BURST_FRAMES);
-            return self.take_any(None, waiting, burst).map(|_| ());
-        }
         loop {
             let (mut behind, mut header) = (Behind::Unread, None);
             let taken = self.take_whole(waiting, burst, &mut behind, &mut header);
