@@ -389,3 +389,7 @@ impl Exchange for SplitExchange<'_> {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "split_tests.rs"]
+mod tests;
