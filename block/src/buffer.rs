@@ -9,9 +9,9 @@ use paravane_hal::pool::{Buffer, Header, Pool, PoolLayout, Pooled};
 /// ```
 /// use paravane_block::BlockLayout;
 ///
-/// let pages = BlockLayout::new(256); assert_eq!((pages.buffer_bytes, pages.address_bits), (4096,
-/// 64)); let large_for_an_old_device = BlockLayout::new(16).with_buffer_bytes(1 <<
-/// 16).with_address_bits(32);
+/// let pages = BlockLayout::new(256);
+/// assert_eq!((pages.buffer_bytes, pages.address_bits), (4096, 64));
+/// let large_for_an_old_device = BlockLayout::new(16).with_buffer_bytes(1 << 16).with_address_bits(32);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
