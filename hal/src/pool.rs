@@ -40,7 +40,7 @@ mod free;
 mod memory;
 pub mod posted;
 
-pub use buffer::Buffer;
+pub use buffer::{Buffer, BufferMut};
 pub use chain::Chain;
 use free::FreeList;
 use memory::{Memory, Regions};

@@ -376,6 +376,21 @@ fn a_look_passes_over_what_continues_others() {
     assert_eq!((one.free(), two.free()), (10, 10));
 }
 
+/// As a look, with bytes written on the way; what continues a buffer goes on doing so.
+#[test]
+fn buffers_of_a_chain_are_changed_where_they_are() {
+    let pool = pool(&Heap::default());
+    let mut chain = Chain::from(continued(&pool, 2));
+    chain.push(continued(&pool, 0));
+    let last = |mut buffer: BufferMut<'_, u32>, byte: &u8| buffer.write(99, byte);
+    assert_eq!(chain.change_with(&[1, 2, 3], last), 2);
+    let past_the_end = |mut buffer: BufferMut<'_, u32>, byte: &u8| buffer.write(100, byte);
+    assert_eq!(chain.change_with(&[4], past_the_end), 0);
+    let read = |buffer: Buffer<u32>| (buffer.read::<u8>(99), segments(&buffer).count());
+    assert_eq!((chain.pop().map(read), chain.pop().map(read)), (Some((Some(1), 3)), Some((Some(2), 1))));
+    assert!(chain.is_empty() && pool.free() == 10);
+}
+
 #[test]
 fn what_is_given_back_stays_in_front() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));

@@ -15,7 +15,7 @@
 
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::DomainTag;
-use paravane_hal::pool::{Buffer, Pooled};
+use paravane_hal::pool::{Buffer, BufferMut, Pooled};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 mod beside;
@@ -24,8 +24,8 @@ mod header;
 mod segment;
 
 pub use header::FrameHeader;
-use header::{Summary, asks};
-pub use segment::{FrameSegment, FrameSegments};
+use header::Summary;
+pub use segment::{FrameSegment, FrameSegmentMut, FrameSegments};
 
 /// Headroom of a fresh frame: room for any device's header, and a payload that starts on a cache
 /// line.
@@ -61,45 +61,6 @@ impl Pooled for Frame {
 }
 
 impl Frame {
-    /// Whether it asks nothing of the device that sends it, is one segment, and starts where fresh
-    /// frames start: by far the most.
-    ///
-    /// Asked first, it lets the compiler work out where the head is.
-    #[must_use]
-    #[inline(always)]
-    pub fn is_plain(&self) -> bool {
-        self.first().is_plain()
-    }
-
-    /// The same, but for a checksum that it may [ask for](Self::asked_checksum).
-    #[must_use]
-    #[inline(always)]
-    pub fn is_plain_but_checksum(&self) -> bool {
-        self.is_plain() || self.is_plain_with_checksum()
-    }
-
-    /// Of those, whether it does ask for one.
-    #[must_use]
-    #[inline(always)]
-    pub fn is_plain_with_checksum(&self) -> bool {
-        self.first().is_plain_with_checksum()
-    }
-
-    /// Whether it starts where fresh frames start, and asks for a checksum at most, whatever it is
-    /// made of.
-    #[must_use]
-    #[inline(always)]
-    pub fn starts_fresh(&self) -> bool {
-        self.0.summary.is_fresh_and_asks(0) || self.0.summary.is_fresh_and_asks(asks::CHECKSUM)
-    }
-
-    /// Whether it asks for no more than a checksum, whatever it is made of.
-    #[must_use]
-    #[inline(always)]
-    pub fn asks_no_more_than_a_checksum(&self) -> bool {
-        self.0.asks_no_more_than_a_checksum()
-    }
-
     /// Length of this segment.
     #[must_use]
     #[inline(always)]
@@ -149,14 +110,6 @@ impl Frame {
     #[inline(always)]
     pub fn dma_addr_before(&self, before_bytes: u16) -> Option<DmaAddr> {
         self.first().dma_addr_before(before_bytes)
-    }
-
-    /// Where the device finds the byte `before_bytes` in front of the payload of a frame that is
-    /// fresh: a place known beforehand.
-    #[must_use]
-    #[inline(always)]
-    pub fn fresh_dma_addr_before(&self, before_bytes: u16) -> DmaAddr {
-        self.first().fresh_dma_addr_before(before_bytes)
     }
 
     /// Says that the payload of this segment is `len_bytes` long, as found out after a device wrote
@@ -271,17 +224,6 @@ impl Frame {
         }
     }
 
-    /// The same of a frame that [starts fresh](Self::starts_fresh), where the payload starts in a
-    /// place known beforehand.
-    #[must_use = "false says that it did not fit, and nothing changed"]
-    #[inline(always)]
-    pub fn write_before_fresh<T: IntoBytes + Immutable>(&mut self, header: &T) -> bool {
-        match usize::from(HEADROOM_BYTES).checked_sub(size_of::<T>()) {
-            Some(at) => self.0.write(at, header),
-            None => false,
-        }
-    }
-
     /// Reads the device header of `size_of::<T>()` bytes right in front of the payload, once.
     #[must_use]
     #[inline]
@@ -359,6 +301,12 @@ impl Frame {
     #[inline(always)]
     pub const fn first_segment(&self) -> FrameSegment<'_> {
         self.first()
+    }
+
+    /// Its first segment, for a device's header to be written in front of it.
+    #[inline(always)]
+    pub fn first_segment_mut(&mut self) -> FrameSegmentMut<'_> {
+        FrameSegmentMut::from(BufferMut::from(&mut self.0))
     }
 
     /// The segments, first to last.

@@ -16,7 +16,7 @@ mod queue;
 pub use burst::{BURST_FRAMES, Burst, burst_room};
 pub use control::{Control, DeviceStats, Events, Link, MacAddr, NicInfo, RxFilter, RxFilterError};
 pub use device::{Config, Device, Running};
-pub use frame::{Frame, FrameHeader, FrameSegment, FrameSegments, HEADROOM_BYTES};
+pub use frame::{Frame, FrameHeader, FrameSegment, FrameSegmentMut, FrameSegments, HEADROOM_BYTES};
 pub use offload::{
     ChecksumRequest, Offloads, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload,
     VlanTag,

@@ -52,11 +52,11 @@ fn bytes_of(frame: &Frame) -> Vec<u8> {
 #[test]
 fn a_partial_checksum_is_asked_for_on_the_way_out() {
     let mut frame = frame_of(&datagram(PSEUDO_HEADER), &[]);
-    assert!(frame.is_plain());
+    assert!(frame.first_segment().is_plain());
     frame.set_rx_checksum(RxChecksum::Good);
-    assert!(frame.is_plain() && frame.offload().is_none());
+    assert!(frame.first_segment().is_plain() && frame.offload().is_none());
     frame.set_rx_checksum(RxChecksum::Partial(REQUEST));
-    assert!(!frame.is_plain());
+    assert!(!frame.first_segment().is_plain());
     assert_eq!(frame.offload().checksum, Some(REQUEST));
     frame.set_offload(TxOffload::default());
     assert_eq!(frame.offload().checksum, Some(REQUEST), "the bytes have not changed");
@@ -64,7 +64,7 @@ fn a_partial_checksum_is_asked_for_on_the_way_out() {
     frame.set_offload(TxOffload { checksum: Some(other), segmentation: None });
     assert_eq!(frame.offload().checksum, Some(other), "whoever asks knows better");
     frame.clear();
-    assert!(frame.is_plain() && frame.offload().is_none());
+    assert!(frame.first_segment().is_plain() && frame.offload().is_none());
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_partial_udp_checksum_becomes_the_real_one() {
     frame.set_rx_checksum(RxChecksum::Partial(REQUEST));
     assert!(frame.complete_checksum());
     assert_eq!(bytes_of(&frame), datagram(WHOLE));
-    assert!(frame.is_plain(), "nothing is left to ask");
+    assert!(frame.first_segment().is_plain(), "nothing is left to ask");
     assert_eq!(frame.rx_checksum(), RxChecksum::Unverified);
 }
 

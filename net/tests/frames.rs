@@ -133,12 +133,15 @@ fn a_plain_frame_asks_nothing_and_starts_where_fresh_ones_do() {
     let mut of_two = frame(b'g');
     of_two.set_next(frame(b'h'));
     for other in [&tagged, &moved, &of_two] {
-        assert!(!other.is_plain() && !other.is_plain_but_checksum());
+        assert!(!other.first_segment().is_plain() && !other.first_segment().is_plain_but_checksum());
     }
     drop(of_two.take_next());
-    assert!(of_two.is_plain() && of_two.is_plain_but_checksum());
-    let addr = of_two.fresh_dma_addr_before(12).get() + 12;
-    assert_eq!((of_two.fresh_dma_addr_before(0).get(), of_two.dma_addr().get()), (addr, addr));
+    assert!(of_two.first_segment().is_plain() && of_two.first_segment().is_plain_but_checksum());
+    let addr = of_two.first_segment().fresh_dma_addr_before(12).get() + 12;
+    assert_eq!(
+        (of_two.first_segment().fresh_dma_addr_before(0).get(), of_two.dma_addr().get()),
+        (addr, addr)
+    );
 }
 
 #[test]
@@ -153,10 +156,12 @@ fn a_frame_may_be_plain_but_for_the_checksum_that_it_asks_for() {
     partial.set_rx_checksum(RxChecksum::Partial(request));
     no_more.set_offload(TxOffload { checksum: Some(request), segmentation: Some(cut) });
     no_more.set_offload(TxOffload::default());
-    let said = |frame: &Frame| frame.is_plain_but_checksum().then(|| frame.asked_checksum());
+    let said = |frame: &Frame| {
+        frame.first_segment().is_plain_but_checksum().then(|| frame.first_segment().asked_checksum())
+    };
     let all = [&plain, &asking, &to_be_cut, &partial, &no_more];
     assert_eq!(all.map(said), [Some(None), Some(Some(request)), None, None, Some(None)]);
-    assert_eq!(all.map(Frame::is_plain), [true, false, false, false, true]);
+    assert_eq!(all.map(|frame| frame.first_segment().is_plain()), [true, false, false, false, true]);
 }
 
 #[test]

@@ -184,7 +184,7 @@ impl<P: Platform> TxQueue<P> {
             rare();
             return Err(frame);
         };
-        let (addr, len_bytes) = (frame.fresh_dma_addr_before(0), frame.segment_bytes());
+        let (addr, len_bytes) = (frame.first_segment().fresh_dma_addr_before(0), frame.segment_bytes());
         let Some(slot) = self.ring.slots().get(at.slot()) else {
             rare();
             return Err(frame);

@@ -273,6 +273,34 @@ impl<H: Header> Buffer<H> {
     }
 }
 
+/// A buffer that is part of something, to be changed where it is: its bytes, not what continues it.
+#[derive(Debug)]
+pub struct BufferMut<'b, H: Header>(pub(super) &'b mut Buffer<H>);
+
+impl<H: Header> BufferMut<'_, H> {
+    /// Writes a plain value at `offset_bytes`. False past the end.
+    #[must_use = "false says that it did not fit, and nothing changed"]
+    #[inline(always)]
+    pub fn write<T: IntoBytes + Immutable>(&mut self, offset_bytes: usize, value: &T) -> bool {
+        self.0.write(offset_bytes, value)
+    }
+}
+
+impl<'b, H: Header> From<&'b mut Buffer<H>> for BufferMut<'b, H> {
+    #[inline(always)]
+    fn from(buffer: &'b mut Buffer<H>) -> Self {
+        Self(buffer)
+    }
+}
+
+impl<H: Header> Deref for BufferMut<'_, H> {
+    type Target = Buffer<H>;
+    #[inline(always)]
+    fn deref(&self) -> &Buffer<H> {
+        self.0
+    }
+}
+
 impl<H: Header> Deref for Buffer<H> {
     type Target = H;
     #[inline(always)]

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use crate::dma::DomainTag;
 
 use super::free::Taken;
-use super::{Buffer, Header, Node, Pooled, Shared};
+use super::{Buffer, BufferMut, Header, Node, Pooled, Shared};
 
 mod walk;
 

@@ -2,7 +2,7 @@
 
 use super::Frame;
 use super::header::{asks, found};
-use crate::offload::{ChecksumRequest, RxChecksum, RxHash, TxOffload, VlanTag};
+use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
 
 impl Frame {
     /// The VLAN tag that the device took off, or is to put on.
@@ -58,7 +58,7 @@ impl Frame {
     #[inline(always)]
     pub fn offload(&self) -> TxOffload {
         let asked = TxOffload {
-            checksum: self.asked_checksum(),
+            checksum: self.first_segment().asked_checksum(),
             segmentation: self.0.asks(asks::SEGMENTATION).then_some(self.0.segmentation),
         };
         match self.rx_checksum() {
@@ -79,13 +79,5 @@ impl Frame {
         if let Some(segmentation) = segmentation {
             self.0.segmentation = segmentation;
         }
-    }
-
-    /// The checksum that a frame asks for that [asks for no
-    /// more](Frame::asks_no_more_than_a_checksum).
-    #[must_use]
-    #[inline(always)]
-    pub fn asked_checksum(&self) -> Option<ChecksumRequest> {
-        self.first_segment().asked_checksum()
     }
 }

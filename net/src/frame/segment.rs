@@ -2,7 +2,7 @@
 
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::DomainTag;
-use paravane_hal::pool::Buffer;
+use paravane_hal::pool::{Buffer, BufferMut};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::header::asks;
@@ -67,8 +67,10 @@ impl<'f> FrameSegment<'f> {
             .unwrap_or_else(|| unreachable_head(self.0))
     }
 
-    /// Whether the frame that starts with it is plain: see
-    /// [`Frame::is_plain`](super::Frame::is_plain).
+    /// Whether the frame that starts with it asks nothing of the device that sends it, is one
+    /// segment, and starts where fresh frames start: by far the most.
+    ///
+    /// Asked first, it lets the compiler work out where the head is.
     #[must_use]
     #[inline(always)]
     pub fn is_plain(self) -> bool {
@@ -81,6 +83,29 @@ impl<'f> FrameSegment<'f> {
     #[inline(always)]
     pub fn is_plain_with_checksum(self) -> bool {
         self.0.next().is_none() && self.0.summary.is_fresh_and_asks(asks::CHECKSUM)
+    }
+
+    /// The same, whether it asks for one or not.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_plain_but_checksum(self) -> bool {
+        self.is_plain() || self.is_plain_with_checksum()
+    }
+
+    /// Whether the frame that starts with it starts where fresh frames start, and asks for a
+    /// checksum at most, whatever it is made of.
+    #[must_use]
+    #[inline(always)]
+    pub fn starts_fresh(self) -> bool {
+        self.0.summary.is_fresh_and_asks(0) || self.0.summary.is_fresh_and_asks(asks::CHECKSUM)
+    }
+
+    /// Whether the frame that starts with it asks for no more than a checksum, whatever it is made
+    /// of.
+    #[must_use]
+    #[inline(always)]
+    pub fn asks_no_more_than_a_checksum(self) -> bool {
+        self.0.asks_no_more_than_a_checksum()
     }
 
     /// The checksum that a frame asks for which starts with it, and asks for no more.
@@ -112,6 +137,38 @@ impl<'f> FrameSegment<'f> {
     #[inline]
     pub(super) fn copy_out(self, offset_bytes: usize, to: &mut [u8]) -> bool {
         self.0.copy_out(self.headroom_bytes().saturating_add(offset_bytes), to)
+    }
+}
+
+/// The first segment of a frame, where a device's header is to be written.
+#[derive(Debug)]
+pub struct FrameSegmentMut<'f>(BufferMut<'f, FrameHeader>);
+
+impl<'f> From<BufferMut<'f, FrameHeader>> for FrameSegmentMut<'f> {
+    #[inline(always)]
+    fn from(buffer: BufferMut<'f, FrameHeader>) -> Self {
+        Self(buffer)
+    }
+}
+
+impl FrameSegmentMut<'_> {
+    /// To be looked at.
+    #[must_use]
+    #[inline(always)]
+    pub fn look(&self) -> FrameSegment<'_> {
+        FrameSegment(&self.0)
+    }
+
+    /// Writes a device header of `size_of::<T>()` bytes right in front of a frame that [starts
+    /// fresh](FrameSegment::starts_fresh): where, is known beforehand. False without that much
+    /// headroom.
+    #[must_use = "false says that it did not fit, and nothing changed"]
+    #[inline(always)]
+    pub fn write_before_fresh<T: IntoBytes + Immutable>(&mut self, header: &T) -> bool {
+        match usize::from(HEADROOM_BYTES).checked_sub(size_of::<T>()) {
+            Some(at) => self.0.write(at, header),
+            None => false,
+        }
     }
 }
 

@@ -13,7 +13,7 @@
 use paravane_hal::dma::{DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Posted;
-use paravane_net::{Burst, Frame};
+use paravane_net::{Burst, Frame, FrameSegmentMut};
 
 use crate::queue::{Doorbell, Record, Virtqueue};
 use crate::ring::{Behind, Completions, QueueSize, Ring, Run, Segment, UsedElement, each_format};
@@ -44,12 +44,17 @@ struct Lent {
 /// What becomes of frames that are to be posted, whichever format the ring has.
 pub(crate) trait Post {
     /// Where a frame lies that is one descriptor, as most are; nothing, if it is another.
-    fn plain(&self, frame: &mut Frame) -> Option<Segment>;
+    fn plain(&self, frame: FrameSegmentMut<'_>) -> Option<Segment>;
 
     /// So many of those were posted, of `bytes` in all.
     fn posted(&mut self, frames: usize, bytes: u64);
 
-    /// Describes a frame of another kind with `run`; nothing comes back, when it is dropped.
+    /// Describes a frame of several descriptors with `run`. False, and nothing is described, when
+    /// it is another, or takes a longer look.
+    fn several<'r, R: Run<'r>>(&mut self, frame: FrameSegmentMut<'_>, run: &mut R) -> bool;
+
+    /// Describes a frame of any kind but the plain ones with `run`; nothing comes back, when it is
+    /// dropped.
     ///
     /// # Errors
     ///
@@ -109,13 +114,14 @@ impl InTurn {
         // Ends: each turn but the last takes a frame.
         loop {
             let mut run = ring.run(self.fill, self.room);
-            let (mut frames, mut bytes) = (Burst::new(), 0_u64);
-            let posted = burst.walk_with(&mut frames, run.slots(), |mut frame, slot| {
-                let Some(segment) = by.plain(&mut frame) else { return Err(frame) };
+            let mut bytes = 0_u64;
+            let posted = burst.change_with(run.slots(), |frame, slot| {
+                let Some(segment) = by.plain(frame.into()) else { return false };
                 run.single(slot, segment);
                 bytes = bytes.wrapping_add(segment.len_bytes.into());
-                Ok(Some(frame))
+                true
             });
+            let frames = burst.take_front(posted);
             by.posted(posted, bytes);
             run.passed(posted);
             let descriptors = posted as u16;
@@ -135,8 +141,12 @@ impl InTurn {
     #[expect(clippy::cast_possible_truncation, reason = "no more than the ring has descriptors")]
     fn post_others<R: Ring>(&mut self, ring: &mut R, burst: &mut Burst, by: &mut impl Post) -> usize {
         let mut run = ring.run(self.fill, self.room);
-        let mut frames = Burst::new();
-        let taken = burst.walk(&mut frames, usize::MAX, |frame| by.other(frame, &mut run));
+        let described = burst.change_with(run.slots(), |frame, _| by.several(frame.into(), &mut run));
+        let mut frames = burst.take_front(described);
+        let taken = match described {
+            0 => burst.walk(&mut frames, usize::MAX, |frame| by.other(frame, &mut run)),
+            described => described,
+        };
         let described = run.described();
         let descriptors = described.descriptors;
         ring.offer(frames.len() as u16, described);
@@ -149,7 +159,7 @@ impl InTurn {
     #[inline(always)]
     fn post_single<R: Ring>(&mut self, ring: &mut R, burst: &mut Burst, by: &mut impl Post) -> bool {
         let Some(mut frame) = burst.pop() else { return false };
-        let segment = if self.room > 0 { by.plain(&mut frame) } else { None };
+        let segment = if self.room > 0 { by.plain(frame.first_segment_mut()) } else { None };
         let frames = Burst::from(frame);
         let Some(segment) = segment else {
             *burst = frames;

@@ -33,9 +33,13 @@ fn bare(piece: FrameSegment<'_>) -> Segment {
 }
 
 impl Post for Bare {
-    fn plain(&self, frame: &mut Frame) -> Option<Segment> {
-        let mut segments = frame.segments();
-        segments.next().map(bare).filter(|_| segments.next().is_none())
+    fn plain(&self, frame: FrameSegmentMut<'_>) -> Option<Segment> {
+        let first = frame.look();
+        first.next().is_none().then(|| bare(first))
+    }
+
+    fn several<'r, R: Run<'r>>(&mut self, _frame: FrameSegmentMut<'_>, _run: &mut R) -> bool {
+        false
     }
 
     fn posted(&mut self, _frames: usize, _bytes: u64) {}

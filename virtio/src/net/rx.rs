@@ -69,7 +69,7 @@ impl<P: Platform> RxQueue<P> {
     #[inline(always)]
     fn fresh(&mut self) -> Option<(DmaAddr, Frame)> {
         let fresh = self.stock.pop().or_else(|| self.pool.get())?;
-        Some((fresh.fresh_dma_addr_before(HEADER_BYTES), fresh))
+        Some((fresh.first_segment().fresh_dma_addr_before(HEADER_BYTES), fresh))
     }
 
     /// Posts fresh frames for empty slots.
@@ -276,7 +276,7 @@ impl<P: Platform> RxQueue<P> {
         let len_bytes = self.rules.buffer_bytes();
         self.ring.repost(completion, |frame| {
             // As its last owner left it, but posted as a fresh one is.
-            let addr = frame.fresh_dma_addr_before(HEADER_BYTES);
+            let addr = frame.first_segment().fresh_dma_addr_before(HEADER_BYTES);
             Segment { addr, len_bytes, writable: true }
         });
     }
@@ -310,7 +310,7 @@ impl Walk<Frame> for Whole<'_> {
         let rules = self.rules;
         let (mut bytes, header) = (0_u64, &mut *self.header);
         let taken = self.stock.exchange_with(self.burst, used, |fresh, used| {
-            let addr = fresh.fresh_dma_addr_before(HEADER_BYTES);
+            let addr = fresh.first_segment().fresh_dma_addr_before(HEADER_BYTES);
             let (mut frame, (frame_bytes, checksum)) =
                 exchanging.exchange(used, addr, fresh, |posted, written_bytes| {
                     let words = posted.read_before_fresh()?;

@@ -9,10 +9,11 @@
 //! sends its buffer home.
 
 use paravane_hal::Platform;
+use paravane_hal::addr::DmaAddr;
 use paravane_hal::dma::DomainTag;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{Burst, Frame, TxCounters};
+use paravane_net::{Burst, Frame, FrameSegment, FrameSegmentMut, TxCounters};
 
 use crate::device::Queue;
 use crate::net::header::{HEADER_BYTES, RawHeader};
@@ -129,66 +130,70 @@ struct Posting {
     refused: u64,
 }
 
-/// What became of a frame.
-enum Fate {
-    /// Posted, and of so many bytes.
-    Posted(Frame, u32),
-    /// To be dropped: not something the device can send.
-    Refused(Frame),
-    /// There was no room for it.
-    Stays(Frame),
+/// Why a frame is not posted.
+enum Unposted {
+    /// It is not something the device can send.
+    Refused,
+    /// There is no room for it.
+    Full,
 }
 
-/// Describes a frame, header first: one that `STARTS_FRESH`, or any.
+/// Describes a frame with the device's header at `addr`, which is in front of its `first` segment.
+/// How long it is. What was described of one that is not posted is to be taken back.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "a segment is shorter than 64 KiB")]
-fn describe<'r, R: Run<'r>, const STARTS_FRESH: bool>(rules: TxRules, mut frame: Frame, run: &mut R) -> Fate {
-    let before = run.clone();
-    let first = frame.first_segment();
-    let first_bytes = first.len_bytes() as u32;
-    let addr = if STARTS_FRESH {
-        Some(frame.fresh_dma_addr_before(HEADER_BYTES))
-    } else {
-        first.dma_addr_before(HEADER_BYTES)
-    };
-    let mut next = first.next();
-    let Some(addr) = addr.filter(|_| first_bytes > 0) else { return Fate::Refused(frame) };
-    let part = Segment { addr, len_bytes: first_bytes.wrapping_add(HEADER_BYTES.into()), writable: false };
-    if !run.part(part, true, next.is_some()) {
-        return Fate::Stays(frame);
+fn describe<'r, R: Run<'r>>(addr: DmaAddr, first: FrameSegment<'_>, run: &mut R) -> Result<u32, Unposted> {
+    let (mut total_bytes, mut next) = (first.len_bytes() as u32, first.next());
+    if total_bytes == 0 {
+        return Err(Unposted::Refused);
     }
-    let mut total_bytes = first_bytes;
+    let len_bytes = total_bytes.wrapping_add(HEADER_BYTES.into());
+    if !run.part(Segment { addr, len_bytes, writable: false }, true, next.is_some()) {
+        return Err(Unposted::Full);
+    }
     while let Some(segment) = next {
         next = segment.next();
         let len_bytes = segment.len_bytes() as u32;
         if len_bytes == 0 {
-            run.give_up(before);
-            return Fate::Refused(frame);
+            return Err(Unposted::Refused);
         }
-        if !run.part(Segment { addr: segment.dma_addr(), len_bytes, writable: false }, false, next.is_some())
-        {
-            run.give_up(before);
-            return Fate::Stays(frame);
+        let part = Segment { addr: segment.dma_addr(), len_bytes, writable: false };
+        if !run.part(part, false, next.is_some()) {
+            return Err(Unposted::Full);
         }
         total_bytes = total_bytes.wrapping_add(len_bytes);
     }
-    let writes = if STARTS_FRESH {
-        rules.uncut(frame.asked_checksum(), total_bytes).is_ok_and(|header| frame.write_before_fresh(&header))
-    } else {
-        header(rules, &mut frame, total_bytes).is_ok_and(|header| frame.write_before(&header))
-    };
-    if !writes {
-        run.give_up(before);
-        return Fate::Refused(frame);
-    }
-    run.chained(&before);
-    Fate::Posted(frame, total_bytes)
+    Ok(total_bytes)
 }
 
-/// The same of a frame of any kind, out of the way of most.
+/// Describes a frame of any kind, and writes its header. How long it is.
+///
+/// By value, and out of the way of most.
 #[inline(never)]
-fn describe_any<'r, R: Run<'r>>(rules: TxRules, frame: Frame, mut run: R) -> (Fate, R) {
-    (describe::<R, false>(rules, frame, &mut run), run)
+fn describe_any<'r, R: Run<'r>>(
+    rules: TxRules,
+    mut frame: Frame,
+    run: R,
+) -> (Frame, Result<(u32, R), Unposted>) {
+    let mut after = run.clone();
+    let described = match frame.dma_addr_before(HEADER_BYTES) {
+        Some(addr) => describe(addr, frame.first_segment(), &mut after),
+        None => Err(Unposted::Refused),
+    };
+    let described = described.and_then(|total_bytes| {
+        let header = header(rules, &mut frame, total_bytes).map_err(|_| Unposted::Refused)?;
+        if frame.write_before(&header) { Ok(total_bytes) } else { Err(Unposted::Refused) }
+    });
+    match described {
+        Ok(total_bytes) => {
+            after.chained(&run);
+            (frame, Ok((total_bytes, after)))
+        }
+        Err(why) => {
+            after.give_up(run);
+            (frame, Err(why))
+        }
+    }
 }
 
 /// The header of a frame that asks for something. A checksum that the device does not complete is
@@ -215,22 +220,22 @@ impl Post for Posting {
     /// A frame of one segment, which asks for a checksum at most.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a segment is shorter than 64 KiB")]
-    fn plain(&self, frame: &mut Frame) -> Option<Segment> {
-        let frame_bytes = frame.segment_bytes() as u32;
-        let writes = if frame.is_plain() {
-            let header = self.rules.plain(frame_bytes).ok()?;
-            frame.write_before(&header)
-        } else if frame.is_plain_with_checksum() {
-            let header = self.rules.uncut(frame.asked_checksum(), frame_bytes).ok()?;
-            frame.write_before(&header)
+    fn plain(&self, mut frame: FrameSegmentMut<'_>) -> Option<Segment> {
+        let look = frame.look();
+        let frame_bytes = look.len_bytes() as u32;
+        let writes = if look.is_plain() {
+            frame.write_before_fresh(&self.rules.plain(frame_bytes).ok()?)
+        } else if look.is_plain_with_checksum() {
+            let header = self.rules.uncut(look.asked_checksum(), frame_bytes).ok()?;
+            frame.write_before_fresh(&header)
         } else {
             false
         };
         if !writes {
             return None;
         }
-        let len_bytes = frame_bytes.wrapping_add(HEADER_BYTES.into());
-        Some(Segment { addr: frame.fresh_dma_addr_before(HEADER_BYTES), len_bytes, writable: false })
+        let addr = frame.look().fresh_dma_addr_before(HEADER_BYTES);
+        Some(Segment { addr, len_bytes: frame_bytes.wrapping_add(HEADER_BYTES.into()), writable: false })
     }
 
     #[inline(always)]
@@ -239,31 +244,45 @@ impl Post for Posting {
         self.bytes = self.bytes.wrapping_add(bytes).wrapping_sub(headers_bytes);
     }
 
+    /// A frame of any segments, which starts fresh and asks for a checksum at most.
+    #[inline(always)]
+    fn several<'r, R: Run<'r>>(&mut self, mut frame: FrameSegmentMut<'_>, run: &mut R) -> bool {
+        let (look, before) = (frame.look(), run.clone());
+        if look.is_plain_but_checksum() || !look.starts_fresh() || !self.rules.has_checksums() {
+            return false;
+        }
+        let (asked, addr) = (look.asked_checksum(), look.fresh_dma_addr_before(HEADER_BYTES));
+        if let Ok(total_bytes) = describe(addr, look, run)
+            && let Ok(header) = self.rules.uncut(asked, total_bytes)
+            && frame.write_before_fresh(&header)
+        {
+            run.chained(&before);
+            self.bytes = self.bytes.wrapping_add(total_bytes.into());
+            return true;
+        }
+        run.give_up(before);
+        false
+    }
+
     #[inline(always)]
     fn other<'r, R: Run<'r>>(&mut self, mut frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame> {
-        if self.plain(&mut frame).is_some() {
+        if self.plain(frame.first_segment_mut()).is_some() {
             return Err(frame);
         }
-        let fate = if frame.starts_fresh() && self.rules.has_checksums() {
-            describe::<R, true>(self.rules, frame, run)
-        } else {
-            let (fate, after) = describe_any(self.rules, frame, run.clone());
-            *run = after;
-            fate
-        };
-        match fate {
-            Fate::Posted(frame, bytes) => {
+        match describe_any(self.rules, frame, run.clone()) {
+            (frame, Ok((bytes, after))) => {
+                *run = after;
                 self.bytes = self.bytes.wrapping_add(bytes.into());
                 return Ok(Some(frame));
             }
-            Fate::Stays(frame) => {
+            (frame, Err(Unposted::Full)) => {
                 let (frame, is_too_long) = is_too_long(frame, self.entries);
                 if !is_too_long {
                     return Err(frame);
                 }
                 drop(frame);
             }
-            Fate::Refused(frame) => drop(frame),
+            (frame, Err(Unposted::Refused)) => drop(frame),
         }
         self.refused = self.refused.wrapping_add(1);
         Ok(None)

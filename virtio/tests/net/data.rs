@@ -285,6 +285,30 @@ fn what_cannot_be_sent_is_dropped_and_counted() {
 }
 
 #[test]
+fn frames_of_several_segments_ask_for_their_own_checksums_or_are_dropped() {
+    let bench = Bench::new(BASIC | OFFLOADS);
+    let mut up = bench.start();
+    let two = |first: &[u8], second: &[u8]| {
+        let mut frame = bench.frame(first);
+        frame.set_next(bench.frame(second));
+        frame
+    };
+    let mut asking = two(&bytes(60, 1), &bytes(40, 2));
+    let checksum = Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 });
+    asking.set_offload(TxOffload { checksum, segmentation: None });
+    let frames =
+        [asking, two(&bytes(60, 3), &[]), two(&bytes(60, 4), &bytes(50, 5)), two(&[], &bytes(60, 6))];
+    assert_eq!(up.tx.transmit(&mut burst(frames)), Ok(4));
+    assert_eq!((up.tx.counters().refused, up.tx.counters().bytes, up.tx.room()), (2, 210, 12));
+    let asks = [1, 0, 0, 0, 0, 0, 34, 0, 16, 0, 0, 0];
+    let asked = [&asks[..], &bytes(60, 1), &bytes(40, 2)].concat();
+    let plain = [&[0; 12][..], &bytes(60, 4), &bytes(50, 5)].concat();
+    assert_eq!(bench.sent(), [asked, plain]);
+    assert_eq!((up.tx.reclaim(), up.tx.room()), (Ok(2), 16));
+    bench.assert_clean();
+}
+
+#[test]
 fn offloads_are_asked_of_a_device_that_agreed() {
     let bench = Bench::with_buffers(BASIC | OFFLOADS, 256, 4096);
     let mut up = bench.start();

@@ -4,7 +4,7 @@ use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{Buffer, Chain, Pooled, behind, link_of};
+use super::{Buffer, BufferMut, Chain, Pooled, behind, link_of};
 
 impl<T: Pooled> Chain<T> {
     /// Shows buffers from the front to `by`, each with one of `items`, until either ends or `by`
@@ -15,13 +15,33 @@ impl<T: Pooled> Chain<T> {
         items: &'i [I],
         mut by: impl FnMut(&Buffer<T::Header>, &'i I) -> bool,
     ) -> usize {
+        self.pass_over(items, |buffer, item| by(buffer, item))
+    }
+
+    /// The same, each to be changed.
+    #[inline(always)]
+    pub fn change_with<'i, I>(
+        &mut self,
+        items: &'i [I],
+        mut by: impl FnMut(BufferMut<'_, T::Header>, &'i I) -> bool,
+    ) -> usize {
+        self.pass_over(items, |buffer, item| by(BufferMut(buffer), item))
+    }
+
+    /// Both of these. What may be done with a buffer is up to who calls this.
+    #[inline(always)]
+    fn pass_over<'i, I>(
+        &self,
+        items: &'i [I],
+        mut by: impl FnMut(&mut Buffer<T::Header>, &'i I) -> bool,
+    ) -> usize {
         let items = items.get(..self.len()).unwrap_or(items);
         let (mut next, mut rest) = (self.first.load(Ordering::Relaxed), items.iter());
         while let Some(item) = rest.next() {
             // SAFETY: `items` is no longer than the chain, so this is a buffer of it, which stays
             // the chain's.
-            let buffer = ManuallyDrop::new(unsafe { Buffer::at(next) });
-            if !by(&buffer, item) {
+            let mut buffer = ManuallyDrop::new(unsafe { Buffer::at(next) });
+            if !by(&mut buffer, item) {
                 // This one is no longer among the rest.
                 return items.len().wrapping_sub(rest.len()).wrapping_sub(1);
             }
