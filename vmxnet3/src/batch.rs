@@ -181,7 +181,7 @@ impl<'q> Free<'q> {
 
 /// Describes a frame's segments from `segment` on, as long as there are descriptors. How many, and
 /// how long they are together: too long for any frame where these are not all, or one is empty.
-#[inline(never)]
+#[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "a frame is short")]
 fn describe_segments(mut segment: FrameSegment<'_>, slots: &[Words<4>], plain: PlainTx) -> (usize, usize) {
     let (mut rest, mut total_bytes) = (slots.iter(), 0_usize);
@@ -253,9 +253,13 @@ fn describe<'q>(burst: &mut Burst, frames: &mut Burst, free: Free<'q>, limits: T
             asked.inspect(|asked| all.add_simple::<false>(frame, *asked, slot)).is_some()
         });
         all.free.this_lap = slots.get(taken..).unwrap_or_default();
+        let taken = match taken {
+            0 => burst.look_with(slots, |frame, _| all.add_several(frame.into(), limits)),
+            taken => taken,
+        };
         if taken > 0 {
             frames.append(burst.take_front(taken));
-        } else if burst.walk(frames, usize::MAX, |frame| all.add_other(frame, limits)) == 0 {
+        } else if burst.walk(frames, 1, |frame| all.add_any::<false>(frame, limits)) == 0 {
             break;
         }
     }
@@ -300,35 +304,17 @@ impl<'q> Described<'q> {
         self.last_words = words;
     }
 
-    /// Describes a frame that is none of the simple ones.
-    ///
-    /// # Errors
-    ///
-    /// `frame`, when it is one, or there are too few descriptors.
-    #[inline(always)]
-    fn add_other(&mut self, frame: Frame, limits: TxLimits) -> Result<Option<Frame>, Frame> {
-        if frame.is_plain_but_checksum() {
-            if offload::asked_on_the_spot(frame.first_segment(), limits).is_some() {
-                return Err(frame);
-            }
-        } else if self.add_several(&frame, limits) {
-            return Ok(Some(frame));
-        }
-        self.add_any::<false>(frame, limits)
-    }
-
     /// Describes a frame of any segments in one walk over them, where nothing about it takes a
     /// longer look. False, and nothing is described, when something does.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a frame is short")]
-    fn add_several(&mut self, frame: &Frame, limits: TxLimits) -> bool {
-        let Some(first) = frame.segments().next() else { return false };
-        if !frame.asks_no_more_than_a_checksum() {
+    fn add_several(&mut self, first: FrameSegment<'_>, limits: TxLimits) -> bool {
+        if first.is_plain_but_checksum() || !first.asks_no_more_than_a_checksum() {
             return false;
         }
         let (slots, plain) = (self.free.this_lap, self.free.plain);
         let (written, total_bytes) = describe_segments(first, slots, plain);
-        let asked = offload::asked_of_several(frame, written, total_bytes, limits);
+        let asked = offload::asked_of_several(first, written, total_bytes, limits);
         let (Some(asked), Some((these, behind))) = (asked, slots.split_at_checked(written)) else {
             rare();
             take_back(slots.get(..written).unwrap_or_default(), plain);

@@ -90,7 +90,7 @@ pub(crate) fn asked_on_the_spot(first: FrameSegment<'_>, limits: TxLimits) -> Op
 /// it is, in `segments` that are `total_bytes` long together.
 #[inline(always)]
 pub(crate) fn asked_of_several(
-    frame: &Frame,
+    frame: FrameSegment<'_>,
     segments: usize,
     total_bytes: usize,
     limits: TxLimits,
