@@ -28,6 +28,21 @@ pub trait Control: Send {
     /// How many sectors of 512 bytes the disk has, as of the last [`poll`](Self::poll). No I/O.
     fn capacity_sectors(&self) -> u64;
 
+    /// Whether what was written may be lost until it is flushed. No I/O.
+    fn write_cache(&self) -> bool {
+        self.info().write_cache
+    }
+
+    /// Has the device keep what is written in its cache until it is flushed, or has it stored
+    /// before a write completes. Writes that completed before a cache is switched off may still lie
+    /// in it: flush as well. False: the device has no such switch, or does not follow it, and
+    /// [`write_cache`](Self::write_cache) says how it is.
+    #[must_use = "false says that the device has no such switch"]
+    fn set_write_cache(&mut self, on: bool) -> bool {
+        let _ = on;
+        false
+    }
+
     /// For interrupts that the queues and control share. For the line: asks the device whether it
     /// raised it, and thereby lowers it; false: not ours. For a shared message: masks it where a
     /// device leaves that to its driver; always false, as without interrupts.
@@ -64,6 +79,12 @@ macro_rules! forward {
             }
             fn capacity_sectors(&self) -> u64 {
                 (**self).capacity_sectors()
+            }
+            fn write_cache(&self) -> bool {
+                (**self).write_cache()
+            }
+            fn set_write_cache(&mut self, on: bool) -> bool {
+                (**self).set_write_cache(on)
             }
             fn acknowledge(&mut self) -> bool {
                 (**self).acknowledge()

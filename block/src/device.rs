@@ -1,13 +1,14 @@
 //! The life of a disk, the same with every driver.
 //!
 //! ```text
-//!  (bus) --open--> Device --start--> Running { control, queue }
+//!  (bus) --open--> Device --start--> Running { control, queue, more_queues }
 //!                  Device <--stop---
 //! ```
 //!
 //! How a device is opened depends on where it sits, so each driver has its own way; from there on a
 //! program is written once for all of them. Every step gives back what it was given when it fails.
 
+use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
 
@@ -24,22 +25,31 @@ use crate::request::Request;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Slots of the queue: a power of two. A request takes some of them.
+    /// Slots of each queue: a power of two. A request takes some of them.
     pub entries: u16,
+    /// Queues, for as many cores: at most so many are started, at least one.
+    pub queues: u16,
 }
 
 impl Default for Config {
-    /// 256 slots: dozens of requests at a time.
+    /// One queue of 256 slots: dozens of requests at a time.
     fn default() -> Self {
-        Self { entries: 256 }
+        Self { entries: 256, queues: 1 }
     }
 }
 
 impl Config {
-    /// With so many slots in the queue.
+    /// With so many slots in each queue.
     #[must_use]
     pub const fn with_entries(mut self, entries: u16) -> Self {
         self.entries = entries;
+        self
+    }
+
+    /// With up to so many queues.
+    #[must_use]
+    pub const fn with_queues(mut self, queues: u16) -> Self {
+        self.queues = queues;
         self
     }
 }
@@ -49,7 +59,7 @@ impl Config {
 pub trait Device: Sized {
     /// The control half of one that runs.
     type Control: Control;
-    /// Its queue, of requests that carry `B`.
+    /// A queue of it, of requests that carry `B`.
     type Queue<B: Data>: RequestQueue<B>;
     /// How it is to run: what every driver knows, and what is this driver's own.
     type Config: From<Config>;
@@ -60,7 +70,7 @@ pub trait Device: Sized {
 
     /// Starts it; its requests carry `B`.
     ///
-    /// Queue and control start disarmed: nothing interrupts before one of them was armed. It
+    /// Queues and control start disarmed: nothing interrupts before one of them was armed. It
     /// interrupts in the best way of `interrupts` that works, and where none does the program
     /// looks; which one it is, [`Control::interrupts`] says.
     ///
@@ -93,6 +103,8 @@ pub struct Running<D: Device, B: Data> {
     pub control: D::Control,
     /// Requests.
     pub queue: D::Queue<B>,
+    /// The queues besides, where more than one was asked for and is there. A request may go to any.
+    pub more_queues: Vec<D::Queue<B>>,
 }
 
 impl<D: Device, B: Data> Running<D, B> {

@@ -7,7 +7,9 @@ use alloc::sync::Arc;
 use paravane_hal::dma::{DeviceTag, Direction, DomainTag};
 
 use crate::data::{Data, Piece};
-use crate::request::{ID_BYTES, Operation, Request, SubmitError};
+use crate::ranges::{RangeLimits, SectorRange};
+use crate::request::{ID_BYTES, LIFETIME_BYTES, Operation, Request, SubmitError};
+use crate::shape::{Geometry, Topology};
 
 /// The unit in which places are counted, whatever the device's blocks are.
 pub const SECTOR_BYTES: u32 = 512;
@@ -59,12 +61,69 @@ pub struct DiskInfo {
     pub block_bytes: u32,
     /// Whether nothing can be written.
     pub read_only: bool,
-    /// Whether what was written may be lost until it is flushed.
+    /// Whether there is something to flush: what was written may be lost until then. Where the
+    /// cache can be switched, [`Control::write_cache`](crate::Control::write_cache) says how it is.
     pub write_cache: bool,
+    /// Whether the device tells how worn the medium is.
+    pub lifetime: bool,
     /// What the device takes as one request.
     pub limits: Limits,
+    /// What it takes of sectors to discard; `None`: it does not discard.
+    pub discard: Option<RangeLimits>,
+    /// What it takes of sectors to fill with zeroes; `None`: it does not.
+    pub write_zeroes: Option<RangeLimits>,
+    /// Whether it may give up memory while it fills with zeroes. Where it does not, nothing is made
+    /// of a request that lets it.
+    pub zeroes_unmap: bool,
+    /// What it takes of sectors to erase; `None`: it does not erase.
+    pub secure_erase: Option<RangeLimits>,
+    /// How blocks lie on the medium.
+    pub topology: Topology,
+    /// What programs of long ago want to know; `None`: it has none.
+    pub geometry: Option<Geometry>,
     /// How many requests of one segment fit the queue at once.
     pub max_in_flight: u16,
+}
+
+impl DiskInfo {
+    /// A disk of sectors that is read, written and flushed, of which nothing more is known; one
+    /// request at a time.
+    #[must_use]
+    pub const fn plain(driver: &'static str) -> Self {
+        Self {
+            driver,
+            block_bytes: SECTOR_BYTES,
+            read_only: false,
+            write_cache: true,
+            lifetime: false,
+            limits: Limits::NONE,
+            discard: None,
+            write_zeroes: None,
+            zeroes_unmap: false,
+            secure_erase: None,
+            topology: Topology::UNKNOWN,
+            geometry: None,
+            max_in_flight: 1,
+        }
+    }
+
+    /// What the device takes of the range of `operation`; `None` where it has no such operation.
+    #[must_use]
+    pub const fn range_limits(&self, operation: Operation) -> Option<RangeLimits> {
+        match operation {
+            Operation::Discard { .. } => self.discard,
+            Operation::WriteZeroes { .. } => self.write_zeroes,
+            Operation::SecureErase { .. } => self.secure_erase,
+            _ => None,
+        }
+    }
+
+    /// Whether the device is to be told that it may give up the memory behind the range of
+    /// `operation`: it can, and the request lets it.
+    #[must_use]
+    pub const fn unmaps(&self, operation: Operation) -> bool {
+        self.zeroes_unmap && matches!(operation, Operation::WriteZeroes { may_unmap: true, .. })
+    }
 }
 
 /// How large the disk is, in sectors: known to its control half, which changes it, and to its
@@ -130,20 +189,41 @@ impl Rules {
         let direction = request.operation.direction();
         let (bytes, segments) = self.measure(request.data.as_ref(), direction)?;
         let granule_bytes = match request.operation {
-            Operation::Flush => return Ok(Transfer { bytes, direction, segments, granule_bytes: 1 }),
             Operation::Read { sector } => self.check_range(sector, bytes)?,
             Operation::Write { .. } if self.info.read_only => return Err(SubmitError::ReadOnly),
             Operation::Write { sector } => self.check_range(sector, bytes)?,
-            Operation::Identify => {
-                // Few enough for any word.
-                let block_bytes = u32::try_from(ID_BYTES).unwrap_or(u32::MAX);
-                if bytes != u64::from(block_bytes) {
-                    return Err(SubmitError::NotBlocks { bytes, block_bytes });
-                }
-                block_bytes
-            }
+            other => self.check_other(other, bytes)?,
         };
         Ok(Transfer { bytes, direction, segments, granule_bytes })
+    }
+
+    /// The same of what neither reads nor writes sectors by its data.
+    #[cold]
+    fn check_other(&self, operation: Operation, bytes: u64) -> Result<u32, SubmitError> {
+        let whole = |whole_bytes: usize| {
+            // Few enough for any word.
+            let block_bytes = u32::try_from(whole_bytes).unwrap_or(u32::MAX);
+            let is_whole = bytes == u64::from(block_bytes);
+            if is_whole { Ok(block_bytes) } else { Err(SubmitError::NotBlocks { bytes, block_bytes }) }
+        };
+        match operation {
+            Operation::Identify => whole(ID_BYTES),
+            Operation::Lifetime if self.info.lifetime => whole(LIFETIME_BYTES),
+            Operation::Lifetime => Err(SubmitError::Unsupported),
+            other => {
+                let Some(SectorRange { sector, sectors }) = other.range() else { return Ok(1) };
+                if self.info.read_only {
+                    return Err(SubmitError::ReadOnly);
+                }
+                if self.info.range_limits(other).is_none() {
+                    return Err(SubmitError::Unsupported);
+                }
+                if sectors == 0 {
+                    return Err(SubmitError::WrongData);
+                }
+                self.check_range(sector, u64::from(sectors).saturating_mul(SECTOR))
+            }
+        }
     }
 
     /// How long `data` is, which is to go that way, and how many segments.

@@ -15,7 +15,9 @@ mod disk;
 mod in_flight;
 mod parts;
 mod queue;
+mod ranges;
 mod request;
+mod shape;
 
 pub use buffer::{BlockBuffer, BlockLayout, BlockPool, BufferHeader};
 pub use control::{Control, Events};
@@ -25,4 +27,8 @@ pub use disk::{Capacity, DiskInfo, Limits, Rules, SECTOR_BYTES, Transfer};
 pub use in_flight::InFlight;
 pub use parts::{Part, PartSegment, Parts, Segments, TooFragmented};
 pub use queue::{QueueCounters, RequestQueue};
-pub use request::{Completion, ID_BYTES, Operation, Request, RequestError, RequestFault, SubmitError};
+pub use ranges::{RangeLimits, RangeParts, SectorRange};
+pub use request::{
+    Completion, ID_BYTES, LIFETIME_BYTES, Operation, Request, RequestError, RequestFault, SubmitError,
+};
+pub use shape::{Geometry, Lifetime, Reserve, Topology};

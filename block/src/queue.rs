@@ -24,16 +24,25 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 
 use crate::data::Data;
+use crate::disk::DiskInfo;
 use crate::request::{Completion, Request, SubmitError};
 
 /// Takes requests and gives completions, many at once.
 pub trait RequestQueue<B: Data>: Send {
+    /// What the disk is. No I/O.
+    fn info(&self) -> &DiskInfo;
+
+    /// How many sectors of 512 bytes the disk has, as of the last look that its control half took.
+    /// No I/O.
+    fn capacity_sectors(&self) -> u64;
+
     /// Takes `request`, whatever its length: it is cut to what the device takes. The device is not
     /// told yet: [`publish`](Self::publish) does, and so do [`poll`](Self::poll) and
     /// [`arm`](Self::arm).
     ///
     /// Requests are done in any order, also those that overlap. Who needs an order waits for the
-    /// completion.
+    /// completion. So a flush is about what was completed, on whichever queue of the disk, when it
+    /// was submitted.
     ///
     /// # Errors
     ///
@@ -80,6 +89,12 @@ pub trait RequestQueue<B: Data>: Send {
 macro_rules! forward {
     ($through:ty) => {
         impl<B: Data, Q: RequestQueue<B> + ?Sized> RequestQueue<B> for $through {
+            fn info(&self) -> &DiskInfo {
+                (**self).info()
+            }
+            fn capacity_sectors(&self) -> u64 {
+                (**self).capacity_sectors()
+            }
             fn submit(&mut self, request: Request<B>) -> Result<(), Failed<SubmitError, Request<B>>> {
                 (**self).submit(request)
             }

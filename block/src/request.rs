@@ -5,8 +5,12 @@ use core::fmt;
 use paravane_hal::dma::Direction;
 use paravane_hal::fault::DeviceFault;
 
+use crate::ranges::SectorRange;
+
 /// How many bytes a device's identity has. What is not used is zero.
 pub const ID_BYTES: usize = 20;
+/// How many bytes a device's [`Lifetime`](crate::Lifetime) has.
+pub const LIFETIME_BYTES: usize = 6;
 
 /// What a device is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,33 @@ pub enum Operation {
     Flush,
     /// Fill the data, [`ID_BYTES`] long, with the device's identity: ASCII, padded with zeros.
     Identify,
+    /// Fill the data, [`LIFETIME_BYTES`] long, with how worn the medium is:
+    /// [`Lifetime::from_bytes`](crate::Lifetime::from_bytes) reads it.
+    Lifetime,
+    /// What these sectors hold is not needed any more. Until they are written again, what a read
+    /// of them gives is anything.
+    Discard {
+        /// The first of them.
+        sector: u64,
+        /// How many.
+        sectors: u32,
+    },
+    /// Have these sectors read as zeroes.
+    WriteZeroes {
+        /// The first of them.
+        sector: u64,
+        /// How many.
+        sectors: u32,
+        /// Whether the device may give up the memory behind them.
+        may_unmap: bool,
+    },
+    /// Have nobody find what these sectors hold, not even on the medium.
+    SecureErase {
+        /// The first of them.
+        sector: u64,
+        /// How many.
+        sectors: u32,
+    },
 }
 
 impl Operation {
@@ -34,9 +65,20 @@ impl Operation {
     #[must_use]
     pub const fn direction(self) -> Option<Direction> {
         match self {
-            Self::Read { .. } | Self::Identify => Some(Direction::FromDevice),
+            Self::Read { .. } | Self::Identify | Self::Lifetime => Some(Direction::FromDevice),
             Self::Write { .. } => Some(Direction::ToDevice),
-            Self::Flush => None,
+            Self::Flush | Self::Discard { .. } | Self::WriteZeroes { .. } | Self::SecureErase { .. } => None,
+        }
+    }
+
+    /// The sectors that it is about, where they are its operand and not its data's place.
+    #[must_use]
+    pub const fn range(self) -> Option<SectorRange> {
+        match self {
+            Self::Discard { sector, sectors }
+            | Self::WriteZeroes { sector, sectors, .. }
+            | Self::SecureErase { sector, sectors } => Some(SectorRange { sector, sectors }),
+            _ => None,
         }
     }
 }
@@ -48,6 +90,14 @@ impl fmt::Display for Operation {
             Self::Write { sector } => write!(f, "write at sector {sector}"),
             Self::Flush => f.write_str("flush"),
             Self::Identify => f.write_str("identify"),
+            Self::Lifetime => f.write_str("lifetime"),
+            Self::Discard { sector, sectors } => write!(f, "discard of {sectors} sectors at {sector}"),
+            Self::WriteZeroes { sector, sectors, .. } => {
+                write!(f, "zeroes for {sectors} sectors at {sector}")
+            }
+            Self::SecureErase { sector, sectors } => {
+                write!(f, "secure erase of {sectors} sectors at {sector}")
+            }
         }
     }
 }
@@ -59,7 +109,7 @@ pub struct Request<B> {
     pub operation: Operation,
     /// Anything by which whoever submits it knows it again.
     pub token: u64,
-    /// Its data; none for [`Operation::Flush`].
+    /// Its data; none where the [`Operation`] has no direction.
     pub data: Option<B>,
 }
 
@@ -88,6 +138,33 @@ impl<B> Request<B> {
         Self { operation: Operation::Identify, token: 0, data: Some(data) }
     }
 
+    /// A question for how worn the medium is; `data` is [`LIFETIME_BYTES`] long.
+    #[must_use]
+    pub const fn lifetime(data: B) -> Self {
+        Self { operation: Operation::Lifetime, token: 0, data: Some(data) }
+    }
+
+    /// Tells that `range` is not needed any more.
+    #[must_use]
+    pub const fn discard(range: SectorRange) -> Self {
+        let SectorRange { sector, sectors } = range;
+        Self { operation: Operation::Discard { sector, sectors }, token: 0, data: None }
+    }
+
+    /// Has `range` read as zeroes; the device may give up what is behind it if `may_unmap`.
+    #[must_use]
+    pub const fn write_zeroes(range: SectorRange, may_unmap: bool) -> Self {
+        let SectorRange { sector, sectors } = range;
+        Self { operation: Operation::WriteZeroes { sector, sectors, may_unmap }, token: 0, data: None }
+    }
+
+    /// Has `range` erased for good.
+    #[must_use]
+    pub const fn secure_erase(range: SectorRange) -> Self {
+        let SectorRange { sector, sectors } = range;
+        Self { operation: Operation::SecureErase { sector, sectors }, token: 0, data: None }
+    }
+
     /// The same, to be known again by `token`.
     #[must_use]
     pub fn with_token(self, token: u64) -> Self {
@@ -104,7 +181,8 @@ pub struct Completion<B> {
     pub result: Result<(), RequestError>,
 }
 
-/// A request was not done, or not wholly. Of a failed write, any part may be stored.
+/// A request was not done, or not wholly. Of a failed write, any part may be stored; of a range
+/// that was to be discarded, filled or erased, any part may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestError {
@@ -190,12 +268,14 @@ pub enum SubmitError {
     },
     /// The disk cannot be written.
     ReadOnly,
-    /// It has no data where it needs some, or some where it needs none.
+    /// The disk has no such operation; [`DiskInfo`](crate::DiskInfo) says which it has.
+    Unsupported,
+    /// It has no data where it needs some, or some where it needs none; or it is about no sectors.
     WrongData,
     /// Its place or its length is not a multiple of the device's blocks; or its length is not that
     /// of an identity.
     NotBlocks {
-        /// How long its data is.
+        /// How long it is.
         bytes: u64,
         /// What it has to be a multiple of.
         block_bytes: u32,
@@ -228,6 +308,7 @@ impl fmt::Display for SubmitError {
                 write!(f, "no block of the request fits the {max_segments} segments that the device takes")
             }
             Self::ReadOnly => f.write_str("the disk is read-only"),
+            Self::Unsupported => f.write_str("the disk has no such operation"),
             Self::WrongData => f.write_str("a request without its data, or with data that it has no use for"),
             Self::NotBlocks { bytes, block_bytes } => {
                 write!(f, "{bytes} bytes or their place are no multiple of {block_bytes}")

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use paravane_block::{
-    BlockBuffer, BlockLayout, BlockPool, Completion, Config, Control, Data, Device, DiskInfo, Events, Limits,
+    BlockBuffer, BlockLayout, BlockPool, Completion, Config, Control, Data, Device, DiskInfo, Events,
     QueueCounters, Request, RequestQueue, Running, SubmitError,
 };
 use paravane_hal::Failed;
@@ -20,6 +20,8 @@ use paravane_mock_hal::MockPlatform;
 
 /// The calls that arrived.
 type Calls = Arc<Mutex<Vec<&'static str>>>;
+
+const INFO: DiskInfo = DiskInfo::plain("ram");
 
 /// A stopped disk.
 struct Ram {
@@ -66,11 +68,11 @@ impl Device for Ram {
         }
         let interrupts = if interrupts.line { InterruptMode::Line } else { InterruptMode::Polling };
         let queue = RamQueue { calls: calls.clone(), waiting: VecDeque::new(), entries: config.entries };
-        Ok(Running { control: RamControl { calls, interrupts }, queue })
+        Ok(Running { control: RamControl { calls, interrupts }, queue, more_queues: Vec::new() })
     }
 
     fn stop<B: Data>(
-        Running { control, queue }: Running<Self, B>,
+        Running { control, queue, .. }: Running<Self, B>,
         unfinished: &mut dyn FnMut(Request<B>, &Quiet<'_>),
     ) -> Result<Self, Failed<Infallible, Running<Self, B>>> {
         // SAFETY: there is no device of that tag.
@@ -89,14 +91,7 @@ impl RamControl {
 impl Control for RamControl {
     fn info(&self) -> DiskInfo {
         self.note("info");
-        DiskInfo {
-            driver: "ram",
-            block_bytes: 512,
-            read_only: false,
-            write_cache: false,
-            limits: Limits::NONE,
-            max_in_flight: 2,
-        }
+        DiskInfo { write_cache: false, max_in_flight: 2, ..INFO }
     }
     fn interrupts(&self) -> InterruptMode {
         self.note("interrupts");
@@ -105,6 +100,14 @@ impl Control for RamControl {
     fn capacity_sectors(&self) -> u64 {
         self.note("capacity");
         77
+    }
+    fn write_cache(&self) -> bool {
+        self.note("write cache");
+        true
+    }
+    fn set_write_cache(&mut self, on: bool) -> bool {
+        self.note("set write cache");
+        on
     }
     fn acknowledge(&mut self) -> bool {
         self.note("acknowledge");
@@ -127,6 +130,14 @@ impl<B> RamQueue<B> {
 }
 
 impl<B: Data> RequestQueue<B> for RamQueue<B> {
+    fn info(&self) -> &DiskInfo {
+        self.note("info");
+        &INFO
+    }
+    fn capacity_sectors(&self) -> u64 {
+        self.note("capacity");
+        78
+    }
     fn submit(&mut self, request: Request<B>) -> Result<(), Failed<SubmitError, Request<B>>> {
         self.note("submit");
         if self.waiting.len() >= self.entries.into() {
@@ -211,13 +222,14 @@ fn ask(mut queue: impl RequestQueue<BlockBuffer>) {
     assert_eq!(queue.arm(), Ok(Armed::Idle));
     queue.disarm();
     assert_eq!(queue.counters().requests, 5);
+    assert_eq!((queue.info().driver, queue.capacity_sectors()), ("ram", 78));
 }
 
 /// Every call of a control half.
 fn ask_control(mut control: impl Control) {
     assert_eq!((control.info().driver, control.capacity_sectors()), ("ram", 77));
     assert_eq!(control.interrupts(), InterruptMode::Line);
-    assert!(control.acknowledge());
+    assert!(control.write_cache() && control.set_write_cache(true) && control.acknowledge());
     assert_eq!((control.poll(), control.arm()), (Ok(Events::CAPACITY), Ok(Armed::Pending)));
 }
 
@@ -235,8 +247,11 @@ fn boxes_and_references_hand_every_call_on() {
         "arm",
         "disarm",
         "counters",
+        "info",
+        "capacity",
     ];
-    let control_calls = ["info", "capacity", "interrupts", "acknowledge", "poll", "arm"];
+    let control_calls =
+        ["info", "capacity", "interrupts", "write cache", "set write cache", "acknowledge", "poll", "arm"];
     let taken = |calls: &Calls| core::mem::take(&mut *calls.lock().unwrap());
 
     let (running, calls) = start();

@@ -4,20 +4,13 @@
 #![expect(unsafe_code, reason = "there is no device, so it is quiet")]
 
 use paravane_block::{
-    BlockBuffer, BlockLayout, BlockPool, Capacity, DiskInfo, ID_BYTES, InFlight, Limits, Operation, Request,
-    RequestFault, Rules, SubmitError, Transfer,
+    BlockBuffer, BlockLayout, BlockPool, Capacity, DiskInfo, ID_BYTES, InFlight, LIFETIME_BYTES, Operation,
+    RangeLimits, Request, RequestFault, Rules, SectorRange, SubmitError, Transfer,
 };
 use paravane_hal::dma::{DeviceDma, DeviceTag, Direction, Dma as _, DomainTag, Mapped, Quiet};
 use paravane_mock_hal::MockPlatform;
 
-const INFO: DiskInfo = DiskInfo {
-    driver: "none",
-    block_bytes: 1024,
-    read_only: false,
-    write_cache: true,
-    limits: Limits::NONE,
-    max_in_flight: 4,
-};
+const INFO: DiskInfo = DiskInfo { block_bytes: 1024, max_in_flight: 4, ..DiskInfo::plain("none") };
 
 struct Bench {
     platform: MockPlatform,
@@ -137,6 +130,50 @@ fn an_identity_has_its_length_and_stays_whole() {
     let identify = |len_bytes| bench.rules.check(&Request::identify(bench.buffer(len_bytes)));
     assert_eq!(identify(ID_BYTES).unwrap().granule_bytes, 20);
     assert_eq!(identify(40), Err(SubmitError::NotBlocks { bytes: 40, block_bytes: 20 }));
+}
+
+#[test]
+fn wear_is_asked_of_disks_that_tell() {
+    let mut bench = bench();
+    let ask = |bench: &Bench, len_bytes| bench.rules.check(&Request::lifetime(bench.buffer(len_bytes)));
+    assert_eq!(ask(&bench, LIFETIME_BYTES), Err(SubmitError::Unsupported));
+    bench.rules.info.lifetime = true;
+    assert_eq!(ask(&bench, LIFETIME_BYTES).unwrap().granule_bytes, 6);
+    assert_eq!(ask(&bench, 12), Err(SubmitError::NotBlocks { bytes: 12, block_bytes: 6 }));
+}
+
+#[test]
+fn ranges_are_whole_blocks_inside_a_disk_that_does_it() {
+    let some = RangeLimits::new(16, 0, 1024);
+    let only: [fn(&mut DiskInfo) -> &mut Option<RangeLimits>; 3] =
+        [|info| &mut info.discard, |info| &mut info.write_zeroes, |info| &mut info.secure_erase];
+    let asks: [fn(SectorRange) -> Request<BlockBuffer>; 3] =
+        [Request::discard, |range| Request::write_zeroes(range, true), Request::secure_erase];
+    for (able, only) in only.into_iter().enumerate() {
+        let mut bench = bench();
+        *only(&mut bench.rules.info) = some;
+        for (asked, ask) in asks.into_iter().enumerate() {
+            let check = |bench: &Bench, sector, sectors| {
+                bench.rules.check(&ask(SectorRange { sector, sectors })).map(|transfer| transfer.direction)
+            };
+            if able != asked {
+                assert_eq!(check(&bench, 0, 2), Err(SubmitError::Unsupported));
+                continue;
+            }
+            assert_eq!([check(&bench, 0, 2), check(&bench, 96, 4)], [Ok(None); 2]);
+            assert_eq!(check(&bench, 0, 0), Err(SubmitError::WrongData), "no sectors");
+            let halves = Err(SubmitError::NotBlocks { bytes: 512, block_bytes: 1024 });
+            assert_eq!(check(&bench, 0, 1), halves);
+            let beyond = SubmitError::OutOfRange { sector: 98, sectors: 4, capacity_sectors: 100 };
+            assert_eq!(check(&bench, 98, 4), Err(beyond));
+            let with_data =
+                Request { data: Some(bench.buffer(1024)), ..ask(SectorRange { sector: 0, sectors: 2 }) };
+            assert_eq!(bench.rules.check(&with_data), Err(SubmitError::WrongData));
+            bench.rules.info.read_only = true;
+            assert_eq!(check(&bench, 0, 2), Err(SubmitError::ReadOnly));
+            bench.rules.info.read_only = false;
+        }
+    }
 }
 
 #[test]

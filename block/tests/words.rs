@@ -2,7 +2,9 @@
 
 use std::error::Error as _;
 
-use paravane_block::{BlockBuffer, BlockLayout, BlockPool, Request, RequestError, RequestFault, SubmitError};
+use paravane_block::{
+    BlockBuffer, BlockLayout, BlockPool, Request, RequestError, RequestFault, SectorRange, SubmitError,
+};
 use paravane_hal::fault::DeviceFault;
 use paravane_mock_hal::MockPlatform;
 
@@ -14,7 +16,7 @@ fn a_request_that_failed_says_which_and_why() {
         said(Request::flush(), RequestFault::Unsupported),
         "flush (token 7): the device does not support it"
     );
-    let pool = BlockPool::new(MockPlatform::new(), BlockLayout::new(3)).unwrap();
+    let pool = BlockPool::new(MockPlatform::new(), BlockLayout::new(4)).unwrap();
     let data = || pool.get().unwrap();
     assert_eq!(
         said(Request::read(9, data()), RequestFault::Io),
@@ -24,6 +26,12 @@ fn a_request_that_failed_says_which_and_why() {
         said(Request::identify(data()), RequestFault::Short { written_bytes: 3, expected_bytes: 20 }),
         "identify (token 7): the device says that it wrote 3 bytes of 20"
     );
+    let range = SectorRange { sector: 4, sectors: 2 };
+    let io = |request| said(request, RequestFault::Io).split(" (").next().map(str::to_owned).unwrap();
+    assert_eq!(io(Request::discard(range)), "discard of 2 sectors at 4");
+    assert_eq!(io(Request::write_zeroes(range, false)), "zeroes for 2 sectors at 4");
+    assert_eq!(io(Request::secure_erase(range)), "secure erase of 2 sectors at 4");
+    assert_eq!(io(Request::lifetime(data())), "lifetime");
     assert_eq!(
         said(Request::write(1, data()), RequestFault::UnknownStatus { status: 0xff }),
         "write at sector 1 (token 7): the device gave status 0xff, which does not exist"
@@ -37,6 +45,7 @@ fn a_request_that_is_not_taken_says_what_it_should_be() {
         (SubmitError::TooLong { segments: 9, max_segments: 8 }, "takes 9 segments, and the queue has 8"),
         (SubmitError::TooFragmented { max_segments: 2 }, "the 2 segments"),
         (SubmitError::ReadOnly, "read-only"),
+        (SubmitError::Unsupported, "no such operation"),
         (SubmitError::WrongData, "data"),
         (
             SubmitError::NotBlocks { bytes: 700, block_bytes: 512 },

@@ -5,11 +5,12 @@
 //! | [`Device`] (`device`, `start`) | claim, start, stop |
 //! | [`BlkControl`] (`control`) | capacity, events, what was agreed |
 //! | [`RequestQueue`] (`queue`) | the life of a request |
-//! | `places` | where headers and statuses lie |
+//! | `lane` | from a part to a chain |
+//! | `places` | where headers, ranges and statuses lie |
 //! | `request` | its formats, and how its end is judged |
 //! | `config`, [`features`] | what the device says about itself |
 //!
-//! One queue, many requests in it, done in any order.
+//! One queue or several, many requests in each, done in any order.
 //!
 //! Spec: VIRTIO 1.2, 5.2 "Block Device".
 
@@ -18,6 +19,7 @@ mod control;
 mod device;
 mod error;
 pub mod features;
+mod lane;
 mod places;
 mod queue;
 mod request;
@@ -38,5 +40,3 @@ pub const DEVICE_ID: u16 = 2;
 
 /// Number of the first request queue.
 pub(crate) const REQUEST_QUEUE: u16 = 0;
-/// How many queues are driven.
-pub(crate) const QUEUES: u16 = 1;

@@ -4,7 +4,7 @@
 //!
 //! Spec: VIRTIO 1.2, 2.5 "Device Configuration Space".
 
-use paravane_hal::reg::{ReadOnly, Reg, RegValue};
+use paravane_hal::reg::{Reg, RegValue};
 
 use crate::feature::ClassFeatures;
 use crate::transport::Transport;
@@ -14,7 +14,7 @@ use crate::transport::Transport;
 const ATTEMPTS: usize = 16;
 
 /// Where a field ends.
-pub(crate) const fn end_bytes<T: RegValue>(field: &Reg<T, ReadOnly>) -> usize {
+pub(crate) const fn end_bytes<T: RegValue, A>(field: &Reg<T, A>) -> usize {
     field.offset_bytes().saturating_add(T::WIDTH_BYTES)
 }
 

@@ -20,6 +20,7 @@
 #![expect(private_bounds, reason = "classes are sealed: nobody outside names them")]
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
 
@@ -58,7 +59,7 @@ pub(crate) trait Class {
 }
 
 /// Queues, and other memory that the device is told of, as far as they are there.
-pub(crate) trait Rings: Default {
+pub(crate) trait Rings: Default + Sized {
     /// Whether there is none.
     fn is_none(&self) -> bool;
 
@@ -84,6 +85,17 @@ impl<A: Rings, B: Rings> Rings for (A, B) {
 
     fn free(self, quiet: &Quiet<'_>) -> bool {
         self.0.free(quiet) & self.1.free(quiet)
+    }
+}
+
+/// Of as many queues as there are.
+impl<A: Rings> Rings for Vec<A> {
+    fn is_none(&self) -> bool {
+        self.iter().all(A::is_none)
+    }
+
+    fn free(self, quiet: &Quiet<'_>) -> bool {
+        self.into_iter().fold(true, |freed, rings| rings.free(quiet) & freed)
     }
 }
 

@@ -58,6 +58,7 @@ mod tests;
 use crate::device::DeviceMemory;
 use crate::fault::{FaultPlan, FaultPoint};
 use crate::platform::MockPlatform;
+use crate::registers::Width;
 
 pub use blk::{Blk, VirtioBlk};
 pub use front::Trigger;
@@ -133,6 +134,12 @@ pub trait Class: Send + Sized + 'static {
     /// Which feature a byte of the configuration belongs to; `0` for bytes that are always there,
     /// `None` for bytes that belong to nothing.
     fn gate(&self, offset_bytes: usize) -> Option<u64>;
+    /// The driver writes to its configuration, `width` wide, to a field of a feature that was
+    /// agreed. False: nothing can be written there.
+    fn write_config(&mut self, at: u32, width: Width, value: u32) -> bool {
+        let _ = (at, width, value);
+        false
+    }
     /// A queue was notified.
     fn notified(device: &mut Virtio<Self>, queue: u16);
     /// The device has time of its own.

@@ -2,6 +2,8 @@
 //!
 //! When the device is looked at, [`watch`](crate::watch) says.
 
+use alloc::vec::Vec;
+
 use log::info;
 use paravane_block::{Capacity, Data, DiskInfo, Events, Request};
 use paravane_hal::dma::Quiet;
@@ -11,8 +13,9 @@ use paravane_hal::{Failed, Platform};
 
 use crate::blk::config;
 use crate::blk::device::{Blk, Device, Running};
-use crate::blk::features::Negotiated;
+use crate::blk::features::{BlkFeatures, Negotiated};
 use crate::blk::queue::RequestQueue;
+use crate::blk::start::Agreed;
 use crate::device::Class as _;
 use crate::error::StopError;
 use crate::transport::Transport;
@@ -24,21 +27,17 @@ pub struct BlkControl<P: Platform, T: Transport<P::Region>> {
     info: DiskInfo,
     capacity: Capacity,
     features: Negotiated,
+    write_cache: bool,
     /// Found, and not reported yet.
     events: Events,
 }
 
 impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
     /// Control of `device`, which has just been started.
-    pub(crate) fn new(
-        device: Device<P, T>,
-        info: DiskInfo,
-        capacity: Capacity,
-        features: Negotiated,
-        interrupts: InterruptMode,
-    ) -> Self {
+    pub(crate) fn new(device: Device<P, T>, agreed: Agreed) -> Self {
+        let Agreed { features, interrupts, info, capacity, write_cache } = agreed;
         let watch = Watch::new(device, interrupts);
-        Self { watch, info, capacity, features, events: Events::empty() }
+        Self { watch, info, capacity, features, write_cache, events: Events::empty() }
     }
 
     /// The device.
@@ -68,17 +67,32 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
     pub fn stop<B: Data>(
         self,
         queue: RequestQueue<P, B>,
+        more_queues: Vec<RequestQueue<P, B>>,
         unfinished: &mut dyn FnMut(Request<B>, &Quiet<'_>),
     ) -> Result<Device<P, T>, Failed<StopError, Running<P, T, B>>>
     where
         T: Send,
     {
-        let tags = [queue.device()];
-        self.watch
-            .stop(queue, &tags, RequestQueue::fail, |queue, quiet| queue.free(quiet, unfinished))
-            .map_err(|failed| {
-                failed.map_parts(|(watch, queue)| Running { control: Self { watch, ..self }, queue })
+        let first = queue.device();
+        let other = more_queues.iter().map(RequestQueue::device).find(|tag| *tag != first);
+        // If there is one of another device, it is among these.
+        let tags = [first, other.unwrap_or(first)];
+        let fail = |(queue, more_queues): &mut (RequestQueue<P, B>, Vec<_>), fault| {
+            queue.fail(fault);
+            more_queues.iter_mut().for_each(|queue: &mut RequestQueue<P, B>| queue.fail(fault));
+        };
+        let free = |(queue, more_queues): (RequestQueue<P, B>, Vec<RequestQueue<P, B>>),
+                    quiet: &Quiet<'_>| {
+            let freed = queue.free(quiet, unfinished);
+            more_queues.into_iter().fold(freed, |freed, queue| queue.free(quiet, unfinished) & freed)
+        };
+        self.watch.stop((queue, more_queues), &tags, fail, free).map_err(|failed| {
+            failed.map_parts(|(watch, (queue, more_queues))| Running {
+                control: Self { watch, ..self },
+                queue,
+                more_queues,
             })
+        })
     }
 
     /// Looks at the capacity.
@@ -103,6 +117,17 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Control for Bl
 
     fn capacity_sectors(&self) -> u64 {
         self.capacity.sectors()
+    }
+
+    fn write_cache(&self) -> bool {
+        self.write_cache
+    }
+
+    fn set_write_cache(&mut self, on: bool) -> bool {
+        if self.features.has(BlkFeatures::CONFIG_WCE) {
+            self.write_cache = config::write_writeback(self.device().transport(), on);
+        }
+        self.write_cache == on && self.features.has(BlkFeatures::CONFIG_WCE)
     }
 
     fn acknowledge(&mut self) -> bool {

@@ -1,5 +1,6 @@
 //! Where the headers and statuses of the parts lie that the device has: each takes one *place*,
-//! sixteen bytes for its header and one for its status, in memory that was there before.
+//! sixteen bytes for its header, as many for a range if it is about one, and one for its status, in
+//! memory that was there before.
 
 use alloc::vec::Vec;
 
@@ -8,12 +9,13 @@ use paravane_hal::addr::{Align, DmaAddr};
 use paravane_hal::dma::{DeviceDma, DmaBox, DmaError, DmaErrorReason, Quiet};
 
 use crate::blk::config::EXTRA_SEGMENTS;
-use crate::blk::request::{NO_STATUS, RequestHeader};
+use crate::blk::request::{NO_STATUS, RangeSegment, RequestHeader};
 use crate::ring::QueueSize;
 
 /// The places of a queue.
 pub(crate) struct Places<P: Platform> {
     headers: DmaBox<RequestHeader, P>,
+    ranges: DmaBox<RangeSegment, P>,
     statuses: DmaBox<u8, P>,
     free: Vec<u16>,
     count: u16,
@@ -41,6 +43,7 @@ impl<P: Platform> Places<P> {
         free.extend((0..count).rev());
         Ok(Self {
             headers: DmaBox::array_zeroed(of, count.into(), Align::new(16))?,
+            ranges: DmaBox::array_zeroed(of, count.into(), Align::new(16))?,
             statuses: DmaBox::array_zeroed(of, count.into(), Align::BYTE)?,
             free,
             count,
@@ -51,7 +54,7 @@ impl<P: Platform> Places<P> {
     /// about another device: it is leaked.
     #[must_use]
     pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
-        self.headers.free(quiet).is_ok() & self.statuses.free(quiet).is_ok()
+        self.headers.free(quiet).is_ok() & self.ranges.free(quiet).is_ok() & self.statuses.free(quiet).is_ok()
     }
 
     /// How many there are.
@@ -80,6 +83,13 @@ impl<P: Platform> Places<P> {
         is_written.then_some(place)
     }
 
+    /// Writes `range` at a place that was taken. Where the device finds it.
+    pub(super) fn write_range(&mut self, place: u16, range: &RangeSegment) -> Option<DmaAddr> {
+        let index = usize::from(place);
+        let addr = self.ranges.dma_addr_of(index)?;
+        self.ranges.write_at(index, range).then_some(addr)
+    }
+
     /// Gives a place back that the device has let go of. What it left there as status.
     #[inline]
     pub(super) fn give_back(&mut self, place: u16) -> u8 {
@@ -90,7 +100,7 @@ impl<P: Platform> Places<P> {
 }
 
 /// An empty vector with room for `count`.
-pub(super) fn vec_of<T>(count: usize) -> Result<Vec<T>, DmaError> {
+pub(crate) fn vec_of<T>(count: usize) -> Result<Vec<T>, DmaError> {
     let mut vec = Vec::new();
     vec.try_reserve_exact(count)
         .map_err(|_| DmaError::new(count.saturating_mul(size_of::<T>()), DmaErrorReason::OutOfMemory))?;

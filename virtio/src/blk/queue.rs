@@ -12,79 +12,23 @@
 use alloc::collections::VecDeque;
 
 use paravane_block::{
-    Completion, Data, InFlight, Operation, Part, PartSegment, Parts, Piece, QueueCounters, Request,
-    RequestFault, Rules, SECTOR_BYTES, SubmitError, TooFragmented, Transfer,
+    Completion, Data, DiskInfo, InFlight, Operation, Part, Parts, Piece, QueueCounters, RangeParts, Request,
+    RequestFault, Rules, SectorRange, SubmitError, TooFragmented, Transfer,
 };
-use paravane_hal::dma::{DeviceTag, Direction, DmaError, Quiet};
+use paravane_hal::dma::{DeviceTag, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::{Failed, Platform};
 
 use crate::blk::config::{EXTRA_SEGMENTS, LEAST_SEGMENTS};
+use crate::blk::device::QueueMemory;
+use crate::blk::lane::{BlkRing, Lane};
 use crate::blk::places::{Places, vec_of};
-use crate::blk::request::{HEADER_BYTES, RequestHeader, judge};
-use crate::device::Queue;
+use crate::blk::request::judge;
 use crate::queue::Kick;
-use crate::queue::tokens::Tokens;
-use crate::ring::Segment;
-
-/// The ring under a request queue.
-pub(crate) type BlkRing<P> = Queue<Tokens<Ticket>, P>;
 
 /// Ring and places that no queue has.
 type Unused<P> = (BlkRing<P>, Places<P>);
-
-/// What is known of a part that the device has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket {
-    /// The number of its request.
-    request: u16,
-    /// Its place.
-    place: u16,
-    /// How much data the device is to write.
-    expected_bytes: u32,
-}
-
-/// The way of parts to the device.
-struct Lane<P: Platform> {
-    ring: BlkRing<P>,
-    places: Places<P>,
-}
-
-impl<P: Platform> Lane<P> {
-    /// Posts a part of `operation`, which is that of request `number`. False when there is no room.
-    #[inline(always)]
-    fn post<D: Piece>(
-        &mut self,
-        number: u16,
-        operation: Operation,
-        Part { offset_bytes, bytes, segments, .. }: Part<'_, D>,
-    ) -> bool {
-        let sectors = offset_bytes / SECTOR;
-        let Some(header) = RequestHeader::new(operation, sectors) else { return false };
-        let Some(place) = self.places.take(&header) else { return false };
-        let writable = operation.direction() == Some(Direction::FromDevice);
-        let expected_bytes = if writable { bytes } else { 0 };
-        let ticket = Ticket { request: number, place: place.number, expected_bytes };
-        let head = Segment { addr: place.header, len_bytes: HEADER_BYTES, writable: false };
-        let status = Segment { addr: place.status, len_bytes: 1, writable: true };
-        let data = segments.map(|PartSegment { addr, len_bytes }| Segment { addr, len_bytes, writable });
-        self.ring.submit(head, data, status, ticket).is_ok()
-    }
-
-    /// Posts the `parts` that `rest` is cut into.
-    #[cold]
-    fn post_all<D: Piece>(&mut self, number: u16, operation: Operation, mut rest: Parts<'_, D>, parts: u16) {
-        let mut posted = 0_u16;
-        while let Ok(Some(part)) = rest.cut() {
-            if !self.post(number, operation, part) {
-                break;
-            }
-            posted = posted.saturating_add(1);
-        }
-        debug_assert!(posted == parts, "there was room for all parts");
-    }
-}
 
 /// The request queue of a running device. Its requests carry `B`.
 pub struct RequestQueue<P: Platform, B: Data> {
@@ -110,9 +54,15 @@ fn measure<D: Piece>(mut parts: Parts<'_, D>) -> Result<(usize, usize), TooFragm
 }
 
 /// What a request takes of the queue.
-struct Need {
-    transfer: Transfer,
-    parts: u16,
+enum Need {
+    /// Nothing: it is done already.
+    Nothing,
+    /// One part.
+    One(Transfer),
+    /// So many parts of its data.
+    Parts(Transfer, u16),
+    /// So many ranges.
+    Ranges(RangeParts, u16),
 }
 
 impl<P: Platform, B: Data> RequestQueue<P, B> {
@@ -161,6 +111,12 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         freed & given_back
     }
 
+    /// Ring and places of one that the device has nothing of.
+    pub(crate) fn into_memory(self) -> QueueMemory<P> {
+        let Lane { ring, places } = self.lane;
+        (Some(ring), Some(places))
+    }
+
     /// Whose it is.
     pub(crate) fn device(&self) -> DeviceTag {
         self.lane.ring.device()
@@ -172,27 +128,47 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         self.lane.ring.fail(fault);
     }
 
-    /// What `request` takes, if it keeps the rules and there is room for it. `None`: it is done
-    /// already.
+    /// What `request` takes, if it keeps the rules and there is room for it.
     #[inline(always)]
-    fn admit(&self, request: &Request<B>) -> Result<Option<Need>, SubmitError> {
+    fn admit(&self, request: &Request<B>) -> Result<Need, SubmitError> {
         self.lane.ring.check()?;
         let transfer = self.rules.check(request)?;
-        if request.operation == Operation::Flush && !self.rules.info.write_cache {
-            return if self.done.len() < self.lane.places.count().into() {
-                Ok(None)
-            } else {
-                Err(SubmitError::Full)
-            };
+        if transfer.direction.is_none() {
+            return self.admit_without_data(request.operation, transfer);
         }
         let limits = self.rules.info.limits;
-        let extra = usize::from(EXTRA_SEGMENTS);
-        let (parts, descriptors) = if limits.take(transfer) {
-            (1, extra.saturating_add(transfer.segments))
-        } else {
-            let fragmented = |_| SubmitError::TooFragmented { max_segments: limits.max_segments };
-            measure(Parts::new(pieces(request), transfer, limits)).map_err(fragmented)?
+        if limits.take(transfer) {
+            let descriptors = usize::from(EXTRA_SEGMENTS).saturating_add(transfer.segments);
+            return self.check_room(1, descriptors).map(|_| Need::One(transfer));
+        }
+        let fragmented = |_| SubmitError::TooFragmented { max_segments: limits.max_segments };
+        let parts = Parts::new(pieces(request), transfer, limits);
+        let (parts, descriptors) = measure(parts).map_err(fragmented)?;
+        self.check_room(parts, descriptors).map(|parts| Need::Parts(transfer, parts))
+    }
+
+    /// The same of a flush, or of a range of sectors.
+    #[cold]
+    fn admit_without_data(&self, operation: Operation, transfer: Transfer) -> Result<Need, SubmitError> {
+        let range = operation.range().zip(self.rules.info.range_limits(operation));
+        let Some((SectorRange { sector, sectors }, limits)) = range else {
+            if self.rules.info.write_cache {
+                return self.check_room(1, EXTRA_SEGMENTS.into()).map(|_| Need::One(transfer));
+            }
+            let has_room = self.done.len() < self.lane.places.count().into();
+            return if has_room { Ok(Need::Nothing) } else { Err(SubmitError::Full) };
         };
+        let ranges = RangeParts::new(sector, sectors.into(), limits);
+        // More than there are places are too many, however many they are.
+        let most = usize::from(self.lane.places.count());
+        let parts = ranges.count_up_to(most).unwrap_or(usize::MAX);
+        let parts = self.check_room(parts, parts.saturating_mul(LEAST_SEGMENTS.into()))?;
+        Ok(Need::Ranges(ranges, parts))
+    }
+
+    /// That there is room for so many parts. How many they are.
+    #[inline(always)]
+    fn check_room(&self, parts: usize, descriptors: usize) -> Result<u16, SubmitError> {
         let has_room = self.in_flight.room() > 0
             && parts <= self.lane.places.room()
             && descriptors <= usize::from(self.lane.ring.room());
@@ -200,7 +176,7 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
             return Err(self.no_room(parts, descriptors));
         }
         // Fewer than the queue has entries.
-        Ok(Some(Need { transfer, parts: u16::try_from(parts).unwrap_or(u16::MAX) }))
+        Ok(u16::try_from(parts).unwrap_or(u16::MAX))
     }
 
     /// Why there is none for so many.
@@ -242,9 +218,6 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
     }
 }
 
-/// A sector's length, as wide as a request's.
-const SECTOR: u64 = SECTOR_BYTES as u64;
-
 /// The pieces of its data; none where it has no data.
 #[inline(always)]
 fn pieces<B: Data>(request: &Request<B>) -> &[B::Piece] {
@@ -256,33 +229,54 @@ fn count(counter: &mut u64) {
 }
 
 impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B> {
+    fn info(&self) -> &DiskInfo {
+        &self.rules.info
+    }
+
+    fn capacity_sectors(&self) -> u64 {
+        self.rules.capacity.sectors()
+    }
+
     fn submit(&mut self, request: Request<B>) -> Result<(), Failed<SubmitError, Request<B>>> {
-        let Need { transfer, parts } = match self.admit(&request) {
-            Ok(Some(need)) => need,
-            Ok(None) => {
+        let need = match self.admit(&request) {
+            Ok(need) => need,
+            Err(error) => return Err(self.refuse(error, request)),
+        };
+        let parts = match need {
+            Need::Nothing => {
                 // There is room.
                 self.done.push_back(Completion { request, result: Ok(()) });
                 count(&mut self.counters.requests);
                 return Ok(());
             }
-            Err(error) => return Err(self.refuse(error, request)),
+            Need::One(_) => 1,
+            Need::Parts(_, parts) | Need::Ranges(_, parts) => parts,
         };
         let (number, request) = match self.in_flight.insert(request, parts) {
             Ok(inserted) => inserted,
             Err(request) => return Err(self.refuse(SubmitError::Full, request)),
         };
         let limits = self.rules.info.limits;
-        if parts == 1 {
-            let part = Part::whole(pieces(request), transfer, limits);
-            let posted = self.lane.post(number, request.operation, part);
-            debug_assert!(posted, "there was room for it");
-        } else {
-            let rest = Parts::new(pieces(request), transfer, limits);
-            self.lane.post_all(number, request.operation, rest, parts);
+        match need {
+            Need::One(transfer) => {
+                let part = Part::whole(pieces(request), transfer, limits);
+                let posted = self.lane.post(number, request.operation, part);
+                debug_assert!(posted, "there was room for it");
+                self.counters.bytes = self.counters.bytes.wrapping_add(transfer.bytes);
+            }
+            Need::Parts(transfer, parts) => {
+                let rest = Parts::new(pieces(request), transfer, limits);
+                self.lane.post_all(number, request.operation, rest, parts);
+                self.counters.bytes = self.counters.bytes.wrapping_add(transfer.bytes);
+            }
+            Need::Ranges(ranges, _) => {
+                let unmap = self.rules.info.unmaps(request.operation);
+                self.lane.post_ranges(number, request.operation, ranges, unmap);
+            }
+            Need::Nothing => {}
         }
         self.submitted = true;
         count(&mut self.counters.requests);
-        self.counters.bytes = self.counters.bytes.wrapping_add(transfer.bytes);
         self.counters.parts = self.counters.parts.wrapping_add(parts.into());
         Ok(())
     }

@@ -4,11 +4,14 @@
 //!  header (16, the device reads) | data (it reads or writes) | status (1, it writes)
 //! ```
 //!
+//! Requests about a range have that as data, one to a request: a request of several that failed
+//! would leave open which of them were done.
+//!
 //! Spec: VIRTIO 1.2, 5.2.6 "Device Operation".
 
 use core::mem::offset_of;
 
-use paravane_block::{ID_BYTES, Operation, RequestFault};
+use paravane_block::{ID_BYTES, LIFETIME_BYTES, Operation, RequestFault, SectorRange};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -20,6 +23,17 @@ const OUT: u32 = 1;
 const FLUSH: u32 = 4;
 /// `VIRTIO_BLK_T_GET_ID`.
 const GET_ID: u32 = 8;
+/// `VIRTIO_BLK_T_GET_LIFETIME`.
+const GET_LIFETIME: u32 = 10;
+/// `VIRTIO_BLK_T_DISCARD`.
+const DISCARD: u32 = 11;
+/// `VIRTIO_BLK_T_WRITE_ZEROES`.
+const WRITE_ZEROES: u32 = 13;
+/// `VIRTIO_BLK_T_SECURE_ERASE`.
+const SECURE_ERASE: u32 = 14;
+
+/// `unmap` among the flags of a range.
+const UNMAP: u32 = 1;
 
 /// `VIRTIO_BLK_S_OK`.
 const OK: u8 = 0;
@@ -44,7 +58,7 @@ pub(crate) const HEADER_BYTES: u32 = 16;
 
 const _: () = assert!(size_of::<RequestHeader>() == HEADER_BYTES as usize);
 const _: () = assert!(offset_of!(RequestHeader, sector) == 8);
-const _: () = assert!(ID_BYTES == 20);
+const _: () = assert!(ID_BYTES == 20 && LIFETIME_BYTES == 6);
 
 impl RequestHeader {
     /// That of the part of `operation` that begins `sectors` further. `None`: no operation of this
@@ -56,9 +70,42 @@ impl RequestHeader {
             // Spec: VIRTIO 1.2, 5.2.6.1: a flush has sector 0.
             Operation::Flush => (FLUSH, 0),
             Operation::Identify => (GET_ID, 0),
+            Operation::Lifetime => (GET_LIFETIME, 0),
+            // The place is in the range.
+            Operation::Discard { .. } => (DISCARD, 0),
+            Operation::WriteZeroes { .. } => (WRITE_ZEROES, 0),
+            Operation::SecureErase { .. } => (SECURE_ERASE, 0),
             _ => return None,
         };
         Some(Self { kind: kind.into(), reserved: 0.into(), sector: sector.into() })
+    }
+}
+
+/// A range of sectors.
+///
+/// Spec: VIRTIO 1.2, 5.2.6 "Device Operation", `struct virtio_blk_discard_write_zeroes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub(crate) struct RangeSegment {
+    sector: U64,
+    num_sectors: U32,
+    flags: U32,
+}
+
+/// How long it is.
+pub(crate) const RANGE_BYTES: u32 = 16;
+
+const _: () = assert!(size_of::<RangeSegment>() == RANGE_BYTES as usize);
+const _: () = assert!(offset_of!(RangeSegment, num_sectors) == 8);
+
+impl RangeSegment {
+    /// That of `range`, which may be given up if `unmap`. For anything but zeroes that is false.
+    ///
+    /// Spec: VIRTIO 1.2, 5.2.6.1: `unmap` is not set in the range of another request.
+    pub(crate) fn new(range: SectorRange, unmap: bool) -> Self {
+        let SectorRange { sector, sectors } = range;
+        let flags = if unmap { UNMAP } else { 0 };
+        Self { sector: sector.into(), num_sectors: sectors.into(), flags: flags.into() }
     }
 }
 
@@ -87,7 +134,25 @@ mod tests {
         assert_eq!(header.as_bytes(), [1, 0, 0, 0, 0, 0, 0, 0, 8, 5, 4, 3, 2, 1, 0, 0]);
         let kind = |operation| RequestHeader::new(operation, 0).unwrap().as_bytes()[0];
         assert_eq!([kind(Operation::Read { sector: 0 }), kind(Operation::Flush)], [0, 4]);
-        assert_eq!(kind(Operation::Identify), 8);
+        assert_eq!([kind(Operation::Identify), kind(Operation::Lifetime)], [8, 10]);
+        let (sector, sectors) = (9, 1);
+        let ranges = [
+            Operation::Discard { sector, sectors },
+            Operation::WriteZeroes { sector, sectors, may_unmap: true },
+            Operation::SecureErase { sector, sectors },
+        ];
+        assert_eq!(ranges.map(kind), [11, 13, 14]);
+        for range in ranges {
+            assert_eq!(RequestHeader::new(range, 0).unwrap().sector.get(), 0, "the range has the place");
+        }
+    }
+
+    #[test]
+    fn a_range_is_sixteen_bytes_in_the_devices_order() {
+        let range = SectorRange { sector: 0x0102_0304_0506, sectors: 0x0708_090a };
+        let bytes = [6, 5, 4, 3, 2, 1, 0, 0, 10, 9, 8, 7, 0, 0, 0, 0];
+        assert_eq!(RangeSegment::new(range, false).as_bytes(), bytes);
+        assert_eq!(RangeSegment::new(range, true).as_bytes()[12..], [1, 0, 0, 0]);
     }
 
     #[test]

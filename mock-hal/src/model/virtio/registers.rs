@@ -95,6 +95,12 @@ impl<C: Class> Virtio<C> {
         u32::from_le_bytes(value)
     }
 
+    /// A field is written by whoever agreed on it. Whether it was.
+    fn write_config(&mut self, at: u32, width: Width, value: u32) -> bool {
+        let gate = self.class.gate(at as usize).filter(|gate| *gate != 0);
+        gate.is_some_and(|gate| self.has(gate)) && self.class.write_config(at, width, value)
+    }
+
     /// Spec: VIRTIO 1.2, 4.1.5.2 "Available Buffer Notifications".
     fn ring_doorbell(&mut self, at: u32, width: Width, value: u32) {
         let queue = u16::try_from(value).unwrap_or(u16::MAX);
@@ -248,6 +254,7 @@ impl<C: Class> DeviceModel for Virtio<C> {
             }
             Hit::Mmio(at) => self.write_mmio(at, value),
             Hit::Notify(at) => self.ring_doorbell(at, width, value),
+            Hit::Device(at) if self.write_config(at, width, value) => {}
             Hit::Isr | Hit::Device(_) => {
                 self.violation(format!("a write at {offset_bytes:#x}, where nothing can be written"));
             }

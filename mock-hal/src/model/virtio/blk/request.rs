@@ -4,7 +4,7 @@
 
 use super::super::Virtio;
 use super::super::queue::{Chain, Segment};
-use super::{Blk, REQUESTS, SECTOR_BYTES, bits};
+use super::{Blk, SECTOR_BYTES, bits};
 
 /// Types of requests.
 pub mod kind {
@@ -16,6 +16,14 @@ pub mod kind {
     pub const FLUSH: u32 = 4;
     /// `VIRTIO_BLK_T_GET_ID`.
     pub const GET_ID: u32 = 8;
+    /// `VIRTIO_BLK_T_GET_LIFETIME`.
+    pub const GET_LIFETIME: u32 = 10;
+    /// `VIRTIO_BLK_T_DISCARD`.
+    pub const DISCARD: u32 = 11;
+    /// `VIRTIO_BLK_T_WRITE_ZEROES`.
+    pub const WRITE_ZEROES: u32 = 13;
+    /// `VIRTIO_BLK_T_SECURE_ERASE`.
+    pub const SECURE_ERASE: u32 = 14;
 }
 
 /// What the status byte says.
@@ -61,9 +69,12 @@ struct Request {
 impl Virtio<Blk> {
     /// Does what `chain` asks for. The status, not written yet, and how many bytes are written with
     /// it; `None` for a chain that is no request.
-    pub(super) fn perform(&mut self, chain: &Chain) -> Option<(u8, u32)> {
-        let request = self.parse(chain)?;
-        let written = self.answer_request(chain, &request);
+    pub(super) fn perform(&mut self, queue: usize, chain: &Chain) -> Option<(u8, u32)> {
+        if queue > 0 && !self.has(bits::MQ) {
+            self.ring_violation(queue, "a request in a queue that was not agreed, 5.2.2");
+        }
+        let request = self.parse(queue, chain)?;
+        let written = self.answer_request(queue, chain, &request);
         let status = *written.as_ref().err().unwrap_or(&super::outcome::OK);
         let Request { kind, sector, ref out, room, ref segments } = request;
         self.class.done.push(Done {
@@ -79,11 +90,11 @@ impl Virtio<Blk> {
 
     /// Takes a chain apart: a header that can be read, data, a status byte that can be written and
     /// is the last.
-    fn parse(&mut self, chain: &Chain) -> Option<Request> {
-        let bytes = match chain.read(&self.memory_of(REQUESTS)) {
+    fn parse(&mut self, queue: usize, chain: &Chain) -> Option<Request> {
+        let bytes = match chain.read(&self.memory_of(queue)) {
             Ok(bytes) => bytes,
             Err(fault) => {
-                self.ring_violation(REQUESTS, fault.to_string());
+                self.ring_violation(queue, fault.to_string());
                 return None;
             }
         };
@@ -91,13 +102,13 @@ impl Virtio<Blk> {
         let room = chain.writable_bytes().checked_sub(1);
         let (Some((header, out)), Some(room)) = (header, room) else {
             let what = format!("{} bytes to read and no more than {room:?} to write", bytes.len());
-            self.ring_violation(REQUESTS, format!("a chain that is no request, 5.2.6: {what}"));
+            self.ring_violation(queue, format!("a chain that is no request, 5.2.6: {what}"));
             return None;
         };
         let word =
             |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if word(4) != 0 {
-            self.ring_violation(REQUESTS, format!("reserved word of a header: {:#x}", word(4)));
+            self.ring_violation(queue, format!("reserved word of a header: {:#x}", word(4)));
         }
         let segments = data_segments(&chain.segments);
         if self.personality.simple_requests && !is_simple(&chain.segments) {
@@ -109,45 +120,61 @@ impl Virtio<Blk> {
     }
 
     /// Does it: how many bytes of data were written, or the status of a failure.
-    fn answer_request(&mut self, chain: &Chain, request: &Request) -> Result<usize, u8> {
+    fn answer_request(&mut self, queue: usize, chain: &Chain, request: &Request) -> Result<usize, u8> {
         let Request { kind, sector, ref out, room, .. } = *request;
+        // Spec: VIRTIO 1.2, 5.2.6: the sector is 0 where it means nothing.
+        if !matches!(kind, kind::IN | kind::OUT | kind::FLUSH) && sector != 0 {
+            self.ring_violation(queue, format!("sector {sector} in a request of type {kind}, 5.2.6"));
+        }
         let bytes = match kind {
             kind::IN | kind::OUT => {
-                let place = self.place(request)?;
+                let place = self.place(queue, request)?;
                 if kind == kind::IN {
                     self.class.disk[place].to_vec()
                 } else {
                     self.class.disk[place].copy_from_slice(out);
-                    self.class.unflushed += 1;
+                    self.wrote();
                     return Ok(0);
                 }
             }
             kind::FLUSH => {
                 if !self.has(bits::FLUSH) {
-                    self.ring_violation(REQUESTS, "FLUSH, which was not agreed, 5.2.6.1");
+                    self.ring_violation(queue, "FLUSH, which was not agreed, 5.2.6.1");
                     return Err(outcome::UNSUPP);
                 }
                 if sector != 0 || !out.is_empty() || room != 0 {
-                    self.ring_violation(REQUESTS, format!("FLUSH of sector {sector}, or with data, 5.2.6.1"));
+                    self.ring_violation(queue, format!("FLUSH of sector {sector}, or with data, 5.2.6.1"));
                 }
-                self.class.unflushed = 0;
+                self.class.settle();
                 return Ok(0);
+            }
+            kind::DISCARD | kind::WRITE_ZEROES | kind::SECURE_ERASE => {
+                return self.serve_ranges(queue, kind, out, room).map(|()| 0);
+            }
+            kind::GET_LIFETIME if self.has(bits::LIFETIME) => {
+                let mut bytes: Vec<u8> =
+                    self.class.lifetime.iter().flat_map(|half| half.to_le_bytes()).collect();
+                if !out.is_empty() || room != bytes.len() {
+                    self.ring_violation(queue, format!("GET_LIFETIME into {room} bytes, 5.2.6"));
+                }
+                bytes.truncate(room);
+                bytes
             }
             kind::GET_ID => {
                 if !out.is_empty() || room != self.class.id.len() {
-                    self.ring_violation(REQUESTS, format!("GET_ID into {room} bytes, 5.2.6"));
+                    self.ring_violation(queue, format!("GET_ID into {room} bytes, 5.2.6"));
                 }
                 let mut id = self.class.id.to_vec();
                 id.truncate(room);
                 id
             }
             _ => {
-                self.ring_violation(REQUESTS, format!("a request of type {kind}, which nothing allows"));
+                self.ring_violation(queue, format!("a request of type {kind}, which nothing allows"));
                 return Err(outcome::UNSUPP);
             }
         };
-        if let Err(fault) = chain.write(&self.memory_of(REQUESTS), &bytes) {
-            self.ring_violation(REQUESTS, fault.to_string());
+        if let Err(fault) = chain.write(&self.memory_of(queue), &bytes) {
+            self.ring_violation(queue, fault.to_string());
         }
         Ok(bytes.len())
     }
@@ -155,7 +182,7 @@ impl Virtio<Blk> {
     /// Where on the disk a read or write goes, if it may.
     ///
     /// Spec: VIRTIO 1.2, 5.2.6.1 "Driver Requirements: Device Operation".
-    fn place(&mut self, request: &Request) -> Result<std::ops::Range<usize>, u8> {
+    fn place(&mut self, queue: usize, request: &Request) -> Result<std::ops::Range<usize>, u8> {
         let Request { kind, sector, ref out, room, ref segments } = *request;
         let (data_bytes, other_bytes) = if kind == kind::IN { (room, out.len()) } else { (out.len(), room) };
         let seg_max = self.class.seg_max as usize;
@@ -166,6 +193,10 @@ impl Virtio<Blk> {
         let rules = [
             ("data goes one way", other_bytes == 0),
             ("data is whole sectors, and some", data_bytes > 0 && data_bytes.is_multiple_of(SECTOR_BYTES)),
+            (
+                "whole blocks",
+                sector.is_multiple_of(self.block_sectors()) && sectors.is_multiple_of(self.block_sectors()),
+            ),
             ("the request ends inside the disk", was_inside),
             ("no more segments than seg_max", !self.has(bits::SEG_MAX) || segments.len() <= seg_max),
             ("no segment longer than size_max", !self.has(bits::SIZE_MAX) || longest <= self.class.size_max),
@@ -176,7 +207,7 @@ impl Virtio<Blk> {
             if !holds {
                 is_legal = false;
                 let of = format!("{data_bytes} bytes in {} at sector {sector}", segments.len());
-                self.ring_violation(REQUESTS, format!("{rule}, 5.2.6.1: {of}"));
+                self.ring_violation(queue, format!("{rule}, 5.2.6.1: {of}"));
             }
         }
         let is_read_only = kind == kind::OUT && self.class.features & bits::RO != 0;
@@ -189,11 +220,11 @@ impl Virtio<Blk> {
     }
 
     /// The status is the last byte that can be written.
-    pub(super) fn write_status_byte(&mut self, chain: &Chain, status: u8) {
+    pub(super) fn write_status_byte(&mut self, queue: usize, chain: &Chain, status: u8) {
         let Some(last) = chain.segments.last() else { return };
         let at = last.addr + u64::from(last.len_bytes) - 1;
-        if let Err(fault) = self.memory_of(REQUESTS).write(at, &[status]) {
-            self.ring_violation(REQUESTS, fault.to_string());
+        if let Err(fault) = self.memory_of(queue).write(at, &[status]) {
+            self.ring_violation(queue, fault.to_string());
         }
     }
 }

@@ -1,129 +1,25 @@
 //! The block device on the model of mock-hal: every monitor, both rings, and devices that lie.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::result_large_err, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::result_large_err, unreachable_pub, reason = "tests")]
 
-use std::sync::MutexGuard;
+mod queues;
+mod ranges;
+mod support;
 
 use paravane_block::{
     BlockBuffer, BlockLayout, BlockPool, Completion, Control as _, Events, Request, RequestFault,
     RequestQueue as _, SubmitError,
 };
 use paravane_hal::fault::DeviceFault;
-use paravane_hal::irq::{Armed, InterruptMode, Interrupts, MsiMessage};
-use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
+use paravane_hal::irq::{Armed, InterruptMode, Interrupts};
+use paravane_mock_hal::MockPlatform;
+use paravane_mock_hal::fault::{Action, Field};
 use paravane_mock_hal::model::virtio::blk::bits;
-use paravane_mock_hal::model::virtio::{Blk, Personality, Plugged, Reset, Virtio, VirtioBlk, feature};
-use paravane_mock_hal::{MockPlatform, PciHost, message};
-use paravane_pci::{Function, PciAddress};
-use paravane_virtio::blk::{Config, Device, Running, StartError, StopError};
+use paravane_mock_hal::model::virtio::{Blk, Personality, Reset, Virtio, feature};
+use paravane_virtio::blk::{Config, Device, StartError, StopError};
 use paravane_virtio::transport::mmio::MmioTransport;
-use paravane_virtio::transport::pci::{self, Pci};
 
-const SECTOR: usize = 512;
-const SECTORS: usize = 64;
-const MESSAGES: [MsiMessage; 2] = [message(0xfee0_0000, 0x40), message(0xfee0_0000, 0x41)];
-
-type Bus = Pci<MockPlatform, PciHost>;
-type Data = Vec<BlockBuffer>;
-type Up = Running<MockPlatform, Bus, Data>;
-
-struct Bench {
-    platform: MockPlatform,
-    plugged: Plugged<Blk>,
-    pool: BlockPool,
-    bytes_at_rest: usize,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self::of(Blk::new(SECTORS), Personality::qemu())
-    }
-
-    fn of(blk: Blk, personality: Personality) -> Self {
-        let platform = MockPlatform::new();
-        let plugged = Virtio::plug(&platform, PciAddress::new(0, 0, 3, 0).unwrap(), blk, personality);
-        let pool = BlockPool::new(platform.clone(), BlockLayout::new(64)).unwrap();
-        let bytes_at_rest = platform.memory().bytes();
-        Self { platform, plugged, pool, bytes_at_rest }
-    }
-
-    fn packed() -> Self {
-        let bench = Self::new();
-        let offered = bench.model().offered() | feature::RING_PACKED;
-        bench.model().offer(offered);
-        bench
-    }
-
-    fn model(&self) -> MutexGuard<'_, VirtioBlk> {
-        self.plugged.lock()
-    }
-
-    fn device(&self) -> Device<MockPlatform, Bus> {
-        let function = Function::claim(self.plugged.host.clone(), self.plugged.address).unwrap();
-        pci::open(function, self.platform.clone(), Device::new).unwrap()
-    }
-
-    fn start(&self) -> Up {
-        self.device().start(&Config::default().with_entries(32), Interrupts::msix(&MESSAGES)).unwrap()
-    }
-
-    /// Pieces of so many bytes.
-    fn data(&self, pieces: &[usize]) -> Data {
-        let piece = |bytes: &usize| {
-            let mut buffer = self.pool.get().unwrap();
-            assert!(buffer.set_len_bytes(*bytes));
-            buffer
-        };
-        pieces.iter().map(piece).collect()
-    }
-
-    fn filled(&self, pieces: &[usize], fill: u8) -> Data {
-        let mut data = self.data(pieces);
-        for piece in &mut data {
-            let bytes = vec![fill; piece.len_bytes()];
-            assert!(piece.copy_in(0, &bytes));
-        }
-        data
-    }
-
-    /// The next lie about a request that was done.
-    fn lie(&self, action: Action) {
-        self.model().faults.add(Fault::nth(FaultPoint::RequestCompletion, 1, action));
-    }
-
-    fn assert_at_rest(&self) {
-        assert_eq!(self.platform.memory().bytes(), self.bytes_at_rest);
-        assert_eq!(self.pool.free(), self.pool.buffers());
-        assert_eq!(self.model().violations, [""; 0]);
-    }
-}
-
-fn bytes_of(data: &Data) -> Vec<u8> {
-    let mut all = Vec::new();
-    for piece in data {
-        let mut bytes = vec![0; piece.len_bytes()];
-        assert!(piece.copy_out(0, &mut bytes));
-        all.extend(bytes);
-    }
-    all
-}
-
-/// The one request that is complete.
-fn completed(up: &mut Up) -> Completion<Data> {
-    up.queue.poll().unwrap().unwrap()
-}
-
-fn ask(up: &mut Up, request: Request<Data>) -> Completion<Data> {
-    up.queue.submit(request).unwrap();
-    up.queue.publish();
-    completed(up)
-}
-
-fn stop(up: Up) -> usize {
-    let mut unfinished = 0;
-    up.stop(&mut |_, _| unfinished += 1).unwrap();
-    unfinished
-}
+use support::{Bench, Data, SECTOR, SECTORS, Up, ask, bytes_of, completed, stop};
 
 fn writes_reads_flushes(bench: &Bench, up: &mut Up) {
     ask(up, Request::write(2, bench.filled(&[SECTOR], 0xa5))).result.unwrap();
