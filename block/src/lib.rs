@@ -7,11 +7,14 @@
 
 extern crate alloc;
 
+mod adapt;
+mod blocking;
 mod buffer;
 mod control;
 mod data;
 mod device;
 mod disk;
+mod future;
 mod in_flight;
 mod parts;
 mod queue;
@@ -19,11 +22,17 @@ mod ranges;
 mod request;
 mod shape;
 
+#[cfg(feature = "embedded-io")]
+pub use adapt::bytes::Bytes;
+#[cfg(feature = "embedded-sdmmc")]
+pub use adapt::sdmmc::SharedDisk;
+pub use blocking::{Disk, DiskError};
 pub use buffer::{BlockBuffer, BlockLayout, BlockPool, BufferHeader};
 pub use control::{Control, Events};
 pub use data::{Data, Piece};
 pub use device::{Config, Device, Running};
 pub use disk::{Capacity, DiskInfo, Limits, Rules, SECTOR_BYTES, Transfer};
+pub use future::{Pending, Tasks};
 pub use in_flight::InFlight;
 pub use parts::{Part, PartSegment, Parts, Segments, TooFragmented};
 pub use queue::{QueueCounters, RequestQueue};
