@@ -98,8 +98,8 @@ impl<B: Data, Q: RequestQueue<B>> Tasks<B, Q> {
     /// [`DeviceFault`]: the device broke the rules. Everybody is woken, and is told.
     pub fn wake(&self) -> Result<usize, DeviceFault> {
         let mut count = 0_usize;
-        // Ends: each turn takes one out of those in flight. Nobody is woken while the table is held:
-        // who wakes may poll.
+        // Ends: each turn takes one out of those in flight. Nobody is woken while the table is
+        // held: who wakes may poll.
         loop {
             let taken = self.table.borrow_mut().take_one();
             match taken {

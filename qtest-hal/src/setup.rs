@@ -39,9 +39,17 @@ impl Chipset {
 pub struct Setup {
     chipset: Chipset,
     nics: Vec<String>,
-    disks: Vec<(String, Vec<u8>)>,
+    disks: Vec<Disk>,
     extra: Vec<String>,
     ram_bytes: usize,
+}
+
+/// A disk, what its file holds at first, and what QEMU makes of that.
+#[derive(Clone, Debug)]
+struct Disk {
+    device: String,
+    bytes: Vec<u8>,
+    drive: String,
 }
 
 /// Slot of the first NIC on the root bus; the others follow.
@@ -67,8 +75,16 @@ impl Setup {
     /// it, with properties. What it holds later,
     /// [`Machine::disk_bytes`](crate::Machine::disk_bytes) tells.
     #[must_use]
-    pub fn disk(mut self, device: &str, bytes: Vec<u8>) -> Self {
-        self.disks.push((device.into(), bytes));
+    pub fn disk(self, device: &str, bytes: Vec<u8>) -> Self {
+        self.disk_by(device, bytes, "file={file},format=raw")
+    }
+
+    /// Adds a disk whose back end is `drive`, the words of `-drive`, with `{file}` once for the
+    /// path of a file that holds `bytes` at first: another format, `discard=unmap`, or `blkdebug`
+    /// between.
+    #[must_use]
+    pub fn disk_by(mut self, device: &str, bytes: Vec<u8>, drive: &str) -> Self {
+        self.disks.push(Disk { device: device.into(), bytes, drive: drive.into() });
         self
     }
 
@@ -88,7 +104,7 @@ impl Setup {
 
     /// What each disk holds at first.
     pub(crate) fn disk_bytes(&self) -> impl Iterator<Item = &[u8]> {
-        self.disks.iter().map(|(_, bytes)| bytes.as_slice())
+        self.disks.iter().map(|disk| disk.bytes.as_slice())
     }
 
     pub(crate) fn chipset(&self) -> Chipset {
@@ -168,9 +184,9 @@ impl Setup {
             }
             words.extend(["-device".to_owned(), device]);
         }
-        for (index, (device, _)) in self.disks.iter().enumerate() {
-            let drive = format!("file={},if=none,id=d{index},format=raw", files.disk(index).display());
-            words.extend(["-drive".to_owned(), drive]);
+        for (index, Disk { device, drive, .. }) in self.disks.iter().enumerate() {
+            let file = format!("{},if=none,id=d{index}", files.disk(index).display());
+            words.extend(["-drive".to_owned(), drive.replace("{file}", &file)]);
             words.extend(["-device".to_owned(), format!("{device},drive=d{index}")]);
         }
         words.into_iter().map(OsString::from).collect()

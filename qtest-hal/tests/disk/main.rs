@@ -1,6 +1,11 @@
 //! QEMU's own disk, driven from here. Skipped, with a word about why, where QEMU is not installed.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "tests")]
+
+mod faults;
+mod features;
+mod qcow2;
+mod random;
 
 use std::time::{Duration, Instant};
 
@@ -23,8 +28,13 @@ type Up = Running<Qtest, Pci<Qtest, Config>, Vec<BlockBuffer>>;
 
 /// A machine with one disk that holds `bytes`, started; and its pool.
 fn disk(bytes: &[u8], options: &str) -> Option<(Machine, Up, BlockPool)> {
+    disk_by(bytes, options, "file={file},format=raw", &BlkConfig::default())
+}
+
+/// The same with such a back end, driven so.
+fn disk_by(bytes: &[u8], options: &str, drive: &str, config: &BlkConfig) -> Option<(Machine, Up, BlockPool)> {
     let device = format!("virtio-blk-pci,disable-legacy=on,addr=0x6,serial=paravane-1{options}");
-    let machine = match Machine::start(&Setup::new(Chipset::Q35).disk(&device, bytes.to_vec())) {
+    let machine = match Machine::start(&Setup::new(Chipset::Q35).disk_by(&device, bytes.to_vec(), drive)) {
         Ok(machine) => machine,
         Err(error) if error.may_skip() => {
             println!("skipped: {error}");
@@ -35,13 +45,13 @@ fn disk(bytes: &[u8], options: &str) -> Option<(Machine, Up, BlockPool)> {
     let address = PciAddress::new(0, 0, 6, 0).unwrap();
     let function = Function::claim(machine.config().clone(), address).unwrap();
     let device = pci::open(function, machine.platform().clone(), Device::new).unwrap();
-    let up = device.start(&BlkConfig::default(), Interrupts::POLLING).unwrap();
-    let pool = BlockPool::new(machine.platform().clone(), BlockLayout::new(128)).unwrap();
+    let up = device.start(config, Interrupts::POLLING).unwrap();
+    let pool = BlockPool::new(machine.platform().clone(), BlockLayout::new(512)).unwrap();
     Some((machine, up, pool))
 }
 
 /// Numbers that are the same in every run.
-struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
     fn below(&mut self, end: usize) -> usize {
@@ -52,12 +62,14 @@ impl Chance {
     }
 }
 
-/// Waits for one more request to be complete.
+/// Waits for one more request to be complete, in whichever queue.
 fn next(up: &mut Up) -> Completion<Vec<BlockBuffer>> {
     let start = Instant::now();
     loop {
-        if let Some(completion) = up.queue.poll().unwrap() {
-            return completion;
+        for queue in core::iter::once(&mut up.queue).chain(&mut up.more_queues) {
+            if let Some(completion) = queue.poll().unwrap() {
+                return completion;
+            }
         }
         assert!(start.elapsed() < LIMIT, "nothing after {LIMIT:?}");
     }
