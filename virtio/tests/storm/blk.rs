@@ -41,6 +41,14 @@ impl Kind for Disk {
             0 => blk.features |= bits::RO,
             1 => blk.features &= !bits::FLUSH,
             2 | 3 => blk.features |= bits::SIZE_MAX,
+            4..7 => {
+                blk.features |= bits::DISCARD
+                    | bits::WRITE_ZEROES
+                    | bits::SECURE_ERASE
+                    | bits::LIFETIME
+                    | bits::CONFIG_WCE;
+                blk.discard.max_sectors = [0, 2, 16][chance.below(3) as usize];
+            }
             _ => {}
         }
         blk.size_max = 1024 << chance.below(3);
@@ -150,6 +158,8 @@ impl Kind for Disk {
             }
             12 => up.queue.arm().is_ok() & up.control.arm().is_ok(),
             13 => {
+                let on = scene.chance.below(2) == 0;
+                let _ = up.control.set_write_cache(on);
                 up.queue.disarm();
                 up.control.acknowledge();
                 true
@@ -215,7 +225,7 @@ impl Disk {
     fn request(&mut self, operation: Operation, lengths: &[usize]) -> Option<Request<Data>> {
         let token = self.next_token;
         let mut data = Data::new();
-        if operation != Operation::Flush {
+        if operation.direction().is_some() {
             let mut rest = &pattern(token, lengths.iter().sum())[..];
             for len_bytes in lengths {
                 let mut piece = self.pool.get()?;
@@ -227,8 +237,19 @@ impl Disk {
             }
         }
         self.next_token += 1;
-        let data = (operation != Operation::Flush).then_some(data);
+        let data = operation.direction().map(|_| data);
         Some(Request { operation, token, data })
+    }
+
+    /// A range to discard, to fill or to erase, longer than a disk takes at once and than there is
+    /// too.
+    fn any_range(&self, chance: &mut Seeded, sector: u64) -> Operation {
+        let sectors = 2 * chance.below(24);
+        match chance.below(4) {
+            0 => Operation::Discard { sector, sectors },
+            1 => Operation::SecureErase { sector, sectors },
+            kind => Operation::WriteZeroes { sector, sectors, may_unmap: kind == 2 },
+        }
     }
 
     /// Anything that a disk could be asked for, and some that it could not.
@@ -237,14 +258,18 @@ impl Disk {
         let operation = match chance.below(16) {
             0 => Operation::Flush,
             1 => Operation::Identify,
-            2..9 => Operation::Read { sector: sector & !1 },
+            2 => self.any_range(chance, sector & !1),
+            3 if chance.below(4) == 0 => Operation::Lifetime,
+            3..9 => Operation::Read { sector: sector & !1 },
             _ => Operation::Write { sector: sector & !1 },
         };
         let mut left = match operation {
             Operation::Identify => 20,
+            Operation::Lifetime => 6,
+            _ if operation.direction().is_none() => 0,
             _ => 2 * SECTOR * (1 + chance.below(4) as usize),
         };
-        if chance.below(32) == 0 {
+        if chance.below(32) == 0 && left > 0 {
             left += 3;
         }
         if !self.ledger.has_no_order(operation, left) {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use paravane_block::{BlockBuffer, Completion, Operation, Request};
 use paravane_mock_hal::model::virtio::VirtioBlk;
+use paravane_mock_hal::model::virtio::blk::{DISCARDED, ERASED};
 
 pub const SECTOR: usize = 512;
 
@@ -39,8 +40,16 @@ fn range_of(operation: Operation, len_bytes: usize) -> Range<usize> {
             let start = usize::try_from(sector).unwrap() * SECTOR;
             start..start + len_bytes
         }
-        _ => 0..0,
+        other => other.range().map_or(0..0, |range| {
+            let start = usize::try_from(range.sector).unwrap() * SECTOR;
+            start..start + range.sectors as usize * SECTOR
+        }),
     }
+}
+
+/// Whether it changes what is stored.
+fn changes(operation: Operation) -> bool {
+    matches!(operation, Operation::Write { .. }) || operation.range().is_some()
 }
 
 impl Ledger {
@@ -62,11 +71,11 @@ impl Ledger {
 
     /// Whether the order of this and of what is out does not matter.
     pub fn has_no_order(&self, operation: Operation, len_bytes: usize) -> bool {
-        let (range, writes) = (range_of(operation, len_bytes), matches!(operation, Operation::Write { .. }));
+        let (range, writes) = (range_of(operation, len_bytes), changes(operation));
         self.asked.values().all(|asked| {
             let other = asked.range();
             let apart = range.end <= other.start || other.end <= range.start;
-            apart || !writes && !matches!(asked.operation, Operation::Write { .. })
+            apart || !writes && !changes(asked.operation)
         })
     }
 
@@ -115,6 +124,16 @@ impl Ledger {
                 self.stored[range].copy_from_slice(&bytes);
             }
             (Operation::Identify, Ok(())) => assert_eq!(bytes, model.class.id),
+            (Operation::Lifetime, Ok(())) => assert_eq!(bytes, [1, 0, 3, 0, 0, 0]),
+            (operation, Ok(())) if operation.range().is_some() => {
+                let fill = match operation {
+                    Operation::Discard { .. } => DISCARDED,
+                    Operation::SecureErase { .. } => ERASED,
+                    _ => 0,
+                };
+                assert!(disk[range.clone()].iter().all(|byte| *byte == fill), "all of it");
+                self.stored[range].fill(fill);
+            }
             // Of a failed write, any part may be stored.
             (_, Err(_)) => self.stored[range.clone()].copy_from_slice(&disk[range]),
             _ => {}
