@@ -5,6 +5,7 @@
 //! | [`Device`] (`device`, `start`) | claim, start, stop |
 //! | [`BlkControl`] (`control`) | capacity, events, what was agreed |
 //! | [`RequestQueue`] (`queue`) | the life of a request |
+//! | `admit` | requests of several parts, or of no data |
 //! | `lane` | from a part to a chain |
 //! | `places` | where headers, ranges and statuses lie |
 //! | `request` | its formats, and how its end is judged |
@@ -14,6 +15,7 @@
 //!
 //! Spec: VIRTIO 1.2, 5.2 "Block Device".
 
+mod admit;
 mod config;
 mod control;
 mod device;

@@ -12,8 +12,8 @@
 use alloc::collections::VecDeque;
 
 use paravane_block::{
-    Completion, Data, DiskInfo, InFlight, Operation, Part, Parts, Piece, QueueCounters, RangeParts, Request,
-    RequestFault, Rules, SectorRange, SubmitError, TooFragmented, Transfer,
+    Completion, Data, DiskInfo, InFlight, Part, QueueCounters, Request, RequestFault, Rules, SubmitError,
+    Transfer,
 };
 use paravane_hal::dma::{DeviceTag, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
@@ -32,37 +32,14 @@ type Unused<P> = (BlkRing<P>, Places<P>);
 
 /// The request queue of a running device. Its requests carry `B`.
 pub struct RequestQueue<P: Platform, B: Data> {
-    lane: Lane<P>,
-    in_flight: InFlight<B>,
-    rules: Rules,
+    pub(super) lane: Lane<P>,
+    pub(super) in_flight: InFlight<B>,
+    pub(super) rules: Rules,
     /// Done without the device: flushes of a disk that has nothing to flush.
-    done: VecDeque<Completion<B>>,
+    pub(super) done: VecDeque<Completion<B>>,
     /// Something was submitted that the device was not told of.
     submitted: bool,
-    counters: QueueCounters,
-}
-
-/// How many there are, and how many descriptors they take.
-#[cold]
-fn measure<D: Piece>(mut parts: Parts<'_, D>) -> Result<(usize, usize), TooFragmented> {
-    let (mut count, mut descriptors) = (0_usize, 0_usize);
-    while let Some(part) = parts.cut()? {
-        count = count.saturating_add(1);
-        descriptors = descriptors.saturating_add(EXTRA_SEGMENTS.into()).saturating_add(part.count.into());
-    }
-    Ok((count, descriptors))
-}
-
-/// What a request takes of the queue.
-enum Need {
-    /// Nothing: it is done already.
-    Nothing,
-    /// One part.
-    One(Transfer),
-    /// So many parts of its data.
-    Parts(Transfer, u16),
-    /// So many ranges.
-    Ranges(RangeParts, u16),
+    pub(super) counters: QueueCounters,
 }
 
 impl<P: Platform, B: Data> RequestQueue<P, B> {
@@ -128,47 +105,22 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         self.lane.ring.fail(fault);
     }
 
-    /// What `request` takes, if it keeps the rules and there is room for it.
+    /// What `request` moves, if it keeps the rules.
     #[inline(always)]
-    fn admit(&self, request: &Request<B>) -> Result<Need, SubmitError> {
+    fn check(&self, request: &Request<B>) -> Result<Transfer, SubmitError> {
         self.lane.ring.check()?;
-        let transfer = self.rules.check(request)?;
-        if transfer.direction.is_none() {
-            return self.admit_without_data(request.operation, transfer);
-        }
-        let limits = self.rules.info.limits;
-        if limits.take(transfer) {
-            let descriptors = usize::from(EXTRA_SEGMENTS).saturating_add(transfer.segments);
-            return self.check_room(1, descriptors).map(|_| Need::One(transfer));
-        }
-        let fragmented = |_| SubmitError::TooFragmented { max_segments: limits.max_segments };
-        let parts = Parts::new(pieces(request), transfer, limits);
-        let (parts, descriptors) = measure(parts).map_err(fragmented)?;
-        self.check_room(parts, descriptors).map(|parts| Need::Parts(transfer, parts))
+        self.rules.check(request)
     }
 
-    /// The same of a flush, or of a range of sectors.
-    #[cold]
-    fn admit_without_data(&self, operation: Operation, transfer: Transfer) -> Result<Need, SubmitError> {
-        let range = operation.range().zip(self.rules.info.range_limits(operation));
-        let Some((SectorRange { sector, sectors }, limits)) = range else {
-            if self.rules.info.write_cache {
-                return self.check_room(1, EXTRA_SEGMENTS.into()).map(|_| Need::One(transfer));
-            }
-            let has_room = self.done.len() < self.lane.places.count().into();
-            return if has_room { Ok(Need::Nothing) } else { Err(SubmitError::Full) };
-        };
-        let ranges = RangeParts::new(sector, sectors.into(), limits);
-        // More than there are places are too many, however many they are.
-        let most = usize::from(self.lane.places.count());
-        let parts = ranges.count_up_to(most).unwrap_or(usize::MAX);
-        let parts = self.check_room(parts, parts.saturating_mul(LEAST_SEGMENTS.into()))?;
-        Ok(Need::Ranges(ranges, parts))
+    /// Whether that is one part of data, as most are.
+    #[inline(always)]
+    fn is_one(&self, transfer: Transfer) -> bool {
+        transfer.direction.is_some() && self.rules.info.limits.take(transfer)
     }
 
     /// That there is room for so many parts. How many they are.
     #[inline(always)]
-    fn check_room(&self, parts: usize, descriptors: usize) -> Result<u16, SubmitError> {
+    pub(super) fn check_room(&self, parts: usize, descriptors: usize) -> Result<u16, SubmitError> {
         let has_room = self.in_flight.room() > 0
             && parts <= self.lane.places.room()
             && descriptors <= usize::from(self.lane.ring.room());
@@ -192,12 +144,25 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
 
     /// Gives `request` back.
     #[cold]
-    fn refuse(&mut self, error: SubmitError, request: Request<B>) -> Failed<SubmitError, Request<B>> {
+    pub(super) fn refuse(
+        &mut self,
+        error: SubmitError,
+        request: Request<B>,
+    ) -> Failed<SubmitError, Request<B>> {
         count(match error {
             SubmitError::Full => &mut self.counters.full,
             _ => &mut self.counters.refused,
         });
         Failed::new(error, request)
+    }
+
+    /// Notes a request of so many parts.
+    #[inline(always)]
+    pub(super) fn took(&mut self, parts: u16, transfer: Transfer) {
+        self.submitted = true;
+        count(&mut self.counters.requests);
+        self.counters.bytes = self.counters.bytes.wrapping_add(transfer.bytes);
+        self.counters.parts = self.counters.parts.wrapping_add(parts.into());
     }
 
     /// Takes what the device is done with until a request is complete.
@@ -220,11 +185,11 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
 
 /// The pieces of its data; none where it has no data.
 #[inline(always)]
-fn pieces<B: Data>(request: &Request<B>) -> &[B::Piece] {
+pub(super) fn pieces<B: Data>(request: &Request<B>) -> &[B::Piece] {
     request.data.as_ref().map_or(&[], Data::pieces)
 }
 
-fn count(counter: &mut u64) {
+pub(super) fn count(counter: &mut u64) {
     *counter = counter.wrapping_add(1);
 }
 
@@ -238,46 +203,25 @@ impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B
     }
 
     fn submit(&mut self, request: Request<B>) -> Result<(), Failed<SubmitError, Request<B>>> {
-        let need = match self.admit(&request) {
-            Ok(need) => need,
+        let transfer = match self.check(&request) {
+            Ok(transfer) => transfer,
             Err(error) => return Err(self.refuse(error, request)),
         };
-        let parts = match need {
-            Need::Nothing => {
-                // There is room.
-                self.done.push_back(Completion { request, result: Ok(()) });
-                count(&mut self.counters.requests);
-                return Ok(());
-            }
-            Need::One(_) => 1,
-            Need::Parts(_, parts) | Need::Ranges(_, parts) => parts,
-        };
-        let (number, request) = match self.in_flight.insert(request, parts) {
-            Ok(inserted) => inserted,
-            Err(request) => return Err(self.refuse(SubmitError::Full, request)),
-        };
-        let limits = self.rules.info.limits;
-        match need {
-            Need::One(transfer) => {
-                let part = Part::whole(pieces(request), transfer, limits);
-                let posted = self.lane.post(number, request.operation, part);
-                debug_assert!(posted, "there was room for it");
-                self.counters.bytes = self.counters.bytes.wrapping_add(transfer.bytes);
-            }
-            Need::Parts(transfer, parts) => {
-                let rest = Parts::new(pieces(request), transfer, limits);
-                self.lane.post_all(number, request.operation, rest, parts);
-                self.counters.bytes = self.counters.bytes.wrapping_add(transfer.bytes);
-            }
-            Need::Ranges(ranges, _) => {
-                let unmap = self.rules.info.unmaps(request.operation);
-                self.lane.post_ranges(number, request.operation, ranges, unmap);
-            }
-            Need::Nothing => {}
+        if !self.is_one(transfer) {
+            return self.submit_other(request, transfer);
         }
-        self.submitted = true;
-        count(&mut self.counters.requests);
-        self.counters.parts = self.counters.parts.wrapping_add(parts.into());
+        let descriptors = usize::from(EXTRA_SEGMENTS).saturating_add(transfer.segments);
+        let (number, request) = match self.check_room(1, descriptors) {
+            Ok(parts) => match self.in_flight.insert(request, parts) {
+                Ok(inserted) => inserted,
+                Err(request) => return Err(self.refuse(SubmitError::Full, request)),
+            },
+            Err(error) => return Err(self.refuse(error, request)),
+        };
+        let part = Part::whole(pieces(request), transfer, self.rules.info.limits);
+        let posted = self.lane.post(number, request.operation, part);
+        debug_assert!(posted, "there was room for it");
+        self.took(1, transfer);
         Ok(())
     }
 
