@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use paravane_block::{
-    BlockBuffer, BlockLayout, BlockPool, Completion, Control as _, Request, RequestQueue as _,
+    BlockBuffer, BlockLayout, BlockPool, Completion, Control as _, Request, RequestQueue as _, SectorRange,
 };
 use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::model::virtio::blk::{REQUESTS, SECTOR_BYTES, bits};
@@ -18,6 +18,7 @@ use crate::lie::{BLK_POINTS, lie};
 use crate::queue::{put, scribble, show};
 
 const SECTORS: usize = 32;
+const RANGES: u64 = bits::DISCARD | bits::WRITE_ZEROES | bits::SECURE_ERASE | bits::LIFETIME;
 const ENTRIES: u16 = 16;
 
 type Data = Vec<BlockBuffer>;
@@ -40,7 +41,7 @@ impl Bench {
         let mut personality = input.pick(Personality::all());
         personality.ring_features |= input.pick([0, feature::RING_PACKED]);
         let mut blk = Blk::of(&personality, SECTORS);
-        blk.features |= input.pick([0, bits::SIZE_MAX, bits::RO, bits::SEG_MAX]);
+        blk.features |= input.pick([0, bits::SIZE_MAX, bits::RO, bits::SEG_MAX, RANGES, RANGES]);
         blk.size_max = 1024;
         blk.seg_max = input.pick([126, 1, 2]);
         blk.takes_its_time = input.bit();
@@ -136,8 +137,13 @@ impl Bench {
         let cut = 1 + usize::from(input.half()) % (SECTOR_BYTES - 1);
         let lengths = input.pick([[SECTOR_BYTES, 0], [2 * SECTOR_BYTES, 0], [cut, SECTOR_BYTES - cut]]);
         let lengths: Vec<usize> = lengths.into_iter().filter(|len_bytes| *len_bytes > 0).collect();
-        let request = match input.byte() % 4 {
+        let range = SectorRange { sector, sectors: u32::from(input.byte()) };
+        let request = match input.byte() % 8 {
             0 => Some(Request::flush()),
+            3 => Some(Request::discard(range)),
+            4 => Some(Request::write_zeroes(range, input.bit())),
+            5 => Some(Request::secure_erase(range)),
+            6 => self.data(&[6]).map(Request::lifetime),
             1 => self.data(&[20]).map(Request::identify),
             2 => self.data(&lengths).map(|data| Request::read(sector, data)),
             _ => self.data(&lengths).map(|data| Request::write(sector, data)),
