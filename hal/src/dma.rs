@@ -33,6 +33,8 @@ pub mod words;
 
 pub use domain::DomainTag;
 pub use quiet::{DeviceDma, DeviceTag, Quiesce, Quiet};
+#[cfg(feature = "alloc")]
+pub use shared::DmaBlock;
 pub use shared::{DmaBox, DmaRing, DmaWords, Field};
 pub use stream::{Direction, Mapped, StableMemory};
 pub use words::{Word16, Word32, Words};

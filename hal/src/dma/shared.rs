@@ -8,6 +8,9 @@
 //! Memory is given back with [`free`](DmaBox::free) against a [`Quiet`]. Dropped before anyone
 //! asked for its device address, it is freed as well, for no device can know of it; dropped later,
 //! it is leaked.
+//!
+//! Where a device wants rings and words one behind the other, [`DmaBlock`] hands them out of one
+//! region.
 
 use core::cell::Cell;
 use core::hint::assert_unchecked;
@@ -24,6 +27,14 @@ use crate::addr::{Align, DmaAddr};
 use crate::dma::copy::{volatile_read, volatile_write};
 use crate::dma::words::{Word16, Word32, Words};
 use crate::dma::{DeviceDma, DeviceTag, Dma, DmaError, DmaErrorReason, DmaRegion, DmaRequest, Quiet};
+
+#[cfg(feature = "alloc")]
+mod block;
+mod part;
+
+#[cfg(feature = "alloc")]
+pub use block::DmaBlock;
+use part::Part;
 
 /// An owned region, and whether a device may know of it.
 struct Owned<D: Dma> {
@@ -298,7 +309,7 @@ impl<T: FromBytes + IntoBytes + Immutable, D: Dma> DmaBox<T, D> {
 
 /// A ring of entries of `W` words in shared memory. The driver gives the words their meaning.
 pub struct DmaRing<const W: usize, D: Dma> {
-    owned: Owned<D>,
+    part: Part<D>,
     count: usize,
 }
 
@@ -315,7 +326,7 @@ impl<const W: usize, D: Dma> DmaRing<W, D> {
         let len_bytes = size_of::<Words<W>>()
             .checked_mul(count)
             .ok_or(DmaError::new(usize::MAX, DmaErrorReason::BadLength))?;
-        Ok(Self { owned: Owned::alloc(of, len_bytes, align.max(Align::new(align_of::<Words<W>>())))?, count })
+        Ok(Self { part: Part::alloc(of, len_bytes, align.max(Align::new(align_of::<Words<W>>())))?, count })
     }
 
     /// The entries.
@@ -324,18 +335,18 @@ impl<const W: usize, D: Dma> DmaRing<W, D> {
     pub fn slots(&self) -> &[Words<W>] {
         // SAFETY:
         // - Bounds, alignment: `zeroed` asked for `count` entries at no less than an entry's
-        //   alignment.
+        //   alignment, or a `DmaBlock` had so many left there, which no other part has.
         // - Initialised: `Dma::alloc` zeroes, and zero is a valid word.
         // - Shared with the device: every word is atomic, so a store from the other side is never a
         //   data race with this reference; it is memory, so a stray load is harmless.
         // - Lifetime: the reference borrows `self`, and only consuming `self` gives the memory up.
-        unsafe { slice::from_raw_parts(self.owned.cpu().as_ptr(), self.count) }
+        unsafe { slice::from_raw_parts(self.part.cpu().as_ptr(), self.count) }
     }
 
     /// Where the device finds it. From here on the memory counts as known to the device.
     #[must_use]
     pub fn dma_addr(&self) -> DmaAddr {
-        self.owned.expose(0)
+        self.part.expose()
     }
 
     /// Gives the memory back, against proof that its device has let go.
@@ -344,8 +355,8 @@ impl<const W: usize, D: Dma> DmaRing<W, D> {
     ///
     /// `self`, when the proof is about another device.
     pub fn free(self, quiet: &Quiet<'_>) -> Result<(), Self> {
-        let Self { owned, count } = self;
-        owned.free(quiet).map_err(|owned| Self { owned, count })
+        let Self { part, count } = self;
+        part.free(quiet).map_err(|part| Self { part, count })
     }
 }
 
@@ -366,7 +377,7 @@ mod sealed {
 
 /// An array of words in shared memory.
 pub struct DmaWords<A: SharedWord, D: Dma> {
-    owned: Owned<D>,
+    part: Part<D>,
     count: usize,
     marker: PhantomData<A>,
 }
@@ -387,7 +398,7 @@ impl<A: SharedWord, D: Dma> DmaWords<A, D> {
         let len_bytes =
             size_of::<A>().checked_mul(count).ok_or(DmaError::new(usize::MAX, DmaErrorReason::BadLength))?;
         Ok(Self {
-            owned: Owned::alloc(of, len_bytes, align.max(Align::new(align_of::<A>())))?,
+            part: Part::alloc(of, len_bytes, align.max(Align::new(align_of::<A>())))?,
             count,
             marker: PhantomData,
         })
@@ -398,18 +409,19 @@ impl<A: SharedWord, D: Dma> DmaWords<A, D> {
     #[inline(always)]
     pub fn words(&self) -> &[A] {
         // SAFETY:
-        // - Bounds, alignment: `zeroed` asked for `count` words at no less than their alignment.
+        // - Bounds, alignment: `zeroed` asked for `count` words at no less than their alignment, or
+        //   a `DmaBlock` had so many left there, which no other part has.
         // - Initialised: `Dma::alloc` zeroes, and zero is a valid word; `SharedWord` is sealed to
         //   atomic integers.
         // - Shared with the device: atomics, as in `DmaRing::slots`.
         // - Lifetime: the reference borrows `self`, and only consuming `self` gives the memory up.
-        unsafe { slice::from_raw_parts(self.owned.cpu().as_ptr(), self.count) }
+        unsafe { slice::from_raw_parts(self.part.cpu().as_ptr(), self.count) }
     }
 
     /// Where the device finds it. From here on the memory counts as known to the device.
     #[must_use]
     pub fn dma_addr(&self) -> DmaAddr {
-        self.owned.expose(0)
+        self.part.expose()
     }
 
     /// Gives the memory back, against proof that its device has let go.
@@ -418,8 +430,8 @@ impl<A: SharedWord, D: Dma> DmaWords<A, D> {
     ///
     /// `self`, when the proof is about another device.
     pub fn free(self, quiet: &Quiet<'_>) -> Result<(), Self> {
-        let Self { owned, count, .. } = self;
-        owned.free(quiet).map_err(|owned| Self { owned, count, marker: PhantomData })
+        let Self { part, count, .. } = self;
+        part.free(quiet).map_err(|part| Self { part, count, marker: PhantomData })
     }
 }
 

@@ -147,3 +147,49 @@ proptest::proptest! {
         proptest::prop_assert!(to[..to_skew].iter().chain(&to[to_skew + len..]).all(|&byte| byte == 0xee));
     }
 }
+
+#[cfg(feature = "alloc")]
+#[test]
+fn parts_of_a_block_follow_one_another_and_go_home_together() {
+    let heap = Heap::default();
+    let of = device(&heap);
+    let mut block = DmaBlock::zeroed(&of, 4096 + 8, Align::new(4096)).unwrap();
+    let ring = block.ring::<4>(2).unwrap();
+    let halves = block.words::<Word16>(3).unwrap();
+    assert!(block.words::<Word32>(1).is_none(), "38 bytes in, no word of 32 bits is aligned");
+    block.skip_to(Align::new(4096));
+    assert!(block.words::<Word32>(3).is_none(), "more than is left");
+    let words = block.words::<Word32>(2).unwrap();
+    assert!(block.words::<Word16>(1).is_none(), "nothing is left");
+    drop(block);
+    let start = ring.dma_addr().get();
+    assert_eq!((halves.dma_addr().get() - start, words.dma_addr().get() - start), (32, 4096));
+    words.words()[1].store(0x1122_3344);
+    halves.words()[0].store(7);
+    ring.slots()[1].store::<3>(9);
+    assert_eq!((words.words()[1].load(), halves.words()[0].load()), (0x1122_3344, 7));
+    assert_eq!(ring.slots()[1].snapshot(), [0, 0, 0, 9]);
+
+    let another = device(&heap);
+    let ring = ring.free(&stopped(&another)).err().unwrap();
+    assert!(ring.free(&stopped(&of)).is_ok());
+    assert!(halves.free(&stopped(&of)).is_ok());
+    assert_eq!(out(&heap), 1, "a part is left");
+    assert!(words.free(&stopped(&of)).is_ok());
+    assert_eq!(out(&heap), 0);
+}
+
+#[cfg(feature = "alloc")]
+#[test]
+fn a_block_whose_last_part_is_dropped_stays_with_its_device() {
+    let heap = Heap::default();
+    let of = device(&heap);
+    let mut block = DmaBlock::zeroed(&of, 64, Align::new(16)).unwrap();
+    let (ring, words) = (block.ring::<4>(2).unwrap(), block.words::<Word16>(3).unwrap());
+    drop((block, words));
+    let _ = ring.dma_addr();
+    drop(ring);
+    assert_eq!(out(&heap), 1, "the device may know of it");
+    drop(DmaBlock::zeroed(&of, 64, Align::new(16)).unwrap());
+    assert_eq!(out(&heap), 1, "of this one it cannot");
+}
