@@ -57,8 +57,9 @@ struct Bus {
     has_extended: bool,
     last_bus: u8,
     machine: Machine,
-    /// What BARs were given below 4 GiB, and beyond.
+    /// What BARs were given below 4 GiB, of ports, and beyond.
     low_bytes: Used,
+    port_bytes: Used,
     high_bytes: Used,
 }
 

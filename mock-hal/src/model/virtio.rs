@@ -9,6 +9,7 @@
 //! | `common` | what both transports have: status, features, queues, vectors |
 //! | `registers` | which register of a BAR an access meets; doorbells, interrupts, configuration |
 //! | `mmio` | which register it meets where there is no bus; [`Slot`]s without a device |
+//! | `legacy` | the interface from before version 1.0, in either place |
 //! | `queue` | a queue from the device's side, on either ring: `queue/split`, `queue/packed` |
 //! | `serve` | requests, done one after the other |
 //! | `faults` | what a device does that lies |
@@ -34,6 +35,7 @@ mod common;
 mod faults;
 mod front;
 mod layout;
+mod legacy;
 mod mmio;
 pub mod net;
 mod personality;
@@ -49,6 +51,8 @@ mod chaos_tests;
 #[cfg(test)]
 mod hand;
 #[cfg(test)]
+mod legacy_tests;
+#[cfg(test)]
 mod mmio_tests;
 #[cfg(test)]
 mod packed_tests;
@@ -63,6 +67,7 @@ use crate::registers::Width;
 pub use blk::{Blk, VirtioBlk};
 pub use front::Trigger;
 pub use layout::{Layout, Place};
+pub use legacy::queue_pfn_register;
 pub use mmio::{Slot, mmio_register};
 pub use net::{Net, Sent, VirtioNet};
 pub use personality::{Personality, Reset};
@@ -73,6 +78,7 @@ pub use registers::common_register;
 use common::{Chosen, Selected};
 use faults::Pending;
 use front::Front;
+use legacy::Units;
 
 /// Device status bits.
 ///
@@ -96,6 +102,10 @@ pub mod status {
 ///
 /// Spec: VIRTIO 1.2, 6 "Reserved Feature Bits".
 pub mod feature {
+    /// `NOTIFY_ON_EMPTY`, of the legacy interface.
+    pub const NOTIFY_ON_EMPTY: u64 = 1 << 24;
+    /// `ANY_LAYOUT`, of the legacy interface.
+    pub const ANY_LAYOUT: u64 = 1 << 27;
     /// `INDIRECT_DESC`.
     pub const INDIRECT_DESC: u64 = 1 << 28;
     /// `EVENT_IDX`.
@@ -167,6 +177,9 @@ pub struct Virtio<C> {
     accepted: u64,
     selected: Selected,
     chosen: Chosen,
+    /// Its driver uses the legacy interface.
+    is_legacy: bool,
+    units: Units,
     config_vector: u16,
     generation: u8,
     isr: u8,
@@ -216,6 +229,8 @@ impl<C: Class> Virtio<C> {
             accepted: 0,
             selected: Selected::default(),
             chosen: Chosen::default(),
+            is_legacy: personality.has_legacy && !personality.has_modern,
+            units: Units::default(),
             config_vector: NO_VECTOR,
             generation: 0,
             isr: 0,
@@ -256,7 +271,7 @@ impl<C: Class> Virtio<C> {
     /// Whether all of `features` were agreed.
     #[must_use]
     pub fn has(&self, features: u64) -> bool {
-        self.status & status::FEATURES_OK != 0 && self.accepted & features == features
+        self.is_agreed() && self.accepted & features == features
     }
 
     /// The status as it is.
@@ -371,6 +386,7 @@ impl<C: Class> Virtio<C> {
         self.accepted = 0;
         self.selected = Selected::default();
         self.chosen = Chosen::default();
+        self.units = Units::default();
         self.config_vector = NO_VECTOR;
         self.isr = 0;
         self.isr_seen = 0;

@@ -116,6 +116,8 @@ pub const ESXI: Machine = Machine {
 /// All of them.
 pub const MACHINES: [Machine; 6] = [QEMU_PC, QEMU_Q35, FIRECRACKER, CLOUD_HYPERVISOR, OPENVMM, ESXI];
 
+/// Where ports of functions start.
+const FIRST_PORT: u64 = 0xc000;
 /// How much a bridge forwards, of each kind.
 const WINDOW_BYTES: u64 = 1 << 20;
 
@@ -182,6 +184,18 @@ impl PciHost {
         let offset = bus.low_bytes.take(len_bytes.into());
         let start = u64::from(bus.machine.low_start) + offset;
         Bar::memory32(index, u32::try_from(start).unwrap_or(0), len_bytes).reacting(bus.machine.reaction)
+    }
+
+    /// The next free ports.
+    ///
+    /// # Panics
+    ///
+    /// When the machine has none left.
+    #[must_use]
+    pub fn port_bar(&self, index: u8, len_bytes: u16) -> Bar {
+        let mut bus = self.lock();
+        let start = FIRST_PORT + bus.port_bytes.take(len_bytes.into());
+        Bar::io(index, u16::try_from(start).unwrap_or(0), len_bytes).reacting(bus.machine.reaction)
     }
 
     /// The same, 64 bits wide and prefetchable.

@@ -18,7 +18,8 @@ const PLAYED: u64 = feature::INDIRECT_DESC
     | feature::VERSION_1
     | feature::ACCESS_PLATFORM
     | feature::ORDER_PLATFORM
-    | feature::RING_PACKED;
+    | feature::RING_PACKED
+    | feature::ANY_LAYOUT;
 
 /// Every register: where it is, how wide, whether it can be written.
 const FIELDS: [(u32, u32, bool); 16] = [
@@ -89,6 +90,10 @@ impl<C: Class> Virtio<C> {
         }
     }
 
+    pub(super) fn selected_queue(&self) -> u16 {
+        self.selected.queue
+    }
+
     pub(super) fn queue(&self) -> Option<&Queue> {
         self.queues.get(usize::from(self.selected.queue))
     }
@@ -97,7 +102,7 @@ impl<C: Class> Virtio<C> {
         let queue = self.queue().cloned();
         match at {
             0x00 => self.selected.device_features,
-            0x04 => word(self.offered, self.selected.device_features),
+            0x04 => word(self.offered_here(), self.selected.device_features),
             0x08 => self.selected.driver_features,
             0x0c => word(self.accepted, self.selected.driver_features),
             0x10 => self.config_vector.into(),
@@ -147,7 +152,10 @@ impl<C: Class> Virtio<C> {
             0x0c => self.accept(value),
             0x10 => self.config_vector = self.vector(half),
             DEVICE_STATUS => self.write_status(low),
-            0x16 => self.selected.queue = u16::try_from(value).unwrap_or(u16::MAX),
+            0x16 => {
+                self.selected.queue = u16::try_from(value).unwrap_or(u16::MAX);
+                self.forget_units();
+            }
             0x18..0x38 => self.write_queue(at, value, half),
             _ => {}
         }
@@ -204,15 +212,19 @@ impl<C: Class> Virtio<C> {
     /// Spec: VIRTIO 1.2, 2.2.1 "Driver Requirements: Feature Bits", 6.1.
     fn agrees(&mut self) -> bool {
         let accepted = self.accepted;
-        if accepted & !self.offered != 0 {
-            self.violation(format!("features {:#x} were not offered, 2.2.1", accepted & !self.offered));
+        let unoffered = accepted & !self.offered_here();
+        if unoffered != 0 {
+            self.violation(format!("features {unoffered:#x} were not offered, 2.2.1"));
             return false;
         }
-        if accepted & feature::VERSION_1 == 0 {
+        if !self.is_legacy && accepted & feature::VERSION_1 == 0 {
             return false;
         }
         // A device may insist; a driver that does not know of it finds out here.
-        if self.personality.needs_access_platform && accepted & feature::ACCESS_PLATFORM == 0 {
+        if !self.is_legacy
+            && self.personality.needs_access_platform
+            && accepted & feature::ACCESS_PLATFORM == 0
+        {
             self.refusals.push("features without ACCESS_PLATFORM".into());
             return false;
         }
@@ -246,8 +258,8 @@ impl<C: Class> Virtio<C> {
         let in_order = match added {
             ACKNOWLEDGE => kept == 0,
             DRIVER => kept == ACKNOWLEDGE,
-            FEATURES_OK => kept == ACKNOWLEDGE | DRIVER,
-            DRIVER_OK => kept == ACKNOWLEDGE | DRIVER | FEATURES_OK,
+            FEATURES_OK => kept == ACKNOWLEDGE | DRIVER && !self.is_legacy,
+            DRIVER_OK => kept == self.set_up_status(),
             FAILED => true,
             _ => false,
         };
@@ -267,6 +279,10 @@ impl<C: Class> Virtio<C> {
         if added & FEATURES_OK != 0 && !self.agree() {
             taken &= !FEATURES_OK;
         }
+        if added & DRIVER_OK != 0 && self.is_legacy {
+            // Whether it agrees or not, it has no way to say so.
+            self.agree();
+        }
         if added & DRIVER != 0 && self.ignores_status {
             taken &= !DRIVER;
         }
@@ -278,7 +294,7 @@ impl<C: Class> Virtio<C> {
         if at == 0x1c && value == 0 && self.front.is_mmio() {
             return self.stop_queue();
         }
-        if self.status & !NEEDS_RESET != ACKNOWLEDGE | DRIVER | FEATURES_OK {
+        if self.status & !NEEDS_RESET != self.set_up_status() {
             self.violation(format!("queue register {at:#x} written in status {:#x}, 3.1.1", self.status));
             if self.personality.steps_queues {
                 self.refusals.push(format!("queue register {at:#x} written in status {:#x}", self.status));
@@ -287,6 +303,9 @@ impl<C: Class> Virtio<C> {
         }
         let vector = self.vector(half);
         let max_entries = self.personality.max_entries;
+        if at == 0x18 {
+            self.note_length();
+        }
         // What its driver lays out, which may believe that all was agreed that it accepted.
         let is_packed = self.chosen.is_packed;
         let Some(queue) = self.queues.get_mut(usize::from(self.selected.queue)) else {

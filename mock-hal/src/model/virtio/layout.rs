@@ -1,6 +1,7 @@
 //! Where the registers of a device are on its PCI function, and the configuration space that says
 //! so.
 
+use super::legacy::PORTS_BAR;
 use super::{Class, Personality};
 use crate::pci::{FunctionSpace, PciHost};
 
@@ -57,7 +58,13 @@ impl Personality {
         let mut space = FunctionSpace::endpoint(0x1af4, id, C::PCI_CLASS);
         space.set16(0x2e, if self.transitional { C::TYPE } else { 0x1100 });
         space.set8(0x08, u8::from(!self.transitional));
-        space = space.bar(host.high_bar(bar, bar_bytes).reacting(self.bar_reaction));
+        if self.has_legacy {
+            let bytes = (0x18 + config_bytes).next_power_of_two();
+            space = space.bar(host.port_bar(PORTS_BAR, u16::try_from(bytes).unwrap_or(u16::MAX)));
+        }
+        if self.has_modern {
+            space = space.bar(host.high_bar(bar, bar_bytes).reacting(self.bar_reaction));
+        }
         if msix_bar != bar {
             space = space.bar(host.low_bar(msix_bar, msix_bytes).reacting(self.bar_reaction));
         }
@@ -65,6 +72,14 @@ impl Personality {
             space = host.machine().wired(space);
         }
         let device = Place { len_bytes: self.device_config_bytes(config_bytes), ..device };
+        if !self.has_modern {
+            return space.msix(
+                0x98,
+                self.vectors,
+                table | u32::from(msix_bar),
+                pending | u32::from(msix_bar),
+            );
+        }
         space
             .vendor(0x40, &capability(1, bar, common, &[]))
             .vendor(0x50, &capability(3, bar, isr, &[]))

@@ -1,4 +1,5 @@
-//! The register front of devices that are on no bus, version 2, and slots that have none.
+//! The register front of devices that are on no bus, and slots that have none. The registers of
+//! version 1 are in `legacy`.
 //!
 //! Spec: VIRTIO 1.2, 4.2 "Virtio Over MMIO". Offsets are of 4.2.2.
 
@@ -6,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use paravane_hal::addr::PhysAddr;
 
+use super::legacy::REGISTERS as LEGACY_REGISTERS;
 use super::registers::Hit;
 use super::status::DRIVER_OK;
 use super::{Class, Virtio};
@@ -19,7 +21,7 @@ const CONFIG: u32 = 0x100;
 
 /// What can be done to a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
+pub(super) enum Access {
     Read,
     Write,
     Both,
@@ -78,7 +80,8 @@ impl<C: Class> Virtio<C> {
         }
         let verb = if is_write { "write" } else { "read" };
         let what = if width == Width::Word {
-            match REGISTERS.iter().find(|(place, ..)| *place == at) {
+            let registers = if self.is_legacy { &LEGACY_REGISTERS[..] } else { &REGISTERS[..] };
+            match registers.iter().find(|(place, ..)| *place == at) {
                 Some((_, access, hit)) if *access != Access::Write || is_write => {
                     if *access != Access::Read || !is_write {
                         return Some(*hit);
@@ -100,6 +103,7 @@ impl<C: Class> Virtio<C> {
     pub(super) fn read_mmio(&mut self, at: u32) -> u32 {
         match at {
             0x000 => MAGIC,
+            0x004 if self.is_legacy => 1,
             0x004 => 2,
             0x008 => C::TYPE.into(),
             0x00c => self.personality.mmio_vendor,
@@ -134,12 +138,11 @@ impl<C: Class> Virtio<C> {
     }
 }
 
-/// A place where a device could be and none is, or one of a version that nobody drives. What is
-/// read of it beyond its identity, and what is written to it, is a mistake.
+/// A place where a device could be and none is. What is read of it beyond its identity, and what is
+/// written to it, is a mistake.
 #[derive(Debug)]
 pub struct Slot {
     version: u32,
-    device: u32,
     /// Mistakes so far.
     pub violations: Vec<String>,
 }
@@ -149,16 +152,16 @@ impl Slot {
     ///
     /// Spec: VIRTIO 1.2, 4.2.3.1 "Device Initialization": a device ID of zero.
     pub fn empty(platform: &MockPlatform, start: PhysAddr) -> Arc<Mutex<Self>> {
-        Self::put(platform, start, 2, 0)
+        Self::put(platform, start, 2)
     }
 
-    /// Puts a network card of version 1 there, whose queues are found by page numbers.
-    pub fn legacy(platform: &MockPlatform, start: PhysAddr) -> Arc<Mutex<Self>> {
-        Self::put(platform, start, 1, 1)
+    /// The same of the legacy version.
+    pub fn empty_legacy(platform: &MockPlatform, start: PhysAddr) -> Arc<Mutex<Self>> {
+        Self::put(platform, start, 1)
     }
 
-    fn put(platform: &MockPlatform, start: PhysAddr, version: u32, device: u32) -> Arc<Mutex<Self>> {
-        let slot = Arc::new(Mutex::new(Self { version, device, violations: Vec::new() }));
+    fn put(platform: &MockPlatform, start: PhysAddr, version: u32) -> Arc<Mutex<Self>> {
+        let slot = Arc::new(Mutex::new(Self { version, violations: Vec::new() }));
         platform.attach(start, 0x200, slot.clone(), 0);
         slot
     }
@@ -169,8 +172,7 @@ impl DeviceModel for Slot {
         match (offset_bytes, width) {
             (0x000, Width::Word) => MAGIC,
             (0x004, Width::Word) => self.version,
-            (0x008, Width::Word) => self.device,
-            (0x00c, Width::Word) => 0,
+            (0x008 | 0x00c, Width::Word) => 0,
             _ => {
                 self.violations.push(format!("a read at {offset_bytes:#x} of a slot without a device"));
                 0

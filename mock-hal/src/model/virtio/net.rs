@@ -298,12 +298,16 @@ impl Virtio<Net> {
                 return None;
             }
         };
-        let Some((header, frame)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+        self.check_layout(TX, chain);
+        let Some((shown, frame)) = bytes.split_at_checked(self.header_bytes()) else {
             self.ring_violation(TX, format!("{} bytes to send, less than a header", bytes.len()));
             return None;
         };
-        self.check_header(header, frame.len());
-        Some(Sent { header: *header, bytes: frame.to_vec(), segments: chain.segments.len() })
+        // What a short one does not have is zero.
+        let mut header = [0; HEADER_BYTES];
+        header[..shown.len()].copy_from_slice(shown);
+        self.check_header(&header, frame.len());
+        Some(Sent { header, bytes: frame.to_vec(), segments: chain.segments.len() })
     }
 
     /// Spec: VIRTIO 1.2, 5.1.6.2.1 "Driver Requirements: Packet Transmission".
@@ -382,10 +386,11 @@ impl Virtio<Net> {
         };
         let count = if self.has(bits::MRG_RXBUF) { chains.len() } else { 1 };
         // What is said falsely is said of the first buffer.
+        let header_bytes = self.header_bytes();
         let (head, first_bytes) = chains.first().map_or((0, 0), |chain| (chain.head, chain.writable_bytes()));
         let mut said = Said {
             index: head.into(),
-            length: u32::try_from(first_bytes.min(HEADER_BYTES + frame.len())).unwrap_or(u32::MAX),
+            length: u32::try_from(first_bytes.min(header_bytes + frame.len())).unwrap_or(u32::MAX),
             flags: header[0].into(),
             kind: header[1].into(),
             queue: u32::try_from(count).unwrap_or(u32::MAX),
@@ -395,7 +400,7 @@ impl Virtio<Net> {
         header[0] = low16(said.flags).to_le_bytes()[0];
         header[1] = low16(said.kind).to_le_bytes()[0];
         header[10..].copy_from_slice(&low16(said.queue).to_le_bytes());
-        let bytes = [&header, frame].concat();
+        let bytes = [&header[..header_bytes], frame].concat();
         let mut rest = &bytes[..];
         for (position, chain) in chains.into_iter().enumerate() {
             let (now, later) = rest.split_at(rest.len().min(chain.writable_bytes()));
@@ -427,9 +432,31 @@ impl Virtio<Net> {
         has_room
     }
 
+    /// How long the header is that goes with every frame.
+    ///
+    /// Spec: VIRTIO 1.2, 5.1.6.1 "Legacy Interface: Device Operation".
+    fn header_bytes(&self) -> usize {
+        let is_short = self.is_legacy() && self.accepted & bits::MRG_RXBUF == 0;
+        if is_short { HEADER_BYTES - 2 } else { HEADER_BYTES }
+    }
+
+    /// A header is alone in its descriptor, unless more was agreed.
+    ///
+    /// Spec: VIRTIO 1.2, 5.1.6.6 "Legacy Interface: Framing Requirements".
+    fn check_layout(&mut self, queue: usize, chain: &Chain) {
+        let header_bytes = self.header_bytes();
+        let first = chain.segments.first().map_or(0, |first| first.len_bytes as usize);
+        if self.wants_old_layout() && first != header_bytes {
+            self.ring_violation(
+                queue,
+                format!("{first} bytes where a header of {header_bytes} is alone, 5.1.6.6"),
+            );
+        }
+    }
+
     /// Takes buffers for a frame of `len_bytes` and its header: enough, or none.
     fn gather(&mut self, len_bytes: usize) -> Option<Vec<Chain>> {
-        let mut total = HEADER_BYTES + len_bytes;
+        let mut total = self.header_bytes() + len_bytes;
         let mut chains = Vec::new();
         let most = if self.has(bits::MRG_RXBUF) { usize::from(self.queues[RX].entries) } else { 1 };
         while total > 0 && chains.len() < most {
@@ -438,6 +465,7 @@ impl Virtio<Net> {
             if chain.writable_bytes() == 0 {
                 self.ring_violation(RX, "a receive buffer that cannot be written");
             }
+            self.check_layout(RX, &chain);
             total = total.saturating_sub(chain.writable_bytes());
             chains.push(chain);
         }

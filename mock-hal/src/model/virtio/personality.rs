@@ -39,6 +39,12 @@ pub struct Personality {
     pub name: &'static str,
     /// Uses the device ID of a transitional device, with the type as the subsystem's ID.
     pub transitional: bool,
+    /// Has the interface of version 1.0 and later.
+    pub has_modern: bool,
+    /// Has the legacy interface; without the other one, and on no bus, that is version 1.
+    pub has_legacy: bool,
+    /// Features that it offers there besides.
+    pub legacy_features: u64,
     /// Where its registers are.
     pub layout: Layout,
     /// How its BARs react to writes.
@@ -90,6 +96,9 @@ impl Personality {
         Self {
             name: "qemu",
             transitional: false,
+            has_modern: true,
+            has_legacy: false,
+            legacy_features: 0,
             layout: Layout {
                 bar: 4,
                 bar_bytes: 0x4000,
@@ -145,7 +154,26 @@ impl Personality {
     /// The same device as it comes by default: transitional, here by its modern registers.
     #[must_use]
     pub const fn qemu_transitional() -> Self {
-        Self { name: "qemu-transitional", transitional: true, ..Self::qemu() }
+        Self { name: "qemu-transitional", has_modern: true, ..Self::qemu_legacy() }
+    }
+
+    /// The same with `disable-modern=on`: by ports alone.
+    #[must_use]
+    pub const fn qemu_legacy() -> Self {
+        Self {
+            name: "qemu-legacy",
+            transitional: true,
+            has_modern: false,
+            has_legacy: true,
+            legacy_features: feature::ANY_LAYOUT | feature::NOTIFY_ON_EMPTY,
+            ..Self::qemu()
+        }
+    }
+
+    /// A device from before `ANY_LAYOUT`.
+    #[must_use]
+    pub const fn ancient() -> Self {
+        Self { name: "ancient", legacy_features: feature::NOTIFY_ON_EMPTY, ..Self::qemu_legacy() }
     }
 
     /// QEMU's `microvm`, `-device virtio-net-device` without `force-legacy`: on no bus.
@@ -153,6 +181,18 @@ impl Personality {
     pub const fn microvm() -> Self {
         let ring_features = feature::VERSION_1 | feature::EVENT_IDX | feature::INDIRECT_DESC;
         Self { name: "microvm", ring_features, ..Self::qemu() }
+    }
+
+    /// The same with `force-legacy`, as it comes by default: version 1.
+    #[must_use]
+    pub const fn microvm_legacy() -> Self {
+        Self {
+            name: "microvm-legacy",
+            has_modern: false,
+            has_legacy: true,
+            legacy_features: feature::ANY_LAYOUT | feature::NOTIFY_ON_EMPTY,
+            ..Self::microvm()
+        }
     }
 
     /// QEMU with `packed=on`.
@@ -168,6 +208,9 @@ impl Personality {
         Self {
             name: "firecracker",
             transitional: false,
+            has_modern: true,
+            has_legacy: false,
+            legacy_features: 0,
             layout: Layout {
                 bar: 0,
                 bar_bytes: 0x8_0000,
@@ -250,6 +293,9 @@ impl Personality {
         Self {
             name: "openvmm",
             transitional: false,
+            has_modern: true,
+            has_legacy: false,
+            legacy_features: 0,
             layout: Layout {
                 bar: 0,
                 bar_bytes: 0x1000,

@@ -2,7 +2,8 @@
 //! interrupts.
 
 use super::common::{DEVICE_STATUS, PLACES_RINGS};
-use super::status::{DRIVER_OK, FEATURES_OK};
+use super::legacy::PORTS_BAR;
+use super::status::DRIVER_OK;
 use super::{Class, Layout, Place, Virtio};
 use crate::fault::{Action, FaultPoint};
 use crate::registers::{DeviceModel, Width};
@@ -16,6 +17,8 @@ pub(super) enum Hit {
     Notify(u32),
     /// One that only MMIO has.
     Mmio(u32),
+    /// One that only the legacy interface has.
+    Legacy(u32),
 }
 
 impl Hit {
@@ -27,6 +30,7 @@ impl Hit {
             Self::Isr => (3, 0),
             Self::Device(offset) => (4, offset),
             Self::Mmio(offset) => (0, offset),
+            Self::Legacy(offset) => (5, offset),
         };
         cfg_type << 16 | offset
     }
@@ -49,7 +53,11 @@ impl<C: Class> Virtio<C> {
         if self.front.is_mmio() {
             return self.meet_mmio(u32::try_from(offset_bytes).ok()?, width, is_write);
         }
+        if bar == PORTS_BAR && self.personality.has_legacy {
+            return self.meet_port(u32::try_from(offset_bytes).ok()?, width, is_write);
+        }
         let hit = self.find(bar, offset_bytes, width);
+        self.choose_interface(false, is_write);
         if hit.is_none() && is_write {
             self.violation(format!("a write at {offset_bytes:#x} of BAR {bar}, where nothing is"));
         }
@@ -84,13 +92,18 @@ impl<C: Class> Virtio<C> {
         let mut value = [0; 4];
         for (i, byte) in value.iter_mut().enumerate().take(width.bytes()) {
             let place = at as usize + i;
-            let known = if self.status & FEATURES_OK != 0 { self.accepted } else { self.offered };
+            let known = if self.goes_by_accepted() { self.accepted } else { self.offered_here() };
             match self.class.gate(place) {
                 Some(gate) if known & gate == gate => {}
                 _ => self
                     .violation(format!("byte {place} of the configuration read without its feature, 2.5.3")),
             }
             *byte = bytes.get(place).copied().unwrap_or(0);
+        }
+        // Without a generation that is all that a driver has to go by.
+        if self.restless_config && self.is_legacy {
+            self.generation = self.generation.wrapping_add(1);
+            value[0] ^= self.generation;
         }
         u32::from_le_bytes(value)
     }
@@ -105,7 +118,8 @@ impl<C: Class> Virtio<C> {
     fn ring_doorbell(&mut self, at: u32, width: Width, value: u32) {
         let queue = u16::try_from(value).unwrap_or(u16::MAX);
         let multiplier = self.personality.layout.notify_multiplier;
-        if !self.front.is_mmio() && (width != Width::Half || u32::from(queue) * multiplier != at) {
+        let is_elsewhere = !self.is_legacy && u32::from(queue) * multiplier != at;
+        if !self.front.is_mmio() && (width != Width::Half || is_elsewhere) {
             self.violation(format!("doorbell {value} at {at:#x}, {} bytes wide", width.bytes()));
         }
         if self.status & DRIVER_OK == 0 {
@@ -169,6 +183,7 @@ impl<C: Class> Virtio<C> {
                 self.read_common(at)
             }
             Hit::Mmio(at) => self.read_mmio(at),
+            Hit::Legacy(at) => self.read_legacy(at),
             // Reading takes nothing back there: that is for `InterruptACK`.
             Hit::Isr if self.front.is_mmio() => {
                 self.isr_seen |= self.isr;
@@ -253,6 +268,7 @@ impl<C: Class> DeviceModel for Virtio<C> {
                 self.write_common(at, value);
             }
             Hit::Mmio(at) => self.write_mmio(at, value),
+            Hit::Legacy(at) => self.write_legacy(at, value),
             Hit::Notify(at) => self.ring_doorbell(at, width, value),
             Hit::Device(at) if self.write_config(at, width, value) => {}
             Hit::Isr | Hit::Device(_) => {
