@@ -96,6 +96,8 @@ pub enum NicModel {
     VirtioLegacy,
     /// virtio-net in memory, on no bus.
     VirtioMmio,
+    /// The same with the legacy interface, which all devices there have then.
+    VirtioMmioLegacy,
 }
 
 impl NicModel {
@@ -105,7 +107,7 @@ impl NicModel {
             Self::Vmxnet3 => "15ad:07b0",
             Self::VirtioModern | Self::VirtioPacked => "1af4:1041",
             Self::VirtioTransitional | Self::VirtioLegacy => "1af4:1000",
-            Self::VirtioMmio => "virtio:1",
+            Self::VirtioMmio | Self::VirtioMmioLegacy => "virtio:1",
         }
     }
 
@@ -117,6 +119,11 @@ impl NicModel {
         }
     }
 
+    /// Whether it is in memory, on no bus.
+    fn is_mmio(self) -> bool {
+        matches!(self, Self::VirtioMmio | Self::VirtioMmioLegacy)
+    }
+
     fn device(self) -> &'static str {
         match self {
             Self::Vmxnet3 => "vmxnet3",
@@ -124,7 +131,7 @@ impl NicModel {
             Self::VirtioPacked => "virtio-net-pci,disable-legacy=on,disable-modern=off,packed=on",
             Self::VirtioTransitional => "virtio-net-pci,disable-legacy=off,disable-modern=off",
             Self::VirtioLegacy => "virtio-net-pci,disable-legacy=off,disable-modern=on",
-            Self::VirtioMmio => "virtio-net-device",
+            Self::VirtioMmio | Self::VirtioMmioLegacy => "virtio-net-device",
         }
     }
 }
@@ -171,7 +178,7 @@ pub fn nic_address(index: usize) -> String {
 
 /// Where NIC `index` is, as the guest writes it.
 pub fn nic_place(model: NicModel, index: usize) -> String {
-    if model == NicModel::VirtioMmio {
+    if model.is_mmio() {
         return format!("mmio:{:#x}", MMIO + 512 * (FIRST_MMIO_BUS + index));
     }
     nic_address(index)
@@ -211,8 +218,10 @@ impl Config {
         let mut add = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
         add("-machine", self.machine.options().into());
         if !matches!(self.machine, Machine::Pc | Machine::Q35) {
-            // The interface of the standard, which QEMU still keeps off unless asked.
-            add("-global", "virtio-mmio.force-legacy=off".into());
+            // The interface of the standard is one that QEMU still keeps off unless asked.
+            let is_legacy = self.nics.iter().any(|(model, _)| *model == NicModel::VirtioMmioLegacy);
+            let legacy = if is_legacy { "on" } else { "off" };
+            add("-global", format!("virtio-mmio.force-legacy={legacy}"));
         }
         match self.accel {
             Accel::Tcg => add("-accel", "tcg".into()),
@@ -251,7 +260,7 @@ impl Config {
                 },
             );
             let place = match model {
-                NicModel::VirtioMmio => format!("bus=virtio-mmio-bus.{}", FIRST_MMIO_BUS + index),
+                _ if model.is_mmio() => format!("bus=virtio-mmio-bus.{}", FIRST_MMIO_BUS + index),
                 // No option ROM: firmware that tries to boot from the network would only cost time.
                 _ => format!("addr={:#x},romfile=", FIRST_SLOT + index),
             };

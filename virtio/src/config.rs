@@ -31,10 +31,24 @@ pub(crate) fn readable<F: ClassFeatures>(features: u64, len_bytes: usize) -> u64
 }
 
 /// What `look` sees while the configuration stands still. `None` when it never does.
-pub(crate) fn stable<R, T>(transport: &impl Transport<R>, look: impl Fn() -> T) -> Option<T> {
+///
+/// The legacy interface has no generation: there it stands still when two looks see the same.
+///
+/// Spec: VIRTIO 1.2, 2.5.1 "Driver Requirements: Device Configuration Space", 2.5.4 "Legacy
+/// Interface: Device Configuration Space".
+pub(crate) fn stable<R, T: PartialEq>(transport: &impl Transport<R>, look: impl Fn() -> T) -> Option<T> {
+    let mut before = None;
     (0..ATTEMPTS).find_map(|_| {
         let generation = transport.read_config_generation();
         let seen = look();
-        (transport.read_config_generation() == generation).then_some(seen)
+        let stood_still = match generation {
+            Some(_) => transport.read_config_generation() == generation,
+            None => before.as_ref() == Some(&seen),
+        };
+        if stood_still {
+            return Some(seen);
+        }
+        before = Some(seen);
+        None
     })
 }

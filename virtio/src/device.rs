@@ -36,10 +36,7 @@ use crate::feature::{Allowed, ClassFeatures, Negotiated};
 use crate::init::{self, InitError};
 use crate::queue::{Doorbell, Record, Virtqueue};
 use crate::ring::{Format, QueueSize};
-use crate::transport::{Location, QueueDoorbell, QueueError, Transport, Vector};
-
-/// Virtio devices drive whole addresses.
-const ADDRESS_BITS: u8 = 64;
+use crate::transport::{Interface, Location, QueueDoorbell, QueueError, Transport, Vector};
 
 /// A queue of a device on platform `P`.
 pub(crate) type Queue<R, P> = Virtqueue<R, P, QueueDoorbell<<P as paravane_hal::mmio::MmioMap>::Region>>;
@@ -209,7 +206,8 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Device<P, T, C> {
 
     /// Its way to memory that it shares with the driver.
     pub(crate) fn dma(&self) -> DeviceDma<P> {
-        DeviceDma::new(self.platform.clone(), self.transport.tag(), ADDRESS_BITS)
+        let address_bits = self.transport.interface().address_bits();
+        DeviceDma::new(self.platform.clone(), self.transport.tag(), address_bits)
     }
 
     /// Sets up one queue, except for its vector and the last step, and leaves it in `place`.
@@ -355,7 +353,8 @@ fn step_of<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e SetUpError> {
     error.downcast_ref().or_else(|| error.source()?.downcast_ref())
 }
 
-/// How long `queue` is, of which `entries` are wanted, in a packed ring or a split one.
+/// How long `queue` is, of which `entries` are wanted, in a packed ring or a split one. Some legacy
+/// devices have no choice.
 ///
 /// # Errors
 ///
@@ -370,6 +369,10 @@ pub(crate) fn queue_size<R>(
         return Err(SetUpError::NoEntries { queue });
     }
     let device_max = transport.read_queue_max(queue)?;
+    if transport.interface() == (Interface::Legacy { fixed_size: true }) && device_max > 0 {
+        let size = QueueSize::new(device_max).filter(|_| device_max.is_power_of_two());
+        return Ok(size.ok_or(QueueError::Size { queue, entries: device_max })?);
+    }
     Ok(QueueSize::at_most(entries, device_max, packed).ok_or(QueueError::Absent { queue })?)
 }
 

@@ -19,11 +19,13 @@ bitflags::bitflags! {
     /// Features of the ring and the transport, which every device class shares.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct RingFeatures: u64 {
+        /// A device of the legacy interface takes buffers cut up in any way. All others do.
+        const ANY_LAYOUT = 1 << 27;
         /// A descriptor may point at a table of descriptors. Not used yet.
         const INDIRECT_DESC = 1 << 28;
         /// Each side says from which index on it wants to be told.
         const EVENT_IDX = 1 << 29;
-        /// Not a legacy device. Without it this crate does not drive a device.
+        /// Not the legacy interface: what is not driven by that has to offer it.
         const VERSION_1 = 1 << 32;
         /// Addresses go through the platform's translation. Accepted whenever offered: addresses
         /// here only ever come from the platform.
@@ -55,7 +57,11 @@ impl RingFeatures {
 
     /// What they say of the format of a ring.
     pub(crate) const fn format(self) -> Format {
-        Format { packed: self.contains(Self::RING_PACKED), event_idx: self.contains(Self::EVENT_IDX) }
+        Format {
+            packed: self.contains(Self::RING_PACKED),
+            event_idx: self.contains(Self::EVENT_IDX),
+            legacy: !self.contains(Self::VERSION_1),
+        }
     }
 }
 
@@ -112,6 +118,9 @@ impl<F: ClassFeatures> Allowed<F> {
     #[must_use]
     pub fn choose(self, offered: u64) -> u64 {
         let ring = self.ring.union(RingFeatures::NOT_A_CHOICE).intersection(RingFeatures::IMPLEMENTED);
+        // The bit means something on the legacy interface alone, where nothing is lost by it.
+        let is_legacy = offered & RingFeatures::VERSION_1.bits() == 0;
+        let ring = if is_legacy { ring.union(RingFeatures::ANY_LAYOUT) } else { ring };
         agree(offered, ring.bits() | self.class.bits() | F::NOT_A_CHOICE, F::DEPENDENCIES)
     }
 }

@@ -5,7 +5,7 @@
 //!  2 acknowledge ...... ACKNOWLEDGE
 //!  3 claim ............ DRIVER, read back
 //!  4 negotiate ........ features read, chosen, written
-//!  5 seal ............. FEATURES_OK, read back
+//!  5 seal ............. FEATURES_OK, read back; not on the legacy interface, which has none
 //!  6 (the class) ...... configuration, queues, vectors
 //!  7 go ............... DRIVER_OK
 //! ```
@@ -14,7 +14,8 @@
 //! so every write here adds exactly one bit. A step that fails leaves the device as it is;
 //! `give_up` says so to the device, unless what failed was the reset.
 //!
-//! Spec: VIRTIO 1.2, 3.1.1 "Driver Requirements: Device Initialization".
+//! Spec: VIRTIO 1.2, 3.1.1 "Driver Requirements: Device Initialization", 3.1.2 "Legacy Interface:
+//! Device Initialization".
 
 use core::fmt;
 use core::time::Duration;
@@ -124,7 +125,8 @@ pub(crate) fn acknowledge_and_claim<R>(transport: &mut impl Steps<R>) -> Result<
 }
 
 /// Steps 4 and 5: writes the features that `choose` picks of those offered, says that this is
-/// final, and looks whether the device agrees. Returns the choice.
+/// final, and looks whether the device agrees. Returns the choice. The legacy interface has no
+/// fifth step.
 ///
 /// # Errors
 ///
@@ -135,11 +137,15 @@ pub(crate) fn negotiate<R, T: Steps<R>>(
     choose: impl FnOnce(&mut T, u64) -> u64,
 ) -> Result<u64, InitError> {
     let offered = transport.read_device_features();
-    if offered & RingFeatures::VERSION_1.bits() == 0 {
+    let is_legacy = transport.interface().is_legacy();
+    if !is_legacy && offered & RingFeatures::VERSION_1.bits() == 0 {
         return Err(InitError::NotVersion1 { offered });
     }
     let chosen = choose(transport, offered) & offered;
     transport.write_driver_features(chosen);
+    if is_legacy {
+        return Ok(chosen);
+    }
     let written = Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK;
     transport.write_status(written);
     match expect_status(transport, written) {
@@ -154,7 +160,8 @@ pub(crate) fn negotiate<R, T: Steps<R>>(
 ///
 /// [`InitError::StatusRejected`], [`InitError::Gone`].
 pub(crate) fn go<R>(transport: &mut impl Steps<R>) -> Result<(), InitError> {
-    let written = Status::ACKNOWLEDGE | Status::DRIVER | Status::FEATURES_OK | Status::DRIVER_OK;
+    let sealed = if transport.interface().is_legacy() { Status::empty() } else { Status::FEATURES_OK };
+    let written = Status::ACKNOWLEDGE | Status::DRIVER | sealed | Status::DRIVER_OK;
     transport.write_status(written);
     expect_status(transport, written)
 }

@@ -35,6 +35,8 @@ pub(crate) struct Format {
     pub(crate) packed: bool,
     /// Each side says from which entry on it wants to be told.
     pub(crate) event_idx: bool,
+    /// The three areas are one, as devices of the legacy interface find them.
+    pub(crate) legacy: bool,
 }
 
 /// A piece of memory as a descriptor names it.
@@ -361,6 +363,9 @@ impl<D: Dma> AnyRing<D> {
     pub(crate) fn new(of: &DeviceDma<D>, size: QueueSize, format: Format) -> Result<Self, DmaError> {
         if format.packed {
             PackedRing::new(of, size, format.event_idx).map(Self::Packed)
+        } else if format.legacy {
+            let memory = split::legacy::memory(of, size)?;
+            Ok(Self::Split(SplitRing::over(memory, format.event_idx)))
         } else {
             SplitRing::new(of, size, format.event_idx).map(Self::Split)
         }

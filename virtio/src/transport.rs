@@ -6,7 +6,7 @@
 //! | Transport | Registers | Interrupts | Silenced by |
 //! |---|---|---|---|
 //! | [`pci`] | capabilities name places in BARs | MSI-X, or the line | the device's reset, and bus mastering |
-//! | [`mmio`] | one window | a line | the device's reset |
+//! | [`mmio`] | one window, of either version | a line | the device's reset |
 //!
 //! Classes know the trait [`Transport`] alone; what is peculiar to a bus stays in its module.
 
@@ -79,6 +79,46 @@ bitflags::bitflags! {
     }
 }
 
+/// By which of the two interfaces of the specification a device is driven.
+///
+/// Spec: VIRTIO 1.2, 1.3 "Terminology".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interface {
+    /// That of version 1.0 and later.
+    Modern,
+    /// That from before: features of 32 bits that are not confirmed, a configuration without a
+    /// generation, queues in one area that is found by the number of its first page.
+    Legacy {
+        /// A queue is as long as the device says, no shorter.
+        fixed_size: bool,
+    },
+}
+
+impl Interface {
+    /// How long a page is whose number a legacy device is told.
+    pub(crate) const PAGE_BYTES: u32 = 4096;
+
+    /// Whether it is the legacy one.
+    pub(crate) const fn is_legacy(self) -> bool {
+        matches!(self, Self::Legacy { .. })
+    }
+
+    /// How wide the addresses of queues are: a page number has 32 bits.
+    pub(crate) const fn address_bits(self) -> u8 {
+        match self {
+            Self::Modern => 64,
+            Self::Legacy { .. } => 32 + 12,
+        }
+    }
+}
+
+/// The number of the page where a queue of the legacy interface begins.
+pub(crate) fn page_number(addresses: &QueueAddresses) -> u32 {
+    let page = addresses.descriptors.get() >> Interface::PAGE_BYTES.trailing_zeros();
+    // The memory was asked for where its number has 32 bits. All ones is no page of anybody's.
+    u32::try_from(page).unwrap_or(u32::MAX)
+}
+
 /// The interrupt vector of a queue, or of configuration changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Vector {
@@ -97,6 +137,9 @@ mod steps {
     pub trait Steps<R> {
         /// The virtio device's kind, as the bus says: 1 for a network device, 2 for a block device.
         fn device_id(&self) -> u16;
+
+        /// By which interface the device is driven.
+        fn interface(&self) -> Interface;
 
         /// Where the device is, for messages.
         fn location(&self) -> Location;
@@ -175,8 +218,8 @@ mod steps {
         /// message interrupts, where some devices have none.
         fn take_interrupt_status(&mut self) -> InterruptStatus;
 
-        /// A number that changes with the configuration.
-        fn read_config_generation(&self) -> u32;
+        /// A number that changes with the configuration; `None` where the interface has none.
+        fn read_config_generation(&self) -> Option<u32>;
 
         /// The device's own configuration space, exactly as long as the device says. Empty where a
         /// device has none. Accessed in the natural width of each field.
@@ -260,6 +303,13 @@ pub enum QueueError {
         /// Which.
         queue: u16,
     },
+    /// It has a length that no ring has, and takes no other.
+    Size {
+        /// Which.
+        queue: u16,
+        /// How many entries the device says.
+        entries: u16,
+    },
     /// Its doorbell lies outside the notification registers.
     NoDoorbell {
         /// Which.
@@ -276,6 +326,10 @@ impl fmt::Display for QueueError {
         match *self {
             Self::Absent { queue } => write!(f, "device has no queue {queue}"),
             Self::AlreadyEnabled { queue } => write!(f, "queue {queue} is enabled right after a reset"),
+            Self::Size { queue, entries } => write!(
+                f,
+                "device says that queue {queue} has {entries} entries, expected a power of two of at most 32768"
+            ),
             Self::NoDoorbell { queue, offset_bytes, len_bytes } => {
                 write!(
                     f,
@@ -287,3 +341,15 @@ impl fmt::Display for QueueError {
 }
 
 impl core::error::Error for QueueError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_every_queue_has_a_number_of_32_bits() {
+        let bits = Interface::Legacy { fixed_size: true }.address_bits();
+        let pages = (1_u128 << bits) / u128::from(Interface::PAGE_BYTES);
+        assert_eq!(pages, 1 << 32, "as many as there are numbers");
+    }
+}

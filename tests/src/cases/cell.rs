@@ -15,14 +15,18 @@ use crate::status::NicStatus;
 /// What firmware sets up.
 const PCS: &[Machine] = &[Machine::Pc, Machine::Q35];
 
+/// What has devices in memory.
+const MICROVMS: &[Machine] = &[Machine::Microvm, Machine::MicrovmAcpi];
+
 /// Each with the machines that have it, and the modes that it has there.
-const MODELS: [(NicModel, &str, &[Machine], &[&str]); 6] = [
+const MODELS: [(NicModel, &str, &[Machine], &[&str]); 7] = [
     (NicModel::Vmxnet3, "vmxnet3", PCS, &["msix", "msi", "line", "polling"]),
     (NicModel::VirtioModern, "virtio-modern", PCS, &["msix", "line", "polling"]),
     (NicModel::VirtioPacked, "virtio-packed", PCS, &["msix", "line", "polling"]),
     (NicModel::VirtioTransitional, "virtio-transitional", PCS, &["msix", "line", "polling"]),
     (NicModel::VirtioModern, "virtio-modern", &[Machine::MicrovmPcie], &["msix", "line", "polling"]),
-    (NicModel::VirtioMmio, "virtio-mmio", &[Machine::Microvm, Machine::MicrovmAcpi], &["line", "polling"]),
+    (NicModel::VirtioMmio, "virtio-mmio", MICROVMS, &["line", "polling"]),
+    (NicModel::VirtioMmioLegacy, "virtio-mmio-legacy", MICROVMS, &["line", "polling"]),
 ];
 
 const TRANSFER_BYTES: u64 = 32 << 20;

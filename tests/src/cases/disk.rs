@@ -45,7 +45,14 @@ struct Model {
     irqs: &'static [&'static str],
 }
 
-const MODELS: [Model; 5] = [
+impl Model {
+    /// Whether it is a device of MMIO version 1, which all devices on no bus are then.
+    fn is_mmio_legacy(&self) -> bool {
+        self.name == "legacy" && self.machines == MMIO
+    }
+}
+
+const MODELS: [Model; 6] = [
     Model {
         name: "split",
         device: "virtio-blk-pci,disable-legacy=on,disable-modern=off,addr=0x4",
@@ -73,6 +80,14 @@ const MODELS: [Model; 5] = [
     // Not bus 0, whose line QEMU mistakes for the timer's where there are two I/O APICs.
     Model {
         name: "split",
+        device: "virtio-blk-device,bus=virtio-mmio-bus.1",
+        place: "mmio:0xfeb00200 virtio:2",
+        ring: "split",
+        machines: MMIO,
+        irqs: NO_MESSAGES,
+    },
+    Model {
+        name: "legacy",
         device: "virtio-blk-device,bus=virtio-mmio-bus.1",
         place: "mmio:0xfeb00200 virtio:2",
         ring: "split",
@@ -134,13 +149,17 @@ fn run(machine: Machine, model: Model, irq: &str) -> Result<String> {
 
     let drive = format!("file={},if=none,id=disk,format=raw", file.display());
     let device = format!("{},drive=disk,serial={SERIAL}", model.device);
-    let extras = ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-drive", &drive, "-device", &device];
+    let mut extras =
+        vec!["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-drive", &drive, "-device", &device];
+    if model.is_mmio_legacy() {
+        extras.extend(["-global", "virtio-mmio.force-legacy=on"]);
+    }
     let config = Config {
         machine,
         accel: Accel::Tcg,
         memory_mib: MEMORY_MIB,
         nics: Vec::new(),
-        extras: extras.map(str::to_owned).into(),
+        extras: extras.into_iter().map(str::to_owned).collect(),
         image: disk_image()?,
         append: format!("irq={irq} pattern={PATTERN} write={}-{}", WRITTEN.0, WRITTEN.1),
     };

@@ -12,6 +12,7 @@ use paravane_hal::time::Clock;
 
 use crate::config::readable;
 use crate::device::queue_size;
+use crate::feature::RingFeatures;
 use crate::init;
 use crate::net::config::{self, MIN_IP_MTU_BYTES};
 use crate::net::error::StartError;
@@ -149,6 +150,10 @@ pub(crate) fn agree<R: Mmio>(
             chosen
         })?;
         let features = Negotiated::confirmed(features);
+        // Spec: VIRTIO 1.2, 5.1.6.6 "Legacy Interface: Framing Requirements".
+        if !features.has_ring(RingFeatures::VERSION_1) && !features.has_ring(RingFeatures::ANY_LAYOUT) {
+            return Err(StartError::NoAnyLayout);
+        }
         if has_pairs {
             warn!(
                 "virtio-net {at}: the device has several pairs of queues, and the first is served; if it leaves frames in the others as well, have its monitor make one pair (Cloud Hypervisor: num_queues=2)"

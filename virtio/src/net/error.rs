@@ -28,6 +28,9 @@ pub enum StartError {
         /// What it has to hold.
         needed_bytes: usize,
     },
+    /// The device has the legacy interface and does not offer `ANY_LAYOUT`: it would have every
+    /// header in a descriptor of its own.
+    NoAnyLayout,
     /// The MTU asked for is not one that the device has.
     Mtu {
         /// The one asked for.
@@ -49,6 +52,9 @@ impl fmt::Display for StartError {
             Self::BuffersTooShort { payload_bytes, needed_bytes } => {
                 write!(f, "buffers hold {payload_bytes} bytes, and a received frame may take {needed_bytes}")
             }
+            Self::NoAnyLayout => f.write_str(
+                "legacy device does not offer ANY_LAYOUT (feature 27), and headers are not sent apart; have the hypervisor offer it, or the modern interface (QEMU: any_layout=on, disable-modern=off)",
+            ),
             Self::Mtu { ip_mtu_bytes, min_bytes, max_bytes } => {
                 write!(f, "IP MTU of {ip_mtu_bytes} bytes: not from {min_bytes} to {max_bytes}")
             }
@@ -60,7 +66,10 @@ impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::SetUp(error) => Some(error),
-            Self::ForeignPool { .. } | Self::BuffersTooShort { .. } | Self::Mtu { .. } => None,
+            Self::ForeignPool { .. }
+            | Self::BuffersTooShort { .. }
+            | Self::NoAnyLayout
+            | Self::Mtu { .. } => None,
         }
     }
 }

@@ -7,7 +7,8 @@ use paravane_hal::reg::{ReadOnly, Reg};
 use paravane_net::Offloads;
 
 use crate::config::end_bytes;
-use crate::feature::{self, ClassFeatures, Dependency, FieldEnd};
+use crate::feature::{self, ClassFeatures, Dependency, FieldEnd, RingFeatures};
+use crate::net::header::{HEADER_BYTES, SHORT_HEADER_BYTES};
 
 /// Where `mac` ends, which starts the configuration.
 pub(crate) const MAC_END_BYTES: usize = 6;
@@ -73,12 +74,23 @@ impl Negotiated {
         .filter_map(|(feature, offload)| self.has(feature).then_some(offload))
         .collect()
     }
+
+    /// How long the header in front of a frame is.
+    ///
+    /// Spec: VIRTIO 1.2, 5.1.6.1 "Legacy Interface: Device Operation".
+    #[must_use]
+    pub(crate) fn header_bytes(self) -> u16 {
+        if self.has_ring(RingFeatures::VERSION_1) || self.has(NetFeatures::MRG_RXBUF) {
+            HEADER_BYTES
+        } else {
+            SHORT_HEADER_BYTES
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feature::RingFeatures;
 
     #[test]
     fn a_device_that_offers_everything_gets_what_is_implemented() {

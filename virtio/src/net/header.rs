@@ -9,10 +9,17 @@
 //! little-endian words, which is how it is written and read here: a handful of stores in front of
 //! the payload.
 //!
-//! Spec: VIRTIO 1.2, 5.1.6 "Device Operation".
+//! On the legacy interface a device without mergeable buffers has no `num_buffers`, and a *short*
+//! header of ten bytes. In memory it is three words as well, of which the device is shown all but
+//! the first two bytes.
+//!
+//! Spec: VIRTIO 1.2, 5.1.6 "Device Operation", 5.1.6.1 "Legacy Interface: Device Operation".
 
 /// Length of the header.
 pub(crate) const HEADER_BYTES: u16 = 12;
+
+/// Length of a short one.
+pub(crate) const SHORT_HEADER_BYTES: u16 = 10;
 
 const _: () = assert!(size_of::<RawHeader>() == HEADER_BYTES as usize);
 
@@ -119,6 +126,21 @@ impl Header {
     }
 }
 
+/// A header as a short one lies in memory: everything is two bytes further on, and `num_buffers` is
+/// not there.
+#[must_use]
+pub(crate) const fn shorten([word0, word1, word2]: RawHeader) -> RawHeader {
+    let (word0, word1, word2) = (u32::from_le(word0), u32::from_le(word1), u32::from_le(word2));
+    [(word0 << 16).to_le(), (word0 >> 16 | word1 << 16).to_le(), (word1 >> 16 | word2 << 16).to_le()]
+}
+
+/// What lies in memory as a short header, as one of usual length; it is about one buffer.
+#[must_use]
+pub(crate) const fn lengthen([word0, word1, word2]: RawHeader) -> RawHeader {
+    let (word0, word1, word2) = (u32::from_le(word0), u32::from_le(word1), u32::from_le(word2));
+    [(word0 >> 16 | word1 << 16).to_le(), (word1 >> 16 | word2 << 16).to_le(), (word2 >> 16).to_le()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +161,9 @@ mod tests {
         let bytes: std::vec::Vec<u8> = SAMPLE.encode().iter().flat_map(|word| word.to_ne_bytes()).collect();
         assert_eq!(bytes, [1, 4, 2, 1, 4, 3, 6, 5, 8, 7, 0x0a, 9]);
         assert_eq!(Header::default().encode(), Header::PLAIN);
+        let bytes: std::vec::Vec<u8> =
+            shorten(SAMPLE.encode()).iter().flat_map(|word| word.to_ne_bytes()).collect();
+        assert_eq!(bytes, [0, 0, 1, 4, 2, 1, 4, 3, 6, 5, 8, 7]);
     }
 
     proptest! {
@@ -147,6 +172,8 @@ mod tests {
             let header = Header::decode(raw);
             prop_assert_eq!(header.encode(), raw);
             prop_assert_eq!(Header::buffers_of(&raw), header.num_buffers);
+            let short = Header { num_buffers: 0, ..header };
+            prop_assert_eq!(Header::decode(lengthen(shorten(raw))), short);
             prop_assert_eq!(Header::is_plain(&raw), header.flags.is_empty() && header.gso_type == GsoType::NONE);
         }
     }

@@ -21,7 +21,7 @@ impl Doorbell for Silent {
 
 /// Rings of both formats, the packed one of a length that split rings do not have.
 fn rings() -> [(u16, Format); 3] {
-    let packed = Format { packed: true, event_idx: false };
+    let packed = Format { packed: true, ..Format::default() };
     [(ENTRIES, Format::default()), (ENTRIES, packed), (ENTRIES - 7, packed)]
 }
 

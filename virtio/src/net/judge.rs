@@ -7,7 +7,7 @@ use paravane_hal::fault::DeviceFault;
 use paravane_net::{ChecksumRequest, RxChecksum, SegmentationKind, TxOffload, VlanTag};
 
 use crate::net::features::{Negotiated, NetFeatures};
-use crate::net::header::{GsoType, HEADER_BYTES, Header, HeaderFlags, RawHeader};
+use crate::net::header::{GsoType, HEADER_BYTES, Header, HeaderFlags, RawHeader, lengthen};
 
 /// An Ethernet header: nothing shorter is a frame.
 const ETHERNET_BYTES: u32 = 14;
@@ -55,6 +55,8 @@ pub(crate) struct RxRules {
     mergeable: bool,
     /// The header may speak of checksums.
     checksums: bool,
+    /// How long the header is in front of a frame.
+    header_bytes: u16,
     /// The longest frame, tag included.
     max_bytes: u32,
     /// The most that the device may write to a buffer, its header included.
@@ -72,8 +74,9 @@ impl RxRules {
         Self {
             mergeable: features.has(NetFeatures::MRG_RXBUF),
             checksums: features.has(NetFeatures::GUEST_CSUM),
+            header_bytes: features.header_bytes(),
             max_bytes,
-            buffer_bytes: u32::from(payload_bytes).saturating_add(u32::from(HEADER_BYTES)),
+            buffer_bytes: u32::from(payload_bytes).saturating_add(features.header_bytes().into()),
             whole_span_bytes: max_bytes.min(payload_bytes.into()).saturating_sub(ETHERNET_BYTES),
         }
     }
@@ -85,6 +88,19 @@ impl RxRules {
         self.buffer_bytes
     }
 
+    /// How long the header is in front of a frame.
+    #[must_use]
+    pub(crate) fn header_bytes(&self) -> u16 {
+        self.header_bytes
+    }
+
+    /// Whether headers are [short](crate::net::header): then none is [`simple`](Self::simple).
+    #[must_use]
+    #[inline(always)]
+    pub(crate) fn has_short_headers(&self) -> bool {
+        self.header_bytes < HEADER_BYTES
+    }
+
     /// What a completion is of which the device says that it wrote `written_bytes`, `header` in
     /// front.
     ///
@@ -93,6 +109,9 @@ impl RxRules {
     /// [`DeviceFault`]: a length that cannot be.
     #[inline(always)]
     pub(crate) fn classify(&self, header: &RawHeader, written_bytes: u32) -> Result<Received, DeviceFault> {
+        if self.has_short_headers() {
+            return self.classify_other(&lengthen(*header), written_bytes);
+        }
         match self.simple(header, written_bytes) {
             Some((frame_bytes, checksum)) => Ok(Received::Whole { frame_bytes, checksum }),
             None => self.classify_other(header, written_bytes),
@@ -132,7 +151,7 @@ impl RxRules {
             let (len_bytes, max_bytes) = (written_bytes, self.buffer_bytes);
             return Err(DeviceFault::LengthTooLong { len_bytes, max_bytes });
         }
-        let min_bytes = u32::from(HEADER_BYTES);
+        let min_bytes = u32::from(self.header_bytes);
         let Some(part_bytes) = written_bytes.checked_sub(min_bytes) else {
             return Err(DeviceFault::LengthTooShort { len_bytes: written_bytes, min_bytes });
         };
@@ -264,6 +283,12 @@ impl TxRules {
         Self { features, span_bytes: max_bytes.saturating_sub(ETHERNET_BYTES) }
     }
 
+    /// How long the header is in front of a frame.
+    #[must_use]
+    pub(crate) fn header_bytes(&self) -> u16 {
+        self.features.header_bytes()
+    }
+
     /// Whether the device completes checksums. Where it does not, that is done before the frame
     /// gets here.
     #[must_use]
@@ -371,7 +396,9 @@ const _: () = assert!(HEADER_BYTES < paravane_net::HEADROOM_BYTES, "a fresh fram
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feature::RingFeatures;
     use crate::net::features::Allowed;
+    use crate::net::header::shorten;
     use paravane_net::Segmentation;
     use proptest::prelude::*;
 
@@ -380,7 +407,7 @@ mod tests {
     }
 
     fn none() -> Negotiated {
-        Negotiated::confirmed(0)
+        Negotiated::confirmed(RingFeatures::VERSION_1.bits())
     }
 
     fn rx() -> RxRules {
@@ -444,6 +471,23 @@ mod tests {
         assert_eq!(rx().judge(&partial.encode(), 51), Err(Drop::Damaged));
         let wrapping = Header { csum_start: u16::MAX, csum_offset: u16::MAX, ..partial };
         assert_eq!(rx().judge(&wrapping.encode(), 64), Err(Drop::Damaged));
+    }
+
+    #[test]
+    fn a_short_header_is_ten_bytes_in_front_of_the_frame() {
+        let legacy = |class: NetFeatures| Negotiated::confirmed(class.bits());
+        let rules = RxRules::new(legacy(NetFeatures::GUEST_CSUM), 1514, 1984);
+        assert_eq!((rules.header_bytes(), rules.buffer_bytes()), (10, 1994));
+        let valid = Header { flags: HeaderFlags::DATA_VALID, num_buffers: 7, ..Header::default() };
+        let [word0, word1, word2] = shorten(valid.encode());
+        // What is in front of it is not the device's.
+        let raw = [word0 | 0xffff_u32.to_le(), word1, word2];
+        let whole = |frame_bytes, checksum| Ok(Received::Whole { frame_bytes, checksum });
+        assert_eq!(rules.classify(&raw, 74), whole(64, RxChecksum::Good));
+        let short = DeviceFault::LengthTooShort { len_bytes: 9, min_bytes: 10 };
+        assert_eq!(rules.classify(&raw, 9), Err(short));
+        let merged = RxRules::new(legacy(NetFeatures::MRG_RXBUF), 1514, 1984);
+        assert_eq!((merged.header_bytes(), merged.has_short_headers()), (12, false));
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl<P: Platform> RxQueue<P> {
     #[inline(always)]
     fn fresh(&mut self) -> Option<(DmaAddr, Frame)> {
         let fresh = self.stock.pop().or_else(|| self.pool.get())?;
-        Some((fresh.first_segment().fresh_dma_addr_before(HEADER_BYTES), fresh))
+        Some((fresh.first_segment().fresh_dma_addr_before(self.rules.header_bytes()), fresh))
     }
 
     /// Posts fresh frames for empty slots.
@@ -96,7 +96,11 @@ impl<P: Platform> RxQueue<P> {
     fn drain(&mut self, mut waiting: u16, burst: &mut Burst) -> Result<(), DeviceFault> {
         loop {
             let (mut behind, mut header) = (Behind::Unread, None);
-            let taken = self.take_whole(waiting, burst, &mut behind, &mut header);
+            let taken = if self.rules.has_short_headers() {
+                0
+            } else {
+                self.take_whole(waiting, burst, &mut behind, &mut header)
+            };
             waiting = waiting.saturating_sub(taken);
             if waiting == 0 || burst_room(burst) == 0 {
                 return Ok(());
@@ -273,10 +277,10 @@ impl<P: Platform> RxQueue<P> {
 
     /// Gives the buffer of `completion` back to the device as it is.
     fn repost(&mut self, completion: Completion) {
-        let len_bytes = self.rules.buffer_bytes();
+        let (len_bytes, header_bytes) = (self.rules.buffer_bytes(), self.rules.header_bytes());
         self.ring.repost(completion, |frame| {
             // As its last owner left it, but posted as a fresh one is.
-            let addr = frame.first_segment().fresh_dma_addr_before(HEADER_BYTES);
+            let addr = frame.first_segment().fresh_dma_addr_before(header_bytes);
             Segment { addr, len_bytes, writable: true }
         });
     }

@@ -16,7 +16,7 @@ use paravane_hal::irq::Armed;
 use paravane_net::{Burst, Frame, FrameSegment, FrameSegmentMut, TxCounters};
 
 use crate::device::Queue;
-use crate::net::header::{HEADER_BYTES, RawHeader};
+use crate::net::header::{HEADER_BYTES, RawHeader, SHORT_HEADER_BYTES, shorten};
 use crate::net::in_turn::{InTurn, Post};
 use crate::net::judge::{Refused, TxRules};
 use crate::queue::Kick;
@@ -83,7 +83,11 @@ impl<P: Platform> TxQueue<P> {
         let before = burst.len();
         let entries = self.ring.size().entries();
         let mut posting = Posting { rules: self.rules, entries, bytes: 0, refused: 0 };
-        self.ring.post(burst, &mut posting);
+        if self.rules.header_bytes() == SHORT_HEADER_BYTES {
+            posting = self.post_short(burst, posting);
+        } else {
+            self.ring.post(burst, &mut posting);
+        }
         let taken = before.wrapping_sub(burst.len());
         let Posting { bytes, refused, .. } = posting;
         let frames = (taken as u64).wrapping_sub(refused);
@@ -91,6 +95,15 @@ impl<P: Platform> TxQueue<P> {
         self.counters.bytes = self.counters.bytes.wrapping_add(bytes);
         self.counters.refused = self.counters.refused.wrapping_add(refused);
         taken
+    }
+
+    /// The same behind short headers.
+    #[cold]
+    #[inline(never)]
+    fn post_short(&mut self, burst: &mut Burst, posting: Posting) -> Posting {
+        let mut short = Short(posting);
+        self.ring.post(burst, &mut short);
+        short.0
     }
 
     /// Drops the frames of which the device does not reach every segment.
@@ -138,16 +151,22 @@ enum Unposted {
     Full,
 }
 
-/// Describes a frame with the device's header at `addr`, which is in front of its `first` segment.
-/// How long it is. What was described of one that is not posted is to be taken back.
+/// Describes a frame with the device's header of `header_bytes` at `addr`, which is in front of its
+/// `first` segment. How long it is. What was described of one that is not posted is to be taken
+/// back.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "a segment is shorter than 64 KiB")]
-fn describe<'r, R: Run<'r>>(addr: DmaAddr, first: FrameSegment<'_>, run: &mut R) -> Result<u32, Unposted> {
+fn describe<'r, R: Run<'r>>(
+    addr: DmaAddr,
+    header_bytes: u16,
+    first: FrameSegment<'_>,
+    run: &mut R,
+) -> Result<u32, Unposted> {
     let (mut total_bytes, mut next) = (first.len_bytes() as u32, first.next());
     if total_bytes == 0 {
         return Err(Unposted::Refused);
     }
-    let len_bytes = total_bytes.wrapping_add(HEADER_BYTES.into());
+    let len_bytes = total_bytes.wrapping_add(header_bytes.into());
     if !run.part(Segment { addr, len_bytes, writable: false }, true, next.is_some()) {
         return Err(Unposted::Full);
     }
@@ -172,16 +191,18 @@ fn describe<'r, R: Run<'r>>(addr: DmaAddr, first: FrameSegment<'_>, run: &mut R)
 #[inline(never)]
 fn describe_any<'r, R: Run<'r>>(
     rules: TxRules,
+    header_bytes: u16,
     mut frame: Frame,
     run: R,
 ) -> (Frame, Result<(u32, R), Unposted>) {
     let mut after = run.clone();
-    let described = match frame.dma_addr_before(HEADER_BYTES) {
-        Some(addr) => describe(addr, frame.first_segment(), &mut after),
+    let described = match frame.dma_addr_before(header_bytes) {
+        Some(addr) => describe(addr, header_bytes, frame.first_segment(), &mut after),
         None => Err(Unposted::Refused),
     };
     let described = described.and_then(|total_bytes| {
         let header = header(rules, &mut frame, total_bytes).map_err(|_| Unposted::Refused)?;
+        let header = if header_bytes == SHORT_HEADER_BYTES { shorten(header) } else { header };
         if frame.write_before(&header) { Ok(total_bytes) } else { Err(Unposted::Refused) }
     });
     match described {
@@ -252,7 +273,7 @@ impl Post for Posting {
             return false;
         }
         let (asked, addr) = (look.asked_checksum(), look.fresh_dma_addr_before(HEADER_BYTES));
-        if let Ok(total_bytes) = describe(addr, look, run)
+        if let Ok(total_bytes) = describe(addr, HEADER_BYTES, look, run)
             && let Ok(header) = self.rules.uncut(asked, total_bytes)
             && frame.write_before_fresh(&header)
         {
@@ -269,7 +290,19 @@ impl Post for Posting {
         if self.plain(frame.first_segment_mut()).is_some() {
             return Err(frame);
         }
-        match describe_any(self.rules, frame, run.clone()) {
+        self.settle(describe_any(self.rules, HEADER_BYTES, frame, run.clone()), run)
+    }
+}
+
+impl Posting {
+    /// What comes of a frame that was described, as [`Post::other`] says it.
+    #[inline(always)]
+    fn settle<R>(
+        &mut self,
+        described: (Frame, Result<(u32, R), Unposted>),
+        run: &mut R,
+    ) -> Result<Option<Frame>, Frame> {
+        match described {
             (frame, Ok((bytes, after))) => {
                 *run = after;
                 self.bytes = self.bytes.wrapping_add(bytes.into());
@@ -286,6 +319,26 @@ impl Post for Posting {
         }
         self.refused = self.refused.wrapping_add(1);
         Ok(None)
+    }
+}
+
+/// Posts frames behind short headers: each by itself, for none is usual.
+struct Short(Posting);
+
+impl Post for Short {
+    fn plain(&self, _: FrameSegmentMut<'_>) -> Option<Segment> {
+        None
+    }
+
+    fn posted(&mut self, _: usize, _: u64) {}
+
+    fn several<'r, R: Run<'r>>(&mut self, _: FrameSegmentMut<'_>, _: &mut R) -> bool {
+        false
+    }
+
+    fn other<'r, R: Run<'r>>(&mut self, frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame> {
+        let described = describe_any(self.0.rules, SHORT_HEADER_BYTES, frame, run.clone());
+        self.0.settle(described, run)
     }
 }
 

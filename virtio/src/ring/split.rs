@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this file | how far driver and device are |
 //! | [`memory`] | the shared memory, and the ordering |
+//! | [`legacy`] | the same memory where a legacy device finds it |
 //! | [`layout`] | sizes and places, as numbers |
 //! | [`notify`] | when a notification is owed |
 //!
@@ -11,6 +12,7 @@
 //! one before, and is not written again.
 
 pub(crate) mod layout;
+pub(crate) mod legacy;
 pub(crate) mod memory;
 pub(crate) mod notify;
 
@@ -49,8 +51,12 @@ impl<D: Dma> SplitRing<D> {
     ///
     /// [`DmaError`]; nothing stays allocated.
     pub(crate) fn new(of: &DeviceDma<D>, size: QueueSize, event_idx: bool) -> Result<Self, DmaError> {
-        let memory = SplitMemory::new(of, size)?;
-        Ok(Self { memory, event_idx, offered: 0, published: 0, taken: 0, shift: 0, named: 0 })
+        SplitMemory::new(of, size).map(|memory| Self::over(memory, event_idx))
+    }
+
+    /// A ring over `memory`, which is fresh.
+    pub(crate) fn over(memory: SplitMemory<D>, event_idx: bool) -> Self {
+        Self { memory, event_idx, offered: 0, published: 0, taken: 0, shift: 0, named: 0 }
     }
 
     /// Where the device finds it. From here on the memory counts as known to the device.

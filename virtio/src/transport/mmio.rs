@@ -1,10 +1,13 @@
-//! The MMIO transport, version 2: all registers in one window, 32 bits each, and a line.
+//! The MMIO transport: all registers in one window, 32 bits each, and a line.
+//!
+//! Of its two versions the first has the legacy interface. They differ in how features are read and
+//! in how a device is told where a queue is; an open transport knows which it has.
 //!
 //! Nothing announces such a device; where it is and which line it has, a command line, a device
 //! tree or ACPI says. Whether the line is level or edge triggered is between that and the kernel:
 //! here a cause is read and acknowledged either way.
 //!
-//! Spec: VIRTIO 1.2, 4.2 "Virtio Over MMIO".
+//! Spec: VIRTIO 1.2, 4.2 "Virtio Over MMIO", 4.2.4 "Legacy interface".
 
 use core::fmt;
 
@@ -19,7 +22,8 @@ use paravane_hal::time::Clock;
 use crate::ring::{QueueAddresses, QueueSize};
 use crate::status::Status;
 use crate::transport::{
-    BusError, DoorbellWidth, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Vector,
+    BusError, DoorbellWidth, Interface, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Vector,
+    page_number,
 };
 
 /// The register by which [`MmioDevice::claim`] resets a virtio device: its status.
@@ -48,6 +52,11 @@ const QUEUE_DRIVER: Reg<u32, WriteOnly> = Reg::at(0x090);
 const QUEUE_DEVICE: Reg<u32, WriteOnly> = Reg::at(0x0a0);
 const CONFIG_GENERATION: Reg<u32, ReadOnly> = Reg::at(0x0fc);
 
+// Version 1 alone.
+const GUEST_PAGE_SIZE: Reg<u32, WriteOnly> = Reg::at(0x028);
+const QUEUE_ALIGNMENT: Reg<u32, WriteOnly> = Reg::at(0x03c);
+const QUEUE_PFN: Reg<u32> = Reg::at(0x040);
+
 /// "virt", little-endian.
 const MAGIC_VALUE: u32 = 0x7472_6976;
 
@@ -55,6 +64,7 @@ const MAGIC_VALUE: u32 = 0x7472_6976;
 pub struct MmioTransport<R> {
     device: MmioDevice<R>,
     device_id: u16,
+    interface: Interface,
     registers: Window<R>,
     config: Window<R>,
 }
@@ -115,11 +125,11 @@ impl fmt::Display for MmioError {
             }
             Self::Version { start, version: 1 } => write!(
                 f,
-                "mmio {:#x}: device has the legacy interface, which is not driven; have the hypervisor offer version 2 (QEMU: -global virtio-mmio.force-legacy=off)",
+                "mmio {:#x}: device has the legacy interface, which is not driven on a big-endian machine; have the hypervisor offer version 2 (QEMU: -global virtio-mmio.force-legacy=off)",
                 start.get()
             ),
             Self::Version { start, version } => {
-                write!(f, "mmio {:#x}: interface version {version}, expected 2", start.get())
+                write!(f, "mmio {:#x}: interface version {version}, expected 1 or 2", start.get())
             }
             Self::Empty { start } => write!(f, "mmio {:#x}: no device there", start.get()),
             Self::DeviceId { start, device_id } => {
@@ -146,16 +156,18 @@ impl<R: Mmio + Clone + Send> MmioTransport<R> {
     pub fn open(device: MmioDevice<R>) -> Result<Self, Failed<MmioError, MmioDevice<R>>> {
         let (start, region) = (device.start(), device.region());
         let window = |from: usize, len_bytes: usize| Window::new(region.clone(), from, len_bytes).ok();
-        let found = look(region, start).and_then(|device_id| {
+        let found = look_closely(region, start).and_then(|(device_id, interface)| {
             let len_bytes = region.len_bytes();
             // As long as was seen.
             let windows = window(0, REGISTERS_BYTES)
                 .zip(window(REGISTERS_BYTES, len_bytes.saturating_sub(REGISTERS_BYTES)));
             let (registers, config) = windows.ok_or(MmioError::TooShort { start, len_bytes })?;
-            Ok((device_id, registers, config))
+            Ok((device_id, interface, registers, config))
         });
         match found {
-            Ok((device_id, registers, config)) => Ok(Self { device, device_id, registers, config }),
+            Ok((device_id, interface, registers, config)) => {
+                Ok(Self { device, device_id, interface, registers, config })
+            }
             Err(error) => Err(Failed::new(error, device)),
         }
     }
@@ -164,6 +176,12 @@ impl<R: Mmio + Clone + Send> MmioTransport<R> {
     #[must_use]
     pub fn device_id(&self) -> u16 {
         self.device_id
+    }
+
+    /// Whether it has the legacy interface: version 1.
+    #[must_use]
+    pub fn is_legacy(&self) -> bool {
+        self.interface.is_legacy()
     }
 
     /// Gives the device up.
@@ -193,6 +211,11 @@ impl<R: Mmio + Clone + Send> MmioTransport<R> {
 ///
 /// Spec: VIRTIO 1.2, 4.2.2.2 "Driver Requirements: MMIO Device Register Layout".
 pub fn look(registers: &impl Mmio, start: PhysAddr) -> Result<u16, MmioError> {
+    look_closely(registers, start).map(|(device_id, _)| device_id)
+}
+
+/// The same, and which interface it has.
+fn look_closely(registers: &impl Mmio, start: PhysAddr) -> Result<(u16, Interface), MmioError> {
     let len_bytes = registers.len_bytes();
     if len_bytes < REGISTERS_BYTES {
         return Err(MmioError::TooShort { start, len_bytes });
@@ -201,17 +224,28 @@ pub fn look(registers: &impl Mmio, start: PhysAddr) -> Result<u16, MmioError> {
     if magic != MAGIC_VALUE {
         return Err(MmioError::NotVirtio { start, magic });
     }
-    match (registers.read(&VERSION), registers.read(&DEVICE_ID)) {
+    let (version, device_id) = (registers.read(&VERSION), registers.read(&DEVICE_ID));
+    if device_id == 0 {
         // A place without a device may have any version.
-        (_, 0) => Err(MmioError::Empty { start }),
-        (2, device_id) => u16::try_from(device_id).map_err(|_| MmioError::DeviceId { start, device_id }),
-        (version, _) => Err(MmioError::Version { start, version }),
+        return Err(MmioError::Empty { start });
     }
+    let interface = match version {
+        // It speaks in the order of its guest, which is taken to be the other interface's.
+        1 if cfg!(target_endian = "little") => Interface::Legacy { fixed_size: false },
+        2 => Interface::Modern,
+        _ => return Err(MmioError::Version { start, version }),
+    };
+    let device_id = u16::try_from(device_id).map_err(|_| MmioError::DeviceId { start, device_id })?;
+    Ok((device_id, interface))
 }
 
 impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
     fn device_id(&self) -> u16 {
         self.device_id
+    }
+
+    fn interface(&self) -> Interface {
+        self.interface
     }
 
     fn location(&self) -> Location {
@@ -247,16 +281,19 @@ impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
     }
 
     fn read_device_features(&mut self) -> u64 {
-        let [low, high] = [0, 1].map(|half| {
+        let read = |half| {
             self.registers.write(&DEVICE_FEATURES_SEL, half);
-            self.registers.read(&DEVICE_FEATURES)
-        });
-        u64::from(low) | u64::from(high) << 32
+            u64::from(self.registers.read(&DEVICE_FEATURES))
+        };
+        let low = read(0);
+        if self.interface.is_legacy() { low } else { low | read(1) << 32 }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the halves are the point")]
     fn write_driver_features(&mut self, features: u64) {
-        for (select, half) in [(0, features as u32), (1, (features >> 32) as u32)] {
+        // A legacy device has nothing in the second.
+        let halves = if self.interface.is_legacy() { 1 } else { 2 };
+        for (select, half) in [(0, features as u32), (1, (features >> 32) as u32)].into_iter().take(halves) {
             self.registers.write(&DRIVER_FEATURES_SEL, select);
             self.registers.write(&DRIVER_FEATURES, half);
         }
@@ -264,7 +301,8 @@ impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
 
     fn read_queue_max(&mut self, queue: u16) -> Result<u16, QueueError> {
         self.select(queue);
-        if self.registers.read(&QUEUE_READY) != 0 {
+        let enabled = if self.interface.is_legacy() { QUEUE_PFN } else { QUEUE_READY };
+        if self.registers.read(&enabled) != 0 {
             return Err(QueueError::AlreadyEnabled { queue });
         }
         // More than any queue can have is as good as that.
@@ -274,6 +312,13 @@ impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
     fn write_queue(&mut self, queue: u16, size: QueueSize, addresses: &QueueAddresses) {
         self.select(queue);
         self.registers.write(&QUEUE_SIZE, size.entries().into());
+        if self.interface.is_legacy() {
+            // In the unit that was named before. The number starts the queue, so it comes last.
+            self.registers.write(&GUEST_PAGE_SIZE, Interface::PAGE_BYTES);
+            self.registers.write(&QUEUE_ALIGNMENT, Interface::PAGE_BYTES);
+            self.registers.write(&QUEUE_PFN, page_number(addresses));
+            return;
+        }
         self.registers.write64_halves(QUEUE_DESC.offset_bytes(), addresses.descriptors.get());
         self.registers.write64_halves(QUEUE_DRIVER.offset_bytes(), addresses.driver.get());
         self.registers.write64_halves(QUEUE_DEVICE.offset_bytes(), addresses.device.get());
@@ -288,8 +333,11 @@ impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
     }
 
     fn enable_queue(&mut self, queue: u16) {
-        self.select(queue);
-        self.registers.write(&QUEUE_READY, 1);
+        // A legacy device knows it by the queue's place.
+        if !self.interface.is_legacy() {
+            self.select(queue);
+            self.registers.write(&QUEUE_READY, 1);
+        }
     }
 
     fn set_config_vector(&mut self, _vector: Vector) -> bool {
@@ -311,8 +359,8 @@ impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
         InterruptStatus::from_bits_truncate((bits & 0xff) as u8)
     }
 
-    fn read_config_generation(&self) -> u32 {
-        self.registers.read(&CONFIG_GENERATION)
+    fn read_config_generation(&self) -> Option<u32> {
+        (!self.interface.is_legacy()).then(|| self.registers.read(&CONFIG_GENERATION))
     }
 
     fn config(&self) -> &Window<R> {
@@ -358,7 +406,8 @@ mod tests {
         assert_eq!(seen([0x7472_6976, 2, 1]), Ok(1));
         assert_eq!(seen([0x7472_6976, 2, 0]), Err(MmioError::Empty { start }));
         assert_eq!(seen([0x7472_6976, 1, 0]), Err(MmioError::Empty { start }), "also a legacy one");
-        assert_eq!(seen([0x7472_6976, 1, 1]), Err(MmioError::Version { start, version: 1 }));
+        assert_eq!(seen([0x7472_6976, 1, 1]), Ok(1));
+        assert_eq!(seen([0x7472_6976, 0, 1]), Err(MmioError::Version { start, version: 0 }));
         assert_eq!(seen([0x7472_6976, 3, 1]), Err(MmioError::Version { start, version: 3 }));
         assert_eq!(seen([u32::MAX; 3]), Err(MmioError::NotVirtio { start, magic: u32::MAX }));
         assert_eq!(seen([0, 2, 1]), Err(MmioError::NotVirtio { start, magic: 0 }));

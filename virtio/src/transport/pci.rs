@@ -25,7 +25,7 @@ use crate::error::BringUpError;
 use crate::ring::{QueueAddresses, QueueSize};
 use crate::status::Status;
 use crate::transport::{
-    BusError, DoorbellWidth, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Vector,
+    BusError, DoorbellWidth, Interface, InterruptStatus, Location, QueueDoorbell, QueueError, Steps, Vector,
 };
 
 pub(crate) mod capability;
@@ -318,6 +318,10 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Steps<R> for PciTransport<R, C> {
         self.device_id
     }
 
+    fn interface(&self) -> Interface {
+        Interface::Modern
+    }
+
     fn location(&self) -> Location {
         Location::Pci(self.function.address())
     }
@@ -417,8 +421,8 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Steps<R> for PciTransport<R, C> {
         if bits == u8::MAX { InterruptStatus::empty() } else { InterruptStatus::from_bits_truncate(bits) }
     }
 
-    fn read_config_generation(&self) -> u32 {
-        self.common.read(&reg::CONFIG_GENERATION).into()
+    fn read_config_generation(&self) -> Option<u32> {
+        Some(self.common.read(&reg::CONFIG_GENERATION).into())
     }
 
     fn config(&self) -> &Window<R> {

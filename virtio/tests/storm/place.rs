@@ -76,7 +76,9 @@ impl<C: Class> Place for OnMmio<C> {
     type Bus = MmioTransport<Region>;
 
     fn personalities() -> Vec<Personality> {
-        Personality::on_no_bus().to_vec()
+        let mut personalities = Personality::on_no_bus().to_vec();
+        personalities.push(Personality::microvm_legacy());
+        personalities
     }
 
     fn plug(platform: &MockPlatform, class: C, personality: Personality) -> Self {

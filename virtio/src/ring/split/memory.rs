@@ -48,6 +48,16 @@ impl<D: Dma> SplitMemory<D> {
         })
     }
 
+    /// These areas, all zero and as long as `size` has them.
+    pub(super) fn over(
+        descriptors: DmaRing<DESC_WORDS, D>,
+        avail: DmaWords<Word16, D>,
+        used: DmaWords<Word32, D>,
+        size: QueueSize,
+    ) -> Self {
+        Self { descriptors, avail, used, size }
+    }
+
     /// How many entries it has.
     #[must_use]
     #[inline(always)]
