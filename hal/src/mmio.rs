@@ -145,7 +145,20 @@ pub trait MmioMap {
     /// [`MapError`]; nothing is mapped.
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<Self::Region, MapError>;
 
-    /// Takes a region back that [`map`](Self::map) gave.
+    /// The `len_bytes` I/O ports from `first` on, as a region: an access is one of the same width,
+    /// and what a region promises of order holds.
+    ///
+    /// **Platform authors** that have ports add them with [`WithPorts`](crate::port::WithPorts).
+    /// Where there are none this stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`]: there are no ports, or not those.
+    fn map_ports(&self, first: u16, len_bytes: usize) -> Result<Self::Region, MapError> {
+        Err(MapError::new(PhysAddr::new(first.into()), len_bytes, MapErrorReason::NoPorts))
+    }
+
+    /// Takes a region back that [`map`](Self::map) or [`map_ports`](Self::map_ports) gave.
     ///
     /// **Driver authors** call it once for each `map`, with whichever clone is left, when the
     /// device is released.
@@ -163,6 +176,9 @@ impl<M: MmioMap + ?Sized> MmioMap for &M {
     type Region = M::Region;
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<Self::Region, MapError> {
         (**self).map(start, len_bytes)
+    }
+    fn map_ports(&self, first: u16, len_bytes: usize) -> Result<Self::Region, MapError> {
+        (**self).map_ports(first, len_bytes)
     }
     fn unmap(&self, region: M::Region) {
         (**self).unmap(region);
@@ -193,6 +209,8 @@ pub enum MapErrorReason {
     Misaligned,
     /// There is nothing, or something that is not registers, at that place.
     NotRegisters,
+    /// The platform has no I/O ports, or does not give them to drivers.
+    NoPorts,
 }
 
 impl fmt::Display for MapError {
@@ -202,6 +220,7 @@ impl fmt::Display for MapError {
             MapErrorReason::OutOfRange => "the range is empty or beyond the CPU's reach",
             MapErrorReason::Misaligned => "registers do not start there",
             MapErrorReason::NotRegisters => "no registers there",
+            MapErrorReason::NoPorts => "they are I/O ports, which this platform does not give to drivers",
         };
         write!(f, "cannot map {} bytes of registers at {:#x}: {why}", self.len_bytes, self.start.get())
     }

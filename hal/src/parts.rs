@@ -37,6 +37,9 @@ impl<D, M: MmioMap, C> MmioMap for Parts<D, M, C> {
     fn map(&self, start: PhysAddr, len_bytes: usize) -> Result<M::Region, MapError> {
         self.mmio.map(start, len_bytes)
     }
+    fn map_ports(&self, first: u16, len_bytes: usize) -> Result<M::Region, MapError> {
+        self.mmio.map_ports(first, len_bytes)
+    }
     fn unmap(&self, region: M::Region) {
         self.mmio.unmap(region);
     }

@@ -147,6 +147,8 @@ pub enum BarErrorReason {
         /// The least that would do.
         wanted_bytes: u64,
     },
+    /// It is in memory, where ports are needed.
+    NotPorts,
     /// It is in I/O space, where memory is needed.
     NotMemory,
     /// The platform could not map it.
@@ -187,6 +189,7 @@ impl fmt::Display for BarErrorReason {
                 write!(f, "is {len_bytes:#x} bytes long, expected at least {wanted_bytes:#x}")
             }
             Self::NotMemory => f.write_str("is in I/O space, expected memory"),
+            Self::NotPorts => f.write_str("is in memory, expected I/O space"),
             Self::Map(error) => error.fmt(f),
         }
     }
@@ -371,6 +374,33 @@ mod tests {
     use super::*;
     use crate::Function;
     use crate::testing::{MockBar, MockBus, MockFunction, MockMap, Reaction, at};
+    use paravane_hal::mmio::{MapErrorReason, Mmio as _};
+    use paravane_hal::port::{PortIo, WithPorts};
+
+    /// Ports that nobody uses.
+    #[derive(Clone, Debug)]
+    struct NoPorts;
+
+    impl PortIo for NoPorts {
+        fn in8(&self, _: u16) -> u8 {
+            unreachable!("ports are mapped alone")
+        }
+        fn in16(&self, _: u16) -> u16 {
+            unreachable!("ports are mapped alone")
+        }
+        fn in32(&self, _: u16) -> u32 {
+            unreachable!("ports are mapped alone")
+        }
+        fn out8(&self, _: u16, _: u8) {
+            unreachable!("ports are mapped alone")
+        }
+        fn out16(&self, _: u16, _: u16) {
+            unreachable!("ports are mapped alone")
+        }
+        fn out32(&self, _: u16, _: u32) {
+            unreachable!("ports are mapped alone")
+        }
+    }
 
     fn reason(function: &Function<&MockBus>, index: usize) -> BarErrorReason {
         function.bar(index).unwrap_err().reason
@@ -551,6 +581,17 @@ mod tests {
         assert_eq!(failed(function.map_bar_part(&map, 0, 0x3000, 0x1001)), too_short(0x4001));
         assert_eq!(failed(function.map_bar_part(&map, 0, u64::MAX, 16)), too_short(u64::MAX));
         assert_eq!(failed(function.map_bar(&map, 1, 1)), BarErrorReason::NotMemory);
+
+        let mapper = WithPorts { mapper: map.clone(), io: NoPorts };
+        assert_eq!(function.map_port_bar(&mapper, 1, 0x18).unwrap().len_bytes(), 0x20);
+        let failed = |index, wanted_bytes| {
+            function.map_port_bar(&mapper, index, wanted_bytes).map(drop).unwrap_err().reason
+        };
+        let too_short = BarErrorReason::TooShort { len_bytes: 0x20, wanted_bytes: 0x21 };
+        assert_eq!(failed(1, 0x21), too_short);
+        assert_eq!(failed(0, 1), BarErrorReason::NotPorts);
+        let without = function.map_port_bar(&map, 1, 1).unwrap_err().reason;
+        assert!(matches!(without, BarErrorReason::Map(MapError { reason: MapErrorReason::NoPorts, .. })));
     }
 
     #[test]

@@ -181,6 +181,27 @@ impl<C: ConfigAccess> Function<C> {
         mapper.map(start, len_bytes).map_err(|error| self.bar_error(index, BarErrorReason::Map(error)))
     }
 
+    /// The ports of I/O BAR `index`, which has to have at least `min_len_bytes` of them, as a
+    /// region. As [`map_bar`](Self::map_bar), with I/O decoding in place of memory's.
+    ///
+    /// # Errors
+    ///
+    /// [`BarError`], also where the platform has no ports.
+    pub fn map_port_bar<M: MmioMap>(
+        &self,
+        mapper: &M,
+        index: usize,
+        min_len_bytes: usize,
+    ) -> Result<M::Region, BarError> {
+        let bar = self.bar(index)?;
+        let first = bar.port().ok_or(self.bar_error(index, BarErrorReason::NotPorts))?;
+        let wanted_bytes = u64::try_from(min_len_bytes).unwrap_or(u64::MAX);
+        let too_short = BarErrorReason::TooShort { len_bytes: bar.len_bytes, wanted_bytes };
+        let whole = usize::try_from(bar.len_bytes).ok().filter(|_| bar.len_bytes >= wanted_bytes);
+        let whole = whole.ok_or(self.bar_error(index, too_short))?;
+        mapper.map_ports(first, whole).map_err(|error| self.bar_error(index, BarErrorReason::Map(error)))
+    }
+
     /// Its capabilities, in the order of its list.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities<&C> {

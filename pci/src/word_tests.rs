@@ -47,6 +47,7 @@ fn bar_errors_name_the_register_and_the_reason() {
             "0x10 bytes long, expected at least 0x20",
         ),
         (BarErrorReason::NotMemory, "I/O space"),
+        (BarErrorReason::NotPorts, "is in memory"),
     ] {
         let text = text(reason);
         assert!(text.starts_with("00:04.0 BAR2: ") && text.contains(words), "{text}");
