@@ -217,6 +217,16 @@ impl MmioMap for MockPlatform {
         Ok(region)
     }
 
+    fn map_ports(&self, first: u16, len_bytes: usize) -> Result<ModelRegion, MapError> {
+        let start = PhysAddr::new(first.into());
+        if len_bytes == 0 || usize::from(first) + len_bytes > 1 << 16 {
+            return Err(MapError::new(start, len_bytes, MapErrorReason::OutOfRange));
+        }
+        let behind = Behind::Ports { platform: self.clone(), first, len_bytes };
+        self.mapped.fetch_add(1, Ordering::Relaxed);
+        Ok(ModelRegion { behind, start, watchdog: self.clock.watchdog().clone() })
+    }
+
     fn unmap(&self, region: ModelRegion) {
         drop(region);
         let before = self.mapped.fetch_sub(1, Ordering::Relaxed);

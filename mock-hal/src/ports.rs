@@ -10,7 +10,7 @@ use crate::registers::Width;
 use crate::watchdog::Access;
 
 impl MockPlatform {
-    fn read_port(&self, port: u16, width: Width) -> u32 {
+    pub(crate) fn read_port(&self, port: u16, width: Width) -> u32 {
         loads::next_call();
         self.clock().watchdog().count(Access::Port(port));
         match self.attached_port(port, width) {
@@ -21,7 +21,7 @@ impl MockPlatform {
         }
     }
 
-    fn write_port(&self, port: u16, width: Width, value: u32) {
+    pub(crate) fn write_port(&self, port: u16, width: Width, value: u32) {
         loads::next_call();
         match self.attached_port(port, width) {
             Some((model, bar, place)) => {

@@ -7,6 +7,7 @@ use paravane_hal::mmio::Mmio;
 
 use crate::loads;
 use crate::pci::PciRegion;
+use crate::platform::MockPlatform;
 use crate::watchdog::{Access, Watchdog};
 
 /// How wide a register access is.
@@ -68,6 +69,8 @@ pub(crate) enum Behind {
     },
     /// Whoever decodes the address on the bus.
     Pci(PciRegion),
+    /// Ports from `first` on.
+    Ports { platform: MockPlatform, first: u16, len_bytes: usize },
 }
 
 impl ModelRegion {
@@ -76,6 +79,8 @@ impl ModelRegion {
         self.watchdog.count(Access::Register { start: self.start.get(), offset_bytes });
         match &self.behind {
             Behind::Pci(region) => region.get(offset_bytes, width),
+            Behind::Ports { platform, first, len_bytes } => port(*first, *len_bytes, offset_bytes, width)
+                .map_or(u32::MAX, |port| platform.read_port(port, width)),
             Behind::Fixed { model, bar, start_bytes, len_bytes } => {
                 let Some(place) = place(*start_bytes, *len_bytes, offset_bytes, width) else {
                     return u32::MAX;
@@ -91,6 +96,11 @@ impl ModelRegion {
         loads::next_call();
         match &self.behind {
             Behind::Pci(region) => region.put(offset_bytes, width, value),
+            Behind::Ports { platform, first, len_bytes } => {
+                if let Some(port) = port(*first, *len_bytes, offset_bytes, width) {
+                    platform.write_port(port, width, value);
+                }
+            }
             Behind::Fixed { model, bar, start_bytes, len_bytes } => {
                 if let Some(place) = place(*start_bytes, *len_bytes, offset_bytes, width) {
                     model.lock().unwrap_or_else(PoisonError::into_inner).write(*bar, place, width, value);
@@ -107,11 +117,16 @@ fn place(start_bytes: usize, len_bytes: usize, offset_bytes: usize, width: Width
         .then(|| start_bytes.wrapping_add(offset_bytes))
 }
 
+/// The port of an access, if the region has it.
+fn port(first: u16, len_bytes: usize, offset_bytes: usize, width: Width) -> Option<u16> {
+    u16::try_from(place(first.into(), len_bytes, offset_bytes, width)?).ok()
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "the access is as wide as its method says")]
 impl Mmio for ModelRegion {
     fn len_bytes(&self) -> usize {
         match &self.behind {
-            Behind::Fixed { len_bytes, .. } => *len_bytes,
+            Behind::Fixed { len_bytes, .. } | Behind::Ports { len_bytes, .. } => *len_bytes,
             Behind::Pci(region) => region.len_bytes,
         }
     }

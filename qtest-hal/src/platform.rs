@@ -157,7 +157,15 @@ impl MmioMap for Qtest {
         if self.0.ram.overlaps(start.get(), len_bytes) {
             return fails(MapErrorReason::NotRegisters);
         }
-        Ok(Registers { platform: self.clone(), start: start.get(), len_bytes })
+        Ok(Registers { platform: self.clone(), start: start.get(), len_bytes, are_ports: false })
+    }
+
+    fn map_ports(&self, first: u16, len_bytes: usize) -> Result<Registers, MapError> {
+        let start = PhysAddr::new(first.into());
+        if len_bytes == 0 || usize::from(first).saturating_add(len_bytes) > 1 << 16 {
+            return Err(MapError::new(start, len_bytes, MapErrorReason::OutOfRange));
+        }
+        Ok(Registers { platform: self.clone(), start: first.into(), len_bytes, are_ports: true })
     }
 }
 
@@ -167,6 +175,7 @@ pub struct Registers {
     platform: Qtest,
     start: u64,
     len_bytes: usize,
+    are_ports: bool,
 }
 
 impl Registers {
@@ -177,11 +186,18 @@ impl Registers {
         answers.then(|| self.start.wrapping_add(offset_bytes as u64))
     }
 
-    fn read(&self, command: &str, offset_bytes: usize, width_bytes: usize) -> u64 {
+    /// The command for registers in memory, or for ports.
+    fn command<'c>(&self, [in_memory, among_ports]: [&'c str; 2]) -> &'c str {
+        if self.are_ports { among_ports } else { in_memory }
+    }
+
+    fn read(&self, commands: [&str; 2], offset_bytes: usize, width_bytes: usize) -> u64 {
+        let command = self.command(commands);
         self.place(offset_bytes, width_bytes).map_or(u64::MAX, |at| self.platform.read(command, at))
     }
 
-    fn write(&self, command: &str, offset_bytes: usize, width_bytes: usize, value: u32) {
+    fn write(&self, commands: [&str; 2], offset_bytes: usize, width_bytes: usize, value: u32) {
+        let command = self.command(commands);
         if let Some(at) = self.place(offset_bytes, width_bytes) {
             self.platform.write(command, at, value);
         }
@@ -197,29 +213,29 @@ impl Mmio for Registers {
         reason = "the command says how wide, and all ones stay all ones"
     )]
     fn read8(&self, offset_bytes: usize) -> u8 {
-        self.read("readb", offset_bytes, 1) as u8
+        self.read(["readb", "inb"], offset_bytes, 1) as u8
     }
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the command says how wide, and all ones stay all ones"
     )]
     fn read16(&self, offset_bytes: usize) -> u16 {
-        self.read("readw", offset_bytes, 2) as u16
+        self.read(["readw", "inw"], offset_bytes, 2) as u16
     }
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the command says how wide, and all ones stay all ones"
     )]
     fn read32(&self, offset_bytes: usize) -> u32 {
-        self.read("readl", offset_bytes, 4) as u32
+        self.read(["readl", "inl"], offset_bytes, 4) as u32
     }
     fn write8(&self, offset_bytes: usize, value: u8) {
-        self.write("writeb", offset_bytes, 1, value.into());
+        self.write(["writeb", "outb"], offset_bytes, 1, value.into());
     }
     fn write16(&self, offset_bytes: usize, value: u16) {
-        self.write("writew", offset_bytes, 2, value.into());
+        self.write(["writew", "outw"], offset_bytes, 2, value.into());
     }
     fn write32(&self, offset_bytes: usize, value: u32) {
-        self.write("writel", offset_bytes, 4, value);
+        self.write(["writel", "outl"], offset_bytes, 4, value);
     }
 }
