@@ -137,6 +137,47 @@ fn jumbo_frames_go_both_ways() {
 }
 
 #[test]
+fn a_legacy_nic_carries_frames_behind_either_header() {
+    use paravane_virtio::{net, transport::legacy};
+    for (options, chipset) in
+        [("", Chipset::Pc), (",mrg_rxbuf=off", Chipset::Q35), (",mrg_rxbuf=off,event_idx=off", Chipset::Pc)]
+    {
+        let device = format!("virtio-net-pci,disable-modern=on,disable-legacy=off{options}");
+        let Some(machine) = machine(&Setup::new(chipset).nic(&device)) else { return };
+        let function = Function::claim(machine.config().clone(), machine.nic_address(0).unwrap()).unwrap();
+        let platform = machine.platform().clone();
+        let mut device = legacy::open(function, platform.clone(), net::Device::new).unwrap();
+        for _ in 0..2 {
+            let pool = FramePool::new(platform.clone(), FrameLayout::new(600)).unwrap();
+            let mut running =
+                device.start(&net::Config::default(), pool.clone(), Interrupts::POLLING).unwrap();
+            assert_eq!(running.control.info().mac, MacAddr(Setup::mac(0)));
+            for len_bytes in [60, 300, 1514] {
+                let sent = frame([0xff; 6], len_bytes);
+                let mut out = pool.get().unwrap();
+                assert!(out.append(&sent));
+                assert_eq!(running.tx.transmit(&mut Burst::from(out)), Ok(1));
+                assert_eq!(machine.cable(0).unwrap().receive_by(LIMIT), Some(sent));
+
+                let given = frame(Setup::mac(0), len_bytes);
+                machine.cable(0).unwrap().send(&given).unwrap();
+                let mut burst = Burst::new();
+                wait_for(&platform, LIMIT, || (running.rx.receive(&mut burst) == Ok(1)).then_some(()))
+                    .unwrap();
+                let mut bytes = vec![0; len_bytes];
+                assert_eq!(burst.pop().unwrap().copy_out(&mut bytes), Some(len_bytes));
+                assert_eq!(bytes, given);
+            }
+            device = running.stop().unwrap();
+            assert_eq!(pool.free(), pool.buffers());
+        }
+        drop(legacy::close(device.into_parts()));
+        assert_eq!(platform.dma_bytes_in_use(), 0);
+        machine.check().unwrap();
+    }
+}
+
+#[test]
 fn messages_land_in_mailboxes() {
     let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
     let mailboxes: Vec<_> = (0..3).map(|index| machine.platform().mailbox(index).unwrap()).collect();

@@ -6,6 +6,7 @@
 //! | Transport | Registers | Interrupts | Silenced by |
 //! |---|---|---|---|
 //! | [`pci`] | capabilities name places in BARs | MSI-X, or the line | the device's reset, and bus mastering |
+//! | [`legacy`] | ports, those of BAR 0 | MSI-X, or the line | the device's reset, and bus mastering |
 //! | [`mmio`] | one window, of either version | a line | the device's reset |
 //!
 //! Classes know the trait [`Transport`] alone; what is peculiar to a bus stays in its module.
@@ -24,11 +25,12 @@ use crate::queue::Doorbell;
 use crate::ring::{QueueAddresses, QueueSize};
 use crate::status::Status;
 
+pub mod legacy;
 pub mod mmio;
 pub mod pci;
 
-/// A bus that a virtio device sits on: [`pci::PciTransport`] or [`mmio::MmioTransport`], whose
-/// registers are reached as `R`. Not to be implemented elsewhere.
+/// A bus that a virtio device sits on: [`pci::PciTransport`], [`legacy::LegacyTransport`] or
+/// [`mmio::MmioTransport`], whose registers are reached as `R`. Not to be implemented elsewhere.
 pub trait Transport<R>: steps::Steps<R> {}
 
 impl<R, T: steps::Steps<R>> Transport<R> for T {}

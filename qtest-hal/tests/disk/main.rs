@@ -13,9 +13,12 @@ use paravane_block::{
     BlockBuffer, BlockLayout, BlockPool, Completion, Control as _, Request, RequestQueue as _, SubmitError,
 };
 use paravane_hal::irq::Interrupts;
+use paravane_hal::mmio::MmioMap;
 use paravane_pci::{Function, PciAddress};
 use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, Setup};
 use paravane_virtio::blk::{Config as BlkConfig, Device, Running};
+use paravane_virtio::transport::Transport;
+use paravane_virtio::transport::legacy::{self, Legacy};
 use paravane_virtio::transport::pci::{self, Pci};
 
 const SECTOR: usize = 512;
@@ -24,7 +27,19 @@ const DEPTH: usize = 16;
 const ROUNDS: u64 = 600;
 const LIMIT: Duration = Duration::from_secs(60);
 
-type Up = Running<Qtest, Pci<Qtest, Config>, Vec<BlockBuffer>>;
+type Region = <Qtest as MmioMap>::Region;
+type Up<T = Pci<Qtest, Config>> = Running<Qtest, T, Vec<BlockBuffer>>;
+
+/// How a function becomes a disk.
+type Open<T> = fn(Function<Config>, Qtest) -> Device<Qtest, T>;
+
+fn by_registers(function: Function<Config>, platform: Qtest) -> Device<Qtest, Pci<Qtest, Config>> {
+    pci::open(function, platform, Device::new).unwrap()
+}
+
+fn by_ports(function: Function<Config>, platform: Qtest) -> Device<Qtest, Legacy<Qtest, Config>> {
+    legacy::open(function, platform, Device::new).unwrap()
+}
 
 /// A machine with one disk that holds `bytes`, started; and its pool.
 fn disk(bytes: &[u8], options: &str) -> Option<(Machine, Up, BlockPool)> {
@@ -33,7 +48,18 @@ fn disk(bytes: &[u8], options: &str) -> Option<(Machine, Up, BlockPool)> {
 
 /// The same with such a back end, driven so.
 fn disk_by(bytes: &[u8], options: &str, drive: &str, config: &BlkConfig) -> Option<(Machine, Up, BlockPool)> {
-    let device = format!("virtio-blk-pci,disable-legacy=on,addr=0x6,serial=paravane-1{options}");
+    disk_opened(bytes, &format!(",disable-legacy=on{options}"), drive, config, by_registers)
+}
+
+/// The same, opened so.
+fn disk_opened<T: Transport<Region> + Send>(
+    bytes: &[u8],
+    options: &str,
+    drive: &str,
+    config: &BlkConfig,
+    open: Open<T>,
+) -> Option<(Machine, Up<T>, BlockPool)> {
+    let device = format!("virtio-blk-pci,addr=0x6,serial=paravane-1{options}");
     let machine = match Machine::start(&Setup::new(Chipset::Q35).disk_by(&device, bytes.to_vec(), drive)) {
         Ok(machine) => machine,
         Err(error) if error.may_skip() => {
@@ -44,7 +70,7 @@ fn disk_by(bytes: &[u8], options: &str, drive: &str, config: &BlkConfig) -> Opti
     };
     let address = PciAddress::new(0, 0, 6, 0).unwrap();
     let function = Function::claim(machine.config().clone(), address).unwrap();
-    let device = pci::open(function, machine.platform().clone(), Device::new).unwrap();
+    let device = open(function, machine.platform().clone());
     let up = device.start(config, Interrupts::POLLING).unwrap();
     let pool = BlockPool::new(machine.platform().clone(), BlockLayout::new(512)).unwrap();
     Some((machine, up, pool))
@@ -63,7 +89,7 @@ impl Chance {
 }
 
 /// Waits for one more request to be complete, in whichever queue.
-fn next(up: &mut Up) -> Completion<Vec<BlockBuffer>> {
+fn next<T: Transport<Region> + Send>(up: &mut Up<T>) -> Completion<Vec<BlockBuffer>> {
     let start = Instant::now();
     loop {
         for queue in core::iter::once(&mut up.queue).chain(&mut up.more_queues) {
@@ -87,9 +113,10 @@ fn bytes_of(data: &[BlockBuffer]) -> Vec<u8> {
 
 /// Reads and writes of several pieces, many at a time, none of which overlaps another that is in
 /// flight: each read finds what was written last, and so does the file in the end.
-fn reads_find_what_was_written(options: &str) {
+fn reads_find_what_was_written<T: Transport<Region> + Send>(options: &str, open: Open<T>) {
     let mut shadow: Vec<u8> = (0..SECTORS * SECTOR).map(|at| (at / SECTOR).to_le_bytes()[0] ^ 0x5a).collect();
-    let Some((machine, mut up, pool)) = disk(&shadow, options) else { return };
+    let (raw, config) = ("file={file},format=raw", BlkConfig::default());
+    let Some((machine, mut up, pool)) = disk_opened(&shadow, options, raw, &config, open) else { return };
     assert_eq!(up.control.capacity_sectors(), SECTORS as u64);
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     let mut busy: Vec<(u64, usize, usize)> = Vec::new();
@@ -142,12 +169,23 @@ fn reads_find_what_was_written(options: &str) {
 
 #[test]
 fn a_split_ring_reads_what_it_wrote() {
-    reads_find_what_was_written("");
+    reads_find_what_was_written(",disable-legacy=on", by_registers);
 }
 
 #[test]
 fn a_packed_ring_reads_what_it_wrote() {
-    reads_find_what_was_written(",packed=on");
+    reads_find_what_was_written(",disable-legacy=on,packed=on", by_registers);
+}
+
+#[test]
+fn a_disk_reads_by_its_ports_what_it_wrote() {
+    reads_find_what_was_written(",disable-modern=on,disable-legacy=off", by_ports);
+}
+
+#[test]
+fn a_transitional_disk_does_so_either_way() {
+    reads_find_what_was_written(",disable-modern=off,disable-legacy=off", by_ports);
+    reads_find_what_was_written(",disable-modern=off,disable-legacy=off", by_registers);
 }
 
 #[test]

@@ -25,7 +25,7 @@ use super::{Device, Running, model};
 use crate::error::StopError;
 use crate::feature::Allowed;
 use kind::{Kind, Scene};
-use place::{Bus, OnMmio, OnPci, Place};
+use place::{Bus, OnMmio, OnPci, OnPorts, Place};
 use runner::{Rings, storm};
 
 const BUFFERS: u32 = 96;
@@ -237,6 +237,11 @@ fn a_mirror_on_pci_with_a_split_ring() {
 #[test]
 fn a_mirror_on_pci_with_a_packed_ring() {
     storm::<Mirrors, OnPci<model::Mirror>>(Rings::Packed);
+}
+
+#[test]
+fn a_mirror_by_its_ports() {
+    storm::<Mirrors, OnPorts<model::Mirror>>(Rings::Split);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{Device, model};
 use crate::error::StopError;
 use crate::feature::{Allowed, RingFeatures};
 use crate::transport::mmio::MmioTransport;
-use crate::transport::{Transport, pci};
+use crate::transport::{Transport, legacy, pci};
 
 const MAX_BYTES: u32 = 12;
 const MIRROR: model::Mirror = model::Mirror { features: model::SAYS_MAX, max_bytes: MAX_BYTES, mirrored: 0 };
@@ -103,6 +103,19 @@ fn plug(platform: &MockPlatform, number: u8, features: u64) -> (Plugged, Device<
 fn a_mirror_on_pci_lives_through_lies() {
     let platform = MockPlatform::new();
     let (mirror, device) = plug(&platform, 3, model::SAYS_MAX);
+    let lie = |action| mirror.lock().faults.add(Fault::nth(FaultPoint::RequestCompletion, 1, action));
+    lives(&platform, device, lie);
+    assert_eq!(mirror.lock().violations, [""; 0]);
+}
+
+#[test]
+fn a_mirror_by_its_ports_lives_through_lies() {
+    let platform = MockPlatform::new();
+    let address = PciAddress::new(0, 0, 3, 0).unwrap();
+    let personality = Personality { max_entries: 8, ..Personality::qemu_legacy() };
+    let mirror = Virtio::plug(&platform, address, MIRROR, personality);
+    let function = Function::claim(mirror.host.clone(), address).unwrap();
+    let device = legacy::open(function, platform.clone(), Device::new).unwrap();
     let lie = |action| mirror.lock().faults.add(Fault::nth(FaultPoint::RequestCompletion, 1, action));
     lives(&platform, device, lie);
     assert_eq!(mirror.lock().violations, [""; 0]);

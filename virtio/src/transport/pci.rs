@@ -3,7 +3,7 @@
 //!
 //! Modern and transitional devices look alike from here: a transitional one is driven through its
 //! modern capabilities, and its legacy I/O BAR is never touched. A device that has only the legacy
-//! interface is refused with an error that says so.
+//! interface is refused with an error that says so: [`legacy`](super::legacy) drives it.
 //!
 //! Spec: VIRTIO 1.2, 4.1 "Virtio Over PCI Bus".
 
@@ -19,7 +19,9 @@ use paravane_hal::dma::{DeviceTag, Quiet};
 use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::mmio::{Mmio, MmioExt, MmioMap, Window};
 use paravane_hal::time::Clock;
-use paravane_pci::{CapabilityError, Command, ConfigAccess, Function, FunctionInterrupts, Ids, PowerError};
+use paravane_pci::{
+    BarError, CapabilityError, Command, ConfigAccess, Function, FunctionInterrupts, Ids, PowerError,
+};
 
 use crate::error::BringUpError;
 use crate::ring::{QueueAddresses, QueueSize};
@@ -172,8 +174,18 @@ pub enum PciError {
         ids: Ids,
     },
     /// There are no virtio capabilities at all: the device has only the interface from before
-    /// version 1.0.
+    /// version 1.0, which [`legacy::open`](super::legacy::open) drives.
     LegacyOnly,
+    /// The ports of the legacy interface cannot be reached.
+    Ports(BarError),
+    /// The region of the ports is shorter than the BAR.
+    PortsCut {
+        /// How long it is.
+        len_bytes: usize,
+    },
+    /// The legacy interface speaks in its machine's byte order, and is driven in little-endian
+    /// alone.
+    BigEndian,
     /// No usable place for registers that are needed.
     NoStructure {
         /// Which registers.
@@ -194,7 +206,12 @@ impl fmt::Display for PciError {
         match self {
             Self::NotVirtio { ids } => write!(f, "{ids} is not a virtio device"),
             Self::LegacyOnly => f.write_str(
-                "device has only the legacy virtio interface, which is not driven; have the hypervisor offer the modern one (QEMU: disable-modern=off)",
+                "device has only the legacy virtio interface, which this driver was not opened for; open it by its ports, or have the hypervisor offer the modern one (QEMU: disable-modern=off)",
+            ),
+            Self::Ports(error) => write!(f, "legacy virtio interface: {error}"),
+            Self::PortsCut { len_bytes } => write!(f, "legacy virtio interface: {len_bytes} ports were mapped, which are too few"),
+            Self::BigEndian => f.write_str(
+                "legacy virtio interface: not driven on a big-endian machine; have the hypervisor offer the modern one (QEMU: disable-modern=off)",
             ),
             Self::NoStructure { structure, last: None } => write!(f, "device offers no {structure} registers"),
             Self::NoStructure { structure, last: Some(why) } => {
@@ -210,7 +227,12 @@ impl fmt::Display for PciError {
 impl core::error::Error for PciError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::NotVirtio { .. } | Self::LegacyOnly | Self::NoStructure { last: None, .. } => None,
+            Self::NotVirtio { .. }
+            | Self::LegacyOnly
+            | Self::PortsCut { .. }
+            | Self::BigEndian
+            | Self::NoStructure { last: None, .. } => None,
+            Self::Ports(error) => Some(error),
             Self::NoStructure { last: Some(error), .. } => Some(error),
             Self::Capability(error) => Some(error),
             Self::Power(error) => Some(error),

@@ -6,7 +6,7 @@
 //! | `runner` | one storm: hostile steps, restarts in between, an honest device at the end |
 //! | `kind` | what it has to know of a kind of device |
 //! | `net`, `blk` | the kinds; `ledger` is what was asked of a disk |
-//! | `place` | where the device is: on a PCI bus, or on none |
+//! | `place` | where the device is: on a PCI bus, at its ports, or on no bus |
 //! | `looks` | which words a driver may look at twice |
 //!
 //! A step is one call into the driver or one thing that the device does. After each step: no call
@@ -21,10 +21,11 @@
 //! three, before the first one.
 //!
 //! The steps that `PARAVANE_STORM_STEPS` asks for, a million in `ci/test`, are those of each mix,
-//! of which there are eight: two kinds of device, two buses, two formats of the ring. How to see a
-//! storm again: `paravane_mock_hal::storms`.
+//! of which there are ten: two kinds of device, two buses, two formats of the ring; and both kinds
+//! by the ports of the legacy interface, which has one format. How to see a storm again:
+//! `paravane_mock_hal::storms`.
 //!
-//! `src/example/storm.rs` has four more of a kind that is built with the crate's own tests alone;
+//! `src/example/storm.rs` has five more of a kind that is built with the crate's own tests alone;
 //! it shares all but `net`, `blk` and `ledger`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
@@ -43,7 +44,7 @@ use paravane_mock_hal::model::virtio::{Blk, Net};
 
 use blk::Disk;
 use net::Nic;
-use place::{OnMmio, OnPci};
+use place::{OnMmio, OnPci, OnPorts};
 use runner::{Rings, storm};
 
 #[test]
@@ -64,6 +65,16 @@ fn a_nic_on_no_bus_with_split_rings() {
 #[test]
 fn a_nic_on_no_bus_with_packed_rings() {
     storm::<Nic, OnMmio<Net>>(Rings::Packed);
+}
+
+#[test]
+fn a_nic_by_its_ports() {
+    storm::<Nic, OnPorts<Net>>(Rings::Split);
+}
+
+#[test]
+fn a_disk_by_its_ports() {
+    storm::<Disk, OnPorts<Blk>>(Rings::Split);
 }
 
 #[test]

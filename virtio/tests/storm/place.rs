@@ -8,6 +8,7 @@ use paravane_mock_hal::model::virtio::{Class, Personality, Plugged, PluggedMmio,
 use paravane_mock_hal::{ChangingLoads, MockPlatform, PciHost};
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::transport::Transport;
+use paravane_virtio::transport::legacy::{Legacy, LegacyTransport};
 use paravane_virtio::transport::mmio::MmioTransport;
 use paravane_virtio::transport::pci::{Pci, PciTransport};
 
@@ -101,6 +102,39 @@ impl<C: Class> Place for OnMmio<C> {
     /// Nothing but its own reset keeps it from memory: no bus has a say.
     fn is_silent(&self) -> bool {
         has_let_go(&self.lock())
+    }
+}
+
+/// By the ports of the legacy interface, where a device may have the other one as well.
+pub struct OnPorts<C>(Plugged<C>);
+
+impl<C: Class> Place for OnPorts<C> {
+    type Model = C;
+    type Bus = Legacy<MockPlatform, PciHost>;
+
+    fn personalities() -> Vec<Personality> {
+        vec![Personality::qemu_legacy(), Personality::qemu_transitional()]
+    }
+
+    fn plug(platform: &MockPlatform, class: C, personality: Personality) -> Self {
+        Self(Place::plug(platform, class, personality))
+    }
+
+    fn open(&self, platform: &MockPlatform) -> Self::Bus {
+        let function = Function::claim(self.0.host.clone(), self.0.address).unwrap();
+        LegacyTransport::open(function, platform).unwrap()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Virtio<C>> {
+        self.0.lock()
+    }
+
+    fn changing_loads(&self, platform: &MockPlatform, seed: u64) -> ChangingLoads {
+        self.0.changing_loads(platform, seed)
+    }
+
+    fn is_silent(&self) -> bool {
+        Place::is_silent(&self.0)
     }
 }
 
