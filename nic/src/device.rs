@@ -7,8 +7,9 @@ use paravane_hal::{Failed, Platform};
 use paravane_net::{Config, Device as NetDevice, FramePool, Running};
 use paravane_pci::{ConfigAccess, Function};
 use paravane_virtio::net as virtio_net;
+use paravane_virtio::transport::legacy::{self, Legacy};
 use paravane_virtio::transport::mmio::MmioTransport;
-use paravane_virtio::transport::pci::{self, OpenError, Pci};
+use paravane_virtio::transport::pci::{self, OpenError, Pci, PciError};
 
 use crate::error::NicError;
 use crate::interrupts::IrqMode;
@@ -22,6 +23,8 @@ pub enum Device<P: Platform, C: ConfigAccess> {
     Vmxnet3(paravane_vmxnet3::Device<P, C>),
     /// The virtio network device, on PCI.
     VirtioPci(virtio_net::Device<P, Pci<P, C>>),
+    /// The virtio network device, on PCI by its legacy ports.
+    VirtioLegacy(virtio_net::Device<P, Legacy<P, C>>),
     /// The virtio network device, in a place of registers.
     VirtioMmio(virtio_net::Device<P, MmioTransport<P::Region>>),
 }
@@ -38,7 +41,8 @@ pub enum Place<R, C> {
 
 impl<P: Platform, C: ConfigAccess> Device<P, C> {
     /// Takes over the device behind `function`, which ids say the driver of, and stops what its
-    /// last owner left running.
+    /// last owner left running. A virtio device that has nothing else is driven by its legacy
+    /// ports, where the platform has ports.
     ///
     /// # Errors
     ///
@@ -49,11 +53,23 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             Some(Kind::Vmxnet3) => paravane_vmxnet3::Device::new(function, platform)
                 .map(Self::Vmxnet3)
                 .map_err(|failed| wrap(failed, NicError::Vmxnet3Open, |function| function)),
-            Some(Kind::VirtioNet) => pci::open(function, platform, virtio_net::Device::new)
-                .map(Self::VirtioPci)
+            Some(Kind::VirtioNet) => Self::open_virtio(function, platform)
                 .map_err(|failed| wrap(failed, not_opened, |function| function)),
             None => Err(Failed::new(NicError::NoDriver(ids), function)),
         }
+    }
+
+    /// By its modern registers, where it has them; else by its ports.
+    fn open_virtio(function: Function<C>, platform: P) -> Result<Self, Failed<OpenError, Function<C>>> {
+        let failed = match pci::open(function, platform.clone(), virtio_net::Device::new) {
+            Ok(device) => return Ok(Self::VirtioPci(device)),
+            Err(failed) => failed,
+        };
+        let (error, function) = failed.into_parts();
+        if error != OpenError::Pci(PciError::LegacyOnly) {
+            return Err(Failed::new(error, function));
+        }
+        legacy::open(function, platform, virtio_net::Device::new).map(Self::VirtioLegacy)
     }
 
     /// Takes over the virtio network device behind `device`'s registers, and stops what its last
@@ -78,7 +94,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Vmxnet3(_) => Kind::Vmxnet3,
-            Self::VirtioPci(_) | Self::VirtioMmio(_) => Kind::VirtioNet,
+            Self::VirtioPci(_) | Self::VirtioLegacy(_) | Self::VirtioMmio(_) => Kind::VirtioNet,
         }
     }
 
@@ -88,6 +104,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         match self {
             Self::Vmxnet3(device) => Place::Pci(device.into_function()),
             Self::VirtioPci(device) => Place::Pci(pci::close(device.into_parts())),
+            Self::VirtioLegacy(device) => Place::Pci(legacy::close(device.into_parts())),
             Self::VirtioMmio(device) => Place::Mmio(device.into_parts().0.into_device()),
         }
     }
@@ -102,7 +119,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 Wanted::Msi => IrqMode::Msi,
                 Wanted::Msix => IrqMode::Msix,
             },
-            Self::VirtioPci(_) | Self::VirtioMmio(_) => IrqMode::Auto,
+            Self::VirtioPci(_) | Self::VirtioLegacy(_) | Self::VirtioMmio(_) => IrqMode::Auto,
         }
     }
 }
@@ -130,6 +147,10 @@ impl<P: Platform, C: ConfigAccess + Send> NetDevice for Device<P, C> {
                 .start(&(*config).into(), pool, interrupts)
                 .map(virtio_pci)
                 .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioPci)),
+            Self::VirtioLegacy(device) => device
+                .start(&(*config).into(), pool, interrupts)
+                .map(virtio_legacy)
+                .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioLegacy)),
             Self::VirtioMmio(device) => device
                 .start(&(*config).into(), pool, interrupts)
                 .map(virtio_mmio)
@@ -147,6 +168,10 @@ impl<P: Platform, C: ConfigAccess + Send> NetDevice for Device<P, C> {
                 .stop(rx, tx)
                 .map(Self::VirtioPci)
                 .map_err(|failed| wrap(failed, virtio_not_stopped, virtio_pci)),
+            (NicControl::VirtioLegacy(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => control
+                .stop(rx, tx)
+                .map(Self::VirtioLegacy)
+                .map_err(|failed| wrap(failed, virtio_not_stopped, virtio_legacy)),
             (NicControl::VirtioMmio(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => control
                 .stop(rx, tx)
                 .map(Self::VirtioMmio)
@@ -167,6 +192,12 @@ fn virtio_pci<P: Platform, C: ConfigAccess + Send>(
     Running { control, rx, tx }: virtio_net::Running<P, Pci<P, C>>,
 ) -> Running<Device<P, C>> {
     Running { control: NicControl::VirtioPci(control), rx: NicRx::VirtioNet(rx), tx: NicTx::VirtioNet(tx) }
+}
+
+fn virtio_legacy<P: Platform, C: ConfigAccess + Send>(
+    Running { control, rx, tx }: virtio_net::Running<P, Legacy<P, C>>,
+) -> Running<Device<P, C>> {
+    Running { control: NicControl::VirtioLegacy(control), rx: NicRx::VirtioNet(rx), tx: NicTx::VirtioNet(tx) }
 }
 
 fn virtio_mmio<P: Platform, C: ConfigAccess + Send>(

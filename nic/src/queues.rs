@@ -13,6 +13,7 @@ use paravane_net::{
 };
 use paravane_pci::ConfigAccess;
 use paravane_virtio::net as virtio_net;
+use paravane_virtio::transport::legacy::Legacy;
 use paravane_virtio::transport::mmio::MmioTransport;
 use paravane_virtio::transport::pci::Pci;
 
@@ -25,6 +26,8 @@ pub enum NicControl<P: Platform, C: ConfigAccess> {
     Vmxnet3(paravane_vmxnet3::VmxControl<P, C>),
     /// The virtio network device, on PCI.
     VirtioPci(virtio_net::NetControl<P, Pci<P, C>>),
+    /// The virtio network device, on PCI by its legacy ports.
+    VirtioLegacy(virtio_net::NetControl<P, Legacy<P, C>>),
     /// The virtio network device, in a place of registers.
     VirtioMmio(virtio_net::NetControl<P, MmioTransport<P::Region>>),
 }
@@ -68,6 +71,7 @@ macro_rules! which {
         match $value {
             $choice::Vmxnet3($driver) => $call,
             $choice::VirtioPci($driver) => $call,
+            $choice::VirtioLegacy($driver) => $call,
             $choice::VirtioMmio($driver) => $call,
         }
     };
@@ -80,6 +84,7 @@ impl<P: Platform, C: ConfigAccess> NicControl<P, C> {
         match self {
             Self::Vmxnet3(control) => format!("revision {}", control.revision()),
             Self::VirtioPci(control) => format!("{}", control.features()),
+            Self::VirtioLegacy(control) => format!("{}", control.features()),
             Self::VirtioMmio(control) => format!("{}", control.features()),
         }
     }

@@ -91,9 +91,11 @@ pub enum NicModel {
     VirtioPacked,
     /// virtio-net that offers both interfaces.
     VirtioTransitional,
-    /// virtio-net that offers the legacy interface only, which the driver has to refuse.
-    #[value(skip)]
+    /// virtio-net that offers the legacy interface only.
     VirtioLegacy,
+    /// The same from before `ANY_LAYOUT`, which the driver has to refuse.
+    #[value(skip)]
+    VirtioAncient,
     /// virtio-net in memory, on no bus.
     VirtioMmio,
     /// The same with the legacy interface, which all devices there have then.
@@ -106,7 +108,7 @@ impl NicModel {
         match self {
             Self::Vmxnet3 => "15ad:07b0",
             Self::VirtioModern | Self::VirtioPacked => "1af4:1041",
-            Self::VirtioTransitional | Self::VirtioLegacy => "1af4:1000",
+            Self::VirtioTransitional | Self::VirtioLegacy | Self::VirtioAncient => "1af4:1000",
             Self::VirtioMmio | Self::VirtioMmioLegacy => "virtio:1",
         }
     }
@@ -131,6 +133,7 @@ impl NicModel {
             Self::VirtioPacked => "virtio-net-pci,disable-legacy=on,disable-modern=off,packed=on",
             Self::VirtioTransitional => "virtio-net-pci,disable-legacy=off,disable-modern=off",
             Self::VirtioLegacy => "virtio-net-pci,disable-legacy=off,disable-modern=on",
+            Self::VirtioAncient => "virtio-net-pci,disable-legacy=off,disable-modern=on,any_layout=off",
             Self::VirtioMmio | Self::VirtioMmioLegacy => "virtio-net-device",
         }
     }

@@ -9,6 +9,8 @@ use core::ptr::NonNull;
 use linked_list_allocator::Heap;
 use log::warn;
 use paravane_hal::Parts;
+use paravane_hal::mmio::MmioMap;
+use paravane_hal::port::WithPorts;
 use paravane_hal_x86_64::apic::{Lint0, LocalApic};
 use paravane_hal_x86_64::dma::{DmaDomain, FrameDma};
 use paravane_hal_x86_64::frames::FrameAllocator;
@@ -63,7 +65,13 @@ pub struct Machine {
 
 /// DMA, register mappings and time: all that the drivers ask for, in one value that is copied
 /// freely.
-pub type Platform = Parts<FrameDma<&'static Frames>, &'static MmioMapper<&'static Frames>, TscClock>;
+pub type Platform = Parts<FrameDma<&'static Frames>, Registers, TscClock>;
+
+/// Register mappings, and the ports.
+pub type Registers = WithPorts<&'static MmioMapper<&'static Frames>, X86Ports>;
+
+/// Registers as drivers reach them.
+pub type Region = <Registers as MmioMap>::Region;
 
 impl Machine {
     /// Puts the machine together; its time starts at `first_ticks`. Called once, by the image's
@@ -90,7 +98,8 @@ impl Machine {
             fatal!("the local APIC's timer does not count")
         };
         report_cuts(boot);
-        let platform = Platform { dma: FrameDma::new(dma), mmio, clock };
+        let platform =
+            Platform { dma: FrameDma::new(dma), mmio: WithPorts { mapper: mmio, io: ports() }, clock };
         Self { boot, platform, interrupts, ports: ports(), firmware: FirmwareMemory::of(&boot.memory) }
     }
 }
@@ -103,7 +112,7 @@ impl Machine {
     ///
     /// [`NoSuchLine`].
     pub fn enable_line(&self, line: u8, trigger: Trigger) -> Result<(), NoSuchLine> {
-        self.interrupts.enable_line(line, trigger, &self.platform, || self.wiring())
+        self.interrupts.enable_line(line, trigger, &self.platform.mmio.mapper, || self.wiring())
     }
 
     /// How lines are wired.

@@ -19,11 +19,12 @@ const PCS: &[Machine] = &[Machine::Pc, Machine::Q35];
 const MICROVMS: &[Machine] = &[Machine::Microvm, Machine::MicrovmAcpi];
 
 /// Each with the machines that have it, and the modes that it has there.
-const MODELS: [(NicModel, &str, &[Machine], &[&str]); 7] = [
+const MODELS: [(NicModel, &str, &[Machine], &[&str]); 8] = [
     (NicModel::Vmxnet3, "vmxnet3", PCS, &["msix", "msi", "line", "polling"]),
     (NicModel::VirtioModern, "virtio-modern", PCS, &["msix", "line", "polling"]),
     (NicModel::VirtioPacked, "virtio-packed", PCS, &["msix", "line", "polling"]),
     (NicModel::VirtioTransitional, "virtio-transitional", PCS, &["msix", "line", "polling"]),
+    (NicModel::VirtioLegacy, "virtio-legacy", PCS, &["msix", "line", "polling"]),
     (NicModel::VirtioModern, "virtio-modern", &[Machine::MicrovmPcie], &["msix", "line", "polling"]),
     (NicModel::VirtioMmio, "virtio-mmio", MICROVMS, &["line", "polling"]),
     (NicModel::VirtioMmioLegacy, "virtio-mmio-legacy", MICROVMS, &["line", "polling"]),

@@ -52,7 +52,7 @@ impl Model {
     }
 }
 
-const MODELS: [Model; 6] = [
+const MODELS: [Model; 7] = [
     Model {
         name: "split",
         device: "virtio-blk-pci,disable-legacy=on,disable-modern=off,addr=0x4",
@@ -72,6 +72,14 @@ const MODELS: [Model; 6] = [
     Model {
         name: "transitional",
         device: "virtio-blk-pci,disable-legacy=off,disable-modern=off,addr=0x4",
+        place: "00:04.0 1af4:1001",
+        ring: "split",
+        machines: PCS,
+        irqs: ALL,
+    },
+    Model {
+        name: "legacy",
+        device: "virtio-blk-pci,disable-legacy=off,disable-modern=on,addr=0x4",
         place: "00:04.0 1af4:1001",
         ring: "split",
         machines: PCS,

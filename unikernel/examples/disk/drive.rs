@@ -14,8 +14,7 @@ use paravane_block::{
 use paravane_hal::Failed;
 use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_hal::time::Clock;
-use paravane_hal_x86_64::mmio::MmioRegion;
-use paravane_unikernel::platform::{Machine, Platform};
+use paravane_unikernel::platform::{Machine, Platform, Region};
 use paravane_virtio::blk::{Config, Device, Running};
 use paravane_virtio::feature::RingFeatures;
 use paravane_virtio::transport::Transport;
@@ -30,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 type Data = Vec<BlockBuffer>;
 
 /// A disk that runs.
-pub struct Disk<'m, T: Transport<MmioRegion> + Send> {
+pub struct Disk<'m, T: Transport<Region> + Send> {
     machine: &'m Machine,
     way: &'m Way,
     pool: &'m BlockPool,
@@ -38,7 +37,7 @@ pub struct Disk<'m, T: Transport<MmioRegion> + Send> {
     woken: u32,
 }
 
-impl<'m, T: Transport<MmioRegion> + Send> Disk<'m, T> {
+impl<'m, T: Transport<Region> + Send> Disk<'m, T> {
     /// Starts `device`, to interrupt by `way` if it can.
     pub fn start(
         machine: &'m Machine,

@@ -37,13 +37,13 @@ use log::{error, info};
 use paravane_block::{BlockLayout, BlockPool};
 use paravane_hal::Failed;
 use paravane_hal_x86_64::line::Trigger;
-use paravane_hal_x86_64::mmio::MmioRegion;
 use paravane_unikernel::bus::words::MmioPlace;
 use paravane_unikernel::bus::{self, Found, Place, Words, pci};
 use paravane_unikernel::exit::{Exit, exit};
-use paravane_unikernel::platform::{Machine, Platform};
+use paravane_unikernel::platform::{Machine, Platform, Region};
 use paravane_virtio::blk::{self, Device};
 use paravane_virtio::transport::mmio::MmioTransport;
+use paravane_virtio::transport::pci::{OpenError, PciError};
 use paravane_virtio::transport::{self, Transport};
 
 use content::Content;
@@ -81,7 +81,15 @@ fn run(machine: &Machine) -> Outcome<()> {
             let vectors = function.msix()?.map_or(0, |msix| msix.entries());
             let line = function.read_interrupt_pin().and_then(|_| function.read_interrupt_line());
             let way = Way::choose(machine, vectors.into(), line.map(|line| (line, Trigger::Level)));
-            let device = transport::pci::open(function, machine.platform, Device::new);
+            let failed = match transport::pci::open(function, machine.platform, Device::new) {
+                Ok(device) => return check(machine, &name, device, &way),
+                Err(failed) => failed,
+            };
+            let (error, function) = failed.into_parts();
+            if error != OpenError::Pci(PciError::LegacyOnly) {
+                return Err(error.into());
+            }
+            let device = transport::legacy::open(function, machine.platform, Device::new);
             check(machine, &name, device.map_err(Failed::into_error)?, &way)
         }
         Place::Mmio(device) => {
@@ -97,7 +105,7 @@ fn run(machine: &Machine) -> Outcome<()> {
 /// All that is to be done with a disk, in two lives of it.
 fn check<T>(machine: &Machine, name: &str, device: Device<Platform, T>, way: &Way) -> Outcome<()>
 where
-    T: Transport<MmioRegion> + Send,
+    T: Transport<Region> + Send,
 {
     let bytes_in_use = machine.platform.dma.dma_bytes_in_use();
     let pool = BlockPool::new(machine.platform, BlockLayout::new(512))?;

@@ -3,9 +3,10 @@
 use core::fmt;
 use core::ops::RangeInclusive;
 
-use paravane_hal_x86_64::mmio::MmioRegion;
 use paravane_hal_x86_64::port::X86Ports;
 use paravane_pci::{Cam, ConfigAccess, Ecam, Patched, PciAddress};
+
+use crate::platform::Region;
 
 /// How this machine's config space is reached.
 #[derive(Debug)]
@@ -14,7 +15,7 @@ pub enum BusAccess {
     /// no config space.
     Ports(Cam<X86Ports>),
     /// By a mapped region: 4096 bytes a function.
-    Ecam(Ecam<MmioRegion>),
+    Ecam(Ecam<Region>),
 }
 
 impl fmt::Display for BusAccess {

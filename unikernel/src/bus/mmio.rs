@@ -9,12 +9,11 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use log::{debug, info, warn};
 use paravane_hal::mmio::{MapError, MmioDevice, MmioMap};
-use paravane_hal_x86_64::mmio::MmioRegion;
 use paravane_virtio::transport::mmio::{self, MmioError, RESET_AT_BYTES};
 
 use super::microvm::Microvm;
 use super::words::{MmioPlace, Probe, Words};
-use crate::platform::Machine;
+use crate::platform::{Machine, Region};
 
 /// Somebody looked.
 static LOOKED: AtomicBool = AtomicBool::new(false);
@@ -40,7 +39,7 @@ impl Device {
     /// # Errors
     ///
     /// [`MapError`].
-    pub fn claim(self, machine: &Machine) -> Result<MmioDevice<MmioRegion>, MapError> {
+    pub fn claim(self, machine: &Machine) -> Result<MmioDevice<Region>, MapError> {
         let MmioPlace { base, len_bytes, .. } = self.place;
         // SAFETY:
         // - Of one device: a virtio device of the standard's version answered at its front, and no
