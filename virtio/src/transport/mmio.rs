@@ -26,6 +26,9 @@ use crate::transport::{
     page_number,
 };
 
+#[cfg(feature = "device-tree")]
+pub mod device_tree;
+
 /// The register by which [`MmioDevice::claim`] resets a virtio device: its status.
 pub const RESET_AT_BYTES: usize = STATUS.offset_bytes();
 
