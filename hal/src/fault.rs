@@ -60,6 +60,11 @@ pub enum DeviceFault {
         /// The device's code.
         code: u32,
     },
+    /// It did not answer what it was asked.
+    NoAnswer {
+        /// How long was waited, in milliseconds.
+        after_ms: u32,
+    },
     /// It asks to be reset.
     NeedsReset,
     /// It does not answer any more: registers read all ones.
@@ -89,6 +94,7 @@ impl fmt::Display for DeviceFault {
                 write!(f, "device named {what} {value:#x}, which does not exist")
             }
             Self::Stopped { code } => write!(f, "device stopped the queue with code {code:#x}"),
+            Self::NoAnswer { after_ms } => write!(f, "device did not answer for {after_ms} ms"),
             Self::NeedsReset => f.write_str("device asks for a reset"),
             Self::Gone => f.write_str("device is gone: its registers read all ones"),
         }

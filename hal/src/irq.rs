@@ -172,12 +172,18 @@ impl InterruptMode {
     }
 
     /// Which message queue number `queue` has, in the order in which [`Interrupts`] lists them:
-    /// one of its own, or the last that is a queue's. 0 where there are no messages.
+    /// one of its own, or that of an earlier queue. 0 where there are no messages.
+    ///
+    /// Queues that come in pairs share with their like: receive queues with receive queues.
     #[must_use]
     pub const fn queue_vector(self, queue: u16) -> u16 {
         // The last message is the events', unless it is the only one.
-        let last = self.messages().saturating_sub(2);
-        if queue < last { queue } else { last }
+        let vectors = self.messages().saturating_sub(1);
+        match vectors {
+            0 | 1 => 0,
+            _ if queue < vectors => queue,
+            _ => queue % (vectors & !1),
+        }
     }
 
     /// Which message events have.
@@ -215,12 +221,13 @@ mod tests {
     fn few_messages_are_shared_and_the_last_is_for_events() {
         let of = |vectors| {
             let mode = InterruptMode::Msix { vectors };
-            ([0, 1, 2].map(|queue| mode.queue_vector(queue)), mode.event_vector())
+            ([0, 1, 2, 3, 4].map(|queue| mode.queue_vector(queue)), mode.event_vector())
         };
-        assert_eq!(of(1), ([0, 0, 0], 0));
-        assert_eq!(of(2), ([0, 0, 0], 1));
-        assert_eq!(of(3), ([0, 1, 1], 2));
-        assert_eq!(of(4), ([0, 1, 2], 3));
+        assert_eq!(of(1), ([0, 0, 0, 0, 0], 0));
+        assert_eq!(of(2), ([0, 0, 0, 0, 0], 1));
+        assert_eq!(of(3), ([0, 1, 0, 1, 0], 2));
+        assert_eq!(of(4), ([0, 1, 2, 1, 0], 3));
+        assert_eq!(of(5), ([0, 1, 2, 3, 0], 4));
     }
 
     #[test]
