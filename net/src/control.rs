@@ -7,6 +7,7 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
 
 use crate::offload::Offloads;
+use crate::settings::{Change, ChangeError, Settings};
 
 /// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -95,6 +96,8 @@ bitflags::bitflags! {
         const ALL_MULTICAST = 1 << 2;
         /// All there are.
         const PROMISCUOUS = 1 << 3;
+        /// To any station. Where a device cannot tell those from groups, all there are.
+        const ALL_UNICAST = 1 << 4;
     }
 }
 
@@ -111,7 +114,11 @@ impl Default for RxFilter {
 pub enum RxFilterError {
     /// The device has no such filter; what it lets through is in the value.
     NotOffered(RxFilter),
-    /// The device refused or broke.
+    /// The device refused.
+    Refused,
+    /// Another change is under way.
+    Busy,
+    /// The device broke.
     Fault(DeviceFault),
 }
 
@@ -121,6 +128,8 @@ impl fmt::Display for RxFilterError {
             Self::NotOffered(has) => {
                 write!(f, "receive filter not offered by the device; it lets through {has:?}")
             }
+            Self::Refused => f.write_str("receive filter not set: the device refused"),
+            Self::Busy => f.write_str("receive filter not set: another change is under way"),
             Self::Fault(fault) => write!(f, "receive filter not set: {fault}"),
         }
     }
@@ -130,7 +139,7 @@ impl core::error::Error for RxFilterError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Fault(fault) => Some(fault),
-            Self::NotOffered(_) => None,
+            Self::NotOffered(_) | Self::Refused | Self::Busy => None,
         }
     }
 }
@@ -242,6 +251,44 @@ pub trait Control: Send {
     ///
     /// [`RxFilterError`]; the old filter stays.
     fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError>;
+
+    /// What the device was told: by the start, and by changes since. A start with it brings all of
+    /// it back.
+    fn settings(&self) -> Settings {
+        Settings::default()
+    }
+
+    /// Begins a change of the settings. It is made when [`poll_change`](Self::poll_change) says so;
+    /// until then no other begins. With interrupts, an event tells when to look.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; nothing was begun.
+    fn submit_change(&mut self, change: Change) -> Result<(), ChangeError> {
+        let _ = change;
+        Err(ChangeError::NotOffered)
+    }
+
+    /// Looks how far the change that was begun is. True when it is made, and when none is under
+    /// way.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]: it is over, and was not made. A device that does not answer in time is one:
+    /// it keeps what it was given until it was stopped and started.
+    fn poll_change(&mut self) -> Result<bool, ChangeError> {
+        Ok(true)
+    }
+
+    /// Changes a setting, and waits until the device has done so.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit_change`](Self::submit_change) and [`poll_change`](Self::poll_change).
+    fn change(&mut self, change: Change) -> Result<(), ChangeError> {
+        let _ = change;
+        Err(ChangeError::NotOffered)
+    }
 
     /// Asks the device for its own counters. I/O, and slow. `None` when it keeps none.
     ///

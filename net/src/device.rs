@@ -19,6 +19,7 @@ use crate::control::Control;
 use crate::frame::HEADROOM_BYTES;
 use crate::pool::FramePool;
 use crate::queue::{RxQueue, TxQueue};
+use crate::settings::Settings;
 
 /// What a buffer of a pool by [`FrameLayout::new`](crate::FrameLayout::new) has.
 const BUFFER_BYTES: u16 = 2048;
@@ -39,12 +40,14 @@ pub struct Config {
     /// The largest IP packet, where the device's or the driver's own is not wanted. A start fails
     /// where the device has less.
     pub ip_mtu_bytes: Option<u16>,
+    /// What the device is told: filters, addresses, VLANs and the like.
+    pub settings: Settings,
 }
 
 impl Default for Config {
     /// 256 slots to receive, 128 to send: four NICs in a few megabytes.
     fn default() -> Self {
-        Self { tx_entries: 128, rx_entries: 256, ip_mtu_bytes: None }
+        Self { tx_entries: 128, rx_entries: 256, ip_mtu_bytes: None, settings: Settings::default() }
     }
 }
 
@@ -67,6 +70,13 @@ impl Config {
     #[must_use]
     pub const fn with_ip_mtu_bytes(mut self, ip_mtu_bytes: Option<u16>) -> Self {
         self.ip_mtu_bytes = ip_mtu_bytes;
+        self
+    }
+
+    /// With these settings.
+    #[must_use]
+    pub const fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
         self
     }
 

@@ -9,6 +9,7 @@ use paravane_hal::irq::{Armed, InterruptMode};
 use crate::burst::Burst;
 use crate::control::{Control, DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
 use crate::queue::{RxCounters, RxQueue, TxCounters, TxQueue};
+use crate::settings::{Change, ChangeError, Settings};
 
 /// The three traits, for a pointer to what has them.
 macro_rules! forward {
@@ -79,6 +80,18 @@ macro_rules! forward {
             }
             fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
                 (**self).set_filter(filter)
+            }
+            fn settings(&self) -> Settings {
+                (**self).settings()
+            }
+            fn submit_change(&mut self, change: Change) -> Result<(), ChangeError> {
+                (**self).submit_change(change)
+            }
+            fn poll_change(&mut self) -> Result<bool, ChangeError> {
+                (**self).poll_change()
+            }
+            fn change(&mut self, change: Change) -> Result<(), ChangeError> {
+                (**self).change(change)
             }
             fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {
                 (**self).read_device_stats()

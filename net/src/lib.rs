@@ -12,6 +12,8 @@ mod frame;
 mod offload;
 mod pool;
 mod queue;
+mod rss;
+mod settings;
 
 pub use burst::{BURST_FRAMES, Burst, burst_room};
 pub use control::{Control, DeviceStats, Events, Link, MacAddr, NicInfo, RxFilter, RxFilterError};
@@ -23,3 +25,7 @@ pub use offload::{
 };
 pub use pool::{FrameLayout, FramePool, payload_bytes};
 pub use queue::{RxCounters, RxQueue, TxCounters, TxQueue};
+pub use rss::{RSS_KEY_BYTES, RSS_TABLE_ENTRIES, Rss, RssKinds};
+pub use settings::{
+    Change, ChangeError, Coalescing, MAC_TABLE_ENTRIES, MacTable, RxOffloads, Settings, VlanSet,
+};

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_net::{
-    Burst, Control, DeviceStats, Events, Link, NicInfo, Offloads, RxCounters, RxFilter, RxFilterError,
-    RxQueue, TxCounters, TxQueue,
+    Burst, Change, ChangeError, Control, DeviceStats, Events, Link, NicInfo, Offloads, RxCounters, RxFilter,
+    RxFilterError, RxQueue, Settings, TxCounters, TxQueue,
 };
 
 /// Writes down what it is asked, and answers each question in a way of its own.
@@ -120,6 +120,22 @@ impl Control for Nic {
         self.note("set_filter");
         Err(RxFilterError::NotOffered(filter))
     }
+    fn settings(&self) -> Settings {
+        self.note("settings");
+        Settings::default().with_filter(RxFilter::PROMISCUOUS)
+    }
+    fn submit_change(&mut self, _change: Change) -> Result<(), ChangeError> {
+        self.note("submit_change");
+        Err(ChangeError::Busy)
+    }
+    fn poll_change(&mut self) -> Result<bool, ChangeError> {
+        self.note("poll_change");
+        Ok(false)
+    }
+    fn change(&mut self, _change: Change) -> Result<(), ChangeError> {
+        self.note("change");
+        Err(ChangeError::Refused)
+    }
     fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {
         self.note("read_device_stats");
         Ok(Some(DeviceStats { rx_frames: 10, ..DeviceStats::default() }))
@@ -153,6 +169,11 @@ fn control_by(mut control: impl Control, seen: &Nic) {
     assert_eq!(control.read_device_stats().unwrap().unwrap().rx_frames, 10);
     let calls = ["info", "link", "acknowledge", "poll", "control arm", "set_filter", "read_device_stats"];
     assert_eq!(seen.take(), calls);
+    assert_eq!(control.settings().filter, RxFilter::PROMISCUOUS);
+    assert_eq!(control.submit_change(Change::Announced), Err(ChangeError::Busy));
+    assert_eq!(control.poll_change(), Ok(false));
+    assert_eq!(control.change(Change::Announced), Err(ChangeError::Refused));
+    assert_eq!(seen.take(), ["settings", "submit_change", "poll_change", "change"]);
 }
 
 #[test]

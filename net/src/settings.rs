@@ -1,0 +1,368 @@
+//! What a NIC is told about the frames it receives and about itself: one value, which a start
+//! applies and a restart brings back, and the changes to it while it runs.
+
+use core::fmt;
+
+use paravane_hal::fault::DeviceFault;
+
+use crate::control::{MacAddr, RxFilter};
+use crate::rss::Rss;
+
+/// How many addresses a [`MacTable`] holds: half of what QEMU's device keeps of both kinds.
+pub const MAC_TABLE_ENTRIES: usize = 32;
+/// How many VLAN ids there are.
+const VLANS: u16 = 1 << 12;
+
+/// Addresses, of stations or of groups, that frames are received for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct MacTable {
+    entries: [MacAddr; MAC_TABLE_ENTRIES],
+    count: u8,
+}
+
+impl MacTable {
+    /// None.
+    pub const EMPTY: Self = Self { entries: [MacAddr([0; 6]); MAC_TABLE_ENTRIES], count: 0 };
+
+    /// These. `None` when there are more than [`MAC_TABLE_ENTRIES`].
+    #[must_use]
+    pub fn of(addresses: &[MacAddr]) -> Option<Self> {
+        let mut table = Self::EMPTY;
+        table.entries.get_mut(..addresses.len())?.copy_from_slice(addresses);
+        table.count = u8::try_from(addresses.len()).ok()?;
+        Some(table)
+    }
+
+    /// They, in the order in which they were given.
+    #[must_use]
+    pub fn addresses(&self) -> &[MacAddr] {
+        self.entries.get(..self.count.into()).unwrap_or_default()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Default for MacTable {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl fmt::Debug for MacTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.addresses()).finish()
+    }
+}
+
+/// VLAN ids whose frames are received.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct VlanSet([u64; VLANS as usize / 64]);
+
+impl VlanSet {
+    /// None: frames without a tag alone.
+    pub const EMPTY: Self = Self([0; VLANS as usize / 64]);
+
+    /// Whether `vid` is among them.
+    #[must_use]
+    pub fn contains(&self, vid: u16) -> bool {
+        self.0.get(usize::from(vid / 64)).is_some_and(|word| word & 1 << (vid % 64) != 0)
+    }
+
+    /// The same with `vid`, or without it. One that does not exist changes nothing.
+    #[must_use]
+    pub fn with(mut self, vid: u16, wanted: bool) -> Self {
+        if let Some(word) = self.0.get_mut(usize::from(vid / 64)) {
+            let bit = 1 << (vid % 64);
+            *word = if wanted { *word | bit } else { *word & !bit };
+        }
+        self
+    }
+
+    /// They, lowest first.
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..VLANS).filter(|vid| self.contains(*vid))
+    }
+}
+
+impl fmt::Debug for VlanSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+bitflags::bitflags! {
+    /// What a device may do to frames on their way in.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct RxOffloads: u8 {
+        /// Vouches for checksums, and leaves those partial that never crossed a wire.
+        const CHECKSUM = 1;
+        /// Puts TCP over IPv4 together to large packets.
+        const TCP4 = 1 << 1;
+        /// Puts TCP over IPv6 together.
+        const TCP6 = 1 << 2;
+        /// Puts UDP over IPv4 together.
+        const UDP4 = 1 << 3;
+        /// Puts UDP over IPv6 together.
+        const UDP6 = 1 << 4;
+    }
+}
+
+/// When the device may interrupt at the latest, for one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coalescing {
+    /// When so many frames wait. 0: at every one.
+    pub max_frames: u32,
+    /// When the first of them waits for so long, in microseconds. 0: at once.
+    pub max_micros: u32,
+}
+
+/// What a NIC is told, as a whole. What is `None` is left to the device.
+///
+/// A start applies it; [`Control::settings`](crate::Control::settings) says what it has become.
+/// Of it, vmxnet3 has filter and address, and leaves the rest alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Which kinds of frames are received.
+    pub filter: RxFilter,
+    /// Our address, where the device's own is not wanted.
+    pub mac: Option<MacAddr>,
+    /// Further addresses of ours.
+    pub unicast: MacTable,
+    /// Groups that we are in.
+    pub multicast: MacTable,
+    /// VLANs that we are in. `None`: the device keeps no tagged frame out.
+    pub vlans: Option<VlanSet>,
+    /// What the device may do to received frames, of what was agreed.
+    pub rx_offloads: Option<RxOffloads>,
+    /// When it interrupts for received frames.
+    pub rx_coalescing: Option<Coalescing>,
+    /// When it interrupts for sent frames.
+    pub tx_coalescing: Option<Coalescing>,
+    /// How received frames are spread over queues.
+    pub rss: Option<Rss>,
+}
+
+impl Settings {
+    /// The same with another [`filter`](Self::filter).
+    #[must_use]
+    pub const fn with_filter(self, filter: RxFilter) -> Self {
+        Self { filter, ..self }
+    }
+
+    /// The same with these [VLANs](Self::vlans) alone.
+    #[must_use]
+    pub const fn with_vlans(self, vlans: VlanSet) -> Self {
+        Self { vlans: Some(vlans), ..self }
+    }
+
+    /// The same with such a [spread](Self::rss).
+    #[must_use]
+    pub const fn with_rss(self, rss: Rss) -> Self {
+        Self { rss: Some(rss), ..self }
+    }
+
+    /// The same after `change`.
+    #[must_use]
+    pub fn with(self, change: Change) -> Self {
+        match change {
+            Change::Filter(filter) => Self { filter, ..self },
+            Change::Mac(mac) => Self { mac: Some(mac), ..self },
+            Change::Addresses { unicast, multicast } => Self { unicast, multicast, ..self },
+            Change::Vlan { vid, wanted } => {
+                let vlans = self.vlans.unwrap_or(VlanSet::EMPTY).with(vid, wanted);
+                Self { vlans: Some(vlans), ..self }
+            }
+            Change::RxOffloads(offloads) => Self { rx_offloads: Some(offloads), ..self },
+            Change::RxCoalescing(coalescing) => Self { rx_coalescing: Some(coalescing), ..self },
+            Change::TxCoalescing(coalescing) => Self { tx_coalescing: Some(coalescing), ..self },
+            Change::Rss(rss) => Self { rss: Some(rss), ..self },
+            Change::Announced => self,
+        }
+    }
+
+    /// The changes that make a device so that was just reset.
+    pub fn changes(&self) -> impl Iterator<Item = Change> + '_ {
+        let Self { filter, mac, unicast, multicast, .. } = *self;
+        let has_addresses = !unicast.is_empty() || !multicast.is_empty();
+        mac.map(Change::Mac)
+            .into_iter()
+            .chain(has_addresses.then_some(Change::Addresses { unicast, multicast }))
+            .chain([Change::Filter(filter)])
+            .chain(self.vlans.iter().flat_map(VlanSet::iter).map(|vid| Change::Vlan { vid, wanted: true }))
+            .chain(self.rx_offloads.map(Change::RxOffloads))
+            .chain(self.rx_coalescing.map(Change::RxCoalescing))
+            .chain(self.tx_coalescing.map(Change::TxCoalescing))
+            .chain(self.rss.map(Change::Rss))
+    }
+}
+
+/// A change of what a NIC is told, while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// Other kinds of frames are received.
+    Filter(RxFilter),
+    /// Our address is another one.
+    Mac(MacAddr),
+    /// Our further addresses, and the groups that we are in, are these and no others.
+    Addresses {
+        /// Further addresses of ours.
+        unicast: MacTable,
+        /// Groups.
+        multicast: MacTable,
+    },
+    /// We join or leave a VLAN.
+    Vlan {
+        /// Which: 0 to 4095.
+        vid: u16,
+        /// We join it.
+        wanted: bool,
+    },
+    /// The device may do that to received frames, of what was agreed, and nothing else.
+    RxOffloads(RxOffloads),
+    /// It interrupts so for received frames.
+    RxCoalescing(Coalescing),
+    /// It interrupts so for sent frames.
+    TxCoalescing(Coalescing),
+    /// It spreads received frames so.
+    Rss(Rss),
+    /// The addresses were announced, as [`Events::ANNOUNCE`](crate::Events::ANNOUNCE) asked. Not a
+    /// setting: a restart does not repeat it.
+    Announced,
+}
+
+impl Change {
+    /// What it changes, in a word or two.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Filter(_) => "receive filter",
+            Self::Mac(_) => "address",
+            Self::Addresses { .. } => "address table",
+            Self::Vlan { .. } => "VLAN",
+            Self::RxOffloads(_) => "receive offloads",
+            Self::RxCoalescing(_) => "receive coalescing",
+            Self::TxCoalescing(_) => "transmit coalescing",
+            Self::Rss(_) => "receive-side scaling",
+            Self::Announced => "announcement",
+        }
+    }
+}
+
+/// A change was not made. The settings are as they were, unless it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// The device cannot do it, or it was not agreed at the start.
+    NotOffered,
+    /// It is outside of what the device or the protocol takes; the device was not asked.
+    OutOfRange,
+    /// The device said no. Of a change that takes several steps, those before were made.
+    Refused,
+    /// Another change is under way.
+    Busy,
+    /// The device broke the rules, or does not answer. What it made of the change is open; a stop
+    /// and a start bring the settings back.
+    Fault(DeviceFault),
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOffered => f.write_str("the device does not have it, or it was not agreed at the start"),
+            Self::OutOfRange => f.write_str("outside of what the device takes"),
+            Self::Refused => f.write_str("the device refused"),
+            Self::Busy => f.write_str("another change is under way; poll that one first"),
+            Self::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ChangeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl From<DeviceFault> for ChangeError {
+    fn from(fault: DeviceFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn a_table_holds_so_many_and_no_more() {
+        let addresses: Vec<_> = (0..33).map(MacAddr::local).collect();
+        let table = MacTable::of(&addresses[..32]).unwrap();
+        assert_eq!(table.addresses(), &addresses[..32]);
+        assert_eq!(MacTable::of(&addresses), None);
+        assert!(MacTable::of(&[]).unwrap().is_empty() && !table.is_empty());
+    }
+
+    #[test]
+    fn a_device_that_was_reset_is_told_what_differs() {
+        let names = |settings: Settings| settings.changes().map(|change| change.name()).collect::<Vec<_>>();
+        assert_eq!(names(Settings::default()), ["receive filter"]);
+        let vlans = VlanSet::EMPTY.with(0, true).with(4095, true).with(4096, true);
+        let all = Settings::default()
+            .with(Change::Mac(MacAddr::local(1)))
+            .with(Change::Addresses {
+                unicast: MacTable::EMPTY,
+                multicast: MacTable::of(&[MacAddr([1; 6])]).unwrap(),
+            })
+            .with_vlans(vlans)
+            .with(Change::RxOffloads(RxOffloads::CHECKSUM))
+            .with(Change::RxCoalescing(Coalescing::default()))
+            .with(Change::TxCoalescing(Coalescing::default()))
+            .with(Change::Announced);
+        assert_eq!(
+            names(all),
+            [
+                "address",
+                "address table",
+                "receive filter",
+                "VLAN",
+                "VLAN",
+                "receive offloads",
+                "receive coalescing",
+                "transmit coalescing"
+            ]
+        );
+    }
+
+    proptest! {
+        /// What the changes make of nothing is what they were read from.
+        #[test]
+        fn changes_make_the_settings_again(
+            filter in 0_u8..32,
+            mac in any::<Option<[u8; 6]>>(),
+            groups in proptest::collection::vec(any::<[u8; 6]>(), 0..33),
+            vids in proptest::collection::vec(0_u16..4096, 1..40),
+        ) {
+            let groups: Vec<_> = groups.into_iter().map(MacAddr).collect();
+            let settings = Settings {
+                filter: RxFilter::from_bits_truncate(filter),
+                mac: mac.map(MacAddr),
+                multicast: MacTable::of(&groups).unwrap(),
+                vlans: Some(vids.iter().fold(VlanSet::EMPTY, |set, vid| set.with(*vid, true))),
+                ..Settings::default()
+            };
+            let again = settings.changes().fold(Settings::default(), Settings::with);
+            prop_assert_eq!(again, settings);
+        }
+    }
+}
