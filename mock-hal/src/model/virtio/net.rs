@@ -2,10 +2,16 @@
 //!
 //! Spec: VIRTIO 1.2, 5.1 "Network Device".
 
+mod control;
+mod rss;
+
 use super::faults::{Said, low16};
 use super::queue::Chain;
 use super::{Class, Personality, Virtio};
 use crate::fault::{Action, FaultPoint};
+
+pub use control::{ERR, OK, Told};
+pub use rss::Spread;
 
 /// Feature bits of a network device.
 ///
@@ -55,6 +61,10 @@ pub mod bits {
     pub const MQ: u64 = 1 << 22;
     /// `CTRL_MAC_ADDR`.
     pub const CTRL_MAC_ADDR: u64 = 1 << 23;
+    /// `NOTF_COAL`.
+    pub const NOTF_COAL: u64 = 1 << 53;
+    /// `RSS`.
+    pub const RSS: u64 = 1 << 60;
     /// `SPEED_DUPLEX`.
     pub const SPEED_DUPLEX: u64 = 1 << 63;
 }
@@ -64,7 +74,6 @@ pub const RX: usize = 0;
 /// `transmitq1`.
 pub const TX: usize = 1;
 const RX_SUBJECT: u32 = 0;
-const TX_SUBJECT: u32 = 1;
 /// Header of `VERSION_1` without `HASH_REPORT`.
 pub const HEADER_BYTES: usize = 12;
 /// How many buffers a device that shuffles takes ahead.
@@ -82,6 +91,8 @@ pub struct Sent {
     pub bytes: Vec<u8>,
     /// Descriptors that it was made of.
     pub segments: usize,
+    /// The pair of queues that it came by.
+    pub pair: usize,
 }
 
 impl Sent {
@@ -108,6 +119,22 @@ pub struct Net {
     pub features: u64,
     /// Looks at the transmit queue when it is notified. Otherwise at ticks alone.
     pub serves_doorbells: bool,
+    /// `max_virtqueue_pairs`.
+    pub max_pairs: u16,
+    /// Spreads what it receives over all pairs that were enabled, whatever it was told.
+    pub spreads_over_all: bool,
+    /// Looks at its control queue at all.
+    pub answers_commands: bool,
+    /// The class and command that it refuses.
+    pub refuses: Option<(u8, u8)>,
+    /// Wants the addresses announced.
+    pub wants_announcement: bool,
+    /// What the driver told it.
+    pub told: Told,
+    /// Class and command of all that it was told, in order.
+    pub commands: Vec<(u8, u8)>,
+    /// Frames that were kept out, as the driver had asked.
+    pub filtered: u64,
     /// Frames received for which no buffer was posted, or none that is long enough.
     pub lost: u64,
     sent: Vec<Sent>,
@@ -118,7 +145,7 @@ pub struct Net {
 impl Net {
     /// A card with address `mac`, with what the simple ones have: `MAC`, `STATUS`, `MRG_RXBUF`.
     #[must_use]
-    pub const fn new(mac: [u8; 6]) -> Self {
+    pub fn new(mac: [u8; 6]) -> Self {
         Self {
             mac,
             link_up: true,
@@ -126,6 +153,14 @@ impl Net {
             speed_mbps: 10_000,
             features: bits::MAC | bits::STATUS | bits::MRG_RXBUF,
             serves_doorbells: true,
+            max_pairs: 1,
+            spreads_over_all: false,
+            answers_commands: true,
+            refuses: None,
+            wants_announcement: false,
+            told: Told::default(),
+            commands: Vec::new(),
+            filtered: 0,
             lost: 0,
             sent: Vec::new(),
             late: None,
@@ -134,20 +169,23 @@ impl Net {
 
     /// What the network device of this monitor offers.
     #[must_use]
-    pub const fn of(personality: &Personality, mac: [u8; 6]) -> Self {
+    pub fn of(personality: &Personality, mac: [u8; 6]) -> Self {
         Self::new(mac).with_features(personality.net_features)
     }
 
-    /// The same, with exactly these features of its own.
+    /// The same, with exactly these features of its own; with two pairs of queues, if it may have
+    /// several.
     #[must_use]
-    pub const fn with_features(mut self, features: u64) -> Self {
+    pub fn with_features(mut self, features: u64) -> Self {
         self.features = features;
+        self.max_pairs = if features & (bits::MQ | bits::RSS) == 0 { 1 } else { 2 };
         self
     }
 
-    /// `max_virtqueue_pairs`.
-    const fn pairs(&self) -> u16 {
-        if self.features & bits::MQ == 0 { 1 } else { 2 }
+    /// The same with so many pairs of queues.
+    #[must_use]
+    pub fn with_pairs(self, max_pairs: u16) -> Self {
+        Self { max_pairs, ..self }
     }
 }
 
@@ -165,11 +203,21 @@ impl Class for Net {
         | bits::HOST_TSO6
         | bits::MRG_RXBUF
         | bits::STATUS
-        | bits::SPEED_DUPLEX;
+        | bits::SPEED_DUPLEX
+        | bits::CTRL_GUEST_OFFLOADS
+        | bits::CTRL_VQ
+        | bits::CTRL_RX
+        | bits::CTRL_VLAN
+        | bits::CTRL_RX_EXTRA
+        | bits::GUEST_ANNOUNCE
+        | bits::MQ
+        | bits::CTRL_MAC_ADDR
+        | bits::NOTF_COAL
+        | bits::RSS;
 
     /// Spec: VIRTIO 1.2, 5.1.2 "Virtqueues".
     fn queues(&self) -> u16 {
-        2 * self.pairs() + u16::from(self.features & bits::CTRL_VQ != 0)
+        2 * self.max_pairs + u16::from(self.features & bits::CTRL_VQ != 0)
     }
 
     fn features(&self) -> u64 {
@@ -178,13 +226,17 @@ impl Class for Net {
 
     fn config(&self) -> Vec<u8> {
         let mut config = self.mac.to_vec();
-        config.extend([u8::from(self.link_up), 0]);
-        config.extend(self.pairs().to_le_bytes());
+        config.extend([u8::from(self.link_up) | u8::from(self.wants_announcement) << 1, 0]);
+        config.extend(self.max_pairs.to_le_bytes());
         config.extend(self.mtu.to_le_bytes());
         config.extend(self.speed_mbps.to_le_bytes());
-        config.push(1);
+        config.extend([1, rss::MAX_KEY_BYTES]);
+        config.extend(rss::MAX_TABLE_ENTRIES.to_le_bytes());
+        config.extend(rss::HASH_TYPES.to_le_bytes());
         // As long as what is offered needs.
-        let len_bytes = [(bits::SPEED_DUPLEX, 17), (bits::MTU, 12), (bits::MQ, 10), (bits::STATUS, 8)]
+        let fields =
+            [(bits::RSS, 24), (bits::SPEED_DUPLEX, 17), (bits::MTU, 12), (bits::MQ, 10), (bits::STATUS, 8)];
+        let len_bytes = fields
             .into_iter()
             .find_map(|(feature, len_bytes)| (self.features & feature != 0).then_some(len_bytes))
             .unwrap_or(6);
@@ -196,16 +248,22 @@ impl Class for Net {
         match offset_bytes {
             0..6 => Some(bits::MAC),
             6..8 => Some(bits::STATUS),
+            // Either will do.
+            8..10 if self.features & bits::MQ == 0 => Some(bits::RSS),
             8..10 => Some(bits::MQ),
             10..12 => Some(bits::MTU),
             12..17 => Some(bits::SPEED_DUPLEX),
+            17..24 => Some(bits::RSS),
             _ => None,
         }
     }
 
     fn notified(device: &mut Virtio<Self>, queue: u16) {
-        if usize::from(queue) == TX && device.class.serves_doorbells {
-            device.send_all();
+        let queue = usize::from(queue);
+        if device.accepted & bits::CTRL_VQ != 0 && queue == device.control_queue() {
+            device.serve_commands();
+        } else if queue % 2 == TX && device.class.serves_doorbells {
+            device.send_all_of(queue);
         }
     }
 
@@ -213,13 +271,17 @@ impl Class for Net {
         for frame in device.late_frames() {
             device.deliver_now(&frame);
         }
-        if device.is_live() && device.class.serves_doorbells && !device.queues[TX].is_stopped {
+        if device.is_live() && device.class.serves_doorbells {
             device.send_all();
+        }
+        if device.is_live() {
+            device.serve_commands();
         }
     }
 
     fn reset(&mut self) {
         self.late = None;
+        self.told = Told::default();
     }
 
     fn flap(&mut self) {
@@ -239,12 +301,22 @@ impl Virtio<Net> {
         std::mem::take(&mut self.class.sent)
     }
 
-    /// Sends whatever there is, then says when it wants to hear of more.
+    /// Sends whatever there is, of every pair.
     pub fn send_all(&mut self) {
+        for queue in (TX..2 * usize::from(self.class.max_pairs)).step_by(2) {
+            if self.queues[queue].is_enabled && !self.queues[queue].is_stopped {
+                self.send_all_of(queue);
+            }
+        }
+    }
+
+    /// Sends whatever there is in `queue`, then says when it wants to hear of more.
+    fn send_all_of(&mut self, queue: usize) {
+        let subject = u32::try_from(queue).unwrap_or(u32::MAX);
         // Each round takes entries that the driver made available, of which there are only so many
         // in a still ring.
         loop {
-            let mut chains: Vec<Chain> = std::iter::from_fn(|| self.take(TX)).collect();
+            let mut chains: Vec<Chain> = std::iter::from_fn(|| self.take(queue)).collect();
             if self.personality.shuffles {
                 chains.reverse();
             }
@@ -252,23 +324,23 @@ impl Virtio<Net> {
             let mut ahead = 0;
             let mut frames = Vec::new();
             for chain in chains {
-                frames.extend(self.frame_of(&chain).map(|sent| (chain.head, sent)));
+                frames.extend(self.frame_of(queue, &chain).map(|sent| (chain.head, sent)));
                 let mut said = Said { index: chain.head.into(), ..Said::default() };
                 let here = Self::plays_completion;
-                let action = self.ask(FaultPoint::TxCompletion, TX_SUBJECT, &mut said, here);
+                let action = self.ask(FaultPoint::TxCompletion, subject, &mut said, here);
                 ahead = low16(said.generation);
-                self.say(TX, said, action);
+                self.say(queue, said, action);
             }
             if self.personality.shuffles {
                 frames.reverse();
             }
             self.class.sent.extend(frames.into_iter().map(|(_, sent)| sent));
             if any {
-                self.show(TX, ahead);
+                self.show(queue, ahead);
             }
-            self.tell_wish(TX);
+            self.tell_wish(queue);
             // What came between the last look and the wish.
-            if !any || self.waiting(TX) == 0 {
+            if !any || self.waiting(queue) == 0 {
                 return;
             }
         }
@@ -278,7 +350,7 @@ impl Virtio<Net> {
     pub fn send_one(&mut self) -> Option<u16> {
         let chain = self.take(TX)?;
         let head = chain.head;
-        let sent = self.frame_of(&chain);
+        let sent = self.frame_of(TX, &chain);
         self.class.sent.extend(sent);
         self.put(TX, head.into(), 0);
         Some(head)
@@ -287,27 +359,31 @@ impl Virtio<Net> {
     /// The frame that a chain is.
     ///
     /// Spec: VIRTIO 1.2, 5.1.6.2 "Packet Transmission".
-    fn frame_of(&mut self, chain: &Chain) -> Option<Sent> {
+    fn frame_of(&mut self, queue: usize, chain: &Chain) -> Option<Sent> {
         if chain.writable_bytes() != 0 {
-            self.ring_violation(TX, "a writable descriptor in a transmit chain");
+            self.ring_violation(queue, "a writable descriptor in a transmit chain");
         }
-        let bytes = match chain.read(&self.memory_of(TX)) {
+        let bytes = match chain.read(&self.memory_of(queue)) {
             Ok(bytes) => bytes,
             Err(fault) => {
-                self.ring_violation(TX, fault.to_string());
+                self.ring_violation(queue, fault.to_string());
                 return None;
             }
         };
-        self.check_layout(TX, chain);
+        self.check_layout(queue, chain);
         let Some((shown, frame)) = bytes.split_at_checked(self.header_bytes()) else {
-            self.ring_violation(TX, format!("{} bytes to send, less than a header", bytes.len()));
+            self.ring_violation(queue, format!("{} bytes to send, less than a header", bytes.len()));
             return None;
         };
         // What a short one does not have is zero.
         let mut header = [0; HEADER_BYTES];
         header[..shown.len()].copy_from_slice(shown);
         self.check_header(&header, frame.len());
-        Some(Sent { header, bytes: frame.to_vec(), segments: chain.segments.len() })
+        let pair = queue / 2;
+        if pair >= self.used_pairs() {
+            self.content_violation(format!("a frame by pair {pair}, which is not in use, 5.1.6.5.5.1"));
+        }
+        Some(Sent { header, bytes: frame.to_vec(), segments: chain.segments.len(), pair })
     }
 
     /// Spec: VIRTIO 1.2, 5.1.6.2.1 "Driver Requirements: Packet Transmission".
@@ -377,10 +453,18 @@ impl Virtio<Net> {
     ///
     /// Spec: VIRTIO 1.2, 5.1.6.4 "Processing of Incoming Packets".
     pub fn deliver_with(&mut self, mut header: [u8; HEADER_BYTES], frame: &[u8]) -> bool {
-        if !self.is_live() || self.queues[RX].is_stopped || !self.class.link_up {
+        if !self.is_live() || !self.class.link_up {
             return false;
         }
-        let Some(chains) = self.gather(frame.len()) else {
+        if !self.lets_through(frame) {
+            self.class.filtered += 1;
+            return false;
+        }
+        let rx = self.steer(frame);
+        if self.queues[rx].is_stopped {
+            return false;
+        }
+        let Some(chains) = self.gather(rx, frame.len()) else {
             self.class.lost += 1;
             return false;
         };
@@ -396,7 +480,8 @@ impl Virtio<Net> {
             queue: u32::try_from(count).unwrap_or(u32::MAX),
             ..Said::default()
         };
-        let action = self.ask(FaultPoint::RxCompletion, RX_SUBJECT, &mut said, Self::plays_completion);
+        let subject = u32::try_from(rx).unwrap_or(u32::MAX);
+        let action = self.ask(FaultPoint::RxCompletion, subject, &mut said, Self::plays_completion);
         header[0] = low16(said.flags).to_le_bytes()[0];
         header[1] = low16(said.kind).to_le_bytes()[0];
         header[10..].copy_from_slice(&low16(said.queue).to_le_bytes());
@@ -405,8 +490,8 @@ impl Virtio<Net> {
         for (position, chain) in chains.into_iter().enumerate() {
             let (now, later) = rest.split_at(rest.len().min(chain.writable_bytes()));
             rest = later;
-            if let Err(fault) = chain.write(&self.memory_of(RX), now) {
-                self.ring_violation(RX, fault.to_string());
+            if let Err(fault) = chain.write(&self.memory_of(rx), now) {
+                self.ring_violation(rx, fault.to_string());
             }
             let (told, action) = if position == 0 {
                 (said, action)
@@ -414,10 +499,10 @@ impl Virtio<Net> {
                 let length = u32::try_from(now.len()).unwrap_or(u32::MAX);
                 (Said { index: chain.head.into(), length, ..Said::default() }, None)
             };
-            self.say(RX, told, action);
+            self.say(rx, told, action);
         }
-        self.tell_wish(RX);
-        self.show(RX, low16(said.generation));
+        self.tell_wish(rx);
+        self.show(rx, low16(said.generation));
         true
     }
 
@@ -426,9 +511,9 @@ impl Virtio<Net> {
         if !self.is_live() {
             return false;
         }
-        let chains = self.gather(len_bytes);
+        let chains = self.gather(RX, len_bytes);
         let has_room = chains.is_some();
-        self.put_back(chains.unwrap_or_default());
+        self.put_back(RX, chains.unwrap_or_default());
         has_room
     }
 
@@ -455,41 +540,41 @@ impl Virtio<Net> {
     }
 
     /// Takes buffers for a frame of `len_bytes` and its header: enough, or none.
-    fn gather(&mut self, len_bytes: usize) -> Option<Vec<Chain>> {
+    fn gather(&mut self, rx: usize, len_bytes: usize) -> Option<Vec<Chain>> {
         let mut total = self.header_bytes() + len_bytes;
         let mut chains = Vec::new();
-        let most = if self.has(bits::MRG_RXBUF) { usize::from(self.queues[RX].entries) } else { 1 };
+        let most = if self.has(bits::MRG_RXBUF) { usize::from(self.queues[rx].entries) } else { 1 };
         while total > 0 && chains.len() < most {
-            self.stock_up();
-            let Some(chain) = self.take(RX) else { break };
+            self.stock_up(rx);
+            let Some(chain) = self.take(rx) else { break };
             if chain.writable_bytes() == 0 {
-                self.ring_violation(RX, "a receive buffer that cannot be written");
+                self.ring_violation(rx, "a receive buffer that cannot be written");
             }
-            self.check_layout(RX, &chain);
+            self.check_layout(rx, &chain);
             total = total.saturating_sub(chain.writable_bytes());
             chains.push(chain);
         }
         if total > 0 {
-            self.put_back(chains);
+            self.put_back(rx, chains);
             return None;
         }
         Some(chains)
     }
 
     /// Keeps buffers for the next frame. The last in stock is the first used.
-    fn put_back(&mut self, mut chains: Vec<Chain>) {
+    fn put_back(&mut self, rx: usize, mut chains: Vec<Chain>) {
         chains.reverse();
-        self.queues[RX].stock.append(&mut chains);
+        self.queues[rx].stock.append(&mut chains);
     }
 
     /// Takes some buffers ahead and shuffles them, if it is that kind of device.
-    fn stock_up(&mut self) {
-        if !self.personality.shuffles || !self.queues[RX].stock.is_empty() {
+    fn stock_up(&mut self, rx: usize) {
+        if !self.personality.shuffles || !self.queues[rx].stock.is_empty() {
             return;
         }
         // The last one taken is the first one used.
-        let stock: Vec<Chain> = (0..STOCK).map_while(|_| self.take(RX)).collect();
-        self.queues[RX].stock = stock;
+        let stock: Vec<Chain> = (0..STOCK).map_while(|_| self.take(rx)).collect();
+        self.queues[rx].stock = stock;
     }
 
     /// Fills the next buffer with `bytes`, header or not, and puts a used element for it. False

@@ -73,6 +73,9 @@ pub struct Personality {
     /// Takes of a block device's requests those alone that are a header, at most one piece of data,
     /// and a status, each in a descriptor of its own.
     pub simple_requests: bool,
+    /// Takes of a network device's commands those alone whose class and command, data and ack are a
+    /// descriptor each.
+    pub simple_commands: bool,
     /// The largest queue.
     pub max_entries: u16,
     /// Takes a status only if it adds exactly the next bit.
@@ -141,6 +144,7 @@ impl Personality {
                 | blk::DISCARD
                 | blk::WRITE_ZEROES,
             simple_requests: false,
+            simple_commands: false,
             max_entries: 256,
             steps_status: false,
             steps_features: false,
@@ -233,6 +237,7 @@ impl Personality {
             net_features: OFFLOADS | bits::MAC | bits::MRG_RXBUF,
             blk_features: blk::FLUSH,
             simple_requests: true,
+            simple_commands: true,
             max_entries: 256,
             steps_status: true,
             steps_features: true,
@@ -332,6 +337,7 @@ impl Personality {
                 | bits::STATUS,
             blk_features: BLK | blk::TOPOLOGY | blk::DISCARD | blk::WRITE_ZEROES,
             simple_requests: false,
+            simple_commands: false,
             max_entries: 256,
             steps_status: false,
             steps_features: false,

@@ -332,7 +332,7 @@ fn tables_that_break_the_rules_are_told_by_rule() {
 fn what_a_monitor_offers_and_this_model_does_not_play_is_refused() {
     for (personality, feature) in [
         (Personality::qemu(), feature::RING_RESET),
-        (Personality::qemu(), bits::CTRL_VQ),
+        (Personality::qemu(), bits::GUEST_UFO),
         (Personality::openvmm(), feature::IN_ORDER | feature::ACCESS_PLATFORM),
     ] {
         let hand = Hand::of(personality, Net::of(&personality, MAC));
