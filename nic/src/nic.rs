@@ -5,7 +5,7 @@ use core::fmt;
 use paravane_hal::irq::InterruptMode;
 use paravane_hal::mmio::MmioDevice;
 use paravane_hal::{Failed, Platform};
-use paravane_net::{Config, Control as _, Device as _, FramePool, NicInfo, Running};
+use paravane_net::{Config, Control, Device as _, FramePool, NicInfo, Running};
 use paravane_pci::{ConfigAccess, Function};
 
 use crate::device::{Device, Place};
@@ -141,16 +141,23 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// still reach memory; to stop it may be tried again.
     pub fn stop(&mut self, queues: Queues<P>) -> Result<(), Failed<NicError, Queues<P>>> {
         match core::mem::replace(&mut self.state, State::Changing) {
-            State::Running(control) => match (Running { control, rx: queues.rx, tx: queues.tx }).stop() {
-                Ok(device) => {
-                    self.state = State::Stopped(device);
-                    Ok(())
+            State::Running(control) => {
+                // A restart brings back what was changed since the start.
+                let settings = control.settings();
+                match (Running { control, rx: queues.rx, tx: queues.tx }).stop() {
+                    Ok(device) => {
+                        self.state = State::Stopped(device);
+                        self.start.iter_mut().for_each(|start| start.config.settings = settings);
+                        Ok(())
+                    }
+                    Err(failed) => {
+                        Err(failed.map_parts(|Running { control, rx, tx }: Running<Device<P, C>>| {
+                            self.state = State::Running(control);
+                            Queues { rx, tx }
+                        }))
+                    }
                 }
-                Err(failed) => Err(failed.map_parts(|Running { control, rx, tx }: Running<Device<P, C>>| {
-                    self.state = State::Running(control);
-                    Queues { rx, tx }
-                })),
-            },
+            }
             other => {
                 self.state = other;
                 Err(Failed::new(NicError::NotRunning, queues))
@@ -158,7 +165,8 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         }
     }
 
-    /// Stops it, and starts it as it was started: what heals a NIC that broke.
+    /// Stops it, and starts it as it was started, with the [settings](Control::settings) as they
+    /// have become: what heals a NIC that broke.
     ///
     /// # Errors
     ///

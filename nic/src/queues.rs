@@ -8,8 +8,8 @@ use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_net::{
-    Burst, Control, DeviceStats, Events, Link, NicInfo, RxCounters, RxFilter, RxFilterError, RxQueue,
-    TxCounters, TxQueue,
+    Burst, Change, ChangeError, Control, DeviceStats, Events, Link, NicInfo, RxCounters, RxFilter,
+    RxFilterError, RxQueue, Settings, TxCounters, TxQueue,
 };
 use paravane_pci::ConfigAccess;
 use paravane_virtio::net as virtio_net;
@@ -38,7 +38,7 @@ pub enum NicRx<P: Platform> {
     /// VMware's NIC.
     Vmxnet3(paravane_vmxnet3::RxQueue<P>),
     /// The virtio network device.
-    VirtioNet(virtio_net::RxQueue<P>),
+    VirtioNet(virtio_net::RxQueues<P>),
 }
 
 /// The transmit queue.
@@ -148,6 +148,18 @@ impl<P: Platform, C: ConfigAccess + Send> Control for NicControl<P, C> {
     }
     fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
         which!(Self, self, control control => control.set_filter(filter))
+    }
+    fn settings(&self) -> Settings {
+        which!(Self, self, control control => control.settings())
+    }
+    fn submit_change(&mut self, change: Change) -> Result<(), ChangeError> {
+        which!(Self, self, control control => control.submit_change(change))
+    }
+    fn poll_change(&mut self) -> Result<bool, ChangeError> {
+        which!(Self, self, control control => control.poll_change())
+    }
+    fn change(&mut self, change: Change) -> Result<(), ChangeError> {
+        which!(Self, self, control control => control.change(change))
     }
     fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {
         which!(Self, self, control control => control.read_device_stats())

@@ -12,7 +12,9 @@ use paravane_mock_hal::model::virtio::{self, Net, Virtio};
 use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
 use paravane_mock_hal::wire::{Habits, Wire};
 use paravane_mock_hal::{FunctionSpace, MockPlatform, PciHost};
-use paravane_net::{Burst, Control as _, FrameLayout, FramePool, RxQueue as _, TxQueue as _};
+use paravane_net::{
+    Burst, Change, Control as _, FrameLayout, FramePool, RxFilter, RxQueue as _, TxQueue as _,
+};
 use paravane_nic::{Config, InterruptPlan, IrqMode, Kind, Nic, NicError, Place, Queues};
 use paravane_pci::{Function, PciAddress};
 
@@ -123,6 +125,26 @@ fn frames_cross_before_and_after_restarts() {
     left.stop(one).unwrap();
     right.stop(other).unwrap();
     assert_eq!(machine.pool.free(), machine.pool.buffers(), "every frame is home");
+}
+
+/// By either driver: what was changed since the start.
+#[test]
+fn a_restart_brings_back_what_was_changed() {
+    let machine = Machine::new();
+    let filter = RxFilter::UNICAST | RxFilter::ALL_MULTICAST;
+    for slot in [SLOT, OTHER_SLOT] {
+        let mut nic = machine.open(slot);
+        let queues = machine.start(&mut nic);
+        assert_eq!(nic.control().unwrap().settings().filter, RxFilter::default());
+        assert_eq!(nic.control().unwrap().change(Change::Filter(filter)), Ok(()));
+        let queues = nic.restart(queues).unwrap();
+        assert_eq!(nic.control().unwrap().settings().filter, filter);
+        if slot == OTHER_SLOT {
+            let told = machine.virtio.lock().class.told.clone();
+            assert!(told.all_multi && told.no_bcast && !told.promisc, "{told:?}");
+        }
+        nic.stop(queues).unwrap();
+    }
 }
 
 #[test]

@@ -230,15 +230,20 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Device<P, T, C> {
         Ok(())
     }
 
-    /// Switches interrupts on in the best way offered, for queues 0 to `queues`, and finds out how
-    /// far the device goes along.
+    /// Switches interrupts on in the best way offered, for queues 0 to `queues` and one of
+    /// `commands`, which interrupts as events do; and finds out how far the device goes along.
     ///
     /// It has to confirm every vector: reading back "none" means that it has no resources for it,
     /// and then the next step down is tried *for all*, for a half-vectored device would sleep on
     /// what the other half holds. Below a single vector that is the line, where it is offered.
     ///
     /// Spec: VIRTIO 1.2, 4.1.5.1.2 "MSI-X Vector Configuration".
-    fn choose_interrupts(&mut self, offered: Interrupts<'_>, queues: u16) -> InterruptMode {
+    fn choose_interrupts(
+        &mut self,
+        offered: Interrupts<'_>,
+        queues: u16,
+        commands: Option<u16>,
+    ) -> InterruptMode {
         let (at, name) = (self.location(), C::NAME);
         let transport = &mut self.transport;
         // One for each queue, and one for events; more have no use.
@@ -249,7 +254,7 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Device<P, T, C> {
         };
         for vectors in (1..=all).rev() {
             let mode = InterruptMode::Msix { vectors };
-            if assign(transport, mode, queues) {
+            if assign(transport, mode, queues, commands) {
                 if vectors < all {
                     warn!("{name} {at}: the device has no resources for {all} messages; {mode}");
                 }
@@ -259,7 +264,7 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Device<P, T, C> {
         warn!("{name} {at}: the device has no resources for messages");
         // Taking a vector away needs no resources, so there is nothing to confirm.
         let _ = transport.set_config_vector(Vector::None);
-        for queue in 0..queues {
+        for queue in (0..queues).chain(commands) {
             let _ = transport.set_queue_vector(queue, Vector::None);
         }
         transport.switch_interrupts(offered.without_msix())
@@ -268,8 +273,18 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Device<P, T, C> {
     /// The last of a class's own steps: chooses interrupts for queues 0 to `queues`, among those
     /// that are offered, and then enables these.
     pub(crate) fn enable(&mut self, queues: u16, offered: Interrupts<'_>) -> InterruptMode {
-        let interrupts = self.choose_interrupts(offered, queues);
-        for queue in 0..queues {
+        self.enable_with(queues, None, offered)
+    }
+
+    /// The same with a queue of commands besides, wherever that is among the numbers.
+    pub(crate) fn enable_with(
+        &mut self,
+        queues: u16,
+        commands: Option<u16>,
+        offered: Interrupts<'_>,
+    ) -> InterruptMode {
+        let interrupts = self.choose_interrupts(offered, queues, commands);
+        for queue in (0..queues).chain(commands) {
             self.transport.enable_queue(queue);
         }
         interrupts
@@ -377,7 +392,14 @@ pub(crate) fn queue_size<R>(
 }
 
 /// Asks for the vectors of `mode`. False when the device has no resources for one.
-fn assign<R>(transport: &mut impl Transport<R>, mode: InterruptMode, queues: u16) -> bool {
-    transport.set_config_vector(Vector::Entry(mode.event_vector()))
+fn assign<R>(
+    transport: &mut impl Transport<R>,
+    mode: InterruptMode,
+    queues: u16,
+    commands: Option<u16>,
+) -> bool {
+    let events = Vector::Entry(mode.event_vector());
+    transport.set_config_vector(events)
         && (0..queues).all(|queue| transport.set_queue_vector(queue, Vector::Entry(mode.queue_vector(queue))))
+        && commands.is_none_or(|queue| transport.set_queue_vector(queue, events))
 }

@@ -117,6 +117,13 @@ impl From<DmaError> for SetUpError {
 pub enum StopError {
     /// A queue belongs to another device. This one still runs.
     ForeignQueue,
+    /// Queues that were taken apart were not all given back. It still runs.
+    QueuesMissing {
+        /// How many pairs or queues were started.
+        started: u16,
+        /// How many are here.
+        given: u16,
+    },
     /// It did not confirm the reset: it may still reach memory.
     NoReset(InitError),
     /// The bus does not vouch for its silence: it may still reach memory.
@@ -127,6 +134,12 @@ impl fmt::Display for StopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ForeignQueue => f.write_str("device not stopped: a queue belongs to another one"),
+            Self::QueuesMissing { started, given } => {
+                write!(
+                    f,
+                    "device not stopped: {started} queues were started, {given} came back; give back those taken"
+                )
+            }
             Self::NoReset(error) => write!(f, "device not stopped, memory kept: {error}"),
             Self::NotQuiet(error) => write!(f, "device not stopped, memory kept: {error}"),
         }
@@ -136,7 +149,7 @@ impl fmt::Display for StopError {
 impl Error for StopError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::ForeignQueue => None,
+            Self::ForeignQueue | Self::QueuesMissing { .. } => None,
             Self::NoReset(error) => Some(error),
             Self::NotQuiet(error) => Some(error),
         }

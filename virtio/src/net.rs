@@ -6,18 +6,23 @@
 //! | [`NetControl`] (`control`) | link, events, what was agreed |
 //! | [`RxQueue`], [`TxQueue`] (`rx`, `tx`) | the two lives of a frame |
 //! | `in_place`, `in_turn` | what the two have lent to the device |
-//! | `header`, `config`, [`features`] | formats, as values |
+//! | [`RxQueues`], [`Pair`] (`pairs`) | several pairs of them |
+//! | `control_queue`, `change` | what the device is told while it runs |
+//! | `header`, `command`, `config`, [`features`] | formats, as values |
 //! | `judge` | what may come in and what may go out, as rules |
 //! | [`Config`] (`agree`) | what both sides say before they start |
 //!
-//! One receive and one transmit queue. That there are these two and no more, [`Running`] and
-//! bring-up count on; a queue by itself does not.
+//! One receive and one transmit queue, or several pairs of them: what a queue does, it does by
+//! itself.
 //!
 //! Spec: VIRTIO 1.2, 5.1 "Network Device".
 
 mod agree;
+mod change;
+mod command;
 mod config;
 mod control;
+mod control_queue;
 mod device;
 mod error;
 pub mod features;
@@ -25,6 +30,7 @@ mod header;
 mod in_place;
 mod in_turn;
 mod judge;
+mod pairs;
 mod rx;
 mod start;
 mod tx;
@@ -32,9 +38,11 @@ mod tx;
 pub use agree::Config;
 pub use config::MIN_IP_MTU_BYTES;
 pub use control::NetControl;
+pub use control_queue::COMMAND_TIMEOUT;
 pub use device::{Device, Running};
 pub use error::StartError;
 pub use features::{Allowed, Negotiated, NetFeatures};
+pub use pairs::{Pair, RxQueues};
 pub use rx::RxQueue;
 pub use tx::TxQueue;
 

@@ -33,7 +33,7 @@ static EAR: Ear = Ear(Mutex::new(Vec::new()));
 fn pairs_of_queues_that_are_not_served_are_said() {
     log::set_logger(&EAR).unwrap();
     log::set_max_level(LevelFilter::Warn);
-    for (more, is_said) in [(0, false), (net::bits::MQ, true)] {
+    for (more, pairs, is_said) in [(0, 1, false), (net::bits::MQ, 2, false), (net::bits::MQ, 1, true)] {
         let platform = MockPlatform::new();
         let mut personality = Personality::cloud_hypervisor();
         personality.net_features = personality.net_features & !net::bits::MQ | more;
@@ -42,9 +42,13 @@ fn pairs_of_queues_that_are_not_served_are_said() {
         let function = Function::claim(plugged.host.clone(), plugged.address).unwrap();
         let pool = FramePool::new(platform.clone(), FrameLayout::new(600)).unwrap();
         let device = pci::open(function, platform.clone(), Device::new).unwrap();
-        let running = device.start(&Config::default(), pool, Interrupts::POLLING).unwrap();
+        let running = device.start(&Config::default().with_pairs(pairs), pool, Interrupts::POLLING).unwrap();
         let said = std::mem::take(&mut *EAR.0.lock().unwrap());
-        assert_eq!(said.iter().any(|line| line.contains("num_queues=2")), is_said, "{said:?}");
+        assert_eq!(
+            said.iter().any(|line| line.contains("of 2 pairs of queues 1 are served")),
+            is_said,
+            "{said:?}"
+        );
         assert!(running.stop().is_ok());
     }
 }

@@ -63,9 +63,16 @@ impl Default for Config {
 
 impl From<paravane_net::Config> for Config {
     fn from(config: paravane_net::Config) -> Self {
-        let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, .. } = config;
+        let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, settings, .. } = config;
         let own = Self::default();
-        Self { tx_entries, rx_entries, ip_mtu_bytes: ip_mtu_bytes.unwrap_or(own.ip_mtu_bytes), ..own }
+        Self {
+            tx_entries,
+            rx_entries,
+            ip_mtu_bytes: ip_mtu_bytes.unwrap_or(own.ip_mtu_bytes),
+            mac: settings.mac,
+            filter: settings.filter,
+            ..own
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Control of a running device: link, events, filter, counters. The queues do not need it.
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Add as _;
 
@@ -10,7 +11,9 @@ use paravane_hal::dma::DmaBox;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::field;
 use paravane_hal::irq::{Armed, InterruptMode};
-use paravane_net::{Control, DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
+use paravane_net::{
+    Change, ChangeError, Control, DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError, Settings,
+};
 use paravane_pci::ConfigAccess;
 use zerocopy::little_endian::U32;
 
@@ -35,6 +38,7 @@ pub struct VmxControl<P: Platform, C: ConfigAccess> {
     events: Vector,
     info: NicInfo,
     link: Link,
+    settings: Box<Settings>,
     /// Once set, the device has to be stopped and started.
     pub(crate) fault: Option<DeviceFault>,
 }
@@ -47,9 +51,10 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         vectors: Vectors,
         info: NicInfo,
         link: Link,
+        settings: Settings,
     ) -> Self {
         let events = vectors.vector(vectors.events);
-        Self { device, shared, table, vectors, events, info, link, fault: None }
+        Self { device, shared, table, vectors, events, info, link, settings: Box::new(settings), fault: None }
     }
 
     /// The agreed revision of the protocol.
@@ -187,7 +192,27 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
         self.check().map_err(RxFilterError::Fault)?;
         self.shared.set(field!(DriverShared, rx_filter_conf.rx_mode), RxMode::from(filter).bits().into());
         self.device.regs.tell(Command::UpdateRxMode);
+        self.settings.filter = filter;
         Ok(())
+    }
+
+    fn settings(&self) -> Settings {
+        *self.settings
+    }
+
+    /// The filter; it is set when this comes back.
+    fn submit_change(&mut self, change: Change) -> Result<(), ChangeError> {
+        self.change(change)
+    }
+
+    fn change(&mut self, change: Change) -> Result<(), ChangeError> {
+        match change {
+            Change::Filter(filter) => self.set_filter(filter).map_err(|error| match error {
+                RxFilterError::Fault(fault) => fault.into(),
+                _ => ChangeError::NotOffered,
+            }),
+            _ => Err(ChangeError::NotOffered),
+        }
     }
 
     fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {

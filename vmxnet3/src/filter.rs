@@ -27,6 +27,8 @@ impl From<RxFilter> for RxMode {
             (RxFilter::BROADCAST, Self::BCAST),
             (RxFilter::ALL_MULTICAST, Self::ALL_MULTI),
             (RxFilter::PROMISCUOUS, Self::PROMISC),
+            // It has no other way to tell stations from groups.
+            (RxFilter::ALL_UNICAST, Self::PROMISC),
         ]
         .into_iter()
         .filter(|(wanted, _)| filter.contains(*wanted))

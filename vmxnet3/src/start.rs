@@ -9,7 +9,7 @@ use paravane_hal::dma::{DeviceDma, DmaError};
 use paravane_hal::field;
 use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::{Failed, Platform};
-use paravane_net::{FramePool, NicInfo, Offloads};
+use paravane_net::{FramePool, NicInfo, Offloads, Settings};
 use paravane_pci::{Command as PciCommand, ConfigAccess};
 use zerocopy::little_endian::U32;
 
@@ -82,7 +82,9 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     vectors.mode
                 );
                 let Memory { shared, table, rx, tx } = memory;
-                let control = VmxControl::new(self, shared, table, vectors, info, link);
+                let mut settings = Settings::default().with_filter(config.filter);
+                settings.mac = config.mac;
+                let control = VmxControl::new(self, shared, table, vectors, info, link, settings);
                 Ok(Running { control, rx, tx })
             }
             Err(error) => {

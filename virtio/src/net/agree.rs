@@ -9,6 +9,7 @@
 use log::warn;
 use paravane_hal::mmio::Mmio;
 use paravane_hal::time::Clock;
+use paravane_net::Settings;
 
 use crate::config::readable;
 use crate::device::queue_size;
@@ -45,7 +46,14 @@ pub struct Config {
     /// A start fails when the device says that less is possible, or when the pool's buffers do not
     /// hold such a frame.
     pub ip_mtu_bytes: Option<u16>,
-    /// Which features may be agreed.
+    /// How many pairs of queues are started at most, of those that the device has. They share
+    /// [`rx_entries`](Self::rx_entries) and [`tx_entries`](Self::tx_entries) evenly, and there are
+    /// no more than leave each 16.
+    pub pairs: u16,
+    /// What the device is told.
+    pub settings: Settings,
+    /// Which features may be agreed. `CTRL_VLAN` and `RSS` are, if [`settings`](Self::settings) has
+    /// something to say there: a device that filters VLANs keeps out those that it was not told.
     pub allowed: Allowed,
 }
 
@@ -53,7 +61,14 @@ impl Default for Config {
     /// 256 entries each way: what QEMU and Firecracker allow at most by default, eight bursts deep,
     /// and quick to fill.
     fn default() -> Self {
-        Self { tx_entries: 256, rx_entries: 256, ip_mtu_bytes: None, allowed: Allowed::default() }
+        Self {
+            tx_entries: 256,
+            rx_entries: 256,
+            ip_mtu_bytes: None,
+            pairs: u16::MAX,
+            settings: Settings::default(),
+            allowed: Allowed::default(),
+        }
     }
 }
 
@@ -76,6 +91,18 @@ impl Config {
         Self { ip_mtu_bytes: Some(ip_mtu_bytes), ..self }
     }
 
+    /// The same with at most so many [`pairs`](Self::pairs).
+    #[must_use]
+    pub const fn with_pairs(self, pairs: u16) -> Self {
+        Self { pairs, ..self }
+    }
+
+    /// The same with other [`settings`](Self::settings).
+    #[must_use]
+    pub const fn with_settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
     /// The same with other features [allowed](Self::allowed).
     #[must_use]
     pub const fn with_allowed(self, allowed: Allowed) -> Self {
@@ -85,16 +112,15 @@ impl Config {
 
 impl From<paravane_net::Config> for Config {
     fn from(config: paravane_net::Config) -> Self {
-        let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, .. } = config;
-        Self { tx_entries, rx_entries, ip_mtu_bytes, ..Self::default() }
+        let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, settings, .. } = config;
+        Self { tx_entries, rx_entries, ip_mtu_bytes, settings, ..Self::default() }
     }
 }
 
-/// `VIRTIO_NET_F_MQ`, which is not taken: the device may have more pairs of queues than one.
-///
-/// It is to use the first alone then. Cloud Hypervisor opens its end of all of them all the same,
-/// and what the host spreads to the others never comes.
-const QUEUE_PAIRS: u64 = 1 << 22;
+/// The most pairs of queues that a device may have.
+const MOST_PAIRS: u16 = 1 << 15;
+/// A pair with fewer entries is not worth its doorbell.
+const LEAST_ENTRIES: u16 = 16;
 /// Ethernet header in front of an IP packet.
 pub(crate) const ETHERNET_BYTES: u16 = 14;
 /// The MTU of a device that names none.
@@ -110,6 +136,10 @@ pub(crate) struct Terms {
     pub(crate) ip_mtu_bytes: u16,
     pub(crate) rx: QueueSize,
     pub(crate) tx: QueueSize,
+    /// How many pairs of such queues.
+    pub(crate) pairs: u16,
+    /// The number of the control queue, if there is one.
+    pub(crate) commands: Option<u16>,
 }
 
 /// Steps 2 to 5 of bring-up, on the device at `at`, which was reset, for buffers that hold
@@ -123,13 +153,23 @@ pub(crate) fn agree<R: Mmio>(
     let at = transport.location();
     let mut allowed = config.allowed;
     let mut named = None;
-    let mut has_pairs = false;
+    let wanted = wanted(config);
+    let mut max_pairs = 1;
     // Ends: the second turn goes without `MTU`.
     loop {
         init::acknowledge_and_claim(transport)?;
         let features = init::negotiate(transport, |transport, offered| {
-            has_pairs = offered & QUEUE_PAIRS != 0;
-            let chosen = allowed.choose(readable::<NetFeatures>(offered, transport.config().len_bytes()));
+            let readable = readable::<NetFeatures>(offered, transport.config().len_bytes());
+            if readable & (NetFeatures::MQ | NetFeatures::RSS).bits() != 0 {
+                max_pairs = config::read_max_pairs(transport);
+            }
+            let mut allowed = allowed.with_class(allowed.class & wanted);
+            if !(1..=MOST_PAIRS).contains(&max_pairs) {
+                warn!("virtio-net {at}: MQ and RSS refused: the device says {max_pairs} pairs of queues");
+                allowed.class.remove(NetFeatures::MQ | NetFeatures::RSS);
+                max_pairs = 1;
+            }
+            let chosen = allowed.choose(readable);
             if chosen & NetFeatures::MTU.bits() == 0 {
                 return chosen;
             }
@@ -154,13 +194,23 @@ pub(crate) fn agree<R: Mmio>(
         if !features.has_ring(RingFeatures::VERSION_1) && !features.has_ring(RingFeatures::ANY_LAYOUT) {
             return Err(StartError::NoAnyLayout);
         }
-        if has_pairs {
+        let spreads = features.has(NetFeatures::MQ) || features.has(NetFeatures::RSS);
+        let fitting = config.rx_entries.min(config.tx_entries) / LEAST_ENTRIES;
+        let pairs = if spreads { max_pairs.min(config.pairs).min(fitting).max(1) } else { 1 };
+        if pairs < max_pairs {
+            // Cloud Hypervisor opens its end of all, and the host spreads to all that are open.
             warn!(
-                "virtio-net {at}: the device has several pairs of queues, and the first is served; if it leaves frames in the others as well, have its monitor make one pair (Cloud Hypervisor: num_queues=2)"
+                "virtio-net {at}: of {max_pairs} pairs of queues {pairs} are served; if frames stay away, allow more (pairs, {LEAST_ENTRIES} entries each way for each), or have the monitor make fewer"
             );
         }
-        let rx = queue_size(transport, RX_QUEUE, config.rx_entries, features.format().packed)?;
-        let tx = queue_size(transport, TX_QUEUE, config.tx_entries, features.format().packed)?;
+        let commands = features.has(NetFeatures::CTRL_VQ).then_some(if spreads {
+            max_pairs.saturating_mul(2)
+        } else {
+            2
+        });
+        let share = |entries: u16| entries.checked_div(pairs).unwrap_or(entries).max(entries.min(1));
+        let rx = queue_size(transport, RX_QUEUE, share(config.rx_entries), features.format().packed)?;
+        let tx = queue_size(transport, TX_QUEUE, share(config.tx_entries), features.format().packed)?;
         let spread = features.has(NetFeatures::MRG_RXBUF);
         let hold_bytes =
             if spread { payload_bytes.saturating_mul(rx.entries().into()) } else { payload_bytes };
@@ -194,8 +244,18 @@ pub(crate) fn agree<R: Mmio>(
         if hold_bytes < needed_bytes || payload_bytes < ETHERNET_BYTES.into() {
             return Err(StartError::BuffersTooShort { payload_bytes: hold_bytes, needed_bytes });
         }
-        return Ok(Terms { features, ip_mtu_bytes, rx, tx });
+        return Ok(Terms { features, ip_mtu_bytes, rx, tx, pairs, commands });
     }
+}
+
+/// The features that are of use with `config`.
+fn wanted(config: &Config) -> NetFeatures {
+    let Settings { vlans, rss, .. } = config.settings;
+    let mut wanted = NetFeatures::all();
+    // It would keep out what it was not told to let through.
+    wanted.set(NetFeatures::CTRL_VLAN, vlans.is_some());
+    wanted.set(NetFeatures::RSS, rss.is_some());
+    wanted
 }
 
 /// How long a frame with an IP packet of that length may be.

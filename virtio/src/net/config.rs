@@ -10,7 +10,11 @@ use paravane_hal::reg::{ReadOnly, RegArray};
 use paravane_net::MacAddr;
 
 use crate::config::stable;
-use crate::net::features::{MAC_END_BYTES, MTU, Negotiated, NetFeatures, SPEED, STATUS};
+use crate::net::change::RssLimits;
+use crate::net::features::{
+    MAC_END_BYTES, MAX_PAIRS, MTU, Negotiated, NetFeatures, RSS_MAX_KEY_SIZE, RSS_MAX_TABLE_LENGTH, SPEED,
+    STATUS, SUPPORTED_HASH_TYPES,
+};
 use crate::transport::Transport;
 
 /// `mac`: our address, byte by byte.
@@ -18,6 +22,8 @@ const MAC: RegArray<u8, ReadOnly> = RegArray::at(0, 1, MAC_END_BYTES);
 
 /// `VIRTIO_NET_S_LINK_UP`.
 const STATUS_LINK_UP: u16 = 1;
+/// `VIRTIO_NET_S_ANNOUNCE`.
+const STATUS_ANNOUNCE: u16 = 1 << 1;
 /// Speeds beyond this stand for "not known".
 const SPEED_MAX_MBPS: u32 = 0x7fff_ffff;
 
@@ -42,6 +48,26 @@ pub(crate) fn read_mtu<R: Mmio>(transport: &impl Transport<R>) -> u16 {
     transport.config().read(&MTU)
 }
 
+/// Reads how many pairs of queues there are; likewise.
+#[must_use]
+pub(crate) fn read_max_pairs<R: Mmio>(transport: &impl Transport<R>) -> u16 {
+    transport.config().read(&MAX_PAIRS)
+}
+
+/// Reads which spreads the device takes: none without the feature. Does not change either.
+#[must_use]
+pub(crate) fn read_rss_limits<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> RssLimits {
+    if !features.has(NetFeatures::RSS) {
+        return RssLimits::default();
+    }
+    let registers = transport.config();
+    RssLimits {
+        max_key_bytes: registers.read(&RSS_MAX_KEY_SIZE),
+        max_table_entries: registers.read(&RSS_MAX_TABLE_LENGTH),
+        kinds: registers.read(&SUPPORTED_HASH_TYPES),
+    }
+}
+
 /// Reads the fields that belong to `features`, all of one generation. `None` when they kept
 /// changing.
 #[must_use]
@@ -49,10 +75,24 @@ pub(crate) fn read<R: Mmio>(transport: &impl Transport<R>, features: Negotiated)
     stable(transport, || read_once(transport, features))
 }
 
-/// Reads whether the link is up. One field, so one read will do.
+/// What the status says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkStatus {
+    /// The link is up; without a feature to say so, it is.
+    pub(crate) is_up: bool,
+    /// The addresses are to be announced.
+    pub(crate) announce: bool,
+}
+
+/// Reads the status. One field, so one read will do.
 #[must_use]
-pub(crate) fn read_link_up<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> bool {
-    !features.has(NetFeatures::STATUS) || transport.config().read(&STATUS) & STATUS_LINK_UP != 0
+pub(crate) fn read_status<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> LinkStatus {
+    if !features.has(NetFeatures::STATUS) {
+        return LinkStatus { is_up: true, announce: false };
+    }
+    let status = transport.config().read(&STATUS);
+    let announces = features.has(NetFeatures::GUEST_ANNOUNCE);
+    LinkStatus { is_up: status & STATUS_LINK_UP != 0, announce: announces && status & STATUS_ANNOUNCE != 0 }
 }
 
 /// Reads how fast the link is. As before.
@@ -69,7 +109,7 @@ fn read_once<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> Ne
     let mac = features
         .has(NetFeatures::MAC)
         .then(|| MacAddr(core::array::from_fn(|i| MAC.get(i).map_or(0, |byte| registers.read(&byte)))));
-    let link_up = read_link_up(transport, features);
+    let link_up = read_status(transport, features).is_up;
     NetConfig { mac, link_up, speed_mbps: read_speed_mbps(transport, features) }
 }
 
@@ -88,6 +128,9 @@ mod tests {
         assert_eq!(six & NetFeatures::CSUM.bits(), 1, "a feature without a field stays");
         assert_eq!(readable(5) & NetFeatures::MAC.bits(), 0);
         assert_eq!(readable(12) & NetFeatures::MTU.bits(), NetFeatures::MTU.bits());
-        assert_eq!(readable(16), all);
+        assert_eq!(readable(10) & NetFeatures::MQ.bits(), NetFeatures::MQ.bits());
+        assert_eq!(readable(9) & NetFeatures::MQ.bits(), 0);
+        assert_eq!(readable(23) & NetFeatures::RSS.bits(), 0);
+        assert_eq!(readable(24), all);
     }
 }

@@ -1,35 +1,56 @@
-//! The control half: link, events, stop.
+//! The control half: link, events, settings, stop.
 //!
 //! When the device is looked at, [`watch`](crate::watch) says.
 
-use log::info;
-use paravane_hal::dma::Quiet;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use log::{info, warn};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_hal::{Failed, Platform};
-use paravane_net::{DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
+use paravane_net::{
+    Change, ChangeError, Control as _, DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError, Settings,
+};
 
 use crate::device::Class as _;
 use crate::net::StopError;
+use crate::net::change::{Abilities, UNFILTERED};
+use crate::net::command::Command;
 use crate::net::config;
+use crate::net::control_queue::{Ack, ControlQueue};
 use crate::net::device::{Device, Net, Running};
+use crate::net::error::StartError;
 use crate::net::features::Negotiated;
-use crate::net::rx::RxQueue;
+use crate::net::pairs::RxQueues;
 use crate::net::tx::TxQueue;
 use crate::transport::Transport;
 use crate::watch::Watch;
 
-/// What a device without receive filters lets through for sure.
-pub(crate) const UNFILTERED: RxFilter = RxFilter::UNICAST.union(RxFilter::BROADCAST);
+/// A change that the device is being told of, and which of its commands it has.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    change: Change,
+    step: usize,
+}
+
+/// All queues of a device.
+type Queues<P> = (RxQueues<P>, TxQueue<P>, Option<Box<ControlQueue<P>>>);
 
 /// Control of a running device.
 pub struct NetControl<P: Platform, T: Transport<P::Region>> {
     watch: Watch<P, T, Net>,
     info: NicInfo,
-    features: Negotiated,
+    abilities: Abilities,
     link: Link,
     /// Found, and not reported yet.
     events: Events,
+    /// The device wants the addresses announced, which was reported.
+    announcing: bool,
+    // Elsewhere, for they are long, and whoever has a NIC moves it.
+    commands: Option<Box<ControlQueue<P>>>,
+    settings: Box<Settings>,
+    under_way: Box<Option<UnderWay>>,
 }
 
 impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
@@ -37,12 +58,22 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
     pub(crate) fn new(
         device: Device<P, T>,
         info: NicInfo,
-        features: Negotiated,
+        abilities: Abilities,
         interrupts: InterruptMode,
         link: Link,
+        commands: Option<ControlQueue<P>>,
     ) -> Self {
-        let watch = Watch::new(device, interrupts);
-        Self { watch, info, features, link, events: Events::empty() }
+        Self {
+            watch: Watch::new(device, interrupts),
+            info,
+            abilities,
+            link,
+            events: Events::empty(),
+            announcing: false,
+            commands: commands.map(Box::new),
+            settings: Box::default(),
+            under_way: Box::default(),
+        }
     }
 
     /// The device.
@@ -54,7 +85,77 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
     /// What was agreed.
     #[must_use]
     pub fn features(&self) -> Negotiated {
-        self.features
+        self.abilities.features
+    }
+
+    /// How many pairs of queues were started.
+    #[must_use]
+    pub fn pairs(&self) -> u16 {
+        self.abilities.pairs
+    }
+
+    /// The device, and what its commands go by.
+    pub(crate) fn into_parts(self) -> (Device<P, T>, Option<ControlQueue<P>>) {
+        (self.watch.device, self.commands.map(|commands| *commands))
+    }
+
+    /// Tells a device all of `settings` that was just started.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Setting`].
+    pub(crate) fn apply(&mut self, settings: &Settings) -> Result<(), StartError>
+    where
+        T: Send,
+    {
+        let failed = |what| move |error| StartError::Setting { what, error };
+        let pairs = self.abilities.pairs;
+        if pairs > 1 && settings.rss.is_none() {
+            self.command(&Command::pairs(pairs)).map_err(failed("pairs of queues"))?;
+        }
+        *self.settings = *settings;
+        settings.changes().try_for_each(|change| self.change(change).map_err(failed(change.name())))
+    }
+
+    /// Gives the device a command, and waits for what it makes of it.
+    fn command(&mut self, command: &Command) -> Result<(), ChangeError> {
+        let clock = &self.watch.device.platform;
+        let commands = self.commands.as_deref_mut().ok_or(ChangeError::NotOffered)?;
+        commands.submit(command, clock)?;
+        // Ends: a command has its deadline.
+        loop {
+            match commands.poll(clock)? {
+                Some(Ack::Ok) => return Ok(()),
+                Some(Ack::Refused) => return Err(ChangeError::Refused),
+                None => clock.relax(),
+            }
+        }
+    }
+
+    /// Gives the device the command that is the next of `under_way`. False when there is none, and
+    /// the change is made.
+    fn next_command(&mut self, under_way: UnderWay) -> Result<bool, DeviceFault> {
+        let UnderWay { change, step } = under_way;
+        let to = self.settings.with(change);
+        let command = self.abilities.command(&change, &to, step);
+        let (Some(command), Some(commands)) = (command, &mut self.commands) else {
+            self.made(change, to);
+            return Ok(false);
+        };
+        let submitted = commands.submit(&command, &self.watch.device.platform);
+        submitted.map_err(|fault| self.watch.fail(fault))?;
+        *self.under_way = Some(under_way);
+        Ok(true)
+    }
+
+    /// The device has done all that belongs to `change`.
+    fn made(&mut self, change: Change, to: Settings) {
+        *self.settings = to;
+        match change {
+            Change::Mac(mac) => self.info.mac = mac,
+            Change::Announced => self.announcing = false,
+            _ => {}
+        }
     }
 
     /// Stops the device: resets it, waits until it has let go, and takes back all memory and
@@ -62,36 +163,50 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
     ///
     /// # Errors
     ///
-    /// [`StopError`], and all parts back: nothing was freed. After [`StopError::ForeignQueue`] the
-    /// device runs on. After the others it serves nothing any more, and stopping may be tried
-    /// again: a device that was merely slow confirms the next time. Some never do; what is kept
-    /// then costs memory, and what is dropped is leaked, which is safe.
+    /// [`StopError`], and all parts back: nothing was freed. After [`StopError::ForeignQueue`] and
+    /// [`StopError::QueuesMissing`] the device runs on. After the others it serves nothing any
+    /// more, and stopping may be tried again: a device that was merely slow confirms the next time.
+    /// Some never do; what is kept then costs memory, and what is dropped is leaked, which is safe.
     pub fn stop(
-        self,
-        rx: RxQueue<P>,
+        mut self,
+        rx: RxQueues<P>,
         tx: TxQueue<P>,
     ) -> Result<Device<P, T>, Failed<StopError, Running<P, T>>>
     where
         T: Send,
     {
-        let tags = [rx.ring().device(), tx.ring().device()];
-        let fail = |(rx, tx): &mut (RxQueue<P>, TxQueue<P>), fault| {
+        let (started, given) = (self.abilities.pairs, u16::try_from(rx.count()).unwrap_or(u16::MAX));
+        if started != given {
+            let error = StopError::QueuesMissing { started, given };
+            return Err(Failed::new(error, Running { control: self, rx, tx }));
+        }
+        let commands = self.commands.take();
+        let of_commands = commands.as_deref().map(ControlQueue::device);
+        let tags: Vec<_> = rx.tags().chain([tx.ring().device()]).chain(of_commands).collect();
+        let fail = |(rx, tx, commands): &mut Queues<P>, fault| {
             rx.fail(fault);
             tx.fail(fault);
+            commands.iter_mut().for_each(|commands| commands.fail(fault));
         };
-        let free = |(rx, tx): (RxQueue<P>, TxQueue<P>), quiet: &Quiet<'_>| {
-            rx.into_ring().free(quiet) & tx.into_ring().free(quiet)
-        };
-        self.watch.stop((rx, tx), &tags, fail, free).map_err(|failed| {
-            failed.map_parts(|(watch, (rx, tx))| Running { control: Self { watch, ..self }, rx, tx })
+        let stopped = self.watch.stop((rx, tx, commands), &tags, fail, |(rx, tx, commands), quiet| {
+            let freed = commands.is_none_or(|commands| commands.free(quiet));
+            rx.free(quiet) & tx.into_ring().free(quiet) & freed
+        });
+        stopped.map_err(|failed| {
+            failed.map_parts(|(watch, (rx, tx, commands))| Running {
+                control: Self { watch, commands, ..self },
+                rx,
+                tx,
+            })
         })
     }
 
-    /// Looks at the link. The speed is looked at when it comes up.
+    /// Looks at the status. The speed is looked at when the link comes up.
     fn look(&mut self) {
-        let transport = self.device().transport();
-        let link = match (config::read_link_up(transport, self.features), self.link) {
-            (true, Link::Down) => Link::Up { mbps: config::read_speed_mbps(transport, self.features) },
+        let (transport, features) = (self.device().transport(), self.features());
+        let status = config::read_status(transport, features);
+        let link = match (status.is_up, self.link) {
+            (true, Link::Down) => Link::Up { mbps: config::read_speed_mbps(transport, features) },
             (true, up) => up,
             (false, _) => Link::Down,
         };
@@ -100,6 +215,10 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
             self.link = link;
             self.events |= Events::LINK;
         }
+        if status.announce && !self.announcing {
+            self.events |= Events::ANNOUNCE;
+        }
+        self.announcing = status.announce;
     }
 }
 
@@ -136,13 +255,66 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Control for NetC
         if self.watch.arm()? {
             self.look();
         }
-        Ok(if self.events.is_empty() { Armed::Idle } else { Armed::Pending })
+        let commands = self.commands.as_deref_mut().filter(|_| self.under_way.is_some());
+        let armed = commands.map_or(Ok(Armed::Idle), ControlQueue::arm);
+        let armed = armed.map_err(|fault| self.watch.fail(fault))?;
+        Ok(if self.events.is_empty() { armed } else { Armed::Pending })
     }
 
     fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
-        // Without a control queue there is nothing to set; a device then lets through at least
-        // this.
-        if UNFILTERED.contains(filter) { Ok(()) } else { Err(RxFilterError::NotOffered(UNFILTERED)) }
+        self.change(Change::Filter(filter)).map_err(|error| match error {
+            ChangeError::Refused => RxFilterError::Refused,
+            ChangeError::Busy => RxFilterError::Busy,
+            ChangeError::Fault(fault) => RxFilterError::Fault(fault),
+            // Without the feature there is nothing to set; a device then lets through at least
+            // this.
+            _ => RxFilterError::NotOffered(UNFILTERED),
+        })
+    }
+
+    fn settings(&self) -> Settings {
+        *self.settings
+    }
+
+    fn submit_change(&mut self, change: Change) -> Result<(), ChangeError> {
+        self.watch.check()?;
+        if self.under_way.is_some() {
+            return Err(ChangeError::Busy);
+        }
+        self.abilities.check(&change)?;
+        self.next_command(UnderWay { change, step: 0 })?;
+        Ok(())
+    }
+
+    fn poll_change(&mut self) -> Result<bool, ChangeError> {
+        let (Some(UnderWay { change, step }), Some(commands)) = (*self.under_way, &mut self.commands) else {
+            return Ok(true);
+        };
+        match commands.poll(&self.watch.device.platform) {
+            Ok(None) => Ok(false),
+            Ok(Some(ack)) => {
+                *self.under_way = None;
+                if ack == Ack::Refused {
+                    return Err(ChangeError::Refused);
+                }
+                let step = step.saturating_add(1);
+                Ok(!self.next_command(UnderWay { change, step })?)
+            }
+            Err(fault) => {
+                *self.under_way = None;
+                warn!("{} {}: {} not changed: {fault}", Net::NAME, self.device().location(), change.name());
+                Err(self.watch.fail(fault).into())
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change) -> Result<(), ChangeError> {
+        self.submit_change(change)?;
+        // Ends: each of a few commands has its deadline.
+        while !self.poll_change()? {
+            self.watch.device.platform.relax();
+        }
+        Ok(())
     }
 
     fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {

@@ -8,10 +8,13 @@
 //!
 //! What is the same for every class of device, [`device`](crate::device) does.
 
+use alloc::vec::Vec;
+
 use paravane_hal::Platform;
 
 use crate::device::{self, Class};
 use crate::net::DEVICE_ID;
+use crate::net::control_queue::{CommandMemory, ControlRing};
 use crate::net::rx::RxRing;
 use crate::net::tx::TxRing;
 
@@ -22,8 +25,13 @@ impl Class for Net {
     const DEVICE_ID: u16 = DEVICE_ID;
     const NAME: &'static str = "virtio-net";
 
-    type Rings<P: Platform> = (Option<RxRing<P>>, Option<TxRing<P>>);
+    type Rings<P: Platform> = (Vec<PairRings<P>>, CommandRings<P>);
 }
+
+/// A pair of queues, as far as it is there.
+pub(crate) type PairRings<P> = (Option<RxRing<P>>, Option<TxRing<P>>);
+/// A control queue and its memory, likewise.
+pub(crate) type CommandRings<P> = (Option<ControlRing<P>>, Option<CommandMemory<P>>);
 
 /// A claimed network device that does not run: it was reset, or does not answer to that.
 pub type Device<P, T> = device::Device<P, T, Net>;

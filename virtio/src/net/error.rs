@@ -5,6 +5,7 @@ use core::fmt;
 
 use paravane_hal::Failed;
 use paravane_hal::dma::DomainTag;
+use paravane_net::ChangeError;
 
 use crate::error::SetUpError;
 
@@ -31,6 +32,20 @@ pub enum StartError {
     /// The device has the legacy interface and does not offer `ANY_LAYOUT`: it would have every
     /// header in a descriptor of its own.
     NoAnyLayout,
+    /// The device's control queue is too short for a command.
+    ControlQueueTooShort {
+        /// How many entries it has.
+        entries: u16,
+        /// What a command takes.
+        needed: u16,
+    },
+    /// The device was not told what it was to be told.
+    Setting {
+        /// What of it.
+        what: &'static str,
+        /// Why not.
+        error: ChangeError,
+    },
     /// The MTU asked for is not one that the device has.
     Mtu {
         /// The one asked for.
@@ -55,6 +70,15 @@ impl fmt::Display for StartError {
             Self::NoAnyLayout => f.write_str(
                 "legacy device does not offer ANY_LAYOUT (feature 27), and headers are not sent apart; have the hypervisor offer it, or the modern interface (QEMU: any_layout=on, disable-modern=off)",
             ),
+            Self::ControlQueueTooShort { entries, needed } => {
+                write!(f, "the control queue has {entries} entries, and a command takes {needed}")
+            }
+            Self::Setting { what, error } => {
+                write!(
+                    f,
+                    "{what} not set: {error}; leave it out of the settings, or CTRL_VQ out of what is allowed"
+                )
+            }
             Self::Mtu { ip_mtu_bytes, min_bytes, max_bytes } => {
                 write!(f, "IP MTU of {ip_mtu_bytes} bytes: not from {min_bytes} to {max_bytes}")
             }
@@ -66,9 +90,11 @@ impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::SetUp(error) => Some(error),
+            Self::Setting { error, .. } => Some(error),
             Self::ForeignPool { .. }
             | Self::BuffersTooShort { .. }
             | Self::NoAnyLayout
+            | Self::ControlQueueTooShort { .. }
             | Self::Mtu { .. } => None,
         }
     }

@@ -6,7 +6,9 @@ use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 use paravane_mock_hal::model::virtio::Personality;
 use paravane_mock_hal::{DeviceModel as _, Width};
-use paravane_net::{Burst, Control, MacAddr, NicInfo, Offloads, RxQueue as _};
+use paravane_net::{
+    Burst, Control, MacAddr, NicInfo, Offloads, Rss, RssKinds, RxQueue as _, Settings, VlanSet,
+};
 use paravane_pci::{ConfigAccess as _, InterruptError};
 use paravane_virtio::init::InitError;
 use paravane_virtio::net::{Allowed, BringUpError, Config, NetFeatures, SetUpError, StartError};
@@ -31,7 +33,10 @@ fn status_moves_one_bit_at_a_time_3_1_1() {
         let up = bench.start();
         assert_eq!(bench.model().statuses, [0, 0, 1, 3, 11, 15], "{}", personality.name);
         let implemented = Allowed::default().ring.bits() | NetFeatures::all().bits();
-        assert_eq!(up.control.features().bits(), offered & implemented, "{}", personality.name);
+        // VLANs and a spread are agreed where there are some.
+        let unasked = NetFeatures::CTRL_VLAN | NetFeatures::RSS;
+        let expected = offered & implemented & !unasked.bits();
+        assert_eq!(up.control.features().bits(), expected, "{}", personality.name);
         assert_eq!(up.control.info().mac, MacAddr(MAC));
         assert!(up.control.link().is_up());
         assert!(up.control.stop(up.rx, up.tx).is_ok());
@@ -72,7 +77,10 @@ fn another_device_is_refused() {
 #[test]
 fn only_what_is_implemented_is_accepted_of_everything() {
     let bench = Bench::new(u64::MAX);
-    let up = bench.start();
+    let vlans = VlanSet::EMPTY.with(1, true);
+    let rss = Rss::new(RssKinds::IP4, &[0]).unwrap();
+    let settings = Settings::default().with_vlans(vlans).with_rss(rss);
+    let up = bench.start_with(&small().with_settings(settings), Interrupts::msix(&MESSAGES));
     let implemented = Allowed::default().ring.bits() | NetFeatures::all().bits();
     assert_eq!(up.control.features().bits(), implemented);
     assert_eq!(bench.model().accepted(), implemented);

@@ -3,11 +3,13 @@
 //! | Part | Asks |
 //! |---|---|
 //! | `bring_up` | is every step of the specification taken, in order, and every failure named? |
+//! | `commands` | does it do what it is told, and what if it does not? |
 //! | `data` | do frames arrive whole, both ways, and is everybody told who wants to be? |
 //! | `faults` | what does it make of each kind of fault? |
 //! | `hostile` | what if the device lies? |
 //! | `lifecycle` | does everything come back at stop, and nothing before? |
 //! | `loads` | is each word of a ring looked at once? |
+//! | `pairs` | are all queues served, wherever frames go? |
 //! | `platform` | is a narrow platform enough, and a poor one survived? |
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -15,10 +17,12 @@
 
 mod bounds;
 mod bring_up;
+mod commands;
 mod data;
 mod faults;
 mod hostile;
 mod lifecycle;
 mod loads;
+mod pairs;
 mod platform;
 mod support;

@@ -9,7 +9,7 @@ use paravane_hal::dma::DmaErrorReason;
 use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::model::virtio::{Net as NetModel, Personality, Virtio};
 use paravane_mock_hal::{Builder, MockPlatform};
-use paravane_net::{Burst, FrameLayout, FramePool, RxQueue, TxQueue};
+use paravane_net::{Burst, FrameLayout, FramePool, RxFilter, RxQueue, Settings, TxQueue};
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::net::{SetUpError, StartError};
 use paravane_virtio::transport::pci;
@@ -22,13 +22,15 @@ fn life(platform: &MockPlatform) -> Result<(), DmaErrorReason> {
     let pool = FramePool::new(platform.clone(), FrameLayout::new(64)).map_err(|error| error.reason)?;
     let function = Function::claim(plugged.host.clone(), address).unwrap();
     let device = pci::open(function, platform.clone(), Net::new).unwrap();
-    let mut up = match device.start(&small(), pool.clone(), Interrupts::msix(&MESSAGES)) {
-        Ok(up) => up,
-        Err(failed) => match failed.into_error() {
-            StartError::SetUp(SetUpError::Dma(error)) => return Err(error.reason),
-            error => panic!("{error}"),
-        },
-    };
+    let settings = Settings::default().with_filter(RxFilter::PROMISCUOUS);
+    let mut up =
+        match device.start(&small().with_settings(settings), pool.clone(), Interrupts::msix(&MESSAGES)) {
+            Ok(up) => up,
+            Err(failed) => match failed.into_error() {
+                StartError::SetUp(SetUpError::Dma(error)) => return Err(error.reason),
+                error => panic!("{error}"),
+            },
+        };
     for number in 0..40 {
         assert!(plugged.lock().deliver(&[number; 60]));
         let mut burst = Burst::new();
