@@ -203,11 +203,8 @@ pub(crate) fn agree<R: Mmio>(
                 "virtio-net {at}: of {max_pairs} pairs of queues {pairs} are served; if frames stay away, allow more (pairs, {LEAST_ENTRIES} entries each way for each), or have the monitor make fewer"
             );
         }
-        let commands = features.has(NetFeatures::CTRL_VQ).then_some(if spreads {
-            max_pairs.saturating_mul(2)
-        } else {
-            2
-        });
+        let behind = if spreads { max_pairs.saturating_mul(2) } else { 2 };
+        let commands = features.has(NetFeatures::CTRL_VQ).then_some(behind);
         let share = |entries: u16| entries.checked_div(pairs).unwrap_or(entries).max(entries.min(1));
         let rx = queue_size(transport, RX_QUEUE, share(config.rx_entries), features.format().packed)?;
         let tx = queue_size(transport, TX_QUEUE, share(config.tx_entries), features.format().packed)?;

@@ -177,17 +177,19 @@ fn pairs_of_another_device_are_given_back() {
 #[test]
 fn a_lie_in_one_pair_breaks_what_receives() {
     let bench = bench(SEVERAL, 2);
-    let mut up = bench.start_with(&entries(2), Interrupts::POLLING);
+    let mut up = bench.start_with(&entries(8).with_pairs(2), Interrupts::POLLING);
     assert!(bench.model().deliver(&spread_to(0)));
     let lie = Action::Set { field: Field::Index, value: 77 };
     bench.model().faults.add(Fault::nth(FaultPoint::RxCompletion, 1, lie).of(2));
     assert!(bench.model().deliver(&spread_to(1)));
     let mut burst = Burst::new();
-    let fault = DeviceFault::IndexOutOfRange { index: 77, entries: 16 };
+    let fault = DeviceFault::IndexOutOfRange { index: 77, entries: 64 };
     assert_eq!(up.rx.receive(&mut burst), Err(fault));
     assert_eq!(burst.len(), 1);
+    // Though the other would fill bursts.
+    (0..60).for_each(|_| assert!(bench.model().deliver(&spread_to(0))));
     for _ in 0..3 {
-        assert_eq!(up.rx.receive(&mut burst), Err(fault));
+        assert_eq!(up.rx.receive(&mut Burst::new()), Err(fault));
     }
     assert_eq!(up.rx.arm(), Err(fault));
     bench.model().repent();

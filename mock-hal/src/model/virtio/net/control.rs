@@ -130,8 +130,9 @@ impl Virtio<Net> {
         let here = Self::plays_completion;
         let action = self.ask(FaultPoint::RequestCompletion, subject, &mut said, here);
         self.has_misled |= said.kind != ack.into();
-        let [ack, ..] = said.kind.to_le_bytes();
-        if chain.writable_bytes() > 0
+        // What is no byte is not written at all.
+        if let Ok(ack) = u8::try_from(said.kind)
+            && chain.writable_bytes() > 0
             && let Err(fault) = chain.write(&memory, &[ack])
         {
             self.ring_violation(queue, fault.to_string());
