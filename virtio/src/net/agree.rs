@@ -35,7 +35,7 @@ pub struct Config {
     /// Entries of the transmit queue: rounded down to what the device allows, and to a power of two
     /// if the ring is split.
     pub tx_entries: u16,
-    /// Entries of the receive queue; likewise.
+    /// Entries of the receive queue, or of those of all pairs; likewise.
     ///
     /// Firecracker receives nothing while fewer than 65562 bytes of buffers are posted, headers
     /// included: with buffers of 2 KiB that takes 64 entries.
@@ -47,8 +47,9 @@ pub struct Config {
     /// hold such a frame.
     pub ip_mtu_bytes: Option<u16>,
     /// How many pairs of queues are started at most, of those that the device has. They share
-    /// [`rx_entries`](Self::rx_entries) and [`tx_entries`](Self::tx_entries) evenly, and there are
-    /// no more than leave each 16.
+    /// [`rx_entries`](Self::rx_entries) evenly, so that what is enough of a pool for one is enough
+    /// for all; there are no more than leave each 16. Each sends by
+    /// [`tx_entries`](Self::tx_entries), once it is served by itself.
     pub pairs: u16,
     /// What the device is told.
     pub settings: Settings,
@@ -195,19 +196,19 @@ pub(crate) fn agree<R: Mmio>(
             return Err(StartError::NoAnyLayout);
         }
         let spreads = features.has(NetFeatures::MQ) || features.has(NetFeatures::RSS);
-        let fitting = config.rx_entries.min(config.tx_entries) / LEAST_ENTRIES;
+        let fitting = config.rx_entries / LEAST_ENTRIES;
         let pairs = if spreads { max_pairs.min(config.pairs).min(fitting).max(1) } else { 1 };
         if pairs < max_pairs {
             // Cloud Hypervisor opens its end of all, and the host spreads to all that are open.
             warn!(
-                "virtio-net {at}: of {max_pairs} pairs of queues {pairs} are served; if frames stay away, allow more (pairs, {LEAST_ENTRIES} entries each way for each), or have the monitor make fewer"
+                "virtio-net {at}: of {max_pairs} pairs of queues {pairs} are served; if frames stay away, allow more (pairs, {LEAST_ENTRIES} receive entries for each), or have the monitor make fewer"
             );
         }
         let behind = if spreads { max_pairs.saturating_mul(2) } else { 2 };
         let commands = features.has(NetFeatures::CTRL_VQ).then_some(behind);
-        let share = |entries: u16| entries.checked_div(pairs).unwrap_or(entries).max(entries.min(1));
-        let rx = queue_size(transport, RX_QUEUE, share(config.rx_entries), features.format().packed)?;
-        let tx = queue_size(transport, TX_QUEUE, share(config.tx_entries), features.format().packed)?;
+        let rx_entries = config.rx_entries.checked_div(pairs).unwrap_or(0).max(config.rx_entries.min(1));
+        let rx = queue_size(transport, RX_QUEUE, rx_entries, features.format().packed)?;
+        let tx = queue_size(transport, TX_QUEUE, config.tx_entries, features.format().packed)?;
         let spread = features.has(NetFeatures::MRG_RXBUF);
         let hold_bytes =
             if spread { payload_bytes.saturating_mul(rx.entries().into()) } else { payload_bytes };

@@ -36,7 +36,7 @@ fn spread_to(pair: u8) -> Vec<u8> {
     let mut frame = [&MAC[..], &[0; 54]].concat();
     let sum = frame.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
     // 256 is a multiple of 2 and of 4.
-    frame[59] = pair.wrapping_sub(sum);
+    frame[11] = pair.wrapping_sub(sum);
     frame
 }
 
@@ -53,7 +53,8 @@ fn frames_of_every_pair_are_received_together() {
         let mut up = bench.start_with(&entries(4), Interrupts::POLLING);
         assert_eq!(up.control.pairs(), 4);
         assert_eq!(bench.model().class.told.pairs, 4);
-        assert_eq!(up.control.info().rx_slots, 64);
+        let info = up.control.info();
+        assert_eq!((info.rx_slots, info.tx_slots), (64, 64), "in all, and for one");
         assert_eq!(bench.pool.free(), bench.pool.buffers() - 64);
         // More than the entries of one, so that each goes round.
         for _ in 0..40 {
@@ -99,6 +100,7 @@ fn pairs_are_as_many_as_both_have_and_entries_allow() {
         (4, entries(2), 2),
         (4, entries(4).with_rx_entries(47), 2),
         (4, entries(1).with_rx_entries(8), 1),
+        (4, entries(4).with_tx_entries(16), 4),
         (1, entries(8), 1),
     ] {
         let bench = bench(SEVERAL, has);
