@@ -1,6 +1,6 @@
-//! Several pairs of queues of QEMU's network device, on a tap with as many: the host spreads what it
-//! sends over them, and every frame is received. Skipped, with a word about why, where QEMU is not
-//! installed, or no tap may be made.
+//! Several pairs of queues of QEMU's network device, on a tap with as many: the host spreads what
+//! it sends over them, and every frame is received. Skipped, with a word about why, where QEMU is
+//! not installed, or no tap may be made.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
