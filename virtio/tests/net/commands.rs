@@ -350,8 +350,8 @@ fn an_ack_that_does_not_exist_is_a_lie() {
     for (action, expected) in [
         (set(Field::Kind, 2), DeviceFault::UnknownKind { what: "ack", value: 2 }),
         (set(Field::Kind, 0xff), DeviceFault::UnknownKind { what: "ack", value: 0xff }),
-        // Said to be done, and nothing written.
-        (set(Field::Kind, 0x100), DeviceFault::UnknownKind { what: "ack", value: 0xff }),
+        // Said to be done, and nothing written over what lent memory holds here.
+        (set(Field::Kind, 0x100), DeviceFault::UnknownKind { what: "ack", value: 0xdb }),
         (set(Field::Index, 3), DeviceFault::NotInFlight { index: 3 }),
         (set(Field::Index, 4), DeviceFault::IndexOutOfRange { index: 4, entries: 4 }),
         (set(Field::Length, 2), DeviceFault::LengthTooLong { len_bytes: 2, max_bytes: 1 }),
