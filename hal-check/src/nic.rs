@@ -76,7 +76,12 @@ where
     }
     match kind {
         Kind::Virtio => {
-            let driver = Driver { reads_at_start: false, is_refusal: |_| false };
+            // Without commands, which the device would read before the first frame: a fault of the
+            // platform then shows where it is looked for.
+            let class = virtio_net::NetFeatures::all().difference(virtio_net::NetFeatures::CTRL_VQ);
+            let allowed = virtio_net::Allowed::default().with_class(class);
+            let config = |config| virtio_net::Config::from(config).with_allowed(allowed);
+            let driver = Driver { config: &config, reads_at_start: false, is_refusal: |_| false };
             let open = |platform| {
                 pci::open(function, platform, virtio_net::Device::new).map_err(|failed| failed.to_string())
             };
@@ -84,7 +89,7 @@ where
         }
         Kind::Vmxnet3 => {
             let is_refusal = |error: &_| matches!(error, paravane_vmxnet3::StartError::Refused { .. });
-            let driver = Driver { reads_at_start: true, is_refusal };
+            let driver = Driver { config: &Into::into, reads_at_start: true, is_refusal };
             let open = |platform| {
                 paravane_vmxnet3::Device::new(function, platform).map_err(|failed| failed.to_string())
             };
@@ -101,7 +106,9 @@ fn skip(report: &mut Report, checks: &[Check], why: &str) {
 }
 
 /// What differs between the drivers, as far as it matters here.
-struct Driver<D: Device> {
+struct Driver<'d, D: Device> {
+    /// Its own configuration.
+    config: &'d dyn Fn(Config) -> D::Config,
     /// Whether a device that runs has read what was stored for it.
     reads_at_start: bool,
     /// Whether it was the device that did not want to start: it was told where its structures are.
@@ -119,7 +126,7 @@ struct Bench<'s, P> {
 fn live<P: Platform + 'static, D: Device>(
     platform: &P,
     open: impl FnOnce(Watched<P>) -> Result<D, String>,
-    driver: &Driver<D>,
+    driver: &Driver<'_, D>,
     settings: &Settings<'_>,
     report: &mut Report,
 ) {
@@ -132,7 +139,7 @@ fn live<P: Platform + 'static, D: Device>(
     let running = open(bench.watched.clone())
         .map_err(|reason| bench.refused("take the device over", reason, false))
         .and_then(|stopped| {
-            stopped.start(&config.into(), pool.clone(), Interrupts::POLLING).map_err(|failed| {
+            stopped.start(&(driver.config)(config), pool.clone(), Interrupts::POLLING).map_err(|failed| {
                 let by_device = (driver.is_refusal)(failed.error());
                 bench.refused("start the device", failed.to_string(), by_device)
             })

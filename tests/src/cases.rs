@@ -49,7 +49,7 @@ mod tests {
         let cells = |machines: [&str; 2]| {
             names.iter().filter(|name| machines.iter().any(|machine| name.starts_with(machine))).count()
         };
-        assert_eq!((cells(["pc/", "q35/"]), cells(["microvm/", "microvm-"])), (26, 7));
-        assert_eq!((cells(["disk/pc/", "disk/q35/"]), cells(["disk/microvm/", "disk/microvm-"])), (18, 14));
+        assert_eq!((cells(["pc/", "q35/"]), cells(["microvm/", "microvm-"])), (32, 11));
+        assert_eq!((cells(["disk/pc/", "disk/q35/"]), cells(["disk/microvm/", "disk/microvm-"])), (24, 18));
     }
 }
