@@ -8,6 +8,7 @@
 //! | [`shared`] | [`DmaBox`], [`DmaRing`]: coherent memory as a driver uses it |
 //! | [`words`] | [`Words`]: one entry of a ring; [`Word16`], [`Word32`]: single words |
 //! | [`load`] | how all of them are loaded, and a door for tests that have them change |
+//! | `fixed` | the same for `virtio-drivers`, whose platform is a type |
 //! | [`stream`] | [`Mapped`]: memory that existed before, lent to a device by move |
 //!
 //! # The one honest paragraph
@@ -25,6 +26,8 @@ use core::ptr::{NonNull, null_mut};
 
 pub(crate) mod copy;
 pub mod domain;
+#[cfg(feature = "virtio-drivers")]
+pub mod fixed;
 pub mod load;
 pub mod quiet;
 pub mod shared;

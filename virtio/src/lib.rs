@@ -11,6 +11,8 @@ extern crate alloc;
 extern crate self as paravane_virtio;
 
 pub mod blk;
+#[cfg(feature = "virtio-drivers")]
+pub mod bridge;
 mod config;
 mod device;
 mod error;

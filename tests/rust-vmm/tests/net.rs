@@ -194,6 +194,26 @@ fn traffic_arrives_beyond_the_wrap_of_indices() {
     }
 }
 
+/// There is no second frame that would make up for a doorbell or an interrupt that is missing.
+#[test]
+fn a_frame_alone_wakes_either_side() {
+    for offered in OFFERS {
+        let mut bench = Bench::new(offered, 16);
+        bench.serve();
+        for frames in 1..100 {
+            bench.deliver(&[60]);
+            bench.machine.device().turn();
+            bench.serve();
+            assert_eq!(bench.received.len(), frames, "the driver sleeps");
+            bench.send(&[60]);
+            bench.machine.device().turn();
+            assert_eq!(bench.machine.device().class.sent.len(), frames, "the device sleeps");
+            bench.serve();
+        }
+        bench.finish();
+    }
+}
+
 #[test]
 fn a_frame_is_spread_over_buffers() {
     let mut bench = Bench::new(MRG_RXBUF, 16);
