@@ -58,8 +58,11 @@ use crate::transport::{QueueDoorbell, QueueError, Transport};
 /// behind what it published, and indirect descriptors have them ask the heap at every request.
 const LEFT_ALONE: u64 = RingFeatures::EVENT_IDX.union(RingFeatures::INDIRECT_DESC).bits();
 
-/// A device for a driver of `virtio-drivers`: their `Transport` over one of ours. Its memory is at
-/// `S`. Dropped, it resets the device.
+/// A device for a driver of `virtio-drivers`: their `Transport` over one of ours. Dropped, it resets
+/// the device.
+///
+/// The driver's memory is at `S`: it is a driver over `FixedHal<S>`. One with another `Hal` is made
+/// and never answered, for the device is not told of memory that is not there.
 pub struct Bridge<S: Place, P: Platform, T: Transport<P::Region>> {
     transport: T,
     platform: P,
@@ -121,20 +124,33 @@ impl<S: Place, P: Platform, T: Transport<P::Region>> Bridge<S, P, T> {
         Ok(agreed)
     }
 
-    fn set_up(&mut self, queue: u16, entries: u32, addrs: [PhysAddr; 3]) -> Result<(), SetUpError> {
-        let absent = SetUpError::from(QueueError::Absent { queue });
-        let size = u16::try_from(entries).ok().and_then(QueueSize::new).ok_or(absent)?;
+    /// How long `queue` may be, with its doorbell found: what is missing shows before that crate
+    /// sets the queue up, which it believes never to fail.
+    fn find(&mut self, queue: u16) -> Result<u16, SetUpError> {
+        let entries = self.transport.read_queue_max(queue)?;
+        if entries != 0 && self.doorbell(queue).is_none() {
+            let doorbell = self.transport.doorbell(queue)?;
+            self.doorbells.push((queue, doorbell));
+        }
+        Ok(entries)
+    }
+
+    fn doorbell(&self, queue: u16) -> Option<&QueueDoorbell<P::Region>> {
+        self.doorbells.iter().find_map(|(number, doorbell)| (*number == queue).then_some(doorbell))
+    }
+
+    /// `None` where memory is not that of `S`.
+    fn set_up(&mut self, queue: u16, entries: u32, addrs: [PhysAddr; 3]) -> Option<()> {
+        let size = QueueSize::new(u16::try_from(entries).ok()?)?;
         let [Some(descriptors), Some(driver), Some(device)] = addrs.map(|addr| S::fixed().dma_addr(addr))
         else {
-            return Err(absent);
+            return None;
         };
-        let doorbell = self.transport.doorbell(queue)?;
         let addresses = QueueAddresses { descriptors, driver, device };
         self.transport.write_queue(queue, size, &addresses);
         self.transport.enable_queue(queue);
         self.rings.extend([descriptors, driver, device]);
-        self.doorbells.push((queue, doorbell));
-        Ok(())
+        Some(())
     }
 
     /// Notes that a step failed, and says so to the device. Queues have no entries from here on, so
@@ -197,13 +213,19 @@ impl<S: Place, P: Platform, T: Transport<P::Region>> virtio_drivers::transport::
 
     fn max_queue_size(&mut self, queue: u16) -> u32 {
         match self.phase {
-            Phase::Up => self.transport.read_queue_max(queue).unwrap_or(0).into(),
+            Phase::Up => match self.find(queue) {
+                Ok(entries) => entries.into(),
+                Err(error) => {
+                    self.fail(&error);
+                    0
+                }
+            },
             Phase::Down | Phase::Failed => 0,
         }
     }
 
     fn notify(&mut self, queue: u16) {
-        if let Some((_, doorbell)) = self.doorbells.iter().find(|(number, _)| *number == queue) {
+        if let Some(doorbell) = self.doorbell(queue) {
             doorbell.ring();
         }
     }
@@ -232,9 +254,11 @@ impl<S: Place, P: Platform, T: Transport<P::Region>> virtio_drivers::transport::
         driver_area: PhysAddr,
         device_area: PhysAddr,
     ) {
-        if let Err(error) = self.set_up(queue, size, [descriptors, driver_area, device_area]) {
-            self.fail(&error);
+        let is_set = self.set_up(queue, size, [descriptors, driver_area, device_area]);
+        if is_set.is_none() {
+            self.fail(&QueueError::Absent { queue }.into());
         }
+        debug_assert!(is_set.is_some(), "a driver whose memory is elsewhere than its bridge says");
     }
 
     /// Resets the whole device, for that is what has it let go of a queue.

@@ -60,6 +60,9 @@ use crate::dma::copy::volatile_copy;
 use crate::dma::{Dma, DmaRegion, DmaRequest};
 
 /// DMA memory of one domain, and which of it is out.
+///
+/// Its table is behind a lock that is held for a few loads; a handler of interrupts that drives
+/// such devices keeps others from being interrupted in there.
 pub struct Fixed<D> {
     dma: D,
     out: UnsafeCell<Vec<DmaRegion>>,
