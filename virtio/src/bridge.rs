@@ -21,9 +21,9 @@
 //!
 //! What they gain: a status that grows bit by bit, a reset that is waited for and vouched for,
 //! features read back, registers written in halves; so they run on monitors that are strict. What
-//! stays theirs: rings, on which one request waits at a time and without a limit, and whose device is
-//! believed in part. So this is for hosts that are trusted, unlike the rest of this crate. The line
-//! or polling; no messages.
+//! stays theirs: rings, on which one request waits at a time and without a limit, and whose device
+//! is believed in part. So this is for hosts that are trusted, unlike the rest of this crate. The
+//! line or polling, no messages; and no legacy devices, whose queues are not as long as theirs.
 //!
 //! Their memory comes from a static, for their `Hal` is a type: see
 //! [`fixed`](paravane_hal::dma::fixed), where what is `unsafe` of it lives, beside the other
@@ -58,8 +58,8 @@ use crate::transport::{QueueDoorbell, QueueError, Transport};
 /// behind what it published, and indirect descriptors have them ask the heap at every request.
 const LEFT_ALONE: u64 = RingFeatures::EVENT_IDX.union(RingFeatures::INDIRECT_DESC).bits();
 
-/// A device for a driver of `virtio-drivers`: their `Transport` over one of ours. Dropped, it resets
-/// the device.
+/// A device for a driver of `virtio-drivers`: their `Transport` over one of ours. Dropped, it
+/// resets the device.
 ///
 /// The driver's memory is at `S`: it is a driver over `FixedHal<S>`. One with another `Hal` is made
 /// and never answered, for the device is not told of memory that is not there.
@@ -113,6 +113,10 @@ impl<S: Place, P: Platform, T: Transport<P::Region>> Bridge<S, P, T> {
     fn agree(&mut self, supported: u64) -> Result<u64, SetUpError> {
         self.silence();
         init::reset(&mut self.transport, &self.platform)?;
+        if self.transport.interface().is_legacy() {
+            // A legacy queue is as long as the device says, and theirs are as long as they are.
+            return Err(InitError::NotVersion1 { offered: self.transport.read_device_features() }.into());
+        }
         self.transport.open_memory().map_err(SetUpError::Bus)?;
         init::acknowledge_and_claim(&mut self.transport)?;
         // What a driver has to accept, whether that crate knows it or not: addresses are the
@@ -302,7 +306,8 @@ impl<S: Place, P: Platform, T: Transport<P::Region>> virtio_drivers::transport::
     }
 
     fn read_config_generation(&self) -> u32 {
-        self.transport.read_config_generation()
+        // None is a legacy device's, which is not driven here.
+        self.transport.read_config_generation().unwrap_or(0)
     }
 
     fn read_config_space<V: FromBytes + IntoBytes>(&self, offset: usize) -> Result<V, Error> {
@@ -338,7 +343,12 @@ impl<S: Place, P: Platform, T: Transport<P::Region>> virtio_drivers::transport::
 
     /// A configuration that never stands still is an error.
     fn read_consistent<V>(&self, look: impl Fn() -> Result<V, Error>) -> Result<V, Error> {
-        config::stable(&self.transport, look).unwrap_or(Err(Error::NotReady))
+        let stands_still = (0..config::ATTEMPTS).find_map(|_| {
+            let generation = self.transport.read_config_generation();
+            let seen = look();
+            (self.transport.read_config_generation() == generation).then_some(seen)
+        });
+        stands_still.unwrap_or(Err(Error::NotReady))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::transport::Transport;
 
 /// How often fields are read again because they changed meanwhile. A configuration that changes
 /// that often is not one to believe.
-const ATTEMPTS: usize = 16;
+pub(crate) const ATTEMPTS: usize = 16;
 
 /// Where a field ends.
 pub(crate) const fn end_bytes<T: RegValue, A>(field: &Reg<T, A>) -> usize {

@@ -104,6 +104,18 @@ fn and_so_where_there_is_no_bus() {
 }
 
 #[test]
+fn a_legacy_device_gets_no_foreign_driver() {
+    let (platform, personality) = (platform(), Personality::microvm_legacy());
+    let (start, line) = personality.place(0);
+    let blk = Blk::of(&personality, SECTORS);
+    let plugged = Virtio::plug_mmio(&platform, start, line, blk, personality);
+    let transport =
+        MmioTransport::open(plugged.claim(&platform).unwrap()).map_err(Failed::into_error).unwrap();
+    assert!(Disk::new(Bridge::<Here, _, _>::new(transport, platform.clone())).is_err());
+    at_rest(&platform, &plugged.lock());
+}
+
+#[test]
 fn what_their_rings_do_not_do_well_is_not_agreed() {
     let platform = platform();
     let plugged = Virtio::plug(&platform, place(), Blk::new(SECTORS), Personality::qemu());
