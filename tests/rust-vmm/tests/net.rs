@@ -223,10 +223,11 @@ fn a_frame_is_spread_over_buffers() {
     bench.finish();
 }
 
-/// On another core, with nothing between its steps and the driver's.
+/// On another core, with nothing between its steps and the driver's. Not with mergeable buffers:
+/// `virtio-queue` shows each used buffer at once, and those of one frame have to be seen together.
 #[test]
 fn a_device_on_a_core_of_its_own_loses_no_wake_up() {
-    for offered in [EVENT_IDX, EVENT_IDX | MRG_RXBUF, 0] {
+    for offered in [EVENT_IDX, 0] {
         let mut bench = Bench::new(offered, 32);
         let over = AtomicBool::new(false);
         let machine = bench.machine.clone();
