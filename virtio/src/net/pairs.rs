@@ -113,6 +113,9 @@ impl<P: Platform> RxQueues<P> {
         }
     }
 
+    /// Out of line, so that its calls of each queue do not keep the one queue of most from being
+    /// inlined.
+    #[inline(never)]
     fn receive_in_turn(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -135,7 +138,7 @@ impl<P: Platform> RxQueues<P> {
 }
 
 impl<P: Platform> paravane_net::RxQueue for RxQueues<P> {
-    #[inline]
+    #[inline(always)]
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         if self.others.is_empty() { self.first.receive(burst) } else { self.receive_in_turn(burst) }
     }

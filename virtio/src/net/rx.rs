@@ -432,7 +432,7 @@ impl Pieces {
 }
 
 impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
-    #[inline]
+    #[inline(always)]
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         let waiting = self.ring.observe()?;
         let before = burst.len();
