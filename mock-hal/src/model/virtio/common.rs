@@ -8,6 +8,8 @@ use crate::fault::{Action, FaultPoint};
 use crate::registers::Width;
 
 pub(super) const DEVICE_STATUS: u32 = 0x14;
+pub(super) const QUEUE_SELECT: u32 = 0x16;
+pub(super) const QUEUE_SIZE: u32 = 0x18;
 /// The registers that say which memory a queue has: `queue_size`, `queue_desc`, `queue_driver`,
 /// `queue_device`.
 pub(super) const PLACES_RINGS: [u32; 7] = [0x18, 0x20, 0x24, 0x28, 0x2c, 0x30, 0x34];

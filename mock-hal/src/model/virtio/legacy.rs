@@ -146,6 +146,24 @@ impl<C: Class> Virtio<C> {
         }
     }
 
+    /// Whether queues are as long as it says itself, and is not told.
+    pub(super) fn has_own_lengths(&self) -> bool {
+        self.is_legacy && !self.front.is_mmio()
+    }
+
+    /// It has said, and it was a lie, that the selected queue has so many entries. Where that is
+    /// all that its driver has to go by, it goes by it as well: else its rings would lie outside
+    /// of the memory that they were given, and nothing but an IOMMU helps against that.
+    pub(super) fn go_by_length(&mut self, entries: u32) {
+        let selected = usize::from(self.selected_queue());
+        if self.has_own_lengths()
+            && let Some(queue) = self.queues.get_mut(selected)
+            && !queue.is_enabled
+        {
+            queue.entries = u16::try_from(entries).unwrap_or(0);
+        }
+    }
+
     /// Reads a register that only the legacy interface has.
     pub(super) fn read_legacy(&self, at: u32) -> u32 {
         let Some(queue) = self.queue().filter(|_| at == QUEUE_PFN) else { return 0 };

@@ -1,7 +1,7 @@
 //! Which register an access meets; doorbells, interrupt status, the device's own configuration;
 //! interrupts.
 
-use super::common::{DEVICE_STATUS, PLACES_RINGS};
+use super::common::{DEVICE_STATUS, PLACES_RINGS, QUEUE_SELECT, QUEUE_SIZE};
 use super::legacy::PORTS_BAR;
 use super::status::DRIVER_OK;
 use super::{Class, Layout, Place, Virtio};
@@ -231,6 +231,9 @@ impl<C: Class> DeviceModel for Virtio<C> {
             if hit == Hit::Common(DEVICE_STATUS) && seen == 0 {
                 self.reset();
             }
+            if hit == Hit::Common(QUEUE_SIZE) {
+                self.go_by_length(seen);
+            }
             self.lied();
         }
         seen
@@ -248,7 +251,11 @@ impl<C: Class> DeviceModel for Virtio<C> {
         let mut heard = (value, width);
         // A device that mistakes an address writes anywhere; that is for an IOMMU to stop, so
         // addresses arrive as they are.
-        let is_safe = matches!(hit, Hit::Common(at) if !PLACES_RINGS.contains(&at) && at != DEVICE_STATUS);
+        let is_safe = match hit {
+            Hit::Common(QUEUE_SELECT) => !self.has_own_lengths(),
+            Hit::Common(at) => !PLACES_RINGS.contains(&at) && at != DEVICE_STATUS,
+            _ => false,
+        };
         if is_safe {
             let here = |action: &Action| *action == Action::Drop;
             let lost = self.ask(FaultPoint::RegisterWrite, hit.subject(), &mut heard, here).is_some();
