@@ -104,6 +104,8 @@ impl<C: Class> Virtio<C> {
         if self.restless_config && self.is_legacy {
             self.generation = self.generation.wrapping_add(1);
             value[0] ^= self.generation;
+            // Who looks once, for a field that one access reads, is told what is not so.
+            self.lied();
         }
         u32::from_le_bytes(value)
     }
