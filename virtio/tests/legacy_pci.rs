@@ -165,8 +165,10 @@ fn without_resources_for_messages_there_is_the_line_and_the_configuration_moves_
 fn a_queue_is_as_long_as_the_device_says() {
     let bench = Bench::new();
     let config = Config::default().with_rx_entries(16).with_tx_entries(16);
-    let up = bench.open().start(&config, bench.pool.clone(), Interrupts::POLLING).unwrap();
-    assert_eq!((up.control.info().rx_slots, up.control.info().tx_slots), (256, 256));
+    let mut up = bench.open().start(&config, bench.pool.clone(), Interrupts::POLLING).unwrap();
+    assert_eq!((up.control.info().rx_slots, up.control.info().tx_slots), (16, 256));
+    assert_eq!(bench.pool.free(), bench.pool.buffers() - 16, "what the pool was made for");
+    (0..300).for_each(|_| bench.echo(&mut up));
     for queue in 0..2 {
         let [descriptors, avail, used] = bench.model().queues[queue].areas;
         assert_eq!((descriptors % 4096, avail - descriptors, used - descriptors), (0, 4096, 8192));

@@ -35,7 +35,8 @@ pub struct Config {
     /// Entries of the transmit queue: rounded down to what the device allows, and to a power of two
     /// if the ring is split.
     pub tx_entries: u16,
-    /// Entries of the receive queue, or of those of all pairs; likewise.
+    /// Entries of the receive queue, or of those of all pairs; likewise. A legacy device may have a
+    /// longer queue, of which no more are used.
     ///
     /// Firecracker receives nothing while fewer than 65562 bytes of buffers are posted, headers
     /// included: with buffers of 2 KiB that takes 64 entries.
@@ -136,6 +137,8 @@ pub(crate) struct Terms {
     pub(crate) features: Negotiated,
     pub(crate) ip_mtu_bytes: u16,
     pub(crate) rx: QueueSize,
+    /// How many buffers each has at most, which may be fewer: a legacy device has no choice.
+    pub(crate) rx_slots: u16,
     pub(crate) tx: QueueSize,
     /// How many pairs of such queues.
     pub(crate) pairs: u16,
@@ -209,14 +212,14 @@ pub(crate) fn agree<R: Mmio>(
         let rx_entries = config.rx_entries.checked_div(pairs).unwrap_or(0).max(config.rx_entries.min(1));
         let rx = queue_size(transport, RX_QUEUE, rx_entries, features.format().packed)?;
         let tx = queue_size(transport, TX_QUEUE, config.tx_entries, features.format().packed)?;
+        // What a pool was made for.
+        let rx_slots = rx.entries().min(rx_entries);
         let spread = features.has(NetFeatures::MRG_RXBUF);
-        let hold_bytes =
-            if spread { payload_bytes.saturating_mul(rx.entries().into()) } else { payload_bytes };
+        let hold_bytes = if spread { payload_bytes.saturating_mul(rx_slots.into()) } else { payload_bytes };
         let device_says = named.filter(|_| features.has(NetFeatures::MTU));
         if let Some(ip_mtu_bytes) = device_says.filter(|mtu| whole_frame(*mtu) > hold_bytes) {
-            let entries = rx.entries();
             warn!(
-                "virtio-net {at}: MTU refused: the device says {ip_mtu_bytes} bytes, {entries} buffers hold {hold_bytes}"
+                "virtio-net {at}: MTU refused: the device says {ip_mtu_bytes} bytes, {rx_slots} buffers hold {hold_bytes}"
             );
             allowed.class.remove(NetFeatures::MTU);
             init::reset(transport, clock)?;
@@ -242,7 +245,7 @@ pub(crate) fn agree<R: Mmio>(
         if hold_bytes < needed_bytes || payload_bytes < ETHERNET_BYTES.into() {
             return Err(StartError::BuffersTooShort { payload_bytes: hold_bytes, needed_bytes });
         }
-        return Ok(Terms { features, ip_mtu_bytes, rx, tx, pairs, commands });
+        return Ok(Terms { features, ip_mtu_bytes, rx, rx_slots, tx, pairs, commands });
     }
 }
 

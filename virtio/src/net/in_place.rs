@@ -22,17 +22,19 @@ pub(crate) struct InPlace<T> {
     tokens: Posted<T>,
     /// Descriptors before this one are posted, for good.
     posted: u16,
-    size: QueueSize,
+    /// How many there are to be at most.
+    most: u16,
 }
 
 impl<T> Record for InPlace<T> {
     fn new(size: QueueSize, device: DeviceTag) -> Result<Self, DmaError> {
-        Ok(Self { tokens: Posted::new(size.entries().into(), device)?, posted: 0, size })
+        let most = size.entries();
+        Ok(Self { tokens: Posted::new(most.into(), device)?, posted: 0, most })
     }
 
     #[inline(always)]
     fn room(&self) -> u16 {
-        self.size.entries().wrapping_sub(self.posted)
+        self.most.saturating_sub(self.posted)
     }
 
     fn reclaim(self, quiet: &Quiet<'_>) -> bool {
@@ -134,6 +136,12 @@ impl<T> InPlace<T> {
 }
 
 impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
+    /// Has no more than `most` chains be posted, however many descriptors there are.
+    pub(crate) fn post_at_most(&mut self, most: u16) {
+        let lent = self.parts().1;
+        lent.most = lent.most.min(most);
+    }
+
     /// Posts a chain of one descriptor. The device learns of it with [`publish`](Self::publish).
     ///
     /// # Errors

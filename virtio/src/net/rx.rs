@@ -40,9 +40,10 @@ pub struct RxQueue<P: Platform> {
 }
 
 impl<P: Platform> RxQueue<P> {
-    /// Puts frames on top of `ring` and posts as many of `pool`'s as fit. The device is not told
-    /// yet.
-    pub(crate) fn new(ring: RxRing<P>, pool: FramePool, rules: RxRules) -> Self {
+    /// Puts frames on top of `ring` and posts as many of `pool`'s as fit, up to `slots`. The device
+    /// is not told yet.
+    pub(crate) fn new(mut ring: RxRing<P>, pool: FramePool, rules: RxRules, slots: u16) -> Self {
+        ring.post_at_most(slots);
         let mut queue =
             Self { ring, pool, stock: Burst::new(), rules, torn: false, counters: RxCounters::default() };
         queue.post_fresh();

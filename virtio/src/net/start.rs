@@ -29,6 +29,8 @@ use crate::transport::{QueueError, Transport};
 struct Agreed {
     features: Negotiated,
     interrupts: InterruptMode,
+    /// Of each pair.
+    rx_slots: u16,
     info: NicInfo,
     link: Link,
     abilities: Abilities,
@@ -60,14 +62,14 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
         }
         let steps = |device: &mut Self, rings: &mut _| device.steps(config, &pool, interrupts, rings);
         let (device, rings, agreed) = self.bring_up(steps)?;
-        let Agreed { features, interrupts, info, link, abilities } = agreed;
+        let Agreed { features, interrupts, rx_slots, info, link, abilities } = agreed;
         // The pool's buffers are shorter than 64 KiB.
         let payload_bytes = u16::try_from(paravane_net::payload_bytes(&pool)).unwrap_or(u16::MAX);
         let rules = RxRules::new(features, info.max_frame_bytes, payload_bytes);
         let tx_rules = TxRules::new(features, info.max_frame_bytes);
         let (pairs, commands) = rings;
         let mut queues = pairs.into_iter().filter_map(|(rx, tx)| {
-            let rx = RxQueue::new(rx?, pool.clone(), rules);
+            let rx = RxQueue::new(rx?, pool.clone(), rules, rx_slots);
             Some(Pair { rx, tx: TxQueue::new(tx?, tx_rules, domain) })
         });
         // The steps made at least one, or failed.
@@ -107,7 +109,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
         offered: Interrupts<'_>,
         (pairs, command_rings): &mut <Net as Class>::Rings<P>,
     ) -> Result<Agreed, StartError> {
-        let Terms { features, ip_mtu_bytes, rx, tx, pairs: count, commands } =
+        let Terms { features, ip_mtu_bytes, rx, rx_slots, tx, pairs: count, commands } =
             agree(&mut self.transport, &self.platform, config, paravane_net::payload_bytes(pool))?;
         let fields = config::read(&self.transport, features).ok_or(SetUpError::ConfigUnstable)?;
 
@@ -153,10 +155,10 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
             filters: features.has(NetFeatures::CTRL_RX),
             max_segments: tx.entries(),
             max_cut_segments: tx.entries(),
-            rx_slots: rx.entries().saturating_mul(count),
+            rx_slots: rx_slots.saturating_mul(count),
             tx_slots: tx.entries(),
         };
-        Ok(Agreed { features, interrupts, info, link: control::link_of(&fields), abilities })
+        Ok(Agreed { features, interrupts, rx_slots, info, link: control::link_of(&fields), abilities })
     }
 }
 
