@@ -17,11 +17,7 @@ use paravane_pci::Function;
 use paravane_qtest_hal::{Chipset, Machine, Qtest, Setup};
 
 fn run(chipset: Chipset, nic: &str) {
-    let machine = match Machine::start(&Setup::new(chipset).nic(nic)) {
-        Ok(machine) => machine,
-        Err(error) if error.may_skip() => return println!("skipped: {error}"),
-        Err(error) => panic!("{error}"),
-    };
+    let Some(machine) = Machine::start_or_skip(&Setup::new(chipset).nic(nic)) else { return };
     let platform = machine.platform();
     let in_use = || platform.dma_bytes_in_use();
     let cable = machine.cable(0).unwrap();
@@ -103,11 +99,7 @@ fn moved(region: &DmaRegion, by: i64) -> DmaRegion {
 #[test]
 fn a_page_off_is_measured_on_real_devices() {
     for nic in ["vmxnet3", "virtio-net-pci,disable-legacy=on,disable-modern=off"] {
-        let machine = match Machine::start(&Setup::new(Chipset::Pc).nic(nic)) {
-            Ok(machine) => machine,
-            Err(error) if error.may_skip() => return println!("skipped: {error}"),
-            Err(error) => panic!("{error}"),
-        };
+        let Some(machine) = Machine::start_or_skip(&Setup::new(Chipset::Pc).nic(nic)) else { return };
         for (by, shown) in [(4096, "+4096"), (-8192, "-8192")] {
             let qemu = machine.platform().clone();
             let platform = Parts { dma: Off(qemu.clone(), by), mmio: qemu.clone(), clock: qemu };

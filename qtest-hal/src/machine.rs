@@ -84,6 +84,25 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// As [`start`](Self::start), for a test: `None`, with a word about why, where QEMU is missing
+    /// and [may be](QtestError::may_skip).
+    ///
+    /// # Panics
+    ///
+    /// On any other error.
+    #[must_use]
+    #[expect(clippy::panic, reason = "a test that cannot have its machine has failed")]
+    pub fn start_or_skip(setup: &Setup) -> Option<Self> {
+        match Self::start(setup) {
+            Ok(machine) => Some(machine),
+            Err(error) if error.may_skip() => {
+                println!("skipped: {error}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Starts QEMU as `setup` says and does what firmware would do on its buses.
     ///
     /// # Errors

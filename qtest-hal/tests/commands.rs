@@ -24,17 +24,6 @@ const GROUP: [u8; 6] = [0x01, 0, 0x5e, 0, 0, 1];
 const OTHER_GROUP: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 const STRANGER: [u8; 6] = [0x02, 9, 9, 9, 9, 9];
 
-fn machine(setup: &Setup) -> Option<Machine> {
-    match Machine::start(setup) {
-        Ok(machine) => Some(machine),
-        Err(error) if error.may_skip() => {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
 fn pool(machine: &Machine) -> FramePool {
     FramePool::new(machine.platform().clone(), FrameLayout::new(400)).unwrap()
 }
@@ -165,7 +154,7 @@ fn tell<T: Transport<<Qtest as MmioMap>::Region> + Send>(machine: &Machine, devi
 }
 
 fn on_pci(chipset: Chipset, nic: &str) {
-    let Some(machine) = machine(&Setup::new(chipset).nic(nic)) else { return };
+    let Some(machine) = Machine::start_or_skip(&Setup::new(chipset).nic(nic)) else { return };
     let function = Function::claim(machine.config().clone(), machine.nic_address(0).unwrap()).unwrap();
     let device = pci::open(function, machine.platform().clone(), Device::new).unwrap();
     tell(&machine, device);
@@ -195,7 +184,7 @@ fn several_pairs_of_which_there_is_one() {
 #[test]
 fn on_no_bus() {
     let setup = Setup::new(Chipset::Microvm).nic("virtio-net-device,bus=virtio-mmio-bus.1");
-    let Some(machine) = machine(&setup) else { return };
+    let Some(machine) = Machine::start_or_skip(&setup) else { return };
     let registers = machine.claim_virtio_mmio(1).unwrap();
     let transport = MmioTransport::open(registers).unwrap();
     tell(&machine, Device::new(transport, machine.platform().clone()).unwrap());

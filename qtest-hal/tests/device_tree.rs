@@ -52,11 +52,7 @@ fn a_nic_is_found_in_the_tree_and_driven() {
         let global = format!("virtio-mmio.force-legacy={force_legacy}");
         let device = format!("virtio-net-device,bus=virtio-mmio-bus.1,mrg_rxbuf={mrg_rxbuf}");
         let setup = Setup::new(Chipset::Microvm).arguments(["-global", &global]).nic(&device);
-        let machine = match Machine::start(&setup) {
-            Ok(machine) => machine,
-            Err(error) if error.may_skip() => return println!("skipped: {error}"),
-            Err(error) => panic!("{error}"),
-        };
+        let Some(machine) = Machine::start_or_skip(&setup) else { return };
         let platform = machine.platform().clone();
         let tree = read_tree(&platform).unwrap();
         let mut places = Vec::new();

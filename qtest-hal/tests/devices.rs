@@ -21,17 +21,6 @@ type Vmxnet3 = paravane_vmxnet3::Running<Qtest, Config>;
 const BOTH: [Chipset; 2] = [Chipset::Pc, Chipset::Q35];
 const LIMIT: Duration = Duration::from_secs(5);
 
-fn machine(setup: &Setup) -> Option<Machine> {
-    match Machine::start(setup) {
-        Ok(machine) => Some(machine),
-        Err(error) if error.may_skip() => {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
 fn start(machine: &Machine, interrupts: Interrupts<'_>) -> (Vmxnet3, FramePool) {
     let function = Function::claim(machine.config().clone(), machine.nic_address(0).unwrap()).unwrap();
     let device = paravane_vmxnet3::Device::new(function, machine.platform().clone()).unwrap();
@@ -57,7 +46,7 @@ fn send(running: &mut Vmxnet3, pool: &FramePool, bytes: &[u8]) {
 #[test]
 fn a_driver_carries_frames_both_ways() {
     for chipset in BOTH {
-        let Some(machine) = machine(&Setup::new(chipset).nic("vmxnet3")) else { return };
+        let Some(machine) = Machine::start_or_skip(&Setup::new(chipset).nic("vmxnet3")) else { return };
         let (mut running, pool) = start(&machine, Interrupts::POLLING);
         assert_eq!(running.control.info().mac, MacAddr(Setup::mac(0)));
 
@@ -85,7 +74,7 @@ fn a_driver_carries_frames_both_ways() {
 #[test]
 fn jumbo_frames_go_both_ways() {
     const LONGEST: usize = 9014;
-    let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
+    let Some(machine) = Machine::start_or_skip(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
     let function = Function::claim(machine.config().clone(), machine.nic_address(0).unwrap()).unwrap();
     let device = paravane_vmxnet3::Device::new(function, machine.platform().clone()).unwrap();
     // Both rings, and all frames that are received.
@@ -143,7 +132,7 @@ fn a_legacy_nic_carries_frames_behind_either_header() {
         [("", Chipset::Pc), (",mrg_rxbuf=off", Chipset::Q35), (",mrg_rxbuf=off,event_idx=off", Chipset::Pc)]
     {
         let device = format!("virtio-net-pci,disable-modern=on,disable-legacy=off{options}");
-        let Some(machine) = machine(&Setup::new(chipset).nic(&device)) else { return };
+        let Some(machine) = Machine::start_or_skip(&Setup::new(chipset).nic(&device)) else { return };
         let function = Function::claim(machine.config().clone(), machine.nic_address(0).unwrap()).unwrap();
         let platform = machine.platform().clone();
         let mut device = legacy::open(function, platform.clone(), net::Device::new).unwrap();
@@ -179,7 +168,7 @@ fn a_legacy_nic_carries_frames_behind_either_header() {
 
 #[test]
 fn messages_land_in_mailboxes() {
-    let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
+    let Some(machine) = Machine::start_or_skip(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
     let mailboxes: Vec<_> = (0..3).map(|index| machine.platform().mailbox(index).unwrap()).collect();
     let messages: Vec<_> = mailboxes.iter().map(|mailbox| mailbox.message()).collect();
     let (mut running, _pool) = start(&machine, Interrupts::msix(&messages));
@@ -201,7 +190,7 @@ fn messages_land_in_mailboxes() {
 #[test]
 fn lines_go_up_and_down() {
     for chipset in BOTH {
-        let Some(machine) = machine(&Setup::new(chipset).nic("vmxnet3")) else { return };
+        let Some(machine) = Machine::start_or_skip(&Setup::new(chipset).nic("vmxnet3")) else { return };
         let (mut running, _pool) = start(&machine, Interrupts::LINE);
         let idle = machine.platform().lines_up();
         let _ = running.rx.arm().unwrap();
@@ -220,7 +209,7 @@ fn lines_go_up_and_down() {
 
 #[test]
 fn a_raised_line_stays_up_while_others_arm() {
-    let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
+    let Some(machine) = Machine::start_or_skip(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
     let (mut running, _pool) = start(&machine, Interrupts::LINE);
     let idle = machine.platform().lines_up();
     for round in 0..2 {
@@ -239,7 +228,7 @@ fn a_raised_line_stays_up_while_others_arm() {
 #[test]
 fn the_pin_works_where_messages_were_left_on_and_their_table_is_out_of_reach() {
     const ENABLE: u16 = 1 << 15;
-    let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
+    let Some(machine) = Machine::start_or_skip(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
     // Somebody was here who used the pin, and left with it raised; then somebody who switched MSI-X
     // on.
     let (mut owner, _pool) = start(&machine, Interrupts::LINE);
@@ -278,7 +267,7 @@ fn bridges_are_numbered_and_opened() {
         "-device",
         "pcie-pci-bridge,id=b0,bus=rp0",
     ]);
-    let Some(machine) = machine(&setup.nic("virtio-net-pci,bus=b0,addr=3")) else { return };
+    let Some(machine) = Machine::start_or_skip(&setup.nic("virtio-net-pci,bus=b0,addr=3")) else { return };
     let nic = PciAddress::new(0, 2, 3, 0).unwrap();
     assert_eq!(machine.nic_address(0), Some(nic));
     let mut paths = Vec::new();
@@ -307,7 +296,7 @@ fn bridges_are_numbered_and_opened() {
 
 #[test]
 fn nobody_answers_where_nothing_is() {
-    let Some(machine) = machine(&Setup::new(Chipset::Q35)) else { return };
+    let Some(machine) = Machine::start_or_skip(&Setup::new(Chipset::Q35)) else { return };
     let nothing = machine.platform().map(paravane_hal::addr::PhysAddr::new(0xfd00_0000), 0x1000).unwrap();
     assert_eq!(nothing.read32(0x1000), u32::MAX, "outside");
     assert_eq!(nothing.read32(2), u32::MAX, "not aligned");
@@ -318,7 +307,7 @@ fn nobody_answers_where_nothing_is() {
 
 #[test]
 fn a_qemu_that_dies_is_reported_and_nothing_hangs() {
-    let Some(machine) = machine(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
+    let Some(machine) = Machine::start_or_skip(&Setup::new(Chipset::Q35).nic("vmxnet3")) else { return };
     let (mut running, pool) = start(&machine, Interrupts::POLLING);
     assert!(
         Command::new("kill").args(["-KILL", &machine.process_id().to_string()]).status().unwrap().success()
@@ -359,7 +348,7 @@ fn a_command_line_that_qemu_refuses_is_explained() {
 
 #[test]
 fn a_machine_leaves_nothing_behind() {
-    let Some(machine) = machine(&Setup::new(Chipset::Pc).nic("vmxnet3")) else { return };
+    let Some(machine) = Machine::start_or_skip(&Setup::new(Chipset::Pc).nic("vmxnet3")) else { return };
     let process = format!("/proc/{}", machine.process_id());
     assert!(std::path::Path::new(&process).exists());
     assert!(machine.command_line().starts_with("qemu-system-x86_64 -machine pc"));

@@ -39,17 +39,9 @@ type Hal = FixedHal<Here>;
 
 /// A machine with these words.
 fn machine(words: &[&str]) -> Option<Machine> {
-    match Machine::start(&Setup::new(Chipset::Q35).arguments(words.iter().copied())) {
-        Ok(machine) => {
-            MEMORY.set(Some(Box::leak(Box::new(Fixed::new(machine.platform().clone())))));
-            Some(machine)
-        }
-        Err(error) if error.may_skip() => {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    let machine = Machine::start_or_skip(&Setup::new(Chipset::Q35).arguments(words.iter().copied()))?;
+    MEMORY.set(Some(Box::leak(Box::new(Fixed::new(machine.platform().clone())))));
+    Some(machine)
 }
 
 type Over = Bridge<Here, Qtest, Pci<Qtest, Config>>;

@@ -19,17 +19,6 @@ use paravane_virtio::transport::pci;
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-fn machine(setup: &Setup) -> Option<Machine> {
-    match Machine::start(setup) {
-        Ok(machine) => Some(machine),
-        Err(error) if error.may_skip() => {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
 /// One function in the answer to `info pci`.
 #[derive(Debug, Default)]
 struct Info {
@@ -234,7 +223,7 @@ fn a_nic_behind_three_express_bridges_is_reached() {
     ];
     for nic in ["vmxnet3", "virtio-net-pci,disable-legacy=on"] {
         let setup = with(Setup::new(Chipset::Q35), &switch).nic(&format!("{nic},bus=down1"));
-        let Some(machine) = machine(&setup) else { return };
+        let Some(machine) = Machine::start_or_skip(&setup) else { return };
         agree(&machine);
         carry_a_frame(&machine, 3);
     }
@@ -252,7 +241,7 @@ fn a_nic_behind_three_conventional_bridges_is_reached() {
     ];
     for nic in ["vmxnet3", "virtio-net-pci,disable-modern=off"] {
         let setup = with(Setup::new(Chipset::Pc), &chain).nic(&format!("{nic},bus=b2,addr=4"));
-        let Some(machine) = machine(&setup) else { return };
+        let Some(machine) = Machine::start_or_skip(&setup) else { return };
         agree(&machine);
         carry_a_frame(&machine, 3);
     }
@@ -261,7 +250,7 @@ fn a_nic_behind_three_conventional_bridges_is_reached() {
 #[test]
 fn prefetchable_memory_goes_beyond_4_gib() {
     let devices = ["pcie-root-port,id=rp0,slot=1,chassis=1", "pci-testdev,membar=8G,bus=rp0"];
-    let Some(machine) = machine(&with(Setup::new(Chipset::Q35), &devices)) else { return };
+    let Some(machine) = Machine::start_or_skip(&with(Setup::new(Chipset::Q35), &devices)) else { return };
     agree(&machine);
     let far = machine.resources().iter().filter_map(paravane_pci::Resource::range);
     assert!(far.clone().any(|(first, last)| first > u32::MAX.into() && last - first == (8 << 30) - 1));
@@ -281,7 +270,7 @@ fn a_nic_on_another_root_bus_is_reached() {
     ] {
         let setup = with(Setup::new(chipset), &[expander, port, &format!("edu,bus={root},addr=9")])
             .nic(&format!("vmxnet3,bus=p,addr={slot}"));
-        let Some(machine) = machine(&setup) else { return };
+        let Some(machine) = Machine::start_or_skip(&setup) else { return };
         assert_eq!(machine.root_buses(), [0, 0x80]);
         agree(&machine);
         let nic = machine.nic_address(0).unwrap();

@@ -51,11 +51,7 @@ impl Environment for OnQemu {
 }
 
 fn run(chipset: Chipset, nic: &str) {
-    let machine = match Machine::start(&Setup::new(chipset).nic(nic)) {
-        Ok(machine) => machine,
-        Err(error) if error.may_skip() => return println!("skipped: {error}"),
-        Err(error) => panic!("{error}"),
-    };
+    let Some(machine) = Machine::start_or_skip(&Setup::new(chipset).nic(nic)) else { return };
     let address = machine.nic_address(0).unwrap();
     let mut environment = OnQemu(machine);
     let ran = paravane_suite::run(&mut environment, address);

@@ -60,14 +60,8 @@ fn disk_opened<T: Transport<Region> + Send>(
     open: Open<T>,
 ) -> Option<(Machine, Up<T>, BlockPool)> {
     let device = format!("virtio-blk-pci,addr=0x6,serial=paravane-1{options}");
-    let machine = match Machine::start(&Setup::new(Chipset::Q35).disk_by(&device, bytes.to_vec(), drive)) {
-        Ok(machine) => machine,
-        Err(error) if error.may_skip() => {
-            println!("skipped: {error}");
-            return None;
-        }
-        Err(error) => panic!("{error}"),
-    };
+    let setup = Setup::new(Chipset::Q35).disk_by(&device, bytes.to_vec(), drive);
+    let machine = Machine::start_or_skip(&setup)?;
     let address = PciAddress::new(0, 0, 6, 0).unwrap();
     let function = Function::claim(machine.config().clone(), address).unwrap();
     let device = open(function, machine.platform().clone());
