@@ -6,18 +6,26 @@
 //! type that says where it is:
 //!
 //! ```
-//! use paravane_hal::dma::Dma;
 //! use paravane_hal::dma::fixed::{Fixed, FixedHal, Place};
 //! use std::sync::OnceLock;
 //!
-//! # type Platform = &'static Never;
-//! # #[derive(Clone)] pub struct Never;
-//! # unsafe impl Dma for Never {
-//! #     fn limits(&self) -> paravane_hal::dma::DmaLimits { unimplemented!() }
-//! #     fn alloc(&self, _: paravane_hal::dma::DmaRequest) -> Result<paravane_hal::dma::DmaRegion, paravane_hal::dma::DmaError> { unimplemented!() }
-//! #     unsafe fn free(&self, _: paravane_hal::dma::DmaRegion) {}
-//! #     unsafe fn map(&self, _: std::ptr::NonNull<[u8]>, _: paravane_hal::dma::Direction) -> Result<paravane_hal::dma::DmaMapping, paravane_hal::dma::DmaError> { unimplemented!() }
-//! #     unsafe fn unmap(&self, _: paravane_hal::dma::DmaMapping) {}
+//! # use paravane_hal::dma::{
+//! #     Direction, Dma, DmaError, DmaErrorReason, DmaLimits, DmaMapping, DmaRegion, DmaRequest,
+//! # };
+//! # use std::ptr::NonNull;
+//! # /// One without memory.
+//! # #[derive(Clone)]
+//! # struct Platform;
+//! # unsafe impl Dma for Platform {
+//! #     fn limits(&self) -> DmaLimits { DmaLimits::NONE }
+//! #     fn alloc(&self, _: DmaRequest) -> Result<DmaRegion, DmaError> {
+//! #         Err(DmaError::new(0, DmaErrorReason::OutOfMemory))
+//! #     }
+//! #     unsafe fn free(&self, _: DmaRegion) {}
+//! #     unsafe fn map(&self, _: NonNull<[u8]>, _: Direction) -> Result<DmaMapping, DmaError> {
+//! #         Err(DmaError::new(0, DmaErrorReason::OutOfMemory))
+//! #     }
+//! #     unsafe fn unmap(&self, _: DmaMapping) {}
 //! # }
 //! static MEMORY: OnceLock<Fixed<Platform>> = OnceLock::new();
 //!

@@ -10,7 +10,8 @@ use crate::{SECTOR, SECTORS, bytes_of, disk, disk_by, next};
 #[test]
 fn a_disk_says_how_it_is_made() {
     let options = ",logical_block_size=1024,physical_block_size=4096,min_io_size=8192,opt_io_size=65536,\
-                   discard_granularity=4096,max-discard-sectors=64,max-write-zeroes-sectors=128,cyls=16,heads=4,secs=32";
+                   discard_granularity=4096,max-discard-sectors=64,max-write-zeroes-sectors=128,\
+                   cyls=16,heads=4,secs=32";
     let Some((_machine, up, _pool)) = disk(&[0; SECTORS * SECTOR], options) else { return };
     let info = up.control.info();
     assert_eq!((info.block_bytes, info.read_only, info.write_cache), (1024, false, true));

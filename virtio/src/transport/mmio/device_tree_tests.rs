@@ -194,7 +194,9 @@ fn what_is_no_tree_is_refused() {
 proptest! {
     /// Whatever firmware leaves there, the walk ends, and what it finds is somewhere.
     #[test]
-    fn a_damaged_tree_is_survived(damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+    fn a_damaged_tree_is_survived(
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
         let mut tree = machine()
             .open("soc")
             .words("#address-cells", &[2])
