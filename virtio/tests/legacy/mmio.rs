@@ -1,8 +1,5 @@
 //! Devices of MMIO version 1, which have the legacy interface: a network card and a disk.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-#![allow(clippy::result_large_err, reason = "errors give the device back")]
-
 use std::sync::MutexGuard;
 
 use paravane_block::{BlockBuffer, BlockLayout, BlockPool, Control as _, Request, RequestQueue as _};
@@ -21,8 +18,7 @@ use paravane_virtio::net::{Allowed, Config, Device, NetFeatures, Running, StartE
 use paravane_virtio::transport::mmio::MmioTransport;
 use paravane_virtio::{blk, feature::RingFeatures};
 
-const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
-const FEATURES: u64 = bits::MAC | bits::STATUS | bits::MRG_RXBUF;
+use crate::support::{FEATURES, MAC, assert_clean, writes_reads_flushes};
 
 type Bus = MmioTransport<ModelRegion>;
 type Up = Running<MockPlatform, Bus>;
@@ -87,8 +83,7 @@ impl Bench {
     }
 
     fn assert_clean(&self) {
-        let model = self.model();
-        assert_eq!((&model.violations, &model.refusals), (&Vec::new(), &Vec::new()));
+        assert_clean(&self.model());
     }
 
     fn assert_at_rest(&self) {
@@ -284,7 +279,6 @@ fn what_is_not_allowed_is_not_agreed_on_the_legacy_interface_either() {
 
 #[test]
 fn a_disk_is_written_read_and_flushed() {
-    const SECTOR: usize = 512;
     let personality = Personality::microvm_legacy();
     let platform = MockPlatform::new();
     let (start, line) = personality.place(0);
@@ -297,7 +291,7 @@ fn a_disk_is_written_read_and_flushed() {
         let mut up = device.start::<BlockBuffer>(&blk::Config::default(), Interrupts::LINE).unwrap();
         assert_eq!((up.control.interrupts(), up.control.capacity_sectors()), (InterruptMode::Line, 64));
         assert!(up.control.info().write_cache);
-        let mut done = |request: Request<BlockBuffer>| {
+        let done = |request: Request<BlockBuffer>| {
             assert_eq!(up.queue.arm(), Ok(Armed::Idle));
             up.queue.submit(request).unwrap();
             up.queue.publish();
@@ -306,16 +300,7 @@ fn a_disk_is_written_read_and_flushed() {
             completion.result.unwrap();
             completion.request.data
         };
-        let mut buffer = pool.get().unwrap();
-        assert!(buffer.set_len_bytes(SECTOR) && buffer.copy_in(0, &[round; SECTOR]));
-        let mut buffer = done(Request::write(5, buffer)).unwrap();
-        assert!(buffer.copy_in(0, &[0; SECTOR]));
-        let buffer = done(Request::read(5, buffer)).unwrap();
-        let mut read = [0; SECTOR];
-        assert!(buffer.copy_out(0, &mut read));
-        assert_eq!(read, [round; SECTOR]);
-        drop(buffer);
-        assert!(done(Request::flush()).is_none());
+        writes_reads_flushes(&pool, round, done);
         assert_eq!(plugged.lock().class.unflushed, 0);
         device = up.stop(&mut |_, _| panic!("nothing was in flight")).unwrap();
         assert_eq!(plugged.lock().violations, [""; 0]);

@@ -1,8 +1,5 @@
 //! Devices driven by the ports of the legacy interface: a network card and a disk.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-#![allow(clippy::result_large_err, reason = "errors give the device back")]
-
 use std::sync::MutexGuard;
 
 use paravane_block::{BlockBuffer, BlockLayout, BlockPool, Control as _, Request, RequestQueue as _};
@@ -21,8 +18,7 @@ use paravane_virtio::transport::legacy::{self, Legacy};
 use paravane_virtio::transport::pci::{self, OpenError, PciError};
 use paravane_virtio::{blk, feature::RingFeatures};
 
-const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
-const FEATURES: u64 = bits::MAC | bits::STATUS | bits::MRG_RXBUF;
+use crate::support::{FEATURES, MAC, assert_clean, writes_reads_flushes};
 const AT: PciAddress = PciAddress::from_devfn(0, 0, 3 << 3);
 const MESSAGES: [MsiMessage; 3] =
     [message(0xfee0_0000, 0x40), message(0xfee0_0000, 0x41), message(0xfee0_0000, 0x42)];
@@ -86,8 +82,7 @@ impl Bench {
     }
 
     fn assert_clean(&self) {
-        let model = self.model();
-        assert_eq!((&model.violations, &model.refusals), (&Vec::new(), &Vec::new()));
+        assert_clean(&self.model());
     }
 
     fn assert_at_rest(&self) {
@@ -258,7 +253,6 @@ fn a_device_that_is_gone_raised_nothing() {
 
 #[test]
 fn a_disk_is_written_read_and_flushed_in_every_interrupt_mode() {
-    const SECTOR: usize = 512;
     let personality = Personality::ancient();
     let platform = MockPlatform::new();
     let plugged = Virtio::plug(&platform, AT, Blk::of(&personality, 64), personality);
@@ -271,23 +265,14 @@ fn a_disk_is_written_read_and_flushed_in_every_interrupt_mode() {
     {
         let mut up = device.start::<BlockBuffer>(&blk::Config::default(), offered).unwrap();
         assert_eq!((up.control.capacity_sectors(), up.control.info().max_in_flight), (64, 85));
-        let mut done = |request: Request<BlockBuffer>| {
+        let done = |request: Request<BlockBuffer>| {
             up.queue.submit(request).unwrap();
             up.queue.publish();
             let completion = up.queue.poll().unwrap().unwrap();
             completion.result.unwrap();
             completion.request.data
         };
-        let mut buffer = pool.get().unwrap();
-        assert!(buffer.set_len_bytes(SECTOR) && buffer.copy_in(0, &[round; SECTOR]));
-        let mut buffer = done(Request::write(5, buffer)).unwrap();
-        assert!(buffer.copy_in(0, &[0; SECTOR]));
-        let buffer = done(Request::read(5, buffer)).unwrap();
-        let mut read = [0; SECTOR];
-        assert!(buffer.copy_out(0, &mut read));
-        assert_eq!(read, [round; SECTOR]);
-        drop(buffer);
-        assert!(done(Request::flush()).is_none());
+        writes_reads_flushes(&pool, round, done);
         assert_eq!(plugged.lock().class.unflushed, 0);
         device = up.stop(&mut |_, _| panic!("nothing was in flight")).unwrap();
         assert_eq!(plugged.lock().violations, [""; 0]);
