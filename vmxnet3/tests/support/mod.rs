@@ -140,3 +140,9 @@ pub fn exchange(machine: &Machine, running: &mut MockRunning, number: u32) {
     assert_eq!(sent.into_iter().map(|sent| sent.bytes).collect::<Vec<_>>(), [numbered(number + 1)]);
     assert_eq!(running.tx.reclaim(), Ok(1));
 }
+
+/// Runs `test` on QEMU's device, and on ESXi's.
+pub fn both(test: impl Fn(Machine)) {
+    test(Machine::new(Personality::qemu()));
+    test(Machine::new(Personality::esxi()));
+}
