@@ -227,7 +227,12 @@ impl Config {
             add("-global", format!("virtio-mmio.force-legacy={legacy}"));
         }
         match self.accel {
-            Accel::Tcg => add("-accel", "tcg".into()),
+            Accel::Tcg => {
+                add("-accel", "tcg".into());
+                // With one processor, QEMU before 8.1 translates the guest's fences to nothing, and
+                // a device in another thread then sleeps while the driver takes it to be awake.
+                add("-smp", "2".into());
+            }
             Accel::TcgCounted => {
                 add("-accel", "tcg".into());
                 add("-icount", "shift=0".into());
@@ -480,6 +485,7 @@ mod tests {
     fn accelerators_bring_what_they_need() {
         assert!(command_line(vec![], Accel::TcgCounted).contains("-accel tcg -icount shift=0"));
         assert!(command_line(vec![], Accel::Kvm).contains("-accel kvm -cpu max,-arch-capabilities"));
+        assert!(command_line(vec![], Accel::Tcg).contains("-accel tcg -smp 2"));
         assert!(!command_line(vec![], Accel::Tcg).contains("-cpu"));
     }
 
