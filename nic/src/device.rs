@@ -7,9 +7,9 @@ use paravane_hal::{Failed, Platform};
 use paravane_net::{Config, Device as NetDevice, FramePool, Running};
 use paravane_pci::{ConfigAccess, Function};
 use paravane_virtio::net as virtio_net;
-use paravane_virtio::transport::legacy::{self, Legacy};
+use paravane_virtio::transport::any::{self, Any, Place};
 use paravane_virtio::transport::mmio::MmioTransport;
-use paravane_virtio::transport::pci::{self, OpenError, Pci, PciError};
+use paravane_virtio::transport::pci::OpenError;
 
 use crate::error::NicError;
 use crate::interrupts::IrqMode;
@@ -21,22 +21,8 @@ use crate::queues::{NicControl, NicRx, NicTx};
 pub enum Device<P: Platform, C: ConfigAccess> {
     /// VMware's NIC.
     Vmxnet3(paravane_vmxnet3::Device<P, C>),
-    /// The virtio network device, on PCI.
-    VirtioPci(virtio_net::Device<P, Pci<P, C>>),
-    /// The virtio network device, on PCI by its legacy ports.
-    VirtioLegacy(virtio_net::Device<P, Legacy<P, C>>),
-    /// The virtio network device, in a place of registers.
-    VirtioMmio(virtio_net::Device<P, MmioTransport<P::Region>>),
-}
-
-/// What a NIC is on, given up with it.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Place<R, C> {
-    /// A function.
-    Pci(Function<C>),
-    /// A place of registers.
-    Mmio(MmioDevice<R>),
+    /// The virtio network device.
+    VirtioNet(virtio_net::Device<P, Any<P, C>>),
 }
 
 impl<P: Platform, C: ConfigAccess> Device<P, C> {
@@ -53,23 +39,11 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             Some(Kind::Vmxnet3) => paravane_vmxnet3::Device::new(function, platform)
                 .map(Self::Vmxnet3)
                 .map_err(|failed| wrap(failed, NicError::Vmxnet3Open, |function| function)),
-            Some(Kind::VirtioNet) => Self::open_virtio(function, platform)
+            Some(Kind::VirtioNet) => any::open_pci(function, platform)
+                .map(Self::VirtioNet)
                 .map_err(|failed| wrap(failed, not_opened, |function| function)),
             None => Err(Failed::new(NicError::NoDriver(ids), function)),
         }
-    }
-
-    /// By its modern registers, where it has them; else by its ports.
-    fn open_virtio(function: Function<C>, platform: P) -> Result<Self, Failed<OpenError, Function<C>>> {
-        let failed = match pci::open(function, platform.clone(), virtio_net::Device::new) {
-            Ok(device) => return Ok(Self::VirtioPci(device)),
-            Err(failed) => failed,
-        };
-        let (error, function) = failed.into_parts();
-        if error != OpenError::Pci(PciError::LegacyOnly) {
-            return Err(Failed::new(error, function));
-        }
-        legacy::open(function, platform, virtio_net::Device::new).map(Self::VirtioLegacy)
     }
 
     /// Takes over the virtio network device behind `device`'s registers, and stops what its last
@@ -84,8 +58,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     ) -> Result<Self, Failed<NicError, MmioDevice<P::Region>>> {
         let transport = MmioTransport::open(device)
             .map_err(|failed| wrap(failed, NicError::VirtioMmio, |device| device))?;
-        virtio_net::Device::new(transport, platform)
-            .map(Self::VirtioMmio)
+        any::open_mmio(transport, platform)
+            .map(Self::VirtioNet)
             .map_err(|failed| wrap(failed, NicError::VirtioOpen, MmioTransport::into_device))
     }
 
@@ -94,7 +68,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Vmxnet3(_) => Kind::Vmxnet3,
-            Self::VirtioPci(_) | Self::VirtioLegacy(_) | Self::VirtioMmio(_) => Kind::VirtioNet,
+            Self::VirtioNet(_) => Kind::VirtioNet,
         }
     }
 
@@ -103,9 +77,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     pub fn into_place(self) -> Place<P::Region, C> {
         match self {
             Self::Vmxnet3(device) => Place::Pci(device.into_function()),
-            Self::VirtioPci(device) => Place::Pci(pci::close(device.into_parts())),
-            Self::VirtioLegacy(device) => Place::Pci(legacy::close(device.into_parts())),
-            Self::VirtioMmio(device) => Place::Mmio(device.into_parts().0.into_device()),
+            Self::VirtioNet(device) => any::close(device.into_parts()),
         }
     }
 
@@ -119,7 +91,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 Wanted::Msi => IrqMode::Msi,
                 Wanted::Msix => IrqMode::Msix,
             },
-            Self::VirtioPci(_) | Self::VirtioLegacy(_) | Self::VirtioMmio(_) => IrqMode::Auto,
+            Self::VirtioNet(_) => IrqMode::Auto,
         }
     }
 }
@@ -143,18 +115,10 @@ impl<P: Platform, C: ConfigAccess + Send> NetDevice for Device<P, C> {
                 .start(&(*config).into(), pool, interrupts)
                 .map(vmxnet3)
                 .map_err(|failed| wrap(failed, NicError::Vmxnet3Start, Self::Vmxnet3)),
-            Self::VirtioPci(device) => device
+            Self::VirtioNet(device) => device
                 .start(&(*config).into(), pool, interrupts)
-                .map(virtio_pci)
-                .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioPci)),
-            Self::VirtioLegacy(device) => device
-                .start(&(*config).into(), pool, interrupts)
-                .map(virtio_legacy)
-                .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioLegacy)),
-            Self::VirtioMmio(device) => device
-                .start(&(*config).into(), pool, interrupts)
-                .map(virtio_mmio)
-                .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioMmio)),
+                .map(virtio_net)
+                .map_err(|failed| wrap(failed, NicError::VirtioStart, Self::VirtioNet)),
         }
     }
 
@@ -164,18 +128,10 @@ impl<P: Platform, C: ConfigAccess + Send> NetDevice for Device<P, C> {
                 .stop(rx, tx)
                 .map(Self::Vmxnet3)
                 .map_err(|failed| wrap(failed, vmxnet3_not_stopped, vmxnet3)),
-            (NicControl::VirtioPci(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => control
+            (NicControl::VirtioNet(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => control
                 .stop(rx, tx)
-                .map(Self::VirtioPci)
-                .map_err(|failed| wrap(failed, virtio_not_stopped, virtio_pci)),
-            (NicControl::VirtioLegacy(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => control
-                .stop(rx, tx)
-                .map(Self::VirtioLegacy)
-                .map_err(|failed| wrap(failed, virtio_not_stopped, virtio_legacy)),
-            (NicControl::VirtioMmio(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => control
-                .stop(rx, tx)
-                .map(Self::VirtioMmio)
-                .map_err(|failed| wrap(failed, virtio_not_stopped, virtio_mmio)),
+                .map(Self::VirtioNet)
+                .map_err(|failed| wrap(failed, virtio_not_stopped, virtio_net)),
             (control, rx, tx) => Err(Failed::new(NicError::ForeignQueues, Running { control, rx, tx })),
         }
     }
@@ -188,22 +144,10 @@ fn vmxnet3<P: Platform, C: ConfigAccess + Send>(
     Running { control: NicControl::Vmxnet3(control), rx: NicRx::Vmxnet3(rx), tx: NicTx::Vmxnet3(tx) }
 }
 
-fn virtio_pci<P: Platform, C: ConfigAccess + Send>(
-    Running { control, rx, tx }: virtio_net::Running<P, Pci<P, C>>,
+fn virtio_net<P: Platform, C: ConfigAccess + Send>(
+    Running { control, rx, tx }: virtio_net::Running<P, Any<P, C>>,
 ) -> Running<Device<P, C>> {
-    Running { control: NicControl::VirtioPci(control), rx: NicRx::VirtioNet(rx), tx: NicTx::VirtioNet(tx) }
-}
-
-fn virtio_legacy<P: Platform, C: ConfigAccess + Send>(
-    Running { control, rx, tx }: virtio_net::Running<P, Legacy<P, C>>,
-) -> Running<Device<P, C>> {
-    Running { control: NicControl::VirtioLegacy(control), rx: NicRx::VirtioNet(rx), tx: NicTx::VirtioNet(tx) }
-}
-
-fn virtio_mmio<P: Platform, C: ConfigAccess + Send>(
-    Running { control, rx, tx }: virtio_net::Running<P, MmioTransport<P::Region>>,
-) -> Running<Device<P, C>> {
-    Running { control: NicControl::VirtioMmio(control), rx: NicRx::VirtioNet(rx), tx: NicTx::VirtioNet(tx) }
+    Running { control: NicControl::VirtioNet(control), rx: NicRx::VirtioNet(rx), tx: NicTx::VirtioNet(tx) }
 }
 
 /// The errors of a driver as ours.

@@ -15,10 +15,11 @@ mod kind;
 mod nic;
 mod queues;
 
-pub use device::{Device, Place};
+pub use device::Device;
 pub use error::NicError;
 pub use interrupts::{InterruptPlan, IrqMode, Vectors};
 pub use kind::Kind;
 pub use nic::Nic;
 pub use paravane_net::Config;
+pub use paravane_virtio::transport::any::Place;
 pub use queues::{NicControl, NicRx, NicTx, Queues};

@@ -7,8 +7,9 @@ use paravane_hal::mmio::MmioDevice;
 use paravane_hal::{Failed, Platform};
 use paravane_net::{Config, Control, Device as _, FramePool, NicInfo, Running};
 use paravane_pci::{ConfigAccess, Function};
+use paravane_virtio::transport::any::Place;
 
-use crate::device::{Device, Place};
+use crate::device::Device;
 use crate::error::NicError;
 use crate::interrupts::{InterruptPlan, Vectors};
 use crate::kind::Kind;

@@ -13,9 +13,7 @@ use paravane_net::{
 };
 use paravane_pci::ConfigAccess;
 use paravane_virtio::net as virtio_net;
-use paravane_virtio::transport::legacy::Legacy;
-use paravane_virtio::transport::mmio::MmioTransport;
-use paravane_virtio::transport::pci::Pci;
+use paravane_virtio::transport::any::Any;
 
 use crate::kind::Kind;
 
@@ -24,12 +22,8 @@ use crate::kind::Kind;
 pub enum NicControl<P: Platform, C: ConfigAccess> {
     /// VMware's NIC.
     Vmxnet3(paravane_vmxnet3::VmxControl<P, C>),
-    /// The virtio network device, on PCI.
-    VirtioPci(virtio_net::NetControl<P, Pci<P, C>>),
-    /// The virtio network device, on PCI by its legacy ports.
-    VirtioLegacy(virtio_net::NetControl<P, Legacy<P, C>>),
-    /// The virtio network device, in a place of registers.
-    VirtioMmio(virtio_net::NetControl<P, MmioTransport<P::Region>>),
+    /// The virtio network device.
+    VirtioNet(virtio_net::NetControl<P, Any<P, C>>),
 }
 
 /// The receive queue.
@@ -67,14 +61,6 @@ macro_rules! which {
             $choice::VirtioNet($driver) => $call,
         }
     };
-    ($choice:ident, $value:expr, control $driver:ident => $call:expr) => {
-        match $value {
-            $choice::Vmxnet3($driver) => $call,
-            $choice::VirtioPci($driver) => $call,
-            $choice::VirtioLegacy($driver) => $call,
-            $choice::VirtioMmio($driver) => $call,
-        }
-    };
 }
 
 impl<P: Platform, C: ConfigAccess> NicControl<P, C> {
@@ -83,9 +69,7 @@ impl<P: Platform, C: ConfigAccess> NicControl<P, C> {
     pub fn agreed(&self) -> String {
         match self {
             Self::Vmxnet3(control) => format!("revision {}", control.revision()),
-            Self::VirtioPci(control) => format!("{}", control.features()),
-            Self::VirtioLegacy(control) => format!("{}", control.features()),
-            Self::VirtioMmio(control) => format!("{}", control.features()),
+            Self::VirtioNet(control) => format!("{}", control.features()),
         }
     }
 
@@ -115,7 +99,7 @@ macro_rules! say_kind {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let kind = match self {
                     Self::Vmxnet3(_) => Kind::Vmxnet3,
-                    _ => Kind::VirtioNet,
+                    Self::VirtioNet(_) => Kind::VirtioNet,
                 };
                 write!(f, concat!(stringify!($name), "({})"), kind.name())
             }
@@ -129,40 +113,40 @@ say_kind!(NicTx<P: Platform>);
 
 impl<P: Platform, C: ConfigAccess + Send> Control for NicControl<P, C> {
     fn info(&self) -> NicInfo {
-        which!(Self, self, control control => control.info())
+        which!(Self, self, control => control.info())
     }
     fn interrupts(&self) -> InterruptMode {
-        which!(Self, self, control control => control.interrupts())
+        which!(Self, self, control => control.interrupts())
     }
     fn link(&self) -> Link {
-        which!(Self, self, control control => control.link())
+        which!(Self, self, control => control.link())
     }
     fn acknowledge(&mut self) -> bool {
-        which!(Self, self, control control => control.acknowledge())
+        which!(Self, self, control => control.acknowledge())
     }
     fn poll(&mut self) -> Result<Events, DeviceFault> {
-        which!(Self, self, control control => control.poll())
+        which!(Self, self, control => control.poll())
     }
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
-        which!(Self, self, control control => control.arm())
+        which!(Self, self, control => control.arm())
     }
     fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
-        which!(Self, self, control control => control.set_filter(filter))
+        which!(Self, self, control => control.set_filter(filter))
     }
     fn settings(&self) -> Settings {
-        which!(Self, self, control control => control.settings())
+        which!(Self, self, control => control.settings())
     }
     fn submit_change(&mut self, change: Change) -> Result<(), ChangeError> {
-        which!(Self, self, control control => control.submit_change(change))
+        which!(Self, self, control => control.submit_change(change))
     }
     fn poll_change(&mut self) -> Result<bool, ChangeError> {
-        which!(Self, self, control control => control.poll_change())
+        which!(Self, self, control => control.poll_change())
     }
     fn change(&mut self, change: Change) -> Result<(), ChangeError> {
-        which!(Self, self, control control => control.change(change))
+        which!(Self, self, control => control.change(change))
     }
     fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {
-        which!(Self, self, control control => control.read_device_stats())
+        which!(Self, self, control => control.read_device_stats())
     }
 }
 

@@ -144,6 +144,12 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Device<P, T, C> {
         !self.kept.is_none()
     }
 
+    /// The same device over what `map` makes of its transport, which has to reach the same device.
+    pub(crate) fn map_transport<U>(self, map: impl FnOnce(T) -> U) -> Device<P, U, C> {
+        let Self { transport, platform, kept } = self;
+        Device { transport: map(transport), platform, kept }
+    }
+
     /// Gives transport and platform up. Memory that it [keeps](Self::keeps_memory) is leaked.
     #[must_use]
     pub fn into_parts(self) -> (T, P) {

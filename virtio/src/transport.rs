@@ -9,7 +9,8 @@
 //! | [`legacy`] | ports, those of BAR 0 | MSI-X, or the line | the device's reset, and bus mastering |
 //! | [`mmio`] | one window, of either version | a line | the device's reset |
 //!
-//! Classes know the trait [`Transport`] alone; what is peculiar to a bus stays in its module.
+//! [`any`] is all three as one type. Classes know the trait [`Transport`] alone; what is peculiar
+//! to a bus stays in its module.
 
 #![expect(private_interfaces, reason = "the steps are sealed: nobody outside names them")]
 
@@ -25,6 +26,7 @@ use crate::queue::Doorbell;
 use crate::ring::{QueueAddresses, QueueSize};
 use crate::status::Status;
 
+pub mod any;
 pub mod legacy;
 pub mod mmio;
 pub mod pci;

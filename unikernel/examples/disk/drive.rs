@@ -14,14 +14,13 @@ use paravane_block::{
 use paravane_hal::Failed;
 use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_hal::time::Clock;
-use paravane_unikernel::platform::{Machine, Platform, Region};
+use paravane_unikernel::platform::{Machine, Platform};
 use paravane_virtio::blk::{Config, Device, Running};
 use paravane_virtio::feature::RingFeatures;
-use paravane_virtio::transport::Transport;
 
 use crate::content::Content;
 use crate::way::Way;
-use crate::{MIXED, Outcome, SECTOR};
+use crate::{MIXED, Outcome, SECTOR, Transport};
 
 /// How long a request may take. No disk needs it; a lost interrupt is noticed by it.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -29,19 +28,19 @@ const LIMIT: Duration = Duration::from_secs(10);
 type Data = Vec<BlockBuffer>;
 
 /// A disk that runs.
-pub struct Disk<'m, T: Transport<Region> + Send> {
+pub struct Disk<'m> {
     machine: &'m Machine,
     way: &'m Way,
     pool: &'m BlockPool,
-    up: Running<Platform, T, Data>,
+    up: Running<Platform, Transport, Data>,
     woken: u32,
 }
 
-impl<'m, T: Transport<Region> + Send> Disk<'m, T> {
+impl<'m> Disk<'m> {
     /// Starts `device`, to interrupt by `way` if it can.
     pub fn start(
         machine: &'m Machine,
-        device: Device<Platform, T>,
+        device: Device<Platform, Transport>,
         way: &'m Way,
         pool: &'m BlockPool,
     ) -> Outcome<Self> {
@@ -247,7 +246,7 @@ impl<'m, T: Transport<Region> + Send> Disk<'m, T> {
     }
 
     /// Stops it. Nothing may be on its way.
-    pub fn stop(self) -> Outcome<Device<Platform, T>> {
+    pub fn stop(self) -> Outcome<Device<Platform, Transport>> {
         let mut unfinished = 0;
         let stopped = self.up.stop(&mut |_, _| unfinished += 1).map_err(Failed::into_error)?;
         if unfinished > 0 {

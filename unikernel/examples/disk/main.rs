@@ -40,11 +40,10 @@ use paravane_hal_x86_64::line::Trigger;
 use paravane_unikernel::bus::words::MmioPlace;
 use paravane_unikernel::bus::{self, Found, Place, Words, pci};
 use paravane_unikernel::exit::{Exit, exit};
-use paravane_unikernel::platform::{Machine, Platform, Region};
+use paravane_unikernel::platform::{Machine, Platform};
 use paravane_virtio::blk::{self, Device};
+use paravane_virtio::transport::any::{self, Any};
 use paravane_virtio::transport::mmio::MmioTransport;
-use paravane_virtio::transport::pci::{OpenError, PciError};
-use paravane_virtio::transport::{self, Transport};
 
 use content::Content;
 use drive::Disk;
@@ -58,6 +57,8 @@ const MIXED: &[&[usize]] = &[&[1], &[8, 3], &[2, 5, 1, 4], &[8], &[1, 1, 7]];
 /// So many pieces that a device may not take them at once.
 const LONG: &[&[usize]] = &[&[1; 150]];
 
+/// Whichever way a disk is reached; its configuration space by ports or in memory.
+type Transport = Any<Platform, pci::Bus>;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main(machine: Machine) -> ! {
@@ -81,32 +82,21 @@ fn run(machine: &Machine) -> Outcome<()> {
             let vectors = function.msix()?.map_or(0, |msix| msix.entries());
             let line = function.read_interrupt_pin().and_then(|_| function.read_interrupt_line());
             let way = Way::choose(machine, vectors.into(), line.map(|line| (line, Trigger::Level)));
-            let failed = match transport::pci::open(function, machine.platform, Device::new) {
-                Ok(device) => return check(machine, &name, device, &way),
-                Err(failed) => failed,
-            };
-            let (error, function) = failed.into_parts();
-            if error != OpenError::Pci(PciError::LegacyOnly) {
-                return Err(error.into());
-            }
-            let device = transport::legacy::open(function, machine.platform, Device::new);
-            check(machine, &name, device.map_err(Failed::into_error)?, &way)
+            let device = any::open_pci(function, machine.platform).map_err(Failed::into_error)?;
+            check(machine, &name, device, &way)
         }
         Place::Mmio(device) => {
             let MmioPlace { line, trigger, .. } = device.place();
             let way = Way::choose(machine, 0, Some((line, trigger)));
             let transport = MmioTransport::open(device.claim(machine)?).map_err(Failed::into_error)?;
-            let device = Device::new(transport, machine.platform).map_err(Failed::into_error)?;
+            let device = any::open_mmio(transport, machine.platform).map_err(Failed::into_error)?;
             check(machine, &name, device, &way)
         }
     }
 }
 
 /// All that is to be done with a disk, in two lives of it.
-fn check<T>(machine: &Machine, name: &str, device: Device<Platform, T>, way: &Way) -> Outcome<()>
-where
-    T: Transport<Region> + Send,
-{
+fn check(machine: &Machine, name: &str, device: Device<Platform, Transport>, way: &Way) -> Outcome<()> {
     let bytes_in_use = machine.platform.dma.dma_bytes_in_use();
     let pool = BlockPool::new(machine.platform, BlockLayout::new(512))?;
     let mut content = Content::asked(machine)?;
