@@ -304,6 +304,22 @@ fn unusable_places_for_registers_are_refused_with_a_reason() {
 }
 
 #[test]
+fn registers_that_a_capability_puts_among_the_ports_are_looked_for_in_the_next_one() {
+    let bench = Bench::of(Personality::qemu_transitional(), BASIC);
+    bench.space(|space| {
+        // In front of all others, that is of 0x40: common registers at the start of BAR 0, which
+        // is ports.
+        space.set8(0x34, 0xe0);
+        space.set32(0xe0, 0x0110_4009);
+        space.set32(0xe4, 0);
+        space.set32(0xe8, 0);
+        space.set32(0xec, 0x38);
+    });
+    let _up = bench.start();
+    bench.assert_clean();
+}
+
+#[test]
 fn a_capability_list_that_is_a_loop_is_refused() {
     let bench = Bench::new(BASIC);
     bench.space(|space| space.set8(0x85, 0x40));
