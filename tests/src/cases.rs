@@ -9,6 +9,7 @@ mod disk;
 mod http_rules;
 mod idle;
 mod link;
+mod others;
 mod restart;
 mod suite;
 
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Case> {
         suite::cases(),
         checks::cases(),
         disk::cases(),
+        others::cases(),
         bad_input::cases(),
     ];
     groups.into_iter().flatten().collect()

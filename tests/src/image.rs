@@ -17,6 +17,8 @@ pub const SUITE: &str = "paravane-guest-suite";
 pub const CHECKS: &str = "checks";
 /// The image that drives a disk; an example.
 pub const DISK: &str = "disk";
+/// The image that has devices driven by `virtio-drivers`; an example.
+pub const OTHERS: &str = "others";
 const TARGET: &str = "x86_64-unknown-none";
 
 /// Builds the image of `program` and gives the path of the ELF file. Cargo's progress goes to
@@ -26,7 +28,7 @@ const TARGET: &str = "x86_64-unknown-none";
 ///
 /// The build fails, or cargo does not say where it put the result.
 pub fn build(program: &str) -> Result<PathBuf> {
-    let kind = if [CHECKS, DISK].contains(&program) { "--example" } else { "--bin" };
+    let kind = if [CHECKS, DISK, OTHERS].contains(&program) { "--example" } else { "--bin" };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let output = Command::new(cargo)
