@@ -5,6 +5,8 @@ mod blk;
 mod count;
 mod device;
 mod guest;
+#[cfg(test)]
+mod heap;
 mod platform;
 mod ratio;
 mod report;
