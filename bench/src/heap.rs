@@ -30,7 +30,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: it came from `alloc` with this layout, as the caller promises, and that from there.
+        // SAFETY: it came from `alloc` with this layout, as the caller promises.
         unsafe { System.dealloc(block, layout) }
     }
 }

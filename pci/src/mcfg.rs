@@ -216,6 +216,38 @@ mod tests {
     }
 
     #[test]
+    fn the_dsdt_is_where_the_fadt_has_it() {
+        const DSDT_AT: u64 = 0x10_2000;
+        // The narrow pointer, then the wide one, in a table of before that and in one with it.
+        let found = |narrow: u64, wide: Option<u64>| {
+            let mut fadt = vec![0; 16];
+            fadt[4..8].copy_from_slice(&u32::try_from(narrow).unwrap().to_le_bytes());
+            if let Some(wide) = wide {
+                fadt.resize(104, 0);
+                fadt.extend(wide.to_le_bytes());
+            }
+            let mut ram = ram(2, &mcfg(&[]));
+            ram.put(0x10_0800, &table(b"FACP", &fadt));
+            ram.put(DSDT_AT, &table(b"DSDT", b"declared"));
+            let found = tables::find_dsdt(&ram, PhysAddr::new(RSDP_AT))?;
+            Ok(found.map(|dsdt| {
+                let mut bytes = vec![0; dsdt.len_bytes().try_into().unwrap()];
+                assert!(dsdt.read(&ram, &mut [0; 43]).is_err(), "of another length");
+                dsdt.read(&ram, &mut bytes).unwrap();
+                bytes.split_off(36)
+            }))
+        };
+        let there = Ok(Some(b"declared".to_vec()));
+        assert_eq!(found(DSDT_AT, None), there);
+        assert_eq!(found(0, Some(DSDT_AT)), there);
+        assert_eq!(found(MCFG_AT, Some(DSDT_AT)), there, "the wide one counts");
+        assert_eq!(found(DSDT_AT, Some(0)), there);
+        assert_eq!(found(0, Some(0)), Ok(None));
+        let error = TableError::NotThere { at: PhysAddr::new(MCFG_AT), signature: "DSDT" };
+        assert_eq!(found(MCFG_AT, None), Err(error));
+    }
+
+    #[test]
     fn a_machine_without_ecam_has_no_entries() {
         let mut ram = ram(0, &[]);
         ram.put(ROOT_AT, &table(b"RSDT", &[]));

@@ -85,6 +85,28 @@ pub fn find(
     found.map(|at| Table::check(memory, at, signature, min_bytes)).transpose()
 }
 
+/// The DSDT, which the FADT leads to, checked. `None` when the machine has none.
+///
+/// # Errors
+///
+/// [`TableError`]: a table on the way is damaged or cannot be read.
+///
+/// Spec: ACPI 6.5, 5.2.9 "Fixed ACPI Description Table (FADT)", 5.2.11.1 "Differentiated System
+/// Description Table (DSDT)".
+pub fn find_dsdt(memory: &impl FirmwareMemory, rsdp: PhysAddr) -> Result<Option<Table>, TableError> {
+    const DSDT: u64 = 40;
+    const X_DSDT: u64 = 140;
+    const MIN_BYTES: u32 = 44;
+    let Some(fadt) = find(memory, rsdp, "FACP", MIN_BYTES)? else { return Ok(None) };
+    // Tables of before 64 bits end in front of the wide one.
+    let wide = fadt.field(memory, X_DSDT).map_or(0, u64::from_le_bytes);
+    let at = if wide == 0 { u32::from_le_bytes(fadt.field(memory, DSDT)?).into() } else { wide };
+    if at == 0 {
+        return Ok(None);
+    }
+    Table::check(memory, PhysAddr::new(at), "DSDT", HEADER_BYTES).map(Some)
+}
+
 /// The RSDT or XSDT that the RSDP at `at` leads to.
 fn find_root(memory: &impl FirmwareMemory, at: PhysAddr) -> Result<Table, TableError> {
     if field::<8>(memory, at, 0)? != RSDP.as_bytes() {
@@ -179,6 +201,19 @@ impl Table {
             return Err(TableError::BadLength { at, signature, len_bytes });
         }
         field(memory, at, offset)
+    }
+
+    /// Copies all of it to `into`, which is as long as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`]: it has another length, or cannot be read; `into` holds anything.
+    pub fn read(&self, memory: &impl FirmwareMemory, into: &mut [u8]) -> Result<(), TableError> {
+        let Self { at, signature, len_bytes } = *self;
+        if usize::try_from(len_bytes).ok() != Some(into.len()) {
+            return Err(TableError::BadLength { at, signature, len_bytes });
+        }
+        if memory.read(at, into) { Ok(()) } else { Err(TableError::Unreadable { at, offset: 0 }) }
     }
 
     /// Where the things of `each_bytes` start that follow the first `header_bytes`; a last one that

@@ -5,10 +5,12 @@
 //! |---|---|
 //! | [`words`] | what the command line says about it |
 //! | [`pci`] | config space, every segment of it, and addresses where firmware gave none |
+//! | `declared` | places in memory that ACPI declares |
 //! | [`mmio`] | places in memory, and which device is at each |
 //! | [`microvm`] | what is known of a machine that says nothing about itself |
 
 mod access;
+mod declared;
 pub mod microvm;
 pub mod mmio;
 pub mod pci;

@@ -10,6 +10,7 @@
 mod acpi;
 mod blk;
 mod config_space;
+mod declared;
 mod input;
 mod lie;
 mod queue;
@@ -19,6 +20,7 @@ mod vmxnet3;
 pub use acpi::acpi;
 pub use blk::virtio_blk;
 pub use config_space::config_space;
+pub use declared::declared_places;
 pub use virtio::{net_header, virtio_ring};
 pub use vmxnet3::vmxnet3;
 
@@ -26,11 +28,12 @@ pub use vmxnet3::vmxnet3;
 pub type Entry = fn(&[u8]);
 
 /// All entries, by the names of their fuzz targets.
-pub const ENTRIES: [(&str, Entry); 6] = [
+pub const ENTRIES: [(&str, Entry); 7] = [
     ("vmxnet3", vmxnet3),
     ("virtio_ring", virtio_ring),
     ("virtio_blk", virtio_blk),
     ("net_header", net_header),
     ("config_space", config_space),
     ("acpi", acpi),
+    ("declared_places", declared_places),
 ];

@@ -179,7 +179,12 @@ fn run(machine: Machine, model: Model, irq: &str) -> Result<String> {
             format!("disk: virtio-blk at {} ring {} interrupts {}", model.place, model.ring, interrupts(irq));
         let size = format!("disk: {SECTORS} sectors, blocks of {SECTOR} bytes");
         let serial = format!("called {SERIAL}");
-        for words in [&[identity.as_str()][..], &[&size, &serial], &["disk: passed"]] {
+        let found_by = match machine {
+            Machine::Microvm => "where microvm has them",
+            Machine::MicrovmAcpi => "that ACPI declares",
+            _ => "pci: config space",
+        };
+        for words in [&[identity.as_str()][..], &[&size, &serial], &[found_by], &["disk: passed"]] {
             let found = qemu.console().find_by(0, words, Instant::now() + LIMIT);
             found.with_context(|| format!("no console line with {words:?}"))?;
         }

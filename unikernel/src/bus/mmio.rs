@@ -11,6 +11,7 @@ use log::{debug, info, warn};
 use paravane_hal::mmio::{MapError, MmioDevice, MmioMap};
 use paravane_virtio::transport::mmio::{self, MmioError, RESET_AT_BYTES};
 
+use super::declared;
 use super::microvm::Microvm;
 use super::words::{MmioPlace, Probe, Words};
 use crate::platform::{Machine, Region};
@@ -59,9 +60,9 @@ fn look_at(machine: &Machine, place: &MmioPlace) -> Option<Result<u16, MmioError
     Some(mmio::look(&registers, place.base))
 }
 
-/// The devices that the command line names. Where it names none, those at the places where microvm
-/// has them, if nothing else can be there: `bare` is a machine where no PCI was found by ports or
-/// by ACPI.
+/// The devices that the command line names. Where it names none, those that ACPI declares; where
+/// there are none either, those at the places where microvm has them, if nothing else can be there:
+/// `bare` is a machine where no PCI was found by ports or by ACPI.
 ///
 /// Once: nothing is found by a second look, for what is found is claimed by whom it is given to.
 #[must_use]
@@ -77,8 +78,21 @@ pub fn find(machine: &Machine, words: &Words, bare: bool) -> Vec<Device> {
             None => {}
         }
     }
+    if words.mmio.is_empty() && words.probe != Probe::Off {
+        for place in declared::places(machine) {
+            match look_at(machine, &place) {
+                Some(Ok(id)) => devices.push(Device { place, id }),
+                // A place that is kept for a device.
+                Some(Err(MmioError::Empty { .. })) | None => {}
+                Some(Err(error)) => warn!("{error}"),
+            }
+        }
+        if !devices.is_empty() {
+            info!("mmio: {} devices that ACPI declares", devices.len());
+        }
+    }
     let probing = match words.probe {
-        Probe::Auto => bare && words.mmio.is_empty(),
+        Probe::Auto => bare && words.mmio.is_empty() && devices.is_empty(),
         Probe::On => true,
         Probe::Off => false,
     };

@@ -155,18 +155,29 @@ fn parse_place(value: &str) -> Result<MmioPlace, String> {
     if parts.next().is_some() || id.is_some_and(|id| number(id).is_none()) {
         return Err(form());
     }
-    if !MMIO_BYTES.contains(&len_bytes) {
-        return Err(format!("a virtio device has between 256 bytes and 1 MiB of registers, not {len_bytes}"));
-    }
-    if !base.is_multiple_of(4) || base.checked_add(len_bytes).is_none_or(|end| end > REACH) {
-        return Err(format!("no device's registers can be at {base:#x}"));
-    }
-    let known = u8::try_from(line).ok().filter(|line| *line < LINES);
-    let line = known.ok_or_else(|| format!("interrupt lines go up to {}", LINES - 1))?;
-    let len_bytes = usize::try_from(len_bytes).map_err(|_| form())?;
     // Whoever passes this word pulses its lines, or keeps them up until they are acknowledged; the
     // edge is there either way.
-    Ok(MmioPlace { base: PhysAddr::new(base), len_bytes, line, trigger: Trigger::Edge })
+    MmioPlace::new(base, len_bytes, line, Trigger::Edge)
+}
+
+impl MmioPlace {
+    /// A place of `len_bytes` at `base`, whose device interrupts by `line`.
+    ///
+    /// # Errors
+    ///
+    /// In words: no device's registers can be there, or no line has that number.
+    pub(super) fn new(base: u64, len_bytes: u64, line: u64, trigger: Trigger) -> Result<Self, String> {
+        let fits = usize::try_from(len_bytes).ok().filter(|_| MMIO_BYTES.contains(&len_bytes));
+        let len_bytes = fits.ok_or_else(|| {
+            format!("a virtio device has between 256 bytes and 1 MiB of registers, not {len_bytes}")
+        })?;
+        if !base.is_multiple_of(4) || base.checked_add(len_bytes as u64).is_none_or(|end| end > REACH) {
+            return Err(format!("no device's registers can be at {base:#x}"));
+        }
+        let known = u8::try_from(line).ok().filter(|line| *line < LINES);
+        let line = known.ok_or_else(|| format!("interrupt lines go up to {}", LINES - 1))?;
+        Ok(Self { base: PhysAddr::new(base), len_bytes, line, trigger })
+    }
 }
 
 /// `BASE[,SEGMENT[,FIRST-LAST]]`.

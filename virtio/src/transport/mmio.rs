@@ -26,6 +26,7 @@ use crate::transport::{
     page_number,
 };
 
+pub mod acpi;
 #[cfg(feature = "device-tree")]
 pub mod device_tree;
 
