@@ -16,8 +16,8 @@
 //! # let _ = walked; }
 //! ```
 //!
-//! Spec: VIRTIO 1.2, 4.2.1 "MMIO Device Discovery"; ACPI 6.5, 6.1.5 "_HID (Hardware ID)", 6.2.2 "_CRS
-//! (Current Resource Settings)", 6.4 "Resource Data Types for ACPI".
+//! Spec: VIRTIO 1.2, 4.2.1 "MMIO Device Discovery"; ACPI 6.5, 6.1.5 "_HID (Hardware ID)", 6.2.2
+//! "_CRS (Current Resource Settings)", 6.4 "Resource Data Types for ACPI".
 
 use core::fmt;
 
