@@ -4,27 +4,21 @@
 //! There the guest's time stamp counter advances by one an instruction, whatever the host does. The
 //! host sends frames without pause, so that the guest finds whole bursts.
 
-use std::io::{BufRead, BufReader, Read};
+mod boot;
+pub mod reads;
+
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::subject::{Direction, Driver, Kind, Point};
-
-/// Run where the variable `QEMU` names no other.
-const PROGRAM: &str = "qemu-system-x86_64";
-/// Longest that one boot may take; ten times what it does.
-const TIMEOUT: Duration = Duration::from_secs(180);
-
-/// Lines of the console that are shown when it does not finish.
-const CONSOLE_TAIL: usize = 12;
+use boot::Guest;
+pub use boot::Spread;
 
 /// Boots that each give every figure once.
 pub const BOOTS: usize = 5;
@@ -37,62 +31,31 @@ struct Counted {
     instructions: f64,
 }
 
-/// What several boots say of one point. They differ: how many frames a device has worked on when
-/// the guest looks is a matter of time.
+/// What several boots say of one point.
 #[derive(Clone, Debug)]
 pub struct Figures {
     /// Whose.
     pub driver: Driver,
     /// Of what.
     pub point: Point,
-    /// Instructions a frame, by boot, least first.
-    instructions: Vec<f64>,
-}
-
-impl Figures {
-    /// The least.
-    pub fn min(&self) -> f64 {
-        self.instructions.first().copied().unwrap_or(0.0)
-    }
-
-    /// The one in the middle.
-    pub fn median(&self) -> f64 {
-        self.instructions.get(self.instructions.len() / 2).copied().unwrap_or(0.0)
-    }
-
-    /// The most.
-    pub fn max(&self) -> f64 {
-        self.instructions.last().copied().unwrap_or(0.0)
-    }
+    /// Instructions a frame.
+    pub instructions: Spread,
 }
 
 /// Boots `image` [`BOOTS`] times with one NIC of `driver`'s kind and frames of `bytes`, and
 /// collects what it prints.
 pub fn count(image: &Path, driver: Driver, bytes: usize) -> Result<Vec<Figures>> {
-    let mut all = Vec::<Figures>::new();
+    let mut all = Vec::<(Point, Vec<f64>)>::new();
     for _ in 0..BOOTS {
         for Counted { point, instructions } in boot(image, driver, bytes)? {
-            match all.iter_mut().find(|figures| figures.point == point) {
-                Some(figures) => figures.instructions.push(instructions),
-                None => all.push(Figures { driver, point, instructions: vec![instructions] }),
+            match all.iter_mut().find(|(of, _)| *of == point) {
+                Some((_, figures)) => figures.push(instructions),
+                None => all.push((point, vec![instructions])),
             }
         }
     }
-    for figures in &mut all {
-        figures.instructions.sort_by(f64::total_cmp);
-    }
-    Ok(all)
-}
-
-/// Ends QEMU however this comes to its end.
-struct Guest(Child);
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    let figures = |(point, figures)| Figures { driver, point, instructions: Spread::of(figures) };
+    Ok(all.into_iter().map(figures).collect())
 }
 
 /// Boots `image` once.
@@ -111,74 +74,18 @@ fn boot(image: &Path, driver: Driver, bytes: usize) -> Result<Vec<Counted>> {
         theirs.display(),
         ours.display()
     );
-    let program = std::env::var_os("QEMU").unwrap_or_else(|| PROGRAM.into());
-    let mut guest = Command::new(&program)
-        .args(["-machine", "q35", "-accel", "tcg", "-icount", "shift=0", "-m", "64", "-display", "none"])
-        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-serial", "stdio"])
-        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"])
-        .args(["-netdev", &netdev, "-device", &format!("{device},netdev=n,mac=52:54:00:70:76:00,romfile=")])
-        .args(["-append", &format!("bytes={bytes}"), "-kernel"])
-        .arg(image)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map(Guest)
-        .with_context(|| {
-            format!("{} cannot be run; the environment variable QEMU names another", program.display())
-        })?;
-    let console = guest.0.stdout.take().context("the pipe of a process just started is missing")?;
-    let complaints = guest.0.stderr.take().context("the pipe of a process just started is missing")?;
-    let (lines, console_lines) = mpsc::channel();
-    let (its_own, its_lines) = mpsc::channel();
-    pass_on(console, lines);
-    pass_on(complaints, its_own);
+    let nic = format!("{device},netdev=n,mac=52:54:00:70:76:00,romfile=");
+    let guest = Guest::start(image, &["-netdev", &netdev, "-device", &nic], &format!("bytes={bytes}"))?;
     let stop = Arc::new(AtomicBool::new(false));
     let sender = thread::spawn({
         let stop = Arc::clone(&stop);
         move || send_frames(&socket, &theirs, bytes, &stop)
     });
-    let outcome = collect(&console_lines, driver);
-    drop(guest);
-    let complaints: Vec<String> = its_lines.iter().collect();
-    let outcome = outcome.with_context(|| {
-        format!("{} with {device}, {bytes} bytes: {}", program.display(), complaints.join("; "))
-    });
+    let outcome = guest.collect(|words| parse(words, driver));
     stop.store(true, Relaxed);
     // It ends with the flag, and panics nowhere.
     let _ = sender.join();
-    outcome
-}
-
-/// Sends each line of `from` to `to`, in a thread that ends with either.
-fn pass_on(from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
-    thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            if to.send(line).is_err() {
-                break;
-            }
-        }
-    });
-}
-
-/// Reads the console until the image says that it is done.
-fn collect(console: &mpsc::Receiver<String>, driver: Driver) -> Result<Vec<Counted>> {
-    let deadline = Instant::now() + TIMEOUT;
-    let mut counted = Vec::new();
-    let mut said = Vec::new();
-    loop {
-        let Ok(line) = console.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
-            let tail = said.len().saturating_sub(CONSOLE_TAIL);
-            bail!("the image did not finish; the end of its console:\n{}", said.split_off(tail).join("\n"));
-        };
-        if let Some((_, words)) = line.split_once("bench: ") {
-            if words.trim() == "done" {
-                return Ok(counted);
-            }
-            counted.extend(parse(words, driver));
-        }
-        said.push(line);
-    }
+    outcome.with_context(|| format!("{device}, {bytes} bytes"))
 }
 
 /// A line like `vmxnet3 tx 64 32 1234`, of this driver: tenths of an instruction.
@@ -217,22 +124,7 @@ fn send_frames(socket: &UnixDatagram, theirs: &Path, bytes: usize, stop: &Atomic
 
 /// Builds the image; where it is.
 pub fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .args(["build", "--release", "--package", "paravane-unikernel", "--bin", "paravane-guest-bench"])
-        .args(["--target", "x86_64-unknown-none", "--message-format", "json-render-diagnostics"])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
-    if !output.status.success() {
-        bail!("the image does not build ({})", output.status);
-    }
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo did not say where it put the image")
+    boot::build("--bin", "paravane-guest-bench")
 }
 
 #[cfg(test)]

@@ -112,6 +112,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
         println!("{name:<82} transmit {:>6}  receive {:>6}", text(tx, 1), text(rx, 1));
     }
     let guest = if with_guest { count_in_guest()? } else { Vec::new() };
+    let guest_reads = if with_guest { reads::measure_in_guest()? } else { Vec::new() };
     let bars = bars(&lines, with_guest.then_some(&guest));
     println!("\nbars\n");
     for bar in &bars {
@@ -121,7 +122,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
         println!("{word}  {:<72} {figure:>7}, {sign} {}", bar.what, bar.limit);
     }
     if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&as_json(&lines, &reads, &guest, &bars))?;
+        let text = serde_json::to_string_pretty(&as_json(&lines, (&reads, &guest_reads), &guest, &bars))?;
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
     if strict && bars.iter().any(|bar| !bar.holds()) {
@@ -175,9 +176,9 @@ fn count_in_guest() -> Result<Vec<Figures>> {
                     "{:<10} {:<34} {:>8.1} {:>8.1} {:>8.1}",
                     driver.name(),
                     figures.point.to_string(),
-                    figures.min(),
-                    figures.median(),
-                    figures.max()
+                    figures.instructions.min(),
+                    figures.instructions.median(),
+                    figures.instructions.max()
                 );
                 all.push(figures);
             }
@@ -206,7 +207,12 @@ fn bars(lines: &[Line], guest: Option<&Vec<Figures>>) -> Vec<Bar> {
         let figures =
             guest.iter().find(|figures| figures.driver == Driver::Vmxnet3 && figures.point == point);
         let what = format!("vmxnet3 in the guest: {point}");
-        bars.push(Bar { what, figure: figures.map(Figures::median), limit, at_most: true });
+        bars.push(Bar {
+            what,
+            figure: figures.map(|figures| figures.instructions.median()),
+            limit,
+            at_most: true,
+        });
     }
     for line in lines.iter().filter(|line| line.point.kind == Kind::Plain) {
         let limit = if line.point.burst == 32 { MIN_RATIO } else { MIN_RATIO_ANYWHERE };
@@ -216,7 +222,12 @@ fn bars(lines: &[Line], guest: Option<&Vec<Figures>>) -> Vec<Bar> {
     bars
 }
 
-fn as_json(lines: &[Line], reads: &[reads::Line], guest: &[Figures], bars: &[Bar]) -> Value {
+fn as_json(
+    lines: &[Line],
+    (reads, guest_reads): (&[reads::Line], &[reads::GuestLine]),
+    guest: &[Figures],
+    bars: &[Bar],
+) -> Value {
     let place = |point: &Point| {
         json!({
             "direction": point.direction.name(),
@@ -247,9 +258,9 @@ fn as_json(lines: &[Line], reads: &[reads::Line], guest: &[Figures], bars: &[Bar
                 "driver": figures.driver.name(),
                 "point": place(&figures.point),
                 "instructions_per_frame": {
-                    "min": figures.min(),
-                    "median": figures.median(),
-                    "max": figures.max(),
+                    "min": figures.instructions.min(),
+                    "median": figures.instructions.median(),
+                    "max": figures.instructions.max(),
                     "boots": guest::BOOTS,
                 },
             })
@@ -271,6 +282,7 @@ fn as_json(lines: &[Line], reads: &[reads::Line], guest: &[Figures], bars: &[Bar
         "interleaved": ratios,
         "reads": reads.iter().map(reads::Line::as_json).collect::<Vec<_>>(),
         "guest_icount": guest,
+        "guest_icount_reads": guest_reads.iter().map(reads::GuestLine::as_json).collect::<Vec<_>>(),
         "measured_elsewhere_64_bytes_burst_32": anchors,
         "bars": bars,
     })

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{ratio_of_processes, text};
 use crate::blk::{Driver, Point};
 use crate::count::count;
+use crate::guest;
 
 /// One line of the table.
 pub(super) struct Line {
@@ -15,6 +16,57 @@ pub(super) struct Line {
     /// By driver, in the order of [`Driver::ALL`]; none where a driver does not do that.
     instructions: [Option<f64>; 3],
     ratio: Option<f64>,
+}
+
+/// Reads of 4 KiB by fio in a guest of Linux on the same device, how many at once, and instructions
+/// each: `docs/performance.md` says how they were counted.
+const LINUX: [(&str, u32, f64); 2] =
+    [("Linux 6.1, fio by libaio (system calls, and fio, included)", 1, 14_900.0), ("the same", 32, 8300.0)];
+
+/// One line of the table about the guest.
+pub(super) struct GuestLine {
+    driver: Driver,
+    figures: guest::reads::Figures,
+}
+
+/// Counts reads in the guest, and prints them.
+pub(super) fn measure_in_guest() -> Result<Vec<GuestLine>> {
+    println!(
+        "\ninstructions a read of 4 KiB in a guest, on QEMU's device, by -icount; {} boots\n",
+        guest::reads::BOOTS
+    );
+    println!("{:<60} {:>5} {:>8} {:>8} {:>8}", "", "depth", "least", "median", "most");
+    let mut lines = Vec::new();
+    for (driver, packed) in [(Driver::Virtio, false), (Driver::VirtioPacked, true)] {
+        for figures in guest::reads::count(packed)? {
+            let guest::reads::Figures { depth, instructions } = &figures;
+            let (min, median, max) = (instructions.min(), instructions.median(), instructions.max());
+            println!("{:<60} {depth:>5} {min:>8.1} {median:>8.1} {max:>8.1}", driver.name());
+            lines.push(GuestLine { driver, figures });
+        }
+    }
+    println!("\nfor comparison, measured apart from this program\n");
+    for (name, depth, instructions) in LINUX {
+        println!("{name:<60} {depth:>5} {:>8} {instructions:>8.0}", "");
+    }
+    Ok(lines)
+}
+
+impl GuestLine {
+    /// For programs.
+    pub(super) fn as_json(&self) -> Value {
+        let guest::reads::Figures { depth, instructions } = &self.figures;
+        json!({
+            "driver": self.driver.name(),
+            "bytes": 4096,
+            "depth": depth,
+            "instructions_per_read": {
+                "min": instructions.min(),
+                "median": instructions.median(),
+                "max": instructions.max(),
+            },
+        })
+    }
 }
 
 /// Measures all points, and prints them.
