@@ -63,7 +63,9 @@ fn bench(machine: &Machine) -> Outcome<()> {
     let is_disk = |place: &Place| (place.virtio_id() == Some(blk::DEVICE_ID)).then_some(());
     let found = bus::find(machine, &Words::of(&machine.boot.command_line), &is_disk);
     let found = found.into_iter().next().ok_or("no virtio-blk found")?;
-    let Place::Pci { bus, address, path, .. } = found.place else { return Err("no disk on a PCI bus".into()) };
+    let Place::Pci { bus, address, path, .. } = found.place else {
+        return Err("no disk on a PCI bus".into());
+    };
     let function = pci::claim(bus, address, &path)?;
     let device: Device<Platform, Any<Platform, pci::Bus>> =
         any::open_pci(function, machine.platform).map_err(Failed::into_error)?;
