@@ -42,6 +42,15 @@ impl fmt::Debug for MacAddr {
     }
 }
 
+/// Who may send at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duplex {
+    /// One side at a time.
+    Half,
+    /// Both.
+    Full,
+}
+
 /// The state of the link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Link {
@@ -52,6 +61,8 @@ pub enum Link {
     Up {
         /// In Mbit/s, if the device says.
         mbps: Option<u32>,
+        /// Whether both sides may send at once, if it says.
+        duplex: Option<Duplex>,
     },
 }
 
@@ -67,8 +78,13 @@ impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Down => f.write_str("down"),
-            Self::Up { mbps: None } => f.write_str("up"),
-            Self::Up { mbps: Some(mbps) } => write!(f, "up {mbps} Mbit/s"),
+            Self::Up { mbps, duplex } => {
+                f.write_str("up")?;
+                if let Some(mbps) = mbps {
+                    write!(f, " {mbps} Mbit/s")?;
+                }
+                f.write_str(if *duplex == Some(Duplex::Half) { " half duplex" } else { "" })
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::control::Control;
 use crate::frame::HEADROOM_BYTES;
 use crate::pool::FramePool;
 use crate::queue::{RxQueue, TxQueue};
-use crate::settings::Settings;
+use crate::settings::{RxOffloads, Settings};
 
 /// What a buffer of a pool by [`FrameLayout::new`](crate::FrameLayout::new) has.
 const BUFFER_BYTES: u16 = 2048;
@@ -42,12 +42,23 @@ pub struct Config {
     pub ip_mtu_bytes: Option<u16>,
     /// What the device is told: filters, addresses, VLANs and the like.
     pub settings: Settings,
+    /// What the device may do to received frames, if it can, and if the ring's buffers hold what
+    /// comes of it. With [`LARGE`](RxOffloads::LARGE) among it, frames may be as long as an IP
+    /// packet, over several buffers, and say in [`Frame::offload`](crate::Frame::offload) how they
+    /// were put together. Vmxnet3 verifies checksums, and puts nothing together.
+    pub rx_offloads: RxOffloads,
 }
 
 impl Default for Config {
     /// 256 slots to receive, 128 to send: four NICs in a few megabytes.
     fn default() -> Self {
-        Self { tx_entries: 128, rx_entries: 256, ip_mtu_bytes: None, settings: Settings::default() }
+        Self {
+            tx_entries: 128,
+            rx_entries: 256,
+            ip_mtu_bytes: None,
+            settings: Settings::default(),
+            rx_offloads: RxOffloads::default(),
+        }
     }
 }
 
@@ -80,6 +91,13 @@ impl Config {
         self
     }
 
+    /// With these offloads on the way in.
+    #[must_use]
+    pub const fn with_rx_offloads(mut self, rx_offloads: RxOffloads) -> Self {
+        self.rx_offloads = rx_offloads;
+        self
+    }
+
     /// The most frames that the NIC holds: its rings full, a burst of the longest frames received
     /// and not yet answered, a burst not yet taken for sending. A pool of [so
     /// many](crate::FrameLayout::new) for each NIC that shares it cannot be run dry by one whose
@@ -87,12 +105,15 @@ impl Config {
     #[must_use]
     pub fn frames(&self) -> u32 {
         let buffers = |ip_mtu_bytes: u16| {
-            u32::from((ip_mtu_bytes + TAGGED_HEADER_BYTES).div_ceil(BUFFER_BYTES - HEADROOM_BYTES))
+            (u32::from(ip_mtu_bytes) + u32::from(TAGGED_HEADER_BYTES))
+                .div_ceil((BUFFER_BYTES - HEADROOM_BYTES).into())
         };
+        let longest =
+            if self.rx_offloads.intersects(RxOffloads::LARGE) { u16::MAX } else { LARGEST_IP_MTU_BYTES };
         // vmxnet3 has a second receive ring for what does not fit one buffer.
         let receiving =
             u32::from(self.rx_entries) * buffers(self.ip_mtu_bytes.unwrap_or(0).min(LARGEST_IP_MTU_BYTES));
-        let in_bursts = u32::try_from(BURST_FRAMES).unwrap_or(u32::MAX) * (buffers(LARGEST_IP_MTU_BYTES) + 1);
+        let in_bursts = u32::try_from(BURST_FRAMES).unwrap_or(u32::MAX) * (buffers(longest) + 1);
         receiving + u32::from(self.tx_entries) + in_bursts
     }
 }
@@ -182,6 +203,8 @@ mod tests {
             jumbo.frames(),
             "no NIC receives longer ones"
         );
+        let large = Config::default().with_rx_offloads(RxOffloads::TCP4);
+        assert_eq!(large.frames(), 256 + 128 + 32 * (34 + 1), "a packet of 64 KiB in each place of a burst");
         let longest = Config::default().with_rx_entries(u16::MAX).with_tx_entries(u16::MAX);
         assert_eq!(longest.frames(), 2 * 65535 + in_bursts);
     }

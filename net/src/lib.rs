@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod burst;
+mod coalescing;
 mod control;
 mod device;
 mod forward;
@@ -16,7 +17,8 @@ mod rss;
 mod settings;
 
 pub use burst::{BURST_FRAMES, Burst, burst_room};
-pub use control::{Control, DeviceStats, Events, Link, MacAddr, NicInfo, RxFilter, RxFilterError};
+pub use coalescing::{COALESCING_PAIRS, Coalescing, PairCoalescing};
+pub use control::{Control, DeviceStats, Duplex, Events, Link, MacAddr, NicInfo, RxFilter, RxFilterError};
 pub use device::{Config, Device, Running};
 pub use frame::{Frame, FrameHeader, FrameSegment, FrameSegmentMut, FrameSegments, HEADROOM_BYTES};
 pub use offload::{
@@ -25,7 +27,5 @@ pub use offload::{
 };
 pub use pool::{FrameLayout, FramePool, payload_bytes};
 pub use queue::{RxCounters, RxQueue, TxCounters, TxQueue};
-pub use rss::{RSS_KEY_BYTES, RSS_TABLE_ENTRIES, Rss, RssKinds};
-pub use settings::{
-    Change, ChangeError, Coalescing, MAC_TABLE_ENTRIES, MacTable, RxOffloads, Settings, VlanSet,
-};
+pub use rss::{HashReport, RSS_KEY_BYTES, RSS_TABLE_ENTRIES, Rss, RssKinds};
+pub use settings::{Change, ChangeError, MAC_TABLE_ENTRIES, MacTable, RxOffloads, Settings, VlanSet};

@@ -42,7 +42,7 @@ pub enum SegmentationKind {
     Tcp4,
     /// TCP over IPv6.
     Tcp6,
-    /// UDP: datagrams of equal size with a header each.
+    /// UDP, over either IP: datagrams of equal size with a header each.
     Udp,
 }
 
@@ -56,6 +56,9 @@ pub struct Segmentation {
     pub header_bytes: u16,
     /// Payload of each segment but the last.
     pub mss_bytes: u16,
+    /// The TCP header says that the congestion window was reduced (CWR), which is for the first
+    /// segment alone to say. Spec: RFC 3168, 6.1.2.
+    pub ecn: bool,
 }
 
 /// What the device is asked to do with a frame on its way out.
@@ -79,6 +82,10 @@ bitflags::bitflags! {
         const TSO6 = 1 << 2;
         /// Puts VLAN tags in.
         const VLAN = 1 << 3;
+        /// Cuts UDP over either IP.
+        const USO = 1 << 4;
+        /// Cuts TCP also where the congestion window was [reduced](Segmentation::ecn).
+        const ECN = 1 << 5;
     }
 }
 

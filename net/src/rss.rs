@@ -47,9 +47,7 @@ impl Rss {
         }
         let mut entries = [0; RSS_TABLE_ENTRIES];
         entries.get_mut(..table.len())?.copy_from_slice(table);
-        // The same two bytes over and over: source and destination weigh the same.
-        let key = core::array::from_fn(|i| if i % 2 == 0 { 0x6d } else { 0x5a });
-        Some(Self { kinds, key, table: entries, entries: u8::try_from(table.len()).ok()? })
+        Some(Self { kinds, key: symmetric_key(), table: entries, entries: u8::try_from(table.len()).ok()? })
     }
 
     /// The same with another key.
@@ -75,6 +73,44 @@ impl Rss {
     pub fn table(&self) -> &[u16] {
         self.table.get(..self.entries.into()).unwrap_or_default()
     }
+}
+
+/// What received frames are hashed by where a device says so and does not spread them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashReport {
+    kinds: RssKinds,
+    key: [u8; RSS_KEY_BYTES],
+}
+
+impl HashReport {
+    /// By `kinds`; none switches it off. The key is as with [`Rss::new`].
+    #[must_use]
+    pub fn new(kinds: RssKinds) -> Self {
+        Self { kinds, key: symmetric_key() }
+    }
+
+    /// The same with another key.
+    #[must_use]
+    pub const fn with_key(self, key: [u8; RSS_KEY_BYTES]) -> Self {
+        Self { key, ..self }
+    }
+
+    /// What is hashed.
+    #[must_use]
+    pub const fn kinds(&self) -> RssKinds {
+        self.kinds
+    }
+
+    /// The key.
+    #[must_use]
+    pub const fn key(&self) -> &[u8; RSS_KEY_BYTES] {
+        &self.key
+    }
+}
+
+/// The same two bytes over and over: source and destination weigh the same.
+fn symmetric_key() -> [u8; RSS_KEY_BYTES] {
+    core::array::from_fn(|i| if i % 2 == 0 { 0x6d } else { 0x5a })
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use core::fmt;
 
 use paravane_hal::fault::DeviceFault;
 
+use crate::coalescing::{Coalescing, PairCoalescing};
 use crate::control::{MacAddr, RxFilter};
-use crate::rss::Rss;
+use crate::rss::{HashReport, Rss};
 
 /// How many addresses a [`MacTable`] holds: half of what QEMU's device keeps of both kinds.
 pub const MAC_TABLE_ENTRIES: usize = 32;
@@ -108,16 +109,22 @@ bitflags::bitflags! {
         const UDP4 = 1 << 3;
         /// Puts UDP over IPv6 together.
         const UDP6 = 1 << 4;
+        /// Puts TCP together also where the congestion window was
+        /// [reduced](crate::Segmentation::ecn). What is received so, few devices send again.
+        const ECN = 1 << 5;
     }
 }
 
-/// When the device may interrupt at the latest, for one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Coalescing {
-    /// When so many frames wait. 0: at every one.
-    pub max_frames: u32,
-    /// When the first of them waits for so long, in microseconds. 0: at once.
-    pub max_micros: u32,
+impl RxOffloads {
+    /// All that makes large packets.
+    pub const LARGE: Self = Self::TCP4.union(Self::TCP6).union(Self::UDP4).union(Self::UDP6).union(Self::ECN);
+}
+
+impl Default for RxOffloads {
+    /// Checksums: large packets are for who knows what to do with them.
+    fn default() -> Self {
+        Self::CHECKSUM
+    }
 }
 
 /// What a NIC is told, as a whole. What is `None` is left to the device.
@@ -145,6 +152,12 @@ pub struct Settings {
     pub tx_coalescing: Option<Coalescing>,
     /// How received frames are spread over queues.
     pub rss: Option<Rss>,
+    /// The same for received frames of one pair, where it is not what all have.
+    pub rx_pair_coalescing: PairCoalescing,
+    /// The same for sent frames.
+    pub tx_pair_coalescing: PairCoalescing,
+    /// What received frames are hashed by, to say so in [`Frame::rx_hash`](crate::Frame::rx_hash).
+    pub hash_report: Option<HashReport>,
 }
 
 impl Settings {
@@ -166,6 +179,12 @@ impl Settings {
         Self { rss: Some(rss), ..self }
     }
 
+    /// The same with such a [report](Self::hash_report) of hashes.
+    #[must_use]
+    pub const fn with_hash_report(self, report: HashReport) -> Self {
+        Self { hash_report: Some(report), ..self }
+    }
+
     /// The same after `change`.
     #[must_use]
     pub fn with(self, change: Change) -> Self {
@@ -178,9 +197,20 @@ impl Settings {
                 Self { vlans: Some(vlans), ..self }
             }
             Change::RxOffloads(offloads) => Self { rx_offloads: Some(offloads), ..self },
-            Change::RxCoalescing(coalescing) => Self { rx_coalescing: Some(coalescing), ..self },
-            Change::TxCoalescing(coalescing) => Self { tx_coalescing: Some(coalescing), ..self },
+            Change::RxCoalescing(coalescing) => {
+                Self { rx_coalescing: Some(coalescing), rx_pair_coalescing: PairCoalescing::NONE, ..self }
+            }
+            Change::TxCoalescing(coalescing) => {
+                Self { tx_coalescing: Some(coalescing), tx_pair_coalescing: PairCoalescing::NONE, ..self }
+            }
+            Change::RxPairCoalescing { pair, coalescing } => {
+                Self { rx_pair_coalescing: self.rx_pair_coalescing.with(pair, coalescing), ..self }
+            }
+            Change::TxPairCoalescing { pair, coalescing } => {
+                Self { tx_pair_coalescing: self.tx_pair_coalescing.with(pair, coalescing), ..self }
+            }
             Change::Rss(rss) => Self { rss: Some(rss), ..self },
+            Change::HashReport(report) => Self { hash_report: Some(report), ..self },
             Change::Announced => self,
         }
     }
@@ -198,6 +228,18 @@ impl Settings {
             .chain(self.rx_coalescing.map(Change::RxCoalescing))
             .chain(self.tx_coalescing.map(Change::TxCoalescing))
             .chain(self.rss.map(Change::Rss))
+            // Of pairs that are in use, and on top of what is told of all.
+            .chain(
+                self.rx_pair_coalescing
+                    .iter()
+                    .map(|(pair, coalescing)| Change::RxPairCoalescing { pair, coalescing }),
+            )
+            .chain(
+                self.tx_pair_coalescing
+                    .iter()
+                    .map(|(pair, coalescing)| Change::TxPairCoalescing { pair, coalescing }),
+            )
+            .chain(self.hash_report.map(Change::HashReport))
     }
 }
 
@@ -225,12 +267,29 @@ pub enum Change {
     },
     /// The device may do that to received frames, of what was agreed, and nothing else.
     RxOffloads(RxOffloads),
-    /// It interrupts so for received frames.
+    /// It interrupts so for received frames, of every pair.
     RxCoalescing(Coalescing),
-    /// It interrupts so for sent frames.
+    /// It interrupts so for sent frames, of every pair.
     TxCoalescing(Coalescing),
+    /// It interrupts so for received frames of one pair, until all are told.
+    RxPairCoalescing {
+        /// Which, counted from 0.
+        pair: u16,
+        /// When.
+        coalescing: Coalescing,
+    },
+    /// It interrupts so for sent frames of one pair, likewise.
+    TxPairCoalescing {
+        /// Which, counted from 0.
+        pair: u16,
+        /// When.
+        coalescing: Coalescing,
+    },
     /// It spreads received frames so.
     Rss(Rss),
+    /// It says by such hashes what received frames are. A device that spreads them says what it
+    /// spread them by, whatever this is.
+    HashReport(HashReport),
     /// The addresses were announced, as [`Events::ANNOUNCE`](crate::Events::ANNOUNCE) asked. Not a
     /// setting: a restart does not repeat it.
     Announced,
@@ -246,9 +305,10 @@ impl Change {
             Self::Addresses { .. } => "address table",
             Self::Vlan { .. } => "VLAN",
             Self::RxOffloads(_) => "receive offloads",
-            Self::RxCoalescing(_) => "receive coalescing",
-            Self::TxCoalescing(_) => "transmit coalescing",
+            Self::RxCoalescing(_) | Self::RxPairCoalescing { .. } => "receive coalescing",
+            Self::TxCoalescing(_) | Self::TxPairCoalescing { .. } => "transmit coalescing",
             Self::Rss(_) => "receive-side scaling",
+            Self::HashReport(_) => "report of hashes",
             Self::Announced => "announcement",
         }
     }
@@ -301,6 +361,7 @@ impl From<DeviceFault> for ChangeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rss::RssKinds;
     use proptest::prelude::*;
     use std::vec::Vec;
 
@@ -326,8 +387,11 @@ mod tests {
             })
             .with_vlans(vlans)
             .with(Change::RxOffloads(RxOffloads::CHECKSUM))
+            .with(Change::RxPairCoalescing { pair: 2, coalescing: Coalescing::default() })
             .with(Change::RxCoalescing(Coalescing::default()))
             .with(Change::TxCoalescing(Coalescing::default()))
+            .with(Change::TxPairCoalescing { pair: 1, coalescing: Coalescing::default() })
+            .with_hash_report(HashReport::new(RssKinds::IP4))
             .with(Change::Announced);
         assert_eq!(
             names(all),
@@ -339,7 +403,9 @@ mod tests {
                 "VLAN",
                 "receive offloads",
                 "receive coalescing",
-                "transmit coalescing"
+                "transmit coalescing",
+                "transmit coalescing",
+                "report of hashes"
             ]
         );
     }

@@ -96,7 +96,7 @@ fn a_sum_of_zero_is_written_as_ones() {
 
 #[test]
 fn what_does_not_fit_is_left_alone() {
-    let cut = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 42, mss_bytes: 2 };
+    let cut = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 42, mss_bytes: 2, ecn: false };
     let outside = [(46, 0), (34, 10), (u16::MAX, u16::MAX)]
         .map(|(start_bytes, offset_bytes)| (ChecksumRequest { start_bytes, offset_bytes }, None));
     for (request, segmentation) in outside.into_iter().chain([(REQUEST, Some(cut))]) {

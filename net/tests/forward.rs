@@ -102,7 +102,7 @@ impl Control for Nic {
     }
     fn link(&self) -> Link {
         self.note("link");
-        Link::Up { mbps: Some(9) }
+        Link::Up { mbps: Some(9), duplex: None }
     }
     fn acknowledge(&mut self) -> bool {
         self.note("acknowledge");
@@ -161,7 +161,7 @@ fn send_by(mut tx: impl TxQueue, seen: &Nic) {
 }
 
 fn control_by(mut control: impl Control, seen: &Nic) {
-    assert_eq!((control.info(), control.link()), (INFO, Link::Up { mbps: Some(9) }));
+    assert_eq!((control.info(), control.link()), (INFO, Link::Up { mbps: Some(9), duplex: None }));
     assert_eq!((control.acknowledge(), control.poll()), (true, Ok(Events::ANNOUNCE)));
     assert_eq!(control.arm(), Ok(Armed::Pending));
     let refused = control.set_filter(RxFilter::PROMISCUOUS);

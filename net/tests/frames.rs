@@ -148,7 +148,7 @@ fn a_plain_frame_asks_nothing_and_starts_where_fresh_ones_do() {
 fn a_frame_may_be_plain_but_for_the_checksum_that_it_asks_for() {
     let pool = pool(64);
     let request = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
-    let cut = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1448 };
+    let cut = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1448, ecn: false };
     let [plain, mut asking, mut to_be_cut, mut partial, mut no_more] =
         [b"a", b"b", b"c", b"d", b"e"].map(|bytes| frame_of(&pool, bytes));
     asking.set_offload(TxOffload { checksum: Some(request), segmentation: None });

@@ -39,9 +39,9 @@ fn counters_of_queues_that_follow_one_another_add_up() {
 #[test]
 fn links_and_addresses_read_as_people_write_them() {
     assert_eq!(Link::default().to_string(), "down");
-    assert_eq!(Link::Up { mbps: None }.to_string(), "up");
-    assert_eq!(Link::Up { mbps: Some(10_000) }.to_string(), "up 10000 Mbit/s");
-    assert!(Link::Up { mbps: None }.is_up() && !Link::Down.is_up());
+    assert_eq!(Link::Up { mbps: None, duplex: None }.to_string(), "up");
+    assert_eq!(Link::Up { mbps: Some(10_000), duplex: None }.to_string(), "up 10000 Mbit/s");
+    assert!(Link::Up { mbps: None, duplex: None }.is_up() && !Link::Down.is_up());
     assert_eq!(MacAddr::local(0x0102_0304).to_string(), "02:00:01:02:03:04");
     assert_eq!(format!("{:?}", MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0xff])), "52:54:00:12:34:ff");
 }

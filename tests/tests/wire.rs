@@ -16,7 +16,10 @@ use paravane_mock_hal::model::virtio::{self, Net, Virtio, net::bits};
 use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
 use paravane_mock_hal::wire::{Habits, Wire, WireCounters};
 use paravane_mock_hal::{MockPlatform, PciHost, pcap};
-use paravane_net::{Burst, FrameLayout, FramePool, RxChecksum, RxQueue, TxQueue};
+use paravane_net::{
+    Burst, ChecksumRequest, FrameLayout, FramePool, RxChecksum, RxOffloads, RxQueue, Segmentation,
+    SegmentationKind, TxOffload, TxQueue,
+};
 use paravane_pci::{Function, PciAddress};
 use paravane_virtio::transport::pci::{self, Pci};
 
@@ -64,11 +67,20 @@ fn vmxnet3_up(
     pool: &FramePool,
     personality: vmxnet3::Personality,
 ) -> (vmxnet3::Plugged, Vmxnet3Up) {
+    let config = paravane_vmxnet3::Config::default().with_tx_entries(64).with_rx_entries(64);
+    vmxnet3_up_with(platform, pool, personality, &config)
+}
+
+fn vmxnet3_up_with(
+    platform: &MockPlatform,
+    pool: &FramePool,
+    personality: vmxnet3::Personality,
+    config: &paravane_vmxnet3::Config,
+) -> (vmxnet3::Plugged, Vmxnet3Up) {
     let plugged = Vmxnet3::plug(platform, OTHER_SLOT, [2, 0, 0, 0, 0, 5], personality);
     let function = Function::claim(plugged.config.clone(), OTHER_SLOT).unwrap();
     let device = paravane_vmxnet3::Device::new(function, platform.clone()).unwrap();
-    let config = paravane_vmxnet3::Config::default().with_tx_entries(64).with_rx_entries(64);
-    let up = device.start(&config, pool.clone(), Interrupts::POLLING).unwrap();
+    let up = device.start(config, pool.clone(), Interrupts::POLLING).unwrap();
     (plugged, up)
 }
 
@@ -262,5 +274,72 @@ fn a_checksum_left_partial_is_complete_on_the_wire() {
     assert!(up.control.stop(up.rx, up.tx).is_ok());
     assert!(vmxnet3.control.stop(vmxnet3.rx, vmxnet3.tx).is_ok());
     assert!(from.control.stop(from.rx, from.tx).is_ok());
+    assert_eq!(pool.free(), pool.buffers());
+}
+
+/// A packet of 60 000 bytes over IPv4 or IPv6, with a TCP header of eight words; and the header in
+/// front of it where it is cut into pieces of 1448 bytes.
+fn large(is_ip6: bool) -> (Vec<u8>, [u8; 12]) {
+    let start: u8 = if is_ip6 { 54 } else { 34 };
+    let kind = if is_ip6 { 4 } else { 1 };
+    let mut packet: Vec<u8> = (0..60_000_u32).map(|i| (i % 251) as u8).collect();
+    packet[..6].fill(0xff);
+    packet[usize::from(start) + 12] = 8 << 4;
+    (packet, [1, kind, start + 32, 0, 0xa8, 0x05, start, 0, 16, 0, 0, 0])
+}
+
+/// In buffers so long that no packet takes more than vmxnet3 has descriptors for.
+#[test]
+fn a_large_packet_leaves_through_the_other_devices_segmentation_as_it_came() {
+    let platform = MockPlatform::new();
+    let layout = FrameLayout::new(1024).with_buffer_bytes(4096);
+    let pool = FramePool::new(platform.clone(), layout).unwrap();
+    let qemu = virtio::Personality::qemu();
+    let (model, mut up) = {
+        let plugged = Virtio::plug(&platform, SLOT, Net::of(&qemu, [2, 0, 0, 0, 0, 4]), qemu);
+        let function = Function::claim(plugged.host.clone(), SLOT).unwrap();
+        let device = pci::open(function, platform.clone(), paravane_virtio::net::Device::new).unwrap();
+        let config = paravane_net::Config::default().with_rx_offloads(RxOffloads::TCP4 | RxOffloads::TCP6);
+        (plugged, device.start(&config.into(), pool.clone(), Interrupts::POLLING).unwrap())
+    };
+    let jumbo = paravane_vmxnet3::Config::default().with_rx_entries(64).with_ip_mtu_bytes(9000);
+    let (vmxnet3_model, mut vmxnet3) =
+        vmxnet3_up_with(&platform, &pool, vmxnet3::Personality::esxi(), &jumbo);
+    let mut burst = Burst::new();
+    for is_ip6 in [false, true] {
+        let (packet, header) = large(is_ip6);
+        let [_, kind, header_bytes, ..] = header;
+        assert!(model.lock().deliver_large(kind, 1448, (header[6].into(), 16), &packet));
+        assert_eq!(up.rx.receive(&mut burst), Ok(1));
+        assert_eq!(vmxnet3.tx.transmit(&mut burst), Ok(1));
+        vmxnet3.tx.flush();
+        let sent = vmxnet3_model.model.lock().unwrap().take_sent();
+        let [sent] = &sent[..] else { panic!("one packet") };
+        // Segmentation, behind headers of that length, into such pieces.
+        assert_eq!((sent.om, sent.hlen, sent.msscof), (3, header_bytes.into(), 1448));
+        assert_eq!(sent.bytes, packet);
+        assert_eq!(vmxnet3.tx.reclaim(), Ok(1));
+        assert_eq!(vmxnet3.tx.counters().refused, 0);
+
+        // And back: a frame over many buffers of vmxnet3's, which is to be cut by virtio.
+        let back = &packet[..9000];
+        assert!(vmxnet3_model.model.lock().unwrap().deliver(back));
+        assert_eq!(vmxnet3.rx.receive(&mut burst), Ok(1));
+        let mut frame = burst.pop().unwrap();
+        let checksum = ChecksumRequest { start_bytes: header[6].into(), offset_bytes: 16 };
+        let kind = if is_ip6 { SegmentationKind::Tcp6 } else { SegmentationKind::Tcp4 };
+        let cut = Segmentation { kind, header_bytes: header_bytes.into(), mss_bytes: 1448, ecn: false };
+        frame.set_offload(TxOffload { checksum: Some(checksum), segmentation: Some(cut) });
+        burst.push(frame);
+        assert_eq!(up.tx.transmit(&mut burst), Ok(1));
+        let sent = model.lock().take_sent();
+        let [sent] = &sent[..] else { panic!("one packet") };
+        assert_eq!((sent.header, &sent.bytes[..]), (header, back));
+        assert_eq!(up.tx.reclaim(), Ok(1));
+    }
+    assert_eq!(model.lock().violations, [""; 0]);
+    assert_eq!(vmxnet3_model.model.lock().unwrap().violations, [""; 0]);
+    assert!(vmxnet3.control.stop(vmxnet3.rx, vmxnet3.tx).is_ok());
+    assert!(up.control.stop(up.rx, up.tx).is_ok());
     assert_eq!(pool.free(), pool.buffers());
 }

@@ -3,7 +3,7 @@
 
 use core::ops::RangeInclusive;
 
-use paravane_net::{FramePool, MacAddr, RxFilter};
+use paravane_net::{FramePool, MacAddr, RxFilter, RxOffloads};
 
 use crate::chain::MAX_PIECES;
 use crate::desc::{MAX_RX_BUFFER_BYTES, MIN_RX_HEAD_BYTES, RxGeometry};
@@ -63,7 +63,7 @@ impl Default for Config {
 
 impl From<paravane_net::Config> for Config {
     fn from(config: paravane_net::Config) -> Self {
-        let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, settings, .. } = config;
+        let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, settings, rx_offloads, .. } = config;
         let own = Self::default();
         Self {
             tx_entries,
@@ -71,6 +71,7 @@ impl From<paravane_net::Config> for Config {
             ip_mtu_bytes: ip_mtu_bytes.unwrap_or(own.ip_mtu_bytes),
             mac: settings.mac,
             filter: settings.filter,
+            rx_checksum: rx_offloads.contains(RxOffloads::CHECKSUM),
             ..own
         }
     }

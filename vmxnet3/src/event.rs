@@ -13,8 +13,8 @@ pub(crate) const fn link(answer: u32) -> Link {
         return Link::Down;
     }
     match answer >> 16 {
-        0 => Link::Up { mbps: None },
-        mbps => Link::Up { mbps: Some(mbps) },
+        0 => Link::Up { mbps: None, duplex: None },
+        mbps => Link::Up { mbps: Some(mbps), duplex: None },
     }
 }
 
@@ -54,10 +54,10 @@ mod tests {
 
     #[test]
     fn link_answers_as_seen_on_devices() {
-        assert_eq!(link(0x03e8_0001), Link::Up { mbps: Some(1000) }, "QEMU");
-        assert_eq!(link(0x2710_0001), Link::Up { mbps: Some(10_000) }, "ESXi, by its drivers");
+        assert_eq!(link(0x03e8_0001), Link::Up { mbps: Some(1000), duplex: None }, "QEMU");
+        assert_eq!(link(0x2710_0001), Link::Up { mbps: Some(10_000), duplex: None }, "ESXi, by its drivers");
         assert_eq!(link(0x03e8_0000), Link::Down);
-        assert_eq!(link(1), Link::Up { mbps: None });
+        assert_eq!(link(1), Link::Up { mbps: None, duplex: None });
     }
 
     #[test]

@@ -179,18 +179,19 @@ pub(crate) fn summed(request: ChecksumRequest, total_bytes: usize) -> Option<TxS
     fits.then(|| TxSop::checksum(start_bytes, field))
 }
 
-/// The words that ask for segmentation, and how many frames come of it. The device cuts TCP only.
+/// The words that ask for segmentation, and how many frames come of it. The device cuts TCP only;
+/// what it makes of a window that was reduced is not known, so none is asked of it.
 fn segmented(
     cut: Segmentation,
     checksum: Option<ChecksumRequest>,
     total_bytes: usize,
 ) -> Option<(TxSop, u32)> {
-    let Segmentation { kind, header_bytes, mss_bytes } = cut;
+    let Segmentation { kind, header_bytes, mss_bytes, ecn } = cut;
     // QEMU would cut a UDP datagram into IP fragments; ESXi offers nothing of the kind.
     let is_tcp = matches!(kind, SegmentationKind::Tcp4 | SegmentationKind::Tcp6);
     let header_fits = usize::from(header_bytes) >= MIN_FRAME_BYTES && header_bytes <= MAX_HLEN_BYTES;
     let mss_fits = (1..=MAX_MSS_BYTES).contains(&mss_bytes);
-    if !is_tcp || !header_fits || !mss_fits || checksum.is_none() {
+    if !is_tcp || ecn || !header_fits || !mss_fits || checksum.is_none() {
         return None;
     }
     let payload_bytes = total_bytes.checked_sub(usize::from(header_bytes)).filter(|bytes| *bytes > 0)?;

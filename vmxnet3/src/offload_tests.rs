@@ -4,7 +4,8 @@ use paravane_net::{FrameLayout, FramePool, VlanTag};
 use super::*;
 
 const CHECKSUM: ChecksumRequest = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
-const TCP4: Segmentation = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 66, mss_bytes: 1448 };
+const TCP4: Segmentation =
+    Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 66, mss_bytes: 1448, ecn: false };
 
 fn chain(lengths: &[usize]) -> Frame {
     // The pool outlives its handle while frames are out.
@@ -102,6 +103,7 @@ fn segmentation_needs_headers_an_mss_and_tcp() {
     );
     assert!(cut(Segmentation { kind: SegmentationKind::Tcp6, ..TCP4 }).is_some());
     assert_eq!(cut(Segmentation { kind: SegmentationKind::Udp, ..TCP4 }), None);
+    assert_eq!(cut(Segmentation { ecn: true, ..TCP4 }), None);
     assert_eq!(cut(Segmentation { mss_bytes: 0, ..TCP4 }), None);
     assert_eq!(cut(Segmentation { mss_bytes: 1 << 14, ..TCP4 }), None);
     assert_eq!(cut(Segmentation { header_bytes: 1024, ..TCP4 }), None);

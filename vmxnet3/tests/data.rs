@@ -220,7 +220,7 @@ fn offloads_are_described_in_the_first_descriptor() {
     send(&mut running, summed);
 
     let mut cut = machine.chain(&[&[7; 66], &[8; 1000], &[9; 1000]]);
-    let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 66, mss_bytes: 1448 };
+    let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 66, mss_bytes: 1448, ecn: false };
     cut.set_offload(TxOffload { checksum: Some(checksum), segmentation: Some(tcp4) });
     send(&mut running, cut);
 
@@ -268,7 +268,7 @@ fn a_frame_to_be_cut_counts_as_what_comes_of_it() {
     let mut running = machine.start_small();
     machine.model().doorbells.clear();
     let mut cut = machine.chain(&[&[7; 66], &[8; 1500], &[9; 1397]]);
-    let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 66, mss_bytes: 1448 };
+    let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 66, mss_bytes: 1448, ecn: false };
     let checksum = Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 });
     cut.set_offload(TxOffload { checksum, segmentation: Some(tcp4) });
     send(&mut running, cut);
@@ -419,7 +419,7 @@ fn a_burst_of_acknowledgements_is_padded_and_one_completion_is_for_all() {
 fn a_frame_to_be_cut_or_without_room_is_not_padded() {
     let machine = used_machine();
     let mut cut = machine.frame(&[0x11; 55]);
-    let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1448 };
+    let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1448, ecn: false };
     let checksum = Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 });
     cut.set_offload(TxOffload { checksum, segmentation: Some(tcp4) });
     let mut full = machine.pool.get().unwrap();

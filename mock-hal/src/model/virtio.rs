@@ -141,8 +141,8 @@ pub trait Class: Send + Sized + 'static {
     fn features(&self) -> u64;
     /// Its configuration, as long as it can get.
     fn config(&self) -> Vec<u8>;
-    /// Which feature a byte of the configuration belongs to; `0` for bytes that are always there,
-    /// `None` for bytes that belong to nothing.
+    /// Which features a byte of the configuration belongs to, of which any will do; `0` for bytes
+    /// that are always there, `None` for bytes that belong to nothing.
     fn gate(&self, offset_bytes: usize) -> Option<u64>;
     /// The driver writes to its configuration, `width` wide, to a field of a feature that was
     /// agreed. False: nothing can be written there.

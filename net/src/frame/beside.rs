@@ -52,8 +52,8 @@ impl Frame {
         self.0.rx_hash = hash;
     }
 
-    /// What is to be done on the way out: what was asked for, and the checksum that was left
-    /// partial on the way in.
+    /// What is to be done on the way out: what was asked for, the checksum that was left partial on
+    /// the way in, and how a large packet that came in as one is cut again.
     #[must_use]
     #[inline(always)]
     pub fn offload(&self) -> TxOffload {

@@ -9,15 +9,17 @@
 use log::warn;
 use paravane_hal::mmio::Mmio;
 use paravane_hal::time::Clock;
-use paravane_net::Settings;
+use paravane_net::{RxOffloads, Settings};
 
 use crate::config::readable;
 use crate::device::queue_size;
 use crate::feature::RingFeatures;
 use crate::init;
+use crate::net::change::offload_features;
 use crate::net::config::{self, MIN_IP_MTU_BYTES};
 use crate::net::error::StartError;
 use crate::net::features::{Allowed, Negotiated, NetFeatures};
+use crate::net::judge::MAX_LARGE_BYTES;
 use crate::net::{RX_QUEUE, TX_QUEUE};
 use crate::ring::QueueSize;
 use crate::transport::Transport;
@@ -54,8 +56,17 @@ pub struct Config {
     pub pairs: u16,
     /// What the device is told.
     pub settings: Settings,
-    /// Which features may be agreed. `CTRL_VLAN` and `RSS` are, if [`settings`](Self::settings) has
-    /// something to say there: a device that filters VLANs keeps out those that it was not told.
+    /// What the device may do to received frames, if it can. With large packets among it, frames
+    /// may be as long as an IP packet, in as many segments as that takes buffers; each says in
+    /// [`Frame::offload`](paravane_net::Frame::offload) how it is cut again.
+    ///
+    /// For large packets a device needs `MRG_RXBUF`, and the buffers of one receive queue hold the
+    /// longest: with buffers of 2 KiB, 34 of them. Without, they are not agreed, and a warning says
+    /// so.
+    pub rx_offloads: RxOffloads,
+    /// Which features may be agreed. `CTRL_VLAN`, `RSS` and `HASH_REPORT` are, if
+    /// [`settings`](Self::settings) has something to say there: a device that filters VLANs keeps
+    /// out those that it was not told.
     pub allowed: Allowed,
 }
 
@@ -69,6 +80,7 @@ impl Default for Config {
             ip_mtu_bytes: None,
             pairs: u16::MAX,
             settings: Settings::default(),
+            rx_offloads: RxOffloads::default(),
             allowed: Allowed::default(),
         }
     }
@@ -105,6 +117,12 @@ impl Config {
         Self { settings, ..self }
     }
 
+    /// The same with other [`rx_offloads`](Self::rx_offloads).
+    #[must_use]
+    pub const fn with_rx_offloads(self, rx_offloads: RxOffloads) -> Self {
+        Self { rx_offloads, ..self }
+    }
+
     /// The same with other features [allowed](Self::allowed).
     #[must_use]
     pub const fn with_allowed(self, allowed: Allowed) -> Self {
@@ -114,8 +132,8 @@ impl Config {
 
 impl From<paravane_net::Config> for Config {
     fn from(config: paravane_net::Config) -> Self {
-        let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, settings, .. } = config;
-        Self { tx_entries, rx_entries, ip_mtu_bytes, settings, ..Self::default() }
+        let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, settings, rx_offloads, .. } = config;
+        Self { tx_entries, rx_entries, ip_mtu_bytes, settings, rx_offloads, ..Self::default() }
     }
 }
 
@@ -159,7 +177,8 @@ pub(crate) fn agree<R: Mmio>(
     let mut named = None;
     let wanted = wanted(config);
     let mut max_pairs = 1;
-    // Ends: the second turn goes without `MTU`.
+    // Ends: each turn but the first goes without `MTU`, or large packets, of which the one before
+    // had it.
     loop {
         init::acknowledge_and_claim(transport)?;
         let features = init::negotiate(transport, |transport, offered| {
@@ -173,7 +192,13 @@ pub(crate) fn agree<R: Mmio>(
                 allowed.class.remove(NetFeatures::MQ | NetFeatures::RSS);
                 max_pairs = 1;
             }
-            let chosen = allowed.choose(readable);
+            let mut chosen = allowed.choose(readable);
+            if chosen & NetFeatures::LARGE_RX.bits() != 0 && chosen & NetFeatures::MRG_RXBUF.bits() == 0 {
+                warn!(
+                    "virtio-net {at}: no large packets received: the device does not spread a frame over several buffers (MRG_RXBUF), and none holds {MAX_LARGE_BYTES} bytes"
+                );
+                chosen &= !NetFeatures::LARGE_RX.bits();
+            }
             if chosen & NetFeatures::MTU.bits() == 0 {
                 return chosen;
             }
@@ -225,6 +250,16 @@ pub(crate) fn agree<R: Mmio>(
             init::reset(transport, clock)?;
             continue;
         }
+        let makes_large = NetFeatures::LARGE_RX.iter().any(|feature| features.has(feature));
+        if makes_large && hold_bytes < MAX_LARGE_BYTES as usize {
+            // A packet that never fits would hold up all behind it.
+            warn!(
+                "virtio-net {at}: no large packets received: they have up to {MAX_LARGE_BYTES} bytes, {rx_slots} buffers hold {hold_bytes}; allow more (receive entries, longer buffers)"
+            );
+            allowed.class.remove(NetFeatures::LARGE_RX);
+            init::reset(transport, clock)?;
+            continue;
+        }
         let ip_mtu_bytes = match config.ip_mtu_bytes {
             // Refused or not, what the device named is the most that it takes.
             None => device_says.unwrap_or(named.unwrap_or(DEFAULT_IP_MTU_BYTES).min(DEFAULT_IP_MTU_BYTES)),
@@ -251,12 +286,20 @@ pub(crate) fn agree<R: Mmio>(
 
 /// The features that are of use with `config`.
 fn wanted(config: &Config) -> NetFeatures {
-    let Settings { vlans, rss, .. } = config.settings;
+    let Settings { vlans, rss, hash_report, .. } = config.settings;
     let mut wanted = NetFeatures::all();
     // It would keep out what it was not told to let through.
     wanted.set(NetFeatures::CTRL_VLAN, vlans.is_some());
     wanted.set(NetFeatures::RSS, rss.is_some());
-    wanted
+    // Its header is longer, and takes longer.
+    wanted.set(NetFeatures::HASH_REPORT, hash_report.is_some());
+    // Large packets come with their checksums left open.
+    let open = if config.rx_offloads.intersects(RxOffloads::LARGE) {
+        RxOffloads::CHECKSUM
+    } else {
+        RxOffloads::empty()
+    };
+    wanted - offload_features(!(config.rx_offloads | open))
 }
 
 /// How long a frame with an IP packet of that length may be.

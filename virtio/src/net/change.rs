@@ -3,10 +3,13 @@
 //!
 //! A filter and its table are told as a whole: what they say together is what matters.
 
-use paravane_net::{Change, ChangeError, MacAddr, RxFilter, RxOffloads, Settings};
+use paravane_net::{
+    COALESCING_PAIRS, Change, ChangeError, MacAddr, RSS_KEY_BYTES, RssKinds, RxFilter, RxOffloads, Settings,
+};
 
 use crate::net::command::{Command, RxMode};
 use crate::net::features::{Negotiated, NetFeatures};
+use crate::net::{RX_QUEUE, TX_QUEUE};
 
 /// What a device without receive filters lets through for sure.
 pub(crate) const UNFILTERED: RxFilter = RxFilter::UNICAST.union(RxFilter::BROADCAST);
@@ -31,6 +34,13 @@ pub(crate) struct RssLimits {
     pub(crate) kinds: u32,
 }
 
+impl RssLimits {
+    /// Whether the device hashes such parts, by a key of ours.
+    fn hashes(self, kinds: RssKinds) -> bool {
+        RSS_KEY_BYTES <= self.max_key_bytes.into() && u32::from(kinds.bits()) & !self.kinds == 0
+    }
+}
+
 /// The feature that a command needs besides the queue, if it is not always there.
 pub(crate) const fn needs(change: &Change) -> NetFeatures {
     match change {
@@ -39,7 +49,9 @@ pub(crate) const fn needs(change: &Change) -> NetFeatures {
         Change::Vlan { .. } => NetFeatures::CTRL_VLAN,
         Change::RxOffloads(_) => NetFeatures::CTRL_GUEST_OFFLOADS,
         Change::RxCoalescing(_) | Change::TxCoalescing(_) => NetFeatures::NOTF_COAL,
+        Change::RxPairCoalescing { .. } | Change::TxPairCoalescing { .. } => NetFeatures::VQ_NOTF_COAL,
         Change::Rss(_) => NetFeatures::RSS,
+        Change::HashReport(_) => NetFeatures::HASH_REPORT,
         Change::Announced => NetFeatures::GUEST_ANNOUNCE,
         _ => NetFeatures::all(),
     }
@@ -47,19 +59,28 @@ pub(crate) const fn needs(change: &Change) -> NetFeatures {
 
 /// What is done to received frames, and the feature that each goes by; those features alone may be
 /// switched.
-const RX_OFFLOADS: [(RxOffloads, u64); 5] = [
-    (RxOffloads::CHECKSUM, 1 << 1),
-    (RxOffloads::TCP4, 1 << 7),
-    (RxOffloads::TCP6, 1 << 8),
-    (RxOffloads::UDP4, 1 << 54),
-    (RxOffloads::UDP6, 1 << 55),
+const RX_OFFLOADS: [(RxOffloads, NetFeatures); 6] = [
+    (RxOffloads::CHECKSUM, NetFeatures::GUEST_CSUM),
+    (RxOffloads::TCP4, NetFeatures::GUEST_TSO4),
+    (RxOffloads::TCP6, NetFeatures::GUEST_TSO6),
+    (RxOffloads::ECN, NetFeatures::GUEST_ECN),
+    (RxOffloads::UDP4, NetFeatures::GUEST_USO4),
+    (RxOffloads::UDP6, NetFeatures::GUEST_USO6),
 ];
 
-fn offload_bits(offloads: RxOffloads) -> u64 {
+/// The features that `offloads` go by.
+pub(crate) fn offload_features(offloads: RxOffloads) -> NetFeatures {
     RX_OFFLOADS
         .iter()
         .filter(|(offload, _)| offloads.contains(*offload))
-        .fold(0, |bits, (_, feature)| bits | feature)
+        .map(|(_, feature)| *feature)
+        .collect()
+}
+
+/// The queue of `pair` that does what `first` does of the first one. There are no more pairs than
+/// have numbers.
+const fn queue_of(pair: u16, first: u16) -> u16 {
+    pair.saturating_mul(2).saturating_add(first)
 }
 
 impl Abilities {
@@ -78,19 +99,20 @@ impl Abilities {
             Change::Mac(mac) => mac.is_unicast(),
             Change::Vlan { vid, .. } => *vid < 1 << 12,
             Change::RxOffloads(offloads) => {
-                let bits = offload_bits(*offloads);
-                if self.features.bits() & bits != bits {
+                if !self.features.has(offload_features(*offloads)) {
                     return Err(ChangeError::NotOffered);
                 }
                 true
             }
-            Change::Rss(rss) => {
-                let RssLimits { max_key_bytes, max_table_entries, kinds } = self.rss;
-                rss.table().iter().all(|pair| *pair < self.pairs)
-                    && rss.table().len() <= max_table_entries.into()
-                    && rss.key().len() <= max_key_bytes.into()
-                    && u32::from(rss.kinds().bits()) & !kinds == 0
+            Change::RxPairCoalescing { pair, .. } | Change::TxPairCoalescing { pair, .. } => {
+                *pair < self.pairs && usize::from(*pair) < COALESCING_PAIRS
             }
+            Change::Rss(rss) => {
+                rss.table().iter().all(|pair| *pair < self.pairs)
+                    && rss.table().len() <= self.rss.max_table_entries.into()
+                    && self.rss.hashes(rss.kinds())
+            }
+            Change::HashReport(report) => self.rss.hashes(report.kinds()),
             _ => true,
         };
         if !self.features.has(needs(change)) {
@@ -106,9 +128,18 @@ impl Abilities {
             Change::Filter(_) | Change::Addresses { .. } => return self.receive_commands(to, step),
             Change::Mac(mac) => Command::mac(*mac),
             Change::Vlan { vid, wanted } => Command::vlan(*vid, *wanted),
-            Change::RxOffloads(offloads) => Command::guest_offloads(offload_bits(*offloads)),
+            Change::RxOffloads(offloads) => Command::guest_offloads(offload_features(*offloads).bits()),
             Change::RxCoalescing(coalescing) => Command::rx_coalescing(*coalescing),
             Change::TxCoalescing(coalescing) => Command::tx_coalescing(*coalescing),
+            Change::RxPairCoalescing { pair, coalescing } => {
+                Command::queue_coalescing(queue_of(*pair, RX_QUEUE), *coalescing)
+            }
+            Change::TxPairCoalescing { pair, coalescing } => {
+                Command::queue_coalescing(queue_of(*pair, TX_QUEUE), *coalescing)
+            }
+            // It reports what it spreads by.
+            Change::HashReport(_) if self.features.has(NetFeatures::RSS) => return None,
+            Change::HashReport(report) => Command::hash(report),
             Change::Rss(rss) => Command::rss(rss, self.pairs),
             Change::Announced => Command::announced(),
             _ => return None,
@@ -149,7 +180,7 @@ impl Abilities {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paravane_net::{MacTable, Rss, RssKinds};
+    use paravane_net::{Coalescing, HashReport, MacTable, Rss};
     use std::vec::Vec;
 
     fn terms(features: NetFeatures) -> Abilities {
@@ -201,9 +232,13 @@ mod tests {
             Change::Addresses { unicast: MacTable::EMPTY, multicast: group },
             Change::Vlan { vid: 4095, wanted: true },
             Change::RxOffloads(RxOffloads::CHECKSUM),
-            Change::RxCoalescing(paravane_net::Coalescing::default()),
-            Change::TxCoalescing(paravane_net::Coalescing::default()),
+            Change::RxOffloads(RxOffloads::all()),
+            Change::RxCoalescing(Coalescing::default()),
+            Change::TxCoalescing(Coalescing::default()),
+            Change::RxPairCoalescing { pair: 1, coalescing: Coalescing::default() },
+            Change::TxPairCoalescing { pair: 0, coalescing: Coalescing::default() },
             rss(&[0, 1], RssKinds::IP4),
+            Change::HashReport(HashReport::new(RssKinds::TCP4)),
             Change::Announced,
         ] {
             assert_eq!(all.check(&change), Ok(()), "{change:?}");
@@ -217,9 +252,34 @@ mod tests {
             rss(&[0, 2], RssKinds::IP4),
             rss(&[0; 8], RssKinds::IP4),
             rss(&[0; 2], RssKinds::UDP4),
+            Change::HashReport(HashReport::new(RssKinds::UDP4)),
+            Change::RxPairCoalescing { pair: 2, coalescing: Coalescing::default() },
+            Change::TxPairCoalescing { pair: u16::MAX, coalescing: Coalescing::default() },
         ] {
             assert_eq!(all.check(&change), Err(ChangeError::OutOfRange), "{change:?}");
         }
-        assert_eq!(all.check(&Change::RxOffloads(RxOffloads::TCP4)), Err(ChangeError::NotOffered));
+        let some = terms(NetFeatures::CTRL_GUEST_OFFLOADS | NetFeatures::GUEST_TSO4);
+        assert_eq!(some.check(&Change::RxOffloads(RxOffloads::TCP4)), Ok(()));
+        assert_eq!(some.check(&Change::RxOffloads(RxOffloads::TCP6)), Err(ChangeError::NotOffered));
+        let many = Abilities { pairs: 17, ..all };
+        let pair = |pair| Change::RxPairCoalescing { pair, coalescing: Coalescing::default() };
+        assert_eq!((many.check(&pair(15)), many.check(&pair(16))), (Ok(()), Err(ChangeError::OutOfRange)));
+    }
+
+    #[test]
+    fn a_pairs_queues_are_told_by_their_numbers() {
+        let told =
+            |change| terms(NetFeatures::all()).command(&change, &Settings::default(), 0).unwrap().data[0];
+        let coalescing = Coalescing::default();
+        assert_eq!(told(Change::RxPairCoalescing { pair: 3, coalescing }), 6);
+        assert_eq!(told(Change::TxPairCoalescing { pair: 3, coalescing }), 7);
+    }
+
+    #[test]
+    fn a_device_that_spreads_is_not_told_of_hashes_again() {
+        let report = Change::HashReport(HashReport::new(RssKinds::IP4));
+        let commands = |features| terms(features).command(&report, &Settings::default(), 0).is_some();
+        assert!(commands(NetFeatures::HASH_REPORT));
+        assert!(!commands(NetFeatures::HASH_REPORT | NetFeatures::RSS));
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Spec: VIRTIO 1.2, 5.1.6.5 "Control Virtqueue".
 
-use paravane_net::{Coalescing, MacAddr, MacTable, Rss};
+use paravane_net::{Coalescing, HashReport, MacAddr, MacTable, Rss};
 
 /// Room for the data of the longest command.
 pub(crate) const DATA_BYTES: usize = 512;
@@ -28,6 +28,7 @@ const ANNOUNCE_ACK: u8 = 0;
 const MQ: u8 = 4;
 const MQ_VQ_PAIRS_SET: u8 = 0;
 const MQ_RSS_CONFIG: u8 = 1;
+const MQ_HASH_CONFIG: u8 = 2;
 /// `VIRTIO_NET_CTRL_GUEST_OFFLOADS`.
 const GUEST_OFFLOADS: u8 = 5;
 const GUEST_OFFLOADS_SET: u8 = 0;
@@ -35,6 +36,7 @@ const GUEST_OFFLOADS_SET: u8 = 0;
 const NOTF_COAL: u8 = 6;
 const NOTF_COAL_TX_SET: u8 = 0;
 const NOTF_COAL_RX_SET: u8 = 1;
+const NOTF_COAL_VQ_SET: u8 = 2;
 
 /// A mode of `VIRTIO_NET_CTRL_RX`.
 ///
@@ -147,6 +149,19 @@ impl Command {
             .and(rss.key())
     }
 
+    /// Frames are hashed so, and the hash is reported.
+    ///
+    /// Spec: VIRTIO 1.2, 5.1.6.5.6.4 "Hash calculation".
+    pub(crate) fn hash(report: &HashReport) -> Self {
+        let key_bytes = u8::try_from(report.key().len()).unwrap_or(0);
+        Self::new(MQ, MQ_HASH_CONFIG)
+            .and(&u32::from(report.kinds().bits()).to_le_bytes())
+            // Where a spread has its table.
+            .and(&[0; 8])
+            .and(&[key_bytes])
+            .and(report.key())
+    }
+
     /// The device does that to received frames: bits as of features.
     ///
     /// Spec: VIRTIO 1.2, 5.1.6.5.6 "Offloads State Configuration".
@@ -164,6 +179,16 @@ impl Command {
     /// And so for frames sent.
     pub(crate) fn tx_coalescing(coalescing: Coalescing) -> Self {
         Self::new(NOTF_COAL, NOTF_COAL_TX_SET).and_coalescing(coalescing)
+    }
+
+    /// And so for frames of the queue of that number.
+    ///
+    /// Spec: VIRTIO 1.3, 5.1.6.5.8 "Notifications Coalescing".
+    pub(crate) fn queue_coalescing(queue: u16, coalescing: Coalescing) -> Self {
+        Self::new(NOTF_COAL, NOTF_COAL_VQ_SET)
+            .and(&queue.to_le_bytes())
+            .and(&[0; 2])
+            .and_coalescing(coalescing)
     }
 
     fn and_coalescing(self, Coalescing { max_frames, max_micros }: Coalescing) -> Self {
@@ -208,6 +233,7 @@ mod tests {
             (Command::guest_offloads(1 << 7 | 1 << 54), &[5, 0, 0x80, 0, 0, 0, 0, 0, 0x40, 0]),
             (Command::tx_coalescing(coalescing), &[6, 0, 4, 3, 2, 1, 5, 0, 0, 0]),
             (Command::rx_coalescing(coalescing), &[6, 1, 4, 3, 2, 1, 5, 0, 0, 0]),
+            (Command::queue_coalescing(0x102, coalescing), &[6, 2, 2, 1, 0, 0, 4, 3, 2, 1, 5, 0, 0, 0]),
         ] {
             assert_eq!(bytes(&command), expected);
         }
@@ -219,6 +245,15 @@ mod tests {
         let encoded = bytes(&Command::rss(&rss, 4));
         let (head, key) = encoded.split_at(17);
         assert_eq!(head, [4, 1, 0b10_0010, 0, 0, 0, 1, 0, 3, 0, 3, 0, 1, 2, 4, 0, 40]);
+        assert_eq!(key, [9; 40]);
+    }
+
+    #[test]
+    fn the_hash_is_where_the_specification_puts_it() {
+        let report = HashReport::new(RssKinds::UDP6 | RssKinds::IP4).with_key([9; 40]);
+        let encoded = bytes(&Command::hash(&report));
+        let (head, key) = encoded.split_at(15);
+        assert_eq!(head, [4, 2, 0b10_0001, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40]);
         assert_eq!(key, [9; 40]);
     }
 

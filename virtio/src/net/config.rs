@@ -7,13 +7,13 @@
 
 use paravane_hal::mmio::{Mmio, MmioExt};
 use paravane_hal::reg::{ReadOnly, RegArray};
-use paravane_net::MacAddr;
+use paravane_net::{Duplex, Link, MacAddr};
 
 use crate::config::stable;
 use crate::net::change::RssLimits;
 use crate::net::features::{
-    MAC_END_BYTES, MAX_PAIRS, MTU, Negotiated, NetFeatures, RSS_MAX_KEY_SIZE, RSS_MAX_TABLE_LENGTH, SPEED,
-    STATUS, SUPPORTED_HASH_TYPES,
+    DUPLEX, MAC_END_BYTES, MAX_PAIRS, MTU, Negotiated, NetFeatures, RSS_MAX_KEY_SIZE, RSS_MAX_TABLE_LENGTH,
+    SPEED, STATUS, SUPPORTED_HASH_TYPES,
 };
 use crate::transport::Transport;
 
@@ -27,6 +27,11 @@ const STATUS_ANNOUNCE: u16 = 1 << 1;
 /// Speeds beyond this stand for "not known".
 const SPEED_MAX_MBPS: u32 = 0x7fff_ffff;
 
+/// One side at a time, as `duplex` says it.
+const DUPLEX_HALF: u8 = 0;
+/// Both at once.
+const DUPLEX_FULL: u8 = 1;
+
 /// The smallest MTU that the specification lets a device name, IPv4's minimum.
 pub const MIN_IP_MTU_BYTES: u16 = 68;
 
@@ -35,10 +40,8 @@ pub const MIN_IP_MTU_BYTES: u16 = 68;
 pub(crate) struct NetConfig {
     /// Our address, if the device says.
     pub(crate) mac: Option<MacAddr>,
-    /// Whether the link is up; without a feature to say so, it is.
-    pub(crate) link_up: bool,
-    /// In Mbit/s, if the device says.
-    pub(crate) speed_mbps: Option<u32>,
+    /// The link; without a feature to say so, it is up.
+    pub(crate) link: Link,
 }
 
 /// Reads the MTU field. It does not change, so one read will do; it may be read before the features
@@ -54,10 +57,11 @@ pub(crate) fn read_max_pairs<R: Mmio>(transport: &impl Transport<R>) -> u16 {
     transport.config().read(&MAX_PAIRS)
 }
 
-/// Reads which spreads the device takes: none without the feature. Does not change either.
+/// Reads which spreads and hashes the device takes: none without their features. Does not change
+/// either.
 #[must_use]
 pub(crate) fn read_rss_limits<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> RssLimits {
-    if !features.has(NetFeatures::RSS) {
+    if !features.has(NetFeatures::RSS) && !features.has(NetFeatures::HASH_REPORT) {
         return RssLimits::default();
     }
     let registers = transport.config();
@@ -95,13 +99,21 @@ pub(crate) fn read_status<R: Mmio>(transport: &impl Transport<R>, features: Nego
     LinkStatus { is_up: status & STATUS_LINK_UP != 0, announce: announces && status & STATUS_ANNOUNCE != 0 }
 }
 
-/// Reads how fast the link is. As before.
+/// Reads how fast a link is that is up. Two fields, of which neither means more by the other.
 #[must_use]
-pub(crate) fn read_speed_mbps<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> Option<u32> {
-    features
-        .has(NetFeatures::SPEED_DUPLEX)
-        .then(|| transport.config().read(&SPEED))
-        .filter(|speed| (1..=SPEED_MAX_MBPS).contains(speed))
+pub(crate) fn read_up<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> Link {
+    if !features.has(NetFeatures::SPEED_DUPLEX) {
+        return Link::Up { mbps: None, duplex: None };
+    }
+    let registers = transport.config();
+    Link::Up {
+        mbps: Some(registers.read(&SPEED)).filter(|speed| (1..=SPEED_MAX_MBPS).contains(speed)),
+        duplex: match registers.read(&DUPLEX) {
+            DUPLEX_HALF => Some(Duplex::Half),
+            DUPLEX_FULL => Some(Duplex::Full),
+            _ => None,
+        },
+    }
 }
 
 fn read_once<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> NetConfig {
@@ -109,8 +121,8 @@ fn read_once<R: Mmio>(transport: &impl Transport<R>, features: Negotiated) -> Ne
     let mac = features
         .has(NetFeatures::MAC)
         .then(|| MacAddr(core::array::from_fn(|i| MAC.get(i).map_or(0, |byte| registers.read(&byte)))));
-    let link_up = read_status(transport, features).is_up;
-    NetConfig { mac, link_up, speed_mbps: read_speed_mbps(transport, features) }
+    let is_up = read_status(transport, features).is_up;
+    NetConfig { mac, link: if is_up { read_up(transport, features) } else { Link::Down } }
 }
 
 #[cfg(test)]
@@ -130,7 +142,9 @@ mod tests {
         assert_eq!(readable(12) & NetFeatures::MTU.bits(), NetFeatures::MTU.bits());
         assert_eq!(readable(10) & NetFeatures::MQ.bits(), NetFeatures::MQ.bits());
         assert_eq!(readable(9) & NetFeatures::MQ.bits(), 0);
-        assert_eq!(readable(23) & NetFeatures::RSS.bits(), 0);
+        assert_eq!(readable(16) & NetFeatures::SPEED_DUPLEX.bits(), 0);
+        assert_eq!(readable(17) & NetFeatures::SPEED_DUPLEX.bits(), NetFeatures::SPEED_DUPLEX.bits());
+        assert_eq!(readable(23) & (NetFeatures::RSS | NetFeatures::HASH_REPORT).bits(), 0);
         assert_eq!(readable(24), all);
     }
 }

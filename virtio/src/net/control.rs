@@ -206,7 +206,7 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
         let (transport, features) = (self.device().transport(), self.features());
         let status = config::read_status(transport, features);
         let link = match (status.is_up, self.link) {
-            (true, Link::Down) => Link::Up { mbps: config::read_speed_mbps(transport, features) },
+            (true, Link::Down) => config::read_up(transport, features),
             (true, up) => up,
             (false, _) => Link::Down,
         };
@@ -220,11 +220,6 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
         }
         self.announcing = status.announce;
     }
-}
-
-/// The link as the configuration space shows it.
-pub(crate) fn link_of(config: &config::NetConfig) -> Link {
-    if config.link_up { Link::Up { mbps: config.speed_mbps } } else { Link::Down }
 }
 
 impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Control for NetControl<P, T> {

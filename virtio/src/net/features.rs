@@ -8,7 +8,7 @@ use paravane_net::Offloads;
 
 use crate::config::end_bytes;
 use crate::feature::{self, ClassFeatures, Dependency, FieldEnd, RingFeatures};
-use crate::net::header::{HEADER_BYTES, SHORT_HEADER_BYTES};
+use crate::net::header::{HASH_HEADER_BYTES, HEADER_BYTES, SHORT_HEADER_BYTES};
 
 /// Where `mac` ends, which starts the configuration.
 pub(crate) const MAC_END_BYTES: usize = 6;
@@ -20,6 +20,8 @@ pub(crate) const MAX_PAIRS: Reg<u16, ReadOnly> = Reg::at(8);
 pub(crate) const MTU: Reg<u16, ReadOnly> = Reg::at(10);
 /// `speed`, in Mbit/s.
 pub(crate) const SPEED: Reg<u32, ReadOnly> = Reg::at(12);
+/// `duplex`: 1 is full, 0 is half.
+pub(crate) const DUPLEX: Reg<u8, ReadOnly> = Reg::at(16);
 
 /// `rss_max_key_size`, in bytes.
 pub(crate) const RSS_MAX_KEY_SIZE: Reg<u8, ReadOnly> = Reg::at(17);
@@ -42,10 +44,18 @@ bitflags::bitflags! {
         const MTU = 1 << 3;
         /// The device says what our address is.
         const MAC = 1 << 5;
+        /// The device puts TCP over IPv4 together. Agreed, as all of this kind, if it is asked for.
+        const GUEST_TSO4 = 1 << 7;
+        /// The device puts TCP over IPv6 together.
+        const GUEST_TSO6 = 1 << 8;
+        /// It does so also where the congestion window was reduced.
+        const GUEST_ECN = 1 << 9;
         /// The device cuts large TCP packets over IPv4.
         const HOST_TSO4 = 1 << 11;
         /// The device cuts large TCP packets over IPv6.
         const HOST_TSO6 = 1 << 12;
+        /// It cuts them also where the congestion window was reduced.
+        const HOST_ECN = 1 << 13;
         /// A received frame may be spread over several buffers.
         const MRG_RXBUF = 1 << 15;
         /// The device says whether the link is up.
@@ -64,13 +74,32 @@ bitflags::bitflags! {
         const MQ = 1 << 22;
         /// Our address may be changed while it runs.
         const CTRL_MAC_ADDR = 1 << 23;
+        /// It interrupts for several frames together, as each queue was told.
+        const VQ_NOTF_COAL = 1 << 52;
         /// It interrupts for several frames together.
         const NOTF_COAL = 1 << 53;
+        /// The device puts UDP over IPv4 together.
+        const GUEST_USO4 = 1 << 54;
+        /// The device puts UDP over IPv6 together.
+        const GUEST_USO6 = 1 << 55;
+        /// The device cuts large UDP packets.
+        const HOST_USO = 1 << 56;
+        /// It says what the hash of a received frame is. Agreed if there is one to be told.
+        const HASH_REPORT = 1 << 57;
         /// It spreads received frames by their hash. Agreed if there is a spread to be told.
         const RSS = 1 << 60;
-        /// The device says how fast the link is.
+        /// The device says how fast the link is, and whether both sides may send at once.
         const SPEED_DUPLEX = 1 << 63;
     }
+}
+
+impl NetFeatures {
+    /// Those by which the device makes large packets of what it received.
+    pub(crate) const LARGE_RX: Self = Self::GUEST_TSO4
+        .union(Self::GUEST_TSO6)
+        .union(Self::GUEST_ECN)
+        .union(Self::GUEST_USO4)
+        .union(Self::GUEST_USO6);
 }
 
 impl ClassFeatures for NetFeatures {
@@ -80,11 +109,19 @@ impl ClassFeatures for NetFeatures {
         (Self::MQ.bits(), end_bytes(&MAX_PAIRS)),
         (Self::MTU.bits(), end_bytes(&MTU)),
         (Self::RSS.bits(), end_bytes(&SUPPORTED_HASH_TYPES)),
-        (Self::SPEED_DUPLEX.bits(), end_bytes(&SPEED)),
+        (Self::HASH_REPORT.bits(), end_bytes(&SUPPORTED_HASH_TYPES)),
+        (Self::SPEED_DUPLEX.bits(), end_bytes(&DUPLEX)),
     ];
     const DEPENDENCIES: &'static [Dependency] = &[
         (Self::HOST_TSO4.bits(), Self::CSUM.bits()),
         (Self::HOST_TSO6.bits(), Self::CSUM.bits()),
+        (Self::HOST_ECN.bits(), Self::HOST_TSO4.bits() | Self::HOST_TSO6.bits()),
+        (Self::HOST_USO.bits(), Self::CSUM.bits()),
+        (Self::GUEST_TSO4.bits(), Self::GUEST_CSUM.bits()),
+        (Self::GUEST_TSO6.bits(), Self::GUEST_CSUM.bits()),
+        (Self::GUEST_ECN.bits(), Self::GUEST_TSO4.bits() | Self::GUEST_TSO6.bits()),
+        (Self::GUEST_USO4.bits(), Self::GUEST_CSUM.bits()),
+        (Self::GUEST_USO6.bits(), Self::GUEST_CSUM.bits()),
         (Self::CTRL_GUEST_OFFLOADS.bits(), Self::CTRL_VQ.bits()),
         (Self::CTRL_RX.bits(), Self::CTRL_VQ.bits()),
         (Self::CTRL_VLAN.bits(), Self::CTRL_VQ.bits()),
@@ -94,7 +131,9 @@ impl ClassFeatures for NetFeatures {
         (Self::GUEST_ANNOUNCE.bits(), Self::STATUS.bits()),
         (Self::MQ.bits(), Self::CTRL_VQ.bits()),
         (Self::CTRL_MAC_ADDR.bits(), Self::CTRL_VQ.bits()),
+        (Self::VQ_NOTF_COAL.bits(), Self::CTRL_VQ.bits()),
         (Self::NOTF_COAL.bits(), Self::CTRL_VQ.bits()),
+        (Self::HASH_REPORT.bits(), Self::CTRL_VQ.bits()),
         (Self::RSS.bits(), Self::CTRL_VQ.bits()),
     ];
 }
@@ -113,6 +152,8 @@ impl Negotiated {
             (NetFeatures::CSUM, Offloads::CHECKSUM),
             (NetFeatures::HOST_TSO4, Offloads::TSO4),
             (NetFeatures::HOST_TSO6, Offloads::TSO6),
+            (NetFeatures::HOST_USO, Offloads::USO),
+            (NetFeatures::HOST_ECN, Offloads::ECN),
         ]
         .into_iter()
         .filter_map(|(feature, offload)| self.has(feature).then_some(offload))
@@ -121,10 +162,12 @@ impl Negotiated {
 
     /// How long the header in front of a frame is.
     ///
-    /// Spec: VIRTIO 1.2, 5.1.6.1 "Legacy Interface: Device Operation".
+    /// Spec: VIRTIO 1.2, 5.1.6 "Device Operation", 5.1.6.1 "Legacy Interface: Device Operation".
     #[must_use]
     pub(crate) fn header_bytes(self) -> u16 {
-        if self.has_ring(RingFeatures::VERSION_1) || self.has(NetFeatures::MRG_RXBUF) {
+        if self.has(NetFeatures::HASH_REPORT) {
+            HASH_HEADER_BYTES
+        } else if self.has_ring(RingFeatures::VERSION_1) || self.has(NetFeatures::MRG_RXBUF) {
             HEADER_BYTES
         } else {
             SHORT_HEADER_BYTES
@@ -144,7 +187,7 @@ mod tests {
         assert!(!chosen.has_ring(RingFeatures::IN_ORDER));
         assert_eq!(
             std::format!("{chosen}"),
-            "EVENT_IDX VERSION_1 ACCESS_PLATFORM RING_PACKED ORDER_PLATFORM CSUM GUEST_CSUM CTRL_GUEST_OFFLOADS MTU MAC HOST_TSO4 HOST_TSO6 MRG_RXBUF STATUS CTRL_VQ CTRL_RX CTRL_VLAN CTRL_RX_EXTRA GUEST_ANNOUNCE MQ CTRL_MAC_ADDR NOTF_COAL RSS SPEED_DUPLEX"
+            "EVENT_IDX VERSION_1 ACCESS_PLATFORM RING_PACKED ORDER_PLATFORM CSUM GUEST_CSUM CTRL_GUEST_OFFLOADS MTU MAC GUEST_TSO4 GUEST_TSO6 GUEST_ECN HOST_TSO4 HOST_TSO6 HOST_ECN MRG_RXBUF STATUS CTRL_VQ CTRL_RX CTRL_VLAN CTRL_RX_EXTRA GUEST_ANNOUNCE MQ CTRL_MAC_ADDR VQ_NOTF_COAL NOTF_COAL GUEST_USO4 GUEST_USO6 HOST_USO HASH_REPORT RSS SPEED_DUPLEX"
         );
     }
 
@@ -157,6 +200,37 @@ mod tests {
     }
 
     #[test]
+    fn large_packets_go_with_checksums_and_reduced_windows_with_tcp() {
+        let choose =
+            |offered: NetFeatures| NetFeatures::from_bits_retain(Allowed::default().choose(offered.bits()));
+        let large =
+            NetFeatures::LARGE_RX | NetFeatures::HOST_USO | NetFeatures::HOST_ECN | NetFeatures::HOST_TSO6;
+        assert_eq!(choose(large | NetFeatures::CSUM), large - NetFeatures::LARGE_RX | NetFeatures::CSUM);
+        assert_eq!(choose(large | NetFeatures::GUEST_CSUM), NetFeatures::LARGE_RX | NetFeatures::GUEST_CSUM);
+        let udp = NetFeatures::GUEST_CSUM | NetFeatures::GUEST_USO4 | NetFeatures::GUEST_USO6;
+        assert_eq!(choose(udp | NetFeatures::GUEST_ECN), udp);
+        let udp = NetFeatures::CSUM | NetFeatures::HOST_USO;
+        assert_eq!(choose(udp | NetFeatures::HOST_ECN), udp);
+    }
+
+    #[test]
+    fn the_bits_are_those_of_the_specification() {
+        let bit = |feature: NetFeatures| feature.bits().trailing_zeros();
+        let features = [
+            NetFeatures::GUEST_TSO4,
+            NetFeatures::GUEST_TSO6,
+            NetFeatures::GUEST_ECN,
+            NetFeatures::HOST_ECN,
+            NetFeatures::VQ_NOTF_COAL,
+            NetFeatures::GUEST_USO4,
+            NetFeatures::GUEST_USO6,
+            NetFeatures::HOST_USO,
+            NetFeatures::HASH_REPORT,
+        ];
+        assert_eq!(features.map(bit), [7, 8, 9, 13, 52, 54, 55, 56, 57]);
+    }
+
+    #[test]
     fn commands_go_with_their_queue() {
         let commands = NetFeatures::CTRL_GUEST_OFFLOADS
             | NetFeatures::CTRL_RX
@@ -166,6 +240,8 @@ mod tests {
             | NetFeatures::MQ
             | NetFeatures::CTRL_MAC_ADDR
             | NetFeatures::NOTF_COAL
+            | NetFeatures::VQ_NOTF_COAL
+            | NetFeatures::HASH_REPORT
             | NetFeatures::RSS;
         let offered = commands | NetFeatures::STATUS;
         assert_eq!(Allowed::default().choose(offered.bits()), NetFeatures::STATUS.bits());

@@ -13,7 +13,12 @@
 //! header of ten bytes. In memory it is three words as well, of which the device is shown all but
 //! the first two bytes.
 //!
+//! A device that reports hashes has a header of twenty bytes: behind `num_buffers` the hash and its
+//! kind, and two bytes of nothing.
+//!
 //! Spec: VIRTIO 1.2, 5.1.6 "Device Operation", 5.1.6.1 "Legacy Interface: Device Operation".
+
+use paravane_net::{RxHash, RxHashKind};
 
 /// Length of the header.
 pub(crate) const HEADER_BYTES: u16 = 12;
@@ -21,10 +26,17 @@ pub(crate) const HEADER_BYTES: u16 = 12;
 /// Length of a short one.
 pub(crate) const SHORT_HEADER_BYTES: u16 = 10;
 
+/// Length of one with a hash.
+pub(crate) const HASH_HEADER_BYTES: u16 = 20;
+
 const _: () = assert!(size_of::<RawHeader>() == HEADER_BYTES as usize);
+const _: () = assert!(size_of::<RawHashHeader>() == HASH_HEADER_BYTES as usize);
 
 /// The header as it lies in memory.
 pub(crate) type RawHeader = [u32; 3];
+
+/// One with a hash.
+pub(crate) type RawHashHeader = [u32; 5];
 
 bitflags::bitflags! {
     /// The `flags` field.
@@ -50,6 +62,23 @@ impl GsoType {
     pub(crate) const TCPV4: Self = Self(1);
     /// TCP over IPv6.
     pub(crate) const TCPV6: Self = Self(4);
+    /// UDP over either: datagrams of equal size.
+    pub(crate) const UDP_L4: Self = Self(5);
+
+    /// The bit that says of TCP that the congestion window was reduced.
+    const ECN: u8 = 0x80;
+
+    /// The same, where the congestion window was reduced.
+    #[must_use]
+    pub(crate) const fn with_ecn(self, ecn: bool) -> Self {
+        Self(if ecn { self.0 | Self::ECN } else { self.0 })
+    }
+
+    /// The kind alone, and whether the congestion window was reduced.
+    #[must_use]
+    pub(crate) const fn split(self) -> (Self, bool) {
+        (Self(self.0 & !Self::ECN), self.0 & Self::ECN != 0)
+    }
 }
 
 /// The header's fields.
@@ -141,6 +170,28 @@ pub(crate) const fn lengthen([word0, word1, word2]: RawHeader) -> RawHeader {
     [(word0 >> 16 | word1 << 16).to_le(), (word1 >> 16 | word2 << 16).to_le(), (word2 >> 16).to_le()]
 }
 
+/// A header to the device as one that has a hash: the device's alone, it says nothing.
+#[must_use]
+pub(crate) const fn with_no_hash([word0, word1, word2]: RawHeader) -> RawHashHeader {
+    [word0, word1, word2, 0, 0]
+}
+
+/// Takes the hash off. `None`: there is none, or its kind has no name.
+#[must_use]
+pub(crate) fn split_hash([word0, word1, word2, value, kind]: RawHashHeader) -> (RawHeader, Option<RxHash>) {
+    let kind = match u32::from_le(kind) & 0xffff {
+        1 => Some(RxHashKind::Ip4),
+        2 => Some(RxHashKind::Tcp4),
+        3 => Some(RxHashKind::Udp4),
+        4 => Some(RxHashKind::Ip6),
+        5 => Some(RxHashKind::Tcp6),
+        6 => Some(RxHashKind::Udp6),
+        _ => None,
+    };
+    let value = u32::from_le(value);
+    ([word0, word1, word2], kind.map(|kind| RxHash { value, kind }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +215,36 @@ mod tests {
         let bytes: std::vec::Vec<u8> =
             shorten(SAMPLE.encode()).iter().flat_map(|word| word.to_ne_bytes()).collect();
         assert_eq!(bytes, [0, 0, 1, 4, 2, 1, 4, 3, 6, 5, 8, 7]);
+    }
+
+    #[test]
+    fn a_hash_is_behind_the_header_5_1_6_4_4() {
+        let words = |kind: u32| [1, 2, 3, 0x0102_0304_u32.to_le(), kind.to_le()];
+        let hash = |kind| split_hash(words(kind)).1.map(|hash| (hash.value, hash.kind));
+        assert_eq!(split_hash(words(0)), ([1, 2, 3], None));
+        for (number, kind) in (1..).zip([
+            RxHashKind::Ip4,
+            RxHashKind::Tcp4,
+            RxHashKind::Udp4,
+            RxHashKind::Ip6,
+            RxHashKind::Tcp6,
+            RxHashKind::Udp6,
+        ]) {
+            assert_eq!(hash(number), Some((0x0102_0304, kind)));
+            // What is behind the kind is nothing.
+            assert_eq!(hash(number | 0xffff << 16), Some((0x0102_0304, kind)));
+        }
+        for number in [7, 8, 9, 10, 0xffff] {
+            assert_eq!(hash(number), None, "{number}");
+        }
+        assert_eq!(with_no_hash([1, 2, 3]), [1, 2, 3, 0, 0]);
+    }
+
+    #[test]
+    fn a_reduced_window_is_a_bit_beside_the_kind() {
+        assert_eq!(GsoType::TCPV4.with_ecn(true), GsoType(0x81));
+        assert_eq!(GsoType(0x84).split(), (GsoType::TCPV6, true));
+        assert_eq!(GsoType::UDP_L4.with_ecn(false).split(), (GsoType(5), false));
     }
 
     proptest! {

@@ -4,17 +4,29 @@
 //! with. Towards the device, nothing is asked that was not agreed.
 
 use paravane_hal::fault::DeviceFault;
-use paravane_net::{ChecksumRequest, RxChecksum, SegmentationKind, TxOffload, VlanTag};
+use paravane_net::{ChecksumRequest, Frame, RxChecksum, Segmentation, SegmentationKind, TxOffload, VlanTag};
 
 use crate::net::features::{Negotiated, NetFeatures};
-use crate::net::header::{GsoType, HEADER_BYTES, Header, HeaderFlags, RawHeader, lengthen};
+use crate::net::header::{GsoType, HEADER_BYTES, Header, HeaderFlags, RawHeader};
 
 /// An Ethernet header: nothing shorter is a frame.
 const ETHERNET_BYTES: u32 = 14;
 /// A VLAN tag that is part of the frame comes on top of the largest frame.
 const VLAN_BYTES: u32 = 4;
-/// The largest packet to be cut: an IP packet's length field, and the Ethernet header with a tag.
-const MAX_GSO_FRAME_BYTES: u32 = 65_535 + ETHERNET_BYTES + VLAN_BYTES;
+/// The largest packet to be cut, or made of segments: what IPv6's length field counts, its header,
+/// and the Ethernet header with a tag.
+pub(crate) const MAX_LARGE_BYTES: u32 = 65_535 + 40 + ETHERNET_BYTES + VLAN_BYTES;
+
+/// From the TCP header's start: the field that says how long it is, in the upper half of a byte,
+const TCP_OFFSET_AT: u16 = 12;
+/// and the checksum.
+const TCP_CHECKSUM_AT: u16 = 16;
+/// How long it is at least.
+const MIN_TCP_BYTES: u16 = 20;
+/// How long the UDP header is,
+const UDP_BYTES: u16 = 8;
+/// and where its checksum is.
+const UDP_CHECKSUM_AT: u16 = 6;
 
 /// Why a received frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +46,8 @@ pub(crate) enum Received {
     Whole {
         /// Its length.
         frame_bytes: u16,
-        /// What is known of its checksum.
-        checksum: RxChecksum,
+        /// What is known of it.
+        verdict: Verdict,
     },
     /// The first part of a frame, which is to be judged when all of it is there.
     First {
@@ -48,9 +60,76 @@ pub(crate) enum Received {
     Dropped(Drop),
 }
 
+/// What is known of a frame that was received whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Of its checksum.
+    pub(crate) checksum: RxChecksum,
+    /// Of a large packet, as far as the header says it.
+    pub(crate) large: Option<Large>,
+}
+
+impl From<RxChecksum> for Verdict {
+    fn from(checksum: RxChecksum) -> Self {
+        Self { checksum, large: None }
+    }
+}
+
+/// A packet that the device has put together, with an open checksum that lies in the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Large {
+    kind: SegmentationKind,
+    ecn: bool,
+    mss_bytes: u16,
+    checksum: ChecksumRequest,
+}
+
+impl Large {
+    /// How `frame`, which is this packet, is cut again.
+    ///
+    /// How long its headers are, the device's header does not say reliably; the packet does. Of
+    /// that one byte is read, once. The headers are all in the first segment, as other devices want
+    /// them.
+    ///
+    /// Spec: VIRTIO 1.2, 5.1.6.4.2 "Driver Requirements: Processing of Incoming Packets".
+    ///
+    /// # Errors
+    ///
+    /// [`Drop::Damaged`]: it is no such packet.
+    pub(crate) fn segmentation(self, frame: &Frame) -> Result<Segmentation, Drop> {
+        let Self { kind, ecn, mss_bytes, checksum: ChecksumRequest { start_bytes, offset_bytes } } = self;
+        let (checksum_at, layer4_bytes) = match kind {
+            SegmentationKind::Tcp4 | SegmentationKind::Tcp6 => {
+                let at = usize::from(start_bytes).saturating_add(TCP_OFFSET_AT.into());
+                let offset = frame.read::<u8>(at).ok_or(Drop::Damaged)?;
+                // In words of 32 bits.
+                (TCP_CHECKSUM_AT, u16::from(offset >> 4).wrapping_mul(4))
+            }
+            SegmentationKind::Udp => (UDP_CHECKSUM_AT, UDP_BYTES),
+        };
+        let is_header = match kind {
+            SegmentationKind::Udp => true,
+            _ => layer4_bytes >= MIN_TCP_BYTES,
+        };
+        let header_bytes = start_bytes.checked_add(layer4_bytes).filter(|_| is_header);
+        match header_bytes {
+            Some(header_bytes)
+                if offset_bytes == checksum_at
+                    && u32::from(start_bytes) >= ETHERNET_BYTES
+                    && usize::from(header_bytes) <= frame.segment_bytes()
+                    && usize::from(header_bytes) < frame.total_bytes() =>
+            {
+                Ok(Segmentation { kind, header_bytes, mss_bytes, ecn })
+            }
+            _ => Err(Drop::Damaged),
+        }
+    }
+}
+
 /// What may be received.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RxRules {
+    features: Negotiated,
     /// Frames may be spread over several buffers.
     mergeable: bool,
     /// The header may speak of checksums.
@@ -72,6 +151,7 @@ impl RxRules {
     pub(crate) fn new(features: Negotiated, max_frame_bytes: u16, payload_bytes: u16) -> Self {
         let max_bytes = u32::from(max_frame_bytes).saturating_add(VLAN_BYTES);
         Self {
+            features,
             mergeable: features.has(NetFeatures::MRG_RXBUF),
             checksums: features.has(NetFeatures::GUEST_CSUM),
             header_bytes: features.header_bytes(),
@@ -94,11 +174,12 @@ impl RxRules {
         self.header_bytes
     }
 
-    /// Whether headers are [short](crate::net::header): then none is [`simple`](Self::simple).
+    /// Whether headers are as long as most, and not [short, or with a hash](crate::net::header):
+    /// then none is [`simple`](Self::simple).
     #[must_use]
     #[inline(always)]
-    pub(crate) fn has_short_headers(&self) -> bool {
-        self.header_bytes < HEADER_BYTES
+    pub(crate) fn has_usual_headers(&self) -> bool {
+        self.header_bytes == HEADER_BYTES
     }
 
     /// What a completion is of which the device says that it wrote `written_bytes`, `header` in
@@ -109,11 +190,9 @@ impl RxRules {
     /// [`DeviceFault`]: a length that cannot be.
     #[inline(always)]
     pub(crate) fn classify(&self, header: &RawHeader, written_bytes: u32) -> Result<Received, DeviceFault> {
-        if self.has_short_headers() {
-            return self.classify_other(&lengthen(*header), written_bytes);
-        }
-        match self.simple(header, written_bytes) {
-            Some((frame_bytes, checksum)) => Ok(Received::Whole { frame_bytes, checksum }),
+        let simple = if self.has_usual_headers() { self.simple(header, written_bytes) } else { None };
+        match simple {
+            Some((frame_bytes, checksum)) => Ok(Received::Whole { frame_bytes, verdict: checksum.into() }),
             None => self.classify_other(header, written_bytes),
         }
     }
@@ -160,7 +239,7 @@ impl RxRules {
             return Ok(Received::First { buffers, part_bytes });
         }
         Ok(match (self.judge(header, part_bytes), u16::try_from(part_bytes)) {
-            (Ok(checksum), Ok(frame_bytes)) => Received::Whole { frame_bytes, checksum },
+            (Ok(verdict), Ok(frame_bytes)) => Received::Whole { frame_bytes, verdict },
             (Err(reason), _) => Received::Dropped(reason),
             (_, Err(_)) => Received::Dropped(Drop::Oversized),
         })
@@ -190,41 +269,52 @@ impl RxRules {
         if self.mergeable { Header::buffers_of(header).max(1) } else { 1 }
     }
 
-    /// Whether a frame of `frame_bytes` behind `header` is handed up, and what is known of its
-    /// checksum.
+    /// Whether a frame of `frame_bytes` behind `header` is handed up, and what is known of it.
     ///
     /// # Errors
     ///
     /// Why it is dropped.
-    pub(crate) fn judge(&self, header: &RawHeader, frame_bytes: u32) -> Result<RxChecksum, Drop> {
-        if !(ETHERNET_BYTES..=self.max_bytes).contains(&frame_bytes) {
-            return Err(self.misfit(frame_bytes));
+    pub(crate) fn judge(&self, header: &RawHeader, frame_bytes: u32) -> Result<Verdict, Drop> {
+        let header = Header::decode(*header);
+        let large = self.made_large(&header)?;
+        let max_bytes = if large.is_some() { MAX_LARGE_BYTES } else { self.max_bytes };
+        if !(ETHERNET_BYTES..=max_bytes).contains(&frame_bytes) {
+            return Err(misfit(frame_bytes, max_bytes));
         }
-        if Header::is_plain(header) {
-            return Ok(RxChecksum::Unverified);
-        }
-        self.read(&Header::decode(*header), frame_bytes)
-    }
-
-    #[cold]
-    fn misfit(&self, frame_bytes: u32) -> Drop {
-        if frame_bytes > self.max_bytes {
-            Drop::Oversized
-        } else if frame_bytes == 0 {
-            Drop::Empty
-        } else {
-            Drop::Damaged
+        let checksum = self.checksum(&header, frame_bytes)?;
+        match (large, checksum) {
+            (None, checksum) => Ok(checksum.into()),
+            // One without an open checksum could not be cut again.
+            (Some((kind, ecn)), RxChecksum::Partial(request)) if header.gso_size > 0 => {
+                let large = Large { kind, ecn, mss_bytes: header.gso_size, checksum: request };
+                Ok(Verdict { checksum, large: Some(large) })
+            }
+            (Some(_), _) => Err(Drop::Damaged),
         }
     }
 
-    /// What a header that says something says.
-    #[inline(never)]
-    fn read(&self, header: &Header, frame_bytes: u32) -> Result<RxChecksum, Drop> {
-        // Large packets put together by the device were not agreed to, so a frame that claims to be
-        // one is not what it seems.
-        if header.gso_type != GsoType::NONE {
-            return Err(Drop::Damaged);
+    /// What kind of large packet the device has made, if it has made one, and whether the
+    /// congestion window was reduced. What was not agreed to is not what it seems.
+    fn made_large(&self, header: &Header) -> Result<Option<(SegmentationKind, bool)>, Drop> {
+        if header.gso_type == GsoType::NONE {
+            return Ok(None);
         }
+        let has = |features: NetFeatures| self.features.has(features);
+        let (kind, is_agreed) = match header.gso_type.split().0 {
+            GsoType::TCPV4 => (SegmentationKind::Tcp4, has(NetFeatures::GUEST_TSO4)),
+            GsoType::TCPV6 => (SegmentationKind::Tcp6, has(NetFeatures::GUEST_TSO6)),
+            GsoType::UDP_L4 => {
+                (SegmentationKind::Udp, has(NetFeatures::GUEST_USO4) || has(NetFeatures::GUEST_USO6))
+            }
+            _ => return Err(Drop::Damaged),
+        };
+        let (_, ecn) = header.gso_type.split();
+        let may_have_ecn = !ecn || kind != SegmentationKind::Udp && has(NetFeatures::GUEST_ECN);
+        if is_agreed && may_have_ecn { Ok(Some((kind, ecn))) } else { Err(Drop::Damaged) }
+    }
+
+    /// What the header says of the checksum.
+    fn checksum(&self, header: &Header, frame_bytes: u32) -> Result<RxChecksum, Drop> {
         if !self.checksums {
             return Ok(RxChecksum::Unverified);
         }
@@ -241,6 +331,18 @@ impl RxRules {
             return Ok(RxChecksum::Good);
         }
         Ok(RxChecksum::Unverified)
+    }
+}
+
+/// Why a frame of `frame_bytes` is none, where the longest has `max_bytes`.
+#[cold]
+fn misfit(frame_bytes: u32, max_bytes: u32) -> Drop {
+    if frame_bytes > max_bytes {
+        Drop::Oversized
+    } else if frame_bytes == 0 {
+        Drop::Empty
+    } else {
+        Drop::Damaged
     }
 }
 
@@ -372,21 +474,23 @@ impl TxRules {
         let (gso_type, needs) = match cut.kind {
             SegmentationKind::Tcp4 => (GsoType::TCPV4, NetFeatures::HOST_TSO4),
             SegmentationKind::Tcp6 => (GsoType::TCPV6, NetFeatures::HOST_TSO6),
-            SegmentationKind::Udp => return Err(Refused::NotAgreed),
+            SegmentationKind::Udp => (GsoType::UDP_L4, NetFeatures::HOST_USO),
         };
-        if !self.features.has(needs) {
+        if !self.features.has(needs) || cut.ecn && !self.features.has(NetFeatures::HOST_ECN) {
             return Err(Refused::NotAgreed);
         }
-        if frame_bytes > MAX_GSO_FRAME_BYTES {
+        if frame_bytes > MAX_LARGE_BYTES {
             return Err(Refused::TooLong);
         }
         // The headers hold the layer-4 header that is summed, and leave something to cut.
         let headers_fit = u32::from(cut.header_bytes) < frame_bytes
             && cut.header_bytes > checksum.start_bytes
             && u32::from(cut.header_bytes) >= ETHERNET_BYTES;
-        if cut.mss_bytes == 0 || !headers_fit {
+        let ecn_fits = !cut.ecn || cut.kind != SegmentationKind::Udp;
+        if cut.mss_bytes == 0 || !headers_fit || !ecn_fits {
             return Err(Refused::DoesNotFit);
         }
+        let gso_type = gso_type.with_ecn(cut.ecn);
         Ok(Header { gso_type, hdr_len: cut.header_bytes, gso_size: cut.mss_bytes, ..header }.encode())
     }
 }
@@ -394,158 +498,5 @@ impl TxRules {
 const _: () = assert!(HEADER_BYTES < paravane_net::HEADROOM_BYTES, "a fresh frame has room for the header");
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::feature::RingFeatures;
-    use crate::net::features::Allowed;
-    use crate::net::header::shorten;
-    use paravane_net::Segmentation;
-    use proptest::prelude::*;
-
-    fn all() -> Negotiated {
-        Negotiated::confirmed(Allowed::default().choose(u64::MAX))
-    }
-
-    fn none() -> Negotiated {
-        Negotiated::confirmed(RingFeatures::VERSION_1.bits())
-    }
-
-    fn rx() -> RxRules {
-        RxRules::new(all(), 1514, 1984)
-    }
-
-    #[test]
-    fn a_plain_frame_is_unverified() {
-        assert_eq!(rx().judge(&Header::PLAIN, 64), Ok(RxChecksum::Unverified));
-        assert_eq!(rx().judge(&Header::PLAIN, 1518), Ok(RxChecksum::Unverified));
-    }
-
-    #[test]
-    fn lengths_that_are_no_frame_are_dropped() {
-        assert_eq!(rx().judge(&Header::PLAIN, 0), Err(Drop::Empty));
-        assert_eq!(rx().judge(&Header::PLAIN, 13), Err(Drop::Damaged));
-        assert_eq!(rx().judge(&Header::PLAIN, 1519), Err(Drop::Oversized));
-    }
-
-    #[test]
-    fn a_count_of_zero_buffers_means_one() {
-        assert_eq!(rx().buffers(&Header::PLAIN), 1);
-        assert_eq!(rx().buffers(&Header { num_buffers: 3, ..Header::default() }.encode()), 3);
-        assert_eq!(
-            RxRules::new(none(), 1514, 1984)
-                .buffers(&Header { num_buffers: 3, ..Header::default() }.encode()),
-            1
-        );
-    }
-
-    #[test]
-    fn a_verdict_is_believed_if_it_was_agreed_and_alone() {
-        let header = |flags, gso_type| Header { flags, gso_type, ..Header::default() }.encode();
-        let whole = |checksum| Ok(Received::Whole { frame_bytes: 64, checksum });
-        let valid = header(HeaderFlags::DATA_VALID, GsoType::NONE);
-        let unasked = RxRules::new(none(), 1514, 1984);
-        assert_eq!(rx().classify(&valid, 76), whole(RxChecksum::Good));
-        assert_eq!(unasked.classify(&valid, 76), whole(RxChecksum::Unverified));
-        let cut = header(HeaderFlags::DATA_VALID, GsoType::TCPV4);
-        assert_eq!(rx().classify(&cut, 76), Ok(Received::Dropped(Drop::Damaged)));
-        let both = header(HeaderFlags::DATA_VALID | HeaderFlags::NEEDS_CSUM, GsoType::NONE);
-        assert_eq!(
-            rx().classify(&both, 76),
-            whole(RxChecksum::Partial(ChecksumRequest { start_bytes: 0, offset_bytes: 0 }))
-        );
-    }
-
-    #[test]
-    fn checksum_flags_count_only_when_agreed() {
-        let valid = Header { flags: HeaderFlags::DATA_VALID, ..Header::default() };
-        assert_eq!(rx().judge(&valid.encode(), 64), Ok(RxChecksum::Good));
-        assert_eq!(RxRules::new(none(), 1514, 1984).judge(&valid.encode(), 64), Ok(RxChecksum::Unverified));
-    }
-
-    #[test]
-    fn a_partial_checksum_lies_inside_its_frame() {
-        let partial =
-            Header { flags: HeaderFlags::NEEDS_CSUM, csum_start: 34, csum_offset: 16, ..Header::default() };
-        let request = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
-        assert_eq!(rx().judge(&partial.encode(), 52), Ok(RxChecksum::Partial(request)));
-        assert_eq!(rx().judge(&partial.encode(), 51), Err(Drop::Damaged));
-        let wrapping = Header { csum_start: u16::MAX, csum_offset: u16::MAX, ..partial };
-        assert_eq!(rx().judge(&wrapping.encode(), 64), Err(Drop::Damaged));
-    }
-
-    #[test]
-    fn a_short_header_is_ten_bytes_in_front_of_the_frame() {
-        let legacy = |class: NetFeatures| Negotiated::confirmed(class.bits());
-        let rules = RxRules::new(legacy(NetFeatures::GUEST_CSUM), 1514, 1984);
-        assert_eq!((rules.header_bytes(), rules.buffer_bytes()), (10, 1994));
-        let valid = Header { flags: HeaderFlags::DATA_VALID, num_buffers: 7, ..Header::default() };
-        let [word0, word1, word2] = shorten(valid.encode());
-        // What is in front of it is not the device's.
-        let raw = [word0 | 0xffff_u32.to_le(), word1, word2];
-        let whole = |frame_bytes, checksum| Ok(Received::Whole { frame_bytes, checksum });
-        assert_eq!(rules.classify(&raw, 74), whole(64, RxChecksum::Good));
-        let short = DeviceFault::LengthTooShort { len_bytes: 9, min_bytes: 10 };
-        assert_eq!(rules.classify(&raw, 9), Err(short));
-        let merged = RxRules::new(legacy(NetFeatures::MRG_RXBUF), 1514, 1984);
-        assert_eq!((merged.header_bytes(), merged.has_short_headers()), (12, false));
-    }
-
-    #[test]
-    fn a_large_packet_nobody_agreed_to_is_dropped() {
-        let large = Header { gso_type: GsoType::TCPV4, gso_size: 1448, ..Header::default() };
-        assert_eq!(rx().judge(&large.encode(), 1000), Err(Drop::Damaged));
-    }
-
-    const CHECKSUM: ChecksumRequest = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
-
-    fn tso(kind: SegmentationKind) -> TxOffload {
-        TxOffload {
-            checksum: Some(CHECKSUM),
-            segmentation: Some(Segmentation { kind, header_bytes: 54, mss_bytes: 1460 }),
-        }
-    }
-
-    #[test]
-    fn a_request_is_put_where_the_device_looks() {
-        let rules = TxRules::new(all(), 1514);
-        let asked = TxOffload { checksum: Some(CHECKSUM), segmentation: None };
-        let header = Header::decode(rules.header(asked, None, 60).unwrap());
-        assert_eq!(
-            header,
-            Header { flags: HeaderFlags::NEEDS_CSUM, csum_start: 34, csum_offset: 16, ..Header::default() }
-        );
-        let header = Header::decode(rules.header(tso(SegmentationKind::Tcp6), None, 60_000).unwrap());
-        assert_eq!((header.gso_type, header.hdr_len, header.gso_size), (GsoType::TCPV6, 54, 1460));
-        assert_eq!(header.flags, HeaderFlags::NEEDS_CSUM);
-    }
-
-    #[test]
-    fn what_was_not_agreed_is_not_asked() {
-        let rules = TxRules::new(none(), 1514);
-        assert_eq!(rules.header(tso(SegmentationKind::Tcp4), None, 60), Err(Refused::NotAgreed));
-        let rules = TxRules::new(all(), 1514);
-        assert_eq!(rules.header(tso(SegmentationKind::Udp), None, 60), Err(Refused::NotAgreed));
-        assert_eq!(rules.header(TxOffload::default(), Some(VlanTag(1)), 60), Err(Refused::NotAgreed));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        let rules = TxRules::new(all(), 1514);
-        assert_eq!(rules.plain(0), Err(Refused::TooShort));
-        assert_eq!(rules.plain(1519), Err(Refused::TooLong));
-        assert_eq!(rules.header(tso(SegmentationKind::Tcp4), None, 54), Err(Refused::DoesNotFit));
-        let bare = TxOffload { checksum: None, ..tso(SegmentationKind::Tcp4) };
-        assert_eq!(rules.header(bare, None, 600), Err(Refused::DoesNotFit));
-        assert_eq!(rules.header(tso(SegmentationKind::Tcp4), None, 70_000), Err(Refused::TooLong));
-    }
-
-    proptest! {
-        /// Whatever the device writes into the header, what goes up stays inside the frame.
-        #[test]
-        fn nothing_handed_up_points_outside_its_frame(raw in any::<RawHeader>(), frame_bytes in 0_u32..70_000) {
-            if let Ok(RxChecksum::Partial(request)) = rx().judge(&raw, frame_bytes) {
-                prop_assert!(u32::from(request.start_bytes) + u32::from(request.offset_bytes) + 2 <= frame_bytes);
-            }
-        }
-    }
-}
+#[path = "judge_tests.rs"]
+mod tests;

@@ -15,12 +15,14 @@ use paravane_hal::Platform;
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{BURST_FRAMES, Burst, Frame, FramePool, RxChecksum, RxCounters, burst_room};
+use paravane_net::{
+    BURST_FRAMES, Burst, Frame, FramePool, RxChecksum, RxCounters, RxHash, TxOffload, burst_room,
+};
 
 use crate::device::Queue;
-use crate::net::header::{HEADER_BYTES, RawHeader};
+use crate::net::header::{HASH_HEADER_BYTES, HEADER_BYTES, RawHeader, lengthen, split_hash};
 use crate::net::in_place::{Completion, Exchanging, InPlace, Walk};
-use crate::net::judge::{Drop, Received, RxRules};
+use crate::net::judge::{Drop, Received, RxRules, Verdict};
 use crate::queue::Kick;
 use crate::ring::{Behind, Exchange, Segment, UsedElement};
 
@@ -97,10 +99,10 @@ impl<P: Platform> RxQueue<P> {
     fn drain(&mut self, mut waiting: u16, burst: &mut Burst) -> Result<(), DeviceFault> {
         loop {
             let (mut behind, mut header) = (Behind::Unread, None);
-            let taken = if self.rules.has_short_headers() {
-                0
-            } else {
+            let taken = if self.rules.has_usual_headers() {
                 self.take_whole(waiting, burst, &mut behind, &mut header)
+            } else {
+                0
             };
             waiting = waiting.saturating_sub(taken);
             if waiting == 0 || burst_room(burst) == 0 {
@@ -158,11 +160,13 @@ impl<P: Platform> RxQueue<P> {
                 (completion, frame, None)
             }
         };
-        // A frame that was posted has room for it.
-        let header = header.or_else(|| frame.read_before_fresh::<RawHeader>()).unwrap_or_default();
+        let (header, hash) = match header {
+            Some(header) => (header, None),
+            None => read_header(frame, self.rules.header_bytes()).unwrap_or_default(),
+        };
         let (arrived, buffers) = match self.rules.classify(&header, completion.said_bytes()) {
-            Ok(Received::Whole { frame_bytes, checksum }) => {
-                (self.take_single(completion, frame_bytes, checksum)?, 1)
+            Ok(Received::Whole { frame_bytes, verdict }) => {
+                (self.take_single(completion, frame_bytes, verdict)?, 1)
             }
             Ok(Received::First { buffers, part_bytes }) => {
                 let spread = Spread { header, buffers, part_bytes };
@@ -179,7 +183,10 @@ impl<P: Platform> RxQueue<P> {
         match arrived {
             Arrived::Torn => return Ok(0),
             Arrived::Dropped => {}
-            Arrived::Frame(frame, total_bytes) => {
+            Arrived::Frame(mut frame, total_bytes) => {
+                if hash.is_some() {
+                    frame.set_rx_hash(hash);
+                }
                 self.counters.frames = self.counters.frames.wrapping_add(1);
                 self.counters.bytes = self.counters.bytes.wrapping_add(u64::from(total_bytes));
                 burst.push(frame);
@@ -193,17 +200,37 @@ impl<P: Platform> RxQueue<P> {
         &mut self,
         completion: Completion,
         frame_bytes: u16,
-        checksum: RxChecksum,
+        verdict: Verdict,
     ) -> Result<Arrived, DeviceFault> {
         let Some(mut frame) = self.swap(completion)? else {
             self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
             return Ok(Arrived::Dropped);
         };
         frame.set_received(frame_bytes);
+        Ok(self.hand_up(frame, frame_bytes.into(), verdict))
+    }
+
+    /// Notes on a frame of `total_bytes`, which is all there, what is known of it.
+    fn hand_up(
+        &mut self,
+        mut frame: Frame,
+        total_bytes: u32,
+        Verdict { checksum, large }: Verdict,
+    ) -> Arrived {
+        if let Some(large) = large {
+            let segmentation = match large.segmentation(&frame) {
+                Ok(segmentation) => Some(segmentation),
+                Err(reason) => {
+                    count(&mut self.counters, reason);
+                    return Arrived::Dropped;
+                }
+            };
+            frame.set_offload(TxOffload { checksum: None, segmentation });
+        }
         if checksum != RxChecksum::Unverified {
             frame.set_rx_checksum(checksum);
         }
-        Ok(Arrived::Frame(frame, frame_bytes.into()))
+        Arrived::Frame(frame, total_bytes)
     }
 
     /// Takes a frame that is spread over several completions, of which `waiting` are there.
@@ -231,7 +258,7 @@ impl<P: Platform> RxQueue<P> {
         }
         let mut pieces = Pieces::default();
         let piece = self.swap(first)?;
-        pieces.add(piece, part_bytes, false);
+        pieces.add(piece, part_bytes, 0);
         for _ in 1..buffers {
             let Some((completion, _)) = self.ring.look()? else {
                 return Err(self.ring.fail(SPREAD_OVER_MORE));
@@ -241,14 +268,11 @@ impl<P: Platform> RxQueue<P> {
                 Err(fault) => return Err(self.ring.fail(fault)),
             };
             let piece = self.swap(completion)?;
-            pieces.add(piece, part_bytes, true);
+            pieces.add(piece, part_bytes, self.rules.header_bytes());
         }
         let judged = self.rules.judge(&header, pieces.total_bytes);
         match (judged, pieces.into_frame()) {
-            (Ok(checksum), Some((mut frame, total_bytes))) => {
-                frame.set_rx_checksum(checksum);
-                Ok(Arrived::Frame(frame, total_bytes))
-            }
+            (Ok(verdict), Some((frame, total_bytes))) => Ok(self.hand_up(frame, total_bytes, verdict)),
             (Ok(_), None) => {
                 self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
                 Ok(Arrived::Dropped)
@@ -290,6 +314,16 @@ impl<P: Platform> RxQueue<P> {
     #[inline(always)]
     fn segment(&self, addr: DmaAddr) -> Segment {
         Segment { addr, len_bytes: self.rules.buffer_bytes(), writable: true }
+    }
+}
+
+/// Reads the header of `header_bytes` in front of `frame`, as it was posted, as one of usual
+/// length, and the hash that it may have. A frame that was posted has room for either.
+fn read_header(frame: &Frame, header_bytes: u16) -> Option<(RawHeader, Option<RxHash>)> {
+    match header_bytes {
+        HEADER_BYTES => frame.read_before_fresh().map(|header| (header, None)),
+        HASH_HEADER_BYTES => frame.read_before_fresh().map(split_hash),
+        _ => frame.read_before_fresh().map(|short| (lengthen(short), None)),
     }
 }
 
@@ -392,9 +426,9 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Adds a buffer that holds `piece_bytes` of the frame. A continuation starts where the
-    /// device's header would be.
-    fn add(&mut self, piece: Option<Frame>, piece_bytes: u32, continuation: bool) {
+    /// Adds a buffer that holds `piece_bytes` of the frame, from `before_bytes` in front of its
+    /// place on: a continuation starts where the device's header would be.
+    fn add(&mut self, piece: Option<Frame>, piece_bytes: u32, before_bytes: u16) {
         self.total_bytes = self.total_bytes.saturating_add(piece_bytes);
         let Some(mut piece) = piece else {
             self.incomplete = true;
@@ -402,11 +436,7 @@ impl Pieces {
         };
         // As its last owner left it.
         piece.clear();
-        let fits = if continuation {
-            piece.extend_front(HEADER_BYTES) && piece.set_segment_bytes(piece_bytes as usize)
-        } else {
-            piece.set_segment_bytes(piece_bytes as usize)
-        };
+        let fits = piece.extend_front(before_bytes) && piece.set_segment_bytes(piece_bytes as usize);
         self.incomplete |= !fits;
         if let Some(before) = self.reversed.take() {
             piece.set_next(before);

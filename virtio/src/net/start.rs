@@ -14,7 +14,7 @@ use crate::net::RX_QUEUE;
 use crate::net::agree::{Config, ETHERNET_BYTES, Terms, agree};
 use crate::net::change::Abilities;
 use crate::net::config;
-use crate::net::control::{self, NetControl};
+use crate::net::control::NetControl;
 use crate::net::control_queue::{self, CommandMemory, ControlQueue};
 use crate::net::device::{Device, Net, Running};
 use crate::net::error::StartError;
@@ -158,7 +158,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
             rx_slots: rx_slots.saturating_mul(count),
             tx_slots: tx.entries(),
         };
-        Ok(Agreed { features, interrupts, rx_slots, info, link: control::link_of(&fields), abilities })
+        Ok(Agreed { features, interrupts, rx_slots, info, link: fields.link, abilities })
     }
 }
 

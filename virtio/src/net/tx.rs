@@ -16,7 +16,9 @@ use paravane_hal::irq::Armed;
 use paravane_net::{Burst, Frame, FrameSegment, FrameSegmentMut, TxCounters};
 
 use crate::device::Queue;
-use crate::net::header::{HEADER_BYTES, RawHeader, SHORT_HEADER_BYTES, shorten};
+use crate::net::header::{
+    HASH_HEADER_BYTES, HEADER_BYTES, RawHeader, SHORT_HEADER_BYTES, shorten, with_no_hash,
+};
 use crate::net::in_turn::{InTurn, Post};
 use crate::net::judge::{Refused, TxRules};
 use crate::queue::Kick;
@@ -83,10 +85,9 @@ impl<P: Platform> TxQueue<P> {
         let before = burst.len();
         let entries = self.ring.size().entries();
         let mut posting = Posting { rules: self.rules, entries, bytes: 0, refused: 0 };
-        if self.rules.header_bytes() == SHORT_HEADER_BYTES {
-            posting = self.post_short(burst, posting);
-        } else {
-            self.ring.post(burst, &mut posting);
+        match self.rules.header_bytes() {
+            HEADER_BYTES => self.ring.post(burst, &mut posting),
+            header_bytes => posting = self.post_unusual(burst, posting, header_bytes),
         }
         let taken = before.wrapping_sub(burst.len());
         let Posting { bytes, refused, .. } = posting;
@@ -97,13 +98,13 @@ impl<P: Platform> TxQueue<P> {
         taken
     }
 
-    /// The same behind short headers.
+    /// The same behind headers of another length than most.
     #[cold]
     #[inline(never)]
-    fn post_short(&mut self, burst: &mut Burst, posting: Posting) -> Posting {
-        let mut short = Short(posting);
-        self.ring.post(burst, &mut short);
-        short.0
+    fn post_unusual(&mut self, burst: &mut Burst, posting: Posting, header_bytes: u16) -> Posting {
+        let mut unusual = Unusual { posting, header_bytes };
+        self.ring.post(burst, &mut unusual);
+        unusual.posting
     }
 
     /// Drops the frames of which the device does not reach every segment.
@@ -202,8 +203,12 @@ fn describe_any<'r, R: Run<'r>>(
     };
     let described = described.and_then(|total_bytes| {
         let header = header(rules, &mut frame, total_bytes).map_err(|_| Unposted::Refused)?;
-        let header = if header_bytes == SHORT_HEADER_BYTES { shorten(header) } else { header };
-        if frame.write_before(&header) { Ok(total_bytes) } else { Err(Unposted::Refused) }
+        let is_written = match header_bytes {
+            SHORT_HEADER_BYTES => frame.write_before(&shorten(header)),
+            HASH_HEADER_BYTES => frame.write_before(&with_no_hash(header)),
+            _ => frame.write_before(&header),
+        };
+        if is_written { Ok(total_bytes) } else { Err(Unposted::Refused) }
     });
     match described {
         Ok(total_bytes) => {
@@ -322,10 +327,13 @@ impl Posting {
     }
 }
 
-/// Posts frames behind short headers: each by itself, for none is usual.
-struct Short(Posting);
+/// Posts frames behind headers of another length than most: each by itself.
+struct Unusual {
+    posting: Posting,
+    header_bytes: u16,
+}
 
-impl Post for Short {
+impl Post for Unusual {
     fn plain(&self, _: FrameSegmentMut<'_>) -> Option<Segment> {
         None
     }
@@ -337,8 +345,8 @@ impl Post for Short {
     }
 
     fn other<'r, R: Run<'r>>(&mut self, frame: Frame, run: &mut R) -> Result<Option<Frame>, Frame> {
-        let described = describe_any(self.0.rules, SHORT_HEADER_BYTES, frame, run.clone());
-        self.0.settle(described, run)
+        let described = describe_any(self.posting.rules, self.header_bytes, frame, run.clone());
+        self.posting.settle(described, run)
     }
 }
 

@@ -105,7 +105,7 @@ fn frames_go_both_ways_with_either_header_and_again_after_a_stop() {
             let mut up = bench.start(device);
             assert_eq!(
                 (up.control.interrupts(), up.control.link()),
-                (InterruptMode::Line, Link::Up { mbps: None })
+                (InterruptMode::Line, Link::Up { mbps: None, duplex: None })
             );
             assert_eq!(up.control.info().mac.0, MAC);
             assert!(!up.control.features().has_ring(RingFeatures::VERSION_1));

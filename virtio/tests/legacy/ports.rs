@@ -105,7 +105,10 @@ fn frames_go_both_ways_in_every_interrupt_mode_and_again_after_a_stop() {
             (Interrupts::POLLING, InterruptMode::Polling),
         ] {
             let mut up = bench.start(device, offered);
-            assert_eq!((up.control.interrupts(), up.control.link()), (mode, Link::Up { mbps: None }));
+            assert_eq!(
+                (up.control.interrupts(), up.control.link()),
+                (mode, Link::Up { mbps: None, duplex: None })
+            );
             assert_eq!(up.control.info().mac.0, MAC, "{mode}");
             assert!(!up.control.features().has_ring(RingFeatures::VERSION_1));
             (0..300).for_each(|_| bench.echo(&mut up));

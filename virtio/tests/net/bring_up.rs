@@ -4,10 +4,11 @@ use crate::support::*;
 use paravane_hal::dma::Dma as _;
 use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
-use paravane_mock_hal::model::virtio::Personality;
+use paravane_mock_hal::model::virtio::{Personality, net::bits};
 use paravane_mock_hal::{DeviceModel as _, Width};
 use paravane_net::{
-    Burst, Control, MacAddr, NicInfo, Offloads, Rss, RssKinds, RxQueue as _, Settings, VlanSet,
+    Burst, Control, Duplex, HashReport, MacAddr, NicInfo, Offloads, Rss, RssKinds, RxOffloads, RxQueue as _,
+    Settings, VlanSet,
 };
 use paravane_pci::{ConfigAccess as _, InterruptError};
 use paravane_virtio::init::InitError;
@@ -33,9 +34,10 @@ fn status_moves_one_bit_at_a_time_3_1_1() {
         let up = bench.start();
         assert_eq!(bench.model().statuses, [0, 0, 1, 3, 11, 15], "{}", personality.name);
         let implemented = Allowed::default().ring.bits() | NetFeatures::all().bits();
-        // VLANs and a spread are agreed where there are some.
-        let unasked = NetFeatures::CTRL_VLAN | NetFeatures::RSS;
-        let expected = offered & implemented & !unasked.bits();
+        // VLANs, a spread and large packets are agreed where they are asked for.
+        let large = bits::GUEST_TSO4 | bits::GUEST_TSO6 | bits::GUEST_ECN;
+        let unasked = (NetFeatures::CTRL_VLAN | NetFeatures::RSS).bits() | large;
+        let expected = offered & implemented & !unasked;
         assert_eq!(up.control.features().bits(), expected, "{}", personality.name);
         assert_eq!(up.control.info().mac, MacAddr(MAC));
         assert!(up.control.link().is_up());
@@ -79,12 +81,14 @@ fn only_what_is_implemented_is_accepted_of_everything() {
     let bench = Bench::new(u64::MAX);
     let vlans = VlanSet::EMPTY.with(1, true);
     let rss = Rss::new(RssKinds::IP4, &[0]).unwrap();
-    let settings = Settings::default().with_vlans(vlans).with_rss(rss);
-    let up = bench.start_with(&small().with_settings(settings), Interrupts::msix(&MESSAGES));
+    let report = HashReport::new(RssKinds::IP4);
+    let settings = Settings::default().with_vlans(vlans).with_rss(rss).with_hash_report(report);
+    let config = Config::default().with_settings(settings).with_rx_offloads(RxOffloads::all());
+    let up = bench.start_with(&config, Interrupts::msix(&MESSAGES));
     let implemented = Allowed::default().ring.bits() | NetFeatures::all().bits();
     assert_eq!(up.control.features().bits(), implemented);
     assert_eq!(bench.model().accepted(), implemented);
-    assert_eq!(up.control.link(), paravane_net::Link::Up { mbps: Some(10_000) });
+    assert_eq!(up.control.link(), paravane_net::Link::Up { mbps: Some(10_000), duplex: Some(Duplex::Full) });
     bench.assert_clean();
 }
 

@@ -196,6 +196,53 @@ fn interrupts_are_put_together_5_1_6_5_8() {
     bench.assert_clean();
 }
 
+/// Each queue by itself, until all are told; a start tells all, then each.
+#[test]
+fn interrupts_of_one_queue_are_put_together_by_themselves_5_1_6_5_8() {
+    let bench = Bench::new(COMMANDS | bits::MQ | bits::VQ_NOTF_COAL);
+    let mut up = bench.start_with(&small().with_rx_entries(32), Interrupts::POLLING);
+    assert_eq!(up.control.pairs(), 2);
+    let coalescing = |max_frames| Coalescing { max_frames, max_micros: 100 };
+    for change in [
+        Change::RxCoalescing(coalescing(1)),
+        Change::RxPairCoalescing { pair: 1, coalescing: coalescing(2) },
+        Change::TxPairCoalescing { pair: 0, coalescing: coalescing(3) },
+        Change::TxPairCoalescing { pair: 1, coalescing: coalescing(4) },
+    ] {
+        assert_eq!(up.control.change(change), Ok(()), "{change:?}");
+    }
+    let told = bench.model().class.told.clone();
+    let queues: Vec<_> = told.queue_coalescing.iter().map(|(queue, (frames, _))| (*queue, *frames)).collect();
+    assert_eq!((told.rx_coalescing, queues), (Some((1, 100)), vec![(1, 3), (2, 2), (3, 4)]));
+    let none = Change::RxPairCoalescing { pair: 2, coalescing: coalescing(1) };
+    assert_eq!(up.control.change(none), Err(ChangeError::OutOfRange));
+
+    let settings = up.control.settings();
+    let device = up.stop().unwrap();
+    let config = small().with_rx_entries(32).with_settings(settings);
+    let mut up = bench.restart(device, &config, Interrupts::POLLING);
+    assert_eq!(bench.model().class.told, told);
+    // All of one direction, and none is as it was.
+    assert_eq!(up.control.change(Change::TxCoalescing(coalescing(5))), Ok(()));
+    let queues: Vec<_> = bench.model().class.told.queue_coalescing.keys().copied().collect();
+    assert_eq!(queues, [2]);
+    let settings = up.control.settings();
+    assert_eq!(
+        (settings.tx_pair_coalescing.iter().count(), settings.rx_pair_coalescing.iter().count()),
+        (0, 1)
+    );
+    bench.assert_clean();
+}
+
+#[test]
+fn a_queue_by_itself_is_told_of_where_that_was_agreed() {
+    let bench = Bench::new(COMMANDS);
+    let mut up = bench.start();
+    let change = Change::RxPairCoalescing { pair: 0, coalescing: Coalescing::default() };
+    assert_eq!(up.control.change(change), Err(ChangeError::NotOffered));
+    bench.assert_clean();
+}
+
 #[test]
 fn an_announcement_is_asked_for_once_and_acknowledged_5_1_6_5_4() {
     let bench = Bench::new(COMMANDS);

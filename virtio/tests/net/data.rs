@@ -251,7 +251,12 @@ fn what_cannot_be_sent_is_dropped_and_counted() {
     let mut asking = bench.frame(&bytes(60, 1));
     asking.set_offload(TxOffload {
         checksum: Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 }),
-        segmentation: Some(Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 4 }),
+        segmentation: Some(Segmentation {
+            kind: SegmentationKind::Tcp4,
+            header_bytes: 54,
+            mss_bytes: 4,
+            ecn: false,
+        }),
     });
     let mut with_empty_end = bench.frame(&bytes(60, 1));
     with_empty_end.set_next(bench.frame(&[]));
@@ -315,7 +320,12 @@ fn offloads_are_asked_of_a_device_that_agreed() {
     let mut frame = bench.frame(&bytes(4000, 1));
     frame.set_offload(TxOffload {
         checksum: Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 }),
-        segmentation: Some(Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1460 }),
+        segmentation: Some(Segmentation {
+            kind: SegmentationKind::Tcp4,
+            header_bytes: 54,
+            mss_bytes: 1460,
+            ecn: false,
+        }),
     });
     assert_eq!(up.tx.transmit(&mut burst([frame])), Ok(1));
     assert_eq!(bench.sent()[0][..12], [1, 1, 54, 0, 0xb4, 0x05, 34, 0, 16, 0, 0, 0]);
@@ -359,7 +369,12 @@ fn a_packet_of_64_kib_goes_out_in_buffers_of_2_kib() {
     assert!(up.control.info().max_cut_segments >= 34);
     frame.set_offload(TxOffload {
         checksum: Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 }),
-        segmentation: Some(Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1460 }),
+        segmentation: Some(Segmentation {
+            kind: SegmentationKind::Tcp4,
+            header_bytes: 54,
+            mss_bytes: 1460,
+            ecn: false,
+        }),
     });
     assert_eq!(up.tx.transmit(&mut burst([frame])), Ok(1));
     let [sent] = &bench.sent()[..] else { panic!("not sent") };

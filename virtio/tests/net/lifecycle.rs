@@ -8,7 +8,7 @@ use paravane_hal::irq::{Armed, Interrupts};
 use paravane_hal::time::Clock as _;
 use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 use paravane_mock_hal::model::virtio::{Personality, common_register};
-use paravane_net::{Burst, Control, Events, Link, RxFilter, RxFilterError, RxQueue, TxQueue};
+use paravane_net::{Burst, Control, Duplex, Events, Link, RxFilter, RxFilterError, RxQueue, TxQueue};
 use paravane_virtio::init::{InitError, RESET_TIMEOUT};
 use paravane_virtio::net::{LOOK_EVERY, Running, SetUpError, StartError, StopError};
 use paravane_virtio::transport::pci;
@@ -277,13 +277,20 @@ fn the_link_is_followed_by_message() {
 fn a_link_that_comes_back_may_be_faster() {
     let bench = Bench::new(BASIC | 1 << 63);
     let mut up = bench.start();
-    assert_eq!(up.control.link(), Link::Up { mbps: Some(10_000) });
+    assert_eq!(up.control.link(), Link::Up { mbps: Some(10_000), duplex: Some(Duplex::Full) });
     bench.model().set_link(false);
     assert_eq!(up.control.poll(), Ok(Events::LINK));
     bench.model().class.speed_mbps = 25_000;
     bench.model().set_link(true);
     assert_eq!(up.control.poll(), Ok(Events::LINK));
-    assert_eq!(up.control.link(), Link::Up { mbps: Some(25_000) });
+    assert_eq!(up.control.link(), Link::Up { mbps: Some(25_000), duplex: Some(Duplex::Full) });
+    bench.model().set_link(false);
+    assert_eq!(up.control.poll(), Ok(Events::LINK));
+    (bench.model().class.speed_mbps, bench.model().class.full_duplex) = (10, false);
+    bench.model().set_link(true);
+    assert_eq!(up.control.poll(), Ok(Events::LINK));
+    assert_eq!(up.control.link(), Link::Up { mbps: Some(10), duplex: Some(Duplex::Half) });
+    assert_eq!(up.control.link().to_string(), "up 10 Mbit/s half duplex");
     bench.assert_clean();
 }
 

@@ -6,7 +6,9 @@
 //! | `commands` | does it do what it is told, and what if it does not? |
 //! | `data` | do frames arrive whole, both ways, and is everybody told who wants to be? |
 //! | `faults` | what does it make of each kind of fault? |
+//! | `hashes` | does it say how frames were hashed, and is nothing else the worse for it? |
 //! | `hostile` | what if the device lies? |
+//! | `large` | do packets that the device put together arrive, and leave as they came? |
 //! | `lifecycle` | does everything come back at stop, and nothing before? |
 //! | `loads` | is each word of a ring looked at once? |
 //! | `pairs` | are all queues served, wherever frames go? |
@@ -20,7 +22,9 @@ mod bring_up;
 mod commands;
 mod data;
 mod faults;
+mod hashes;
 mod hostile;
+mod large;
 mod lifecycle;
 mod loads;
 mod pairs;

@@ -11,7 +11,7 @@ use super::{Class, Personality, Virtio};
 use crate::fault::{Action, FaultPoint};
 
 pub use control::{ERR, OK, Told};
-pub use rss::Spread;
+pub use rss::{Hashes, Spread};
 
 /// Feature bits of a network device.
 ///
@@ -61,8 +61,18 @@ pub mod bits {
     pub const MQ: u64 = 1 << 22;
     /// `CTRL_MAC_ADDR`.
     pub const CTRL_MAC_ADDR: u64 = 1 << 23;
+    /// `VQ_NOTF_COAL`.
+    pub const VQ_NOTF_COAL: u64 = 1 << 52;
     /// `NOTF_COAL`.
     pub const NOTF_COAL: u64 = 1 << 53;
+    /// `GUEST_USO4`.
+    pub const GUEST_USO4: u64 = 1 << 54;
+    /// `GUEST_USO6`.
+    pub const GUEST_USO6: u64 = 1 << 55;
+    /// `HOST_USO`.
+    pub const HOST_USO: u64 = 1 << 56;
+    /// `HASH_REPORT`.
+    pub const HASH_REPORT: u64 = 1 << 57;
     /// `RSS`.
     pub const RSS: u64 = 1 << 60;
     /// `SPEED_DUPLEX`.
@@ -76,6 +86,8 @@ pub const TX: usize = 1;
 const RX_SUBJECT: u32 = 0;
 /// Header of `VERSION_1` without `HASH_REPORT`.
 pub const HEADER_BYTES: usize = 12;
+/// Header with it.
+pub const HASH_HEADER_BYTES: usize = 20;
 /// How many buffers a device that shuffles takes ahead.
 const STOCK: usize = 4;
 
@@ -115,6 +127,8 @@ pub struct Net {
     pub mtu: u16,
     /// Its speed.
     pub speed_mbps: u32,
+    /// Whether both sides may send at once.
+    pub full_duplex: bool,
     /// Its own features.
     pub features: u64,
     /// Looks at the transmit queue when it is notified. Otherwise at ticks alone.
@@ -151,6 +165,7 @@ impl Net {
             link_up: true,
             mtu: 1500,
             speed_mbps: 10_000,
+            full_duplex: true,
             features: bits::MAC | bits::STATUS | bits::MRG_RXBUF,
             serves_doorbells: true,
             max_pairs: 1,
@@ -201,6 +216,13 @@ impl Class for Net {
         | bits::MAC
         | bits::HOST_TSO4
         | bits::HOST_TSO6
+        | bits::HOST_ECN
+        | bits::HOST_USO
+        | bits::GUEST_TSO4
+        | bits::GUEST_TSO6
+        | bits::GUEST_ECN
+        | bits::GUEST_USO4
+        | bits::GUEST_USO6
         | bits::MRG_RXBUF
         | bits::STATUS
         | bits::SPEED_DUPLEX
@@ -213,6 +235,8 @@ impl Class for Net {
         | bits::MQ
         | bits::CTRL_MAC_ADDR
         | bits::NOTF_COAL
+        | bits::VQ_NOTF_COAL
+        | bits::HASH_REPORT
         | bits::RSS;
 
     /// Spec: VIRTIO 1.2, 5.1.2 "Virtqueues".
@@ -230,12 +254,17 @@ impl Class for Net {
         config.extend(self.max_pairs.to_le_bytes());
         config.extend(self.mtu.to_le_bytes());
         config.extend(self.speed_mbps.to_le_bytes());
-        config.extend([1, rss::MAX_KEY_BYTES]);
+        config.extend([u8::from(self.full_duplex), rss::MAX_KEY_BYTES]);
         config.extend(rss::MAX_TABLE_ENTRIES.to_le_bytes());
         config.extend(rss::HASH_TYPES.to_le_bytes());
         // As long as what is offered needs.
-        let fields =
-            [(bits::RSS, 24), (bits::SPEED_DUPLEX, 17), (bits::MTU, 12), (bits::MQ, 10), (bits::STATUS, 8)];
+        let fields = [
+            (bits::RSS | bits::HASH_REPORT, 24),
+            (bits::SPEED_DUPLEX, 17),
+            (bits::MTU, 12),
+            (bits::MQ, 10),
+            (bits::STATUS, 8),
+        ];
         let len_bytes = fields
             .into_iter()
             .find_map(|(feature, len_bytes)| (self.features & feature != 0).then_some(len_bytes))
@@ -248,12 +277,10 @@ impl Class for Net {
         match offset_bytes {
             0..6 => Some(bits::MAC),
             6..8 => Some(bits::STATUS),
-            // Either will do.
-            8..10 if self.features & bits::MQ == 0 => Some(bits::RSS),
-            8..10 => Some(bits::MQ),
+            8..10 => Some(bits::MQ | bits::RSS),
             10..12 => Some(bits::MTU),
             12..17 => Some(bits::SPEED_DUPLEX),
-            17..24 => Some(bits::RSS),
+            17..24 => Some(bits::RSS | bits::HASH_REPORT),
             _ => None,
         }
     }
@@ -375,9 +402,10 @@ impl Virtio<Net> {
             self.ring_violation(queue, format!("{} bytes to send, less than a header", bytes.len()));
             return None;
         };
-        // What a short one does not have is zero.
+        // What a short one does not have is zero. What a long one has on top, only the device says.
         let mut header = [0; HEADER_BYTES];
-        header[..shown.len()].copy_from_slice(shown);
+        let len_bytes = shown.len().min(HEADER_BYTES);
+        header[..len_bytes].copy_from_slice(&shown[..len_bytes]);
         self.check_header(&header, frame.len());
         let pair = queue / 2;
         if pair >= self.used_pairs() {
@@ -406,8 +434,14 @@ impl Virtio<Net> {
             0 => true,
             1 => has(bits::HOST_TSO4),
             4 => has(bits::HOST_TSO6),
+            5 => has(bits::HOST_USO),
             _ => false,
         };
+        let is_agreed = is_agreed
+            && match gso_type {
+                0x81 | 0x84 => has(bits::HOST_ECN),
+                _ => gso_type & 0x80 == 0,
+            };
         let has_checksum = flags & 1 == 0 || has(bits::CSUM);
         if !is_agreed || !has_checksum {
             self.content_violation(format!("an offload that was not agreed: {header:02x?}"));
@@ -485,7 +519,14 @@ impl Virtio<Net> {
         header[0] = low16(said.flags).to_le_bytes()[0];
         header[1] = low16(said.kind).to_le_bytes()[0];
         header[10..].copy_from_slice(&low16(said.queue).to_le_bytes());
-        let bytes = [&header[..header_bytes], frame].concat();
+        let mut shown = header.to_vec();
+        if self.has(bits::HASH_REPORT) {
+            let (value, report) = self.hash_of(frame);
+            shown.extend(value.to_le_bytes());
+            shown.extend(report.to_le_bytes());
+        }
+        shown.resize(header_bytes, 0);
+        let bytes = [&shown[..], frame].concat();
         let mut rest = &bytes[..];
         for (position, chain) in chains.into_iter().enumerate() {
             let (now, later) = rest.split_at(rest.len().min(chain.writable_bytes()));
@@ -506,6 +547,35 @@ impl Virtio<Net> {
         true
     }
 
+    /// A packet arrives that the device has put together, of `gso_type`, each piece of which has
+    /// `gso_size`; its checksum is open at `csum`: from where on, and where from there. False, too,
+    /// where that was not agreed, or the driver switched it off: then this device loses it.
+    ///
+    /// Spec: VIRTIO 1.2, 5.1.6.4.1 "Device Requirements: Processing of Incoming Packets".
+    pub fn deliver_large(&mut self, gso_type: u8, gso_size: u16, csum: (u16, u16), frame: &[u8]) -> bool {
+        let needs: &[u64] = match gso_type {
+            1 => &[bits::GUEST_TSO4],
+            4 => &[bits::GUEST_TSO6],
+            0x81 => &[bits::GUEST_TSO4, bits::GUEST_ECN],
+            0x84 => &[bits::GUEST_TSO6, bits::GUEST_ECN],
+            5 if frame.get(12..14) == Some(&[0x86, 0xdd]) => &[bits::GUEST_USO6],
+            5 => &[bits::GUEST_USO4],
+            _ => return false,
+        };
+        let on = self.accepted & self.class.told.guest_offloads.unwrap_or(u64::MAX);
+        if needs.iter().any(|feature| on & feature == 0) || on & bits::GUEST_CSUM == 0 {
+            return false;
+        }
+        let mut header = [0; HEADER_BYTES];
+        header[..2].copy_from_slice(&[1, gso_type]);
+        // A hint, and one that bugs have: as long as it happens to be.
+        header[2..4].copy_from_slice(&128_u16.to_le_bytes());
+        header[4..6].copy_from_slice(&gso_size.to_le_bytes());
+        header[6..8].copy_from_slice(&csum.0.to_le_bytes());
+        header[8..10].copy_from_slice(&csum.1.to_le_bytes());
+        self.deliver_with(header, frame)
+    }
+
     /// Whether a frame of `len_bytes` would find buffers.
     pub fn has_room(&mut self, len_bytes: usize) -> bool {
         if !self.is_live() {
@@ -519,8 +589,11 @@ impl Virtio<Net> {
 
     /// How long the header is that goes with every frame.
     ///
-    /// Spec: VIRTIO 1.2, 5.1.6.1 "Legacy Interface: Device Operation".
+    /// Spec: VIRTIO 1.2, 5.1.6 "Device Operation", 5.1.6.1 "Legacy Interface: Device Operation".
     fn header_bytes(&self) -> usize {
+        if self.accepted & bits::HASH_REPORT != 0 {
+            return HASH_HEADER_BYTES;
+        }
         let is_short = self.is_legacy() && self.accepted & bits::MRG_RXBUF == 0;
         if is_short { HEADER_BYTES - 2 } else { HEADER_BYTES }
     }

@@ -94,7 +94,7 @@ impl<C: Class> Virtio<C> {
             let place = at as usize + i;
             let known = if self.goes_by_accepted() { self.accepted } else { self.offered_here() };
             match self.class.gate(place) {
-                Some(gate) if known & gate == gate => {}
+                Some(gate) if gate == 0 || known & gate != 0 => {}
                 _ => self
                     .violation(format!("byte {place} of the configuration read without its feature, 2.5.3")),
             }

@@ -362,7 +362,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             link: if self.link.is_up() { "up" } else { "down" },
             link_changes: self.link_changes,
             mbps: match self.link {
-                Link::Up { mbps } => mbps,
+                Link::Up { mbps, .. } => mbps,
                 Link::Down => None,
             },
             address: self.stack.as_ref().and_then(Stack::address).map(|address| address.to_string()),

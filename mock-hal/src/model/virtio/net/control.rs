@@ -2,12 +2,12 @@
 //!
 //! Spec: VIRTIO 1.2, 5.1.6.5 "Control Virtqueue".
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Virtio;
 use super::super::faults::{Said, low16};
 use super::super::queue::Chain;
-use super::rss::Spread;
+use super::rss::{Hashes, Spread};
 use super::{Net, bits};
 use crate::fault::FaultPoint;
 
@@ -43,12 +43,16 @@ pub struct Told {
     pub pairs: u16,
     /// `RSS_CONFIG`.
     pub spread: Option<Spread>,
+    /// `HASH_CONFIG`.
+    pub hashes: Option<Hashes>,
     /// `GUEST_OFFLOADS_SET`.
     pub guest_offloads: Option<u64>,
     /// `TX_SET`: packets and microseconds.
     pub tx_coalescing: Option<(u32, u32)>,
     /// `RX_SET`.
     pub rx_coalescing: Option<(u32, u32)>,
+    /// `VQ_SET`, by the number of the queue.
+    pub queue_coalescing: BTreeMap<u16, (u32, u32)>,
 }
 
 impl Default for Told {
@@ -69,6 +73,8 @@ impl Default for Told {
             guest_offloads: None,
             tx_coalescing: None,
             rx_coalescing: None,
+            hashes: None,
+            queue_coalescing: BTreeMap::new(),
         }
     }
 }
@@ -156,10 +162,13 @@ impl Virtio<Net> {
             (3, _) => agreed(bits::GUEST_ANNOUNCE)?,
             (4, 0) => agreed(bits::MQ)?,
             (4, 1) => agreed(bits::RSS)?,
+            (4, 2) => agreed(bits::HASH_REPORT)?,
             (5, _) => agreed(bits::CTRL_GUEST_OFFLOADS)?,
-            (6, _) => agreed(bits::NOTF_COAL)?,
+            (6, 0 | 1) => agreed(bits::NOTF_COAL)?,
+            (6, 2) => agreed(bits::VQ_NOTF_COAL)?,
             _ => return Err("no such command".into()),
         }
+        let queues = 2 * self.used_pairs();
         let told = &mut self.class.told;
         match (class, command) {
             (0, _) => {
@@ -208,7 +217,9 @@ impl Virtio<Net> {
                 }
                 (told.pairs, told.spread) = (pairs, None);
             }
-            (4, _) => told.spread = Some(Spread::parse(data, self.class.max_pairs)?),
+            (4, 1) => told.spread = Some(Spread::parse(data, self.class.max_pairs)?),
+            // Which queue a frame goes to is the device's to say again.
+            (4, _) => (told.hashes, told.spread) = (Some(Hashes::parse(data)?), None),
             (5, 0) => {
                 let offloads = u64::from_le_bytes(exactly(data)?);
                 if offloads & !(accepted & GUEST_OFFLOADS) != 0 {
@@ -220,6 +231,17 @@ impl Virtio<Net> {
                 let [packets, usecs] = halves(exactly(data)?);
                 let which = if command == 0 { &mut told.tx_coalescing } else { &mut told.rx_coalescing };
                 *which = Some((packets, usecs));
+                // All of that direction.
+                told.queue_coalescing.retain(|queue, _| queue % 2 == u16::from(command));
+            }
+            (6, 2) => {
+                let [low, high, reserved @ .., a, b, c, d, e, f, g, h] = exactly::<12>(data)?;
+                let queue = u16::from_le_bytes([low, high]);
+                if reserved != [0; 2] || usize::from(queue) >= queues {
+                    return Err(format!("queue {queue}, reserved {reserved:?}, of {queues} in use"));
+                }
+                let [packets, usecs] = halves([a, b, c, d, e, f, g, h]);
+                told.queue_coalescing.insert(queue, (packets, usecs));
             }
             _ => return Err("no such command".into()),
         }
@@ -264,6 +286,16 @@ impl Virtio<Net> {
         }
     }
 
+    /// The hash of a frame as it is reported, and the kind of it: none is kind 0.
+    ///
+    /// Spec: VIRTIO 1.2, 5.1.6.4.4 "Hash reporting for incoming packets".
+    pub(super) fn hash_of(&self, frame: &[u8]) -> (u32, u16) {
+        let told = &self.class.told;
+        let hashes = told.spread.as_ref().map(|spread| &spread.hashes).or(told.hashes.as_ref());
+        let hashed = hashes.and_then(|hashes| hashes.hash_of(frame));
+        hashed.map_or((0, 0), |(value, number)| (value, u16::try_from(number + 1).unwrap_or(0)))
+    }
+
     /// The receive queue that the frame goes to.
     pub(super) fn steer(&self, frame: &[u8]) -> usize {
         let pairs = if self.class.spreads_over_all {
@@ -290,8 +322,13 @@ impl Virtio<Net> {
 /// Features that may be switched.
 ///
 /// Spec: VIRTIO 1.2, 5.1.6.5.6 "Offloads State Configuration".
-const GUEST_OFFLOADS: u64 =
-    bits::GUEST_CSUM | bits::GUEST_TSO4 | bits::GUEST_TSO6 | bits::GUEST_ECN | bits::GUEST_UFO;
+const GUEST_OFFLOADS: u64 = bits::GUEST_CSUM
+    | bits::GUEST_TSO4
+    | bits::GUEST_TSO6
+    | bits::GUEST_ECN
+    | bits::GUEST_UFO
+    | bits::GUEST_USO4
+    | bits::GUEST_USO6;
 
 pub(super) fn exactly<const N: usize>(data: &[u8]) -> Result<[u8; N], Refusal> {
     data.try_into().map_err(|_| format!("{} bytes of data, not {N}", data.len()))

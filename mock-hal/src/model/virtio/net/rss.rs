@@ -9,19 +9,26 @@ pub(super) const MAX_TABLE_ENTRIES: u16 = 128;
 /// IPv4, TCPv4, UDPv4, IPv6, TCPv6, UDPv6.
 pub(super) const HASH_TYPES: u32 = 0x3f;
 
+/// What is hashed, and by which key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hashes {
+    /// `hash_types`.
+    pub types: u32,
+    /// `hash_key_data`.
+    pub key: Vec<u8>,
+}
+
 /// `struct virtio_net_rss_config`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spread {
-    /// `hash_types`.
-    pub hash_types: u32,
+    /// `hash_types` and `hash_key_data`.
+    pub hashes: Hashes,
     /// `unclassified_queue`.
     pub unclassified: u16,
     /// `indirection_table`.
     pub table: Vec<u16>,
     /// `max_tx_vq`.
     pub max_tx_vq: u16,
-    /// `hash_key_data`.
-    pub key: Vec<u8>,
 }
 
 impl Spread {
@@ -39,19 +46,13 @@ impl Spread {
         let (table, rest) = rest.split_at_checked(2 * entries).ok_or(short)?;
         let table: Vec<_> = table.as_chunks().0.iter().map(|entry| u16::from_le_bytes(*entry)).collect();
         let (max_tx_vq, rest) = rest.split_first_chunk::<2>().ok_or(short)?;
-        let (key_bytes, key) = rest.split_first().ok_or(short)?;
-        if key.len() != usize::from(*key_bytes) || *key_bytes > MAX_KEY_BYTES {
-            return Err(format!("a key of {key_bytes} bytes in {}", key.len()));
-        }
-        let (hash_types, unclassified) = (u32::from_le_bytes(*hash_types), u16::from_le_bytes(*unclassified));
-        if hash_types & !HASH_TYPES != 0 {
-            return Err(format!("hash types {hash_types:#x}"));
-        }
+        let hashes = Hashes::of(*hash_types, rest)?;
+        let unclassified = u16::from_le_bytes(*unclassified);
         let max_tx_vq = u16::from_le_bytes(*max_tx_vq);
         if table.iter().chain([&unclassified]).any(|pair| *pair >= max_pairs) || max_tx_vq > max_pairs {
             return Err("a queue that is not there".into());
         }
-        Ok(Self { hash_types, unclassified, table, max_tx_vq, key: key.to_vec() })
+        Ok(Self { hashes, unclassified, table, max_tx_vq })
     }
 
     /// How many pairs it uses.
@@ -62,14 +63,42 @@ impl Spread {
 
     /// The pair that a frame goes to.
     pub fn pair_of(&self, frame: &[u8]) -> u16 {
-        let Some(hash) = self.hash_of(frame) else { return self.unclassified };
+        let Some((hash, _)) = self.hashes.hash_of(frame) else { return self.unclassified };
         self.table[hash as usize & (self.table.len() - 1)]
     }
+}
 
-    /// Its hash, if it is of a kind that is hashed: of IPv4 without options, or IPv6 without
-    /// extensions.
+impl Hashes {
+    /// From their types and a key behind its length.
+    fn of(types: [u8; 4], rest: &[u8]) -> Result<Self, String> {
+        let (key_bytes, key) = rest.split_first().ok_or("a configuration that ends early")?;
+        if key.len() != usize::from(*key_bytes) || *key_bytes > MAX_KEY_BYTES {
+            return Err(format!("a key of {key_bytes} bytes in {}", key.len()));
+        }
+        let types = u32::from_le_bytes(types);
+        if types & !HASH_TYPES != 0 {
+            return Err(format!("hash types {types:#x}"));
+        }
+        Ok(Self { types, key: key.to_vec() })
+    }
+
+    /// `struct virtio_net_hash_config`, or which rule the data breaks.
+    pub(super) fn parse(data: &[u8]) -> Result<Self, String> {
+        let short = "a configuration that ends early";
+        let (types, rest) = data.split_first_chunk::<4>().ok_or(short)?;
+        let (reserved, rest) = rest.split_first_chunk::<8>().ok_or(short)?;
+        if *reserved != [0; 8] {
+            return Err(format!("reserved fields {reserved:?}"));
+        }
+        Self::of(*types, rest)
+    }
+
+    /// The hash of a frame, and the number of the type that was hashed, if it is of a kind that is:
+    /// of IPv4 without options, or IPv6 without extensions.
+    ///
+    /// Spec: VIRTIO 1.2, 5.1.6.4.3.1 "Supported/enabled hash types".
     #[must_use]
-    pub fn hash_of(&self, frame: &[u8]) -> Option<u32> {
+    pub fn hash_of(&self, frame: &[u8]) -> Option<(u32, u32)> {
         let kind = frame.get(12..14)?;
         let packet = frame.get(14..)?;
         let (addresses, protocol, rest, shift) = match kind {
@@ -83,11 +112,11 @@ impl Spread {
             17 => 2,
             _ => 0,
         };
-        let has = |bit: u32| self.hash_types >> (shift + bit) & 1 != 0;
+        let has = |bit: u32| self.types >> (shift + bit) & 1 != 0;
         if bit != 0 && has(bit) && ports.len() == 4 {
-            Some(toeplitz(&self.key, &[addresses, ports].concat()))
+            Some((toeplitz(&self.key, &[addresses, ports].concat()), shift + bit))
         } else {
-            has(0).then(|| toeplitz(&self.key, addresses))
+            has(0).then(|| (toeplitz(&self.key, addresses), shift))
         }
     }
 }
@@ -121,15 +150,9 @@ mod tests {
         frame[14 + 9] = 6;
         frame[14 + 12..].copy_from_slice(&addresses);
         frame.extend(ports);
-        let spread = |hash_types| Spread {
-            hash_types,
-            unclassified: 0,
-            table: vec![0],
-            max_tx_vq: 1,
-            key: KEY.to_vec(),
-        };
-        assert_eq!(spread(0b11).hash_of(&frame), Some(0x51cc_c178));
-        assert_eq!(spread(0b01).hash_of(&frame), Some(0x323e_8fc2));
-        assert_eq!(spread(0b100).hash_of(&frame), None);
+        let hashes = |types| Hashes { types, key: KEY.to_vec() };
+        assert_eq!(hashes(0b11).hash_of(&frame), Some((0x51cc_c178, 1)));
+        assert_eq!(hashes(0b01).hash_of(&frame), Some((0x323e_8fc2, 0)));
+        assert_eq!(hashes(0b100).hash_of(&frame), None);
     }
 }
