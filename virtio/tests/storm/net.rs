@@ -8,8 +8,8 @@ use paravane_mock_hal::fault::Seeded;
 use paravane_mock_hal::model::virtio::net::{RX, TX, bits};
 use paravane_mock_hal::model::virtio::{Net, Personality, VirtioNet, Wish};
 use paravane_net::{
-    Burst, Change, ChangeError, Control as _, Frame, FrameLayout, FramePool, MacAddr, RxFilter, RxOffloads,
-    RxQueue as _, Settings, TxQueue as _,
+    Burst, Change, ChangeError, Control as _, Frame, FrameLayout, FramePool, HashReport, MacAddr, RssKinds,
+    RxFilter, RxOffloads, RxQueue as _, Settings, TxQueue as _,
 };
 use paravane_virtio::StopError;
 use paravane_virtio::net::{Config, Device, Running};
@@ -38,6 +38,9 @@ impl Kind for Nic {
         // Fewer than the monitor has make other paths.
         let without = [0, bits::MRG_RXBUF, bits::CSUM | bits::GUEST_CSUM, bits::MAC | bits::STATUS];
         net.features &= !without[chance.below(4) as usize];
+        // And some that it has not.
+        let with = [0, bits::HASH_REPORT, bits::GUEST_USO4 | bits::HOST_USO];
+        net.features |= with[chance.below(3) as usize];
         net
     }
 
@@ -109,6 +112,12 @@ impl Kind for Nic {
                 model.tell_wish(TX);
             }
             25 if is_live => model.tell_wish(RX),
+            26 => {
+                let mut packet = vec![5 << 4; 60 + bytes * 13];
+                packet[..6].fill(0xff);
+                let kind = [1, 4, 5, 0x81][number as usize % 4];
+                _ = model.deliver_large(kind, 1448, (34, if kind == 5 { 6 } else { 16 }), &packet);
+            }
             _ => model.tick(),
         }
         model.take_sent();
@@ -159,7 +168,7 @@ impl Kind for Nic {
                 let change = match number % 4 {
                     0 => Change::Filter(RxFilter::from_bits_truncate(number.to_le_bytes()[1])),
                     1 => Change::Mac(MacAddr::local(number)),
-                    2 => Change::RxOffloads(RxOffloads::empty()),
+                    2 => Change::RxOffloads(RxOffloads::from_bits_truncate(number.to_le_bytes()[1])),
                     _ => Change::Announced,
                 };
                 !matches!(up.control.submit_change(change), Err(ChangeError::Fault(_)))
@@ -243,7 +252,15 @@ fn config(model: &VirtioNet, tx: u16, rx: u16) -> Config {
     let filter =
         if model.offered() & filters == filters { RxFilter::PROMISCUOUS } else { RxFilter::default() };
     let settings = Settings::default().with_filter(filter);
-    Config::default().with_tx_entries(tx).with_rx_entries(rx).with_settings(settings)
+    let reports = bits::CTRL_VQ | bits::HASH_REPORT;
+    // Of which the legacy interface has no such bit.
+    let settings = if model.offered() & reports == reports && !model.personality.has_legacy {
+        settings.with_hash_report(HashReport::new(RssKinds::all()))
+    } else {
+        settings
+    };
+    let config = Config::default().with_tx_entries(tx).with_rx_entries(rx).with_settings(settings);
+    config.with_rx_offloads(RxOffloads::all())
 }
 
 /// A frame that says which one it is, in one of all sizes.
