@@ -299,7 +299,7 @@ fn wanted(config: &Config) -> NetFeatures {
     } else {
         RxOffloads::empty()
     };
-    wanted - offload_features(!(config.rx_offloads | open))
+    wanted.difference(offload_features(!(config.rx_offloads | open)))
 }
 
 /// How long a frame with an IP packet of that length may be.

@@ -205,7 +205,8 @@ mod tests {
             |offered: NetFeatures| NetFeatures::from_bits_retain(Allowed::default().choose(offered.bits()));
         let large =
             NetFeatures::LARGE_RX | NetFeatures::HOST_USO | NetFeatures::HOST_ECN | NetFeatures::HOST_TSO6;
-        assert_eq!(choose(large | NetFeatures::CSUM), large - NetFeatures::LARGE_RX | NetFeatures::CSUM);
+        let sent = large - NetFeatures::LARGE_RX;
+        assert_eq!(choose(large | NetFeatures::CSUM), sent | NetFeatures::CSUM);
         assert_eq!(choose(large | NetFeatures::GUEST_CSUM), NetFeatures::LARGE_RX | NetFeatures::GUEST_CSUM);
         let udp = NetFeatures::GUEST_CSUM | NetFeatures::GUEST_USO4 | NetFeatures::GUEST_USO6;
         assert_eq!(choose(udp | NetFeatures::GUEST_ECN), udp);
