@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod addresses;
 mod burst;
 mod coalescing;
 mod control;
@@ -16,6 +17,7 @@ mod queue;
 mod rss;
 mod settings;
 
+pub use addresses::{MAC_TABLE_ENTRIES, MacTable, VlanSet};
 pub use burst::{BURST_FRAMES, Burst, burst_room};
 pub use coalescing::{COALESCING_PAIRS, Coalescing, PairCoalescing};
 pub use control::{Control, DeviceStats, Duplex, Events, Link, MacAddr, NicInfo, RxFilter, RxFilterError};
@@ -28,4 +30,4 @@ pub use offload::{
 pub use pool::{FrameLayout, FramePool, payload_bytes};
 pub use queue::{RxCounters, RxQueue, TxCounters, TxQueue};
 pub use rss::{HashReport, RSS_KEY_BYTES, RSS_TABLE_ENTRIES, Rss, RssKinds};
-pub use settings::{Change, ChangeError, MAC_TABLE_ENTRIES, MacTable, RxOffloads, Settings, VlanSet};
+pub use settings::{Change, ChangeError, RxOffloads, Settings};
