@@ -191,7 +191,7 @@ fn forward_all<A: Device, B: Device>(
     seen
 }
 
-fn function<'m>(machine: &'m Machine, slot: u8) -> Function<paravane_qtest_hal::Config> {
+fn function(machine: &Machine, slot: u8) -> Function<paravane_qtest_hal::Config> {
     Function::claim(machine.config().clone(), PciAddress::new(0, 0, slot, 0).unwrap()).unwrap()
 }
 
