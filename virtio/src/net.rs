@@ -10,6 +10,7 @@
 //! | `control_queue`, `change` | what the device is told while it runs |
 //! | `header`, `command`, `config`, [`features`] | formats, as values |
 //! | `judge` | what may come in and what may go out, as rules |
+//! | `large` | how a packet is cut that the device has put together |
 //! | [`Config`] (`agree`) | what both sides say before they start |
 //!
 //! One receive and one transmit queue, or several pairs of them: what a queue does, it does by
@@ -30,6 +31,7 @@ mod header;
 mod in_place;
 mod in_turn;
 mod judge;
+mod large;
 mod pairs;
 mod rx;
 mod start;
