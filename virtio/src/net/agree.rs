@@ -192,13 +192,7 @@ pub(crate) fn agree<R: Mmio>(
                 allowed.class.remove(NetFeatures::MQ | NetFeatures::RSS);
                 max_pairs = 1;
             }
-            let mut chosen = allowed.choose(readable);
-            if chosen & NetFeatures::LARGE_RX.bits() != 0 && chosen & NetFeatures::MRG_RXBUF.bits() == 0 {
-                warn!(
-                    "virtio-net {at}: no large packets received: the device does not spread a frame over several buffers (MRG_RXBUF), and none holds {MAX_LARGE_BYTES} bytes"
-                );
-                chosen &= !NetFeatures::LARGE_RX.bits();
-            }
+            let chosen = allowed.choose(readable);
             if chosen & NetFeatures::MTU.bits() == 0 {
                 return chosen;
             }
@@ -254,7 +248,7 @@ pub(crate) fn agree<R: Mmio>(
         if makes_large && hold_bytes < MAX_LARGE_BYTES as usize {
             // A packet that never fits would hold up all behind it.
             warn!(
-                "virtio-net {at}: no large packets received: they have up to {MAX_LARGE_BYTES} bytes, {rx_slots} buffers hold {hold_bytes}; allow more (receive entries, longer buffers)"
+                "virtio-net {at}: no large packets received: they have up to {MAX_LARGE_BYTES} bytes, and the buffers of a frame hold {hold_bytes}; allow more of them (receive entries) or longer ones, on a device that spreads a frame over several (MRG_RXBUF)"
             );
             allowed.class.remove(NetFeatures::LARGE_RX);
             init::reset(transport, clock)?;
