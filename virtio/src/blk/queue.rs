@@ -210,7 +210,8 @@ impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B
         if !self.is_one(transfer) {
             return self.submit_other(request, transfer);
         }
-        let descriptors = usize::from(EXTRA_SEGMENTS).saturating_add(transfer.segments);
+        let segments = usize::from(EXTRA_SEGMENTS).saturating_add(transfer.segments);
+        let descriptors = self.lane.ring.descriptors_of(segments);
         let (number, request) = match self.check_room(1, descriptors) {
             Ok(parts) => match self.in_flight.insert(request, parts) {
                 Ok(inserted) => inserted,
@@ -262,8 +263,9 @@ impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B
 
     fn room(&self) -> usize {
         // Header, one segment, status.
-        let chains = self.lane.ring.room() / LEAST_SEGMENTS;
-        self.in_flight.room().min(self.lane.places.room()).min(chains.into())
+        let least = self.lane.ring.descriptors_of(LEAST_SEGMENTS.into());
+        let chains = usize::from(self.lane.ring.room()).checked_div(least).unwrap_or(0);
+        self.in_flight.room().min(self.lane.places.room()).min(chains)
     }
 
     fn in_flight(&self) -> usize {

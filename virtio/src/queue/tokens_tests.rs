@@ -14,7 +14,7 @@ use crate::ring::referee::{Piece, Referee, piece};
 struct Silent;
 
 impl Doorbell for Silent {
-    fn ring(&self) {}
+    fn ring(&self, _: impl FnOnce() -> u16) {}
 }
 
 /// Posts a chain of whatever segments.
@@ -106,7 +106,7 @@ impl Bench {
 fn formats() -> impl Iterator<Item = Format> {
     [(false, false), (false, true), (true, false), (true, true)]
         .into_iter()
-        .map(|(packed, event_idx)| Format { packed, event_idx, legacy: false })
+        .map(|(packed, event_idx)| Format { packed, event_idx, ..Format::default() })
 }
 
 #[test]
@@ -256,7 +256,7 @@ proptest! {
         ),
     ) {
         let entries = if packed { entries } else { 1 << entries.ilog2() };
-        let mut bench = Bench::new(entries, Format { packed, event_idx, legacy: false }, start);
+        let mut bench = Bench::new(entries, Format { packed, event_idx, ..Format::default() }, start);
         for (readable, writable, which, serves) in steps {
             let (before, descriptors) = (bench.queue.room(), readable + writable);
             let is_posted = bench.submit(readable, writable);
