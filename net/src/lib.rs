@@ -12,6 +12,7 @@ mod frame;
 mod offload;
 mod pool;
 mod queue;
+mod recover;
 mod rss;
 mod settings;
 
@@ -25,6 +26,7 @@ pub use offload::{
 };
 pub use pool::{FrameLayout, FramePool, payload_bytes};
 pub use queue::{RxCounters, RxQueue, TxCounters, TxQueue};
+pub use recover::{Recover, Remains, Unrecovered};
 pub use rss::{RSS_KEY_BYTES, RSS_TABLE_ENTRIES, Rss, RssKinds};
 pub use settings::{
     Change, ChangeError, Coalescing, MAC_TABLE_ENTRIES, MacTable, RxOffloads, Settings, VlanSet,

@@ -152,6 +152,11 @@ impl<F: ClassFeatures> Negotiated<F> {
         self.0 & features.bits() == features.bits()
     }
 
+    /// All of it, and no more: what a start may agree on that is to come to the same.
+    pub(crate) fn allowed(self) -> Allowed<F> {
+        Allowed { ring: RingFeatures::from_bits_truncate(self.0), class: F::from_bits_truncate(self.0) }
+    }
+
     /// The format of its rings.
     pub(crate) const fn format(self) -> Format {
         RingFeatures::from_bits_truncate(self.0).format()

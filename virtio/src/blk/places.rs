@@ -54,6 +54,13 @@ impl<P: Platform> Places<P> {
         self.headers.free(quiet).is_ok() & self.ranges.free(quiet).is_ok() & self.statuses.free(quiet).is_ok()
     }
 
+    /// Takes all of them back from the device.
+    pub(super) fn renew(&mut self) {
+        self.free.clear();
+        // There is room for all of them.
+        self.free.extend((0..self.count).rev());
+    }
+
     /// How many there are.
     #[inline]
     pub(super) fn count(&self) -> u16 {

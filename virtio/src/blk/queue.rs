@@ -94,6 +94,18 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         (Some(ring), Some(places))
     }
 
+    /// The ring, to be started again.
+    pub(crate) fn ring_mut(&mut self) -> &mut BlkRing<P> {
+        &mut self.lane.ring
+    }
+
+    /// Gives every request to `unfinished` that the device had: it gave them all up.
+    pub(crate) fn renew(&mut self, unfinished: &mut dyn FnMut(Request<B>)) {
+        self.lane.places.renew();
+        self.in_flight.take_all(unfinished);
+        self.submitted = false;
+    }
+
     /// Whose it is.
     pub(crate) fn device(&self) -> DeviceTag {
         self.lane.ring.device()

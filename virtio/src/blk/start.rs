@@ -131,7 +131,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
             if info.read_only { ", read-only" } else { "" },
             more_queues.len().saturating_add(1),
         );
-        Ok(Running { control: BlkControl::new(device, agreed), queue, more_queues })
+        Ok(Running { control: BlkControl::new(device, agreed, *config), queue, more_queues })
     }
 
     /// What is its own of bring-up.
@@ -221,5 +221,11 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Device for Dev
         unfinished: &mut dyn FnMut(Request<B>, &Quiet<'_>),
     ) -> Result<Self, Failed<StopError, Running<P, T, B>>> {
         control.stop(queue, more_queues, unfinished)
+    }
+}
+
+impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Recover for Device<P, T> {
+    fn terms(control: &BlkControl<P, T>) -> Config {
+        control.terms()
     }
 }

@@ -56,6 +56,11 @@ impl<P: Platform> TxQueue<P> {
         &self.ring
     }
 
+    /// The ring, to be started again.
+    pub(crate) fn ring_mut(&mut self) -> &mut TxRing<P> {
+        &mut self.ring
+    }
+
     /// Takes everything home that the device has sent.
     #[inline(always)]
     fn take_sent(&mut self) -> Result<usize, DeviceFault> {

@@ -5,6 +5,7 @@
 mod doorbells;
 mod queues;
 mod ranges;
+mod recover;
 mod support;
 mod tables;
 
