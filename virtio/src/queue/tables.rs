@@ -1,8 +1,8 @@
 //! Tables of descriptors, by which a chain of several segments takes one descriptor of its ring.
 //!
-//! Each descriptor of a ring has a table of its own, which is there from the beginning: a chain that
-//! is known by a descriptor is in that one's table. A table is written and never read. What the
-//! device finds there, or may have written there, has no part in what is known of a chain.
+//! Each descriptor of a ring has a table of its own, which is there from the beginning: a chain
+//! that is known by a descriptor is in that one's table. A table is written and never read. What
+//! the device finds there, or may have written there, has no part in what is known of a chain.
 //!
 //! Spec: VIRTIO 1.2, 2.7.5.3 "Indirect Descriptors", 2.8.7 "Indirect Flag: Scatter-Gather Support".
 
