@@ -81,6 +81,8 @@ pub(crate) struct Virtqueue<R, D: Dma, B> {
     ring: AnyRing<D>,
     lent: R,
     tables: Option<Tables<D>>,
+    /// Chains of up to so many segments are in tables.
+    table_most: u16,
     armed: bool,
     /// Something was published since the doorbell last rang.
     untold: bool,
@@ -106,12 +108,14 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
             ring: AnyRing::new(of, size, format)?,
             lent: R::new(size, of.device())?,
             tables: if R::TABLES && format.indirect { Some(Tables::new(of, size)?) } else { None },
+            table_most: 0,
             armed: true,
             untold: false,
             fault: None,
             doorbell,
             device: of.device(),
         };
+        queue.table_most = queue.tables.as_ref().map_or(0, Tables::most);
         queue.disarm();
         Ok(queue)
     }

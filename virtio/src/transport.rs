@@ -68,6 +68,13 @@ impl<R> QueueDoorbell<R> {
 }
 
 impl<R: Mmio> QueueDoorbell<R> {
+    /// Out of the way of most, which say no more than a number.
+    #[cold]
+    #[inline(never)]
+    fn ring_with(&self, position: impl FnOnce() -> u16) {
+        self.place.write32(0, u32::from(self.queue) | u32::from(position()) << 16);
+    }
+
     /// That of `queue`, at the start of `place`.
     pub(crate) fn new(place: Window<R>, queue: u16, width: DoorbellWidth) -> Self {
         Self { place, queue, width }
@@ -80,9 +87,7 @@ impl<R: Mmio + Send> Doorbell for QueueDoorbell<R> {
         match self.width {
             DoorbellWidth::Bits16 => self.place.write16(0, self.queue),
             DoorbellWidth::Bits32 => self.place.write32(0, self.queue.into()),
-            DoorbellWidth::Data => {
-                self.place.write32(0, u32::from(self.queue) | u32::from(position()) << 16);
-            }
+            DoorbellWidth::Data => self.ring_with(position),
         }
     }
 }

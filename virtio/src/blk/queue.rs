@@ -26,6 +26,7 @@ use crate::blk::lane::{BlkRing, Lane};
 use crate::blk::places::{Places, vec_of};
 use crate::blk::request::judge;
 use crate::queue::Kick;
+use crate::queue::tokens::Way;
 
 /// Ring and places that no queue has.
 type Unused<P> = (BlkRing<P>, Places<P>);
@@ -223,7 +224,8 @@ impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B
             return self.submit_other(request, transfer);
         }
         let segments = usize::from(EXTRA_SEGMENTS).saturating_add(transfer.segments);
-        let descriptors = self.lane.ring.descriptors_of(segments);
+        let way = self.lane.ring.way(segments);
+        let descriptors = if way == Way::Table { 1 } else { segments };
         let (number, request) = match self.check_room(1, descriptors) {
             Ok(parts) => match self.in_flight.insert(request, parts) {
                 Ok(inserted) => inserted,
@@ -232,7 +234,7 @@ impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B
             Err(error) => return Err(self.refuse(error, request)),
         };
         let part = Part::whole(pieces(request), transfer, self.rules.info.limits);
-        let posted = self.lane.post(number, request.operation, part);
+        let posted = self.lane.post(number, request.operation, part, way);
         debug_assert!(posted, "there was room for it");
         self.took(1, transfer);
         Ok(())

@@ -34,10 +34,9 @@ impl<D: Dma> Tables<D> {
         Ok(Self { entries, most: TABLE_ENTRIES.min(size.entries()) })
     }
 
-    /// Whether a chain of so many segments goes there. One alone is as well off in the ring.
-    #[inline(always)]
-    pub(crate) fn take(&self, segments: usize) -> bool {
-        (2..=usize::from(self.most)).contains(&segments)
+    /// How many segments a chain has at most that goes there.
+    pub(crate) fn most(&self) -> u16 {
+        self.most
     }
 
     /// The table of the descriptor numbered `number`, and where the device finds it.

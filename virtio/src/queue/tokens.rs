@@ -31,6 +31,15 @@ pub(crate) struct Tokens<T> {
     waiting: u16,
 }
 
+/// Where a chain is described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// In descriptors of the ring, one for each segment.
+    Ring,
+    /// In a table, which takes one.
+    Table,
+}
+
 /// A chain that the device has.
 #[derive(Debug)]
 struct Lent<T> {
@@ -270,15 +279,26 @@ impl<T, R: Ring> Drop for Chain<'_, T, R> {
 }
 
 impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
-    /// How many descriptors of the ring a chain of so many segments takes.
+    /// Where a chain of so many segments goes: two or more, for one alone is as well off in the
+    /// ring.
     #[inline(always)]
-    pub(crate) fn descriptors_of(&self, segments: usize) -> usize {
-        if self.tables.as_ref().is_some_and(|tables| tables.take(segments)) { 1 } else { segments }
+    pub(crate) fn way(&self, segments: usize) -> Way {
+        if segments <= self.table_most.into() { Way::Table } else { Way::Ring }
     }
 
-    /// Posts a chain of `head`, `data` and `tail`, `segments` in all, what the device reads before
-    /// what it writes. `token`, which owns their memory, stays here until the device has used the
-    /// chain. The device learns of it with [`publish`](Self::publish).
+    /// How many descriptors of the ring such a chain takes.
+    #[inline(always)]
+    pub(crate) fn descriptors_of(&self, segments: usize) -> usize {
+        match self.way(segments) {
+            Way::Table => 1,
+            Way::Ring => segments,
+        }
+    }
+
+    /// Posts a chain of `head`, `data` and `tail`, what the device reads before what it writes, in
+    /// the [`way`](Self::way) of so many segments. `token`, which owns their memory, stays here
+    /// until the device has used the chain. The device learns of it with
+    /// [`publish`](Self::publish).
     ///
     /// # Errors
     ///
@@ -287,14 +307,16 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
     #[inline(always)]
     pub(crate) fn submit(
         &mut self,
-        segments: usize,
+        way: Way,
         head: Segment,
         data: impl IntoIterator<Item = Segment>,
         tail: Segment,
         token: T,
     ) -> Result<(), T> {
         let Self { ring, lent, tables, .. } = self;
-        if let Some(tables) = tables.as_ref().filter(|tables| tables.take(segments)) {
+        if way == Way::Table
+            && let Some(tables) = tables
+        {
             let segments = iter::once(head).chain(data).chain([tail]);
             return each_format!(ring, ring => lent.post_table(ring, tables, segments, token));
         }

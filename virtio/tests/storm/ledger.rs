@@ -90,6 +90,14 @@ impl Ledger {
         let _ = self.take(request);
     }
 
+    /// The request is back, undone or half done, while the disk goes on.
+    pub fn given_up(&mut self, model: &VirtioBlk, request: &Request<Data>) {
+        let (range, disk) = (self.take(request).range(), &model.class.disk);
+        let end = range.end.min(disk.len()).min(self.stored.len());
+        let start = range.start.min(end);
+        self.stored[start..end].copy_from_slice(&disk[start..end]);
+    }
+
     fn take(&mut self, request: &Request<Data>) -> Asked {
         let asked = self.asked.remove(&request.token).expect("asked for, and not answered yet");
         assert_eq!(request.operation, asked.operation);
