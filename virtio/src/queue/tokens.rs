@@ -96,7 +96,8 @@ impl<T> Tokens<T> {
     /// # Errors
     ///
     /// `token`, as [`Chain::end`]; or they do not fit a table.
-    #[inline]
+    // Out of line: what goes by the ring is to cost no more for it.
+    #[inline(never)]
     fn post_table<R: Ring, D: Dma>(
         &mut self,
         ring: &mut R,
@@ -108,21 +109,21 @@ impl<T> Tokens<T> {
         let Some((table, addr)) = tables.of(head).filter(|_| self.room > 0) else { return Err(token) };
         let (mut shape, mut count, mut next) = (Shape::default(), 0_u16, segments.next());
         for entry in table {
-            let Some(segment) = next.filter(|segment| shape.add(*segment)) else { break };
+            let Some(segment) = next.filter(|segment| shape.takes(*segment)) else { break };
+            shape.add(segment);
             next = segments.next();
             // A table is short.
             count = count.wrapping_add(1);
             R::describe_entry(entry, segment, next.map(|_| count));
         }
         let len_bytes = u32::from(count).wrapping_mul(ENTRY_BYTES);
-        let writable_bytes = if next.is_none() && count > 0 { shape.writable_bytes() } else { None };
+        let is_whole = next.is_none() && count > 0 && shape.fits();
         // A free descriptor heads no chain.
-        let (place, writable_bytes) =
-            match (self.chains.slots_mut().get_mut(usize::from(head)), writable_bytes) {
-                (Some(place @ None), Some(writable_bytes)) => (place, writable_bytes),
-                _ => return Err(token),
-            };
-        *place = Some(Lent { token, last: head, descriptors: 1, writable_bytes });
+        let place = match self.chains.slots_mut().get_mut(usize::from(head)) {
+            Some(place @ None) if is_whole => place,
+            _ => return Err(token),
+        };
+        *place = Some(shape.lent(token, head, 1));
         ring.describe_table(head, Segment { addr, len_bytes, writable: false });
         ring.post_chain(head);
         self.free = self.next.get(usize::from(head)).copied().unwrap_or(head);
@@ -176,29 +177,37 @@ struct Shape {
 }
 
 impl Shape {
-    /// Adds `segment`. False when the device would read it behind what it writes.
+    /// Whether `segment` may come next: not if the device would read it behind what it writes.
     #[inline(always)]
-    fn add(&mut self, Segment { len_bytes, writable, .. }: Segment) -> bool {
-        if self.ends_writable && !writable {
-            return false;
-        }
+    fn takes(&self, segment: Segment) -> bool {
+        segment.writable || !self.ends_writable
+    }
+
+    /// Notes `segment`, the next one.
+    #[inline(always)]
+    fn add(&mut self, Segment { len_bytes, writable, .. }: Segment) {
         self.ends_writable = writable;
         if writable {
             self.writable_bytes = self.writable_bytes.wrapping_add(len_bytes.into());
         } else {
             self.read_bytes = self.read_bytes.wrapping_add(len_bytes.into());
         }
-        true
     }
 
-    /// How many bytes the device may write, if all are not too many.
+    /// Whether all of them are not too many.
     #[inline(always)]
-    fn writable_bytes(&self) -> Option<u32> {
-        let fits = self.read_bytes.wrapping_add(self.writable_bytes) <= u32::MAX.into();
+    fn fits(&self) -> bool {
+        self.read_bytes.wrapping_add(self.writable_bytes) <= u32::MAX.into()
+    }
+
+    /// What is known of the chain that the device has, `token`'s, of so many `descriptors` up to
+    /// `last`.
+    #[inline(always)]
+    fn lent<T>(&self, token: T, last: u16, descriptors: u16) -> Lent<T> {
         // No more than all of them.
         #[expect(clippy::cast_possible_truncation, reason = "see above")]
         let writable_bytes = self.writable_bytes as u32;
-        fits.then_some(writable_bytes)
+        Lent { token, last, descriptors, writable_bytes }
     }
 }
 
@@ -231,13 +240,14 @@ impl<T, R: Ring> Chain<'_, T, R> {
     #[inline(always)]
     fn describe(&mut self, segment: Segment, goes_on: bool) -> u16 {
         let number = self.number;
-        if self.room == 0 || !self.shape.add(segment) {
+        if self.room == 0 || !self.shape.takes(segment) {
             self.is_one = false;
             return number;
         }
         self.number = self.lent.next.get(usize::from(number)).copied().unwrap_or(number);
         self.ring.describe_part(self.lent.free, number, segment, goes_on.then_some(self.number));
         self.room = self.room.wrapping_sub(1);
+        self.shape.add(segment);
         number
     }
 
@@ -253,13 +263,12 @@ impl<T, R: Ring> Chain<'_, T, R> {
         let last = self.describe(segment, false);
         let head = self.lent.free;
         // A free descriptor heads no chain.
-        let place = self.lent.chains.slots_mut().get_mut(usize::from(head));
-        let (place, writable_bytes) = match (place, self.shape.writable_bytes()) {
-            (Some(place @ None), Some(writable_bytes)) if self.is_one => (place, writable_bytes),
+        let place = match self.lent.chains.slots_mut().get_mut(usize::from(head)) {
+            Some(place @ None) if self.is_one && self.shape.fits() => place,
             _ => return Err(token),
         };
         let descriptors = self.lent.room.wrapping_sub(self.room);
-        *place = Some(Lent { token, last, descriptors, writable_bytes });
+        *place = Some(self.shape.lent(token, last, descriptors));
         self.ring.post_chain(head);
         self.lent.free = self.number;
         self.lent.room = self.room;

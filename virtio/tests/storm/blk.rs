@@ -170,10 +170,11 @@ impl Kind for Disk {
                 up.control.poll().is_ok()
             }
             15 if scene.chance.below(4) == 0 => {
-                let mut back = Vec::new();
-                let reset = up.control.reset_queue(&mut up.queue, &mut |request| back.push(request));
-                let model = scene.place.lock();
-                back.iter().for_each(|request| self.ledger.given_up(&model, request));
+                let back = &mut |request: Request<Data>| self.ledger.back(&request);
+                let reset = up.control.reset_queue(&mut up.queue, back);
+                if reset.is_ok() {
+                    self.ledger.open(&scene.place.lock());
+                }
                 matches!(reset, Ok(()) | Err(QueueResetError::NotOffered))
             }
             _ => up.control.poll().is_ok(),

@@ -57,7 +57,7 @@ impl Ledger {
         self.asked.len()
     }
 
-    /// A driver was started: what is stored is what there is.
+    /// A driver was started, or took all back: what is stored is what there is.
     pub fn open(&mut self, model: &VirtioBlk) {
         assert_eq!(self.len(), 0, "requests of before");
         self.stored.clone_from(&model.class.disk);
@@ -88,14 +88,6 @@ impl Ledger {
     /// The request is back: once, and as it was.
     pub fn back(&mut self, request: &Request<Data>) {
         let _ = self.take(request);
-    }
-
-    /// The request is back, undone or half done, while the disk goes on.
-    pub fn given_up(&mut self, model: &VirtioBlk, request: &Request<Data>) {
-        let (range, disk) = (self.take(request).range(), &model.class.disk);
-        let end = range.end.min(disk.len()).min(self.stored.len());
-        let start = range.start.min(end);
-        self.stored[start..end].copy_from_slice(&disk[start..end]);
     }
 
     fn take(&mut self, request: &Request<Data>) -> Asked {
