@@ -35,14 +35,14 @@ pub(super) struct Lane<P: Platform> {
 }
 
 impl<P: Platform> Lane<P> {
-    /// Where a part goes that has so many segments of data.
+    /// Where a part goes whose data has so many segments, no more than a chain.
     #[inline(always)]
-    pub(super) fn way(&self, segments: u16) -> Way {
-        self.ring.way(EXTRA_SEGMENTS.saturating_add(segments).into())
+    pub(super) fn way(&self, segments: usize) -> Way {
+        self.ring.way(usize::from(EXTRA_SEGMENTS).wrapping_add(segments))
     }
 
-    /// Posts a part of `operation`, which is that of request `number`, in the `way` of its segments.
-    /// False when there is no room.
+    /// Posts a part of `operation`, which is that of request `number`, in the `way` of its
+    /// segments. False when there is no room.
     #[inline(always)]
     pub(super) fn post<D: Piece>(
         &mut self,
@@ -74,7 +74,7 @@ impl<P: Platform> Lane<P> {
     ) {
         let mut posted = 0_u16;
         while let Ok(Some(part)) = rest.cut() {
-            let way = self.way(part.count);
+            let way = self.way(part.count.into());
             if !self.post(number, operation, part, way) {
                 break;
             }

@@ -178,6 +178,43 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         self.counters.parts = self.counters.parts.wrapping_add(parts.into());
     }
 
+    /// Takes a request that is one part of data, in that way.
+    #[inline(always)]
+    fn submit_part(
+        &mut self,
+        request: Request<B>,
+        transfer: Transfer,
+        way: Way,
+    ) -> Result<(), Failed<SubmitError, Request<B>>> {
+        let descriptors = match way {
+            // So few are one part.
+            Way::Ring => usize::from(EXTRA_SEGMENTS).wrapping_add(transfer.segments),
+            Way::Table => 1,
+        };
+        let (number, request) = match self.check_room(1, descriptors) {
+            Ok(parts) => match self.in_flight.insert(request, parts) {
+                Ok(inserted) => inserted,
+                Err(request) => return Err(self.refuse(SubmitError::Full, request)),
+            },
+            Err(error) => return Err(self.refuse(error, request)),
+        };
+        let part = Part::whole(pieces(request), transfer, self.rules.info.limits);
+        let posted = self.lane.post(number, request.operation, part, way);
+        debug_assert!(posted, "there was room for it");
+        self.took(1, transfer);
+        Ok(())
+    }
+
+    /// The same in a table. Out of line: what goes by the ring is to cost no more for it.
+    #[inline(never)]
+    fn submit_table(
+        &mut self,
+        request: Request<B>,
+        transfer: Transfer,
+    ) -> Result<(), Failed<SubmitError, Request<B>>> {
+        self.submit_part(request, transfer, Way::Table)
+    }
+
     /// Takes what the device is done with until a request is complete.
     fn take_done(&mut self) -> Result<Option<Completion<B>>, DeviceFault> {
         // Ends: each turn takes a part out of those in flight.
@@ -223,21 +260,10 @@ impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B
         if !self.is_one(transfer) {
             return self.submit_other(request, transfer);
         }
-        let segments = usize::from(EXTRA_SEGMENTS).saturating_add(transfer.segments);
-        let way = self.lane.ring.way(segments);
-        let descriptors = if way == Way::Table { 1 } else { segments };
-        let (number, request) = match self.check_room(1, descriptors) {
-            Ok(parts) => match self.in_flight.insert(request, parts) {
-                Ok(inserted) => inserted,
-                Err(request) => return Err(self.refuse(SubmitError::Full, request)),
-            },
-            Err(error) => return Err(self.refuse(error, request)),
-        };
-        let part = Part::whole(pieces(request), transfer, self.rules.info.limits);
-        let posted = self.lane.post(number, request.operation, part, way);
-        debug_assert!(posted, "there was room for it");
-        self.took(1, transfer);
-        Ok(())
+        match self.lane.way(transfer.segments) {
+            Way::Ring => self.submit_part(request, transfer, Way::Ring),
+            Way::Table => self.submit_table(request, transfer),
+        }
     }
 
     #[inline]

@@ -96,8 +96,7 @@ impl<T> Tokens<T> {
     /// # Errors
     ///
     /// `token`, as [`Chain::end`]; or they do not fit a table.
-    // Out of line: what goes by the ring is to cost no more for it.
-    #[inline(never)]
+    #[inline]
     fn post_table<R: Ring, D: Dma>(
         &mut self,
         ring: &mut R,
