@@ -140,7 +140,7 @@ pub struct QueueCounters {
     pub parts: u64,
     /// Requests that were done.
     pub completed: u64,
-    /// Requests that the device failed.
+    /// Requests that the device failed, or gave up when their queue was reset.
     pub failed: u64,
     /// Requests given back as they were: nothing that the device can do.
     pub refused: u64,

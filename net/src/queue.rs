@@ -145,7 +145,7 @@ pub struct TxCounters {
     pub frames: u64,
     /// Bytes given to the device.
     pub bytes: u64,
-    /// Frames that came back as sent.
+    /// Frames that came back as sent, or when their queue was reset.
     pub completed: u64,
     /// Doorbells rung.
     pub doorbells: u64,

@@ -103,6 +103,7 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
     /// Gives every request to `unfinished` that the device had: it gave them all up.
     pub(crate) fn renew(&mut self, unfinished: &mut dyn FnMut(Request<B>)) {
         self.lane.places.renew();
+        self.counters.failed = self.counters.failed.wrapping_add(self.in_flight.len() as u64);
         self.in_flight.take_all(unfinished);
         self.submitted = false;
     }

@@ -183,7 +183,9 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
     /// what is left.
     pub fn reset_tx(&mut self, tx: &mut TxQueue<P>) -> Result<(), QueueResetError> {
         let can = self.features().has_ring(RingFeatures::RING_RESET);
-        self.watch.restart_queue(tx.ring_mut(), can)
+        self.watch.restart_queue(tx.ring_mut(), can)?;
+        tx.renew();
+        Ok(())
     }
 
     /// The same of the queue of `rx`: its buffers go home, and fresh ones are posted.

@@ -61,6 +61,11 @@ impl<P: Platform> TxQueue<P> {
         &mut self.ring
     }
 
+    /// Nothing is on its way any more: the device gave it all up.
+    pub(crate) fn renew(&mut self) {
+        self.counters.completed = self.counters.frames;
+    }
+
     /// Takes everything home that the device has sent.
     #[inline(always)]
     fn take_sent(&mut self) -> Result<usize, DeviceFault> {

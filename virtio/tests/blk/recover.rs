@@ -183,6 +183,7 @@ fn a_queue_is_reset_alone_and_its_requests_come_back() {
             tokens.sort_unstable();
             assert_eq!(tokens, [0, 1, 2, 3, 4, 5]);
             assert_eq!((up.queue.in_flight(), up.queue.room()), (0, 32));
+            assert_eq!(Progress::from(up.queue.counters()).outstanding, 0);
             bench.model().class.serves_doorbells = true;
             bench.model().tick();
             let completion = up.more_queues[0].poll().unwrap().unwrap();

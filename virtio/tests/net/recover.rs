@@ -214,6 +214,7 @@ fn a_queue_is_reset_alone_and_the_other_goes_on() {
             assert!(bench.model().deliver(&bytes(70, round)));
             assert_eq!(up.control.reset_tx(&mut up.tx), Ok(()));
             assert_eq!((up.tx.room(), bench.pool.free()), (16, free));
+            assert_eq!(Progress::from(up.tx.counters()).outstanding, 0);
             let mut received = Burst::new();
             assert_eq!(up.rx.receive(&mut received), Ok(1), "what came meanwhile");
             drop(received);
