@@ -101,7 +101,7 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         match need {
             Need::One(transfer) => {
                 let part = Part::whole(pieces(request), transfer, limits);
-                let posted = self.lane.post(number, request.operation, part, self.lane.way(0));
+                let posted = self.lane.post(number, request.operation, part);
                 debug_assert!(posted, "there was room for it");
             }
             Need::Parts(transfer, parts) => {

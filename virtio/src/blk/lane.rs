@@ -8,7 +8,7 @@ use crate::blk::config::{EXTRA_SEGMENTS, LEAST_SEGMENTS};
 use crate::blk::places::Places;
 use crate::blk::request::{HEADER_BYTES, RANGE_BYTES, RangeSegment, RequestHeader};
 use crate::device::Queue;
-use crate::queue::tokens::{Tokens, Way};
+use crate::queue::tokens::Tokens;
 use crate::ring::Segment;
 
 /// A sector's length, as wide as a request's.
@@ -35,21 +35,13 @@ pub(super) struct Lane<P: Platform> {
 }
 
 impl<P: Platform> Lane<P> {
-    /// Where a part goes whose data has so many segments, no more than a chain.
-    #[inline(always)]
-    pub(super) fn way(&self, segments: usize) -> Way {
-        self.ring.way(usize::from(EXTRA_SEGMENTS).wrapping_add(segments))
-    }
-
-    /// Posts a part of `operation`, which is that of request `number`, in the `way` of its
-    /// segments. False when there is no room.
+    /// Posts a part of `operation`, which is that of request `number`. False when there is no room.
     #[inline(always)]
     pub(super) fn post<D: Piece>(
         &mut self,
         number: u16,
         operation: Operation,
-        Part { offset_bytes, bytes, segments, .. }: Part<'_, D>,
-        way: Way,
+        Part { offset_bytes, bytes, count, segments }: Part<'_, D>,
     ) -> bool {
         let sectors = offset_bytes / SECTOR;
         let Some(header) = RequestHeader::new(operation, sectors) else { return false };
@@ -60,7 +52,8 @@ impl<P: Platform> Lane<P> {
         let head = Segment { addr: place.header, len_bytes: HEADER_BYTES, writable: false };
         let status = Segment { addr: place.status, len_bytes: 1, writable: true };
         let data = segments.map(|PartSegment { addr, len_bytes }| Segment { addr, len_bytes, writable });
-        self.ring.submit(way, head, data, status, ticket).is_ok()
+        let count = usize::from(EXTRA_SEGMENTS).wrapping_add(count.into());
+        self.ring.submit(count, head, data, status, ticket).is_ok()
     }
 
     /// Posts the `parts` that `rest` is cut into.
@@ -74,8 +67,7 @@ impl<P: Platform> Lane<P> {
     ) {
         let mut posted = 0_u16;
         while let Ok(Some(part)) = rest.cut() {
-            let way = self.way(part.count.into());
-            if !self.post(number, operation, part, way) {
+            if !self.post(number, operation, part) {
                 break;
             }
             posted = posted.saturating_add(1);
@@ -100,6 +92,6 @@ impl<P: Platform> Lane<P> {
         let head = Segment { addr: place.header, len_bytes: HEADER_BYTES, writable: false };
         let data = Segment { addr, len_bytes: RANGE_BYTES, writable: false };
         let status = Segment { addr: place.status, len_bytes: 1, writable: true };
-        self.ring.submit(self.ring.way(LEAST_SEGMENTS.into()), head, [data], status, ticket).ok()
+        self.ring.submit(LEAST_SEGMENTS.into(), head, [data], status, ticket).ok()
     }
 }

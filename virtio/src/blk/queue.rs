@@ -26,7 +26,6 @@ use crate::blk::lane::{BlkRing, Lane};
 use crate::blk::places::{Places, vec_of};
 use crate::blk::request::judge;
 use crate::queue::Kick;
-use crate::queue::tokens::Way;
 
 /// Ring and places that no queue has.
 type Unused<P> = (BlkRing<P>, Places<P>);
@@ -145,6 +144,13 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         Ok(u16::try_from(parts).unwrap_or(u16::MAX))
     }
 
+    /// The same of a part of so many segments, which may be in a table: where the ring has room for
+    /// each of them nobody has to ask.
+    #[cold]
+    fn check_table_room(&self, segments: usize) -> Result<u16, SubmitError> {
+        self.check_room(1, self.lane.ring.descriptors_of(segments))
+    }
+
     /// Why there is none for so many.
     #[cold]
     fn no_room(&self, parts: usize, descriptors: usize) -> SubmitError {
@@ -177,43 +183,6 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         count(&mut self.counters.requests);
         self.counters.bytes = self.counters.bytes.wrapping_add(transfer.bytes);
         self.counters.parts = self.counters.parts.wrapping_add(parts.into());
-    }
-
-    /// Takes a request that is one part of data, in that way.
-    #[inline(always)]
-    fn submit_part(
-        &mut self,
-        request: Request<B>,
-        transfer: Transfer,
-        way: Way,
-    ) -> Result<(), Failed<SubmitError, Request<B>>> {
-        let descriptors = match way {
-            // So few are one part.
-            Way::Ring => usize::from(EXTRA_SEGMENTS).wrapping_add(transfer.segments),
-            Way::Table => 1,
-        };
-        let (number, request) = match self.check_room(1, descriptors) {
-            Ok(parts) => match self.in_flight.insert(request, parts) {
-                Ok(inserted) => inserted,
-                Err(request) => return Err(self.refuse(SubmitError::Full, request)),
-            },
-            Err(error) => return Err(self.refuse(error, request)),
-        };
-        let part = Part::whole(pieces(request), transfer, self.rules.info.limits);
-        let posted = self.lane.post(number, request.operation, part, way);
-        debug_assert!(posted, "there was room for it");
-        self.took(1, transfer);
-        Ok(())
-    }
-
-    /// The same in a table. Out of line: what goes by the ring is to cost no more for it.
-    #[inline(never)]
-    fn submit_table(
-        &mut self,
-        request: Request<B>,
-        transfer: Transfer,
-    ) -> Result<(), Failed<SubmitError, Request<B>>> {
-        self.submit_part(request, transfer, Way::Table)
     }
 
     /// Takes what the device is done with until a request is complete.
@@ -261,10 +230,20 @@ impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B
         if !self.is_one(transfer) {
             return self.submit_other(request, transfer);
         }
-        match self.lane.way(transfer.segments) {
-            Way::Ring => self.submit_part(request, transfer, Way::Ring),
-            Way::Table => self.submit_table(request, transfer),
-        }
+        let segments = usize::from(EXTRA_SEGMENTS).saturating_add(transfer.segments);
+        let room = self.check_room(1, segments).or_else(|_| self.check_table_room(segments));
+        let (number, request) = match room {
+            Ok(parts) => match self.in_flight.insert(request, parts) {
+                Ok(inserted) => inserted,
+                Err(request) => return Err(self.refuse(SubmitError::Full, request)),
+            },
+            Err(error) => return Err(self.refuse(error, request)),
+        };
+        let part = Part::whole(pieces(request), transfer, self.rules.info.limits);
+        let posted = self.lane.post(number, request.operation, part);
+        debug_assert!(posted, "there was room for it");
+        self.took(1, transfer);
+        Ok(())
     }
 
     #[inline]

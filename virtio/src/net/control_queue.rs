@@ -151,7 +151,7 @@ impl<P: Platform> ControlQueue<P> {
             return Err(self.ring.fail(DeviceFault::OutOfSequence { what: "no room for a command" }));
         };
         let segments = if data.is_some() { SEGMENTS } else { SEGMENTS.saturating_sub(1) };
-        if self.ring.submit(self.ring.way(segments.into()), head, data, ack, ()).is_err() {
+        if self.ring.submit(segments.into(), head, data, ack, ()).is_err() {
             // It has room for one command, and none is under way.
             return Err(self.ring.fail(DeviceFault::OutOfSequence { what: "no room for a command" }));
         }

@@ -31,15 +31,6 @@ pub(crate) struct Tokens<T> {
     waiting: u16,
 }
 
-/// Where a chain is described.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// In descriptors of the ring, one for each segment.
-    Ring,
-    /// In a table, which takes one.
-    Table,
-}
-
 /// A chain that the device has.
 #[derive(Debug)]
 struct Lent<T> {
@@ -96,7 +87,9 @@ impl<T> Tokens<T> {
     /// # Errors
     ///
     /// `token`, as [`Chain::end`]; or they do not fit a table.
-    #[inline]
+    // Out of the way: what goes by the ring is to cost no more for it.
+    #[cold]
+    #[inline(never)]
     fn post_table<R: Ring, D: Dma>(
         &mut self,
         ring: &mut R,
@@ -287,26 +280,15 @@ impl<T, R: Ring> Drop for Chain<'_, T, R> {
 }
 
 impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
-    /// Where a chain of so many segments goes: two or more, for one alone is as well off in the
-    /// ring.
-    #[inline(always)]
-    pub(crate) fn way(&self, segments: usize) -> Way {
-        if segments <= self.table_most.into() { Way::Table } else { Way::Ring }
-    }
-
-    /// How many descriptors of the ring such a chain takes.
-    #[inline(always)]
+    /// How many descriptors of the ring a chain of so many segments takes, which are two or more.
+    #[inline]
     pub(crate) fn descriptors_of(&self, segments: usize) -> usize {
-        match self.way(segments) {
-            Way::Table => 1,
-            Way::Ring => segments,
-        }
+        if segments <= self.table_most.into() { 1 } else { segments }
     }
 
-    /// Posts a chain of `head`, `data` and `tail`, what the device reads before what it writes, in
-    /// the [`way`](Self::way) of so many segments. `token`, which owns their memory, stays here
-    /// until the device has used the chain. The device learns of it with
-    /// [`publish`](Self::publish).
+    /// Posts a chain of `head`, `data` and `tail`, `segments` in all, what the device reads before
+    /// what it writes. `token`, which owns their memory, stays here until the device has used the
+    /// chain. The device learns of it with [`publish`](Self::publish).
     ///
     /// # Errors
     ///
@@ -315,14 +297,14 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
     #[inline(always)]
     pub(crate) fn submit(
         &mut self,
-        way: Way,
+        segments: usize,
         head: Segment,
         data: impl IntoIterator<Item = Segment>,
         tail: Segment,
         token: T,
     ) -> Result<(), T> {
-        let Self { ring, lent, tables, .. } = self;
-        if way == Way::Table
+        let Self { ring, lent, tables, table_most, .. } = self;
+        if segments <= (*table_most).into()
             && let Some(tables) = tables
         {
             let segments = iter::once(head).chain(data).chain([tail]);

@@ -191,8 +191,8 @@ fn with_tables(entries: u16, format: Format) -> Bench {
 fn what_is_no_chain_is_refused_in_a_table_either() {
     for format in formats() {
         let mut bench = with_tables(4, format);
-        let ways = [2, 4, 5, 8].map(|segments| bench.queue.way(segments));
-        assert_eq!(ways, [Way::Table, Way::Table, Way::Ring, Way::Ring], "no longer than the queue");
+        let descriptors = [2, 4, 5, 8].map(|segments| bench.queue.descriptors_of(segments));
+        assert_eq!(descriptors, [1, 1, 5, 8], "no longer than the queue");
         let addr = bench.memory.dma_addr();
         let segment = |len_bytes, writable| Segment { addr, len_bytes, writable };
         let (read, write) = (segment(8, false), segment(8, true));
@@ -203,15 +203,15 @@ fn what_is_no_chain_is_refused_in_a_table_either() {
             for segments in refused {
                 let (head, data, tail) =
                     (segments[0], &segments[1..segments.len() - 1], segments[segments.len() - 1]);
-                let submitted = bench.queue.submit(Way::Table, head, data.iter().copied(), tail, 7);
+                let submitted = bench.queue.submit(2, head, data.iter().copied(), tail, 7);
                 assert_eq!(submitted, Err(7));
                 assert_eq!(bench.queue.publish(), Kick::Nothing);
                 assert_eq!(bench.queue.room(), 4);
             }
             for token in 0..4 {
-                assert_eq!(bench.queue.submit(Way::Table, read, [read], write, token), Ok(()));
+                assert_eq!(bench.queue.submit(3, read, [read], write, token), Ok(()));
             }
-            assert_eq!(bench.queue.submit(Way::Table, read, [], write, 9), Err(9), "the ring is full");
+            assert_eq!(bench.queue.submit(2, read, [], write, 9), Err(9), "the ring is full");
             assert_ne!(bench.queue.publish(), Kick::Nothing);
             assert_eq!(bench.device.fetch(bench.queue.ring()).len(), 4);
             for token in [3, 0, 1, 2] {
@@ -234,7 +234,7 @@ fn a_table_is_written_as_its_ring_has_it() {
         let segment = |len_bytes, writable| Segment { addr, len_bytes, writable };
         let (head, data, tail) =
             (segment(16, false), [segment(512, true), segment(7, true)], segment(1, true));
-        assert_eq!(bench.queue.submit(Way::Table, head, data, tail, 1), Ok(()));
+        assert_eq!(bench.queue.submit(4, head, data, tail, 1), Ok(()));
         bench.queue.publish();
         let [fetched] = &bench.device.fetch(bench.queue.ring())[..] else { panic!("one chain") };
         let (table, at) = bench.queue.tables.as_ref().unwrap().of(fetched.id).unwrap();
