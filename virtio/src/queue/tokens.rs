@@ -87,8 +87,7 @@ impl<T> Tokens<T> {
     /// # Errors
     ///
     /// `token`, as [`Chain::end`]; or they do not fit a table.
-    // Out of the way: what goes by the ring is to cost no more for it.
-    #[cold]
+    // Out of line: what goes by the ring is to cost no more for it.
     #[inline(never)]
     fn post_table<R: Ring, D: Dma>(
         &mut self,
