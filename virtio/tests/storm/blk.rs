@@ -173,7 +173,7 @@ impl Kind for Disk {
                 let back = &mut |request: Request<Data>| self.ledger.back(&request);
                 let reset = up.control.reset_queue(&mut up.queue, back);
                 if reset.is_ok() {
-                    self.ledger.open(&scene.place.lock());
+                    self.ledger.look(&scene.place.lock());
                 }
                 matches!(reset, Ok(()) | Err(QueueResetError::NotOffered))
             }

@@ -46,7 +46,9 @@ const EVENT_FLAGS: u32 = 3 << 16;
 /// The place in an event suppression structure.
 const EVENT_PLACE: u32 = 0x7fff;
 /// Its lap: the first of two.
-const EVENT_WRAP: u32 = 0x8000;
+const EVENT_WRAP: u32 = WRAP as u32;
+/// The same in a position of 16 bits.
+const WRAP: u16 = 0x8000;
 
 /// The marks of a descriptor that is available in that lap.
 #[must_use]
@@ -66,7 +68,7 @@ pub(crate) const fn used(first_lap: bool) -> u32 {
 #[must_use]
 #[inline(always)]
 pub(crate) const fn position(size: QueueSize, at: Position) -> u16 {
-    let wrap = if size.is_first_lap(at) { EVENT_WRAP as u16 } else { 0 };
+    let wrap = if size.is_first_lap(at) { WRAP } else { 0 };
     wrap | size.place(at)
 }
 
