@@ -1,9 +1,11 @@
 //! The control half of a disk: what it is, and events. One owner; the queues do not need it.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
+use paravane_hal::recover::Progress;
 
 use crate::disk::DiskInfo;
 
@@ -66,6 +68,18 @@ pub trait Control: Send {
     ///
     /// As [`poll`](Self::poll).
     fn arm(&mut self) -> Result<Armed, DeviceFault>;
+
+    /// Hears how far its queues are, together, and breaks the device where it has had requests for
+    /// `limit` and done none. To be called now and then, when the queues were polled; a driver that
+    /// does not watch says that all is well.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault::NoAnswer`], or what was wrong before. It has to be stopped and started.
+    fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+        let _ = (progress, limit);
+        Ok(())
+    }
 }
 
 macro_rules! forward {
@@ -94,6 +108,9 @@ macro_rules! forward {
             }
             fn arm(&mut self) -> Result<Armed, DeviceFault> {
                 (**self).arm()
+            }
+            fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+                (**self).watch(progress, limit)
             }
         }
     };

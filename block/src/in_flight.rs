@@ -105,6 +105,17 @@ impl<B> InFlight<B> {
         Some(Completion { request, result })
     }
 
+    /// Gives every request to `unfinished` that is not finished: the device gave all of them up, as
+    /// it does when it resets their queue.
+    pub fn take_all(&mut self, unfinished: &mut dyn FnMut(Request<B>)) {
+        for number in 0..self.slots {
+            if let Some(pending) = self.pending.take(number.into()) {
+                self.free.push(number);
+                unfinished(pending.request);
+            }
+        }
+    }
+
     /// Gives every request back, against proof that the device has let go.
     ///
     /// # Errors

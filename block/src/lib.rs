@@ -19,6 +19,7 @@ mod in_flight;
 mod parts;
 mod queue;
 mod ranges;
+mod recover;
 mod request;
 mod shape;
 
@@ -37,6 +38,7 @@ pub use in_flight::InFlight;
 pub use parts::{Part, PartSegment, Parts, Segments, TooFragmented};
 pub use queue::{QueueCounters, RequestQueue};
 pub use ranges::{RangeLimits, RangeParts, SectorRange};
+pub use recover::{Recover, Remains, Unrecovered};
 pub use request::{
     Completion, ID_BYTES, LIFETIME_BYTES, Operation, Request, RequestError, RequestFault, SubmitError,
 };

@@ -22,6 +22,7 @@ use alloc::boxed::Box;
 use paravane_hal::Failed;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
+use paravane_hal::recover::Progress;
 
 use crate::data::Data;
 use crate::disk::DiskInfo;
@@ -139,7 +140,7 @@ pub struct QueueCounters {
     pub parts: u64,
     /// Requests that were done.
     pub completed: u64,
-    /// Requests that the device failed.
+    /// Requests that the device failed, or gave up when their queue was reset.
     pub failed: u64,
     /// Requests given back as they were: nothing that the device can do.
     pub refused: u64,
@@ -149,6 +150,14 @@ pub struct QueueCounters {
     pub doorbells: u64,
     /// Doorbells saved because the device said that it looks anyway.
     pub doorbells_saved: u64,
+}
+
+impl From<QueueCounters> for Progress {
+    fn from(counters: QueueCounters) -> Self {
+        let completed = counters.completed.saturating_add(counters.failed);
+        let outstanding = counters.requests.saturating_sub(completed);
+        Self { outstanding: usize::try_from(outstanding).unwrap_or(usize::MAX), completed }
+    }
 }
 
 impl core::ops::Add for QueueCounters {

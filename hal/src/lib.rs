@@ -15,6 +15,7 @@ mod parts;
 #[cfg(feature = "alloc")]
 pub mod pool;
 pub mod port;
+pub mod recover;
 pub mod reg;
 pub mod time;
 

@@ -2,9 +2,11 @@
 //! not need it.
 
 use core::fmt;
+use core::time::Duration;
 
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
+use paravane_hal::recover::Progress;
 
 use crate::offload::Offloads;
 use crate::settings::{Change, ChangeError, Settings};
@@ -260,6 +262,18 @@ pub trait Control: Send {
     ///
     /// As [`poll`](Self::poll).
     fn arm(&mut self) -> Result<Armed, DeviceFault>;
+
+    /// Hears how far its transmit queues are, together, and breaks the device where it has had
+    /// frames to send for `limit` and sent none. To be called now and then, when what was sent was
+    /// [reclaimed](crate::TxQueue::reclaim); a driver that does not watch says that all is well.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault::NoAnswer`], or what was wrong before. It has to be stopped and started.
+    fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+        let _ = (progress, limit);
+        Ok(())
+    }
 
     /// Sets which frames are received.
     ///

@@ -2,9 +2,11 @@
 //! run time passes `Box<dyn RxQueue>` where a queue is asked for.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
+use paravane_hal::recover::Progress;
 
 use crate::burst::Burst;
 use crate::control::{Control, DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError};
@@ -77,6 +79,9 @@ macro_rules! forward {
             }
             fn arm(&mut self) -> Result<Armed, DeviceFault> {
                 (**self).arm()
+            }
+            fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+                (**self).watch(progress, limit)
             }
             fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
                 (**self).set_filter(filter)

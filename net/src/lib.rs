@@ -14,6 +14,7 @@ mod frame;
 mod offload;
 mod pool;
 mod queue;
+mod recover;
 mod rss;
 mod settings;
 
@@ -29,5 +30,6 @@ pub use offload::{
 };
 pub use pool::{FrameLayout, FramePool, payload_bytes};
 pub use queue::{RxCounters, RxQueue, TxCounters, TxQueue};
+pub use recover::{Recover, Remains, Unrecovered};
 pub use rss::{HashReport, RSS_KEY_BYTES, RSS_TABLE_ENTRIES, Rss, RssKinds};
 pub use settings::{Change, ChangeError, RxOffloads, Settings};

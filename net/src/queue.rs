@@ -19,6 +19,7 @@
 
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
+use paravane_hal::recover::Progress;
 
 use crate::burst::Burst;
 
@@ -144,7 +145,7 @@ pub struct TxCounters {
     pub frames: u64,
     /// Bytes given to the device.
     pub bytes: u64,
-    /// Frames that came back as sent.
+    /// Frames that came back as sent, or when their queue was reset.
     pub completed: u64,
     /// Doorbells rung.
     pub doorbells: u64,
@@ -171,6 +172,14 @@ impl core::ops::Add for RxCounters {
             disordered: self.disordered.saturating_add(other.disordered),
             skipped: self.skipped.saturating_add(other.skipped),
         }
+    }
+}
+
+impl From<TxCounters> for Progress {
+    fn from(counters: TxCounters) -> Self {
+        let outstanding = counters.frames.saturating_sub(counters.completed);
+        let outstanding = usize::try_from(outstanding).unwrap_or(usize::MAX);
+        Self { outstanding, completed: counters.completed }
     }
 }
 

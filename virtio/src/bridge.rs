@@ -133,7 +133,7 @@ impl<S: Place, P: Platform, T: Transport<P::Region>> Bridge<S, P, T> {
     fn find(&mut self, queue: u16) -> Result<u16, SetUpError> {
         let entries = self.transport.read_queue_max(queue)?;
         if entries != 0 && self.doorbell(queue).is_none() {
-            let doorbell = self.transport.doorbell(queue)?;
+            let doorbell = self.transport.doorbell(queue, false)?;
             self.doorbells.push((queue, doorbell));
         }
         Ok(entries)
@@ -230,7 +230,7 @@ impl<S: Place, P: Platform, T: Transport<P::Region>> virtio_drivers::transport::
 
     fn notify(&mut self, queue: u16) {
         if let Some(doorbell) = self.doorbell(queue) {
-            doorbell.ring();
+            doorbell.ring(|| 0);
         }
     }
 

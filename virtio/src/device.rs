@@ -26,6 +26,7 @@ use core::fmt;
 
 use log::{info, warn};
 use paravane_hal::dma::{DeviceDma, Dma, Quiet};
+use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::mmio::Mmio as _;
 use paravane_hal::{Failed, Platform};
@@ -230,7 +231,7 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Device<P, T, C> {
     ) -> Result<(), SetUpError> {
         let dma = self.dma();
         let transport = &mut self.transport;
-        let doorbell = transport.doorbell(queue)?;
+        let doorbell = transport.doorbell(queue, format.notification_data)?;
         let ring = place.insert(Virtqueue::new(&dma, size, format, doorbell)?);
         transport.write_queue(queue, size, &ring.addresses());
         Ok(())
@@ -294,6 +295,38 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Device<P, T, C> {
             self.transport.enable_queue(queue);
         }
         interrupts
+    }
+
+    /// Has the device, which runs and interrupts as `mode` says, give `queue` up, with all that is
+    /// lent there, and starts it again, as long as it was and in the same place. Queues next to it
+    /// go on. What was lent is dropped. It is a feature, which was agreed.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError`]: the queue is broken. Where the device gave it up nothing is lent any more.
+    pub(crate) fn restart_queue<R: Record>(
+        &mut self,
+        queue: &mut Queue<R, P>,
+        mode: InterruptMode,
+    ) -> Result<(), QueueError> {
+        let (at, number) = (self.location(), queue.doorbell().queue());
+        let transport = &mut self.transport;
+        if let Err(error) = init::reset_queue(transport, number, &self.platform) {
+            warn!("{} {at}: {error}", C::NAME);
+            queue.fail(DeviceFault::NeedsReset);
+            return Err(error);
+        }
+        queue.renew();
+        transport.write_queue(number, queue.size(), &queue.addresses());
+        if matches!(mode, InterruptMode::Msix { .. })
+            && !transport.set_queue_vector(number, Vector::Entry(mode.queue_vector(number)))
+        {
+            queue.fail(DeviceFault::NeedsReset);
+            return Err(QueueError::NoVector { queue: number });
+        }
+        transport.enable_queue(number);
+        info!("{} {at}: queue {number} was reset and runs again", C::NAME);
+        Ok(())
     }
 
     /// After a start that failed with `error`: says so to the device, resets it, and takes the

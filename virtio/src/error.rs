@@ -5,6 +5,7 @@ use core::fmt;
 
 use paravane_hal::Failed;
 use paravane_hal::dma::DmaError;
+use paravane_hal::fault::DeviceFault;
 
 use crate::init::InitError;
 use crate::transport::{BusError, Location, QueueError};
@@ -152,6 +153,41 @@ impl Error for StopError {
             Self::ForeignQueue | Self::QueuesMissing { .. } => None,
             Self::NoReset(error) => Some(error),
             Self::NotQuiet(error) => Some(error),
+        }
+    }
+}
+
+/// A queue was not reset alone. Stopping the device is what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QueueResetError {
+    /// That was not agreed: the device does not offer `RING_RESET`. Nothing has happened.
+    NotOffered,
+    /// The queue belongs to another device. Nothing has happened.
+    ForeignQueue,
+    /// Something is wrong with the device itself. Nothing has happened.
+    Fault(DeviceFault),
+    /// The device does not go along. The queue is broken.
+    Queue(QueueError),
+}
+
+impl fmt::Display for QueueResetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOffered => f.write_str("queue not reset: the device does not offer RING_RESET"),
+            Self::ForeignQueue => f.write_str("queue not reset: it belongs to another device"),
+            Self::Fault(fault) => write!(f, "queue not reset: {fault}"),
+            Self::Queue(error) => write!(f, "queue not reset: {error}"),
+        }
+    }
+}
+
+impl Error for QueueResetError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NotOffered | Self::ForeignQueue => None,
+            Self::Fault(fault) => Some(fault),
+            Self::Queue(error) => Some(error),
         }
     }
 }

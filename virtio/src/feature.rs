@@ -21,7 +21,7 @@ bitflags::bitflags! {
     pub struct RingFeatures: u64 {
         /// A device of the legacy interface takes buffers cut up in any way. All others do.
         const ANY_LAYOUT = 1 << 27;
-        /// A descriptor may point at a table of descriptors. Not used yet.
+        /// A descriptor may name a table of descriptors, so that a chain takes one of a ring.
         const INDIRECT_DESC = 1 << 28;
         /// Each side says from which index on it wants to be told.
         const EVENT_IDX = 1 << 29;
@@ -37,20 +37,23 @@ bitflags::bitflags! {
         /// Memory is ordered as for a device on a bus. Accepted whenever offered: the barriers here
         /// always order towards a device.
         const ORDER_PLATFORM = 1 << 36;
-        /// Notifications carry the queue's position. Not used.
+        /// Notifications say where the queue goes on.
         const NOTIFICATION_DATA = 1 << 38;
-        /// A queue can be reset alone. Not used.
+        /// A queue can be reset alone.
         const RING_RESET = 1 << 40;
     }
 }
 
 impl RingFeatures {
     /// What this crate's queue and transports implement.
-    pub const IMPLEMENTED: Self = Self::EVENT_IDX
+    pub const IMPLEMENTED: Self = Self::INDIRECT_DESC
+        .union(Self::EVENT_IDX)
         .union(Self::VERSION_1)
         .union(Self::ACCESS_PLATFORM)
         .union(Self::RING_PACKED)
-        .union(Self::ORDER_PLATFORM);
+        .union(Self::ORDER_PLATFORM)
+        .union(Self::NOTIFICATION_DATA)
+        .union(Self::RING_RESET);
 
     /// What a driver has to accept when it is offered.
     const NOT_A_CHOICE: Self = Self::VERSION_1.union(Self::ACCESS_PLATFORM).union(Self::ORDER_PLATFORM);
@@ -61,6 +64,8 @@ impl RingFeatures {
             packed: self.contains(Self::RING_PACKED),
             event_idx: self.contains(Self::EVENT_IDX),
             legacy: !self.contains(Self::VERSION_1),
+            indirect: self.contains(Self::INDIRECT_DESC),
+            notification_data: self.contains(Self::NOTIFICATION_DATA),
         }
     }
 }
@@ -147,6 +152,11 @@ impl<F: ClassFeatures> Negotiated<F> {
         self.0 & features.bits() == features.bits()
     }
 
+    /// All of it, and no more: what a start may agree on that is to come to the same.
+    pub(crate) fn allowed(self) -> Allowed<F> {
+        Allowed { ring: RingFeatures::from_bits_truncate(self.0), class: F::from_bits_truncate(self.0) }
+    }
+
     /// The format of its rings.
     pub(crate) const fn format(self) -> Format {
         RingFeatures::from_bits_truncate(self.0).format()
@@ -200,7 +210,7 @@ mod tests {
     #[test]
     fn an_unimplemented_feature_is_never_accepted() {
         let everything = agree(u64::MAX, RingFeatures::IMPLEMENTED.bits(), &[]);
-        assert_eq!(everything, 1 << 29 | 1 << 32 | 1 << 33 | 1 << 34 | 1 << 36);
+        assert_eq!(everything, 1 << 28 | 1 << 29 | 1 << 32 | 1 << 33 | 1 << 34 | 1 << 36 | 1 << 38 | 1 << 40);
     }
 
     #[test]

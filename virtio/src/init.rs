@@ -24,7 +24,7 @@ use paravane_hal::time::{Clock, TimedOut, wait_for};
 
 use crate::feature::RingFeatures;
 use crate::status::Status;
-use crate::transport::Steps;
+use crate::transport::{QueueError, Steps};
 
 /// How long a reset may take. It is immediate nearly everywhere; a device that first waits for its
 /// back end's requests takes longer.
@@ -141,6 +141,9 @@ pub(crate) fn negotiate<R, T: Steps<R>>(
     if !is_legacy && offered & RingFeatures::VERSION_1.bits() == 0 {
         return Err(InitError::NotVersion1 { offered });
     }
+    // Without its register there is nothing to it.
+    let offered =
+        if transport.has_queue_reset() { offered } else { offered & !RingFeatures::RING_RESET.bits() };
     let chosen = choose(transport, offered) & offered;
     transport.write_driver_features(chosen);
     if is_legacy {
@@ -152,6 +155,24 @@ pub(crate) fn negotiate<R, T: Steps<R>>(
         Err(InitError::StatusRejected { .. }) => Err(InitError::FeaturesRejected { offered, chosen }),
         other => other.map(|()| chosen),
     }
+}
+
+/// Resets `queue` of a device that runs, and waits until it is: then the device touches nothing of
+/// it. It has to be told all about it before it is started again.
+///
+/// # Errors
+///
+/// [`QueueError::NoReset`]: the device may still use what it was given.
+///
+/// Spec: VIRTIO 1.2, 2.6.1 "Virtqueue Reset".
+pub(crate) fn reset_queue<R>(
+    transport: &mut impl Steps<R>,
+    queue: u16,
+    clock: &impl Clock,
+) -> Result<(), QueueError> {
+    transport.reset_queue(queue);
+    wait_for(clock, RESET_TIMEOUT, || transport.is_queue_reset(queue).then_some(()))
+        .map_err(|TimedOut { after }| QueueError::NoReset { queue, after })
 }
 
 /// Step 7: starts the device. From here on it may use its queues, and notifications mean something.

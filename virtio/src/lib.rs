@@ -27,4 +27,4 @@ pub mod status;
 pub mod transport;
 mod watch;
 
-pub use error::{BringUpError, SetUpError, StopError};
+pub use error::{BringUpError, QueueResetError, SetUpError, StopError};

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this file | [`Virtqueue`]: publish, observe, arm; every check of a count |
 //! | [`tokens`] | the general record: chains of any shape, used in any order |
+//! | [`tables`] | tables of descriptors beside the ring |
 //!
 //! A queue knows `paravane-hal` and its [`ring`](crate::ring), and no class of device. A class that
 //! lends in a way of its own brings its own [`Record`].
@@ -23,6 +24,7 @@
 //! and the first lie breaks the queue. A broken queue answers every call with the same fault until
 //! its device was stopped and started.
 
+pub(crate) mod tables;
 pub(crate) mod tokens;
 
 use paravane_hal::dma::{DeviceDma, DeviceTag, Dma, DmaError, Quiet};
@@ -30,11 +32,13 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 
 use crate::ring::{AnyRing, Format, QueueAddresses, QueueSize, Ring, each_format};
+use tables::Tables;
 
 /// Tells the device that a queue has something new. Found once, kept with the queue.
 pub(crate) trait Doorbell: Send {
-    /// Tells it. One register write, ordered after all stores to shared memory before.
-    fn ring(&self);
+    /// Tells it. One register write, ordered after all stores to shared memory before. Where the
+    /// queue goes on, `position` says, for devices that want to be told.
+    fn ring(&self, position: impl FnOnce() -> u16);
 }
 
 /// What became of the question whether to ring the doorbell.
@@ -51,6 +55,9 @@ pub(crate) enum Kick {
 /// What a queue has lent to its device, and in which descriptors. Private memory, which no device
 /// sees.
 pub(crate) trait Record: Sized {
+    /// Whether it describes chains in tables, where that was agreed.
+    const TABLES: bool = false;
+
     /// Nothing lent yet of `size` descriptors, to `device`.
     ///
     /// # Errors
@@ -61,6 +68,9 @@ pub(crate) trait Record: Sized {
     /// How many descriptors are free.
     fn room(&self) -> u16;
 
+    /// Drops what is lent, all of which the device has given up: nothing is lent then.
+    fn clear(&mut self);
+
     /// Gives what was lent back, against proof that the device has let go. False when the proof is
     /// about another device: it is leaked.
     fn reclaim(self, quiet: &Quiet<'_>) -> bool;
@@ -70,6 +80,9 @@ pub(crate) trait Record: Sized {
 pub(crate) struct Virtqueue<R, D: Dma, B> {
     ring: AnyRing<D>,
     lent: R,
+    tables: Option<Tables<D>>,
+    /// Chains of up to so many segments are in tables.
+    table_most: u16,
     armed: bool,
     /// Something was published since the doorbell last rang.
     untold: bool,
@@ -94,12 +107,15 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         let mut queue = Self {
             ring: AnyRing::new(of, size, format)?,
             lent: R::new(size, of.device())?,
+            tables: if R::TABLES && format.indirect { Some(Tables::new(of, size)?) } else { None },
+            table_most: 0,
             armed: true,
             untold: false,
             fault: None,
             doorbell,
             device: of.device(),
         };
+        queue.table_most = queue.tables.as_ref().map_or(0, Tables::most);
         queue.disarm();
         Ok(queue)
     }
@@ -129,6 +145,11 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     #[inline(always)]
     pub(crate) fn in_flight(&self) -> usize {
         each_format!(&self.ring, ring => ring.in_flight()).into()
+    }
+
+    /// Its doorbell.
+    pub(crate) fn doorbell(&self) -> &B {
+        &self.doorbell
     }
 
     /// Which device it belongs to.
@@ -184,7 +205,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         };
         self.untold = !owed;
         if owed {
-            self.doorbell.ring();
+            self.tell();
             Kick::Rung
         } else {
             Kick::Saved
@@ -197,9 +218,15 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         let owed = self.untold && self.in_flight() > 0;
         if owed {
             self.untold = false;
-            self.doorbell.ring();
+            self.tell();
         }
         owed
+    }
+
+    /// Rings the doorbell.
+    #[inline(always)]
+    fn tell(&self) {
+        self.doorbell.ring(|| each_format!(&self.ring, ring => ring.position()));
     }
 
     /// Rings the doorbell if anything is in flight, whatever the device asked for and was told.
@@ -266,11 +293,20 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         each_format!(&self.ring, ring => ring.disarm());
     }
 
+    /// Starts over, on the same memory: nothing is posted and nothing lent, and the queue is whole
+    /// and disarmed. The device has let go of it, and does not know yet where it is.
+    pub(crate) fn renew(&mut self) {
+        self.lent.clear();
+        each_format!(&mut self.ring, ring => ring.renew());
+        (self.armed, self.untold, self.fault) = (true, false, None);
+        self.disarm();
+    }
+
     /// Gives all memory back, rings and what was lent, against proof that the device has let go.
     /// False when the proof is about another device: all of it is leaked.
     #[must_use]
     pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
-        let Self { ring, lent, .. } = self;
-        lent.reclaim(quiet) & ring.free(quiet)
+        let Self { ring, lent, tables, .. } = self;
+        lent.reclaim(quiet) & ring.free(quiet) & tables.is_none_or(|tables| tables.free(quiet))
     }
 }

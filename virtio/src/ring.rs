@@ -37,6 +37,10 @@ pub(crate) struct Format {
     pub(crate) event_idx: bool,
     /// The three areas are one, as devices of the legacy interface find them.
     pub(crate) legacy: bool,
+    /// A descriptor may name a table of descriptors.
+    pub(crate) indirect: bool,
+    /// The device is told where a queue goes on.
+    pub(crate) notification_data: bool,
 }
 
 /// A piece of memory as a descriptor names it.
@@ -123,6 +127,14 @@ pub(crate) trait Ring {
     /// count.
     fn describe_part(&mut self, head: u16, number: u16, segment: Segment, next: Option<u16>);
 
+    /// Describes a part of a chain in `entry` of a table outside of the ring, whose entry `next` is
+    /// the next part; `None` for the last.
+    fn describe_entry(entry: &Descriptor, segment: Segment, next: Option<u16>);
+
+    /// Describes the chain numbered `head`, which is in `table`, in the descriptor of that number.
+    /// [`post_chain`](Self::post_chain) makes it count.
+    fn describe_table(&mut self, head: u16, table: Segment);
+
     /// Posts the chain numbered `head`, of which every part was described, and of no other since.
     fn post_chain(&mut self, head: u16);
 
@@ -145,6 +157,11 @@ pub(crate) trait Ring {
     /// device's wish comes after: a device that goes to sleep either sees what is available or is
     /// seen asking.
     fn publish(&mut self) -> Option<bool>;
+
+    /// Where the device finds what is published next, as a notification says it.
+    ///
+    /// Spec: VIRTIO 1.2, 2.9 "Driver Notifications".
+    fn position(&self) -> u16;
 
     /// How many completions may wait to be taken: as many as the device says, or as it has.
     ///
@@ -182,6 +199,10 @@ pub(crate) trait Ring {
 
     /// Asks for no interrupts. A hint, so it needs no order.
     fn disarm(&self);
+
+    /// Starts over: nothing available, nothing used. The device has let go of it, and looks at it
+    /// again no sooner than it is told.
+    fn renew(&mut self);
 }
 
 /// The word that makes the first chain of a batch available, where a format has one: it is written

@@ -15,6 +15,7 @@
 #![expect(private_interfaces, reason = "the steps are sealed: nobody outside names them")]
 
 use core::fmt;
+use core::time::Duration;
 
 use paravane_hal::addr::PhysAddr;
 use paravane_hal::dma::{DeviceTag, Quiet};
@@ -38,7 +39,7 @@ pub trait Transport<R>: steps::Steps<R> {}
 impl<R, T: steps::Steps<R>> Transport<R> for T {}
 
 /// The doorbell of one queue: its place was computed once, and a ring is one write of the queue's
-/// number.
+/// number, and where the queue goes on if that was agreed.
 pub(crate) struct QueueDoorbell<R> {
     place: Window<R>,
     queue: u16,
@@ -53,9 +54,27 @@ pub(crate) enum DoorbellWidth {
     Bits16,
     /// 32 bits.
     Bits32,
+    /// 32 bits, of which the upper half says where the queue goes on.
+    ///
+    /// Spec: VIRTIO 1.2, 4.1.5.2 "Available Buffer Notifications", 4.2.3.3.
+    Data,
+}
+
+impl<R> QueueDoorbell<R> {
+    /// Whose it is.
+    pub(crate) fn queue(&self) -> u16 {
+        self.queue
+    }
 }
 
 impl<R: Mmio> QueueDoorbell<R> {
+    /// Out of the way of most, which say no more than a number.
+    #[cold]
+    #[inline(never)]
+    fn ring_with(&self, position: impl FnOnce() -> u16) {
+        self.place.write32(0, u32::from(self.queue) | u32::from(position()) << 16);
+    }
+
     /// That of `queue`, at the start of `place`.
     pub(crate) fn new(place: Window<R>, queue: u16, width: DoorbellWidth) -> Self {
         Self { place, queue, width }
@@ -64,10 +83,11 @@ impl<R: Mmio> QueueDoorbell<R> {
 
 impl<R: Mmio + Send> Doorbell for QueueDoorbell<R> {
     #[inline(always)]
-    fn ring(&self) {
+    fn ring(&self, position: impl FnOnce() -> u16) {
         match self.width {
             DoorbellWidth::Bits16 => self.place.write16(0, self.queue),
             DoorbellWidth::Bits32 => self.place.write32(0, self.queue.into()),
+            DoorbellWidth::Data => self.ring_with(position),
         }
     }
 }
@@ -198,15 +218,24 @@ mod steps {
         /// Tells the device where `queue` is.
         fn write_queue(&mut self, queue: u16, size: QueueSize, addresses: &QueueAddresses);
 
-        /// Finds the doorbell of `queue`.
+        /// Finds the doorbell of `queue`, at which the device is told more if `with_data`.
         ///
         /// # Errors
         ///
         /// [`QueueError::NoDoorbell`]: the place that the device names is not there.
-        fn doorbell(&mut self, queue: u16) -> Result<QueueDoorbell<R>, QueueError>;
+        fn doorbell(&mut self, queue: u16, with_data: bool) -> Result<QueueDoorbell<R>, QueueError>;
 
         /// Starts `queue`. Comes last, after everything else about it was written.
         fn enable_queue(&mut self, queue: u16);
+
+        /// Whether there is a register to reset a queue by.
+        fn has_queue_reset(&self) -> bool;
+
+        /// Has the device give `queue` up, alone.
+        fn reset_queue(&mut self, queue: u16);
+
+        /// Whether it has: then it touches nothing of the queue until that is started again.
+        fn is_queue_reset(&mut self, queue: u16) -> bool;
 
         /// Asks for `vector` at configuration changes; false when the device has no resources for
         /// it. Without effect on buses without vectors.
@@ -314,6 +343,18 @@ pub enum QueueError {
         /// How many entries the device says.
         entries: u16,
     },
+    /// The device does not give it up, though asked to.
+    NoReset {
+        /// Which.
+        queue: u16,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The device has no resources for its message any more.
+    NoVector {
+        /// Which.
+        queue: u16,
+    },
     /// Its doorbell lies outside the notification registers.
     NoDoorbell {
         /// Which.
@@ -334,6 +375,12 @@ impl fmt::Display for QueueError {
                 f,
                 "device says that queue {queue} has {entries} entries, expected a power of two of at most 32768"
             ),
+            Self::NoReset { queue, after } => {
+                write!(f, "device does not give queue {queue} up: not reset after {} ms", after.as_millis())
+            }
+            Self::NoVector { queue } => {
+                write!(f, "device has no resources for the message of queue {queue} after its reset")
+            }
             Self::NoDoorbell { queue, offset_bytes, len_bytes } => {
                 write!(
                     f,

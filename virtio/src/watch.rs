@@ -11,11 +11,13 @@ use log::warn;
 use paravane_hal::dma::{DeviceTag, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::InterruptMode;
+use paravane_hal::recover::{Patience, Progress};
 use paravane_hal::time::Instant;
 use paravane_hal::{Failed, Platform};
 
-use crate::device::{Class, Device};
-use crate::error::StopError;
+use crate::device::{Class, Device, Queue};
+use crate::error::{QueueResetError, StopError};
+use crate::queue::Record;
 use crate::status::Status;
 use crate::transport::{InterruptStatus, Transport};
 
@@ -30,13 +32,21 @@ pub(crate) struct Watch<P: Platform, T, C: Class> {
     due: Instant,
     /// The line's status said that there is something to look at.
     told: bool,
+    patience: Patience,
     fault: Option<DeviceFault>,
 }
 
 impl<P: Platform, T: Transport<P::Region>, C: Class> Watch<P, T, C> {
     /// Over `device`, which was just started, and interrupts so.
     pub(crate) fn new(device: Device<P, T, C>, interrupts: InterruptMode) -> Self {
-        Self { interrupts, due: device.platform.now(), told: false, fault: None, device }
+        Self {
+            interrupts,
+            due: device.platform.now(),
+            told: false,
+            patience: Patience::default(),
+            fault: None,
+            device,
+        }
     }
 
     /// How the device interrupts.
@@ -74,6 +84,43 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Watch<P, T, C> {
     /// As [`poll`](Self::poll).
     pub(crate) fn arm(&mut self) -> Result<bool, DeviceFault> {
         self.look_if(self.told)
+    }
+
+    /// Breaks the device if it has had something to do for `limit` and got nothing done.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault::NoAnswer`]; or what was wrong before.
+    pub(crate) fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+        self.check()?;
+        if !self.patience.is_over(&self.device.platform, progress, limit) {
+            return Ok(());
+        }
+        let after_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        let fault = DeviceFault::NoAnswer { after_ms };
+        warn!("{} {}: {fault}", C::NAME, self.device.location());
+        Err(self.fail(fault))
+    }
+
+    /// Has the device give `queue` up and start it again, see
+    /// [`restart_queue`](Device::restart_queue); `can` says whether that was agreed.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueResetError`].
+    pub(crate) fn restart_queue<R: Record>(
+        &mut self,
+        queue: &mut Queue<R, P>,
+        can: bool,
+    ) -> Result<(), QueueResetError> {
+        if !can {
+            return Err(QueueResetError::NotOffered);
+        }
+        if queue.device() != self.device.transport.tag() {
+            return Err(QueueResetError::ForeignQueue);
+        }
+        self.check().map_err(QueueResetError::Fault)?;
+        self.device.restart_queue(queue, self.interrupts).map_err(QueueResetError::Queue)
     }
 
     fn look_if(&mut self, is_due: bool) -> Result<bool, DeviceFault> {

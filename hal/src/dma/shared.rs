@@ -349,6 +349,14 @@ impl<const W: usize, D: Dma> DmaRing<W, D> {
         self.part.expose()
     }
 
+    /// Where the device finds entry `index`; `None` when there is none. Likewise.
+    #[must_use]
+    #[inline(always)]
+    pub fn dma_addr_of(&self, index: usize) -> Option<DmaAddr> {
+        // Within the region, so the product does not wrap.
+        (index < self.count).then(|| self.part.expose().offset(index.wrapping_mul(size_of::<Words<W>>())))
+    }
+
     /// Gives the memory back, against proof that its device has let go.
     ///
     /// # Errors

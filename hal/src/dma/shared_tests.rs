@@ -72,6 +72,9 @@ fn a_field_that_wraps_around_is_none() {
 fn the_device_address_is_another_one() {
     let of = device(&Heap::default());
     let ring = DmaRing::<4, _>::zeroed(&of, 32, Align::new(512)).unwrap();
+    let at = ring.dma_addr().get();
+    let entries = [0, 1, 31, 32].map(|index| ring.dma_addr_of(index).map(|addr| addr.get() - at));
+    assert_eq!(entries, [Some(0), Some(16), Some(31 * 16), None]);
     assert_eq!(ring.dma_addr().get() % 512, 0);
     assert_ne!(ring.dma_addr().get(), ring.slots().as_ptr().addr() as u64);
     // SAFETY: there is no device.

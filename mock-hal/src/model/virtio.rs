@@ -11,6 +11,7 @@
 //! | `mmio` | which register it meets where there is no bus; [`Slot`]s without a device |
 //! | `legacy` | the interface from before version 1.0, in either place |
 //! | `queue` | a queue from the device's side, on either ring: `queue/split`, `queue/packed` |
+//! | `queue_reset` | the reset of a single queue |
 //! | `serve` | requests, done one after the other |
 //! | `faults` | what a device does that lies |
 //! | [`Net`], [`Blk`] | the network and the block device on that shell |
@@ -41,6 +42,7 @@ pub mod net;
 mod personality;
 mod plug;
 mod queue;
+mod queue_reset;
 mod registers;
 mod serve;
 
@@ -120,6 +122,8 @@ pub mod feature {
     pub const IN_ORDER: u64 = 1 << 35;
     /// `ORDER_PLATFORM`.
     pub const ORDER_PLATFORM: u64 = 1 << 36;
+    /// `NOTIFICATION_DATA`.
+    pub const NOTIFICATION_DATA: u64 = 1 << 38;
     /// `RING_RESET`.
     pub const RING_RESET: u64 = 1 << 40;
 }
@@ -193,6 +197,8 @@ pub struct Virtio<C> {
     /// What its driver saw or was told since it was reset is not all true, whether that excuses
     /// anything or not.
     has_misled: bool,
+    /// When the reset of a queue is done.
+    pub queue_reset: Reset,
     /// Registers read ones, nothing happens any more.
     pub gone: bool,
     /// Does not keep `FEATURES_OK`.
@@ -239,6 +245,7 @@ impl<C: Class> Virtio<C> {
             pending: Pending::default(),
             has_lied: false,
             has_misled: false,
+            queue_reset: Reset::AfterReads(1),
             gone: false,
             rejects_features: false,
             ignores_status: false,

@@ -9,6 +9,8 @@ use crate::ring::Ring;
 
 /// VERSION_1.
 pub const VERSION_1: u64 = 1 << 32;
+/// INDIRECT_DESC.
+pub const INDIRECT_DESC: u64 = 1 << 28;
 /// EVENT_IDX.
 pub const EVENT_IDX: u64 = 1 << 29;
 
@@ -166,6 +168,7 @@ impl<C: Class> Device<C> {
         if new & DRIVER_OK != 0 {
             for (queue, ring) in self.rings.iter_mut().enumerate() {
                 ring.queue.set_event_idx(self.features & EVENT_IDX != 0);
+                ring.may_have_tables = self.features & INDIRECT_DESC != 0;
                 if !ring.queue.is_valid(&*self.memory) {
                     self.broken.push(format!("queue {queue} is not valid: {:?}", ring.queue));
                 } else if let Err(broken) = ring.wake() {

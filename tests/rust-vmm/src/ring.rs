@@ -4,12 +4,17 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io::{Read as _, Write as _};
 
+use vm_memory::{Bytes as _, GuestAddress};
+
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT as _, QueueT as _};
 
 use crate::machine::{Broken, Memory};
 
 /// The most entries of a queue.
 pub const MAX_ENTRIES: u16 = 256;
+
+/// VIRTQ_DESC_F_INDIRECT.
+const INDIRECT: u16 = 4;
 
 /// A queue: asleep until its doorbell rings.
 pub struct Ring {
@@ -19,6 +24,10 @@ pub struct Ring {
     pub interrupt: bool,
     /// Chains taken, ever.
     pub taken: u64,
+    /// How many of those were in tables of descriptors,
+    pub in_tables: u64,
+    /// and whether that was agreed.
+    pub may_have_tables: bool,
     memory: Memory,
     awake: bool,
     /// Heads of the chains that the device has.
@@ -39,7 +48,16 @@ impl Ring {
     #[expect(clippy::expect_used, reason = "a power of two")]
     pub fn new(memory: Memory) -> Self {
         let queue = Queue::new(MAX_ENTRIES).expect("a queue of a power of two");
-        Self { queue, interrupt: false, taken: 0, memory, awake: false, held: BTreeSet::new() }
+        Self {
+            queue,
+            interrupt: false,
+            taken: 0,
+            in_tables: 0,
+            may_have_tables: false,
+            memory,
+            awake: false,
+            held: BTreeSet::new(),
+        }
     }
 
     /// The doorbell rang.
@@ -58,11 +76,25 @@ impl Ring {
                 if !self.held.insert(chain.head_index()) {
                     return Err(format!("chain {} is available twice", chain.head_index()));
                 }
+                if self.is_in_table(chain.head_index())? {
+                    self.in_tables += 1;
+                    if !self.may_have_tables {
+                        return Err(format!("chain {} is in a table", chain.head_index()));
+                    }
+                }
                 return Chain::new(chain, self.memory.clone()).map(Some);
             }
             self.awake = self.queue.enable_notification(&*self.memory).map_err(broken("cannot sleep"))?;
         }
         Ok(None)
+    }
+
+    /// Whether the descriptor numbered `head` leads to a table: `virtio-queue` follows it without a
+    /// word.
+    fn is_in_table(&self, head: u16) -> Result<bool, Broken> {
+        let flags_at = GuestAddress(self.queue.desc_table() + 16 * u64::from(head) + 12);
+        let flags: u16 = self.memory.read_obj(flags_at).map_err(|error| format!("chain {head}: {error}"))?;
+        Ok(flags & INDIRECT != 0)
     }
 
     /// Gives a chain back into which `written_bytes` were written.

@@ -11,7 +11,7 @@ use paravane_block::{
 use paravane_hal::irq::{Armed, Interrupts};
 use paravane_rust_vmm::Machine;
 use paravane_rust_vmm::blk::{Blk, ID, SECTOR_BYTES};
-use paravane_rust_vmm::registers::EVENT_IDX;
+use paravane_rust_vmm::registers::{EVENT_IDX, INDIRECT_DESC};
 use paravane_rust_vmm::ring::MAX_ENTRIES;
 use paravane_virtio::blk::{Config, Device, Running};
 use paravane_virtio::transport::mmio::MmioTransport;
@@ -24,6 +24,8 @@ type Data = Vec<BlockBuffer>;
 
 /// Requests under way at once touch different places: what order they are done in is the device's.
 const PLACES: usize = 48;
+/// What a device may offer.
+const OFFERED: [u64; 4] = [0, EVENT_IDX, INDIRECT_DESC, INDIRECT_DESC | EVENT_IDX];
 /// How long a place is.
 const PLACE_BYTES: usize = 16 * SECTOR_BYTES;
 
@@ -191,7 +193,7 @@ proptest! {
     #[test]
     fn any_requests_leave_what_they_should(
         steps in steps(),
-        offered in prop::sample::select(&[0, EVENT_IDX][..]),
+        offered in prop::sample::select(&OFFERED[..]),
         entries in prop::sample::select(&[16_u16, 64, MAX_ENTRIES][..]),
     ) {
         let mut bench = Bench::new(offered, entries);
@@ -214,7 +216,7 @@ proptest! {
 
 #[test]
 fn thirty_two_at_once_come_back_in_an_order_of_the_devices() {
-    for offered in [0, EVENT_IDX] {
+    for offered in OFFERED {
         let mut bench = Bench::new(offered, MAX_ENTRIES);
         for place in 0..32 {
             bench.ask(&Ask { place, pieces: vec![1, 3, 2, 4], write: true, fill: place as u8 });
@@ -232,9 +234,34 @@ fn thirty_two_at_once_come_back_in_an_order_of_the_devices() {
     }
 }
 
+/// Some in tables, some longer than a table, and as many of the short ones as there are entries.
+#[test]
+fn chains_in_tables_are_done_as_others_are() {
+    for offered in OFFERED {
+        let mut bench = Bench::new(offered, 16);
+        let has_tables = offered & INDIRECT_DESC != 0;
+        for round in 0..200_u8 {
+            for place in 0..PLACES {
+                let pieces = if round % 4 == 3 { vec![1; 1 + place % 11] } else { vec![1, 1] };
+                bench.ask(&Ask { place, pieces, write: round % 2 == 0, fill: round });
+            }
+            if round % 4 != 3 {
+                assert_eq!(bench.up.queue.in_flight(), if has_tables { 16 } else { 4 });
+            }
+            bench.up.queue.publish();
+            bench.machine.device().turn();
+            bench.serve();
+        }
+        let in_tables = bench.machine.device().ring(0).unwrap().in_tables;
+        assert_eq!(in_tables > 0, has_tables, "{in_tables}");
+        assert!(in_tables < bench.machine.device().ring(0).unwrap().taken);
+        bench.finish();
+    }
+}
+
 #[test]
 fn requests_are_done_beyond_the_wrap_of_indices() {
-    for offered in [0, EVENT_IDX] {
+    for offered in OFFERED {
         let mut bench = Bench::new(offered, 64);
         while bench.machine.device().ring(0).unwrap().taken < 66_000 {
             for place in 0..16 {

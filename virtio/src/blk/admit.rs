@@ -9,13 +9,18 @@ use paravane_hal::{Failed, Platform};
 use crate::blk::config::{EXTRA_SEGMENTS, LEAST_SEGMENTS};
 use crate::blk::queue::{RequestQueue, count, pieces};
 
-/// How many there are, and how many descriptors they take.
+/// How many there are, and how many descriptors they take, each as `descriptors_of` its segments
+/// says.
 #[cold]
-fn measure<D: Piece>(mut parts: Parts<'_, D>) -> Result<(usize, usize), TooFragmented> {
+fn measure<D: Piece>(
+    mut parts: Parts<'_, D>,
+    descriptors_of: impl Fn(usize) -> usize,
+) -> Result<(usize, usize), TooFragmented> {
     let (mut count, mut descriptors) = (0_usize, 0_usize);
     while let Some(part) = parts.cut()? {
         count = count.saturating_add(1);
-        descriptors = descriptors.saturating_add(EXTRA_SEGMENTS.into()).saturating_add(part.count.into());
+        let segments = EXTRA_SEGMENTS.saturating_add(part.count);
+        descriptors = descriptors.saturating_add(descriptors_of(segments.into()));
     }
     Ok((count, descriptors))
 }
@@ -41,7 +46,8 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         let limits = self.rules.info.limits;
         let fragmented = |_| SubmitError::TooFragmented { max_segments: limits.max_segments };
         let parts = Parts::new(pieces(request), transfer, limits);
-        let (parts, descriptors) = measure(parts).map_err(fragmented)?;
+        let (parts, descriptors) =
+            measure(parts, |segments| self.lane.ring.descriptors_of(segments)).map_err(fragmented)?;
         self.check_room(parts, descriptors).map(|parts| Need::Parts(transfer, parts))
     }
 
@@ -50,7 +56,8 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         let range = operation.range().zip(self.rules.info.range_limits(operation));
         let Some((SectorRange { sector, sectors }, limits)) = range else {
             if self.rules.info.write_cache {
-                return self.check_room(1, EXTRA_SEGMENTS.into()).map(|_| Need::One(transfer));
+                let descriptors = self.lane.ring.descriptors_of(EXTRA_SEGMENTS.into());
+                return self.check_room(1, descriptors).map(|_| Need::One(transfer));
             }
             let has_room = self.done.len() < self.lane.places.count().into();
             return if has_room { Ok(Need::Nothing) } else { Err(SubmitError::Full) };
@@ -59,7 +66,8 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         // More than there are places are too many, however many they are.
         let most = usize::from(self.lane.places.count());
         let parts = ranges.count_up_to(most).unwrap_or(usize::MAX);
-        let parts = self.check_room(parts, parts.saturating_mul(LEAST_SEGMENTS.into()))?;
+        let descriptors = self.lane.ring.descriptors_of(LEAST_SEGMENTS.into());
+        let parts = self.check_room(parts, parts.saturating_mul(descriptors))?;
         Ok(Need::Ranges(ranges, parts))
     }
 

@@ -17,6 +17,7 @@ use crate::blk::features::{
 use crate::config::{end_bytes, stable};
 use crate::device::Class as _;
 use crate::error::SetUpError;
+use crate::feature::RingFeatures;
 use crate::ring::QueueSize;
 use crate::transport::Transport;
 
@@ -151,6 +152,7 @@ impl Fields {
         }
         let range = |(most, align): Range| RangeLimits::new(most, align, block_bytes);
         let zeroes = self.zeroes.map(|(most, _)| (most, 0));
+        let indirect = features.has_ring(RingFeatures::INDIRECT_DESC);
         Ok(DiskInfo {
             block_bytes,
             read_only: features.has(BlkFeatures::RO),
@@ -163,7 +165,7 @@ impl Fields {
             secure_erase: self.erase.and_then(range),
             topology: self.topology.unwrap_or(Topology::UNKNOWN),
             geometry: self.geometry,
-            max_in_flight: size.entries() / LEAST_SEGMENTS,
+            max_in_flight: if indirect { size.entries() } else { size.entries() / LEAST_SEGMENTS },
             ..DiskInfo::plain(Blk::NAME)
         })
     }

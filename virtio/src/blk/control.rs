@@ -3,21 +3,24 @@
 //! When the device is looked at, [`watch`](crate::watch) says.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use log::info;
 use paravane_block::{Capacity, Data, DiskInfo, Events, Request};
 use paravane_hal::dma::Quiet;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
+use paravane_hal::recover::Progress;
 use paravane_hal::{Failed, Platform};
 
 use crate::blk::config;
 use crate::blk::device::{Blk, Device, Running};
 use crate::blk::features::{BlkFeatures, Negotiated};
 use crate::blk::queue::RequestQueue;
-use crate::blk::start::Agreed;
+use crate::blk::start::{Agreed, Config};
 use crate::device::Class as _;
-use crate::error::StopError;
+use crate::error::{QueueResetError, StopError};
+use crate::feature::RingFeatures;
 use crate::transport::Transport;
 use crate::watch::Watch;
 
@@ -28,16 +31,18 @@ pub struct BlkControl<P: Platform, T: Transport<P::Region>> {
     capacity: Capacity,
     features: Negotiated,
     write_cache: bool,
+    /// How it was started.
+    config: Config,
     /// Found, and not reported yet.
     events: Events,
 }
 
 impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
     /// Control of `device`, which has just been started.
-    pub(crate) fn new(device: Device<P, T>, agreed: Agreed) -> Self {
+    pub(crate) fn new(device: Device<P, T>, agreed: Agreed, config: Config) -> Self {
         let Agreed { features, interrupts, info, capacity, write_cache } = agreed;
         let watch = Watch::new(device, interrupts);
-        Self { watch, info, capacity, features, write_cache, events: Events::empty() }
+        Self { watch, info, capacity, features, write_cache, config, events: Events::empty() }
     }
 
     /// The device.
@@ -50,6 +55,30 @@ impl<P: Platform, T: Transport<P::Region>> BlkControl<P, T> {
     #[must_use]
     pub fn features(&self) -> Negotiated {
         self.features
+    }
+
+    /// How it was started, and what was agreed then.
+    pub(crate) fn terms(&self) -> Config {
+        self.config.with_allowed(self.features.allowed())
+    }
+
+    /// Has the device give up `queue` alone, with all requests that are there, and start it again.
+    /// For a queue that is stuck, or broken, where the others go on. Requests that were not done
+    /// go to `unfinished`; of those that write, any part may be stored.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueResetError`]. Where it is about the queue, that is broken, and stopping the device is
+    /// what is left.
+    pub fn reset_queue<B: Data>(
+        &mut self,
+        queue: &mut RequestQueue<P, B>,
+        unfinished: &mut dyn FnMut(Request<B>),
+    ) -> Result<(), QueueResetError> {
+        let can = self.features.has_ring(RingFeatures::RING_RESET);
+        self.watch.restart_queue(queue.ring_mut(), can)?;
+        queue.renew(unfinished);
+        Ok(())
     }
 
     /// Stops the device: resets it, waits until it has let go, and takes back all memory. Requests
@@ -128,6 +157,10 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Control for Bl
             self.write_cache = config::write_writeback(self.device().transport(), on);
         }
         self.write_cache == on && self.features.has(BlkFeatures::CONFIG_WCE)
+    }
+
+    fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+        self.watch.watch(progress, limit)
     }
 
     fn acknowledge(&mut self) -> bool {

@@ -4,6 +4,7 @@ use paravane_block::{Operation, Part, PartSegment, Parts, Piece, RangeParts, SEC
 use paravane_hal::Platform;
 use paravane_hal::dma::Direction;
 
+use crate::blk::config::{EXTRA_SEGMENTS, LEAST_SEGMENTS};
 use crate::blk::places::Places;
 use crate::blk::request::{HEADER_BYTES, RANGE_BYTES, RangeSegment, RequestHeader};
 use crate::device::Queue;
@@ -40,7 +41,7 @@ impl<P: Platform> Lane<P> {
         &mut self,
         number: u16,
         operation: Operation,
-        Part { offset_bytes, bytes, segments, .. }: Part<'_, D>,
+        Part { offset_bytes, bytes, count, segments }: Part<'_, D>,
     ) -> bool {
         let sectors = offset_bytes / SECTOR;
         let Some(header) = RequestHeader::new(operation, sectors) else { return false };
@@ -51,7 +52,8 @@ impl<P: Platform> Lane<P> {
         let head = Segment { addr: place.header, len_bytes: HEADER_BYTES, writable: false };
         let status = Segment { addr: place.status, len_bytes: 1, writable: true };
         let data = segments.map(|PartSegment { addr, len_bytes }| Segment { addr, len_bytes, writable });
-        self.ring.submit(head, data, status, ticket).is_ok()
+        let count = usize::from(EXTRA_SEGMENTS).wrapping_add(count.into());
+        self.ring.submit(count, head, data, status, ticket).is_ok()
     }
 
     /// Posts the `parts` that `rest` is cut into.
@@ -90,6 +92,6 @@ impl<P: Platform> Lane<P> {
         let head = Segment { addr: place.header, len_bytes: HEADER_BYTES, writable: false };
         let data = Segment { addr, len_bytes: RANGE_BYTES, writable: false };
         let status = Segment { addr: place.status, len_bytes: 1, writable: true };
-        self.ring.submit(head, [data], status, ticket).ok()
+        self.ring.submit(LEAST_SEGMENTS.into(), head, [data], status, ticket).ok()
     }
 }

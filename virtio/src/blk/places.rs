@@ -8,9 +8,7 @@ use paravane_hal::Platform;
 use paravane_hal::addr::{Align, DmaAddr};
 use paravane_hal::dma::{DeviceDma, DmaBox, DmaError, DmaErrorReason, Quiet};
 
-use crate::blk::config::EXTRA_SEGMENTS;
 use crate::blk::request::{NO_STATUS, RangeSegment, RequestHeader};
-use crate::ring::QueueSize;
 
 /// The places of a queue.
 pub(crate) struct Places<P: Platform> {
@@ -32,13 +30,12 @@ pub(super) struct Place {
 }
 
 impl<P: Platform> Places<P> {
-    /// As many as a queue of `size` can have in flight.
+    /// So many.
     ///
     /// # Errors
     ///
     /// [`DmaError`]; nothing stays allocated.
-    pub(crate) fn new(of: &DeviceDma<P>, size: QueueSize) -> Result<Self, DmaError> {
-        let count = size.entries() / EXTRA_SEGMENTS;
+    pub(crate) fn new(of: &DeviceDma<P>, count: u16) -> Result<Self, DmaError> {
         let mut free = vec_of(count.into())?;
         free.extend((0..count).rev());
         Ok(Self {
@@ -55,6 +52,13 @@ impl<P: Platform> Places<P> {
     #[must_use]
     pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
         self.headers.free(quiet).is_ok() & self.ranges.free(quiet).is_ok() & self.statuses.free(quiet).is_ok()
+    }
+
+    /// Takes all of them back from the device.
+    pub(super) fn renew(&mut self) {
+        self.free.clear();
+        // There is room for all of them.
+        self.free.extend((0..self.count).rev());
     }
 
     /// How many there are.

@@ -94,6 +94,19 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         (Some(ring), Some(places))
     }
 
+    /// The ring, to be started again.
+    pub(crate) fn ring_mut(&mut self) -> &mut BlkRing<P> {
+        &mut self.lane.ring
+    }
+
+    /// Gives every request to `unfinished` that the device had: it gave them all up.
+    pub(crate) fn renew(&mut self, unfinished: &mut dyn FnMut(Request<B>)) {
+        self.lane.places.renew();
+        self.counters.failed = self.counters.failed.wrapping_add(self.in_flight.len() as u64);
+        self.in_flight.take_all(unfinished);
+        self.submitted = false;
+    }
+
     /// Whose it is.
     pub(crate) fn device(&self) -> DeviceTag {
         self.lane.ring.device()
@@ -129,6 +142,13 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         }
         // Fewer than the queue has entries.
         Ok(u16::try_from(parts).unwrap_or(u16::MAX))
+    }
+
+    /// The same of a part of so many segments, which may be in a table: where the ring has room for
+    /// each of them nobody has to ask.
+    #[cold]
+    fn check_table_room(&self, segments: usize) -> Result<u16, SubmitError> {
+        self.check_room(1, self.lane.ring.descriptors_of(segments))
     }
 
     /// Why there is none for so many.
@@ -210,8 +230,9 @@ impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B
         if !self.is_one(transfer) {
             return self.submit_other(request, transfer);
         }
-        let descriptors = usize::from(EXTRA_SEGMENTS).saturating_add(transfer.segments);
-        let (number, request) = match self.check_room(1, descriptors) {
+        let segments = usize::from(EXTRA_SEGMENTS).saturating_add(transfer.segments);
+        let room = self.check_room(1, segments).or_else(|_| self.check_table_room(segments));
+        let (number, request) = match room {
             Ok(parts) => match self.in_flight.insert(request, parts) {
                 Ok(inserted) => inserted,
                 Err(request) => return Err(self.refuse(SubmitError::Full, request)),
@@ -262,8 +283,9 @@ impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B
 
     fn room(&self) -> usize {
         // Header, one segment, status.
-        let chains = self.lane.ring.room() / LEAST_SEGMENTS;
-        self.in_flight.room().min(self.lane.places.room()).min(chains.into())
+        let least = self.lane.ring.descriptors_of(LEAST_SEGMENTS.into());
+        let chains = usize::from(self.lane.ring.room()).checked_div(least).unwrap_or(0);
+        self.in_flight.room().min(self.lane.places.room()).min(chains)
     }
 
     fn in_flight(&self) -> usize {

@@ -11,7 +11,7 @@ use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::{Failed, Platform};
 
 use crate::blk::REQUEST_QUEUE;
-use crate::blk::config;
+use crate::blk::config::{self, EXTRA_SEGMENTS};
 use crate::blk::control::BlkControl;
 use crate::blk::device::{Blk, Device, QueueMemory, Running};
 use crate::blk::error::StartError;
@@ -34,7 +34,8 @@ use crate::transport::{QueueError, Transport};
 #[non_exhaustive]
 pub struct Config {
     /// Entries of each queue: rounded down to a power of two, and to what the device allows. A
-    /// request takes as many as its data has segments, and two more.
+    /// request takes as many as its data has segments, and two more; or one, where the device
+    /// offers `INDIRECT_DESC` and its data has up to six.
     pub entries: u16,
     /// Queues: at most so many are started, and at least one.
     pub queues: u16,
@@ -43,8 +44,8 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// One queue of 256 entries: what QEMU and Firecracker allow at most by default, for 85
-    /// requests of one segment.
+    /// One queue of 256 entries: what QEMU and Firecracker allow at most by default, for as many
+    /// requests, or 85 without `INDIRECT_DESC`.
     fn default() -> Self {
         Self { entries: 256, queues: 1, allowed: Allowed::default() }
     }
@@ -130,7 +131,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
             if info.read_only { ", read-only" } else { "" },
             more_queues.len().saturating_add(1),
         );
-        Ok(Running { control: BlkControl::new(device, agreed), queue, more_queues })
+        Ok(Running { control: BlkControl::new(device, agreed, *config), queue, more_queues })
     }
 
     /// What is its own of bring-up.
@@ -147,7 +148,9 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
         let mut shortest: Option<QueueSize> = None;
         for queue in REQUEST_QUEUE..count {
             let size = device::queue_size(&mut self.transport, queue, config.entries, format.packed)?;
-            let (mut ring, places) = (None, Places::new(&self.dma(), size)?);
+            // A flush takes the fewest.
+            let requests = if format.indirect { size.entries() } else { size.entries() / EXTRA_SEGMENTS };
+            let (mut ring, places) = (None, Places::new(&self.dma(), requests)?);
             let is_set_up = self.set_up(queue, size, format, &mut ring);
             rings.push((ring, Some(places)));
             is_set_up?;
@@ -218,5 +221,11 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Device for Dev
         unfinished: &mut dyn FnMut(Request<B>, &Quiet<'_>),
     ) -> Result<Self, Failed<StopError, Running<P, T, B>>> {
         control.stop(queue, more_queues, unfinished)
+    }
+}
+
+impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Recover for Device<P, T> {
+    fn terms(control: &BlkControl<P, T>) -> Config {
+        control.terms()
     }
 }

@@ -31,7 +31,7 @@ impl<P: Platform> MirrorQueue<P> {
     /// cannot reach it or does not take its length, and when the queue is broken.
     pub(super) fn submit(&mut self, request: Request) -> Result<(), Request> {
         let Some([text, image]) = self.chain(&request) else { return Err(request) };
-        self.ring.submit(text, [], image, request)?;
+        self.ring.submit(2, text, [], image, request)?;
         self.ring.publish();
         Ok(())
     }

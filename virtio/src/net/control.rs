@@ -4,17 +4,22 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use log::{info, warn};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
+use paravane_hal::recover::Progress;
 use paravane_hal::{Failed, Platform};
 use paravane_net::{
     Change, ChangeError, Control as _, DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError, Settings,
 };
 
 use crate::device::Class as _;
+use crate::error::QueueResetError;
+use crate::feature::RingFeatures;
 use crate::net::StopError;
+use crate::net::agree::Config;
 use crate::net::change::{Abilities, UNFILTERED};
 use crate::net::command::Command;
 use crate::net::config;
@@ -23,6 +28,7 @@ use crate::net::device::{Device, Net, Running};
 use crate::net::error::StartError;
 use crate::net::features::Negotiated;
 use crate::net::pairs::RxQueues;
+use crate::net::rx::RxQueue;
 use crate::net::tx::TxQueue;
 use crate::transport::Transport;
 use crate::watch::Watch;
@@ -50,6 +56,8 @@ pub struct NetControl<P: Platform, T: Transport<P::Region>> {
     // Elsewhere, for they are long, and whoever has a NIC moves it.
     commands: Option<Box<ControlQueue<P>>>,
     settings: Box<Settings>,
+    /// How it was started.
+    config: Box<Config>,
     under_way: Box<Option<UnderWay>>,
 }
 
@@ -72,6 +80,7 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
             announcing: false,
             commands: commands.map(Box::new),
             settings: Box::default(),
+            config: Box::default(),
             under_way: Box::default(),
         }
     }
@@ -99,15 +108,17 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
         (self.watch.device, self.commands.map(|commands| *commands))
     }
 
-    /// Tells a device all of `settings` that was just started.
+    /// Tells a device all settings of `config` that was just started by it.
     ///
     /// # Errors
     ///
     /// [`StartError::Setting`].
-    pub(crate) fn apply(&mut self, settings: &Settings) -> Result<(), StartError>
+    pub(crate) fn apply(&mut self, config: &Config) -> Result<(), StartError>
     where
         T: Send,
     {
+        let settings = &config.settings;
+        *self.config = *config;
         let failed = |what| move |error| StartError::Setting { what, error };
         let pairs = self.abilities.pairs;
         if pairs > 1 && settings.rss.is_none() {
@@ -156,6 +167,37 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
             Change::Announced => self.announcing = false,
             _ => {}
         }
+    }
+
+    /// How it was started, with what it was told since, and what was agreed then.
+    pub(crate) fn terms(&self) -> Config {
+        self.config.with_settings(*self.settings).with_allowed(self.features().allowed())
+    }
+
+    /// Has the device give up the queue of `tx` alone, with all frames that are there, and start it
+    /// again: frames go home unsent. For a queue that is stuck, or broken, where the others go on.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueResetError`]. Where it is about the queue, that is broken, and stopping the device is
+    /// what is left.
+    pub fn reset_tx(&mut self, tx: &mut TxQueue<P>) -> Result<(), QueueResetError> {
+        let can = self.features().has_ring(RingFeatures::RING_RESET);
+        self.watch.restart_queue(tx.ring_mut(), can)?;
+        tx.renew();
+        Ok(())
+    }
+
+    /// The same of the queue of `rx`: its buffers go home, and fresh ones are posted.
+    ///
+    /// # Errors
+    ///
+    /// As [`reset_tx`](Self::reset_tx).
+    pub fn reset_rx(&mut self, rx: &mut RxQueue<P>) -> Result<(), QueueResetError> {
+        let can = self.features().has_ring(RingFeatures::RING_RESET);
+        self.watch.restart_queue(rx.ring_mut(), can)?;
+        rx.renew();
+        Ok(())
     }
 
     /// Stops the device: resets it, waits until it has let go, and takes back all memory and
@@ -233,6 +275,10 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Control for NetC
 
     fn link(&self) -> Link {
         self.link
+    }
+
+    fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+        self.watch.watch(progress, limit)
     }
 
     fn acknowledge(&mut self) -> bool {

@@ -150,7 +150,8 @@ impl<P: Platform> ControlQueue<P> {
             // It has room for any command.
             return Err(self.ring.fail(DeviceFault::OutOfSequence { what: "no room for a command" }));
         };
-        if self.ring.submit(head, data, ack, ()).is_err() {
+        let segments = if data.is_some() { SEGMENTS } else { SEGMENTS.saturating_sub(1) };
+        if self.ring.submit(segments.into(), head, data, ack, ()).is_err() {
             // It has room for one command, and none is under way.
             return Err(self.ring.fail(DeviceFault::OutOfSequence { what: "no room for a command" }));
         }

@@ -37,6 +37,11 @@ impl<T> Record for InPlace<T> {
         self.most.saturating_sub(self.posted)
     }
 
+    fn clear(&mut self) {
+        self.tokens.slots_mut().iter_mut().for_each(|token| drop(token.take()));
+        self.posted = 0;
+    }
+
     fn reclaim(self, quiet: &Quiet<'_>) -> bool {
         self.tokens.reclaim(quiet).is_ok()
     }

@@ -73,6 +73,12 @@ impl Record for InTurn {
         self.room
     }
 
+    fn clear(&mut self) {
+        self.runs.slots_mut().iter_mut().for_each(|run| drop(run.take()));
+        (self.fill, self.clean, self.early) = (0, 0, 0);
+        self.room = self.size.entries();
+    }
+
     fn reclaim(self, quiet: &Quiet<'_>) -> bool {
         self.runs.reclaim(quiet).is_ok()
     }

@@ -16,7 +16,7 @@ const FRAMES: u32 = 512;
 struct Silent;
 
 impl Doorbell for Silent {
-    fn ring(&self) {}
+    fn ring(&self, _: impl FnOnce() -> u16) {}
 }
 
 /// Rings of both formats, the packed one of a length that split rings do not have.

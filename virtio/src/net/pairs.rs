@@ -13,7 +13,7 @@ use paravane_hal::Platform;
 use paravane_hal::dma::{DeviceTag, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{Burst, RxCounters, RxQueue as _, burst_room};
+use paravane_net::{Burst, FramePool, RxCounters, RxQueue as _, burst_room};
 
 use crate::net::rx::RxQueue;
 use crate::net::tx::TxQueue;
@@ -75,6 +75,18 @@ impl<P: Platform> RxQueues<P> {
     /// The first pair's, and the other pairs.
     pub(crate) fn into_parts(self) -> (RxQueue<P>, Vec<Pair<P>>) {
         (self.first, self.others)
+    }
+
+    /// Where frames come from.
+    pub(crate) fn pool(&self) -> &FramePool {
+        self.first.pool()
+    }
+
+    /// The queues that are here, first to last: for [`NetControl::reset_rx`](super::NetControl).
+    /// What broke one of them is forgotten, and found again if it is so still.
+    pub fn queues_mut(&mut self) -> impl Iterator<Item = &mut RxQueue<P>> {
+        self.fault = None;
+        core::iter::once(&mut self.first).chain(self.others.iter_mut().map(|pair| &mut pair.rx))
     }
 
     /// How many queues are here.

@@ -68,6 +68,23 @@ impl<P: Platform> RxQueue<P> {
         &self.ring
     }
 
+    /// The ring, to be started again.
+    pub(crate) fn ring_mut(&mut self) -> &mut RxRing<P> {
+        &mut self.ring
+    }
+
+    /// Posts fresh frames, and tells the device: it gave up all that it had.
+    pub(crate) fn renew(&mut self) {
+        self.torn = false;
+        self.post_fresh();
+        self.publish();
+    }
+
+    /// Where its frames come from.
+    pub(crate) fn pool(&self) -> &FramePool {
+        &self.pool
+    }
+
     /// A fresh frame, and where the device is to write: its header in front of the frame's place.
     #[inline(always)]
     fn fresh(&mut self) -> Option<(DmaAddr, Frame)> {

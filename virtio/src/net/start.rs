@@ -83,7 +83,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
             _ => None,
         };
         let mut control = NetControl::new(device, info, abilities, interrupts, link, commands);
-        if let Err(error) = control.apply(&config.settings) {
+        if let Err(error) = control.apply(config) {
             let (device, commands) = control.into_parts();
             return Err(device.abandon(rings_of(rx, tx, commands), error));
         }
@@ -181,6 +181,12 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Device for Devic
 
     fn stop(Running { control, rx, tx }: Running<P, T>) -> Result<Self, Failed<StopError, Running<P, T>>> {
         control.stop(rx, tx)
+    }
+}
+
+impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Recover for Device<P, T> {
+    fn terms(running: &Running<P, T>) -> (Config, FramePool) {
+        (running.control.terms(), running.rx.pool().clone())
     }
 }
 

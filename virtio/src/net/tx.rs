@@ -58,6 +58,16 @@ impl<P: Platform> TxQueue<P> {
         &self.ring
     }
 
+    /// The ring, to be started again.
+    pub(crate) fn ring_mut(&mut self) -> &mut TxRing<P> {
+        &mut self.ring
+    }
+
+    /// Nothing is on its way any more: the device gave it all up.
+    pub(crate) fn renew(&mut self) {
+        self.counters.completed = self.counters.frames;
+    }
+
     /// Takes everything home that the device has sent.
     #[inline(always)]
     fn take_sent(&mut self) -> Result<usize, DeviceFault> {

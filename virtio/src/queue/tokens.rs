@@ -2,14 +2,17 @@
 //!
 //! A *token* is whatever owns the memory that a chain names. It is moved in with the chain and
 //! comes back with its completion. Free descriptors are a list; a chain takes as many from its
-//! front as it has segments, and is known by the first.
+//! front as it has segments, and is known by the first; or one, where the rest is in its
+//! [table](super::tables).
 
 use alloc::vec::Vec;
+use core::iter;
 
 use paravane_hal::dma::{DeviceTag, Dma, DmaError, DmaErrorReason, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Posted;
 
+use super::tables::Tables;
 use super::{Doorbell, Record, Virtqueue};
 use crate::ring::{QueueSize, Ring, Segment, each_format};
 
@@ -40,6 +43,8 @@ struct Lent<T> {
 }
 
 impl<T> Record for Tokens<T> {
+    const TABLES: bool = true;
+
     fn new(size: QueueSize, device: DeviceTag) -> Result<Self, DmaError> {
         let entries = size.entries();
         let chains = Posted::new(entries.into(), device)?;
@@ -50,6 +55,13 @@ impl<T> Record for Tokens<T> {
         // Behind the last one nothing is looked for: no more are taken than there are.
         next.extend(1..=entries);
         Ok(Self { chains, next, free: 0, room: entries, waiting: 0 })
+    }
+
+    fn clear(&mut self) {
+        self.chains.slots_mut().iter_mut().for_each(|chain| drop(chain.take()));
+        self.next.iter_mut().zip(1..).for_each(|(next, number)| *next = number);
+        (self.free, self.waiting) = (0, 0);
+        self.room = u16::try_from(self.next.len()).unwrap_or(u16::MAX);
     }
 
     #[inline(always)]
@@ -67,16 +79,47 @@ impl<T> Tokens<T> {
     #[inline(always)]
     fn chain<'q, R: Ring>(&'q mut self, ring: &'q mut R) -> Chain<'q, T, R> {
         let (number, room) = (self.free, self.room);
-        Chain {
-            ring,
-            lent: self,
-            number,
-            room,
-            read_bytes: 0,
-            writable_bytes: 0,
-            ends_writable: false,
-            is_one: true,
+        Chain { ring, lent: self, number, room, shape: Shape::default(), is_one: true }
+    }
+
+    /// Posts a chain of `segments` in a table of its own.
+    ///
+    /// # Errors
+    ///
+    /// `token`, as [`Chain::end`]; or they do not fit a table.
+    // Out of line: what goes by the ring is to cost no more for it.
+    #[inline(never)]
+    fn post_table<R: Ring, D: Dma>(
+        &mut self,
+        ring: &mut R,
+        tables: &Tables<D>,
+        mut segments: impl Iterator<Item = Segment>,
+        token: T,
+    ) -> Result<(), T> {
+        let head = self.free;
+        let Some((table, addr)) = tables.of(head).filter(|_| self.room > 0) else { return Err(token) };
+        let (mut shape, mut count, mut next) = (Shape::default(), 0_u16, segments.next());
+        for entry in table {
+            let Some(segment) = next.filter(|segment| shape.takes(*segment)) else { break };
+            shape.add(segment);
+            next = segments.next();
+            // A table is short.
+            count = count.wrapping_add(1);
+            R::describe_entry(entry, segment, next.map(|_| count));
         }
+        let len_bytes = u32::from(count).wrapping_mul(ENTRY_BYTES);
+        let is_whole = next.is_none() && count > 0 && shape.fits();
+        // A free descriptor heads no chain.
+        let place = match self.chains.slots_mut().get_mut(usize::from(head)) {
+            Some(place @ None) if is_whole => place,
+            _ => return Err(token),
+        };
+        *place = Some(shape.lent(token, head, 1));
+        ring.describe_table(head, Segment { addr, len_bytes, writable: false });
+        ring.post_chain(head);
+        self.free = self.next.get(usize::from(head)).copied().unwrap_or(head);
+        self.room = self.room.wrapping_sub(1);
+        Ok(())
     }
 
     /// Takes the token of the chain that the device calls `id`, into which it says it wrote
@@ -110,6 +153,55 @@ enum Lie {
     TooLong { max_bytes: u32 },
 }
 
+/// How long an entry of a table is.
+const ENTRY_BYTES: u32 = 16;
+
+/// Of what segments a chain is.
+#[derive(Default)]
+struct Shape {
+    /// How many bytes the device may read: so few numbers of 32 bits do not wrap.
+    read_bytes: u64,
+    /// How many it may write.
+    writable_bytes: u64,
+    /// It writes the last segment.
+    ends_writable: bool,
+}
+
+impl Shape {
+    /// Whether `segment` may come next: not if the device would read it behind what it writes.
+    #[inline(always)]
+    fn takes(&self, segment: Segment) -> bool {
+        segment.writable || !self.ends_writable
+    }
+
+    /// Notes `segment`, the next one.
+    #[inline(always)]
+    fn add(&mut self, Segment { len_bytes, writable, .. }: Segment) {
+        self.ends_writable = writable;
+        if writable {
+            self.writable_bytes = self.writable_bytes.wrapping_add(len_bytes.into());
+        } else {
+            self.read_bytes = self.read_bytes.wrapping_add(len_bytes.into());
+        }
+    }
+
+    /// Whether all of them are not too many.
+    #[inline(always)]
+    fn fits(&self) -> bool {
+        self.read_bytes.wrapping_add(self.writable_bytes) <= u32::MAX.into()
+    }
+
+    /// What is known of the chain that the device has, `token`'s, of so many `descriptors` up to
+    /// `last`.
+    #[inline(always)]
+    fn lent<T>(&self, token: T, last: u16, descriptors: u16) -> Lent<T> {
+        // No more than all of them.
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        let writable_bytes = self.writable_bytes as u32;
+        Lent { token, last, descriptors, writable_bytes }
+    }
+}
+
 /// A chain that is being described, in free descriptors: what the device reads, then what it
 /// writes, less than 4 GiB in all. One that is not [ended](Self::end) never was.
 ///
@@ -122,12 +214,7 @@ struct Chain<'q, T, R: Ring> {
     number: u16,
     /// How many are free still.
     room: u16,
-    /// How many bytes the device may read: so few numbers of 32 bits do not wrap.
-    read_bytes: u64,
-    /// How many it may write.
-    writable_bytes: u64,
-    /// It writes the last segment.
-    ends_writable: bool,
+    shape: Shape,
     /// No segment was left out.
     is_one: bool,
 }
@@ -143,20 +230,15 @@ impl<T, R: Ring> Chain<'_, T, R> {
     /// there is none, or the device would read it behind what it writes.
     #[inline(always)]
     fn describe(&mut self, segment: Segment, goes_on: bool) -> u16 {
-        let (number, Segment { len_bytes, writable, .. }) = (self.number, segment);
-        if self.room == 0 || self.ends_writable && !writable {
+        let number = self.number;
+        if self.room == 0 || !self.shape.takes(segment) {
             self.is_one = false;
             return number;
         }
         self.number = self.lent.next.get(usize::from(number)).copied().unwrap_or(number);
         self.ring.describe_part(self.lent.free, number, segment, goes_on.then_some(self.number));
         self.room = self.room.wrapping_sub(1);
-        self.ends_writable = writable;
-        if writable {
-            self.writable_bytes = self.writable_bytes.wrapping_add(len_bytes.into());
-        } else {
-            self.read_bytes = self.read_bytes.wrapping_add(len_bytes.into());
-        }
+        self.shape.add(segment);
         number
     }
 
@@ -170,18 +252,14 @@ impl<T, R: Ring> Chain<'_, T, R> {
     #[inline(always)]
     fn end(mut self, segment: Segment, token: T) -> Result<(), T> {
         let last = self.describe(segment, false);
-        let fits = self.read_bytes.wrapping_add(self.writable_bytes) <= u32::MAX.into();
         let head = self.lent.free;
         // A free descriptor heads no chain.
         let place = match self.lent.chains.slots_mut().get_mut(usize::from(head)) {
-            Some(place @ None) if self.is_one && fits => place,
+            Some(place @ None) if self.is_one && self.shape.fits() => place,
             _ => return Err(token),
         };
         let descriptors = self.lent.room.wrapping_sub(self.room);
-        // No more than all of them.
-        #[expect(clippy::cast_possible_truncation, reason = "see above")]
-        let writable_bytes = self.writable_bytes as u32;
-        *place = Some(Lent { token, last, descriptors, writable_bytes });
+        *place = Some(self.shape.lent(token, last, descriptors));
         self.ring.post_chain(head);
         self.lent.free = self.number;
         self.lent.room = self.room;
@@ -201,9 +279,15 @@ impl<T, R: Ring> Drop for Chain<'_, T, R> {
 }
 
 impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
-    /// Posts a chain of `head`, `data` and `tail`, what the device reads before what it writes.
-    /// `token`, which owns their memory, stays here until the device has used the chain. The device
-    /// learns of it with [`publish`](Self::publish).
+    /// How many descriptors of the ring a chain of so many segments takes, which are two or more.
+    #[inline]
+    pub(crate) fn descriptors_of(&self, segments: usize) -> usize {
+        if segments <= self.table_most.into() { 1 } else { segments }
+    }
+
+    /// Posts a chain of `head`, `data` and `tail`, `segments` in all, what the device reads before
+    /// what it writes. `token`, which owns their memory, stays here until the device has used the
+    /// chain. The device learns of it with [`publish`](Self::publish).
     ///
     /// # Errors
     ///
@@ -212,12 +296,19 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
     #[inline(always)]
     pub(crate) fn submit(
         &mut self,
+        segments: usize,
         head: Segment,
         data: impl IntoIterator<Item = Segment>,
         tail: Segment,
         token: T,
     ) -> Result<(), T> {
-        let (ring, lent) = self.parts();
+        let Self { ring, lent, tables, table_most, .. } = self;
+        if segments <= (*table_most).into()
+            && let Some(tables) = tables
+        {
+            let segments = iter::once(head).chain(data).chain([tail]);
+            return each_format!(ring, ring => lent.post_table(ring, tables, segments, token));
+        }
         each_format!(ring, ring => {
             let mut chain = lent.chain(ring);
             chain.add(head);

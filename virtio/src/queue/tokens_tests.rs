@@ -14,7 +14,7 @@ use crate::ring::referee::{Piece, Referee, piece};
 struct Silent;
 
 impl Doorbell for Silent {
-    fn ring(&self) {}
+    fn ring(&self, _: impl FnOnce() -> u16) {}
 }
 
 /// Posts a chain of whatever segments.
@@ -106,7 +106,7 @@ impl Bench {
 fn formats() -> impl Iterator<Item = Format> {
     [(false, false), (false, true), (true, false), (true, true)]
         .into_iter()
-        .map(|(packed, event_idx)| Format { packed, event_idx, legacy: false })
+        .map(|(packed, event_idx)| Format { packed, event_idx, ..Format::default() })
 }
 
 #[test]
@@ -179,6 +179,101 @@ fn what_is_no_chain_is_refused() {
             bench.serve(0);
         }
         assert_eq!(post(&mut bench.queue, &[large], 7), Ok(()));
+    }
+}
+
+/// A queue whose chains may be in tables, and what its device finds of a chain.
+fn with_tables(entries: u16, format: Format) -> Bench {
+    Bench::new(entries, Format { indirect: true, ..format }, u16::MAX)
+}
+
+#[test]
+fn what_is_no_chain_is_refused_in_a_table_either() {
+    for format in formats() {
+        let mut bench = with_tables(4, format);
+        let descriptors = [2, 4, 5, 8].map(|segments| bench.queue.descriptors_of(segments));
+        assert_eq!(descriptors, [1, 1, 5, 8], "no longer than the queue");
+        let addr = bench.memory.dma_addr();
+        let segment = |len_bytes, writable| Segment { addr, len_bytes, writable };
+        let (read, write) = (segment(8, false), segment(8, true));
+        let large = segment(u32::MAX, false);
+        let refused: [&[Segment]; 5] =
+            [&[write, read], &[read; 5], &[large, read], &[large, write], &[read, write, read]];
+        for _ in 0..3 {
+            for segments in refused {
+                let (head, data, tail) =
+                    (segments[0], &segments[1..segments.len() - 1], segments[segments.len() - 1]);
+                let submitted = bench.queue.submit(2, head, data.iter().copied(), tail, 7);
+                assert_eq!(submitted, Err(7));
+                assert_eq!(bench.queue.publish(), Kick::Nothing);
+                assert_eq!(bench.queue.room(), 4);
+            }
+            for token in 0..4 {
+                assert_eq!(bench.queue.submit(3, read, [read], write, token), Ok(()));
+            }
+            assert_eq!(bench.queue.submit(2, read, [], write, 9), Err(9), "the ring is full");
+            assert_ne!(bench.queue.publish(), Kick::Nothing);
+            assert_eq!(bench.device.fetch(bench.queue.ring()).len(), 4);
+            for token in [3, 0, 1, 2] {
+                let at = bench.device.chains().iter().position(|chain| chain.places.len() == 1).unwrap();
+                let chain = bench.device.take(at);
+                bench.device.complete(bench.queue.ring(), &chain, chain.id.into(), 8);
+                let (_, bytes) = bench.queue.complete().unwrap().expect("one is done");
+                assert_eq!(bytes, 8, "{token}");
+            }
+        }
+    }
+}
+
+/// Spec: VIRTIO 1.2, 2.7.5 (links and flags) and 2.8.7 (flags alone, of which there is one).
+#[test]
+fn a_table_is_written_as_its_ring_has_it() {
+    for format in formats() {
+        let mut bench = with_tables(8, format);
+        let addr = bench.memory.dma_addr();
+        let segment = |len_bytes, writable| Segment { addr, len_bytes, writable };
+        let (head, data, tail) =
+            (segment(16, false), [segment(512, true), segment(7, true)], segment(1, true));
+        assert_eq!(bench.queue.submit(4, head, data, tail, 1), Ok(()));
+        bench.queue.publish();
+        let [fetched] = &bench.device.fetch(bench.queue.ring())[..] else { panic!("one chain") };
+        let (table, at) = bench.queue.tables.as_ref().unwrap().of(fetched.id).unwrap();
+        assert_eq!(fetched.segments, [(at.get(), 4 * 16, false)]);
+        let written = table.iter().take(4).map(|entry| {
+            let word = entry.load::<3>();
+            let (flags, next) =
+                if format.packed { (word >> 16, word & 0xffff) } else { (word & 0xffff, word >> 16) };
+            assert_eq!(entry.load_pair::<0>(), addr.get());
+            (entry.load::<2>(), flags, next)
+        });
+        let written: Vec<_> = written.collect();
+        if format.packed {
+            assert_eq!(written, [(16, 0, 0), (512, 2, 0), (7, 2, 0), (1, 2, 0)]);
+        } else {
+            assert_eq!(written, [(16, 1, 1), (512, 3, 2), (7, 3, 3), (1, 2, 0)]);
+        }
+    }
+}
+
+/// All that a queue was is forgotten, and what was lent is at home.
+#[test]
+fn a_queue_that_starts_over_is_as_it_was_at_first() {
+    for format in formats() {
+        let mut bench = Bench::new(8, format, 0);
+        for laps in 0..5 {
+            for _ in 0..5 + 3 * laps {
+                assert!(bench.submit(1, 1));
+                bench.serve(0);
+            }
+            assert!(bench.submit(1, 2));
+            assert!(bench.submit(2, 0));
+            bench.lent.clear();
+            bench.queue.fail(DeviceFault::NeedsReset);
+            bench.queue.renew();
+            bench.device = Referee::new(bench.queue.parts().0, 0);
+            assert_eq!((bench.queue.room(), bench.queue.in_flight()), (8, 0));
+            assert_eq!(bench.queue.complete(), Ok(None));
+        }
     }
 }
 
@@ -256,7 +351,7 @@ proptest! {
         ),
     ) {
         let entries = if packed { entries } else { 1 << entries.ilog2() };
-        let mut bench = Bench::new(entries, Format { packed, event_idx, legacy: false }, start);
+        let mut bench = Bench::new(entries, Format { packed, event_idx, ..Format::default() }, start);
         for (readable, writable, which, serves) in steps {
             let (before, descriptors) = (bench.queue.room(), readable + writable);
             let is_posted = bench.submit(readable, writable);

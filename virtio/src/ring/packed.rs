@@ -157,6 +157,17 @@ impl<D: Dma> Ring for PackedRing<D> {
         self.describe(head, segment, if next.is_some() { layout::DESC_F_NEXT } else { 0 });
     }
 
+    /// Entries of a table follow one another, and have no number and no marks.
+    #[inline(always)]
+    fn describe_entry(entry: &Descriptor, segment: Segment, _next: Option<u16>) {
+        describe(entry, segment.addr, segment.len_bytes, write_flag(segment));
+    }
+
+    #[inline(always)]
+    fn describe_table(&mut self, head: u16, table: Segment) {
+        self.describe(head, table, layout::DESC_F_INDIRECT);
+    }
+
     #[inline(always)]
     fn post_chain(&mut self, _head: u16) {
         self.in_flight = self.in_flight.wrapping_add(1);
@@ -200,6 +211,11 @@ impl<D: Dma> Ring for PackedRing<D> {
         let owed = layout::is_wanted(wish, self.event_idx, self.size, self.published, self.fill);
         self.published = self.fill;
         Some(owed)
+    }
+
+    #[inline(always)]
+    fn position(&self) -> u16 {
+        layout::position(self.size, self.published)
     }
 
     #[inline(always)]
@@ -268,6 +284,13 @@ impl<D: Dma> Ring for PackedRing<D> {
 
     fn disarm(&self) {
         self.memory.hint(layout::EVENT_F_DISABLE);
+    }
+
+    fn renew(&mut self) {
+        self.memory.clear();
+        let start = Position::default();
+        (self.fill, self.published, self.used) = (start, start, start);
+        (self.kept, self.in_flight) = (None, 0);
     }
 }
 

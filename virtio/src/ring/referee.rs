@@ -152,7 +152,7 @@ impl Referee {
                 let word = slot.load::<3>();
                 let (id, flags) = ((word & 0xffff) as u16, word >> 16);
                 assert!(is_available(flags, self.next.wrap), "every descriptor of a chain has its marks");
-                assert_eq!(flags & !0x8083, 0, "flags that are reserved");
+                assert_eq!(flags & !0x8087, 0, "flags that are reserved");
                 segments.push((slot.load_pair::<0>(), slot.load::<2>(), flags & 2 != 0));
                 places.push(self.next.place);
                 self.next.step(entries);

@@ -140,6 +140,16 @@ impl<D: Dma> Ring for SplitRing<D> {
     }
 
     #[inline(always)]
+    fn describe_entry(entry: &Descriptor, segment: Segment, next: Option<u16>) {
+        describe(entry, segment, next);
+    }
+
+    #[inline(always)]
+    fn describe_table(&mut self, head: u16, table: Segment) {
+        self.memory.describe_table(head, table);
+    }
+
+    #[inline(always)]
     fn post_chain(&mut self, head: u16) {
         self.memory.offer(self.offered, head);
         self.offered = self.offered.wrapping_add(1);
@@ -181,6 +191,11 @@ impl<D: Dma> Ring for SplitRing<D> {
         let owed = self.memory.reads_kick_owed(self.event_idx, self.offered, self.published);
         self.published = self.offered;
         Some(owed)
+    }
+
+    #[inline(always)]
+    fn position(&self) -> u16 {
+        self.published
     }
 
     #[inline(always)]
@@ -243,6 +258,11 @@ impl<D: Dma> Ring for SplitRing<D> {
         } else {
             self.memory.ask_never();
         }
+    }
+
+    fn renew(&mut self) {
+        self.memory.clear();
+        (self.offered, self.published, self.taken, self.shift, self.named) = (0, 0, 0, 0, 0);
     }
 }
 

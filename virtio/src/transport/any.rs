@@ -160,11 +160,20 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Steps<R> for AnyTransport<R, C> {
     fn write_queue(&mut self, queue: u16, size: QueueSize, addresses: &QueueAddresses) {
         each!(self, transport => transport.write_queue(queue, size, addresses))
     }
-    fn doorbell(&mut self, queue: u16) -> Result<QueueDoorbell<R>, QueueError> {
-        each!(self, transport => transport.doorbell(queue))
+    fn doorbell(&mut self, queue: u16, with_data: bool) -> Result<QueueDoorbell<R>, QueueError> {
+        each!(self, transport => transport.doorbell(queue, with_data))
     }
     fn enable_queue(&mut self, queue: u16) {
         each!(self, transport => transport.enable_queue(queue))
+    }
+    fn has_queue_reset(&self) -> bool {
+        each!(self, transport => transport.has_queue_reset())
+    }
+    fn reset_queue(&mut self, queue: u16) {
+        each!(self, transport => transport.reset_queue(queue))
+    }
+    fn is_queue_reset(&mut self, queue: u16) -> bool {
+        each!(self, transport => transport.is_queue_reset(queue))
     }
     fn set_config_vector(&mut self, vector: Vector) -> bool {
         each!(self, transport => transport.set_config_vector(vector))

@@ -274,7 +274,7 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Steps<R> for LegacyTransport<R, C>
         self.ports.write(&QUEUE_PAGE, page_number(addresses));
     }
 
-    fn doorbell(&mut self, queue: u16) -> Result<QueueDoorbell<R>, QueueError> {
+    fn doorbell(&mut self, queue: u16, _with_data: bool) -> Result<QueueDoorbell<R>, QueueError> {
         let (offset, len_bytes) = (QUEUE_NOTIFY_AT_BYTES, self.ports.len_bytes());
         let outside = QueueError::NoDoorbell { queue, offset_bytes: offset as u64, len_bytes };
         let place = Window::new(self.ports.clone(), offset, 2).map_err(|_| outside)?;
@@ -283,6 +283,16 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Steps<R> for LegacyTransport<R, C>
 
     /// The device knows it by the queue's place.
     fn enable_queue(&mut self, _queue: u16) {}
+
+    fn has_queue_reset(&self) -> bool {
+        false
+    }
+
+    fn reset_queue(&mut self, _queue: u16) {}
+
+    fn is_queue_reset(&mut self, _queue: u16) -> bool {
+        false
+    }
 
     fn set_config_vector(&mut self, vector: Vector) -> bool {
         self.set_vector(&CONFIG_VECTOR, vector)

@@ -54,6 +54,7 @@ const STATUS: Reg<u32> = Reg::at(0x070);
 const QUEUE_DESC: Reg<u32, WriteOnly> = Reg::at(0x080);
 const QUEUE_DRIVER: Reg<u32, WriteOnly> = Reg::at(0x090);
 const QUEUE_DEVICE: Reg<u32, WriteOnly> = Reg::at(0x0a0);
+const QUEUE_RESET: Reg<u32> = Reg::at(0x0c0);
 const CONFIG_GENERATION: Reg<u32, ReadOnly> = Reg::at(0x0fc);
 
 // Version 1 alone.
@@ -328,12 +329,13 @@ impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
         self.registers.write64_halves(QUEUE_DEVICE.offset_bytes(), addresses.device.get());
     }
 
-    fn doorbell(&mut self, queue: u16) -> Result<QueueDoorbell<R>, QueueError> {
+    fn doorbell(&mut self, queue: u16, with_data: bool) -> Result<QueueDoorbell<R>, QueueError> {
         let offset = QUEUE_NOTIFY.offset_bytes();
         let outside =
             QueueError::NoDoorbell { queue, offset_bytes: offset as u64, len_bytes: REGISTERS_BYTES };
         let place = self.registers.part(offset, 4).ok_or(outside)?;
-        Ok(QueueDoorbell::new(place, queue, DoorbellWidth::Bits32))
+        let width = if with_data { DoorbellWidth::Data } else { DoorbellWidth::Bits32 };
+        Ok(QueueDoorbell::new(place, queue, width))
     }
 
     fn enable_queue(&mut self, queue: u16) {
@@ -342,6 +344,20 @@ impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
             self.select(queue);
             self.registers.write(&QUEUE_READY, 1);
         }
+    }
+
+    fn has_queue_reset(&self) -> bool {
+        !self.interface.is_legacy()
+    }
+
+    fn reset_queue(&mut self, queue: u16) {
+        self.select(queue);
+        self.registers.write(&QUEUE_RESET, 1);
+    }
+
+    fn is_queue_reset(&mut self, queue: u16) -> bool {
+        self.select(queue);
+        self.registers.read(&QUEUE_RESET) == 0 && self.registers.read(&QUEUE_READY) == 0
     }
 
     fn set_config_vector(&mut self, _vector: Vector) -> bool {

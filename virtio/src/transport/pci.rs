@@ -23,6 +23,7 @@ use paravane_pci::{
     BarError, CapabilityError, Command, ConfigAccess, Function, FunctionInterrupts, Ids, PowerError,
 };
 
+use crate::config::end_bytes;
 use crate::error::BringUpError;
 use crate::ring::{QueueAddresses, QueueSize};
 use crate::status::Status;
@@ -412,20 +413,36 @@ impl<R: Mmio + Clone + Send, C: ConfigAccess> Steps<R> for PciTransport<R, C> {
         self.common.write64_halves(reg::QUEUE_DEVICE.offset_bytes(), addresses.device.get());
     }
 
-    fn doorbell(&mut self, queue: u16) -> Result<QueueDoorbell<R>, QueueError> {
+    fn doorbell(&mut self, queue: u16, with_data: bool) -> Result<QueueDoorbell<R>, QueueError> {
         self.select(queue);
         let notify_off = self.common.read(&reg::QUEUE_NOTIFY_OFF);
         // 16 bits times 32 bits.
         let offset_bytes = u64::from(notify_off).saturating_mul(u64::from(self.notify_off_multiplier));
         let outside = QueueError::NoDoorbell { queue, offset_bytes, len_bytes: self.notify.len_bytes() };
         let offset = usize::try_from(offset_bytes).map_err(|_| outside)?;
-        let place = self.notify.part(offset, 2).ok_or(outside)?;
-        Ok(QueueDoorbell::new(place, queue, DoorbellWidth::Bits16))
+        let (len_bytes, width) =
+            if with_data { (4, DoorbellWidth::Data) } else { (2, DoorbellWidth::Bits16) };
+        let place = self.notify.part(offset, len_bytes).ok_or(outside)?;
+        Ok(QueueDoorbell::new(place, queue, width))
     }
 
     fn enable_queue(&mut self, queue: u16) {
         self.select(queue);
         self.common.write(&reg::QUEUE_ENABLE, 1);
+    }
+
+    fn has_queue_reset(&self) -> bool {
+        self.common.len_bytes() >= end_bytes(&reg::QUEUE_RESET)
+    }
+
+    fn reset_queue(&mut self, queue: u16) {
+        self.select(queue);
+        self.common.write(&reg::QUEUE_RESET, 1);
+    }
+
+    fn is_queue_reset(&mut self, queue: u16) -> bool {
+        self.select(queue);
+        self.common.read(&reg::QUEUE_RESET) == 0 && self.common.read(&reg::QUEUE_ENABLE) == 0
     }
 
     fn set_config_vector(&mut self, vector: Vector) -> bool {

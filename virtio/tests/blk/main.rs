@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::result_large_err, unreachable_pub, reason = "tests")]
 
+mod doorbells;
 mod queues;
 mod ranges;
+mod recover;
 mod support;
+mod tables;
 
 use paravane_block::{
     BlockBuffer, BlockLayout, BlockPool, Completion, Control as _, Events, Request, RequestFault,
@@ -128,7 +131,7 @@ fn what_is_longer_than_a_device_takes_is_cut() {
 
 #[test]
 fn a_full_queue_says_so_and_keeps_nothing() {
-    let bench = Bench::new();
+    let bench = Bench::new().without(feature::INDIRECT_DESC);
     bench.model().class.takes_its_time = true;
     let mut up = bench.start();
     let mut taken = 0;

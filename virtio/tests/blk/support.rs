@@ -24,6 +24,7 @@ pub struct Bench {
     pub plugged: Plugged<Blk>,
     pub pool: BlockPool,
     pub bytes_at_rest: usize,
+    pub entries: u16,
 }
 
 impl Bench {
@@ -36,7 +37,7 @@ impl Bench {
         let plugged = Virtio::plug(&platform, PciAddress::new(0, 0, 3, 0).unwrap(), blk, personality);
         let pool = BlockPool::new(platform.clone(), BlockLayout::new(64)).unwrap();
         let bytes_at_rest = platform.memory().bytes();
-        Self { platform, plugged, pool, bytes_at_rest }
+        Self { platform, plugged, pool, bytes_at_rest, entries: 32 }
     }
 
     pub fn packed() -> Self {
@@ -44,6 +45,17 @@ impl Bench {
         let offered = bench.model().offered() | feature::RING_PACKED;
         bench.model().offer(offered);
         bench
+    }
+
+    pub fn is_packed(&self) -> bool {
+        self.model().offered() & feature::RING_PACKED != 0
+    }
+
+    /// The same with exactly so much less offered.
+    pub fn without(self, features: u64) -> Self {
+        let offered = self.model().offered() & !features;
+        self.model().offer(offered);
+        self
     }
 
     pub fn model(&self) -> MutexGuard<'_, VirtioBlk> {
@@ -56,7 +68,9 @@ impl Bench {
     }
 
     pub fn start(&self) -> Up {
-        self.device().start(&Config::default().with_entries(32), Interrupts::msix(&MESSAGES)).unwrap()
+        self.device()
+            .start(&Config::default().with_entries(self.entries), Interrupts::msix(&MESSAGES))
+            .unwrap()
     }
 
     /// Pieces of so many bytes.

@@ -267,7 +267,7 @@ fn a_disk_is_written_read_and_flushed_in_every_interrupt_mode() {
         [(1, Interrupts::msix(&MESSAGES[..2])), (2, Interrupts::LINE), (3, Interrupts::POLLING)]
     {
         let mut up = device.start::<BlockBuffer>(&blk::Config::default(), offered).unwrap();
-        assert_eq!((up.control.capacity_sectors(), up.control.info().max_in_flight), (64, 85));
+        assert_eq!((up.control.capacity_sectors(), up.control.info().max_in_flight), (64, 256));
         let done = |request: Request<BlockBuffer>| {
             up.queue.submit(request).unwrap();
             up.queue.publish();

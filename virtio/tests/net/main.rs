@@ -13,6 +13,7 @@
 //! | `loads` | is each word of a ring looked at once? |
 //! | `pairs` | are all queues served, wherever frames go? |
 //! | `platform` | is a narrow platform enough, and a poor one survived? |
+//! | `recover` | does it come back as it was, whole or a queue at a time? |
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "one binary")]
@@ -29,4 +30,5 @@ mod lifecycle;
 mod loads;
 mod pairs;
 mod platform;
+mod recover;
 mod support;

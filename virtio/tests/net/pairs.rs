@@ -16,7 +16,7 @@ use paravane_virtio::net::{Config, StartError, StopError};
 const SEVERAL: u64 = BASIC | bits::CTRL_VQ | bits::MQ;
 
 /// A device with so many pairs.
-fn bench(offered: u64, pairs: u16) -> Bench {
+pub fn bench(offered: u64, pairs: u16) -> Bench {
     let platform = MockPlatform::new();
     let net = model::Net::new(MAC).with_features(offered).with_pairs(pairs);
     let plugged = Virtio::plug(&platform, PciAddress::new(0, 0, 3, 0).unwrap(), net, Personality::qemu());

@@ -10,8 +10,9 @@ use paravane_mock_hal::MockPlatform;
 use paravane_mock_hal::fault::Seeded;
 use paravane_mock_hal::model::virtio::blk::{REQUESTS, bits};
 use paravane_mock_hal::model::virtio::{Blk, Personality, VirtioBlk, Wish};
-use paravane_virtio::StopError;
 use paravane_virtio::blk::{Config, Device, Running};
+use paravane_virtio::feature::RingFeatures;
+use paravane_virtio::{QueueResetError, StopError};
 
 use crate::kind::{Kind, Scene};
 use crate::ledger::{Data, Ledger, SECTOR, pattern};
@@ -145,7 +146,7 @@ impl Kind for Disk {
         scene: &mut Scene<P>,
         up: &mut Running<MockPlatform, P::Bus, Data>,
     ) -> bool {
-        let whole = match scene.chance.below(16) {
+        let whole = match scene.chance.below(17) {
             0..5 => self.submit_some(scene, up),
             5..10 => self.poll_some(scene, up),
             10 => {
@@ -168,6 +169,14 @@ impl Kind for Disk {
                 scene.platform.clock().advance(Duration::from_millis(100));
                 up.control.poll().is_ok()
             }
+            15 if scene.chance.below(4) == 0 => {
+                let back = &mut |request: Request<Data>| self.ledger.back(&request);
+                let reset = up.control.reset_queue(&mut up.queue, back);
+                if reset.is_ok() {
+                    self.ledger.look(&scene.place.lock());
+                }
+                matches!(reset, Ok(()) | Err(QueueResetError::NotOffered))
+            }
             _ => up.control.poll().is_ok(),
         };
         assert_eq!(up.queue.in_flight(), self.ledger.len(), "what is out is out");
@@ -186,6 +195,10 @@ impl Kind for Disk {
         self.ledger.open(&scene.place.lock());
         self.ledger.compared = 0;
         for round in 0..HONEST_ROUNDS {
+            if round % 40 == 7 && up.control.features().has_ring(RingFeatures::RING_RESET) {
+                let back = &mut |_| panic!("all was done");
+                assert_eq!(up.control.reset_queue(&mut up.queue, back), Ok(()));
+            }
             for place in 0..8 {
                 let operation = match (round % 4, up.control.info().read_only) {
                     (0 | 1, false) => Operation::Write { sector: place * 32 + round % 8 * 2 },

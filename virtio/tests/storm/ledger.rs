@@ -57,9 +57,14 @@ impl Ledger {
         self.asked.len()
     }
 
-    /// A driver was started: what is stored is what there is.
+    /// A driver was started.
     pub fn open(&mut self, model: &VirtioBlk) {
         assert_eq!(self.len(), 0, "requests of before");
+        self.look(model);
+    }
+
+    /// The disk has nothing to do: what is stored is what there is.
+    pub fn look(&mut self, model: &VirtioBlk) {
         self.stored.clone_from(&model.class.disk);
     }
 

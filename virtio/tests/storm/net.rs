@@ -11,8 +11,9 @@ use paravane_net::{
     Burst, Change, ChangeError, Control as _, Frame, FrameLayout, FramePool, HashReport, MacAddr, RssKinds,
     RxFilter, RxOffloads, RxQueue as _, Settings, TxQueue as _,
 };
-use paravane_virtio::StopError;
+use paravane_virtio::feature::RingFeatures;
 use paravane_virtio::net::{Config, Device, Running};
+use paravane_virtio::{QueueResetError, StopError};
 
 use crate::kind::{Kind, Scene};
 use crate::place::{Bus, Place};
@@ -129,7 +130,7 @@ impl Kind for Nic {
         up: &mut Running<MockPlatform, P::Bus>,
     ) -> bool {
         let mut burst = Burst::new();
-        let choice = scene.chance.below(18);
+        let choice = scene.chance.below(20);
         if (5..8).contains(&choice) {
             for _ in 0..=scene.chance.below(8) {
                 if let Some(frame) = self.frame(scene.chance.next_u32()) {
@@ -174,6 +175,13 @@ impl Kind for Nic {
                 !matches!(up.control.submit_change(change), Err(ChangeError::Fault(_)))
             }
             16 => !matches!(up.control.poll_change(), Err(ChangeError::Fault(_))),
+            17 if scene.chance.below(4) == 0 => may_go_on(up.control.reset_tx(&mut up.tx)),
+            18 if scene.chance.below(4) == 0 => {
+                let count = up.control.pairs().into();
+                let which = scene.chance.below(count) as usize;
+                let queue = up.rx.queues_mut().nth(which).unwrap();
+                may_go_on(up.control.reset_rx(queue))
+            }
             _ => up.control.poll().is_ok(),
         }
     }
@@ -188,6 +196,12 @@ impl Kind for Nic {
         let config = config(&scene.place.lock(), 64, 64);
         let mut up = device.start(&config, self.pool.clone(), Interrupts::POLLING).unwrap();
         for first in (0..HONEST_FRAMES).step_by(16) {
+            if first % 400 == 0 && up.control.features().has_ring(RingFeatures::RING_RESET) {
+                assert_eq!(up.control.reset_tx(&mut up.tx), Ok(()));
+                for queue in up.rx.queues_mut() {
+                    assert_eq!(up.control.reset_rx(queue), Ok(()));
+                }
+            }
             let numbers = first..first + 16;
             let mut burst = Burst::new();
             for number in numbers.clone() {
@@ -244,6 +258,11 @@ impl Nic {
         }
         Some(frame)
     }
+}
+
+/// Whether a device goes on whose queue was to be reset.
+fn may_go_on(reset: Result<(), QueueResetError>) -> bool {
+    matches!(reset, Ok(()) | Err(QueueResetError::NotOffered))
 }
 
 /// Rings of so many entries, and everything received that is there.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use paravane_hal::time::{Clock as _, Instant};
 use paravane_mock_hal::fault::{Action, FaultPlan, FaultPoint, Seeded};
-use paravane_mock_hal::model::virtio::{Wish, common_register, feature};
+use paravane_mock_hal::model::virtio::{Reset, Wish, common_register, feature};
 use paravane_mock_hal::storms::{self, Steps};
 use paravane_mock_hal::{ChangingLoads, MockPlatform};
 use paravane_virtio::StopError;
@@ -90,6 +90,12 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         if chance.below(3) == 0 {
             personality.ring_features &= !feature::EVENT_IDX;
         }
+        for feature in [feature::INDIRECT_DESC, feature::NOTIFICATION_DATA, feature::RING_RESET] {
+            personality.ring_features &= !feature;
+            if chance.below(2) == 0 {
+                personality.ring_features |= feature;
+            }
+        }
         let model = K::model(&personality, &mut chance);
         let platform = MockPlatform::builder().without_sites().build();
         let place = P::plug(&platform, model, personality);
@@ -140,6 +146,7 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         model.ignores_status = false;
         model.queues_stay_enabled = false;
         model.restless_config = false;
+        model.queue_reset = Reset::AfterReads(1);
         for queue in &mut model.queues {
             queue.wish = Wish::After(0);
         }
@@ -257,6 +264,10 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
             0 | 1 => model.need_reset(),
             2..10 => model.config_changed(),
             10..12 => model.restless_config = !model.restless_config,
+            12..16 => {
+                let resets = [Reset::AtOnce, Reset::AfterReads(1), Reset::AfterReads(30), Reset::Never];
+                model.queue_reset = resets[self.scene.chance.below(4) as usize];
+            }
             _ => {
                 drop(model);
                 self.kind.device_step(&mut self.scene);

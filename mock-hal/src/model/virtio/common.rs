@@ -10,6 +10,8 @@ use crate::registers::Width;
 pub(super) const DEVICE_STATUS: u32 = 0x14;
 pub(super) const QUEUE_SELECT: u32 = 0x16;
 pub(super) const QUEUE_SIZE: u32 = 0x18;
+/// `queue_reset`, of devices that have it.
+pub(super) const QUEUE_RESET: u32 = 0x3a;
 /// The registers that say which memory a queue has: `queue_size`, `queue_desc`, `queue_driver`,
 /// `queue_device`.
 pub(super) const PLACES_RINGS: [u32; 7] = [0x18, 0x20, 0x24, 0x28, 0x2c, 0x30, 0x34];
@@ -21,10 +23,12 @@ const PLAYED: u64 = feature::INDIRECT_DESC
     | feature::ACCESS_PLATFORM
     | feature::ORDER_PLATFORM
     | feature::RING_PACKED
+    | feature::NOTIFICATION_DATA
+    | feature::RING_RESET
     | feature::ANY_LAYOUT;
 
 /// Every register: where it is, how wide, whether it can be written.
-const FIELDS: [(u32, u32, bool); 16] = [
+const FIELDS: [(u32, u32, bool); 17] = [
     (0x00, 4, true),
     (0x04, 4, false),
     (0x08, 4, true),
@@ -41,6 +45,7 @@ const FIELDS: [(u32, u32, bool); 16] = [
     (0x20, 8, true),
     (0x28, 8, true),
     (0x30, 8, true),
+    (QUEUE_RESET, 2, true),
 ];
 
 /// What the select registers say.
@@ -132,6 +137,7 @@ impl<C: Class> Virtio<C> {
             0x1e if self.personality.layout.notify_multiplier == 0 => 0,
             0x1e => self.selected.queue.into(),
             0x20..0x38 => queue.map_or(0, |queue| word(queue.areas[area(at)], at / 4 % 2)),
+            QUEUE_RESET => self.read_queue_reset(),
             _ => 0,
         }
     }
@@ -142,7 +148,7 @@ impl<C: Class> Virtio<C> {
         // Where registers are wider than what is in them.
         let most = match at {
             DEVICE_STATUS => 0xff,
-            0x16..0x20 => 0xffff,
+            0x16..0x20 | QUEUE_RESET => 0xffff,
             _ => u32::MAX,
         };
         if value > most {
@@ -159,6 +165,7 @@ impl<C: Class> Virtio<C> {
                 self.forget_units();
             }
             0x18..0x38 => self.write_queue(at, value, half),
+            QUEUE_RESET => self.write_queue_reset(value),
             _ => {}
         }
     }
@@ -296,7 +303,7 @@ impl<C: Class> Virtio<C> {
         if at == 0x1c && value == 0 && self.front.is_mmio() {
             return self.stop_queue();
         }
-        if self.status & !NEEDS_RESET != self.set_up_status() {
+        if self.status & !NEEDS_RESET != self.set_up_status() && !self.is_renewing() {
             self.violation(format!("queue register {at:#x} written in status {:#x}, 3.1.1", self.status));
             if self.personality.steps_queues {
                 self.refusals.push(format!("queue register {at:#x} written in status {:#x}", self.status));

@@ -17,6 +17,14 @@ pub(super) struct Pending {
     scribbles: Vec<u32>,
 }
 
+impl Pending {
+    /// That queue was reset.
+    pub(super) fn forget(&mut self, queue: usize) {
+        self.doorbells.retain(|(_, other)| usize::from(*other) != queue);
+        self.used.retain(|(_, (other, ..))| *other != queue);
+    }
+}
+
 /// What the device says of a buffer that it used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {

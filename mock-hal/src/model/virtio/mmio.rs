@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use paravane_hal::addr::PhysAddr;
 
+use super::common::QUEUE_RESET;
 use super::legacy::REGISTERS as LEGACY_REGISTERS;
 use super::registers::Hit;
 use super::status::DRIVER_OK;
@@ -29,7 +30,7 @@ pub(super) enum Access {
 
 /// Every register, what can be done to it, and what it is. Those that PCI has too are named as
 /// there.
-const REGISTERS: [(u32, Access, Hit); 28] = [
+const REGISTERS: [(u32, Access, Hit); 29] = [
     (0x000, Access::Read, Hit::Mmio(0x000)),
     (0x004, Access::Read, Hit::Mmio(0x004)),
     (0x008, Access::Read, Hit::Mmio(0x008)),
@@ -57,6 +58,7 @@ const REGISTERS: [(u32, Access, Hit); 28] = [
     (0x0b4, Access::Read, Hit::Mmio(0x0b4)),
     (0x0b8, Access::Read, Hit::Mmio(0x0b8)),
     (0x0bc, Access::Read, Hit::Mmio(0x0bc)),
+    (0x0c0, Access::Both, Hit::Common(QUEUE_RESET)),
     (0x0fc, Access::Read, Hit::Common(0x15)),
 ];
 

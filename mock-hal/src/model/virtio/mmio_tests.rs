@@ -211,3 +211,81 @@ fn slots_without_a_device_are_left_alone() {
     assert!(slots.iter().all(|slot| slot.lock().unwrap().violations.len() == 1));
     assert_eq!(Arc::strong_count(&slots[0]), 2, "the platform's and this one");
 }
+
+const RESET_AT: usize = 0xc0;
+
+#[test]
+fn a_queue_is_reset_and_set_up_again_while_the_device_runs_2_6_1() {
+    let hand = hand(Personality::qemu());
+    hand.device.lock().queue_reset = Reset::AfterReads(2);
+    hand.set_up(BASIC | feature::RING_RESET, 2, 8);
+    offer_frame(&hand);
+    hand.device.lock().class.serves_doorbells = false;
+    hand.notify(TX);
+    hand.write(0x30, TX as u32);
+    hand.write(RESET_AT, 1);
+    let seen = [RESET_AT, 0x44, RESET_AT, RESET_AT, 0x44].map(|at| hand.read(at));
+    assert_eq!(seen, [1, 1, 1, 0, 0], "enabled until it is done");
+    // It is nobody's: what was there is not looked at any more, and a doorbell is for none.
+    hand.device.lock().class.serves_doorbells = true;
+    hand.device.lock().tick();
+    assert_eq!(hand.device.lock().take_sent().len(), 0);
+    assert_eq!(hand.violations(), [""; 0]);
+    hand.notify(TX);
+    assert!(hand.violations()[0].contains("not enabled"));
+
+    hand.poke(hand.area(TX, 1) + 2, &[0, 0]);
+    hand.set_up_queue(TX, 4);
+    offer_frame(&hand);
+    hand.notify(TX);
+    assert_eq!(hand.device.lock().take_sent().len(), 1);
+    assert_eq!(hand.peek(hand.area(TX, 2) + 2), [1, 0], "it begins anew");
+    assert_eq!((hand.violations(), hand.refusals()), (vec![], vec![]));
+    // Its settings are closed again.
+    hand.write(0x38, 8);
+    assert!(hand.violations()[0].contains("3.1.1"));
+}
+
+#[test]
+fn resets_of_queues_that_break_the_rules_are_told_2_6_1() {
+    let cases: [(u64, u32, u32, &str); 4] = [
+        (0, TX as u32, 1, "without RING_RESET"),
+        (feature::RING_RESET, TX as u32, 0, "0 written to queue_reset"),
+        (feature::RING_RESET, TX as u32, 3, "3 written to queue_reset"),
+        (feature::RING_RESET, 7, 1, "not enabled"),
+    ];
+    for (feature, queue, value, expected) in cases {
+        let hand = hand(Personality::qemu());
+        hand.set_up(BASIC | feature, 2, 8);
+        hand.write(0x30, queue);
+        hand.write(RESET_AT, value);
+        let violations = hand.violations();
+        assert!(
+            violations.iter().any(|violation| violation.contains(expected)),
+            "{expected}: {violations:?}"
+        );
+    }
+    let hand = hand(Personality::qemu());
+    hand.device.lock().queue_reset = Reset::Never;
+    hand.set_up(BASIC | feature::RING_RESET, 2, 8);
+    hand.write(0x30, TX as u32);
+    hand.write(RESET_AT, 1);
+    assert_eq!([(); 9].map(|()| hand.read(RESET_AT)), [1; 9]);
+    assert_eq!(hand.read(0x44), 1);
+}
+
+#[test]
+fn a_doorbell_with_data_says_where_the_queue_goes_on_2_9() {
+    let hand = hand(Personality::microvm());
+    let offered = hand.device.lock().offered() | feature::NOTIFICATION_DATA;
+    hand.device.lock().offer(offered);
+    hand.set_up(BASIC | feature::NOTIFICATION_DATA, 2, 8);
+    offer_frame(&hand);
+    hand.write(0x50, 1 << 16 | TX as u32);
+    assert_eq!(hand.device.lock().take_sent().len(), 1);
+    assert_eq!(hand.violations(), [""; 0]);
+    for data in [0, 2, 0x8001] {
+        hand.write(0x50, data << 16 | TX as u32);
+        assert!(hand.violations()[0].contains("goes on at 0x1"), "{data:#x}");
+    }
+}

@@ -166,6 +166,28 @@ fn a_table_is_one_descriptor_of_the_ring_2_8_7() {
 }
 
 #[test]
+fn a_doorbell_with_data_says_where_the_ring_goes_on_2_9() {
+    let hand = Hand::new(personality(), Net::new([0x52, 0x54, 0, 1, 2, 3]));
+    let offered = hand.device.lock().offered() | feature::NOTIFICATION_DATA;
+    hand.device.lock().offer(offered);
+    hand.set_up(BASIC | feature::NOTIFICATION_DATA, 2, 3);
+    let ring = |slot: u32, wrap: u32| hand.write(0x50, wrap << 31 | slot << 16 | TX as u32);
+    // Three entries, two at a time: each slot in either lap.
+    for (round, (slot, wrap)) in [(2, 1), (1, 0), (0, 1), (2, 1), (1, 0)].into_iter().enumerate() {
+        for index in 0..2 {
+            let number = 2 * round as u16 + index;
+            hand.offer(number % 3, number % 3, number / 3);
+        }
+        ring(slot, wrap);
+        assert_eq!(hand.violations(), [""; 0], "round {round}");
+    }
+    for (slot, wrap) in [(1, 1), (0, 0), (2, 0)] {
+        ring(slot, wrap);
+        assert!(hand.violations()[0].contains("goes on at 0x1"), "{slot} {wrap}");
+    }
+}
+
+#[test]
 fn rings_that_break_the_rules_are_told_by_rule() {
     type Break = fn(&Hand<Net>);
     let cases: [(&str, Break); 11] = [

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use paravane_hal::dma::Direction;
 
+use super::queue_reset::Renewal;
 use crate::device::DeviceMemory;
 use crate::memory::Lease;
 
@@ -66,6 +67,8 @@ pub struct Queue {
     pub areas: [u64; 3],
     /// When the device wants to be told.
     pub wish: Wish,
+    /// Whether it was reset alone.
+    pub(super) renewal: Renewal,
     /// The device does not look at it any more.
     pub is_stopped: bool,
     ring: Ring,
@@ -96,6 +99,7 @@ impl Queue {
             is_enabled: false,
             areas: [0; 3],
             wish: Wish::After(0),
+            renewal: Renewal::None,
             is_stopped: false,
             ring: Ring::default(),
             stock: Vec::new(),

@@ -4,7 +4,7 @@
 use super::common::{DEVICE_STATUS, PLACES_RINGS, QUEUE_SELECT, QUEUE_SIZE};
 use super::legacy::PORTS_BAR;
 use super::status::DRIVER_OK;
-use super::{Class, Layout, Place, Virtio};
+use super::{Class, Layout, Place, Virtio, feature};
 use crate::fault::{Action, FaultPoint};
 use crate::registers::{DeviceModel, Width};
 
@@ -118,10 +118,14 @@ impl<C: Class> Virtio<C> {
 
     /// Spec: VIRTIO 1.2, 4.1.5.2 "Available Buffer Notifications".
     fn ring_doorbell(&mut self, at: u32, width: Width, value: u32) {
-        let queue = u16::try_from(value).unwrap_or(u16::MAX);
+        // With the data, a queue's number is half of it.
+        let has_data = self.has(feature::NOTIFICATION_DATA);
+        let (number, data) = if has_data { (value & 0xffff, value >> 16) } else { (value, 0) };
+        let queue = u16::try_from(number).unwrap_or(u16::MAX);
+        let is_width = if has_data { Width::Word } else { Width::Half };
         let multiplier = self.personality.layout.notify_multiplier;
         let is_elsewhere = !self.is_legacy && u32::from(queue) * multiplier != at;
-        if !self.front.is_mmio() && (width != Width::Half || is_elsewhere) {
+        if !self.front.is_mmio() && (width != is_width || is_elsewhere) {
             self.violation(format!("doorbell {value} at {at:#x}, {} bytes wide", width.bytes()));
         }
         if self.status & DRIVER_OK == 0 {
@@ -131,12 +135,27 @@ impl<C: Class> Virtio<C> {
             self.violation(format!("a doorbell of queue {queue}, which is not enabled"));
             return;
         }
+        if has_data && self.is_live() {
+            self.check_position(queue, data);
+        }
         self.doorbells.push(queue);
         let here = |action: &Action| matches!(action, Action::Drop | Action::Delay { .. });
         match self.ask(FaultPoint::Doorbell, queue.into(), &mut (), here) {
             Some(Action::Drop) => {}
             Some(Action::Delay { ticks }) => self.pending.doorbells.push((ticks, queue)),
             _ => self.serve(queue),
+        }
+    }
+
+    /// The driver says where its queue goes on.
+    ///
+    /// Spec: VIRTIO 1.2, 2.9 "Driver Notifications".
+    fn check_position(&mut self, queue: u16, data: u32) {
+        let index = usize::from(queue);
+        if let Ok(position) = self.queues[index].position(&self.memory)
+            && u32::from(position) != data
+        {
+            self.ring_violation(index, format!("queue {queue} goes on at {position:#x}, not {data:#x}, 2.9"));
         }
     }
 

@@ -331,7 +331,6 @@ fn tables_that_break_the_rules_are_told_by_rule() {
 #[test]
 fn what_a_monitor_offers_and_this_model_does_not_play_is_refused() {
     for (personality, feature) in [
-        (Personality::qemu(), feature::RING_RESET),
         (Personality::qemu(), bits::GUEST_UFO),
         (Personality::openvmm(), feature::IN_ORDER | feature::ACCESS_PLATFORM),
     ] {

@@ -26,6 +26,8 @@ pub(crate) const ID: u32 = 0xffff;
 pub(crate) const DESC_F_NEXT: u32 = 1 << 16;
 /// The device writes the buffer; else it reads it.
 pub(crate) const DESC_F_WRITE: u32 = 1 << 17;
+/// The buffer is a table of descriptors: all of the chain.
+pub(crate) const DESC_F_INDIRECT: u32 = 1 << 18;
 /// Like the driver's lap: available.
 pub(crate) const DESC_F_AVAIL: u32 = 1 << (16 + 7);
 /// Like the device's lap: used.
@@ -44,7 +46,9 @@ const EVENT_FLAGS: u32 = 3 << 16;
 /// The place in an event suppression structure.
 const EVENT_PLACE: u32 = 0x7fff;
 /// Its lap: the first of two.
-const EVENT_WRAP: u32 = 0x8000;
+const EVENT_WRAP: u32 = WRAP as u32;
+/// The same in a position of 16 bits.
+const WRAP: u16 = 0x8000;
 
 /// The marks of a descriptor that is available in that lap.
 #[must_use]
@@ -60,12 +64,19 @@ pub(crate) const fn used(first_lap: bool) -> u32 {
     if first_lap { MARKS } else { 0 }
 }
 
+/// `at` in 16 bits: its place, and its lap in the highest.
+#[must_use]
+#[inline(always)]
+pub(crate) const fn position(size: QueueSize, at: Position) -> u16 {
+    let wrap = if size.is_first_lap(at) { WRAP } else { 0 };
+    wrap | size.place(at)
+}
+
 /// A wish to be told of the descriptor at `at`.
 #[must_use]
 #[inline(always)]
 pub(crate) const fn wish_at(size: QueueSize, at: Position) -> u32 {
-    let wrap = if size.is_first_lap(at) { EVENT_WRAP } else { 0 };
-    EVENT_F_DESC | wrap | size.place(at) as u32
+    EVENT_F_DESC | position(size, at) as u32
 }
 
 /// Whether `wish` is to be told of one of the descriptors from `old` to before `new`.
@@ -103,6 +114,7 @@ mod tests {
     fn flags_are_where_the_specification_puts_them() {
         assert_eq!(DESC_F_NEXT >> 16, 1);
         assert_eq!(DESC_F_WRITE >> 16, 2);
+        assert_eq!(DESC_F_INDIRECT >> 16, 4);
         assert_eq!(DESC_F_AVAIL >> 16, 0x80);
         assert_eq!(DESC_F_USED >> 16, 0x8000);
         assert_eq!((EVENT_F_ENABLE, EVENT_F_DISABLE, EVENT_F_DESC), (0, 0x1_0000, 0x2_0000));

@@ -117,6 +117,13 @@ impl<D: Dma> PackedMemory<D> {
         }
     }
 
+    /// Has all of it be as it was at first: nothing available, nothing used.
+    pub(crate) fn clear(&self) {
+        self.slots.slots().iter().for_each(|slot| slot.store::<3>(0));
+        let wishes = self.driver.words().iter().chain(self.device.words());
+        wishes.for_each(|word| word.store(layout::EVENT_F_ENABLE));
+    }
+
     /// The driver's wish, as a device of a test sees it.
     #[cfg(test)]
     pub(crate) fn load_driver_wish(&self) -> u32 {

@@ -27,6 +27,8 @@ pub(crate) const USED_ALIGN: Align = Align::new(4);
 pub(crate) const DESC_F_NEXT: u32 = 1;
 /// The device writes the buffer; else it reads it.
 pub(crate) const DESC_F_WRITE: u32 = 1 << 1;
+/// The buffer is a table of descriptors, in which the chain goes on.
+pub(crate) const DESC_F_INDIRECT: u32 = 1 << 2;
 
 /// Word of the available ring that holds its flags.
 pub(crate) const AVAIL_FLAGS: usize = 0;

@@ -83,6 +83,13 @@ impl<D: Dma> SplitMemory<D> {
         describe(slot, segment, next);
     }
 
+    /// Writes descriptor `index`, which names `table`, likewise.
+    #[inline(always)]
+    pub(crate) fn describe_table(&self, index: u16, table: Segment) {
+        let Some(slot) = self.descriptors.slots().get(usize::from(index)) else { return };
+        write(slot, table, layout::DESC_F_INDIRECT);
+    }
+
     /// The descriptors, for whoever writes many.
     #[inline(always)]
     pub(crate) fn descriptors(&self) -> &[Descriptor] {
@@ -222,6 +229,12 @@ impl<D: Dma> SplitMemory<D> {
         self.store_avail(layout::AVAIL_FLAGS, layout::AVAIL_F_NO_INTERRUPT);
     }
 
+    /// Has all areas be as they were at first: nothing available, nothing used.
+    pub(crate) fn clear(&self) {
+        self.avail.words().iter().for_each(|word| word.store(0));
+        self.used.words().iter().for_each(|word| word.store(0));
+    }
+
     /// Gives the memory back, against proof that the device has let go. False when the proof is
     /// about another device: the memory is leaked.
     #[must_use]
@@ -267,13 +280,19 @@ pub(crate) fn load([id, len]: &Used) -> UsedElement {
 /// Writes a descriptor.
 #[inline(always)]
 pub(crate) fn describe(slot: &Descriptor, segment: Segment, next: Option<u16>) {
-    let write = if segment.writable { layout::DESC_F_WRITE } else { 0 };
+    let way = if segment.writable { layout::DESC_F_WRITE } else { 0 };
     let link = match next {
         Some(next) => layout::DESC_F_NEXT | u32::from(next) << 16,
         None => 0,
     };
+    write(slot, segment, way | link);
+}
+
+/// Writes a descriptor with that as its last word: flags and the link.
+#[inline(always)]
+fn write(slot: &Descriptor, segment: Segment, word: u32) {
     slot.store_pair::<0>(segment.addr.get());
-    slot.store_pair::<2>(u64::from(segment.len_bytes) | u64::from(write | link) << 32);
+    slot.store_pair::<2>(u64::from(segment.len_bytes) | u64::from(word) << 32);
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@
 use paravane_hal::reg::{ReadOnly, Reg};
 
 /// How long the structure is at least: up to and with `queue_device`. Some devices expose exactly
-/// that; what lies beyond belongs to features that this driver does not accept.
+/// that; what lies beyond belongs to features.
 pub(crate) const COMMON_BYTES: usize = 0x38;
 
 /// Which 32 bits of the features offered [`DEVICE_FEATURE`] shows.
@@ -42,6 +42,9 @@ pub(crate) const QUEUE_DESC: Reg<u32> = Reg::at(0x20);
 pub(crate) const QUEUE_DRIVER: Reg<u32> = Reg::at(0x28);
 /// Where the used ring is; low half.
 pub(crate) const QUEUE_DEVICE: Reg<u32> = Reg::at(0x30);
+
+/// One has the device give the queue up. Reads 1 until that is done. With `RING_RESET`.
+pub(crate) const QUEUE_RESET: Reg<u16> = Reg::at(0x3a);
 
 /// No vector, and "could not" when read back.
 pub(crate) const NO_VECTOR: u16 = 0xffff;

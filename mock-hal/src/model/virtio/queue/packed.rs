@@ -101,6 +101,12 @@ impl Packed {
         Ok(shape.entries)
     }
 
+    /// Behind all descriptors that are available, the wrap counter in the highest bit.
+    pub(super) fn position(&self, shape: Shape, memory: &DeviceMemory) -> Result<u16, AccessFault> {
+        let Place { slot, wrap } = self.next.after(self.waiting(shape, memory)?, shape.entries);
+        Ok(slot | u16::from(wrap) << 15)
+    }
+
     /// Takes the next chain, if there is one.
     ///
     /// Spec: VIRTIO 1.2, 2.8.6 "Next Flag: Descriptor Chaining".

@@ -1,5 +1,6 @@
 //! Either ring, and how it is made.
 
+use super::super::queue_reset::Renewal;
 use super::packed::Packed;
 use super::split::Split;
 use super::{Chain, Queue, Untaken};
@@ -41,6 +42,7 @@ impl Queue {
             self.ring = Ring::Packed(Packed::new());
         }
         self.is_enabled = true;
+        self.renewal = Renewal::None;
         None
     }
 
@@ -55,6 +57,16 @@ impl Queue {
         match &self.ring {
             Ring::Split(ring) => ring.waiting(self.shape(), memory),
             Ring::Packed(ring) => ring.waiting(self.shape(), memory),
+        }
+    }
+
+    /// Where the driver made nothing available yet, as a notification says it.
+    ///
+    /// Spec: VIRTIO 1.2, 2.9 "Driver Notifications".
+    pub(in super::super) fn position(&self, memory: &DeviceMemory) -> Result<u16, AccessFault> {
+        match &self.ring {
+            Ring::Split(_) => memory.get16(self.areas[1] + 2),
+            Ring::Packed(ring) => ring.position(self.shape(), memory),
         }
     }
 
