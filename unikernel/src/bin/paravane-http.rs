@@ -1,7 +1,7 @@
-//! The image: finds every NIC, brings it up, and serves HTTP over all of them.
+//! The image: finds every NIC, brings it up, and serves HTTP over all of them, and a disk's files.
 //!
-//! It reads top to bottom as it happens: understand the command line, find the NICs, start them,
-//! serve.
+//! It reads top to bottom as it happens: understand the command line, find the devices, mount the
+//! disk, understand its file, start the NICs, serve.
 
 #![no_std]
 #![no_main]
@@ -9,7 +9,7 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::error::Error;
 use core::time::Duration;
@@ -19,13 +19,15 @@ use paravane_hal::Failed;
 use paravane_hal::time::Clock;
 use paravane_hal_x86_64::line::Trigger;
 use paravane_net::{FrameLayout, FramePool};
-use paravane_nic::{Config as NicConfig, InterruptPlan, Nic as Device};
-use paravane_unikernel::app::config::{Config, nic_name};
+use paravane_nic::{Config as NicConfig, InterruptPlan, Kind as NicKind, Nic as Device};
+use paravane_unikernel::app::config::{Config, file, nic_name};
+use paravane_unikernel::app::files::Volume;
 use paravane_unikernel::app::server::{Boot, Host, Identity, Nic, Rung, Server};
 use paravane_unikernel::bus::pci::{self, Bus};
 use paravane_unikernel::bus::words::MmioPlace;
-use paravane_unikernel::bus::{self, FoundNic, Place};
+use paravane_unikernel::bus::{self, Found, FoundNic, Place};
 use paravane_unikernel::console;
+use paravane_unikernel::disk;
 use paravane_unikernel::interrupts::{Interrupts, LINES};
 use paravane_unikernel::platform::{Machine, Platform};
 
@@ -35,7 +37,8 @@ paravane_unikernel::entry!(main);
 const NOTHING_TO_DO: Duration = Duration::from_secs(3600);
 
 fn main(machine: Machine) -> ! {
-    let config = Config::parse(machine.boot.command_line.words().map(|word| word.text));
+    let words = || machine.boot.command_line.words().map(|word| word.text);
+    let config = Config::default().with_words(words());
     console::set_level(config.log);
     for rejected in &config.rejected {
         warn!("{rejected}");
@@ -45,7 +48,28 @@ fn main(machine: Machine) -> ! {
         info!("command line: for Linux, not for this image: {}", config.foreign.join(" "));
     }
 
-    let found = bus::find_nics(&machine, &config.devices);
+    let (mut found, mut disks) = (Vec::new(), Vec::new());
+    for Found { place, kind } in bus::find(&machine, &config.devices, &Kind::of) {
+        match kind {
+            Kind::Nic(kind) => found.push(Found { place, kind }),
+            Kind::Disk => disks.push(place),
+        }
+    }
+
+    let mut volume =
+        disks.into_iter().fold(None, |mounted, place| mounted.or_else(|| mount(&machine, place)));
+    let config = match volume.as_mut().and_then(read_file) {
+        Some(text) => {
+            let of_file = Config::default().with_file(&text);
+            for rejected in &of_file.rejected {
+                warn!("{rejected}");
+            }
+            of_file.with_words(words())
+        }
+        None => config,
+    };
+    console::set_level(config.log);
+
     if found.is_empty() {
         warn!(
             "no NIC found: there is neither a vmxnet3 (15ad:07b0) nor a virtio-net (1af4:1041, 1af4:1000) on a PCI bus, \
@@ -82,7 +106,48 @@ fn main(machine: Machine) -> ! {
     let up = nics.iter().filter(|nic| nic.is_up()).count();
     info!("boot: {up} NICs up with link after {micros} us, {ticks} tsc ticks since the first instruction");
 
-    Server::new(Hosting(machine), nics, pool, Boot { micros, ticks }).run()
+    let server = Server::new(Hosting(machine), nics, pool, Boot { micros, ticks });
+    match volume {
+        Some(volume) => server.with_files(Box::new(volume)).run(),
+        None => server.run(),
+    }
+}
+
+/// What is looked for.
+enum Kind {
+    Nic(NicKind),
+    Disk,
+}
+
+impl Kind {
+    fn of(place: &Place) -> Option<Self> {
+        place.nic_kind().map(Self::Nic).or_else(|| disk::is_disk(place).then_some(Self::Disk))
+    }
+}
+
+/// Mounts the disk at `place`, or says why not.
+fn mount(machine: &Machine, place: Place) -> Option<Volume<disk::Queue, Platform>> {
+    let name = place.to_string();
+    let started = disk::start(machine, place);
+    match started.and_then(|disk| Ok(Volume::mount(disk, machine.platform)?)) {
+        Ok(volume) => {
+            info!("disk: {name}: {}", volume.describe());
+            Some(volume)
+        }
+        Err(reason) => {
+            error!("disk: {name}: {reason}; not mounted");
+            None
+        }
+    }
+}
+
+/// The file that says what the command line does not.
+fn read_file(volume: &mut Volume<disk::Queue, Platform>) -> Option<Vec<u8>> {
+    let read = volume.read_whole(file::NAME, file::MAX_BYTES);
+    read.unwrap_or_else(|reason| {
+        warn!("{}: all of the file ignored: {reason}", file::NAME);
+        None
+    })
 }
 
 /// Takes one NIC from its place to where it carries frames.
