@@ -182,7 +182,7 @@ fn killed_while_storing(subject: Subject<'_>) -> Result<String> {
                 bail!("half a file was answered");
             }
             if name == "a.bin" {
-                // It was not for nothing: the file can be stored, once the guest knows that the client is gone.
+                // The file can be stored once the guest knows that the client is gone.
                 let deadline = Instant::now() + LINE_LIMIT;
                 while store(guest, "a.bin", &old)? != 204 {
                     ensure!(Instant::now() < deadline, "a file whose client went stays taken");

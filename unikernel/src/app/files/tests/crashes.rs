@@ -1,5 +1,5 @@
-//! The machine may end at any time: between any two writes, with or without what was not flushed, or
-//! with some of it.
+//! The machine may end at any time: between any two writes, with or without what was not flushed,
+//! or with some of it.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
