@@ -3,10 +3,12 @@
 use alloc::format;
 use alloc::string::String;
 use core::fmt;
+use core::time::Duration;
 
 use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
+use paravane_hal::recover::Progress;
 use paravane_net::{
     Burst, Change, ChangeError, Control, DeviceStats, Events, Link, NicInfo, RxCounters, RxFilter,
     RxFilterError, RxQueue, Settings, TxCounters, TxQueue,
@@ -129,6 +131,9 @@ impl<P: Platform, C: ConfigAccess + Send> Control for NicControl<P, C> {
     }
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         which!(Self, self, control => control.arm())
+    }
+    fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+        which!(Self, self, control => control.watch(progress, limit))
     }
     fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
         which!(Self, self, control => control.set_filter(filter))

@@ -6,6 +6,7 @@ pub mod boot;
 mod cell;
 mod checks;
 mod disk;
+mod files;
 mod http_rules;
 mod idle;
 mod link;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Case> {
         suite::cases(),
         checks::cases(),
         disk::cases(),
+        files::cases(),
         others::cases(),
         bad_input::cases(),
     ];

@@ -41,15 +41,20 @@ pub struct Plan {
     pub memory_mib: u32,
     /// NICs, in PCI order.
     pub nics: Vec<NicModel>,
+    /// Whether the command line has an address for each NIC.
+    pub addressed: bool,
     /// Words of the command line beside the addresses.
     pub words: Vec<String>,
+    /// Options of QEMU for devices that are no NICs.
+    pub extras: Vec<String>,
 }
 
 impl Plan {
     /// `nics` on `machine`, under TCG, with interrupt mode `irq`.
     pub fn new(machine: Machine, nics: &[NicModel], irq: &str) -> Self {
         let words = vec![format!("irq={irq}")];
-        Self { machine, accel: Accel::Tcg, memory_mib: qemu::MEMORY_MIB, nics: nics.to_vec(), words }
+        let (accel, memory_mib) = (Accel::Tcg, qemu::MEMORY_MIB);
+        Self { machine, accel, memory_mib, nics: nics.to_vec(), addressed: true, words, extras: Vec::new() }
     }
 
     /// The same with one more word on the command line. A later word for a NIC replaces its
@@ -59,9 +64,15 @@ impl Plan {
         self
     }
 
+    /// The same with more options of QEMU.
+    pub fn extras(mut self, extras: Vec<String>) -> Self {
+        self.extras.extend(extras);
+        self
+    }
+
     fn command_line(&self) -> String {
         let is_given = |name: &str| self.words.iter().any(|word| word.starts_with(&format!("{name}=")));
-        let addresses = (0..self.nics.len()).filter(|&nic| !is_given(&nic_name(nic)));
+        let addresses = (0..self.nics.len()).filter(|&nic| self.addressed && !is_given(&nic_name(nic)));
         let addresses = addresses.map(|nic| format!("{}={}/24", nic_name(nic), guest_address(nic)));
         addresses.chain(self.words.iter().cloned()).collect::<Vec<_>>().join(" ")
     }
@@ -149,7 +160,7 @@ impl Guest {
             accel: plan.accel,
             memory_mib: plan.memory_mib,
             nics: plan.nics.iter().map(|&model| (model, Backend::Cable)).collect(),
-            extras: Vec::new(),
+            extras: plan.extras.clone(),
             image: image.to_path_buf(),
             append: plan.command_line(),
         };
@@ -169,6 +180,15 @@ impl Guest {
     /// The QEMU process.
     pub fn qemu(&self) -> &Qemu {
         &self.qemu
+    }
+
+    /// Ends QEMU at once, as `kill -9` does.
+    ///
+    /// # Errors
+    ///
+    /// It ended before.
+    pub fn kill(&mut self) -> Result<()> {
+        self.qemu.kill()
     }
 
     /// The position that the next console line will have.

@@ -11,6 +11,8 @@ use serde_json::Value;
 const PACKAGE: &str = "paravane-unikernel";
 /// The image that serves HTTP.
 pub const HTTP: &str = "paravane-http";
+/// The image that serves a disk's files as well.
+pub const FILES: &str = "paravane-files";
 /// The image that runs the driver suite.
 pub const SUITE: &str = "paravane-guest-suite";
 /// The image that does one check of the library under the programs; an example.

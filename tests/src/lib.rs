@@ -10,6 +10,7 @@
 //! | a QEMU process, its console, its monitor; other programs | [`qemu`], [`console`], [`monitor`], [`tool`] |
 //! | a host at the other end of a NIC's cable | [`dgram`], [`host`] |
 //! | what is said over it | [`http`], [`digest`], [`noise`], [`status`] |
+//! | a disk with files on it | [`fat`] |
 //! | a booted guest with a host on each NIC | [`guest`] |
 //! | cases with a verdict, and how they are run | [`cases`], [`runner`] |
 //! | what a driver does on a device, to be recorded and played back | [`scenario`] |
@@ -31,6 +32,7 @@ pub mod console;
 
 pub mod dgram;
 pub mod digest;
+pub mod fat;
 pub mod guest;
 pub mod host;
 pub mod http;

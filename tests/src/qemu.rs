@@ -388,6 +388,19 @@ impl Qemu {
         }
     }
 
+    /// Ends QEMU at once, as `kill -9` does.
+    ///
+    /// # Errors
+    ///
+    /// It ended before.
+    pub fn kill(&mut self) -> Result<()> {
+        let ended = self.child.try_wait()?;
+        ensure!(ended.is_none(), "QEMU ended by itself");
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Processor time used so far, in user and kernel mode together.
     ///
     /// # Errors

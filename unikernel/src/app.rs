@@ -2,7 +2,8 @@
 //!
 //! | Part | Holds |
 //! |---|---|
-//! | [`config`] | the kernel command line as values |
+//! | [`config`] | the kernel command line and `paravane.toml` as values |
+//! | [`files`] | a FAT file system: files by name |
 //! | [`http`] | a connection as bytes in, bytes out; no sockets |
 //! | [`status`] | what the page and the JSON say |
 //! | [`stack`] | one NIC's TCP/IP stack and its connections |
@@ -12,7 +13,9 @@
 //! below knows nothing of it.
 
 pub mod config;
+pub mod files;
 pub mod http;
+pub mod program;
 pub mod server;
 pub mod stack;
 pub mod status;

@@ -9,6 +9,7 @@ pub mod boot;
 pub mod bus;
 pub mod cmdline;
 pub mod console;
+pub mod disk;
 pub mod exit;
 pub mod firmware;
 pub mod interrupts;

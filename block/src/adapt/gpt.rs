@@ -51,3 +51,28 @@ impl<Q: RequestQueue<BlockBuffer>, C: Clock> BlockIo for Disk<Q, C> {
         Disk::flush(self)
     }
 }
+
+/// One that is lent: [`gpt_disk_io::Disk`] keeps what it is given.
+impl<Q: RequestQueue<BlockBuffer>, C: Clock> BlockIo for &mut Disk<Q, C> {
+    type Error = DiskError;
+
+    fn block_size(&self) -> BlockSize {
+        (**self).block_size()
+    }
+
+    fn num_blocks(&mut self) -> Result<u64, DiskError> {
+        (**self).num_blocks()
+    }
+
+    fn read_blocks(&mut self, start_lba: Lba, dst: &mut [u8]) -> Result<(), DiskError> {
+        (**self).read_blocks(start_lba, dst)
+    }
+
+    fn write_blocks(&mut self, start_lba: Lba, src: &[u8]) -> Result<(), DiskError> {
+        (**self).write_blocks(start_lba, src)
+    }
+
+    fn flush(&mut self) -> Result<(), DiskError> {
+        Disk::flush(self)
+    }
+}

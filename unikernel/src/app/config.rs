@@ -1,5 +1,7 @@
-//! The kernel command line as values. A word that is not understood is reported and passed over; it
-//! never stops the boot.
+//! The kernel command line and [`paravane.toml`](file::NAME) as values. A word or key that is not
+//! understood is reported and passed over; it never stops the boot.
+
+pub mod file;
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -14,13 +16,16 @@ use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 use crate::bus::words::{self, Words};
 use crate::cmdline::is_for_linux;
 
+/// What both the command line and the file may say.
+const NAMES: &str = "admin, public, private, nic3.., irq, log";
+
 /// Where a NIC's address comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Addressing {
     /// From a DHCP server.
     #[default]
     Dhcp,
-    /// From the command line.
+    /// Given.
     Static {
         /// Address and prefix length.
         address: Ipv4Cidr,
@@ -29,7 +34,7 @@ pub enum Addressing {
     },
 }
 
-/// What the command line says about one NIC.
+/// What is said about one NIC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NicConfig {
     /// Its address.
@@ -38,7 +43,7 @@ pub struct NicConfig {
     pub ip_mtu_bytes: Option<u16>,
 }
 
-/// The command line, understood.
+/// What was said, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// How NICs interrupt.
@@ -51,7 +56,7 @@ pub struct Config {
     pub devices: Words,
     /// Words for Linux, passed over.
     pub foreign: Vec<String>,
-    /// Words not understood, each with the reason.
+    /// Words and keys not understood, each with the reason.
     pub rejected: Vec<String>,
 }
 
@@ -87,17 +92,40 @@ fn is_nic_name(name: &str) -> bool {
 }
 
 impl Config {
-    /// Understands `words`, one after the other; later ones win.
-    pub fn parse<'w>(words: impl Iterator<Item = &'w str>) -> Self {
-        let mut config = Self::default();
+    /// Understands the `words` of a command line, one after the other; later ones win, and all of
+    /// them win over what was said before.
+    #[must_use]
+    pub fn with_words<'w>(mut self, words: impl Iterator<Item = &'w str>) -> Self {
         for word in words {
-            match config.apply(word) {
+            match self.apply(word) {
                 Ok(()) => {}
-                Err(_) if is_for_linux(word) => config.foreign.push(word.into()),
-                Err(reason) => config.rejected.push(format!("command line: '{word}' ignored: {reason}")),
+                Err(_) if is_for_linux(word) => self.foreign.push(word.into()),
+                Err(reason) => self.rejected.push(format!("command line: '{word}' ignored: {reason}")),
             }
         }
-        config
+        self
+    }
+
+    /// Understands the `text` of a file. One that is no TOML says nothing.
+    #[must_use]
+    pub fn with_file(mut self, text: &[u8]) -> Self {
+        let entries = str::from_utf8(text)
+            .map_err(|_| file::Malformed { line: 1, reason: "not UTF-8".into() })
+            .and_then(file::entries);
+        match entries {
+            Ok(entries) => {
+                for entry in entries {
+                    let file::Entry { line, key, .. } = &entry;
+                    if let Err(reason) = self.apply_entry(&entry) {
+                        self.rejected.push(format!("{}:{line}: '{key}' ignored: {reason}", file::NAME));
+                    }
+                }
+            }
+            Err(file::Malformed { line, reason }) => {
+                self.rejected.push(format!("{}:{line}: all of the file ignored: {reason}", file::NAME));
+            }
+        }
+        self
     }
 
     /// What was said about the NIC called `name`.
@@ -111,25 +139,33 @@ impl Config {
         if let Some(taken) = self.devices.take(key, value) {
             return taken;
         }
-        match key {
-            "irq" => self.irq = parse_irq(value)?,
-            "log" => {
-                self.log =
-                    LevelFilter::from_str(value).map_err(|_| "levels are error, warn, info, debug, trace")?;
-            }
-            name if is_nic_name(name) => {
-                let nic = parse_nic(value)?;
+        self.set(key, value)
+            .unwrap_or_else(|| Err(format!("no such word; there are {NAMES}, {}", words::NAMES)))
+    }
+
+    fn apply_entry(&mut self, entry: &file::Entry) -> Result<(), String> {
+        let value = entry.value.as_deref().ok_or("its value is to be a string")?;
+        self.set(&entry.key, value).unwrap_or_else(|| Err(format!("no such key; there are {NAMES}")))
+    }
+
+    /// What both may say; `None`: nothing is called `key`.
+    fn set(&mut self, key: &str, value: &str) -> Option<Result<(), String>> {
+        let done = match key {
+            "irq" => parse_irq(value).map(|irq| self.irq = irq),
+            "log" => match LevelFilter::from_str(value) {
+                Ok(level) => {
+                    self.log = level;
+                    Ok(())
+                }
+                Err(_) => Err("levels are error, warn, info, debug, trace".into()),
+            },
+            name if is_nic_name(name) => parse_nic(value).map(|nic| {
                 self.nics.retain(|(known, _)| known != name);
                 self.nics.push((name.into(), nic));
-            }
-            _ => {
-                return Err(format!(
-                    "no such word; there are admin, public, private, nic3.., irq, log, {}",
-                    words::NAMES
-                ));
-            }
-        }
-        Ok(())
+            }),
+            _ => return None,
+        };
+        Some(done)
     }
 }
 
@@ -173,7 +209,39 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Config {
-        Config::parse(line.split_ascii_whitespace())
+        Config::default().with_words(line.split_ascii_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let text = b"irq = \"polling\"\nadmin = \"10.0.0.1/8\"\npublic = \"10.1.0.1/16,mtu=9000\"\n";
+        let config = Config::default().with_file(text).with_words("irq=msi admin=dhcp".split(' '));
+        assert_eq!((config.irq, config.nic("admin").addressing), (IrqMode::Msi, Addressing::Dhcp));
+        assert_eq!(config.nic("public").ip_mtu_bytes, Some(9000));
+        assert_eq!(config.rejected, [""; 0]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_and_the_others_count() {
+        let text =
+            b"wibble = \"1\"\nirq = 7\nlog = \"loud\"\necam = \"0xe0000000\"\n[nic]\nirq = \"msi\"\n[x]\n";
+        let config = Config::default().with_file(&[&text[..], b"[y]\n"].concat());
+        for (line, wanted) in
+            ["1: 'wibble'", "2: 'irq'", "3: 'log'", "4: 'ecam'", "6: 'nic.irq'"].iter().zip(&config.rejected)
+        {
+            assert!(wanted.starts_with(&format!("paravane.toml:{line} ignored: ")), "{wanted}");
+        }
+        assert_eq!((config.rejected.len(), config.irq), (5, IrqMode::Auto));
+        assert_eq!(Config::default().with_file(b"wibble = '1'\nirq = 'msi'\n").irq, IrqMode::Msi);
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_says_nothing() {
+        for text in [&b"irq = 'msi'\nlog = \n"[..], b"irq = 'msi'\n\xff"] {
+            let config = Config::default().with_file(text);
+            assert_eq!((config.irq, config.rejected.len()), (IrqMode::Auto, 1));
+            assert!(config.rejected[0].contains("all of the file ignored"), "{}", config.rejected[0]);
+        }
     }
 
     #[test]

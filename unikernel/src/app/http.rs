@@ -2,14 +2,18 @@
 //! knows no socket.
 //!
 //! Nothing is collected that a peer could make large: a request's head is at most
-//! [`MAX_HEAD_BYTES`], bodies stream through a hash, and `/bytes` is made as it is sent.
+//! [`MAX_HEAD_BYTES`], bodies stream through a hash, `/bytes` is made as it is sent, and files go
+//! piece by piece from and to whoever has them.
 
 pub mod body;
 pub mod bytes;
 mod connection;
+mod files;
 mod request;
+mod transfer;
 
 pub use connection::{Connection, Wanted};
+pub use files::{Files, Handle, Name, NoFiles};
 pub use request::{MAX_HEAD_BYTES, Refusal, Request, Route};
 
 use alloc::string::String;

@@ -16,6 +16,7 @@ mod tests;
 
 pub use nic::{Identity, Nic};
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -27,7 +28,7 @@ use paravane_hal_x86_64::line::Trigger;
 use paravane_net::FramePool;
 use paravane_pci::ConfigAccess;
 
-use crate::app::http::Wanted;
+use crate::app::http::{Files, NoFiles, Wanted};
 use crate::app::stack::{CONNECTION_BYTES, MAX_CONNECTIONS};
 use crate::interrupts::LINES;
 
@@ -91,6 +92,7 @@ pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
     host: H,
     nics: Vec<Nic<P, C>>,
     pool: FramePool,
+    files: Box<dyn Files>,
     boot: Boot,
     /// When something last moved.
     busy: Instant,
@@ -112,6 +114,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             host,
             nics,
             pool,
+            files: Box::new(NoFiles),
             boot,
             busy: now,
             events_looked_for: now,
@@ -120,6 +123,12 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             unclaimed: 0,
             poll_sleep: POLL_SLEEPS.0,
         }
+    }
+
+    /// The same, with files to serve.
+    #[must_use]
+    pub fn with_files(self, files: Box<dyn Files>) -> Self {
+        Self { files, ..self }
     }
 
     /// Gives every NIC a stack and serves, for ever.
@@ -170,6 +179,10 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         }
         self.unclaimed = if claimed { 0 } else { self.unclaimed.saturating_add(1) };
         moved |= self.answer();
+        for nic in &mut self.nics {
+            moved |= nic.move_files(&mut *self.files);
+        }
+        self.files.close_left();
         if moved {
             self.busy = now;
             self.poll_sleep = POLL_SLEEPS.0;

@@ -15,7 +15,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
 use super::config::Addressing;
-use super::http::{Connection, Wanted};
+use super::http::{Connection, Files, Wanted};
 
 /// Where HTTP is served.
 const PORT: u16 = 80;
@@ -161,6 +161,11 @@ impl Stack {
         }
     }
 
+    /// Moves each connection's file on by a piece. Returns whether anything moved.
+    pub fn move_files(&mut self, files: &mut dyn Files) -> bool {
+        self.sessions.iter_mut().fold(false, |moved, session| session.connection.move_file(files) | moved)
+    }
+
     /// The link came back: what was learnt on the old network may not hold on the new one.
     pub fn link_is_back(&mut self) {
         if let Some(handle) = self.dhcp {
@@ -270,7 +275,9 @@ impl Session {
             }
         }
         let peer_is_done = socket.state() == tcp::State::CloseWait && !socket.can_recv();
-        if self.connection.is_over() || (peer_is_done && self.connection.is_idle()) {
+        if self.connection.is_broken() {
+            socket.abort();
+        } else if self.connection.is_over() || (peer_is_done && self.connection.is_idle()) {
             socket.close();
         } else if peer_is_done && self.connection.is_stuck() {
             // The peer left in the middle of a request.

@@ -186,6 +186,15 @@ impl Blk {
         self.unflushed = 0;
     }
 
+    /// With `disk` on it, which was there before the power came.
+    #[must_use]
+    pub fn with_disk(mut self, disk: Vec<u8>) -> Self {
+        self.largest = (disk.len() / SECTOR_BYTES) as u64;
+        self.disk = disk;
+        self.settle();
+        self
+    }
+
     /// In sectors.
     #[must_use]
     pub const fn capacity(&self) -> u64 {

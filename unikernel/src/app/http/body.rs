@@ -38,7 +38,7 @@ impl BodyReader {
     #[must_use]
     pub fn new(length: BodyLength) -> Self {
         let at = match length {
-            BodyLength::Known(0) => At::Done,
+            BodyLength::None | BodyLength::Known(0) => At::Done,
             BodyLength::Known(left) => At::Data { left, chunked: false },
             BodyLength::Chunked => SIZE,
         };

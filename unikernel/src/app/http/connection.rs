@@ -6,8 +6,10 @@ use alloc::vec::Vec;
 
 use super::body::BodyReader;
 use super::bytes::ByteStream;
+use super::files::Files;
 use super::hex;
-use super::request::{self, MAX_HEAD_BYTES, Refusal, Request, Route};
+use super::request::{self, BodyLength, MAX_HEAD_BYTES, Refusal, Request, Route};
+use super::transfer::{Outcome, Transfer};
 
 /// Data bytes in one chunk of `/bytes`.
 const CHUNK_BYTES: u64 = 32 * 1024;
@@ -36,10 +38,14 @@ enum State {
     Chunks { keep_alive: bool, left: u64, chunk_left: u64, stream: ByteStream },
     /// Sending `/bytes` plainly, then closing.
     Plain { left: u64, stream: ByteStream },
+    /// Sending or taking in a file.
+    File(Transfer),
     /// Sending what is staged, then waiting for the next head, or closing.
     Draining { keep_alive: bool },
     /// Nothing more comes or goes.
     Closing,
+    /// The same, and what was sent last is not whole.
+    Broken,
 }
 
 /// A server's side of one HTTP connection.
@@ -79,6 +85,12 @@ impl Connection {
         matches!(self.state, State::Closing) && self.staged_left().is_empty()
     }
 
+    /// Whether it has to be cut off: the peer is not to take what it got for the whole.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        matches!(self.state, State::Broken)
+    }
+
     /// Whether nothing is under way: a peer that closes now loses nothing.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -89,9 +101,10 @@ impl Connection {
     /// request.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
-        match self.state {
+        match &self.state {
             State::Head => !self.head.is_empty(),
             State::Body(..) => true,
+            State::File(transfer) => transfer.is_waiting(),
             _ => false,
         }
     }
@@ -125,9 +138,10 @@ impl Connection {
                         rest.len()
                     }
                 },
+                State::File(transfer) => transfer.receive(rest),
                 // One request after the other: what follows waits in the socket.
                 State::Asking(..) | State::Chunks { .. } | State::Plain { .. } | State::Draining { .. } => 0,
-                State::Closing => rest.len(),
+                State::Closing | State::Broken => rest.len(),
             };
             if step == 0 {
                 break;
@@ -165,6 +179,44 @@ impl Connection {
         self.respond(status, content_type, body, keep_alive, head_only);
     }
 
+    /// Moves a file on, if one is under way. Returns whether anything moved.
+    pub fn move_file(&mut self, files: &mut dyn Files) -> bool {
+        let is_sent = self.staged_left().is_empty();
+        let State::File(transfer) = &mut self.state else { return false };
+        if !is_sent {
+            return false;
+        }
+        let keep_alive = transfer.request.keep_alive;
+        let (bytes, next) = match transfer.step(files) {
+            Outcome::Waits => return false,
+            Outcome::Stage(bytes) => (bytes, None),
+            Outcome::Last(bytes) => (bytes, Some(State::Draining { keep_alive })),
+            Outcome::Refused(refusal) => {
+                let refusal = Refusal { head_only: transfer.request.head_only, ..refusal };
+                // What the peer sends of a file that nobody takes is no request.
+                let keep_alive = keep_alive && !transfer.is_upload();
+                self.answer_refusal(refusal, keep_alive);
+                return true;
+            }
+            Outcome::Broken => (Vec::new(), Some(State::Broken)),
+        };
+        // Pieces go as they come: none of their memory is kept.
+        (self.staged, self.sent) = (bytes, 0);
+        if let Some(next) = next {
+            self.state = next;
+        }
+        true
+    }
+
+    /// The file that is under way, while it is open.
+    #[cfg(test)]
+    pub(super) fn handle(&self) -> Option<super::files::Handle> {
+        match &self.state {
+            State::File(transfer) => transfer.handle(),
+            _ => None,
+        }
+    }
+
     fn staged_left(&self) -> &[u8] {
         self.staged.get(self.sent..).unwrap_or(&[])
     }
@@ -198,6 +250,11 @@ impl Connection {
 
     fn begin(&mut self, request: Request) {
         self.served = self.served.saturating_add(1);
+        if let (Route::StoreFile(name), BodyLength::Known(len_bytes)) = (&request.route, request.body) {
+            let name = name.clone();
+            self.state = State::File(Transfer::store(request, name, len_bytes));
+            return;
+        }
         let reader = BodyReader::new(request.body);
         let done = reader.is_done();
         if request.expects_continue && !done {
@@ -219,6 +276,9 @@ impl Connection {
             Route::Page => self.state = State::Asking(request, Wanted::Page),
             Route::Status => self.state = State::Asking(request, Wanted::Status),
             Route::Restart { nic } => self.state = State::Asking(request, Wanted::Restart(nic)),
+            Route::File(name) => self.state = State::File(Transfer::fetch(request, name)),
+            // It has a length, so it began elsewhere.
+            Route::StoreFile(_) => {}
             Route::Digest => {
                 let (len_bytes, digest) = reader.finish();
                 let body = format!("{{\"length\":{len_bytes},\"sha256\":\"{}\"}}\n", hex(&digest));
@@ -258,7 +318,17 @@ impl Connection {
     /// Answers with an error and closes: what follows cannot be trusted to be a request.
     fn refuse(&mut self, refusal: Refusal) {
         self.head.clear();
-        self.respond(refusal.status, "text/plain", &format!("{}\n", refusal.why), false, refusal.head_only);
+        self.answer_refusal(refusal, false);
+    }
+
+    fn answer_refusal(&mut self, refusal: Refusal, keep_alive: bool) {
+        self.respond(
+            refusal.status,
+            "text/plain",
+            &format!("{}\n", refusal.why),
+            keep_alive,
+            refusal.head_only,
+        );
     }
 
     /// Sends staged bytes; when the last is gone, moves on.

@@ -2,6 +2,8 @@
 
 use alloc::string::{String, ToString};
 
+use super::files::Name;
+
 /// The longest head that is read.
 pub const MAX_HEAD_BYTES: usize = 4096;
 
@@ -32,11 +34,17 @@ pub enum Route {
         /// Its name.
         nic: String,
     },
+    /// A file.
+    File(Name),
+    /// The body is to be a file.
+    StoreFile(Name),
 }
 
 /// How a body comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {
+    /// Nobody said that there is one.
+    None,
     /// So many bytes.
     Known(u64),
     /// In chunks.
@@ -73,7 +81,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    const fn new(status: &'static str, why: &'static str) -> Self {
+    /// For another request than `HEAD`.
+    #[must_use]
+    pub const fn new(status: &'static str, why: &'static str) -> Self {
         Self { status, why, head_only: false }
     }
     const BAD: Self = Self::new("400 Bad Request", "this is not an HTTP/1.1 request");
@@ -82,6 +92,9 @@ impl Refusal {
         Self::new("431 Request Header Fields Too Large", "the head is longer than 4096 bytes");
     /// A body that is not what its head says.
     pub(super) const BAD_BODY: Self = Self::new("400 Bad Request", "the body's chunks are malformed");
+    /// A file without its length.
+    const NO_LENGTH: Self =
+        Self::new("411 Length Required", "a file comes with Content-Length, and not in chunks");
 }
 
 /// Understands `head`, if it is complete. Returns its length too.
@@ -110,6 +123,9 @@ fn understand<'h>(
     };
     let fields = Fields::of(parsed.headers)?;
     let route = route(parsed.method.unwrap_or(""), parsed.path.unwrap_or(""))?;
+    if matches!((&route, fields.body), (Route::StoreFile(_), BodyLength::None | BodyLength::Chunked)) {
+        return Err(Refusal::NO_LENGTH);
+    }
     let takes_chunks = parsed.version == Some(1);
     Ok(Some((
         Request {
@@ -135,7 +151,7 @@ struct Fields {
 
 impl Fields {
     fn of(headers: &[httparse::Header<'_>]) -> Result<Self, Refusal> {
-        let mut fields = Self { body: BodyLength::Known(0), close: false, expects_continue: false };
+        let mut fields = Self { body: BodyLength::None, close: false, expects_continue: false };
         let mut length = None;
         for header in headers {
             let value = core::str::from_utf8(header.value).unwrap_or("").trim();
@@ -164,7 +180,7 @@ impl Fields {
         match (fields.body, length) {
             // Both would let two readers disagree about where the next request starts.
             (BodyLength::Chunked, Some(_)) => Err(Refusal::BAD),
-            (BodyLength::Known(_), Some(bytes)) => Ok(Self { body: BodyLength::Known(bytes), ..fields }),
+            (_, Some(bytes)) => Ok(Self { body: BodyLength::Known(bytes), ..fields }),
             _ => Ok(fields),
         }
     }
@@ -194,13 +210,20 @@ fn route(method: &str, target: &str) -> Result<Route, Refusal> {
             "/nics/NAME/restart is for POST",
         );
     }
+    if let Some(part) = path.strip_prefix("/files/") {
+        let name = Name::of(part)?;
+        return match method {
+            "PUT" => Ok(Route::StoreFile(name)),
+            _ => only(is_get, Route::File(name), "/files/NAME is for GET and PUT"),
+        };
+    }
     match path {
         "/" => only(is_get, Route::Page, "/ is for GET"),
         "/status.json" => only(is_get, Route::Status, "/status.json is for GET"),
         "/digest" => only(method == "POST", Route::Digest, "/digest is for POST"),
         _ => Err(Refusal::new(
             "404 Not Found",
-            "there are /, /status.json, /bytes/N, /digest and /nics/NAME/restart",
+            "there are /, /status.json, /files/NAME, /bytes/N, /digest and /nics/NAME/restart",
         )),
     }
 }
@@ -255,6 +278,23 @@ mod tests {
         assert_eq!(ask("GET /digest").unwrap_err().status, "405 Method Not Allowed");
         assert_eq!(ask("GET /nothing").unwrap_err().status, "404 Not Found");
         assert!(ask("HEAD /").unwrap().head_only);
+    }
+
+    #[test]
+    fn files_are_fetched_and_stored_with_a_length() {
+        let ask = |line: &str, fields: &str| get(&format!("{line} HTTP/1.1\r\n{fields}\r\n"));
+        let name = Name::of("a b.txt").unwrap();
+        assert_eq!(ask("GET /files/a%20b.txt?x", "").unwrap().route, Route::File(name.clone()));
+        let put = ask("PUT /files/a%20b.txt", "Content-Length: 0\r\n").unwrap();
+        assert_eq!((put.route, put.body), (Route::StoreFile(name), BodyLength::Known(0)));
+        for fields in ["", "Transfer-Encoding: chunked\r\n"] {
+            assert_eq!(ask("PUT /files/a", fields).unwrap_err().status, "411 Length Required");
+        }
+        assert_eq!(ask("PUT /files/..", "Content-Length: 1\r\n").unwrap_err().status, "400 Bad Request");
+        assert_eq!(ask("GET /files/", "").unwrap_err().status, "400 Bad Request");
+        assert_eq!(ask("GET /files/a/b", "").unwrap_err().status, "400 Bad Request");
+        assert_eq!(ask("DELETE /files/a", "").unwrap_err().status, "405 Method Not Allowed");
+        assert_eq!(ask("PUT /", "").unwrap_err().status, "405 Method Not Allowed");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use paravane_nic::{self as nic, Config, InterruptPlan, NicError, NicRx, NicTx, Q
 use paravane_pci::ConfigAccess;
 
 use crate::app::config::Addressing;
-use crate::app::http::Wanted;
+use crate::app::http::{Files, Wanted};
 use crate::app::server::sending::{Remedy, Sending};
 use crate::app::stack::Stack;
 use crate::app::status::{NicReport, RxReport, TxReport};
@@ -268,6 +268,11 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         if let Some(stack) = &mut self.stack {
             stack.answer(answer);
         }
+    }
+
+    /// Moves its connections' files on. Returns whether anything moved.
+    pub fn move_files(&mut self, files: &mut dyn Files) -> bool {
+        self.stack.as_mut().is_some_and(|stack| stack.move_files(files))
     }
 
     /// Stops the driver, which gives all its memory back, and starts it again. Connections live on.

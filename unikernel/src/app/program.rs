@@ -1,0 +1,199 @@
+//! What the images do: find every NIC, bring it up, and serve HTTP over all of them; and a disk's
+//! files, in an image that has a way to mount one.
+//!
+//! It reads top to bottom as it happens: understand the command line, find the devices, mount the
+//! disk, understand its file, start the NICs, serve.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::error::Error;
+use core::time::Duration;
+
+use crate::app::config::{Config, nic_name};
+use crate::app::http::Files;
+use crate::app::server::{Boot, Host, Identity, Nic, Rung, Server};
+use crate::bus::pci::{self, Bus};
+use crate::bus::words::MmioPlace;
+use crate::bus::{self, Found, FoundNic, Place};
+use crate::console;
+use crate::disk;
+use crate::interrupts::{Interrupts, LINES};
+use crate::platform::{Machine, Platform};
+use log::{error, info, warn};
+use paravane_hal::Failed;
+use paravane_hal::time::Clock;
+use paravane_hal_x86_64::line::Trigger;
+use paravane_net::{FrameLayout, FramePool};
+use paravane_nic::{Config as NicConfig, InterruptPlan, Kind as NicKind, Nic as Device};
+
+/// The longest sleep of an image that has nothing to serve.
+const NOTHING_TO_DO: Duration = Duration::from_secs(3600);
+
+/// What a disk has for the program.
+pub struct Mounted {
+    /// What its file says; the command line goes before.
+    pub config: Option<Config>,
+    /// Its files, to be served.
+    pub files: Box<dyn Files>,
+}
+
+/// Mounts the first of the disks at these places that can be; what is wrong with one is said.
+pub type Mount = fn(&Machine, Vec<Place>) -> Option<Mounted>;
+
+/// Runs, with `mount` for disks if there is one; without, disks are nobody's.
+pub fn run(machine: Machine, mount: Option<Mount>) -> ! {
+    let words = || machine.boot.command_line.words().map(|word| word.text);
+    let config = Config::default().with_words(words());
+    console::set_level(config.log);
+    for rejected in &config.rejected {
+        warn!("{rejected}");
+    }
+
+    if !config.foreign.is_empty() {
+        info!("command line: for Linux, not for this image: {}", config.foreign.join(" "));
+    }
+
+    let (mut found, mut disks) = (Vec::new(), Vec::new());
+    for Found { place, kind } in bus::find(&machine, &config.devices, &Kind::of) {
+        match kind {
+            Kind::Nic(kind) => found.push(Found { place, kind }),
+            Kind::Disk => disks.push(place),
+        }
+    }
+
+    let mut mounted = mount.and_then(|mount| mount(&machine, disks));
+    let config = match mounted.as_mut().and_then(|mounted| mounted.config.take()) {
+        Some(of_file) => of_file.with_words(words()),
+        None => config,
+    };
+    console::set_level(config.log);
+
+    if found.is_empty() {
+        warn!(
+            "no NIC found: there is neither a vmxnet3 (15ad:07b0) nor a virtio-net (1af4:1041, 1af4:1000) on a PCI bus, \
+             nor a virtio-net (1) in memory"
+        );
+        idle(&machine.interrupts);
+    }
+
+    let frames =
+        (0..found.len()).map(|nic| nic_config(config.nic(&nic_name(nic)).ip_mtu_bytes).frames()).sum();
+    let pool = match FramePool::new(machine.platform, FrameLayout::new(frames)) {
+        Ok(pool) => pool,
+        Err(reason) => {
+            error!("no frames for {} NICs: {reason}; give the machine more memory", found.len());
+            idle(&machine.interrupts);
+        }
+    };
+
+    let mut nics = Vec::new();
+    for (index, found) in found.into_iter().enumerate() {
+        let name = nic_name(index);
+        let identity = Identity { name, place: found.place.address(), ids: found.place.ids() };
+        match start(&machine, &config, identity.clone(), found, &pool) {
+            Ok(nic) => nics.push(nic),
+            Err(reason) => {
+                error!("nic {}: {} {}: {reason}; skipped", identity.name, identity.place, identity.ids)
+            }
+        }
+    }
+
+    let clock = machine.platform.clock;
+    let ticks = clock.ticks_now();
+    let micros = u64::try_from(clock.duration(ticks).as_micros()).unwrap_or(u64::MAX);
+    let up = nics.iter().filter(|nic| nic.is_up()).count();
+    info!("boot: {up} NICs up with link after {micros} us, {ticks} tsc ticks since the first instruction");
+
+    let server = Server::new(Hosting(machine), nics, pool, Boot { micros, ticks });
+    match mounted {
+        Some(Mounted { files, .. }) => server.with_files(files).run(),
+        None => server.run(),
+    }
+}
+
+/// What is looked for.
+enum Kind {
+    Nic(NicKind),
+    Disk,
+}
+
+impl Kind {
+    fn of(place: &Place) -> Option<Self> {
+        place.nic_kind().map(Self::Nic).or_else(|| disk::is_disk(place).then_some(Self::Disk))
+    }
+}
+
+/// Takes one NIC from its place to where it carries frames.
+fn start(
+    machine: &Machine,
+    config: &Config,
+    identity: Identity,
+    found: FoundNic,
+    pool: &FramePool,
+) -> Result<Nic<Platform, Bus>, Box<dyn Error>> {
+    let said = config.nic(&identity.name);
+    let (device, trigger) = match found.place {
+        Place::Pci { bus, address, path, .. } => {
+            let function = pci::claim(bus, address, &path)?;
+            (Device::open(function, machine.platform).map_err(Failed::into_error)?, Trigger::Level)
+        }
+        Place::Mmio(device) => {
+            let MmioPlace { line, trigger, .. } = device.place();
+            let device = device.claim(machine)?;
+            (Device::open_mmio(device, Some(line), machine.platform).map_err(Failed::into_error)?, trigger)
+        }
+    };
+    let allocate = || machine.interrupts.allocate_vector().ok().map(|(_, message)| message);
+    let (plan, remark) = InterruptPlan::decide(config.irq, device.vectors(), allocate, |line| line < LINES);
+    if let Some(remark) = remark {
+        warn!("nic {}: {} {}: {remark}", identity.name, identity.place, identity.ids);
+    }
+    let nic_config = nic_config(said.ip_mtu_bytes);
+    Ok(Nic::start(identity, device, nic_config, said.addressing, (plan, trigger), pool.clone())?)
+}
+
+/// How each NIC runs. One connection's window is 45 frames; the longest ring that a device which
+/// sends nothing can keep.
+fn nic_config(ip_mtu_bytes: Option<u16>) -> NicConfig {
+    NicConfig::default().with_ip_mtu_bytes(ip_mtu_bytes)
+}
+
+/// What the server needs of the machine.
+struct Hosting(Machine);
+
+impl Host for Hosting {
+    fn now(&self) -> paravane_hal::time::Instant {
+        self.0.platform.now()
+    }
+    fn sleep(&self, timeout: Option<Duration>) {
+        self.0.interrupts.idle(timeout);
+    }
+    fn take_rung(&self) -> Rung {
+        let pending = self.0.interrupts.take_pending();
+        Rung { lines: pending.lines, messages: pending.messages != 0 }
+    }
+    fn open_line(&self, line: u8, trigger: Trigger) -> bool {
+        self.0.enable_line(line, trigger).is_ok()
+    }
+    fn unmask_line(&self, line: u8) {
+        self.0.interrupts.unmask_line(line);
+    }
+    fn heap_bytes_free(&self) -> usize {
+        self.0.heap_bytes_free()
+    }
+    fn dma_bytes_in_use(&self) -> u64 {
+        self.0.platform.dma.dma_bytes_in_use() as u64
+    }
+    fn clock_source(&self) -> String {
+        alloc::format!("{}", self.0.platform.clock.source())
+    }
+}
+
+/// There is nothing to serve: sleeps.
+fn idle(interrupts: &Interrupts) -> ! {
+    loop {
+        interrupts.idle(Some(NOTHING_TO_DO));
+        let _ = interrupts.take_pending();
+    }
+}
