@@ -1,5 +1,5 @@
-//! The image that serves HTTP as `paravane-http` does, and a disk's files besides, one of which says
-//! what the command line does not.
+//! The image that serves HTTP as `paravane-http` does, and a disk's files besides, one of which
+//! says what the command line does not.
 
 #![no_std]
 #![no_main]
