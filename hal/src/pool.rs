@@ -183,28 +183,25 @@ impl<T: Pooled<Header: Default>> Pool<T> {
             ));
         }
         let per_region = limit / stride;
-        while nodes.len() < total {
-            let buffers = per_region.min(total - nodes.len());
-            let len = buffers.checked_mul(stride).and_then(NonZeroUsize::new).ok_or(bad)?;
-            let request = DmaRequest { address_bits: layout.address_bits, ..DmaRequest::new(len, align) };
-            let region = match memory.dma.alloc(request) {
-                Ok(region) => region,
-                Err(error) => {
-                    // SAFETY: no buffer was given out, so nothing reaches the regions.
-                    unsafe { memory.release() };
-                    return Err(error);
+        let mut fill = || {
+            while nodes.len() < total {
+                let buffers = per_region.min(total - nodes.len());
+                let len = buffers.checked_mul(stride).and_then(NonZeroUsize::new).ok_or(bad)?;
+                let request = DmaRequest { address_bits: layout.address_bits, ..DmaRequest::new(len, align) };
+                let region = memory.dma.alloc(request)?;
+                let checked = request.check(&region);
+                if checked.is_ok() {
+                    push_nodes(&mut nodes, &region, domain, buffers, stride, layout.buffer_bytes);
                 }
-            };
-            let checked = request.check(&region);
-            if checked.is_ok() {
-                push_nodes(&mut nodes, &region, domain, buffers, stride, layout.buffer_bytes);
+                memory.regions.push(region);
+                checked?;
             }
-            memory.regions.push(region);
-            if let Err(error) = checked {
-                // SAFETY: as above.
-                unsafe { memory.release() };
-                return Err(error);
-            }
+            Ok(())
+        };
+        if let Err(error) = fill() {
+            // SAFETY: no buffer was given out, so nothing reaches the regions.
+            unsafe { memory.release() };
+            return Err(error);
         }
         Ok(Self::over(nodes.into_boxed_slice(), layout.buffer_bytes, domain, memory))
     }
