@@ -81,6 +81,8 @@ impl<'p, Q: RequestQueue<BlockBuffer>, C: Clock> Fat<'p, Q, C> {
     /// What the entry of `cluster`, which there is, says.
     fn next(&mut self, cluster: u32) -> Result<u32, Trouble> {
         let (sector, offset) = self.sector_of(cluster);
+        // A chain may go round in the sector that is here already.
+        self.part.check_time()?;
         if self.at != Some(sector) {
             self.at = None;
             self.sector = self.part.read_sector(self.layout.fat_start + sector)?;

@@ -109,11 +109,16 @@ impl<Q: RequestQueue<BlockBuffer>, C: Clock> Part<Q, C> {
         self.judge(self.disk.with(|disk| disk.flush()).map_err(Trouble::Disk))
     }
 
+    /// That there is time left for what was begun: to be asked wherever what is on the disk says
+    /// how long it goes on.
+    pub(super) fn check_time(&self) -> Result<(), Trouble> {
+        let is_over = self.clock.now() >= self.until.get();
+        self.judge(if is_over { Err(Trouble::TooLong) } else { Ok(()) })
+    }
+
     /// Where on the disk `blocks` from `start` on are.
     fn sectors(&self, start: BlockIdx, blocks: usize) -> Result<BlockIdx, Trouble> {
-        if self.clock.now() >= self.until.get() {
-            return Err(Trouble::TooLong);
-        }
+        self.check_time()?;
         let count = u32::try_from(blocks).ok();
         let end = count.and_then(|count| start.0.checked_sub(FIRST)?.checked_add(count));
         match end {

@@ -110,7 +110,7 @@ pub struct NoFiles;
 impl NoFiles {
     const REFUSAL: Refusal = Refusal::new(
         "503 Service Unavailable",
-        "no disk with a FAT file system is mounted; the console says why",
+        "no disk is mounted: the image has no files (paravane-files has), or the console says why",
     );
 }
 

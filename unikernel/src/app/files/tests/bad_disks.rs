@@ -1,12 +1,18 @@
 //! Disks that are full, read-only, torn, or do not answer.
 
+use core::time::Duration;
 use std::io::Cursor;
 
+use embedded_sdmmc::{Block, BlockDevice as _, BlockIdx};
 use fatfs::{FileSystem, FsOptions};
 use proptest::prelude::*;
 
 use super::bench::{Bench, Kind, assert_clean, bytes_of, content, free_clusters, made};
 use super::{fetch, name, status, store};
+use crate::app::files::chain::Fat;
+use crate::app::files::layout::Layout;
+use crate::app::files::part::{Part, Trouble};
+use crate::app::files::partition::{Kind as Place, Partition};
 use crate::app::files::{MountError, volume};
 use crate::app::http::Files as _;
 
@@ -137,7 +143,10 @@ proptest! {
     /// Whatever the first sectors say, nothing panics, nothing lasts for ever, and nothing is
     /// written outside the partition.
     #[test]
-    fn any_front_is_survived(changes in proptest::collection::vec((0..1_usize << 16, any::<u8>()), 1..8), near in any::<bool>()) {
+    fn any_front_is_survived(
+        changes in proptest::collection::vec((0..1_usize << 16, any::<u8>()), 1..8),
+        near in any::<bool>(),
+    ) {
         let system = made(Kind::Fat16, &[("a.bin", 3000)]);
         let mut image = super::partitions::in_mbr(&system, 8192);
         image.extend([0xab; 5120]);
@@ -154,6 +163,58 @@ proptest! {
         prop_assert!(after[..64 * 512] == image[..64 * 512]);
         prop_assert!(after[after.len() - 5120..].iter().all(|byte| *byte == 0xab));
     }
+}
+
+#[test]
+fn what_is_outside_the_partition_is_not_touched() {
+    let bench = Bench::of(vec![0xab; 128 * 512], false);
+    let place = Partition { kind: Place::Whole, first_sector: 64, sectors: 8 };
+    let part = Part::new(bench.disk(bench.queue()), bench.platform.clone(), place);
+    part.begin(volume::LIMIT);
+    for number in [0, 7] {
+        assert_eq!(part.read_sector(number), Ok([0xab; 512]));
+        assert_eq!(part.write_sector(number, &[1; 512]), Ok(()));
+    }
+    for number in [8, 9, u32::MAX - 1, u32::MAX] {
+        assert_eq!(part.read_sector(number), Err(Trouble::Outside), "{number}");
+        assert_eq!(part.write_sector(number, &[2; 512]), Err(Trouble::Outside), "{number}");
+    }
+    let two = [Block::new(), Block::new()];
+    assert_eq!(part.write(&two, BlockIdx(8)), Err(Trouble::Outside), "the second is outside");
+    let image = bench.image();
+    for (number, sector) in image.chunks(512).enumerate() {
+        let expected = if matches!(number, 64 | 71) { 1 } else { 0xab };
+        assert!(sector.iter().all(|byte| *byte == expected), "{number}");
+    }
+}
+
+#[test]
+fn a_cluster_that_has_no_size_is_refused() {
+    let image = made(Kind::Fat16, &[]);
+    let mut boot: [u8; 512] = image[..512].try_into().unwrap();
+    let sectors = u32::try_from(image.len() / 512).unwrap();
+    assert!(Layout::of(&boot, sectors).is_ok());
+    for cluster_sectors in [0, 3, 6, 255] {
+        boot[13] = cluster_sectors;
+        let error = Layout::of(&boot, sectors).unwrap_err();
+        assert!(matches!(error, MountError::Unusable(why) if why.contains("contradicts")), "{error}");
+    }
+}
+
+/// Of a chain that goes round in one sector no other is read, so that no disk ends it.
+#[test]
+fn a_chain_is_followed_while_there_is_time() {
+    let image = made(Kind::Fat16, &[("a.bin", 3000)]);
+    let layout = Layout::of(image[..512].try_into().unwrap(), 8192).unwrap();
+    let bench = Bench::of(image, false);
+    let place = Partition { kind: Place::Whole, first_sector: 0, sectors: 8192 };
+    let part = Part::new(bench.disk(bench.queue()), bench.platform.clone(), place);
+    part.begin(volume::LIMIT);
+    // The folder has the first cluster.
+    let mut fat = Fat::new(&part, layout);
+    assert_eq!(fat.count(3), Ok(Some(6)));
+    part.begin(Duration::ZERO);
+    assert_eq!(fat.count(3), Err(Trouble::TooLong));
 }
 
 #[test]
