@@ -59,12 +59,12 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
                 let descriptors = self.lane.ring.descriptors_of(EXTRA_SEGMENTS.into());
                 return self.check_room(1, descriptors).map(|_| Need::One(transfer));
             }
-            let has_room = self.done.len() < self.lane.places.count().into();
+            let has_room = self.done.len() < self.lane.ring.size().entries().into();
             return if has_room { Ok(Need::Nothing) } else { Err(SubmitError::Full) };
         };
         let ranges = RangeParts::new(sector, sectors.into(), limits);
-        // More than there are places are too many, however many they are.
-        let most = usize::from(self.lane.places.count());
+        // More than the ring has entries are too many, however many they are.
+        let most = usize::from(self.lane.ring.size().entries());
         let parts = ranges.count_up_to(most).unwrap_or(usize::MAX);
         let descriptors = self.lane.ring.descriptors_of(LEAST_SEGMENTS.into());
         let parts = self.check_room(parts, parts.saturating_mul(descriptors))?;

@@ -22,8 +22,8 @@ pub(crate) type BlkRing<P> = Queue<Tokens<Ticket>, P>;
 pub(crate) struct Ticket {
     /// The number of its request.
     pub(super) request: u16,
-    /// Its place.
-    pub(super) place: u16,
+    /// The descriptor that its chain begins with.
+    pub(super) head: u16,
     /// How much data the device is to write.
     pub(super) expected_bytes: u32,
 }
@@ -44,16 +44,17 @@ impl<P: Platform> Lane<P> {
         Part { offset_bytes, bytes, count, segments }: Part<'_, D>,
     ) -> bool {
         let sectors = offset_bytes / SECTOR;
-        let Some(header) = RequestHeader::new(operation, sectors) else { return false };
-        let Some(place) = self.places.take(&header) else { return false };
+        let Some(request) = RequestHeader::new(operation, sectors) else { return false };
+        let head = self.ring.next_head();
+        let Some(place) = self.places.write(head, &request) else { return false };
         let writable = operation.direction() == Some(Direction::FromDevice);
         let expected_bytes = if writable { bytes } else { 0 };
-        let ticket = Ticket { request: number, place: place.number, expected_bytes };
-        let head = Segment { addr: place.header, len_bytes: HEADER_BYTES, writable: false };
+        let ticket = Ticket { request: number, head, expected_bytes };
+        let header = Segment { addr: place.header, len_bytes: HEADER_BYTES, writable: false };
         let status = Segment { addr: place.status, len_bytes: 1, writable: true };
         let data = segments.map(|PartSegment { addr, len_bytes }| Segment { addr, len_bytes, writable });
         let count = usize::from(EXTRA_SEGMENTS).wrapping_add(count.into());
-        self.ring.submit(count, head, data, status, ticket).is_ok()
+        self.ring.submit(count, header, data, status, ticket).is_ok()
     }
 
     /// Posts the `parts` that `rest` is cut into.
@@ -86,12 +87,13 @@ impl<P: Platform> Lane<P> {
     }
 
     fn post_range(&mut self, number: u16, operation: Operation, range: &RangeSegment) -> Option<()> {
-        let place = self.places.take(&RequestHeader::new(operation, 0)?)?;
-        let addr = self.places.write_range(place.number, range)?;
-        let ticket = Ticket { request: number, place: place.number, expected_bytes: 0 };
-        let head = Segment { addr: place.header, len_bytes: HEADER_BYTES, writable: false };
+        let head = self.ring.next_head();
+        let place = self.places.write(head, &RequestHeader::new(operation, 0)?)?;
+        let addr = self.places.write_range(head, range)?;
+        let ticket = Ticket { request: number, head, expected_bytes: 0 };
+        let header = Segment { addr: place.header, len_bytes: HEADER_BYTES, writable: false };
         let data = Segment { addr, len_bytes: RANGE_BYTES, writable: false };
         let status = Segment { addr: place.status, len_bytes: 1, writable: true };
-        self.ring.submit(LEAST_SEGMENTS.into(), head, [data], status, ticket).ok()
+        self.ring.submit(LEAST_SEGMENTS.into(), header, [data], status, ticket).ok()
     }
 }

@@ -6,8 +6,8 @@
 //!  poll:     observe -> judge -> completion
 //! ```
 //!
-//! Each part that the device has takes one of the [`places`](super::places). The request with its
-//! data waits in a table that leaks on drop, for the device may write there.
+//! Each part that the device has keeps its header and status at its [place](super::places). The
+//! request with its data waits in a table that leaks on drop, for the device may write there.
 
 use alloc::collections::VecDeque;
 
@@ -55,8 +55,9 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
         rules: Rules,
     ) -> Result<Self, Failed<DmaError, Unused<P>>> {
         let tables = || {
-            let done = VecDeque::from(vec_of(places.count().into())?);
-            Ok((InFlight::new(places.count(), ring.device())?, done))
+            // No more requests than descriptors.
+            let requests = ring.size().entries();
+            Ok((InFlight::new(requests, ring.device())?, VecDeque::from(vec_of(requests.into())?)))
         };
         match tables() {
             Ok((in_flight, done)) => {
@@ -101,7 +102,6 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
 
     /// Gives every request to `unfinished` that the device had: it gave them all up.
     pub(crate) fn renew(&mut self, unfinished: &mut dyn FnMut(Request<B>)) {
-        self.lane.places.renew();
         self.counters.failed = self.counters.failed.wrapping_add(self.in_flight.len() as u64);
         self.in_flight.take_all(unfinished);
         self.submitted = false;
@@ -134,11 +134,9 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
     /// That there is room for so many parts. How many they are.
     #[inline(always)]
     pub(super) fn check_room(&self, parts: usize, descriptors: usize) -> Result<u16, SubmitError> {
-        let has_room = self.in_flight.room() > 0
-            && parts <= self.lane.places.room()
-            && descriptors <= usize::from(self.lane.ring.room());
+        let has_room = self.in_flight.room() > 0 && descriptors <= usize::from(self.lane.ring.room());
         if !has_room {
-            return Err(self.no_room(parts, descriptors));
+            return Err(self.no_room(descriptors));
         }
         // Fewer than the queue has entries.
         Ok(u16::try_from(parts).unwrap_or(u16::MAX))
@@ -153,9 +151,9 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
 
     /// Why there is none for so many.
     #[cold]
-    fn no_room(&self, parts: usize, descriptors: usize) -> SubmitError {
+    fn no_room(&self, descriptors: usize) -> SubmitError {
         let entries = usize::from(self.lane.ring.size().entries());
-        if parts > usize::from(self.lane.places.count()) || descriptors > entries {
+        if descriptors > entries {
             SubmitError::TooLong { segments: descriptors, max_segments: entries }
         } else {
             SubmitError::Full
@@ -189,7 +187,7 @@ impl<P: Platform, B: Data> RequestQueue<P, B> {
     fn take_done(&mut self) -> Result<Option<Completion<B>>, DeviceFault> {
         // Ends: each turn takes a part out of those in flight.
         while let Some((ticket, written_bytes)) = self.lane.ring.complete()? {
-            let status = self.lane.places.give_back(ticket.place);
+            let status = self.lane.places.status(ticket.head);
             let end = judge(status, written_bytes, ticket.expected_bytes);
             if let Err(RequestFault::UnknownStatus { status }) = end {
                 let what = "status of a block request";
@@ -285,7 +283,7 @@ impl<P: Platform, B: Data> paravane_block::RequestQueue<B> for RequestQueue<P, B
         // Header, one segment, status.
         let least = self.lane.ring.descriptors_of(LEAST_SEGMENTS.into());
         let chains = usize::from(self.lane.ring.room()).checked_div(least).unwrap_or(0);
-        self.in_flight.room().min(self.lane.places.room()).min(chains)
+        self.in_flight.room().min(chains)
     }
 
     fn in_flight(&self) -> usize {

@@ -11,7 +11,7 @@ use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::{Failed, Platform};
 
 use crate::blk::REQUEST_QUEUE;
-use crate::blk::config::{self, EXTRA_SEGMENTS};
+use crate::blk::config;
 use crate::blk::control::BlkControl;
 use crate::blk::device::{Blk, Device, QueueMemory, Running};
 use crate::blk::error::StartError;
@@ -148,9 +148,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
         let mut shortest: Option<QueueSize> = None;
         for queue in REQUEST_QUEUE..count {
             let size = device::queue_size(&mut self.transport, queue, config.entries, format.packed)?;
-            // A flush takes the fewest.
-            let requests = if format.indirect { size.entries() } else { size.entries() / EXTRA_SEGMENTS };
-            let (mut ring, places) = (None, Places::new(&self.dma(), requests)?);
+            let (mut ring, places) = (None, Places::new(&self.dma(), size)?);
             let is_set_up = self.set_up(queue, size, format, &mut ring);
             rings.push((ring, Some(places)));
             is_set_up?;

@@ -6,7 +6,6 @@
 //! [table](super::tables).
 
 use alloc::vec::Vec;
-use core::iter;
 
 use paravane_hal::dma::{DeviceTag, Dma, DmaError, DmaErrorReason, Quiet};
 use paravane_hal::fault::DeviceFault;
@@ -82,7 +81,7 @@ impl<T> Tokens<T> {
         Chain { ring, lent: self, number, room, shape: Shape::default(), is_one: true }
     }
 
-    /// Posts a chain of `segments` in a table of its own.
+    /// Posts a chain of `head`, `data` and `tail` in a table of its own.
     ///
     /// # Errors
     ///
@@ -93,31 +92,36 @@ impl<T> Tokens<T> {
         &mut self,
         ring: &mut R,
         tables: &Tables<D>,
-        mut segments: impl Iterator<Item = Segment>,
+        (head, data, tail): (Segment, impl Iterator<Item = Segment>, Segment),
         token: T,
     ) -> Result<(), T> {
-        let head = self.free;
-        let Some((table, addr)) = tables.of(head).filter(|_| self.room > 0) else { return Err(token) };
-        let (mut shape, mut count, mut next) = (Shape::default(), 0_u16, segments.next());
-        for entry in table {
-            let Some(segment) = next.filter(|segment| shape.takes(*segment)) else { break };
-            shape.add(segment);
-            next = segments.next();
+        let number = self.free;
+        let Some((table, addr)) = tables.of(number).filter(|_| self.room > 0) else { return Err(token) };
+        let (mut entries, mut shape, mut count, mut is_one) = (table.iter(), Shape::default(), 0_u16, true);
+        let mut add = |segment, goes_on: bool| {
             // A table is short.
             count = count.wrapping_add(1);
-            R::describe_entry(entry, segment, next.map(|_| count));
-        }
-        let len_bytes = u32::from(count).wrapping_mul(ENTRY_BYTES);
-        let is_whole = next.is_none() && count > 0 && shape.fits();
+            match entries.next() {
+                Some(entry) if shape.takes(segment) => {
+                    shape.add(segment);
+                    R::describe_entry(entry, segment, goes_on.then_some(count));
+                }
+                _ => is_one = false,
+            }
+        };
+        add(head, true);
+        data.for_each(|segment| add(segment, true));
+        add(tail, false);
         // A free descriptor heads no chain.
-        let place = match self.chains.slots_mut().get_mut(usize::from(head)) {
-            Some(place @ None) if is_whole => place,
+        let place = match self.chains.slots_mut().get_mut(usize::from(number)) {
+            Some(place @ None) if is_one && shape.fits() => place,
             _ => return Err(token),
         };
-        *place = Some(shape.lent(token, head, 1));
-        ring.describe_table(head, Segment { addr, len_bytes, writable: false });
-        ring.post_chain(head);
-        self.free = self.next.get(usize::from(head)).copied().unwrap_or(head);
+        *place = Some(shape.lent(token, number, 1));
+        let len_bytes = u32::from(count).wrapping_mul(ENTRY_BYTES);
+        ring.describe_table(number, Segment { addr, len_bytes, writable: false });
+        ring.post_chain(number);
+        self.free = self.next.get(usize::from(number)).copied().unwrap_or(number);
         self.room = self.room.wrapping_sub(1);
         Ok(())
     }
@@ -285,6 +289,13 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
         if segments <= self.table_most.into() { 1 } else { segments }
     }
 
+    /// The descriptor that the next chain begins with, if there is room for one.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) fn next_head(&self) -> u16 {
+        self.lent.free
+    }
+
     /// Posts a chain of `head`, `data` and `tail`, `segments` in all, what the device reads before
     /// what it writes. `token`, which owns their memory, stays here until the device has used the
     /// chain. The device learns of it with [`publish`](Self::publish).
@@ -306,7 +317,7 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
         if segments <= (*table_most).into()
             && let Some(tables) = tables
         {
-            let segments = iter::once(head).chain(data).chain([tail]);
+            let segments = (head, data.into_iter(), tail);
             return each_format!(ring, ring => lent.post_table(ring, tables, segments, token));
         }
         each_format!(ring, ring => {
