@@ -48,8 +48,8 @@ impl<P: Platform> Places<P> {
         self.headers.free(quiet).is_ok() & self.ranges.free(quiet).is_ok() & self.statuses.free(quiet).is_ok()
     }
 
-    /// Writes `header` at the place of the descriptor `head`, which is free. `None`: there is no such
-    /// one.
+    /// Writes `header` at the place of the descriptor `head`, which is free. `None`: there is no
+    /// such one.
     #[inline(always)]
     pub(super) fn write(&mut self, head: u16, header: &RequestHeader) -> Option<Place> {
         let index = usize::from(head);
