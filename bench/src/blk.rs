@@ -10,6 +10,7 @@
 
 mod ours;
 mod theirs;
+mod vhost_user;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ use crate::subject::Moving;
 
 use ours::Virtio;
 use theirs::VirtioDrivers;
+use vhost_user::Libblkio;
 
 /// Buffers of each pool.
 const BUFFERS: u32 = 128;
@@ -49,11 +51,14 @@ pub enum Driver {
     VirtioPacked,
     /// The published `virtio-drivers` crate, `VirtIOBlk`.
     VirtioDrivers,
+    /// libblkio's published `virtio-driver` crate, `VirtioBlkQueue`, on `qemu-storage-daemon`.
+    #[value(name = "virtio-driver")]
+    Libblkio,
 }
 
 impl Driver {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Virtio, Self::VirtioPacked, Self::VirtioDrivers];
+    pub const ALL: [Self; 4] = [Self::Virtio, Self::VirtioPacked, Self::VirtioDrivers, Self::Libblkio];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
@@ -61,6 +66,7 @@ impl Driver {
             Self::Virtio => "virtio",
             Self::VirtioPacked => "virtio-packed",
             Self::VirtioDrivers => "virtio-drivers",
+            Self::Libblkio => "virtio-driver",
         }
     }
 }
@@ -112,6 +118,7 @@ pub fn start(driver: Driver, point: Point) -> Result<Box<dyn Moving>> {
         Driver::Virtio => Reads::of(Virtio::start(false)?, point),
         Driver::VirtioPacked => Reads::of(Virtio::start(true)?, point),
         Driver::VirtioDrivers => Reads::of(VirtioDrivers::start()?, point),
+        Driver::Libblkio => Reads::of(Libblkio::start()?, point),
     })
 }
 

@@ -34,7 +34,7 @@ enum What {
         /// Write the figures to this file as well.
         #[arg(long)]
         json: Option<PathBuf>,
-        /// Leave QEMU out.
+        /// Leave QEMU out, and with it the device of `virtio-driver`.
         #[arg(long)]
         no_guest: bool,
         /// Fail if a bar is missed.

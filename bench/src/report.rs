@@ -106,7 +106,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
         );
         lines.push(Line { point, instructions, ratio });
     }
-    let reads = reads::measure(scratch.path())?;
+    let reads = reads::measure(scratch.path(), with_guest)?;
     println!("\nfor comparison, measured apart from this program (64 bytes, burst 32)\n");
     for (name, tx, rx) in ANCHORS {
         println!("{name:<82} transmit {:>6}  receive {:>6}", text(tx, 1), text(rx, 1));
@@ -278,6 +278,7 @@ fn as_json(
     json!({
         "format": 3,
         "virtio_drivers": "0.13.0",
+        "virtio_driver": "0.6.1",
         "callgrind": callgrind,
         "interleaved": ratios,
         "reads": reads.iter().map(reads::Line::as_json).collect::<Vec<_>>(),
