@@ -12,6 +12,8 @@ pub(super) const SIGNATURE: [u8; 2] = [0x55, 0xaa];
 /// A file system with fewer clusters is FAT12, one with as many as the other is FAT32.
 const FAT16_CLUSTERS: u32 = 4085;
 const FAT32_CLUSTERS: u32 = 65_525;
+/// FAT32: of the copies of the FAT only one is kept up to date.
+const ONE_FAT: u16 = 1 << 7;
 /// Clusters are counted from here on.
 pub(super) const FIRST_CLUSTER: u32 = 2;
 
@@ -106,6 +108,10 @@ impl Layout {
         let is_sound = if is_fat32 {
             let version = le16(boot, 42);
             let has_info = (1..fat_start).contains(&layout.info_sector);
+            // Which one would be in the low bits.
+            if le16(boot, 40) & ONE_FAT != 0 {
+                return Err(MountError::Unusable("it keeps only one of its FATs up to date"));
+            }
             root_entries == 0 && version == 0 && has_info && layout.has_cluster(layout.root_cluster)
         } else {
             root_entries > 0
@@ -125,6 +131,13 @@ impl Layout {
     /// How many entries of a FAT fit a sector.
     pub(super) fn entries_per_sector(&self) -> u32 {
         if self.is_fat32 { 128 } else { 256 }
+    }
+
+    /// In which sector of the FAT the entry of the last cluster is, and where in it that ends.
+    pub(super) fn end_of_fat(&self) -> (u32, usize) {
+        let per_sector = self.entries_per_sector();
+        let last = self.clusters.saturating_add(FIRST_CLUSTER - 1);
+        (last / per_sector, ((last % per_sector + 1) * (512 / per_sector)) as usize)
     }
 
     /// How many clusters a file of `len_bytes` has at least.

@@ -12,7 +12,7 @@ use embedded_sdmmc::{Block, BlockCount, BlockDevice, BlockIdx};
 use paravane_block::{BlockBuffer, Disk, DiskError, RequestQueue, SharedDisk};
 use paravane_hal::time::{Clock, Instant};
 
-use super::layout::Sector;
+use super::layout::{Layout, Sector};
 use super::partition::{Partition, picture};
 
 /// Where the partition is in the picture.
@@ -53,15 +53,15 @@ pub(super) struct Part<Q, C> {
     until: Cell<Instant>,
     /// What went wrong since then: `embedded-sdmmc` does not always tell.
     trouble: Cell<Option<Trouble>>,
-    /// The sector of hints, if there is one.
-    info_sector: Cell<Option<u32>>,
+    /// What of it is not shown as it is, once that is known.
+    layout: Cell<Option<Layout>>,
 }
 
 impl<Q: RequestQueue<BlockBuffer>, C: Clock> Part<Q, C> {
     pub(super) fn new(disk: Disk<Q, C>, clock: C, place: Partition) -> Self {
         let disk = SharedDisk::new(disk);
-        let (until, trouble, info_sector) = Default::default();
-        Self { disk, clock, place, until: Cell::new(until), trouble, info_sector }
+        let (until, trouble, layout) = Default::default();
+        Self { disk, clock, place, until: Cell::new(until), trouble, layout }
     }
 
     pub(super) fn place(&self) -> Partition {
@@ -72,10 +72,23 @@ impl<Q: RequestQueue<BlockBuffer>, C: Clock> Part<Q, C> {
         self.disk.with(|disk| disk.info().read_only)
     }
 
-    /// From here on nobody knows how many clusters are free, as far as the sector of hints goes:
-    /// clusters are given back here without `embedded-sdmmc`, whose count would be wrong.
-    pub(super) fn forget_free_count(&self, info_sector: u32) {
-        self.info_sector.set(Some(info_sector));
+    /// From here on `embedded-sdmmc` is not shown what it would make the wrong thing of.
+    pub(super) fn set_layout(&self, layout: Layout) {
+        self.layout.set(Some(layout));
+    }
+
+    /// Covers of a sector that was read what is not to be shown.
+    fn cover(&self, number: u32, sector: &mut Sector) {
+        let Some(layout) = self.layout.get() else { return };
+        // Clusters are given back here without it, so its count of free ones would be wrong.
+        if layout.is_fat32 && number == layout.info_sector {
+            sector[FREE_COUNT].fill(0xff);
+        }
+        // It looks for free clusters up to the end of a sector, and there may be fewer clusters.
+        let (last, end) = layout.end_of_fat();
+        if number == layout.fat_start + last {
+            sector[end..].fill(0xff);
+        }
     }
 
     /// Something new begins, and is to be done in `limit`.
@@ -142,10 +155,9 @@ impl<Q: RequestQueue<BlockBuffer>, C: Clock> BlockDevice for Part<Q, C> {
         }
         let place = self.judge(self.sectors(start, blocks.len()))?;
         self.judge(self.disk.read(blocks, place).map_err(Trouble::Disk))?;
-        if let (Some(info), [block]) = (self.info_sector.get(), blocks)
-            && start.0 == info.saturating_add(FIRST)
-        {
-            block.contents[FREE_COUNT].fill(0xff);
+        // It reads one at a time where there is something to cover.
+        if let [block] = blocks {
+            self.cover(start.0.saturating_sub(FIRST), &mut block.contents);
         }
         Ok(())
     }

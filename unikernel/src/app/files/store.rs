@@ -15,7 +15,7 @@ use super::chain::Fat;
 use super::entry::{CONTENT, DELETED, NAME, Place, bytes_of, first_cluster};
 use super::fault::FileError;
 use super::part::Trouble;
-use super::volume::{Open, Use, Volume};
+use super::volume::{MOST_OPEN, Open, Use, Volume};
 use crate::app::http::{Handle, Name};
 
 impl<Q: RequestQueue<BlockBuffer>, C: Clock> Volume<Q, C> {
@@ -46,12 +46,24 @@ impl<Q: RequestQueue<BlockBuffer>, C: Clock> Volume<Q, C> {
             Use::Replacing(place) => self.chain(place)?.and_then(|(first, count)| count.map(|_| first)),
             _ => None,
         };
+        self.sweep()?;
         let own = own_name(index)?;
-        // One that an earlier end of the machine left.
+        // One that could not be removed when it should have been.
         self.remove(own)?;
         let file = self.manager.open_file_in_dir(self.root, own, Mode::ReadWriteCreate);
         let file = file.map_err(|error| FileError::of(&error))?;
         Ok(self.keep(index, file, len_bytes, purpose, replaced))
+    }
+
+    /// Removes what an earlier end of the machine left half stored, once. All of it, and before any
+    /// cluster is given away: what the disk's cache held then need not have come in order, so that
+    /// such a file may have clusters that its FAT takes for free.
+    fn sweep(&mut self) -> Result<(), FileError> {
+        if !self.is_swept {
+            (0..MOST_OPEN).try_for_each(|index| self.remove(own_name(index)?))?;
+            self.is_swept = true;
+        }
+        Ok(())
     }
 
     /// Puts what was written under the program's own name in its place. Whether it is a new file.

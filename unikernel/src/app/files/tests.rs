@@ -4,6 +4,7 @@
 mod bad_disks;
 mod bench;
 mod crashes;
+mod odd_disks;
 mod partitions;
 
 use super::*;

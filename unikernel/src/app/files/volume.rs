@@ -71,6 +71,8 @@ pub struct Volume<Q: RequestQueue<BlockBuffer>, C: Clock> {
     pub(super) layout: Layout,
     pub(super) open: [Option<Open>; MOST_OPEN],
     given_up: bool,
+    /// What an earlier end of the machine left half stored was removed.
+    pub(super) is_swept: bool,
     /// The last line on the console, which is not said twice in a row.
     said: String,
 }
@@ -87,11 +89,9 @@ impl<Q: RequestQueue<BlockBuffer>, C: Clock> Volume<Q, C> {
         part.begin(LIMIT);
         let boot = part.read_sector(0).map_err(refused)?;
         let layout = Layout::of(&boot, place.sectors)?;
-        if layout.is_fat32 {
-            part.forget_free_count(layout.info_sector);
-            if Fat::new(&part, layout).count(layout.root_cluster).map_err(refused)?.is_none() {
-                return Err(MountError::Unusable("its root directory's chain of clusters is torn"));
-            }
+        part.set_layout(layout);
+        if layout.is_fat32 && Fat::new(&part, layout).count(layout.root_cluster).map_err(refused)?.is_none() {
+            return Err(MountError::Unusable("its root directory's chain of clusters is torn"));
         }
         let manager = Manager::new_with_limits(part, NoCalendar, 0);
         let root = manager.open_raw_volume(VolumeIdx(0)).and_then(|volume| manager.open_root_dir(volume));
@@ -99,7 +99,8 @@ impl<Q: RequestQueue<BlockBuffer>, C: Clock> Volume<Q, C> {
             Error::DeviceError(trouble) => refused(trouble),
             _ => MountError::Unusable("its first sectors contradict one another"),
         })?;
-        Ok(Self { manager, root, layout, open: Default::default(), given_up: false, said: String::new() })
+        let (open, given_up, is_swept, said) = Default::default();
+        Ok(Self { manager, root, layout, open, given_up, is_swept, said })
     }
 
     /// What it is, for people.
@@ -234,6 +235,11 @@ impl<Q: RequestQueue<BlockBuffer>, C: Clock> Volume<Q, C> {
         }
         let index = self.free_slot()?;
         self.check_chain(place, entry.size)?;
+        // It is opened by its short name, and what was checked is this one.
+        let first = self.manager.find_directory_entry(self.root, entry.name);
+        if !first.is_ok_and(|first| Place::of(&first) == place) {
+            return Err(FileError::Torn("the file's short name is another's too, or the disk's label"));
+        }
         let file = self.manager.open_file_in_dir(self.root, entry.name, Mode::ReadOnly);
         let file = file.map_err(|error| FileError::of(&error))?;
         Ok((self.keep(index, file, entry.size, Use::Reading(place), None), entry.size))
