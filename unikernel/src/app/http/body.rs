@@ -15,8 +15,10 @@ enum At {
     Data { left: u64, chunked: bool },
     /// In the line that says how long the next chunk is.
     Size { bytes: u64, digits: usize, in_extension: bool, line: usize },
-    /// In the line end behind a chunk; how much of it was seen.
-    ChunkEnd,
+    /// Behind the first byte of that line's end.
+    SizeEnd { bytes: u64 },
+    /// In the line end behind a chunk; whether its first byte was seen.
+    ChunkEnd { began: bool },
     /// In the trailer section; the length of its current line.
     Trailer { line: usize },
     /// Behind the body.
@@ -65,7 +67,7 @@ impl BodyReader {
                 self.hash.update(data);
                 self.len_bytes = self.len_bytes.saturating_add(len as u64);
                 self.at = match (left.saturating_sub(len as u64), chunked) {
-                    (0, true) => At::ChunkEnd,
+                    (0, true) => At::ChunkEnd { began: false },
                     (0, false) => At::Done,
                     (left, chunked) => At::Data { left, chunked },
                 };
@@ -88,11 +90,12 @@ impl BodyReader {
 /// Where one byte of chunk framing leads; `None` when it may not stand there.
 fn next(at: At, byte: u8) -> Option<At> {
     match at {
-        At::Size { bytes, digits, .. } if byte == b'\n' => match (digits, bytes) {
-            (0, _) => None,
-            (_, 0) => Some(At::Trailer { line: 0 }),
-            (_, left) => Some(At::Data { left, chunked: true }),
-        },
+        At::Size { digits: 0, .. } if byte == b'\r' => None,
+        At::Size { bytes, .. } if byte == b'\r' => Some(At::SizeEnd { bytes }),
+        At::Size { .. } if byte == b'\n' => None,
+        At::SizeEnd { .. } if byte != b'\n' => None,
+        At::SizeEnd { bytes: 0 } => Some(At::Trailer { line: 0 }),
+        At::SizeEnd { bytes } => Some(At::Data { left: bytes, chunked: true }),
         At::Size { line, .. } if line >= MAX_LINE_BYTES => None,
         At::Size { bytes, digits, in_extension, line } => {
             let line = line.checked_add(1)?;
@@ -102,15 +105,15 @@ fn next(at: At, byte: u8) -> Option<At> {
                     let bytes = bytes.checked_mul(16)?.checked_add(u64::from(digit))?;
                     Some(At::Size { bytes, digits: digits.checked_add(1)?, in_extension, line })
                 }
-                _ if in_extension || matches!(byte, b';' | b'\r' | b' ' | b'\t') => {
+                _ if in_extension || matches!(byte, b';' | b' ' | b'\t') => {
                     Some(At::Size { bytes, digits, in_extension: true, line })
                 }
                 _ => None,
             }
         }
-        At::ChunkEnd => match byte {
-            b'\r' => Some(At::ChunkEnd),
-            b'\n' => Some(SIZE),
+        At::ChunkEnd { began } => match (began, byte) {
+            (false, b'\r') => Some(At::ChunkEnd { began: true }),
+            (true, b'\n') => Some(SIZE),
             _ => None,
         },
         At::Trailer { line } => match byte {
@@ -162,7 +165,20 @@ mod tests {
 
     #[test]
     fn malformed_chunks_are_refused() {
-        for body in [&b"\r\n"[..], b"xyz\r\n", b"5\r\nhelloX", b"fffffffffffffffff\r\n", b"-1\r\n"] {
+        for body in [
+            &b"\r\n"[..],
+            b"xyz\r\n",
+            b"5\r\nhelloX",
+            b"fffffffffffffffff\r\n",
+            b"-1\r\n",
+            // Who ends lines elsewhere would find another request behind.
+            b"5\nhello\r\n",
+            b"5;a\nhello\r\n",
+            b"5\rhello\r\n",
+            b"5\r\r\nhello",
+            b"5\r\nhello\n",
+            b"5\r\nhello\r\r\n",
+        ] {
             assert_eq!(read(BodyLength::Chunked, body, 64), Err(Refusal::BAD_BODY), "{body:?}");
         }
         let mut endless = b"1;".to_vec();

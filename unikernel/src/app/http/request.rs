@@ -136,7 +136,7 @@ fn understand<'h>(
             // An older peer would have to be told that the connection stays open; it is closed
             // instead.
             keep_alive: takes_chunks && !fields.close,
-            expects_continue: fields.expects_continue,
+            expects_continue: takes_chunks && fields.expects_continue,
         },
         len,
     )))
@@ -154,12 +154,15 @@ impl Fields {
         let mut fields = Self { body: BodyLength::None, close: false, expects_continue: false };
         let mut length = None;
         for header in headers {
-            let value = core::str::from_utf8(header.value).unwrap_or("").trim();
+            // Blanks of other kinds are no blanks to others.
+            let value = core::str::from_utf8(header.value).unwrap_or("").trim_matches([' ', '\t']);
             let is = |name: &str| header.name.eq_ignore_ascii_case(name);
             let lists = |word: &str| value.split(',').any(|item| item.trim().eq_ignore_ascii_case(word));
             if is("content-length") {
                 let bytes: u64 = value.parse().map_err(|_| Refusal::BAD)?;
-                if length.is_some_and(|before| before != bytes) {
+                // A sign is none of its digits.
+                let is_signed = value.starts_with('+');
+                if is_signed || length.is_some_and(|before| before != bytes) {
                     return Err(Refusal::BAD);
                 }
                 length = Some(bytes);
@@ -170,9 +173,12 @@ impl Fields {
                         "the only transfer encoding here is chunked",
                     ));
                 }
+                if fields.body == BodyLength::Chunked {
+                    return Err(Refusal::BAD);
+                }
                 fields.body = BodyLength::Chunked;
             } else if is("connection") {
-                fields.close = lists("close");
+                fields.close |= lists("close");
             } else if is("expect") {
                 fields.expects_continue = value.eq_ignore_ascii_case("100-continue");
             }
@@ -251,6 +257,9 @@ mod tests {
         assert!(!get("GET / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap().keep_alive);
         let old = get("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").unwrap();
         assert_eq!((old.keep_alive, old.takes_chunks), (false, false));
+        assert!(!get("GET / HTTP/1.1\r\nConnection: close\r\nConnection: TE\r\n\r\n").unwrap().keep_alive);
+        let old = get("POST /digest HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n");
+        assert!(!old.unwrap().expects_continue, "it knows no such answer");
     }
 
     #[test]
@@ -264,7 +273,13 @@ mod tests {
             "two readers would disagree"
         );
         assert!(post("Content-Length: 7\r\nContent-Length: 8\r\n").is_err());
-        assert!(post("Content-Length: seven\r\n").is_err());
+        for length in ["seven", "+7", "-7", "", "7 7", "0x7", "\u{a0}7", "18446744073709551616"] {
+            assert!(post(&format!("Content-Length: {length}\r\n")).is_err(), "{length:?}");
+        }
+        // What others would not take for the word, or would take twice.
+        for coding in ["\u{a0}chunked", "chunked\u{2003}", "chunked\r\nTransfer-Encoding: chunked"] {
+            assert!(post(&format!("Transfer-Encoding: {coding}\r\n")).is_err(), "{coding:?}");
+        }
     }
 
     #[test]
