@@ -49,6 +49,23 @@ fn what_qemu_writes_is_understood() {
     assert_eq!(all(MICROVM), [Ok(place(0xfeb0_0600, 0x1b)), Ok(place(0xfeb0_0200, 0x19))]);
 }
 
+/// Whoever wrote the table decides how deep that goes, and a kernel's stack is short.
+#[test]
+fn lengths_in_lengths_are_not_followed() {
+    const DEPTH: u32 = 200_000;
+    let mut table = table(&[]);
+    table.extend(*b"\x08_CRS");
+    for depth in (0..DEPTH).rev() {
+        // A buffer whose length is a buffer whose length is...
+        let [low, middle, high, _] = ((4 + 5 * depth + 1) >> 4).to_le_bytes();
+        table.extend([0x11, 0xc0 | (4 + 5 * depth + 1).to_le_bytes()[0] & 0xf, low, middle, high]);
+    }
+    table.push(0);
+    let length = u32::try_from(table.len()).unwrap();
+    table[4..8].copy_from_slice(&length.to_le_bytes());
+    assert_eq!(all(&table), []);
+}
+
 #[test]
 fn devices_are_found_wherever_they_are_declared() {
     let id = Name::new("_HID".into(), &"LNRO0005");

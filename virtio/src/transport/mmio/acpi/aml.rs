@@ -125,10 +125,11 @@ impl<'t> Reader<'t> {
         Some(last)
     }
 
-    /// A value that stands there as it is.
+    /// A value that stands there as it is. How much stack that takes no table decides.
     ///
     /// Spec: ACPI 6.5, 20.2.3 "Data Objects Encoding".
     fn value(&mut self) -> Option<Value<'t>> {
+        const BUFFER: u8 = 0x11;
         if matches!(self.peek()?, b'A'..=b'Z' | b'_' | b'\\' | b'^' | 0x2e | 0x2f) {
             return self.name().map(|_| Value::Other);
         }
@@ -146,8 +147,12 @@ impl<'t> Reader<'t> {
                 self.skip(1)?;
                 Value::String(text)
             }
-            0x11 => {
+            BUFFER => {
                 let mut inside = self.package()?;
+                // A length that is one of these, whose length may be another, and so on.
+                if inside.peek()? == BUFFER {
+                    return Some(Value::Other);
+                }
                 // How long it is at run time comes first, and is no less than what is written.
                 match inside.value()? {
                     Value::Integer(_) => Value::Buffer(inside.left),
