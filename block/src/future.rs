@@ -130,7 +130,8 @@ impl<B: Data, Q: RequestQueue<B>> Tasks<B, Q> {
     ///
     /// As [`wake`](Self::wake).
     pub fn arm(&self) -> Result<Armed, DeviceFault> {
-        self.table.borrow_mut().queue.arm()
+        let armed = self.table.borrow_mut().queue.arm();
+        armed.inspect_err(|_| self.wake_everybody())
     }
 
     /// The queue, for a stop. What is out is known to it by tokens of this table; what is done and
@@ -185,13 +186,12 @@ impl<B: Data, Q: RequestQueue<B>> Table<B, Q> {
         })
     }
 
-    /// Notes who waits for request `number`.
-    fn wait(&mut self, number: u32, by: &Waker) {
-        if let Some(Slot::Out { waker, .. }) = self.slots.get_mut(place(number)) {
-            match waker {
-                Some(waker) => waker.clone_from(by),
-                None => *waker = Some(by.clone()),
-            }
+    /// Notes who waits for request `number`. What is not needed any more, to be dropped when the
+    /// table is not held: a task may go with its last waker, and futures of this table with it.
+    fn wait(&mut self, number: u32, by: Waker) -> Option<Waker> {
+        match self.slots.get_mut(place(number)) {
+            Some(Slot::Out { waker, .. }) => waker.replace(by),
+            _ => Some(by),
         }
     }
 
@@ -239,9 +239,10 @@ impl<B: Data, Q: RequestQueue<B>> Future for Pending<'_, B, Q> {
             return Poll::Ready(Ok(completion));
         }
         let armed = looked.and_then(|_| {
-            let table = &mut *self.tasks.table.borrow_mut();
-            table.wait(number, context.waker());
-            table.queue.arm()
+            let by = context.waker().clone();
+            let before = self.tasks.table.borrow_mut().wait(number, by);
+            drop(before);
+            self.tasks.arm()
         });
         match armed {
             Ok(Armed::Idle) => Poll::Pending,
@@ -258,14 +259,16 @@ impl<B: Data, Q: RequestQueue<B>> Future for Pending<'_, B, Q> {
 impl<B: Data, Q: RequestQueue<B>> Drop for Pending<'_, B, Q> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
-        let table = &mut *self.tasks.table.borrow_mut();
+        let mut table = self.tasks.table.borrow_mut();
         // Done, it goes home with this.
         if table.take(number).is_some() {
             return;
         }
-        if let Some(slot @ Slot::Out { .. }) = table.slots.get_mut(place(number)) {
-            *slot = Slot::Parked;
-        }
+        let slot = table.slots.get_mut(place(number)).filter(|slot| matches!(slot, Slot::Out { .. }));
+        let before = slot.map(|slot| core::mem::replace(slot, Slot::Parked));
+        // With its waker more may go.
+        drop(table);
+        drop(before);
     }
 }
 

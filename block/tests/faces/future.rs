@@ -1,7 +1,8 @@
 //! Futures, polled by hand.
 
+use std::cell::RefCell;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
@@ -167,6 +168,69 @@ fn the_last_who_asked_is_woken() {
     bench.state().does = 1;
     assert_eq!(tasks.wake(), Ok(1));
     assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (0, 1));
+}
+
+/// A queue that is broken has nothing more to interrupt for: who waits for that waits for ever.
+#[test]
+fn a_queue_that_turns_out_broken_before_a_sleep_wakes_everybody() {
+    for by_a_future in [true, false] {
+        let bench = Bench::new(4);
+        bench.state().does = 0;
+        let tasks = tasks(&bench, 3);
+        let (count, waker) = woken();
+        let mut one = pin!(tasks.submit(read(&bench, 1)).unwrap());
+        assert!(one.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        bench.state().arm_fault = Some(DeviceFault::NeedsReset);
+        if by_a_future {
+            let mut two = pin!(tasks.submit(read(&bench, 2)).unwrap());
+            let told = two.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(told, Poll::Ready(Err(DeviceFault::NeedsReset))));
+        } else {
+            assert_eq!(tasks.arm(), Err(DeviceFault::NeedsReset));
+        }
+        assert_eq!(count.0.load(SeqCst), 1);
+    }
+}
+
+thread_local! {
+    /// What goes with the last of the wakers below.
+    static LAST: RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>> = const { RefCell::new(None) };
+}
+
+/// A waker of a task that is over, and takes the task's memory with it.
+struct Owner;
+
+impl Wake for Owner {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        LAST.with(|last| drop(last.take()));
+    }
+}
+
+#[test]
+fn a_task_that_goes_with_its_waker_may_have_futures_of_the_same_queue() {
+    for by_a_drop in [false, true] {
+        let bench = Bench::new(4);
+        bench.state().does = 0;
+        let tasks: &'static Tasks<_, _> = Box::leak(Box::new(tasks(&bench, 3)));
+        let mut future = Box::pin(tasks.submit(read(&bench, 1)).unwrap());
+        let other = tasks.submit(read(&bench, 2)).unwrap();
+        let owner = Waker::from(Arc::new(Owner));
+        LAST.with(|last| *last.borrow_mut() = Some(Box::pin(async { _ = other.await })));
+        assert!(future.as_mut().poll(&mut Context::from_waker(&owner)).is_pending());
+        drop(owner);
+        assert_eq!(tasks.parked(), 0);
+        if by_a_drop {
+            drop(future);
+            assert_eq!(tasks.parked(), 2);
+        } else {
+            assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            assert_eq!(tasks.parked(), 1, "the other");
+        }
+    }
 }
 
 #[test]

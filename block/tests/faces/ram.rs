@@ -30,8 +30,10 @@ pub struct State {
     pub done: Vec<Operation>,
     pub most_waiting: usize,
     pub published: usize,
-    /// Says that something came in while it was asked for an interrupt.
+    /// Says that something came in while it was asked for an interrupt,
     pub arms_late: bool,
+    /// or something that breaks the queue.
+    pub arm_fault: Option<DeviceFault>,
 }
 
 pub struct Ram {
@@ -178,7 +180,7 @@ impl RequestQueue<BlockBuffer> for Ram {
 
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         let state = self.state.lock().unwrap();
-        match state.fault {
+        match state.fault.or(state.arm_fault) {
             Some(fault) => Err(fault),
             None if state.arms_late => Ok(Armed::Pending),
             None => Ok(Armed::Idle),
