@@ -32,6 +32,21 @@ impl PairCoalescing {
         self
     }
 
+    /// The same, where `pair` is told nothing of its own.
+    #[must_use]
+    pub fn without(mut self, pair: u16) -> Self {
+        if let Some(place) = self.0.get_mut(usize::from(pair)) {
+            *place = None;
+        }
+        self
+    }
+
+    /// What `pair` is told of its own.
+    #[must_use]
+    pub fn of(&self, pair: u16) -> Option<Coalescing> {
+        self.0.get(usize::from(pair)).copied().flatten()
+    }
+
     /// They, lowest pair first.
     pub fn iter(&self) -> impl Iterator<Item = (u16, Coalescing)> + '_ {
         (0_u16..).zip(&self.0).filter_map(|(pair, coalescing)| Some((pair, (*coalescing)?)))
@@ -56,5 +71,7 @@ mod tests {
             PairCoalescing::NONE.with(15, coalescing(2)).with(3, coalescing(1)).with(3, coalescing(7));
         assert_eq!(pairs.iter().collect::<Vec<_>>(), [(3, coalescing(7)), (15, coalescing(2))]);
         assert_eq!(pairs.with(16, coalescing(1)), pairs);
+        assert_eq!([pairs.of(3), pairs.of(4), pairs.of(16)], [Some(coalescing(7)), None, None]);
+        assert_eq!(pairs.without(3).without(16).iter().collect::<Vec<_>>(), [(15, coalescing(2))]);
     }
 }

@@ -160,6 +160,8 @@ pub trait Class: Send + Sized + 'static {
     fn tick(_: &mut Virtio<Self>) {}
     /// Forgets what a reset makes it forget.
     fn reset(&mut self) {}
+    /// A queue was disabled, alone: what it was told of it is over.
+    fn queue_disabled(&mut self, _queue: u16) {}
     /// The link goes away, or comes back.
     fn flap(&mut self) {}
 }

@@ -40,6 +40,11 @@ struct UnderWay {
     step: usize,
 }
 
+/// Which pair a queue belongs to.
+const fn pair_of(queue: u16) -> u16 {
+    queue / 2
+}
+
 /// All queues of a device.
 type Queues<P> = (RxQueues<P>, TxQueue<P>, Option<Box<ControlQueue<P>>>);
 
@@ -177,14 +182,26 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
     /// Has the device give up the queue of `tx` alone, with all frames that are there, and start it
     /// again: frames go home unsent. For a queue that is stuck, or broken, where the others go on.
     ///
+    /// When it may interrupt, where that was told of it alone, is told again. Where the device does
+    /// not do that, or is about another change, it goes by what was told of all, and
+    /// [`settings`](paravane_net::Control::settings) say so.
+    ///
     /// # Errors
     ///
     /// [`QueueResetError`]. Where it is about the queue, that is broken, and stopping the device is
     /// what is left.
-    pub fn reset_tx(&mut self, tx: &mut TxQueue<P>) -> Result<(), QueueResetError> {
+    pub fn reset_tx(&mut self, tx: &mut TxQueue<P>) -> Result<(), QueueResetError>
+    where
+        T: Send,
+    {
         let can = self.features().has_ring(RingFeatures::RING_RESET);
         self.watch.restart_queue(tx.ring_mut(), can)?;
         tx.renew();
+        let pair = pair_of(tx.ring().doorbell().queue());
+        if let Some(coalescing) = self.settings.tx_pair_coalescing.of(pair) {
+            self.settings.tx_pair_coalescing = self.settings.tx_pair_coalescing.without(pair);
+            self.tell_again(Change::TxPairCoalescing { pair, coalescing });
+        }
         Ok(())
     }
 
@@ -193,11 +210,33 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
     /// # Errors
     ///
     /// As [`reset_tx`](Self::reset_tx).
-    pub fn reset_rx(&mut self, rx: &mut RxQueue<P>) -> Result<(), QueueResetError> {
+    pub fn reset_rx(&mut self, rx: &mut RxQueue<P>) -> Result<(), QueueResetError>
+    where
+        T: Send,
+    {
         let can = self.features().has_ring(RingFeatures::RING_RESET);
         self.watch.restart_queue(rx.ring_mut(), can)?;
         rx.renew();
+        let pair = pair_of(rx.ring().doorbell().queue());
+        if let Some(coalescing) = self.settings.rx_pair_coalescing.of(pair) {
+            self.settings.rx_pair_coalescing = self.settings.rx_pair_coalescing.without(pair);
+            self.tell_again(Change::RxPairCoalescing { pair, coalescing });
+        }
         Ok(())
+    }
+
+    /// Tells the device what it forgot of a queue that was reset.
+    ///
+    /// Spec: VIRTIO 1.3, 5.1.6.5.8 "Notifications Coalescing".
+    #[cold]
+    fn tell_again(&mut self, change: Change)
+    where
+        T: Send,
+    {
+        if let Err(error) = self.change(change) {
+            let at = self.device().location();
+            warn!("{} {at}: {} not as before the reset of a queue: {error}", Net::NAME, change.name());
+        }
     }
 
     /// Stops the device: resets it, waits until it has let go, and takes back all memory and

@@ -12,7 +12,8 @@ use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 use paravane_mock_hal::model::virtio::net::bits;
 use paravane_mock_hal::model::virtio::{Personality, feature};
 use paravane_net::{
-    Burst, Change, Control, MacAddr, Remains, Rss, RssKinds, RxFilter, RxQueue, Settings, TxQueue, VlanSet,
+    Burst, Change, Coalescing, Control, MacAddr, Remains, Rss, RssKinds, RxFilter, RxQueue, Settings,
+    TxQueue, VlanSet,
 };
 use paravane_virtio::QueueResetError;
 use paravane_virtio::init::RESET_TIMEOUT;
@@ -315,4 +316,49 @@ fn a_queue_of_another_device_is_not_reset() {
     assert_eq!(one.control.reset_tx(&mut other.tx), Err(QueueResetError::ForeignQueue));
     echo(&benches[1], &mut other);
     assert!(one.stop().is_ok() && other.stop().is_ok());
+}
+
+/// One that is enabled again goes by what was told of all of its direction; so what was told of it
+/// alone is told again.
+#[test]
+fn a_queue_that_was_reset_interrupts_as_it_did_5_1_6_5_8() {
+    let told = bits::CTRL_VQ | bits::NOTF_COAL | bits::VQ_NOTF_COAL | feature::RING_RESET;
+    for ring in [0, RING_PACKED] {
+        let bench = Bench::new(BASIC | told | ring);
+        let mut up = bench.start();
+        let coalescing = |max_frames| Coalescing { max_frames, max_micros: 9 };
+        for change in [
+            Change::RxCoalescing(coalescing(1)),
+            Change::RxPairCoalescing { pair: 0, coalescing: coalescing(2) },
+            Change::TxPairCoalescing { pair: 0, coalescing: coalescing(3) },
+        ] {
+            assert_eq!(up.control.change(change), Ok(()));
+        }
+        let settings = up.control.settings();
+        let before = bench.model().class.told.clone();
+        assert_eq!(up.control.reset_tx(&mut up.tx), Ok(()));
+        assert_eq!(bench.model().class.told, before);
+        for queue in up.rx.queues_mut() {
+            assert_eq!(up.control.reset_rx(queue), Ok(()));
+        }
+        assert_eq!((bench.model().class.told.clone(), up.control.settings()), (before, settings));
+
+        // Where it cannot be told, nobody says that it was.
+        bench.model().class.refuses = Some((6, 2));
+        assert_eq!(up.control.reset_tx(&mut up.tx), Ok(()));
+        bench.model().class.refuses = None;
+        assert_eq!(up.control.settings().tx_pair_coalescing.of(0), None);
+        assert_eq!(bench.model().class.told.queue_coalescing.len(), 1);
+        // The device is about something else.
+        assert_eq!(up.control.submit_change(Change::TxCoalescing(coalescing(4))), Ok(()));
+        for queue in up.rx.queues_mut() {
+            assert_eq!(up.control.reset_rx(queue), Ok(()));
+        }
+        while !up.control.poll_change().unwrap() {}
+        assert_eq!(up.control.settings().rx_pair_coalescing.of(0), None);
+        assert_eq!(bench.model().class.told.queue_coalescing.len(), 0);
+        echo(&bench, &mut up);
+        assert!(up.stop().is_ok());
+        bench.assert_clean();
+    }
 }

@@ -360,6 +360,7 @@ impl<C: Class> Virtio<C> {
         if let Some(queue) = self.queues.get_mut(usize::from(self.selected.queue)) {
             queue.lied(&self.memory);
             *queue = Queue::new(max_entries);
+            self.class.queue_disabled(self.selected.queue);
         }
     }
 }

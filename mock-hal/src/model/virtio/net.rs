@@ -311,6 +311,12 @@ impl Class for Net {
         self.told = Told::default();
     }
 
+    /// Spec: VIRTIO 1.3, 5.1.6.5.8 "Notifications Coalescing": one that is enabled again goes by
+    /// what was said of all of its direction.
+    fn queue_disabled(&mut self, queue: u16) {
+        self.told.queue_coalescing.remove(&queue);
+    }
+
     fn flap(&mut self) {
         self.link_up = !self.link_up;
     }

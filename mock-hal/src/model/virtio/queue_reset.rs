@@ -79,5 +79,6 @@ impl<C: Class> Virtio<C> {
         *queue = Queue::new(entries);
         queue.renewal = Renewal::Done;
         self.pending.forget(index);
+        self.class.queue_disabled(u16::try_from(index).unwrap_or(u16::MAX));
     }
 }
