@@ -131,6 +131,21 @@ fn an_interrupt_by_line_is_read_and_acknowledged() {
     }
 }
 
+/// Who answers to a bit that means nothing may say yes to what it is to mean one day.
+#[test]
+fn causes_that_mean_nothing_are_not_acknowledged_4_2_2_2() {
+    let bench = Bench::new(Personality::microvm());
+    let mut up = bench.start(bench.open(), Interrupts::LINE);
+    bench.model().idle_causes = 0xfc;
+    assert!(!up.control.acknowledge());
+    bench.model().set_link(false);
+    assert!(up.control.acknowledge());
+    assert_eq!(up.control.poll(), Ok(Events::LINK));
+    assert!(!up.control.acknowledge());
+    assert!(up.stop().is_ok());
+    bench.assert_clean();
+}
+
 #[test]
 fn a_change_of_the_link_is_heard_by_line() {
     let bench = Bench::new(Personality::microvm());

@@ -191,6 +191,8 @@ pub struct Virtio<C> {
     isr: u8,
     /// What of it the driver read and did not acknowledge.
     isr_seen: u8,
+    /// Bits that `InterruptStatus` shows besides, which mean nothing.
+    pub idle_causes: u8,
     /// Status reads until a reset that was asked for is done.
     reset_in_reads: Option<u32>,
     pending: Pending,
@@ -243,6 +245,7 @@ impl<C: Class> Virtio<C> {
             generation: 0,
             isr: 0,
             isr_seen: 0,
+            idle_causes: 0,
             reset_in_reads: None,
             pending: Pending::default(),
             has_lied: false,

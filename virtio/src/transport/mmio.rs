@@ -370,13 +370,17 @@ impl<R: Mmio + Clone + Send> Steps<R> for MmioTransport<R> {
 
     fn take_interrupt_status(&mut self) -> InterruptStatus {
         let bits = self.registers.read(&INTERRUPT_STATUS);
-        // A device that is gone answers all ones; it raised nothing.
-        if bits == 0 || bits == u32::MAX {
-            return InterruptStatus::empty();
+        // The low byte has all that there are. A device that is gone answers all ones; it raised
+        // nothing.
+        let why = match bits {
+            u32::MAX => InterruptStatus::empty(),
+            bits => InterruptStatus::from_bits_truncate((bits & 0xff) as u8),
+        };
+        // Spec: VIRTIO 1.2, 4.2.2.2: no bit that means nothing.
+        if !why.is_empty() {
+            self.registers.write(&INTERRUPT_ACK, why.bits().into());
         }
-        self.registers.write(&INTERRUPT_ACK, bits);
-        // The low byte has all that there are.
-        InterruptStatus::from_bits_truncate((bits & 0xff) as u8)
+        why
     }
 
     fn read_config_generation(&self) -> Option<u32> {

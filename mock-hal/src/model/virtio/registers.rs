@@ -208,7 +208,7 @@ impl<C: Class> Virtio<C> {
             // Reading takes nothing back there: that is for `InterruptACK`.
             Hit::Isr if self.front.is_mmio() => {
                 self.isr_seen |= self.isr;
-                self.isr.into()
+                (self.isr | self.idle_causes).into()
             }
             Hit::Isr => {
                 if self.has_msix_on() {
