@@ -283,6 +283,26 @@ fn rings_that_break_the_rules_are_told_by_rule() {
 }
 
 #[test]
+fn flags_of_the_available_ring_are_one_or_none_2_7_7_1() {
+    for (agreed, flags, is_legal) in [
+        (0, 0_u16, true),
+        (0, 1, true),
+        (0, 2, false),
+        (feature::EVENT_IDX, 0, true),
+        (feature::EVENT_IDX, 1, false),
+    ] {
+        let mut hand = Hand::new(Personality::qemu());
+        hand.set_up(BASIC | agreed);
+        hand.poke(hand.buffer(0), &[0; 72]);
+        hand.describe(TX, 0, hand.buffer(0), 72, 0, 0);
+        hand.poke(hand.area(TX, 1), &flags.to_le_bytes());
+        hand.publish(TX, &[0]);
+        hand.write(0x3004, Width::Half, 1);
+        assert_eq!(hand.violations().is_empty(), is_legal, "{agreed:#x} {flags}");
+    }
+}
+
+#[test]
 fn a_table_of_descriptors_is_a_chain_2_7_5_3() {
     let mut hand = Hand::new(Personality::qemu());
     hand.set_up(BASIC | feature::INDIRECT_DESC);

@@ -119,7 +119,7 @@ impl Queue {
     ) -> Result<bool, Untaken> {
         let shape = self.shape();
         let words = match &mut self.ring {
-            Ring::Split(ring) => return Ok(ring.show(shape, memory, has_event_idx, ahead)?),
+            Ring::Split(ring) => return ring.show(shape, memory, has_event_idx, ahead),
             Ring::Packed(ring) => ring.write_back(shape),
         };
         for at in words.iter().flat_map(|(_, _, passed)| passed) {

@@ -104,12 +104,17 @@ impl Split {
         memory: &DeviceMemory,
         has_event_idx: bool,
         ahead: u16,
-    ) -> Result<bool, AccessFault> {
+    ) -> Result<bool, Untaken> {
         let shown = self.next_used;
         memory.write(shape.used() + 2, &shown.wrapping_add(ahead).to_le_bytes())?;
         let before = std::mem::replace(&mut self.signalled, shown);
+        // Spec: VIRTIO 1.2, 2.7.7.1: one bit, and none where there is an event index.
+        let flags = memory.get16(shape.available())?;
+        if flags > u16::from(!has_event_idx) {
+            return Err(Untaken::Rule(format!("flags {flags:#x} of the available ring, 2.7.7.1")));
+        }
         if !has_event_idx {
-            return Ok(memory.get16(shape.available())? & 1 == 0);
+            return Ok(flags == 0);
         }
         let event = memory.get16(shape.used_event())?;
         Ok(passed(event, shown, before))
