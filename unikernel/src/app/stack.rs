@@ -15,7 +15,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
 use super::config::Addressing;
-use super::http::{Connection, Files, Wanted};
+use super::http::{Connection, Files, PIECE_BYTES, Wanted};
 
 /// Where HTTP is served.
 const PORT: u16 = 80;
@@ -25,8 +25,9 @@ pub const MAX_CONNECTIONS: usize = 20;
 const RX_BYTES: usize = 48 * 1024;
 /// A connection's send buffer.
 const TX_BYTES: usize = 64 * 1024;
-/// What a connection takes of the heap, its head and its pages apart.
-pub const CONNECTION_BYTES: usize = RX_BYTES + TX_BYTES;
+/// What a connection takes of the heap, its head and its pages apart: its buffers, and a piece of a
+/// file.
+pub const CONNECTION_BYTES: usize = RX_BYTES + TX_BYTES + PIECE_BYTES;
 /// A peer that is silent for so long in the middle of something is given up.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Frames taken in before answers are sent and others have their turn.

@@ -8,7 +8,7 @@ use super::files::{Files, Handle, Name};
 use super::request::{Refusal, Request};
 
 /// So much of a file is in memory for a connection, and read or written in one go.
-const PIECE_BYTES: usize = 32 * 1024;
+pub(crate) const PIECE_BYTES: usize = 32 * 1024;
 
 /// Where it stands.
 #[derive(Debug)]
