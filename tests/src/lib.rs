@@ -11,6 +11,7 @@
 //! | a host at the other end of a NIC's cable | [`dgram`], [`host`] |
 //! | what is said over it | [`http`], [`digest`], [`noise`], [`status`] |
 //! | a disk with files on it | [`fat`] |
+//! | the host's end of a virtio socket | [`vsock`] |
 //! | a booted guest with a host on each NIC | [`guest`] |
 //! | cases with a verdict, and how they are run | [`cases`], [`runner`] |
 //! | what a driver does on a device, to be recorded and played back | [`scenario`] |
@@ -51,3 +52,4 @@ pub mod status;
 pub mod suite;
 pub mod table;
 pub mod tool;
+pub mod vsock;

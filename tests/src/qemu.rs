@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -317,15 +317,7 @@ impl Qemu {
     pub fn start(config: &Config, folder: TempDir) -> Result<Self> {
         let program = tool::qemu()?;
         let arguments = config.arguments(&Sockets(folder.path()));
-        // The kernel ends the child with the thread that started it, however that comes to its end.
-        let mut command = match tool::find("setpriv") {
-            Ok(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL"]).arg(&program);
-                command
-            }
-            Err(_) => Command::new(&program),
-        };
+        let mut command = tool::tied(&program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {

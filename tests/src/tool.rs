@@ -2,7 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -15,6 +16,29 @@ pub fn find(name: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
     found.with_context(|| format!("{name} is not installed; `ci/setup` installs it, or says how"))
+}
+
+/// The published device side of sockets, which `ci/setup` has cargo build.
+///
+/// # Errors
+///
+/// It was not built.
+pub fn vhost_device_vsock() -> Result<PathBuf> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/bin/vhost-device-vsock");
+    if file.is_file() { Ok(file) } else { find("vhost-device-vsock") }
+}
+
+/// A command for `program`. The kernel ends what it starts with the thread that started it, however
+/// that comes to its end.
+pub fn tied(program: &Path) -> Command {
+    match find("setpriv") {
+        Ok(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL"]).arg(program);
+            command
+        }
+        Err(_) => Command::new(program),
+    }
 }
 
 /// What the options' help says about [`qemu`].
