@@ -14,8 +14,9 @@ mod runner;
 use std::time::Duration;
 
 use paravane_hal::addr::Align;
-use paravane_hal::irq::Interrupts;
+use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::{Buffer, Pool, PoolLayout};
+use paravane_hal::recover::Progress;
 use paravane_mock_hal::MockPlatform;
 use paravane_mock_hal::fault::Seeded;
 use paravane_mock_hal::model::virtio::{Personality, Virtio, Wish};
@@ -24,7 +25,7 @@ use super::queue::{MirrorQueue, Request};
 use super::{Device, Running, model};
 use crate::error::StopError;
 use crate::feature::Allowed;
-use kind::{Kind, Scene};
+use kind::{Back, Kind, Left, PATIENCE, Scene, Trouble, Way};
 use place::{Bus, OnMmio, OnPci, OnPorts, Place};
 use runner::{Rings, storm};
 
@@ -79,6 +80,30 @@ impl Kind for Mirrors {
         up: Running<MockPlatform, T>,
     ) -> Result<Device<MockPlatform, T>, (StopError, Running<MockPlatform, T>)> {
         Device::stop(up).map_err(|failed| failed.into_parts())
+    }
+
+    /// There is no call for it: it is stopped, and started.
+    fn recover<P: Place<Model = model::Mirror>>(
+        &mut self,
+        scene: &Scene<P>,
+        up: Running<MockPlatform, P::Bus>,
+    ) -> Back<Self, P> {
+        let entries = up.1.ring.size().entries();
+        let device = Device::stop(up).map_err(|failed| Left::NotStopped(failed.into_parts().1))?;
+        let started = device.start(entries, Allowed::default(), scene.same_interrupts());
+        started.map_err(|failed| Left::NotStarted(failed.into_parts().1))
+    }
+
+    fn terms<T: Bus>((control, queue): &Running<MockPlatform, T>) -> String {
+        format!("{:?} {:?} {}", control.interrupts(), queue.ring.size(), queue.max_bytes)
+    }
+
+    fn told(&self, _: &Virtio<model::Mirror>) -> Option<String> {
+        None
+    }
+
+    fn free(&self) -> usize {
+        self.pool.free()
     }
 
     fn assert_home(&self) {
@@ -157,14 +182,18 @@ impl Kind for Mirrors {
         whole
     }
 
-    /// What is asked is mirrored, in whatever order.
-    fn prove<P: Place<Model = model::Mirror>>(
+    fn start_well<P: Place<Model = model::Mirror>>(
         &mut self,
         scene: &mut Scene<P>,
         device: Device<MockPlatform, P::Bus>,
-    ) -> Running<MockPlatform, P::Bus> {
-        let (mut control, mut queue) =
-            device.start(8, Allowed::default(), Interrupts::POLLING).map_err(|_| "not started").unwrap();
+    ) -> Up<P> {
+        scene.way = Way::Polling;
+        device.start(8, Allowed::default(), scene.same_interrupts()).map_err(|_| "not started").unwrap()
+    }
+
+    /// What is asked is mirrored, in whatever order.
+    fn prove<P: Place<Model = model::Mirror>>(&mut self, scene: &mut Scene<P>, (control, queue): &mut Up<P>) {
+        let before = scene.place.lock().class.mirrored;
         for round in 0..HONEST_ROUNDS {
             for number in 0..4 {
                 let len_bytes = 1 + (number + round) % queue.max_bytes.min(BUFFER_BYTES);
@@ -180,11 +209,46 @@ impl Kind for Mirrors {
             assert!(queue.poll().unwrap().is_none());
             let _ = scene.platform.take_interrupts();
         }
-        assert_eq!(scene.place.lock().class.mirrored, 4 * HONEST_ROUNDS as usize);
+        assert_eq!(scene.place.lock().class.mirrored - before, 4 * HONEST_ROUNDS as usize);
         assert!(control.poll().is_ok());
-        (control, queue)
+    }
+
+    fn get_into<P: Place<Model = model::Mirror>>(
+        &mut self,
+        trouble: Trouble,
+        scene: &mut Scene<P>,
+        (control, queue): &mut Up<P>,
+    ) {
+        scene.place.lock().queues[0].is_stopped = true;
+        for number in 0..3 {
+            let request = self.request(number, 1).unwrap();
+            assert!(queue.submit(request).is_ok());
+        }
+        match trouble {
+            Trouble::AsksForReset => {
+                scene.place.lock().need_reset();
+                scene.platform.clock().advance(Duration::from_millis(100));
+                assert_eq!(control.poll(), Err(DeviceFault::NeedsReset));
+            }
+            Trouble::Lies => {
+                let mut model = scene.place.lock();
+                model.put(0, 77, 1);
+                model.show(0, 0);
+                drop(model);
+                assert!(queue.poll().is_err());
+            }
+            Trouble::Hangs => {
+                let progress = Progress { outstanding: 3, completed: 0 };
+                assert_eq!(control.watch(progress, PATIENCE), Ok(()));
+                scene.platform.clock().advance(PATIENCE);
+                let fault = DeviceFault::NoAnswer { after_ms: 5000 };
+                assert_eq!(control.watch(progress, PATIENCE), Err(fault));
+            }
+        }
     }
 }
+
+type Up<P> = Running<MockPlatform, <P as Place>::Bus>;
 
 impl Mirrors {
     /// A request for so many bytes of a text that no other has, unless there are no buffers. A text

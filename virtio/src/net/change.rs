@@ -126,6 +126,8 @@ impl Abilities {
     pub(crate) fn command(&self, change: &Change, to: &Settings, step: usize) -> Option<Command> {
         let single = match change {
             Change::Filter(_) | Change::Addresses { .. } => return self.receive_commands(to, step),
+            // The address that the table made known is ours no more.
+            Change::Mac(_) if step == 1 && self.unknown_mac.is_some() => return self.receive_commands(to, 0),
             Change::Mac(mac) => Command::mac(*mac),
             Change::Vlan { vid, wanted } => Command::vlan(*vid, *wanted),
             Change::RxOffloads(offloads) => Command::guest_offloads(offload_features(*offloads).bits()),
@@ -201,6 +203,22 @@ mod tests {
         assert_eq!(table.header, [1, 0]);
         let on = modes.iter().filter(|mode| mode.data[0] == 1).map(|mode| mode.header[1]).collect();
         (modes.len(), on)
+    }
+
+    /// It was in the table, for a device that does not know its own.
+    #[test]
+    fn an_address_that_was_made_up_is_gone_with_another() {
+        let made_up = MacAddr::local(1);
+        let change = Change::Mac(MacAddr::local(2));
+        let to = Settings::default().with(change);
+        for (unknown_mac, count) in [(Some(made_up), 2), (None, 1)] {
+            let terms = Abilities { unknown_mac, ..terms(NetFeatures::CTRL_RX | NetFeatures::CTRL_MAC_ADDR) };
+            let commands: Vec<_> = (0..).map_while(|step| terms.command(&change, &to, step)).collect();
+            assert_eq!(commands.len(), count);
+            assert_eq!(commands[0], Command::mac(MacAddr::local(2)));
+            let table = Command::mac_table(None, &MacTable::EMPTY, &MacTable::EMPTY);
+            assert!(commands[1..].iter().all(|command| *command == table));
+        }
     }
 
     #[test]

@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use paravane_block::{
-    BlockLayout, BlockPool, Control as _, Operation, Request, RequestQueue as _, SubmitError,
+    BlockLayout, BlockPool, Control as _, Operation, Remains, Request, RequestQueue as _, SubmitError,
 };
-use paravane_hal::irq::Interrupts;
+use paravane_hal::dma::Quiet;
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::recover::RecoverError;
 use paravane_mock_hal::MockPlatform;
-use paravane_mock_hal::fault::Seeded;
+use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field, Seeded};
 use paravane_mock_hal::model::virtio::blk::{REQUESTS, bits};
 use paravane_mock_hal::model::virtio::{Blk, Personality, VirtioBlk, Wish};
 use paravane_virtio::blk::{Config, Device, Running};
 use paravane_virtio::feature::RingFeatures;
 use paravane_virtio::{QueueResetError, StopError};
 
-use crate::kind::{Kind, Scene};
+use crate::kind::{Back, Kind, Left, PATIENCE, Scene, Trouble, Way};
 use crate::ledger::{Data, Ledger, SECTOR, pattern};
 use crate::place::{Bus, Place};
 
@@ -93,6 +95,48 @@ impl Kind for Disk {
         let stopped = up.stop(&mut |request, _| self.ledger.back(&request));
         assert_eq!(self.ledger.len(), if stopped.is_ok() { 0 } else { before }, "all or none came back");
         stopped.map_err(|failed| failed.into_parts())
+    }
+
+    fn recover<P: Place<Model = Blk>>(
+        &mut self,
+        scene: &Scene<P>,
+        up: Running<MockPlatform, P::Bus, Data>,
+    ) -> Back<Self, P> {
+        let before = self.ledger.len();
+        let back = &mut |request: Request<Data>, _: &Quiet<'_>| self.ledger.back(&request);
+        let (error, remains) = match up.recover(scene.same_interrupts(), back) {
+            Ok(up) => {
+                assert_eq!((up.queue.in_flight(), self.ledger.len()), (0, 0), "all came back");
+                self.ledger.open(&scene.place.lock());
+                return Ok(up);
+            }
+            Err(failed) => failed.into_parts(),
+        };
+        let is_stopped = !matches!(error, RecoverError::NotStopped(_));
+        assert_eq!(self.ledger.len(), if is_stopped { 0 } else { before }, "all or none came back");
+        Err(match (error, remains) {
+            (RecoverError::NotStopped(error), Remains::Running(up)) => {
+                assert!(matches!(error, StopError::NoReset(_) | StopError::NotQuiet(_)), "{error}");
+                Left::NotStopped(up)
+            }
+            (RecoverError::NotStarted(_), Remains::Stopped(device, _)) => Left::NotStarted(device),
+            (RecoverError::Changed, Remains::Running(up)) => Left::Changed(up),
+            (error, remains) => panic!("{error}, and what is left is {remains:?}"),
+        })
+    }
+
+    fn terms<T: Bus>(up: &Running<MockPlatform, T, Data>) -> String {
+        let control = &up.control;
+        let (features, cache) = (control.features(), control.write_cache());
+        format!("{:?} {features:?} {:?} cache: {cache}", control.info(), control.interrupts())
+    }
+
+    fn told(&self, model: &VirtioBlk) -> Option<String> {
+        Some(format!("writeback: {}", model.class.writeback))
+    }
+
+    fn free(&self) -> usize {
+        self.pool.free()
     }
 
     fn assert_home(&self) {
@@ -183,16 +227,21 @@ impl Kind for Disk {
         whole
     }
 
-    /// What is written is stored, and what is stored is read, many at once.
-    fn prove<P: Place<Model = Blk>>(
+    fn start_well<P: Place<Model = Blk>>(
         &mut self,
         scene: &mut Scene<P>,
         device: Device<MockPlatform, P::Bus>,
-    ) -> Running<MockPlatform, P::Bus, Data> {
+    ) -> Up<P> {
         scene.place.lock().resize(SECTORS);
+        scene.way = Way::Polling;
         let config = Config::default().with_entries(64);
-        let mut up = device.start(&config, Interrupts::POLLING).unwrap();
+        let up = device.start(&config, scene.same_interrupts()).unwrap();
         self.ledger.open(&scene.place.lock());
+        up
+    }
+
+    /// What is written is stored, and what is stored is read, many at once.
+    fn prove<P: Place<Model = Blk>>(&mut self, scene: &mut Scene<P>, up: &mut Up<P>) {
         self.ledger.compared = 0;
         for round in 0..HONEST_ROUNDS {
             if round % 40 == 7 && up.control.features().has_ring(RingFeatures::RING_RESET) {
@@ -229,9 +278,44 @@ impl Kind for Disk {
         assert_eq!((counters.completed, counters.failed), (8 * HONEST_ROUNDS, 0));
         assert_eq!(self.ledger.compared, 8 * HONEST_ROUNDS);
         assert!(up.control.poll().is_ok());
-        up
+    }
+
+    fn get_into<P: Place<Model = Blk>>(&mut self, trouble: Trouble, scene: &mut Scene<P>, up: &mut Up<P>) {
+        let _ = up.control.set_write_cache(scene.chance.below(2) == 0);
+        scene.place.lock().class.serves_doorbells = false;
+        for place in 0..4 {
+            let request = self.request(Operation::Read { sector: place * 32 }, &[2 * SECTOR]).unwrap();
+            self.ledger.ask(&request);
+            up.queue.submit(request).unwrap();
+        }
+        up.queue.publish();
+        let mut progress = || up.control.watch(up.queue.counters().into(), PATIENCE);
+        match trouble {
+            Trouble::AsksForReset => {
+                scene.place.lock().need_reset();
+                scene.platform.clock().advance(Duration::from_millis(100));
+                assert_eq!(up.control.poll(), Err(DeviceFault::NeedsReset));
+            }
+            Trouble::Lies => {
+                let lie = Action::Set { field: Field::Index, value: 77 };
+                let mut model = scene.place.lock();
+                model.faults.add(Fault::nth(FaultPoint::RequestCompletion, 1, lie));
+                assert!(model.serve_one().is_some());
+                model.show(REQUESTS, 0);
+                drop(model);
+                assert!(up.queue.poll().is_err());
+            }
+            Trouble::Hangs => {
+                assert_eq!(progress(), Ok(()));
+                scene.platform.clock().advance(PATIENCE);
+                assert_eq!(progress(), Err(DeviceFault::NoAnswer { after_ms: 5000 }));
+            }
+        }
+        scene.place.lock().class.serves_doorbells = true;
     }
 }
+
+type Up<P> = Running<MockPlatform, <P as Place>::Bus, Data>;
 
 impl Disk {
     /// A request whose data is of so many pieces.

@@ -1,5 +1,7 @@
 //! What a storm has to know of a kind of device.
 
+use std::time::Duration;
+
 use paravane_hal::irq::{Interrupts, MsiMessage};
 use paravane_hal::time::{Clock as _, Instant};
 use paravane_mock_hal::MockPlatform;
@@ -18,6 +20,17 @@ pub struct Scene<P> {
     /// everything else.
     pub lies: bool,
     pub messages: Vec<MsiMessage>,
+    /// How the driver was told to have the device interrupt when it was started.
+    pub way: Way,
+}
+
+/// A way to interrupt.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    Polling,
+    Line,
+    Messages,
+    MessagesOrLine,
 }
 
 impl<P> Scene<P> {
@@ -28,14 +41,50 @@ impl<P> Scene<P> {
 
     /// Any way to interrupt.
     pub fn interrupts(&mut self) -> Interrupts<'_> {
-        match self.chance.below(4) {
-            0 => Interrupts::POLLING,
-            1 => Interrupts::LINE,
-            2 => Interrupts::msix(&self.messages),
-            _ => Interrupts::msix(&self.messages).or_line(),
+        let ways = [Way::Polling, Way::Line, Way::Messages, Way::MessagesOrLine];
+        self.way = ways[self.chance.below(4) as usize];
+        self.same_interrupts()
+    }
+
+    /// The way that was taken last.
+    pub fn same_interrupts(&self) -> Interrupts<'_> {
+        match self.way {
+            Way::Polling => Interrupts::POLLING,
+            Way::Line => Interrupts::LINE,
+            Way::Messages => Interrupts::msix(&self.messages),
+            Way::MessagesOrLine => Interrupts::msix(&self.messages).or_line(),
         }
     }
 }
+
+/// What is left of a driver `U` of a device `D` that did not come back.
+pub enum Left<D, U> {
+    /// The device may still reach memory.
+    NotStopped(U),
+    /// It was stopped, and not started again.
+    NotStarted(D),
+    /// The same: what it is said to have taken before, it does not take now.
+    Refused(D),
+    /// It runs, and is another than before.
+    Changed(U),
+}
+
+/// How a way back ends, at place `P`.
+pub type Back<K, P> = Result<
+    <K as Kind>::Up<<P as Place>::Bus>,
+    Left<<K as Kind>::Device<<P as Place>::Bus>, <K as Kind>::Up<<P as Place>::Bus>>,
+>;
+
+/// What may go wrong with a device that runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble {
+    AsksForReset,
+    Lies,
+    Hangs,
+}
+
+/// No device is silent for longer.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A kind of device, and its driver.
 pub trait Kind: Sized {
@@ -65,6 +114,22 @@ pub trait Kind: Sized {
     /// Stops the driver.
     fn stop<T: Bus>(&mut self, up: Self::Up<T>) -> Result<Self::Device<T>, (StopError, Self::Up<T>)>;
 
+    /// Brings a driver back, with interrupts as before.
+    fn recover<P: Place<Model = Self::Model>>(
+        &mut self,
+        scene: &Scene<P>,
+        up: Self::Up<P::Bus>,
+    ) -> Back<Self, P>;
+
+    /// All that has to be so again when a driver is back.
+    fn terms<T: Bus>(up: &Self::Up<T>) -> String;
+
+    /// What the device was told, which is what it has to be told again. `None` while that is open.
+    fn told(&self, model: &Virtio<Self::Model>) -> Option<String>;
+
+    /// How many buffers are at home.
+    fn free(&self) -> usize;
+
     /// Everything is at home that the driver was given.
     fn assert_home(&self);
 
@@ -81,11 +146,23 @@ pub trait Kind: Sized {
         up: &mut Self::Up<P::Bus>,
     ) -> bool;
 
-    /// Starts the driver, on a device that is honest: all that is asked of it is done, as it should
-    /// be.
-    fn prove<P: Place<Model = Self::Model>>(
+    /// Starts the driver, on a device that is honest.
+    fn start_well<P: Place<Model = Self::Model>>(
         &mut self,
         scene: &mut Scene<P>,
         device: Self::Device<P::Bus>,
     ) -> Self::Up<P::Bus>;
+
+    /// The driver was just started, on a device that is honest: all that is asked of it is done, as
+    /// it should be.
+    fn prove<P: Place<Model = Self::Model>>(&mut self, scene: &mut Scene<P>, up: &mut Self::Up<P::Bus>);
+
+    /// Tells the device what there is to tell, has it in the middle of its work, and has something
+    /// go wrong, which the driver notices.
+    fn get_into<P: Place<Model = Self::Model>>(
+        &mut self,
+        trouble: Trouble,
+        scene: &mut Scene<P>,
+        up: &mut Self::Up<P::Bus>,
+    );
 }

@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use paravane_hal::irq::Interrupts;
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::recover::RecoverError;
 use paravane_mock_hal::MockPlatform;
 use paravane_mock_hal::fault::Seeded;
 use paravane_mock_hal::model::virtio::net::{RX, TX, bits};
 use paravane_mock_hal::model::virtio::{Net, Personality, VirtioNet, Wish};
 use paravane_net::{
-    Burst, Change, ChangeError, Control as _, Frame, FrameLayout, FramePool, HashReport, MacAddr, RssKinds,
-    RxFilter, RxOffloads, RxQueue as _, Settings, TxQueue as _,
+    Burst, Change, ChangeError, Control as _, Frame, FrameLayout, FramePool, HashReport, MacAddr, MacTable,
+    Remains, Rss, RssKinds, RxFilter, RxFilterError, RxOffloads, RxQueue as _, Settings, TxQueue as _,
 };
+use paravane_virtio::QueueResetError;
 use paravane_virtio::feature::RingFeatures;
-use paravane_virtio::net::{Config, Device, Running};
-use paravane_virtio::{QueueResetError, StopError};
+use paravane_virtio::net::{Config, Device, Running, StartError, StopError};
 
-use crate::kind::{Kind, Scene};
+use crate::kind::{Back, Kind, Left, PATIENCE, Scene, Trouble, Way};
 use crate::place::{Bus, Place};
 
 /// How many an honest device carries, each way.
@@ -27,6 +28,10 @@ pub struct Nic {
     pool: FramePool,
     /// Frames that are there when nothing runs.
     at_rest: usize,
+    /// The device was told what the driver's settings are: no change is under way, or was refused.
+    is_settled: bool,
+    /// The one change that is open is under way.
+    is_under_way: bool,
 }
 
 impl Kind for Nic {
@@ -40,15 +45,22 @@ impl Kind for Nic {
         let without = [0, bits::MRG_RXBUF, bits::CSUM | bits::GUEST_CSUM, bits::MAC | bits::STATUS];
         net.features &= !without[chance.below(4) as usize];
         // And some that it has not.
-        let with = [0, bits::HASH_REPORT, bits::GUEST_USO4 | bits::HOST_USO];
-        net.features |= with[chance.below(3) as usize];
-        net
+        let more_to_tell = bits::CTRL_VLAN | bits::CTRL_MAC_ADDR | bits::CTRL_GUEST_OFFLOADS;
+        let with = [
+            0,
+            bits::HASH_REPORT,
+            bits::GUEST_USO4 | bits::HOST_USO,
+            more_to_tell,
+            more_to_tell | bits::MQ | bits::RSS,
+        ];
+        let features = net.features | with[chance.below(5) as usize];
+        net.with_features(features)
     }
 
     fn new(platform: &MockPlatform) -> Self {
         let pool = FramePool::new(platform.clone(), FrameLayout::new(FRAMES)).unwrap();
         let at_rest = pool.free();
-        Self { pool, at_rest }
+        Self { pool, at_rest, is_settled: true, is_under_way: false }
     }
 
     fn open<T: Bus>(bus: T, platform: MockPlatform) -> Device<MockPlatform, T> {
@@ -67,6 +79,7 @@ impl Kind for Nic {
         let [tx, rx] = [(); 2].map(|()| 16 << scene.chance.below(3));
         let config = config(&scene.place.lock(), tx, rx);
         let started = device.start(&config, self.pool.clone(), scene.interrupts());
+        (self.is_settled, self.is_under_way) = (true, false);
         started.map_err(|failed| failed.into_parts().1)
     }
 
@@ -75,6 +88,43 @@ impl Kind for Nic {
         up: Running<MockPlatform, T>,
     ) -> Result<Device<MockPlatform, T>, (StopError, Running<MockPlatform, T>)> {
         up.stop().map_err(|failed| failed.into_parts())
+    }
+
+    fn recover<P: Place<Model = Net>>(&mut self, scene: &Scene<P>, up: Up<P>) -> Back<Self, P> {
+        let (error, remains) = match up.recover(scene.same_interrupts()) {
+            Ok(up) => {
+                (self.is_settled, self.is_under_way) = (true, false);
+                return Ok(up);
+            }
+            Err(failed) => failed.into_parts(),
+        };
+        Err(match (error, remains) {
+            (RecoverError::NotStopped(error), Remains::Running(up)) => {
+                assert!(matches!(error, StopError::NoReset(_) | StopError::NotQuiet(_)), "{error}");
+                Left::NotStopped(up)
+            }
+            (RecoverError::NotStarted(StartError::Setting { .. }), Remains::Stopped(device, ..)) => {
+                Left::Refused(device)
+            }
+            (RecoverError::NotStarted(_), Remains::Stopped(device, ..)) => Left::NotStarted(device),
+            (RecoverError::Changed, Remains::Running(up)) => Left::Changed(up),
+            (error, remains) => panic!("{error}, and what is left is {remains:?}"),
+        })
+    }
+
+    fn terms<T: Bus>(up: &Running<MockPlatform, T>) -> String {
+        let control = &up.control;
+        let (features, pairs, settings) = (control.features(), control.pairs(), control.settings());
+        let (info, interrupts) = (control.info(), control.interrupts());
+        format!("{info:?} {features:?} {interrupts:?} pairs: {pairs} {settings:?}")
+    }
+
+    fn told(&self, model: &VirtioNet) -> Option<String> {
+        self.is_settled.then(|| format!("{:?}", model.class.told))
+    }
+
+    fn free(&self) -> usize {
+        self.pool.free()
     }
 
     fn assert_home(&self) {
@@ -157,7 +207,10 @@ impl Kind for Nic {
             13 => {
                 let filter = RxFilter::from_bits_truncate(scene.chance.below(32).try_into().unwrap());
                 // What the device does not have is refused, which breaks nothing.
-                let _ = up.control.set_filter(filter);
+                self.is_settled &= matches!(
+                    up.control.set_filter(filter),
+                    Ok(()) | Err(RxFilterError::NotOffered(_) | RxFilterError::Busy)
+                );
                 true
             }
             14 => {
@@ -165,16 +218,18 @@ impl Kind for Nic {
                 up.control.poll().is_ok()
             }
             15 => {
-                let number = scene.chance.next_u32();
-                let change = match number % 4 {
-                    0 => Change::Filter(RxFilter::from_bits_truncate(number.to_le_bytes()[1])),
-                    1 => Change::Mac(MacAddr::local(number)),
-                    2 => Change::RxOffloads(RxOffloads::from_bits_truncate(number.to_le_bytes()[1])),
-                    _ => Change::Announced,
-                };
-                !matches!(up.control.submit_change(change), Err(ChangeError::Fault(_)))
+                let submitted = up.control.submit_change(any_change(scene.chance.next_u32()));
+                self.is_settled &= submitted.is_err();
+                self.is_under_way = submitted.is_ok();
+                !matches!(submitted, Err(ChangeError::Fault(_)))
             }
-            16 => !matches!(up.control.poll_change(), Err(ChangeError::Fault(_))),
+            16 => match up.control.poll_change() {
+                Ok(is_done) => {
+                    self.is_settled |= is_done && core::mem::take(&mut self.is_under_way);
+                    true
+                }
+                Err(error) => !matches!(error, ChangeError::Fault(_)),
+            },
             17 if scene.chance.below(4) == 0 => may_go_on(up.control.reset_tx(&mut up.tx)),
             18 if scene.chance.below(4) == 0 => {
                 let count = up.control.pairs().into();
@@ -186,15 +241,23 @@ impl Kind for Nic {
         }
     }
 
-    /// Every frame arrives, both ways, once, in order as far as queues keep it, as it was.
-    fn prove<P: Place<Model = Net>>(
+    fn start_well<P: Place<Model = Net>>(
         &mut self,
         scene: &mut Scene<P>,
         device: Device<MockPlatform, P::Bus>,
-    ) -> Running<MockPlatform, P::Bus> {
-        scene.place.lock().take_sent();
+    ) -> Up<P> {
         let config = config(&scene.place.lock(), 64, 64);
-        let mut up = device.start(&config, self.pool.clone(), Interrupts::POLLING).unwrap();
+        scene.way = Way::Polling;
+        let up = device.start(&config, self.pool.clone(), scene.same_interrupts()).unwrap();
+        (self.is_settled, self.is_under_way) = (true, false);
+        up
+    }
+
+    /// Every frame arrives, both ways, once, in order as far as queues keep it, as it was.
+    fn prove<P: Place<Model = Net>>(&mut self, scene: &mut Scene<P>, up: &mut Up<P>) {
+        scene.place.lock().take_sent();
+        let everything = up.control.set_filter(RxFilter::PROMISCUOUS);
+        assert!(matches!(everything, Ok(()) | Err(RxFilterError::NotOffered(_))), "{everything:?}");
         for first in (0..HONEST_FRAMES).step_by(16) {
             if first % 400 == 0 && up.control.features().has_ring(RingFeatures::RING_RESET) {
                 assert_eq!(up.control.reset_tx(&mut up.tx), Ok(()));
@@ -237,9 +300,46 @@ impl Kind for Nic {
         let (rx, tx) = (up.rx.counters(), up.tx.counters());
         let frames = HONEST_FRAMES.next_multiple_of(16).into();
         assert_eq!((rx.frames, rx.dropped(), tx.frames), (frames, 0, frames));
-        up
+    }
+
+    fn get_into<P: Place<Model = Net>>(&mut self, trouble: Trouble, scene: &mut Scene<P>, up: &mut Up<P>) {
+        for _ in 0..12 {
+            let change = any_change(scene.chance.next_u32());
+            match up.control.change(change) {
+                Ok(()) | Err(ChangeError::NotOffered | ChangeError::OutOfRange) => {}
+                Err(error) => panic!("{change:?}: {error}"),
+            }
+        }
+        scene.place.lock().class.serves_doorbells = false;
+        let mut burst = Burst::new();
+        (0..8).filter_map(|number| self.frame(number)).for_each(|frame| burst.push(frame));
+        assert_eq!(up.tx.transmit(&mut burst), Ok(8));
+        match trouble {
+            Trouble::AsksForReset => {
+                scene.place.lock().need_reset();
+                scene.platform.clock().advance(Duration::from_millis(100));
+                assert_eq!(up.control.poll(), Err(DeviceFault::NeedsReset));
+            }
+            Trouble::Lies => {
+                let mut model = scene.place.lock();
+                model.put(TX, 77, 0);
+                model.show(TX, 0);
+                drop(model);
+                assert!(up.tx.reclaim().is_err());
+            }
+            Trouble::Hangs => {
+                let progress = up.tx.counters().into();
+                assert_eq!(up.control.watch(progress, PATIENCE), Ok(()));
+                scene.platform.clock().advance(PATIENCE);
+                let fault = DeviceFault::NoAnswer { after_ms: 5000 };
+                assert_eq!(up.control.watch(progress, PATIENCE), Err(fault));
+            }
+        }
+        scene.place.lock().class.serves_doorbells = true;
     }
 }
+
+type Up<P> = Running<MockPlatform, <P as Place>::Bus>;
 
 impl Nic {
     /// A frame to send, in one piece or three.
@@ -257,6 +357,30 @@ impl Nic {
             frame.set_next(second);
         }
         Some(frame)
+    }
+}
+
+/// Anything that a device may be told while it runs, and some that this one cannot be.
+fn any_change(number: u32) -> Change {
+    let [_, bits, more, _] = number.to_le_bytes();
+    match number % 8 {
+        0 => Change::Filter(RxFilter::from_bits_truncate(bits)),
+        1 => Change::Mac(MacAddr::local(number)),
+        2 => Change::RxOffloads(RxOffloads::from_bits_truncate(bits)),
+        3 | 4 => Change::Vlan { vid: u16::from(bits) % 16, wanted: more & 3 != 0 },
+        5 => {
+            let kinds = RssKinds::from_bits_truncate(bits.into());
+            Change::Rss(Rss::new(kinds, &[0, u16::from(more & 1)]).unwrap())
+        }
+        6 => {
+            let some = |first: u8, count: u8| {
+                let address = |last| MacAddr([first, 0, 0, bits, more, last]);
+                let addresses: Vec<_> = (0..count % 3).map(address).collect();
+                MacTable::of(&addresses).unwrap()
+            };
+            Change::Addresses { unicast: some(2, bits), multicast: some(3, more) }
+        }
+        _ => Change::Announced,
     }
 }
 

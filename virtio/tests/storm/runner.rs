@@ -9,7 +9,7 @@ use paravane_mock_hal::storms::{self, Steps};
 use paravane_mock_hal::{ChangingLoads, MockPlatform};
 use paravane_virtio::StopError;
 
-use super::kind::{Kind, Scene};
+use super::kind::{Kind, Left, Scene, Trouble, Way};
 use super::looks::{Marks, assert_looks_once};
 use super::place::Place;
 
@@ -34,6 +34,10 @@ struct Tally {
     /// Calls that ended in a typed fault.
     faults: u64,
     restarts: u64,
+    /// Ways back in one call that were tried,
+    recoveries: u64,
+    /// and that led back to all that was before.
+    back: u64,
     /// Starts that failed.
     refused: u64,
     /// Loads of the driver that were answered with another value.
@@ -47,6 +51,8 @@ impl Tally {
         self.hits += other.hits;
         self.faults += other.faults;
         self.restarts += other.restarts;
+        self.recoveries += other.recoveries;
+        self.back += other.back;
         self.refused += other.refused;
         self.changed += other.changed;
         self.stuck += other.stuck;
@@ -60,9 +66,10 @@ pub fn storm<K: Kind, P: Place<Model = K::Model>>(rings: Rings) {
         all.add(Storm::<K, P>::new(seed, rings, steps).run(STEPS_A_STORM));
     });
     println!("{storms} seeds: {all:?}");
-    let least = [all.hits, all.faults, all.restarts, all.refused, all.changed].into_iter().min();
+    let counts = [all.hits, all.faults, all.restarts, all.recoveries, all.back, all.refused, all.changed];
+    let least = counts.into_iter().min();
     assert!(least > Some(storms), "it did storm: {all:?}");
-    assert!(all.stuck > 0 || storms < 10, "some devices would not be reset: {all:?}");
+    assert!(all.stuck > 0 || storms < 100, "some devices would not be reset: {all:?}");
 }
 
 struct Storm<K: Kind, P: Place<Model = K::Model>> {
@@ -74,6 +81,10 @@ struct Storm<K: Kind, P: Place<Model = K::Model>> {
     loads: Option<ChangingLoads>,
     /// Nothing is wrong, and no load is answered falsely.
     is_true: bool,
+    /// The driver heard nothing but the truth when it was started,
+    started_truly: bool,
+    /// and there were so many DMA bytes then, and buffers at home.
+    when_started: (usize, usize),
     tally: Tally,
 }
 
@@ -102,7 +113,7 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         let kind = K::new(&platform);
         let bytes_at_rest = platform.memory().bytes();
         let messages = platform.interrupts().messages(3);
-        let scene = Scene { chance, platform, place, lies: true, messages };
+        let scene = Scene { chance, platform, place, lies: true, messages, way: Way::Polling };
         Self {
             kind,
             scene,
@@ -110,6 +121,8 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
             bytes_at_rest,
             loads: None,
             is_true: false,
+            started_truly: false,
+            when_started: (0, 0),
             tally: Tally::default(),
         }
     }
@@ -179,20 +192,43 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
             let started = self.kind.start(&mut self.scene, device);
             self.assert_in_time(before);
             match started {
-                Ok(up) => return up,
-                Err(back) => {
-                    self.tally.refused += 1;
-                    device = back;
-                    if K::keeps_memory(&device) {
-                        self.assert_explained();
-                    } else {
-                        self.assert_at_rest();
-                    }
-                    self.scene.place.lock().gone = false;
+                Ok(up) => {
+                    self.note_start();
+                    return up;
                 }
+                Err(back) => device = self.refused(back),
             }
         }
         unreachable!("the loop ends by itself")
+    }
+
+    fn note_start(&mut self) {
+        self.started_truly = self.is_truth();
+        self.when_started = self.extent();
+    }
+
+    /// DMA bytes, and buffers at home.
+    fn extent(&self) -> (usize, usize) {
+        (self.scene.platform.memory().bytes(), self.kind.free())
+    }
+
+    /// Nothing false was said, since the last reset and since this storm broke loose.
+    fn is_truth(&self) -> bool {
+        let model = self.scene.place.lock();
+        let loads_hold = self.loads.as_ref().is_none_or(|loads| loads.changed() == 0);
+        model.is_truthful() && model.faults.fired().is_empty() && loads_hold
+    }
+
+    /// `device` was not started.
+    fn refused(&mut self, device: K::Device<P::Bus>) -> K::Device<P::Bus> {
+        self.tally.refused += 1;
+        if K::keeps_memory(&device) {
+            self.assert_explained();
+        } else {
+            self.assert_at_rest();
+        }
+        self.scene.place.lock().gone = false;
+        device
     }
 
     /// Stops the driver; on a device that will not, an honest one in the end. Its parts are kept in
@@ -257,6 +293,70 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         self.start(device)
     }
 
+    /// Brings the driver back in one call. A device that is honest again, and was when it was
+    /// started, comes back as it was; what keeps another one from that is a lie, and it is started
+    /// again as in any storm.
+    fn recover(&mut self, up: K::Up<P::Bus>) -> K::Up<P::Bus> {
+        self.tally.recoveries += 1;
+        let is_truth = self.started_truly && self.is_truth();
+        let is_honest = self.scene.chance.below(2) == 0;
+        if is_honest {
+            self.calm();
+        } else {
+            self.hold_still();
+        }
+        let mut model = self.scene.place.lock();
+        if self.scene.chance.below(4) != 0 {
+            model.gone = false;
+        }
+        if self.scene.chance.below(2) == 0 {
+            model.need_reset();
+        }
+        let told = self.kind.told(&model);
+        drop(model);
+        let (terms, when_started) = (K::terms(&up), self.when_started);
+        let before = self.scene.platform.now();
+        let recovered = self.kind.recover(&self.scene, up);
+        let waited = self.scene.platform.now().since(before);
+        assert!(waited <= 2 * LONGEST_WAIT, "waited {waited:?}");
+        // It would be as it was.
+        let (is_same, is_sure) = (is_honest && self.started_truly, is_honest && is_truth);
+        let device = match recovered {
+            Ok(up) => {
+                self.note_start();
+                if is_same {
+                    self.tally.back += 1;
+                    assert_eq!(K::terms(&up), terms);
+                    assert_eq!(self.when_started, when_started, "as much memory and as many buffers");
+                }
+                if is_sure && told.is_some() {
+                    assert_eq!(self.kind.told(&self.scene.place.lock()), told);
+                }
+                self.break_loose();
+                return up;
+            }
+            Err(Left::NotStopped(up)) => {
+                assert!(!is_honest, "an honest device stops");
+                self.assert_explained();
+                self.stop(up)
+            }
+            Err(Left::NotStarted(device)) => {
+                assert!(!is_same, "an honest device starts again");
+                self.refused(device)
+            }
+            Err(Left::Refused(device)) => {
+                assert!(!is_sure, "an honest device takes what it took");
+                self.refused(device)
+            }
+            Err(Left::Changed(up)) => {
+                assert!(!is_same, "an honest device is what it was");
+                self.stop(up)
+            }
+        };
+        self.break_loose();
+        self.start(device)
+    }
+
     /// One thing that the device does: what any could, or what this kind can.
     fn device_step(&mut self) {
         let mut model = self.scene.place.lock();
@@ -304,7 +404,8 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
             // A broken driver is called a few times more before it is restarted; a whole one is
             // restarted too, now and then.
             if self.scene.chance.chance(if whole { 1_000 } else { 300_000 }) {
-                up = self.restart(up);
+                let in_one = self.scene.chance.below(2) == 0;
+                up = if in_one { self.recover(up) } else { self.restart(up) };
             }
         }
         self.calm();
@@ -315,17 +416,34 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         self.tally
     }
 
-    /// The device is honest, and no rule is broken.
+    /// The device is honest, and no rule is broken. In the middle of it there is trouble, and all is
+    /// as it was afterwards.
     fn prove(&mut self, device: K::Device<P::Bus>) {
-        let loads = ChangingLoads::counted();
-        let up = self.kind.prove(&mut self.scene, device);
-        assert!(loads.loads() > 1000);
-        assert_looks_once(&self.scene, &loads, Marks::Once);
-        drop(loads);
+        let mut up = self.kind.start_well(&mut self.scene, device);
+        let extent = self.extent();
+        self.prove_up(&mut up);
+        let troubles = [Trouble::AsksForReset, Trouble::Lies, Trouble::Hangs];
+        let trouble = troubles[self.scene.chance.below(3) as usize];
+        self.kind.get_into(trouble, &mut self.scene, &mut up);
+        let (terms, told) = (K::terms(&up), self.kind.told(&self.scene.place.lock()));
+        let Ok(mut up) = self.kind.recover(&self.scene, up) else { panic!("back from {trouble:?}") };
+        assert_eq!(K::terms(&up), terms, "after {trouble:?}");
+        if told.is_some() {
+            assert_eq!(self.kind.told(&self.scene.place.lock()), told, "after {trouble:?}");
+        }
+        assert_eq!(self.extent(), extent, "as much memory and as many buffers");
+        self.prove_up(&mut up);
         assert!(self.kind.stop(up).is_ok());
         self.assert_at_rest();
         let model = self.scene.place.lock();
         assert_eq!(model.violations, Vec::<String>::new());
         assert_eq!(model.refusals, Vec::<String>::new());
+    }
+
+    fn prove_up(&mut self, up: &mut K::Up<P::Bus>) {
+        let loads = ChangingLoads::counted();
+        self.kind.prove(&mut self.scene, up);
+        assert!(loads.loads() > 1000);
+        assert_looks_once(&self.scene, &loads, Marks::Once);
     }
 }
