@@ -58,6 +58,7 @@ impl<P> Scene<P> {
 }
 
 /// What is left of a driver `U` of a device `D` that did not come back.
+#[allow(dead_code, reason = "not every kind has all of them")]
 pub enum Left<D, U> {
     /// The device may still reach memory.
     NotStopped(U),
