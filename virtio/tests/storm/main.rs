@@ -3,7 +3,7 @@
 //!
 //! | Part | Holds |
 //! |---|---|
-//! | `runner` | one storm: hostile steps, restarts and recoveries in between, an honest device at the end |
+//! | `runner` | one storm: hostile steps, restarts, recoveries, an honest device at the end |
 //! | `kind` | what it has to know of a kind of device |
 //! | `net`, `blk` | the kinds; `ledger` is what was asked of a disk |
 //! | `place` | where the device is: on a PCI bus, at its ports, or on no bus |
@@ -17,12 +17,12 @@
 //! twice in a call. After each storm the driver, started again on the same device, now honest, does
 //! all that is asked of it.
 //!
-//! Half of the restarts are recoveries, by the one call: after what broke a queue, after the device
-//! asked for a reset, or out of nothing. A device that tells the truth comes back with the features,
-//! settings, queues, interrupts, cache and memory that it had, and was told what it had been told;
-//! one that lies may come back in part, and still nothing is lost, or given back twice. The honest
-//! device at the end asks for a reset, lies or hangs once in the middle of its work, recovers, and
-//! does all that is asked of it once more.
+//! Half of the restarts are recoveries, by the one call: after what broke a queue, after the
+//! device asked for a reset, or out of nothing. A device that tells the truth comes back with the
+//! features, settings, queues, interrupts, cache and memory that it had, and was told what it had
+//! been told; one that lies may come back in part, and still nothing is lost, or given back twice.
+//! The honest device at the end asks for a reset, lies or hangs once in the middle of its work,
+//! recovers, and does all that is asked of it once more.
 //!
 //! Words change under the driver in all of them, between two loads of a call and, in two starts of
 //! three, before the first one.

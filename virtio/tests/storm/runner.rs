@@ -416,8 +416,8 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         self.tally
     }
 
-    /// The device is honest, and no rule is broken. In the middle of it there is trouble, and all is
-    /// as it was afterwards.
+    /// The device is honest, and no rule is broken. Once there is trouble, and all is as it was
+    /// afterwards.
     fn prove(&mut self, device: K::Device<P::Bus>) {
         let mut up = self.kind.start_well(&mut self.scene, device);
         let extent = self.extent();
