@@ -32,7 +32,7 @@ bitflags::bitflags! {
         const ACCESS_PLATFORM = 1 << 33;
         /// The ring is one array of descriptors that both sides write.
         const RING_PACKED = 1 << 34;
-        /// Buffers are used in the order in which they were made available. Not used.
+        /// Buffers are used in the order in which they were made available.
         const IN_ORDER = 1 << 35;
         /// Memory is ordered as for a device on a bus. Accepted whenever offered: the barriers here
         /// always order towards a device.
@@ -51,6 +51,7 @@ impl RingFeatures {
         .union(Self::VERSION_1)
         .union(Self::ACCESS_PLATFORM)
         .union(Self::RING_PACKED)
+        .union(Self::IN_ORDER)
         .union(Self::ORDER_PLATFORM)
         .union(Self::NOTIFICATION_DATA)
         .union(Self::RING_RESET);
@@ -66,6 +67,7 @@ impl RingFeatures {
             legacy: !self.contains(Self::VERSION_1),
             indirect: self.contains(Self::INDIRECT_DESC),
             notification_data: self.contains(Self::NOTIFICATION_DATA),
+            in_order: self.contains(Self::IN_ORDER),
         }
     }
 }
@@ -210,7 +212,8 @@ mod tests {
     #[test]
     fn an_unimplemented_feature_is_never_accepted() {
         let everything = agree(u64::MAX, RingFeatures::IMPLEMENTED.bits(), &[]);
-        assert_eq!(everything, 1 << 28 | 1 << 29 | 1 << 32 | 1 << 33 | 1 << 34 | 1 << 36 | 1 << 38 | 1 << 40);
+        let ring = 1 << 28 | 1 << 29 | 1 << 34 | 1 << 35;
+        assert_eq!(everything, ring | 1 << 32 | 1 << 33 | 1 << 36 | 1 << 38 | 1 << 40);
     }
 
     #[test]

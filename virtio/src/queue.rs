@@ -31,8 +31,13 @@ use paravane_hal::dma::{DeviceDma, DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 
-use crate::ring::{AnyRing, Format, QueueAddresses, QueueSize, Ring, each_format};
+use crate::ring::{AnyRing, Format, QueueAddresses, QueueSize, Ring, UsedElement, each_format};
 use tables::Tables;
+
+/// A used element that names, of chains that are used in order, one behind those that the device
+/// says it used.
+pub(crate) const BATCH_TOO_LONG: DeviceFault =
+    DeviceFault::OutOfSequence { what: "a used element names a buffer behind those that the used idx counts" };
 
 /// Tells the device that a queue has something new. Found once, kept with the queue.
 pub(crate) trait Doorbell: Send {
@@ -58,12 +63,12 @@ pub(crate) trait Record: Sized {
     /// Whether it describes chains in tables, where that was agreed.
     const TABLES: bool = false;
 
-    /// Nothing lent yet of `size` descriptors, to `device`.
+    /// Nothing lent yet of `size` descriptors of a ring of that format, to `device`.
     ///
     /// # Errors
     ///
     /// [`DmaError`] when there is no memory for it.
-    fn new(size: QueueSize, device: DeviceTag) -> Result<Self, DmaError>;
+    fn new(size: QueueSize, format: Format, device: DeviceTag) -> Result<Self, DmaError>;
 
     /// How many descriptors are free.
     fn room(&self) -> u16;
@@ -83,6 +88,9 @@ pub(crate) struct Virtqueue<R, D: Dma, B> {
     tables: Option<Tables<D>>,
     /// Chains of up to so many segments are in tables.
     table_most: u16,
+    /// What the device said of the last of several chains that it used in order, as long as not
+    /// all of them were taken.
+    batch: Option<UsedElement>,
     armed: bool,
     /// Something was published since the doorbell last rang.
     untold: bool,
@@ -106,9 +114,10 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     ) -> Result<Self, DmaError> {
         let mut queue = Self {
             ring: AnyRing::new(of, size, format)?,
-            lent: R::new(size, of.device())?,
+            lent: R::new(size, format, of.device())?,
             tables: if R::TABLES && format.indirect { Some(Tables::new(of, size)?) } else { None },
             table_most: 0,
+            batch: None,
             armed: true,
             untold: false,
             fault: None,
@@ -265,6 +274,38 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         })
     }
 
+    /// Notes that the device says with `last` that it used the next `chains` chains, whose last one
+    /// that is about: those before it are taken without a look at the ring.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault`]: that many it does not count. The queue is broken.
+    ///
+    /// Spec: VIRTIO 1.3, 2.7.9 and 2.8.9 "In-order use of descriptors".
+    #[cold]
+    pub(crate) fn open_batch(&mut self, last: UsedElement, chains: u16) -> Result<(), DeviceFault> {
+        if chains > self.observe()? {
+            return Err(self.fail(BATCH_TOO_LONG));
+        }
+        self.batch = Some(last);
+        Ok(())
+    }
+
+    /// What the device said of a batch of which not all chains were taken.
+    #[inline(always)]
+    pub(crate) fn batch(&self) -> Option<UsedElement> {
+        self.batch
+    }
+
+    /// The chain of number `id` was taken. If it was the last of a batch, the ring is looked at
+    /// again.
+    #[inline(always)]
+    pub(crate) fn close_batch(&mut self, id: u16) {
+        if self.batch.is_some_and(|last| last.id == id.into()) {
+            self.batch = None;
+        }
+    }
+
     /// Asks for an interrupt when `count` more completions are there, or before, then looks once
     /// more.
     ///
@@ -276,7 +317,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
         each_format!(&self.ring, ring => ring.arm(count));
         self.armed = true;
         let waiting = self.observe()?;
-        if each_format!(&self.ring, ring => ring.is_used(waiting)) {
+        if self.batch.is_some() || each_format!(&self.ring, ring => ring.is_used(waiting)) {
             self.disarm();
             return Ok(Armed::Pending);
         }
@@ -298,7 +339,7 @@ impl<R: Record, D: Dma, B: Doorbell> Virtqueue<R, D, B> {
     pub(crate) fn renew(&mut self) {
         self.lent.clear();
         each_format!(&mut self.ring, ring => ring.renew());
-        (self.armed, self.untold, self.fault) = (true, false, None);
+        (self.armed, self.untold, self.batch, self.fault) = (true, false, None, None);
         self.disarm();
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Format {
     pub(crate) indirect: bool,
     /// The device is told where a queue goes on.
     pub(crate) notification_data: bool,
+    /// The device uses chains in the order in which they were made available.
+    pub(crate) in_order: bool,
 }
 
 /// A piece of memory as a descriptor names it.
@@ -96,7 +98,8 @@ pub(crate) type Descriptor = Words<DESC_WORDS>;
 ///
 /// Chains have *numbers*, by which the device names them when it is done. Whoever posts picks them:
 /// a descriptor of the chain's own in the split format, and any that no other chain has in the
-/// packed one. A number of the chain's own descriptors serves both.
+/// packed one. A number of the chain's own descriptors serves both. Where the device uses chains in
+/// order, their descriptors follow one another round the ring, and with them their numbers.
 pub(crate) trait Ring {
     /// A completion as it lies in memory.
     type Used;
@@ -348,12 +351,51 @@ pub(crate) trait Exchange {
     /// Reads a completion, each word once. `None` when it is not there.
     fn load(&self, used: &Self::Used) -> Option<UsedElement>;
 
+    /// Whether the next completion may be about chain `id`.
+    #[inline(always)]
+    fn may_be(&self, _id: u32) -> bool {
+        true
+    }
+
     /// Offers chain `id` again, with its memory now at `addr`. False, and nothing has happened,
     /// when there is no such chain or no place.
     fn repost(&mut self, id: u32, addr: DmaAddr) -> bool;
 
     /// What was kept back.
     fn kept(self) -> Kept;
+}
+
+/// The same of chains that are used in the order of their numbers.
+pub(crate) struct InOrder<E> {
+    pub(crate) by: E,
+    /// The number of the next one.
+    pub(crate) next: u16,
+    pub(crate) size: QueueSize,
+}
+
+impl<E: Exchange> Exchange for InOrder<E> {
+    type Used = E::Used;
+
+    #[inline(always)]
+    fn load(&self, used: &E::Used) -> Option<UsedElement> {
+        self.by.load(used)
+    }
+
+    #[inline(always)]
+    fn may_be(&self, id: u32) -> bool {
+        id == self.next.into()
+    }
+
+    #[inline(always)]
+    fn repost(&mut self, id: u32, addr: DmaAddr) -> bool {
+        self.next = self.size.step(self.next, 1);
+        self.by.repost(id, addr)
+    }
+
+    #[inline(always)]
+    fn kept(self) -> Kept {
+        self.by.kept()
+    }
 }
 
 /// A ring of the format that was agreed.

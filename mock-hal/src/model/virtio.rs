@@ -12,6 +12,7 @@
 //! | `legacy` | the interface from before version 1.0, in either place |
 //! | `queue` | a queue from the device's side, on either ring: `queue/split`, `queue/packed` |
 //! | `queue_reset` | the reset of a single queue |
+//! | `in_order` | buffers used in the order in which they came, several of them at one word |
 //! | `serve` | requests, done one after the other |
 //! | `faults` | what a device does that lies |
 //! | [`Net`], [`Blk`] | the network and the block device on that shell |
@@ -35,6 +36,7 @@ pub mod blk;
 mod common;
 mod faults;
 mod front;
+mod in_order;
 mod layout;
 mod legacy;
 mod mmio;
@@ -303,6 +305,11 @@ impl<C: Class> Virtio<C> {
     #[must_use]
     pub fn has_msix_on(&self) -> bool {
         self.front.has_msix_on()
+    }
+
+    /// Whether it uses buffers in any order.
+    fn shuffles(&self) -> bool {
+        self.personality.shuffles && !self.has(feature::IN_ORDER)
     }
 
     /// Gives up, as a device does whose back end died.

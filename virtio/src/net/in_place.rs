@@ -2,6 +2,11 @@
 //! descriptor, which is offered again. So each descriptor is written once, but for where its buffer
 //! is, and the device may be done with them in any order.
 //!
+//! A device that agreed to use them in order gets them in the order of the ring, so there a chain
+//! goes where the ring goes on. As long as all descriptors are posted, that is its own. Such a
+//! device may speak of the last of several chains alone: of the others it says that it wrote as much
+//! as fits, and nothing less.
+//!
 //! The record carries *tokens*: whatever owns the memory that was posted. Every chain is one
 //! descriptor, and all buffers of a queue are as long.
 //!
@@ -14,22 +19,30 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Posted;
 
 use crate::queue::{Doorbell, Record, Virtqueue};
-use crate::ring::{AnyRing, Behind, Exchange, QueueSize, Ring, Segment, UsedElement, each_format};
+use crate::ring::{
+    AnyRing, Behind, Exchange, Format, InOrder, Kept, QueueSize, Ring, Segment, UsedElement, each_format,
+};
 
 /// What is lent in place.
 #[derive(Debug)]
 pub(crate) struct InPlace<T> {
     tokens: Posted<T>,
-    /// Descriptors before this one are posted, for good.
+    size: QueueSize,
+    /// So many descriptors are posted, for good.
     posted: u16,
     /// How many there are to be at most.
     most: u16,
+    /// The device uses chains in the order in which they were posted,
+    in_order: bool,
+    /// and then this is the next one's descriptor. Else the first of all.
+    oldest: u16,
 }
 
 impl<T> Record for InPlace<T> {
-    fn new(size: QueueSize, device: DeviceTag) -> Result<Self, DmaError> {
+    fn new(size: QueueSize, format: Format, device: DeviceTag) -> Result<Self, DmaError> {
         let most = size.entries();
-        Ok(Self { tokens: Posted::new(most.into(), device)?, posted: 0, most })
+        let (tokens, in_order) = (Posted::new(most.into(), device)?, format.in_order);
+        Ok(Self { tokens, size, posted: 0, most, in_order, oldest: 0 })
     }
 
     #[inline(always)]
@@ -39,7 +52,7 @@ impl<T> Record for InPlace<T> {
 
     fn clear(&mut self) {
         self.tokens.slots_mut().iter_mut().for_each(|token| drop(token.take()));
-        self.posted = 0;
+        (self.posted, self.oldest) = (0, 0);
     }
 
     fn reclaim(self, quiet: &Quiet<'_>) -> bool {
@@ -51,15 +64,17 @@ impl<T> Record for InPlace<T> {
 #[derive(Debug)]
 pub(crate) struct Completion {
     head: u16,
-    said_bytes: u32,
+    /// Nothing, where the device spoke of a later one alone.
+    said_bytes: Option<u32>,
 }
 
 impl Completion {
-    /// How many bytes the device says it wrote, which nobody has checked.
+    /// How many bytes the device says it wrote, which nobody has checked, to a buffer of
+    /// `buffer_bytes`.
     #[must_use]
     #[inline(always)]
-    pub(crate) fn said_bytes(&self) -> u32 {
-        self.said_bytes
+    pub(crate) fn said_bytes(&self, buffer_bytes: u32) -> u32 {
+        self.said_bytes.unwrap_or(buffer_bytes)
     }
 }
 
@@ -98,7 +113,8 @@ impl<T, E: Exchange> Exchanging<'_, T, E> {
             ends(self.behind, Behind::NotThere);
             return Err(token);
         };
-        if let Some(Some(old)) = self.tokens.get_mut(element.id as usize)
+        if self.ring.may_be(element.id)
+            && let Some(Some(old)) = self.tokens.get_mut(element.id as usize)
             && let Some(accepted) = accept(old, element.len)
             && self.ring.repost(element.id, addr)
         {
@@ -116,6 +132,20 @@ pub(crate) trait Walk<T> {
     fn walk<E: Exchange>(&mut self, used: &[E::Used], exchanging: &mut Exchanging<'_, T, E>) -> u16;
 }
 
+/// Exchanges the chains that `used` are about, by `ring`.
+#[inline(always)]
+fn exchange_all<T, E: Exchange>(
+    used: &[E::Used],
+    ring: E,
+    tokens: &mut [Option<T>],
+    walk: &mut impl Walk<T>,
+    behind: &mut Behind,
+) -> (u16, Kept) {
+    let mut exchanging = Exchanging { ring, tokens, behind };
+    let count = walk.walk(used, &mut exchanging);
+    (count, exchanging.ring.kept())
+}
+
 impl<T> InPlace<T> {
     fn walk<R: Ring>(
         &mut self,
@@ -129,14 +159,49 @@ impl<T> InPlace<T> {
         let Some(tokens) = self.tokens.slots_mut().get_mut(..usize::from(ring.size().entries())) else {
             return 0;
         };
-        let (count, kept) = {
-            let (used, exchange) = ring.exchange(at_most, len_bytes);
-            let mut exchanging = Exchanging { ring: exchange, tokens, behind };
-            let count = walk.walk(used, &mut exchanging);
-            (count, exchanging.ring.kept())
-        };
+        let (used, exchange) = ring.exchange(at_most, len_bytes);
+        let (count, kept) = exchange_all(used, exchange, tokens, walk, behind);
         ring.exchanged(count, kept);
         count
+    }
+
+    /// The same where the device uses chains in order, and all are posted.
+    // Out of line: what is used in any order is to cost no more for it.
+    #[inline(never)]
+    fn walk_in_order<R: Ring>(
+        &mut self,
+        ring: &mut R,
+        at_most: u16,
+        len_bytes: u32,
+        walk: &mut impl Walk<T>,
+        behind: &mut Behind,
+    ) -> u16 {
+        let (size, next) = (self.size, self.oldest);
+        let (used, by) = ring.exchange(at_most, len_bytes);
+        let in_order = InOrder { by, next, size };
+        let (count, kept) = exchange_all(used, in_order, self.tokens.slots_mut(), walk, behind);
+        ring.exchanged(count, kept);
+        self.oldest = size.step(next, count);
+        count
+    }
+
+    /// Where the next chain goes.
+    #[inline(always)]
+    fn next(&self) -> u16 {
+        self.size.step(self.oldest, self.posted)
+    }
+
+    /// Takes the token of chain `head`, which the device has used; and where the next one goes: into
+    /// the same descriptor, or, where they are used in order, where the ring goes on.
+    #[inline(always)]
+    fn turn(&mut self, head: u16) -> Option<(T, u16)> {
+        let token = self.tokens.take(head.into())?;
+        if !self.in_order {
+            return Some((token, head));
+        }
+        let next = self.next();
+        self.oldest = self.size.step(self.oldest, 1);
+        Some((token, next))
     }
 }
 
@@ -155,10 +220,10 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
     #[inline(always)]
     pub(crate) fn post(&mut self, segment: Segment, token: T) -> Result<(), T> {
         let (ring, lent) = self.parts();
-        let head = lent.posted;
-        // There is a place for each descriptor, so this fails when all are posted.
+        let head = lent.next();
+        // Where all are posted, that is the first one's place again.
         lent.tokens.put(usize::from(head), token)?;
-        lent.posted = head.wrapping_add(1);
+        lent.posted = lent.posted.wrapping_add(1);
         each_format!(ring, ring => ring.post(head, segment));
         Ok(())
     }
@@ -171,15 +236,18 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
     /// As there.
     #[inline(always)]
     pub(crate) fn look(&mut self) -> Result<Option<(Completion, &T)>, DeviceFault> {
-        let (ring, _) = self.parts();
-        match each_format!(ring, ring => ring.read_used()) {
+        let used = match self.batch() {
+            None => each_format!(self.parts().0, ring => ring.read_used()),
+            batch => batch,
+        };
+        match used {
             Some(element) => self.check_used(element).map(Some),
             None => Ok(None),
         }
     }
 
-    /// Which chain `element`, the next one, is about, and its token. It stays where it is until
-    /// taken.
+    /// Which chain `element`, the next one, is about, and its token; or the oldest chain, where the
+    /// device uses them in order and speaks of a later one. It stays where it is until taken.
     ///
     /// # Errors
     ///
@@ -187,9 +255,18 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
     #[inline(always)]
     pub(crate) fn check_used(&mut self, element: UsedElement) -> Result<(Completion, &T), DeviceFault> {
         let head = u16::try_from(element.id).ok().filter(|head| self.lent().tokens.holds((*head).into()));
-        let Some(head) = head else { return Err(self.unknown(element.id)) };
+        let Some(named) = head else { return Err(self.unknown(element.id)) };
+        let InPlace { in_order, oldest, size, .. } = *self.lent();
+        let (head, said_bytes) = if in_order && named != oldest {
+            if self.batch().is_none() {
+                self.open_batch(element, size.steps_between(oldest, named).wrapping_add(1))?;
+            }
+            (oldest, None)
+        } else {
+            (named, Some(element.len))
+        };
         match self.lent().tokens.get(head.into()) {
-            Some(token) => Ok((Completion { head, said_bytes: element.len }, token)),
+            Some(token) => Ok((Completion { head, said_bytes }, token)),
             None => Err(DeviceFault::NotInFlight { index: element.id }),
         }
     }
@@ -208,23 +285,30 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
         token: T,
     ) -> Result<T, DeviceFault> {
         let (ring, lent) = self.parts();
-        match lent.tokens.replace(usize::from(completion.head), token) {
-            Ok(old) => {
-                repost(ring, completion.head, segment);
-                Ok(old)
-            }
-            Err(_) => Err(self.unknown(u32::from(completion.head))),
+        let Some((old, next)) = lent.turn(completion.head) else {
+            return Err(self.unknown(u32::from(completion.head)));
+        };
+        // It is free: the one taken, or one that was not posted.
+        if lent.tokens.put(next.into(), token).is_err() {
+            return Err(self.unknown(u32::from(completion.head)));
         }
+        repost(ring, next, segment);
+        self.close_batch(completion.head);
+        Ok(old)
     }
 
-    /// Gives the chain of `completion` to the device again, where `segment` finds its token's
-    /// memory: as it was.
+    /// Gives what the chain of `completion` was about to the device again, where `segment` finds
+    /// its token's memory: as it was.
     #[inline(always)]
     pub(crate) fn repost(&mut self, completion: Completion, segment: impl FnOnce(&T) -> Segment) {
         let (ring, lent) = self.parts();
-        if let Some(segment) = lent.tokens.get(completion.head.into()).map(segment) {
-            repost(ring, completion.head, segment);
+        let Some((token, next)) = lent.turn(completion.head) else { return };
+        let segment = segment(&token);
+        // As in `exchange`.
+        if lent.tokens.put(next.into(), token).is_ok() {
+            repost(ring, next, segment);
         }
+        self.close_batch(completion.head);
     }
 
     /// Has `walk` take up to `at_most` completions, which [`observe`](Virtqueue::observe) has
@@ -239,7 +323,15 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
         walk: &mut impl Walk<T>,
         behind: &mut Behind,
     ) -> u16 {
+        let is_busy = self.batch().is_some();
         let (ring, lent) = self.parts();
+        if lent.in_order {
+            // One by one, what the device did not speak of, and what goes into another descriptor.
+            if is_busy || lent.posted < lent.size.entries() {
+                return 0;
+            }
+            return each_format!(ring, ring => lent.walk_in_order(ring, at_most, len_bytes, walk, behind));
+        }
         each_format!(ring, ring => lent.walk(ring, at_most, len_bytes, walk, behind))
     }
 }

@@ -8,15 +8,16 @@
 //! What was posted together is kept together, at the place of its first descriptor, and goes home
 //! together if the device uses it in turn: then each used element is held against the one number
 //! that it must be. A device may use chains in any order. What it uses out of turn goes home at
-//! once, and only its descriptors wait until all before them are used.
+//! once, and only its descriptors wait until all before them are used. A device that agreed to use
+//! them in order does not do that: by naming one it says that it is done with all before it as well.
 
 use paravane_hal::dma::{DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::pool::Posted;
 use paravane_net::{Burst, Frame, FrameSegmentMut};
 
-use crate::queue::{Doorbell, Record, Virtqueue};
-use crate::ring::{Behind, Completions, QueueSize, Ring, Run, Segment, UsedElement, each_format};
+use crate::queue::{BATCH_TOO_LONG, Doorbell, Record, Virtqueue};
+use crate::ring::{Behind, Completions, Format, QueueSize, Ring, Run, Segment, UsedElement, each_format};
 
 /// What is lent in turn.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct InTurn {
     room: u16,
     /// How many runs were used out of turn, and are not free yet.
     early: u16,
+    /// The device uses chains in the order in which they were posted.
+    in_order: bool,
 }
 
 /// Frames in a row; none, when the device used it out of turn.
@@ -63,9 +66,10 @@ pub(crate) trait Post {
 }
 
 impl Record for InTurn {
-    fn new(size: QueueSize, device: DeviceTag) -> Result<Self, DmaError> {
+    fn new(size: QueueSize, format: Format, device: DeviceTag) -> Result<Self, DmaError> {
         let runs = Posted::new(size.entries().into(), device)?;
-        Ok(Self { runs, size, fill: 0, clean: 0, room: size.entries(), early: 0 })
+        let in_order = format.in_order;
+        Ok(Self { runs, size, fill: 0, clean: 0, room: size.entries(), early: 0, in_order })
     }
 
     #[inline(always)]
@@ -200,6 +204,12 @@ impl InTurn {
             let (sent, other) = self.take_in_turn(ring, waiting.wrapping_sub(taken));
             taken = taken.wrapping_add(sent);
             match other {
+                Behind::Read(UsedElement { id, .. }) if self.in_order => {
+                    let Some(sent) = self.take_up_to(ring, id, waiting.wrapping_sub(taken)) else {
+                        return (taken, Some(id));
+                    };
+                    taken = taken.wrapping_add(sent);
+                }
                 Behind::Read(UsedElement { id, .. }) => {
                     let Some((frame, descriptors)) = self.take_out_of_turn(id) else {
                         return (taken, Some(id));
@@ -314,6 +324,64 @@ impl InTurn {
         }
     }
 
+    /// Takes home the frames up to the one whose chain the device calls `id`, `at_most` so many: it
+    /// uses them in order, and spoke of the last alone. How many. `None`, and none was taken, when
+    /// the device does not have it, or they are more.
+    ///
+    /// Spec: VIRTIO 1.3, 2.7.9 and 2.8.9 "In-order use of descriptors".
+    #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "no more than the ring has descriptors")]
+    fn take_up_to<R: Ring>(&mut self, ring: &mut R, id: u32, at_most: u16) -> Option<u16> {
+        let chains = self.chains_up_to(id).filter(|chains| *chains <= at_most)?;
+        let mut left = chains;
+        // Ends: each turn takes a frame, and so many are there.
+        while left > 0 {
+            let clean = self.clean;
+            let mut run = self.slot(clean)?.take()?;
+            let home = run.frames.take_front(left.into());
+            let count = home.len() as u16;
+            // One that is cut has frames of one descriptor each.
+            let descriptors = if run.frames.is_empty() { run.descriptors } else { count };
+            if !run.frames.is_empty() {
+                run.descriptors = run.descriptors.wrapping_sub(descriptors);
+                self.put(self.size.step(clean, descriptors), run);
+            }
+            self.took(ring, count, descriptors);
+            left = left.wrapping_sub(count);
+        }
+        Some(chains)
+    }
+
+    /// How many chains the device has from the oldest one to that of `id`, where it uses them in
+    /// order. `None` when it does not have that. Of the run which that is in, each frame of several
+    /// descriptors is a run by itself then.
+    #[expect(clippy::cast_possible_truncation, reason = "no more than the ring has descriptors")]
+    fn chains_up_to(&mut self, id: u32) -> Option<u16> {
+        let number = u16::try_from(id).ok().filter(|number| *number < self.size.entries())?;
+        let used = self.size.entries().wrapping_sub(self.room);
+        let mut ahead = self.size.steps_between(self.clean, number);
+        if ahead >= used {
+            return None;
+        }
+        let (mut at, mut chains) = (self.clean, 0_u16);
+        // Ends: each turn passes over a run, and none is beyond the one that it is in.
+        loop {
+            let run = self.slot(at)?.as_ref()?;
+            let (frames, descriptors) = (run.frames.len() as u16, run.descriptors);
+            if ahead >= descriptors {
+                chains = chains.wrapping_add(frames);
+                ahead = ahead.wrapping_sub(descriptors);
+                at = self.size.step(at, descriptors);
+            } else if frames == descriptors {
+                return Some(chains.wrapping_add(ahead).wrapping_add(1));
+            } else if frames == 1 {
+                return (ahead == 0).then_some(chains.wrapping_add(1));
+            } else {
+                self.spread(at);
+            }
+        }
+    }
+
     /// Takes the frame out whose chain the device calls `id`, and how many descriptors that has;
     /// they stay until it is their turn. `None` when the device does not have it.
     #[cold]
@@ -391,7 +459,10 @@ impl<D: Dma, B: Doorbell> Virtqueue<InTurn, D, B> {
         let (ring, lent) = self.parts();
         match each_format!(ring, ring => lent.take_sent(ring, waiting)) {
             (taken, None) => Ok(taken),
-            (_, Some(id)) => Err(self.unknown(id)),
+            (_, Some(id)) => {
+                let is_there = lent.in_order && lent.chains_up_to(id).is_some();
+                Err(if is_there { self.fail(BATCH_TOO_LONG) } else { self.unknown(id) })
+            }
         }
     }
 }

@@ -181,7 +181,7 @@ impl<P: Platform> RxQueue<P> {
             Some(header) => (header, None),
             None => read_header(frame, self.rules.header_bytes()).unwrap_or_default(),
         };
-        let (arrived, buffers) = match self.rules.classify(&header, completion.said_bytes()) {
+        let (arrived, buffers) = match self.rules.classify(&header, completion.said_bytes(self.rules.buffer_bytes())) {
             Ok(Received::Whole { frame_bytes, verdict }) => {
                 (self.take_single(completion, frame_bytes, verdict)?, 1)
             }
@@ -280,7 +280,8 @@ impl<P: Platform> RxQueue<P> {
             let Some((completion, _)) = self.ring.look()? else {
                 return Err(self.ring.fail(SPREAD_OVER_MORE));
             };
-            let part_bytes = match self.rules.classify_continuation(completion.said_bytes()) {
+            let said_bytes = completion.said_bytes(self.rules.buffer_bytes());
+            let part_bytes = match self.rules.classify_continuation(said_bytes) {
                 Ok(part_bytes) => part_bytes,
                 Err(fault) => return Err(self.ring.fail(fault)),
             };

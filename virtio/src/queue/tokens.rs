@@ -4,6 +4,11 @@
 //! comes back with its completion. Free descriptors are a list; a chain takes as many from its
 //! front as it has segments, and is known by the first; or one, where the rest is in its
 //! [table](super::tables).
+//!
+//! A device that agreed to use chains in order gets them in the order of the ring: there the list
+//! is left as it was at first, a circle, for what becomes free is what comes last in it. Such a
+//! device may speak of the last of several chains alone. Of the others it says nothing then: they
+//! come out one by one, as written in full.
 
 use alloc::vec::Vec;
 
@@ -13,7 +18,7 @@ use paravane_hal::pool::Posted;
 
 use super::tables::Tables;
 use super::{Doorbell, Record, Virtqueue};
-use crate::ring::{QueueSize, Ring, Segment, each_format};
+use crate::ring::{Format, QueueSize, Ring, Segment, UsedElement, each_format};
 
 /// What is lent by the chain.
 #[derive(Debug)]
@@ -28,6 +33,10 @@ pub(crate) struct Tokens<T> {
     room: u16,
     /// How many completions were seen waiting and not taken yet.
     waiting: u16,
+    /// The device uses chains in the order in which they were posted,
+    in_order: bool,
+    /// and then this is the first descriptor of the next one.
+    oldest: u16,
 }
 
 /// A chain that the device has.
@@ -44,23 +53,23 @@ struct Lent<T> {
 impl<T> Record for Tokens<T> {
     const TABLES: bool = true;
 
-    fn new(size: QueueSize, device: DeviceTag) -> Result<Self, DmaError> {
+    fn new(size: QueueSize, format: Format, device: DeviceTag) -> Result<Self, DmaError> {
         let entries = size.entries();
         let chains = Posted::new(entries.into(), device)?;
         let mut next = Vec::new();
         let len_bytes = usize::from(entries).saturating_mul(size_of::<u16>());
         next.try_reserve_exact(entries.into())
             .map_err(|_| DmaError::new(len_bytes, DmaErrorReason::OutOfMemory))?;
-        // Behind the last one nothing is looked for: no more are taken than there are.
-        next.extend(1..=entries);
-        Ok(Self { chains, next, free: 0, room: entries, waiting: 0 })
+        next.extend(circle(entries));
+        let in_order = format.in_order;
+        Ok(Self { chains, next, free: 0, room: entries, waiting: 0, in_order, oldest: 0 })
     }
 
     fn clear(&mut self) {
         self.chains.slots_mut().iter_mut().for_each(|chain| drop(chain.take()));
-        self.next.iter_mut().zip(1..).for_each(|(next, number)| *next = number);
-        (self.free, self.waiting) = (0, 0);
         self.room = u16::try_from(self.next.len()).unwrap_or(u16::MAX);
+        self.next.iter_mut().zip(circle(self.room)).for_each(|(next, number)| *next = number);
+        (self.free, self.waiting, self.oldest) = (0, 0, 0);
     }
 
     #[inline(always)]
@@ -71,6 +80,11 @@ impl<T> Record for Tokens<T> {
     fn reclaim(self, quiet: &Quiet<'_>) -> bool {
         self.chains.reclaim(quiet).is_ok()
     }
+}
+
+/// What comes behind each of so many descriptors where all are free: the next one, round the end.
+fn circle(entries: u16) -> impl Iterator<Item = u16> {
+    (1..entries).chain([0])
 }
 
 impl<T> Tokens<T> {
@@ -138,14 +152,31 @@ impl<T> Tokens<T> {
         }
         let chain = place.take().ok_or(Lie::Unknown)?;
         if let Some(next) = self.next.get_mut(usize::from(chain.last)) {
-            *next = self.free;
+            if self.in_order {
+                self.oldest = *next;
+            } else {
+                *next = self.free;
+                // The table is no longer than 16 bits number.
+                #[expect(clippy::cast_possible_truncation, reason = "see above")]
+                let head = id as u16;
+                self.free = head;
+            }
         }
-        // The table is no longer than 16 bits number.
-        #[expect(clippy::cast_possible_truncation, reason = "see above")]
-        let head = id as u16;
-        self.free = head;
         self.room = self.room.wrapping_add(chain.descriptors);
         Ok(chain)
+    }
+
+    /// How many chains the device has from the oldest one to that of `id`, where it uses them in
+    /// order. `None` when it does not have that.
+    fn chains_up_to(&self, id: u32) -> Option<u16> {
+        let number = u16::try_from(id).ok().filter(|number| self.chains.holds((*number).into()))?;
+        let (mut at, mut count) = (self.oldest, 1_u16);
+        // Ends: a chain lies between the oldest one and itself.
+        while at != number {
+            at = self.next.get(usize::from(self.chains.get(at.into())?.last)).copied()?;
+            count = count.wrapping_add(1);
+        }
+        Some(count)
     }
 }
 
@@ -346,8 +377,9 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
             }
             self.parts().1.waiting = waiting;
         }
+        let used = if self.lent().in_order { self.next_in_order()? } else { self.read_used() };
+        let Some(used) = used else { return Ok(None) };
         let (ring, lent) = self.parts();
-        let Some(used) = each_format!(ring, ring => ring.read_used()) else { return Ok(None) };
         match lent.take(used.id, used.len) {
             Ok(Lent { token, descriptors, .. }) => {
                 each_format!(ring, ring => ring.took(1, descriptors));
@@ -359,6 +391,43 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
                 Err(self.fail(DeviceFault::LengthTooLong { len_bytes: used.len, max_bytes }))
             }
         }
+    }
+
+    /// The next completion, if it is there.
+    #[inline(always)]
+    fn read_used(&mut self) -> Option<UsedElement> {
+        each_format!(self.parts().0, ring => ring.read_used())
+    }
+
+    /// What the device says of the oldest chain, where it uses them in order; if it spoke of a
+    /// later one alone, that it wrote as much as fits.
+    ///
+    /// # Errors
+    ///
+    /// As [`complete`](Self::complete).
+    #[inline(never)]
+    fn next_in_order(&mut self) -> Result<Option<UsedElement>, DeviceFault> {
+        let oldest = self.lent().oldest;
+        let last = match self.batch {
+            Some(last) => last,
+            None => {
+                let Some(used) = self.read_used() else { return Ok(None) };
+                if used.id == oldest.into() {
+                    return Ok(Some(used));
+                }
+                let Some(chains) = self.lent().chains_up_to(used.id) else {
+                    return Err(self.unknown(used.id));
+                };
+                self.open_batch(used, chains)?;
+                used
+            }
+        };
+        if last.id == oldest.into() {
+            self.batch = None;
+            return Ok(Some(last));
+        }
+        let len = self.lent().chains.get(oldest.into()).map_or(0, |chain| chain.writable_bytes);
+        Ok(Some(UsedElement { id: oldest.into(), len }))
     }
 }
 

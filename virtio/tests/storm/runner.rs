@@ -94,6 +94,7 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         let personalities = P::personalities();
         let mut personality = personalities[usize::try_from(seed).unwrap() % personalities.len()];
         personality.shuffles = chance.below(2) == 0;
+        personality.batches = chance.below(2) == 0;
         personality.ring_features &= !feature::RING_PACKED;
         if rings == Rings::Packed {
             personality.ring_features |= feature::RING_PACKED;
@@ -101,7 +102,8 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         if chance.below(3) == 0 {
             personality.ring_features &= !feature::EVENT_IDX;
         }
-        for feature in [feature::INDIRECT_DESC, feature::NOTIFICATION_DATA, feature::RING_RESET] {
+        let any = [feature::INDIRECT_DESC, feature::NOTIFICATION_DATA, feature::RING_RESET, feature::IN_ORDER];
+        for feature in any {
             personality.ring_features &= !feature;
             if chance.below(2) == 0 {
                 personality.ring_features |= feature;

@@ -346,9 +346,10 @@ impl Virtio<Blk> {
     /// Does some of the requests that it took.
     fn serve_some(&mut self, queue: usize) {
         self.stock_all(queue);
+        let shuffles = self.shuffles();
         let stock = &mut self.queues[queue].stock;
         let count = stock.len().min(AT_ONCE);
-        let chains: Vec<Chain> = if self.personality.shuffles {
+        let chains: Vec<Chain> = if shuffles {
             (0..count).filter_map(|_| stock.pop()).collect()
         } else {
             stock.drain(..count).collect()

@@ -23,6 +23,7 @@ const PLAYED: u64 = feature::INDIRECT_DESC
     | feature::ACCESS_PLATFORM
     | feature::ORDER_PLATFORM
     | feature::RING_PACKED
+    | feature::IN_ORDER
     | feature::NOTIFICATION_DATA
     | feature::RING_RESET
     | feature::ANY_LAYOUT;
@@ -56,13 +57,15 @@ pub(super) struct Selected {
     queue: u16,
 }
 
-/// Which kind of ring the driver chose, whatever the device made of its words. A device that takes
-/// one kind for the other writes where no driver gave it memory, and none can help that.
+/// Which kind of ring the driver chose, and whether buffers are used in order, whatever the device
+/// made of its words. A device that takes one kind for the other writes where no driver gave it
+/// memory, and none can help that.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Chosen {
     /// Which word of the features it writes.
     select: u32,
     is_packed: bool,
+    in_order: bool,
 }
 
 impl<C: Class> Virtio<C> {
@@ -72,6 +75,7 @@ impl<C: Class> Virtio<C> {
             0x08 => self.chosen.select = value,
             0x0c if self.chosen.select == 1 => {
                 self.chosen.is_packed = value & word(feature::RING_PACKED, 1) != 0;
+                self.chosen.in_order = value & word(feature::IN_ORDER, 1) != 0;
             }
             _ => {}
         }
@@ -209,9 +213,12 @@ impl<C: Class> Virtio<C> {
                 self.lied();
             }
         }
-        self.accepted &= !feature::RING_PACKED;
+        self.accepted &= !(feature::RING_PACKED | feature::IN_ORDER);
         if self.chosen.is_packed {
             self.accepted |= feature::RING_PACKED;
+        }
+        if self.chosen.in_order {
+            self.accepted |= feature::IN_ORDER;
         }
         agrees && !is_refused
     }
@@ -316,7 +323,7 @@ impl<C: Class> Virtio<C> {
             self.note_length();
         }
         // What its driver lays out, which may believe that all was agreed that it accepted.
-        let is_packed = self.chosen.is_packed;
+        let Chosen { is_packed, in_order, .. } = self.chosen;
         let Some(queue) = self.queues.get_mut(usize::from(self.selected.queue)) else {
             let queue = self.selected.queue;
             self.violation(format!("register {at:#x} of queue {queue} written, which does not exist"));
@@ -333,7 +340,7 @@ impl<C: Class> Virtio<C> {
                 0x18 => queue.entries = half,
                 0x1a => queue.vector = vector,
                 0x1c if half != 1 => complaint = Some(format!("{half} written to queue_enable, 4.1.4.3.2")),
-                0x1c => complaint = queue.enable(is_packed),
+                0x1c => complaint = queue.enable(is_packed, in_order),
                 0x20..0x38 => {
                     let area = &mut queue.areas[area(at)];
                     let shift = 32 * (at / 4 % 2);

@@ -145,7 +145,7 @@ impl<C: Class> Virtio<C> {
 
     /// Takes the next chain of `queue` that the device does not hold already.
     pub fn take(&mut self, queue: usize) -> Option<Chain> {
-        if let Some(chain) = self.queues[queue].stock.pop() {
+        if let Some(chain) = self.queues[queue].take_from_stock() {
             return Some(chain);
         }
         self.take_fresh(queue)
@@ -203,22 +203,31 @@ impl<C: Class> Virtio<C> {
         self.put(queue, index, length);
     }
 
-    /// Writes one used element, true or not.
+    /// Writes one used element, true or not; later, if it may stand for others.
     pub fn put(&mut self, queue: usize, id: u32, len_bytes: u32) {
         let held_back = self.queues[queue].held_back.take();
         for (id, len_bytes) in std::iter::once((id, len_bytes)).chain(held_back) {
-            if !self.queues[queue].give_back(&self.memory, id) {
+            let is_its_turn = self.queues[queue].is_turn_of(id, len_bytes);
+            if !self.queues[queue].give_back(&self.memory, id) || !is_its_turn {
                 self.lied_about(queue);
             }
-            if let Err(fault) = self.queues[queue].put(&self.memory, id, len_bytes) {
-                self.ring_violation(queue, fault.to_string());
+            if !self.joins_batch(queue, id, len_bytes) {
+                self.put_for(queue, &[], id, len_bytes);
             }
+        }
+    }
+
+    /// Writes one used element that stands for `skipped` as well, true or not.
+    pub fn put_for(&mut self, queue: usize, skipped: &[u32], id: u32, len_bytes: u32) {
+        if let Err(fault) = self.queues[queue].put(&self.memory, skipped, id, len_bytes) {
+            self.ring_violation(queue, fault.to_string());
         }
     }
 
     /// Shows the used elements written so far, and interrupts if the driver asked for it. `ahead`
     /// is how much the index lies.
     pub fn show(&mut self, queue: usize, ahead: u16) {
+        self.end_batch(queue);
         if ahead != 0 {
             self.lied_about(queue);
         }

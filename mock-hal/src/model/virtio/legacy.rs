@@ -240,7 +240,7 @@ impl<C: Class> Virtio<C> {
         let avail = start + 16 * entries;
         let behind = avail + 2 * (3 + entries);
         queue.areas = [start, avail, behind.next_multiple_of(units.align_bytes.into())];
-        queue.enable(false)
+        queue.enable(false, false)
     }
 
     /// Whether buffers have to be cut up as drivers of old did: without `ANY_LAYOUT`.

@@ -350,7 +350,7 @@ impl Virtio<Net> {
         // in a still ring.
         loop {
             let mut chains: Vec<Chain> = std::iter::from_fn(|| self.take(queue)).collect();
-            if self.personality.shuffles {
+            if self.shuffles() {
                 chains.reverse();
             }
             let any = !chains.is_empty();
@@ -364,7 +364,7 @@ impl Virtio<Net> {
                 ahead = low16(said.generation);
                 self.say(queue, said, action);
             }
-            if self.personality.shuffles {
+            if self.shuffles() {
                 frames.reverse();
             }
             self.class.sent.extend(frames.into_iter().map(|(_, sent)| sent));
@@ -648,7 +648,7 @@ impl Virtio<Net> {
 
     /// Takes some buffers ahead and shuffles them, if it is that kind of device.
     fn stock_up(&mut self, rx: usize) {
-        if !self.personality.shuffles || !self.queues[rx].stock.is_empty() {
+        if !self.shuffles() || !self.queues[rx].stock.is_empty() {
             return;
         }
         // The last one taken is the first one used.

@@ -86,8 +86,11 @@ pub struct Personality {
     pub steps_queues: bool,
     /// Does not keep `FEATURES_OK` without `ACCESS_PLATFORM`.
     pub needs_access_platform: bool,
-    /// Reports buffers in another order than they came in.
+    /// Reports buffers in another order than they came in, unless `IN_ORDER` was agreed.
     pub shuffles: bool,
+    /// Where `IN_ORDER` was agreed: reports several buffers by the last of them alone, as far as it
+    /// used those before it whole.
+    pub batches: bool,
     /// When a reset is done.
     pub reset: Reset,
 }
@@ -151,6 +154,7 @@ impl Personality {
             steps_queues: false,
             needs_access_platform: false,
             shuffles: false,
+            batches: false,
             reset: Reset::AtOnce,
         }
     }
@@ -244,6 +248,7 @@ impl Personality {
             steps_queues: true,
             needs_access_platform: false,
             shuffles: false,
+            batches: false,
             reset: Reset::AtOnce,
         }
     }
@@ -344,6 +349,7 @@ impl Personality {
             steps_queues: true,
             needs_access_platform: true,
             shuffles: false,
+            batches: false,
             reset: Reset::AfterReads(3),
         }
     }

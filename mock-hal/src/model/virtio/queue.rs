@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use paravane_hal::dma::Direction;
 
+use super::in_order::Order;
 use super::queue_reset::Renewal;
 use crate::device::DeviceMemory;
 use crate::memory::Lease;
@@ -72,6 +73,8 @@ pub struct Queue {
     /// The device does not look at it any more.
     pub is_stopped: bool,
     ring: Ring,
+    /// In which order it has to use buffers, if that was agreed.
+    pub(super) order: Option<Order>,
     /// Taken, and not used yet.
     pub(super) stock: Vec<Chain>,
     /// What the device has, by the head of its chain.
@@ -102,6 +105,7 @@ impl Queue {
             renewal: Renewal::None,
             is_stopped: false,
             ring: Ring::default(),
+            order: None,
             stock: Vec::new(),
             held: BTreeMap::new(),
             slots: BTreeMap::new(),

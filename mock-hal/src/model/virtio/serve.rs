@@ -43,7 +43,7 @@ impl<C: Class> Virtio<C> {
         // still ring.
         loop {
             let mut chains: Vec<Chain> = std::iter::from_fn(|| self.take(queue)).collect();
-            if self.personality.shuffles {
+            if self.shuffles() {
                 chains.reverse();
             }
             let any = !chains.is_empty();

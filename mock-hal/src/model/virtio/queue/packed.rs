@@ -75,8 +75,8 @@ pub(super) struct Packed {
     passed: u32,
     /// By buffer ID.
     taken: BTreeMap<u16, Taken>,
-    /// Put, and not shown yet: ID and length.
-    unshown: Vec<(u32, u32)>,
+    /// Put, and not shown yet: IDs, the last of which is the one that is written, and length.
+    unshown: Vec<(Vec<u32>, u32)>,
 }
 
 impl Packed {
@@ -151,9 +151,9 @@ impl Packed {
         rule("a chain longer than its ring, 2.8.6".into())
     }
 
-    /// Whether the device has the chain of `id`, and did not give it back.
-    pub(super) fn put(&mut self, id: u32, len_bytes: u32) {
-        self.unshown.push((id, len_bytes));
+    /// Puts a used descriptor for the chain of `id`, and for those that are `skipped` with it.
+    pub(super) fn put(&mut self, skipped: &[u32], id: u32, len_bytes: u32) {
+        self.unshown.push(([skipped, &[id]].concat(), len_bytes));
     }
 
     /// What is to be written for what was put so far: where, what, and which slots are passed by
@@ -163,12 +163,17 @@ impl Packed {
     /// last to be shown.
     pub(super) fn write_back(&mut self, shape: Shape) -> Vec<(u64, [u8; 8], Vec<u64>)> {
         let mut words = Vec::new();
-        for (id, len_bytes) in std::mem::take(&mut self.unshown) {
-            let [low, high, ..] = id.to_le_bytes();
-            let id = u16::from_le_bytes([low, high]);
-            let known = self.taken.remove(&id);
-            let Taken { slots, is_writable } =
-                known.unwrap_or(Taken { slots: 1, is_writable: len_bytes != 0 });
+        for (ids, len_bytes) in std::mem::take(&mut self.unshown) {
+            let (mut id, mut slots, mut is_writable) = (0, 0, false);
+            // The last one is what the descriptor is about; over all of them it passes.
+            for each in ids {
+                let [low, high, ..] = each.to_le_bytes();
+                id = u16::from_le_bytes([low, high]);
+                let known = self.taken.remove(&id);
+                let taken = known.unwrap_or(Taken { slots: 1, is_writable: len_bytes != 0 });
+                slots += taken.slots;
+                is_writable = taken.is_writable;
+            }
             let flags = self.used.used() | if is_writable { WRITE } else { 0 };
             let mut word = [0; 8];
             word[..4].copy_from_slice(&len_bytes.to_le_bytes());

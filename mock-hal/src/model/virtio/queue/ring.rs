@@ -1,5 +1,6 @@
 //! Either ring, and how it is made.
 
+use super::super::in_order::Order;
 use super::super::queue_reset::Renewal;
 use super::packed::Packed;
 use super::split::Split;
@@ -25,7 +26,7 @@ impl Queue {
     /// The driver enables it. What is wrong with how it was set up, if anything.
     ///
     /// Spec: VIRTIO 1.2, 2.7 "Split Virtqueues", 2.8.9.
-    pub(in super::super) fn enable(&mut self, is_packed: bool) -> Option<String> {
+    pub(in super::super) fn enable(&mut self, is_packed: bool, in_order: bool) -> Option<String> {
         let [descriptors, driver, device] = self.areas;
         let aligned = if is_packed {
             [(descriptors, 16), (driver, 4), (device, 4)]
@@ -41,6 +42,7 @@ impl Queue {
         if is_packed {
             self.ring = Ring::Packed(Packed::new());
         }
+        self.order = in_order.then(Order::default);
         self.is_enabled = true;
         self.renewal = Renewal::None;
         None
@@ -77,10 +79,17 @@ impl Queue {
         has_indirect: bool,
     ) -> Result<Option<Chain>, Untaken> {
         let shape = self.shape();
-        match &mut self.ring {
-            Ring::Split(ring) => ring.take(shape, memory, has_indirect),
-            Ring::Packed(ring) => ring.take(shape, memory, has_indirect),
+        let chain = match &mut self.ring {
+            Ring::Split(ring) => ring.take(shape, memory, has_indirect)?,
+            Ring::Packed(ring) => ring.take(shape, memory, has_indirect)?,
+        };
+        if let (Some(chain), Some(order)) = (&chain, &mut self.order) {
+            order.came(chain);
+            if let Ring::Split(ring) = &mut self.ring {
+                ring.check_order(shape, chain)?;
+            }
         }
+        Ok(chain)
     }
 
     /// Whether the chain of `head` was made available, and not taken yet.
@@ -92,18 +101,24 @@ impl Queue {
         }
     }
 
-    /// Puts one used element, without showing it yet.
+    /// Puts one used element, without showing it yet. It stands for those that are `skipped` as
+    /// well, which came before it.
     pub(in super::super) fn put(
         &mut self,
         memory: &DeviceMemory,
+        skipped: &[u32],
         id: u32,
         len_bytes: u32,
     ) -> Result<(), AccessFault> {
         let shape = self.shape();
         match &mut self.ring {
-            Ring::Split(ring) => ring.put(shape, memory, id, len_bytes),
+            Ring::Split(ring) => {
+                ring.put(shape, memory, id, len_bytes)?;
+                ring.skip(skipped.len());
+                Ok(())
+            }
             Ring::Packed(ring) => {
-                ring.put(id, len_bytes);
+                ring.put(skipped, id, len_bytes);
                 Ok(())
             }
         }
@@ -168,7 +183,12 @@ impl Queue {
             }
             return;
         }
-        for id in Split::believed(shape, memory, addr, told) {
+        let believed = Split::believed(shape, memory, addr, told);
+        // Of all that came before as well, where it believes in an order.
+        if self.order.is_some() && !believed.is_empty() {
+            return self.lied(memory);
+        }
+        for id in believed {
             self.excuse(memory, id);
         }
     }

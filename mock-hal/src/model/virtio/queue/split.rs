@@ -15,6 +15,8 @@ pub(super) struct Split {
     next_used: u16,
     /// Used index at the last decision about an interrupt.
     signalled: u16,
+    /// Where the next chain starts in the table, if descriptors are used in ring order.
+    next_descriptor: u16,
 }
 
 impl Shape {
@@ -77,6 +79,37 @@ impl Split {
         let waiting = self.waiting(shape, memory).unwrap_or(0).min(shape.entries);
         let mut entries = (0..waiting).map(|ahead| shape.entry(self.next_available.wrapping_add(ahead)));
         entries.any(|at| memory.get16(at).is_ok_and(|entry| entry == head))
+    }
+
+    /// `chain` starts where the one before it ended in the table, and goes on round it; in a table
+    /// of its own, from its beginning.
+    ///
+    /// Spec: VIRTIO 1.3, 2.7.5.2 and 2.7.5.3.1 "Driver Requirements".
+    pub(super) fn check_order(&mut self, shape: Shape, chain: &Chain) -> Result<(), Untaken> {
+        let table = shape.descriptors()..shape.descriptors() + 16 * u64::from(shape.entries);
+        let mut before = None;
+        for at in &chain.words {
+            let expected = if table.contains(at) {
+                let expected = table.start + 16 * u64::from(self.next_descriptor);
+                self.next_descriptor = (self.next_descriptor + 1) % shape.entries;
+                expected
+            } else {
+                // The first of a table is where the table is.
+                before.map_or(*at, |before: u64| before + 16)
+            };
+            if *at != expected {
+                return Err(Untaken::Rule(format!(
+                    "a descriptor at {at:#x} where the ring goes on at {expected:#x}, though IN_ORDER was agreed, 2.7.5"
+                )));
+            }
+            before = Some(*at).filter(|at| !table.contains(at));
+        }
+        Ok(())
+    }
+
+    /// Passes over the elements of so many chains.
+    pub(super) fn skip(&mut self, chains: usize) {
+        self.next_used = self.next_used.wrapping_add(u16::try_from(chains).unwrap_or(0));
     }
 
     /// Writes one used element, without showing it yet.
