@@ -304,6 +304,18 @@ impl Machine {
         Ok(process::ask(&["--version"])?.lines().next().unwrap_or_default().to_owned())
     }
 
+    /// Whether QEMU's `device` has a `property`, which older ones may not have. Where not, a word
+    /// about what is skipped for it.
+    #[must_use]
+    pub fn has_property_or_skip(device: &str, property: &str) -> bool {
+        let help = process::ask(&["-device", &format!("{device},help")]).unwrap_or_default();
+        let has = help.lines().any(|line| line.trim_start().starts_with(&format!("{property}=<")));
+        if !has {
+            println!("skipped: this QEMU's {device} has no {property}");
+        }
+        has
+    }
+
     /// Whether the machine still answers.
     ///
     /// # Errors

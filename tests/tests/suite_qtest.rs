@@ -90,6 +90,14 @@ fn virtio_transitional_on_q35() {
 }
 
 #[test]
+fn virtio_in_order() {
+    if Machine::has_property_or_skip("virtio-net-pci", "in_order") {
+        run(Chipset::Q35, "virtio-net-pci,disable-legacy=on,disable-modern=off,in_order=on");
+        run(Chipset::Q35, "virtio-net-pci,disable-legacy=on,disable-modern=off,in_order=on,packed=on");
+    }
+}
+
+#[test]
 fn virtio_packed_on_pc() {
     run(Chipset::Pc, "virtio-net-pci,disable-legacy=on,disable-modern=off,packed=on");
 }

@@ -36,8 +36,9 @@ use tables::Tables;
 
 /// A used element that names, of chains that are used in order, one behind those that the device
 /// says it used.
-pub(crate) const BATCH_TOO_LONG: DeviceFault =
-    DeviceFault::OutOfSequence { what: "a used element names a buffer behind those that the used idx counts" };
+pub(crate) const BATCH_TOO_LONG: DeviceFault = DeviceFault::OutOfSequence {
+    what: "a used element names a buffer behind those that the used idx counts",
+};
 
 /// Tells the device that a queue has something new. Found once, kept with the queue.
 pub(crate) trait Doorbell: Send {

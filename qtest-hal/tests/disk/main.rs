@@ -172,6 +172,14 @@ fn a_packed_ring_reads_what_it_wrote() {
 }
 
 #[test]
+fn a_disk_that_keeps_the_order_reads_what_it_wrote() {
+    if Machine::has_property_or_skip("virtio-blk-pci", "in_order") {
+        reads_find_what_was_written(",disable-legacy=on,in_order=on", by_registers);
+        reads_find_what_was_written(",disable-legacy=on,in_order=on,packed=on", by_registers);
+    }
+}
+
+#[test]
 fn a_disk_reads_by_its_ports_what_it_wrote() {
     reads_find_what_was_written(",disable-modern=on,disable-legacy=off", by_ports);
 }

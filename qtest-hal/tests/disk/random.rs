@@ -206,6 +206,15 @@ fn ten_thousand_requests_in_a_packed_ring_leave_a_qcow2_image_as_it_should_be() 
     ten_thousand(&image, QCOW2, ",packed=on,queue-size=1024,num-queues=1", 1);
 }
 
+#[test]
+fn ten_thousand_requests_are_done_in_order_by_a_disk_that_keeps_it() {
+    if Machine::has_property_or_skip("virtio-blk-pci", "in_order") {
+        let image = vec![0; SECTORS * SECTOR];
+        ten_thousand(&image, RAW, ",in_order=on,num-queues=4,queue-size=1024", 4);
+        ten_thousand(&image, RAW, ",in_order=on,packed=on,queue-size=1024,num-queues=1", 1);
+    }
+}
+
 /// Kills a child, and waits until it writes nothing any more.
 fn kill(process_id: u32) {
     let killed = Command::new("kill").args(["-9", &process_id.to_string()]).status().unwrap();

@@ -20,7 +20,7 @@ use paravane_hal::pool::Posted;
 
 use crate::queue::{Doorbell, Record, Virtqueue};
 use crate::ring::{
-    AnyRing, Behind, Exchange, Format, InOrder, Kept, QueueSize, Ring, Segment, UsedElement, each_format,
+    AnyRing, Behind, Exchange, Format, InOrder, QueueSize, Ring, Segment, UsedElement, each_format,
 };
 
 /// What is lent in place.
@@ -132,20 +132,6 @@ pub(crate) trait Walk<T> {
     fn walk<E: Exchange>(&mut self, used: &[E::Used], exchanging: &mut Exchanging<'_, T, E>) -> u16;
 }
 
-/// Exchanges the chains that `used` are about, by `ring`.
-#[inline(always)]
-fn exchange_all<T, E: Exchange>(
-    used: &[E::Used],
-    ring: E,
-    tokens: &mut [Option<T>],
-    walk: &mut impl Walk<T>,
-    behind: &mut Behind,
-) -> (u16, Kept) {
-    let mut exchanging = Exchanging { ring, tokens, behind };
-    let count = walk.walk(used, &mut exchanging);
-    (count, exchanging.ring.kept())
-}
-
 impl<T> InPlace<T> {
     fn walk<R: Ring>(
         &mut self,
@@ -159,30 +145,37 @@ impl<T> InPlace<T> {
         let Some(tokens) = self.tokens.slots_mut().get_mut(..usize::from(ring.size().entries())) else {
             return 0;
         };
-        let (used, exchange) = ring.exchange(at_most, len_bytes);
-        let (count, kept) = exchange_all(used, exchange, tokens, walk, behind);
+        let (count, kept) = {
+            let (used, exchange) = ring.exchange(at_most, len_bytes);
+            let mut exchanging = Exchanging { ring: exchange, tokens, behind };
+            let count = walk.walk(used, &mut exchanging);
+            (count, exchanging.ring.kept())
+        };
         ring.exchanged(count, kept);
         count
     }
 
     /// The same where the device uses chains in order, and all are posted.
-    // Out of line: what is used in any order is to cost no more for it.
+    // Out of line and with `walk` by value: what is used in any order is to cost no more for it.
     #[inline(never)]
-    fn walk_in_order<R: Ring>(
+    fn walk_in_order<R: Ring, W: Walk<T>>(
         &mut self,
         ring: &mut R,
         at_most: u16,
         len_bytes: u32,
-        walk: &mut impl Walk<T>,
+        mut walk: W,
         behind: &mut Behind,
-    ) -> u16 {
-        let (size, next) = (self.size, self.oldest);
-        let (used, by) = ring.exchange(at_most, len_bytes);
-        let in_order = InOrder { by, next, size };
-        let (count, kept) = exchange_all(used, in_order, self.tokens.slots_mut(), walk, behind);
+    ) -> (u16, W) {
+        let (size, next, tokens) = (self.size, self.oldest, self.tokens.slots_mut());
+        let (count, kept) = {
+            let (used, by) = ring.exchange(at_most, len_bytes);
+            let mut exchanging = Exchanging { ring: InOrder { by, next, size }, tokens, behind };
+            let count = walk.walk(used, &mut exchanging);
+            (count, exchanging.ring.kept())
+        };
         ring.exchanged(count, kept);
         self.oldest = size.step(next, count);
-        count
+        (count, walk)
     }
 
     /// Where the next chain goes.
@@ -312,27 +305,28 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<InPlace<T>, D, B> {
     }
 
     /// Has `walk` take up to `at_most` completions, which [`observe`](Virtqueue::observe) has
-    /// counted, of chains of one of `len_bytes`; `walk` says how many it took. That many; the one
-    /// behind them is put down in `behind` if it was read and not taken: it is not to be read
-    /// again.
+    /// counted, of chains of one of `len_bytes`; `walk` says how many it took. That many, and
+    /// `walk`; the one behind them is put down in `behind` if it was read and not taken: it is not
+    /// to be read again.
     #[inline(always)]
-    pub(crate) fn exchange_run(
+    pub(crate) fn exchange_run<W: Walk<T>>(
         &mut self,
         at_most: u16,
         len_bytes: u32,
-        walk: &mut impl Walk<T>,
+        mut walk: W,
         behind: &mut Behind,
-    ) -> u16 {
-        let is_busy = self.batch().is_some();
-        let (ring, lent) = self.parts();
-        if lent.in_order {
+    ) -> (u16, W) {
+        if self.lent().in_order {
             // One by one, what the device did not speak of, and what goes into another descriptor.
-            if is_busy || lent.posted < lent.size.entries() {
-                return 0;
+            if self.batch().is_some() || self.lent().posted < self.size().entries() {
+                return (0, walk);
             }
+            let (ring, lent) = self.parts();
             return each_format!(ring, ring => lent.walk_in_order(ring, at_most, len_bytes, walk, behind));
         }
-        each_format!(ring, ring => lent.walk(ring, at_most, len_bytes, walk, behind))
+        let (ring, lent) = self.parts();
+        let taken = each_format!(ring, ring => lent.walk(ring, at_most, len_bytes, &mut walk, behind));
+        (taken, walk)
     }
 }
 

@@ -149,6 +149,23 @@ impl Bench {
             self.device.complete(self.queue.ring(), &chain, chain.id.into(), 0);
             sent += 1;
         }
+        self.takes(sent);
+    }
+
+    /// The device is done with the first of what it has, so many at a time, and speaks of the last
+    /// of these alone.
+    fn send_together(&mut self, counts: impl IntoIterator<Item = usize>) {
+        let mut sent = 0;
+        for count in counts {
+            let chains: Vec<_> = (0..count).map(|_| self.device.take(0)).collect();
+            self.device.complete_all(self.queue.ring(), &chains, chains[count - 1].id.into(), 0);
+            sent += u16::try_from(count).unwrap();
+        }
+        self.takes(sent);
+    }
+
+    /// The driver takes so many that were sent.
+    fn takes(&mut self, sent: u16) {
         let waiting = self.queue.observe().unwrap();
         assert_eq!(self.queue.take_sent(waiting).unwrap(), sent);
         let held: usize = self.device.chains().iter().map(|chain| chain.segments.len()).sum();
@@ -290,6 +307,72 @@ fn what_loads_that_change_do_not_name_stays_lent() {
             );
         }
         assert!(changed > 100, "{changed} loads were changed");
+    }
+}
+
+/// What comes of a device that has so many chains of one to five descriptors, is done with `count`,
+/// and calls the last of them `id`.
+fn batch_fault((entries, format): (u16, Format), count: usize, id: u32) -> DeviceFault {
+    let mut bench = Bench::new((entries, Format { in_order: true, ..format }));
+    bench.post_frames([1, 1, 5, 2, 1]);
+    let chains: Vec<_> = (0..count).map(|_| bench.device.take(0)).collect();
+    bench.device.complete_all(bench.queue.ring(), &chains, id, 0);
+    let waiting = bench.queue.observe().unwrap();
+    let fault = bench.queue.take_sent(waiting).unwrap_err();
+    assert_eq!(bench.pool.free(), FRAMES as usize - 10, "nothing came home");
+    fault
+}
+
+#[test]
+fn a_batch_names_a_frame_that_is_there_and_counted() {
+    for ring in rings() {
+        // Within a chain, behind the last one, and nowhere.
+        assert_eq!(batch_fault(ring, 2, 4), DeviceFault::NotInFlight { index: 4 });
+        assert_eq!(batch_fault(ring, 2, 10), DeviceFault::NotInFlight { index: 10 });
+        let entries = u32::from(ring.0);
+        assert_eq!(batch_fault(ring, 2, entries), DeviceFault::IndexOutOfRange { index: entries, entries });
+        if !ring.1.packed {
+            assert_eq!(batch_fault(ring, 2, 2), BATCH_TOO_LONG);
+            assert_eq!(batch_fault(ring, 4, 9), BATCH_TOO_LONG);
+        }
+    }
+}
+
+proptest! {
+    /// However many frames the device says it sent at a time: they come home together, and those
+    /// behind them do not.
+    #[test]
+    fn any_batches_are_served_in_order(
+        ring in prop::sample::select(rings().to_vec()),
+        steps in proptest::collection::vec(
+            (
+                proptest::collection::vec(prop_oneof![4 => Just(1_u16), 1 => 2_u16..=5], 1..=32),
+                proptest::collection::vec(1_usize..12, 0..8),
+            ),
+            1..24,
+        ),
+    ) {
+        let mut bench = Bench::new((ring.0, Format { in_order: true, ..ring.1 }));
+        let mut next = 0;
+        for (segments, counts) in steps {
+            let posted = bench.post_frames(segments);
+            let chains = bench.device.chains();
+            for place in chains[chains.len() - posted..].iter().flat_map(|chain| &chain.places) {
+                prop_assert_eq!(*place, next);
+                next = (next + 1) % ring.0;
+            }
+            let mut left = bench.device.has();
+            let fitting = counts.into_iter().map_while(|count| {
+                left = left.checked_sub(count)?;
+                Some(count)
+            });
+            let counts: Vec<usize> = fitting.collect();
+            bench.send_together(counts);
+        }
+        let left = bench.device.has();
+        bench.send_together(Some(left).filter(|left| *left > 0));
+        prop_assert_eq!(bench.queue.room(), ring.0);
+        prop_assert_eq!(bench.pool.free(), FRAMES as usize);
     }
 }
 

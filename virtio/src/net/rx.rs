@@ -156,8 +156,8 @@ impl<P: Platform> RxQueue<P> {
         if stock.len() < BURST_FRAMES / 2 {
             pool.restock(stock, at_most.into(), BURST_FRAMES);
         }
-        let mut whole = Whole { stock, burst, rules: *rules, bytes: 0, header };
-        let taken = ring.exchange_run(at_most, rules.buffer_bytes(), &mut whole, behind);
+        let whole = Whole { stock, burst, rules: *rules, bytes: 0, header };
+        let (taken, whole) = ring.exchange_run(at_most, rules.buffer_bytes(), whole, behind);
         counters.frames = counters.frames.wrapping_add(taken.into());
         counters.bytes = counters.bytes.wrapping_add(whole.bytes);
         taken
@@ -181,21 +181,22 @@ impl<P: Platform> RxQueue<P> {
             Some(header) => (header, None),
             None => read_header(frame, self.rules.header_bytes()).unwrap_or_default(),
         };
-        let (arrived, buffers) = match self.rules.classify(&header, completion.said_bytes(self.rules.buffer_bytes())) {
-            Ok(Received::Whole { frame_bytes, verdict }) => {
-                (self.take_single(completion, frame_bytes, verdict)?, 1)
-            }
-            Ok(Received::First { buffers, part_bytes }) => {
-                let spread = Spread { header, buffers, part_bytes };
-                (self.take_spread(completion, spread, waiting)?, buffers)
-            }
-            Ok(Received::Dropped(reason)) => {
-                count(&mut self.counters, reason);
-                self.repost(completion);
-                (Arrived::Dropped, 1)
-            }
-            Err(fault) => return Err(self.ring.fail(fault)),
-        };
+        let (arrived, buffers) =
+            match self.rules.classify(&header, completion.said_bytes(self.rules.buffer_bytes())) {
+                Ok(Received::Whole { frame_bytes, verdict }) => {
+                    (self.take_single(completion, frame_bytes, verdict)?, 1)
+                }
+                Ok(Received::First { buffers, part_bytes }) => {
+                    let spread = Spread { header, buffers, part_bytes };
+                    (self.take_spread(completion, spread, waiting)?, buffers)
+                }
+                Ok(Received::Dropped(reason)) => {
+                    count(&mut self.counters, reason);
+                    self.repost(completion);
+                    (Arrived::Dropped, 1)
+                }
+                Err(fault) => return Err(self.ring.fail(fault)),
+            };
         self.torn = matches!(arrived, Arrived::Torn);
         match arrived {
             Arrived::Torn => return Ok(0),

@@ -3,13 +3,14 @@ use std::vec::Vec;
 
 use paravane_hal::addr::Align;
 use paravane_hal::dma::{DeviceDma, DmaBox};
+use paravane_hal::irq::Armed;
 use paravane_mock_hal::MockPlatform;
 use proptest::prelude::*;
 
 use super::*;
-use crate::queue::Kick;
+use crate::queue::{BATCH_TOO_LONG, Kick};
 use crate::ring::Format;
-use crate::ring::referee::{Piece, Referee, piece};
+use crate::ring::referee::{Fetched, Piece, Referee, piece};
 
 struct Silent;
 
@@ -333,6 +334,106 @@ fn more_written_than_the_chain_holds_breaks_the_queue() {
         // Of 1, 4 and 7 bytes, the last two to be written.
         assert!(bench.submit(1, 2));
         assert_eq!(bench.fault(0, 12), DeviceFault::LengthTooLong { len_bytes: 12, max_bytes: 11 });
+    }
+}
+
+/// A ring whose device uses chains in order.
+fn in_order(entries: u16, format: Format, start: u16) -> Bench {
+    Bench::new(entries, Format { in_order: true, ..format }, start)
+}
+
+impl Bench {
+    /// The device is done with the first `count` chains that it has: it speaks of the last alone,
+    /// of which it wrote a byte less than all. Each comes out, those before it as written in full.
+    fn serve_together(&mut self, count: usize) {
+        let chains: Vec<_> = (0..count).map(|_| self.device.take(0)).collect();
+        let room = |chain: &Fetched| chain.segments.iter().filter(|piece| piece.2).map(|piece| piece.1).sum();
+        let last = &chains[count - 1];
+        let written = u32::saturating_sub(room(last), 1);
+        self.device.complete_all(self.queue.ring(), &chains, last.id.into(), written);
+        for (at, chain) in chains.iter().enumerate() {
+            assert_eq!(self.queue.arm(1), Ok(Armed::Pending), "those that nothing was said of are there");
+            let expected = if at + 1 < count { room(chain) } else { written };
+            let (token, bytes) = self.queue.complete().unwrap().expect("one is done");
+            assert_eq!(bytes, expected);
+            assert_eq!(self.lent.remove(&token).as_ref(), Some(&chain.segments), "the token of that chain");
+        }
+        assert_eq!(self.queue.complete(), Ok(None));
+        assert_eq!(self.queue.arm(1), Ok(Armed::Idle));
+    }
+
+    /// It has four chains, and is done with so many: it names that of `id`.
+    fn batch_fault(&mut self, count: usize, id: u32) -> DeviceFault {
+        (0..4).for_each(|_| assert!(self.submit(1, 1)));
+        let chains: Vec<_> = (0..count).map(|_| self.device.take(0)).collect();
+        self.device.complete_all(self.queue.ring(), &chains, id, 0);
+        let fault = self.queue.complete().unwrap_err();
+        assert_eq!(self.queue.complete(), Err(fault), "broken for good");
+        fault
+    }
+}
+
+#[test]
+fn a_batch_names_a_chain_that_is_there_and_counted() {
+    for format in formats() {
+        let not_in_flight = |index| DeviceFault::NotInFlight { index };
+        let out_of_range = DeviceFault::IndexOutOfRange { index: 8, entries: 8 };
+        // Within a chain, and of no descriptor.
+        assert_eq!(in_order(8, format, 0).batch_fault(2, 3), not_in_flight(3));
+        assert_eq!(in_order(8, format, 0).batch_fault(2, 8), out_of_range);
+        // Of nothing in flight.
+        let mut bench = in_order(16, format, 0);
+        assert_eq!(bench.batch_fault(2, 8), not_in_flight(8));
+        if !format.packed {
+            assert_eq!(in_order(8, format, 0).batch_fault(2, 4), BATCH_TOO_LONG);
+            assert_eq!(in_order(8, format, u16::MAX).batch_fault(1, 6), BATCH_TOO_LONG);
+        }
+    }
+}
+
+#[test]
+fn the_last_of_a_batch_writes_no_more_than_fits() {
+    for format in formats() {
+        let mut bench = in_order(8, format, 0);
+        (0..3).for_each(|_| assert!(bench.submit(1, 1)));
+        let chains: Vec<_> = (0..3).map(|_| bench.device.take(0)).collect();
+        bench.device.complete_all(bench.queue.ring(), &chains, 4, 5);
+        assert_eq!(bench.queue.complete(), Ok(Some((0, 4))));
+        assert_eq!(bench.queue.complete(), Ok(Some((1, 4))));
+        assert_eq!(bench.queue.complete(), Err(DeviceFault::LengthTooLong { len_bytes: 5, max_bytes: 4 }));
+    }
+}
+
+proptest! {
+    /// Whatever is posted, and however many the device says it used at a time: each chain lies
+    /// behind the one before it, and each token comes home in its turn.
+    #[test]
+    fn any_batches_are_served_in_order(
+        entries in 1_u16..64,
+        packed in any::<bool>(),
+        event_idx in any::<bool>(),
+        start in any::<u16>(),
+        steps in proptest::collection::vec((0_u16..4, 0_u16..4, any::<prop::sample::Index>(), 0_u8..3), 1..200),
+    ) {
+        let entries = if packed { entries } else { 1 << entries.ilog2() };
+        let mut bench = in_order(entries, Format { packed, event_idx, ..Format::default() }, start);
+        let mut next = 0;
+        for (readable, writable, which, serves) in steps {
+            if bench.submit(readable, writable) {
+                for place in &bench.device.chains().last().unwrap().places {
+                    prop_assert_eq!(*place, next);
+                    next = (next + 1) % entries;
+                }
+            }
+            if serves == 0 && bench.device.has() > 0 {
+                bench.serve_together(which.index(bench.device.has()) + 1);
+            }
+        }
+        while bench.device.has() > 0 {
+            bench.serve_together(1);
+        }
+        prop_assert!(bench.lent.is_empty());
+        prop_assert_eq!(bench.queue.room(), entries);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The device's side of a ring for tests, written from the specification: it knows the shared words
 //! and nothing of what the driver keeps.
 
+use core::slice;
 use std::vec::Vec;
 
 use paravane_mock_hal::MockPlatform;
@@ -93,18 +94,30 @@ impl Referee {
 
     /// Says that it is done with `chain`, which it calls `id`, and wrote `written` bytes.
     pub(crate) fn complete(&mut self, ring: &AnyRing<MockPlatform>, chain: &Fetched, id: u32, written: u32) {
+        self.complete_all(ring, slice::from_ref(chain), id, written);
+    }
+
+    /// Says that it is done with `chains`, one after the other, by the last of them alone, which it
+    /// calls `id`, and wrote `written` bytes there.
+    pub(crate) fn complete_all(
+        &mut self,
+        ring: &AnyRing<MockPlatform>,
+        chains: &[Fetched],
+        id: u32,
+        written: u32,
+    ) {
         match ring {
             AnyRing::Split(ring) => {
                 let element = &ring.memory().used_run(self.used, 1)[0];
                 element[0].store(id);
                 element[1].store(written);
-                self.used = self.used.wrapping_add(1);
+                self.used = self.used.wrapping_add(u16::try_from(chains.len()).unwrap());
                 ring.memory().store_used(layout::USED_HEAD, u32::from(self.used) << 16);
             }
             AnyRing::Packed(ring) => {
                 let flags = if self.done.wrap { 0x8080 } else { 0 };
                 self.write_used(ring, id | flags << 16, written);
-                for _ in &chain.segments {
+                for _ in chains.iter().flat_map(|chain| &chain.segments) {
                     self.done.step(ring.size().entries());
                 }
             }

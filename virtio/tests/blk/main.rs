@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::result_large_err, unreachable_pub, reason = "tests")]
 
 mod doorbells;
+mod in_order;
 mod queues;
 mod ranges;
 mod recover;

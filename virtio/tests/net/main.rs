@@ -8,6 +8,7 @@
 //! | `faults` | what does it make of each kind of fault? |
 //! | `hashes` | does it say how frames were hashed, and is nothing else the worse for it? |
 //! | `hostile` | what if the device lies? |
+//! | `in_order` | is a device served that uses buffers in order, and reports several at once? |
 //! | `large` | do packets that the device put together arrive, and leave as they came? |
 //! | `lifecycle` | does everything come back at stop, and nothing before? |
 //! | `loads` | is each word of a ring looked at once? |
@@ -25,6 +26,7 @@ mod data;
 mod faults;
 mod hashes;
 mod hostile;
+mod in_order;
 mod large;
 mod lifecycle;
 mod loads;

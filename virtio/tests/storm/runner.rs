@@ -102,7 +102,8 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         if chance.below(3) == 0 {
             personality.ring_features &= !feature::EVENT_IDX;
         }
-        let any = [feature::INDIRECT_DESC, feature::NOTIFICATION_DATA, feature::RING_RESET, feature::IN_ORDER];
+        let any =
+            [feature::INDIRECT_DESC, feature::NOTIFICATION_DATA, feature::RING_RESET, feature::IN_ORDER];
         for feature in any {
             personality.ring_features &= !feature;
             if chance.below(2) == 0 {

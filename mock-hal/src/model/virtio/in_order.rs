@@ -31,7 +31,8 @@ impl Queue {
     /// Takes what comes first of the stock. In any order, that is what is last there.
     pub(super) fn take_from_stock(&mut self) -> Option<Chain> {
         let chains = self.order.iter().flat_map(|order| &order.chains);
-        let mut places = chains.filter_map(|(head, _)| self.stock.iter().position(|chain| chain.head == *head));
+        let mut places =
+            chains.filter_map(|(head, _)| self.stock.iter().position(|chain| chain.head == *head));
         match places.next() {
             Some(at) => Some(self.stock.remove(at)),
             None => self.stock.pop(),

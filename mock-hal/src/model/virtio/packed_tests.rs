@@ -138,6 +138,49 @@ fn used_out_of_order_they_are_written_one_behind_the_other() {
     assert_eq!(hand.violations(), Vec::<String>::new());
 }
 
+/// One that agreed to use buffers in order, and tells of several at once.
+fn ready_in_batches(entries: u16, more: u64) -> Hand<Net> {
+    let ring_features = personality().ring_features | feature::IN_ORDER;
+    let personality = Personality { ring_features, batches: true, shuffles: true, ..personality() };
+    ready_as(personality, entries, feature::IN_ORDER | more)
+}
+
+#[test]
+fn several_used_in_order_are_told_by_the_last_2_8_9() {
+    let hand = ready_in_batches(5, 0);
+    hand.offer(0, 5, 0);
+    hand.describe(TX, 1, (hand.buffer(1), 40), 6, NEXT | available(0));
+    hand.describe(TX, 2, (hand.buffer(2), 40), 6, available(0));
+    hand.offer(3, 7, 0);
+    hand.notify(TX);
+    assert_eq!(hand.sent(), [1, 2, 1]);
+    let used: Vec<_> = (0..4).map(|slot| hand.used_id(TX, slot, 0)).collect();
+    assert_eq!(used, [Some(7), None, None, None], "where the first was");
+    // Two more, round the end; and one alone behind them.
+    hand.offer(4, 8, 0);
+    hand.offer(0, 9, 1);
+    hand.notify(TX);
+    assert_eq!((hand.used_id(TX, 4, 0), hand.used_id(TX, 0, 1)), (Some(9), None));
+    hand.offer(1, 3, 1);
+    hand.notify(TX);
+    assert_eq!(hand.used_id(TX, 1, 1), Some(3));
+    assert_eq!(hand.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn a_buffer_that_is_not_full_ends_a_batch_2_8_9() {
+    let hand = ready_in_batches(8, bits::MRG_RXBUF);
+    for slot in 0..4 {
+        hand.describe(RX, slot, (hand.buffer(slot), 100), slot, WRITE | available(0));
+    }
+    assert!(hand.device.lock().fill_one(&[7; 60]));
+    assert!(hand.device.lock().deliver(&[7; 150]));
+    let used = [0, 1].map(|slot| hand.slot(RX, slot));
+    assert_eq!(used.map(|(len, id, _)| (len, id)), [(60, 0), (62, 2)]);
+    assert_eq!([0, 1, 2, 3].map(|slot| hand.used_id(RX, slot, 0).is_some()), [true, true, false, false]);
+    assert_eq!(hand.violations(), Vec::<String>::new());
+}
+
 #[test]
 fn what_was_written_is_said_with_the_flag_2_8_17() {
     let hand = ready(4, bits::MRG_RXBUF);

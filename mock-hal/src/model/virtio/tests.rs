@@ -257,6 +257,44 @@ fn a_chain_is_sent_as_one_frame_and_used_by_its_head() {
     }
 }
 
+/// One that agreed to use buffers in order, and tells of several at once if it is to.
+fn ready_in_order(batches: bool) -> Hand {
+    let mut personality = Personality { batches, shuffles: true, ..Personality::qemu() };
+    personality.ring_features |= feature::IN_ORDER;
+    let mut hand = Hand::new(personality);
+    hand.set_up(BASIC | feature::IN_ORDER);
+    for index in 0..8 {
+        hand.poke(hand.buffer(index), &[0; HEADER_BYTES]);
+        hand.describe(TX, index, hand.buffer(index), 72, 0, 0);
+    }
+    hand
+}
+
+#[test]
+fn several_used_in_order_are_told_by_the_last_2_7_9() {
+    for batches in [false, true] {
+        let mut hand = ready_in_order(batches);
+        hand.describe(TX, 1, hand.buffer(0), 72, 1, 2);
+        hand.publish(TX, &[0, 1, 3]);
+        hand.write(0x3004, Width::Half, 1);
+        // The index counts all of them; what is in the elements of those before the last is old.
+        let expected = if batches { [(3, 0), (0, 0), (0, 0)] } else { [(0, 0), (1, 0), (3, 0)] };
+        assert_eq!(hand.used(TX), expected);
+        assert_eq!(hand.violations(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn descriptors_go_round_their_table_where_order_was_agreed_2_7_5() {
+    for (next, heads) in [(2, &[5][..]), (2, &[0, 2]), (3, &[0, 1])] {
+        let mut hand = ready_in_order(false);
+        hand.describe(TX, 1, hand.buffer(0), 72, 1, next);
+        hand.publish(TX, heads);
+        hand.write(0x3004, Width::Half, 1);
+        assert!(hand.violations()[0].contains("2.7.5"), "{heads:?}");
+    }
+}
+
 #[test]
 fn rings_that_break_the_rules_are_told_by_rule() {
     type Break = fn(&Hand);
