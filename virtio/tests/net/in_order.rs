@@ -11,6 +11,9 @@ use paravane_net::{Burst, Frame, RxQueue, TxQueue};
 /// IN_ORDER.
 const IN_ORDER: u64 = 1 << 35;
 
+/// A buffer that holds 200 bytes of a frame.
+const PIECE: u16 = 264;
+
 /// What is offered, and whether several are reported at once.
 fn cases() -> impl Iterator<Item = (u64, bool)> {
     let rings = [0, EVENT_IDX, RING_PACKED, RING_PACKED | EVENT_IDX];
@@ -43,7 +46,7 @@ fn contents(mut frames: Burst) -> Vec<Vec<u8>> {
 fn frames_go_both_ways_however_many_are_reported_at_once() {
     for case in cases() {
         // Frames of 200 bytes and more are spread over several buffers.
-        let bench = bench(case, (64, 200));
+        let bench = bench(case, (64, PIECE));
         let mut up = bench.start();
         assert_ne!(bench.model().accepted() & IN_ORDER, 0);
         for round in 0..60_u8 {
@@ -72,7 +75,7 @@ fn frames_go_both_ways_however_many_are_reported_at_once() {
 #[test]
 fn a_buffer_that_nothing_is_said_of_counts_as_written_whole() {
     for case in cases() {
-        let bench = bench(case, (64, 200));
+        let bench = bench(case, (64, PIECE));
         let mut up = bench.start();
         // All that a buffer holds; the last is shorter.
         let (whole, last) = (bytes(200, 1), bytes(100, 2));
@@ -93,19 +96,25 @@ fn a_buffer_that_nothing_is_said_of_counts_as_written_whole() {
 #[test]
 fn a_ring_that_is_short_of_buffers_goes_on_in_order() {
     for case in cases() {
-        // Fewer than the ring has entries.
-        let bench = bench(case, (13, 2048));
+        let bench = bench(case, (20, 2048));
+        let mut hold: Vec<_> = (0..8).map(|_| bench.pool.get().unwrap()).collect();
+        // Four fewer than it has entries, and two more that are there in time.
         let mut up = bench.start();
+        hold.truncate(6);
         for round in 0..50_u8 {
-            for at in 0..=round % 5 {
-                assert!(bench.model().deliver(&bytes(60 + usize::from(round), at)));
-            }
+            (0..3).for_each(|at| assert!(bench.model().deliver(&bytes(60 + usize::from(round), at))));
             let mut received = Burst::new();
-            assert_eq!(up.rx.receive(&mut received), Ok(usize::from(round % 5) + 1));
-            for (at, frame) in contents(received).iter().enumerate() {
-                assert_eq!(*frame, bytes(60 + usize::from(round), u8::try_from(at).unwrap()));
-            }
-            up.rx.refill();
+            assert_eq!(up.rx.receive(&mut received), Ok(2));
+            assert_eq!(contents(received), [0, 1].map(|at| bytes(60 + usize::from(round), at)));
+            assert_eq!(up.rx.counters().no_buffer, u64::from(round) + 1, "the third goes back as it is");
+        }
+        drop(hold);
+        up.rx.refill();
+        for round in 0..20 {
+            assert!(bench.model().deliver(&bytes(60, round)));
+            let mut received = Burst::new();
+            assert_eq!(up.rx.receive(&mut received), Ok(1));
+            assert_eq!(contents(received), [bytes(60, round)]);
         }
         bench.assert_clean();
         up.stop().unwrap();
@@ -116,7 +125,7 @@ fn a_ring_that_is_short_of_buffers_goes_on_in_order() {
 #[test]
 fn what_is_left_of_a_batch_is_pending() {
     for case in cases() {
-        let bench = bench(case, (256, 200));
+        let bench = bench(case, (256, PIECE));
         let config = small().with_rx_entries(128);
         let mut up = bench.start_with(&config, Interrupts::msix(&MESSAGES));
         let header = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
