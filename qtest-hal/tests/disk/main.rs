@@ -82,6 +82,19 @@ impl Chance {
     }
 }
 
+/// Whether QEMU puts in order what its files answer out of order. Before 10.1 it loses a request
+/// where that happens round the end of a ring ("cannot fill buffer id 0").
+fn puts_in_order() -> bool {
+    let version = Machine::qemu_version().unwrap();
+    let mut numbers =
+        version.split(|letter: char| !letter.is_ascii_digit()).filter_map(|word| word.parse().ok());
+    let version: [u32; 2] = [(); 2].map(|()| numbers.next().unwrap_or(0));
+    if version < [10, 1] {
+        println!("one request at a time: QEMU {version:?} does not put them in order");
+    }
+    version >= [10, 1]
+}
+
 /// Waits for one more request to be complete, in whichever queue.
 fn next<T: Transport<Region> + Send>(up: &mut Up<T>) -> Completion<Vec<BlockBuffer>> {
     let start = Instant::now();
@@ -108,6 +121,11 @@ fn bytes_of(data: &[BlockBuffer]) -> Vec<u8> {
 /// Reads and writes of several pieces, many at a time, none of which overlaps another that is in
 /// flight: each read finds what was written last, and so does the file in the end.
 fn reads_find_what_was_written<T: Transport<Region> + Send>(options: &str, open: Open<T>) {
+    reads_at_depth(options, open, DEPTH);
+}
+
+/// The same, so many at a time.
+fn reads_at_depth<T: Transport<Region> + Send>(options: &str, open: Open<T>, depth: usize) {
     let mut shadow: Vec<u8> = (0..SECTORS * SECTOR).map(|at| (at / SECTOR).to_le_bytes()[0] ^ 0x5a).collect();
     let (raw, config) = ("file={file},format=raw", BlkConfig::default());
     let Some((machine, mut up, pool)) = disk_opened(&shadow, options, raw, &config, open) else { return };
@@ -116,7 +134,7 @@ fn reads_find_what_was_written<T: Transport<Region> + Send>(options: &str, open:
     let mut busy: Vec<(u64, usize, usize)> = Vec::new();
     let mut token = 0;
     while token < ROUNDS || !busy.is_empty() {
-        if token < ROUNDS && busy.len() < DEPTH {
+        if token < ROUNDS && busy.len() < depth {
             let pieces: Vec<usize> = (0..=chance.below(4)).map(|_| 1 + chance.below(6)).collect();
             let sectors = pieces.iter().sum::<usize>();
             let first = chance.below(SECTORS - sectors);
@@ -174,8 +192,9 @@ fn a_packed_ring_reads_what_it_wrote() {
 #[test]
 fn a_disk_that_keeps_the_order_reads_what_it_wrote() {
     if Machine::has_property_or_skip("virtio-blk-pci", "in_order") {
-        reads_find_what_was_written(",disable-legacy=on,in_order=on", by_registers);
-        reads_find_what_was_written(",disable-legacy=on,in_order=on,packed=on", by_registers);
+        let depth = if puts_in_order() { DEPTH } else { 1 };
+        reads_at_depth(",disable-legacy=on,in_order=on", by_registers, depth);
+        reads_at_depth(",disable-legacy=on,in_order=on,packed=on", by_registers, depth);
     }
 }
 

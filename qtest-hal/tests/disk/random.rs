@@ -10,9 +10,10 @@ use std::{fs, thread};
 use paravane_block::{
     BlockBuffer, BlockPool, Completion, Operation, Request, RequestQueue as _, SectorRange,
 };
+use paravane_qtest_hal::Machine;
 use paravane_virtio::blk::Config;
 
-use crate::{Chance, LIMIT, SECTOR, Up, bytes_of, disk_by, next, qcow2};
+use crate::{Chance, LIMIT, SECTOR, Up, bytes_of, disk_by, next, puts_in_order, qcow2};
 
 const SECTORS: usize = 8192;
 const DEPTH: usize = 64;
@@ -208,7 +209,7 @@ fn ten_thousand_requests_in_a_packed_ring_leave_a_qcow2_image_as_it_should_be() 
 
 #[test]
 fn ten_thousand_requests_are_done_in_order_by_a_disk_that_keeps_it() {
-    if Machine::has_property_or_skip("virtio-blk-pci", "in_order") {
+    if Machine::has_property_or_skip("virtio-blk-pci", "in_order") && puts_in_order() {
         let image = vec![0; SECTORS * SECTOR];
         ten_thousand(&image, RAW, ",in_order=on,num-queues=4,queue-size=1024", 4);
         ten_thousand(&image, RAW, ",in_order=on,packed=on,queue-size=1024,num-queues=1", 1);
