@@ -273,8 +273,8 @@ fn ready_in_order(batches: bool) -> Hand {
 #[test]
 fn several_used_in_order_are_told_by_the_last_2_7_9() {
     for batches in [false, true] {
-        let mut hand = ready_in_order(batches);
-        hand.describe(TX, 1, hand.buffer(0), 72, 1, 2);
+        let hand = ready_in_order(batches);
+        hand.describe(TX, 1, hand.buffer(1), 72, 1, 2);
         hand.publish(TX, &[0, 1, 3]);
         hand.write(0x3004, Width::Half, 1);
         // The index counts all of them; what is in the elements of those before the last is old.
@@ -287,8 +287,8 @@ fn several_used_in_order_are_told_by_the_last_2_7_9() {
 #[test]
 fn descriptors_go_round_their_table_where_order_was_agreed_2_7_5() {
     for (next, heads) in [(2, &[5][..]), (2, &[0, 2]), (3, &[0, 1])] {
-        let mut hand = ready_in_order(false);
-        hand.describe(TX, 1, hand.buffer(0), 72, 1, next);
+        let hand = ready_in_order(false);
+        hand.describe(TX, 1, hand.buffer(1), 72, 1, next);
         hand.publish(TX, heads);
         hand.write(0x3004, Width::Half, 1);
         assert!(hand.violations()[0].contains("2.7.5"), "{heads:?}");
