@@ -60,15 +60,16 @@ impl<T> Record for Tokens<T> {
         let len_bytes = usize::from(entries).saturating_mul(size_of::<u16>());
         next.try_reserve_exact(entries.into())
             .map_err(|_| DmaError::new(len_bytes, DmaErrorReason::OutOfMemory))?;
-        next.extend(circle(entries));
         let in_order = format.in_order;
+        next.extend(all_free(entries, in_order));
         Ok(Self { chains, next, free: 0, room: entries, waiting: 0, in_order, oldest: 0 })
     }
 
     fn clear(&mut self) {
         self.chains.slots_mut().iter_mut().for_each(|chain| drop(chain.take()));
         self.room = u16::try_from(self.next.len()).unwrap_or(u16::MAX);
-        self.next.iter_mut().zip(circle(self.room)).for_each(|(next, number)| *next = number);
+        let all_free = all_free(self.room, self.in_order);
+        self.next.iter_mut().zip(all_free).for_each(|(next, number)| *next = number);
         (self.free, self.waiting, self.oldest) = (0, 0, 0);
     }
 
@@ -82,9 +83,10 @@ impl<T> Record for Tokens<T> {
     }
 }
 
-/// What comes behind each of so many descriptors where all are free: the next one, round the end.
-fn circle(entries: u16) -> impl Iterator<Item = u16> {
-    (1..entries).chain([0])
+/// What comes behind each of so many descriptors where all are free: the next one; behind the last
+/// one the first, if they are used in order, and else none.
+fn all_free(entries: u16, in_order: bool) -> impl Iterator<Item = u16> {
+    (1..entries).chain([if in_order { 0 } else { entries }])
 }
 
 impl<T> Tokens<T> {
