@@ -4,8 +4,7 @@
 //!
 //! A device that agreed to use them in order gets them in the order of the ring, so there a chain
 //! goes where the ring goes on. As long as all descriptors are posted, that is its own. Such a
-//! device may speak of the last of several chains alone: of the others it says that it wrote as much
-//! as fits, and nothing less.
+//! device may speak of the last of several chains alone: the others count as written in full.
 //!
 //! The record carries *tokens*: whatever owns the memory that was posted. Every chain is one
 //! descriptor, and all buffers of a queue are as long.
@@ -184,8 +183,8 @@ impl<T> InPlace<T> {
         self.size.step(self.oldest, self.posted)
     }
 
-    /// Takes the token of chain `head`, which the device has used; and where the next one goes: into
-    /// the same descriptor, or, where they are used in order, where the ring goes on.
+    /// Takes the token of chain `head`, which the device has used; and where the next one goes:
+    /// into the same descriptor, or, where they are used in order, where the ring goes on.
     #[inline(always)]
     fn turn(&mut self, head: u16) -> Option<(T, u16)> {
         let token = self.tokens.take(head.into())?;

@@ -9,7 +9,7 @@
 //! together if the device uses it in turn: then each used element is held against the one number
 //! that it must be. A device may use chains in any order. What it uses out of turn goes home at
 //! once, and only its descriptors wait until all before them are used. A device that agreed to use
-//! them in order does not do that: by naming one it says that it is done with all before it as well.
+//! them in order does not do that: by naming one it says that it is done with all before it, too.
 
 use paravane_hal::dma::{DeviceTag, Dma, DmaError, Quiet};
 use paravane_hal::fault::DeviceFault;

@@ -181,22 +181,22 @@ impl<P: Platform> RxQueue<P> {
             Some(header) => (header, None),
             None => read_header(frame, self.rules.header_bytes()).unwrap_or_default(),
         };
-        let (arrived, buffers) =
-            match self.rules.classify(&header, completion.said_bytes(self.rules.buffer_bytes())) {
-                Ok(Received::Whole { frame_bytes, verdict }) => {
-                    (self.take_single(completion, frame_bytes, verdict)?, 1)
-                }
-                Ok(Received::First { buffers, part_bytes }) => {
-                    let spread = Spread { header, buffers, part_bytes };
-                    (self.take_spread(completion, spread, waiting)?, buffers)
-                }
-                Ok(Received::Dropped(reason)) => {
-                    count(&mut self.counters, reason);
-                    self.repost(completion);
-                    (Arrived::Dropped, 1)
-                }
-                Err(fault) => return Err(self.ring.fail(fault)),
-            };
+        let said_bytes = completion.said_bytes(self.rules.buffer_bytes());
+        let (arrived, buffers) = match self.rules.classify(&header, said_bytes) {
+            Ok(Received::Whole { frame_bytes, verdict }) => {
+                (self.take_single(completion, frame_bytes, verdict)?, 1)
+            }
+            Ok(Received::First { buffers, part_bytes }) => {
+                let spread = Spread { header, buffers, part_bytes };
+                (self.take_spread(completion, spread, waiting)?, buffers)
+            }
+            Ok(Received::Dropped(reason)) => {
+                count(&mut self.counters, reason);
+                self.repost(completion);
+                (Arrived::Dropped, 1)
+            }
+            Err(fault) => return Err(self.ring.fail(fault)),
+        };
         self.torn = matches!(arrived, Arrived::Torn);
         match arrived {
             Arrived::Torn => return Ok(0),

@@ -89,8 +89,8 @@ fn a_lie_about_the_order_is_a_typed_fault_and_a_restart_heals() {
         up.queue.publish();
         let _ = bench.model().serve_one();
         bench.model().show(0, 0);
-        // Of one request, which is not the first: on a split ring that is counted. On a packed one all
-        // before it are done then, and their status says that they are not.
+        // Of one request, which is not the first: on a split ring that is counted. On a packed one
+        // all before it are done then, and their status says that they are not.
         let fault = (0..8).find_map(|_| up.queue.poll().err()).unwrap();
         match fault {
             DeviceFault::UnknownKind { value: 0xff, .. } if bench.is_packed() => {}

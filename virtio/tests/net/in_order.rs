@@ -179,7 +179,7 @@ fn a_buffer_that_is_not_there_or_not_counted_breaks_a_queue() {
         let arrived = up.rx.receive(&mut received);
         if is_packed {
             assert_eq!(sent, Ok(3));
-            // One, behind which there are two that are said to be full, and are longer than allowed.
+            // One, behind two that are said to be full by that, and are longer than allowed.
             assert!(arrived.is_ok(), "{arrived:?}");
             assert!(up.rx.counters().oversized >= 1);
         } else {

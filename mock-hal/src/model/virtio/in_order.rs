@@ -1,8 +1,8 @@
 //! Buffers used in the order in which they came, and several of them told by one used element.
 //!
-//! Spec: VIRTIO 1.3, 2.7.9 and 2.8.9 "In-order use of descriptors": of a batch the element names the
-//! last buffer, and lies where that of the first would; the others, of which none is written, count
-//! as used whole. So a buffer that was not written to its end ends a batch.
+//! Spec: VIRTIO 1.3, 2.7.9 and 2.8.9 "In-order use of descriptors": of a batch the element names
+//! the last buffer, and lies where that of the first would; the others, of which none is written,
+//! count as used whole. So a buffer that was not written to its end ends a batch.
 
 use std::collections::VecDeque;
 
