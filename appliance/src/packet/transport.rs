@@ -1,0 +1,86 @@
+//! What an IP packet carries.
+
+use paravane_net::Frame;
+
+use super::wire::{
+    IcmpHeader, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, TCP_BYTES, TcpHeader, UDP_BYTES,
+    UdpHeader,
+};
+use super::{Body, Malformed, Packet};
+
+/// The header behind the Internet header. Each says where it begins in the frame.
+#[derive(Clone, Copy, Debug)]
+pub enum Transport {
+    /// TCP.
+    Tcp(TcpHeader, usize),
+    /// UDP.
+    Udp(UdpHeader, usize),
+    /// ICMP, of the version that the packet has.
+    Icmp(IcmpHeader, usize),
+    /// Another protocol.
+    Other(u8, usize),
+    /// A part that has none: the packet's first part has it.
+    LaterFragment(u8),
+}
+
+impl Packet {
+    /// What it carries; `None` of ARP.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`]: the header ends behind the packet, or says that it does.
+    #[inline]
+    pub fn transport(&self, frame: &Frame) -> Result<Option<Transport>, Malformed> {
+        let (protocol, at_bytes, end, is_later) = match self.body {
+            Body::Arp => return Ok(None),
+            Body::V4(ip) => (
+                ip.header.protocol,
+                ip.at_bytes.saturating_add(ip.header_bytes()),
+                ip.at_bytes.saturating_add(ip.total_bytes()),
+                ip.is_later_fragment(),
+            ),
+            Body::V6(ip) => {
+                let upper = ip.upper(frame)?;
+                let end = ip.at_bytes.saturating_add(ip.total_bytes());
+                (upper.protocol, upper.at_bytes, end, upper.is_later_fragment)
+            }
+        };
+        if is_later {
+            return Ok(Some(Transport::LaterFragment(protocol)));
+        }
+        let room = end.saturating_sub(at_bytes);
+        let transport = match (protocol, self.body) {
+            (PROTOCOL_TCP, _) => {
+                let header: TcpHeader = read(frame, at_bytes, room)?;
+                let header_bytes = usize::from(header.offset_flags.get() >> 12).saturating_mul(4);
+                if header_bytes < TCP_BYTES || header_bytes > room {
+                    return Err(Malformed::Length);
+                }
+                Transport::Tcp(header, at_bytes)
+            }
+            (PROTOCOL_UDP, _) => {
+                let header: UdpHeader = read(frame, at_bytes, room)?;
+                let len_bytes = usize::from(header.len_bytes.get());
+                // The first part of a datagram says how long all of it is.
+                if len_bytes < UDP_BYTES {
+                    return Err(Malformed::Length);
+                }
+                Transport::Udp(header, at_bytes)
+            }
+            (PROTOCOL_ICMP, Body::V4(_)) | (PROTOCOL_ICMPV6, Body::V6(_)) => {
+                Transport::Icmp(read(frame, at_bytes, room)?, at_bytes)
+            }
+            _ => Transport::Other(protocol, at_bytes),
+        };
+        Ok(Some(transport))
+    }
+}
+
+/// A header of a packet that has `room` for it.
+#[inline(always)]
+fn read<T: zerocopy::FromBytes>(frame: &Frame, at_bytes: usize, room: usize) -> Result<T, Malformed> {
+    if room < size_of::<T>() {
+        return Err(Malformed::Length);
+    }
+    frame.read(at_bytes).ok_or(Malformed::TooShort)
+}
