@@ -54,7 +54,7 @@ impl Interface {
     /// The address from which it speaks to `address`: the one in the same network, or its first
     /// one. `None` when it has none of that version.
     #[must_use]
-    pub fn speaks_to_v4(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
+    pub fn source_for_v4(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
         let same = |(own, bits): &&(Ipv4Addr, u8)| {
             let shift = 32_u32.saturating_sub((*bits).into());
             (own.to_bits() ^ address.to_bits()).checked_shr(shift).unwrap_or(0) == 0
@@ -64,7 +64,7 @@ impl Interface {
 
     /// The same of IPv6; an address of the link speaks to one of the link alone.
     #[must_use]
-    pub fn speaks_to_v6(&self, address: Ipv6Addr) -> Option<Ipv6Addr> {
+    pub fn source_for_v6(&self, address: Ipv6Addr) -> Option<Ipv6Addr> {
         let link = |address: Ipv6Addr| address.is_unicast_link_local();
         let same = |(own, bits): &&(Ipv6Addr, u8)| {
             let shift = 128_u32.saturating_sub((*bits).into());

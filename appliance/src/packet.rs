@@ -11,8 +11,8 @@
 //! least 128 bytes there.
 
 mod ip;
-mod transport;
 pub mod sum;
+mod transport;
 pub mod wire;
 
 use core::net::IpAddr;
@@ -93,6 +93,3 @@ impl Packet {
         }
     }
 }
-
-
-
