@@ -4,5 +4,6 @@
 
 extern crate alloc;
 
+pub mod drops;
 pub mod interface;
 pub mod packet;
