@@ -7,6 +7,7 @@ extern crate alloc;
 pub mod addr;
 pub mod barrier;
 pub mod dma;
+pub mod entropy;
 mod failed;
 pub mod fault;
 pub mod irq;
