@@ -16,6 +16,8 @@ pub mod range;
 #[cfg(target_arch = "x86_64")]
 pub mod apic;
 #[cfg(target_arch = "x86_64")]
+pub mod entropy;
+#[cfg(target_arch = "x86_64")]
 pub mod paging;
 #[cfg(target_arch = "x86_64")]
 pub mod port;
@@ -34,5 +36,6 @@ const _: () = {
     const fn is_send_and_sync<T: Send + Sync>() {}
     is_send_and_sync::<port::X86Ports>();
     is_send_and_sync::<tsc::TscClock>();
+    is_send_and_sync::<entropy::CpuEntropy>();
     is_send_and_sync::<paging::MmioMapper<&'static lock::SpinLock<frames::FrameAllocator>>>();
 };
