@@ -7,3 +7,4 @@ extern crate alloc;
 pub mod drops;
 pub mod interface;
 pub mod packet;
+pub mod random;
