@@ -23,6 +23,7 @@ pub mod init;
 pub mod net;
 mod queue;
 mod ring;
+pub mod rng;
 pub mod status;
 pub mod transport;
 mod watch;

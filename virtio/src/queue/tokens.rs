@@ -363,6 +363,16 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
         })
     }
 
+    /// Posts a chain of `segment` alone, otherwise as [`submit`](Self::submit).
+    ///
+    /// # Errors
+    ///
+    /// `token`: there is no room for the chain.
+    pub(crate) fn submit_one(&mut self, segment: Segment, token: T) -> Result<(), T> {
+        let Self { ring, lent, .. } = self;
+        each_format!(ring, ring => lent.chain(ring).end(segment, token))
+    }
+
     /// Takes the next chain that the device has used: its token, and how many bytes the device
     /// wrote, it says; no more than the chain has room for. `None` when there is none.
     ///
