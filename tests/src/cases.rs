@@ -6,6 +6,7 @@ pub mod boot;
 mod cell;
 mod checks;
 mod disk;
+mod entropy;
 mod files;
 mod http_rules;
 mod idle;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Case> {
         disk::cases(),
         files::cases(),
         others::cases(),
+        entropy::cases(),
         bad_input::cases(),
     ];
     groups.into_iter().flatten().collect()

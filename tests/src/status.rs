@@ -64,6 +64,15 @@ impl Status {
         number(&self.value, "pool_free")
     }
 
+    /// Where random numbers come from.
+    ///
+    /// # Errors
+    ///
+    /// Missing or not a string.
+    pub fn entropy(&self) -> Result<String> {
+        string(&self.value, "entropy")
+    }
+
     /// All NICs, in the order of the report.
     ///
     /// # Errors
@@ -123,7 +132,7 @@ fn number(value: &Value, key: &str) -> Result<u64> {
 mod tests {
     use super::*;
 
-    const REPORT: &str = r#"{"dma_bytes_in_use": 4096, "pool_free": 9, "nics": [{"name": "admin", "driver": "vmxnet3",
+    const REPORT: &str = r#"{"dma_bytes_in_use": 4096, "pool_free": 9, "entropy": "rdseed", "nics": [{"name": "admin", "driver": "vmxnet3",
         "place": "00:04.0", "ids": "15ad:07b0", "interrupts": "msix", "link": "up", "link_changes": 2, "address": null,
         "restarts": 3, "tx": {"frames": 5}, "rx": {"frames": 6}, "more": []}]}"#;
 
@@ -131,6 +140,7 @@ mod tests {
     fn reads_what_it_needs_and_passes_over_the_rest() {
         let status = Status::parse(REPORT.as_bytes()).unwrap();
         assert_eq!((status.dma_bytes_in_use().unwrap(), status.pool_free().unwrap()), (4096, 9));
+        assert_eq!(status.entropy().unwrap(), "rdseed");
         let nic = status.nic("admin").unwrap();
         assert_eq!((nic.driver.as_str(), nic.link_changes, nic.restarts), ("vmxnet3", 2, 3));
         assert_eq!((nic.is_link_up, nic.address), (true, None));

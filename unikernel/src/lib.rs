@@ -10,6 +10,7 @@ pub mod bus;
 pub mod cmdline;
 pub mod console;
 pub mod disk;
+pub mod entropy;
 pub mod exit;
 pub mod firmware;
 pub mod interrupts;

@@ -18,6 +18,7 @@ use crate::bus::words::MmioPlace;
 use crate::bus::{self, Found, FoundNic, Place};
 use crate::console;
 use crate::disk;
+use crate::entropy;
 use crate::interrupts::{Interrupts, LINES};
 use crate::platform::{Machine, Platform};
 use log::{error, info, warn};
@@ -29,6 +30,11 @@ use paravane_nic::{Config as NicConfig, InterruptPlan, Kind as NicKind, Nic as D
 
 /// The longest sleep of an image that has nothing to serve.
 const NOTHING_TO_DO: Duration = Duration::from_secs(3600);
+
+/// What is missing where nothing gives random numbers.
+const NO_ENTROPY: &str = "entropy: none: neither RDSEED nor RDRAND works here, and there is no virtio-rng (1af4:1044, 1af4:1005); \
+    off: sequence numbers, ports and transaction ids that nobody can guess, for they begin with the clock; \
+    add -cpu max or -device virtio-rng-pci";
 
 /// What a disk has for the program.
 pub struct Mounted {
@@ -54,12 +60,17 @@ pub fn run(machine: Machine, mount: Option<Mount>) -> ! {
         info!("command line: for Linux, not for this image: {}", config.foreign.join(" "));
     }
 
-    let (mut found, mut disks) = (Vec::new(), Vec::new());
+    let (mut found, mut disks, mut of_entropy) = (Vec::new(), Vec::new(), Vec::new());
     for Found { place, kind } in bus::find(&machine, &config.devices, &Kind::of) {
         match kind {
             Kind::Nic(kind) => found.push(Found { place, kind }),
             Kind::Disk => disks.push(place),
+            Kind::Entropy => of_entropy.push(place),
         }
+    }
+    let seeded = entropy::find(&machine, of_entropy);
+    if seeded.is_none() {
+        warn!("{NO_ENTROPY}");
     }
 
     let mut mounted = mount.and_then(|mount| mount(&machine, disks));
@@ -105,7 +116,7 @@ pub fn run(machine: Machine, mount: Option<Mount>) -> ! {
     let up = nics.iter().filter(|nic| nic.is_up()).count();
     info!("boot: {up} NICs up with link after {micros} us, {ticks} tsc ticks since the first instruction");
 
-    let server = Server::new(Hosting(machine), nics, pool, Boot { micros, ticks });
+    let server = Server::new(Hosting(machine), nics, pool, seeded, Boot { micros, ticks });
     match mounted {
         Some(Mounted { files, .. }) => server.with_files(files).run(),
         None => server.run(),
@@ -116,11 +127,14 @@ pub fn run(machine: Machine, mount: Option<Mount>) -> ! {
 enum Kind {
     Nic(NicKind),
     Disk,
+    Entropy,
 }
 
 impl Kind {
     fn of(place: &Place) -> Option<Self> {
-        place.nic_kind().map(Self::Nic).or_else(|| disk::is_disk(place).then_some(Self::Disk))
+        let nic = place.nic_kind().map(Self::Nic);
+        let disk = || disk::is_disk(place).then_some(Self::Disk);
+        nic.or_else(disk).or_else(|| entropy::is_device(place).then_some(Self::Entropy))
     }
 }
 

@@ -30,6 +30,7 @@ use paravane_pci::ConfigAccess;
 
 use crate::app::http::{Files, NoFiles, Wanted};
 use crate::app::stack::{CONNECTION_BYTES, MAX_CONNECTIONS};
+use crate::entropy::Seeded;
 use crate::interrupts::LINES;
 
 /// How long a loop without interrupts looks on after something moved, before it begins to sleep in
@@ -93,6 +94,7 @@ pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
     nics: Vec<Nic<P, C>>,
     pool: FramePool,
     files: Box<dyn Files>,
+    seeded: Option<Seeded>,
     boot: Boot,
     /// When something last moved.
     busy: Instant,
@@ -108,13 +110,14 @@ pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
 
 impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     /// A server over `nics`.
-    pub fn new(host: H, nics: Vec<Nic<P, C>>, pool: FramePool, boot: Boot) -> Self {
+    pub fn new(host: H, nics: Vec<Nic<P, C>>, pool: FramePool, seeded: Option<Seeded>, boot: Boot) -> Self {
         let now = host.now();
         Self {
             host,
             nics,
             pool,
             files: Box::new(NoFiles),
+            seeded,
             boot,
             busy: now,
             events_looked_for: now,
@@ -136,7 +139,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         let now = self.host.now();
         let connections = self.connections_per_nic();
         for (index, nic) in self.nics.iter_mut().enumerate() {
-            nic.attach_stack(index, connections, now);
+            nic.attach_stack(stack_seed(self.seeded.as_mut(), index, now), connections, now);
         }
         info!("ready");
         loop {
@@ -314,4 +317,11 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             }
         }
     }
+}
+
+/// What the stack of the NIC at `index` begins with. Without a source of entropy that is the clock:
+/// it differs between NICs and boots, and can be guessed.
+fn stack_seed(seeded: Option<&mut Seeded>, index: usize, now: Instant) -> u64 {
+    let by_clock = || now.as_nanos().wrapping_add((index as u64) << 32);
+    seeded.map_or_else(by_clock, |seeded| seeded.random.u64())
 }

@@ -19,6 +19,8 @@ pub struct Report {
     pub uptime_us: u64,
     /// Where the clock's rate comes from.
     pub clock: String,
+    /// Where random numbers come from: `rdseed`, `rdrand`, `virtio-rng`, or `none`.
+    pub entropy: &'static str,
     /// DMA memory allocated.
     pub dma_bytes_in_use: u64,
     /// Frames of the shared pool.
@@ -127,7 +129,7 @@ impl Report {
         writeln!(
             page,
             "<p>Version {}. All NICs were up {} \u{b5}s after the first instruction ({} ticks); up for {}.{:03} s. \
-             {} KiB of DMA memory in use, {} of {} frames free. Clock: {}.</p>",
+             {} KiB of DMA memory in use, {} of {} frames free. Clock: {}. Entropy: {}.</p>",
             self.version,
             self.boot_us,
             self.boot_ticks,
@@ -136,7 +138,8 @@ impl Report {
             self.dma_bytes_in_use / 1024,
             self.pool_free,
             self.pool_frames,
-            self.clock
+            self.clock,
+            self.entropy
         )?;
         page.push_str(concat!(
             "<table><tr><th>NIC<th>Driver<th>Place<th>Revision or features<th>Interrupts<th>MAC<th>Link<th>Address",
@@ -196,6 +199,7 @@ mod tests {
             boot_ticks: 5678,
             uptime_us: 61_002_003,
             clock: "PIT".into(),
+            entropy: "rdseed",
             dma_bytes_in_use: 4096,
             pool_frames: 10,
             pool_free: 9,
@@ -226,6 +230,7 @@ mod tests {
         let json = report().to_json();
         for part in [
             "\"dma_bytes_in_use\":4096",
+            "\"entropy\":\"rdseed\"",
             "\"interrupts\":\"msix\"",
             "\"address\":null",
             "\"tx\":{\"frames\":0",
@@ -237,9 +242,15 @@ mod tests {
     #[test]
     fn the_page_names_the_nic() {
         let page = report().to_html();
-        for part in
-            ["admin", "00:04.0 15ad:07b0", "up 1000 Mbit/s", "none yet", "17 by the device", "61.002 s"]
-        {
+        for part in [
+            "admin",
+            "00:04.0 15ad:07b0",
+            "up 1000 Mbit/s",
+            "none yet",
+            "17 by the device",
+            "61.002 s",
+            "Entropy: rdseed.",
+        ] {
             assert!(page.contains(part), "{part} in {page}");
         }
     }

@@ -139,11 +139,10 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         self.link.is_up()
     }
 
-    /// Puts a stack on top, for up to `connections` peers.
-    pub fn attach_stack(&mut self, index: usize, connections: usize, now: Instant) {
+    /// Puts a stack on top, for up to `connections` peers, whose ports, transaction ids and
+    /// sequence numbers begin with `seed`.
+    pub fn attach_stack(&mut self, seed: u64, connections: usize, now: Instant) {
         let Some(phy) = &mut self.phy else { return };
-        // Ports and transaction ids should differ between NICs and boots; they need not be secret.
-        let seed = now.as_nanos().wrapping_add((index as u64) << 32);
         let stack =
             Stack::new(&self.name, self.mac.0, phy, self.addressing, connections, seed, stack_time(now));
         self.stack = Some(stack);

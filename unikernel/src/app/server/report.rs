@@ -5,6 +5,7 @@ use paravane_pci::ConfigAccess;
 
 use crate::app::server::{Host, Server};
 use crate::app::status::Report;
+use crate::entropy;
 
 impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     pub(super) fn report(&mut self) -> Report {
@@ -14,6 +15,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             boot_ticks: self.boot.ticks,
             uptime_us: self.host.now().as_nanos() / 1000,
             clock: self.host.clock_source(),
+            entropy: self.seeded.as_ref().map_or(entropy::NONE, |seeded| seeded.source),
             dma_bytes_in_use: self.host.dma_bytes_in_use(),
             pool_frames: self.pool.buffers() as u64,
             pool_free: self.pool.free() as u64,

@@ -4,6 +4,8 @@ use super::*;
 use core::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex};
 
+use paravane_appliance::random::Random;
+use paravane_hal::entropy::{Entropy, EntropyError};
 use paravane_hal::time::Clock as _;
 use paravane_mock_hal::model::virtio::{Net, Personality, Virtio, VirtioNet};
 use paravane_mock_hal::{MockPlatform, PciHost};
@@ -92,7 +94,7 @@ fn two_on_a_line(lines: u8) -> (Server<MockPlatform, PciHost, Machine>, Models) 
         .unzip();
     let (opened, up, sleeps) = Default::default();
     let machine = Machine { platform, lines, opened, up, sleeps };
-    (Server::new(machine, nics, pool, Boot { micros: 0, ticks: 0 }), models)
+    (Server::new(machine, nics, pool, None, Boot { micros: 0, ticks: 0 }), models)
 }
 
 fn set_links(models: &Models, up: bool) {
@@ -141,4 +143,45 @@ fn nics_on_a_line_that_leads_nowhere_are_polled() {
     server.host.platform.clock().advance(EVENT_POLL);
     server.cycle();
     assert!(!server.nics.iter().any(Nic::is_up), "it is looked at them all the same");
+}
+
+/// Says the same in each fill.
+struct Constant(u8);
+
+impl Entropy for Constant {
+    fn name(&self) -> &'static str {
+        "constant"
+    }
+    fn fill(&self, to: &mut [u8]) -> Result<(), EntropyError> {
+        to.fill(self.0);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_stack_begins_with_comes_of_entropy_and_not_of_the_clock() {
+    let seeds = |byte, nanos| {
+        let random = Random::new(&Constant(byte)).unwrap();
+        let mut seeded = Seeded { random, source: "constant" };
+        [0, 1].map(|index| stack_seed(Some(&mut seeded), index, Instant::from_nanos(nanos)))
+    };
+    let [left, right] = seeds(1, 5);
+    assert_ne!(left, right);
+    assert_eq!(seeds(1, 7), [left, right], "whenever it is");
+    assert!(seeds(2, 5).iter().all(|seed| ![left, right].contains(seed)));
+}
+
+#[test]
+fn without_entropy_stacks_begin_apart_all_the_same() {
+    let by_clock = |index, nanos| stack_seed(None, index, Instant::from_nanos(nanos));
+    assert_ne!(by_clock(0, 5), by_clock(1, 5));
+    assert_ne!(by_clock(0, 5), by_clock(0, 6));
+}
+
+#[test]
+fn the_report_says_where_random_numbers_come_from() {
+    let (mut server, _models) = two_on_a_line(16);
+    assert_eq!(server.report().entropy, "none");
+    server.seeded = Some(Seeded { random: Random::new(&Constant(1)).unwrap(), source: "constant" });
+    assert_eq!(server.report().entropy, "constant");
 }
