@@ -3,6 +3,7 @@
 //! ```text
 //!  Frame -- Packet::read --> Packet (Ethernet and IP headers) -- transport --> Transport (ports, flags)
 //!  Frame <-- edit::... ----- what is changed is written back where it was
+//!  Frame --> segment, fragment --> Frames, where one is too long for the way
 //! ```
 //!
 //! A header lies in memory that a device may write. So it is read once into a value, and what the
@@ -10,8 +11,14 @@
 //! anew. Only headers that lie whole in a frame's first segment are read: every NIC here puts at
 //! least 128 bytes there.
 
+pub mod edit;
+pub mod fragment;
 mod ip;
+mod pieces;
+pub mod segment;
 pub mod sum;
+#[cfg(test)]
+mod testing;
 mod transport;
 pub mod wire;
 
@@ -20,6 +27,7 @@ use core::net::IpAddr;
 use paravane_net::{Frame, MacAddr};
 
 pub use ip::{Ipv4, Ipv6};
+pub use pieces::CutError;
 pub use transport::Transport;
 use wire::{ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader};
 
@@ -93,3 +101,7 @@ impl Packet {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "packet/read_tests.rs"]
+mod tests;

@@ -199,7 +199,7 @@ impl Ipv6 {
             is_fragment: false,
             is_later_fragment: false,
         };
-        for _ in 0..MAX_EXTENSIONS {
+        for _ in 0..=MAX_EXTENSIONS {
             let is_extension = matches!(
                 upper.protocol,
                 EXTENSION_HOP_BY_HOP | EXTENSION_ROUTING | EXTENSION_DESTINATION | EXTENSION_FRAGMENT
@@ -221,7 +221,8 @@ impl Ipv6 {
             EXTENSION_FRAGMENT => {
                 let offset_more = u16::from_be_bytes([kind_or_offset, low]);
                 upper.is_later_fragment = offset_more & !7 != 0;
-                upper.is_fragment = offset_more & !6 != 0;
+                // A second one does not take back what the first one says.
+                upper.is_fragment |= offset_more & !6 != 0;
                 8
             }
             EXTENSION_ROUTING if kind_or_offset == 0 => return Err(Malformed::SourceRoute),

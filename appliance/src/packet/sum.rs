@@ -39,12 +39,27 @@ impl Sum {
     #[must_use]
     #[inline]
     pub fn and_bytes(self, bytes: &[u8]) -> Self {
-        let (words, last) = bytes.as_chunks::<2>();
-        let sum = words.iter().fold(self, |sum, word| sum.and(u16::from_be_bytes(*word)));
-        match last {
-            [high] => sum.and(u16::from_be_bytes([*high, 0])),
-            _ => sum,
+        // Two words at once are as good as one by one: what is carried from the low one into the
+        // high one comes back when the sum is folded.
+        let (pairs, rest) = bytes.as_chunks::<4>();
+        let sum = pairs
+            .iter()
+            .fold(self, |Self(sum), pair| Self(sum.wrapping_add(u32::from_be_bytes(*pair).into())));
+        match *rest {
+            [] => sum,
+            [high] => sum.and(u16::from_be_bytes([high, 0])),
+            [high, low] => sum.and(u16::from_be_bytes([high, low])),
+            [high, low, last, ..] => {
+                sum.and(u16::from_be_bytes([high, low])).and(u16::from_be_bytes([last, 0]))
+            }
         }
+    }
+
+    /// The same of bytes that follow an odd number of others: each is the other half of its word.
+    #[must_use]
+    #[inline]
+    pub fn and_odd_bytes(self, bytes: &[u8]) -> Self {
+        self.and(Self::ZERO.and_bytes(bytes).folded().swap_bytes())
     }
 
     /// With the words of `bytes` less, which were in it.

@@ -31,18 +31,18 @@ impl Packet {
     /// [`Malformed`]: the header ends behind the packet, or says that it does.
     #[inline]
     pub fn transport(&self, frame: &Frame) -> Result<Option<Transport>, Malformed> {
-        let (protocol, at_bytes, end, is_later) = match self.body {
+        let (protocol, at_bytes, end, [is_part, is_later]) = match self.body {
             Body::Arp => return Ok(None),
             Body::V4(ip) => (
                 ip.header.protocol,
                 ip.at_bytes.saturating_add(ip.header_bytes()),
                 ip.at_bytes.saturating_add(ip.total_bytes()),
-                ip.is_later_fragment(),
+                [ip.is_fragment(), ip.is_later_fragment()],
             ),
             Body::V6(ip) => {
                 let upper = ip.upper(frame)?;
                 let end = ip.at_bytes.saturating_add(ip.total_bytes());
-                (upper.protocol, upper.at_bytes, end, upper.is_later_fragment)
+                (upper.protocol, upper.at_bytes, end, [upper.is_fragment, upper.is_later_fragment])
             }
         };
         if is_later {
@@ -62,7 +62,7 @@ impl Packet {
                 let header: UdpHeader = read(frame, at_bytes, room)?;
                 let len_bytes = usize::from(header.len_bytes.get());
                 // The first part of a datagram says how long all of it is.
-                if len_bytes < UDP_BYTES {
+                if len_bytes < UDP_BYTES || len_bytes > room && !is_part {
                     return Err(Malformed::Length);
                 }
                 Transport::Udp(header, at_bytes)

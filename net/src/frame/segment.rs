@@ -134,8 +134,9 @@ impl<'f> FrameSegment<'f> {
 
     /// Copies bytes out of its buffer from `offset_bytes` on, counted from its start. False when
     /// they run past the buffer's end.
+    #[must_use = "false says that nothing was copied"]
     #[inline]
-    pub(super) fn copy_out(self, offset_bytes: usize, to: &mut [u8]) -> bool {
+    pub fn copy_out(self, offset_bytes: usize, to: &mut [u8]) -> bool {
         self.0.copy_out(self.headroom_bytes().saturating_add(offset_bytes), to)
     }
 }
