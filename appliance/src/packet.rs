@@ -25,11 +25,15 @@ pub mod wire;
 use core::net::IpAddr;
 
 use paravane_net::{Frame, MacAddr};
+use zerocopy::{FromBytes, IntoBytes};
 
 pub use ip::{Ipv4, Ipv6};
 pub use pieces::CutError;
 pub use transport::Transport;
-use wire::{ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader};
+use wire::{
+    ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, IPV4_BYTES, IPV6_BYTES,
+    Ipv4Header, Ipv6Header,
+};
 
 /// The headers of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -81,14 +85,42 @@ impl Packet {
     /// [`Malformed`], and `frame` is to be dropped.
     #[inline]
     pub fn read(frame: &Frame) -> Result<Self, Malformed> {
-        let header: EthernetHeader = frame.read(0).ok_or(Malformed::TooShort)?;
-        let body = match header.ethertype.get() {
-            ETHERTYPE_IPV4 => Body::V4(Ipv4::read(frame, ETHERNET_BYTES)?),
-            ETHERTYPE_IPV6 => Body::V6(Ipv6::read(frame, ETHERNET_BYTES)?),
+        match frame.read(0) {
+            Some(front) => Self::behind(front, FRONT_BYTES, frame),
+            None => Self::read_short(frame),
+        }
+    }
+
+    /// The same of one whose first segment is shorter than what is read at once.
+    #[cold]
+    fn read_short(frame: &Frame) -> Result<Self, Malformed> {
+        let mut front = [0_u64; FRONT_BYTES / 8];
+        let len_bytes = frame.segment_bytes().min(FRONT_BYTES);
+        let bytes = front.as_mut_bytes().get_mut(..len_bytes).ok_or(Malformed::TooShort)?;
+        if !frame.first_segment().copy_out(0, bytes) {
+            return Err(Malformed::TooShort);
+        }
+        Self::behind(front, len_bytes, frame)
+    }
+
+    /// What is in the `front` of `frame`, of which it has `len_bytes`.
+    #[inline(always)]
+    fn behind(front: [u64; FRONT_BYTES / 8], len_bytes: usize, frame: &Frame) -> Result<Self, Malformed> {
+        let FrontV4 { ethernet, ip: v4, .. } = zerocopy::transmute!(front);
+        let EthernetHeader { destination, source, ethertype } = ethernet;
+        let fits = |header_bytes| len_bytes >= ETHERNET_BYTES + header_bytes;
+        let body = match ethertype.get() {
+            _ if !fits(0) => return Err(Malformed::TooShort),
+            ETHERTYPE_IPV4 if fits(IPV4_BYTES) => Body::V4(Ipv4::of(v4, frame, ETHERNET_BYTES)?),
+            ETHERTYPE_IPV6 if fits(IPV6_BYTES) => {
+                let FrontV6 { ip, .. } = zerocopy::transmute!(front);
+                Body::V6(Ipv6::of(ip, frame, ETHERNET_BYTES)?)
+            }
+            ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => return Err(Malformed::TooShort),
             ETHERTYPE_ARP => Body::Arp,
             _ => return Err(Malformed::EtherType),
         };
-        Ok(Self { destination: MacAddr(header.destination), source: MacAddr(header.source), body })
+        Ok(Self { destination: MacAddr(destination), source: MacAddr(source), body })
     }
 
     /// Source and destination of an IP packet.
@@ -100,6 +132,28 @@ impl Packet {
             Body::V6(ip) => Some((ip.source().into(), ip.destination().into())),
         }
     }
+}
+
+/// How much of a frame is read at once, in whole words: the headers of either IP. The shortest
+/// frame that Ethernet has is longer.
+const FRONT_BYTES: usize = 56;
+
+/// That, of an IPv4 packet.
+#[derive(FromBytes)]
+#[repr(C)]
+struct FrontV4 {
+    ethernet: EthernetHeader,
+    ip: Ipv4Header,
+    _rest: [u8; FRONT_BYTES - ETHERNET_BYTES - IPV4_BYTES],
+}
+
+/// And of an IPv6 packet.
+#[derive(FromBytes)]
+#[repr(C)]
+struct FrontV6 {
+    _ethernet: EthernetHeader,
+    ip: Ipv6Header,
+    _rest: [u8; FRONT_BYTES - ETHERNET_BYTES - IPV6_BYTES],
 }
 
 #[cfg(test)]

@@ -21,16 +21,15 @@ pub struct Ipv4 {
 }
 
 impl Ipv4 {
-    /// Reads the header that begins `at_bytes` into `frame`.
+    /// Looks at the `header` that begins `at_bytes` into `frame`.
     ///
     /// # Errors
     ///
     /// [`Malformed`].
     ///
     /// Spec: RFC 1812, 5.2.2 "IP Header Validation", 5.3.7 "Martian Address Filtering".
-    #[inline]
-    pub(super) fn read(frame: &Frame, at_bytes: usize) -> Result<Self, Malformed> {
-        let header: Ipv4Header = frame.read(at_bytes).ok_or(Malformed::TooShort)?;
+    #[inline(always)]
+    pub(super) fn of(header: Ipv4Header, frame: &Frame, at_bytes: usize) -> Result<Self, Malformed> {
         let ip = Self { header, at_bytes };
         if header.version_length >> 4 != 4 {
             return Err(Malformed::Version);
@@ -38,7 +37,7 @@ impl Ipv4 {
         let (header_bytes, total_bytes) = (ip.header_bytes(), ip.total_bytes());
         if header_bytes < IPV4_BYTES
             || total_bytes < header_bytes
-            || total_bytes > frame.total_bytes().saturating_sub(at_bytes)
+            || !reaches(frame, at_bytes.saturating_add(total_bytes))
         {
             return Err(Malformed::Length);
         }
@@ -152,21 +151,20 @@ pub struct Upper {
 }
 
 impl Ipv6 {
-    /// Reads the header that begins `at_bytes` into `frame`.
+    /// Looks at the `header` that begins `at_bytes` into `frame`.
     ///
     /// # Errors
     ///
     /// [`Malformed`].
     ///
     /// Spec: RFC 8200, 3; RFC 4291, 2.7 (no source is a multicast address).
-    #[inline]
-    pub(super) fn read(frame: &Frame, at_bytes: usize) -> Result<Self, Malformed> {
-        let header: Ipv6Header = frame.read(at_bytes).ok_or(Malformed::TooShort)?;
+    #[inline(always)]
+    pub(super) fn of(header: Ipv6Header, frame: &Frame, at_bytes: usize) -> Result<Self, Malformed> {
         let ip = Self { header, at_bytes };
         if header.version_class_flow.get() >> 28 != 6 {
             return Err(Malformed::Version);
         }
-        if ip.total_bytes() > frame.total_bytes().saturating_sub(at_bytes) {
+        if !reaches(frame, at_bytes.saturating_add(ip.total_bytes())) {
             return Err(Malformed::Length);
         }
         let source = ip.source();
@@ -268,6 +266,12 @@ const OPTION_LOOSE_ROUTE: u8 = 131;
 const OPTION_STRICT_ROUTE: u8 = 137;
 /// More extension headers than any packet has that is meant well.
 const MAX_EXTENSIONS: usize = 8;
+
+/// Whether `frame` is at least as long. Most have one segment, and no more are looked at then.
+#[inline(always)]
+fn reaches(frame: &Frame, end_bytes: usize) -> bool {
+    end_bytes <= frame.segment_bytes() || end_bytes <= frame.total_bytes()
+}
 
 /// Whether no host sends from there: not from group addresses, itself, or a net that is reserved.
 ///

@@ -113,3 +113,7 @@ impl Sum {
         self.and(!checksum).checksum()
     }
 }
+
+#[cfg(test)]
+#[path = "sum_tests.rs"]
+mod tests;
