@@ -1,5 +1,5 @@
-//! Changes of a frame's headers, written back where they were read: as few bytes as there are, and
-//! none is read again.
+//! Changes of a frame's headers, written back where they were read: in few writes, and nothing
+//! is read again.
 //!
 //! A checksum from end to end is changed by as much as the change of what it covers, and never made
 //! anew: whoever damaged the packet before, its receiver notices. What the device that received it
@@ -11,12 +11,14 @@
 mod mss;
 mod rewrite;
 
+use core::cmp::Ordering;
+
 use paravane_net::{Frame, MacAddr};
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{Immutable, IntoBytes, Unaligned};
 
 use super::sum::Sum;
-use super::wire::ETHERNET_BYTES;
-use super::{Body, Ipv4, Packet};
+use super::wire::{ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader};
+use super::{Body, Packet};
 
 pub use mss::clamp_mss;
 pub use rewrite::{Ends, Rewrite, rewrite};
@@ -47,8 +49,9 @@ pub enum EditError {
 /// Passes `frame` on: new Ethernet addresses, and one hop less. Padding behind the packet is taken
 /// off, so that no device sums it.
 ///
-/// This comes last: `packet`, which was read from the frame and through which it was changed since,
-/// stays as it is.
+/// All of it is one write of a few whole words: what lies between the bytes that change is written
+/// as it was read, so what was looked at is what goes out. This comes last: `packet`, which was
+/// read from the frame and through which it was changed since, stays as it is.
 ///
 /// # Errors
 ///
@@ -60,31 +63,62 @@ pub fn forward(packet: &Packet, frame: &mut Frame, hop: Hop) -> Result<(), EditE
     let end_bytes = match &packet.body {
         Body::Arp => return Err(EditError::Version),
         Body::V4(ip) => {
-            one_hop_less(ip, frame)?;
+            let mut header = ip.header;
+            header.ttl = one_less(header.ttl)?;
+            header.checksum.set(of_one_hop_less(header.checksum.get()));
+            let ethernet = ethernet(hop, ETHERTYPE_IPV4);
+            let front: [u64; 4] = zerocopy::transmute!(Front::<18> { ethernet, ip: first(&header)? });
+            put(frame, 0, &front)?;
             ip.at_bytes.saturating_add(ip.total_bytes())
         }
         Body::V6(ip) => {
-            let hop_limit = ip.header.hop_limit.checked_sub(1).filter(|left| *left > 0);
-            let hop_limit = hop_limit.ok_or(EditError::Expired)?;
-            put(frame, ip.at_bytes.saturating_add(HOP_LIMIT_AT), &hop_limit)?;
+            let mut header = ip.header;
+            header.hop_limit = one_less(header.hop_limit)?;
+            let ethernet = ethernet(hop, ETHERTYPE_IPV6);
+            let front: [u64; 3] = zerocopy::transmute!(Front::<10> { ethernet, ip: first(&header)? });
+            put(frame, 0, &front)?;
             ip.at_bytes.saturating_add(ip.total_bytes())
         }
     };
-    let Hop { destination: MacAddr([d0, d1, d2, d3, d4, d5]), source: MacAddr([s0, s1, s2, s3, s4, s5]) } =
-        hop;
-    let addresses = [[d0, d1, d2, d3], [d4, d5, s0, s1], [s2, s3, s4, s5]].map(u32::from_ne_bytes);
-    put(frame, 0, &addresses)?;
     trim(frame, end_bytes)
 }
 
-/// Writes time to live and checksum, and the protocol between them as it is.
+/// What a frame begins with: an Ethernet header and the first bytes of an IP header.
+#[derive(IntoBytes, Immutable, Unaligned)]
+#[repr(C)]
+struct Front<const N: usize> {
+    ethernet: EthernetHeader,
+    ip: [u8; N],
+}
+
 #[inline(always)]
-fn one_hop_less(ip: &Ipv4, frame: &mut Frame) -> Result<(), EditError> {
-    let protocol = ip.header.protocol;
-    let ttl = ip.header.ttl.checked_sub(1).filter(|left| *left > 0).ok_or(EditError::Expired)?;
-    let [old, new] = [ip.header.ttl, ttl].map(|ttl| u16::from_be_bytes([ttl, protocol]));
-    let checksum = Sum::ZERO.and(new).without(old).applied_to(ip.header.checksum.get());
-    put_words(frame, ip.at_bytes.saturating_add(TTL_AT), [new, checksum])
+fn ethernet(hop: Hop, ethertype: u16) -> EthernetHeader {
+    let Hop { destination: MacAddr(destination), source: MacAddr(source) } = hop;
+    EthernetHeader { destination, source, ethertype: ethertype.into() }
+}
+
+/// The first bytes of a header, which is longer.
+#[inline(always)]
+fn first<const N: usize>(header: &(impl IntoBytes + Immutable)) -> Result<[u8; N], EditError> {
+    header.as_bytes().first_chunk().copied().ok_or(EditError::Place)
+}
+
+/// A hop less, unless that was the last.
+#[inline(always)]
+fn one_less(hops: u8) -> Result<u8, EditError> {
+    hops.checked_sub(1).filter(|left| *left > 0).ok_or(EditError::Expired)
+}
+
+/// The checksum of an IPv4 header with a hop less. Its word is 256 less, so this is as much more,
+/// in ones' complement; of whose two zeroes no header has the one that is all ones.
+///
+/// Spec: RFC 1624, 4, of RFC 1141's way.
+#[inline(always)]
+fn of_one_hop_less(checksum: u16) -> u16 {
+    match checksum.overflowing_add(0x100) {
+        (more, false) if more != 0xffff => more,
+        (more, _) => more.wrapping_add(1),
+    }
 }
 
 /// Takes off what is behind the `end_bytes` of a packet.
@@ -93,8 +127,11 @@ pub(super) fn trim(frame: &mut Frame, end_bytes: usize) -> Result<(), EditError>
     if frame.first_segment().next().is_some() {
         return ends_there(frame, end_bytes);
     }
-    let fits = end_bytes <= frame.segment_bytes() && frame.set_segment_bytes(end_bytes);
-    if fits { Ok(()) } else { Err(EditError::Place) }
+    match frame.segment_bytes().cmp(&end_bytes) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater if frame.set_segment_bytes(end_bytes) => Ok(()),
+        _ => Err(EditError::Place),
+    }
 }
 
 /// Nobody pads a frame of several segments. Where something follows all the same, it goes along,
@@ -139,10 +176,6 @@ fn put<T: IntoBytes + Immutable>(frame: &mut Frame, at_bytes: usize, value: &T) 
     if frame.write(at_bytes, value) { Ok(()) } else { Err(EditError::Place) }
 }
 
-/// Where `ttl` is in an IPv4 header,
-const TTL_AT: usize = 8;
-/// and `hop_limit` in one of IPv6.
-const HOP_LIMIT_AT: usize = 7;
 const _: () = assert!(ETHERNET_BYTES.is_multiple_of(2), "so that words behind it lie even");
 
 #[cfg(test)]

@@ -147,3 +147,12 @@ fn a_checksum_elsewhere_is_no_reason_to_leave_this_one() {
     assert_eq!(clamp_mss(&mut transport, &mut frame, 1460), Ok(true));
     assert!(is_summed(&bytes_of(&frame), &sample));
 }
+
+#[test]
+fn a_hop_less_is_the_change_of_its_word() {
+    for checksum in 0..u16::MAX {
+        let other = Sum::ZERO.and(0x3f06).without(0x4006).applied_to(checksum);
+        assert_eq!(of_one_hop_less(checksum), other, "{checksum:#06x}");
+    }
+    assert_eq!(of_one_hop_less(0xffff), of_one_hop_less(0), "which say the same");
+}

@@ -160,8 +160,8 @@ fn later_header_bytes(header: &Header, ip: &Ipv4) -> usize {
 
 /// Those of `options` that each fragment has, and how long they are, in whole words.
 ///
-/// They were [looked through](Packet::read) before: what does not make sense here was changed since,
-/// and is left out.
+/// They were [looked through](Packet::read) before: what makes no sense here was changed since, and
+/// is left out.
 fn copied_options(options: &[u8]) -> ([u8; MAX_OPTIONS_BYTES], usize) {
     let mut copied = [OPTION_END; MAX_OPTIONS_BYTES];
     let (mut rest, mut len_bytes) = (options, 0_usize);

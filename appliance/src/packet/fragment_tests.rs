@@ -18,7 +18,8 @@ fn long(mut sample: Sample, len: usize, fragment: u16) -> Sample {
     let room =
         65_535 - sample.network_bytes() - sample.transport_bytes() - 8 * usize::from(fragment & 0x1fff);
     sample.fragment = fragment;
-    sample.payload = (0..len.min(room) & !7).map(|at| (at * 7 % 251) as u8).collect();
+    sample.payload =
+        (0..len.min(room) & !7).map(|at| u8::try_from((at * 7 + at / 512) % 251).unwrap()).collect();
     sample
 }
 
@@ -123,7 +124,7 @@ fn frame(sample: &Sample, buffers: u32) -> (Frame, FramePool) {
 /// Why `frame` is not cut; it comes back as it was.
 fn refusal((frame, pool): (Frame, FramePool), mtu_bytes: u16) -> CutError {
     let (before, free) = (bytes_of(&frame), pool.free());
-    let (frame, error) = Fragments::of(frame, &pool, mtu_bytes).err().expect("it is refused");
+    let (frame, error) = Fragments::of(frame, &pool, mtu_bytes).expect_err("it is refused");
     assert_eq!((bytes_of(&frame), pool.free()), (before, free));
     error
 }

@@ -95,9 +95,7 @@ impl Header {
 
     /// Puts `bytes` at `at_bytes`; no place is asked for that the header has not.
     pub(super) fn put<const N: usize>(&mut self, at_bytes: usize, bytes: [u8; N]) {
-        let place = self.bytes.get_mut(at_bytes..).and_then(|rest| rest.first_chunk_mut());
-        debug_assert!(place.is_some(), "within the header");
-        if let Some(place) = place {
+        if let Some(place) = self.bytes.get_mut(at_bytes..).and_then(|rest| rest.first_chunk_mut()) {
             *place = bytes;
         }
     }

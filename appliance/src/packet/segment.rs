@@ -243,8 +243,8 @@ impl Plan {
     }
 }
 
-/// Where the headers of `packet` are whose transport header is at `transport_at`, the identification
-/// of an IPv4 packet, where the packet ends, and whether it is part of one.
+/// Where the headers of `packet` are, with the transport header at `transport_at`; an IPv4 packet's
+/// identification; where the packet ends; and whether it is part of one.
 fn layout(
     packet: &Packet,
     frame: &Frame,

@@ -13,7 +13,7 @@ use crate::packet::testing::{
 
 /// Payload without a pattern that would hide what is in the wrong place.
 fn payload(len: usize) -> Vec<u8> {
-    (0..len).map(|at| u8::try_from(at * 7 % 251 ^ at >> 9 & 0xff).unwrap()).collect()
+    (0..len).map(|at| u8::try_from((at * 7 + at / 512) % 251).unwrap()).collect()
 }
 
 /// A packet that is cut, of `len` bytes of payload.
@@ -33,9 +33,10 @@ fn cut(sample: &Sample, mss_bytes: usize) -> Vec<Sample> {
     let mut cut = Vec::new();
     let pieces = sample.payload.chunks(mss_bytes).len();
     for (index, payload) in sample.payload.chunks(mss_bytes).enumerate() {
+        let sequence = u32::try_from(index * mss_bytes).unwrap();
         let mut piece = Sample { payload: payload.to_vec(), ..sample.clone() };
-        piece.id = sample.id.wrapping_add(index as u16);
-        piece.sequence = sample.sequence.wrapping_add((index * mss_bytes) as u32);
+        piece.id = sample.id.wrapping_add(u16::try_from(index).unwrap());
+        piece.sequence = sample.sequence.wrapping_add(sequence);
         if let Carries::Tcp(_, flags) = &mut piece.carries {
             *flags &= if index == 0 { 0xff } else { !0x80 };
             *flags &= if index + 1 == pieces { 0xff } else { !0x09 };
@@ -125,7 +126,7 @@ fn frame(sample: &Sample, mss_bytes: u16, buffers: u32) -> (Frame, FramePool) {
 /// Why `frame` is not cut; it comes back as it was.
 fn refusal(frame: Frame, pool: &FramePool) -> CutError {
     let (before, asked, free) = (bytes_of(&frame), frame.offload(), pool.free());
-    let (frame, error) = Segments::of(frame, pool, Offloads::empty()).err().expect("it is refused");
+    let (frame, error) = Segments::of(frame, pool, Offloads::empty()).expect_err("it is refused");
     assert_eq!((bytes_of(&frame), frame.offload(), pool.free()), (before, asked, free));
     error
 }

@@ -3,6 +3,8 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use paravane_net::Frame;
+use zerocopy::byteorder::network_endian::U16;
+use zerocopy::{Immutable, IntoBytes, Unaligned};
 
 use super::{EditError, adjusted, is_open, put, put_words};
 use crate::packet::sum::Sum;
@@ -171,12 +173,21 @@ fn addresses_v4(
     destination: &[u8; 4],
 ) -> Result<(), EditError> {
     let checksum = Sum::ZERO.and(change).applied_to(ip.header.checksum.get());
-    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (*source, *destination);
-    let [s0, s2, d0, d2] = [[s0, s1], [s2, s3], [d0, d1], [d2, d3]].map(u16::from_be_bytes);
-    put_words(frame, ip.at_bytes.saturating_add(V4_CHECKSUM_AT), [checksum, s0, s2, d0, d2])?;
+    let written = AddressesV4 { checksum: checksum.into(), source: *source, destination: *destination };
+    let words: [u16; 5] = zerocopy::transmute!(written);
+    put(frame, ip.at_bytes.saturating_add(V4_CHECKSUM_AT), &words)?;
     ip.header.checksum.set(checksum);
     (ip.header.source, ip.header.destination) = (*source, *destination);
     Ok(())
+}
+
+/// What an IPv4 header ends with.
+#[derive(IntoBytes, Immutable, Unaligned)]
+#[repr(C)]
+struct AddressesV4 {
+    checksum: U16,
+    source: [u8; 4],
+    destination: [u8; 4],
 }
 
 /// Writes those of the addresses that change.
