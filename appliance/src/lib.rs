@@ -6,5 +6,6 @@ extern crate alloc;
 
 pub mod drops;
 pub mod interface;
+pub mod neighbour;
 pub mod packet;
 pub mod random;

@@ -1,0 +1,9 @@
+//! One box with an interface, and the link beyond it: frames from there are made, and those to
+//! there read, by smoltcp.
+
+mod heard;
+mod limits;
+mod states;
+mod storm;
+mod support;
+mod wire;
