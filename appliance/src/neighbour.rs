@@ -166,8 +166,8 @@ impl Neighbours {
         self.table.set(index, State::Delay, now);
     }
 
-    /// Has `frame` wait for the MAC address of `address`, which is asked for by the next
-    /// [`poll`](Self::poll). Of those that wait already, the oldest may be dropped for it. Where it
+    /// Has `frame` wait for the MAC address of `address`, a host's on the link, which is asked for by
+    /// the next [`poll`](Self::poll). Of those that wait already, the oldest may be dropped for it. Where it
     /// may not wait it comes out at once: [dropped](Output::Drop), or
     /// [released](Output::Release) when the address is known after all.
     pub fn wait(

@@ -152,14 +152,17 @@ fn hear_arp(interface: &Interface, packet: &Packet, frame: &Frame) -> Result<Hea
         return Ok(Heard::Conflict(sender.into(), mac));
     }
     let claim = |is_answer| Claim { address: sender.into(), mac: Some(mac), is_answer, overrides: true };
-    let is_announcement = sender == target && packet.source == mac;
+    // What is said to all is to come from the one that it is about.
+    let is_consistent = packet.source == mac;
     match (operation, interface.has(target.into())) {
         (ARP_REQUEST, true) => {
             let reply = Reply::V4 { own: target, to: (mac, sender) };
-            Ok(Heard::Question(reply, (!is_nameless).then(|| claim(false))))
+            let says_who = !is_nameless && (is_to_us || is_consistent);
+            Ok(Heard::Question(reply, says_who.then(|| claim(false))))
         }
         (ARP_REPLY, true) if is_to_us && !is_nameless => Ok(Heard::Claim(claim(true))),
-        _ if is_announcement && !is_nameless => Ok(Heard::Claim(claim(false))),
+        _ if sender == target && !is_nameless && is_consistent => Ok(Heard::Claim(claim(false))),
+        _ if sender == target => Err(Ignored::Sender),
         _ => Err(Ignored::NotForUs),
     }
 }
@@ -212,8 +215,8 @@ fn hear_message(
         Some(mac) if !mac.is_unicast() => return Err(Ignored::Sender),
         _ => {}
     }
-    let message = Message { interface, from: packet.source, ip, target, mac };
-    if !message.reaches_us(packet.destination) {
+    let message = Message { interface, packet, ip, target, mac };
+    if !message.reaches_us() {
         return Err(Ignored::NotForUs);
     }
     if option == OPTION_SOURCE { message.solicits() } else { message.advertises(head.flags.get()) }
@@ -259,7 +262,7 @@ fn link_layer(mut options: &[u8], kind: u8) -> Result<Option<MacAddr>, Ignored> 
 /// A solicitation or an advertisement whose form is in order.
 struct Message<'i> {
     interface: &'i Interface,
-    from: MacAddr,
+    packet: &'i Packet,
     ip: Ipv6,
     target: Ipv6Addr,
     mac: Option<MacAddr>,
@@ -267,14 +270,24 @@ struct Message<'i> {
 
 impl Message<'_> {
     /// Whether its frame and its packet are for this interface, or for a group.
-    fn reaches_us(&self, frame_to: MacAddr) -> bool {
-        let [first, ..] = frame_to.0;
+    fn reaches_us(&self) -> bool {
+        let [first, ..] = self.packet.destination.0;
         let destination = self.ip.destination();
         if destination.is_multicast() {
-            frame_to == self.interface.mac || first & 1 != 0
+            self.is_to_us() || first & 1 != 0
         } else {
-            frame_to == self.interface.mac && self.interface.has(destination.into())
+            self.is_to_us() && self.interface.has(destination.into())
         }
+    }
+
+    /// Whether its frame is for this interface alone.
+    fn is_to_us(&self) -> bool {
+        self.packet.destination == self.interface.mac
+    }
+
+    /// Whether it comes from the one that it is about, as what is said to all is to.
+    fn is_consistent(&self) -> bool {
+        self.is_to_us() || self.mac.is_none_or(|mac| mac == self.packet.source)
     }
 
     /// Spec: RFC 4861, 7.2.3 "Receipt of Neighbor Solicitations", 7.2.4 "Sending Solicited Neighbor
@@ -289,7 +302,7 @@ impl Message<'_> {
             return Err(Ignored::Sender);
         }
         if interface.has(source.into()) {
-            return Ok(Heard::Conflict(source.into(), mac.unwrap_or(self.from)));
+            return Ok(Heard::Conflict(source.into(), mac.unwrap_or(self.packet.source)));
         }
         if !interface.has(target.into()) || destination.is_multicast() && !is_to_group {
             return Err(Ignored::NotForUs);
@@ -299,8 +312,9 @@ impl Message<'_> {
             return Ok(Heard::Question(Reply::V6 { own: target, to }, None));
         }
         let claim = Claim { address: source.into(), mac, is_answer: false, overrides: true };
-        let to = (mac.unwrap_or(self.from), source);
-        Ok(Heard::Question(Reply::V6 { own: target, to }, mac.map(|_| claim)))
+        let to = (mac.unwrap_or(self.packet.source), source);
+        let says_who = mac.is_some() && self.is_consistent();
+        Ok(Heard::Question(Reply::V6 { own: target, to }, says_who.then_some(claim)))
     }
 
     /// Spec: RFC 4861, 7.2.5 "Receipt of Neighbor Advertisements".
@@ -308,14 +322,15 @@ impl Message<'_> {
         let Self { interface, target, mac, .. } = *self;
         let destination = self.ip.destination();
         let is_answer = flags & ADVERTISES_SOLICITED != 0;
-        if self.ip.source().is_unspecified() || destination.is_multicast() && is_answer {
+        let is_odd = !self.is_consistent() || destination.is_multicast() && is_answer;
+        if is_odd || self.ip.source().is_unspecified() {
             return Err(Ignored::Sender);
         }
         if destination.is_multicast() && destination != ALL_NODES {
             return Err(Ignored::NotForUs);
         }
         if interface.has(target.into()) {
-            return Ok(Heard::Conflict(target.into(), mac.unwrap_or(self.from)));
+            return Ok(Heard::Conflict(target.into(), mac.unwrap_or(self.packet.source)));
         }
         let overrides = flags & ADVERTISES_OVERRIDE != 0;
         Ok(Heard::Claim(Claim { address: target.into(), mac, is_answer, overrides }))

@@ -55,12 +55,12 @@ impl Neighbours {
         match hear(interface, packet, &mut frame)? {
             Heard::Claim(claim) => self.learn(id, claim, now, out),
             Heard::Question(reply, claim) => {
+                if !put_reply(&mut frame, interface.mac, reply) {
+                    return Err(Ignored::NoRoom);
+                }
                 if let Some(claim) = claim {
                     // A stranger is answered as well, and that is all.
                     let _ = self.learn(id, claim, now, out);
-                }
-                if !put_reply(&mut frame, interface.mac, reply) {
-                    return Err(Ignored::NoRoom);
                 }
                 self.counters.replied = self.counters.replied.wrapping_add(1);
                 out(Output::Send { interface: id, frame });

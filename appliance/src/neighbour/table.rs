@@ -308,6 +308,7 @@ impl Table {
             entry.state = state;
             entry.at = now;
             entry.asked = 0;
+            entry.used = false;
         });
         let Some(entry) = self.get(index) else { return };
         let list = match state {

@@ -60,7 +60,7 @@ fn arp_that_is_not_in_order_is_ignored() {
         (arp(THEIRS, ALL, true, known, OUR_V4), Ignored::NotForUs, "an answer to all"),
         (arp(THEIRS, OURS, true, known, elsewhere), Ignored::NotForUs, "an answer to another address"),
         (arp(THEIRS, ALL, false, known, elsewhere), Ignored::NotForUs, "a question for others"),
-        (arp(OTHERS, ALL, false, known, THEIR_V4), Ignored::NotForUs, "announced by somebody else"),
+        (arp(OTHERS, ALL, false, known, THEIR_V4), Ignored::Sender, "announced by somebody else"),
         (arp(ALL, OURS, true, known, OUR_V4), Ignored::Sender, "a frame from a group"),
         (reply((ALL, THEIR_V4)), Ignored::Sender, "a group"),
         (reply((NONE, THEIR_V4)), Ignored::Sender, "nobody"),
@@ -127,6 +127,11 @@ fn neighbour_discovery_that_is_not_in_order_is_ignored() {
             "an announcement to all routers",
         ),
         (
+            with(announcement(BOTH[1], THEIRS), |bytes| bytes[11] = 9),
+            Ignored::Sender,
+            "announced by somebody else",
+        ),
+        (
             with(good, |bytes| bytes[62..78].copy_from_slice(&OUR_V6.octets())),
             Ignored::Conflict,
             "our address",
@@ -141,6 +146,25 @@ fn neighbour_discovery_that_is_not_in_order_is_ignored() {
     let mut wrong = bytes;
     wrong[56] ^= 1;
     assert_ignored(&wrong, Ignored::Checksum, "a wrong checksum");
+}
+
+#[test]
+fn a_question_for_somebody_else_teaches_nothing() {
+    let [v4, v6] = BOTH;
+    let inconsistent = [
+        (v4, arp(OTHERS, ALL, false, (THEIRS, THEIR_V4), OUR_V4)),
+        (v6, with(question(v6, THEIRS), |bytes| bytes[6..12].copy_from_slice(&OTHERS.0))),
+    ];
+    for (address, mut bytes) in inconsistent {
+        let mut this = Router::new();
+        this.wait(address, 1);
+        this.hear_bytes(&bytes).unwrap();
+        assert!(matches!(this.outs()[..], [Out::Send(Said { to: THEIRS, .. })]), "it is answered only");
+        assert_eq!(this.state(address), Some(State::Incomplete));
+        bytes[..6].copy_from_slice(&OURS.0);
+        this.hear_bytes(&bytes).unwrap();
+        assert_eq!(this.state(address), Some(State::Stale), "to us alone, it may say so");
+    }
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use paravane_net::MacAddr;
+
 use super::support::*;
 use crate::interface::{Interface, InterfaceId};
 use crate::neighbour::table::Key;
-use crate::neighbour::{Counters, Dropped, Limits, Output, State};
-use paravane_net::MacAddr;
+use crate::neighbour::{Counters, Dropped, Ignored, Limits, Output, State};
 
 /// The `n`th neighbour.
 fn v4(n: u32) -> IpAddr {
@@ -66,6 +67,17 @@ fn nothing_waits_where_nothing_may() {
         this.poll();
         assert_eq!(this.outs(), [Out::Send(our_question(v4(1), None))], "it is asked for all the same");
     }
+}
+
+#[test]
+fn nobody_is_known_where_nobody_may_be() {
+    let mut this = Router::with(Limits { learned: 0, pinned: 0, ..Limits::new(1) });
+    assert!(!this.neighbours.pin(LINK, v4(1)));
+    this.wait(v4(1), 1);
+    assert_eq!(dropped(&mut this), [(Dropped::Full, 1)]);
+    assert_eq!(this.hear(answer(v4(1), THEIRS)), Err(Ignored::Unknown));
+    this.poll();
+    assert_eq!((this.outs(), this.next, this.neighbours.len()), (vec![], None, 0));
 }
 
 #[test]

@@ -30,6 +30,12 @@ pub(super) const THEIR_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0x123
 pub(super) const OTHERS: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xcc]);
 pub(super) const BOTH: [IpAddr; 2] = [IpAddr::V4(THEIR_V4), IpAddr::V6(THEIR_V6)];
 
+thread_local! {
+    /// One for each test: it takes a while to look through its memory when it goes.
+    static POOL: FramePool =
+        FramePool::new(MockPlatform::new(), FrameLayout::new(160).with_buffer_bytes(1024)).unwrap();
+}
+
 pub(super) fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
@@ -291,7 +297,7 @@ pub(super) struct Router {
 
 impl Router {
     pub(super) fn new() -> Self {
-        Self::with(Limits::new(1))
+        Self::with(Limits { learned: 1024, pinned: 16, ..Limits::new(1) })
     }
 
     pub(super) fn with(limits: Limits) -> Self {
@@ -301,7 +307,7 @@ impl Router {
         Self {
             neighbours: Neighbours::new(limits, [1, 2]),
             interfaces: std::vec![interface],
-            pool: FramePool::new(MockPlatform::new(), FrameLayout::new(256)).unwrap(),
+            pool: POOL.with(Clone::clone),
             now: Instant::from_nanos(1_000_000_000),
             outs: Vec::new(),
             next: None,
