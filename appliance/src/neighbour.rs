@@ -29,6 +29,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 mod ask;
+mod entry;
 mod heard;
 mod learn;
 mod limits;
@@ -50,13 +51,14 @@ use paravane_net::{Frame, MacAddr};
 
 use crate::interface::InterfaceId;
 pub use ask::announce;
+use entry::Key;
+pub use entry::State;
 pub use heard::Ignored;
 use limits::Bucket;
 pub use limits::Limits;
 pub use output::{Counters, Dropped, Event, Output};
-pub use table::State;
-use table::{Index, Key, NONE, Table};
-use waiting::Waiting;
+use table::{Index, NONE, Table};
+use waiting::{Waiter, Waiting};
 
 /// For how long an answer holds: `REACHABLE_TIME`.
 ///
@@ -166,21 +168,26 @@ impl Neighbours {
         self.table.set(index, State::Delay, now);
     }
 
-    /// Has `frame` wait for the MAC address of `address`, a host's on the link, which is asked for by
-    /// the next [`poll`](Self::poll). Of those that wait already, the oldest may be dropped for it. Where it
-    /// may not wait it comes out at once: [dropped](Output::Drop), or
-    /// [released](Output::Release) when the address is known after all.
+    /// Has `frame`, which came in `from` there, or is of the box itself, wait for the MAC address
+    /// of `address`, a host's on the link. That is asked for by the next [`poll`](Self::poll).
+    ///
+    /// Of those that wait already, the oldest may be dropped for it. Where it may not wait it comes
+    /// out at once: [dropped](Output::Drop), or [released](Output::Release) when the address is
+    /// known after all.
     pub fn wait(
         &mut self,
         interface: InterfaceId,
         address: IpAddr,
         frame: Frame,
+        from: Option<InterfaceId>,
         now: Instant,
         out: &mut dyn FnMut(Output),
     ) {
         let index = match self.question(interface, address, now) {
             Ok(index) => index,
-            Err(reason) => return self.drop_frame(interface, frame, reason, out),
+            Err(reason) => {
+                return self.drop_waiter(Waiter { index: NONE, from, frame }, interface, reason, out);
+            }
         };
         if let Some(mac) = self.used(index, now) {
             return out(Output::Release { interface, mac, frame });
@@ -188,8 +195,10 @@ impl Neighbours {
         let is_pinned = self.table.get(index).is_some_and(|entry| entry.pins > 0);
         let [pinned, learned] = &mut self.waiting;
         let waiting = if is_pinned { pinned } else { learned };
-        if let Some(displaced) = waiting.push(index, frame) {
-            self.drop_frame(interface, displaced, Dropped::Waiting, out);
+        if let Some(displaced) = waiting.push(Waiter { index, from, frame }) {
+            // It may be another neighbour's.
+            let its = self.table.get(displaced.index).map_or(interface, |entry| entry.key.interface());
+            self.drop_waiter(displaced, its, Dropped::Waiting, out);
         }
     }
 
@@ -214,19 +223,19 @@ impl Neighbours {
         Ok(index)
     }
 
-    fn drop_frame(
+    fn drop_waiter(
         &mut self,
+        Waiter { from, frame, .. }: Waiter,
         interface: InterfaceId,
-        frame: Frame,
         reason: Dropped,
         out: &mut dyn FnMut(Output),
     ) {
         self.counters.drop(reason);
-        out(Output::Drop { interface, frame, reason });
+        out(Output::Drop { interface, from, frame, reason });
     }
 
     /// The oldest frame that waits for the entry `index`.
-    fn take_waiting(&mut self, index: Index) -> Option<Frame> {
+    fn take_waiting(&mut self, index: Index) -> Option<Waiter> {
         self.waiting.iter_mut().find_map(|waiting| waiting.take(index))
     }
 
@@ -252,8 +261,8 @@ impl Neighbours {
     pub fn unpin(&mut self, interface: InterfaceId, address: IpAddr, out: &mut dyn FnMut(Output)) {
         let Some(index) = self.table.find(Key::new(interface, address)) else { return };
         if self.table.unpin(index) {
-            while let Some(frame) = self.take_waiting(index) {
-                self.drop_frame(interface, frame, Dropped::Full, out);
+            while let Some(waiter) = self.take_waiting(index) {
+                self.drop_waiter(waiter, interface, Dropped::Full, out);
             }
             self.table.remove(index);
         }

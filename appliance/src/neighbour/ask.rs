@@ -5,8 +5,10 @@ use core::net::IpAddr;
 use paravane_hal::time::Instant;
 use paravane_net::{Frame, FramePool, MacAddr};
 
+use super::entry::{Entry, State};
 use super::list::List;
-use super::table::{Entry, Index, State};
+use super::table::Index;
+use super::waiting::Waiter;
 use super::wire::{
     ADVERTISES_OVERRIDE, ADVERTISES_ROUTER, ALL_NODES, ARP_REQUEST, ArpPacket, BROADCAST, Message,
     NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, multicast_mac, put_arp, put_message, solicited_node,
@@ -98,9 +100,9 @@ impl Neighbours {
 
     fn give_up(&mut self, index: Index, entry: Entry, now: Instant, out: &mut dyn FnMut(Output)) {
         let (interface, address) = (entry.key.interface(), entry.key.address());
-        while let Some(frame) = self.take_waiting(index) {
+        while let Some(Waiter { from, frame, .. }) = self.take_waiting(index) {
             self.counters.drop(Dropped::Unanswered);
-            out(Output::Unreachable { interface, address, frame });
+            out(Output::Unreachable { interface, address, from, frame });
         }
         if entry.pins > 0 {
             self.table.set(index, State::Unresolved, now);
@@ -131,8 +133,8 @@ fn request(mut frame: Frame, interface: &Interface, address: IpAddr, mac: Option
     is_built.then_some(frame)
 }
 
-/// Makes `frame` the announcement that `interface` has `address`, to all on the link: after a start,
-/// or when it was taken over. False, and `frame` is of no use, when it has no room.
+/// Makes `frame` the announcement that `interface` has `address`, to all on the link: after a
+/// start, or when it was taken over. False, and `frame` is of no use, when it has no room.
 ///
 /// Spec: RFC 5227, 2.3 "Announcing an Address"; RFC 4861, 7.2.6 "Sending Unsolicited Neighbor
 /// Advertisements".

@@ -12,6 +12,7 @@ use super::wire::{
     LinkLayerOption, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_HOP_LIMIT, NEIGHBOUR_SOLICITATION, NeighbourMessage,
     OPTION_SOURCE, OPTION_TARGET, OPTION_UNIT_BYTES, solicited_node,
 };
+use crate::drops::Reason;
 use crate::interface::Interface;
 use crate::packet::sum::Sum;
 use crate::packet::wire::{ETHERNET_BYTES, IPV6_BYTES, PROTOCOL_ICMPV6};
@@ -76,6 +77,12 @@ impl Ignored {
     ];
 }
 
+impl From<Ignored> for Reason {
+    fn from(_: Ignored) -> Self {
+        Self::Neighbour
+    }
+}
+
 /// That somebody has a MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
@@ -125,9 +132,9 @@ pub(super) fn hear(interface: &Interface, packet: &Packet, frame: &mut Frame) ->
     }
 }
 
-/// Spec: RFC 826, "Packet Reception"; RFC 5227, 2.1.1 "Probe Details", 2.4 "Ongoing Address Conflict
-/// Detection and Address Defense", 3 "Why Are ARP Announcements Performed Using ARP Request Packets
-/// and Not ARP Reply Packets?".
+/// Spec: RFC 826, "Packet Reception"; RFC 5227, 2.1.1 "Probe Details", 2.4 "Ongoing Address
+/// Conflict Detection and Address Defense", 3 "Why Are ARP Announcements Performed Using ARP
+/// Request Packets and Not ARP Reply Packets?".
 fn hear_arp(interface: &Interface, packet: &Packet, frame: &Frame) -> Result<Heard, Ignored> {
     let is_to_us = packet.destination == interface.mac;
     if !is_to_us && packet.destination != BROADCAST {

@@ -5,8 +5,10 @@ use core::time::Duration;
 use paravane_hal::time::Instant;
 use paravane_net::{Frame, MacAddr};
 
+use super::entry::{Entry, Key, State};
 use super::heard::{Claim, Heard, Reply, hear};
-use super::table::{Entry, Index, Key, State};
+use super::table::Index;
+use super::waiting::Waiter;
 use super::wire::{
     ADVERTISES_OVERRIDE, ADVERTISES_ROUTER, ADVERTISES_SOLICITED, ALL_NODES, ARP_REPLY, ArpPacket, Message,
     NEIGHBOUR_ADVERTISEMENT, put_arp, put_message,
@@ -20,9 +22,9 @@ use crate::packet::Packet;
 const HOLD: Duration = Duration::from_secs(1);
 
 impl Neighbours {
-    /// Takes `frame`, whose headers are `packet`: ARP, or a neighbour solicitation or advertisement.
-    /// Out come the reply to a question, which is sent in the same frame, the frames that waited,
-    /// and events.
+    /// Takes `frame`, whose headers are `packet`: ARP, or a neighbour solicitation or
+    /// advertisement. Out come the reply to a question, which is sent in the same frame, the frames
+    /// that waited, and events.
     ///
     /// # Errors
     ///
@@ -105,7 +107,7 @@ impl Neighbours {
             let (address, old) = (claim.address, entry.mac);
             out(Output::Event(Event::Changed { interface, address, old, new: mac }));
         }
-        while let Some(frame) = self.take_waiting(index) {
+        while let Some(Waiter { frame, .. }) = self.take_waiting(index) {
             out(Output::Release { interface, mac, frame });
         }
         Ok(())

@@ -27,7 +27,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For `interfaces` with a network of some thousand neighbours behind them: about 600 KiB.
+    /// For `interfaces` with a network of some thousand neighbours behind them: about 430 KiB.
     #[must_use]
     pub const fn new(interfaces: u8) -> Self {
         Self {

@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use paravane_net::{Frame, MacAddr};
 
 use super::Ignored;
+use crate::drops::Reason;
 use crate::interface::InterfaceId;
 
 /// What is to be done next.
@@ -32,6 +33,8 @@ pub enum Output {
         interface: InterfaceId,
         /// Who does not answer.
         address: IpAddr,
+        /// Where it came in.
+        from: Option<InterfaceId>,
         /// This.
         frame: Frame,
     },
@@ -39,6 +42,8 @@ pub enum Output {
     Drop {
         /// For which it was.
         interface: InterfaceId,
+        /// Where it came in.
+        from: Option<InterfaceId>,
         /// This.
         frame: Frame,
         /// Why.
@@ -95,6 +100,15 @@ impl Dropped {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Waiting, Self::Questions, Self::Rate, Self::Full, Self::Interface, Self::Unanswered];
+}
+
+impl From<Dropped> for Reason {
+    fn from(reason: Dropped) -> Self {
+        match reason {
+            Dropped::Unanswered => Self::Unresolved,
+            _ => Self::NeighbourQueue,
+        }
+    }
 }
 
 /// What happened so far.

@@ -3,6 +3,7 @@
 
 mod heard;
 mod limits;
+mod said;
 mod states;
 mod storm;
 mod support;

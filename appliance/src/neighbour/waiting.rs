@@ -5,13 +5,25 @@ use alloc::collections::VecDeque;
 use paravane_net::Frame;
 
 use super::table::Index;
+use crate::interface::InterfaceId;
 
-/// Frames, each for an entry, oldest first.
+/// A frame that waits.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// For which entry.
+    pub(super) index: Index,
+    /// Where it came in.
+    pub(super) from: Option<InterfaceId>,
+    /// It.
+    pub(super) frame: Frame,
+}
+
+/// They, oldest first.
 ///
 /// A few dozen at most: they are looked through one by one.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    frames: VecDeque<(Index, Frame)>,
+    frames: VecDeque<Waiter>,
     all: usize,
     each: usize,
 }
@@ -22,30 +34,30 @@ impl Waiting {
         Self { frames: VecDeque::with_capacity(all), all, each }
     }
 
-    /// Takes `frame` for the entry `index`. Gives the one back that has no room then: the entry's
-    /// oldest one, or the oldest of all.
+    /// Takes `waiter`. Gives the one back that has no room then: the oldest one of its entry, or
+    /// the oldest of all.
     #[must_use = "what has no room is given back"]
-    pub(super) fn push(&mut self, index: Index, frame: Frame) -> Option<Frame> {
-        let of_entry = self.frames.iter().filter(|(other, _)| *other == index).count();
+    pub(super) fn push(&mut self, waiter: Waiter) -> Option<Waiter> {
+        // Without room for any, it is this one that is given back.
+        if self.all == 0 || self.each == 0 {
+            return Some(waiter);
+        }
+        let of_entry = self.frames.iter().filter(|other| other.index == waiter.index).count();
         let displaced = if of_entry >= self.each {
-            self.take(index)
+            self.take(waiter.index)
         } else if self.frames.len() >= self.all {
-            self.frames.pop_front().map(|(_, frame)| frame)
+            self.frames.pop_front()
         } else {
             None
         };
-        // Without room for any, it is this one that is given back.
-        if self.all == 0 || self.each == 0 {
-            return Some(frame);
-        }
-        self.frames.push_back((index, frame));
+        self.frames.push_back(waiter);
         displaced
     }
 
     /// The oldest one for the entry `index`.
-    pub(super) fn take(&mut self, index: Index) -> Option<Frame> {
-        let place = self.frames.iter().position(|(other, _)| *other == index)?;
-        self.frames.remove(place).map(|(_, frame)| frame)
+    pub(super) fn take(&mut self, index: Index) -> Option<Waiter> {
+        let place = self.frames.iter().position(|waiter| waiter.index == index)?;
+        self.frames.remove(place)
     }
 
     /// How many there are.

@@ -35,7 +35,7 @@ impl Table {
     fn check_state(&self, list: List, index: Index) {
         let entry = &self.entries[index as usize];
         let is_right = match list {
-            List::Free => self.find(entry.key) != Some(index),
+            List::Free => entry.key == Entry::FREE.key && entry.state == State::Unresolved,
             List::Idle => matches!(entry.state, State::Reachable | State::Stale) && entry.pins == 0,
             List::Resting => !matches!(entry.state, State::Incomplete | State::Delay | State::Probe),
             List::Due | List::Asked => matches!(entry.state, State::Incomplete | State::Probe),

@@ -2,7 +2,8 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use paravane_net::{ChecksumRequest, Frame, MacAddr, RxChecksum};
+use paravane_mock_hal::MockPlatform;
+use paravane_net::{ChecksumRequest, Frame, FrameLayout, FramePool, MacAddr, RxChecksum};
 use proptest::prelude::*;
 
 use super::support::*;
@@ -224,6 +225,17 @@ fn a_probe_of_us_is_answered_to_where_it_came_from() {
     let (source, destination, target) = (OUR_V6, THEIR_V6, OUR_V6);
     let what = What::Advertise { source, destination, target, mac: Some(OURS), flags: [true; 3] };
     assert_eq!(this.outs(), [Out::Send(Said { from: OURS, to: THEIRS, what })]);
+}
+
+#[test]
+fn where_there_is_no_room_for_the_reply_there_is_none() {
+    let mut this = Router::new();
+    let small = FrameLayout::new(1).with_buffer_bytes(64 + 80);
+    this.pool = FramePool::new(MockPlatform::new(), small).unwrap();
+    let what = What::Solicit { source: THEIR_V6, destination: OUR_V6, target: OUR_V6, mac: None };
+    assert_eq!(this.hear(Said { from: THEIRS, to: OURS, what }), Err(Ignored::NoRoom));
+    assert_eq!((this.outs(), this.neighbours.counters().replied), (vec![], 0));
+    assert_eq!(this.pool.free(), 1);
 }
 
 #[test]

@@ -5,8 +5,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use paravane_net::MacAddr;
 
 use super::support::*;
+use crate::drops::Reason;
 use crate::interface::{Interface, InterfaceId};
-use crate::neighbour::table::Key;
+use crate::neighbour::entry::Key;
 use crate::neighbour::{Counters, Dropped, Ignored, Limits, Output, State};
 
 /// The `n`th neighbour.
@@ -56,6 +57,20 @@ fn sixty_four_wait_in_all_and_as_many_for_pinned_ones() {
     this.hear(answer(v4(0), THEIRS)).unwrap();
     this.hear(answer(v4(2), THEIRS)).unwrap();
     assert_eq!(this.outs(), [Out::Release(THEIRS, 1000), Out::Release(THEIRS, 2)]);
+}
+
+#[test]
+fn what_is_dropped_says_where_it_was_going_and_came_from() {
+    let mut this = Router::with(Limits { waiting: 1, ..Limits::new(2) });
+    let mut outs = Vec::new();
+    for (mark, interface) in [(0_u32, 0), (1, 1)] {
+        let frame = this.frame(&mark.to_ne_bytes());
+        let from = Some(InterfaceId(interface + 10));
+        let id = InterfaceId(interface);
+        this.neighbours.wait(id, v4(1), frame, from, this.now, &mut |out| outs.push(out));
+    }
+    let Some(Output::Drop { interface, from, frame, .. }) = outs.pop() else { panic!("{outs:?}") };
+    assert_eq!((interface, from, frame.read::<u32>(0)), (InterfaceId(0), Some(InterfaceId(10)), Some(0)));
 }
 
 #[test]
@@ -119,7 +134,7 @@ fn questions_are_limited_by_time_and_interface() {
     assert_eq!(ask(&mut this, 0..1), [], "it is being asked for");
     let frame = this.frame(&[0; 4]);
     let out = &mut |out| panic!("{out:?}");
-    this.neighbours.wait(InterfaceId(1), v4(0), frame, this.now, out);
+    this.neighbours.wait(InterfaceId(1), v4(0), frame, None, this.now, out);
     this.pass(seconds(100));
     assert_eq!(ask(&mut this, 8..14), [(Dropped::Rate, 12), (Dropped::Rate, 13)]);
     let none = Limits { questions_per_second: 0, ..limits };
@@ -256,8 +271,9 @@ fn an_interface_that_is_not_there_has_no_neighbours() {
     let mut this = Router::new();
     let frame = this.frame(&[0; 4]);
     let mut outs = Vec::new();
-    this.neighbours.wait(InterfaceId(1), v4(0), frame, this.now, &mut |out| outs.push(out));
-    assert!(matches!(outs[..], [Output::Drop { reason: Dropped::Interface, .. }]));
+    this.neighbours.wait(InterfaceId(1), v4(0), frame, Some(LINK), this.now, &mut |out| outs.push(out));
+    let from = Some(LINK);
+    assert!(matches!(outs[..], [Output::Drop { from: f, reason: Dropped::Interface, .. }] if f == from));
 }
 
 #[test]
@@ -300,4 +316,13 @@ fn versions_and_interfaces_are_apart() {
     assert_eq!(this.lookup(low.into()), None);
     assert_eq!(this.neighbours.lookup(InterfaceId(2), BOTH[0], this.now), None);
     assert_eq!(this.state(BOTH[0]), Some(State::Reachable));
+}
+
+#[test]
+fn each_interface_counts_what_became_of_frames() {
+    assert_eq!(Reason::from(Dropped::Unanswered), Reason::Unresolved);
+    for reason in Dropped::ALL.into_iter().filter(|reason| *reason != Dropped::Unanswered) {
+        assert_eq!(Reason::from(reason), Reason::NeighbourQueue);
+    }
+    assert_eq!(Reason::from(Ignored::HopLimit), Reason::Neighbour);
 }

@@ -278,6 +278,21 @@ fn a_hint_is_a_hint() {
 }
 
 #[test]
+fn a_hint_to_one_that_is_forgotten_finds_nobody() {
+    for address in BOTH {
+        let mut this = Router::new();
+        this.resolve(address, THEIRS);
+        this.pass(seconds(31));
+        let mut hint = Hint::default();
+        assert_eq!(this.neighbours.lookup_near(&mut hint, LINK, address, this.now), Some(THEIRS));
+        this.run(seconds(8));
+        assert_eq!(this.state(address), None);
+        assert_eq!(this.neighbours.lookup_near(&mut hint, LINK, address, this.now), None);
+        this.neighbours.table.check();
+    }
+}
+
+#[test]
 fn a_frame_for_one_that_is_known_does_not_wait() {
     for address in BOTH {
         let mut this = Router::new();

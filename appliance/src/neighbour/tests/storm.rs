@@ -8,7 +8,7 @@ use paravane_net::MacAddr;
 use proptest::prelude::*;
 
 use super::support::*;
-use crate::neighbour::{Counters, Dropped, Ignored, Limits, State};
+use crate::neighbour::{Counters, Dropped, Hint, Ignored, Limits, State};
 
 /// What happens to the box.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,7 @@ struct Ledger {
     said: HashSet<(IpAddr, MacAddr)>,
     pins: HashMap<IpAddr, u32>,
     dropped: u64,
+    hints: HashMap<u8, Hint>,
 }
 
 impl Ledger {
@@ -87,7 +88,9 @@ impl Ledger {
                 self.next += 1;
             }
             Step::Lookup(who) => {
-                let found = this.lookup(address(who));
+                let hint = self.hints.entry(who).or_default();
+                let found = this.neighbours.lookup_near(hint, LINK, address(who), this.now);
+                assert_eq!(found, this.lookup(address(who)), "wherever the hint points");
                 assert!(found.is_none_or(|mac| self.said.contains(&(address(who), mac))));
             }
             Step::Answer(who, mac) | Step::Announce(who, mac) | Step::Question(who, mac) => {
@@ -155,9 +158,9 @@ proptest! {
 /// From there on, nobody is asked for.
 const STRANGERS: u32 = 1_000_000;
 
-/// Floods the box with packets for `step` of those that do not exist, and messages from as many that
+/// Floods the box with packets for neighbours that do not exist, and with messages of as many that
 /// nobody asked for, 100,000 of each, in ten seconds.
-fn flood(step: impl Fn(u32) -> IpAddr) {
+fn flood(whom: impl Fn(u32) -> IpAddr) {
     let mut this = Router::new();
     let (gateway, peer) = (BOTH[0], Ipv4Addr::new(10, 0, 0, 3).into());
     assert!(this.neighbours.pin(LINK, gateway));
@@ -167,11 +170,11 @@ fn flood(step: impl Fn(u32) -> IpAddr) {
     this.pass(seconds(30));
     let (mut asked, mut answered, mut probed) = (0, 0, 0);
     for n in 0..100_000 {
-        this.wait(step(n), n);
+        this.wait(whom(n), n);
         if n % 2 == 0 {
-            assert_eq!(this.hear(announcement(step(n + STRANGERS), THEIRS)), Err(Ignored::Unknown));
+            assert_eq!(this.hear(announcement(whom(n + STRANGERS), THEIRS)), Err(Ignored::Unknown));
         } else {
-            assert_eq!(this.hear(question(step(n + STRANGERS), THEIRS)), Ok(()));
+            assert_eq!(this.hear(question(whom(n + STRANGERS), THEIRS)), Ok(()));
         }
         this.pass(core::time::Duration::from_micros(100));
         if n == 50_000 {
