@@ -9,3 +9,4 @@ pub mod interface;
 pub mod neighbour;
 pub mod packet;
 pub mod random;
+pub mod route;
