@@ -5,6 +5,7 @@
 extern crate alloc;
 
 pub mod drops;
+pub mod icmp;
 pub mod interface;
 pub mod neighbour;
 pub mod packet;

@@ -127,8 +127,7 @@ macro_rules! of_version {
 impl Routes {
     /// None yet, and never more than `limit`.
     #[must_use]
-    pub fn new(limit: u32) -> Self {
-        let limit = limit.min(table::MAX_PREFIXES);
+    pub const fn new(limit: u32) -> Self {
         Self { v4: Table::new(), v6: Table::new(), routes: 0, limit }
     }
 

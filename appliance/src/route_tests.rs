@@ -134,7 +134,7 @@ fn a_source_comes_in_where_an_answer_would_leave() {
 }
 
 /// What a route means, said the plain way: all routes are looked at.
-fn brute<'r>(list: &'r [Route], destination: IpAddr) -> Option<&'r Kind> {
+fn brute(list: &[Route], destination: IpAddr) -> Option<&Kind> {
     let longest = list.iter().filter(|route| route.prefix.contains(destination));
     // Of equals `max_by_key` takes the last one.
     longest.rev().max_by_key(|route| route.prefix.bits()).map(|route| &route.kind)

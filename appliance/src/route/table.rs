@@ -22,10 +22,8 @@ use super::key::Key;
 
 /// Where a group is, or [`NONE`].
 type GroupId = u32;
-/// No route.
+/// No route. There are never so many that one is there.
 const NONE: GroupId = GroupId::MAX;
-/// More groups have no place of their own.
-pub(super) const MAX_PREFIXES: u32 = NONE;
 
 /// The routes of one prefix.
 #[derive(Clone, Debug)]
