@@ -49,12 +49,14 @@ pub(super) fn frame(
     let is_whole = put(&mut frame, &ethernet)
         && match (received.packet.body, from) {
             (Body::V4(ip), IpAddr::V4(from)) => {
-                let quote = Quote::new(received, ip.at_bytes, &ip.header, ip.total_bytes());
-                v4(&mut frame, &ip, error, from.octets(), quote.first(room.min(V4_ERROR_BYTES), IPV4_BYTES))
+                let room = room.min(V4_ERROR_BYTES);
+                Quote::new(received, ip.at_bytes, &ip.header, ip.total_bytes(), room)
+                    .is_some_and(|quote| v4(&mut frame, &ip, error, from.octets(), quote.bytes()))
             }
             (Body::V6(ip), IpAddr::V6(from)) => {
-                let quote = Quote::new(received, ip.at_bytes, &ip.header, ip.total_bytes());
-                v6(&mut frame, &ip, error, from.octets(), quote.first(room.min(V6_ERROR_BYTES), IPV6_BYTES))
+                let room = room.min(V6_ERROR_BYTES);
+                Quote::new(received, ip.at_bytes, &ip.header, ip.total_bytes(), room)
+                    .is_some_and(|quote| v6(&mut frame, &ip, error, from.octets(), quote.bytes()))
             }
             _ => return Err(Silence::Version),
         };
@@ -68,27 +70,32 @@ struct Quote {
 }
 
 impl Quote {
-    /// Of the packet of `total_bytes` that is `at_bytes` into the frame: its header as it was read.
-    fn new<T>(received: Received<'_>, at_bytes: usize, header: &T, total_bytes: usize) -> Self
+    /// Of the packet of `total_bytes` that is `at_bytes` into the frame, as much as fits an error
+    /// of `error_bytes`; its header is quoted as it was read. `None` when this and the ports behind
+    /// it do not fit.
+    fn new<T>(
+        received: Received<'_>,
+        at_bytes: usize,
+        header: &T,
+        total_bytes: usize,
+        error_bytes: usize,
+    ) -> Option<Self>
     where
         T: IntoBytes + Immutable,
     {
-        let mut bytes = [0; MAX_QUOTE_BYTES];
-        let whole = bytes.get_mut(..total_bytes.min(MAX_QUOTE_BYTES)).unwrap_or_default();
-        let len_bytes = Reader::new(received.frame, at_bytes).fill(whole);
         let header = header.as_bytes();
-        if let Some(place) = bytes.get_mut(..header.len()) {
-            place.copy_from_slice(header);
+        let room = error_bytes.checked_sub(header.len())?.checked_sub(ICMP_BYTES)?;
+        if room < total_bytes.min(header.len().saturating_add(LEAST_BYTES)) {
+            return None;
         }
-        Self { bytes, len_bytes }
+        let mut bytes = [0; MAX_QUOTE_BYTES];
+        let len_bytes = Reader::new(received.frame, at_bytes).fill(bytes.get_mut(..total_bytes.min(room))?);
+        bytes.get_mut(..header.len())?.copy_from_slice(header);
+        Some(Self { bytes, len_bytes })
     }
 
-    /// As much of it as fits a packet of `packet_bytes` behind an IP header of `ip_bytes`; `None`
-    /// when its own header and the ports behind that do not.
-    fn first(&self, packet_bytes: usize, ip_bytes: usize) -> Option<&[u8]> {
-        let room = packet_bytes.checked_sub(ip_bytes)?.checked_sub(ICMP_BYTES)?;
-        let least = self.len_bytes.min(ip_bytes.saturating_add(LEAST_BYTES));
-        if room < least { None } else { self.bytes.get(..self.len_bytes.min(room)) }
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len_bytes).unwrap_or_default()
     }
 }
 
@@ -98,8 +105,7 @@ impl Quote {
 const LEAST_BYTES: usize = 8;
 
 /// An error over IPv4.
-fn v4(frame: &mut Frame, about: &Ipv4, error: Error, from: [u8; 4], quote: Option<&[u8]>) -> bool {
-    let Some(quote) = quote else { return false };
+fn v4(frame: &mut Frame, about: &Ipv4, error: Error, from: [u8; 4], quote: &[u8]) -> bool {
     let Ok(total_bytes) = u16::try_from(quote.len().saturating_add(IPV4_BYTES + ICMP_BYTES)) else {
         return false;
     };
@@ -121,8 +127,7 @@ fn v4(frame: &mut Frame, about: &Ipv4, error: Error, from: [u8; 4], quote: Optio
 }
 
 /// An error over IPv6.
-fn v6(frame: &mut Frame, about: &Ipv6, error: Error, from: [u8; 16], quote: Option<&[u8]>) -> bool {
-    let Some(quote) = quote else { return false };
+fn v6(frame: &mut Frame, about: &Ipv6, error: Error, from: [u8; 16], quote: &[u8]) -> bool {
     let Ok(payload_bytes) = u16::try_from(quote.len().saturating_add(ICMP_BYTES)) else { return false };
     let header = Ipv6Header {
         version_class_flow: U32::new(6 << 28 | (CLASS as u32) << 20),
