@@ -55,6 +55,12 @@ pub enum Kind {
     Blackhole,
     /// They are dropped, and who sent one is told that the host cannot be reached.
     Unreachable,
+    /// They are for this machine, by an address of that interface.
+    Local(InterfaceId),
+    /// They are for everybody on a link, which nobody beyond it may ask for.
+    ///
+    /// Spec: RFC 2644 "Changing the Default for Directed Broadcasts in Routers".
+    Broadcast,
 }
 
 impl Kind {

@@ -78,6 +78,21 @@ impl Prefix {
         self.address
     }
 
+    /// Its last address, by which all hosts of a network of IPv4 are spoken to. `None` of IPv6, and
+    /// of networks of two addresses or one.
+    ///
+    /// Spec: RFC 919 "Broadcasting Internet Datagrams"; RFC 3021 (31-bit prefixes).
+    #[must_use]
+    pub fn broadcast(self) -> Option<Ipv4Addr> {
+        match self.address {
+            IpAddr::V4(first) if self.bits < 31 => {
+                let hosts = u32::MAX.checked_shr(self.bits.into()).unwrap_or(0);
+                Some(Ipv4Addr::from_bits(first.to_bits() | hosts))
+            }
+            _ => None,
+        }
+    }
+
     /// How many bits count.
     #[must_use]
     pub const fn bits(self) -> u8 {

@@ -1,0 +1,9 @@
+//! A router between three links, on which hosts speak that nobody here wrote: packets are made by
+//! `etherparse`, and read by `smoltcp`'s wire formats.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod drops;
+mod forward;
+mod neighbours;
+mod world;
