@@ -9,5 +9,6 @@ pub mod icmp;
 pub mod interface;
 pub mod neighbour;
 pub mod packet;
+pub mod path;
 pub mod random;
 pub mod route;

@@ -37,8 +37,8 @@ use crate::packet::wire::{IcmpHeader, PROTOCOL_ICMP, PROTOCOL_ICMPV6};
 use crate::packet::{Body, Packet, Transport};
 use crate::random::Random;
 use crate::route::{Kind, NextHop, Prefix, Route, RouteError, Routes};
-use egress::{EVENTS, Egress, Port};
 pub use egress::PortCounters;
+use egress::{EVENTS, Egress, Port};
 use ways::{Fit, Verdict, Ways};
 
 /// How many interfaces there may be.
@@ -215,30 +215,38 @@ impl Path {
             let error = Error::TooBig { mtu_bytes };
             return self.egress.tell(from, packet, frame, Reason::TooBig, error, now);
         }
-        let Some(next) = hop.gateway.or_else(|| packet.addresses().map(|(_, destination)| destination)) else {
+        let Some(next) = hop.gateway.or_else(|| packet.addresses().map(|(_, destination)| destination))
+        else {
             return self.egress.drop(from, frame, Reason::NoRoute);
         };
         let hint = self.hints.get_mut(from.index());
         let mac = hint.and_then(|hint| self.neighbours.lookup_near(hint, hop.interface, next, now));
         match mac {
             Some(mac) => self.egress.send_on(from, packet, frame, (hop.interface, mac), fit),
-            None => self.wait(hop.interface, next, frame, now),
+            None => self.wait(from, (hop.interface, next), frame, now),
         }
     }
 
     /// Has a frame wait, as it came in, for who has the next hop's address.
     #[cold]
-    fn wait(&mut self, interface: InterfaceId, next: IpAddr, frame: Frame, now: Instant) {
+    fn wait(
+        &mut self,
+        from: InterfaceId,
+        (interface, next): (InterfaceId, IpAddr),
+        frame: Frame,
+        now: Instant,
+    ) {
         let Self { egress, neighbours, .. } = self;
-        neighbours.wait(interface, next, frame, now, &mut |output| egress.output(output, now));
+        let out = &mut |output| egress.output(output, now);
+        neighbours.wait(interface, next, frame, Some(from), now, out);
     }
 
     /// Takes `frame`, which is for this machine: answers an echo, keeps the rest to be fetched.
     #[cold]
     fn local(&mut self, from: InterfaceId, packet: &Packet, mut frame: Frame, now: Instant) {
         let Self { egress, echo, .. } = self;
-        let is_answered = is_icmp(packet)
-            && echo.answer(&egress.ways.interfaces, from, packet, &mut frame, now).is_ok();
+        let is_answered =
+            is_icmp(packet) && echo.answer(&egress.ways.interfaces, from, packet, &mut frame, now).is_ok();
         if is_answered {
             egress.count(from, |counters| &mut counters.echoes);
             egress.emit(from, from, frame);

@@ -12,7 +12,7 @@ use super::ways::{Fit, Ways};
 use crate::drops::{Drops, Reason};
 use crate::icmp::{Error, Errors, Received};
 use crate::interface::{Interface, InterfaceId};
-use crate::neighbour::{Dropped, Event, Output};
+use crate::neighbour::{Event, Output};
 use crate::packet::edit::{self, Hop};
 use crate::packet::fragment::Fragments;
 use crate::packet::segment::Segments;
@@ -144,11 +144,11 @@ impl Egress {
         match output {
             Output::Send { interface, frame } => self.emit(interface, interface, frame),
             Output::Release { interface, mac, frame } => self.send_released(interface, frame, mac),
-            Output::Unreachable { interface, frame, .. } => self.unreachable(interface, frame, now),
-            Output::Drop { interface, frame, reason } => {
-                let packet = Packet::read(&frame).ok();
-                let from = packet.and_then(|packet| self.ways.came_from(&packet)).unwrap_or(interface);
-                self.drop(from, frame, why(reason));
+            Output::Unreachable { interface, from, frame, .. } => {
+                self.unreachable(from.unwrap_or(interface), frame, now);
+            }
+            Output::Drop { interface, from, frame, reason } => {
+                self.drop(from.unwrap_or(interface), frame, reason.into());
             }
             Output::Event(event) => {
                 if self.events.len() >= EVENTS {
@@ -172,15 +172,13 @@ impl Egress {
         }
     }
 
-    /// Tells who sent `frame` that nobody has the next hop's address.
-    fn unreachable(&mut self, to: InterfaceId, frame: Frame, now: Instant) {
-        let packet = match Packet::read(&frame) {
-            Ok(packet) => packet,
-            Err(malformed) => return self.drop(to, frame, malformed.into()),
-        };
-        match self.ways.came_from(&packet) {
-            Some(from) => self.tell(from, &packet, frame, Reason::Unresolved, Error::HostUnreachable, now),
-            None => self.drop(to, frame, Reason::Unresolved),
+    /// Tells who sent `frame`, which came in by `from`, that nobody has the next hop's address.
+    fn unreachable(&mut self, from: InterfaceId, frame: Frame, now: Instant) {
+        match Packet::read(&frame) {
+            Ok(packet) => {
+                self.tell(from, &packet, frame, Reason::Unresolved, Error::HostUnreachable, now);
+            }
+            Err(malformed) => self.drop(from, frame, malformed.into()),
         }
     }
 
@@ -214,13 +212,5 @@ fn source_for(own: &Interface, packet: &Packet) -> Option<IpAddr> {
         Body::Arp => None,
         Body::V4(ip) => own.source_for_v4(ip.source()).map(IpAddr::V4),
         Body::V6(ip) => own.source_for_v6(ip.source()).map(IpAddr::V6),
-    }
-}
-
-/// Why a frame that was to wait was dropped.
-fn why(dropped: Dropped) -> Reason {
-    match dropped {
-        Dropped::Unanswered => Reason::Unresolved,
-        _ => Reason::NeighbourQueue,
     }
 }

@@ -53,8 +53,8 @@ fn source_routed() -> Vec<u8> {
     with(bytes, 16, &total.to_be_bytes())
 }
 
-/// Comes in by `interface`, is dropped for `reason` and no other, and leaves nothing behind; what is
-/// said of it, if anything, goes back where it came from.
+/// Comes in by `interface`, is dropped for `reason` and no other, and leaves nothing behind; what
+/// is said of it, if anything, goes back where it came from.
 fn is_dropped(interface: InterfaceId, bytes: &[u8], reason: Reason) {
     let mut world = World::acquainted();
     world.take(interface, bytes);
@@ -98,14 +98,8 @@ fn each_reason_is_told_from_the_others() {
         (from(link_local), Reason::LinkLocal),
         (from(FAR_V4), Reason::ReversePath),
         (from(Ipv4Addr::new(10, 9, 0, 7)), Reason::ReversePath),
-        (
-            udp_with_ttl(HOST_MAC, OWN_MAC[1], HOST_V4.into(), FAR_V4.into(), 1, b""),
-            Reason::TimeExceeded,
-        ),
-        (
-            udp_with_ttl(HOST_MAC, OWN_MAC[1], HOST_V6.into(), FAR_V6.into(), 1, b""),
-            Reason::TimeExceeded,
-        ),
+        (udp_with_ttl(HOST_MAC, OWN_MAC[1], HOST_V4.into(), FAR_V4.into(), 1, b""), Reason::TimeExceeded),
+        (udp_with_ttl(HOST_MAC, OWN_MAC[1], HOST_V6.into(), FAR_V6.into(), 1, b""), Reason::TimeExceeded),
         (to("2001:db8:eeee::1".parse::<Ipv6Addr>().unwrap()), Reason::NoRoute),
         (to(Ipv4Addr::new(127, 0, 0, 1)), Reason::NoRoute),
         (to(Ipv4Addr::new(198, 51, 100, 1)), Reason::Prohibited),
@@ -125,8 +119,11 @@ fn nothing_from_elsewhere_reaches_an_interface() {
             let mut bytes = udp(GATEWAY_MAC, OWN_MAC[0], FAR_V4.into(), own.into(), b"let me in");
             bytes[36..38].copy_from_slice(&port.to_be_bytes());
             world.take(PUBLIC, &bytes);
+            let fetched = world.path.fetch(id).map(core::mem::take).unwrap_or_default();
+            assert_eq!(fetched.len(), usize::from(id == PUBLIC), "{id:?}, port {port}");
         }
-        assert_eq!(world.path.counters(id).local, if id == PUBLIC { 32 } else { 0 }, "{id:?}");
+        let dropped = world.path.drops().of(PUBLIC, Reason::OtherInterface);
+        assert_eq!(dropped, if id == PUBLIC { 0 } else { 256 }, "{id:?}");
     }
 }
 
@@ -167,7 +164,9 @@ fn without_buffers_nothing_is_cut() {
     narrow[0].mtu_bytes = 576;
     let mut world = World::of(narrow, limits(), 16);
     world.meet();
-    let frame = world.frame(&udp(HOST_MAC, OWN_MAC[1], HOST_V4.into(), FAR_V4.into(), &[1; 1400]));
+    // It may be cut.
+    let long = udp(HOST_MAC, OWN_MAC[1], HOST_V4.into(), FAR_V4.into(), &[1; 1400]);
+    let frame = world.frame(&with(long, 20, &[0, 0]));
     let held: Vec<_> = core::iter::from_fn(|| world.pool.get()).collect();
     world.take_frame(PRIVATE, frame);
     assert_eq!(world.dropped(), [(PRIVATE, Reason::NoBuffer, 1)]);
@@ -183,5 +182,6 @@ fn more_than_may_wait_for_a_neighbour_is_dropped() {
     }
     assert_eq!(world.dropped(), [(PUBLIC, Reason::NeighbourQueue, 2)]);
     world.pass(Duration::from_millis(1));
+    assert_eq!(world.sent(PRIVATE).len(), 1, "one question");
     assert!(world.all_home());
 }

@@ -155,12 +155,8 @@ fn a_ping_is_answered_whatever_its_hop_limit() {
         let ip = Ipv6Packet::new_checked(&sent[14..]).unwrap();
         assert_eq!((ip.src_addr(), ip.dst_addr()), (OWN_V6[1], HOST_V6));
         let message = Icmpv6Packet::new_checked(ip.payload()).unwrap();
-        let parsed = Icmpv6Repr::parse(
-            &ip.src_addr(),
-            &ip.dst_addr(),
-            &message,
-            &ChecksumCapabilities::default(),
-        );
+        let parsed =
+            Icmpv6Repr::parse(&ip.src_addr(), &ip.dst_addr(), &message, &ChecksumCapabilities::default());
         assert_eq!(
             parsed.unwrap(),
             Icmpv6Repr::EchoReply { ident: 7, seq_no: 9, data: b"anybody there" },

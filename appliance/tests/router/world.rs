@@ -42,6 +42,10 @@ pub const FAR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 7);
 struct Known;
 
 impl Entropy for Known {
+    fn name(&self) -> &'static str {
+        "known"
+    }
+
     fn fill(&self, to: &mut [u8]) -> Result<(), EntropyError> {
         to.iter_mut().zip(1_u8..).for_each(|(byte, number)| *byte = number);
         Ok(())
@@ -180,7 +184,7 @@ impl World {
 
     /// All frames are in the pool, but those that wait.
     pub fn all_home(&self) -> bool {
-        self.pool.free_frames() + self.path.neighbours().waiting() == self.frames as usize
+        self.pool.free() + self.path.neighbours().waiting() == self.frames as usize
     }
 }
 
@@ -214,7 +218,7 @@ pub fn udp_with_ttl(
         _ => panic!("two versions"),
     };
     let packet = ip.udp(1234, 53);
-    let mut bytes = Vec::with_capacity(packet.size(payload.len()));
-    packet.write(&mut bytes, payload).unwrap();
+    let mut bytes = vec![0; packet.size(payload.len())];
+    packet.write_to_slice(&mut bytes, payload).unwrap();
     bytes
 }
