@@ -10,6 +10,7 @@ mod heap;
 mod platform;
 mod ratio;
 mod report;
+mod route;
 mod space;
 mod subject;
 
@@ -54,6 +55,14 @@ enum What {
     },
     /// As `ratio`, of reads from a disk.
     RatioOfReads { bytes: usize, depth: usize },
+    /// As `counted`, of packets that the appliance routes from one NIC to another.
+    CountedRouting {
+        from: Driver,
+        to: Driver,
+        bytes: usize,
+        #[arg(default_value = "1")]
+        destinations: u32,
+    },
     /// As `counted`, of reads from a disk.
     CountedReads { driver: blk::Driver, bytes: usize, depth: usize },
 }
@@ -69,6 +78,9 @@ fn main() -> Result<()> {
         }
         What::Counted { driver, direction, bytes, burst, kind } => {
             count::run(&mut *subject::start(driver, Point { direction, bytes, burst, kind })?)
+        }
+        What::CountedRouting { from, to, bytes, destinations } => {
+            count::run(&mut *route::start(route::Point { from, to, bytes, destinations })?)
         }
         What::RatioOfReads { bytes, depth } => {
             let start = |driver| blk::start(driver, blk::Point { bytes, depth });

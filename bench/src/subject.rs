@@ -19,7 +19,7 @@ use std::fmt;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use paravane_net::{Burst, ChecksumRequest, Frame, FramePool, TxOffload};
+use paravane_net::{Burst, ChecksumRequest, Frame, FramePool, RxQueue, TxOffload, TxQueue};
 
 use virtio_drivers::VirtioDrivers;
 
@@ -47,6 +47,34 @@ pub trait Subject {
     fn receive(&mut self);
     /// Frames that the device sent, and frames that were received, since the beginning.
     fn moved(&self) -> (u64, u64);
+}
+
+/// A NIC of ours that runs, and whose frames somebody else moves.
+pub trait Nic {
+    /// The pool that it receives to.
+    fn pool(&self) -> &FramePool;
+    /// Its receive queue.
+    fn rx(&mut self) -> &mut dyn RxQueue;
+    /// Its transmit queue.
+    fn tx(&mut self) -> &mut dyn TxQueue;
+    /// The device delivers `frame`.
+    fn deliver(&mut self, frame: &[u8]);
+    /// The device takes and completes what it was given.
+    fn device_sends(&mut self);
+    /// Frames that the device sent, since the beginning.
+    fn sent(&self) -> u64;
+}
+
+/// `driver` on a device of its own.
+pub fn nic(driver: Driver) -> Result<Box<dyn Nic>> {
+    Ok(match driver {
+        Driver::Vmxnet3 => Box::new(ours::vmxnet3()?),
+        Driver::Virtio => Box::new(ours::virtio(false)?),
+        Driver::VirtioPacked => Box::new(ours::virtio(true)?),
+        Driver::VirtioDrivers => {
+            anyhow::bail!("virtio-drivers has frames of its own: nothing is routed by it")
+        }
+    })
 }
 
 /// Which driver.

@@ -3,11 +3,11 @@
 use anyhow::{Context, Result};
 use paravane_hal::Failed;
 use paravane_hal::irq::Interrupts;
-use paravane_net::{Burst, Device, FrameLayout, FramePool, Running, RxQueue as _, TxQueue as _};
+use paravane_net::{Burst, Device, FrameLayout, FramePool, Running, RxQueue, TxQueue};
 use paravane_virtio::net as virtio_net;
 use paravane_virtio::transport::pci;
 
-use super::{BUFFERS, Kind, Point, Subject, fill};
+use super::{BUFFERS, Kind, Nic, Point, Subject, fill};
 use crate::device::{virtio, vmxnet3};
 use crate::platform::Plain;
 
@@ -46,7 +46,7 @@ impl Wire for virtio::Port {
 }
 
 /// `paravane-vmxnet3`, running.
-pub fn vmxnet3() -> Result<impl Subject> {
+pub fn vmxnet3() -> Result<impl Subject + Nic> {
     let port: &'static vmxnet3::Port = Box::leak(Box::default());
     let platform = Plain::new(port);
     let device = paravane_vmxnet3::Device::new(vmxnet3::Port::space().claim()?, platform);
@@ -54,7 +54,7 @@ pub fn vmxnet3() -> Result<impl Subject> {
 }
 
 /// `paravane-virtio`, running, on split or packed queues.
-pub fn virtio(packed: bool) -> Result<impl Subject> {
+pub fn virtio(packed: bool) -> Result<impl Subject + Nic> {
     let port: &'static virtio::Port = Box::leak(Box::new(virtio::Port::new(&virtio::NET, packed)));
     let platform = Plain::new(port);
     let device = pci::open(port.space().claim()?, platform, virtio_net::Device::new);
@@ -107,5 +107,31 @@ impl<D: Device, W: Wire> Subject for Ours<D, W> {
 
     fn moved(&self) -> (u64, u64) {
         (self.wire.sent(), self.received)
+    }
+}
+
+impl<D: Device, W: Wire> Nic for Ours<D, W> {
+    fn pool(&self) -> &FramePool {
+        &self.pool
+    }
+
+    fn rx(&mut self) -> &mut dyn RxQueue {
+        &mut self.running.rx
+    }
+
+    fn tx(&mut self) -> &mut dyn TxQueue {
+        &mut self.running.tx
+    }
+
+    fn deliver(&mut self, frame: &[u8]) {
+        self.wire.deliver(frame, 1, Kind::Plain);
+    }
+
+    fn device_sends(&mut self) {
+        self.wire.transmit(Kind::Plain);
+    }
+
+    fn sent(&self) -> u64 {
+        self.wire.sent()
     }
 }
