@@ -130,8 +130,8 @@ impl fmt::Debug for Random {
     }
 }
 
-/// `word` as a number below `bound`: the whole part of `word / 2⁶⁴ × bound`. `None` for the few
-/// words that would make some numbers likelier than others.
+/// `word` as a number below `bound`: that part of `bound` which it is of all words. `None` for the
+/// few words that would make some numbers likelier than others.
 fn scaled(word: u64, bound: NonZeroU32) -> Option<u32> {
     let bound = u64::from(bound.get());
     let product = u128::from(word) * u128::from(bound);
