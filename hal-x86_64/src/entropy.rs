@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn of_words(words: &[u64]) -> impl FnMut() -> Option<u64> {
-        let mut words = words.to_vec().into_iter();
+        let mut words = words.iter().copied();
         move || words.next()
     }
 
