@@ -44,7 +44,9 @@ fn places_in(dsdt: &[u8]) -> Vec<MmioPlace> {
             Ok((start, Ok(place))) => {
                 let is_free = places.iter().all(|other| !other.range().overlaps(place.range()));
                 if is_free && places.len() < MOST {
-                    places.push(place);
+                    // Tables list them in any order; microvm's from the last place to the first.
+                    let at = places.partition_point(|other| other.base < place.base);
+                    places.insert(at, place);
                 } else {
                     warn!("mmio: ACPI declares a device at {start:#x} over another one, or one too many");
                 }
@@ -57,8 +59,6 @@ fn places_in(dsdt: &[u8]) -> Vec<MmioPlace> {
     if let Err(error) = walked {
         debug!("mmio: {error}");
     }
-    // Tables list them in any order; microvm's from the last place to the first.
-    places.sort_unstable_by_key(|place| place.base);
     places
 }
 
