@@ -30,7 +30,7 @@ use paravane_hal::time::Instant;
 use paravane_net::{Burst, Frame, FramePool};
 
 use crate::drops::{Drops, Reason};
-use crate::icmp::{self, Echo, Error, Errors};
+use crate::icmp::{self, Echo, Error, Errors, Silence};
 use crate::interface::{Interface, InterfaceId};
 use crate::neighbour::{self, Event, Hint, Neighbours};
 use crate::packet::wire::{IcmpHeader, PROTOCOL_ICMP, PROTOCOL_ICMPV6};
@@ -245,13 +245,19 @@ impl Path {
     #[cold]
     fn local(&mut self, from: InterfaceId, packet: &Packet, mut frame: Frame, now: Instant) {
         let Self { egress, echo, .. } = self;
-        let is_answered =
-            is_icmp(packet) && echo.answer(&egress.ways.interfaces, from, packet, &mut frame, now).is_ok();
-        if is_answered {
-            egress.count(from, |counters| &mut counters.echoes);
-            egress.emit(from, from, frame);
+        let answer = if is_icmp(packet) {
+            echo.answer(&egress.ways.interfaces, from, packet, &mut frame, now)
         } else {
-            egress.keep(from, frame);
+            Err(Silence::NotEcho)
+        };
+        match answer {
+            Ok(()) => {
+                egress.count(from, |counters| &mut counters.echoes);
+                egress.emit(from, from, frame);
+            }
+            Err(Silence::NotEcho) => egress.keep(from, frame),
+            // A stack would answer it, within no limit.
+            Err(_) => egress.drop(from, frame, Reason::Echo),
         }
     }
 

@@ -185,3 +185,43 @@ fn more_than_may_wait_for_a_neighbour_is_dropped() {
     assert_eq!(world.sent(PRIVATE).len(), 1, "one question");
     assert!(world.all_home());
 }
+
+#[test]
+fn an_echo_that_is_not_answered_is_nobody_elses_to_answer() {
+    let ping = |number: u16| {
+        let packet = etherparse::PacketBuilder::ethernet2(HOST_MAC.0, OWN_MAC[1].0)
+            .ipv4(HOST_V4.octets(), OWN_V4[1].octets(), 64)
+            .icmpv4_echo_request(7, number);
+        let mut bytes = Vec::new();
+        packet.write(&mut bytes, b"anybody there").unwrap();
+        bytes
+    };
+    let mut damaged = ping(0);
+    damaged[50] ^= 1;
+    is_dropped(PRIVATE, &damaged, Reason::Echo);
+
+    let mut world = World::acquainted();
+    for number in 0..1000 {
+        world.take(PRIVATE, &ping(number));
+        drop(world.sent_frames(PRIVATE));
+    }
+    let answered = world.path.counters(PRIVATE).echoes;
+    assert!((1..1000).contains(&answered));
+    assert_eq!(world.dropped(), [(PRIVATE, Reason::Echo, 1000 - answered)]);
+    assert_eq!(world.path.counters(PRIVATE).local, 0);
+}
+
+/// A reason that nothing fires is one that nobody has seen work.
+#[test]
+fn each_reason_is_fired_here() {
+    let tests = [include_str!("drops.rs"), include_str!("forward.rs"), include_str!("neighbours.rs")];
+    for reason in Reason::ALL {
+        let name = format!("Reason::{reason:?}");
+        let fired = tests.iter().any(|test| {
+            let mut places = test.match_indices(&name);
+            places
+                .any(|(at, _)| test.as_bytes().get(at + name.len()).is_some_and(|next| b",)".contains(next)))
+        });
+        assert!(fired, "{reason:?}");
+    }
+}
