@@ -1,8 +1,8 @@
 //! The entropy device.
 //!
 //! It is asked for some bytes now and then, and has nothing to say in between. So it is no device
-//! that runs: [`read`](Device::read) starts it, takes what is wanted, and stops it again, after
-//! which it reaches no memory. [`Source`] is the same as a source of entropy, and judges what
+//! that runs: its `read` starts it, takes what is wanted, and stops it again, after which it
+//! reaches no memory. [`Source`] is the same as a source of entropy, and judges what
 //! comes.
 //!
 //! ```no_run
