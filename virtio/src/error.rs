@@ -167,7 +167,7 @@ pub enum QueueResetError {
     ForeignQueue,
     /// Something is wrong with the device itself. Nothing has happened.
     Fault(DeviceFault),
-    /// The device does not go along. The queue is broken.
+    /// The device does not go along. The queue is broken, and its control says so as well.
     Queue(QueueError),
 }
 

@@ -120,7 +120,13 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Watch<P, T, C> {
             return Err(QueueResetError::ForeignQueue);
         }
         self.check().map_err(QueueResetError::Fault)?;
-        self.device.restart_queue(queue, self.interrupts).map_err(QueueResetError::Queue)
+        self.device.restart_queue(queue, self.interrupts).map_err(|error| {
+            // Neither it nor the device is what it was: neither is to be told anything more.
+            if let Err(fault) = queue.check() {
+                self.fail(fault);
+            }
+            QueueResetError::Queue(error)
+        })
     }
 
     fn look_if(&mut self, is_due: bool) -> Result<bool, DeviceFault> {

@@ -227,6 +227,9 @@ fn a_queue_reset_that_never_ends_gives_nothing_back() {
         let no_reset = QueueError::NoReset { queue: 0, after: RESET_TIMEOUT };
         assert_eq!(error, Err(QueueResetError::Queue(no_reset)));
         assert_eq!(up.queue.poll().unwrap_err(), DeviceFault::NeedsReset);
+        // Neither it nor the device is told anything more.
+        let error = up.control.reset_queue(&mut up.queue, &mut |_| panic!("the device may have it"));
+        assert_eq!(error, Err(QueueResetError::Fault(DeviceFault::NeedsReset)));
         let mut back = 0;
         let up = up.recover(Interrupts::msix(&MESSAGES), &mut |_, _| back += 1).unwrap();
         assert_eq!(back, 6);
