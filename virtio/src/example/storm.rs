@@ -272,9 +272,8 @@ impl Mirrors {
                 Ok(None) => break,
                 Err(_) => return false,
             };
-            if scene.place.lock().is_truthful() {
-                self.assert_mirrored(&answered);
-            }
+            // Answers are held against their texts where the device is honest all the time: `prove`.
+            drop(answered);
             let _ = scene.call_begins();
         }
         true
