@@ -194,17 +194,23 @@ impl<C: Class> Virtio<C> {
             }
             Some(Action::Reorder) => {
                 let before = self.queues[queue].held_back.replace((index, length));
-                return before.into_iter().for_each(|(index, length)| self.put(queue, index, length));
+                return before.into_iter().for_each(|(index, length)| self.put_used(queue, index, length));
             }
-            Some(Action::Duplicate) => self.put(queue, index, length),
+            Some(Action::Duplicate) => self.put_used(queue, index, length),
             Some(Action::Invent { index }) => self.put(queue, index, length),
             _ => {}
         }
-        self.put(queue, index, length);
+        self.put_used(queue, index, length);
+    }
+
+    /// Writes one used element for what nobody did, though its driver may have asked for it.
+    pub fn put(&mut self, queue: usize, id: u32, len_bytes: u32) {
+        self.has_misled = true;
+        self.put_used(queue, id, len_bytes);
     }
 
     /// Writes one used element, true or not; later, if it may stand for others.
-    pub fn put(&mut self, queue: usize, id: u32, len_bytes: u32) {
+    pub(super) fn put_used(&mut self, queue: usize, id: u32, len_bytes: u32) {
         let held_back = self.queues[queue].held_back.take();
         for (id, len_bytes) in std::iter::once((id, len_bytes)).chain(held_back) {
             let is_its_turn = self.queues[queue].is_turn_of(id, len_bytes);
@@ -300,7 +306,7 @@ impl<C: Class> Virtio<C> {
         }
         for (queue, id, len_bytes) in due(&mut self.pending.used) {
             if self.is_live() {
-                self.put(queue, id, len_bytes);
+                self.put_used(queue, id, len_bytes);
                 self.show(queue, 0);
             }
         }

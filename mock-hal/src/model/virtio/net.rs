@@ -385,7 +385,7 @@ impl Virtio<Net> {
         let head = chain.head;
         let sent = self.frame_of(TX, &chain);
         self.class.sent.extend(sent);
-        self.put(TX, head.into(), 0);
+        self.put_used(TX, head.into(), 0);
         Some(head)
     }
 
@@ -663,7 +663,7 @@ impl Virtio<Net> {
         if let Err(fault) = chain.write(&self.memory_of(RX), bytes) {
             self.ring_violation(RX, fault.to_string());
         }
-        self.put(RX, chain.head.into(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        self.put_used(RX, chain.head.into(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         true
     }
 }

@@ -28,6 +28,7 @@ impl<C: Class> Virtio<C> {
             let subject = u32::try_from(queue).unwrap_or(u32::MAX);
             let here = Self::plays_completion;
             let action = device.ask(FaultPoint::RequestCompletion, subject, &mut said, here);
+            device.has_misled |= (said.index, said.length) != (chain.head.into(), length);
             device.say(queue, said, action);
             low16(said.generation)
         });
