@@ -197,21 +197,35 @@ fn function(machine: &Machine, slot: u8) -> Function<paravane_qtest_hal::Config>
 
 #[test]
 fn what_the_host_did_not_cut_arrives_at_the_other_end_as_it_was() {
-    let names = [&*format!("pvl{}", std::process::id()), &*format!("pvm{}", std::process::id())];
-    let nic = "virtio-net-pci,disable-legacy=on";
-    let Some(machine) = machine(names, [nic; 2]) else { return };
-    let Some(namespace) = addresses(names, 1) else { return };
+    forward_between("disable-legacy=on", ["pvl", "pvm"], 1, true);
+}
+
+/// Each packet in one buffer, which holds the longest.
+#[test]
+fn what_the_host_did_not_cut_arrives_in_one_buffer() {
+    forward_between("disable-legacy=on,mrg_rxbuf=off", ["pvr", "pvs"], 4, false);
+    forward_between("disable-legacy=on,mrg_rxbuf=off,packed=on", ["pvt", "pvu"], 5, false);
+}
+
+/// Forwards between two devices with those `options`, which spread a packet over several buffers
+/// or not.
+fn forward_between(options: &str, names: [&str; 2], subnet: u8, spread: bool) {
+    let [left, right] = names.map(|name| format!("{name}{}", std::process::id()));
+    let nic = format!("virtio-net-pci,{options}");
+    let Some(machine) = machine([&left, &right], [&nic; 2]) else { return };
+    let Some(namespace) = addresses([&left, &right], subnet) else { return };
     let pool = pool(&machine);
     let [left, right] = [8, 9].map(|slot| {
         let platform = machine.platform().clone();
         let device =
             pci::open(function(&machine, slot), platform, paravane_virtio::net::Device::new).unwrap();
         let up = device.start(&config().into(), pool.clone(), Interrupts::POLLING).unwrap();
-        assert!(up.control.features().has(NetFeatures::GUEST_TSO4 | NetFeatures::GUEST_TSO6));
-        assert!(up.control.features().has(NetFeatures::HOST_TSO4));
+        let features = up.control.features();
+        assert!(features.has(NetFeatures::GUEST_TSO4 | NetFeatures::GUEST_TSO6 | NetFeatures::HOST_TSO4));
+        assert_eq!(features.has(NetFeatures::MRG_RXBUF), spread);
         up
     });
-    for seen in forward_all((left, right), 1, &namespace) {
+    for seen in forward_all((left, right), subnet, &namespace) {
         assert!(seen.large > 10 && seen.longest_bytes > 4096, "{seen:?}");
     }
     assert_eq!(pool.free(), pool.buffers());

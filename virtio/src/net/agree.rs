@@ -20,6 +20,7 @@ use crate::net::config::{self, MIN_IP_MTU_BYTES};
 use crate::net::error::StartError;
 use crate::net::features::{Allowed, Negotiated, NetFeatures};
 use crate::net::judge::MAX_LARGE_BYTES;
+use crate::net::rx::segments_of;
 use crate::net::{RX_QUEUE, TX_QUEUE};
 use crate::ring::QueueSize;
 use crate::transport::Transport;
@@ -60,9 +61,10 @@ pub struct Config {
     /// may be as long as an IP packet, in as many segments as that takes buffers; each says in
     /// [`Frame::offload`](paravane_net::Frame::offload) how it is cut again.
     ///
-    /// For large packets a device needs `MRG_RXBUF`, and the buffers of one receive queue hold the
-    /// longest: with buffers of 2 KiB, 34 of them. Without, they are not agreed, and a warning says
-    /// so.
+    /// For large packets the buffers of one receive queue have to hold the longest: with buffers of
+    /// 2 KiB, 34 of them. Else they are not agreed, and a warning says so. A device without
+    /// `MRG_RXBUF` writes each frame to as many as the longest takes, so a queue of 256 has room
+    /// for 7.
     pub rx_offloads: RxOffloads,
     /// Which features may be agreed. `CTRL_VLAN`, `RSS` and `HASH_REPORT` are, if
     /// [`settings`](Self::settings) has something to say there: a device that filters VLANs keeps
@@ -157,6 +159,8 @@ pub(crate) struct Terms {
     pub(crate) rx: QueueSize,
     /// How many buffers each has at most, which may be fewer: a legacy device has no choice.
     pub(crate) rx_slots: u16,
+    /// Whether each that is posted is of as many buffers as the longest packet takes.
+    pub(crate) big: bool,
     pub(crate) tx: QueueSize,
     /// How many pairs of such queues.
     pub(crate) pairs: u16,
@@ -245,10 +249,11 @@ pub(crate) fn agree<R: Mmio>(
             continue;
         }
         let makes_large = NetFeatures::LARGE_RX.iter().any(|feature| features.has(feature));
-        if makes_large && hold_bytes < MAX_LARGE_BYTES as usize {
+        let needed = segments_of(payload_bytes);
+        if makes_large && usize::from(rx_slots) < needed {
             // A packet that never fits would hold up all behind it.
             warn!(
-                "virtio-net {at}: no large packets received: they have up to {MAX_LARGE_BYTES} bytes, and the buffers of a frame hold {hold_bytes}; allow more of them (receive entries) or longer ones, on a device that spreads a frame over several (MRG_RXBUF)"
+                "virtio-net {at}: no large packets received: they have up to {MAX_LARGE_BYTES} bytes, which takes {needed} buffers, and a queue has {rx_slots}; allow more of them (receive entries) or longer ones"
             );
             allowed.class.remove(NetFeatures::LARGE_RX);
             init::reset(transport, clock)?;
@@ -274,7 +279,8 @@ pub(crate) fn agree<R: Mmio>(
         if hold_bytes < needed_bytes || payload_bytes < ETHERNET_BYTES.into() {
             return Err(StartError::BuffersTooShort { payload_bytes: hold_bytes, needed_bytes });
         }
-        return Ok(Terms { features, ip_mtu_bytes, rx, rx_slots, tx, pairs, commands });
+        let big = makes_large && !spread;
+        return Ok(Terms { features, ip_mtu_bytes, rx, rx_slots, big, tx, pairs, commands });
     }
 }
 

@@ -215,9 +215,8 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
         T: Send,
     {
         let can = self.features().has_ring(RingFeatures::RING_RESET);
-        self.watch.restart_queue(rx.ring_mut(), can)?;
-        rx.renew();
-        let pair = pair_of(rx.ring().doorbell().queue());
+        rx.restart(&mut self.watch, can)?;
+        let pair = pair_of(rx.number());
         if let Some(coalescing) = self.settings.rx_pair_coalescing.of(pair) {
             self.settings.rx_pair_coalescing = self.settings.rx_pair_coalescing.without(pair);
             self.tell_again(Change::RxPairCoalescing { pair, coalescing });

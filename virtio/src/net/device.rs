@@ -15,7 +15,7 @@ use paravane_hal::Platform;
 use crate::device::{self, Class};
 use crate::net::DEVICE_ID;
 use crate::net::control_queue::{CommandMemory, ControlRing};
-use crate::net::rx::RxRing;
+use crate::net::rx::RxRings;
 use crate::net::tx::TxRing;
 
 /// The network device among the classes.
@@ -29,7 +29,7 @@ impl Class for Net {
 }
 
 /// A pair of queues, as far as it is there.
-pub(crate) type PairRings<P> = (Option<RxRing<P>>, Option<TxRing<P>>);
+pub(crate) type PairRings<P> = (RxRings<P>, Option<TxRing<P>>);
 /// A control queue and its memory, likewise.
 pub(crate) type CommandRings<P> = (Option<ControlRing<P>>, Option<CommandMemory<P>>);
 

@@ -35,12 +35,12 @@ impl<P: Platform> Pair<P> {
 
     /// Which devices they belong to.
     pub(crate) fn tags(&self) -> [DeviceTag; 2] {
-        [self.rx.ring().device(), self.tx.ring().device()]
+        [self.rx.device(), self.tx.ring().device()]
     }
 
     /// Gives their memory back. False when the proof is about another device.
     pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
-        self.rx.into_ring().free(quiet) & self.tx.into_ring().free(quiet)
+        self.rx.free(quiet) & self.tx.into_ring().free(quiet)
     }
 }
 
@@ -96,7 +96,7 @@ impl<P: Platform> RxQueues<P> {
 
     /// Which devices they belong to.
     pub(crate) fn tags(&self) -> impl Iterator<Item = DeviceTag> + '_ {
-        [self.first.ring().device()].into_iter().chain(self.others.iter().flat_map(Pair::tags))
+        [self.first.device()].into_iter().chain(self.others.iter().flat_map(Pair::tags))
     }
 
     /// Breaks all.
@@ -107,7 +107,7 @@ impl<P: Platform> RxQueues<P> {
 
     /// Gives their memory back. False when the proof is about another device.
     pub(crate) fn free(self, quiet: &Quiet<'_>) -> bool {
-        let first = self.first.into_ring().free(quiet);
+        let first = self.first.free(quiet);
         self.others.into_iter().fold(first, |freed, pair| pair.free(quiet) & freed)
     }
 

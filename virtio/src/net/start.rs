@@ -69,7 +69,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
         let tx_rules = TxRules::new(features, info.max_frame_bytes);
         let (pairs, commands) = rings;
         let mut queues = pairs.into_iter().filter_map(|(rx, tx)| {
-            let rx = RxQueue::new(rx?, pool.clone(), rules, rx_slots);
+            let rx = RxQueue::new(rx, pool.clone(), rules, rx_slots)?;
             Some(Pair { rx, tx: TxQueue::new(tx?, tx_rules, domain) })
         });
         // The steps made at least one, or failed.
@@ -109,7 +109,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
         offered: Interrupts<'_>,
         (pairs, command_rings): &mut <Net as Class>::Rings<P>,
     ) -> Result<Agreed, StartError> {
-        let Terms { features, ip_mtu_bytes, rx, rx_slots, tx, pairs: count, commands } =
+        let Terms { features, ip_mtu_bytes, rx, rx_slots, big, tx, pairs: count, commands } =
             agree(&mut self.transport, &self.platform, config, paravane_net::payload_bytes(pool))?;
         let fields = config::read(&self.transport, features).ok_or(SetUpError::ConfigUnstable)?;
 
@@ -122,10 +122,14 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
             // The first are known to be so long.
             let rx = queue_size(&mut self.transport, rx_queue, rx.entries(), format.packed)?;
             let tx = queue_size(&mut self.transport, tx_queue, tx.entries(), format.packed)?;
-            pairs.push((None, None));
-            let Some(place) = pairs.last_mut() else { break };
-            self.set_up(rx_queue, rx, format, &mut place.0)?;
-            self.set_up(tx_queue, tx, format, &mut place.1)?;
+            pairs.push(Default::default());
+            let Some(((single_rx, big_rx), tx_place)) = pairs.last_mut() else { break };
+            if big {
+                self.set_up(rx_queue, rx, format, big_rx)?;
+            } else {
+                self.set_up(rx_queue, rx, format, single_rx)?;
+            }
+            self.set_up(tx_queue, tx, format, tx_place)?;
         }
         if let Some(queue) = commands {
             let size = queue_size(&mut self.transport, queue, control_queue::ENTRIES, format.packed)?;
@@ -198,7 +202,7 @@ fn rings_of<P: Platform>(
 ) -> <Net as Class>::Rings<P> {
     let (rx, others) = rx.into_parts();
     let pairs = [Pair { rx, tx }].into_iter().chain(others);
-    let rings = pairs.map(|Pair { rx, tx }| (Some(rx.into_ring()), Some(tx.into_ring()))).collect();
+    let rings = pairs.map(|Pair { rx, tx }| (rx.into_rings(), Some(tx.into_ring()))).collect();
     let (ring, memory) = commands.map(ControlQueue::into_parts).unzip();
     (rings, (ring, memory))
 }

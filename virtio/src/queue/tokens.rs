@@ -363,6 +363,32 @@ impl<T, D: Dma, B: Doorbell> Virtqueue<Tokens<T>, D, B> {
         })
     }
 
+    /// Posts a chain of what `each` says `token` has, one or more segments, in the ring; otherwise
+    /// as [`submit`](Self::submit).
+    ///
+    /// # Errors
+    ///
+    /// As there; or there are none.
+    pub(crate) fn submit_each(
+        &mut self,
+        token: T,
+        each: impl FnOnce(&T, &mut dyn FnMut(Segment)),
+    ) -> Result<(), T> {
+        let Self { ring, lent, .. } = self;
+        each_format!(ring, ring => {
+            let (mut chain, mut last) = (lent.chain(ring), None);
+            each(&token, &mut |segment| {
+                if let Some(before) = last.replace(segment) {
+                    chain.add(before);
+                }
+            });
+            match last {
+                Some(last) => chain.end(last, token),
+                None => Err(token),
+            }
+        })
+    }
+
     /// Posts a chain of `segment` alone, otherwise as [`submit`](Self::submit).
     ///
     /// # Errors

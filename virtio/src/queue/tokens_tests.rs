@@ -24,15 +24,7 @@ fn post(
     segments: &[Segment],
     token: u64,
 ) -> Result<(), u64> {
-    let Some((last, others)) = segments.split_last() else { return Err(token) };
-    let (ring, lent) = queue.parts();
-    each_format!(ring, ring => {
-        let mut chain = lent.chain(ring);
-        for segment in others {
-            chain.add(*segment);
-        }
-        chain.end(*last, token)
-    })
+    queue.submit_each(token, |_, post| segments.iter().for_each(|segment| post(*segment)))
 }
 
 /// A queue whose tokens are numbers, and the device that plays against it.

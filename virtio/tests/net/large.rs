@@ -25,6 +25,9 @@ const RX_LARGE: u64 =
 
 const MSS: u16 = 1448;
 
+/// Devices that spread a frame over several buffers, and such as write it to one.
+const KINDS: [u64; 2] = [LARGE, LARGE & !MRG_RXBUF];
+
 /// Rings that hold the longest packet, and all that makes them.
 fn large() -> Config {
     Config::default().with_rx_entries(64).with_rx_offloads(RxOffloads::all())
@@ -51,8 +54,9 @@ fn receive_one(up: &mut Up) -> Frame {
 
 #[test]
 fn a_large_packet_says_how_it_is_cut_and_leaves_as_it_came_5_1_6_4() {
-    for ring in [0, EVENT_IDX, RING_PACKED | EVENT_IDX] {
-        let bench = Bench::new(LARGE | ring);
+    let rings = [0, EVENT_IDX, RING_PACKED | EVENT_IDX];
+    for offered in rings.into_iter().flat_map(|ring| KINDS.map(|kind| kind | ring)) {
+        let bench = Bench::new(offered);
         let mut up = bench.start_with(&large(), Interrupts::POLLING);
         assert_eq!(bench.model().accepted() & RX_LARGE, RX_LARGE);
         for (gso_type, is_ip6, words, kind, ecn) in [
@@ -143,7 +147,11 @@ fn without_buffers_for_the_longest_none_is_asked_for() {
         (LARGE | RING_PACKED, 33, 2048, false),
         (LARGE, 16, 2048, false),
         (LARGE, 16, 4096 + 128, true),
-        (LARGE & !MRG_RXBUF, 64, 2048, false),
+        (LARGE & !MRG_RXBUF, 64, 2048, true),
+        (LARGE & !MRG_RXBUF, 34, 2048, false),
+        (LARGE & !MRG_RXBUF | RING_PACKED, 34, 2048, true),
+        (LARGE & !MRG_RXBUF | RING_PACKED, 33, 2048, false),
+        (LARGE & !MRG_RXBUF, 16, 4096 + 128, true),
         // Two pairs have half of the entries each.
         (LARGE | bits::CTRL_VQ | bits::MQ, 64, 2048, false),
         (LARGE | bits::CTRL_VQ | bits::MQ, 128, 2048, true),
@@ -205,11 +213,16 @@ fn large_packets_are_switched_while_it_runs_5_1_6_5_6() {
 /// What a device says of a packet that is none: dropped, counted, and nothing else is lost.
 #[test]
 fn a_large_packet_that_makes_no_sense_is_dropped() {
+    for offered in KINDS {
+        drops_nonsense(&Bench::new(offered));
+    }
+}
+
+fn drops_nonsense(bench: &Bench) {
     let header = |flags, gso_type, gso_size: u16, start: u16, offset: u16| {
         let [size, start, offset] = [gso_size, start, offset].map(u16::to_le_bytes);
         [flags, gso_type, 0, 0, size[0], size[1], start[0], start[1], offset[0], offset[1], 0, 0]
     };
-    let bench = Bench::new(LARGE);
     let mut up = bench.start_with(&large(), Interrupts::POLLING);
     let mut dropped = 0;
     for len in [1000, 4000] {

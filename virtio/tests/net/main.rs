@@ -2,6 +2,7 @@
 //!
 //! | Part | Asks |
 //! |---|---|
+//! | `big` | does a device that writes a frame to one buffer have room for the longest? |
 //! | `bring_up` | is every step of the specification taken, in order, and every failure named? |
 //! | `commands` | does it do what it is told, and what if it does not? |
 //! | `data` | do frames arrive whole, both ways, and is everybody told who wants to be? |
@@ -19,6 +20,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "one binary")]
 
+mod big;
 mod bounds;
 mod bring_up;
 mod commands;

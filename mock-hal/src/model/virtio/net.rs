@@ -91,6 +91,11 @@ pub const HASH_HEADER_BYTES: usize = 20;
 /// How many buffers a device that shuffles takes ahead.
 const STOCK: usize = 4;
 
+/// What has a device make large packets,
+const MAKES_LARGE: u64 = bits::GUEST_TSO4 | bits::GUEST_TSO6 | bits::GUEST_USO4 | bits::GUEST_USO6;
+/// and how long these are at most, header included.
+const LONGEST_BYTES: usize = 65_562;
+
 /// A virtio network device.
 pub type VirtioNet = Virtio<Net>;
 
@@ -618,6 +623,17 @@ impl Virtio<Net> {
         }
     }
 
+    /// Where a frame is in one buffer, each holds the longest packet that may come.
+    ///
+    /// Spec: VIRTIO 1.2, 5.1.6.3.1 "Driver Requirements: Setting Up Receive Buffers".
+    fn check_length(&mut self, queue: usize, chain: &Chain) {
+        let makes_large = self.accepted & MAKES_LARGE != 0;
+        let length = chain.writable_bytes();
+        if makes_large && !self.has(bits::MRG_RXBUF) && length < LONGEST_BYTES {
+            self.ring_violation(queue, format!("{length} bytes for what may be {LONGEST_BYTES}, 5.1.6.3.1"));
+        }
+    }
+
     /// Takes buffers for a frame of `len_bytes` and its header: enough, or none.
     fn gather(&mut self, rx: usize, len_bytes: usize) -> Option<Vec<Chain>> {
         let mut total = self.header_bytes() + len_bytes;
@@ -630,6 +646,7 @@ impl Virtio<Net> {
                 self.ring_violation(rx, "a receive buffer that cannot be written");
             }
             self.check_layout(rx, &chain);
+            self.check_length(rx, &chain);
             total = total.saturating_sub(chain.writable_bytes());
             chains.push(chain);
         }

@@ -1,4 +1,5 @@
-//! Receiving: the life of a frame from an empty buffer to the stack.
+//! Receiving in buffers that are one descriptor each: the life of a frame from an empty buffer to
+//! the stack.
 //!
 //! ```text
 //!  pool -> post -> publish -> (device writes header and frame) -> observe -> look -> judge -> exchange -> stack
@@ -15,24 +16,23 @@ use paravane_hal::Platform;
 use paravane_hal::addr::DmaAddr;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
-use paravane_net::{
-    BURST_FRAMES, Burst, Frame, FramePool, RxChecksum, RxCounters, RxHash, TxOffload, burst_room,
-};
+use paravane_net::{BURST_FRAMES, Burst, Frame, FramePool, RxChecksum, RxCounters, burst_room};
 
 use crate::device::Queue;
-use crate::net::header::{HASH_HEADER_BYTES, HEADER_BYTES, RawHeader, lengthen, split_hash};
+use crate::net::header::{HEADER_BYTES, RawHeader};
 use crate::net::in_place::{Completion, Exchanging, InPlace, Walk};
-use crate::net::judge::{Drop, Received, RxRules, Verdict};
+use crate::net::judge::{Received, RxRules, Verdict};
+use crate::net::rx::frame::{Pieces, count, hand_up, read_header};
 use crate::queue::Kick;
 use crate::ring::{Behind, Exchange, Segment, UsedElement};
 
-/// The ring under a receive queue.
-pub(crate) type RxRing<P> = Queue<InPlace<Frame>, P>;
+/// The ring under such a queue.
+pub(crate) type SingleRing<P> = Queue<InPlace<Frame>, P>;
 
-/// The receive queue of a running device.
-pub struct RxQueue<P: Platform> {
-    ring: RxRing<P>,
-    pool: FramePool,
+/// The receive queue of a running device, where each buffer is a descriptor.
+pub(super) struct SingleQueue<P: Platform> {
+    pub(super) ring: SingleRing<P>,
+    pub(super) pool: FramePool,
     /// Fresh frames at hand.
     stock: Burst,
     rules: RxRules,
@@ -41,10 +41,10 @@ pub struct RxQueue<P: Platform> {
     counters: RxCounters,
 }
 
-impl<P: Platform> RxQueue<P> {
+impl<P: Platform> SingleQueue<P> {
     /// Puts frames on top of `ring` and posts as many of `pool`'s as fit, up to `slots`. The device
     /// is not told yet.
-    pub(crate) fn new(mut ring: RxRing<P>, pool: FramePool, rules: RxRules, slots: u16) -> Self {
+    pub(super) fn new(mut ring: SingleRing<P>, pool: FramePool, rules: RxRules, slots: u16) -> Self {
         ring.post_at_most(slots);
         let mut queue =
             Self { ring, pool, stock: Burst::new(), rules, torn: false, counters: RxCounters::default() };
@@ -52,37 +52,11 @@ impl<P: Platform> RxQueue<P> {
         queue
     }
 
-    /// The ring, to be given back.
-    pub(crate) fn into_ring(self) -> RxRing<P> {
-        self.ring
-    }
-
-    /// Breaks the queue.
-    #[cold]
-    pub(crate) fn fail(&mut self, fault: DeviceFault) {
-        self.ring.fail(fault);
-    }
-
-    /// The ring.
-    pub(crate) fn ring(&self) -> &RxRing<P> {
-        &self.ring
-    }
-
-    /// The ring, to be started again.
-    pub(crate) fn ring_mut(&mut self) -> &mut RxRing<P> {
-        &mut self.ring
-    }
-
     /// Posts fresh frames, and tells the device: it gave up all that it had.
-    pub(crate) fn renew(&mut self) {
+    pub(super) fn renew(&mut self) {
         self.torn = false;
         self.post_fresh();
         self.publish();
-    }
-
-    /// Where its frames come from.
-    pub(crate) fn pool(&self) -> &FramePool {
-        &self.pool
     }
 
     /// A fresh frame, and where the device is to write: its header in front of the frame's place.
@@ -105,7 +79,7 @@ impl<P: Platform> RxQueue<P> {
 
     /// Tells the device about everything posted.
     #[inline]
-    pub(crate) fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         if self.ring.publish() == Kick::Rung {
             self.counters.doorbells = self.counters.doorbells.wrapping_add(1);
         }
@@ -225,30 +199,7 @@ impl<P: Platform> RxQueue<P> {
             return Ok(Arrived::Dropped);
         };
         frame.set_received(frame_bytes);
-        Ok(self.hand_up(frame, frame_bytes.into(), verdict))
-    }
-
-    /// Notes on a frame of `total_bytes`, which is all there, what is known of it.
-    fn hand_up(
-        &mut self,
-        mut frame: Frame,
-        total_bytes: u32,
-        Verdict { checksum, large }: Verdict,
-    ) -> Arrived {
-        if let Some(large) = large {
-            let segmentation = match large.segmentation(&frame) {
-                Ok(segmentation) => Some(segmentation),
-                Err(reason) => {
-                    count(&mut self.counters, reason);
-                    return Arrived::Dropped;
-                }
-            };
-            frame.set_offload(TxOffload { checksum: None, segmentation });
-        }
-        if checksum != RxChecksum::Unverified {
-            frame.set_rx_checksum(checksum);
-        }
-        Arrived::Frame(frame, total_bytes)
+        Ok(Arrived::of(hand_up(&mut self.counters, frame, verdict), frame_bytes.into()))
     }
 
     /// Takes a frame that is spread over several completions, of which `waiting` are there.
@@ -291,7 +242,9 @@ impl<P: Platform> RxQueue<P> {
         }
         let judged = self.rules.judge(&header, pieces.total_bytes);
         match (judged, pieces.into_frame()) {
-            (Ok(verdict), Some((frame, total_bytes))) => Ok(self.hand_up(frame, total_bytes, verdict)),
+            (Ok(verdict), Some((frame, total_bytes))) => {
+                Ok(Arrived::of(hand_up(&mut self.counters, frame, verdict), total_bytes))
+            }
             (Ok(_), None) => {
                 self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1);
                 Ok(Arrived::Dropped)
@@ -333,16 +286,6 @@ impl<P: Platform> RxQueue<P> {
     #[inline(always)]
     fn segment(&self, addr: DmaAddr) -> Segment {
         Segment { addr, len_bytes: self.rules.buffer_bytes(), writable: true }
-    }
-}
-
-/// Reads the header of `header_bytes` in front of `frame`, as it was posted, as one of usual
-/// length, and the hash that it may have. A frame that was posted has room for either.
-fn read_header(frame: &Frame, header_bytes: u16) -> Option<(RawHeader, Option<RxHash>)> {
-    match header_bytes {
-        HEADER_BYTES => frame.read_before_fresh().map(|header| (header, None)),
-        HASH_HEADER_BYTES => frame.read_before_fresh().map(split_hash),
-        _ => frame.read_before_fresh().map(|short| (lengthen(short), None)),
     }
 }
 
@@ -398,17 +341,6 @@ fn keep(header: &mut Option<RawHeader>, word0: u32, word1: u32, word2: u32) {
     *header = Some([word0, word1, word2]);
 }
 
-/// Counts a frame that was dropped.
-#[cold]
-fn count(counters: &mut RxCounters, reason: Drop) {
-    let counter = match reason {
-        Drop::Empty => &mut counters.skipped,
-        Drop::Damaged => &mut counters.errors,
-        Drop::Oversized => &mut counters.oversized,
-    };
-    *counter = counter.wrapping_add(1);
-}
-
 /// A completion that was read, and is to be taken otherwise than together with others.
 struct Seen {
     element: UsedElement,
@@ -433,55 +365,14 @@ enum Arrived {
     Torn,
 }
 
-/// The buffers of one frame while they are collected.
-#[derive(Default)]
-struct Pieces {
-    /// Last piece first: each new one goes in front, and the chain is turned round at the end, so
-    /// that adding is one step.
-    reversed: Option<Frame>,
-    total_bytes: u32,
-    /// A piece had no replacement and stayed with the device.
-    incomplete: bool,
-}
-
-impl Pieces {
-    /// Adds a buffer that holds `piece_bytes` of the frame, from `before_bytes` in front of its
-    /// place on: a continuation starts where the device's header would be.
-    fn add(&mut self, piece: Option<Frame>, piece_bytes: u32, before_bytes: u16) {
-        self.total_bytes = self.total_bytes.saturating_add(piece_bytes);
-        let Some(mut piece) = piece else {
-            self.incomplete = true;
-            return;
-        };
-        // As its last owner left it.
-        piece.clear();
-        let fits = piece.extend_front(before_bytes) && piece.set_segment_bytes(piece_bytes as usize);
-        self.incomplete |= !fits;
-        if let Some(before) = self.reversed.take() {
-            piece.set_next(before);
-        }
-        self.reversed = Some(piece);
-    }
-
-    /// The frame, first piece first, and its length. `None` when a piece is missing; the others go
-    /// home.
-    fn into_frame(self) -> Option<(Frame, u32)> {
-        if self.incomplete {
-            return None;
-        }
-        let (mut rest, mut frame) = (self.reversed, None);
-        while let Some(mut piece) = rest {
-            rest = piece.take_next();
-            if let Some(after) = frame.take() {
-                piece.set_next(after);
-            }
-            frame = Some(piece);
-        }
-        Some((frame?, self.total_bytes))
+impl Arrived {
+    /// What is handed up of a frame of `total_bytes`, if it was not dropped.
+    fn of(frame: Option<Frame>, total_bytes: u32) -> Self {
+        frame.map_or(Self::Dropped, |frame| Self::Frame(frame, total_bytes))
     }
 }
 
-impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
+impl<P: Platform> paravane_net::RxQueue for SingleQueue<P> {
     #[inline(always)]
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         let waiting = self.ring.observe()?;
