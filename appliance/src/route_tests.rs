@@ -56,6 +56,31 @@ fn the_longest_prefix_wins_whichever_came_first() {
 }
 
 #[test]
+fn the_last_address_of_a_prefix_may_be_one_of_its_own() {
+    let mut all = [
+        ("10.0.0.0/8", Kind::on_link(PUBLIC)),
+        ("10.0.0.0/30", Kind::on_link(PRIVATE)),
+        ("10.0.0.3/32", Kind::Blackhole),
+        ("2001:db8::/32", Kind::on_link(PUBLIC)),
+        ("2001:db8::/127", Kind::on_link(PRIVATE)),
+        ("2001:db8::1/128", Kind::Blackhole),
+    ];
+    for _ in 0..2 {
+        let routes = routes(&all);
+        for [within, last, behind] in
+            [["10.0.0.2", "10.0.0.3", "10.0.0.4"], ["2001:db8::", "2001:db8::1", "2001:db8::2"]]
+        {
+            assert_eq!(routes.lookup(address(within)), Some(&Kind::on_link(PRIVATE)), "{within}");
+            assert_eq!(routes.lookup(address(last)), Some(&Kind::Blackhole), "{last}");
+            assert_eq!(routes.lookup(address(behind)), Some(&Kind::on_link(PUBLIC)), "{behind}");
+        }
+        routes.v4.check();
+        routes.v6.check();
+        all.reverse();
+    }
+}
+
+#[test]
 fn without_a_route_there_is_none() {
     let mut routes = routes(&[("10.0.0.0/8", Kind::on_link(PRIVATE))]);
     assert_eq!(routes.lookup_v4(Ipv4Addr::new(9, 255, 255, 255)), None);
