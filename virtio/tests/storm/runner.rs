@@ -10,7 +10,7 @@ use paravane_mock_hal::{ChangingLoads, MockPlatform};
 use paravane_virtio::StopError;
 
 use super::kind::{Kind, Left, Scene, Trouble, Way};
-use super::looks::{Marks, assert_looks_once};
+use super::looks::{Marks, Shape, assert_looks_once, shapes};
 use super::place::Place;
 
 const STEPS_A_STORM: u64 = 2_500;
@@ -85,6 +85,8 @@ struct Storm<K: Kind, P: Place<Model = K::Model>> {
     started_truly: bool,
     /// and there were so many DMA bytes then, and buffers at home.
     when_started: (usize, usize),
+    /// Where its queues were then.
+    shapes: Vec<Shape>,
     tally: Tally,
 }
 
@@ -126,6 +128,7 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
             is_true: false,
             started_truly: false,
             when_started: (0, 0),
+            shapes: Vec::new(),
             tally: Tally::default(),
         }
     }
@@ -175,7 +178,7 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
         self.tally.changed += loads.changed();
         // A driver that is lied to may go round its ring in one call, and meet its own words again.
         if self.is_true {
-            assert_looks_once(&self.scene, &loads, Marks::Again);
+            assert_looks_once(&self.scene.platform, &self.shapes, &loads, Marks::Again);
         }
     }
 
@@ -208,6 +211,7 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
     fn note_start(&mut self) {
         self.started_truly = self.is_truth();
         self.when_started = self.extent();
+        self.shapes = shapes(&self.scene);
     }
 
     /// DMA bytes, and buffers at home.
@@ -444,9 +448,9 @@ impl<K: Kind, P: Place<Model = K::Model>> Storm<K, P> {
     }
 
     fn prove_up(&mut self, up: &mut K::Up<P::Bus>) {
-        let loads = ChangingLoads::counted();
+        let (loads, shapes) = (ChangingLoads::counted(), shapes(&self.scene));
         self.kind.prove(&mut self.scene, up);
         assert!(loads.loads() > 1000);
-        assert_looks_once(&self.scene, &loads, Marks::Once);
+        assert_looks_once(&self.scene.platform, &shapes, &loads, Marks::Once);
     }
 }
