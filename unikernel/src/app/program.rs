@@ -11,8 +11,8 @@ use core::error::Error;
 use core::time::Duration;
 
 use crate::app::config::{Config, nic_name};
-use crate::app::http::Files;
-use crate::app::server::{Boot, Host, Identity, Nic, Rung, Server};
+use crate::app::http::{Files, routes};
+use crate::app::server::{Boot, Host, Identity, Nic, Rung, Server, Stacked};
 use crate::bus::pci::{self, Bus};
 use crate::bus::words::MmioPlace;
 use crate::bus::{self, Found, FoundNic, Place};
@@ -164,7 +164,14 @@ fn start(
         warn!("nic {}: {} {}: {remark}", identity.name, identity.place, identity.ids);
     }
     let nic_config = nic_config(said.ip_mtu_bytes);
-    Ok(Nic::start(identity, device, nic_config, said.addressing, (plan, trigger), pool.clone())?)
+    Ok(Nic::start(
+        identity,
+        device,
+        nic_config,
+        Box::new(Stacked::new(said.addressing, routes)),
+        (plan, trigger),
+        pool.clone(),
+    )?)
 }
 
 /// How each NIC runs. One connection's window is 45 frames; the longest ring that a device which
