@@ -222,7 +222,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     /// Sends what is to be passed on; what waits for time to pass is looked at when that is over,
     /// and after something `moved`. Returns whether there was anything to send.
     fn forward(&mut self, now: Instant, moved: bool) -> bool {
-        if moved || self.forwarding_due.is_none_or(|due| now >= due) {
+        if moved || self.forwarding_due.is_some_and(|due| now >= due) {
             self.forwarding_due = self.forwarding.poll(now);
         }
         self.nics.iter_mut().fold(false, |sent, nic| nic.send(&mut *self.forwarding) | sent)
