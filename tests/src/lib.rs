@@ -8,7 +8,7 @@
 //! |---|---|
 //! | the image: building it, finding it | [`image`] |
 //! | a QEMU process, its console, its monitor; other programs | [`qemu`], [`console`], [`monitor`], [`tool`] |
-//! | a host at the other end of a NIC's cable | [`dgram`], [`host`] |
+//! | a host at the other end of a NIC's cable; a station that sends any frame | [`dgram`], [`host`], [`station`] |
 //! | what is said over it | [`http`], [`digest`], [`noise`], [`status`] |
 //! | a disk with files on it | [`fat`] |
 //! | the host's end of a virtio socket | [`vsock`] |
@@ -48,6 +48,7 @@ pub mod noise;
 pub mod qemu;
 pub mod runner;
 pub mod scenario;
+pub mod station;
 pub mod status;
 pub mod suite;
 pub mod table;

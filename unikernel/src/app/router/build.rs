@@ -103,12 +103,13 @@ impl Plan {
     /// The router, whose frames are from `pool`. Without `random` numbers nothing is passed on.
     #[must_use]
     pub fn build(mut self, pool: FramePool, random: Option<&mut Random>) -> Router {
-        let missing = self.config.ports.iter().filter(|port| !self.has(&port.name));
+        let may_route = self.may_route();
+        let missing = self.config.ports.iter().filter(|port| may_route && !self.has(&port.name));
         let missing: Vec<_> = missing.map(|port| no_nic(port, self.interfaces.len())).collect();
         missing.into_iter().for_each(|trouble| self.trouble(trouble));
         let (interfaces, parts): (Vec<_>, Vec<_>) = core::mem::take(&mut self.interfaces).into_iter().unzip();
         let path = match random {
-            _ if !self.config.faults.is_empty() => None,
+            _ if !may_route => None,
             Some(random) => self.path(&interfaces, parts, pool.clone(), random),
             None => {
                 self.trouble(

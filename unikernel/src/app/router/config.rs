@@ -239,7 +239,10 @@ impl Config {
         if let Some(text) = disk {
             config.read_file(Source::Disk, text);
         }
-        config.check();
+        // What could not be read would show once more as what is missing.
+        if config.faults.is_empty() {
+            config.check();
+        }
         config
     }
 

@@ -7,10 +7,13 @@ use core::fmt::Write;
 
 use super::Router;
 use super::status::{self, InterfaceStatus};
-use crate::app::status::Report;
+use crate::app::status::{NicReport, Report};
 
 /// A name, its kind, and what it is.
 type Family = (&'static str, &'static str, &'static str);
+
+/// A family with one value for each NIC.
+type OfNic = (Family, fn(&NicReport) -> u64);
 
 /// A family with one value for each interface.
 type OfInterface = (Family, fn(&InterfaceStatus) -> u64);
@@ -93,7 +96,7 @@ fn write(router: &Router, report: &Report, text: &mut String) -> core::fmt::Resu
 
 /// What the NICs themselves count, `admin` among them.
 fn write_nics(report: &Report, text: &mut String) -> core::fmt::Result {
-    let families: [(Family, fn(&crate::app::status::NicReport) -> u64); 7] = [
+    let families: [OfNic; 7] = [
         (("paravane_nic_rx_frames_total", "counter", "Frames received."), |nic| nic.rx.frames),
         (("paravane_nic_rx_bytes_total", "counter", "Bytes received."), |nic| nic.rx.bytes),
         (("paravane_nic_rx_dropped_total", "counter", "Frames that the queue dropped."), |nic| {
