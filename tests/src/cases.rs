@@ -13,7 +13,7 @@ mod idle;
 mod link;
 mod others;
 mod restart;
-mod router;
+pub mod router;
 mod suite;
 
 use crate::qemu::NicModel;

@@ -132,7 +132,7 @@ impl<'c> Station<'c> {
         let mut answer = self.ethernet(from, EthernetProtocol::Ipv6, IPV6 + ADVERTISEMENT);
         let mut ip = Ipv6Packet::new_unchecked(answer.get_mut(ETHERNET..)?);
         ip.set_version(6);
-        ip.set_payload_len(ADVERTISEMENT as u16);
+        ip.set_payload_len(u16::try_from(ADVERTISEMENT).ok()?);
         ip.set_next_header(smoltcp::wire::IpProtocol::Icmpv6);
         ip.set_hop_limit(255);
         ip.set_src_addr(self.v6);

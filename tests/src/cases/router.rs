@@ -29,9 +29,10 @@ use crate::station::Station;
 /// What a path and a configuration add to the image that serves files.
 const MAX_IMAGE_BYTES: u64 = 1000 * 1024;
 
-/// NICs in their order.
-const PUBLIC: usize = 1;
-const PRIVATE: usize = 2;
+/// One of the two NICs that packets are passed on by.
+pub const PUBLIC: usize = 1;
+/// The other one that packets are passed on by.
+pub const PRIVATE: usize = 2;
 
 /// The largest packet on `private`, where that is less than on `public`.
 const PRIVATE_MTU_BYTES: u16 = 1400;
@@ -65,8 +66,9 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     let mmio = [NicModel::VirtioMmio; 2];
-    cases.push(case("microvm/virtio-mmio/line", move |subject| {
-        forward::run(subject, Machine::Microvm, mmio, "line")
+    // Without ACPI, QEMU names them on the command line in the reverse order.
+    cases.push(case("microvm-acpi/virtio-mmio/line", move |subject| {
+        forward::run(subject, Machine::MicrovmAcpi, mmio, "line")
     }));
     for (name, pair) in PAIRS {
         cases.push(case(&format!("stream/{name}"), move |subject| stream::run(subject, pair)));
@@ -79,17 +81,17 @@ pub(super) fn cases() -> Vec<Case> {
 /// A machine with `admin` and `pair`, whose CPU gives random numbers, with nothing said of a router.
 fn bare_plan(machine: Machine, pair: [NicModel; 2], irq: &str) -> Plan {
     let [public, private] = pair;
-    let admin = if machine == Machine::Microvm { NicModel::VirtioMmio } else { NicModel::Vmxnet3 };
+    let admin = if machine == Machine::MicrovmAcpi { NicModel::VirtioMmio } else { NicModel::Vmxnet3 };
     let mut plan = Plan::new(machine, &[admin, public, private], irq);
     plan.addressed = false;
     plan.extras(vec!["-cpu".into(), "max".into()])
 }
 
-/// The words that make it a router between the hosts on its cables.
-fn words() -> Vec<String> {
+/// The words that make it a router between the hosts on its cables, and give `admin` an address.
+pub fn words(admin: &str) -> Vec<String> {
     let both = |nic| format!("{}/24,{}/64", guest_address(nic), guest_address_v6(nic));
     vec![
-        format!("admin={}/24", guest_address(0)),
+        format!("admin={admin}"),
         format!("public={}", both(PUBLIC)),
         format!("private={},mtu={PRIVATE_MTU_BYTES}", both(PRIVATE)),
         "route=198.51.100.0/24,unreachable".into(),
@@ -99,9 +101,13 @@ fn words() -> Vec<String> {
     ]
 }
 
+fn admin_address() -> String {
+    format!("{}/24", guest_address(0))
+}
+
 /// A router between the hosts on its cables.
 fn plan(machine: Machine, pair: [NicModel; 2], irq: &str) -> Plan {
-    words().into_iter().fold(bare_plan(machine, pair, irq), Plan::word)
+    words(&admin_address()).into_iter().fold(bare_plan(machine, pair, irq), Plan::word)
 }
 
 /// Stations in place of the hosts on `public` and `private`, in that order.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{PAIRS, bare_plan, case, status, words};
+use super::{PAIRS, bare_plan, case, status};
 use crate::fat::{self, Disk, Place};
 use crate::guest::{self, Guest, Plan};
 use crate::http::Request;
@@ -197,7 +197,7 @@ fn built_in(subject: Subject<'_>) -> Result<String> {
 /// Without random numbers nothing is passed on, and that is said.
 fn no_entropy(subject: Subject<'_>) -> Result<String> {
     let (_, pair) = PAIRS[0];
-    let mut plan = words().into_iter().fold(bare_plan(Machine::Q35, pair, "auto"), Plan::word);
+    let mut plan = super::plan(Machine::Q35, pair, "auto");
     plan.extras = vec!["-cpu".into(), "qemu64".into()];
     guest::run(subject.image, &plan, |guest| {
         let reason = "nothing is passed on: there are no random numbers";

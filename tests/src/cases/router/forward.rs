@@ -43,16 +43,10 @@ pub(super) fn run(subject: Subject<'_>, machine: Machine, pair: [NicModel; 2], i
             counted += seen;
         }
         ensure!(status["ready"] == true, "not ready: {}", status["troubles"]);
-        let modes =
-            status["nics"].as_array().map(|nics| nics.iter().all(|nic| nic["interrupts"] == irq_name(irq)));
+        let modes = status["nics"].as_array().map(|nics| nics.iter().all(|nic| nic["interrupts"] == irq));
         ensure!(modes == Some(true), "a NIC does not interrupt by {irq}: {}", status["nics"]);
         Ok(format!("{passed} packets as they were, {refused} errors, {counted} drops counted"))
     })
-}
-
-/// As the status has it.
-fn irq_name(irq: &str) -> &str {
-    if irq == "line" { "intx" } else { irq }
 }
 
 fn noise(len: usize) -> Vec<u8> {

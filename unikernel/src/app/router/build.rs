@@ -10,7 +10,10 @@ use paravane_appliance::interface::{Interface, InterfaceId};
 use paravane_appliance::path::{Limits, Path};
 use paravane_appliance::random::Random;
 use paravane_appliance::route::{Kind, NextHop, Route};
-use paravane_net::{Config as NicConfig, FramePool, MacAddr, NicInfo, RxFilter, Settings};
+use paravane_net::{
+    Config as NicConfig, FrameLayout, FramePool, HEADROOM_BYTES, MacAddr, NicInfo, RxFilter, RxOffloads,
+    Settings,
+};
 
 use super::config::{Config, Port, Sink};
 use super::{Named, Router};
@@ -61,16 +64,22 @@ impl Plan {
         let groups = if has_v6(port) { RxFilter::ALL_MULTICAST } else { RxFilter::empty() };
         let settings = Settings::default().with_filter(RxFilter::default() | groups);
         let mtu_bytes = port.map(|port| port.mtu_bytes.value);
-        NicConfig::default().with_ip_mtu_bytes(mtu_bytes).with_settings(settings)
+        // What a device has put together goes on as it is.
+        let rx_offloads = RxOffloads::CHECKSUM | RxOffloads::TCP4 | RxOffloads::TCP6;
+        NicConfig::default()
+            .with_ip_mtu_bytes(mtu_bytes)
+            .with_settings(settings)
+            .with_rx_offloads(rx_offloads)
     }
 
-    /// How many frames wait at most, for NICs of which one runs as `nic` says.
+    /// How many frames there are to be for a NIC that runs as `nic` says: those that it holds, and
+    /// those that wait for it.
     #[must_use]
     pub fn frames(nic: &NicConfig) -> u32 {
         let rings = u32::from(nic.rx_entries) + u32::from(nic.tx_entries);
         // Frames of the longest packets are as many buffers each as a slot of the ring.
         let buffers = nic.frames() / rings.max(1) + 1;
-        u32::from(EGRESS_FRAMES).saturating_mul(buffers)
+        nic.frames().saturating_add(u32::from(EGRESS_FRAMES).saturating_mul(buffers))
     }
 
     /// Which interface the next NIC is.
@@ -85,7 +94,7 @@ impl Plan {
         let said = port.map_or(info.ip_mtu_bytes, |port| port.mtu_bytes.value);
         let mut interface = Interface {
             offloads: info.offloads,
-            large_bytes: u32::from(u16::MAX),
+            large_bytes: large_bytes(info),
             ..Interface::new(info.mac, said.min(info.ip_mtu_bytes))
         };
         for (address, bits, _) in port.iter().flat_map(|port| &port.addresses.value) {
@@ -177,6 +186,13 @@ fn route(said: &super::config::Route, names: &[Named]) -> Option<Route> {
 fn no_nic(port: &Port, there_are: usize) -> String {
     let Port { name, addresses, .. } = port;
     format!("{}: no NIC {name}: there are {there_are} beside admin, or it did not start", addresses.origin)
+}
+
+/// The longest packet that a NIC cuts: as many whole buffers as it takes at a time.
+fn large_bytes(info: &NicInfo) -> u32 {
+    let FrameLayout { buffer_bytes, .. } = FrameLayout::new(0);
+    let buffer_bytes = u32::from(buffer_bytes.saturating_sub(HEADROOM_BYTES));
+    buffer_bytes.saturating_mul(info.max_cut_segments.saturating_sub(1).into()).min(u16::MAX.into())
 }
 
 fn has_v6(port: Option<&Port>) -> bool {

@@ -37,11 +37,11 @@ pub fn run(machine: Machine) -> ! {
         ADMIN => NicConfig::default().with_ip_mtu_bytes(admin.mtu_bytes.value),
         name => plan.nic_config(name),
     };
-    let frames = (0..found.len()).map(|index| {
-        let config = nic_config(&plan, &nic_name(index));
-        config.frames().saturating_add(Plan::frames(&config))
+    // Admin has frames of its own: whatever comes in elsewhere, there are some.
+    let pools = [0..1, 1..found.len().max(1)].map(|range| {
+        let frames = range.map(|index| Plan::frames(&nic_config(&plan, &nic_name(index))));
+        program::make_pool(&machine, frames.sum::<u32>().max(1), found.len())
     });
-    let pool = program::make_pool(&machine, frames.sum(), found.len());
 
     let mut nics = Vec::new();
     for (index, found) in found.into_iter().enumerate() {
@@ -56,7 +56,9 @@ pub fn run(machine: Machine) -> ! {
             false => Box::new(Lane::new(plan.next_id())),
         };
         let (irq, config) = (plan.config().irq.value, nic_config(&plan, &identity.name));
-        let Some(nic) = program::start(&machine, irq, identity, found, config, carrier, &pool) else {
+        let [of_admin, pool] = &pools;
+        let pool = if is_admin { of_admin } else { pool };
+        let Some(nic) = program::start(&machine, irq, identity, found, config, carrier, pool) else {
             continue;
         };
         if !is_admin {
@@ -65,6 +67,7 @@ pub fn run(machine: Machine) -> ! {
         nics.push(nic);
     }
 
+    let [_, pool] = pools;
     let router = plan.build(pool.clone(), seeded.as_mut().map(|seeded| &mut seeded.random));
     router.say();
     program::make_server(machine, nics, pool, seeded).with_forwarding(Box::new(router)).run()
