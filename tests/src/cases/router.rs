@@ -34,6 +34,8 @@ pub const PUBLIC: usize = 1;
 /// The other one that packets are passed on by.
 pub const PRIVATE: usize = 2;
 
+/// The largest packet of both links.
+pub const MTU_BYTES: u16 = 1500;
 /// The largest packet on `private`, where that is less than on `public`.
 const PRIVATE_MTU_BYTES: u16 = 1400;
 
@@ -88,12 +90,13 @@ fn bare_plan(machine: Machine, pair: [NicModel; 2], irq: &str) -> Plan {
 }
 
 /// The words that make it a router between the hosts on its cables, and give `admin` an address.
-pub fn words(admin: &str) -> Vec<String> {
+/// Packets on `private` are of at most `mtu_bytes`.
+pub fn words(admin: &str, mtu_bytes: u16) -> Vec<String> {
     let both = |nic| format!("{}/24,{}/64", guest_address(nic), guest_address_v6(nic));
     vec![
         format!("admin={admin}"),
         format!("public={}", both(PUBLIC)),
-        format!("private={},mtu={PRIVATE_MTU_BYTES}", both(PRIVATE)),
+        format!("private={},mtu={mtu_bytes}", both(PRIVATE)),
         "route=198.51.100.0/24,unreachable".into(),
         "route=198.51.101.0/24,blackhole".into(),
         format!("route=203.0.113.0/24,{}", host_address(PUBLIC)),
@@ -101,13 +104,10 @@ pub fn words(admin: &str) -> Vec<String> {
     ]
 }
 
-fn admin_address() -> String {
-    format!("{}/24", guest_address(0))
-}
-
 /// A router between the hosts on its cables.
-fn plan(machine: Machine, pair: [NicModel; 2], irq: &str) -> Plan {
-    words(&admin_address()).into_iter().fold(bare_plan(machine, pair, irq), Plan::word)
+fn plan(machine: Machine, pair: [NicModel; 2], irq: &str, mtu_bytes: u16) -> Plan {
+    let words = words(&format!("{}/24", guest_address(0)), mtu_bytes);
+    words.into_iter().fold(bare_plan(machine, pair, irq), Plan::word)
 }
 
 /// Stations in place of the hosts on `public` and `private`, in that order.

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use paravane_tests::cases::router::{PRIVATE, PUBLIC, words};
+use paravane_tests::cases::router::{MTU_BYTES, PRIVATE, PUBLIC, words};
 use paravane_tests::dgram::Cable;
 use paravane_tests::guest::{
     PING_LIMIT, guest_address, guest_address_v6, host_address, host_address_v6, host_mac, nic_name,
@@ -44,7 +44,7 @@ pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool
     for (_, backend) in config.nics.iter_mut().skip(1) {
         *backend = Backend::Cable;
     }
-    let words = words("dhcp").join(" ");
+    let words = words("dhcp", MTU_BYTES).join(" ");
     config.append = format!("{} {words}", config.append);
     if accel != Accel::Kvm {
         // For random numbers; KVM has them.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use etherparse::PacketBuilder;
 
 use super::packets::{is_error, is_v4, router_mac};
-use super::{PAIRS, PRIVATE, PUBLIC, case, drops, plan, stations, status};
+use super::{MTU_BYTES, PAIRS, PRIVATE, PUBLIC, case, drops, plan, stations, status};
 use crate::guest::{self, guest_address, guest_address_v6, host_address, host_address_v6, host_mac};
 use crate::http::Request;
 use crate::qemu::Machine;
@@ -26,7 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn out_of_reach(subject: Subject<'_>) -> Result<String> {
     let (_, pair) = PAIRS[0];
-    guest::run(subject.image, &plan(Machine::Q35, pair, "auto"), |guest| {
+    guest::run(subject.image, &plan(Machine::Q35, pair, "auto", MTU_BYTES), |guest| {
         let mut tried = 0;
         for from in [PUBLIC, PRIVATE] {
             let mut stations = stations(guest)?;
@@ -105,7 +105,7 @@ fn listen(stations: &mut [Station<'_>], from: usize, to: IpAddr) -> Result<()> {
 /// What `admin` answers.
 fn pages(subject: Subject<'_>) -> Result<String> {
     let (_, pair) = PAIRS[0];
-    guest::run(subject.image, &plan(Machine::Q35, pair, "auto"), |guest| {
+    guest::run(subject.image, &plan(Machine::Q35, pair, "auto", MTU_BYTES), |guest| {
         ensure!(guest.get(0, "/livez")? == b"ok\n" && guest.get(0, "/readyz")? == b"ok\n", "not ready");
         let page = String::from_utf8(guest.get(0, "/")?)?;
         ensure!(

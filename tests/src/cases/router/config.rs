@@ -197,7 +197,7 @@ fn built_in(subject: Subject<'_>) -> Result<String> {
 /// Without random numbers nothing is passed on, and that is said.
 fn no_entropy(subject: Subject<'_>) -> Result<String> {
     let (_, pair) = PAIRS[0];
-    let mut plan = super::plan(Machine::Q35, pair, "auto");
+    let mut plan = super::plan(Machine::Q35, pair, "auto", super::MTU_BYTES);
     plan.extras = vec!["-cpu".into(), "qemu64".into()];
     guest::run(subject.image, &plan, |guest| {
         let reason = "nothing is passed on: there are no random numbers";

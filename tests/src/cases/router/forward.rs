@@ -22,7 +22,7 @@ const LENGTHS: [usize; 5] = [0, 1, 33, 700, PRIVATE_MTU_BYTES as usize - 60];
 const HOPS: u8 = 64;
 
 pub(super) fn run(subject: Subject<'_>, machine: Machine, pair: [NicModel; 2], irq: &str) -> Result<String> {
-    guest::run(subject.image, &plan(machine, pair, irq), |guest| {
+    guest::run(subject.image, &plan(machine, pair, irq, PRIVATE_MTU_BYTES), |guest| {
         let mut stations = stations(guest)?;
         let passed = pass_all(&mut stations)?;
         let refused = refuse_all(&mut stations)?;
