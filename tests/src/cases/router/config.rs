@@ -145,7 +145,7 @@ fn disk_first(subject: Subject<'_>) -> Result<String> {
         let wanted = [
             ("log", "debug", "paravane.toml:2:7"),
             // The plan's own word.
-            ("irq", "auto", "command line:1"),
+            ("irq", "auto", "command line:5"),
             ("admin.address", "10.77.0.2/24", "paravane.toml:5:11"),
             ("admin.gateway", "none", "default"),
             ("public.addresses", "10.77.1.2/24, fd77:0:0:1::2/64", "paravane.toml:8:13"),

@@ -19,7 +19,7 @@ use paravane_pci::ConfigAccess;
 use crate::app::http::{Files, Wanted};
 use crate::app::server::carrier::Carrier;
 use crate::app::server::forwarding::Forwarding;
-use crate::app::server::sending::{Remedy, Sending};
+use crate::app::server::sending::{Duty, Remedy, Sending};
 use crate::app::stack::Stack;
 use crate::app::status::{NicReport, RxReport, TxReport};
 
@@ -204,8 +204,12 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         }
         let sent = self.carrier.counters().map_or(sent, |(sent, _)| sent);
         let mut trouble = events.err().or(self.carrier.fault()).map(|fault| control.describe(fault));
-        let must_send = link.is_up() && control.sends_at_once();
-        match self.sending.look(now, sent, must_send) {
+        let duty = match (link.is_up(), control.sends_at_once()) {
+            (false, _) => Duty::None,
+            (true, false) => Duty::Sometime,
+            (true, true) => Duty::AtOnce,
+        };
+        match self.sending.look(now, sent, duty) {
             Some(Remedy::Remind) => self.carrier.remind(),
             Some(Remedy::Restart) => trouble = trouble.or(Some("no frame comes back as sent".into())),
             None => {}

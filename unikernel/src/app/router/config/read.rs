@@ -34,9 +34,16 @@ impl Config {
             // Routes are one value, all together.
             self.routes.clear();
         }
+        let mut unknown_table = None;
         for entry in entries {
+            // What is in a table that there is not was named with its head.
+            if unknown_table == Some(entry.table) {
+                continue;
+            }
             if let Err((at, reason)) = self.take(source, &entry) {
                 self.fault(Origin::Said(source, at), reason);
+                let is_head = matches!(entry.value, Value::Head { .. });
+                unknown_table = is_head.then_some(entry.table).or(unknown_table);
             }
         }
     }

@@ -127,7 +127,7 @@ fn what_is_unknown_is_named_with_what_there_is() {
         ),
         ("kind =", "knid =", "24:1: unknown key 'knid' in [[route]]; there are to, via, interface, kind"),
         ("log =", "lgo =", "2:1: unknown key 'lgo'; there are log, irq, [admin]"),
-        ("[private]", "[privat]\n[private]", "9:2: no such table 'privat'; there are log, irq"),
+        ("[private]", "[privat]\nx = 1\n[private]", "9:2: no such table 'privat'; there are log, irq"),
         ("[private]", "[private.x]\n[private]", "9:2: no such table 'private.x'; there are log, irq"),
         ("[admin]", "[[admin]]", "3:3: write [admin], once"),
     ] {
