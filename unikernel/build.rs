@@ -1,5 +1,6 @@
-//! Tells the linker how an image lies in memory, and the router which file it has built in. Only the bare target gets the arguments: on a host
-//! everything is built to be checked and tested.
+//! Tells the linker how an image lies in memory, and the router which file it has built in. Only
+//! the bare target gets the linker's arguments: on a host everything is built to be checked and
+//! tested.
 
 use std::env::var;
 

@@ -67,8 +67,8 @@ impl Peer {
         Ok(Self { cable, interface, sockets, ping, epoch: Instant::now(), next_port: PORTS.start })
     }
 
-    /// The same with the address `address`/64 of IPv6 as well, and `v4` and `v6` as the next hops to
-    /// all other networks.
+    /// The same with the address `address`/64 of IPv6 as well, and `v4` and `v6` as the next hops
+    /// to all other networks.
     ///
     /// # Errors
     ///

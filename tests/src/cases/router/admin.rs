@@ -136,8 +136,8 @@ fn pages(subject: Subject<'_>) -> Result<String> {
     })
 }
 
-/// Whether each line is one of Prometheus's text format, each family is declared once and before its
-/// values, and none comes twice. How many there are.
+/// Whether each line is one of Prometheus's text format, each family is declared once and before
+/// its values, and none comes twice. How many there are.
 ///
 /// Spec: Prometheus "Exposition formats", text format 0.0.4.
 fn check_metrics(text: &str) -> Result<usize> {
