@@ -80,7 +80,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A machine with `admin` and `pair`, whose CPU gives random numbers, with nothing said of a router.
+/// A machine with `admin` and `pair`, whose CPU gives random numbers, with nothing said of a
+/// router.
 fn bare_plan(machine: Machine, pair: [NicModel; 2], irq: &str) -> Plan {
     let [public, private] = pair;
     let admin = if machine == Machine::MicrovmAcpi { NicModel::VirtioMmio } else { NicModel::Vmxnet3 };
