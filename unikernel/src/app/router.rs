@@ -1,5 +1,5 @@
 //! A router: packets between `public`, `private` and further NICs, by
-//! [`Path`](paravane_appliance::path::Path); on `admin` a stack that says how that goes.
+//! [`Path`]; on `admin` a stack that says how that goes.
 //!
 //! ```text
 //!  admin   -- stack of its own -- HTTP: status, metrics, health
