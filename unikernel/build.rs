@@ -1,11 +1,18 @@
-//! Tells the linker how an image lies in memory. Only the bare target gets the arguments: on a host
-//! everything is built to be checked and tested.
+//! Tells the linker how an image lies in memory, and the router which file it has built in. Only
+//! the bare target gets the linker's arguments: on a host everything is built to be checked and
+//! tested.
 
 use std::env::var;
 
 fn main() -> std::io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=link.ld");
+    // What a router has built in where neither a disk nor the command line says otherwise.
+    println!("cargo::rerun-if-env-changed=PARAVANE_TOML");
+    let built_in = var("PARAVANE_TOML").unwrap_or_else(|_| "src/app/router/built-in.toml".into());
+    let built_in = std::env::current_dir()?.join(built_in);
+    println!("cargo::rerun-if-changed={}", built_in.display());
+    println!("cargo::rustc-env=PARAVANE_TOML={}", built_in.display());
     if var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none") {
         // Cargo runs this in the package's folder.
         let here = std::env::current_dir()?;

@@ -13,6 +13,7 @@ mod idle;
 mod link;
 mod others;
 mod restart;
+pub mod router;
 mod suite;
 
 use crate::qemu::NicModel;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Case> {
         files::cases(),
         others::cases(),
         entropy::cases(),
+        router::cases(),
         bad_input::cases(),
     ];
     groups.into_iter().flatten().collect()

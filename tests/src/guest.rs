@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -93,6 +93,26 @@ pub fn guest_address(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, octet(index), 2)
 }
 
+/// The same of IPv6, with a prefix of 64 bits, where the guest has any.
+pub fn guest_address_v6(index: usize) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd77, 0, 0, octet(index).into(), 0, 0, 0, 2)
+}
+
+/// The address of the host on the cable of NIC `index`.
+pub fn host_address(index: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, octet(index), 1)
+}
+
+/// The same of IPv6.
+pub fn host_address_v6(index: usize) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd77, 0, 0, octet(index).into(), 0, 0, 0, 1)
+}
+
+/// Its hardware address.
+pub fn host_mac(index: usize) -> [u8; 6] {
+    [0x02, 0, 0, 0x70, 0x76, octet(index)]
+}
+
 fn octet(index: usize) -> u8 {
     u8::try_from(index).unwrap_or(u8::MAX)
 }
@@ -171,10 +191,19 @@ impl Guest {
             cable
                 .connect(&qemu.their_socket(nic), deadline)
                 .map_err(|error| anyhow!("{error:#}\n{}", qemu.report(REPORT_LINES)))?;
-            let mac = [0x02, 0, 0, 0x70, 0x76, octet(nic)];
-            peers.push(Peer::new(cable, mac, Ipv4Addr::new(10, 77, octet(nic), 1), 24)?);
+            let peer = Peer::new(cable, host_mac(nic), host_address(nic), 24)?;
+            peers.push(peer.behind(host_address_v6(nic), guest_address(nic), guest_address_v6(nic))?);
         }
         Ok(Self { qemu, peers })
+    }
+
+    /// The hosts on the cables of two NICs.
+    ///
+    /// # Errors
+    ///
+    /// The plan has too few NICs.
+    pub fn two_peers(&mut self, nics: [usize; 2]) -> Result<[&mut Peer; 2]> {
+        self.peers.get_disjoint_mut(nics).context("the plan has too few NICs")
     }
 
     /// The QEMU process.

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -29,7 +29,7 @@ const CLOSE_LIMIT: Duration = Duration::from_millis(200);
 /// No single wait is longer, so that a stack timer set meanwhile is never far late.
 const MAX_WAIT: Duration = Duration::from_millis(100);
 
-/// An IPv4 host on one cable.
+/// A host on one cable.
 pub struct Peer {
     cable: Cable,
     interface: Interface,
@@ -65,6 +65,29 @@ impl Peer {
         let mut sockets = SocketSet::new(Vec::new());
         let ping = sockets.add(ping);
         Ok(Self { cable, interface, sockets, ping, epoch: Instant::now(), next_port: PORTS.start })
+    }
+
+    /// The same with the address `address`/64 of IPv6 as well, and `v4` and `v6` as the next hops
+    /// to all other networks.
+    ///
+    /// # Errors
+    ///
+    /// The stack refuses an address or a route.
+    pub fn behind(mut self, address: Ipv6Addr, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<Self> {
+        let mut pushed = Ok(());
+        self.interface.update_ip_addrs(|addresses| {
+            pushed = addresses.push(IpCidr::new(address.into(), 64));
+        });
+        pushed.map_err(|address| anyhow!("no room for the address {address}"))?;
+        let routes = self.interface.routes_mut();
+        routes.add_default_ipv4_route(v4).map_err(|_| anyhow!("no room for a route"))?;
+        routes.add_default_ipv6_route(v6).map_err(|_| anyhow!("no room for a route"))?;
+        Ok(self)
+    }
+
+    /// The cable, for frames that are no stack's.
+    pub fn cable(&mut self) -> &mut Cable {
+        &mut self.cable
     }
 
     /// Moves what can move, both ways; when nothing could, waits for the cable or a timer, at most
@@ -146,7 +169,8 @@ impl Peer {
     /// # Errors
     ///
     /// Refused, or not established by `deadline`.
-    pub fn connect(&mut self, to: SocketAddrV4, deadline: Instant) -> Result<Connection<'_>> {
+    pub fn connect(&mut self, to: impl Into<SocketAddr>, deadline: Instant) -> Result<Connection<'_>> {
+        let to = to.into();
         let port = self.next_port;
         self.next_port = if port + 1 == PORTS.end { PORTS.start } else { port + 1 };
         let mut socket = tcp_socket();
@@ -164,6 +188,23 @@ impl Peer {
             ensure!(Instant::now() < deadline, "no answer from {to} in time ({state})");
             connection.peer.turn(left(deadline))?;
         }
+    }
+
+    /// Waits for the next connection to `port`. All that is done over it has to be done by
+    /// `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// Nobody connects by `deadline`.
+    pub fn accept(&mut self, port: u16, deadline: Instant) -> Result<Connection<'_>> {
+        let mut socket = tcp_socket();
+        socket.listen(port).with_context(|| format!("cannot listen on port {port}"))?;
+        let connection = Connection { handle: self.sockets.add(socket), peer: self, deadline };
+        while !connection.socket_ref().may_recv() {
+            ensure!(Instant::now() < deadline, "nobody connects to port {port} in time");
+            connection.peer.turn(left(deadline))?;
+        }
+        Ok(connection)
     }
 
     /// Knocks at the port `to` from `count` ports, and listens to none of the answers: they stay in

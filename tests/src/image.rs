@@ -1,11 +1,13 @@
 //! The images under test: release ELF files of the programs of `unikernel`.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
 
 const PACKAGE: &str = "paravane-unikernel";
@@ -13,6 +15,8 @@ const PACKAGE: &str = "paravane-unikernel";
 pub const HTTP: &str = "paravane-http";
 /// The image that serves a disk's files as well.
 pub const FILES: &str = "paravane-files";
+/// The image that routes.
+pub const ROUTER: &str = "paravane-router";
 /// The image that runs the driver suite.
 pub const SUITE: &str = "paravane-guest-suite";
 /// The image that does one check of the library under the programs; an example.
@@ -22,6 +26,18 @@ pub const DISK: &str = "disk";
 /// The image that has devices driven by `virtio-drivers`; an example.
 pub const OTHERS: &str = "others";
 const TARGET: &str = "x86_64-unknown-none";
+
+/// The image of `program`, built once in this process, whoever asks first.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn built_once(program: &'static str) -> Result<PathBuf> {
+    static IMAGES: Mutex<BTreeMap<&str, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
+    let mut images = IMAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    let built = images.entry(program).or_insert_with(|| build(program).map_err(|error| format!("{error:#}")));
+    built.clone().map_err(|error| anyhow!(error))
+}
 
 /// Builds the image of `program` and gives the path of the ELF file. Cargo's progress goes to
 /// standard error as usual.

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | the image: building it, finding it | [`image`] |
 //! | a QEMU process, its console, its monitor; other programs | [`qemu`], [`console`], [`monitor`], [`tool`] |
-//! | a host at the other end of a NIC's cable | [`dgram`], [`host`] |
+//! | a host at the other end of a NIC's cable; a station that sends any frame; a stream between two hosts | [`dgram`], [`host`], [`station`], [`stream`] |
 //! | what is said over it | [`http`], [`digest`], [`noise`], [`status`] |
 //! | a disk with files on it | [`fat`] |
 //! | the host's end of a virtio socket | [`vsock`] |
@@ -48,7 +48,9 @@ pub mod noise;
 pub mod qemu;
 pub mod runner;
 pub mod scenario;
+pub mod station;
 pub mod status;
+pub mod stream;
 pub mod suite;
 pub mod table;
 pub mod tool;

@@ -1,4 +1,4 @@
-//! The program: HTTP over every NIC.
+//! The programs: HTTP over every NIC; and a router between them.
 //!
 //! | Part | Holds |
 //! |---|---|
@@ -8,6 +8,8 @@
 //! | [`status`] | what the page and the JSON say |
 //! | [`stack`] | one NIC's TCP/IP stack and its connections |
 //! | [`server`] | the NICs, and the loop over them |
+//! | [`program`] | the images that serve HTTP, from start to loop |
+//! | [`router`] | the image that routes: its configuration, its path, what it says of itself |
 //!
 //! Nothing here knows the machine, so all of it can be built and tested on a host; the library
 //! below knows nothing of it.
@@ -16,6 +18,7 @@ pub mod config;
 pub mod files;
 pub mod http;
 pub mod program;
+pub mod router;
 pub mod server;
 pub mod stack;
 pub mod status;

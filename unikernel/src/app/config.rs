@@ -85,7 +85,7 @@ pub fn nic_name(index: usize) -> Cow<'static, str> {
 }
 
 /// Whether `name` is one that [`nic_name`] gives.
-fn is_nic_name(name: &str) -> bool {
+pub(super) fn is_nic_name(name: &str) -> bool {
     let numbered =
         || name.strip_prefix("nic").and_then(|n| n.parse().ok()).is_some_and(|n: usize| nic_name(n) == name);
     matches!(name, "admin" | "public" | "private") || numbered()
@@ -109,20 +109,17 @@ impl Config {
     /// Understands the `text` of a file. One that is no TOML says nothing.
     #[must_use]
     pub fn with_file(mut self, text: &[u8]) -> Self {
-        let entries = str::from_utf8(text)
-            .map_err(|_| file::Malformed { line: 1, reason: "not UTF-8".into() })
-            .and_then(file::entries);
-        match entries {
+        match file::entries(text) {
             Ok(entries) => {
                 for entry in entries {
-                    let file::Entry { line, key, .. } = &entry;
+                    let file::Entry { at, key, .. } = &entry;
                     if let Err(reason) = self.apply_entry(&entry) {
-                        self.rejected.push(format!("{}:{line}: '{key}' ignored: {reason}", file::NAME));
+                        self.rejected.push(format!("{}:{}: '{key}' ignored: {reason}", file::NAME, at.line));
                     }
                 }
             }
-            Err(file::Malformed { line, reason }) => {
-                self.rejected.push(format!("{}:{line}: all of the file ignored: {reason}", file::NAME));
+            Err(file::Malformed { at, reason }) => {
+                self.rejected.push(format!("{}:{}: all of the file ignored: {reason}", file::NAME, at.line));
             }
         }
         self
@@ -144,7 +141,12 @@ impl Config {
     }
 
     fn apply_entry(&mut self, entry: &file::Entry) -> Result<(), String> {
-        let value = entry.value.as_deref().ok_or("its value is to be a string")?;
+        let value = match &entry.value {
+            file::Value::String(value) => value,
+            // What is in the table is named.
+            file::Value::Head { .. } => return Ok(()),
+            _ => return Err("its value is to be a string".into()),
+        };
         self.set(&entry.key, value).unwrap_or_else(|| Err(format!("no such key; there are {NAMES}")))
     }
 
@@ -169,7 +171,7 @@ impl Config {
     }
 }
 
-fn parse_irq(value: &str) -> Result<IrqMode, String> {
+pub(super) fn parse_irq(value: &str) -> Result<IrqMode, String> {
     Ok(match value {
         "auto" => IrqMode::Auto,
         "msix" => IrqMode::Msix,

@@ -2,7 +2,10 @@
 //! files, in an image that has a way to mount one.
 //!
 //! It reads top to bottom as it happens: understand the command line, find the devices, mount the
-//! disk, understand its file, start the NICs, serve.
+//! disk, understand its file, start the NICs, serve. A [router](super::router::program) does the
+//! same steps for another end.
+
+pub mod disks;
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -11,14 +14,14 @@ use core::error::Error;
 use core::time::Duration;
 
 use crate::app::config::{Config, nic_name};
-use crate::app::http::Files;
-use crate::app::server::{Boot, Host, Identity, Nic, Rung, Server};
+use crate::app::http::{Files, routes};
+use crate::app::server::{Boot, Carrier, Host, Identity, Nic, Rung, Server, Stacked};
 use crate::bus::pci::{self, Bus};
-use crate::bus::words::MmioPlace;
+use crate::bus::words::{MmioPlace, Words};
 use crate::bus::{self, Found, FoundNic, Place};
 use crate::console;
 use crate::disk;
-use crate::entropy;
+use crate::entropy::{self, Seeded};
 use crate::interrupts::{Interrupts, LINES};
 use crate::platform::{Machine, Platform};
 use log::{error, info, warn};
@@ -26,7 +29,7 @@ use paravane_hal::Failed;
 use paravane_hal::time::Clock;
 use paravane_hal_x86_64::line::Trigger;
 use paravane_net::{FrameLayout, FramePool};
-use paravane_nic::{Config as NicConfig, InterruptPlan, Kind as NicKind, Nic as Device};
+use paravane_nic::{Config as NicConfig, InterruptPlan, IrqMode, Kind as NicKind, Nic as Device};
 
 /// The longest sleep of an image that has nothing to serve.
 const NOTHING_TO_DO: Duration = Duration::from_secs(3600);
@@ -56,22 +59,10 @@ pub fn run(machine: Machine, mount: Option<Mount>) -> ! {
         warn!("{rejected}");
     }
 
-    if !config.foreign.is_empty() {
-        info!("command line: for Linux, not for this image: {}", config.foreign.join(" "));
-    }
+    say_foreign(&config.foreign);
 
-    let (mut found, mut disks, mut of_entropy) = (Vec::new(), Vec::new(), Vec::new());
-    for Found { place, kind } in bus::find(&machine, &config.devices, &Kind::of) {
-        match kind {
-            Kind::Nic(kind) => found.push(Found { place, kind }),
-            Kind::Disk => disks.push(place),
-            Kind::Entropy => of_entropy.push(place),
-        }
-    }
-    let seeded = entropy::find(&machine, of_entropy);
-    if seeded.is_none() {
-        warn!("{NO_ENTROPY}");
-    }
+    let Devices { nics: found, disks, entropy } = Devices::find(&machine, &config.devices);
+    let seeded = seed(&machine, entropy);
 
     let mut mounted = mount.and_then(|mount| mount(&machine, disks));
     let config = match mounted.as_mut().and_then(|mounted| mounted.config.take()) {
@@ -80,46 +71,92 @@ pub fn run(machine: Machine, mount: Option<Mount>) -> ! {
     };
     console::set_level(config.log);
 
-    if found.is_empty() {
+    let nic_config = |name: &str| NicConfig::default().with_ip_mtu_bytes(config.nic(name).ip_mtu_bytes);
+    let frames = (0..found.len()).map(|nic| nic_config(&nic_name(nic)).frames()).sum();
+    let pool = make_pool(&machine, frames, found.len());
+    let mut nics = Vec::new();
+    for (index, found) in found.into_iter().enumerate() {
+        let identity = identity(index, &found);
+        let carrier = Box::new(Stacked::new(config.nic(&identity.name).addressing, routes));
+        let nic_config = nic_config(&identity.name);
+        nics.extend(start(&machine, config.irq, identity, found, nic_config, carrier, &pool));
+    }
+
+    let server = make_server(machine, nics, pool, seeded);
+    match mounted {
+        Some(Mounted { files, .. }) => server.with_files(files).run(),
+        None => server.run(),
+    }
+}
+
+/// Says which words are no mistake and nothing to us.
+pub(super) fn say_foreign(words: &[String]) {
+    if !words.is_empty() {
+        info!("command line: for Linux, not for this image: {}", words.join(" "));
+    }
+}
+
+/// Makes a pool of so many frames for so many NICs. Without NICs, or memory, the machine sleeps.
+pub(super) fn make_pool(machine: &Machine, frames: u32, nics: usize) -> FramePool {
+    if nics == 0 {
         warn!(
             "no NIC found: there is neither a vmxnet3 (15ad:07b0) nor a virtio-net (1af4:1041, 1af4:1000) on a PCI bus, \
              nor a virtio-net (1) in memory"
         );
         idle(&machine.interrupts);
     }
-
-    let frames =
-        (0..found.len()).map(|nic| nic_config(config.nic(&nic_name(nic)).ip_mtu_bytes).frames()).sum();
-    let pool = match FramePool::new(machine.platform, FrameLayout::new(frames)) {
+    match FramePool::new(machine.platform, FrameLayout::new(frames)) {
         Ok(pool) => pool,
         Err(reason) => {
-            error!("no frames for {} NICs: {reason}; give the machine more memory", found.len());
+            error!("no frames for {nics} NICs: {reason}; give the machine more memory");
             idle(&machine.interrupts);
         }
-    };
-
-    let mut nics = Vec::new();
-    for (index, found) in found.into_iter().enumerate() {
-        let name = nic_name(index);
-        let identity = Identity { name, place: found.place.address(), ids: found.place.ids() };
-        match start(&machine, &config, identity.clone(), found, &pool) {
-            Ok(nic) => nics.push(nic),
-            Err(reason) => {
-                error!("nic {}: {} {}: {reason}; skipped", identity.name, identity.place, identity.ids)
-            }
-        }
     }
+}
 
+/// Says how long the boot took, and makes the server.
+pub(super) fn make_server(
+    machine: Machine,
+    nics: Vec<Nic<Platform, Bus>>,
+    pool: FramePool,
+    seeded: Option<Seeded>,
+) -> Server<Platform, Bus, impl Host> {
     let clock = machine.platform.clock;
     let ticks = clock.ticks_now();
     let micros = u64::try_from(clock.duration(ticks).as_micros()).unwrap_or(u64::MAX);
     let up = nics.iter().filter(|nic| nic.is_up()).count();
     info!("boot: {up} NICs up with link after {micros} us, {ticks} tsc ticks since the first instruction");
+    Server::new(Hosting(machine), nics, pool, seeded, Boot { micros, ticks })
+}
 
-    let server = Server::new(Hosting(machine), nics, pool, seeded, Boot { micros, ticks });
-    match mounted {
-        Some(Mounted { files, .. }) => server.with_files(files).run(),
-        None => server.run(),
+/// A generator of random numbers. Where nothing gives a seed, that is said.
+pub(super) fn seed(machine: &Machine, places: Vec<Place>) -> Option<Seeded> {
+    let seeded = entropy::find(machine, places);
+    if seeded.is_none() {
+        warn!("{NO_ENTROPY}");
+    }
+    seeded
+}
+
+/// What there is in the machine.
+pub(super) struct Devices {
+    pub(super) nics: Vec<FoundNic>,
+    pub(super) disks: Vec<Place>,
+    pub(super) entropy: Vec<Place>,
+}
+
+impl Devices {
+    /// Finds them, where `words` say and elsewhere.
+    pub(super) fn find(machine: &Machine, words: &Words) -> Self {
+        let mut devices = Self { nics: Vec::new(), disks: Vec::new(), entropy: Vec::new() };
+        for Found { place, kind } in bus::find(machine, words, &Kind::of) {
+            match kind {
+                Kind::Nic(kind) => devices.nics.push(Found { place, kind }),
+                Kind::Disk => devices.disks.push(place),
+                Kind::Entropy => devices.entropy.push(place),
+            }
+        }
+        devices
     }
 }
 
@@ -138,15 +175,35 @@ impl Kind {
     }
 }
 
-/// Takes one NIC from its place to where it carries frames.
-fn start(
+/// What the NIC at `index` is known by.
+pub(super) fn identity(index: usize, found: &FoundNic) -> Identity {
+    Identity { name: nic_name(index), place: found.place.address(), ids: found.place.ids() }
+}
+
+/// Takes one NIC from its place to where it carries frames; or says why not.
+pub(super) fn start(
     machine: &Machine,
-    config: &Config,
+    irq: IrqMode,
     identity: Identity,
     found: FoundNic,
+    config: NicConfig,
+    carrier: Box<dyn Carrier<Platform>>,
+    pool: &FramePool,
+) -> Option<Nic<Platform, Bus>> {
+    let Identity { name, place, ids } = identity.clone();
+    let started = try_start(machine, irq, identity, found, config, carrier, pool);
+    started.inspect_err(|reason| error!("nic {name}: {place} {ids}: {reason}; skipped")).ok()
+}
+
+fn try_start(
+    machine: &Machine,
+    irq: IrqMode,
+    identity: Identity,
+    found: FoundNic,
+    config: NicConfig,
+    carrier: Box<dyn Carrier<Platform>>,
     pool: &FramePool,
 ) -> Result<Nic<Platform, Bus>, Box<dyn Error>> {
-    let said = config.nic(&identity.name);
     let (device, trigger) = match found.place {
         Place::Pci { bus, address, path, .. } => {
             let function = pci::claim(bus, address, &path)?;
@@ -159,18 +216,11 @@ fn start(
         }
     };
     let allocate = || machine.interrupts.allocate_vector().ok().map(|(_, message)| message);
-    let (plan, remark) = InterruptPlan::decide(config.irq, device.vectors(), allocate, |line| line < LINES);
+    let (plan, remark) = InterruptPlan::decide(irq, device.vectors(), allocate, |line| line < LINES);
     if let Some(remark) = remark {
         warn!("nic {}: {} {}: {remark}", identity.name, identity.place, identity.ids);
     }
-    let nic_config = nic_config(said.ip_mtu_bytes);
-    Ok(Nic::start(identity, device, nic_config, said.addressing, (plan, trigger), pool.clone())?)
-}
-
-/// How each NIC runs. One connection's window is 45 frames; the longest ring that a device which
-/// sends nothing can keep.
-fn nic_config(ip_mtu_bytes: Option<u16>) -> NicConfig {
-    NicConfig::default().with_ip_mtu_bytes(ip_mtu_bytes)
+    Ok(Nic::start(identity, device, config, carrier, (plan, trigger), pool.clone())?)
 }
 
 /// What the server needs of the machine.

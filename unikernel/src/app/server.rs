@@ -2,18 +2,26 @@
 //!
 //! ```text
 //! turn every NIC            frames in, connections, frames out
+//! send by every NIC         what others had for it
 //!   something moved?        again
 //! arm every NIC             look once more after asking for interrupts
 //!   something slipped in?   again
 //! sleep                     until an interrupt, or the next timer of a stack
 //! ```
 
+mod carrier;
+mod forwarding;
+mod lane;
 mod nic;
 mod report;
 mod sending;
 #[cfg(test)]
 mod tests;
 
+pub use carrier::{Carrier, Moved, Stacked};
+use forwarding::NoForwarding;
+pub use forwarding::{Forwarding, Page};
+pub use lane::Lane;
 pub use nic::{Identity, Nic};
 
 use alloc::boxed::Box;
@@ -94,6 +102,9 @@ pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
     nics: Vec<Nic<P, C>>,
     pool: FramePool,
     files: Box<dyn Files>,
+    forwarding: Box<dyn Forwarding>,
+    /// When that is to be looked at again.
+    forwarding_due: Option<Instant>,
     seeded: Option<Seeded>,
     boot: Boot,
     /// When something last moved.
@@ -117,6 +128,8 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             nics,
             pool,
             files: Box::new(NoFiles),
+            forwarding: Box::new(NoForwarding),
+            forwarding_due: None,
             seeded,
             boot,
             busy: now,
@@ -132,6 +145,12 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     #[must_use]
     pub fn with_files(self, files: Box<dyn Files>) -> Self {
         Self { files, ..self }
+    }
+
+    /// The same, with somebody who passes frames on between the NICs that have lanes.
+    #[must_use]
+    pub fn with_forwarding(self, forwarding: Box<dyn Forwarding>) -> Self {
+        Self { forwarding, ..self }
     }
 
     /// Gives every NIC a stack and serves, for ever.
@@ -153,7 +172,8 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         let free = self.host.heap_bytes_free();
         // The rest is for heads of requests, and pages.
         let buffers = free - free / 4;
-        let possible = buffers / CONNECTION_BYTES / self.nics.len().max(1);
+        let stacks = self.nics.iter().filter(|nic| nic.wants_stack()).count();
+        let possible = buffers / CONNECTION_BYTES / stacks.max(1);
         if possible < MAX_CONNECTIONS {
             warn!(
                 "{possible} connections at a time for each NIC, not {MAX_CONNECTIONS}: only {} KiB of heap are left",
@@ -178,8 +198,9 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         let (mut moved, mut claimed) = (false, lines == 0);
         for nic in &mut self.nics {
             claimed |= nic.acknowledge(lines, messages);
-            moved |= nic.turn(now, look_for_events);
+            moved |= nic.turn(now, look_for_events, &mut *self.forwarding);
         }
+        moved |= self.forward(now, moved);
         self.unclaimed = if claimed { 0 } else { self.unclaimed.saturating_add(1) };
         moved |= self.answer();
         for nic in &mut self.nics {
@@ -196,6 +217,15 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         if !self.open_lines() && !moved && !self.arm() {
             self.sleep(now);
         }
+    }
+
+    /// Sends what is to be passed on; what waits for time to pass is looked at when that is over,
+    /// and after something `moved`. Returns whether there was anything to send.
+    fn forward(&mut self, now: Instant, moved: bool) -> bool {
+        if moved || self.forwarding_due.is_some_and(|due| now >= due) {
+            self.forwarding_due = self.forwarding.poll(now);
+        }
+        self.nics.iter_mut().fold(false, |sent, nic| nic.send(&mut *self.forwarding) | sent)
     }
 
     /// Opens the lines that NICs use since they were started: others on a line might never be
@@ -249,7 +279,8 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     }
 
     fn sleep(&mut self, now: Instant) {
-        let mut timeout = self.nics.iter_mut().filter_map(|nic| nic.idle_time(now)).min();
+        let forwarding = self.forwarding_due.map(|due| due.since(now));
+        let mut timeout = self.nics.iter_mut().filter_map(|nic| nic.idle_time(now)).chain(forwarding).min();
         if self.nics.iter().any(Nic::is_polled) {
             if now.since(self.busy) < SPIN {
                 return;
@@ -273,21 +304,24 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     fn answer(&mut self) -> bool {
         let mut page = false;
         let mut status = false;
+        let mut other = false;
         let mut restarts = Vec::new();
         for wanted in self.nics.iter().flat_map(Nic::wanted) {
             match wanted {
                 Wanted::Page => page = true,
                 Wanted::Status => status = true,
                 Wanted::Restart(name) => restarts.push(name.clone()),
+                Wanted::Program(_) => other = true,
             }
         }
-        if !page && !status && restarts.is_empty() {
+        if !page && !status && !other && restarts.is_empty() {
             return false;
         }
         let report = self.report();
         let page = if page { report.to_html() } else { String::new() };
         let status = if status { report.to_json() } else { String::new() };
         let known: Vec<String> = self.nics.iter().map(|nic| nic.name().into()).collect();
+        let forwarding = &self.forwarding;
         for nic in &mut self.nics {
             nic.answer(|wanted| match wanted {
                 Wanted::Page => ("200 OK", "text/html; charset=utf-8", page.clone()),
@@ -295,6 +329,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
                 Wanted::Restart(name) if known.contains(name) => {
                     ("202 Accepted", "application/json", alloc::format!("{{\"restarting\":\"{name}\"}}\n"))
                 }
+                Wanted::Program(name) => forwarding.page(name, &report),
                 Wanted::Restart(name) => {
                     ("404 Not Found", "text/plain", alloc::format!("no NIC is called {name}\n"))
                 }
@@ -308,9 +343,9 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         let now = self.host.now();
         for nic in self.nics.iter_mut().filter(|nic| names.iter().any(|name| name == nic.name())) {
             // The answer goes out first; what the device has not sent by then, TCP sends again.
-            nic.turn(now, false);
+            nic.turn(now, false, &mut *self.forwarding);
             while nic.is_sending() && self.host.now().since(now) < DRAIN {
-                nic.turn(self.host.now(), false);
+                nic.turn(self.host.now(), false, &mut *self.forwarding);
             }
             if let Err(reason) = nic.restart() {
                 error!("nic {}: {}: not restarted: {reason}", nic.name(), nic.place());

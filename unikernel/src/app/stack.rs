@@ -15,7 +15,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
 use super::config::Addressing;
-use super::http::{Connection, Files, PIECE_BYTES, Wanted};
+use super::http::{Connection, Files, PIECE_BYTES, Routes, Wanted};
 
 /// Where HTTP is served.
 const PORT: u16 = 80;
@@ -42,6 +42,17 @@ struct Session {
     connection: Connection,
 }
 
+/// How a stack serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving {
+    /// For so many peers at a time.
+    pub connections: usize,
+    /// What ports, transaction ids and sequence numbers begin with.
+    pub seed: u64,
+    /// These pages.
+    pub routes: Routes,
+}
+
 /// A stack on top of one NIC. The NIC itself is lent for each call, for it comes and goes with
 /// restarts.
 pub struct Stack {
@@ -62,14 +73,13 @@ impl core::fmt::Debug for Stack {
 
 impl Stack {
     /// A stack for the NIC called `name`, which has the address `mac`. Listens at once, for up to
-    /// `connections` peers.
+    /// `connections` peers, who get the pages of `routes`.
     pub fn new(
         name: &str,
         mac: [u8; 6],
         device: &mut impl Device,
         addressing: Addressing,
-        connections: usize,
-        seed: u64,
+        Serving { connections, seed, routes }: Serving,
         now: Instant,
     ) -> Self {
         let mut config = InterfaceConfig::new(EthernetAddress(mac).into());
@@ -99,7 +109,7 @@ impl Stack {
             // an open socket.
             let _ = socket.listen(PORT);
             let socket = stack.sockets.add(socket);
-            stack.sessions.push(Session { socket, connection: Connection::new() });
+            stack.sessions.push(Session { socket, connection: Connection::new(routes) });
         }
         stack
     }
@@ -291,7 +301,7 @@ impl Session {
         if socket.is_open() {
             return 0;
         }
-        let served = core::mem::take(&mut self.connection).served();
+        let served = self.connection.renew();
         // Fails only for port zero or an open socket.
         let _ = socket.listen(PORT);
         served
@@ -306,7 +316,8 @@ mod tests {
     #[test]
     fn a_peer_may_connect_before_the_first_turn() {
         let mut device = Loopback::new(Medium::Ethernet);
-        let stack = Stack::new("admin", [2; 6], &mut device, Addressing::Dhcp, 3, 1, Instant::ZERO);
+        let serving = Serving { connections: 3, seed: 1, routes: crate::app::http::routes };
+        let stack = Stack::new("admin", [2; 6], &mut device, Addressing::Dhcp, serving, Instant::ZERO);
         let listens = |session: &Session| stack.sockets.get::<tcp::Socket<'_>>(session.socket).is_listening();
         assert!(stack.sessions.len() == 3 && stack.sessions.iter().all(listens));
     }

@@ -76,14 +76,15 @@ fn check(nic: &NicStatus, model: NicModel, irq: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-struct Fetched {
+pub(crate) struct Fetched {
     /// Header and trailer fields together, as curl writes them down.
     headers: Headers,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     seconds: f64,
 }
 
-fn curl(folder: &Path, url: &str, limit: Duration) -> Result<Fetched> {
+/// Fetches `url`, with files in `folder`.
+pub(crate) fn curl(folder: &Path, url: &str, limit: Duration) -> Result<Fetched> {
     let (headers, body) = (folder.join("headers"), folder.join("body"));
     let output = Command::new(tool::find("curl")?)
         // Neither a configuration file nor a proxy of this machine has any business here.

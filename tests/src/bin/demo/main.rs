@@ -3,6 +3,7 @@
 
 mod accel;
 mod fetch;
+mod router;
 mod session;
 
 use std::net::TcpListener;
@@ -30,9 +31,14 @@ struct Options {
     /// What runs the guest; auto takes KVM only where a quick probe shows that it is there and fast
     #[arg(long, value_enum, default_value = "auto")]
     accel: Choice,
-    /// NICs in PCI order
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "vmxnet3,vmxnet3,vmxnet3,virtio")]
+    /// NICs in PCI order; without it vmxnet3,vmxnet3,vmxnet3,virtio, and of a router
+    /// vmxnet3,vmxnet3,virtio
+    #[arg(long, value_enum, value_delimiter = ',')]
     nics: Vec<NicModel>,
+    /// Show the router: pings and streams between hosts on its public and private side, and a table
+    /// that follows them
+    #[arg(long)]
+    router: bool,
     /// Interrupt mode
     #[arg(long, value_enum, default_value = "auto")]
     irq: Irq,
@@ -85,6 +91,18 @@ fn main() -> ExitCode {
     }
 }
 
+impl Options {
+    /// The NICs, in PCI order.
+    fn nics(&self) -> Vec<NicModel> {
+        use NicModel::{VirtioModern, Vmxnet3};
+        match (&*self.nics, self.router) {
+            ([], false) => vec![Vmxnet3, Vmxnet3, Vmxnet3, VirtioModern],
+            ([], true) => vec![Vmxnet3, Vmxnet3, VirtioModern],
+            (nics, _) => nics.to_vec(),
+        }
+    }
+}
+
 /// Whether all was right.
 fn demo(options: &Options) -> Result<bool> {
     // Before the minutes of a build, rather than after.
@@ -96,7 +114,7 @@ fn demo(options: &Options) -> Result<bool> {
         Some(file) => image::find_or_build(Some(file))?,
         None => {
             step("building the image (the first time takes a minute)");
-            image::build(image::HTTP)?
+            image::build(if options.router { image::ROUTER } else { image::HTTP })?
         }
     };
     let kib =
@@ -106,6 +124,9 @@ fn demo(options: &Options) -> Result<bool> {
     let (accel, why) = accel::choose(options.accel, &config(options, &image, Accel::Kvm)?);
     step(&format!("accelerator: {why}"));
 
+    if options.router {
+        return router::show(options, &image, accel);
+    }
     let config = config(options, &image, accel)?;
     step(&format!("booting {} NICs on machine {}", config.nics.len(), config.machine.name()));
     let mut session = Session::boot(&config)?;
@@ -143,13 +164,14 @@ fn step(text: &str) {
 }
 
 fn config(options: &Options, image: &Path, accel: Accel) -> Result<Config> {
-    let ports = free_ports(options.nics.len())?;
+    let nics = options.nics();
+    let ports = free_ports(nics.len())?;
     let backends = ports.into_iter().map(|host_port| Backend::User { host_port });
     Ok(Config {
         machine: options.machine,
         accel,
         memory_mib: MEMORY_MIB,
-        nics: options.nics.iter().copied().zip(backends).collect(),
+        nics: nics.into_iter().zip(backends).collect(),
         extras: Vec::new(),
         image: image.to_path_buf(),
         append: format!("irq={}", options.irq.word()),
@@ -189,7 +211,7 @@ mod tests {
     fn the_defaults_are_three_vmxnet3_and_one_virtio() {
         let options = Options::parse_from(["demo"]);
         let nics = [NicModel::Vmxnet3, NicModel::Vmxnet3, NicModel::Vmxnet3, NicModel::VirtioModern];
-        assert_eq!(options.nics, nics);
+        assert_eq!(options.nics(), nics);
         let config = config(&options, Path::new("image"), Accel::Tcg).unwrap();
         let mut ports: Vec<_> = config.nics.iter().map(|(_, backend)| format!("{backend:?}")).collect();
         ports.sort();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use paravane_tests::guest::nic_name;
 use paravane_tests::qemu::{Backend, Config, Qemu};
+use tempfile::TempDir;
 
 /// From the start of QEMU to the line `ready`.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
@@ -27,17 +28,34 @@ pub(crate) struct Session {
 impl Session {
     /// Starts QEMU and shows nothing.
     pub(crate) fn start(config: &Config) -> Result<Self> {
-        Ok(Self { qemu: Qemu::start(config, Qemu::folder()?)?, shown: 0 })
+        Self::start_in(config, Qemu::folder()?)
+    }
+
+    /// The same with its sockets in `folder`.
+    pub(crate) fn start_in(config: &Config, folder: TempDir) -> Result<Self> {
+        Ok(Self { qemu: Qemu::start(config, folder)?, shown: 0 })
+    }
+
+    /// The process.
+    pub(crate) fn qemu(&self) -> &Qemu {
+        &self.qemu
+    }
+
+    /// Shows the console until the guest is ready.
+    pub(crate) fn wait_ready(&mut self) -> Result<()> {
+        let start = Instant::now();
+        while self.qemu.console().find(0, &["] ready"]).is_none() {
+            self.look(start + BOOT_LIMIT).context("waiting for the guest to be ready")?;
+        }
+        self.show_new_lines();
+        Ok(())
     }
 
     /// Starts QEMU and shows the console until every NIC has an address. A NIC that gets none in
     /// time is left for the fetches to report.
     pub(crate) fn boot(config: &Config) -> Result<Self> {
         let mut session = Self::start(config)?;
-        let start = Instant::now();
-        while session.qemu.console().find(0, &["] ready"]).is_none() {
-            session.look(start + BOOT_LIMIT).context("waiting for the guest to be ready")?;
-        }
+        session.wait_ready()?;
         let deadline = Instant::now() + ADDRESS_LIMIT;
         let mut waiting: BTreeSet<usize> = (0..config.nics.len()).collect();
         while !waiting.is_empty() && Instant::now() < deadline {

@@ -8,7 +8,7 @@ use super::body::BodyReader;
 use super::bytes::ByteStream;
 use super::files::Files;
 use super::hex;
-use super::request::{self, BodyLength, MAX_HEAD_BYTES, Refusal, Request, Route};
+use super::request::{self, BodyLength, MAX_HEAD_BYTES, Refusal, Request, Route, Routes};
 use super::transfer::{Outcome, Transfer};
 
 /// Data bytes in one chunk of `/bytes`.
@@ -23,6 +23,8 @@ pub enum Wanted {
     Status,
     /// A restart of the NIC named.
     Restart(String),
+    /// The program's page of that name.
+    Program(&'static str),
 }
 
 /// Where a connection stands.
@@ -58,19 +60,19 @@ pub struct Connection {
     /// How much of `staged` is sent.
     sent: usize,
     served: u64,
-}
-
-impl Default for Connection {
-    fn default() -> Self {
-        Self::new()
-    }
+    routes: Routes,
 }
 
 impl Connection {
-    /// A connection that nothing came over yet.
+    /// A connection to the pages of `routes` that nothing came over yet.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { state: State::Head, head: Vec::new(), staged: Vec::new(), sent: 0, served: 0 }
+    pub const fn new(routes: Routes) -> Self {
+        Self { state: State::Head, head: Vec::new(), staged: Vec::new(), sent: 0, served: 0, routes }
+    }
+
+    /// The next one in its place. How many requests this one served.
+    pub fn renew(&mut self) -> u64 {
+        core::mem::replace(self, Self::new(self.routes)).served
     }
 
     /// How many requests were served.
@@ -234,7 +236,7 @@ impl Connection {
         let before = self.head.len();
         let room = MAX_HEAD_BYTES.saturating_sub(before).min(bytes.len());
         self.head.extend(bytes.iter().take(room));
-        match request::parse(&self.head) {
+        match request::parse(&self.head, self.routes) {
             Ok(None) => room,
             Ok(Some((request, len))) => {
                 self.head.clear();
@@ -276,6 +278,7 @@ impl Connection {
             Route::Page => self.state = State::Asking(request, Wanted::Page),
             Route::Status => self.state = State::Asking(request, Wanted::Status),
             Route::Restart { nic } => self.state = State::Asking(request, Wanted::Restart(nic)),
+            Route::Program(name) => self.state = State::Asking(request, Wanted::Program(name)),
             Route::File(name) => self.state = State::File(Transfer::fetch(request, name)),
             // It has a length, so it began elsewhere.
             Route::StoreFile(_) => {}

@@ -1,9 +1,10 @@
 use super::*;
+use crate::app::http::routes;
 use sha2::{Digest, Sha256};
 
 /// Gives `input` in pieces, takes what comes out in pieces, answers what is asked with "answered".
 fn exchange(input: &[u8], piece: usize, room: usize) -> (String, Connection) {
-    let mut connection = Connection::new();
+    let mut connection = Connection::new(routes);
     let mut output = Vec::new();
     let mut rest = input;
     loop {
@@ -61,7 +62,7 @@ fn bytes_come_chunked_with_their_digest_behind() {
 
 #[test]
 fn the_chunks_hold_what_was_asked_for() {
-    let mut connection = Connection::new();
+    let mut connection = Connection::new(routes);
     connection.receive(b"GET /bytes/70000 HTTP/1.1\r\n\r\n");
     let mut output = vec![0; 100_000];
     let made = connection.produce(&mut output);
@@ -76,7 +77,7 @@ fn the_chunks_hold_what_was_asked_for() {
 
 #[test]
 fn a_body_that_waits_is_asked_for() {
-    let mut connection = Connection::new();
+    let mut connection = Connection::new(routes);
     connection.receive(b"POST /digest HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
     let mut output = [0; 100];
     let made = connection.produce(&mut output);
@@ -105,7 +106,7 @@ fn nonsense_is_answered_and_ends_the_connection() {
 fn an_older_peer_gets_plain_bytes_and_a_close() {
     for (count, room) in [(0_usize, 100), (1, 7), (40_000, 1000)] {
         let request = format!("GET /bytes/{count}?seed=3 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-        let mut connection = Connection::new();
+        let mut connection = Connection::new(routes);
         connection.receive(request.as_bytes());
         let mut output = Vec::new();
         let mut buffer = vec![0; room];

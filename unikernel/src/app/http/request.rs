@@ -38,7 +38,12 @@ pub enum Route {
     File(Name),
     /// The body is to be a file.
     StoreFile(Name),
+    /// A page of the program, by its name.
+    Program(&'static str),
 }
+
+/// What a method and a target ask for, at a server: another one may have other pages.
+pub type Routes = fn(method: &str, target: &str) -> Result<Route, Refusal>;
 
 /// How a body comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,16 +107,17 @@ impl Refusal {
 /// # Errors
 ///
 /// [`Refusal`]: answer with it and close the connection.
-pub(super) fn parse(head: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
+pub(super) fn parse(head: &[u8], routes: Routes) -> Result<Option<(Request, usize)>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
-    let result = understand(&mut parsed, head);
+    let result = understand(&mut parsed, head, routes);
     result.map_err(|refusal| Refusal { head_only: parsed.method == Some("HEAD"), ..refusal })
 }
 
 fn understand<'h>(
     parsed: &mut httparse::Request<'_, 'h>,
     head: &'h [u8],
+    routes: Routes,
 ) -> Result<Option<(Request, usize)>, Refusal> {
     let len = match parsed.parse(head) {
         Ok(httparse::Status::Complete(len)) => len,
@@ -122,7 +128,7 @@ fn understand<'h>(
         Err(_) => return Err(Refusal::BAD),
     };
     let fields = Fields::of(parsed.headers)?;
-    let route = route(parsed.method.unwrap_or(""), parsed.path.unwrap_or(""))?;
+    let route = routes(parsed.method.unwrap_or(""), parsed.path.unwrap_or(""))?;
     if matches!((&route, fields.body), (Route::StoreFile(_), BodyLength::None | BodyLength::Chunked)) {
         return Err(Refusal::NO_LENGTH);
     }
@@ -192,12 +198,23 @@ impl Fields {
     }
 }
 
-fn route(method: &str, target: &str) -> Result<Route, Refusal> {
+/// `route` where the method is the `right` one; else `why` not.
+///
+/// # Errors
+///
+/// [`Refusal`].
+pub fn only(right: bool, route: Route, why: &'static str) -> Result<Route, Refusal> {
+    if right { Ok(route) } else { Err(Refusal::new("405 Method Not Allowed", why)) }
+}
+
+/// The pages of the images that serve HTTP for its own sake.
+///
+/// # Errors
+///
+/// [`Refusal`]: there is no such page, or it is not to be had so.
+pub fn routes(method: &str, target: &str) -> Result<Route, Refusal> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let is_get = matches!(method, "GET" | "HEAD");
-    let only = |right: bool, route: Route, why| {
-        if right { Ok(route) } else { Err(Refusal::new("405 Method Not Allowed", why)) }
-    };
     if let Some(count) = path.strip_prefix("/bytes/") {
         let count: u64 = count
             .parse()
@@ -239,16 +256,16 @@ mod tests {
     use super::*;
 
     fn get(head: &str) -> Result<Request, Refusal> {
-        parse(head.as_bytes()).map(|parsed| parsed.unwrap().0)
+        parse(head.as_bytes(), routes).map(|parsed| parsed.unwrap().0)
     }
 
     #[test]
     fn a_head_is_read_once_it_is_whole() {
         let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nmore";
         for len in 0..head.len() - 5 {
-            assert_eq!(parse(&head[..len]), Ok(None), "{len}");
+            assert_eq!(parse(&head[..len], routes), Ok(None), "{len}");
         }
-        let (request, len) = parse(head).unwrap().unwrap();
+        let (request, len) = parse(head, routes).unwrap().unwrap();
         assert_eq!((request.route, len, request.keep_alive), (Route::Page, head.len() - 4, true));
     }
 
@@ -283,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn routes() {
+    fn targets() {
         let ask = |line: &str| get(&format!("{line} HTTP/1.1\r\n\r\n"));
         assert_eq!(ask("GET /bytes/1000?seed=7").unwrap().route, Route::Bytes { count: 1000, seed: 7 });
         assert_eq!(ask("GET /bytes/1073741824").unwrap().route, Route::Bytes { count: 1 << 30, seed: 1 });
@@ -315,7 +332,7 @@ mod tests {
     #[test]
     fn a_head_without_end_is_refused() {
         let endless = [b'a'; MAX_HEAD_BYTES];
-        assert!(parse(&endless).is_err());
+        assert!(parse(&endless, routes).is_err());
         let headers = "X: y\r\n".repeat(MAX_HEADERS + 1);
         assert_eq!(get(&format!("GET / HTTP/1.1\r\n{headers}\r\n")), Err(Refusal::TOO_LARGE));
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::app::http::Connection;
+use crate::app::http::{Connection, routes};
 
 /// Files in memory, and what goes wrong with them.
 #[derive(Default)]
@@ -68,7 +68,7 @@ fn bytes(len: usize) -> Vec<u8> {
 
 /// Gives `input` in pieces and takes what comes out in pieces, until nothing moves.
 fn exchange(input: &[u8], piece: usize, room: usize, shelf: &mut Shelf) -> (Vec<u8>, Connection) {
-    let (mut connection, mut output, mut rest) = (Connection::new(), Vec::new(), input);
+    let (mut connection, mut output, mut rest) = (Connection::new(routes), Vec::new(), input);
     loop {
         let taken = connection.receive(&rest[..piece.min(rest.len())]);
         rest = &rest[taken..];
@@ -173,7 +173,7 @@ fn a_file_that_cannot_be_read_to_its_end_is_cut_off() {
 #[test]
 fn a_connection_that_goes_lets_its_file_go() {
     let mut shelf = Shelf::of("a", 100_000);
-    let mut connection = Connection::new();
+    let mut connection = Connection::new(routes);
     connection.receive(b"GET /files/a HTTP/1.1\r\n\r\n");
     assert!(connection.move_file(&mut shelf));
     assert!(!connection.move_file(&mut shelf), "the head has to go first");

@@ -2,6 +2,7 @@
 //! reason.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::time::Duration;
@@ -11,39 +12,34 @@ use paravane_hal::Platform;
 use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_hal::time::Instant;
 use paravane_hal_x86_64::line::Trigger;
-use paravane_net::{Control, Events, FramePool, Link, MacAddr, RxCounters, RxQueue, TxCounters, TxQueue};
-use paravane_net_smoltcp::Phy;
-use paravane_nic::{self as nic, Config, InterruptPlan, NicError, NicRx, NicTx, Queues};
+use paravane_net::{Control, Events, FramePool, Link, NicInfo, RxCounters, TxCounters};
+use paravane_nic::{self as nic, Config, InterruptPlan, NicError};
 use paravane_pci::ConfigAccess;
 
-use crate::app::config::Addressing;
 use crate::app::http::{Files, Wanted};
-use crate::app::server::sending::{Remedy, Sending};
+use crate::app::server::carrier::Carrier;
+use crate::app::server::forwarding::Forwarding;
+use crate::app::server::sending::{Duty, Remedy, Sending};
 use crate::app::stack::Stack;
 use crate::app::status::{NicReport, RxReport, TxReport};
 
 /// A NIC that broke is started again so many times without having received anything in between.
 const RECOVERIES: u8 = 3;
 
-/// A NIC whose device takes no more frames is looked at so often, beside the interrupt that tells
-/// of room.
-const BLOCKED_LOOK: Duration = Duration::from_millis(100);
-
 /// One NIC.
 pub struct Nic<P: Platform, C: ConfigAccess> {
     name: Cow<'static, str>,
     place: String,
     ids: String,
-    addressing: Addressing,
     trigger: Trigger,
     mode: InterruptMode,
     device: nic::Nic<P, C>,
-    /// The queues of one that runs; `None` when it was not started again, for the reason in
+    /// It has the queues of one that runs; none when it was not started again, for the reason in
     /// `fault`.
-    phy: Option<Phy<NicRx<P>, NicTx<P>>>,
-    stack: Option<Stack>,
-    mac: MacAddr,
-    driver: &'static str,
+    carrier: Box<dyn Carrier<P>>,
+    pool: FramePool,
+    /// What it was when it was started first.
+    info: NicInfo,
     agreed: String,
     link: Link,
     link_changes: u64,
@@ -70,7 +66,8 @@ pub struct Identity {
 }
 
 impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
-    /// Starts a NIC, whose line is `trigger`ed, and says so on the console.
+    /// Starts a NIC, whose line is `trigger`ed, and says so on the console. From then on `carrier`
+    /// has its frames.
     ///
     /// # Errors
     ///
@@ -79,11 +76,11 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         identity: Identity,
         mut device: nic::Nic<P, C>,
         config: Config,
-        addressing: Addressing,
+        mut carrier: Box<dyn Carrier<P>>,
         (plan, trigger): (InterruptPlan, Trigger),
         pool: FramePool,
     ) -> Result<Self, NicError> {
-        let Queues { rx, tx } = device.start(config, pool.clone(), plan)?;
+        let queues = device.start(config, pool.clone(), plan)?;
         let (Some(info), Some(control)) = (device.info(), device.control()) else {
             return Err(NicError::NotRunning);
         };
@@ -96,18 +93,18 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             mode.name()
         );
         info!("nic {name}: link {link}");
+        carrier.begin(&info, queues, &pool);
+        carrier.link_changed(link.is_up());
         Ok(Self {
             name,
             place,
             ids,
-            addressing,
             trigger,
             mode,
             device,
-            phy: Some(Phy::new(&info, rx, tx, pool)),
-            stack: None,
-            mac: info.mac,
-            driver: info.driver,
+            carrier,
+            pool,
+            info,
             agreed,
             link,
             link_changes: 0,
@@ -139,13 +136,22 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         self.link.is_up()
     }
 
-    /// Puts a stack on top, for up to `connections` peers, whose ports, transaction ids and
-    /// sequence numbers begin with `seed`.
+    /// What it was when it was started first.
+    #[must_use]
+    pub fn info(&self) -> &NicInfo {
+        &self.info
+    }
+
+    /// Whether its frames are for a stack of its own.
+    #[must_use]
+    pub fn wants_stack(&self) -> bool {
+        self.carrier.wants_stack()
+    }
+
+    /// Puts a stack on top, if it wants one, for up to `connections` peers, whose ports,
+    /// transaction ids and sequence numbers begin with `seed`.
     pub fn attach_stack(&mut self, seed: u64, connections: usize, now: Instant) {
-        let Some(phy) = &mut self.phy else { return };
-        let stack =
-            Stack::new(&self.name, self.mac.0, phy, self.addressing, connections, seed, stack_time(now));
-        self.stack = Some(stack);
+        self.carrier.attach_stack(&self.name, self.info.mac.0, connections, seed, now);
     }
 
     /// If it interrupts by one of `lines`: asks it whether it did, which also lowers the line.
@@ -185,20 +191,26 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     }
 
     /// Moves frames and connections on. Returns whether anything moved.
-    pub fn turn(&mut self, now: Instant, look_for_events: bool) -> bool {
-        let Some((control, phy)) = self.device.control().zip(self.phy.as_mut()) else { return false };
+    pub fn turn(&mut self, now: Instant, look_for_events: bool, forwarding: &mut dyn Forwarding) -> bool {
+        let Some((control, (sent, _))) = self.device.control().zip(self.carrier.counters()) else {
+            return false;
+        };
         let look = look_for_events || core::mem::take(&mut self.events_pending);
         let events = if look { control.poll() } else { Ok(Events::empty()) };
         let link = control.link();
-        let waiting = phy.service() > 0;
-        let moved = self.stack.as_mut().is_some_and(|stack| stack.turn(&mut phy.batch(), stack_time(now)));
-        if waiting {
+        let moved = self.carrier.turn(now, forwarding);
+        if moved.came {
             self.recoveries = 0;
         }
-        let mut trouble = events.err().or(phy.fault()).map(|fault| control.describe(fault));
-        let must_send = link.is_up() && control.sends_at_once();
-        match self.sending.look(now, phy.tx().counters(), must_send) {
-            Some(Remedy::Remind) => phy.remind(),
+        let sent = self.carrier.counters().map_or(sent, |(sent, _)| sent);
+        let mut trouble = events.err().or(self.carrier.fault()).map(|fault| control.describe(fault));
+        let duty = match (link.is_up(), control.sends_at_once()) {
+            (false, _) => Duty::None,
+            (true, false) => Duty::Sometime,
+            (true, true) => Duty::AtOnce,
+        };
+        match self.sending.look(now, sent, duty) {
+            Some(Remedy::Remind) => self.carrier.remind(),
             Some(Remedy::Restart) => trouble = trouble.or(Some("no frame comes back as sent".into())),
             None => {}
         }
@@ -206,8 +218,12 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         if let Some(trouble) = trouble {
             self.recover(&trouble);
         }
-        // Frames that wait for room to be answered are nothing that moves.
-        moved
+        moved.again
+    }
+
+    /// Sends what others had for it. Returns whether there was anything.
+    pub fn send(&mut self, forwarding: &mut dyn Forwarding) -> bool {
+        self.carrier.send(forwarding)
     }
 
     /// Asks for interrupts. Returns whether there is something to do at once.
@@ -215,8 +231,8 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         if self.is_polled() {
             return false;
         }
-        let Some((control, phy)) = self.device.control().zip(self.phy.as_mut()) else { return false };
-        let armed = phy.arm().and_then(|queues| Ok((queues, control.arm()?)));
+        let Some(control) = self.device.control() else { return false };
+        let armed = self.carrier.arm().and_then(|queues| Ok((queues, control.arm()?)));
         match armed {
             Ok((Armed::Idle, Armed::Idle)) => false,
             Ok((_, events)) => {
@@ -234,9 +250,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// Whether the device has frames that it did not send yet.
     #[must_use]
     pub fn is_sending(&self) -> bool {
-        let Some(phy) = &self.phy else { return false };
-        let sent = phy.tx().counters();
-        sent.completed < sent.frames
+        self.carrier.counters().is_some_and(|(sent, _)| sent.completed < sent.frames)
     }
 
     /// Whether nobody tells when frames come.
@@ -247,31 +261,24 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
 
     /// How long nothing has to be done if nothing comes.
     pub fn idle_time(&mut self, now: Instant) -> Option<Duration> {
-        let phy = self.phy.as_ref()?;
-        if !phy.can_send() {
-            // What the stack wants to send at once cannot go, however often it is asked.
-            return Some(BLOCKED_LOOK);
-        }
-        let delay = self.stack.as_mut().and_then(|stack| stack.idle_time(stack_time(now)));
-        let stack = delay.map(|delay| Duration::from_micros(delay.total_micros()));
-        stack.into_iter().chain(self.sending.idle_time(now)).min()
+        self.carrier.idle_time(now).into_iter().chain(self.sending.idle_time(now)).min()
     }
 
     /// What its connections want.
     pub fn wanted(&self) -> impl Iterator<Item = &Wanted> {
-        self.stack.iter().flat_map(Stack::wanted)
+        self.carrier.stack().into_iter().flat_map(Stack::wanted)
     }
 
     /// Answers what its connections want.
     pub fn answer(&mut self, answer: impl FnMut(&Wanted) -> (&'static str, &'static str, String)) {
-        if let Some(stack) = &mut self.stack {
+        if let Some(stack) = self.carrier.stack_mut() {
             stack.answer(answer);
         }
     }
 
     /// Moves its connections' files on. Returns whether anything moved.
     pub fn move_files(&mut self, files: &mut dyn Files) -> bool {
-        self.stack.as_mut().is_some_and(|stack| stack.move_files(files))
+        self.carrier.stack_mut().is_some_and(|stack| stack.move_files(files))
     }
 
     /// Stops the driver, which gives all its memory back, and starts it again. Connections live on.
@@ -280,13 +287,14 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     ///
     /// Why not, in words; the NIC is then out of order.
     pub fn restart(&mut self) -> Result<(), NicError> {
-        let Some(phy) = self.phy.take() else { return Err(NicError::NotRunning) };
-        self.before = self.counted(&phy);
+        let before = self.counted();
+        let Some(queues) = self.carrier.end() else { return Err(NicError::NotRunning) };
+        self.before = before;
         self.sending = Sending::default();
-        let (rx, tx, pool) = phy.into_parts();
-        match self.device.restart(Queues { rx, tx }) {
-            Ok(Queues { rx, tx }) => {
-                self.phy = self.device.info().map(|info| Phy::new(&info, rx, tx, pool));
+        match self.device.restart(queues) {
+            Ok(queues) => {
+                let info = self.device.info().unwrap_or(self.info);
+                self.carrier.begin(&info, queues, &self.pool);
                 self.restarts = self.restarts.saturating_add(1);
                 let running = self.device.control().map(|control| (control.link(), control.interrupts()));
                 let (link, mode) = running.unwrap_or((Link::Down, self.mode));
@@ -314,12 +322,11 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             error!("nic {}: {}: given up after {RECOVERIES} restarts", self.name, self.place());
             self.fault = Some(trouble.into());
             // Stopped for good: the parts are taken apart so that no frame is left with the device.
-            if let Some(phy) = self.phy.take() {
-                self.before = self.counted(&phy);
-                let (rx, tx, _) = phy.into_parts();
-                if let Err(error) = self.device.stop(Queues { rx, tx }) {
-                    error!("nic {}: {}: {error}", self.name, self.place());
-                }
+            self.before = self.counted();
+            if let Some(queues) = self.carrier.end()
+                && let Err(error) = self.device.stop(queues)
+            {
+                error!("nic {}: {}: {error}", self.name, self.place());
             }
             self.follow_link(Link::Down);
             return;
@@ -336,17 +343,16 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         }
         if link.is_up() != self.link.is_up() {
             self.link_changes = self.link_changes.saturating_add(1);
-            if let (true, Some(stack)) = (link.is_up(), &mut self.stack) {
-                stack.link_is_back();
-            }
+            self.carrier.link_changed(link.is_up());
         }
         self.link = link;
         info!("nic {}: link {link}", self.name);
     }
 
     /// What this and earlier starts counted.
-    fn counted(&self, phy: &Phy<NicRx<P>, NicTx<P>>) -> (TxCounters, RxCounters) {
-        (self.before.0 + phy.tx().counters(), self.before.1 + phy.rx().counters())
+    fn counted(&self) -> (TxCounters, RxCounters) {
+        let (tx, rx) = self.carrier.counters().unwrap_or_default();
+        (self.before.0 + tx, self.before.1 + rx)
     }
 
     /// What is so at the moment. The device is asked for its own.
@@ -354,26 +360,27 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     pub fn report(&mut self) -> NicReport {
         // A fault is looked for in the next turn.
         let device = self.device.control().and_then(|control| control.read_device_stats().ok().flatten());
-        let (tx, rx) = self.phy.as_ref().map_or(self.before, |phy| self.counted(phy));
+        let (tx, rx) = self.counted();
+        let stack = self.carrier.stack();
         NicReport {
             name: self.name.to_string(),
-            driver: self.driver,
+            driver: self.info.driver,
             place: self.place.clone(),
             ids: self.ids.clone(),
             revision_or_features: self.agreed.clone(),
             interrupts: self.mode.name(),
-            mac: self.mac.to_string(),
+            mac: self.info.mac.to_string(),
             link: if self.link.is_up() { "up" } else { "down" },
             link_changes: self.link_changes,
             mbps: match self.link {
                 Link::Up { mbps, .. } => mbps,
                 Link::Down => None,
             },
-            address: self.stack.as_ref().and_then(Stack::address).map(|address| address.to_string()),
+            address: stack.and_then(Stack::address).map(|address| address.to_string()),
             restarts: self.restarts,
             fault: self.fault.clone(),
             wakeups: self.woken,
-            requests: self.stack.as_ref().map_or(0, Stack::requests),
+            requests: stack.map_or(0, Stack::requests),
             tx: TxReport {
                 frames: tx.frames,
                 bytes: tx.bytes,
@@ -390,9 +397,4 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             },
         }
     }
-}
-
-/// The same time for smoltcp.
-fn stack_time(now: Instant) -> smoltcp::time::Instant {
-    smoltcp::time::Instant::from_micros(i64::try_from(now.as_nanos() / 1000).unwrap_or(i64::MAX))
 }

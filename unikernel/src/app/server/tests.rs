@@ -13,6 +13,7 @@ use paravane_net::FrameLayout;
 use paravane_nic::{Config, InterruptPlan};
 
 use crate::app::config::Addressing;
+use crate::app::http::routes;
 
 const LINE: u8 = 9;
 
@@ -66,6 +67,10 @@ impl Host for Machine {
     }
 }
 
+fn stacked() -> Box<dyn Carrier<MockPlatform>> {
+    Box::new(Stacked::new(Addressing::Dhcp, routes))
+}
+
 type Models = Vec<Arc<Mutex<VirtioNet>>>;
 
 /// A server over two NICs that share [`LINE`], on a machine with so many `lines`.
@@ -86,7 +91,7 @@ fn two_on_a_line(lines: u8) -> (Server<MockPlatform, PciHost, Machine>, Models) 
             let identity = Identity { name: name.into(), place: String::new(), ids: String::new() };
             let plan = InterruptPlan { line: Some(LINE), ..InterruptPlan::POLLING };
             let way = (plan, Trigger::Level);
-            let nic = Nic::start(identity, device, config, Addressing::Dhcp, way, pool.clone()).unwrap();
+            let nic = Nic::start(identity, device, config, stacked(), way, pool.clone()).unwrap();
             assert_eq!(nic.line(), Some((LINE, Trigger::Level)));
             (nic, plugged.model)
         })

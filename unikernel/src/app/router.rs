@@ -1,0 +1,165 @@
+//! A router: packets between `public`, `private` and further NICs, by
+//! [`Path`]; on `admin` a stack that says how that goes.
+//!
+//! ```text
+//!  admin   -- stack of its own -- HTTP: status, metrics, health
+//!  public  -- lane --+
+//!                    +-- Path      nothing leads from here to the stack above
+//!  private -- lane --+
+//! ```
+//!
+//! | Part | Holds |
+//! |---|---|
+//! | [`config`] | what it is told to be |
+//! | this file | [`Router`]: the path with its interfaces, as the loop over NICs drives it |
+//! | `build` | from configuration and NICs to a path |
+//! | `pages` | which pages there are |
+//! | `status`, `metrics` | what they say |
+//! | [`program`] | the image from start to loop |
+
+mod build;
+pub mod config;
+mod metrics;
+mod pages;
+pub mod program;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use log::{error, info, warn};
+use paravane_appliance::interface::InterfaceId;
+use paravane_appliance::neighbour::{self, Event};
+use paravane_appliance::path::Path;
+use paravane_hal::time::Instant;
+use paravane_net::{Burst, FramePool};
+
+pub use build::Plan;
+use config::Config;
+pub use pages::routes;
+
+use crate::app::server::{Forwarding, Page};
+use crate::app::status::Report;
+
+/// One event of neighbours is said in so long; the others are counted.
+const EVENT_PAUSE: Duration = Duration::from_secs(1);
+
+/// An interface, as people know it.
+#[derive(Clone, Debug)]
+struct Named {
+    /// Its NIC's name.
+    name: String,
+    /// Whether its link is up.
+    is_up: bool,
+}
+
+/// The path, or the reasons why there is none.
+#[derive(Debug)]
+pub struct Router {
+    config: Config,
+    /// Nothing is passed on without one.
+    path: Option<Path>,
+    /// The interfaces of the path.
+    interfaces: Vec<Named>,
+    /// What keeps it from its work, in a line each.
+    troubles: Vec<String>,
+    pool: FramePool,
+    events_said_at: Option<Instant>,
+    events: u64,
+}
+
+impl Router {
+    /// Says on the console what is in effect, and where each value is from.
+    pub(super) fn say(&self) {
+        for (key, value, origin) in self.config.effective() {
+            info!("config: {key} = {value} ({origin})");
+        }
+        if self.path.is_none() {
+            error!("router: nothing is passed on");
+        }
+    }
+
+    /// Why it is not ready, in lines; none when it is.
+    #[must_use]
+    pub fn unready(&self) -> Vec<String> {
+        let down = self.interfaces.iter().filter(|interface| !interface.is_up);
+        let down = down.map(|interface| alloc::format!("{}: the link is down", interface.name));
+        self.troubles.iter().cloned().chain(down).collect()
+    }
+
+    fn name(&self, interface: InterfaceId) -> &str {
+        self.interfaces.get(interface.index()).map_or("?", |named| &named.name)
+    }
+
+    /// Tells the link which addresses this machine has: others may know the one that had them
+    /// before.
+    fn announce(&mut self, interface: InterfaceId) {
+        let Some(path) = &mut self.path else { return };
+        let Some(own) = path.interfaces().get(interface.index()).cloned() else { return };
+        let v4 = own.v4.iter().map(|(address, _)| IpAddr::V4(*address));
+        let addresses: Vec<_> = v4.chain(own.v6.iter().map(|(address, _)| IpAddr::V6(*address))).collect();
+        for address in addresses {
+            if let Some(mut frame) = self.pool.get()
+                && neighbour::announce(&mut frame, &own, address)
+                && let Some(egress) = path.egress(interface)
+            {
+                egress.push(frame);
+            }
+        }
+    }
+
+    /// Says what happened among neighbours, not more often than people can read it.
+    fn say_events(&mut self, now: Instant) {
+        while let Some(event) = self.path.as_mut().and_then(Path::take_event) {
+            self.events = self.events.saturating_add(1);
+            if self.events_said_at.is_some_and(|said| now.since(said) < EVENT_PAUSE) {
+                continue;
+            }
+            self.events_said_at = Some(now);
+            match event {
+                Event::Changed { interface, address, old, new } => {
+                    info!("{}: {address} was at {old} and is at {new} now", self.name(interface));
+                }
+                Event::Conflict { interface, address, mac } => {
+                    warn!("{}: {mac} uses {address}, which is ours", self.name(interface));
+                }
+            }
+        }
+    }
+}
+
+impl Forwarding for Router {
+    fn take(&mut self, from: InterfaceId, burst: &mut Burst, now: Instant) {
+        match &mut self.path {
+            Some(path) => path.take(from, burst, now),
+            None => burst.clear(),
+        }
+    }
+
+    fn egress(&mut self, to: InterfaceId) -> Option<&mut Burst> {
+        self.path.as_mut()?.egress(to)
+    }
+
+    fn link_changed(&mut self, interface: InterfaceId, is_up: bool) {
+        if let Some(named) = self.interfaces.get_mut(interface.index()) {
+            named.is_up = is_up;
+        }
+        if is_up {
+            self.announce(interface);
+        }
+    }
+
+    fn poll(&mut self, now: Instant) -> Option<Instant> {
+        let due = self.path.as_mut()?.poll(now);
+        self.say_events(now);
+        due
+    }
+
+    fn page(&self, name: &str, report: &Report) -> Page {
+        pages::page(self, name, report)
+    }
+}

@@ -1,0 +1,209 @@
+//! From a configuration and the NICs that there are to a path.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv6Addr};
+
+use log::error;
+use paravane_appliance::interface::{Interface, InterfaceId};
+use paravane_appliance::path::{Limits, Path};
+use paravane_appliance::random::Random;
+use paravane_appliance::route::{Kind, NextHop, Route};
+use paravane_net::{
+    Config as NicConfig, FrameLayout, FramePool, HEADROOM_BYTES, MacAddr, NicInfo, RxFilter, RxOffloads,
+    Settings,
+};
+
+use super::config::{Config, Port, Sink};
+use super::{Named, Router};
+
+/// Frames that wait for a NIC to take them, each.
+const EGRESS_FRAMES: u16 = 256;
+
+/// What is to become a router: the NICs are added as they are started.
+#[derive(Debug)]
+pub struct Plan {
+    config: Config,
+    interfaces: Vec<(Named, Interface)>,
+    troubles: Vec<String>,
+}
+
+impl Plan {
+    /// One for `config`. Where that is wrong, each fault is said.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let troubles: Vec<_> = config.faults.iter().map(ToString::to_string).collect();
+        let mut plan = Self { config, interfaces: Vec::new(), troubles: Vec::new() };
+        troubles.into_iter().for_each(|trouble| plan.trouble(trouble));
+        plan
+    }
+
+    /// What it was told.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether the configuration is right, and NICs may carry packets.
+    #[must_use]
+    pub fn may_route(&self) -> bool {
+        self.config.faults.is_empty()
+    }
+
+    /// Something that keeps it from its work, which is said.
+    pub fn trouble(&mut self, trouble: String) {
+        error!("router: {trouble}");
+        self.troubles.push(trouble);
+    }
+
+    /// How the NIC called `name` runs.
+    #[must_use]
+    pub fn nic_config(&self, name: &str) -> NicConfig {
+        let port = self.config.port(name);
+        let groups = if has_v6(port) { RxFilter::ALL_MULTICAST } else { RxFilter::empty() };
+        let settings = Settings::default().with_filter(RxFilter::default() | groups);
+        let mtu_bytes = port.map(|port| port.mtu_bytes.value);
+        // What a device has put together goes on as it is.
+        let rx_offloads = RxOffloads::CHECKSUM | RxOffloads::TCP4 | RxOffloads::TCP6;
+        NicConfig::default()
+            .with_ip_mtu_bytes(mtu_bytes)
+            .with_settings(settings)
+            .with_rx_offloads(rx_offloads)
+    }
+
+    /// How many frames there are to be for a NIC that runs as `nic` says: those that it holds, and
+    /// those that wait for it.
+    #[must_use]
+    pub fn frames(nic: &NicConfig) -> u32 {
+        let rings = u32::from(nic.rx_entries) + u32::from(nic.tx_entries);
+        // Frames of the longest packets are as many buffers each as a slot of the ring.
+        let buffers = nic.frames() / rings.max(1) + 1;
+        nic.frames().saturating_add(u32::from(EGRESS_FRAMES).saturating_mul(buffers))
+    }
+
+    /// Which interface the next NIC is.
+    #[must_use]
+    pub fn next_id(&self) -> InterfaceId {
+        InterfaceId(u8::try_from(self.interfaces.len()).unwrap_or(u8::MAX))
+    }
+
+    /// Adds the NIC called `name`, which runs.
+    pub fn add(&mut self, name: &str, info: &NicInfo) {
+        let port = self.config.port(name);
+        let said = port.map_or(info.ip_mtu_bytes, |port| port.mtu_bytes.value);
+        let mut interface = Interface {
+            offloads: info.offloads,
+            large_bytes: large_bytes(info),
+            ..Interface::new(info.mac, said.min(info.ip_mtu_bytes))
+        };
+        for (address, bits, _) in port.iter().flat_map(|port| &port.addresses.value) {
+            match address {
+                IpAddr::V4(address) => interface.v4.push((*address, *bits)),
+                IpAddr::V6(address) => interface.v6.push((*address, *bits)),
+            }
+        }
+        if has_v6(port) && !interface.v6.iter().any(|(own, _)| own.is_unicast_link_local()) {
+            interface.v6.push((link_local(info.mac), 64));
+        }
+        self.interfaces.push((Named { name: name.into(), is_up: false }, interface));
+    }
+
+    /// The router, whose frames are from `pool`. Without `random` numbers nothing is passed on.
+    #[must_use]
+    pub fn build(mut self, pool: FramePool, random: Option<&mut Random>) -> Router {
+        let may_route = self.may_route();
+        let missing = self.config.ports.iter().filter(|port| may_route && !self.has(&port.name));
+        let missing: Vec<_> = missing.map(|port| no_nic(port, self.interfaces.len())).collect();
+        missing.into_iter().for_each(|trouble| self.trouble(trouble));
+        let (interfaces, parts): (Vec<_>, Vec<_>) = core::mem::take(&mut self.interfaces).into_iter().unzip();
+        let path = match random {
+            _ if !may_route => None,
+            Some(random) => self.path(&interfaces, parts, pool.clone(), random),
+            None => {
+                self.trouble(
+                    "nothing is passed on: there are no random numbers for the keys of its tables; \
+                     add -cpu max or -device virtio-rng-pci"
+                        .into(),
+                );
+                None
+            }
+        };
+        let Self { config, troubles, .. } = self;
+        Router { config, path, interfaces, troubles, pool, events_said_at: None, events: 0 }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.interfaces.iter().any(|(named, _)| named.name == name)
+    }
+
+    fn path(
+        &mut self,
+        names: &[Named],
+        interfaces: Vec<Interface>,
+        pool: FramePool,
+        random: &mut Random,
+    ) -> Option<Path> {
+        let count = u8::try_from(interfaces.len()).unwrap_or(u8::MAX);
+        let mut limits = Limits::new(count);
+        limits.egress_frames = EGRESS_FRAMES;
+        // What is for the machine itself and no echo is nobody's: it is dropped at once.
+        limits.local_frames = 0;
+        let mut path = match Path::new(interfaces, limits, pool, random) {
+            Ok(path) => path,
+            Err(reason) => {
+                self.trouble(format!("nothing is passed on: {reason}"));
+                return None;
+            }
+        };
+        for said in self.config.routes.clone() {
+            // Where its interface has no NIC, that was said.
+            let Some(route) = route(&said, names) else { continue };
+            if let Err(reason) = path.add_route(route) {
+                self.trouble(format!("{}: {said}: {reason}", said.origin));
+            }
+        }
+        Some(path)
+    }
+}
+
+/// A route, where the interface that it leads to is there.
+fn route(said: &super::config::Route, names: &[Named]) -> Option<Route> {
+    let prefix = said.to?;
+    let kind = match (said.kind.map(|kind| kind.value), &said.interface) {
+        (Some(Sink::Blackhole), _) => Kind::Blackhole,
+        (Some(Sink::Unreachable), _) => Kind::Unreachable,
+        (None, interface) => {
+            let name = &interface.as_ref()?.value;
+            let index = names.iter().position(|named| named.name == *name)?;
+            let interface = InterfaceId(u8::try_from(index).ok()?);
+            Kind::Unicast(NextHop { interface, gateway: said.via.map(|via| via.value) })
+        }
+    };
+    Some(Route { prefix, kind })
+}
+
+fn no_nic(port: &Port, there_are: usize) -> String {
+    let Port { name, addresses, .. } = port;
+    format!("{}: no NIC {name}: there are {there_are} beside admin, or it did not start", addresses.origin)
+}
+
+/// The longest packet that a NIC cuts: as many whole buffers as it takes at a time.
+fn large_bytes(info: &NicInfo) -> u32 {
+    let FrameLayout { buffer_bytes, .. } = FrameLayout::new(0);
+    let buffer_bytes = u32::from(buffer_bytes.saturating_sub(HEADROOM_BYTES));
+    buffer_bytes.saturating_mul(info.max_cut_segments.saturating_sub(1).into()).min(u16::MAX.into())
+}
+
+fn has_v6(port: Option<&Port>) -> bool {
+    port.is_some_and(|port| port.addresses.value.iter().any(|(address, ..)| address.is_ipv6()))
+}
+
+/// The address of its link that a station has.
+///
+/// Spec: RFC 4291, 2.5.6 and appendix A "Creating Modified EUI-64 Format Interface Identifiers".
+fn link_local(MacAddr([a, b, c, d, e, f]): MacAddr) -> Ipv6Addr {
+    let [g, h] = [a ^ 2, b];
+    let word = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, word(g, h), word(c, 0xff), word(0xfe, d), word(e, f))
+}

@@ -1,0 +1,86 @@
+//! Words of the command line, as a file would have them:
+//!
+//! | Word | As |
+//! |---|---|
+//! | `irq=…`, `log=…` | the same key |
+//! | `admin=dhcp`, `admin=ADDRESS/LENGTH[,GATEWAY][,mtu=N]` | `[admin]` |
+//! | `public=ADDRESS/LENGTH,…[,mtu=N]`, other NICs likewise | `[public]` |
+//! | `route=PREFIX,GATEWAY[,INTERFACE]`, `route=PREFIX,INTERFACE`, `route=PREFIX,blackhole` | a `[[route]]` |
+//!
+//! Other words are none of a router's configuration.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::app::config::file::{At, Entry, Value};
+use crate::app::config::is_nic_name;
+
+/// Whether `word` says something of a router.
+#[must_use]
+pub fn is_word(word: &str) -> bool {
+    parts(word).is_some()
+}
+
+/// Key and value of a word that says something of a router.
+fn parts(word: &str) -> Option<(&str, &str)> {
+    let is_known = |key: &str| matches!(key, "irq" | "log" | "route") || is_nic_name(key);
+    word.split_once('=').filter(|(key, _)| is_known(key))
+}
+
+/// What `line` says.
+pub(super) fn entries(line: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut column: usize = 1;
+    // All white space in a line is single characters of ASCII.
+    for word in line.split(|char: char| char.is_ascii_whitespace()) {
+        entries_of(column, word, &mut entries);
+        column = column.saturating_add(word.len()).saturating_add(1);
+    }
+    entries
+}
+
+/// Adds what `word` says, which is at `column`.
+fn entries_of(column: usize, word: &str, entries: &mut Vec<Entry>) {
+    let Some((key, value)) = parts(word) else { return };
+    // Each word is as a table of its own: of routes, the parts go together.
+    let table = entries.last().map_or(1, |last| last.table.saturating_add(1));
+    let start = column.saturating_add(key.len()).saturating_add(1);
+    let mut put = |at: usize, key: String, value: Value| {
+        let at = At { line: 1, column: at };
+        entries.push(Entry { key_at: at, at, table, key, value });
+    };
+    if matches!(key, "irq" | "log") {
+        return put(start, key.into(), Value::String(value.into()));
+    }
+    let mut at = start;
+    let mut addresses = Vec::new();
+    for (index, part) in value.split(',').enumerate() {
+        let here = At { line: 1, column: at };
+        let text = Value::String(part.into());
+        if let Some(mtu) = part.strip_prefix("mtu=").filter(|_| key != "route") {
+            put(at.saturating_add(4), format!("{key}.mtu"), Value::Integer(mtu.into()));
+        } else {
+            match (key, index) {
+                ("route", 0) => put(at, "route.to".into(), text),
+                ("route", _) => put(at, format!("route.{}", of_route(part)), text),
+                ("admin", 0) => put(at, "admin.address".into(), text),
+                ("admin", _) => put(at, "admin.gateway".into(), text),
+                _ => addresses.push((here, text)),
+            }
+        }
+        at = at.saturating_add(part.len()).saturating_add(1);
+    }
+    if !matches!(key, "route" | "admin") {
+        put(start, format!("{key}.addresses"), Value::List(addresses));
+    }
+}
+
+/// What a part of a route is, behind the prefix.
+fn of_route(part: &str) -> &'static str {
+    match part {
+        "blackhole" | "unreachable" => "kind",
+        name if is_nic_name(name) => "interface",
+        _ => "via",
+    }
+}

@@ -1,0 +1,57 @@
+//! Which pages a router has, all of them for reading.
+
+use alloc::string::String;
+
+use super::{Router, metrics, status};
+use crate::app::http::{Refusal, Route, only};
+use crate::app::server::Page;
+use crate::app::status::Report;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The pages of a router.
+///
+/// # Errors
+///
+/// [`Refusal`]: there is no such page, or it is not to be had so.
+pub fn routes(method: &str, target: &str) -> Result<Route, Refusal> {
+    let (path, _) = target.split_once('?').unwrap_or((target, ""));
+    let page = match path {
+        "/" => "page",
+        "/status.json" => "status",
+        "/metrics" => "metrics",
+        "/livez" => "livez",
+        "/readyz" => "readyz",
+        _ => {
+            return Err(Refusal::new(
+                "404 Not Found",
+                "there are /, /status.json, /metrics, /livez and /readyz",
+            ));
+        }
+    };
+    only(matches!(method, "GET" | "HEAD"), Route::Program(page), "a router's pages are for GET")
+}
+
+/// The page called `name`.
+pub(super) fn page(router: &Router, name: &str, report: &Report) -> Page {
+    const OK: &str = "200 OK";
+    match name {
+        "page" => (OK, "text/html; charset=utf-8", status::to_html(router, report)),
+        "status" => (OK, "application/json", status::to_json(router, report)),
+        "metrics" => (OK, "text/plain; version=0.0.4; charset=utf-8", metrics::to_text(router, report)),
+        // Whoever answers is alive.
+        "livez" => (OK, TEXT, "ok\n".into()),
+        _ => {
+            let unready = router.unready();
+            if unready.is_empty() {
+                return (OK, TEXT, "ok\n".into());
+            }
+            let mut lines = String::new();
+            for line in unready {
+                lines.push_str(&line);
+                lines.push('\n');
+            }
+            ("503 Service Unavailable", TEXT, lines)
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A router between two NICs that are played: what is on the wire is what comes of it.
+
+use paravane_appliance::drops::Reason;
+use paravane_hal::entropy::{Entropy, EntropyError};
+use paravane_mock_hal::MockPlatform;
+use paravane_net::{Frame, FrameLayout, MacAddr, NicInfo, Offloads};
+
+use super::*;
+use crate::app::http::Route;
+
+const CONFIG: &str = "public=192.0.2.1/24,2001:db8:1::1/64 private=10.0.0.1/24,mtu=1400 \
+                      route=0.0.0.0/0,192.0.2.254 route=10.9.0.0/16,private route=198.51.100.0/24,blackhole";
+
+/// Numbers that tests may guess.
+struct Known;
+
+impl Entropy for Known {
+    fn name(&self) -> &'static str {
+        "known"
+    }
+    fn fill(&self, to: &mut [u8]) -> Result<(), EntropyError> {
+        to.fill(7);
+        Ok(())
+    }
+}
+
+fn info(low: u32) -> NicInfo {
+    NicInfo {
+        driver: "none",
+        mac: MacAddr::local(low),
+        ip_mtu_bytes: 1500,
+        max_frame_bytes: 1514,
+        offloads: Offloads::empty(),
+        filters: true,
+        max_segments: 16,
+        max_cut_segments: 16,
+        rx_slots: 64,
+        tx_slots: 64,
+    }
+}
+
+/// A router of `line` over the NICs of these names.
+fn router(line: &str, names: &[&str], is_seeded: bool) -> Router {
+    let pool = FramePool::new(MockPlatform::new(), FrameLayout::new(64)).unwrap();
+    let mut plan = Plan::new(Config::of("", line, None));
+    for (name, low) in names.iter().zip(0..) {
+        assert_eq!(usize::from(plan.next_id().0), usize::try_from(low).unwrap());
+        plan.add(name, &info(low));
+    }
+    let mut random = paravane_appliance::random::Random::new(&Known).unwrap();
+    plan.build(pool, is_seeded.then_some(&mut random))
+}
+
+fn ready() -> Router {
+    let mut router = router(CONFIG, &["public", "private"], true);
+    [0, 1].into_iter().for_each(|id| router.link_changed(InterfaceId(id), true));
+    router
+}
+
+fn report() -> Report {
+    Report {
+        version: "0.1.0",
+        boot_us: 1,
+        boot_ticks: 2,
+        uptime_us: 61_002_003,
+        clock: "PIT".into(),
+        entropy: "known",
+        dma_bytes_in_use: 4096,
+        pool_frames: 64,
+        pool_free: 60,
+        nics: Vec::new(),
+    }
+}
+
+fn sent(router: &mut Router, id: u8) -> Vec<Vec<u8>> {
+    let burst = router.egress(InterfaceId(id)).unwrap();
+    let bytes = |frame: Frame| {
+        let mut bytes = vec![0; frame.total_bytes()];
+        frame.copy_out(&mut bytes).unwrap();
+        bytes
+    };
+    core::iter::from_fn(|| burst.pop()).map(bytes).collect()
+}
+
+#[test]
+fn each_address_is_announced_when_its_link_comes() {
+    let mut router = ready();
+    let announced = sent(&mut router, 0);
+    assert_eq!(announced.len(), 3, "IPv4, IPv6, and that of the link");
+    assert_eq!(announced[0][12..14], [8, 6]);
+    assert_eq!(announced[0][28..32], [192, 0, 2, 1]);
+    assert_eq!(announced[1][62..78], "2001:db8:1::1".parse::<core::net::Ipv6Addr>().unwrap().octets());
+    assert_eq!(announced[2][62..64], [0xfe, 0x80]);
+    assert_eq!(sent(&mut router, 1).len(), 1);
+    router.link_changed(InterfaceId(0), false);
+    assert!(sent(&mut router, 0).is_empty());
+    assert_eq!(router.unready(), ["public: the link is down"]);
+}
+
+#[test]
+fn what_is_for_the_machine_itself_is_dropped() {
+    let mut router = ready();
+    let mut bytes = vec![0; 54];
+    bytes[..6].copy_from_slice(&MacAddr::local(0).0);
+    bytes[6..12].copy_from_slice(&[2; 6]);
+    bytes[12..34]
+        .copy_from_slice(&[8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0xf6, 0xcb, 192, 0, 2, 9, 192, 0, 2, 1]);
+    bytes[34..38].copy_from_slice(&[1, 1, 0, 80]);
+    let sum = bytes[14..34].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let sum = sum.sum::<u32>() - 0xf6cb;
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+    let mut frame = router.pool.get().unwrap();
+    assert!(frame.append(&bytes));
+    let mut burst = Burst::new();
+    burst.push(frame);
+    let _ = sent(&mut router, 0);
+    router.take(InterfaceId(0), &mut burst, Instant::from_nanos(1));
+    let path = router.path.as_ref().unwrap();
+    assert_eq!(path.drops().of(InterfaceId(0), Reason::LocalFull), 1);
+    assert_eq!(path.drops().total(InterfaceId(0)), 1);
+    assert!(sent(&mut router, 0).is_empty(), "and nobody answers");
+}
+
+#[test]
+fn a_route_leads_where_it_was_said() {
+    let router = ready();
+    let path = router.path.as_ref().unwrap();
+    let lookup = |address: &str| path.routes().lookup(address.parse().unwrap()).copied();
+    use paravane_appliance::route::Kind;
+    let gateway = "192.0.2.254".parse().unwrap();
+    assert_eq!(lookup("203.0.113.1"), Some(Kind::via(InterfaceId(0), gateway)));
+    assert_eq!(lookup("10.9.1.1"), Some(Kind::on_link(InterfaceId(1))));
+    assert_eq!(lookup("198.51.100.1"), Some(Kind::Blackhole));
+    assert_eq!(path.interfaces()[1].mtu_bytes, 1400);
+    assert!(router.unready().is_empty());
+}
+
+#[test]
+fn a_nic_that_is_not_there_is_named_and_the_others_route() {
+    let mut router = router(CONFIG, &["public"], true);
+    router.link_changed(InterfaceId(0), true);
+    let unready = router.unready();
+    assert_eq!(unready.len(), 1, "{unready:?}");
+    assert!(unready[0].starts_with("command line:46: no NIC private"), "{unready:?}");
+    assert!(router.path.is_some_and(|path| path.routes().lookup("10.9.1.1".parse().unwrap()).is_some()));
+}
+
+#[test]
+fn without_random_numbers_or_with_a_fault_nothing_is_passed_on() {
+    let unseeded = router(CONFIG, &["public", "private"], false);
+    assert!(unseeded.path.is_none());
+    assert!(unseeded.unready()[0].contains("no random numbers"), "{:?}", unseeded.unready());
+    let wrong = router("public=10.0.0.1", &[], true);
+    assert!(wrong.path.is_none());
+    assert_eq!(wrong.unready().len(), 1, "{:?}", wrong.unready());
+}
+
+#[test]
+fn pages_are_for_reading_alone() {
+    for (target, page) in [
+        ("/", "page"),
+        ("/status.json?x", "status"),
+        ("/metrics", "metrics"),
+        ("/livez", "livez"),
+        ("/readyz", "readyz"),
+    ] {
+        assert_eq!(routes("GET", target), Ok(Route::Program(page)));
+        assert_eq!(routes("HEAD", target), Ok(Route::Program(page)));
+        assert_eq!(routes("POST", target).unwrap_err().status, "405 Method Not Allowed");
+    }
+    for target in ["/nics/public/restart", "/bytes/1", "/digest", "/files/a", "/livez/"] {
+        assert_eq!(routes("GET", target).unwrap_err().status, "404 Not Found");
+    }
+}
+
+#[test]
+fn the_pages_say_whether_it_routes() {
+    let mut router = ready();
+    assert_eq!(router.page("readyz", &report()).0, "200 OK");
+    router.link_changed(InterfaceId(1), false);
+    let (status, _, body) = router.page("readyz", &report());
+    assert_eq!((status, &*body), ("503 Service Unavailable", "private: the link is down\n"));
+    assert_eq!(router.page("livez", &report()).0, "200 OK");
+    let json: serde_json::Value = serde_json::from_str(&router.page("status", &report()).2).unwrap();
+    assert_eq!((&json["ready"], &json["pool_free"]), (&false.into(), &60.into()));
+    assert_eq!(json["interfaces"][1]["name"], "private");
+    assert_eq!(json["interfaces"][0]["drops"].as_object().unwrap().len(), Reason::ALL.len());
+    let metrics = router.page("metrics", &report()).2;
+    for line in
+        ["paravane_ready 0", "paravane_interface_up{nic=\"public\"} 1", "paravane_uptime_seconds 61.002003"]
+    {
+        assert!(metrics.lines().any(|seen| seen == line), "{line}");
+    }
+    assert!(router.page("page", &report()).2.contains("Not ready: private: the link is down"));
+}

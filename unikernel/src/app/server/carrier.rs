@@ -1,0 +1,166 @@
+//! What carries the frames of a NIC: a stack of its own, or a lane to what passes them on.
+//!
+//! The NIC is started, restarted and given up below; whoever carries its frames is given its queues
+//! for as long as it runs.
+
+use core::time::Duration;
+
+use paravane_hal::Platform;
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::irq::Armed;
+use paravane_hal::time::Instant;
+use paravane_net::{FramePool, NicInfo, RxCounters, RxQueue as _, TxCounters, TxQueue as _};
+use paravane_net_smoltcp::Phy;
+use paravane_nic::{NicRx, NicTx, Queues};
+
+use super::forwarding::Forwarding;
+use crate::app::config::Addressing;
+use crate::app::http::Routes;
+use crate::app::stack::{Serving, Stack};
+
+/// A NIC whose device takes no more frames is looked at so often, beside the interrupt that tells
+/// of room.
+pub(super) const BLOCKED_LOOK: Duration = Duration::from_millis(100);
+
+/// What happened in a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moved {
+    /// Frames came in.
+    pub came: bool,
+    /// There may be more to do at once.
+    pub again: bool,
+}
+
+/// Who carries a NIC's frames.
+pub trait Carrier<P: Platform> {
+    /// The NIC runs: these are its queues.
+    fn begin(&mut self, info: &NicInfo, queues: Queues<P>, pool: &FramePool);
+    /// The NIC is to be stopped: gives its queues back, if it ran.
+    fn end(&mut self) -> Option<Queues<P>>;
+    /// What the queues counted, if the NIC runs.
+    fn counters(&self) -> Option<(TxCounters, RxCounters)>;
+    /// What broke a queue.
+    fn fault(&self) -> Option<DeviceFault>;
+    /// Takes sent frames home and received ones in, a bounded number.
+    fn turn(&mut self, now: Instant, forwarding: &mut dyn Forwarding) -> Moved;
+    /// Sends what others had for this NIC. Whether there was anything.
+    fn send(&mut self, _forwarding: &mut dyn Forwarding) -> bool {
+        false
+    }
+    /// Tells the device once more what it has to send.
+    fn remind(&mut self);
+    /// Asks for interrupts, and looks once more.
+    ///
+    /// # Errors
+    ///
+    /// What broke a queue.
+    fn arm(&mut self) -> Result<Armed, DeviceFault>;
+    /// How long nothing has to be done here if nothing comes.
+    fn idle_time(&mut self, now: Instant) -> Option<Duration>;
+    /// The carrier of the link came, or went.
+    fn link_changed(&mut self, is_up: bool);
+    /// Puts a stack on top, if it is one that carries them: `name` and `mac` are the NIC's.
+    fn attach_stack(&mut self, _name: &str, _mac: [u8; 6], _connections: usize, _seed: u64, _now: Instant) {}
+    /// Whether it is one.
+    fn wants_stack(&self) -> bool {
+        false
+    }
+    /// The stack.
+    fn stack(&self) -> Option<&Stack> {
+        None
+    }
+    /// The stack.
+    fn stack_mut(&mut self) -> Option<&mut Stack> {
+        None
+    }
+}
+
+/// A stack of the NIC's own, which serves HTTP.
+pub struct Stacked<P: Platform> {
+    addressing: Addressing,
+    routes: Routes,
+    /// The queues, of a NIC that runs.
+    phy: Option<Phy<NicRx<P>, NicTx<P>>>,
+    stack: Option<Stack>,
+}
+
+impl<P: Platform> Stacked<P> {
+    /// One with that address, that serves the pages of `routes`.
+    #[must_use]
+    pub const fn new(addressing: Addressing, routes: Routes) -> Self {
+        Self { addressing, routes, phy: None, stack: None }
+    }
+}
+
+impl<P: Platform> Carrier<P> for Stacked<P> {
+    fn begin(&mut self, info: &NicInfo, Queues { rx, tx }: Queues<P>, pool: &FramePool) {
+        self.phy = Some(Phy::new(info, rx, tx, pool.clone()));
+    }
+
+    fn end(&mut self) -> Option<Queues<P>> {
+        let (rx, tx, _) = self.phy.take()?.into_parts();
+        Some(Queues { rx, tx })
+    }
+
+    fn counters(&self) -> Option<(TxCounters, RxCounters)> {
+        self.phy.as_ref().map(|phy| (phy.tx().counters(), phy.rx().counters()))
+    }
+
+    fn fault(&self) -> Option<DeviceFault> {
+        self.phy.as_ref().and_then(Phy::fault)
+    }
+
+    fn turn(&mut self, now: Instant, _forwarding: &mut dyn Forwarding) -> Moved {
+        let Some(phy) = &mut self.phy else { return Moved::default() };
+        let came = phy.service() > 0;
+        let again = self.stack.as_mut().is_some_and(|stack| stack.turn(&mut phy.batch(), stack_time(now)));
+        // Frames that wait for room to be answered are nothing that moves.
+        Moved { came, again }
+    }
+
+    fn remind(&mut self) {
+        self.phy.iter_mut().for_each(Phy::remind);
+    }
+
+    fn arm(&mut self) -> Result<Armed, DeviceFault> {
+        self.phy.as_mut().map_or(Ok(Armed::Idle), Phy::arm)
+    }
+
+    fn idle_time(&mut self, now: Instant) -> Option<Duration> {
+        if !self.phy.as_ref()?.can_send() {
+            // What the stack wants to send at once cannot go, however often it is asked.
+            return Some(BLOCKED_LOOK);
+        }
+        let delay = self.stack.as_mut().and_then(|stack| stack.idle_time(stack_time(now)));
+        delay.map(|delay| Duration::from_micros(delay.total_micros()))
+    }
+
+    fn link_changed(&mut self, is_up: bool) {
+        if let (true, Some(stack)) = (is_up, &mut self.stack) {
+            stack.link_is_back();
+        }
+    }
+
+    fn attach_stack(&mut self, name: &str, mac: [u8; 6], connections: usize, seed: u64, now: Instant) {
+        let Some(phy) = &mut self.phy else { return };
+        let serving = Serving { connections, seed, routes: self.routes };
+        self.stack = Some(Stack::new(name, mac, phy, self.addressing, serving, stack_time(now)));
+    }
+
+    fn wants_stack(&self) -> bool {
+        true
+    }
+
+    fn stack(&self) -> Option<&Stack> {
+        self.stack.as_ref()
+    }
+
+    fn stack_mut(&mut self) -> Option<&mut Stack> {
+        self.stack.as_mut()
+    }
+}
+
+/// The same time for smoltcp.
+fn stack_time(now: Instant) -> smoltcp::time::Instant {
+    smoltcp::time::Instant::from_micros(i64::try_from(now.as_nanos() / 1000).unwrap_or(i64::MAX))
+}

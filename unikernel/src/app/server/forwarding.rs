@@ -1,0 +1,46 @@
+//! What passes frames on between NICs, as far as the loop over them knows it.
+
+use alloc::string::String;
+
+use paravane_appliance::interface::InterfaceId;
+use paravane_hal::time::Instant;
+use paravane_net::Burst;
+
+use crate::app::status::Report;
+
+/// A page: status, content type, body.
+pub type Page = (&'static str, &'static str, String);
+
+/// Who passes frames on, and says how that goes.
+pub trait Forwarding {
+    /// Takes every frame of `burst`, which came in by `from`.
+    fn take(&mut self, from: InterfaceId, burst: &mut Burst, now: Instant);
+    /// What is to be sent by `to`: what its NIC does not take stays.
+    fn egress(&mut self, to: InterfaceId) -> Option<&mut Burst>;
+    /// The link of an interface came, or went.
+    fn link_changed(&mut self, interface: InterfaceId, is_up: bool);
+    /// What time brings. When to call again, at the latest, if nothing comes in before.
+    fn poll(&mut self, now: Instant) -> Option<Instant>;
+    /// The page called `name`, when all else is as `report` says.
+    fn page(&self, name: &str, report: &Report) -> Page;
+}
+
+/// Nobody: every NIC has a stack of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoForwarding;
+
+impl Forwarding for NoForwarding {
+    fn take(&mut self, _from: InterfaceId, burst: &mut Burst, _now: Instant) {
+        burst.clear();
+    }
+    fn egress(&mut self, _to: InterfaceId) -> Option<&mut Burst> {
+        None
+    }
+    fn link_changed(&mut self, _interface: InterfaceId, _is_up: bool) {}
+    fn poll(&mut self, _now: Instant) -> Option<Instant> {
+        None
+    }
+    fn page(&self, _name: &str, _report: &Report) -> Page {
+        ("404 Not Found", "text/plain", String::new())
+    }
+}
