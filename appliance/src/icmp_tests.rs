@@ -214,7 +214,7 @@ fn a_small_buffer_holds_a_short_quote() {
     assert_eq!(small(256), Ok(150));
     assert_eq!(small(134), Ok(28), "its header and its ports");
     assert_eq!(small(133), Err(Silence::NoBuffer));
-    assert_eq!(small(64), Err(Silence::NoBuffer));
+    assert_eq!(small(128), Err(Silence::NoBuffer));
 }
 
 #[test]
