@@ -15,10 +15,12 @@
 //! | Part | Holds |
 //! |---|---|
 //! | this file | [`Path`], and what comes in |
+//! | `straight` | plain packets, in rows: nearly all of them |
 //! | `ways` | where a packet goes, and whether it fits there |
 //! | `egress` | what goes out: passed on, cut, told |
 
 mod egress;
+mod straight;
 mod ways;
 
 use alloc::collections::VecDeque;
@@ -32,13 +34,14 @@ use paravane_net::{Burst, Frame, FramePool};
 use crate::drops::{Drops, Reason};
 use crate::icmp::{self, Echo, Error, Errors, Silence};
 use crate::interface::{Interface, InterfaceId};
-use crate::neighbour::{self, Event, Hint, Neighbours};
+use crate::neighbour::{self, Event, Neighbours};
 use crate::packet::wire::{IcmpHeader, PROTOCOL_ICMP, PROTOCOL_ICMPV6};
 use crate::packet::{Body, Packet, Transport};
 use crate::random::Random;
 use crate::route::{Kind, NextHop, Prefix, Route, RouteError, Routes};
 pub use egress::PortCounters;
 use egress::{EVENTS, Egress, Port};
+use straight::Nexts;
 use ways::{Fit, Verdict, Ways};
 
 /// How many interfaces there may be.
@@ -83,8 +86,8 @@ pub struct Path {
     egress: Egress,
     neighbours: Neighbours,
     echo: Echo,
-    /// Who was asked for lately, by the interface that it was asked for from.
-    hints: Vec<Hint>,
+    /// Where packets were passed on to lately.
+    nexts: Nexts,
 }
 
 /// Why a path cannot be made, or changed.
@@ -148,11 +151,13 @@ impl Path {
             limits,
             pool,
         };
+        let mut nexts = Nexts::new();
+        nexts.make_room(egress.ways.routes.groups_v4());
         Ok(Self {
             egress,
             neighbours: Neighbours::new(limits.neighbours, random.hash_key()),
             echo: Echo::new(limits.echo, &key(random), count),
-            hints: alloc::vec![Hint::default(); count],
+            nexts,
         })
     }
 
@@ -170,9 +175,9 @@ impl Path {
         if hop.interface.index() >= interfaces.len() {
             return Err(PathError::NoInterface(hop.interface));
         }
-        if routes.insert(route)?
-            && let Some(gateway) = hop.gateway
-        {
+        let is_new = routes.insert(route)?;
+        self.nexts.make_room(routes.groups_v4());
+        if is_new && let Some(gateway) = hop.gateway {
             // Where as many are pinned as there may be, it is one like others.
             let _ = self.neighbours.pin(hop.interface, gateway);
         }
@@ -184,13 +189,15 @@ impl Path {
         let count = burst.len() as u64;
         let Some(port) = self.egress.ports.get_mut(from.index()) else { return burst.clear() };
         port.counters.received = port.counters.received.wrapping_add(count);
-        // Ends: each turn takes one out.
-        while let Some(frame) = burst.pop() {
-            self.take_one(from, frame, now);
+        // Ends: each turn takes one out at least, for one that is left is odd, or begins a row.
+        while !burst.is_empty() {
+            let is_odd = self.take_row(from, burst, now);
+            if is_odd && let Some(frame) = burst.pop() {
+                self.take_one(from, frame, now);
+            }
         }
     }
 
-    #[inline]
     fn take_one(&mut self, from: InterfaceId, frame: Frame, now: Instant) {
         let packet = match Packet::read(&frame) {
             Ok(packet) => packet,
@@ -219,9 +226,7 @@ impl Path {
         else {
             return self.egress.drop(from, frame, Reason::NoRoute);
         };
-        let hint = self.hints.get_mut(from.index());
-        let mac = hint.and_then(|hint| self.neighbours.lookup_near(hint, hop.interface, next, now));
-        match mac {
+        match self.nexts.mac(&mut self.neighbours, hop.interface, next, now) {
             Some(mac) => self.egress.send_on(from, packet, frame, (hop.interface, mac), fit),
             None => self.wait(from, (hop.interface, next), frame, now),
         }

@@ -40,6 +40,7 @@ use crate::interface::InterfaceId;
 
 use groups::Group;
 use index::Index;
+pub(crate) use index::Way;
 use key::Key;
 pub use prefix::{Prefix, PrefixError};
 use table::Table;
@@ -270,6 +271,25 @@ impl Routes {
                 self.v6.find(source.to_bits()).is_some_and(|group| group.iter().any(leaves))
             }
         }
+    }
+
+    /// Where an address of IPv4 leads to; nowhere that is unicast, of reserved ones.
+    #[inline(always)]
+    pub(crate) fn way_v4(&self, address: [u8; 4]) -> Way {
+        self.index.find(u32::from_be_bytes(address))
+    }
+
+    /// The next hop there.
+    pub(crate) fn next_hop_v4(&self, way: Way) -> Option<NextHop> {
+        match self.v4.group(way.group())?.first {
+            Kind::Unicast(hop) => Some(hop),
+            _ => None,
+        }
+    }
+
+    /// How many groups of IPv4 there are places for: ways lead to no others.
+    pub(crate) fn groups_v4(&self) -> usize {
+        self.v4.groups()
     }
 
     /// The routes for an address of IPv4.

@@ -79,6 +79,11 @@ impl Groups {
             self.free.push(place);
         }
     }
+
+    /// How many places there are.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use super::Kind;
 use super::groups::{Group, GroupId};
 use super::table::Table;
+use crate::interface::InterfaceId;
 
 /// Where an address leads to; inside the index also, which block knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,13 @@ impl Way {
             }
             _ => Self(Self::LEAF | place),
         }
+    }
+
+    /// Whether packets are sent on there by `interface`.
+    #[inline(always)]
+    pub(crate) const fn is_by(self, interface: InterfaceId) -> bool {
+        let by = (Self::LEAF | Self::UNICAST) >> Self::INTERFACE_AT;
+        self.0 >> Self::INTERFACE_AT == by | interface.0 as u32
     }
 
     /// Which group's routes lead there. Those that lead to the same next hop have the same one.

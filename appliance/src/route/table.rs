@@ -52,6 +52,11 @@ impl<K: Key> Table<K> {
         self.groups.get(place)
     }
 
+    /// How many places of groups there are.
+    pub(super) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
     /// Every route with its prefix: its first address and how many bits count.
     pub(super) fn iter(&self) -> impl Iterator<Item = (K, u8, &Kind)> {
         self.prefixes.iter().flat_map(|((address, bits), place)| {
