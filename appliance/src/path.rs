@@ -24,6 +24,7 @@ mod straight;
 mod ways;
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
@@ -144,10 +145,10 @@ impl Path {
         routes.extend(connected(&interfaces))?;
         let egress = Egress {
             ports: (0..count).map(|_| Port::default()).collect(),
-            errors: Errors::new(limits.errors, &key(random), count),
+            errors: Errors::new(limits.errors, random.hash_key(), count),
             drops: Drops::new(count),
             events: VecDeque::with_capacity(EVENTS),
-            ways: Ways { interfaces, routes },
+            ways: Ways { interfaces: interfaces.into(), routes },
             limits,
             pool,
         };
@@ -156,7 +157,7 @@ impl Path {
         Ok(Self {
             egress,
             neighbours: Neighbours::new(limits.neighbours, random.hash_key()),
-            echo: Echo::new(limits.echo, &key(random), count),
+            echo: Echo::new(limits.echo, random.hash_key(), count),
             nexts,
         })
     }
@@ -279,10 +280,11 @@ impl Path {
                 self.local(from, packet, frame, now)
             };
         }
-        // Its own copy: what comes of it is sent by all of them.
-        let Some(own) = egress.ways.interfaces.get(from.index()).cloned() else { return };
+        // Held here too: what comes of it is sent by all of them.
+        let interfaces = Arc::clone(&egress.ways.interfaces);
+        let Some(own) = interfaces.get(from.index()) else { return };
         let heard =
-            neighbours.receive(from, &own, packet, frame, now, &mut |output| egress.output(output, now));
+            neighbours.receive(from, own, packet, frame, now, &mut |output| egress.output(output, now));
         if heard.is_err() {
             egress.drops.count(from, Reason::Neighbour);
         }
@@ -292,7 +294,7 @@ impl Path {
     /// again, at the latest, if nothing comes in before.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
         let Self { egress, neighbours, .. } = self;
-        let (pool, interfaces) = (egress.pool.clone(), egress.ways.interfaces.clone());
+        let (pool, interfaces) = (egress.pool.clone(), Arc::clone(&egress.ways.interfaces));
         neighbours.poll(now, &pool, &interfaces, &mut |output| egress.output(output, now))
     }
 
@@ -376,11 +378,4 @@ fn connected(interfaces: &[Interface]) -> impl Iterator<Item = Route> {
                 .flatten()
         })
     })
-}
-
-/// The key of a hash.
-fn key(random: &mut Random) -> [u8; 16] {
-    let mut key = [0; 16];
-    random.fill(&mut key);
-    key
 }
