@@ -22,7 +22,7 @@ const OUT: InterfaceId = InterfaceId(1);
 const MACS: [MacAddr; 3] = [MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 9]), MacAddr::local(7)];
 const NEXT_HOP: [u8; 4] = [10, 0, 0, 2];
 /// Frames delivered in a turn.
-const BURST: usize = 32;
+pub const BURST: usize = 32;
 
 /// Which packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
