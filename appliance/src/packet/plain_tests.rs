@@ -54,13 +54,32 @@ proptest! {
     }
 }
 
-#[test]
-fn a_header_of_any_sum_is_told_from_a_damaged_one() {
-    // Each checksum that there is, by an id that makes it, and each neighbour of it.
+/// A packet of 46 bytes, without its checksum.
+fn unsummed() -> [u8; 60] {
     let mut bytes = [0_u8; 60];
     bytes[12..16].copy_from_slice(&[8, 0, 0x45, 0]);
     bytes[16..24].copy_from_slice(&[0, 46, 0, 0, 0, 0, 64, 17]);
     bytes[26..34].copy_from_slice(&[192, 0, 2, 7, 203, 0, 113, 9]);
+    bytes
+}
+
+#[test]
+fn a_packet_is_as_long_as_its_header_and_no_longer_than_its_frame() {
+    for (total_bytes, is_plain) in
+        [(0, false), (19, false), (20, true), (46, true), (47, false), (0xffff, false)]
+    {
+        let mut bytes = unsummed();
+        bytes[16..18].copy_from_slice(&u16::to_be_bytes(total_bytes));
+        let checksum = crate::packet::sum::Sum::ZERO.and_bytes(&bytes[14..34]).checksum();
+        bytes[24..26].copy_from_slice(&checksum.to_be_bytes());
+        assert_eq!(Plain::read(&single(&bytes)).is_some(), is_plain, "{total_bytes}");
+    }
+}
+
+#[test]
+fn a_header_of_any_sum_is_told_from_a_damaged_one() {
+    // Each checksum that there is, by an id that makes it, and each neighbour of it.
+    let mut bytes = unsummed();
     for id in (0..=u16::MAX).step_by(7).chain([0xffff, 0xfffe]) {
         bytes[18..20].copy_from_slice(&id.to_be_bytes());
         bytes[24..26].copy_from_slice(&[0, 0]);
