@@ -128,7 +128,7 @@ fn rows_end_where_packets_part() {
     let [there, back] = [(HOST_V4, FAR_V4), (FAR_V4, HOST_V4)].map(|(source, destination)| {
         udp(HOST_MAC, OWN_MAC[1], source.into(), destination.into(), b"in a row")
     });
-    // From the private network: to the world, to a host beside, and a packet that may not come in so.
+    // From the private network: to the world, to a host beside, and what may not come in so.
     let beside = udp(HOST_MAC, OWN_MAC[1], Ipv4Addr::new(10, 0, 0, 7).into(), HOST_V4.into(), b"beside");
     let mut burst = Burst::new();
     for bytes in [&there, &there, &beside, &there, &back, &beside, &beside, &there] {
