@@ -75,7 +75,7 @@ impl Plain {
     const fn sum_holds(self) -> bool {
         let [_, second, third, fourth, fifth] = self.words;
         let ends = (second >> 48 | fifth << 16) & 0xffff_ffff;
-        // What is carried out of 64 bits comes back as one: divided by that, 2⁶⁴ leaves as much.
+        // What is carried out of 64 bits comes back as one, which 2⁶⁴ leaves, divided by that.
         let (sum, carry) = third.overflowing_add(fourth);
         let (sum, more) = sum.overflowing_add(ends.wrapping_add(carry as u64));
         sum.wrapping_add(more as u64).is_multiple_of(0xffff)
@@ -125,8 +125,8 @@ impl Plain {
         ((fourth >> 48 | fifth << 16) as u32).to_le_bytes()
     }
 
-    /// Passes `frame` on, from which it was read: as [`forward`](super::edit::forward). False where
-    /// it is another frame, or may not be passed on once more.
+    /// Passes `frame` on, from which it was read, as [`forward`](super::edit::forward) does. False
+    /// where it is another frame, or may not be passed on once more.
     #[inline(always)]
     #[must_use = "false says that the frame may be changed in part"]
     pub fn forward(self, frame: &mut Frame, link: Link) -> bool {
