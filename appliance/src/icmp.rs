@@ -198,7 +198,7 @@ impl Errors {
     /// For that many interfaces. `key` is to be a number that nobody guesses: it keeps strangers
     /// from choosing addresses that are all counted in one place.
     #[must_use]
-    pub fn new(limits: Limits, key: &[u8; 16], interfaces: usize) -> Self {
+    pub fn new(limits: Limits, key: [u64; 2], interfaces: usize) -> Self {
         Self { limiter: Limiter::new(limits, key, interfaces), counters: Counters::default() }
     }
 

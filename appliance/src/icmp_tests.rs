@@ -13,7 +13,7 @@ use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr};
 use std::vec::Vec;
 
-const KEY: [u8; 16] = [9; 16];
+const KEY: [u64; 2] = [9; 2];
 const PUBLIC: InterfaceId = InterfaceId(0);
 const ALL: [Error; 9] = [
     Error::TimeExceeded,
@@ -28,7 +28,7 @@ const ALL: [Error; 9] = [
 ];
 
 fn errors() -> Errors {
-    Errors::new(Limits::ERRORS, &KEY, 2)
+    Errors::new(Limits::ERRORS, KEY, 2)
 }
 
 /// What is said about `frame`.
@@ -214,7 +214,7 @@ fn a_small_buffer_holds_a_short_quote() {
     assert_eq!(small(256), Ok(150));
     assert_eq!(small(134), Ok(28), "its header and its ports");
     assert_eq!(small(133), Err(Silence::NoBuffer));
-    assert_eq!(small(64), Err(Silence::NoBuffer));
+    assert_eq!(small(128), Err(Silence::NoBuffer));
 }
 
 #[test]
@@ -489,7 +489,7 @@ proptest! {
         let mut frame = frame_of(&bytes, each);
         frame.set_rx_checksum(said);
         let Ok(packet) = Packet::read(&frame) else { return Ok(()) };
-        let mut echo = Echo::new(Limits::ECHO, &KEY, 2);
+        let mut echo = Echo::new(Limits::ECHO, KEY, 2);
         let answer = echo.answer(&interfaces(), PUBLIC, &packet, &mut frame, Instant::default());
         if answer.is_err() {
             prop_assert_eq!(bytes_of(&frame), bytes);

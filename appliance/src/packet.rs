@@ -15,6 +15,7 @@ pub mod edit;
 pub mod fragment;
 mod ip;
 mod pieces;
+pub mod plain;
 pub mod segment;
 pub mod sum;
 #[cfg(test)]

@@ -15,13 +15,16 @@
 //! | Part | Holds |
 //! |---|---|
 //! | this file | [`Path`], and what comes in |
+//! | `straight` | plain packets, in rows: nearly all of them |
 //! | `ways` | where a packet goes, and whether it fits there |
 //! | `egress` | what goes out: passed on, cut, told |
 
 mod egress;
+mod straight;
 mod ways;
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
@@ -32,13 +35,14 @@ use paravane_net::{Burst, Frame, FramePool};
 use crate::drops::{Drops, Reason};
 use crate::icmp::{self, Echo, Error, Errors, Silence};
 use crate::interface::{Interface, InterfaceId};
-use crate::neighbour::{self, Event, Hint, Neighbours};
+use crate::neighbour::{self, Event, Neighbours};
 use crate::packet::wire::{IcmpHeader, PROTOCOL_ICMP, PROTOCOL_ICMPV6};
 use crate::packet::{Body, Packet, Transport};
 use crate::random::Random;
 use crate::route::{Kind, NextHop, Prefix, Route, RouteError, Routes};
 pub use egress::PortCounters;
 use egress::{EVENTS, Egress, Port};
+use straight::Nexts;
 use ways::{Fit, Verdict, Ways};
 
 /// How many interfaces there may be.
@@ -83,8 +87,8 @@ pub struct Path {
     egress: Egress,
     neighbours: Neighbours,
     echo: Echo,
-    /// Who was asked for lately, by the interface that it was asked for from.
-    hints: Vec<Hint>,
+    /// Where packets were passed on to lately.
+    nexts: Nexts,
 }
 
 /// Why a path cannot be made, or changed.
@@ -141,18 +145,20 @@ impl Path {
         routes.extend(connected(&interfaces))?;
         let egress = Egress {
             ports: (0..count).map(|_| Port::default()).collect(),
-            errors: Errors::new(limits.errors, &key(random), count),
+            errors: Errors::new(limits.errors, random.hash_key(), count),
             drops: Drops::new(count),
             events: VecDeque::with_capacity(EVENTS),
-            ways: Ways { interfaces, routes },
+            ways: Ways { interfaces: interfaces.into(), routes },
             limits,
             pool,
         };
+        let mut nexts = Nexts::new();
+        nexts.make_room(egress.ways.routes.groups_v4());
         Ok(Self {
             egress,
             neighbours: Neighbours::new(limits.neighbours, random.hash_key()),
-            echo: Echo::new(limits.echo, &key(random), count),
-            hints: alloc::vec![Hint::default(); count],
+            echo: Echo::new(limits.echo, random.hash_key(), count),
+            nexts,
         })
     }
 
@@ -170,9 +176,9 @@ impl Path {
         if hop.interface.index() >= interfaces.len() {
             return Err(PathError::NoInterface(hop.interface));
         }
-        if routes.insert(route)?
-            && let Some(gateway) = hop.gateway
-        {
+        let is_new = routes.insert(route)?;
+        self.nexts.make_room(routes.groups_v4());
+        if is_new && let Some(gateway) = hop.gateway {
             // Where as many are pinned as there may be, it is one like others.
             let _ = self.neighbours.pin(hop.interface, gateway);
         }
@@ -184,13 +190,15 @@ impl Path {
         let count = burst.len() as u64;
         let Some(port) = self.egress.ports.get_mut(from.index()) else { return burst.clear() };
         port.counters.received = port.counters.received.wrapping_add(count);
-        // Ends: each turn takes one out.
-        while let Some(frame) = burst.pop() {
-            self.take_one(from, frame, now);
+        // Ends: each turn takes one out at least, for one that is left is odd, or begins a row.
+        while !burst.is_empty() {
+            let is_odd = self.take_row(from, burst, now);
+            if is_odd && let Some(frame) = burst.pop() {
+                self.take_one(from, frame, now);
+            }
         }
     }
 
-    #[inline]
     fn take_one(&mut self, from: InterfaceId, frame: Frame, now: Instant) {
         let packet = match Packet::read(&frame) {
             Ok(packet) => packet,
@@ -219,9 +227,7 @@ impl Path {
         else {
             return self.egress.drop(from, frame, Reason::NoRoute);
         };
-        let hint = self.hints.get_mut(from.index());
-        let mac = hint.and_then(|hint| self.neighbours.lookup_near(hint, hop.interface, next, now));
-        match mac {
+        match self.nexts.mac(&mut self.neighbours, hop.interface, next, now) {
             Some(mac) => self.egress.send_on(from, packet, frame, (hop.interface, mac), fit),
             None => self.wait(from, (hop.interface, next), frame, now),
         }
@@ -274,10 +280,11 @@ impl Path {
                 self.local(from, packet, frame, now)
             };
         }
-        // Its own copy: what comes of it is sent by all of them.
-        let Some(own) = egress.ways.interfaces.get(from.index()).cloned() else { return };
+        // Held here too: what comes of it is sent by all of them.
+        let interfaces = Arc::clone(&egress.ways.interfaces);
+        let Some(own) = interfaces.get(from.index()) else { return };
         let heard =
-            neighbours.receive(from, &own, packet, frame, now, &mut |output| egress.output(output, now));
+            neighbours.receive(from, own, packet, frame, now, &mut |output| egress.output(output, now));
         if heard.is_err() {
             egress.drops.count(from, Reason::Neighbour);
         }
@@ -287,7 +294,7 @@ impl Path {
     /// again, at the latest, if nothing comes in before.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
         let Self { egress, neighbours, .. } = self;
-        let (pool, interfaces) = (egress.pool.clone(), egress.ways.interfaces.clone());
+        let (pool, interfaces) = (egress.pool.clone(), Arc::clone(&egress.ways.interfaces));
         neighbours.poll(now, &pool, &interfaces, &mut |output| egress.output(output, now))
     }
 
@@ -371,11 +378,4 @@ fn connected(interfaces: &[Interface]) -> impl Iterator<Item = Route> {
                 .flatten()
         })
     })
-}
-
-/// The key of a hash.
-fn key(random: &mut Random) -> [u8; 16] {
-    let mut key = [0; 16];
-    random.fill(&mut key);
-    key
 }

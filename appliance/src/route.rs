@@ -23,8 +23,12 @@
 //! | this file | [`Routes`], and what one says |
 //! | `prefix` | [`Prefix`] |
 //! | `table` | the routes of one version, by stretches of addresses |
+//! | `groups` | where these lead to, each once |
+//! | `index` | the stretches of IPv4 again, found by an address's bits |
 //! | `key` | addresses as numbers |
 
+mod groups;
+mod index;
 mod key;
 mod prefix;
 mod table;
@@ -34,11 +38,15 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::interface::InterfaceId;
 
+use groups::Group;
+use index::Index;
+pub(crate) use index::Way;
+use key::Key;
 pub use prefix::{Prefix, PrefixError};
 use table::Table;
 
 /// Where a packet goes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NextHop {
     /// By this interface.
     pub interface: InterfaceId,
@@ -47,7 +55,7 @@ pub struct NextHop {
 }
 
 /// What is done with packets for a prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// They are sent on.
     Unicast(NextHop),
@@ -109,6 +117,8 @@ pub enum RouteError {
 #[derive(Clone, Debug)]
 pub struct Routes {
     v4: Table<u32>,
+    /// What `v4` says, found faster.
+    index: Index,
     v6: Table<u128>,
     routes: u32,
     limit: u32,
@@ -131,10 +141,10 @@ macro_rules! of_version {
 }
 
 impl Routes {
-    /// None yet, and never more than `limit`.
+    /// None yet, and never more than `limit`. Takes 256 KiB, whatever the limit is.
     #[must_use]
-    pub const fn new(limit: u32) -> Self {
-        Self { v4: Table::new(), v6: Table::new(), routes: 0, limit }
+    pub fn new(limit: u32) -> Self {
+        Self { v4: Table::new(), index: Index::new(), v6: Table::new(), routes: 0, limit }
     }
 
     /// Adds a route, behind those that have its prefix already. False when it is there already.
@@ -160,7 +170,7 @@ impl Routes {
     /// [`RouteError`]: those before the one that was refused are in.
     pub fn extend(&mut self, routes: impl IntoIterator<Item = Route>) -> Result<(), RouteError> {
         let added = routes.into_iter().try_for_each(|route| self.add(route).map(drop));
-        self.v4.settle(0, 0);
+        self.settle_v4(0, 0);
         self.v6.settle(0, 0);
         added
     }
@@ -226,14 +236,14 @@ impl Routes {
     #[must_use]
     #[inline]
     pub fn lookup_v4(&self, destination: Ipv4Addr) -> Option<&Kind> {
-        self.v4.lookup(destination.to_bits())
+        Some(&self.group_v4(destination)?.first)
     }
 
     /// The route to `destination`; `None` where there is none.
     #[must_use]
     #[inline]
     pub fn lookup_v6(&self, destination: Ipv6Addr) -> Option<&Kind> {
-        self.v6.lookup(destination.to_bits())
+        Some(&self.v6.find(destination.to_bits())?.first)
     }
 
     /// The route to `destination`; `None` where there is none.
@@ -256,9 +266,37 @@ impl Routes {
     pub fn is_reverse_path(&self, source: IpAddr, interface: InterfaceId) -> bool {
         let leaves = |kind: &Kind| matches!(kind, Kind::Unicast(hop) if hop.interface == interface);
         match source {
-            IpAddr::V4(source) => self.v4.equals(source.to_bits()).any(leaves),
-            IpAddr::V6(source) => self.v6.equals(source.to_bits()).any(leaves),
+            IpAddr::V4(source) => self.group_v4(source).is_some_and(|group| group.iter().any(leaves)),
+            IpAddr::V6(source) => {
+                self.v6.find(source.to_bits()).is_some_and(|group| group.iter().any(leaves))
+            }
         }
+    }
+
+    /// Where an address of IPv4 leads to; nowhere that is unicast, of reserved ones.
+    #[inline(always)]
+    pub(crate) fn way_v4(&self, address: [u8; 4]) -> Way {
+        self.index.find(u32::from_be_bytes(address))
+    }
+
+    /// The next hop there.
+    pub(crate) fn next_hop_v4(&self, way: Way) -> Option<NextHop> {
+        match self.v4.group(way.group())?.first {
+            Kind::Unicast(hop) => Some(hop),
+            _ => None,
+        }
+    }
+
+    /// How many groups of IPv4 there are places for: ways lead to no others.
+    pub(crate) fn groups_v4(&self) -> usize {
+        self.v4.groups()
+    }
+
+    /// The routes for an address of IPv4.
+    #[inline]
+    fn group_v4(&self, address: Ipv4Addr) -> Option<&Group> {
+        let way = self.index.find(address.to_bits());
+        if way.is_unknown() { self.v4.find(address.to_bits()) } else { self.v4.group(way.group()) }
     }
 
     /// Adds a route that is not settled yet.
@@ -289,7 +327,15 @@ impl Routes {
     }
 
     fn settle(&mut self, prefix: Prefix) {
-        of_version!(self, prefix, |table, address| table.settle(address, prefix.bits()));
+        match prefix.address() {
+            IpAddr::V4(address) => self.settle_v4(address.to_bits(), prefix.bits()),
+            IpAddr::V6(address) => self.v6.settle(address.to_bits(), prefix.bits()),
+        }
+    }
+
+    fn settle_v4(&mut self, address: u32, bits: u8) {
+        self.v4.settle(address, bits);
+        self.index.follow(&self.v4, address.first_of(bits), address.last_of(bits));
     }
 }
 

@@ -273,6 +273,7 @@ proptest! {
                 prop_assert_eq!(routes.lookup(*destination), brute(&list, *destination), "{}", destination);
             }
         }
+        routes.index.check(&routes.v4);
         let mut all: Vec<_> = routes.iter().collect();
         prop_assert_eq!(all.len(), list.len());
         all.retain(|route| !list.contains(route));
@@ -303,6 +304,7 @@ fn many_routes_go_in_at_once_or_one_by_one() {
     assert!(at_once.count() > 3_000);
     assert!(at_once.iter().eq(one_by_one.iter()));
     one_by_one.v4.check();
+    one_by_one.index.check(&one_by_one.v4);
     for destination in scattered(20_000).map(Ipv4Addr::from_bits) {
         assert_eq!(at_once.lookup_v4(destination), one_by_one.lookup_v4(destination), "{destination}");
     }
@@ -310,5 +312,6 @@ fn many_routes_go_in_at_once_or_one_by_one() {
         one_by_one.remove_all(route.prefix);
     }
     one_by_one.v4.check();
+    one_by_one.index.check(&one_by_one.v4);
     assert_eq!((one_by_one.count(), one_by_one.iter().count()), (0, 0));
 }

@@ -60,8 +60,10 @@ enum What {
         from: Driver,
         to: Driver,
         bytes: usize,
-        #[arg(default_value = "1")]
+        #[arg(default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100_000))]
         destinations: u32,
+        #[arg(default_value = "1", value_parser = clap::value_parser!(u32).range(1..=250))]
+        sources: u32,
     },
     /// As `counted`, of reads from a disk.
     CountedReads { driver: blk::Driver, bytes: usize, depth: usize },
@@ -79,8 +81,8 @@ fn main() -> Result<()> {
         What::Counted { driver, direction, bytes, burst, kind } => {
             count::run(&mut *subject::start(driver, Point { direction, bytes, burst, kind })?)
         }
-        What::CountedRouting { from, to, bytes, destinations } => {
-            count::run(&mut *route::start(route::Point { from, to, bytes, destinations })?)
+        What::CountedRouting { from, to, bytes, destinations, sources } => {
+            count::run(&mut *route::start(route::Point { from, to, bytes, destinations, sources })?)
         }
         What::RatioOfReads { bytes, depth } => {
             let start = |driver| blk::start(driver, blk::Point { bytes, depth });

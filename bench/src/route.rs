@@ -22,7 +22,7 @@ const OUT: InterfaceId = InterfaceId(1);
 const MACS: [MacAddr; 3] = [MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 9]), MacAddr::local(7)];
 const NEXT_HOP: [u8; 4] = [10, 0, 0, 2];
 /// Frames delivered in a turn.
-const BURST: usize = 32;
+pub const BURST: usize = 32;
 
 /// Which packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Point {
     pub bytes: usize,
     /// How many destinations there are, and as many routes to them.
     pub destinations: u32,
+    /// How many hosts send to them: no more than their network has.
+    pub sources: u32,
 }
 
 /// A path between two NICs.
@@ -86,7 +88,7 @@ impl Routing<Box<dyn Nic>, Box<dyn Nic>> {
     /// Has the path ask for the next hop, which answers.
     fn meet(&mut self) -> Result<()> {
         let pool = self.from.pool().clone();
-        self.burst.push(frame(&pool, &packet(0, self.point.bytes))?);
+        self.burst.push(frame(&pool, &packet(0, self.point))?);
         self.path.take(IN, &mut self.burst, Instant::default());
         self.path.poll(Instant::default());
         let question = self.path.egress(OUT).and_then(Burst::pop).context("nobody was asked for")?;
@@ -114,8 +116,8 @@ impl Moving for Routing<Box<dyn Nic>, Box<dyn Nic>> {
         let Self { from, to, path, burst, point, next, turns } = self;
         *turns += 1;
         for _ in 0..BURST {
-            from.deliver(&packet(*next, point.bytes));
-            *next = (*next + 1) % point.destinations;
+            from.deliver(&packet(*next, *point));
+            *next = (*next + 1) % (point.destinations * point.sources);
         }
         around(&mut || {
             let _ = from.rx().receive(burst);
@@ -142,8 +144,11 @@ fn destination(number: u32) -> core::net::Ipv4Addr {
     core::net::Ipv4Addr::from_bits(0x1400_0000 | number.wrapping_mul(0x9e37) & 0x00ff_ffff)
 }
 
-/// An IPv4 packet from the network it comes in by, to that destination.
-fn packet(number: u32, bytes: usize) -> Vec<u8> {
+/// An IPv4 packet from a host of the network it comes in by: to each destination in turn, by each
+/// source in turn.
+fn packet(number: u32, point: Point) -> Vec<u8> {
+    let Point { bytes, destinations, sources, .. } = point;
+    let host = u8::try_from(2 + number % sources).unwrap_or(u8::MAX);
     let mut packet = vec![0; bytes];
     packet[..6].copy_from_slice(&MACS[0].0);
     packet[6..12].copy_from_slice(&MACS[2].0);
@@ -151,8 +156,8 @@ fn packet(number: u32, bytes: usize) -> Vec<u8> {
     let total = u16::try_from(bytes - 14).unwrap_or(u16::MAX);
     packet[16..18].copy_from_slice(&total.to_be_bytes());
     packet[22..24].copy_from_slice(&[64, 17]);
-    packet[26..30].copy_from_slice(&[192, 0, 2, 7]);
-    packet[30..34].copy_from_slice(&destination(number).octets());
+    packet[26..30].copy_from_slice(&[192, 0, 2, host]);
+    packet[30..34].copy_from_slice(&destination(number % destinations).octets());
     let checksum = paravane_appliance::packet::sum::Sum::ZERO.and_bytes(&packet[14..34]).checksum();
     packet[24..26].copy_from_slice(&checksum.to_be_bytes());
     packet

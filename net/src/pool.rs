@@ -19,7 +19,7 @@ use crate::frame::{Frame, HEADROOM_BYTES};
 pub struct FrameLayout {
     /// How many buffers.
     pub frames: u32,
-    /// How long each is, [`HEADROOM_BYTES`] of headroom included.
+    /// How long each is, [`HEADROOM_BYTES`] of headroom included: 128 at least.
     pub buffer_bytes: u16,
     /// How many address bits the narrowest device drives that will use them.
     pub address_bits: u8,

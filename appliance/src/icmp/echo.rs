@@ -38,7 +38,7 @@ struct Request {
 impl Echo {
     /// For that many interfaces; `key` as for [`Errors::new`](super::Errors::new).
     #[must_use]
-    pub fn new(limits: Limits, key: &[u8; 16], interfaces: usize) -> Self {
+    pub fn new(limits: Limits, key: [u64; 2], interfaces: usize) -> Self {
         Self { limiter: Limiter::new(limits, key, interfaces), counters: Counters::default() }
     }
 

@@ -8,7 +8,7 @@ use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, Ipv4Pack
 use super::super::testing::*;
 use super::*;
 
-const KEY: [u8; 16] = [5; 16];
+const KEY: [u64; 2] = [5; 2];
 const PUBLIC: InterfaceId = InterfaceId(0);
 
 fn request_v4(len: usize) -> Vec<u8> {
@@ -21,7 +21,7 @@ fn request_v6(len: usize) -> Vec<u8> {
 
 fn answer_frame(frame: &mut Frame) -> Result<(), Silence> {
     let packet = Packet::read(frame).unwrap();
-    let mut echo = Echo::new(Limits::ECHO, &KEY, 2);
+    let mut echo = Echo::new(Limits::ECHO, KEY, 2);
     let before = bytes_of(frame);
     let answer = echo.answer(&interfaces(), PUBLIC, &packet, frame, Instant::default());
     match answer {
@@ -217,7 +217,7 @@ fn parts_and_options_are_not_answered() {
 
 #[test]
 fn there_are_limits() {
-    let mut echo = Echo::new(Limits::ECHO, &KEY, 1);
+    let mut echo = Echo::new(Limits::ECHO, KEY, 1);
     let mut ask = |interface| {
         let mut frame = frame_of(&request_v4(0), 1500);
         let packet = Packet::read(&frame).unwrap();

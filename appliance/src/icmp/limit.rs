@@ -123,7 +123,7 @@ impl Bucket {
 impl Limiter {
     /// Full buckets for that many interfaces. `key` is to be one that nobody guesses, or somebody
     /// makes networks meet in one row.
-    pub(super) fn new(limits: Limits, key: &[u8; 16], interfaces: usize) -> Self {
+    pub(super) fn new(limits: Limits, [k0, k1]: [u64; 2], interfaces: usize) -> Self {
         let rows = limits.networks.div_ceil(4).clamp(1, MAX_ROWS).next_power_of_two();
         let rows = usize::try_from(rows).unwrap_or(1);
         Self {
@@ -131,7 +131,7 @@ impl Limiter {
             network: limits.network.into(),
             interfaces: vec![Bucket::default(); interfaces].into(),
             rows: vec![[Entry::default(); ROW]; rows].into(),
-            hasher: SipHasher13::new_with_key(key),
+            hasher: SipHasher13::new_with_keys(k0, k1),
         }
     }
 

@@ -3,7 +3,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
 const INTERFACE: InterfaceId = InterfaceId(0);
-const KEY: [u8; 16] = [7; 16];
+const KEY: [u64; 2] = [7; 2];
 const MS: Duration = Duration::from_millis(1);
 
 fn limits(interface: [u32; 2], network: [u32; 2]) -> Limits {
@@ -34,7 +34,7 @@ fn v4(network: u32, host: u32) -> IpAddr {
 
 #[test]
 fn a_burst_and_then_a_rate() {
-    let mut limiter = Limiter::new(limits([100, 50], [1000, 1000]), &KEY, 1);
+    let mut limiter = Limiter::new(limits([100, 50], [1000, 1000]), KEY, 1);
     let start = Instant::from_nanos(5);
     assert_eq!(answered(&mut limiter, |_| v4(1, 1), start, Duration::ZERO, 1000), 50);
     // Ten seconds, asked each millisecond: what comes back in them.
@@ -49,7 +49,7 @@ fn a_burst_and_then_a_rate() {
 
 #[test]
 fn a_network_is_held_to_its_own_rate_whichever_host_asks() {
-    let mut limiter = Limiter::new(limits([10_000, 10_000], [100, 50]), &KEY, 1);
+    let mut limiter = Limiter::new(limits([10_000, 10_000], [100, 50]), KEY, 1);
     assert_eq!(answered(&mut limiter, |n| v4(1, n % 256), Instant::default(), Duration::ZERO, 300), 50);
     assert_eq!(limiter.take(INTERFACE, v4(1, 3), Instant::default()), Err(Empty::Network));
     assert_eq!(limiter.take(INTERFACE, v4(2, 3), Instant::default()), Ok(()), "another one");
@@ -61,7 +61,7 @@ fn a_network_is_held_to_its_own_rate_whichever_host_asks() {
 
 #[test]
 fn who_is_refused_costs_the_others_nothing() {
-    let mut limiter = Limiter::new(limits([1000, 100], [100, 50]), &KEY, 2);
+    let mut limiter = Limiter::new(limits([1000, 100], [100, 50]), KEY, 2);
     assert_eq!(answered(&mut limiter, |_| v4(1, 1), Instant::default(), Duration::ZERO, 100_000), 50);
     // Of the interface's 100 there are 50 left for the others.
     assert_eq!(answered(&mut limiter, |n| v4(2 + n, 1), Instant::default(), Duration::ZERO, 100), 50);
@@ -72,7 +72,7 @@ fn who_is_refused_costs_the_others_nothing() {
 
 #[test]
 fn an_interface_that_refuses_costs_the_network_nothing() {
-    let mut limiter = Limiter::new(limits([1, 1], [1, 2]), &KEY, 2);
+    let mut limiter = Limiter::new(limits([1, 1], [1, 2]), KEY, 2);
     assert_eq!(limiter.take(INTERFACE, v4(1, 1), Instant::default()), Ok(()));
     assert_eq!(limiter.take(INTERFACE, v4(1, 1), Instant::default()), Err(Empty::Interface));
     assert_eq!(limiter.take(InterfaceId(1), v4(1, 1), Instant::default()), Ok(()), "the second of two");
@@ -81,16 +81,16 @@ fn an_interface_that_refuses_costs_the_network_nothing() {
 #[test]
 fn a_rate_or_a_burst_of_zero_is_none() {
     for rate in [[0, 50], [100, 0]] {
-        let mut limiter = Limiter::new(limits(rate, [100, 50]), &KEY, 1);
+        let mut limiter = Limiter::new(limits(rate, [100, 50]), KEY, 1);
         assert_eq!(answered(&mut limiter, |_| v4(1, 1), Instant::default(), MS, 10_000), 0);
     }
-    let mut limiter = Limiter::new(Limits { networks: 0, ..limits([5, 5], [5, 5]) }, &KEY, 1);
+    let mut limiter = Limiter::new(Limits { networks: 0, ..limits([5, 5], [5, 5]) }, KEY, 1);
     assert_eq!(limiter.take(INTERFACE, v4(1, 1), Instant::default()), Ok(()));
 }
 
 #[test]
 fn a_clock_that_stands_at_its_end_is_no_fault() {
-    let mut limiter = Limiter::new(limits([100, 50], [100, 50]), &KEY, 1);
+    let mut limiter = Limiter::new(limits([100, 50], [100, 50]), KEY, 1);
     let end = Instant::from_nanos(u64::MAX);
     // Nothing is taken that cannot be counted, or everything is: but it ends.
     answered(&mut limiter, |_| v4(1, 1), end, MS, 100);
@@ -99,7 +99,7 @@ fn a_clock_that_stands_at_its_end_is_no_fault() {
 
 #[test]
 fn a_hundred_thousand_sources_share_what_the_interface_has() {
-    let mut limiter = Limiter::new(Limits::ERRORS, &KEY, 1);
+    let mut limiter = Limiter::new(Limits::ERRORS, KEY, 1);
     let rows = limiter.rows.len();
     // Ten seconds of a flood from 100,000 networks, each of which asks once.
     let step = Duration::from_micros(100);
@@ -114,7 +114,7 @@ fn a_hundred_thousand_sources_share_what_the_interface_has() {
 #[test]
 fn who_has_no_place_is_held_to_the_interface_s_rate() {
     let few = Limits { networks: 4, ..limits([1_000_000, 1000], [1, 2]) };
-    let mut limiter = Limiter::new(few, &KEY, 1);
+    let mut limiter = Limiter::new(few, KEY, 1);
     let start = Instant::default();
     for network in 0..4 {
         assert_eq!(limiter.take(INTERFACE, v4(network, 1), start), Ok(()));

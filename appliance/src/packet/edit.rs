@@ -65,7 +65,7 @@ pub fn forward(packet: &Packet, frame: &mut Frame, hop: Hop) -> Result<(), EditE
         Body::V4(ip) => {
             let mut header = ip.header;
             header.ttl = one_less(header.ttl)?;
-            header.checksum.set(of_one_hop_less(header.checksum.get()));
+            header.checksum.set(of_less(header.checksum.get(), 0x100));
             let ethernet = ethernet(hop, ETHERTYPE_IPV4);
             let front: [u64; 4] = zerocopy::transmute!(Front::<18> { ethernet, ip: first(&header)? });
             put(frame, 0, &front)?;
@@ -109,13 +109,13 @@ fn one_less(hops: u8) -> Result<u8, EditError> {
     hops.checked_sub(1).filter(|left| *left > 0).ok_or(EditError::Expired)
 }
 
-/// The checksum of an IPv4 header with a hop less. Its word is 256 less, so this is as much more,
-/// in ones' complement; of whose two zeroes no header has the one that is all ones.
+/// The checksum of an IPv4 header of which a word is `less`, as one with a hop less is: this is as
+/// much more, in ones' complement; of whose two zeroes no header has the one that is all ones.
 ///
 /// Spec: RFC 1624, 4, of RFC 1141's way.
 #[inline(always)]
-fn of_one_hop_less(checksum: u16) -> u16 {
-    match checksum.overflowing_add(0x100) {
+pub(super) const fn of_less(checksum: u16, less: u16) -> u16 {
+    match checksum.overflowing_add(less) {
         (more, false) if more != 0xffff => more,
         (more, _) => more.wrapping_add(1),
     }

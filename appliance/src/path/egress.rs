@@ -82,6 +82,22 @@ impl Egress {
         }
     }
 
+    /// Puts a row of frames that came in by `from`, and are passed on, to those that leave by `to`.
+    #[inline]
+    pub(super) fn emit_row(&mut self, from: InterfaceId, to: InterfaceId, mut row: Burst) {
+        let frames = row.len() as u64;
+        if let Some(port) = self.ports.get_mut(from.index()) {
+            port.counters.forwarded = port.counters.forwarded.wrapping_add(frames);
+        }
+        if let Some(port) = self.ports.get_mut(to.index()) {
+            let room = usize::from(self.limits.egress_frames).saturating_sub(port.egress.len());
+            port.egress.append(row.take_front(room));
+        }
+        if !row.is_empty() {
+            self.drops.count_many(from, Reason::EgressFull, row.len() as u64);
+        }
+    }
+
     /// Puts a frame to those that this machine fetches.
     pub(super) fn keep(&mut self, from: InterfaceId, frame: Frame) {
         let most = usize::from(self.limits.local_frames);

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 
 use paravane_net::{Frame, MacAddr};
 
@@ -16,7 +16,8 @@ use crate::route::{Kind, NextHop, Routes};
 /// Interfaces, and the ways by them.
 #[derive(Debug)]
 pub(super) struct Ways {
-    pub(super) interfaces: Vec<Interface>,
+    /// Shared with what is under way.
+    pub(super) interfaces: Arc<[Interface]>,
     pub(super) routes: Routes,
 }
 

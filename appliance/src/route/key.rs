@@ -13,6 +13,9 @@ pub(super) trait Key: Copy + Ord {
 
     /// The next address; `None` behind the last one.
     fn next(self) -> Option<Self>;
+
+    /// The address before it; `None` before the first one.
+    fn previous(self) -> Option<Self>;
 }
 
 macro_rules! key {
@@ -30,6 +33,10 @@ macro_rules! key {
 
             fn next(self) -> Option<Self> {
                 self.checked_add(1)
+            }
+
+            fn previous(self) -> Option<Self> {
+                self.checked_sub(1)
             }
         }
     };

@@ -18,30 +18,15 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::Kind;
+use super::groups::{Group, GroupId, Groups, NONE};
 use super::key::Key;
-
-/// Where a group is, or [`NONE`].
-type GroupId = u32;
-/// No route. There are never so many that one is there.
-const NONE: GroupId = GroupId::MAX;
-
-/// The routes of one prefix.
-#[derive(Clone, Debug)]
-struct Group {
-    /// The one that is used.
-    first: Kind,
-    /// Those that are as good.
-    others: Vec<Kind>,
-}
 
 /// The routes of one version.
 #[derive(Clone, Debug)]
 pub(super) struct Table<K> {
     /// By prefix: each before those that are in it.
     prefixes: BTreeMap<(K, u8), GroupId>,
-    groups: Vec<Group>,
-    /// Places in `groups` that no prefix uses.
-    free: Vec<GroupId>,
+    groups: Groups,
     /// Where each stretch begins, in order. In front of the first one there is no route.
     starts: Vec<K>,
     /// What each means; its neighbour means something else.
@@ -51,37 +36,25 @@ pub(super) struct Table<K> {
 impl<K: Key> Table<K> {
     /// One without routes.
     pub(super) const fn new() -> Self {
-        Self {
-            prefixes: BTreeMap::new(),
-            groups: Vec::new(),
-            free: Vec::new(),
-            starts: Vec::new(),
-            stretches: Vec::new(),
-        }
-    }
-
-    /// The route for `address`, of equals the first one.
-    #[inline(always)]
-    pub(super) fn lookup(&self, address: K) -> Option<&Kind> {
-        Some(&self.find(address)?.first)
-    }
-
-    /// All routes for `address` that are as good as the one that is used, that one first.
-    pub(super) fn equals(&self, address: K) -> impl Iterator<Item = &Kind> {
-        self.find(address).into_iter().flat_map(Group::iter)
+        Self { prefixes: BTreeMap::new(), groups: Groups::new(), starts: Vec::new(), stretches: Vec::new() }
     }
 
     /// The group of the longest prefix that has `address`.
     #[inline(always)]
-    fn find(&self, address: K) -> Option<&Group> {
+    pub(super) fn find(&self, address: K) -> Option<&Group> {
         let behind = self.starts.partition_point(|start| *start <= address);
         self.group(*self.stretches.get(behind.checked_sub(1)?)?)
     }
 
     /// The group of that place; none of [`NONE`].
     #[inline(always)]
-    fn group(&self, place: GroupId) -> Option<&Group> {
-        self.groups.get(usize::try_from(place).ok()?)
+    pub(super) fn group(&self, place: GroupId) -> Option<&Group> {
+        self.groups.get(place)
+    }
+
+    /// How many places of groups there are.
+    pub(super) fn groups(&self) -> usize {
+        self.groups.len()
     }
 
     /// Every route with its prefix: its first address and how many bits count.
@@ -92,57 +65,72 @@ impl<K: Key> Table<K> {
         })
     }
 
+    /// The stretches of `first..=last` with the places of their groups, or [`NONE`].
+    pub(super) fn stretches(&self, first: K, last: K) -> impl Iterator<Item = (K, K, GroupId)> {
+        let mut next = Some(first);
+        let mut behind = self.starts.partition_point(|start| *start <= first);
+        core::iter::from_fn(move || {
+            let start = next.filter(|start| *start <= last)?;
+            let place = behind.checked_sub(1).and_then(|index| self.stretches.get(index)).copied();
+            // The last address before the next stretch.
+            next = self.starts.get(behind).copied().filter(|next| *next <= last);
+            behind = behind.saturating_add(1);
+            Some((start, next.and_then(K::previous).unwrap_or(last), place.unwrap_or(NONE)))
+        })
+    }
+
+    /// The routes of a prefix.
+    fn kinds(&self, address: K, bits: u8) -> impl Iterator<Item = &Kind> {
+        let place = self.prefixes.get(&(address, bits));
+        place.and_then(|place| self.group(*place)).into_iter().flat_map(Group::iter)
+    }
+
     /// How many routes a prefix has.
     pub(super) fn count(&self, address: K, bits: u8) -> usize {
-        let place = self.prefixes.get(&(address, bits));
-        place.and_then(|place| self.group(*place)).map_or(0, |group| group.iter().count())
+        self.kinds(address, bits).count()
     }
 
     /// Adds a route; false when there is just that one already. It counts once
     /// [settled](Self::settle).
     pub(super) fn add(&mut self, address: K, bits: u8, kind: Kind) -> bool {
-        if let Some(place) = self.prefixes.get(&(address, bits)) {
-            let group = usize::try_from(*place).ok().and_then(|place| self.groups.get_mut(place));
-            return group.is_some_and(|group| group.add(kind));
+        let mut kinds: Vec<Kind> = self.kinds(address, bits).copied().collect();
+        let is_new = !kinds.contains(&kind);
+        if is_new {
+            kinds.push(kind);
+            self.put(address, bits, kinds);
         }
-        let group = Group { first: kind, others: Vec::new() };
-        let place = self.free.pop();
-        let freed = place.and_then(|place| self.groups.get_mut(usize::try_from(place).ok()?));
-        let place = match (place, freed) {
-            (Some(place), Some(freed)) => {
-                *freed = group;
-                place
-            }
-            _ => {
-                let Ok(place) = GroupId::try_from(self.groups.len()) else { return false };
-                self.groups.push(group);
-                place
-            }
-        };
-        self.prefixes.insert((address, bits), place);
-        true
+        is_new
     }
 
     /// Removes one route; false when there is none such. What is left counts once
     /// [settled](Self::settle).
     pub(super) fn remove(&mut self, address: K, bits: u8, kind: &Kind) -> bool {
-        let place = self.prefixes.get(&(address, bits)).and_then(|place| usize::try_from(*place).ok());
-        let Some(group) = place.and_then(|place| self.groups.get_mut(place)) else { return false };
-        match group.remove(kind) {
-            Removed::One => true,
-            Removed::None => false,
-            Removed::Last => self.remove_all(address, bits) == 1,
+        let before = self.count(address, bits);
+        let kinds: Vec<Kind> = self.kinds(address, bits).filter(|known| *known != kind).copied().collect();
+        let is_there = kinds.len() != before;
+        if is_there {
+            self.put(address, bits, kinds);
         }
+        is_there
     }
 
     /// Removes the routes of a prefix; how many there were. What is left counts once
     /// [settled](Self::settle).
     pub(super) fn remove_all(&mut self, address: K, bits: u8) -> usize {
         let count = self.count(address, bits);
-        if let Some(place) = self.prefixes.remove(&(address, bits)) {
-            self.free.push(place);
-        }
+        self.put(address, bits, Vec::new());
         count
+    }
+
+    /// Makes `kinds` the routes of a prefix, which is none without any.
+    fn put(&mut self, address: K, bits: u8, kinds: Vec<Kind>) {
+        let before = match self.groups.enter(kinds) {
+            Some(place) => self.prefixes.insert((address, bits), place),
+            None => self.prefixes.remove(&(address, bits)),
+        };
+        if let Some(before) = before {
+            self.groups.leave(before);
+        }
     }
 
     /// Makes the stretches within a prefix what the routes say. Those of a prefix that changed, or
@@ -173,40 +161,6 @@ impl<K: Key> Table<K> {
         let mut shorter = (0..bits).rev();
         let found = shorter.find_map(|bits| self.prefixes.get(&(address.first_of(bits), bits)));
         found.copied().unwrap_or(NONE)
-    }
-}
-
-/// How many of a group's routes were removed.
-enum Removed {
-    /// None: there is none such.
-    None,
-    /// One, and others are left.
-    One,
-    /// It would be the last one, so none yet.
-    Last,
-}
-
-impl Group {
-    fn iter(&self) -> impl Iterator<Item = &Kind> {
-        core::iter::once(&self.first).chain(&self.others)
-    }
-
-    fn add(&mut self, kind: Kind) -> bool {
-        let is_new = self.iter().all(|known| *known != kind);
-        if is_new {
-            self.others.push(kind);
-        }
-        is_new
-    }
-
-    fn remove(&mut self, kind: &Kind) -> Removed {
-        let Some(place) = self.iter().position(|known| known == kind) else { return Removed::None };
-        match place.checked_sub(1) {
-            Some(other) => drop(self.others.remove(other)),
-            None if self.others.is_empty() => return Removed::Last,
-            None => self.first = self.others.remove(0),
-        }
-        Removed::One
     }
 }
 
@@ -279,7 +233,7 @@ impl<K: Key + core::fmt::Debug> Table<K> {
             anew.settle(*address, 0);
         }
         assert_eq!((&self.starts, &self.stretches), (&anew.starts, &anew.stretches));
-        assert_eq!(self.prefixes.len() + self.free.len(), self.groups.len());
+        self.groups.check(self.prefixes.len());
         assert!(self.starts.len() <= 2 * self.prefixes.len());
     }
 }

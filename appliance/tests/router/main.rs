@@ -12,4 +12,5 @@
 mod drops;
 mod forward;
 mod neighbours;
+mod straight;
 mod world;

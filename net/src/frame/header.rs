@@ -98,6 +98,7 @@ impl FrameHeader {
 }
 
 impl Header for FrameHeader {
-    /// A frame starts inside its buffer.
-    const MIN_BUFFER_BYTES: usize = HEADROOM_BYTES as usize;
+    /// A fresh frame has room for the shortest one that Ethernet has, and so for any headers that
+    /// are looked at on the way.
+    const MIN_BUFFER_BYTES: usize = HEADROOM_BYTES as usize + 64;
 }

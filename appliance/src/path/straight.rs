@@ -1,0 +1,195 @@
+//! The straight way: plain packets of IPv4 with a route, a neighbour and room on the way.
+//!
+//! They go in rows: what follows each other in a burst and leaves by one interface stays together.
+//! A packet that anything else is to be said of ends the row, as it came in, and has the way by
+//! [`judge`](super::Ways::judge). What goes straight would have gone just so on that way.
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+
+use paravane_hal::time::Instant;
+use paravane_net::{Burst, Frame, MacAddr};
+
+use super::Path;
+use super::ways::Ways;
+use crate::interface::InterfaceId;
+use crate::neighbour::{Hint, Neighbours};
+use crate::packet::edit::Hop;
+use crate::packet::plain::{Link, Plain};
+use crate::route::Way;
+
+/// Hints to neighbours, by their address's last byte.
+const HINTS: usize = 256;
+
+/// Where packets go next that go straight.
+#[derive(Debug)]
+pub(super) struct Nexts {
+    /// By the group of the routes to them.
+    nexts: Vec<Next>,
+    /// Who was asked for lately.
+    hints: Vec<Hint>,
+    row: Row,
+}
+
+/// Frames that follow each other and leave by one interface.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    number: u64,
+    /// By which they leave, as soon as there is one.
+    out: Option<InterfaceId>,
+    /// One came that leaves by another.
+    is_over: bool,
+    /// Who sent the one before, which came in where it should.
+    source: Option<[u8; 4]>,
+    /// Whom that was for, and its place among next hops.
+    destination: Option<[u8; 4]>,
+    place: usize,
+}
+
+impl Row {
+    const fn new(number: u64) -> Self {
+        Self { number, out: None, is_over: false, source: None, destination: None, place: 0 }
+    }
+}
+
+/// Where packets go next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Next {
+    /// The number of the row in which it was found, all of which leaves by the same interface.
+    row: u64,
+    link: Link,
+    mtu_bytes: u16,
+}
+
+impl Nexts {
+    /// Of nobody.
+    pub(super) fn new() -> Self {
+        Self { nexts: Vec::new(), hints: alloc::vec![Hint::default(); HINTS], row: Row::new(0) }
+    }
+
+    /// Makes room for what routes lead to.
+    pub(super) fn make_room(&mut self, groups: usize) {
+        self.nexts.resize(groups.max(self.nexts.len()), Next::default());
+    }
+
+    /// The MAC address of `address`, if it is known.
+    #[inline]
+    pub(super) fn mac(
+        &mut self,
+        neighbours: &mut Neighbours,
+        interface: InterfaceId,
+        address: IpAddr,
+        now: Instant,
+    ) -> Option<MacAddr> {
+        let last = match address {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(address) => address.octets()[15],
+        };
+        neighbours.lookup_near(self.hints.get_mut(usize::from(last))?, interface, address, now)
+    }
+
+    /// Whether packets of `source` come in by `from`.
+    #[inline(always)]
+    fn holds(&mut self, ways: &Ways, source: [u8; 4], from: InterfaceId) -> bool {
+        if self.row.source == Some(source) {
+            return true;
+        }
+        let holds = ways.routes.way_v4(source).is_by(from);
+        if holds {
+            self.row.source = Some(source);
+        }
+        holds
+    }
+
+    /// Where a packet goes next that is for `destination`; `None` where that is not known, or not
+    /// in this row.
+    #[inline(always)]
+    fn next(
+        &mut self,
+        ways: &Ways,
+        neighbours: &mut Neighbours,
+        destination: [u8; 4],
+        now: Instant,
+    ) -> Option<&Next> {
+        if self.row.destination != Some(destination) {
+            let way = ways.routes.way_v4(destination);
+            self.row.place = way.group() as usize;
+            if self.nexts.get(self.row.place)?.row != self.row.number {
+                self.find(ways, neighbours, way, destination, now)?;
+            }
+            self.row.destination = Some(destination);
+        }
+        self.nexts.get(self.row.place)
+    }
+
+    /// Finds where it goes: once a row for each gateway, and for each packet to a host on the link.
+    #[inline(never)]
+    fn find(
+        &mut self,
+        ways: &Ways,
+        neighbours: &mut Neighbours,
+        way: Way,
+        destination: [u8; 4],
+        now: Instant,
+    ) -> Option<()> {
+        let hop = ways.routes.next_hop_v4(way)?;
+        let out = ways.interfaces.get(hop.interface.index())?;
+        if self.row.out.is_some_and(|row| row != hop.interface) {
+            self.row.is_over = true;
+            return None;
+        }
+        let address = hop.gateway.unwrap_or(Ipv4Addr::from_octets(destination).into());
+        let mac = self.mac(neighbours, hop.interface, address, now)?;
+        let link = Hop { destination: mac, source: out.mac }.into();
+        // The next packet to a link is for another host.
+        let row = if hop.gateway.is_some() { self.row.number } else { 0 };
+        *self.nexts.get_mut(way.group() as usize)? = Next { row, link, mtu_bytes: out.mtu_bytes };
+        self.row.out = Some(hop.interface);
+        Some(())
+    }
+}
+
+impl Path {
+    /// Passes the first frames of `burst` on, as long as they go straight and by one interface. How
+    /// the first of the others goes is left to others: whether it is one that does not go straight.
+    pub(super) fn take_row(&mut self, from: InterfaceId, burst: &mut Burst, now: Instant) -> bool {
+        let Self { egress, neighbours, nexts, .. } = self;
+        let ways = &egress.ways;
+        let Some(own) = ways.interfaces.get(from.index()) else { return true };
+        let own = Link::from(Hop { destination: own.mac, source: own.mac });
+        nexts.row = Row::new(nexts.row.number.wrapping_add(1));
+        let mut row = Burst::new();
+        burst.walk(&mut row, usize::MAX, |mut frame| {
+            match straight(&mut frame, (from, own), ways, neighbours, nexts, now) {
+                Some(()) => Ok(Some(frame)),
+                None => Err(frame),
+            }
+        });
+        let Row { out, is_over, .. } = nexts.row;
+        if let Some(out) = out {
+            egress.emit_row(from, out, row);
+        }
+        !is_over
+    }
+}
+
+/// Passes `frame` on, if it goes straight; it is as it was, if not.
+///
+/// Spec: as [`judge`](super::Ways::judge).
+#[inline(always)]
+fn straight(
+    frame: &mut Frame,
+    (from, own): (InterfaceId, Link),
+    ways: &Ways,
+    neighbours: &mut Neighbours,
+    nexts: &mut Nexts,
+    now: Instant,
+) -> Option<()> {
+    let packet = Plain::read(frame)?;
+    let may_pass = packet.is_for(own) && packet.hops_left() > 1 && nexts.holds(ways, packet.source(), from);
+    if !may_pass {
+        return None;
+    }
+    let next = nexts.next(ways, neighbours, packet.destination(), now)?;
+    (packet.total_bytes() <= usize::from(next.mtu_bytes) && packet.forward(frame, next.link)).then_some(())
+}
