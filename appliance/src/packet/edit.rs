@@ -21,7 +21,7 @@ use super::wire::{ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader
 use super::{Body, Packet};
 
 pub use mss::clamp_mss;
-pub use rewrite::{Ends, Rewrite, rewrite};
+pub use rewrite::{Change, Ends, Rewrite, rewrite};
 
 /// The Ethernet addresses with which a frame goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
