@@ -5,6 +5,7 @@
 extern crate alloc;
 
 pub mod drops;
+pub mod flow;
 pub mod icmp;
 pub mod interface;
 pub mod limit;
