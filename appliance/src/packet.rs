@@ -15,10 +15,11 @@ pub mod edit;
 pub mod fragment;
 mod ip;
 mod pieces;
+mod quote;
 pub mod segment;
 pub mod sum;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod transport;
 pub mod wire;
 
@@ -29,6 +30,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 pub use ip::{Ipv4, Ipv6};
 pub use pieces::CutError;
+pub use quote::{Quoted, QuotedEnds};
 pub use transport::Transport;
 use wire::{
     ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, IPV4_BYTES, IPV6_BYTES,

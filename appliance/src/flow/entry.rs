@@ -167,16 +167,36 @@ impl Flow {
     #[must_use]
     #[inline]
     pub fn rewrite(&self, direction: Direction) -> Option<Rewrite> {
-        let (change, back) = match direction {
-            Direction::Original => (self.change, self.key(Direction::Reply)),
-            Direction::Reply => (self.change.reversed(), self.key(Direction::Original)),
-        };
         if !self.is_translated() {
             return None;
         }
+        let (back, change) = (self.key(direction.other()), self.change(direction));
         match back.ends_v4() {
             Some(ends) => Some(Rewrite::changing_v4(ends.reversed(), change)),
             None => back.ends_v6().map(|ends| Rewrite::changing_v6(ends.reversed(), change)),
+        }
+    }
+
+    /// What becomes of the ends of a packet that is quoted by an ICMP error which goes in that
+    /// direction, about one that went the other way: it says again what it said when it came.
+    #[must_use]
+    pub fn rewrite_quoted(&self, direction: Direction) -> Option<Rewrite> {
+        if !self.is_translated() {
+            return None;
+        }
+        let (key, change) = (self.key(direction.other()), self.change(direction));
+        match key.ends_v4() {
+            Some(ends) => Some(Rewrite::changing_v4(ends, change)),
+            None => key.ends_v6().map(|ends| Rewrite::changing_v6(ends, change)),
+        }
+    }
+
+    /// By how much sums change in that direction.
+    #[inline(always)]
+    const fn change(&self, direction: Direction) -> Change {
+        match direction {
+            Direction::Original => self.change,
+            Direction::Reply => self.change.reversed(),
         }
     }
 

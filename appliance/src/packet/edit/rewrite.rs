@@ -82,17 +82,17 @@ impl Change {
 /// checksums is the same for all of them, and worked out once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite {
-    to: Addresses,
-    ports: [u16; 2],
+    pub(super) to: Addresses,
+    pub(super) ports: [u16; 2],
     /// The change of the sum of the addresses,
-    addresses_sum: u16,
+    pub(super) addresses_sum: u16,
     /// and of that of the ports.
-    ports_sum: u16,
+    pub(super) ports_sum: u16,
 }
 
 /// Source and destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Addresses {
+pub(super) enum Addresses {
     V4([u8; 4], [u8; 4]),
     V6([u8; 16], [u8; 16]),
 }
