@@ -9,6 +9,7 @@ pub mod flow;
 pub mod icmp;
 pub mod interface;
 pub mod limit;
+pub mod nat;
 pub mod neighbour;
 pub mod packet;
 pub mod path;

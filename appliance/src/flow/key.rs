@@ -26,7 +26,7 @@ pub struct Key {
 
 impl Key {
     /// Of no packet.
-    pub(super) const NONE: Self = Self { source: [0; 2], destination: [0; 2], rest: 0 };
+    pub(crate) const NONE: Self = Self { source: [0; 2], destination: [0; 2], rest: 0 };
 
     /// Of packets over IPv4.
     #[must_use]
@@ -186,7 +186,7 @@ impl Key {
 
     /// Its hash. Lengths differ by version.
     #[inline(always)]
-    pub(super) fn hash(&self, hasher: &SipHasher13) -> u64 {
+    pub(crate) fn hash(&self, hasher: &SipHasher13) -> u64 {
         if self.is_v6() {
             let ([s0, s1], [d0, d1]) = (self.source, self.destination);
             hasher.hash([s0, s1, d0, d1, self.rest].as_bytes())
