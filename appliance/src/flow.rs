@@ -43,7 +43,6 @@ use alloc::boxed::Box;
 use alloc::vec;
 
 use paravane_hal::time::Instant;
-use siphasher::sip::SipHasher13;
 
 use crate::limit::Networks;
 use crate::packet::wire::PROTOCOL_TCP;
@@ -66,7 +65,7 @@ const MAX_FLOWS: u32 = 1 << 24;
 pub struct Table {
     flows: Box<[Flow]>,
     index: Index,
-    hasher: SipHasher13,
+    hash_key: [u64; 2],
     lists: Lists,
     /// The first place that is free; each knows the next.
     free: u32,
@@ -116,7 +115,6 @@ impl Table {
     #[must_use]
     pub fn new(limits: Limits, random: &mut Random) -> Self {
         let len = limits.flows.min(MAX_FLOWS);
-        let hasher = |[k0, k1]: [u64; 2]| SipHasher13::new_with_keys(k0, k1);
         let mut flows = vec![Flow::FREE; len as usize].into_boxed_slice();
         for (flow, next) in flows.iter_mut().zip(1..len) {
             flow.after = next;
@@ -126,7 +124,7 @@ impl Table {
             index: Index::new(flows.len()),
             free: if flows.is_empty() { NONE } else { 0 },
             flows,
-            hasher: hasher(random.hash_key()),
+            hash_key: random.hash_key(),
             lists: Lists::new(),
             len: 0,
             unproven: 0,
@@ -134,7 +132,7 @@ impl Table {
             limits,
             services: served.collect(),
             servers: vec![0; limits.servers.into()].into(),
-            sources: Networks::new(limits.source, limits.sources, hasher(random.hash_key())),
+            sources: Networks::new(limits.source, limits.sources, random.hash_key()),
             counters: Counters::default(),
         }
     }
@@ -156,7 +154,7 @@ impl Table {
     #[must_use]
     #[inline]
     pub fn lookup(&self, key: Key) -> Lookup {
-        Lookup { key, hash: key.hash(&self.hasher), slot: NONE }
+        Lookup { key, hash: key.hash(self.hash_key), slot: NONE }
     }
 
     /// The second step, for a whole burst: first the buckets of all, then their flows. Nothing here
@@ -166,8 +164,9 @@ impl Table {
             lookup.slot = self.index.find(lookup.hash, |_| true).unwrap_or(NONE);
         }
         for lookup in lookups {
-            if !self.is_at(lookup.slot, &lookup.key) {
-                lookup.slot = NONE;
+            if let Some(flow) = self.flows.get(hit(lookup.slot).index as usize) {
+                // Both of its cache lines are on their way; what is in them does not matter yet.
+                core::hint::black_box((flow.key(Direction::Original).zone(), flow.list));
             }
         }
     }
@@ -179,15 +178,20 @@ impl Table {
         if self.is_at(lookup.slot, &lookup.key) {
             return Some(hit(lookup.slot));
         }
+        self.found_late(lookup)
+    }
+
+    /// The same of one that is not where it was looked for: it is new, or another has its tag.
+    #[cold]
+    fn found_late(&self, lookup: &Lookup) -> Option<Hit> {
         let slot = self.index.find(lookup.hash, |slot| self.is_at(slot, &lookup.key));
         slot.map(hit)
     }
 
     /// All steps for one key.
     #[must_use]
-    #[inline]
     pub fn find(&self, key: &Key) -> Option<Hit> {
-        self.found(&self.lookup(*key))
+        self.found_late(&self.lookup(*key))
     }
 
     #[inline(always)]
@@ -219,7 +223,7 @@ impl Table {
         let Some(flow) = flow else { return Verdict::Pass };
         let before = flow.state;
         let step = match segment {
-            Some(segment) => tcp::step(before, &mut flow.sides, direction, flow.is_picked_up, segment),
+            Some(segment) => tcp::step(before, &mut flow.sides, direction, segment),
             None if flow.key(direction).protocol() == PROTOCOL_TCP => Step::Stays,
             None => Step::To(talk(before, direction)),
         };
@@ -279,7 +283,7 @@ impl Table {
         let Some(flow) = self.flows.get(index as usize) else { return false };
         ended(flow, end);
         for direction in [Direction::Original, Direction::Reply] {
-            self.index.remove(flow.key(direction).hash(&self.hasher), slot(index, direction));
+            self.index.remove(flow.key(direction).hash(self.hash_key), slot(index, direction));
         }
         let (tag, is_proven) = (flow.tag, flow.is_proven);
         self.lists.unlink(&mut self.flows, index);
@@ -373,7 +377,7 @@ const fn is_proof(flow: &Flow, direction: Direction) -> bool {
     match flow.state {
         State::SynSent | State::SynReceived | State::Close | State::Unanswered | State::Answered => false,
         State::Stream => true,
-        _ if flow.is_picked_up => matches!(direction, Direction::Original) && reply.is_seen(),
+        _ if reply.is_picked_up() => matches!(direction, Direction::Original) && reply.is_seen(),
         _ => true,
     }
 }

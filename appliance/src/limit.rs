@@ -135,10 +135,11 @@ impl Limiter {
     /// Full buckets for that many interfaces. `key` is to be one that nobody guesses, or somebody
     /// makes networks meet in one row.
     pub(crate) fn new(limits: Limits, key: &[u8; 16], interfaces: usize) -> Self {
+        let (k0, k1) = SipHasher13::new_with_key(key).keys();
         Self {
             interface: limits.interface.into(),
             interfaces: vec![Bucket::default(); interfaces].into(),
-            networks: Networks::new(limits.network, limits.networks, SipHasher13::new_with_key(key)),
+            networks: Networks::new(limits.network, limits.networks, [k0, k1]),
         }
     }
 
@@ -157,7 +158,8 @@ impl Limiter {
 
 impl Networks {
     /// Full buckets for about as many networks as said, four at least.
-    pub(crate) fn new(rate: Rate, networks: u32, hasher: SipHasher13) -> Self {
+    pub(crate) fn new(rate: Rate, networks: u32, [k0, k1]: [u64; 2]) -> Self {
+        let hasher = SipHasher13::new_with_keys(k0, k1);
         let rows = networks.div_ceil(4).clamp(1, MAX_ROWS).next_power_of_two();
         let rows = usize::try_from(rows).unwrap_or(1);
         Self { pace: rate.into(), rows: vec![[Entry::default(); ROW]; rows].into(), hasher }

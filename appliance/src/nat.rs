@@ -121,7 +121,7 @@ impl Nat {
         chosen.ok_or(NatError::PortsExhausted)
     }
 
-    /// How many more flows the server of that number can have by [`Mode::Full`], for each has a port.
+    /// How many more flows the server of that number can have by [`Mode::Full`]: each has a port.
     #[must_use]
     pub fn ports_free(&self, flows: &Table, server: u16, is_v6: bool) -> u32 {
         self.sources.count(is_v6).saturating_sub(flows.flows_of_server(server))
@@ -187,8 +187,9 @@ pub fn error_of(packet: &Packet, transport: &Transport, frame: &Frame, zone: u8)
 }
 
 /// Gives an error, which goes in that direction of `flow`, the ends that it is to have, and the
-/// packet that it quotes those which it had when it came. It is for who sent that packet; it is from
-/// the service where the service's packets are from it, for a client knows nobody else behind it.
+/// packet that it quotes those which it had when it came. It is for who sent that packet; it is
+/// from the service where the service's packets are from it, for a client knows nobody else behind
+/// it.
 ///
 /// What it says stays: the MTU of a link is the same for both, since no packet's length changes.
 /// A flow is never changed by an error.

@@ -122,8 +122,8 @@ pub struct Flow {
     pub(super) state: State,
     /// Both sides have shown that they are there.
     pub(super) is_proven: bool,
-    /// Its beginning was not seen.
-    pub(super) is_picked_up: bool,
+    /// Its packets get other ends.
+    pub(super) is_translated: bool,
 }
 
 /// How long one is.
@@ -143,12 +143,13 @@ impl Flow {
         list: super::list::LOOSE,
         state: State::Close,
         is_proven: false,
-        is_picked_up: false,
+        is_translated: false,
     };
 
     /// One with these keys, in no list yet.
     pub(super) fn new(original: Key, reply: Key, tag: Tag) -> Self {
-        Self { keys: [original, reply], tag, change: change(&original, &reply), ..Self::FREE }
+        let is_translated = original.reversed(reply.zone()) != reply;
+        Self { keys: [original, reply], tag, change: change(&original, &reply), is_translated, ..Self::FREE }
     }
 
     /// What its packets in that direction say when they come.
@@ -203,9 +204,8 @@ impl Flow {
     /// Whether its packets get other ends.
     #[must_use]
     #[inline]
-    pub fn is_translated(&self) -> bool {
-        let [original, reply] = &self.keys;
-        original.reversed(reply.zone()) != *reply
+    pub const fn is_translated(&self) -> bool {
+        self.is_translated
     }
 
     /// How far it has come.

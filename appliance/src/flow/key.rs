@@ -1,9 +1,9 @@
 //! By what packets are known to belong together.
 
+use core::hash::Hasher;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use siphasher::sip::SipHasher13;
-use zerocopy::IntoBytes;
 
 use crate::packet::edit::Ends;
 use crate::packet::wire::{IcmpHeader, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
@@ -184,16 +184,23 @@ impl Key {
         if self.is_v6() { high } else { low | 0xffff_ffff << 32 }
     }
 
-    /// Its hash. Lengths differ by version.
+    /// Its hash with that key. Lengths differ by version.
     #[inline(always)]
-    pub(crate) fn hash(&self, hasher: &SipHasher13) -> u64 {
+    pub(crate) fn hash(&self, [k0, k1]: [u64; 2]) -> u64 {
+        let ([s0, s1], [d0, d1]) = (self.source, self.destination);
+        // Word by word, from the beginning: what a hasher does is known here then, and nothing is
+        // left of its tails.
+        let mut hasher = SipHasher13::new_with_keys(k0, k1);
         if self.is_v6() {
-            let ([s0, s1], [d0, d1]) = (self.source, self.destination);
-            hasher.hash([s0, s1, d0, d1, self.rest].as_bytes())
+            hasher.write_u64(s0);
+            hasher.write_u64(s1);
+            hasher.write_u64(d0);
+            hasher.write_u64(d1);
         } else {
-            let ([_, source], [_, destination]) = (self.source, self.destination);
-            hasher.hash([source << 32 | destination, self.rest].as_bytes())
+            hasher.write_u64(s1 << 32 | d1);
         }
+        hasher.write_u64(self.rest);
+        hasher.finish()
     }
 }
 

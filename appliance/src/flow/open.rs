@@ -87,7 +87,7 @@ impl Table {
         &mut self,
         new: &New<'_>,
         [original, reply]: [u64; 2],
-        Beginning { state, sides, is_picked_up }: Beginning,
+        Beginning { state, sides }: Beginning,
         now: Instant,
     ) -> Result<Hit, Refused> {
         let index = self.free;
@@ -101,13 +101,8 @@ impl Table {
             return Err(Refused::Crowded);
         }
         self.free = flow.after;
-        *flow = Flow {
-            sides,
-            state,
-            is_picked_up,
-            seen: time::seconds(now),
-            ..Flow::new(new.original, new.reply, new.tag)
-        };
+        *flow =
+            Flow { sides, state, seen: time::seconds(now), ..Flow::new(new.original, new.reply, new.tag) };
         self.lists.push(&mut self.flows, UNPROVEN, index);
         self.len = self.len.wrapping_add(1);
         self.unproven = self.unproven.wrapping_add(1);
@@ -120,7 +115,6 @@ impl Table {
 struct Beginning {
     state: State,
     sides: [Side; 2],
-    is_picked_up: bool,
 }
 
 /// Whether nothing begins with a packet that has no numbers: it is part of a TCP segment, or the
@@ -132,14 +126,12 @@ fn is_answer(key: &Key) -> bool {
 
 /// How the flow of a first packet begins; `None` when it cannot.
 fn beginning(new: &New<'_>, picks_up: bool) -> Option<Beginning> {
-    let of = |is_picked_up, (state, sides)| Beginning { state, sides, is_picked_up };
+    let of = |(state, sides)| Beginning { state, sides };
     let is_forward = new.direction == Direction::Original;
     match new.segment {
-        Some(segment) if is_forward && segment.is_syn() => tcp::begin(segment).map(|begun| of(false, begun)),
-        Some(segment) if picks_up => tcp::pick_up(segment, new.direction).map(|begun| of(true, begun)),
-        None if is_forward && !is_answer(&new.original) => {
-            Some(of(false, (State::Unanswered, [Side::NONE; 2])))
-        }
+        Some(segment) if is_forward && segment.is_syn() => tcp::begin(segment).map(of),
+        Some(segment) if picks_up => tcp::pick_up(segment, new.direction).map(of),
+        None if is_forward && !is_answer(&new.original) => Some(of((State::Unanswered, [Side::NONE; 2]))),
         _ => None,
     }
 }

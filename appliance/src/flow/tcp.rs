@@ -35,6 +35,8 @@ const FINISHED: u8 = 1 << 1;
 const FINISHED_ACKED: u8 = 1 << 2;
 /// Something came from it since the flow is known.
 const SEEN: u8 = 1 << 3;
+/// Its beginning was not seen.
+const PICKED_UP: u8 = 1 << 4;
 
 /// No window is larger: its scale is 14 at most.
 ///
@@ -76,6 +78,7 @@ pub(super) enum Step {
 }
 
 /// Whether `a` is behind `b`. Numbers go round.
+#[inline(always)]
 const fn after(a: u32, b: u32) -> bool {
     b.wrapping_sub(a).cast_signed() < 0
 }
@@ -95,7 +98,7 @@ impl Side {
     /// One of which nothing was seen but that it may begin at `next`: what its windows mean is not
     /// known, so they count as the largest.
     const fn unseen(next: u32, window: u16) -> Self {
-        Self { end: next, acked: next, window, scale: MAX_SCALE, flags: 0 }
+        Self { end: next, acked: next, window, scale: MAX_SCALE, flags: PICKED_UP }
     }
 
     /// Whether something came from it since the flow is known.
@@ -103,11 +106,18 @@ impl Side {
         self.is(SEEN)
     }
 
+    /// Whether its beginning was not seen.
+    pub(super) const fn is_picked_up(&self) -> bool {
+        self.is(PICKED_UP)
+    }
+
+    #[inline(always)]
     const fn is(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
 
     /// How much it takes, one byte at least: that is how its window is asked for.
+    #[inline(always)]
     fn window_bytes(&self) -> u32 {
         (u32::from(self.window) << self.scale).max(1)
     }
@@ -135,28 +145,24 @@ pub(super) fn pick_up(first: &Segment, direction: Direction) -> Option<(State, [
     }
     let mut sender = Side::unseen(first.sequence, first.window);
     let mut receiver = Side::unseen(first.acknowledgement, u16::MAX);
-    take(&mut sender, &mut receiver, true, first);
+    take(&mut sender, &mut receiver, first);
     let state = closing(State::Established, &sender, &receiver);
     Some((state, if direction == Direction::Original { [sender, receiver] } else { [receiver, sender] }))
 }
 
 /// What `segment` does to a connection that is in `state`. What it does not do changes no side.
-#[inline]
+#[inline(always)]
 pub(super) fn step(
     state: State,
     [original, reply]: &mut [Side; 2],
     direction: Direction,
-    is_picked_up: bool,
     segment: &Segment,
 ) -> Step {
-    if !segment.is_sane() {
-        return Step::Not(Invalid::Flags);
-    }
     let (sender, receiver) = match direction {
         Direction::Original => (original, reply),
         Direction::Reply => (reply, original),
     };
-    if segment.is(SYN | RST) {
+    if !segment.is_usual() {
         return step_rarely(state, sender, receiver, direction, segment);
     }
     match (state, direction) {
@@ -165,7 +171,7 @@ pub(super) fn step(
         (State::SynSent, Direction::Original) => return Step::Not(Invalid::State),
         _ => {}
     }
-    if let Err(invalid) = check(sender, receiver, is_picked_up, segment) {
+    if let Err(invalid) = check(sender, receiver, segment) {
         return Step::Not(invalid);
     }
     let is_first_ack = state == State::SynReceived && direction == Direction::Original;
@@ -175,7 +181,7 @@ pub(super) fn step(
     if state == State::Close {
         return Step::Stays;
     }
-    take(sender, receiver, is_picked_up, segment);
+    take(sender, receiver, segment);
     Step::To(match state {
         State::SynReceived if !is_first_ack => state,
         State::SynReceived => closing(State::Established, sender, receiver),
@@ -184,8 +190,8 @@ pub(super) fn step(
 }
 
 /// Whether `segment` lies within the bounds of what its receiver takes.
-#[inline]
-fn check(sender: &Side, receiver: &Side, is_picked_up: bool, segment: &Segment) -> Result<(), Invalid> {
+#[inline(always)]
+fn check(sender: &Side, receiver: &Side, segment: &Segment) -> Result<(), Invalid> {
     let (sequence, end, acknowledgement) = (segment.sequence, segment.end(), segment.acknowledgement);
     let window = receiver.window_bytes();
     let is_ahead = after(sequence, sender.acked.wrapping_add(window));
@@ -197,13 +203,13 @@ fn check(sender: &Side, receiver: &Side, is_picked_up: bool, segment: &Segment) 
     }
     let behind = sender.window_bytes().max(MAX_ACK_BEHIND);
     let is_acknowledgement = !after(receiver.end.wrapping_sub(behind), acknowledgement)
-        && (is_picked_up || !after(acknowledgement, receiver.end));
+        && (!after(acknowledgement, receiver.end) || receiver.is_picked_up());
     if is_acknowledgement { Ok(()) } else { Err(Invalid::Acknowledgement) }
 }
 
 /// Keeps what `segment` says, which is right.
-#[inline]
-fn take(sender: &mut Side, receiver: &mut Side, is_picked_up: bool, segment: &Segment) {
+#[inline(always)]
+fn take(sender: &mut Side, receiver: &mut Side, segment: &Segment) {
     if after(segment.end(), sender.end) {
         sender.end = segment.end();
     }
@@ -212,7 +218,7 @@ fn take(sender: &mut Side, receiver: &mut Side, is_picked_up: bool, segment: &Se
         receiver.acked = segment.acknowledgement;
     }
     // Sent before anything was seen here.
-    if is_picked_up && after(segment.acknowledgement, receiver.end) {
+    if receiver.is_picked_up() && after(segment.acknowledgement, receiver.end) {
         receiver.end = segment.acknowledgement;
     }
     sender.flags |= SEEN;
@@ -225,10 +231,12 @@ fn take(sender: &mut Side, receiver: &mut Side, is_picked_up: bool, segment: &Se
 }
 
 /// How far a connection has come that was in `state`, by who has said their last.
-#[inline]
+#[inline(always)]
 fn closing(state: State, a: &Side, b: &Side) -> State {
+    if (a.flags | b.flags) & FINISHED == 0 {
+        return state;
+    }
     match (a.is(FINISHED), b.is(FINISHED)) {
-        (false, false) => state,
         (true, true) if a.is(FINISHED_ACKED) && b.is(FINISHED_ACKED) => State::TimeWait,
         (true, true) => State::LastAck,
         _ if a.is(FINISHED_ACKED) || b.is(FINISHED_ACKED) => State::CloseWait,
@@ -236,7 +244,7 @@ fn closing(state: State, a: &Side, b: &Side) -> State {
     }
 }
 
-/// The same of what begins a connection, or cuts it off.
+/// The same of what begins a connection, or cuts it off, or is nothing at all.
 #[cold]
 fn step_rarely(
     state: State,
@@ -246,6 +254,7 @@ fn step_rarely(
     segment: &Segment,
 ) -> Step {
     match direction {
+        _ if !segment.is_sane() => Step::Not(Invalid::Flags),
         _ if segment.is(RST) => reset(state, sender, receiver, direction, segment),
         Direction::Original if segment.is(ACK) => Step::Not(Invalid::State),
         Direction::Original => syn(state, sender, segment),

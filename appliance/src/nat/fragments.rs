@@ -11,7 +11,6 @@ use core::time::Duration;
 
 use paravane_hal::time::Instant;
 use paravane_net::{Burst, Frame};
-use siphasher::sip::SipHasher13;
 
 use super::part::{Extents, Part};
 use crate::flow::{Hit, Key, Table};
@@ -81,7 +80,7 @@ pub enum Later {
 #[derive(Debug)]
 pub struct Fragments {
     rows: Box<[[Datagram; ROW]]>,
-    hasher: SipHasher13,
+    hash_key: [u64; 2],
     limits: FragmentLimits,
     waiting: usize,
     lost: [u64; Lost::ALL.len()],
@@ -120,11 +119,10 @@ impl Fragments {
     #[must_use]
     pub fn new(limits: FragmentLimits, random: &mut Random) -> Self {
         let rows = usize::from(limits.datagrams).div_ceil(ROW).next_power_of_two();
-        let [k0, k1] = random.hash_key();
         let rows: Vec<_> = (0..rows).map(|_| [const { Datagram::FREE }; ROW]).collect();
         Self {
             rows: rows.into(),
-            hasher: SipHasher13::new_with_keys(k0, k1),
+            hash_key: random.hash_key(),
             limits,
             waiting: 0,
             lost: [0; Lost::ALL.len()],
@@ -218,7 +216,7 @@ impl Fragments {
 
     /// The place of a part's datagram: its own, or a new one, for which the oldest gives way.
     fn place(&mut self, part: &Part, now: Instant) -> [usize; 2] {
-        let hash = usize::try_from(part.packet.hash(&self.hasher) & 0xffff).unwrap_or(0);
+        let hash = usize::try_from(part.packet.hash(self.hash_key) & 0xffff).unwrap_or(0);
         // A power of two of rows, so that their number less one is a mask.
         let row_at = hash & self.rows.len().wrapping_sub(1);
         let row = self.rows.get(row_at).map_or(&[][..], |row| row);

@@ -6,4 +6,5 @@ mod errors;
 mod fragments;
 mod packets;
 mod ports;
+mod storm;
 mod support;

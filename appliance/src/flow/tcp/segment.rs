@@ -34,13 +34,15 @@ impl Segment {
     pub fn of(packet: &Packet, transport: &Transport, frame: &Frame) -> Option<Self> {
         let Transport::Tcp(header, at_bytes) = transport else { return None };
         let end_bytes = match &packet.body {
-            Body::V4(ip) if !ip.is_fragment() => ip.at_bytes.saturating_add(ip.total_bytes()),
-            Body::V6(ip) => ip.at_bytes.saturating_add(ip.total_bytes()),
+            Body::V4(ip) if !ip.is_fragment() => ip.at_bytes.wrapping_add(ip.total_bytes()),
+            Body::V6(ip) => ip.at_bytes.wrapping_add(ip.total_bytes()),
             _ => return None,
         };
-        let header_bytes = usize::from(header.offset_flags.get() >> 12).saturating_mul(4);
-        let data_bytes = end_bytes.saturating_sub(at_bytes.saturating_add(header_bytes));
-        let mut segment = Self::new(header, u32::try_from(data_bytes).unwrap_or_default());
+        let header_bytes = usize::from(header.offset_flags.get() >> 12) * 4;
+        // The header was found to end within the packet.
+        let data_bytes = end_bytes.wrapping_sub(at_bytes.wrapping_add(header_bytes));
+        #[expect(clippy::cast_possible_truncation, reason = "a packet is shorter than 64 KiB")]
+        let mut segment = Self::new(header, data_bytes as u32);
         if segment.is(SYN) {
             segment.scale = scale(frame, *at_bytes, header_bytes);
         }
@@ -80,8 +82,13 @@ impl Segment {
         self.flags & flags != 0
     }
 
-    /// Whether anybody sends such flags together.
+    /// Whether it neither begins a connection nor cuts it off, and acknowledges something.
     #[inline(always)]
+    pub(super) const fn is_usual(&self) -> bool {
+        self.flags & (SYN | RST | ACK) == ACK
+    }
+
+    /// Whether anybody sends such flags together.
     pub(super) const fn is_sane(&self) -> bool {
         const SYN_ACK: u8 = SYN | ACK;
         const RST_ACK: u8 = RST | ACK;

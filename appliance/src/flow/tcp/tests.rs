@@ -33,7 +33,7 @@ impl Watch {
 
     fn take(&mut self, direction: Direction, segment: &Segment) -> Step {
         let before = self.clone();
-        let step = step(self.state, &mut self.sides, direction, false, segment);
+        let step = step(self.state, &mut self.sides, direction, segment);
         match step {
             Step::To(state) => self.state = state,
             Step::Not(_) => assert_eq!(*self, before, "what is not taken changes nothing"),

@@ -25,6 +25,7 @@ fn ends(table: &mut Table, from: u64) -> u64 {
 
 fn one() -> (Table, Key) {
     let mut table = table(Limits::new(10));
+    table.poll(at(0), 100, &mut nobody);
     let key = connect(&mut table, 1, at(0));
     (table, key)
 }

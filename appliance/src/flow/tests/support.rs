@@ -96,7 +96,7 @@ impl Table {
     }
 
     /// Panics where it is not whole.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         let mut used = vec![false; self.flows.len()];
         for list in 0..=UNPROVEN {
             for index in self.lists.walk(&self.flows, list) {
