@@ -5,8 +5,11 @@
 extern crate alloc;
 
 pub mod drops;
+pub mod flow;
 pub mod icmp;
 pub mod interface;
+pub mod limit;
+pub mod nat;
 pub mod neighbour;
 pub mod packet;
 pub mod path;

@@ -16,10 +16,11 @@ pub mod fragment;
 mod ip;
 mod pieces;
 pub mod plain;
+mod quote;
 pub mod segment;
 pub mod sum;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod transport;
 pub mod wire;
 
@@ -30,6 +31,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 pub use ip::{Ipv4, Ipv6};
 pub use pieces::CutError;
+pub use quote::{Quoted, QuotedEnds};
 pub use transport::Transport;
 use wire::{
     ETHERNET_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, IPV4_BYTES, IPV6_BYTES,

@@ -49,7 +49,7 @@ impl Random {
     }
 
     #[inline(never)]
-    fn from_seed(seed: [u8; SEED_BYTES]) -> Self {
+    pub(crate) fn from_seed(seed: [u8; SEED_BYTES]) -> Self {
         Self { cipher: ChaCha20Rng::from_seed(seed) }
     }
 

@@ -9,6 +9,7 @@
 //! else does.
 
 mod mss;
+mod quoted;
 mod rewrite;
 
 use core::cmp::Ordering;
@@ -21,7 +22,8 @@ use super::wire::{ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader
 use super::{Body, Packet};
 
 pub use mss::clamp_mss;
-pub use rewrite::{Ends, Rewrite, rewrite};
+pub use quoted::rewrite_quoted;
+pub use rewrite::{Change, Ends, Rewrite, rewrite};
 
 /// The Ethernet addresses with which a frame goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,21 +25,74 @@ pub struct Ends<A> {
     pub destination_port: u16,
 }
 
+impl<A> Ends<A> {
+    /// Those of the other direction.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        let Self { source, destination, source_port, destination_port } = self;
+        Self {
+            source: destination,
+            destination: source,
+            source_port: destination_port,
+            destination_port: source_port,
+        }
+    }
+}
+
+/// By how much sums change when a packet gets other ends; for who keeps that beside a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    addresses: u16,
+    ports: u16,
+}
+
+impl Change {
+    /// Not at all.
+    pub const NONE: Self = Self { addresses: 0, ports: 0 };
+
+    /// Over IPv4.
+    #[must_use]
+    pub fn v4(from: &Ends<Ipv4Addr>, to: &Ends<Ipv4Addr>) -> Self {
+        let [to_bytes, from_bytes] = [to, from].map(|ends| [ends.source.octets(), ends.destination.octets()]);
+        Self::of(to_bytes.as_flattened(), from_bytes.as_flattened(), ports(from), ports(to))
+    }
+
+    /// Over IPv6.
+    #[must_use]
+    pub fn v6(from: &Ends<Ipv6Addr>, to: &Ends<Ipv6Addr>) -> Self {
+        let [to_bytes, from_bytes] = [to, from].map(|ends| [ends.source.octets(), ends.destination.octets()]);
+        Self::of(to_bytes.as_flattened(), from_bytes.as_flattened(), ports(from), ports(to))
+    }
+
+    fn of(to: &[u8], from: &[u8], from_ports: [u16; 2], ports: [u16; 2]) -> Self {
+        let addresses = Sum::ZERO.and_bytes(to).without_bytes(from);
+        let sum = ports.iter().fold(Sum::ZERO, |sum, port| sum.and(*port));
+        let sum = from_ports.iter().fold(sum, |sum, port| sum.without(*port));
+        Self { addresses: addresses.folded(), ports: sum.folded() }
+    }
+
+    /// The way back.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        Self { addresses: !self.addresses, ports: !self.ports }
+    }
+}
+
 /// What becomes of the ends of each packet of a flow, in one direction. By how much that changes
 /// checksums is the same for all of them, and worked out once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite {
-    to: Addresses,
-    ports: [u16; 2],
+    pub(super) to: Addresses,
+    pub(super) ports: [u16; 2],
     /// The change of the sum of the addresses,
-    addresses_sum: u16,
+    pub(super) addresses_sum: u16,
     /// and of that of the ports.
-    ports_sum: u16,
+    pub(super) ports_sum: u16,
 }
 
 /// Source and destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Addresses {
+pub(super) enum Addresses {
     V4([u8; 4], [u8; 4]),
     V6([u8; 16], [u8; 16]),
 }
@@ -48,25 +101,32 @@ impl Rewrite {
     /// Of a flow over IPv4, `from` what its packets say `to` what they are to say.
     #[must_use]
     pub fn v4(from: Ends<Ipv4Addr>, to: Ends<Ipv4Addr>) -> Self {
-        let (source, destination) = (to.source.octets(), to.destination.octets());
-        let sum = Sum::ZERO.and_bytes(&source).and_bytes(&destination);
-        let sum = sum.without_bytes(&from.source.octets()).without_bytes(&from.destination.octets());
-        Self::new(Addresses::V4(source, destination), sum, ports(&from), ports(&to))
+        Self::changing_v4(to, Change::v4(&from, &to))
     }
 
     /// The same over IPv6.
     #[must_use]
     pub fn v6(from: Ends<Ipv6Addr>, to: Ends<Ipv6Addr>) -> Self {
-        let (source, destination) = (to.source.octets(), to.destination.octets());
-        let sum = Sum::ZERO.and_bytes(&source).and_bytes(&destination);
-        let sum = sum.without_bytes(&from.source.octets()).without_bytes(&from.destination.octets());
-        Self::new(Addresses::V6(source, destination), sum, ports(&from), ports(&to))
+        Self::changing_v6(to, Change::v6(&from, &to))
     }
 
-    fn new(to: Addresses, addresses: Sum, from_ports: [u16; 2], ports: [u16; 2]) -> Self {
-        let sum = ports.iter().fold(Sum::ZERO, |sum, port| sum.and(*port));
-        let sum = from_ports.iter().fold(sum, |sum, port| sum.without(*port));
-        Self { to, ports, addresses_sum: addresses.folded(), ports_sum: sum.folded() }
+    /// The same where it is known by how much that changes sums.
+    #[must_use]
+    #[inline]
+    pub fn changing_v4(to: Ends<Ipv4Addr>, change: Change) -> Self {
+        Self::new(Addresses::V4(to.source.octets(), to.destination.octets()), ports(&to), change)
+    }
+
+    /// And over IPv6.
+    #[must_use]
+    #[inline]
+    pub fn changing_v6(to: Ends<Ipv6Addr>, change: Change) -> Self {
+        Self::new(Addresses::V6(to.source.octets(), to.destination.octets()), ports(&to), change)
+    }
+
+    #[inline]
+    const fn new(to: Addresses, ports: [u16; 2], change: Change) -> Self {
+        Self { to, ports, addresses_sum: change.addresses, ports_sum: change.ports }
     }
 
     /// Writes what is to be the ports of it, and its checksum.

@@ -1,0 +1,9 @@
+//! A table as its users see it.
+
+#![allow(clippy::cast_possible_truncation, reason = "tests")]
+
+mod flood;
+mod memory;
+mod model;
+mod states;
+mod support;
