@@ -16,11 +16,9 @@
 //! | `rules` | who may be spoken to |
 //! | `message` | errors as they are on the wire |
 //! | `echo` | [`Echo`] |
-//! | `limit` | [`Limits`], and token buckets |
 //! | `reader` | the bytes of a frame, over all its segments |
 
 mod echo;
-mod limit;
 mod message;
 mod reader;
 mod rules;
@@ -31,11 +29,11 @@ use paravane_hal::time::Instant;
 use paravane_net::{Frame, FramePool};
 
 use crate::interface::{Interface, InterfaceId};
+use crate::limit::{Empty, Limiter};
 use crate::packet::Packet;
 
+pub use crate::limit::{Limits, Rate};
 pub use echo::Echo;
-use limit::{Empty, Limiter};
-pub use limit::{Limits, Rate};
 
 /// What is said to the sender of a packet that goes no further.
 ///

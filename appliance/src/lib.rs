@@ -7,6 +7,7 @@ extern crate alloc;
 pub mod drops;
 pub mod icmp;
 pub mod interface;
+pub mod limit;
 pub mod neighbour;
 pub mod packet;
 pub mod path;

@@ -5,11 +5,11 @@ use core::net::IpAddr;
 use paravane_hal::time::Instant;
 use paravane_net::{ChecksumRequest, Frame, MacAddr, RxChecksum};
 
-use super::limit::{Limiter, Limits};
 use super::message::TTL;
 use super::reader::Reader;
 use super::{Counters, Silence, rules};
 use crate::interface::{Interface, InterfaceId};
+use crate::limit::{Limiter, Limits};
 use crate::packet::sum::Sum;
 use crate::packet::wire::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, IPV4_BYTES, IPV6_BYTES, IcmpHeader, PROTOCOL_ICMP,

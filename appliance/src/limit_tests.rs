@@ -100,12 +100,12 @@ fn a_clock_that_stands_at_its_end_is_no_fault() {
 #[test]
 fn a_hundred_thousand_sources_share_what_the_interface_has() {
     let mut limiter = Limiter::new(Limits::ERRORS, &KEY, 1);
-    let rows = limiter.rows.len();
+    let rows = limiter.networks.rows.len();
     // Ten seconds of a flood from 100,000 networks, each of which asks once.
     let step = Duration::from_micros(100);
     let heard = answered(&mut limiter, |n| v4(n, 1), Instant::default(), step, 100_000);
     assert!((10_400..=10_500).contains(&heard), "1000 a second and a burst of 500, not {heard}");
-    assert_eq!(limiter.rows.len(), rows);
+    assert_eq!(limiter.networks.rows.len(), rows);
     // One network more, of which nothing is known, is heard as soon as the flood is over.
     let after = Instant::default().saturating_add(Duration::from_secs(11));
     assert_eq!(answered(&mut limiter, |_| v4(1, 1), after, Duration::ZERO, 1000), 50);

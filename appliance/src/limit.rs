@@ -1,4 +1,4 @@
-//! How often: a token bucket for each interface, and one for each network that asks.
+//! How often: a token bucket for each interface or service, and one for each network that asks.
 //!
 //! A bucket is one number: when it will be full again. A token taken moves that on by the time in
 //! which one comes back; there is none when it would lie further ahead than a whole bucket takes.
@@ -20,6 +20,11 @@ pub struct Rate {
     pub per_second: u32,
     /// How many at once after a rest; none at all of zero.
     pub burst: u32,
+}
+
+impl Rate {
+    /// As many as come.
+    pub const UNLIMITED: Self = Self { per_second: 1_000_000_000, burst: u32::MAX };
 }
 
 /// How often one speaks.
@@ -53,8 +58,8 @@ impl Limits {
 
 /// Which bucket was empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Empty {
-    /// The interface's, or there is no such interface.
+pub(crate) enum Empty {
+    /// The interface's or the service's, or there is none such.
     Interface,
     /// The network's.
     Network,
@@ -62,10 +67,16 @@ pub(super) enum Empty {
 
 /// All buckets. Nothing is allocated once it is made.
 #[derive(Debug)]
-pub(super) struct Limiter {
+pub(crate) struct Limiter {
     interface: Pace,
-    network: Pace,
     interfaces: Box<[Bucket]>,
+    networks: Networks,
+}
+
+/// The buckets of networks: those that do not fit are not told apart.
+#[derive(Debug)]
+pub(crate) struct Networks {
+    pace: Pace,
     /// Each network has its place in one of these rows.
     rows: Box<[[Entry; ROW]]>,
     hasher: SipHasher13,
@@ -83,13 +94,13 @@ struct Entry {
 
 /// When it is full again, in nanoseconds; what is over is full.
 #[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
+pub(crate) struct Bucket {
     full_at: u64,
 }
 
 /// A rate in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+pub(crate) struct Pace {
     /// In which a token comes back.
     token: u64,
     /// In which a whole bucket does.
@@ -123,38 +134,53 @@ impl Bucket {
 impl Limiter {
     /// Full buckets for that many interfaces. `key` is to be one that nobody guesses, or somebody
     /// makes networks meet in one row.
-    pub(super) fn new(limits: Limits, key: &[u8; 16], interfaces: usize) -> Self {
-        let rows = limits.networks.div_ceil(4).clamp(1, MAX_ROWS).next_power_of_two();
-        let rows = usize::try_from(rows).unwrap_or(1);
+    pub(crate) fn new(limits: Limits, key: &[u8; 16], interfaces: usize) -> Self {
         Self {
             interface: limits.interface.into(),
-            network: limits.network.into(),
             interfaces: vec![Bucket::default(); interfaces].into(),
-            rows: vec![[Entry::default(); ROW]; rows].into(),
-            hasher: SipHasher13::new_with_key(key),
+            networks: Networks::new(limits.network, limits.networks, SipHasher13::new_with_key(key)),
         }
     }
 
     /// Takes a token of the interface's bucket and one of the network's that `address` is in, or
     /// none of either.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         interface: InterfaceId,
         address: IpAddr,
         now: Instant,
     ) -> Result<(), Empty> {
-        let now = now.as_nanos();
         let bucket = self.interfaces.get_mut(interface.index()).ok_or(Empty::Interface)?;
-        let network = network_of(address);
+        self.networks.take_with((bucket, self.interface), network_of(address), now)
+    }
+}
+
+impl Networks {
+    /// Full buckets for about as many networks as said, four at least.
+    pub(crate) fn new(rate: Rate, networks: u32, hasher: SipHasher13) -> Self {
+        let rows = networks.div_ceil(4).clamp(1, MAX_ROWS).next_power_of_two();
+        let rows = usize::try_from(rows).unwrap_or(1);
+        Self { pace: rate.into(), rows: vec![[Entry::default(); ROW]; rows].into(), hasher }
+    }
+
+    /// Takes a token of a bucket that fills at its pace, and one of the network's, or none of
+    /// either.
+    pub(crate) fn take_with(
+        &mut self,
+        (bucket, pace): (&mut Bucket, Pace),
+        network: u64,
+        now: Instant,
+    ) -> Result<(), Empty> {
+        let now = now.as_nanos();
         let hash = usize::try_from(self.hasher.hash(&network.to_ne_bytes()) & u64::from(MAX_ROWS - 1));
         // A power of two of rows, so that their number less one is a mask.
         let row = hash.unwrap_or(0) & self.rows.len().wrapping_sub(1);
         let entry = self.rows.get_mut(row).and_then(|row| place_of(row, network, now));
         let rest = match &entry {
-            Some(entry) => Some(entry.bucket.taken(self.network, now).ok_or(Empty::Network)?),
+            Some(entry) => Some(entry.bucket.taken(self.pace, now).ok_or(Empty::Network)?),
             None => None,
         };
-        *bucket = bucket.taken(self.interface, now).ok_or(Empty::Interface)?;
+        *bucket = bucket.taken(pace, now).ok_or(Empty::Interface)?;
         if let (Some(entry), Some(bucket)) = (entry, rest) {
             *entry = Entry { network, bucket };
         }
