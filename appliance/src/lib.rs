@@ -11,5 +11,6 @@ pub mod limit;
 pub mod neighbour;
 pub mod packet;
 pub mod path;
+pub mod pool;
 pub mod random;
 pub mod route;
