@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+pub mod check;
 pub mod drops;
 pub mod icmp;
 pub mod interface;

@@ -21,6 +21,14 @@ pub struct ServerId {
     pub(super) generation: u16,
 }
 
+impl ServerId {
+    /// Its place: below the number of servers that the pool has at most.
+    #[must_use]
+    pub const fn place(self) -> usize {
+        self.place as usize
+    }
+}
+
 /// A server, as its operator describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
