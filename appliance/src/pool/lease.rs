@@ -7,9 +7,9 @@ use super::source::SourceId;
 
 /// That a connection goes to a server, and counts there, and for its source.
 ///
-/// It is kept with the connection, 8 bytes, and goes back by [`Pool::release`](super::Pool::release)
-/// when that ends. There is no copy, so that nothing goes back twice; one that is dropped counts for
-/// ever.
+/// It is kept with the connection, 8 bytes, and goes back by
+/// [`Pool::release`](super::Pool::release) when that ends. There is no copy, so that nothing goes
+/// back twice; one that is dropped counts for ever.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a connection that is not released counts for ever"]
 pub struct Lease {
