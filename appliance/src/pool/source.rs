@@ -21,8 +21,8 @@ pub struct SourceLimits {
     pub max_connections: u32,
     /// So many new ones in a time.
     pub rate: Option<Rate>,
-    /// So many sources are told apart: rounded up to a power of two, 4 at least, 2²⁴ at most. Each
-    /// takes 24 bytes. Those beyond are held to the limits of the service alone.
+    /// So many sources are told apart, each by 24 bytes: rounded up to a power of two, 4 at least,
+    /// and 2²⁴ at most. Those beyond are held to the limits of the service alone.
     pub sources: u32,
 }
 
