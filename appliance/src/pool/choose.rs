@@ -146,7 +146,7 @@ impl Pool {
         now: Instant,
     ) -> Result<ServerId, Refused> {
         let takes = |id, member: &Member| member.has_room(now) && !out(id);
-        let slow_start = self.settings.slow_start;
+        let slow_start = self.slow_start;
         let found = match (self.settings.algorithm, &self.table) {
             (Algorithm::RoundRobin, _) => self.next_in_turn(takes, now),
             (Algorithm::LeastConnections, _) => self.least(takes, now),
@@ -167,37 +167,38 @@ impl Pool {
     /// connection, and pays with as much as all of them got. So nobody's turns come in a row that
     /// could be apart.
     fn next_in_turn(&mut self, takes: impl Fn(ServerId, &Member) -> bool, now: Instant) -> Option<ServerId> {
-        let slow_start = self.settings.slow_start;
+        let slow_start = self.slow_start;
         let mut all = 0_i64;
         let mut best: Option<(ServerId, i64)> = None;
         for (id, member) in self.members_mut().filter(|(id, member)| takes(*id, member)) {
-            let weight = i64::try_from(member.weight(slow_start, now)).unwrap_or(i64::MAX);
-            all = all.saturating_add(weight);
-            member.credit = member.credit.saturating_add(weight);
+            // So many servers of such weights are below 2⁴⁰, and nobody's credit is far from that.
+            let weight = i64::from(member.weight(slow_start, now));
+            all = all.wrapping_add(weight);
+            member.credit = member.credit.wrapping_add(weight);
             if best.is_none_or(|(_, most)| member.credit > most) {
                 best = Some((id, member.credit));
             }
         }
         let (id, _) = best?;
         let member = self.member_mut(id)?;
-        member.credit = member.credit.saturating_sub(all);
+        member.credit = member.credit.wrapping_sub(all);
         Some(id)
     }
 
     /// The one that has the fewest connections for its weight with this one: the first of them from
     /// behind the last one that was found.
     fn least(&mut self, takes: impl Fn(ServerId, &Member) -> bool, now: Instant) -> Option<ServerId> {
-        let slow_start = self.settings.slow_start;
+        let slow_start = self.slow_start;
         let turn = self.turn;
         let (before, behind) = (self.members().filter(|(id, _)| id.place < turn), self.members());
         let in_turn = behind.filter(|(id, _)| id.place >= turn).chain(before);
         let mut best: Option<(ServerId, u64, u64)> = None;
         for (id, member) in in_turn.filter(|(id, member)| takes(*id, member)) {
-            let weight = member.weight(slow_start, now);
-            let load = u64::from(member.connections).saturating_add(1);
-            let is_less = |(_, least, of): (ServerId, u64, u64)| {
-                u128::from(load) * u128::from(of) < u128::from(least) * u128::from(weight)
-            };
+            // 2³² connections and weights of 2²⁴.
+            let weight = u64::from(member.weight(slow_start, now));
+            let load = u64::from(member.connections).wrapping_add(1);
+            let is_less =
+                |(_, least, of): (ServerId, u64, u64)| load.wrapping_mul(of) < least.wrapping_mul(weight);
             if best.is_none_or(is_less) {
                 best = Some((id, load, weight));
             }

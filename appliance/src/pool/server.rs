@@ -2,7 +2,6 @@
 
 use alloc::string::String;
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use paravane_hal::time::Instant;
 
@@ -180,24 +179,25 @@ impl Member {
         self.total = self.total.wrapping_add(1);
     }
 
-    /// Which part of its share it takes now, of [`WHOLE`]: all of it, after `slow_start`.
+    /// Which part of its share it takes now, of [`WHOLE`]: all of it, so many nanoseconds after it
+    /// began.
     ///
     /// It is never nothing, or nobody would go to a server that is the only one.
     #[inline]
-    pub(super) fn ramp(&self, slow_start: Duration, now: Instant) -> u32 {
+    pub(super) fn ramp(&self, slow_start: u64, now: Instant) -> u32 {
         let Some(from) = self.ramp_from else { return WHOLE };
-        let (part, whole) = (now.since(from).as_nanos(), slow_start.as_nanos());
-        if part >= whole {
+        let part = now.as_nanos().saturating_sub(from.as_nanos());
+        if part >= slow_start {
             return WHOLE;
         }
-        let ramp = part.saturating_mul(WHOLE.into()).checked_div(whole);
+        let ramp = part.saturating_mul(WHOLE.into()).checked_div(slow_start);
         ramp.and_then(|ramp| u32::try_from(ramp).ok()).unwrap_or(WHOLE).max(1)
     }
 
-    /// Its weight by now, in parts of [`WHOLE`].
+    /// Its weight by now, in parts of [`WHOLE`]: 2²⁴ at most.
     #[inline]
-    pub(super) fn weight(&self, slow_start: Duration, now: Instant) -> u64 {
-        u64::from(self.server.weight).saturating_mul(self.ramp(slow_start, now).into())
+    pub(super) fn weight(&self, slow_start: u64, now: Instant) -> u32 {
+        u32::from(self.server.weight).wrapping_mul(self.ramp(slow_start, now))
     }
 
     /// It begins anew to take its share, by and by.

@@ -86,7 +86,7 @@ impl Pool {
     }
 
     fn view<'a>(&self, id: ServerId, member: &'a Member, now: Instant) -> View<'a> {
-        let ramp = member.ramp(self.settings.slow_start, now);
+        let ramp = member.ramp(self.slow_start, now);
         let ramp = ramp.saturating_mul(100).saturating_add(WHOLE / 2) / WHOLE;
         View {
             id,
