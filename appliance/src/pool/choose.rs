@@ -171,7 +171,7 @@ impl Pool {
         let mut all = 0_i64;
         let mut best: Option<(ServerId, i64)> = None;
         for (id, member) in self.members_mut().filter(|(id, member)| takes(*id, member)) {
-            // So many servers of such weights are below 2⁴⁰, and nobody's credit is far from that.
+            // All servers of such weights are below 2⁴⁰, and nobody's credit is far from that.
             let weight = i64::from(member.weight(slow_start, now));
             all = all.wrapping_add(weight);
             member.credit = member.credit.wrapping_add(weight);
