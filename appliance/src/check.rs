@@ -61,8 +61,8 @@
 //! }
 //! ```
 //!
-//! Beside that the path [reports](Checks::report) what it sees of connections. All is allocated when
-//! [`Checks`] are made.
+//! Beside that the path [reports](Checks::report) what it sees of connections. All is allocated
+//! when [`Checks`] are made.
 //!
 //! | Part | Holds |
 //! |---|---|
