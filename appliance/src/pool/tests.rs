@@ -119,7 +119,7 @@ fn a_removed_server_goes_with_its_last_connection() {
 #[test]
 fn at_its_end_a_removed_server_goes_with_what_is_left() {
     let (mut pool, ids) = pool_of(Algorithm::RoundRobin, 3);
-    let mut leases = choose_many(&mut pool, 30);
+    let old = choose_many(&mut pool, 30);
     pool.remove(ids[0], Some(after(5))).unwrap();
     pool.remove(ids[1], Some(after(7))).unwrap();
     pool.poll(after(4));
@@ -131,12 +131,14 @@ fn at_its_end_a_removed_server_goes_with_what_is_left() {
     let another = pool.add(server(7), Health::Up).unwrap();
     assert_eq!((another.place, another.generation), (ids[0].place, ids[0].generation + 1));
     pool.poll(after(6));
-    leases.extend(choose_many(&mut pool, 2));
+    let new = choose_many(&mut pool, 2);
     assert_eq!(pool.server(another, START).unwrap().connections, 1);
     assert_eq!(pool.server(ids[1], START).unwrap().connections, 10, "its end is a later one");
     pool.poll(after(7));
     assert_eq!(pool.connections(), 12);
-    leases.into_iter().for_each(|lease| pool.release(lease));
+    old.into_iter().for_each(|lease| pool.release(lease));
+    assert_eq!((pool.connections(), pool.server(another, START).unwrap().connections), (2, 1));
+    new.into_iter().for_each(|lease| pool.release(lease));
     assert_eq!((pool.connections(), pool.server(another, START).unwrap().connections), (0, 0));
 }
 
