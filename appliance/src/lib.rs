@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+pub mod check;
 pub mod drops;
 pub mod flow;
 pub mod icmp;
@@ -13,5 +14,6 @@ pub mod nat;
 pub mod neighbour;
 pub mod packet;
 pub mod path;
+pub mod pool;
 pub mod random;
 pub mod route;

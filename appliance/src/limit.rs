@@ -120,12 +120,12 @@ impl From<Rate> for Pace {
 }
 
 impl Bucket {
-    const fn is_full(self, now: u64) -> bool {
+    pub(crate) const fn is_full(self, now: u64) -> bool {
         self.full_at <= now
     }
 
     /// The bucket without a token; `None` when there is none.
-    fn taken(self, pace: Pace, now: u64) -> Option<Self> {
+    pub(crate) fn taken(self, pace: Pace, now: u64) -> Option<Self> {
         let full_at = self.full_at.max(now).saturating_add(pace.token);
         (full_at.saturating_sub(now) <= pace.whole).then_some(Self { full_at })
     }

@@ -1,0 +1,100 @@
+//! What there is to see of a pool.
+
+use paravane_hal::time::Instant;
+
+use super::lease::Refused;
+use super::server::{Member, Server, ServerId, State, WHOLE};
+use super::{Pool, Settings};
+
+/// What there is to see of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View<'a> {
+    /// Which one.
+    pub id: ServerId,
+    /// What its operator says of it.
+    pub server: &'a Server,
+    /// What is done with it.
+    pub state: State,
+    /// So many connections it has; of one that is draining, so many are left.
+    pub connections: u32,
+    /// So many it had since it was added, those included.
+    pub total: u64,
+    /// How much of its share it takes by now.
+    pub ramp_percent: u8,
+}
+
+impl Pool {
+    /// All servers, in the order of their places.
+    pub fn servers(&self, now: Instant) -> impl Iterator<Item = View<'_>> {
+        self.members().map(move |(id, member)| self.view(id, member, now))
+    }
+
+    /// One server; `None` of one that is out.
+    #[must_use]
+    pub fn server(&self, id: ServerId, now: Instant) -> Option<View<'_>> {
+        self.member(id).map(|member| self.view(id, member, now))
+    }
+
+    /// The server of that name that is not leaving.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<ServerId> {
+        self.staying().find(|(_, member)| member.server.name == name).map(|(id, _)| id)
+    }
+
+    /// Whether connections that a server has are to be ended: it was to have none any more by now,
+    /// or it is out of the pool. Cheap enough to be asked for each packet.
+    #[must_use]
+    #[inline]
+    pub fn is_over(&self, id: ServerId, now: Instant) -> bool {
+        self.member(id).is_none_or(|member| now >= member.ends_at)
+    }
+
+    /// Whether any server takes new connections, as far as there is no limit.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.members().any(|(_, member)| member.is_serving())
+    }
+
+    /// So many connections there are.
+    #[must_use]
+    pub const fn connections(&self) -> u32 {
+        self.connections
+    }
+
+    /// So many there were, those included.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// So many were refused for that.
+    #[must_use]
+    pub fn refusals(&self, refused: Refused) -> u64 {
+        self.refusals.of(refused)
+    }
+
+    /// So many were let in though their source had no place to be counted at.
+    #[must_use]
+    pub fn uncounted(&self) -> u64 {
+        self.sources.as_ref().map_or(0, |sources| sources.uncounted)
+    }
+
+    /// As it was made.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn view<'a>(&self, id: ServerId, member: &'a Member, now: Instant) -> View<'a> {
+        let ramp = member.ramp(self.slow_start, now);
+        let ramp = ramp.saturating_mul(100).saturating_add(WHOLE / 2) / WHOLE;
+        View {
+            id,
+            server: &member.server,
+            state: member.state(),
+            connections: member.connections,
+            total: member.total,
+            ramp_percent: u8::try_from(ramp).unwrap_or(100),
+        }
+    }
+}
