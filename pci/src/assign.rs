@@ -284,7 +284,9 @@ pub fn assign_all<'l, C: ConfigAccess + ?Sized>(
     for index in 0..list.len() {
         write(&access, list, index);
     }
-    list.sort_unstable_by_key(|resource| (resource.address, resource.part.rank()));
+    plan::sort(list, |one, other| {
+        one.address.cmp(&other.address).then_with(|| one.part.rank().cmp(&other.part.rank()))
+    });
     for resource in list.iter() {
         let level = if resource.error().is_some() { log::Level::Warn } else { log::Level::Debug };
         log::log!(level, "pci: {resource}");

@@ -7,17 +7,25 @@
 //! BAR that does not fit goes without. Of what is behind a window that does not fit, the largest
 //! BAR goes without, and everything is placed anew, until the rest fits.
 
-use core::cmp::Reverse;
+use core::cmp::Ordering;
 
 use super::resource::{Part, Resource, State};
 use super::{AddressWindow, AssignErrorReason, Windows, limit_of};
 use crate::bar::BarKind;
 use crate::bridge::{BridgeWindow, WindowKind};
 
+/// Sorts `list`, in one function for every order: the code of a sort is long, and these are few.
+#[inline(never)]
+pub(super) fn sort(list: &mut [Resource], order: fn(&Resource, &Resource) -> Ordering) {
+    list.sort_unstable_by(order);
+}
+
 /// Gives everything in `list` that wants an address one from `windows`, or a reason. What is left
 /// of `windows`.
 pub(super) fn solve(list: &mut [Resource], root: u8, windows: Windows) -> Windows {
-    list.sort_unstable_by_key(|resource| (resource.address.bus(), !resource.is_bar()));
+    sort(list, |one, other| {
+        one.address.bus().cmp(&other.address.bus()).then_with(|| other.is_bar().cmp(&one.is_bar()))
+    });
     forget_unreachable(list, root);
     loop {
         for resource in list.iter_mut().filter(|resource| resource.state == State::Placed) {
@@ -131,7 +139,7 @@ fn end_of_overlap(others: &[Resource], is_io: bool, (start, last): (u64, u64)) -
 /// Sums up what is wanted on `bus` into the windows that lead there, and sorts the bus for placing.
 fn sum_up(list: &mut [Resource], bus: u8) {
     let (lower, here) = split(list, bus);
-    here.sort_unstable_by_key(|resource| Reverse(resource.align));
+    sort(here, |one, other| other.align.cmp(&one.align));
     let ways = Ways::to(lower, bus);
     for window in lower.iter_mut() {
         let Part::Window(kind) = window.part else { continue };

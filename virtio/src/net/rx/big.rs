@@ -61,6 +61,7 @@ impl<P: Platform> BigQueue<P> {
     }
 
     /// Tells the device about everything posted.
+    #[inline(never)]
     pub(super) fn publish(&mut self) {
         if self.ring.publish() == Kick::Rung {
             self.counters.doorbells = self.counters.doorbells.wrapping_add(1);
@@ -73,6 +74,7 @@ impl<P: Platform> BigQueue<P> {
     }
 
     /// Posts fresh frames as long as there are buffers for whole ones.
+    #[inline(never)]
     fn post_fresh(&mut self) {
         while self.room() > 0 {
             let Some(fresh) = self.fresh() else { return };
@@ -166,7 +168,10 @@ impl<P: Platform> BigQueue<P> {
     }
 }
 
+// Out of line: it is called from the way of nearly all queues, which are of the other kind.
 impl<P: Platform> paravane_net::RxQueue for BigQueue<P> {
+    #[cold]
+    #[inline(never)]
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, DeviceFault> {
         let before = burst.len();
         let outcome = self.drain(burst);
@@ -177,6 +182,7 @@ impl<P: Platform> paravane_net::RxQueue for BigQueue<P> {
         outcome.map(|()| burst.len().wrapping_sub(before))
     }
 
+    #[inline(never)]
     fn refill(&mut self) -> usize {
         if self.ring.check().is_ok() {
             self.post_fresh();
@@ -185,6 +191,7 @@ impl<P: Platform> paravane_net::RxQueue for BigQueue<P> {
         self.room()
     }
 
+    #[inline(never)]
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         let armed = self.ring.arm(1)?;
         // The device does not interrupt because the pool has buffers again, and may wait for them.
