@@ -73,10 +73,15 @@ impl<P: Platform> BigQueue<P> {
         self.most.saturating_sub(self.ring.in_flight())
     }
 
+    /// Whether one is missing that the pool has all buffers for.
+    fn may_post(&self) -> bool {
+        self.room() > 0 && self.pool.free() >= self.segments
+    }
+
     /// Posts fresh frames as long as there are buffers for whole ones.
     #[inline(never)]
     fn post_fresh(&mut self) {
-        while self.room() > 0 {
+        while self.may_post() {
             let Some(fresh) = self.fresh() else { return };
             if self.post(fresh).is_err() {
                 return;
@@ -195,7 +200,7 @@ impl<P: Platform> paravane_net::RxQueue for BigQueue<P> {
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         let armed = self.ring.arm(1)?;
         // The device does not interrupt because the pool has buffers again, and may wait for them.
-        if self.room() > 0 && self.pool.free() >= self.segments {
+        if self.may_post() {
             self.ring.disarm();
             return Ok(Armed::Pending);
         }
