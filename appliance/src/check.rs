@@ -155,7 +155,7 @@ impl Checks {
         let first = now.saturating_add(self.part(self.settings.interval));
         let at = if self.settings.probe.is_some() { first } else { NEVER };
         let checker = Checker::new(health, &self.settings, at);
-        if let Some(place) = self.checkers.get_mut(server.place()) {
+        if let Some(place) = self.checkers.get_mut(usize::from(server.place())) {
             self.next = self.next.min(checker.at);
             *place = Some((server, checker));
         }
@@ -164,7 +164,7 @@ impl Checks {
     /// Ends with a server: it is out of the pool, or maintained. An attempt that is under way goes
     /// on, and says nothing.
     pub fn remove(&mut self, server: ServerId) {
-        let place = self.checkers.get_mut(server.place());
+        let place = self.checkers.get_mut(usize::from(server.place()));
         if let Some(place) = place.filter(|place| place.as_ref().is_some_and(|(own, _)| *own == server)) {
             *place = None;
         }
@@ -286,12 +286,12 @@ impl Checks {
     }
 
     fn checker(&self, server: ServerId) -> Option<&Checker> {
-        let (own, checker) = self.checkers.get(server.place())?.as_ref()?;
+        let (own, checker) = self.checkers.get(usize::from(server.place()))?.as_ref()?;
         (*own == server).then_some(checker)
     }
 
     fn checker_mut(&mut self, server: ServerId) -> Option<&mut Checker> {
-        let (own, checker) = self.checkers.get_mut(server.place())?.as_mut()?;
+        let (own, checker) = self.checkers.get_mut(usize::from(server.place()))?.as_mut()?;
         (*own == server).then_some(checker)
     }
 }

@@ -29,6 +29,8 @@
 //! | `tcp` | how a TCP connection goes on |
 //! | `list`, `time` | whose time comes when |
 //! | `limits` | [`Limits`], [`Service`], [`Counters`] |
+//!
+//! Services and sources are held to their limits here, and servers by their [`pool`](crate::pool).
 
 mod entry;
 mod index;
@@ -75,8 +77,6 @@ pub struct Table {
     second: u32,
     limits: Limits,
     services: Box<[Served]>,
-    /// How many flows each server has.
-    servers: Box<[u32]>,
     sources: Networks,
     counters: Counters,
 }
@@ -131,8 +131,7 @@ impl Table {
             second: 0,
             limits,
             services: served.collect(),
-            servers: vec![0; limits.servers.into()].into(),
-            sources: Networks::new(limits.source, limits.sources, random.hash_key()),
+            sources: Networks::new(limits.source, limits.source_flows, limits.sources, random.hash_key()),
             counters: Counters::default(),
         }
     }
@@ -250,7 +249,7 @@ impl Table {
             flow.seen = time::seconds(now);
         }
         flow.state = state;
-        if state != before || !flow.is_proven {
+        if state != before || !flow.is_proven() {
             self.moved(index, direction, is_fixed);
         }
         Verdict::Pass
@@ -260,14 +259,13 @@ impl Table {
     #[cold]
     fn moved(&mut self, index: u32, direction: Direction, is_fixed: bool) {
         let Some(flow) = self.flows.get_mut(index as usize) else { return };
-        if !flow.is_proven {
+        if !flow.is_proven() {
             if !is_proof(flow, direction) {
                 if !is_fixed {
                     self.lists.push(&mut self.flows, UNPROVEN, index);
                 }
                 return;
             }
-            flow.is_proven = true;
             self.unproven = self.unproven.wrapping_sub(1);
         }
         self.schedule(index);
@@ -285,7 +283,10 @@ impl Table {
         for direction in [Direction::Original, Direction::Reply] {
             self.index.remove(flow.key(direction).hash(self.hash_key), slot(index, direction));
         }
-        let (tag, is_proven) = (flow.tag, flow.is_proven);
+        let (service, is_proven) = (flow.tag.service, flow.is_proven());
+        if flow.is_held {
+            self.sources.give_back(flow.key(Direction::Original).host());
+        }
         self.lists.unlink(&mut self.flows, index);
         if let Some(flow) = self.flows.get_mut(index as usize) {
             *flow = Flow { after: self.free, ..Flow::FREE };
@@ -293,18 +294,11 @@ impl Table {
         }
         self.len = self.len.wrapping_sub(1);
         self.unproven = self.unproven.wrapping_sub((!is_proven).into());
-        self.tally(tag, |count| count.wrapping_sub(1));
+        if let Some(served) = self.services.get_mut(usize::from(service)) {
+            served.flows = served.flows.wrapping_sub(1);
+        }
         count(&mut self.counters.ended, end as usize);
         true
-    }
-
-    fn tally(&mut self, tag: Tag, change: impl Fn(u32) -> u32) {
-        if let Some(served) = self.services.get_mut(usize::from(tag.service)) {
-            served.flows = change(served.flows);
-        }
-        if let Some(flows) = self.servers.get_mut(usize::from(tag.server)) {
-            *flows = change(*flows);
-        }
     }
 
     /// The flows, from the place `first` on: for who shows some of them, and goes on later behind
@@ -342,12 +336,6 @@ impl Table {
     #[must_use]
     pub fn flows_of_service(&self, service: u16) -> u32 {
         self.services.get(usize::from(service)).map_or(0, |served| served.flows)
-    }
-
-    /// How many flows a server has.
-    #[must_use]
-    pub fn flows_of_server(&self, server: u16) -> u32 {
-        self.servers.get(usize::from(server)).copied().unwrap_or(0)
     }
 
     /// What was counted.

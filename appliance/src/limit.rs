@@ -1,8 +1,10 @@
-//! How often: a token bucket for each interface or service, and one for each network that asks.
+//! How often, and how many: a token bucket for each interface or service, and for each network
+//! that asks one too, and what it holds at a time.
 //!
 //! A bucket is one number: when it will be full again. A token taken moves that on by the time in
 //! which one comes back; there is none when it would lie further ahead than a whole bucket takes.
-//! So a bucket that is full is one whose time is over, and its place may go to another network.
+//! So a bucket that is full is one whose time is over; a network with such a one that holds nothing
+//! may give its place to another.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -59,10 +61,19 @@ impl Limits {
 /// Which bucket was empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Empty {
-    /// The interface's or the service's, or there is none such.
+    /// The interface's, or there is none such.
     Interface,
     /// The network's.
     Network,
+}
+
+/// What a network is short of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Short {
+    /// Its bucket is empty.
+    Tokens,
+    /// It holds as much as it may.
+    Room,
 }
 
 /// All buckets. Nothing is allocated once it is made.
@@ -73,10 +84,12 @@ pub(crate) struct Limiter {
     networks: Networks,
 }
 
-/// The buckets of networks: those that do not fit are not told apart.
+/// What networks have: those that do not fit are not told apart.
 #[derive(Debug)]
 pub(crate) struct Networks {
     pace: Pace,
+    /// So much one of them holds at a time.
+    most: u32,
     /// Each network has its place in one of these rows.
     rows: Box<[[Entry; ROW]]>,
     hasher: SipHasher13,
@@ -85,11 +98,30 @@ pub(crate) struct Networks {
 /// How many networks share a row.
 const ROW: usize = 4;
 
-/// The bucket of a network.
+/// What a network has.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
     network: u64,
     bucket: Bucket,
+    held: u32,
+}
+
+/// What is asked for in a network's name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    /// A token.
+    pub(crate) token: bool,
+    /// Something to hold, until it is given back.
+    pub(crate) hold: bool,
+}
+
+/// That a network may have what was asked for. Nothing is taken yet.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    /// Its row and its place there, if there is one.
+    at: Option<(usize, usize)>,
+    /// What it then has.
+    then: Entry,
 }
 
 /// When it is full again, in nanoseconds; what is over is full.
@@ -138,7 +170,7 @@ impl Limiter {
         Self {
             interface: limits.interface.into(),
             interfaces: vec![Bucket::default(); interfaces].into(),
-            networks: Networks::new(limits.network, limits.networks, key),
+            networks: Networks::new(limits.network, u32::MAX, limits.networks, key),
         }
     }
 
@@ -151,52 +183,74 @@ impl Limiter {
         now: Instant,
     ) -> Result<(), Empty> {
         let bucket = self.interfaces.get_mut(interface.index()).ok_or(Empty::Interface)?;
-        self.networks.take_with((bucket, self.interface), network_of(address), now)
+        let ask = Ask { token: true, hold: false };
+        let admitted = self.networks.admit(network_of(address), ask, now).map_err(|_| Empty::Network)?;
+        *bucket = bucket.taken(self.interface, now.as_nanos()).ok_or(Empty::Interface)?;
+        self.networks.take(&admitted);
+        Ok(())
     }
 }
 
 impl Networks {
-    /// Full buckets for about as many networks as said, four at least.
-    pub(crate) fn new(rate: Rate, networks: u32, [k0, k1]: [u64; 2]) -> Self {
+    /// Full buckets for about as many networks as said, four at least; each holds `most`.
+    pub(crate) fn new(rate: Rate, most: u32, networks: u32, [k0, k1]: [u64; 2]) -> Self {
         let hasher = SipHasher13::new_with_keys(k0, k1);
         let rows = networks.div_ceil(4).clamp(1, MAX_ROWS).next_power_of_two();
         let rows = usize::try_from(rows).unwrap_or(1);
-        Self { pace: rate.into(), rows: vec![[Entry::default(); ROW]; rows].into(), hasher }
+        Self { pace: rate.into(), most, rows: vec![[Entry::default(); ROW]; rows].into(), hasher }
     }
 
-    /// Takes a token of a bucket that fills at its pace, and one of the network's, or none of
-    /// either.
-    pub(crate) fn take_with(
-        &mut self,
-        (bucket, pace): (&mut Bucket, Pace),
-        network: u64,
-        now: Instant,
-    ) -> Result<(), Empty> {
-        let now = now.as_nanos();
+    /// Whether `network` may have what it asks for.
+    pub(crate) fn admit(&self, network: u64, ask: Ask, now: Instant) -> Result<Admitted, Short> {
+        let (row, now) = (self.row_of(network), now.as_nanos());
+        let found = self.rows.get(row).and_then(|row| place_of(row, network, now));
+        let Some((place, Entry { bucket, held, .. })) = found else {
+            return Ok(Admitted { at: None, then: Entry::default() });
+        };
+        if ask.hold && held >= self.most {
+            return Err(Short::Room);
+        }
+        let bucket = if ask.token { bucket.taken(self.pace, now).ok_or(Short::Tokens)? } else { bucket };
+        let held = held.saturating_add(ask.hold.into());
+        Ok(Admitted { at: Some((row, place)), then: Entry { network, bucket, held } })
+    }
+
+    /// Takes it; false of a network without a place. Between the two nothing else may be.
+    pub(crate) fn take(&mut self, admitted: &Admitted) -> bool {
+        let entry = admitted.at.and_then(|(row, place)| self.rows.get_mut(row)?.get_mut(place));
+        entry.map(|entry| *entry = admitted.then).is_some()
+    }
+
+    /// Gives back what a network holds, which had a place when it took that, and has it since.
+    pub(crate) fn give_back(&mut self, network: u64) {
+        let row = self.row_of(network);
+        let own = |entry: &&mut Entry| entry.network == network && entry.held > 0;
+        if let Some(entry) = self.rows.get_mut(row).and_then(|row| row.iter_mut().find(own)) {
+            entry.held = entry.held.saturating_sub(1);
+        }
+    }
+
+    fn row_of(&self, network: u64) -> usize {
         let hash = usize::try_from(self.hasher.hash(&network.to_ne_bytes()) & u64::from(MAX_ROWS - 1));
         // A power of two of rows, so that their number less one is a mask.
-        let row = hash.unwrap_or(0) & self.rows.len().wrapping_sub(1);
-        let entry = self.rows.get_mut(row).and_then(|row| place_of(row, network, now));
-        let rest = match &entry {
-            Some(entry) => Some(entry.bucket.taken(self.pace, now).ok_or(Empty::Network)?),
-            None => None,
-        };
-        *bucket = bucket.taken(pace, now).ok_or(Empty::Interface)?;
-        if let (Some(entry), Some(bucket)) = (entry, rest) {
-            *entry = Entry { network, bucket };
-        }
-        Ok(())
+        hash.unwrap_or(0) & self.rows.len().wrapping_sub(1)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> u64 {
+        self.rows.iter().flatten().map(|entry| u64::from(entry.held)).sum()
     }
 }
 
 /// More rows than any memory is for.
 const MAX_ROWS: u32 = 1 << 24;
 
-/// The place of `network` in its row: its own, or one whose bucket is full, for that says nothing.
-fn place_of(row: &mut [Entry; ROW], network: u64, now: u64) -> Option<&mut Entry> {
-    let own = row.iter().position(|entry| entry.network == network && !entry.bucket.is_full(now));
-    let place = own.or_else(|| row.iter().position(|entry| entry.bucket.is_full(now)))?;
-    row.get_mut(place)
+/// The place of `network` in its row, and what it has: its own, or one that says nothing.
+fn place_of(row: &[Entry; ROW], network: u64, now: u64) -> Option<(usize, Entry)> {
+    let says_nothing = |entry: &Entry| entry.held == 0 && entry.bucket.is_full(now);
+    let own = row.iter().position(|entry| entry.network == network && !says_nothing(entry));
+    let place = own.or_else(|| row.iter().position(says_nothing))?;
+    row.get(place).map(|entry| (place, *entry))
 }
 
 /// The network of an address, as a number: no two of either version have the same.

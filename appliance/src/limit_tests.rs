@@ -126,6 +126,59 @@ fn who_has_no_place_is_held_to_the_interface_s_rate() {
     assert_eq!(answered(&mut limiter, |_| v4(9, 1), later, Duration::ZERO, 500), 2);
 }
 
+/// A token and something to hold.
+const BOTH: Ask = Ask { token: true, hold: true };
+
+fn take(networks: &mut Networks, network: u64, now: Instant) -> Result<bool, Short> {
+    let admitted = networks.admit(network, BOTH, now)?;
+    Ok(networks.take(&admitted))
+}
+
+#[test]
+fn who_holds_something_keeps_its_place() {
+    let mut networks = Networks::new(Rate { per_second: 1, burst: 1 }, 2, 4, KEY);
+    let start = Instant::from_nanos(5);
+    let after = |seconds| start.saturating_add(Duration::from_secs(seconds));
+    for network in 0..4 {
+        assert_eq!(take(&mut networks, network, start), Ok(true));
+    }
+    assert_eq!(take(&mut networks, 1, start), Err(Short::Tokens));
+    assert_eq!(take(&mut networks, 1, after(9)), Ok(true));
+    assert_eq!(take(&mut networks, 1, after(20)), Err(Short::Room));
+    assert_eq!(take(&mut networks, 9, after(20)), Ok(false), "there is no place");
+    assert_eq!(networks.held(), 5);
+    networks.give_back(1);
+    assert_eq!(take(&mut networks, 9, after(20)), Ok(false), "one is left of two");
+    networks.give_back(1);
+    assert_eq!(take(&mut networks, 9, after(20)), Ok(true));
+    // What it holds no more says something for as long as its bucket is not full.
+    networks.give_back(9);
+    assert_eq!(take(&mut networks, 10, after(20)), Ok(false));
+    assert_eq!(take(&mut networks, 10, after(21)), Ok(true));
+    [9, 9, 77].into_iter().for_each(|network| networks.give_back(network));
+    assert_eq!(networks.held(), 4, "who has nothing gives nothing back");
+}
+
+#[test]
+fn each_network_asks_for_what_it_wants() {
+    let mut networks = Networks::new(Rate { per_second: 1, burst: 1 }, 1, 64, KEY);
+    let now = Instant::default();
+    for _ in 0..10 {
+        assert!(networks.admit(1, BOTH, now).is_ok(), "nothing is taken");
+    }
+    assert_eq!(take(&mut networks, 1, now), Ok(true));
+    let [token, hold] = [[true, false], [false, true]].map(|[token, hold]| Ask { token, hold });
+    assert_eq!(networks.admit(1, token, now).err(), Some(Short::Tokens));
+    assert_eq!(networks.admit(1, hold, now).err(), Some(Short::Room));
+    networks.give_back(1);
+    let admitted = networks.admit(1, hold, now).unwrap();
+    assert!(networks.take(&admitted));
+    let later = now.saturating_add(Duration::from_secs(1));
+    let admitted = networks.admit(1, token, later).unwrap();
+    assert!(networks.take(&admitted));
+    assert_eq!(networks.held(), 1);
+}
+
 #[test]
 fn networks_of_both_versions_are_told_apart() {
     let v4: IpAddr = "192.0.2.1".parse().unwrap();

@@ -121,10 +121,10 @@ impl Nat {
         chosen.ok_or(NatError::PortsExhausted)
     }
 
-    /// How many more flows the server of that number can have by [`Mode::Full`]: each has a port.
+    /// How many more flows a server that has so many can have by [`Mode::Full`]: each has a port.
     #[must_use]
-    pub fn ports_free(&self, flows: &Table, server: u16, is_v6: bool) -> u32 {
-        self.sources.count(is_v6).saturating_sub(flows.flows_of_server(server))
+    pub fn ports_free(&self, flows: u32, is_v6: bool) -> u32 {
+        self.sources.count(is_v6).saturating_sub(flows)
     }
 
     /// How often no port was free.

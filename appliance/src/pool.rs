@@ -2,29 +2,26 @@
 //!
 //! ```
 //! use paravane_appliance::pool::{Algorithm, Health, Pool, Server, Settings};
-//! use paravane_appliance::random::Random;
-//! use paravane_hal::entropy::Entropy;
 //! use paravane_hal::time::Instant;
 //!
 //! type Outcome<T> = Result<T, Box<dyn core::error::Error>>;
 //!
-//! fn serve(entropy: &impl Entropy, now: Instant) -> Outcome<()> {
-//!     let mut random = Random::new(entropy)?;
+//! fn serve(now: Instant) -> Outcome<()> {
 //!     let settings = Settings { algorithm: Algorithm::maglev([1, 2]), ..Settings::new(16) };
-//!     let mut pool = Pool::new(settings, &mut random)?;
+//!     let mut pool = Pool::new(settings)?;
 //!     let one = pool.add(Server::new("one", "10.0.0.1:80".parse()?), Health::Up)?;
 //!     pool.add(Server { weight: 3, ..Server::new("two", "10.0.0.2:80".parse()?) }, Health::Up)?;
-//!     pool.poll(now);
+//!     pool.poll();
 //!
-//!     // The first packet of a connection: what it has is kept with it, and given back at its end.
-//!     let lease = pool.choose("192.0.2.1".parse()?, now)?;
-//!     let server = lease.server();
+//!     // The first packet of a connection: its flow keeps the server's place.
+//!     let place = pool.choose("192.0.2.1".parse()?, now)?.place();
 //!
 //!     // The operator takes a server out: what it has goes on.
 //!     pool.drain(one, None)?;
-//!     pool.poll(now);
-//!     assert!(!pool.is_over(server, now));
-//!     pool.release(lease);
+//!     pool.poll();
+//!     assert!(!pool.is_over(place, now));
+//!     // The flow's end.
+//!     pool.release(place);
 //!     Ok(())
 //! }
 //! ```
@@ -32,6 +29,10 @@
 //! Servers are allocated as they are added, and nothing else is once a pool is made: names, that
 //! is. What comes with packets ([`choose`](Pool::choose), [`adopt`](Pool::adopt),
 //! [`retry`](Pool::retry), [`release`](Pool::release)) allocates nothing.
+//!
+//! A connection is known by its server's [place](ServerId::place) alone, and counts there until it
+//! is released. Until then the place is no other server's, whatever becomes of this one. Limits of
+//! the service and of sources are [`flow`](crate::flow)'s.
 //!
 //! # Who is asked
 //!
@@ -53,33 +54,27 @@
 //! | `server` | [`Server`], and what is known of one |
 //! | `settings` | [`Settings`], and why there is no such pool |
 //! | `choose` | which one it is |
-//! | `lease` | what a connection has of a pool, and gives back |
+//! | `refused` | why it is none |
 //! | `maglev` | the table |
-//! | `source` | limits of where connections come from |
 //! | `view` | what there is to see |
 
 mod choose;
-mod lease;
 mod maglev;
+mod refused;
 mod server;
 mod settings;
-mod source;
 mod view;
 
 use alloc::vec::Vec;
 
 use paravane_hal::time::Instant;
 
-use crate::limit::{Bucket, Pace};
-use crate::random::Random;
-use lease::Refusals;
-pub use lease::{Lease, Refused};
 use maglev::Table;
+use refused::Refusals;
+pub use refused::Refused;
 pub use server::{Health, Server, ServerId, State};
 use server::{Member, NEVER, Wanted, check_weight};
 pub use settings::{Algorithm, MAX_NAME_BYTES, MAX_WEIGHT, PLACES, PoolError, Settings};
-pub use source::SourceLimits;
-use source::Sources;
 pub use view::View;
 
 /// Where a server is, or may be.
@@ -104,12 +99,7 @@ pub struct Pool {
     turn: u16,
     connections: u32,
     total: u64,
-    pace: Option<Pace>,
-    bucket: Bucket,
-    sources: Option<Sources>,
     refusals: Refusals,
-    /// When the next server is out, whatever it has.
-    next_end: Instant,
 }
 
 impl Pool {
@@ -118,7 +108,7 @@ impl Pool {
     /// # Errors
     ///
     /// [`PoolError::Places`].
-    pub fn new(settings: Settings, random: &mut Random) -> Result<Self, PoolError> {
+    pub fn new(settings: Settings) -> Result<Self, PoolError> {
         let table = match settings.algorithm {
             Algorithm::Maglev { places, key } => Some(Table::new(places, settings.max_servers, key)?),
             Algorithm::RoundRobin | Algorithm::LeastConnections => None,
@@ -130,11 +120,7 @@ impl Pool {
             turn: 0,
             connections: 0,
             total: 0,
-            pace: settings.rate.map(Pace::from),
-            bucket: Bucket::default(),
-            sources: settings.source.map(|limits| Sources::new(limits, random.hash_key())),
             refusals: Refusals::default(),
-            next_end: NEVER,
             slow_start: u64::try_from(settings.slow_start.as_nanos()).unwrap_or(u64::MAX),
             settings,
         })
@@ -197,16 +183,16 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes a server out: nothing new goes there, its name and address may be another's at once,
-    /// and its place once the last connection has ended, or at `until`.
+    /// Takes a server out: nothing new goes there, and its name and address may be another's at
+    /// once. At `until`, if there is such a time, what it still has [is over](Self::is_over); its
+    /// place is free once the last connection is released.
     ///
     /// # Errors
     ///
     /// [`PoolError::Unknown`].
     pub fn remove(&mut self, id: ServerId, until: Option<Instant>) -> Result<(), PoolError> {
         self.want(id, Wanted::Leave, until)?;
-        self.next_end = self.next_end.min(until.unwrap_or(NEVER));
-        self.free_if_left(id);
+        self.free_if_left(id.place);
         Ok(())
     }
 
@@ -240,13 +226,10 @@ impl Pool {
         Ok(true)
     }
 
-    /// What time brings, and what was changed: to be called once a turn, and before the first
-    /// connection. Where a table is built, which only an operator has done, that is about a hundred
-    /// instructions for each of its places.
-    pub fn poll(&mut self, now: Instant) {
-        if now >= self.next_end {
-            self.end_those_that_leave(now);
-        }
+    /// Takes up what was changed: to be called once a turn, and before the first connection. Where
+    /// a table is built, which only an operator has done, that is about a hundred instructions for
+    /// each of its places.
+    pub fn poll(&mut self) {
         if core::mem::take(&mut self.is_table_old) {
             self.build();
         }
@@ -262,22 +245,6 @@ impl Pool {
         table.build(members);
     }
 
-    #[cold]
-    fn end_those_that_leave(&mut self, now: Instant) {
-        self.next_end = NEVER;
-        for seat in &mut self.seats {
-            let Some(member) = seat.member.as_ref().filter(|member| member.wanted == Wanted::Leave) else {
-                continue;
-            };
-            if member.ends_at <= now {
-                self.connections = self.connections.saturating_sub(member.connections);
-                seat.free();
-            } else {
-                self.next_end = self.next_end.min(member.ends_at);
-            }
-        }
-    }
-
     fn want(&mut self, id: ServerId, wanted: Wanted, until: Option<Instant>) -> Result<(), PoolError> {
         let member = self.standing(id)?;
         member.wanted = wanted;
@@ -287,11 +254,12 @@ impl Pool {
     }
 
     /// Frees the place of a server that is leaving and has nothing left.
-    fn free_if_left(&mut self, id: ServerId) {
-        let Some(seat) = self.seats.get_mut(usize::from(id.place)) else { return };
+    fn free_if_left(&mut self, place: u16) {
+        let Some(seat) = self.seats.get_mut(usize::from(place)) else { return };
         let is_left = |member: &Member| member.wanted == Wanted::Leave && member.connections == 0;
-        if seat.generation == id.generation && seat.member.as_ref().is_some_and(is_left) {
-            seat.free();
+        if seat.member.as_ref().is_some_and(is_left) {
+            seat.member = None;
+            seat.generation = seat.generation.wrapping_add(1);
         }
     }
 
@@ -333,14 +301,6 @@ impl Pool {
     /// All that are not leaving.
     fn staying(&self) -> impl Iterator<Item = (ServerId, &Member)> {
         self.members().filter(|(_, member)| member.wanted != Wanted::Leave)
-    }
-}
-
-impl Seat {
-    /// The server is gone, and all that is about it.
-    fn free(&mut self) {
-        self.member = None;
-        self.generation = self.generation.wrapping_add(1);
     }
 }
 

@@ -4,8 +4,6 @@ use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 
 use paravane_appliance::pool::{Algorithm, Health, Pool, Server, Settings};
-use paravane_appliance::random::Random;
-use paravane_hal::entropy::{Entropy, EntropyError};
 use paravane_hal::time::Instant;
 
 use crate::options::Options;
@@ -31,7 +29,7 @@ const fn max_servers(options: &Options) -> u16 {
 fn empty(options: &Options) -> Result<Pool, Box<dyn Error>> {
     let algorithm = Algorithm::Maglev { places: options.places, key: [options.seed, 1] };
     let settings = Settings { algorithm, ..Settings::new(max_servers(options)) };
-    Ok(Pool::new(settings, &mut Random::new(&Seed(options.seed)).map_err(|error| error.to_string())?)?)
+    Ok(Pool::new(settings)?)
 }
 
 /// The servers as they are after those steps.
@@ -60,7 +58,7 @@ pub(crate) fn pool(options: &Options, steps: &[&Step]) -> Result<Pool, Box<dyn E
             }
         }
     }
-    pool.poll(NOW);
+    pool.poll();
     Ok(pool)
 }
 
@@ -81,24 +79,10 @@ pub(crate) fn check_tables(options: &Options) -> Result<(), Box<dyn Error>> {
         for number in order {
             other.add(server(number), Health::Up)?;
         }
-        other.poll(NOW);
+        other.poll();
         if names(&other) != one {
             return Err(format!("balancer {balancer} has another table than balancer 0").into());
         }
     }
     Ok(())
-}
-
-/// A seed that everybody knows: so two runs are alike.
-struct Seed(u64);
-
-impl Entropy for Seed {
-    fn name(&self) -> &'static str {
-        "seed"
-    }
-
-    fn fill(&self, to: &mut [u8]) -> Result<(), EntropyError> {
-        to.iter_mut().zip(self.0.to_le_bytes().into_iter().cycle()).for_each(|(to, byte)| *to = byte);
-        Ok(())
-    }
 }

@@ -34,7 +34,7 @@ fn after(time: Duration) -> Instant {
 /// Ids of so many servers.
 fn ids(servers: u16) -> Vec<ServerId> {
     let settings = pool::Settings { algorithm: Algorithm::RoundRobin, ..pool::Settings::new(servers) };
-    let mut pool = pool::Pool::new(settings, &mut random()).unwrap();
+    let mut pool = pool::Pool::new(settings).unwrap();
     let server = |number: u16| Server::new(format!("{number}"), ([10, 0, 0, 1], number).into());
     (0..servers).map(|number| pool.add(server(number), Health::Up).unwrap()).collect()
 }
@@ -260,7 +260,7 @@ fn a_server_is_asked_at_its_own_port_or_another() {
 
 #[test]
 fn a_pool_hears_what_the_checks_found() {
-    let mut pool = pool::Pool::new(pool::Settings::new(4), &mut random()).unwrap();
+    let mut pool = pool::Pool::new(pool::Settings::new(4)).unwrap();
     let id = pool.add(Server::new("name", ([10, 0, 0, 1], 80).into()), Health::Down).unwrap();
     let mut checks = checks(tcp());
     checks.add(id, Health::Down, START);

@@ -96,12 +96,13 @@ impl State {
     }
 }
 
-/// Whose a flow is: numbers of who balances, by which flows are counted.
+/// Whose a flow is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tag {
     /// The service, whose timeouts and limits it has.
     pub service: u16,
-    /// The server that was chosen for it.
+    /// The server that was chosen for it, by its [place](crate::pool::ServerId::place) in the
+    /// service's pool; it keeps that while a connection is counted there.
     pub server: u16,
 }
 
@@ -120,8 +121,8 @@ pub struct Flow {
     pub(super) change: Change,
     pub(super) list: u8,
     pub(super) state: State,
-    /// Both sides have shown that they are there.
-    pub(super) is_proven: bool,
+    /// Its source holds it.
+    pub(super) is_held: bool,
     /// Its packets get other ends.
     pub(super) is_translated: bool,
 }
@@ -142,7 +143,7 @@ impl Flow {
         change: Change::NONE,
         list: super::list::LOOSE,
         state: State::Close,
-        is_proven: false,
+        is_held: false,
         is_translated: false,
     };
 
@@ -223,7 +224,7 @@ impl Flow {
     /// Whether both sides have shown that they are there: only then it does not give way to others.
     #[must_use]
     pub const fn is_proven(&self) -> bool {
-        self.is_proven
+        self.list != super::list::UNPROVEN
     }
 
     /// The number of the next byte that the sender of that direction would send, as far as is

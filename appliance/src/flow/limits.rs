@@ -18,16 +18,18 @@ pub struct Limits {
     pub unproven_seconds: u32,
     /// How many services there are.
     pub services: u16,
-    /// How many servers.
-    pub servers: u16,
     /// How many new flows a source may begin: an address, or a network of 64 bits of IPv6.
     pub source: Rate,
-    /// How many sources are told apart at a time; others are held to their service's rate.
+    /// How many a source may have at a time.
+    pub source_flows: u32,
+    /// How many sources are told apart at a time; others are held to their service's limits. A
+    /// source takes a place, of 24 bytes, while it is short of its rate, or has a flow where there
+    /// is a limit to these.
     pub sources: u32,
 }
 
 impl Limits {
-    /// For so many flows, half of which may be unproven; one service, one server.
+    /// For so many flows, half of which may be unproven; one service.
     #[must_use]
     pub const fn new(flows: u32) -> Self {
         Self {
@@ -35,8 +37,8 @@ impl Limits {
             unproven: flows / 2,
             unproven_seconds: 30,
             services: 1,
-            servers: 1,
             source: Rate::UNLIMITED,
+            source_flows: u32::MAX,
             sources: 4096,
         }
     }
@@ -93,6 +95,7 @@ pub struct Service {
     /// How many may begin.
     pub rate: Rate,
     /// Whether a TCP connection may come in its middle: after another balancer that had it failed.
+    /// It is not new, so that rates do not hold for it, but all other limits.
     pub picks_up: bool,
 }
 
@@ -124,12 +127,14 @@ pub enum Refused {
     NoBeginning,
     /// Its packets, or those that come back, are already another flow's.
     Taken,
-    /// No such service, or no such server.
-    Tag,
+    /// There is no such service.
+    NoService,
     /// Its service has as many.
     ServiceFull,
     /// Too many of its service begin.
     ServiceRate,
+    /// Its source has as many.
+    SourceFull,
     /// Too many of its source begin.
     SourceRate,
     /// There are as many as there may be, and none gives way.
@@ -140,12 +145,13 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoBeginning,
         Self::Taken,
-        Self::Tag,
+        Self::NoService,
         Self::ServiceFull,
         Self::ServiceRate,
+        Self::SourceFull,
         Self::SourceRate,
         Self::Full,
         Self::Crowded,
@@ -174,6 +180,7 @@ impl End {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub(super) opened: u64,
+    pub(super) uncounted: u64,
     pub(super) ended: [u64; End::ALL.len()],
     pub(super) refused: [u64; Refused::ALL.len()],
     pub(super) invalid: [u64; Invalid::ALL.len()],
@@ -184,6 +191,12 @@ impl Counters {
     #[must_use]
     pub const fn opened(&self) -> u64 {
         self.opened
+    }
+
+    /// Those of them whose source had no place, so that its limits did not hold for them.
+    #[must_use]
+    pub const fn uncounted(&self) -> u64 {
+        self.uncounted
     }
 
     /// Flows that ended so.

@@ -8,7 +8,7 @@ use super::limits::{End, Refused, count};
 use super::list::UNPROVEN;
 use super::tcp::{self, Segment, Side};
 use super::{Hit, Key, Table, slot, time};
-use crate::limit::Empty;
+use crate::limit::{Admitted, Ask, Bucket, Short};
 use crate::packet::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP};
 
 /// A flow that is to begin.
@@ -28,6 +28,18 @@ pub struct New<'s> {
 }
 
 impl Table {
+    /// Whether a flow may begin, as far as its service and its source go. Nothing is taken yet:
+    /// this is for who chooses a server only then, so that what is refused costs no server
+    /// anything. Neither `reply` nor the server of `tag` is looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`], counted.
+    pub fn admit(&mut self, new: &New<'_>, now: Instant) -> Result<(), Refused> {
+        let entry = self.judge(new, now).map(|_| ());
+        entry.map_err(|why| self.refuse(why))
+    }
+
     /// Opens a flow whose first packet is there. Where there are as many as may be, the oldest that
     /// is unproven gives way; `ended` hears of it.
     ///
@@ -42,11 +54,13 @@ impl Table {
         ended: &mut impl FnMut(&Flow, End),
     ) -> Result<Hit, Refused> {
         let opened = self.try_open(new, now, ended);
-        match opened {
-            Ok(_) => self.counters.opened = self.counters.opened.wrapping_add(1),
-            Err(why) => count(&mut self.counters.refused, why as usize),
-        }
-        opened
+        opened.map_err(|why| self.refuse(why))
+    }
+
+    #[cold]
+    fn refuse(&mut self, why: Refused) -> Refused {
+        count(&mut self.counters.refused, why as usize);
+        why
     }
 
     #[inline(never)]
@@ -61,25 +75,51 @@ impl Table {
         if new.original == new.reply || is_taken(&original) || is_taken(&reply) {
             return Err(Refused::Taken);
         }
-        let service = self.services.get_mut(usize::from(new.tag.service)).ok_or(Refused::Tag)?;
-        if usize::from(new.tag.server) >= self.servers.len() {
-            return Err(Refused::Tag);
+        let Entry { beginning, bucket, source } = self.judge(new, now)?;
+        if let Some(served) = self.services.get_mut(usize::from(new.tag.service)) {
+            served.bucket = bucket;
         }
-        let beginning = beginning(new, service.service.picks_up).ok_or(Refused::NoBeginning)?;
-        if service.flows >= service.service.flows {
+        let has_place = self.sources.take(&source);
+        let is_held = has_place && self.holds();
+        let opened = self
+            .make_room(ended)
+            .and_then(|()| self.place(new, [original.hash, reply.hash], beginning, is_held, now));
+        if opened.is_err() && is_held {
+            self.sources.give_back(new.original.host());
+        }
+        self.counters.uncounted = self.counters.uncounted.wrapping_add((opened.is_ok() && !has_place).into());
+        opened
+    }
+
+    /// Whether a flow may begin, and how.
+    fn judge(&self, new: &New<'_>, now: Instant) -> Result<Entry, Refused> {
+        let served = self.services.get(usize::from(new.tag.service)).ok_or(Refused::NoService)?;
+        let beginning = beginning(new, served.service.picks_up).ok_or(Refused::NoBeginning)?;
+        if served.flows >= served.service.flows {
             return Err(Refused::ServiceFull);
         }
-        self.sources.take_with((&mut service.bucket, service.pace), new.original.host(), now).map_err(
-            |empty| match empty {
-                Empty::Interface => Refused::ServiceRate,
-                Empty::Network => Refused::SourceRate,
-            },
-        )?;
+        let is_new = new.segment.is_none_or(Segment::is_syn);
+        let ask = Ask { token: is_new, hold: self.holds() };
+        let source = self.sources.admit(new.original.host(), ask, now).map_err(|short| match short {
+            Short::Room => Refused::SourceFull,
+            Short::Tokens => Refused::SourceRate,
+        })?;
+        let taken = || served.bucket.taken(served.pace, now.as_nanos()).ok_or(Refused::ServiceRate);
+        Ok(Entry { beginning, bucket: if is_new { taken()? } else { served.bucket }, source })
+    }
+
+    /// Whether sources hold their flows: those without a limit would take places for nothing.
+    const fn holds(&self) -> bool {
+        self.limits.source_flows < u32::MAX
+    }
+
+    /// Sees to it that there is a free place.
+    fn make_room(&mut self, ended: &mut impl FnMut(&Flow, End)) -> Result<(), Refused> {
         if self.free == NONE || self.unproven >= self.limits.unproven {
             let oldest = self.lists.head(UNPROVEN).ok_or(Refused::Full)?;
             self.end(oldest, End::Evicted, ended);
         }
-        self.place(new, [original.hash, reply.hash], beginning, now)
+        Ok(())
     }
 
     /// Puts a flow into a free place.
@@ -88,6 +128,7 @@ impl Table {
         new: &New<'_>,
         [original, reply]: [u64; 2],
         Beginning { state, sides }: Beginning,
+        is_held: bool,
         now: Instant,
     ) -> Result<Hit, Refused> {
         let index = self.free;
@@ -101,14 +142,25 @@ impl Table {
             return Err(Refused::Crowded);
         }
         self.free = flow.after;
-        *flow =
-            Flow { sides, state, seen: time::seconds(now), ..Flow::new(new.original, new.reply, new.tag) };
+        let known = Flow::new(new.original, new.reply, new.tag);
+        *flow = Flow { sides, state, seen: time::seconds(now), is_held, ..known };
         self.lists.push(&mut self.flows, UNPROVEN, index);
         self.len = self.len.wrapping_add(1);
         self.unproven = self.unproven.wrapping_add(1);
-        self.tally(new.tag, |count| count.wrapping_add(1));
+        if let Some(served) = self.services.get_mut(usize::from(new.tag.service)) {
+            served.flows = served.flows.wrapping_add(1);
+        }
+        self.counters.opened = self.counters.opened.wrapping_add(1);
         Ok(Hit { index, direction: new.direction })
     }
+}
+
+/// That a flow may begin. Nothing is taken yet.
+struct Entry {
+    beginning: Beginning,
+    /// What its service's bucket then has.
+    bucket: Bucket,
+    source: Admitted,
 }
 
 /// How a flow begins.

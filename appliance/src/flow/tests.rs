@@ -5,5 +5,6 @@
 mod flood;
 mod memory;
 mod model;
+mod sources;
 mod states;
 mod support;

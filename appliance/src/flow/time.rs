@@ -9,10 +9,10 @@ use core::time::Duration;
 
 use paravane_hal::time::Instant;
 
+use super::Table;
 use super::entry::{Direction, Flow};
 use super::limits::End;
 use super::list::{Lists, SECONDS, UNPROVEN};
-use super::{Limits, Table};
 use crate::packet::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6};
 
 /// A table's time, in seconds.
@@ -41,7 +41,8 @@ impl Table {
     /// They have the same time, so they are in the order in which it is over.
     fn poll_unproven(&mut self, now: Instant, left: &mut u32, ended: &mut impl FnMut(&Flow, End)) {
         while let (Some(index), true) = (self.lists.head(UNPROVEN), *left > 0) {
-            if !self.is_over(index, seconds(now)) {
+            let seen = self.get(index).map_or(0, |flow| flow.seen);
+            if is_later(seen.wrapping_add(self.limits.unproven_seconds), seconds(now)) {
                 return;
             }
             self.end(index, End::Expired, ended);
@@ -78,21 +79,17 @@ impl Table {
         self.lists.push(&mut self.flows, list, index);
     }
 
-    /// Whether a flow's time is over at that second.
+    /// Whether the time of a flow that is proven is over at that second.
     fn is_over(&self, index: u32, second: u32) -> bool {
         self.get(index).is_some_and(|flow| !is_later(self.last_second(flow), second))
     }
 
-    /// When its time is over.
+    /// When it is.
     fn last_second(&self, flow: &Flow) -> u32 {
-        let Limits { flows: most, unproven_seconds, .. } = self.limits;
-        if !flow.is_proven {
-            return flow.seen.wrapping_add(unproven_seconds);
-        }
         let is_echo = matches!(flow.key(Direction::Original).protocol(), PROTOCOL_ICMP | PROTOCOL_ICMPV6);
         let served = self.services.get(usize::from(flow.tag.service));
         let timeout = served.map_or(0, |served| served.service.timeouts.of(flow.state, is_echo));
-        flow.seen.wrapping_add(shortened(timeout, self.len, most))
+        flow.seen.wrapping_add(shortened(timeout, self.len, self.limits.flows))
     }
 }
 

@@ -4,54 +4,41 @@ use core::net::IpAddr;
 
 use paravane_hal::time::Instant;
 
-use super::lease::{Lease, Refused};
 use super::maglev::{Table, mix};
+use super::refused::Refused;
 use super::server::{Member, ServerId};
-use super::source::{Admitted, SourceId};
 use super::{Algorithm, Pool};
-use crate::limit::Bucket;
-
-/// That one more connection is let in. Nothing is counted yet.
-struct Entry {
-    /// What the service's bucket then has.
-    bucket: Bucket,
-    source: Option<Admitted>,
-}
 
 impl Pool {
-    /// Finds a server for a new connection from `source`, and counts it there.
+    /// Finds a server for a new connection from `source`, and counts it there until it is
+    /// [released](Self::release).
     ///
     /// # Errors
     ///
     /// [`Refused`], which is counted.
-    pub fn choose(&mut self, source: IpAddr, now: Instant) -> Result<Lease, Refused> {
-        let entry = self.admit(source, true, now).map_err(|refused| self.refuse(refused))?;
+    pub fn choose(&mut self, source: IpAddr, now: Instant) -> Result<ServerId, Refused> {
         let server = self.pick(source, |_| false, now).map_err(|refused| self.refuse(refused))?;
-        if let Some(member) = self.member_mut(server) {
-            member.take(now);
-        }
-        Ok(self.lease(entry, server))
+        self.total = self.total.wrapping_add(1);
+        self.enter(server, |member| member.take(now));
+        Ok(server)
     }
 
     /// Finds the server of a connection that another balancer had, which is in its midst, and
-    /// counts it there: the one of the [table](Self::lookup). Rates do not count, for it is not
-    /// new, nor the server's own limit, for it is there already.
+    /// counts it there: the one of the [table](Self::lookup). The server's limits do not hold, for
+    /// it is there already.
     ///
     /// It is right if the operator said the same to both balancers since the connection began, and
-    /// the server was up then, and took all of its share. Who sends what belongs to no connection
-    /// gets in as well: so the service's limit and the source's hold.
+    /// the server was up then, and took all of its share.
     ///
     /// # Errors
     ///
     /// [`Refused`], which is counted.
-    pub fn adopt(&mut self, source: IpAddr, now: Instant) -> Result<Lease, Refused> {
-        let entry = self.admit(source, false, now).map_err(|refused| self.refuse(refused))?;
+    pub fn adopt(&mut self, source: IpAddr) -> Result<ServerId, Refused> {
         let nobody = if self.table.is_some() { Refused::NoServer } else { Refused::Untold };
         let server = self.lookup(source).ok_or(nobody).map_err(|refused| self.refuse(refused))?;
-        if let Some(member) = self.member_mut(server) {
-            member.hold();
-        }
-        Ok(self.lease(entry, server))
+        self.total = self.total.wrapping_add(1);
+        self.enter(server, Member::hold);
+        Ok(server)
     }
 
     /// The server of all connections from `source`, by the table: where they go as long as it is
@@ -62,41 +49,35 @@ impl Pool {
         self.find_by_hash(table, source, |_, member, _| member.is_serving())
     }
 
-    /// Finds another server for a connection whose own does not answer; neither that one, nor one
-    /// that was `tried` before. It is the same connection for the service and the source.
+    /// Finds another server for a connection whose own, at `place`, does not answer; neither that
+    /// one, nor one that was `tried` before. It is the same connection for the service.
     ///
     /// # Errors
     ///
     /// [`Refused`], which is counted. The connection is released.
     pub fn retry(
         &mut self,
-        lease: Lease,
+        place: u16,
         source: IpAddr,
         tried: &[ServerId],
         now: Instant,
-    ) -> Result<Lease, Refused> {
-        let is_tried = |id| id == lease.server || tried.contains(&id);
-        let server = match self.pick(source, is_tried, now) {
-            Ok(server) => server,
-            Err(refused) => {
-                self.release(lease);
-                return Err(self.refuse(refused));
-            }
-        };
-        self.leave(lease.server);
-        self.connections = self.connections.saturating_add(1);
-        if let Some(member) = self.member_mut(server) {
-            member.take(now);
-        }
-        Ok(Lease { server, source: lease.source })
+    ) -> Result<ServerId, Refused> {
+        let is_tried = |id: ServerId| id.place == place || tried.contains(&id);
+        let found = self.pick(source, is_tried, now);
+        self.release(place);
+        let server = found.map_err(|refused| self.refuse(refused))?;
+        self.enter(server, |member| member.take(now));
+        Ok(server)
     }
 
-    /// A connection ended.
-    pub fn release(&mut self, lease: Lease) {
-        self.leave(lease.server);
-        if let Some(sources) = &mut self.sources {
-            sources.release(lease.source);
-        }
+    /// A connection ended whose server has that place.
+    pub fn release(&mut self, place: u16) {
+        let seat = self.seats.get_mut(usize::from(place));
+        let Some(member) = seat.and_then(|seat| seat.member.as_mut()) else { return };
+        let Some(connections) = member.connections.checked_sub(1) else { return };
+        member.connections = connections;
+        self.connections = self.connections.saturating_sub(1);
+        self.free_if_left(place);
     }
 
     fn refuse(&mut self, refused: Refused) -> Refused {
@@ -104,38 +85,12 @@ impl Pool {
         refused
     }
 
-    /// Whether the service and the source may have one more; by their rates too if it is new.
-    fn admit(&self, source: IpAddr, is_new: bool, now: Instant) -> Result<Entry, Refused> {
-        if self.connections >= self.settings.max_connections {
-            return Err(Refused::Connections);
+    /// A server has one connection more.
+    fn enter(&mut self, id: ServerId, count: impl FnOnce(&mut Member)) {
+        if let Some(member) = self.member_mut(id) {
+            count(member);
+            self.connections = self.connections.saturating_add(1);
         }
-        let bucket = match self.pace {
-            Some(pace) if is_new => self.bucket.taken(pace, now.as_nanos()).ok_or(Refused::Rate)?,
-            _ => self.bucket,
-        };
-        let sources = self.sources.as_ref();
-        let source = sources.map(|sources| sources.admit(source, is_new, now)).transpose()?;
-        Ok(Entry { bucket, source })
-    }
-
-    /// Counts a connection that was let in, but for its server, where it is counted.
-    fn lease(&mut self, entry: Entry, server: ServerId) -> Lease {
-        self.bucket = entry.bucket;
-        self.connections = self.connections.saturating_add(1);
-        self.total = self.total.wrapping_add(1);
-        let source = match (&mut self.sources, entry.source) {
-            (Some(sources), Some(admitted)) => sources.take(&admitted),
-            _ => SourceId::NONE,
-        };
-        Lease { server, source }
-    }
-
-    /// A server has one connection less. Those of one that is out of the pool do not count since.
-    fn leave(&mut self, id: ServerId) {
-        let Some(member) = self.member_mut(id) else { return };
-        member.connections = member.connections.saturating_sub(1);
-        self.connections = self.connections.saturating_sub(1);
-        self.free_if_left(id);
     }
 
     /// A server that takes one more, none of those that are `out`.

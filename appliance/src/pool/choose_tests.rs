@@ -1,19 +1,19 @@
 use super::super::testing::*;
-use super::super::{Health, Server, Settings, SourceLimits};
+use super::super::{Health, Server, Settings};
 use super::*;
 use crate::limit::Rate;
 use std::vec::Vec;
 
 /// Which servers so many new connections go to, by their place.
 fn places(pool: &mut Pool, connections: u32) -> Vec<u16> {
-    choose_many(pool, connections).iter().map(|lease| lease.server().place).collect()
+    choose_many(pool, connections).iter().map(|id| id.place).collect()
 }
 
 fn weigh(pool: &mut Pool, ids: &[ServerId], weights: &[u16]) {
     for (id, weight) in ids.iter().zip(weights) {
         pool.set_weight(*id, *weight).unwrap();
     }
-    pool.poll(START);
+    pool.poll();
 }
 
 #[test]
@@ -42,16 +42,10 @@ fn turns_go_on_where_one_was_away() {
 #[test]
 fn the_fewest_connections_for_the_weight() {
     let (mut pool, ids) = pool_of(Algorithm::LeastConnections, 3);
-    let mut leases = choose_many(&mut pool, 9);
-    assert_eq!(
-        leases.iter().map(|lease| lease.server().place).collect::<Vec<_>>(),
-        [0, 1, 2, 0, 1, 2, 0, 1, 2]
-    );
+    assert_eq!(places(&mut pool, 9), [0, 1, 2, 0, 1, 2, 0, 1, 2]);
     // Two end at the second one: it gets the next two, and then they are equal again.
-    for _ in 0..2 {
-        let at = leases.iter().position(|lease| lease.server() == ids[1]).unwrap();
-        pool.release(leases.remove(at));
-    }
+    pool.release(1);
+    pool.release(1);
     assert_eq!(places(&mut pool, 2), [1, 1]);
     let mut next = places(&mut pool, 3);
     next.sort_unstable();
@@ -73,15 +67,15 @@ fn the_same_source_goes_to_the_same_server_on_each_balancer() {
     for number in (0..10).rev() {
         there.add(server(number), Health::Up).unwrap();
     }
-    there.poll(START);
+    there.poll();
     let mut has = [0; 10];
     for number in 0..10_000 {
         let one = here.choose(source(number), START).unwrap();
-        let two = there.adopt(source(number), START).unwrap();
+        let two = there.adopt(source(number)).unwrap();
         let name = |pool: &Pool, id| pool.server(id, START).unwrap().server.name.clone();
-        assert_eq!(name(&here, one.server()), name(&there, two.server()));
-        assert_eq!(here.lookup(source(number)), Some(one.server()));
-        has[usize::from(one.server().place)] += 1;
+        assert_eq!(name(&here, one), name(&there, two));
+        assert_eq!(here.lookup(source(number)), Some(one));
+        has[usize::from(one.place)] += 1;
     }
     assert!(has.iter().all(|has| (850..1150).contains(has)), "a tenth each: {has:?}");
     assert_eq!(ids.len(), 10);
@@ -99,7 +93,7 @@ fn a_server_that_is_down_moves_nobody_elses() {
     pool.mark(ids[3], Health::Down, START).unwrap();
     // The table is built anew all the same.
     pool.set_weight(ids[0], 1).unwrap();
-    pool.poll(START);
+    pool.poll();
     let down = ways(&pool);
     let mut to = [0; 10];
     for (was, is) in before.iter().zip(&down) {
@@ -122,12 +116,12 @@ fn what_operators_do_moves_hardly_anybody_elses() {
     let before = ways(&pool);
     pool.drain(ids[3], None).unwrap();
     assert!(ways(&pool).iter().all(|is| *is != ids[3]), "at once");
-    pool.poll(START);
+    pool.poll();
     let drained = ways(&pool);
     let moved = before.iter().zip(&drained).filter(|(was, is)| **was != ids[3] && was != is).count();
     assert!(moved < 300, "{moved} of 10,000");
     pool.remove(ids[3], None).unwrap();
-    pool.poll(START);
+    pool.poll();
     assert_eq!(ways(&pool), drained, "that it is out moves nobody");
 }
 
@@ -148,13 +142,13 @@ fn a_server_has_its_most_and_the_rest_goes_elsewhere() {
         let mut pool = pool(Settings { algorithm, ..Settings::new(3) });
         let few = pool.add(Server { max_connections: 3, ..server(0) }, Health::Up).unwrap();
         let more = pool.add(Server { max_connections: 20, ..server(1) }, Health::Up).unwrap();
-        pool.poll(START);
-        let leases = choose_many(&mut pool, 23);
+        pool.poll();
+        let had = choose_many(&mut pool, 23);
         assert_eq!(pool.server(few, START).unwrap().connections, 3);
         assert_eq!(pool.server(more, START).unwrap().connections, 20);
         assert_eq!(pool.choose(source(99), START), Err(Refused::Busy), "{algorithm:?}");
         assert_eq!(pool.refusals(Refused::Busy), 1);
-        leases.into_iter().for_each(|lease| pool.release(lease));
+        release_all(&mut pool, had);
         assert_eq!(choose_many(&mut pool, 23).len(), 23);
     }
 }
@@ -165,7 +159,7 @@ fn a_server_gets_new_ones_at_its_rate() {
         let mut pool = pool(Settings { algorithm, ..Settings::new(3) });
         let slow = Server { rate: Some(Rate { per_second: 10, burst: 2 }), ..server(0) };
         pool.add(slow, Health::Up).unwrap();
-        pool.poll(START);
+        pool.poll();
         let new =
             |pool: &mut Pool, now| (0..100).filter(|from| pool.choose(source(*from), now).is_ok()).count();
         assert_eq!(new(&mut pool, START), 2);
@@ -175,88 +169,47 @@ fn a_server_gets_new_ones_at_its_rate() {
 }
 
 #[test]
-fn a_service_has_its_most_and_gets_new_ones_at_its_rate() {
-    let rate = Some(Rate { per_second: 10, burst: 5 });
-    let mut pool = pool(Settings { max_connections: 7, rate, ..Settings::new(3) });
-    pool.add(server(0), Health::Up).unwrap();
-    let mut leases = choose_many(&mut pool, 5);
-    assert_eq!(pool.choose(source(1), START), Err(Refused::Rate));
-    leases.push(pool.choose(source(1), after(1)).unwrap());
-    leases.push(pool.choose(source(1), after(1)).unwrap());
-    assert_eq!(pool.choose(source(1), after(1)), Err(Refused::Connections));
-    leases.into_iter().for_each(|lease| pool.release(lease));
-    assert_eq!((pool.connections(), pool.total()), (0, 7));
-    assert_eq!((pool.refusals(Refused::Rate), pool.refusals(Refused::Connections)), (1, 1));
-}
-
-#[test]
-fn a_source_has_its_most_and_makes_new_ones_at_its_rate() {
-    let rate = Some(Rate { per_second: 10, burst: 5 });
-    let limits = SourceLimits { max_connections: 7, rate, sources: 64 };
-    let mut pool = pool(Settings { source: Some(limits), ..Settings::new(3) });
-    pool.add(server(0), Health::Up).unwrap();
-    let mut leases: Vec<_> = (0..5).map(|_| pool.choose(source(1), START).unwrap()).collect();
-    assert_eq!(pool.choose(source(1), START), Err(Refused::SourceRate));
-    leases.push(pool.choose(source(2), START).unwrap());
-    leases.extend((0..2).map(|_| pool.choose(source(1), after(1)).unwrap()));
-    assert_eq!(pool.choose(source(1), after(1)), Err(Refused::SourceConnections));
-    leases.into_iter().for_each(|lease| pool.release(lease));
-    assert!(pool.choose(source(1), after(2)).is_ok());
-    assert_eq!((pool.refusals(Refused::SourceRate), pool.refusals(Refused::SourceConnections)), (1, 1));
-    assert_eq!(pool.uncounted(), 0);
-}
-
-#[test]
 fn who_is_refused_costs_nothing() {
     let rate = Some(Rate { per_second: 1, burst: 5 });
-    let limits = SourceLimits { max_connections: 100, rate, sources: 64 };
-    let mut pool = pool(Settings { rate, source: Some(limits), ..Settings::new(3) });
+    let mut pool = pool(Settings::new(3));
     for _ in 0..100 {
         assert_eq!(pool.choose(source(1), START), Err(Refused::NoServer));
     }
     let id = pool.add(Server { rate, ..server(0) }, Health::Up).unwrap();
-    assert_eq!(choose_many(&mut pool, 5).len(), 5, "all five tokens of each");
+    assert_eq!(choose_many(&mut pool, 5).len(), 5, "all five tokens");
     for _ in 0..100 {
-        assert_eq!(pool.choose(source(77), START), Err(Refused::Rate));
+        assert_eq!(pool.choose(source(77), START), Err(Refused::Busy));
     }
-    assert_eq!(pool.server(id, START).unwrap().total, 5);
-    assert_eq!(pool.refusals(Refused::NoServer), 100);
+    assert_eq!((pool.server(id, START).unwrap().total, pool.total()), (5, 5));
+    assert_eq!((pool.refusals(Refused::NoServer), pool.refusals(Refused::Busy)), (100, 100));
+    assert!(pool.choose(source(77), after(1)).is_ok(), "who asks in vain does not put it off");
 }
 
 #[test]
-fn what_is_adopted_is_not_new_and_is_there_already() {
-    let rate = Some(Rate { per_second: 0, burst: 0 });
-    let source_limits = SourceLimits { max_connections: 4, rate, sources: 64 };
-    let settings = Settings {
-        algorithm: MAGLEV,
-        rate,
-        source: Some(source_limits),
-        max_connections: 6,
-        ..Settings::new(3)
-    };
-    let mut pool = pool(settings);
-    pool.add(Server { max_connections: 1, rate, ..server(0) }, Health::Up).unwrap();
-    pool.poll(START);
-    assert_eq!(pool.choose(source(1), START), Err(Refused::Rate));
-    let leases: Vec<_> = (0..4).map(|_| pool.adopt(source(1), START).unwrap()).collect();
-    assert_eq!(pool.adopt(source(1), START), Err(Refused::SourceConnections));
-    for from in 2..4 {
-        let _ = pool.adopt(source(from), START).unwrap();
-    }
-    assert_eq!(pool.adopt(source(9), START), Err(Refused::Connections));
-    assert_eq!(leases[0].server(), pool.lookup(source(1)).unwrap());
+fn what_is_adopted_is_there_already() {
+    let mut pool = pool(Settings { algorithm: MAGLEV, ..Settings::new(3) });
+    let rate = Some(Rate { per_second: 1, burst: 1 });
+    let id = pool.add(Server { max_connections: 3, rate, ..server(0) }, Health::Up).unwrap();
+    pool.poll();
+    let had: Vec<_> = (0..2).map(|_| pool.adopt(source(1)).unwrap()).collect();
+    assert_eq!(had, [pool.lookup(source(1)).unwrap(); 2]);
+    assert_eq!(pool.choose(source(2), START), Ok(id), "they took no token");
+    assert_eq!(pool.choose(source(2), after(9)), Err(Refused::Busy), "but they are there");
+    assert_eq!(pool.adopt(source(1)), Ok(id));
+    let view = pool.server(id, START).unwrap();
+    assert_eq!((view.connections, view.total, pool.connections(), pool.total()), (4, 4, 4, 4));
 }
 
 #[test]
 fn nobody_adopts_what_nothing_tells_of() {
     for algorithm in [Algorithm::RoundRobin, Algorithm::LeastConnections] {
         let (mut pool, _) = pool_of(algorithm, 2);
-        assert_eq!(pool.adopt(source(1), START), Err(Refused::Untold));
+        assert_eq!(pool.adopt(source(1)), Err(Refused::Untold));
         assert_eq!(pool.lookup(source(1)), None);
     }
     let (mut pool, ids) = pool_of(MAGLEV, 1);
     pool.mark(ids[0], Health::Down, START).unwrap();
-    assert_eq!(pool.adopt(source(1), START), Err(Refused::NoServer));
+    assert_eq!(pool.adopt(source(1)), Err(Refused::NoServer));
 }
 
 #[test]
@@ -264,16 +217,16 @@ fn who_does_not_answer_is_tried_no_more() {
     for algorithm in ALGORITHMS {
         let (mut pool, ids) = pool_of(algorithm, 3);
         for from in 0..50 {
-            let mut lease = pool.choose(source(from), START).unwrap();
+            let mut id = pool.choose(source(from), START).unwrap();
             let mut tried = Vec::new();
             while tried.len() < 2 {
-                tried.push(lease.server());
-                lease = pool.retry(lease, source(from), &tried, START).unwrap();
-                assert!(!tried.contains(&lease.server()), "{algorithm:?}");
+                let next = pool.retry(id.place(), source(from), &tried, START).unwrap();
+                tried.push(id);
+                assert!(!tried.contains(&next), "{algorithm:?}");
                 assert_eq!(pool.connections(), 1, "it is the same connection");
+                id = next;
             }
-            tried.push(lease.server());
-            assert_eq!(pool.retry(lease, source(from), &tried, START), Err(Refused::NoServer));
+            assert_eq!(pool.retry(id.place(), source(from), &tried, START), Err(Refused::NoServer));
             assert_eq!(pool.connections(), 0);
             assert!(ids.iter().all(|id| pool.server(*id, START).unwrap().connections == 0));
         }

@@ -11,9 +11,9 @@ use crate::limit::{Bucket, Pace, Rate};
 /// A server of a pool, by its place there.
 ///
 /// It stays the same while the server is in the pool, whatever else changes. The place goes to
-/// another server some time after; that one has another generation, so that nothing is taken for
-/// its own that is about the one before. (65,536 servers have to come and go at one place before a
-/// generation comes back.)
+/// another server some time after the last connection is released; that one has another generation,
+/// so that nothing is taken for its own that is about the one before. (65,536 servers have to come
+/// and go at one place before a generation comes back.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServerId {
     pub(super) place: u16,
@@ -21,10 +21,11 @@ pub struct ServerId {
 }
 
 impl ServerId {
-    /// Its place: below the number of servers that the pool has at most.
+    /// Its place: below the number of servers that the pool has at most. A connection knows its
+    /// server by that.
     #[must_use]
-    pub const fn place(self) -> usize {
-        self.place as usize
+    pub const fn place(self) -> u16 {
+        self.place
     }
 }
 
@@ -88,9 +89,9 @@ pub enum State {
     },
     /// Nothing new goes there, and nobody is to ask whether it answers.
     Maintenance,
-    /// It is draining, and out of the pool once the last connection has ended.
+    /// It is draining, and out of the pool once the last connection is released.
     Leaving {
-        /// When it is out of the pool with what is left.
+        /// When what is left is [over](super::Pool::is_over).
         until: Option<Instant>,
     },
 }

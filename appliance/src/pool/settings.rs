@@ -4,9 +4,6 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::source::SourceLimits;
-use crate::limit::Rate;
-
 /// The longest name of a server.
 pub const MAX_NAME_BYTES: usize = 64;
 /// The largest weight of a server.
@@ -49,26 +46,13 @@ pub struct Settings {
     pub max_servers: u16,
     /// How long it takes until a server that came up has all of its share; it has nothing at first.
     pub slow_start: Duration,
-    /// So many connections at a time.
-    pub max_connections: u32,
-    /// So many new ones in a time.
-    pub rate: Option<Rate>,
-    /// So many from one source.
-    pub source: Option<SourceLimits>,
 }
 
 impl Settings {
-    /// Turns, no slow start, and no limits but that of servers.
+    /// Turns, and no slow start.
     #[must_use]
     pub const fn new(max_servers: u16) -> Self {
-        Self {
-            algorithm: Algorithm::RoundRobin,
-            max_servers,
-            slow_start: Duration::ZERO,
-            max_connections: u32::MAX,
-            rate: None,
-            source: None,
-        }
+        Self { algorithm: Algorithm::RoundRobin, max_servers, slow_start: Duration::ZERO }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use paravane_hal::time::Instant;
 
-use super::lease::Refused;
+use super::refused::Refused;
 use super::server::{Member, Server, ServerId, State, WHOLE};
 use super::{Pool, Settings};
 
@@ -41,12 +41,19 @@ impl Pool {
         self.staying().find(|(_, member)| member.server.name == name).map(|(id, _)| id)
     }
 
-    /// Whether connections that a server has are to be ended: it was to have none any more by now,
-    /// or it is out of the pool. Cheap enough to be asked for each packet.
+    /// The server at a place; `None` where there is none.
+    #[must_use]
+    pub fn at(&self, place: u16) -> Option<ServerId> {
+        self.member_at(place).map(|(id, _)| id)
+    }
+
+    /// Whether connections of the server at a place are to be ended: it was to have none any more
+    /// by now, or there is none. Whoever has them releases each then, as always. Cheap enough to be
+    /// asked for each packet.
     #[must_use]
     #[inline]
-    pub fn is_over(&self, id: ServerId, now: Instant) -> bool {
-        self.member(id).is_none_or(|member| now >= member.ends_at)
+    pub fn is_over(&self, place: u16, now: Instant) -> bool {
+        self.member_at(place).is_none_or(|(_, member)| now >= member.ends_at)
     }
 
     /// Whether any server takes new connections, as far as there is no limit.
@@ -71,12 +78,6 @@ impl Pool {
     #[must_use]
     pub fn refusals(&self, refused: Refused) -> u64 {
         self.refusals.of(refused)
-    }
-
-    /// So many were let in though their source had no place to be counted at.
-    #[must_use]
-    pub fn uncounted(&self) -> u64 {
-        self.sources.as_ref().map_or(0, |sources| sources.uncounted)
     }
 
     /// As it was made.

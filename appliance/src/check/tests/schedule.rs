@@ -97,7 +97,7 @@ fn of_whom_is_gone_nothing_is_said() {
     assert_eq!(checks.next(), None);
     // Another one at its place is not it.
     let other = {
-        let mut pool = pool::Pool::new(pool::Settings::new(1), &mut random()).unwrap();
+        let mut pool = pool::Pool::new(pool::Settings::new(1)).unwrap();
         let server = || Server::new("name", ([10, 0, 0, 1], 80).into());
         let old = pool.add(server(), Health::Up).unwrap();
         pool.remove(old, None).unwrap();

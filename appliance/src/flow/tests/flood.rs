@@ -2,7 +2,6 @@
 
 use super::super::*;
 use super::support::*;
-use crate::limit::Rate;
 use crate::packet::wire::{PROTOCOL_TCP, PROTOCOL_UDP};
 
 const FLOWS: u32 = 1000;
@@ -88,43 +87,6 @@ fn who_talks_and_gets_no_answer_is_kept_but_gives_way() {
             assert_eq!((*flow.key(Direction::Original), end), (one, End::Evicted));
         })
         .unwrap();
-}
-
-#[test]
-fn services_and_sources_begin_at_their_rates() {
-    let source = Rate { per_second: 10, burst: 5 };
-    let mut table = table(Limits { source, services: 2, servers: 3, ..Limits::new(FLOWS) });
-    let rate = Rate { per_second: 100, burst: 8 };
-    assert!(table.set_service(0, Service { rate, ..Service::GENERAL }));
-    assert!(!table.set_service(2, Service::GENERAL), "there are two");
-    let mut open = |number: u32, service| {
-        let tag = Tag { service, server: 2 };
-        table.open(&New { tag, ..new(client(number, PROTOCOL_UDP), None) }, at(0), &mut nobody).err()
-    };
-    let of_one: Vec<_> = (0..7).map(|number| open(1 + 3 * number, 0)).collect();
-    assert_eq!(of_one, [None, None, None, None, None, Some(Refused::SourceRate), Some(Refused::SourceRate)]);
-    let of_others: Vec<_> = (1..6).map(|host| open(60_001 * host, 0)).collect();
-    assert_eq!(of_others, [None, None, None, Some(Refused::ServiceRate), Some(Refused::ServiceRate)]);
-    assert_eq!(open(60_001 * 9, 1), None, "another service");
-    assert_eq!((table.flows_of_service(0), table.flows_of_service(1)), (8, 1));
-    assert_eq!((table.flows_of_server(2), table.flows_of_server(1)), (9, 0));
-    table.check();
-}
-
-#[test]
-fn a_service_has_as_many_as_it_may() {
-    let mut table = table(Limits::new(FLOWS));
-    table.set_service(0, Service { flows: 3, ..Service::GENERAL });
-    let mut open = |number| table.open(&new(client(number, PROTOCOL_UDP), None), at(0), &mut nobody).err();
-    assert_eq!([1, 2, 3, 4].map(&mut open), [None, None, None, Some(Refused::ServiceFull)]);
-    let tag = Tag { service: 1, server: 0 };
-    let other = New { tag, ..new(client(9, PROTOCOL_UDP), None) };
-    assert_eq!(table.open(&other, at(0), &mut nobody), Err(Refused::Tag));
-    let tag = Tag { service: 0, server: 1 };
-    let other = New { tag, ..new(client(9, PROTOCOL_UDP), None) };
-    assert_eq!(table.open(&other, at(0), &mut nobody), Err(Refused::Tag));
-    assert!(table.remove(0, &mut |_, _| {}));
-    assert_eq!(table.open(&new(client(9, PROTOCOL_UDP), None), at(0), &mut nobody).err(), None);
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl Table {
             for index in self.lists.walk(&self.flows, list) {
                 assert!(!core::mem::replace(&mut used[index as usize], true), "each is in one list");
                 let flow = &self.flows[index as usize];
-                assert_eq!(flow.is_proven, list != UNPROVEN);
+                assert_eq!(flow.is_proven(), list != UNPROVEN);
                 for direction in [Direction::Original, Direction::Reply] {
                     assert_eq!(self.find(flow.key(direction)), Some(Hit { index, direction }));
                 }
@@ -125,10 +125,7 @@ impl Table {
             let of_it = flows.iter().filter(|flow| usize::from(flow.tag.service) == number).count();
             assert_eq!(served.flows, of_it as u32);
         }
-        for (number, count) in self.servers.iter().enumerate() {
-            let of_it = flows.iter().filter(|flow| usize::from(flow.tag.server) == number).count();
-            assert_eq!(*count, of_it as u32);
-        }
+        assert_eq!(self.sources.held(), flows.iter().filter(|flow| flow.is_held).count() as u64);
         let counters = self.counters();
         let ended: u64 = End::ALL.iter().map(|end| counters.ended(*end)).sum();
         assert_eq!(counters.opened() - ended, u64::from(self.len()));

@@ -40,8 +40,8 @@ fn each_client_of_a_server_has_a_port_of_its_own() {
         assert!(taken.insert((reply.destination(), reply.destination_port())));
         order.push(reply.destination_port());
     }
-    assert_eq!(nat.ports_free(&table, 0, false), 1000);
-    assert_eq!(nat.ports_free(&table, 0, true), 0, "none of that version");
+    assert_eq!(nat.ports_free(table.len(), false), 1000);
+    assert_eq!(nat.ports_free(table.len(), true), 0, "none of that version");
     let next = order.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) < 10).count();
     assert!(next < 40, "{next} of 1000 are near the one before");
     assert_eq!(taken.iter().map(|(address, _)| address).collect::<HashSet<_>>().len(), 2);
@@ -52,7 +52,7 @@ fn ports_run_out_by_server_and_come_back() {
     let (mut nat, mut table) = (nat(1, 2000..=2007), table());
     let opened: Vec<_> = (1..=8).map(|number| open(&mut nat, &mut table, number, 1).unwrap().0).collect();
     assert_eq!(open(&mut nat, &mut table, 9, 1), Err(NatError::PortsExhausted));
-    assert_eq!((nat.ports_exhausted(), nat.ports_free(&table, 0, false)), (1, 0));
+    assert_eq!((nat.ports_exhausted(), nat.ports_free(table.len(), false)), (1, 0));
     open(&mut nat, &mut table, 9, 2).unwrap();
     let index = opened[3].index;
     let port = table.get(index).unwrap().key(Direction::Reply).destination_port();

@@ -1,31 +1,6 @@
-//! What a connection has of a pool; and why it has nothing.
+//! Why a connection goes to no server.
 
 use core::fmt;
-
-use super::server::ServerId;
-use super::source::SourceId;
-
-/// That a connection goes to a server, and counts there, and for its source.
-///
-/// It is kept with the connection, 8 bytes, and goes back by
-/// [`Pool::release`](super::Pool::release) when that ends. There is no copy, so that nothing goes
-/// back twice; one that is dropped counts for ever.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a connection that is not released counts for ever"]
-pub struct Lease {
-    pub(super) server: ServerId,
-    pub(super) source: SourceId,
-}
-
-const _: () = assert!(size_of::<Lease>() == 8);
-
-impl Lease {
-    /// The server.
-    #[must_use]
-    pub const fn server(&self) -> ServerId {
-        self.server
-    }
-}
 
 /// The reasons, with the names by which they are shown.
 macro_rules! refusals {
@@ -61,14 +36,6 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// The service has its most connections.
-    Connections = "service_connections", "the service has its most connections";
-    /// The service gets new ones faster than it may.
-    Rate = "service_rate", "new connections of the service come faster than they may";
-    /// The source has its most connections.
-    SourceConnections = "source_connections", "the source has its most connections";
-    /// The source makes new ones faster than it may.
-    SourceRate = "source_rate", "new connections of the source come faster than they may";
     /// Each server is down, draining, maintained, without weight, or was tried.
     NoServer = "no_server", "no server of the pool takes connections";
     /// Each server that is left has its most connections, or gets new ones as fast as it may.
