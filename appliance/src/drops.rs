@@ -82,6 +82,44 @@ reasons! {
     Neighbour = "neighbour",
     /// An echo that is not answered: too many, damaged, or in parts.
     Echo = "echo",
+    /// It is in the midst of a connection that nobody knows.
+    NoFlow = "no_flow",
+    /// Its answers are already another flow's.
+    FlowTaken = "flow_taken",
+    /// There are as many flows as there may be.
+    FlowsFull = "flows_full",
+    /// Its service has as many flows as it may.
+    ServiceFull = "service_full",
+    /// Too many flows of its service begin.
+    ServiceRate = "service_rate",
+    /// Its source has as many flows as it may.
+    SourceFull = "source_full",
+    /// Too many flows of its source begin.
+    SourceRate = "source_rate",
+    /// No server of its service takes connections.
+    NoServer = "no_server",
+    /// Each server of its service that does is at its limits.
+    ServersBusy = "servers_busy",
+    /// No port is free that stands for its client's.
+    PortsExhausted = "ports_exhausted",
+    /// TCP flags that nobody sends together.
+    TcpFlags = "tcp_flags",
+    /// A TCP segment that makes no sense in its connection's state.
+    TcpState = "tcp_state",
+    /// It is outside its connection's window.
+    TcpSequence = "tcp_sequence",
+    /// It acknowledges what was not sent, or long before.
+    TcpAcknowledgement = "tcp_acknowledgement",
+    /// It cuts its connection off, at a place where that cannot be.
+    TcpReset = "tcp_reset",
+    /// No packet has such a part.
+    FragmentPlace = "fragment_place",
+    /// A part of a TCP segment, which no honest sender makes.
+    FragmentTcp = "fragment_tcp",
+    /// A part where another one is.
+    FragmentOverlap = "fragment_overlap",
+    /// Too many parts wait for the first one of their packet.
+    FragmentsFull = "fragments_full",
 }
 
 impl From<Malformed> for Reason {

@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+pub mod balance;
 pub mod check;
 pub mod drops;
 pub mod flow;

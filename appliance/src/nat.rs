@@ -127,6 +127,12 @@ impl Nat {
         self.sources.count(is_v6).saturating_sub(flows)
     }
 
+    /// Whether an address stands for those of clients.
+    #[must_use]
+    pub fn has_source(&self, address: IpAddr) -> bool {
+        self.sources.has(address)
+    }
+
     /// How often no port was free.
     #[must_use]
     pub const fn ports_exhausted(&self) -> u64 {

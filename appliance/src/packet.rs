@@ -17,6 +17,7 @@ mod ip;
 mod pieces;
 pub mod plain;
 mod quote;
+pub mod reset;
 pub mod segment;
 pub mod sum;
 #[cfg(test)]

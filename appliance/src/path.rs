@@ -16,13 +16,16 @@
 //! |---|---|
 //! | this file | [`Path`], and what comes in |
 //! | `straight` | plain packets, in rows: nearly all of them |
+//! | `balanced` | packets of a balancer's flows |
 //! | `ways` | where a packet goes, and whether it fits there |
 //! | `egress` | what goes out: passed on, cut, told |
 
+mod balanced;
 mod egress;
 mod straight;
 mod ways;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -32,6 +35,7 @@ use core::net::IpAddr;
 use paravane_hal::time::Instant;
 use paravane_net::{Burst, Frame, FramePool};
 
+use crate::balance::Balancer;
 use crate::drops::{Drops, Reason};
 use crate::icmp::{self, Echo, Error, Errors, Silence};
 use crate::interface::{Interface, InterfaceId};
@@ -41,7 +45,7 @@ use crate::packet::{Body, Packet, Transport};
 use crate::random::Random;
 use crate::route::{Kind, NextHop, Prefix, Route, RouteError, Routes};
 pub use egress::PortCounters;
-use egress::{EVENTS, Egress, Port};
+use egress::{EVENTS, Egress, Port, UNDELIVERABLE, Undeliverable};
 use straight::Nexts;
 use ways::{Fit, Verdict, Ways};
 
@@ -89,6 +93,7 @@ pub struct Path {
     echo: Echo,
     /// Where packets were passed on to lately.
     nexts: Nexts,
+    balancer: Option<Box<Balancer>>,
 }
 
 /// Why a path cannot be made, or changed.
@@ -148,6 +153,7 @@ impl Path {
             errors: Errors::new(limits.errors, random.hash_key(), count),
             drops: Drops::new(count),
             events: VecDeque::with_capacity(EVENTS),
+            undeliverable: VecDeque::with_capacity(UNDELIVERABLE),
             ways: Ways { interfaces: interfaces.into(), routes },
             limits,
             pool,
@@ -159,7 +165,25 @@ impl Path {
             neighbours: Neighbours::new(limits.neighbours, random.hash_key()),
             echo: Echo::new(limits.echo, random.hash_key(), count),
             nexts,
+            balancer: None,
         })
+    }
+
+    /// Has `balancer` take what is for its services, from now on. Their addresses have to be those
+    /// of interfaces.
+    pub fn set_balancer(&mut self, balancer: Balancer) {
+        self.balancer = Some(Box::new(balancer));
+    }
+
+    /// Its balancer, if it has one.
+    #[must_use]
+    pub fn balancer(&self) -> Option<&Balancer> {
+        self.balancer.as_deref()
+    }
+
+    /// The same, to change servers, and to check them.
+    pub fn balancer_mut(&mut self) -> Option<&mut Balancer> {
+        self.balancer.as_deref_mut()
     }
 
     /// Adds a route, and keeps its next hop in mind whatever happens.
@@ -192,7 +216,8 @@ impl Path {
         port.counters.received = port.counters.received.wrapping_add(count);
         // Ends: each turn takes one out at least, for one that is left is odd, or begins a row.
         while !burst.is_empty() {
-            let is_odd = self.take_row(from, burst, now);
+            // What goes straight is looked for in no table of flows.
+            let is_odd = self.balancer.is_some() || self.take_row(from, burst, now);
             if is_odd && let Some(frame) = burst.pop() {
                 self.take_one(from, frame, now);
             }
@@ -204,12 +229,22 @@ impl Path {
             Ok(packet) => packet,
             Err(malformed) => return self.egress.drop(from, frame, malformed.into()),
         };
-        match self.egress.ways.judge(from, &packet) {
-            Verdict::Forward(hop) => self.forward(from, &packet, frame, hop, now),
-            Verdict::Local => self.local(from, &packet, frame, now),
-            Verdict::Neighbour => self.neighbour(from, &packet, frame, now),
+        let rest =
+            if self.balancer.is_some() { self.balance(from, &packet, frame, now) } else { Some(frame) };
+        if let Some(frame) = rest {
+            self.route(from, &packet, frame, now);
+        }
+    }
+
+    /// Takes a packet as a router does.
+    #[inline]
+    fn route(&mut self, from: InterfaceId, packet: &Packet, frame: Frame, now: Instant) {
+        match self.egress.ways.judge(from, packet) {
+            Verdict::Forward(hop) => self.forward(from, packet, frame, hop, now),
+            Verdict::Local => self.local(from, packet, frame, now),
+            Verdict::Neighbour => self.neighbour(from, packet, frame, now),
             Verdict::Drop(reason) => self.egress.drop(from, frame, reason),
-            Verdict::Tell(reason, error) => self.egress.tell(from, &packet, frame, reason, error, now),
+            Verdict::Tell(reason, error) => self.egress.tell(from, packet, frame, reason, error, now),
         }
     }
 
@@ -223,6 +258,20 @@ impl Path {
             let error = Error::TooBig { mtu_bytes };
             return self.egress.tell(from, packet, frame, Reason::TooBig, error, now);
         }
+        self.pass(from, packet, frame, hop, fit, now);
+    }
+
+    /// The same of one that is known to fit.
+    #[inline]
+    fn pass(
+        &mut self,
+        from: InterfaceId,
+        packet: &Packet,
+        frame: Frame,
+        hop: NextHop,
+        fit: Fit,
+        now: Instant,
+    ) {
         let Some(next) = hop.gateway.or_else(|| packet.addresses().map(|(_, destination)| destination))
         else {
             return self.egress.drop(from, frame, Reason::NoRoute);
@@ -243,7 +292,7 @@ impl Path {
         now: Instant,
     ) {
         let Self { egress, neighbours, .. } = self;
-        let out = &mut |output| egress.output(output, now);
+        let out = &mut |output| egress.output(output);
         neighbours.wait(interface, next, frame, Some(from), now, out);
     }
 
@@ -283,8 +332,7 @@ impl Path {
         // Held here too: what comes of it is sent by all of them.
         let interfaces = Arc::clone(&egress.ways.interfaces);
         let Some(own) = interfaces.get(from.index()) else { return };
-        let heard =
-            neighbours.receive(from, own, packet, frame, now, &mut |output| egress.output(output, now));
+        let heard = neighbours.receive(from, own, packet, frame, now, &mut |output| egress.output(output));
         if heard.is_err() {
             egress.drops.count(from, Reason::Neighbour);
         }
@@ -295,7 +343,12 @@ impl Path {
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
         let Self { egress, neighbours, .. } = self;
         let (pool, interfaces) = (egress.pool.clone(), Arc::clone(&egress.ways.interfaces));
-        neighbours.poll(now, &pool, &interfaces, &mut |output| egress.output(output, now))
+        let neighbours = neighbours.poll(now, &pool, &interfaces, &mut |output| egress.output(output));
+        while let Some(Undeliverable { from, to, frame }) = self.egress.undeliverable.pop_front() {
+            self.undeliverable(from, to, frame, now);
+        }
+        let flows = self.poll_flows(now);
+        [neighbours, flows].into_iter().flatten().min()
     }
 
     /// What is to be sent by `interface`: what its NIC does not take stays.
@@ -368,7 +421,8 @@ fn connected(interfaces: &[Interface]) -> impl Iterator<Item = Route> {
         let v6 = interface.v6.iter().filter(|(address, _)| !address.is_unicast_link_local());
         let v6 = v6.map(|(address, bits)| (IpAddr::V6(*address), *bits, 128));
         v4.chain(v6).flat_map(move |(address, bits, all_bits)| {
-            let network = Prefix::around(address, bits).ok();
+            // An address by itself has no network around it.
+            let network = Prefix::around(address, bits).ok().filter(|_| bits < all_bits);
             let own = Prefix::around(address, all_bits).ok();
             let last = network.and_then(Prefix::broadcast);
             let last = last.and_then(|last| Prefix::around(last.into(), all_bits).ok());

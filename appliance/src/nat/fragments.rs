@@ -70,6 +70,8 @@ impl Lost {
 pub enum Later {
     /// It goes on, as its flow does in that direction.
     Goes(Frame, Hit),
+    /// It is of a packet of no flow.
+    Nobodys(Frame),
     /// It waits for the first one.
     Waits,
     /// It is to be dropped.
@@ -86,13 +88,22 @@ pub struct Fragments {
     lost: [u64; Lost::ALL.len()],
 }
 
+/// Whose a datagram is.
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    /// Its first part did not come yet.
+    Unknown,
+    /// A flow's, with that key then.
+    Flow(Hit, Key),
+    Nobody,
+}
+
 #[derive(Debug)]
 struct Datagram {
     packet: Key,
     /// Free from then on.
     until: Instant,
-    /// Whose it is: a flow, and what its key is then.
-    flow: Option<(Hit, Key)>,
+    owner: Owner,
     extents: Extents,
     is_spoilt: bool,
     waiting: [Option<Frame>; WAITING],
@@ -102,7 +113,7 @@ impl Datagram {
     const FREE: Self = Self {
         packet: Key::NONE,
         until: Instant::from_nanos(0),
-        flow: None,
+        owner: Owner::Unknown,
         extents: Extents::NONE,
         is_spoilt: false,
         waiting: [const { None }; WAITING],
@@ -144,11 +155,30 @@ impl Fragments {
         now: Instant,
         released: &mut Burst,
     ) -> Result<(), Lost> {
+        self.set_owner(part, Owner::Flow(hit, *key), now, released)
+    }
+
+    /// The same of a first part that is of no flow.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`], counted: the first part is to be dropped.
+    pub fn first_of_nobody(&mut self, part: &Part, now: Instant, released: &mut Burst) -> Result<(), Lost> {
+        self.set_owner(part, Owner::Nobody, now, released)
+    }
+
+    fn set_owner(
+        &mut self,
+        part: &Part,
+        owner: Owner,
+        now: Instant,
+        released: &mut Burst,
+    ) -> Result<(), Lost> {
         let added = self.add(part, now);
         let datagram = added.map_err(|lost| self.count(lost, 1))?;
         let mut waited = 0;
         if let Some(datagram) = self.at(datagram) {
-            datagram.flow = Some((hit, *key));
+            datagram.owner = owner;
             for frame in datagram.waiting.iter_mut().filter_map(Option::take) {
                 released.push(frame);
                 waited += 1;
@@ -166,15 +196,16 @@ impl Fragments {
         };
         let is_full = self.waiting >= self.limits.waiting.into();
         let Some(datagram) = self.at(place) else { return Later::Lost(frame, Lost::Full) };
-        let lost = match &datagram.flow {
-            Some((hit, key)) => {
+        let lost = match &datagram.owner {
+            Owner::Nobody => return Later::Nobodys(frame),
+            Owner::Flow(hit, key) => {
                 let flow = flows.get(hit.index);
                 if flow.is_some_and(|flow| flow.key(hit.direction) == key) {
                     return Later::Goes(frame, *hit);
                 }
                 Lost::Flow
             }
-            None => match datagram.waiting.iter_mut().find(|waiting| waiting.is_none()) {
+            Owner::Unknown => match datagram.waiting.iter_mut().find(|waiting| waiting.is_none()) {
                 Some(waiting) if !is_full => {
                     *waiting = Some(frame);
                     self.waiting = self.waiting.saturating_add(1);
@@ -186,11 +217,22 @@ impl Fragments {
         Later::Lost(frame, self.count(lost, 1))
     }
 
+    /// Whether a part may go on at all, whosever it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost::Tcp`], counted: it is to be dropped.
+    pub fn admit(&mut self, part: &Part) -> Result<(), Lost> {
+        self.may_be(part).map_err(|lost| self.count(lost, 1))
+    }
+
+    fn may_be(&self, part: &Part) -> Result<(), Lost> {
+        if part.protocol() == PROTOCOL_TCP && !self.limits.tcp { Err(Lost::Tcp) } else { Ok(()) }
+    }
+
     /// Adds a part to its datagram, and makes one where there is none. Its place.
     fn add(&mut self, part: &Part, now: Instant) -> Result<[usize; 2], Lost> {
-        if part.protocol() == PROTOCOL_TCP && !self.limits.tcp {
-            return Err(Lost::Tcp);
-        }
+        self.may_be(part)?;
         let place = self.place(part, now);
         let Some(datagram) = self.at(place) else { return Err(Lost::Full) };
         if datagram.is_spoilt {

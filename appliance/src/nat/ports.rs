@@ -39,6 +39,10 @@ impl Sources {
         Self { ports, ..self }
     }
 
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
     fn of_version(&self, is_v6: bool) -> impl Iterator<Item = IpAddr> {
         self.addresses.iter().copied().filter(move |address| address.is_ipv6() == is_v6)
     }

@@ -21,6 +21,18 @@ use crate::packet::{Body, CutError, Packet};
 /// How many events wait to be heard; then the oldest goes.
 pub(super) const EVENTS: usize = 64;
 
+/// How many packets wait at most for their senders to be told, that waited for a next hop before.
+pub(super) const UNDELIVERABLE: usize = 64;
+
+/// A packet that came in by `from` and was to leave by `to`, where nobody has its next hop's
+/// address.
+#[derive(Debug)]
+pub(super) struct Undeliverable {
+    pub(super) from: InterfaceId,
+    pub(super) to: InterfaceId,
+    pub(super) frame: Frame,
+}
+
 /// What goes out, by each interface.
 #[derive(Debug)]
 pub(super) struct Egress {
@@ -29,6 +41,7 @@ pub(super) struct Egress {
     pub(super) errors: Errors,
     pub(super) drops: Drops,
     pub(super) events: VecDeque<Event>,
+    pub(super) undeliverable: VecDeque<Undeliverable>,
     pub(super) limits: Limits,
     pub(super) pool: FramePool,
 }
@@ -156,12 +169,12 @@ impl Egress {
 
     /// Does what neighbours brought about.
     #[cold]
-    pub(super) fn output(&mut self, output: Output, now: Instant) {
+    pub(super) fn output(&mut self, output: Output) {
         match output {
             Output::Send { interface, frame } => self.emit(interface, interface, frame),
             Output::Release { interface, mac, frame } => self.send_released(interface, frame, mac),
             Output::Unreachable { interface, from, frame, .. } => {
-                self.unreachable(from.unwrap_or(interface), frame, now);
+                self.cannot_deliver(from.unwrap_or(interface), interface, frame);
             }
             Output::Drop { interface, from, frame, reason } => {
                 self.drop(from.unwrap_or(interface), frame, reason.into());
@@ -188,13 +201,12 @@ impl Egress {
         }
     }
 
-    /// Tells who sent `frame`, which came in by `from`, that nobody has the next hop's address.
-    fn unreachable(&mut self, from: InterfaceId, frame: Frame, now: Instant) {
-        match Packet::read(&frame) {
-            Ok(packet) => {
-                self.tell(from, &packet, frame, Reason::Unresolved, Error::HostUnreachable, now);
-            }
-            Err(malformed) => self.drop(from, frame, malformed.into()),
+    /// Keeps a packet until its sender is told.
+    fn cannot_deliver(&mut self, from: InterfaceId, to: InterfaceId, frame: Frame) {
+        if self.undeliverable.len() < UNDELIVERABLE {
+            self.undeliverable.push_back(Undeliverable { from, to, frame });
+        } else {
+            self.drop(from, frame, Reason::Unresolved);
         }
     }
 

@@ -1,9 +1,11 @@
 //! What there is to see of a pool.
 
+use core::net::{IpAddr, SocketAddr};
+
 use paravane_hal::time::Instant;
 
 use super::refused::Refused;
-use super::server::{Member, Server, ServerId, State, WHOLE};
+use super::server::{Health, Member, Server, ServerId, State, WHOLE};
 use super::{Pool, Settings};
 
 /// What there is to see of a server.
@@ -54,6 +56,42 @@ impl Pool {
     #[inline]
     pub fn is_over(&self, place: u16, now: Instant) -> bool {
         self.member_at(place).is_none_or(|(_, member)| now >= member.ends_at)
+    }
+
+    /// Where a server listens; `None` of one that is out.
+    #[must_use]
+    pub fn address(&self, id: ServerId) -> Option<SocketAddr> {
+        self.member(id).map(|member| member.server.address)
+    }
+
+    /// Whether a server answers, as far as anybody knows; `None` of one that is out.
+    #[must_use]
+    pub fn health(&self, id: ServerId) -> Option<Health> {
+        self.member(id).map(|member| member.health)
+    }
+
+    /// Whether any server has that address.
+    #[must_use]
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.members().any(|(_, member)| member.server.address.ip() == address)
+    }
+
+    /// Whether the server at a place takes new connections, as far as there is no limit.
+    #[must_use]
+    pub fn is_serving(&self, place: u16) -> bool {
+        self.member_at(place).is_some_and(|(_, member)| member.is_serving())
+    }
+
+    /// Whether any server has connections that [are to be ended](Self::is_over).
+    #[must_use]
+    pub fn has_left_over(&self, now: Instant) -> bool {
+        self.members().any(|(_, member)| member.connections > 0 && now >= member.ends_at)
+    }
+
+    /// How many connections the server has that has most.
+    #[must_use]
+    pub fn most_connections(&self) -> u32 {
+        self.members().map(|(_, member)| member.connections).max().unwrap_or(0)
     }
 
     /// Whether any server takes new connections, as far as there is no limit.

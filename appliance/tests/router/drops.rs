@@ -214,7 +214,15 @@ fn an_echo_that_is_not_answered_is_nobody_elses_to_answer() {
 /// A reason that nothing fires is one that nobody has seen work.
 #[test]
 fn each_reason_is_fired_here() {
-    let tests = [include_str!("drops.rs"), include_str!("forward.rs"), include_str!("neighbours.rs")];
+    let tests = [
+        include_str!("drops.rs"),
+        include_str!("forward.rs"),
+        include_str!("neighbours.rs"),
+        include_str!("balance/begin.rs"),
+        include_str!("balance/fragments.rs"),
+        include_str!("balance/refused.rs"),
+        include_str!("balance/servers.rs"),
+    ];
     for reason in Reason::ALL {
         let name = format!("Reason::{reason:?}");
         let fired = tests.iter().any(|test| {

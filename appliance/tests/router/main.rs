@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod balance;
 mod drops;
 mod forward;
 mod neighbours;

@@ -75,9 +75,9 @@ impl Sent {
     }
 }
 
-/// `bytes` in two segments.
+/// `bytes` in two segments, of which the first has all that any header has.
 fn in_two(world: &World, bytes: &[u8]) -> Frame {
-    let (front, rest) = bytes.split_at(60);
+    let (front, rest) = bytes.split_at(76);
     let mut frame = world.frame(front);
     frame.extend(world.frame(rest));
     frame

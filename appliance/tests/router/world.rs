@@ -59,6 +59,11 @@ pub struct World {
     frames: u32,
 }
 
+/// The same ones each time.
+pub fn random() -> Random {
+    Random::new(&Known).unwrap()
+}
+
 pub fn limits() -> Limits {
     Limits::new(3)
 }
@@ -79,7 +84,7 @@ impl World {
 
     pub fn of(interfaces: Vec<Interface>, limits: Limits, frames: u32) -> Self {
         let pool = FramePool::new(MockPlatform::new(), FrameLayout::new(frames)).unwrap();
-        let mut random = Random::new(&Known).unwrap();
+        let mut random = random();
         let mut path = Path::new(interfaces, limits, pool.clone(), &mut random).unwrap();
         let route = |prefix: &str, kind| Route { prefix: prefix.parse().unwrap(), kind };
         path.add_route(route("0.0.0.0/0", Kind::via(PUBLIC, GATEWAY_V4.into()))).unwrap();

@@ -73,6 +73,7 @@ impl Gate {
             return match self.fragments.later(&part, frame, &self.table, at(millis)) {
                 Later::Goes(frame, hit) => self.send(hit, frame),
                 Later::Waits => {}
+                Later::Nobodys(_) => panic!("all are somebody's"),
                 Later::Lost(_, lost) => self.lost.push(lost),
             };
         }

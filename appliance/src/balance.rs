@@ -1,0 +1,238 @@
+//! A load balancer: services, whose clients' packets go to servers and come back.
+//!
+//! ```text
+//!  a packet of a flow   -- flows  --> whose it is, and which way --> nat: other ends --> on its way
+//!  the first of one     -- pool   --> which server --> flows: within the limits --> as above
+//!  an ICMP error        -- nat    --> whose it is about --> likewise
+//!  a fragment           -- nat    --> whose its first one was
+//!  all others           --> as a router has it
+//!  what became of flows --> pool: connections that ended; check: servers that failed
+//! ```
+//!
+//! [`Path`](crate::path::Path) runs it between its interfaces; who has sockets runs the
+//! [checks](Serving::checks_mut).
+//!
+//! | Part | Holds |
+//! |---|---|
+//! | this file | [`Balancer`]: all services, and what time brings |
+//! | `service` | [`Service`], [`Settings`], and why there is none such |
+//! | `serving` | [`Serving`]: a service with its servers, and what an operator does with it |
+//! | `decide` | what becomes of a packet |
+//! | `begin` | what becomes of the first of a flow |
+
+mod begin;
+mod decide;
+mod service;
+mod serving;
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use paravane_hal::time::Instant;
+
+use crate::check::Report;
+use crate::flow::{Direction, End, Flow, State, Table};
+use crate::icmp;
+use crate::limit::Limiter;
+use crate::nat::{Fragments, Nat};
+use crate::packet::edit::Ends;
+use crate::packet::reset::Reset;
+use crate::packet::wire::PROTOCOL_TCP;
+use crate::random::Random;
+pub(crate) use decide::Decision;
+pub use service::{BalanceError, Protocol, Service, Settings};
+use serving::Listeners;
+pub use serving::{Serving, Traffic};
+
+/// How many flows, or seconds, one turn looks at.
+const TURN: u32 = 256;
+/// How many resets wait to be sent; those beyond are not sent.
+const RESETS: usize = 64;
+/// How often fragments are looked through that wait in vain.
+const FRAGMENTS_EVERY: Duration = Duration::from_secs(1);
+
+/// Services, and all flows of them.
+#[derive(Debug)]
+pub struct Balancer {
+    pub(crate) flows: Table,
+    nat: Nat,
+    pub(crate) fragments: Fragments,
+    services: Vec<Serving>,
+    listeners: Listeners,
+    resets: Vec<Reset>,
+    /// To how many strangers something is said.
+    answers: Limiter,
+    /// Where the search goes on for flows whose server is out of the pool.
+    sweep: Option<u32>,
+    next_fragments: Instant,
+}
+
+impl Balancer {
+    /// One for these services, each without servers, between so many interfaces. Allocates all that
+    /// it will need.
+    ///
+    /// # Errors
+    ///
+    /// [`BalanceError`]: one of the services is none.
+    pub fn new(
+        settings: Settings,
+        services: Vec<Service>,
+        interfaces: usize,
+        random: &mut Random,
+    ) -> Result<Self, BalanceError> {
+        let listeners = Listeners::new(&services, &settings)?;
+        let mut limits = settings.flows;
+        limits.services = u16::try_from(services.len()).map_err(|_| BalanceError::Services)?;
+        let mut flows = Table::new(limits, random);
+        for (service, number) in services.iter().zip(0..) {
+            flows.set_service(number, service.flows);
+        }
+        let serving = services.into_iter().map(|service| Serving::new(service, random));
+        let services = serving.collect::<Result<_, _>>()?;
+        Ok(Self {
+            flows,
+            nat: Nat::new(settings.sources, random),
+            fragments: Fragments::new(settings.fragments, random),
+            services,
+            listeners,
+            resets: Vec::with_capacity(RESETS),
+            answers: Limiter::new(icmp::Limits::ERRORS, random.hash_key(), interfaces),
+            sweep: None,
+            next_fragments: Instant::default(),
+        })
+    }
+
+    /// All services, by their numbers.
+    #[must_use]
+    pub fn services(&self) -> &[Serving] {
+        &self.services
+    }
+
+    /// A service, to change its servers, and to check them.
+    pub fn service_mut(&mut self, number: u16) -> Option<&mut Serving> {
+        self.services.get_mut(usize::from(number))
+    }
+
+    /// All flows.
+    #[must_use]
+    pub const fn flows(&self) -> &Table {
+        &self.flows
+    }
+
+    /// How many more flows the server of that place may have whose clients' addresses are replaced.
+    #[must_use]
+    pub fn ports_free(&self, service: u16) -> Option<u32> {
+        let serving = self.services.get(usize::from(service))?;
+        serving.ports_free(&self.nat)
+    }
+
+    /// How often no port was free.
+    #[must_use]
+    pub const fn ports_exhausted(&self) -> u64 {
+        self.nat.ports_exhausted()
+    }
+
+    /// Fragments that wait for the first one of their packet, or were lost.
+    #[must_use]
+    pub const fn fragments(&self) -> &Fragments {
+        &self.fragments
+    }
+
+    /// What time brings: flows of which nothing was heard end, and so do those of servers whose
+    /// time is over. When to call again; `None` when nothing waits.
+    pub fn poll(&mut self, now: Instant) -> Option<Instant> {
+        let Self { flows, services, resets, .. } = self;
+        let mut next = flows.poll(now, TURN, &mut |flow, end| ended(services, resets, flow, end, now));
+        for serving in services {
+            serving.poll();
+        }
+        if self.services.iter().any(|serving| serving.has_left_over(now)) {
+            next = self.sweep(now);
+        }
+        if now >= self.next_fragments {
+            self.fragments.poll(now);
+            self.next_fragments = now.saturating_add(FRAGMENTS_EVERY);
+        }
+        next
+    }
+
+    /// Ends some flows whose server's time is over: so many are looked at, and all in their turn.
+    #[cold]
+    fn sweep(&mut self, now: Instant) -> Option<Instant> {
+        let first = self.sweep.take().unwrap_or(0);
+        let behind = first.saturating_add(TURN);
+        let mut over = [None; TURN as usize];
+        let among = self.flows.iter_from(first).take_while(|(index, _)| *index < behind);
+        let services = &self.services;
+        let is_over = |(_, flow): &(u32, &Flow)| {
+            services
+                .get(usize::from(flow.tag().service))
+                .is_none_or(|serving| serving.is_over(flow.tag(), now))
+        };
+        for (place, (index, _)) in over.iter_mut().zip(among.filter(is_over)) {
+            *place = Some(index);
+        }
+        for index in over.into_iter().flatten() {
+            let Self { flows, services, resets, .. } = self;
+            flows.remove(index, &mut |flow, end| ended(services, resets, flow, end, now));
+        }
+        self.sweep = (behind < self.flows.limits().flows).then_some(behind);
+        Some(now)
+    }
+
+    /// A segment that is to be sent: it cuts a connection off that is no more here.
+    pub(crate) fn take_reset(&mut self) -> Option<Reset> {
+        self.resets.pop()
+    }
+
+    /// Counts a packet of a flow.
+    #[inline]
+    pub(crate) fn count(&mut self, flow: u32, direction: Direction, total_bytes: usize) {
+        let Some(tag) = self.flows.get(flow).map(Flow::tag) else { return };
+        if let Some(serving) = self.services.get_mut(usize::from(tag.service)) {
+            serving.count(tag.server, direction, total_bytes);
+        }
+    }
+
+    /// Whether parts of packets between these two may be of its flows.
+    pub(crate) fn knows(&self, source: IpAddr, destination: IpAddr) -> bool {
+        self.listeners.has(destination)
+            || self.nat.has_source(destination)
+            || self.services.iter().any(|serving| serving.has_server(source))
+    }
+}
+
+/// A flow is no more: its server has a connection less, and both ends hear of it, where they do not
+/// know.
+fn ended(services: &mut [Serving], resets: &mut Vec<Reset>, flow: &Flow, end: End, now: Instant) {
+    let tag = flow.tag();
+    if let Some(serving) = services.get_mut(usize::from(tag.service)) {
+        serving.release(tag.server);
+        if end == End::Expired && flow.state() == State::SynSent {
+            serving.report(tag.server, Report::Failed, now);
+        }
+    }
+    let is_open = matches!(flow.state(), State::Established | State::FinWait | State::CloseWait);
+    let is_cut_off = matches!(end, End::Expired | End::Removed);
+    let is_tcp = flow.key(Direction::Original).protocol() == PROTOCOL_TCP;
+    if is_open && is_cut_off && is_tcp {
+        for direction in [Direction::Original, Direction::Reply] {
+            if resets.len() < RESETS {
+                resets.push(reset(flow, direction));
+            }
+        }
+    }
+}
+
+/// What cuts off a flow's connection in that direction: as if the one end had sent it.
+fn reset(flow: &Flow, direction: Direction) -> Reset {
+    let back = flow.key(direction.other());
+    let ends = Ends {
+        source: back.destination(),
+        destination: back.source(),
+        source_port: back.destination_port(),
+        destination_port: back.source_port(),
+    };
+    Reset { ends, sequence: flow.next_sequence(direction), acknowledgement: None }
+}

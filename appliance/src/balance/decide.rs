@@ -1,0 +1,183 @@
+//! What becomes of a packet.
+
+use paravane_hal::time::Instant;
+use paravane_net::Frame;
+
+use super::{Balancer, ended};
+use crate::check::Report;
+use crate::drops::Reason;
+use crate::flow::{self, Direction, Hit, Key, Segment, State, Verdict};
+use crate::interface::InterfaceId;
+use crate::nat::{self, NatError};
+use crate::packet::{Packet, Quoted, Transport};
+use crate::pool;
+use crate::route::Routes;
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// It goes as its flow does.
+    Goes(Hit),
+    /// It is of no flow, and none begins with it: as a router has it.
+    Routed,
+    /// It is dropped, and nobody hears of it.
+    Drop(Reason),
+    /// It is dropped, and its sender hears that nobody is there.
+    Refuse(Reason),
+}
+
+impl Balancer {
+    /// What becomes of a packet of a flow.
+    #[inline]
+    pub(crate) fn known(
+        &mut self,
+        hit: Hit,
+        key: &Key,
+        segment: Option<&Segment>,
+        routes: &Routes,
+        now: Instant,
+    ) -> Decision {
+        let Some(before) = self.flows.get(hit.index).map(flow::Flow::state) else { return Decision::Routed };
+        if before == State::SynSent && self.is_forsaken(hit, segment) {
+            // It asks again, and nobody answers there: somebody else may.
+            self.remove(hit, now);
+            return self.begin(key, segment, routes, now);
+        }
+        let Self { flows, services, resets, .. } = self;
+        let verdict =
+            flows.track(hit, segment, now, &mut |flow, end| ended(services, resets, flow, end, now));
+        match verdict {
+            Verdict::Pass => {
+                if before == State::SynSent {
+                    self.heard(hit, now);
+                }
+                Decision::Goes(hit)
+            }
+            Verdict::Reopened => self.begin(key, segment, routes, now),
+            Verdict::Invalid(why) => Decision::Drop(why.into()),
+        }
+    }
+
+    fn remove(&mut self, hit: Hit, now: Instant) {
+        let Self { flows, services, resets, .. } = self;
+        flows.remove(hit.index, &mut |flow, end| ended(services, resets, flow, end, now));
+    }
+
+    /// Whether a client says again that it begins, to a server that does not answer any more.
+    #[cold]
+    fn is_forsaken(&self, hit: Hit, segment: Option<&Segment>) -> bool {
+        let is_syn = segment.is_some_and(Segment::is_syn) && hit.direction == Direction::Original;
+        let tag = self.flows.get(hit.index).map(flow::Flow::tag);
+        let serving = tag.and_then(|tag| Some((self.services.get(usize::from(tag.service))?, tag.server)));
+        is_syn && serving.is_some_and(|(serving, server)| !serving.pool.is_serving(server))
+    }
+
+    /// A connection that was asked for was answered.
+    #[cold]
+    fn heard(&mut self, hit: Hit, now: Instant) {
+        let Some((state, tag)) = self.flows.get(hit.index).map(|flow| (flow.state(), flow.tag())) else {
+            return;
+        };
+        let report = match (state, hit.direction) {
+            (State::SynReceived | State::Established, _) => Report::Good,
+            (State::Close, Direction::Reply) => Report::Failed,
+            _ => return,
+        };
+        if let Some(serving) = self.services.get_mut(usize::from(tag.service)) {
+            serving.report(tag.server, report, now);
+        }
+    }
+
+    /// Whose packet an ICMP error is about, and which way it goes along with that flow.
+    pub(crate) fn error_of(
+        &self,
+        from: InterfaceId,
+        packet: &Packet,
+        transport: &Transport,
+        frame: &Frame,
+    ) -> Option<(Quoted, Hit)> {
+        let InterfaceId(zone) = from;
+        let (quoted, key) = nat::error_of(packet, transport, frame, zone)?;
+        Some((quoted, self.flows.find(&key)?))
+    }
+
+    /// The flow that a packet is of which left by `to` with these ends, and could not be delivered:
+    /// the way back, which an error about it goes.
+    pub(crate) fn undelivered(&self, to: InterfaceId, packet: &Packet, transport: &Transport) -> Option<Hit> {
+        let InterfaceId(zone) = to;
+        self.flows.find(&Key::of(packet, transport, zone)?.reversed(zone))
+    }
+
+    /// A server of a flow could not be reached.
+    pub(crate) fn unreachable(&mut self, hit: Hit, now: Instant) {
+        let Some(tag) = self.flows.get(hit.index).map(flow::Flow::tag) else { return };
+        if hit.direction == Direction::Reply
+            && let Some(serving) = self.services.get_mut(usize::from(tag.service))
+        {
+            serving.report(tag.server, Report::Failed, now);
+        }
+    }
+
+    /// Whether a stranger may be told something once more.
+    pub(crate) fn may_answer(&mut self, from: InterfaceId, key: &Key, now: Instant) -> bool {
+        self.answers.take(from, key.source(), now).is_ok()
+    }
+}
+
+impl From<flow::Invalid> for Reason {
+    fn from(why: flow::Invalid) -> Self {
+        match why {
+            flow::Invalid::Flags => Self::TcpFlags,
+            flow::Invalid::State => Self::TcpState,
+            flow::Invalid::Sequence => Self::TcpSequence,
+            flow::Invalid::Acknowledgement => Self::TcpAcknowledgement,
+            flow::Invalid::Reset => Self::TcpReset,
+        }
+    }
+}
+
+impl From<flow::Refused> for Reason {
+    fn from(why: flow::Refused) -> Self {
+        match why {
+            flow::Refused::NoBeginning => Self::NoFlow,
+            flow::Refused::Taken => Self::FlowTaken,
+            flow::Refused::ServiceFull => Self::ServiceFull,
+            flow::Refused::ServiceRate => Self::ServiceRate,
+            flow::Refused::SourceFull => Self::SourceFull,
+            flow::Refused::SourceRate => Self::SourceRate,
+            flow::Refused::NoService | flow::Refused::Full | flow::Refused::Crowded => Self::FlowsFull,
+        }
+    }
+}
+
+impl From<pool::Refused> for Reason {
+    fn from(why: pool::Refused) -> Self {
+        match why {
+            pool::Refused::NoServer => Self::NoServer,
+            pool::Refused::Busy => Self::ServersBusy,
+            pool::Refused::Untold => Self::NoFlow,
+        }
+    }
+}
+
+impl From<NatError> for Reason {
+    fn from(why: NatError) -> Self {
+        match why {
+            NatError::PortsExhausted => Self::PortsExhausted,
+            // No server of a service is so.
+            NatError::Version | NatError::Protocol => Self::NoServer,
+        }
+    }
+}
+
+impl From<nat::Lost> for Reason {
+    fn from(why: nat::Lost) -> Self {
+        match why {
+            nat::Lost::Place => Self::FragmentPlace,
+            nat::Lost::Tcp => Self::FragmentTcp,
+            nat::Lost::Overlap => Self::FragmentOverlap,
+            nat::Lost::Full | nat::Lost::Expired => Self::FragmentsFull,
+            nat::Lost::Flow => Self::NoFlow,
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Packets of a balancer's flows, and those that flows begin with.
+
+use paravane_hal::time::Instant;
+use paravane_net::{Burst, Frame};
+
+use super::Path;
+use super::ways::{Fit, Verdict};
+use crate::balance::{Balancer, Decision};
+use crate::drops::Reason;
+use crate::flow::{Hit, Key, Segment};
+use crate::icmp::Error;
+use crate::interface::InterfaceId;
+use crate::nat::{self, Later, Part};
+use crate::packet::edit::{self, EditError, Ends};
+use crate::packet::reset::Reset;
+use crate::packet::{Body, Packet, Quoted, Transport};
+use crate::route::{Kind, NextHop};
+
+/// A packet as it was read.
+struct Came {
+    from: InterfaceId,
+    packet: Packet,
+    transport: Transport,
+    frame: Frame,
+}
+
+impl Path {
+    /// Takes a packet that may be a balancer's; gives back what is as a router has it.
+    #[inline(never)]
+    pub(super) fn balance(
+        &mut self,
+        from: InterfaceId,
+        packet: &Packet,
+        frame: Frame,
+        now: Instant,
+    ) -> Option<Frame> {
+        let is_for_us =
+            self.egress.ways.interfaces.get(from.index()).is_some_and(|own| packet.destination == own.mac);
+        let transport = packet.transport(&frame);
+        let (true, Ok(Some(transport))) = (is_for_us, transport) else { return Some(frame) };
+        let came = Came { from, packet: *packet, transport, frame };
+        match self.part_of(&came) {
+            Ok(None) => self.balance_whole(came, None, now),
+            Ok(Some(part)) if part.is_first() => self.balance_whole(came, Some(&part), now),
+            Ok(Some(part)) => self.balance_later(came, &part, now),
+            Err(reason) => {
+                self.egress.drop(from, came.frame, reason);
+                None
+            }
+        }
+    }
+
+    /// Which part of a packet it is, of one that is in parts and may be the balancer's.
+    fn part_of(&mut self, came: &Came) -> Result<Option<Part>, Reason> {
+        let InterfaceId(zone) = came.from;
+        let part = Part::of(&came.packet, &came.frame, zone);
+        if matches!(part, Ok(None)) {
+            return Ok(None);
+        }
+        let ends = came.packet.addresses();
+        let balancer = self.balancer.as_deref_mut().zip(ends);
+        let known = balancer.filter(|(balancer, (source, to))| balancer.knows(*source, *to));
+        let Some((balancer, _)) = known else { return Ok(None) };
+        let part = part?;
+        if let Some(part) = &part {
+            balancer.fragments.admit(part)?;
+        }
+        Ok(part)
+    }
+
+    /// Takes a packet with ports.
+    fn balance_whole(&mut self, came: Came, part: Option<&Part>, now: Instant) -> Option<Frame> {
+        let InterfaceId(zone) = came.from;
+        let Some(key) = Key::of(&came.packet, &came.transport, zone) else {
+            return self.balance_error(came, now);
+        };
+        let segment = Segment::of(&came.packet, &came.transport, &came.frame);
+        let decision = self.decide(&came, &key, segment.as_ref(), now);
+        let mut released = Burst::new();
+        let noted = part.map_or(Ok(()), |part| self.note_first(part, &key, decision, now, &mut released));
+        let from = came.from;
+        let rest = match (noted, decision) {
+            (Err(reason), _) | (Ok(()), Decision::Drop(reason)) => {
+                self.egress.drop(from, came.frame, reason);
+                None
+            }
+            (Ok(()), Decision::Goes(hit)) => {
+                self.go(came, hit, now);
+                None
+            }
+            (Ok(()), Decision::Refuse(reason)) => {
+                self.refuse(came, &key, reason, now);
+                None
+            }
+            (Ok(()), Decision::Routed) => Some(came.frame),
+        };
+        while let Some(frame) = released.pop() {
+            self.release(from, frame, decision, now);
+        }
+        rest
+    }
+
+    /// What becomes of it: of one that is of no flow only if it came in where it should.
+    fn decide(&mut self, came: &Came, key: &Key, segment: Option<&Segment>, now: Instant) -> Decision {
+        let Self { egress, balancer, .. } = self;
+        let Some(balancer) = balancer else { return Decision::Routed };
+        let routes = &egress.ways.routes;
+        if let Some(hit) = balancer.flows().find(key) {
+            return balancer.known(hit, key, segment, routes, now);
+        }
+        match egress.ways.judge(came.from, &came.packet) {
+            Verdict::Local | Verdict::Forward(_) => balancer.begin(key, segment, routes, now),
+            Verdict::Neighbour | Verdict::Drop(_) | Verdict::Tell(..) => Decision::Routed,
+        }
+    }
+
+    /// Keeps in mind where the first part of a packet went; those that waited for it come to
+    /// `released`.
+    fn note_first(
+        &mut self,
+        part: &Part,
+        key: &Key,
+        decision: Decision,
+        now: Instant,
+        released: &mut Burst,
+    ) -> Result<(), Reason> {
+        let Some(balancer) = &mut self.balancer else { return Ok(()) };
+        let fragments = &mut balancer.fragments;
+        match decision {
+            Decision::Goes(hit) => fragments.first(part, hit, key, now, released)?,
+            Decision::Routed => fragments.first_of_nobody(part, now, released)?,
+            Decision::Drop(_) | Decision::Refuse(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Has a part go that waited for the first one.
+    fn release(&mut self, from: InterfaceId, frame: Frame, decision: Decision, now: Instant) {
+        let packet = match Packet::read(&frame) {
+            Ok(packet) => packet,
+            Err(malformed) => return self.egress.drop(from, frame, malformed.into()),
+        };
+        match (decision, packet.transport(&frame)) {
+            (Decision::Goes(hit), Ok(Some(transport))) => {
+                self.go(Came { from, packet, transport, frame }, hit, now);
+            }
+            _ => self.route(from, &packet, frame, now),
+        }
+    }
+
+    /// Takes a part that is not the first.
+    fn balance_later(&mut self, came: Came, part: &Part, now: Instant) -> Option<Frame> {
+        let Some(balancer) = &mut self.balancer else { return Some(came.frame) };
+        let Came { from, packet, transport, frame } = came;
+        match balancer.fragments.later(part, frame, &balancer.flows, now) {
+            Later::Goes(frame, hit) => self.go(Came { from, packet, transport, frame }, hit, now),
+            Later::Nobodys(frame) => return Some(frame),
+            Later::Waits => {}
+            Later::Lost(frame, lost) => self.egress.drop(from, frame, lost.into()),
+        }
+        None
+    }
+
+    /// Takes a message of ICMP that is no echo: an error goes along with the flow that it is about.
+    #[cold]
+    fn balance_error(&mut self, came: Came, now: Instant) -> Option<Frame> {
+        let Came { from, mut packet, mut transport, mut frame } = came;
+        let Some(balancer) = &mut self.balancer else { return Some(frame) };
+        let Some((quoted, hit)) = balancer.error_of(from, &packet, &transport, &frame) else {
+            return Some(frame);
+        };
+        let Some((hop, mtu_bytes)) = self.way_of(hit) else {
+            self.egress.drop(from, frame, Reason::NoRoute);
+            return None;
+        };
+        let unfit = match total_bytes(&packet) > usize::from(mtu_bytes) {
+            // Nobody is told of an error about an error.
+            true => Some(Reason::TooBig),
+            false => (hops_left(&packet) <= 1).then_some(Reason::TimeExceeded),
+        };
+        if let Some(reason) = unfit {
+            self.egress.drop(from, frame, reason);
+            return None;
+        }
+        if self.translate_error(hit, &quoted, &mut packet, &mut transport, &mut frame).is_err() {
+            self.egress.drop(from, frame, Reason::Length);
+            return None;
+        }
+        self.pass(from, &packet, frame, hop, Fit::Whole, now);
+        None
+    }
+
+    fn translate_error(
+        &self,
+        hit: Hit,
+        quoted: &Quoted,
+        packet: &mut Packet,
+        transport: &mut Transport,
+        frame: &mut Frame,
+    ) -> Result<(), EditError> {
+        let flow = self.balancer.as_deref().and_then(|balancer| balancer.flows().get(hit.index));
+        let flow = flow.ok_or(EditError::Place)?;
+        nat::translate_error(flow, hit.direction, quoted, packet, transport, frame)
+    }
+
+    /// By which hop the packets of a flow go on, and how long they may be there.
+    fn way_of(&self, hit: Hit) -> Option<(NextHop, u16)> {
+        let flow = self.balancer.as_deref()?.flows().get(hit.index)?;
+        let ways = &self.egress.ways;
+        let Kind::Unicast(hop) = ways.routes.lookup(flow.key(hit.direction.other()).source())? else {
+            return None;
+        };
+        Some((*hop, ways.interfaces.get(hop.interface.index())?.mtu_bytes))
+    }
+
+    /// Passes on a packet of a flow, with the ends that it is to have.
+    fn go(&mut self, came: Came, hit: Hit, now: Instant) {
+        let Came { from, mut packet, mut transport, mut frame } = came;
+        let Some((hop, mtu_bytes)) = self.way_of(hit) else {
+            return self.egress.drop(from, frame, Reason::NoRoute);
+        };
+        if hops_left(&packet) <= 1 {
+            return self.egress.tell(from, &packet, frame, Reason::TimeExceeded, Error::TimeExceeded, now);
+        }
+        // Whoever sent it hears of the packet that it was.
+        let fit = match self.egress.ways.fit(&packet, &frame, hop.interface) {
+            Some((Fit::TooBig, mtu_bytes)) => {
+                let error = Error::TooBig { mtu_bytes };
+                return self.egress.tell(from, &packet, frame, Reason::TooBig, error, now);
+            }
+            Some((fit, _)) => fit,
+            None => return self.egress.drop(from, frame, Reason::NoRoute),
+        };
+        let mss_bytes = self.mss_of(from, mtu_bytes, &packet, &transport);
+        let total_bytes = total_bytes(&packet);
+        let Some(balancer) = &mut self.balancer else { return };
+        balancer.count(hit.index, hit.direction, total_bytes);
+        let flow = balancer.flows().get(hit.index);
+        let translated = flow.ok_or(EditError::Place).and_then(|flow| {
+            nat::translate(flow, hit.direction, &mut packet, &mut transport, &mut frame, mss_bytes)
+        });
+        if translated.is_err() {
+            return self.egress.drop(from, frame, Reason::Length);
+        }
+        self.pass(from, &packet, frame, hop, fit, now);
+    }
+
+    /// What the sender of a SYN says at most that it takes.
+    fn mss_of(
+        &self,
+        from: InterfaceId,
+        to_bytes: u16,
+        packet: &Packet,
+        transport: &Transport,
+    ) -> Option<u16> {
+        let Transport::Tcp(header, _) = transport else { return None };
+        let is_syn = header.offset_flags.get() >> 1 & 1 != 0;
+        let from_bytes = self.egress.ways.interfaces.get(from.index())?.mtu_bytes;
+        is_syn.then(|| nat::mss_of(from_bytes.min(to_bytes), matches!(packet.body, Body::V6(_))))
+    }
+
+    /// Drops a packet that nobody takes, and says so to who sent it.
+    #[cold]
+    fn refuse(&mut self, came: Came, key: &Key, reason: Reason, now: Instant) {
+        let Came { from, packet, transport, frame } = came;
+        let Transport::Tcp(header, at_bytes) = &transport else {
+            return self.egress.tell(from, &packet, frame, reason, Error::PortUnreachable, now);
+        };
+        let ends = Ends {
+            source: key.source(),
+            destination: key.destination(),
+            source_port: key.source_port(),
+            destination_port: key.destination_port(),
+        };
+        let end_bytes = wire_start(&packet).saturating_add(total_bytes(&packet));
+        let header_bytes = usize::from(header.offset_flags.get() >> 12) * 4;
+        let data_bytes = end_bytes.saturating_sub(at_bytes.saturating_add(header_bytes));
+        let data_bytes = u32::try_from(data_bytes).unwrap_or(0);
+        let answer = Reset::answer(ends, header, data_bytes);
+        let may = self.balancer.as_deref_mut().is_some_and(|balancer| balancer.may_answer(from, key, now));
+        if let Some(answer) = answer.filter(|_| may) {
+            self.send_reset(&answer, now);
+        }
+        self.egress.drop(from, frame, reason);
+    }
+
+    /// Sends what cuts a connection off.
+    #[cold]
+    fn send_reset(&mut self, reset: &Reset, now: Instant) {
+        let Some(frame) = reset.frame(&self.egress.pool) else { return };
+        let Ok(packet) = Packet::read(&frame) else { return };
+        let Some(Kind::Unicast(hop)) = self.egress.ways.routes.lookup(reset.ends.destination) else {
+            return;
+        };
+        let hop = *hop;
+        self.pass(hop.interface, &packet, frame, hop, Fit::Whole, now);
+    }
+
+    /// What time brings to flows. When to look again.
+    pub(super) fn poll_flows(&mut self, now: Instant) -> Option<Instant> {
+        let next = self.balancer.as_deref_mut()?.poll(now);
+        while let Some(reset) = self.balancer.as_deref_mut().and_then(Balancer::take_reset) {
+            self.send_reset(&reset, now);
+        }
+        next
+    }
+
+    /// Tells who sent it of a packet that left by `to`, or was to, where nobody has the next hop's
+    /// address: of the packet that it was when it came.
+    pub(super) fn undeliverable(
+        &mut self,
+        from: InterfaceId,
+        to: InterfaceId,
+        mut frame: Frame,
+        now: Instant,
+    ) {
+        let mut packet = match Packet::read(&frame) {
+            Ok(packet) => packet,
+            Err(malformed) => return self.egress.drop(from, frame, malformed.into()),
+        };
+        let (reason, error) = (Reason::Unresolved, Error::HostUnreachable);
+        if let Some(balancer) = &mut self.balancer
+            && let Ok(Some(mut transport)) = packet.transport(&frame)
+            && let Some(back) = balancer.undelivered(to, &packet, &transport)
+        {
+            balancer.unreachable(back, now);
+            let flow = balancer.flows().get(back.index);
+            if let Some(before) = flow.and_then(|flow| flow.rewrite_quoted(back.direction))
+                && edit::rewrite(&mut packet, &mut transport, &mut frame, &before).is_err()
+            {
+                return self.egress.drop(from, frame, reason);
+            }
+        }
+        self.egress.tell(from, &packet, frame, reason, error, now);
+    }
+}
+
+/// How many routers may still pass it on.
+const fn hops_left(packet: &Packet) -> u8 {
+    match &packet.body {
+        Body::Arp => 0,
+        Body::V4(ip) => ip.header.ttl,
+        Body::V6(ip) => ip.header.hop_limit,
+    }
+}
+
+/// Length of the IP packet.
+fn total_bytes(packet: &Packet) -> usize {
+    match &packet.body {
+        Body::Arp => 0,
+        Body::V4(ip) => ip.total_bytes(),
+        Body::V6(ip) => ip.total_bytes(),
+    }
+}
+
+/// Where the IP packet begins in its frame.
+const fn wire_start(packet: &Packet) -> usize {
+    match &packet.body {
+        Body::Arp => 0,
+        Body::V4(ip) => ip.at_bytes,
+        Body::V6(ip) => ip.at_bytes,
+    }
+}

@@ -1,0 +1,8 @@
+//! A load balancer between the same links: clients beyond the gateway, servers on the private link.
+
+mod begin;
+mod errors;
+mod fragments;
+mod refused;
+mod servers;
+mod support;
