@@ -20,7 +20,7 @@
 
 mod echo;
 mod message;
-mod reader;
+pub(crate) mod reader;
 mod rules;
 
 use core::net::IpAddr;

@@ -18,3 +18,4 @@ pub mod path;
 pub mod pool;
 pub mod random;
 pub mod route;
+pub mod splice;

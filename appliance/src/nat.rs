@@ -12,6 +12,7 @@
 //! |---|---|---|---|
 //! | [`Dnat`](Mode::Dnat) | are for the server | are from the service | see the client, and route by us |
 //! | [`Full`](Mode::Full) | and from a port of ours | and for the client | see us |
+//! | [`Splice`](Mode::Splice) | and have [other numbers](crate::splice) | and other numbers | see us |
 //!
 //! What a flow's packets become is in its two keys, so it is said once, and the way back is the way
 //! there the other way round. Checksums change by what changed; one that is left to a device stays
@@ -48,6 +49,9 @@ pub enum Mode {
     Dnat,
     /// They get another source as well, one of [ours](Sources).
     Full,
+    /// As [`Full`](Self::Full), and each of both is a connection of its own: their numbers are
+    /// [translated](crate::splice) as well.
+    Splice,
 }
 
 /// A server that was chosen for a flow, and how packets get there.

@@ -14,6 +14,7 @@
 pub mod edit;
 pub mod fragment;
 mod ip;
+pub(crate) mod options;
 mod pieces;
 pub mod plain;
 mod quote;

@@ -9,7 +9,7 @@ const PIECE_BYTES: usize = 512;
 
 /// A place in a frame.
 #[derive(Debug)]
-pub(super) struct Reader<'f> {
+pub(crate) struct Reader<'f> {
     segment: Option<FrameSegment<'f>>,
     behind: FrameSegments<'f>,
     /// From the start of `segment`.
@@ -18,13 +18,13 @@ pub(super) struct Reader<'f> {
 
 impl<'f> Reader<'f> {
     /// The place `at_bytes` into `frame`.
-    pub(super) fn new(frame: &'f Frame, at_bytes: usize) -> Self {
+    pub(crate) fn new(frame: &'f Frame, at_bytes: usize) -> Self {
         let mut behind = frame.segments();
         Self { segment: behind.next(), behind, at_bytes }
     }
 
     /// Copies what comes next until `to` is full or the frame ends; how many bytes.
-    pub(super) fn fill(&mut self, to: &mut [u8]) -> usize {
+    pub(crate) fn fill(&mut self, to: &mut [u8]) -> usize {
         let mut filled = 0_usize;
         while let Some(segment) = self.segment {
             let here = segment.len_bytes().saturating_sub(self.at_bytes);
@@ -42,7 +42,7 @@ impl<'f> Reader<'f> {
     }
 
     /// The sum of the next `len_bytes`; `None` when the frame has not as many.
-    pub(super) fn sum(mut self, len_bytes: usize) -> Option<Sum> {
+    pub(crate) fn sum(mut self, len_bytes: usize) -> Option<Sum> {
         let (mut sum, mut left) = (Sum::ZERO, len_bytes);
         // Ends: each turn takes some off.
         while left != 0 {

@@ -10,6 +10,7 @@
 
 mod mss;
 mod quoted;
+mod renumber;
 mod rewrite;
 
 use core::cmp::Ordering;
@@ -23,6 +24,8 @@ use super::{Body, Packet};
 
 pub use mss::clamp_mss;
 pub use quoted::rewrite_quoted;
+pub(crate) use renumber::shifted;
+pub use renumber::{Renumber, Shift, renumber, renumber_quoted};
 pub use rewrite::{Change, Ends, Rewrite, rewrite};
 
 /// The Ethernet addresses with which a frame goes on.

@@ -28,6 +28,14 @@ impl Sum {
         self.and(!word)
     }
 
+    /// With a number of two words more. What is carried from the low one into the high one comes
+    /// back when the sum is folded.
+    #[must_use]
+    #[inline(always)]
+    pub const fn and_u32(self, number: u32) -> Self {
+        Self(self.0.wrapping_add(number as u64))
+    }
+
     /// With all of `other` more.
     #[must_use]
     #[inline(always)]
