@@ -1,0 +1,71 @@
+//! Who is measured: images, and what each is told to do. Another one is another entry of
+//! [`all`].
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use paravane_tests::image;
+
+use crate::linux::{self, Guest};
+use crate::packages::Packages;
+
+/// What a guest does between `public` and `private`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Work {
+    /// Passes packets on to 198.51.100.0/24.
+    Route,
+}
+
+/// One who is measured.
+#[derive(Debug)]
+pub(crate) struct Contender {
+    /// What the table calls it.
+    pub(crate) name: String,
+    /// Whether the others are compared with it.
+    pub(crate) is_ours: bool,
+    /// What QEMU boots.
+    pub(crate) kernel: PathBuf,
+    /// Its first file system, where it has one.
+    pub(crate) initrd: Option<PathBuf>,
+    /// Its command line.
+    pub(crate) words: String,
+    /// Length of all of it as it would be stored.
+    pub(crate) stored_bytes: u64,
+}
+
+/// The addresses that all have.
+const OURS: &str = "admin=10.77.0.2/24 public=10.77.1.2/24 private=10.77.2.2/24 log=warn";
+
+/// All of them that do one of `works`.
+pub(crate) fn all(works: &[Work]) -> Result<Vec<Contender>> {
+    let mut all = Vec::new();
+    let packages = Packages::fetch()?;
+    for guest in linux::GUESTS.iter().filter(|guest| works.contains(&guest.work)) {
+        all.push(rival(guest, &packages)?);
+    }
+    if works.contains(&Work::Route) {
+        let words = format!("{OURS} route=198.51.100.0/24,10.77.2.1");
+        all.push(ours("Paravane, router", image::ROUTER, words)?);
+    }
+    Ok(all)
+}
+
+/// An image of ours.
+fn ours(name: &str, program: &'static str, words: String) -> Result<Contender> {
+    let kernel = image::built_once(program)?;
+    let stored_bytes = kernel.metadata().context("the image just built is gone")?.len();
+    Ok(Contender { name: name.into(), is_ours: true, kernel, initrd: None, words, stored_bytes })
+}
+
+/// A guest of Linux.
+fn rival(guest: &Guest, packages: &Packages) -> Result<Contender> {
+    let built = linux::build(guest, packages)?;
+    Ok(Contender {
+        name: built.name,
+        is_ours: false,
+        kernel: built.kernel,
+        initrd: Some(built.initrd),
+        words: built.words,
+        stored_bytes: built.stored_bytes,
+    })
+}

@@ -1,0 +1,146 @@
+//! Packets that the hosts beside a guest send, and what they read in those that come.
+//!
+//! | Network | Guest | Hosts |
+//! |---|---|---|
+//! | `public` | 10.77.1.2 | who sends, 10.77.1.1 |
+//! | `private` | 10.77.2.2 | the router to 198.51.100.0/24, 10.77.2.1 |
+//!
+//! All hosts of a network have one MAC address.
+
+use std::net::Ipv4Addr;
+
+use paravane_tests::guest::{guest_address, host_mac};
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol,
+    Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
+};
+
+use crate::link::Side;
+
+/// Lengths of headers.
+const ETHERNET: usize = 14;
+const IPV4: usize = 20;
+const UDP: usize = 8;
+/// The shortest frame.
+const MIN_FRAME_BYTES: usize = 60;
+/// Where packets that are routed go.
+const ROUTED: [u8; 3] = [198, 51, 100];
+
+/// The guest's MAC address there.
+fn guest_mac(side: Side) -> EthernetAddress {
+    EthernetAddress([0x52, 0x54, 0, 0x70, 0x76, if side == Side::Public { 1 } else { 2 }])
+}
+
+/// A frame from a host on `side` to the guest.
+fn ethernet(side: Side, kind: EthernetProtocol, payload_bytes: usize) -> Vec<u8> {
+    let mut frame = vec![0; (ETHERNET + payload_bytes).max(MIN_FRAME_BYTES)];
+    let mut header = EthernetFrame::new_unchecked(&mut frame);
+    header.set_dst_addr(guest_mac(side));
+    header.set_src_addr(EthernetAddress(host_mac(side.nic())));
+    header.set_ethertype(kind);
+    frame
+}
+
+/// The answer to an ARP question that comes in on `side`, for any address but the guest's own.
+pub(crate) fn answer_arp(side: Side, frame: &[u8]) -> Option<Vec<u8>> {
+    let asked = EthernetFrame::new_checked(frame).ok()?;
+    if asked.ethertype() != EthernetProtocol::Arp {
+        return None;
+    }
+    let ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr,
+        source_protocol_addr,
+        target_protocol_addr,
+        ..
+    } = ArpRepr::parse(&ArpPacket::new_checked(asked.payload()).ok()?).ok()?
+    else {
+        return None;
+    };
+    // Nor is a guest told that the address is taken which it tries.
+    if target_protocol_addr == guest_address(side.nic()) || source_protocol_addr.is_unspecified() {
+        return None;
+    }
+    let answer = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Reply,
+        source_hardware_addr: EthernetAddress(host_mac(side.nic())),
+        source_protocol_addr: target_protocol_addr,
+        target_hardware_addr: source_hardware_addr,
+        target_protocol_addr: source_protocol_addr,
+    };
+    let mut frame = ethernet(side, EthernetProtocol::Arp, answer.buffer_len());
+    answer.emit(&mut ArpPacket::new_unchecked(frame.get_mut(ETHERNET..)?));
+    Some(frame)
+}
+
+/// A frame of `bytes` bytes from `public` that is to be routed, with `number` in it, of the flow of
+/// that number: as many source ports as destinations.
+pub(crate) fn routed(bytes: usize, flow: u8, number: u32) -> Vec<u8> {
+    let bytes = bytes.max(MIN_FRAME_BYTES);
+    let mut payload = vec![0x5a; bytes - ETHERNET - IPV4 - UDP];
+    if let Some(place) = payload.first_chunk_mut() {
+        *place = number.to_be_bytes();
+    }
+    let [a, b, c] = ROUTED;
+    let (from, to) = (Ipv4Addr::new(10, 77, 1, 1), Ipv4Addr::new(a, b, c, flow));
+    let udp = UdpRepr { src_port: 10_000 + u16::from(flow), dst_port: 9 };
+    let (mut frame, ip) = ipv4(Side::Public, (from, to), IpProtocol::Udp, udp.header_len() + payload.len());
+    if let Some(place) = frame.get_mut(ip..) {
+        let write = |place: &mut [u8]| place.copy_from_slice(&payload);
+        let sums = ChecksumCapabilities::default();
+        let mut packet = UdpPacket::new_unchecked(place);
+        udp.emit(&mut packet, &from.into(), &to.into(), payload.len(), write, &sums);
+    }
+    frame
+}
+
+/// The number in a frame that was routed to `private`, if it is one that is as it should be.
+pub(crate) fn number_of(frame: &[u8]) -> Option<u32> {
+    let ethernet = EthernetFrame::new_checked(frame).ok()?;
+    let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+    let is_right = ethernet.ethertype() == EthernetProtocol::Ipv4
+        && ethernet.dst_addr() == EthernetAddress(host_mac(Side::Private.nic()))
+        && ip.next_header() == IpProtocol::Udp
+        && ip.hop_limit() == 63
+        && ip.verify_checksum();
+    let udp = UdpPacket::new_checked(ip.payload()).ok().filter(|_| is_right)?;
+    let is_whole = udp.verify_checksum(&ip.src_addr().into(), &ip.dst_addr().into());
+    udp.payload().first_chunk().filter(|_| is_whole).map(|number| u32::from_be_bytes(*number))
+}
+
+/// A frame with room for `payload_bytes` behind its IP header, and where that room starts.
+fn ipv4(
+    side: Side,
+    (from, to): (Ipv4Addr, Ipv4Addr),
+    next_header: IpProtocol,
+    payload_bytes: usize,
+) -> (Vec<u8>, usize) {
+    let ip =
+        Ipv4Repr { src_addr: from, dst_addr: to, next_header, payload_len: payload_bytes, hop_limit: 64 };
+    let mut frame = ethernet(side, EthernetProtocol::Ipv4, IPV4 + payload_bytes);
+    if let Some(place) = frame.get_mut(ETHERNET..) {
+        ip.emit(&mut Ipv4Packet::new_unchecked(place), &ChecksumCapabilities::default());
+    }
+    (frame, ETHERNET + IPV4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_was_routed_gives_its_number_back() {
+        let mut frame = routed(64, 3, 0x1234_5678);
+        assert_eq!(frame.len(), 64);
+        assert_eq!(number_of(&frame), None, "it is still as it was sent");
+        frame[..6].copy_from_slice(&host_mac(2));
+        frame[22] = 63;
+        let mut ip = Ipv4Packet::new_unchecked(&mut frame[14..]);
+        ip.fill_checksum();
+        assert_eq!(number_of(&frame), Some(0x1234_5678));
+        frame[50] ^= 1;
+        assert_eq!(number_of(&frame), None, "a byte of it changed");
+        assert_eq!(routed(1514, 0, 0).len(), 1514);
+    }
+}
