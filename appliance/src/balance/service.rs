@@ -65,7 +65,7 @@ pub struct Service {
     pub protocol: Protocol,
     /// Where it listens: an address of an interface, and a port of it.
     pub listen: SocketAddr,
-    /// What servers see of clients.
+    /// What servers see of clients; not [`Splice`](Mode::Splice) yet.
     pub mode: Mode,
     /// How many flows it has, how fast they begin, and how long they are kept.
     pub flows: flow::Service,
@@ -106,6 +106,11 @@ pub enum BalanceError {
         /// Where.
         listen: SocketAddr,
     },
+    /// A service's connections are to be spliced, which no path does yet.
+    Splice {
+        /// Where it listens.
+        listen: SocketAddr,
+    },
     /// Nothing stands for the addresses of a service's clients.
     NoSources {
         /// Where it listens.
@@ -127,6 +132,9 @@ impl fmt::Display for BalanceError {
         match self {
             Self::Services => write!(f, "more than {} services", u16::MAX),
             Self::ListenerTaken { listen } => write!(f, "two services listen on {listen}"),
+            Self::Splice { listen } => {
+                write!(f, "the service on {listen} is to be spliced: choose dnat or full")
+            }
             Self::NoSources { listen } => write!(
                 f,
                 "the service on {listen} replaces its clients' addresses, and there is none to stand for them"

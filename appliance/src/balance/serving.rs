@@ -242,6 +242,9 @@ impl Listeners {
         }
         for service in services {
             let listen = service.listen;
+            if service.mode == Mode::Splice {
+                return Err(BalanceError::Splice { listen });
+            }
             if service.mode == Mode::Full && settings.sources.count(listen.is_ipv6()) == 0 {
                 return Err(BalanceError::NoSources { listen });
             }

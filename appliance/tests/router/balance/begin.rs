@@ -32,7 +32,7 @@ fn a_connection_goes_to_a_server_and_comes_back_from_the_service() {
         assert_eq!((back.source, back.destination), (balanced.vip(), balanced.client(5000)));
         assert_eq!((there.ttl, back.ttl), (63, 63));
         // Data, both ways.
-        let sent = balanced.from_client(5000, ACK).at(1001, back.sequence.wrapping_add(1));
+        let sent = balanced.of_client(5000, ACK).at(1001, back.sequence.wrapping_add(1));
         let came = balanced.through(PUBLIC, &sent, b"GET / HTTP/1.1\r\n\r\n");
         assert_eq!((came.source, came.destination, came.sequence), (there.source, there.destination, 1001));
         assert_eq!(came.payload, b"GET / HTTP/1.1\r\n\r\n");
@@ -70,7 +70,7 @@ fn connections_spread_over_the_servers() {
 fn a_syn_says_segments_that_fit_both_links() {
     for (ends, mss) in [(V4, 1460), (V6, 1440)] {
         let mut balanced = Balanced::new(ends, Mode::Dnat);
-        let syn = Tcp { mss_bytes: Some(8960), ..balanced.from_client(5000, SYN) };
+        let syn = Tcp { mss_bytes: Some(8960), ..balanced.of_client(5000, SYN) };
         let there = balanced.through(PUBLIC, &syn, b"");
         assert_eq!(there.mss_bytes, Some(mss));
         let answer = Tcp { mss_bytes: Some(8960), ..Tcp::answer(&there, SYN | ACK) };
@@ -81,14 +81,14 @@ fn a_syn_says_segments_that_fit_both_links() {
 #[test]
 fn who_is_in_the_midst_of_nothing_hears_that_nobody_is_there() {
     each(|mut balanced, _, _| {
-        let stray = balanced.from_client(5000, ACK).at(77, 88);
+        let stray = balanced.of_client(5000, ACK).at(77, 88);
         balanced.take(PUBLIC, &stray, b"data");
         let reset = balanced.one(PUBLIC);
         assert_eq!((reset.flags, reset.sequence), (RST, 88));
         assert_eq!((reset.source, reset.destination), (balanced.vip(), balanced.client(5000)));
         assert_eq!(balanced.world.dropped(), [(PUBLIC, Reason::NoFlow, 1)]);
         // Of a reset nobody hears.
-        balanced.take(PUBLIC, &balanced.from_client(5001, RST).at(77, 0), b"");
+        balanced.take(PUBLIC, &balanced.of_client(5001, RST).at(77, 0), b"");
         assert!(balanced.world.is_silent());
         assert!(balanced.world.all_home());
     });
@@ -113,11 +113,11 @@ fn what_was_quiet_too_long_is_cut_off_at_both_ends() {
 fn the_same_client_may_begin_again_after_the_end() {
     each(|mut balanced, _, _| {
         let (there, back) = balanced.connect(5000);
-        let fin = balanced.from_client(5000, FIN | ACK).at(1001, back.sequence.wrapping_add(1));
+        let fin = balanced.of_client(5000, FIN | ACK).at(1001, back.sequence.wrapping_add(1));
         let fin = balanced.through(PUBLIC, &fin, b"");
         let fin_back = balanced.through(PRIVATE, &Tcp::answer(&fin, FIN | ACK), b"");
         balanced.through(PUBLIC, &Tcp::answer(&fin_back, ACK), b"");
-        let again = balanced.from_client(5000, SYN).at(900_000, 0);
+        let again = balanced.of_client(5000, SYN).at(900_000, 0);
         let again = balanced.through(PUBLIC, &again, b"");
         assert_eq!(again.flags, SYN);
         assert_ne!(again.destination, there.destination, "it is another's turn");

@@ -139,7 +139,7 @@ fn end(seen: core::net::SocketAddr) -> (IpAddr, u16) {
 fn a_link_behind_a_server_that_is_narrower_is_told_to_the_client() {
     each(|mut balanced, ends, _| {
         let (there, back) = balanced.connect(5000);
-        let data = balanced.from_client(5000, ACK).at(1001, back.sequence.wrapping_add(1));
+        let data = balanced.of_client(5000, ACK).at(1001, back.sequence.wrapping_add(1));
         balanced.take(PUBLIC, &data, &[7; 1000]);
         let packet = balanced.world.sent_one(PRIVATE);
         // Of a router on the server's side, and of the server itself.
@@ -165,7 +165,7 @@ fn our_own_links_are_told_of_by_the_packet_as_it_came() {
     each(|mut balanced, ends, _| {
         // The client's link takes more than the server's.
         let (_, back) = balanced.connect(5000);
-        let data = balanced.from_client(5000, ACK).at(1001, back.sequence.wrapping_add(1));
+        let data = balanced.of_client(5000, ACK).at(1001, back.sequence.wrapping_add(1));
         let mut bytes = data.bytes(GATEWAY_MAC, OWN_MAC[0], &[7; 1600]);
         if ends.client.is_ipv4() {
             bytes[20] |= 0x40;
@@ -195,7 +195,7 @@ fn of_a_server_that_is_not_there_its_client_hears_and_the_next_one_goes_elsewher
         let checks = check::Settings { passive: Some(passive), ..check::Settings::new(check::Probe::Tcp) };
         let service = Service { checks, ..service(&ends, mode) };
         let mut balanced = Balanced::among_strangers(ends, vec![service], settings());
-        balanced.take(PUBLIC, &balanced.from_client(5000, SYN).at(1000, 0), b"");
+        balanced.take(PUBLIC, &balanced.of_client(5000, SYN).at(1000, 0), b"");
         // Questions that nobody answers.
         balanced.pass(5);
         let told: Vec<_> = balanced.world.sent(PUBLIC);
@@ -206,7 +206,7 @@ fn of_a_server_that_is_not_there_its_client_hears_and_the_next_one_goes_elsewher
         assert_eq!(balanced.balancer().services()[0].checks().health(first), Some(Health::Down));
         // It asks again, and another server is asked.
         balanced.world.sent(PRIVATE);
-        balanced.take(PUBLIC, &balanced.from_client(5000, SYN).at(1000, 0), b"");
+        balanced.take(PUBLIC, &balanced.of_client(5000, SYN).at(1000, 0), b"");
         balanced.pass(1);
         for asked in balanced.world.sent(PRIVATE) {
             if let Some(answer) = crate::neighbours::answer(&asked, HOST_MAC) {

@@ -139,7 +139,7 @@ fn so_many_parts_wait_for_a_first_one() {
     for place in 1..=5_u16 {
         let mut bytes = part.clone();
         // With gaps between.
-        bytes[20..22].copy_from_slice(&(0x2000 | place * 200).to_be_bytes());
+        bytes[20..22].copy_from_slice(&(0x2000 | (place * 200)).to_be_bytes());
         Ipv4Packet::new_unchecked(&mut bytes[14..]).fill_checksum();
         balanced.world.take(PUBLIC, &bytes);
     }

@@ -21,7 +21,7 @@ fn dropped(balanced: &Balanced, reason: Reason) {
 fn begin(balanced: &mut Balanced, ports: core::ops::Range<u16>) {
     let last = ports.end - 1;
     for port in ports {
-        balanced.take(PUBLIC, &balanced.from_client(port, SYN), b"");
+        balanced.take(PUBLIC, &balanced.of_client(port, SYN), b"");
         let sent = balanced.world.sent(crate::world::PRIVATE).len();
         assert_eq!(sent, usize::from(port != last), "{port}: {:?}", balanced.world.dropped());
     }
@@ -109,8 +109,8 @@ fn two_services_cannot_have_one_flow() {
     // back.
     let other = Service { listen: SocketAddr::new(V4.vip, 81), ..service(&V4, Mode::Dnat) };
     let mut balanced = Balanced::with(V4, vec![service(&V4, Mode::Dnat), other.clone()], settings());
-    let there = balanced.through(PUBLIC, &balanced.from_client(5000, SYN), b"");
-    let to_other = Tcp { destination: other.listen, ..balanced.from_client(5000, SYN) };
+    let there = balanced.through(PUBLIC, &balanced.of_client(5000, SYN), b"");
+    let to_other = Tcp { destination: other.listen, ..balanced.of_client(5000, SYN) };
     balanced.take(PUBLIC, &to_other, b"");
     dropped(&balanced, Reason::FlowTaken);
     // Another client's port is another flow's.
@@ -118,7 +118,7 @@ fn two_services_cannot_have_one_flow() {
     let other = balanced.through(PUBLIC, &to_other, b"");
     assert_ne!(other.destination, there.destination, "that one took its turn");
     // What is for the server itself is routed, as it was sent.
-    let to_server = Tcp { destination: there.destination, ..balanced.from_client(6000, SYN) };
+    let to_server = Tcp { destination: there.destination, ..balanced.of_client(6000, SYN) };
     assert_eq!(balanced.through(PUBLIC, &to_server, b"").source, balanced.client(6000));
     assert_eq!(balanced.flows(), 2);
 }
@@ -134,7 +134,7 @@ fn what_does_not_belong_to_a_connection_is_dropped() {
         for ends in [V4, V6] {
             let mut balanced = Balanced::new(ends, Mode::Dnat);
             balanced.connect(5000);
-            let segment = balanced.from_client(5000, flags).at(sequence, acknowledgement);
+            let segment = balanced.of_client(5000, flags).at(sequence, acknowledgement);
             balanced.take(PUBLIC, &segment, b"");
             dropped(&balanced, reason);
             assert_eq!(balanced.flows(), 1);
@@ -142,8 +142,8 @@ fn what_does_not_belong_to_a_connection_is_dropped() {
     }
     // Data before the answer to the SYN.
     let mut balanced = Balanced::new(V4, Mode::Dnat);
-    balanced.through(PUBLIC, &balanced.from_client(5000, SYN).at(1000, 0), b"");
-    balanced.take(PUBLIC, &balanced.from_client(5000, ACK).at(1001, 9001), b"early");
+    balanced.through(PUBLIC, &balanced.of_client(5000, SYN).at(1000, 0), b"");
+    balanced.take(PUBLIC, &balanced.of_client(5000, ACK).at(1001, 9001), b"early");
     dropped(&balanced, Reason::TcpState);
 }
 
@@ -151,7 +151,7 @@ fn what_does_not_belong_to_a_connection_is_dropped() {
 fn parts_of_tcp_go_nowhere() {
     let mut balanced = Balanced::new(V4, Mode::Dnat);
     let mut bytes =
-        balanced.from_client(5000, SYN).bytes(crate::world::GATEWAY_MAC, crate::world::OWN_MAC[0], &[0; 12]);
+        balanced.of_client(5000, SYN).bytes(crate::world::GATEWAY_MAC, crate::world::OWN_MAC[0], &[0; 12]);
     bytes[20] |= 0x20;
     smoltcp::wire::Ipv4Packet::new_unchecked(&mut bytes[14..]).fill_checksum();
     balanced.world.take(PUBLIC, &bytes);

@@ -23,7 +23,7 @@ fn what_a_drained_server_has_goes_on_until_its_time_is_over() {
         balanced.balancer().service_mut(0).unwrap().drain(first, Some(until)).unwrap();
         balanced.pass(29);
         // It goes on; others go elsewhere.
-        let data = balanced.from_client(5000, ACK).at(1001, back.sequence.wrapping_add(1));
+        let data = balanced.of_client(5000, ACK).at(1001, back.sequence.wrapping_add(1));
         assert_eq!(balanced.through(PUBLIC, &data, b"still here").destination, there.destination);
         for port in 5001..5004 {
             assert_eq!(balanced.connect(port).0.destination.ip(), V4.servers[1]);
@@ -48,7 +48,7 @@ fn a_server_that_refuses_is_marked_down_by_its_resets() {
         check::Settings { probe: None, passive: Some(passive), ..check::Settings::new(check::Probe::Tcp) };
     let mut balanced = Balanced::of(V4, Service { checks, ..service(&V4, Mode::Dnat) }, settings());
     let refused = |balanced: &mut Balanced, port: u16| {
-        let there = balanced.through(PUBLIC, &balanced.from_client(port, SYN).at(1000, 0), b"");
+        let there = balanced.through(PUBLIC, &balanced.of_client(port, SYN).at(1000, 0), b"");
         if there.destination.ip() != V4.servers[0] {
             return;
         }
@@ -62,7 +62,7 @@ fn a_server_that_refuses_is_marked_down_by_its_resets() {
     let health = |balanced: &mut Balanced| balanced.balancer().services()[0].checks().health(first);
     assert_eq!(health(&mut balanced), Some(Health::Down));
     for port in 6000..6004 {
-        let there = balanced.through(PUBLIC, &balanced.from_client(port, SYN).at(1000, 0), b"");
+        let there = balanced.through(PUBLIC, &balanced.of_client(port, SYN).at(1000, 0), b"");
         assert_eq!(there.destination.ip(), V4.servers[1]);
     }
 }
@@ -74,7 +74,7 @@ fn without_a_server_clients_hear_at_once() {
         for server in balanced.servers.clone() {
             balanced.balancer().service_mut(0).unwrap().maintain(server).unwrap();
         }
-        balanced.take(PUBLIC, &balanced.from_client(5000, SYN).at(1000, 0), b"");
+        balanced.take(PUBLIC, &balanced.of_client(5000, SYN).at(1000, 0), b"");
         let reset = balanced.one(PUBLIC);
         assert_eq!((reset.flags, reset.acknowledgement), (RST | ACK, 1001));
         assert_eq!((balanced.flows(), balanced.connections()), (0, 0));
@@ -94,7 +94,7 @@ fn connections_live_on_by_an_equal_balancer() {
     let [mut one, mut other] = [interchangeable(), interchangeable()];
     for port in 5000..5050 {
         let (there, back) = one.connect(port);
-        let from_client = one.from_client(port, ACK).at(1001, back.sequence.wrapping_add(1));
+        let from_client = one.of_client(port, ACK).at(1001, back.sequence.wrapping_add(1));
         let from_server = Tcp::new(there.destination, there.source, ACK).at(9001, 1001);
         // Whoever speaks first.
         if port % 2 == 0 {

@@ -268,7 +268,7 @@ impl Balanced {
     }
 
     /// A segment of a client to the service.
-    pub fn from_client(&self, port: u16, flags: u8) -> Tcp {
+    pub fn of_client(&self, port: u16, flags: u8) -> Tcp {
         Tcp::new(self.client(port), self.vip(), flags)
     }
 
@@ -292,7 +292,7 @@ impl Balanced {
 
     /// A client connects; the SYN and its answer, as server and client see them.
     pub fn connect(&mut self, port: u16) -> (Seen, Seen) {
-        let syn = self.from_client(port, SYN).at(1000, 0);
+        let syn = self.of_client(port, SYN).at(1000, 0);
         let there = self.through(PUBLIC, &syn, b"");
         let back = self.through(PRIVATE, &Tcp::answer(&there, SYN | ACK), b"");
         let ack = self.through(PUBLIC, &Tcp::answer(&back, ACK), b"");
