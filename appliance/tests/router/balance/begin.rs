@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use paravane_appliance::drops::Reason;
 use paravane_appliance::nat::Mode;
 
-use super::support::{ACK, Balanced, Ends, FIN, RST, SERVER_PORT, SYN, Tcp, V4, V6, segments};
+use super::support::{ACK, Balanced, Ends, FIN, RST, SERVER_PORT, SYN, Tcp, V4, V6, segments, service};
 use crate::world::{PRIVATE, PUBLIC};
 
 /// In both modes, of both versions.
@@ -69,7 +69,7 @@ fn connections_spread_over_the_servers() {
 #[test]
 fn a_syn_says_segments_that_fit_both_links() {
     for (ends, mss) in [(V4, 1460), (V6, 1440)] {
-        let mut balanced = Balanced::new(ends, Mode::Dnat);
+        let mut balanced = Balanced::behind_wide_links(ends, service(&ends, Mode::Dnat));
         let syn = Tcp { mss_bytes: Some(8960), ..balanced.of_client(5000, SYN) };
         let there = balanced.through(PUBLIC, &syn, b"");
         assert_eq!(there.mss_bytes, Some(mss));

@@ -35,6 +35,7 @@ fn a_service_has_so_many_flows_and_so_many_begin() {
         let mut balanced = Balanced::of(ends, Service { flows, ..service(&ends, Mode::Dnat) }, settings());
         begin(&mut balanced, 5000..5003);
         dropped(&balanced, Reason::ServiceFull);
+        assert_eq!((balanced.flows(), balanced.connections()), (2, 2));
 
         let mut flows = flow::Service::GENERAL;
         flows.rate = Rate { per_second: 1, burst: 2 };

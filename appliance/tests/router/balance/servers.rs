@@ -41,6 +41,19 @@ fn what_a_drained_server_has_goes_on_until_its_time_is_over() {
 }
 
 #[test]
+fn a_sweep_comes_round() {
+    // More flows than one turn looks at; of the last of them only some are left.
+    let mut balanced = Balanced::new(V4, Mode::Dnat);
+    for port in 5000..5600 {
+        balanced.connect(port);
+    }
+    let (first, now) = (balanced.servers[0], balanced.world.now);
+    balanced.balancer().service_mut(0).unwrap().drain(first, Some(now)).unwrap();
+    balanced.pass(20);
+    assert_eq!((balanced.flows(), balanced.connections()), (300, 300));
+}
+
+#[test]
 fn a_server_that_refuses_is_marked_down_by_its_resets() {
     let passive =
         check::Passive { failures: 2, window: Duration::from_secs(10), hold: Duration::from_secs(20) };

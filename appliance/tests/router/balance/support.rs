@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use paravane_appliance::balance::{Balancer, Protocol, Service, Settings};
-use paravane_appliance::interface::InterfaceId;
+use paravane_appliance::interface::{Interface, InterfaceId};
 use paravane_appliance::nat::{Mode, Sources};
 use paravane_appliance::pool::{Health, Server, ServerId};
 use paravane_hal::time::Instant;
@@ -223,7 +223,19 @@ impl Balanced {
 
     /// The same, to whom nobody is known yet.
     pub fn among_strangers(ends: Ends, services: Vec<Service>, settings: Settings) -> Self {
+        Self::between(interfaces(), ends, services, settings)
+    }
+
+    /// The clients' link takes packets of 9,000 bytes.
+    pub fn behind_wide_links(ends: Ends, service: Service) -> Self {
         let mut all = interfaces();
+        all[0].mtu_bytes = 9000;
+        let mut balanced = Self::between(all, ends, vec![service], settings());
+        balanced.meet();
+        balanced
+    }
+
+    fn between(mut all: Vec<Interface>, ends: Ends, services: Vec<Service>, settings: Settings) -> Self {
         all[0].v4.push((VIP_V4, 32));
         all[0].v6.push((VIP_V6, 128));
         let mut world = World::of(all, limits(), 1024);
