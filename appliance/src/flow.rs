@@ -89,6 +89,17 @@ pub struct Lookup {
     slot: u32,
 }
 
+impl Lookup {
+    /// Of no packet: nothing is found.
+    pub(crate) const NONE: Self = Self { key: Key::NONE, hash: 0, slot: NONE };
+
+    /// What is looked for.
+    #[inline(always)]
+    pub(crate) const fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
 /// A flow that was found, and which way it goes. Good until a flow ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {

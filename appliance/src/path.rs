@@ -17,11 +17,13 @@
 //! | this file | [`Path`], and what comes in |
 //! | `straight` | plain packets, in rows: nearly all of them |
 //! | `balanced` | packets of a balancer's flows |
+//! | `flows` | those of them that are plain, in rows |
 //! | `ways` | where a packet goes, and whether it fits there |
 //! | `egress` | what goes out: passed on, cut, told |
 
 mod balanced;
 mod egress;
+mod flows;
 mod straight;
 mod ways;
 
@@ -214,10 +216,12 @@ impl Path {
         let count = burst.len() as u64;
         let Some(port) = self.egress.ports.get_mut(from.index()) else { return burst.clear() };
         port.counters.received = port.counters.received.wrapping_add(count);
+        if self.balancer.is_some() {
+            return self.take_flows(from, burst, now);
+        }
         // Ends: each turn takes one out at least, for one that is left is odd, or begins a row.
         while !burst.is_empty() {
-            // What goes straight is looked for in no table of flows.
-            let is_odd = self.balancer.is_some() || self.take_row(from, burst, now);
+            let is_odd = self.take_row(from, burst, now);
             if is_odd && let Some(frame) = burst.pop() {
                 self.take_one(from, frame, now);
             }

@@ -54,11 +54,25 @@ impl Row {
 
 /// Where packets go next.
 #[derive(Clone, Copy, Debug, Default)]
-struct Next {
+pub(super) struct Next {
     /// The number of the row in which it was found, all of which leaves by the same interface.
     row: u64,
     link: Link,
     mtu_bytes: u16,
+}
+
+impl Next {
+    /// The addresses with which it goes there.
+    #[inline(always)]
+    pub(super) const fn link(&self) -> Link {
+        self.link
+    }
+
+    /// How long packets may be there.
+    #[inline(always)]
+    pub(super) const fn mtu_bytes(&self) -> u16 {
+        self.mtu_bytes
+    }
 }
 
 impl Nexts {
@@ -101,10 +115,22 @@ impl Nexts {
         holds
     }
 
+    /// Begins with packets that follow each other, and leave by one interface.
+    #[inline(always)]
+    pub(super) const fn begin_row(&mut self) {
+        self.row = Row::new(self.row.number.wrapping_add(1));
+    }
+
+    /// By which interface they leave, if there was any, and whether the next one leaves by another.
+    #[inline(always)]
+    pub(super) const fn end_row(&self) -> (Option<InterfaceId>, bool) {
+        (self.row.out, self.row.is_over)
+    }
+
     /// Where a packet goes next that is for `destination`; `None` where that is not known, or not
     /// in this row.
     #[inline(always)]
-    fn next(
+    pub(super) fn next(
         &mut self,
         ways: &Ways,
         neighbours: &mut Neighbours,
@@ -155,9 +181,8 @@ impl Path {
     pub(super) fn take_row(&mut self, from: InterfaceId, burst: &mut Burst, now: Instant) -> bool {
         let Self { egress, neighbours, nexts, .. } = self;
         let ways = &egress.ways;
-        let Some(own) = ways.interfaces.get(from.index()) else { return true };
-        let own = Link::from(Hop { destination: own.mac, source: own.mac });
-        nexts.row = Row::new(nexts.row.number.wrapping_add(1));
+        let Some(own) = ways.link_of(from) else { return true };
+        nexts.begin_row();
         let mut row = Burst::new();
         burst.walk(&mut row, usize::MAX, |mut frame| {
             match straight(&mut frame, (from, own), ways, neighbours, nexts, now) {
@@ -165,7 +190,7 @@ impl Path {
                 None => Err(frame),
             }
         });
-        let Row { out, is_over, .. } = nexts.row;
+        let (out, is_over) = nexts.end_row();
         if let Some(out) = out {
             egress.emit_row(from, out, row);
         }

@@ -9,6 +9,8 @@ use paravane_net::{Frame, MacAddr};
 use crate::drops::Reason;
 use crate::icmp::Error;
 use crate::interface::{Interface, InterfaceId};
+use crate::packet::edit::Hop;
+use crate::packet::plain::Link;
 use crate::packet::wire::PROTOCOL_ICMPV6;
 use crate::packet::{Body, Ipv4, Ipv6, Packet, segment};
 use crate::route::{Kind, NextHop, Routes};
@@ -126,6 +128,13 @@ impl Ways {
     pub(super) fn fit(&self, packet: &Packet, frame: &Frame, interface: InterfaceId) -> Option<(Fit, u16)> {
         let out = self.interfaces.get(interface.index())?;
         Some((fit(packet, frame, out), out.mtu_bytes))
+    }
+
+    /// The addresses of frames for an interface.
+    #[inline(always)]
+    pub(super) fn link_of(&self, interface: InterfaceId) -> Option<Link> {
+        let own = self.interfaces.get(interface.index())?;
+        Some(Hop { destination: own.mac, source: own.mac }.into())
     }
 
     /// Which interface a packet came in by, that was let in: the one by which its source is

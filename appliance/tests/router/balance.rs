@@ -5,4 +5,5 @@ mod errors;
 mod fragments;
 mod refused;
 mod servers;
+mod straight;
 mod support;

@@ -76,7 +76,7 @@ impl Sent {
 }
 
 /// `bytes` in two segments, of which the first has all that any header has.
-fn in_two(world: &World, bytes: &[u8]) -> Frame {
+pub fn in_two(world: &World, bytes: &[u8]) -> Frame {
     let (front, rest) = bytes.split_at(76);
     let mut frame = world.frame(front);
     frame.extend(world.frame(rest));

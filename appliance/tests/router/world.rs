@@ -1,6 +1,6 @@
 //! Three links with a host on each, and the router between them.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 use etherparse::PacketBuilder;
@@ -212,8 +212,20 @@ pub fn udp_with_ttl(
     ttl: u8,
     payload: &[u8],
 ) -> Vec<u8> {
+    let (source, destination) = (SocketAddr::new(source, 1234), SocketAddr::new(destination, 53));
+    udp_between(from, to, source, destination, ttl, payload)
+}
+
+pub fn udp_between(
+    from: MacAddr,
+    to: MacAddr,
+    source: SocketAddr,
+    destination: SocketAddr,
+    ttl: u8,
+    payload: &[u8],
+) -> Vec<u8> {
     let link = PacketBuilder::ethernet2(from.0, to.0);
-    let ip = match (source, destination) {
+    let ip = match (source.ip(), destination.ip()) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             link.ipv4(source.octets(), destination.octets(), ttl)
         }
@@ -222,7 +234,7 @@ pub fn udp_with_ttl(
         }
         _ => panic!("two versions"),
     };
-    let packet = ip.udp(1234, 53);
+    let packet = ip.udp(source.port(), destination.port());
     let mut bytes = vec![0; packet.size(payload.len())];
     packet.write_to_slice(&mut bytes, payload).unwrap();
     bytes

@@ -51,7 +51,7 @@ impl Segment {
 
     /// Of a header in front of so much data, without options.
     #[inline]
-    fn new(header: &TcpHeader, data_bytes: u32) -> Self {
+    pub(crate) fn new(header: &TcpHeader, data_bytes: u32) -> Self {
         let [_, flags] = header.offset_flags.get().to_be_bytes();
         let numbered = u32::from(flags & SYN != 0).wrapping_add((flags & FIN != 0).into());
         Self {
@@ -84,7 +84,7 @@ impl Segment {
 
     /// Whether it neither begins a connection nor cuts it off, and acknowledges something.
     #[inline(always)]
-    pub(super) const fn is_usual(&self) -> bool {
+    pub(crate) const fn is_usual(&self) -> bool {
         self.flags & (SYN | RST | ACK) == ACK
     }
 

@@ -82,17 +82,17 @@ impl Change {
 /// checksums is the same for all of them, and worked out once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite {
-    pub(super) to: Addresses,
-    pub(super) ports: [u16; 2],
+    pub(in crate::packet) to: Addresses,
+    pub(in crate::packet) ports: [u16; 2],
     /// The change of the sum of the addresses,
-    pub(super) addresses_sum: u16,
+    pub(in crate::packet) addresses_sum: u16,
     /// and of that of the ports.
-    pub(super) ports_sum: u16,
+    pub(in crate::packet) ports_sum: u16,
 }
 
 /// Source and destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Addresses {
+pub(in crate::packet) enum Addresses {
     V4([u8; 4], [u8; 4]),
     V6([u8; 16], [u8; 16]),
 }

@@ -235,6 +235,15 @@ impl Balanced {
         balanced
     }
 
+    /// The servers' link takes packets of so many bytes.
+    pub fn on_private(mtu_bytes: u16, ends: Ends, services: Vec<Service>, settings: Settings) -> Self {
+        let mut all = interfaces();
+        all[1].mtu_bytes = mtu_bytes;
+        let mut balanced = Self::between(all, ends, services, settings);
+        balanced.meet();
+        balanced
+    }
+
     fn between(mut all: Vec<Interface>, ends: Ends, services: Vec<Service>, settings: Settings) -> Self {
         all[0].v4.push((VIP_V4, 32));
         all[0].v6.push((VIP_V6, 128));
