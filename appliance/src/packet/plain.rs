@@ -196,8 +196,8 @@ impl Plain {
     }
 
     /// Passes `frame` on with other ends, from which it and `carried` were read, as
-    /// [`rewrite`](super::edit::rewrite) and [`forward`](super::edit::forward) do. False where it is
-    /// another frame, or may not be passed on once more, or the ends are of IPv6.
+    /// [`rewrite`](super::edit::rewrite) and [`forward`](super::edit::forward) do. False where it
+    /// is another frame, or may not be passed on once more, or the ends are of IPv6.
     #[inline(always)]
     #[must_use = "false says that the frame may be changed in part"]
     pub fn forward_as(self, frame: &mut Frame, carried: &Carried, to: &Rewrite, link: Link) -> bool {
