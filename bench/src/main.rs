@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![allow(unreachable_pub, reason = "a program has no outside")]
 
+mod balance;
 mod blk;
 mod count;
 mod device;
@@ -65,6 +66,14 @@ enum What {
         #[arg(default_value = "1", value_parser = clap::value_parser!(u32).range(1..=250))]
         sources: u32,
     },
+    /// As `counted`, of segments that the appliance balances: each goes to another destination.
+    CountedBalancing {
+        from: Driver,
+        to: Driver,
+        bytes: usize,
+        #[arg(default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        flows: u32,
+    },
     /// As `counted`, of reads from a disk.
     CountedReads { driver: blk::Driver, bytes: usize, depth: usize },
 }
@@ -83,6 +92,9 @@ fn main() -> Result<()> {
         }
         What::CountedRouting { from, to, bytes, destinations, sources } => {
             count::run(&mut *route::start(route::Point { from, to, bytes, destinations, sources })?)
+        }
+        What::CountedBalancing { from, to, bytes, flows } => {
+            count::run(&mut *balance::start(balance::Point { from, to, bytes, flows })?)
         }
         What::RatioOfReads { bytes, depth } => {
             let start = |driver| blk::start(driver, blk::Point { bytes, depth });

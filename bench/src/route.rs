@@ -16,11 +16,11 @@ use paravane_net::{Burst, Frame, FramePool, MacAddr};
 use crate::subject::{self, Driver, Moving, Nic};
 
 /// By this frames come in, and by that they go out.
-const IN: InterfaceId = InterfaceId(0);
-const OUT: InterfaceId = InterfaceId(1);
+pub const IN: InterfaceId = InterfaceId(0);
+pub const OUT: InterfaceId = InterfaceId(1);
 /// The router's MAC addresses there, and that of the next hop.
-const MACS: [MacAddr; 3] = [MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 9]), MacAddr::local(7)];
-const NEXT_HOP: [u8; 4] = [10, 0, 0, 2];
+pub const MACS: [MacAddr; 3] = [MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 9]), MacAddr::local(7)];
+pub const NEXT_HOP: [u8; 4] = [10, 0, 0, 2];
 /// Frames delivered in a turn.
 pub const BURST: usize = 32;
 
@@ -51,7 +51,7 @@ struct Routing<A, B> {
 }
 
 /// Always the same: a figure is to be the same from run to run.
-struct Fixed;
+pub struct Fixed;
 
 impl Entropy for Fixed {
     fn name(&self) -> &'static str {
@@ -80,35 +80,34 @@ impl Routing<Box<dyn Nic>, Box<dyn Nic>> {
             let prefix = paravane_appliance::route::Prefix::new(destination(number).into(), 32)?;
             path.add_route(Route { prefix, kind: Kind::via(OUT, NEXT_HOP.into()) })?;
         }
-        let mut routing = Self { from, to, path, burst: Burst::new(), point, next: 0, turns: 0 };
-        routing.meet()?;
-        Ok(routing)
+        meet(&mut path, from.pool(), &packet(0, point))?;
+        Ok(Self { from, to, path, burst: Burst::new(), point, next: 0, turns: 0 })
     }
+}
 
-    /// Has the path ask for the next hop, which answers.
-    fn meet(&mut self) -> Result<()> {
-        let pool = self.from.pool().clone();
-        self.burst.push(frame(&pool, &packet(0, self.point))?);
-        self.path.take(IN, &mut self.burst, Instant::default());
-        self.path.poll(Instant::default());
-        let question = self.path.egress(OUT).and_then(Burst::pop).context("nobody was asked for")?;
-        let mut answer = vec![0; question.total_bytes()];
-        question.copy_out(&mut answer);
-        ensure!(answer.get(20..22) == Some(&[0, 1]), "the question is none of ARP");
-        // A reply, from whom it asks for to who asks.
-        answer[21] = 2;
-        let (asks, asked) = (answer[22..32].to_vec(), answer[38..42].to_vec());
-        answer[22..28].copy_from_slice(&MACS[2].0);
-        answer[28..32].copy_from_slice(&asked);
-        answer[32..42].copy_from_slice(&asks);
-        answer[..6].copy_from_slice(&MACS[1].0);
-        answer[6..12].copy_from_slice(&MACS[2].0);
-        self.burst.push(frame(&pool, &answer)?);
-        self.path.take(OUT, &mut self.burst, Instant::default());
-        let released = self.path.egress(OUT).map(core::mem::take).unwrap_or_default();
-        ensure!(released.len() == 1, "the frame that waited does not go on");
-        Ok(())
-    }
+/// Has `path` ask for the next hop, for the sake of `first`, which comes in by [`IN`]; and answers.
+pub fn meet(path: &mut Path, pool: &FramePool, first: &[u8]) -> Result<()> {
+    let mut burst = Burst::new();
+    burst.push(frame(pool, first)?);
+    path.take(IN, &mut burst, Instant::default());
+    path.poll(Instant::default());
+    let question = path.egress(OUT).and_then(Burst::pop).context("nobody was asked for")?;
+    let mut answer = vec![0; question.total_bytes()];
+    question.copy_out(&mut answer);
+    ensure!(answer.get(20..22) == Some(&[0, 1]), "the question is none of ARP");
+    // A reply, from whom it asks for to who asks.
+    answer[21] = 2;
+    let (asks, asked) = (answer[22..32].to_vec(), answer[38..42].to_vec());
+    answer[22..28].copy_from_slice(&MACS[2].0);
+    answer[28..32].copy_from_slice(&asked);
+    answer[32..42].copy_from_slice(&asks);
+    answer[..6].copy_from_slice(&MACS[1].0);
+    answer[6..12].copy_from_slice(&MACS[2].0);
+    burst.push(frame(pool, &answer)?);
+    path.take(OUT, &mut burst, Instant::default());
+    let released = path.egress(OUT).map(core::mem::take).unwrap_or_default();
+    ensure!(released.len() == 1, "the frame that waited does not go on");
+    Ok(())
 }
 
 impl Moving for Routing<Box<dyn Nic>, Box<dyn Nic>> {
@@ -163,7 +162,7 @@ fn packet(number: u32, point: Point) -> Vec<u8> {
     packet
 }
 
-fn frame(pool: &FramePool, bytes: &[u8]) -> Result<Frame> {
+pub fn frame(pool: &FramePool, bytes: &[u8]) -> Result<Frame> {
     let mut frame = pool.get().context("the pool is dry")?;
     ensure!(frame.append(bytes), "longer than a buffer");
     Ok(frame)
