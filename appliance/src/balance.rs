@@ -45,12 +45,14 @@ pub use service::{BalanceError, Protocol, Service, Settings};
 use serving::Listeners;
 pub use serving::{Serving, Traffic};
 
-/// How many flows, or seconds, one turn looks at.
-const TURN: u32 = 256;
-/// How many resets wait to be sent; those beyond are not sent.
-const RESETS: usize = 64;
-/// How often fragments are looked through that wait in vain.
-const FRAGMENTS_EVERY: Duration = Duration::from_secs(1);
+/// How many flows, or seconds, one turn looks at: of those whose time is over, and of those whose
+/// server's is.
+const TURN: u32 = 64;
+/// How many resets wait to be sent: both ends of all flows that end in a turn.
+const RESETS: usize = 4 * TURN as usize;
+/// How often it is looked whether parts of packets wait in vain, and whether a server's time is
+/// over.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Services, and all flows of them.
 #[derive(Debug)]
@@ -63,9 +65,9 @@ pub struct Balancer {
     resets: Vec<Reset>,
     /// To how many strangers something is said.
     answers: Limiter,
-    /// Where the search goes on for flows whose server is out of the pool.
+    /// Where the search goes on for flows whose server's time is over, while there is one.
     sweep: Option<u32>,
-    next_fragments: Instant,
+    next_look: Instant,
 }
 
 impl Balancer {
@@ -99,7 +101,7 @@ impl Balancer {
             resets: Vec::with_capacity(RESETS),
             answers: Limiter::new(icmp::Limits::ERRORS, random.hash_key(), interfaces),
             sweep: None,
-            next_fragments: Instant::default(),
+            next_look: Instant::default(),
         })
     }
 
@@ -120,7 +122,8 @@ impl Balancer {
         &self.flows
     }
 
-    /// How many more flows the server of that place may have whose clients' addresses are replaced.
+    /// How many more flows each server of a service may have, where clients' addresses are replaced;
+    /// `None` where they are not.
     #[must_use]
     pub fn ports_free(&self, service: u16) -> Option<u32> {
         let serving = self.services.get(usize::from(service))?;
@@ -143,24 +146,29 @@ impl Balancer {
     /// time is over. When to call again; `None` when nothing waits.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
         let Self { flows, services, resets, .. } = self;
-        let mut next = flows.poll(now, TURN, &mut |flow, end| ended(services, resets, flow, end, now));
+        let next = flows.poll(now, TURN, &mut |flow, end| ended(services, resets, flow, end, now));
         for serving in services {
             serving.poll();
         }
-        if self.services.iter().any(|serving| serving.has_left_over(now)) {
-            next = self.sweep(now);
-        }
-        if now >= self.next_fragments {
+        if now >= self.next_look {
+            self.next_look = now.saturating_add(LOOK_EVERY);
             self.fragments.poll(now);
-            self.next_fragments = now.saturating_add(FRAGMENTS_EVERY);
+            if self.sweep.is_none() && self.services.iter().any(|serving| serving.has_left_over(now)) {
+                self.sweep = Some(0);
+            }
         }
-        next
+        if let Some(first) = self.sweep {
+            self.sweep(first, now);
+            return Some(now);
+        }
+        let look = (self.fragments.waiting() > 0).then_some(self.next_look);
+        [next, look].into_iter().flatten().min()
     }
 
-    /// Ends some flows whose server's time is over: so many are looked at, and all in their turn.
+    /// Ends some flows whose server's time is over: so many are looked at, from the place `first`
+    /// on.
     #[cold]
-    fn sweep(&mut self, now: Instant) -> Option<Instant> {
-        let first = self.sweep.take().unwrap_or(0);
+    fn sweep(&mut self, first: u32, now: Instant) {
         let behind = first.saturating_add(TURN);
         let mut over = [None; TURN as usize];
         let among = self.flows.iter_from(first).take_while(|(index, _)| *index < behind);
@@ -178,7 +186,6 @@ impl Balancer {
             flows.remove(index, &mut |flow, end| ended(services, resets, flow, end, now));
         }
         self.sweep = (behind < self.flows.limits().flows).then_some(behind);
-        Some(now)
     }
 
     /// A segment that is to be sent: it cuts a connection off that is no more here.

@@ -14,7 +14,7 @@ use paravane_appliance::route::{Kind, Prefix, Route};
 use paravane_hal::time::Instant;
 use paravane_net::Burst;
 
-use crate::route::{BURST, Fixed, IN, MACS, NEXT_HOP, OUT, frame, meet};
+use crate::route::{Crossing, Fixed, IN, MACS, NEXT_HOP, OUT, frame, meet};
 use crate::subject::{self, Driver, Moving, Nic};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
@@ -35,15 +35,11 @@ pub struct Point {
     pub flows: u32,
 }
 
-/// A path between two NICs, with a balancer.
+/// A path with a balancer, and whose segment is the next.
 struct Balancing {
-    from: Box<dyn Nic>,
-    to: Box<dyn Nic>,
-    path: Path,
-    burst: Burst,
+    crossing: Crossing,
     point: Point,
     next: u32,
-    turns: u64,
 }
 
 /// A path between the NICs of `point`, on which all connections are established.
@@ -68,11 +64,11 @@ impl Balancing {
         serving.add(Server::new("one", server()), Health::Up, Instant::default())?;
         path.set_balancer(balancer);
         path.poll(Instant::default());
-        let mut balancing = Self { from, to, path, burst: Burst::new(), point, next: 0, turns: 0 };
+        let mut balancing = Self { crossing: Crossing::new(from, to, path), point, next: 0 };
         for number in 0..point.flows {
             balancing.connect(number)?;
         }
-        let flows = balancing.path.balancer().context("there is no balancer")?.flows();
+        let flows = balancing.crossing.path.balancer().context("there is no balancer")?.flows();
         let (are, wanted) = (flows.len(), point.flows);
         ensure!(are == wanted, "{are} connections of {wanted}: {:?}", flows.counters());
         Ok(balancing)
@@ -81,16 +77,17 @@ impl Balancing {
     /// Has a client connect.
     fn connect(&mut self, number: u32) -> Result<()> {
         let (client, vip) = (client(number), SocketAddr::new(VIP.into(), 80));
+        let Crossing { from, path, .. } = &mut self.crossing;
         for (by, bytes) in [
             (IN, segment(client, vip, SYN, [1000, 0], 64)),
             (OUT, segment(server(), client, SYN | ACK, [9000, 1001], 64)),
             (IN, segment(client, vip, ACK, [1001, 9001], 64)),
         ] {
-            self.burst.push(frame(self.from.pool(), &bytes)?);
-            self.path.take(by, &mut self.burst, Instant::default());
+            let mut burst = Burst::from(frame(from.pool(), &bytes)?);
+            path.take(by, &mut burst, Instant::default());
             // The client's gateway is nobody's to ask for here.
             for to in [IN, OUT] {
-                self.path.egress(to).map(Burst::clear).context("an interface is missing")?;
+                path.egress(to).map(Burst::clear).context("an interface is missing")?;
             }
         }
         Ok(())
@@ -99,30 +96,18 @@ impl Balancing {
 
 impl Moving for Balancing {
     fn turn(&mut self, around: &mut dyn FnMut(&mut dyn FnMut())) {
-        let Self { from, to, path, burst, point, next, turns } = self;
-        *turns += 1;
-        for _ in 0..BURST {
-            let vip = SocketAddr::new(VIP.into(), 80);
-            from.deliver(&segment(client(*next), vip, ACK, [1001, 9001], point.bytes));
+        let Self { crossing, point, next } = self;
+        let vip = SocketAddr::new(VIP.into(), 80);
+        let each = || {
+            let packet = segment(client(*next), vip, ACK, [1001, 9001], point.bytes);
             *next = (*next + 1) % point.flows;
-        }
-        around(&mut || {
-            let _ = from.rx().receive(burst);
-            path.take(IN, burst, Instant::default());
-            if let Some(egress) = path.egress(OUT) {
-                let _ = to.tx().transmit(egress);
-            }
-        });
-        to.device_sends();
-        around(&mut || {
-            let _ = to.tx().reclaim();
-        });
+            packet
+        };
+        crossing.turn(each, around);
     }
 
     fn check(&self) -> Result<()> {
-        let (sent, expected) = (self.to.sent(), self.turns * BURST as u64);
-        ensure!(sent == expected, "{sent} frames were sent of {expected}: {:?}", self.path.drops());
-        Ok(())
+        self.crossing.check()
     }
 }
 

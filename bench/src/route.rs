@@ -40,14 +40,19 @@ pub struct Point {
 }
 
 /// A path between two NICs.
-struct Routing<A, B> {
-    from: A,
-    to: B,
-    path: Path,
+pub struct Crossing {
+    pub from: Box<dyn Nic>,
+    to: Box<dyn Nic>,
+    pub path: Path,
     burst: Burst,
+    turns: u64,
+}
+
+/// What of it crosses, each in its turn.
+struct Routing {
+    crossing: Crossing,
     point: Point,
     next: u32,
-    turns: u64,
 }
 
 /// Always the same: a figure is to be the same from run to run.
@@ -69,7 +74,7 @@ pub fn start(point: Point) -> Result<Box<dyn Moving>> {
     Ok(Box::new(Routing::new(subject::nic(point.from)?, subject::nic(point.to)?, point)?))
 }
 
-impl Routing<Box<dyn Nic>, Box<dyn Nic>> {
+impl Routing {
     fn new(from: Box<dyn Nic>, to: Box<dyn Nic>, point: Point) -> Result<Self> {
         let own =
             |mac, address: [u8; 4]| Interface { v4: vec![(address.into(), 24)], ..Interface::new(mac, 1500) };
@@ -81,7 +86,7 @@ impl Routing<Box<dyn Nic>, Box<dyn Nic>> {
             path.add_route(Route { prefix, kind: Kind::via(OUT, NEXT_HOP.into()) })?;
         }
         meet(&mut path, from.pool(), &packet(0, point))?;
-        Ok(Self { from, to, path, burst: Burst::new(), point, next: 0, turns: 0 })
+        Ok(Self { crossing: Crossing::new(from, to, path), point, next: 0 })
     }
 }
 
@@ -110,14 +115,17 @@ pub fn meet(path: &mut Path, pool: &FramePool, first: &[u8]) -> Result<()> {
     Ok(())
 }
 
-impl Moving for Routing<Box<dyn Nic>, Box<dyn Nic>> {
-    fn turn(&mut self, around: &mut dyn FnMut(&mut dyn FnMut())) {
-        let Self { from, to, path, burst, point, next, turns } = self;
+impl Crossing {
+    /// Between two NICs.
+    pub fn new(from: Box<dyn Nic>, to: Box<dyn Nic>, path: Path) -> Self {
+        Self { from, to, path, burst: Burst::new(), turns: 0 }
+    }
+
+    /// Has a burst cross, of frames that `packet` makes.
+    pub fn turn(&mut self, mut packet: impl FnMut() -> Vec<u8>, around: &mut dyn FnMut(&mut dyn FnMut())) {
+        let Self { from, to, path, burst, turns } = self;
         *turns += 1;
-        for _ in 0..BURST {
-            from.deliver(&packet(*next, *point));
-            *next = (*next + 1) % (point.destinations * point.sources);
-        }
+        (0..BURST).for_each(|_| from.deliver(&packet()));
         around(&mut || {
             let _ = from.rx().receive(burst);
             path.take(IN, burst, Instant::default());
@@ -131,10 +139,27 @@ impl Moving for Routing<Box<dyn Nic>, Box<dyn Nic>> {
         });
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether each frame crossed.
+    pub fn check(&self) -> Result<()> {
         let (sent, expected) = (self.to.sent(), self.turns * BURST as u64);
         ensure!(sent == expected, "{sent} frames were sent of {expected}: {:?}", self.path.drops());
         Ok(())
+    }
+}
+
+impl Moving for Routing {
+    fn turn(&mut self, around: &mut dyn FnMut(&mut dyn FnMut())) {
+        let Self { crossing, point, next } = self;
+        let each = || {
+            let packet = packet(*next, *point);
+            *next = (*next + 1) % (point.destinations * point.sources);
+            packet
+        };
+        crossing.turn(each, around);
+    }
+
+    fn check(&self) -> Result<()> {
+        self.crossing.check()
     }
 }
 

@@ -277,8 +277,9 @@ impl Path {
         let data_bytes = end_bytes.saturating_sub(at_bytes.saturating_add(header_bytes));
         let data_bytes = u32::try_from(data_bytes).unwrap_or(0);
         let answer = Reset::answer(ends, header, data_bytes);
-        let may = self.balancer.as_deref_mut().is_some_and(|balancer| balancer.may_answer(from, key, now));
-        if let Some(answer) = answer.filter(|_| may) {
+        if let Some(answer) = answer
+            && self.balancer.as_deref_mut().is_some_and(|balancer| balancer.may_answer(from, key, now))
+        {
             self.send_reset(&answer, now);
         }
         self.egress.drop(from, frame, reason);

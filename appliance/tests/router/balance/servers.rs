@@ -51,6 +51,10 @@ fn a_sweep_comes_round() {
     balanced.balancer().service_mut(0).unwrap().drain(first, Some(now)).unwrap();
     balanced.pass(20);
     assert_eq!((balanced.flows(), balanced.connections()), (300, 300));
+    for end in [PUBLIC, PRIVATE] {
+        let told = segments(&balanced.world.sent(end));
+        assert_eq!(told.iter().filter(|told| told.flags == RST).count(), 300, "each of them hears it");
+    }
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn add_programs(programs: &[&str], root: &Path, archive: &mut Archive) -> Result
     Ok(())
 }
 
-/// A library's name and where it was found, of a line like `libm.so.6 => /root/libm.so.6 (0x7f)`.
+/// A library's name and where it was found, of a line like `libm.so.6 => /lib/libm.so.6 (0x7f)`.
 fn library(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.trim().split_once(" => ")?;
     let (at, _) = rest.split_once(" (0x")?;
