@@ -122,8 +122,8 @@ impl Balancer {
         &self.flows
     }
 
-    /// How many more flows each server of a service may have, where clients' addresses are replaced;
-    /// `None` where they are not.
+    /// How many more flows each server of a service may have, where clients' addresses are
+    /// replaced; `None` where they are not.
     #[must_use]
     pub fn ports_free(&self, service: u16) -> Option<u32> {
         let serving = self.services.get(usize::from(service))?;

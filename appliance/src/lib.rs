@@ -11,6 +11,7 @@ pub mod flow;
 pub mod icmp;
 pub mod interface;
 pub mod limit;
+mod list;
 pub mod nat;
 pub mod neighbour;
 pub mod packet;

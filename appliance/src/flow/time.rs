@@ -12,7 +12,7 @@ use paravane_hal::time::Instant;
 use super::Table;
 use super::entry::{Direction, Flow};
 use super::limits::End;
-use super::list::{Lists, SECONDS, UNPROVEN};
+use super::list::{SECONDS, UNPROVEN, of_second};
 use crate::packet::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6};
 
 /// A table's time, in seconds.
@@ -59,7 +59,7 @@ impl Table {
         }
         while *left > 0 && is_later(second, self.second) {
             let next = self.second.wrapping_add(1);
-            match self.lists.head(Lists::of_second(next)) {
+            match self.lists.head(of_second(next)) {
                 Some(index) if self.is_over(index, second) => {
                     self.end(index, End::Expired, ended);
                 }
@@ -75,7 +75,7 @@ impl Table {
         let Some(flow) = self.get(index) else { return };
         let ahead = self.last_second(flow).wrapping_sub(self.second);
         let ahead = if is_later(ahead, 0) { ahead.min(SECONDS - 1) } else { 1 };
-        let list = Lists::of_second(self.second.wrapping_add(ahead));
+        let list = of_second(self.second.wrapping_add(ahead));
         self.lists.push(&mut self.flows, list, index);
     }
 

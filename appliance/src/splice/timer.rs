@@ -1,11 +1,9 @@
 //! Whose time comes when: a list for each length of waiting, each in the order in which it is over.
 
 use super::entry::Entry;
+use crate::list::{self, Linked, Node};
+pub(super) use crate::list::{LOOSE, NONE};
 
-/// No place.
-pub(super) const NONE: u32 = u32::MAX;
-/// Of an entry: it does not wait.
-pub(super) const LOOSE: u8 = u8::MAX;
 /// How many lists there are: each waits twice as long as the one before.
 const LISTS: u8 = 7;
 /// How long the first one waits.
@@ -15,80 +13,63 @@ const FIRST_MILLIS: u32 = 250;
 /// Spec: RFC 6298, 2.1.
 pub(super) const SECOND: u8 = 2;
 
-/// First and last of each.
+impl Linked for Entry {
+    #[inline(always)]
+    fn node(&self) -> Node {
+        Node { before: self.before, after: self.after, list: self.list }
+    }
+
+    #[inline(always)]
+    fn set_node(&mut self, Node { before, after, list }: Node) {
+        (self.before, self.after, self.list) = (before, after, list);
+    }
+}
+
+/// All that wait.
 #[derive(Debug)]
-pub(super) struct Lists([(u32, u32); LISTS as usize]);
+pub(super) struct Lists(list::Lists<{ LISTS as usize }>);
 
 impl Lists {
     pub(super) const fn new() -> Self {
-        Self([(NONE, NONE); LISTS as usize])
+        Self(list::Lists::new())
     }
 
     /// Has an entry wait from `now` on, in the list of that number or the longest, out of the one
     /// in which it is.
     pub(super) fn wait(&mut self, entries: &mut [Entry], index: u32, list: u8, now: u32) {
-        self.leave(entries, index);
         let list = list.min(LISTS - 1);
-        let Some((first, last)) = self.0.get_mut(usize::from(list)) else { return };
-        let before = core::mem::replace(last, index);
-        match at(entries, before) {
-            Some(entry) => entry.after = index,
-            None => *first = index,
-        }
-        if let Some(entry) = at(entries, index) {
-            (entry.before, entry.after, entry.list) = (before, NONE, list);
+        self.0.push(entries, list, index);
+        if let Some(entry) = entries.get_mut(index as usize) {
             entry.at_millis = now.wrapping_add(FIRST_MILLIS << list);
         }
     }
 
-    /// Takes an entry out of the list in which it is.
+    /// Has an entry not wait any more.
     pub(super) fn leave(&mut self, entries: &mut [Entry], index: u32) {
-        let Some(entry) = at(entries, index) else { return };
-        let (before, after, list) = (entry.before, entry.after, entry.list);
-        (entry.before, entry.after, entry.list) = (NONE, NONE, LOOSE);
-        let Some((first, last)) = self.0.get_mut(usize::from(list)) else { return };
-        match at(entries, before) {
-            Some(entry) => entry.after = after,
-            None => *first = after,
-        }
-        match at(entries, after) {
-            Some(entry) => entry.before = before,
-            None => *last = before,
-        }
+        self.0.unlink(entries, index);
     }
 
     /// Whose time comes first, and in how many milliseconds; zero when it is over.
     pub(super) fn next(&self, entries: &[Entry], now: u32) -> Option<(u32, u32)> {
-        let waits = |(first, _): &(u32, u32)| {
-            let left = entries.get(*first as usize)?.at_millis.wrapping_sub(now);
+        let waits = |first: u32| {
+            let left = entries.get(first as usize)?.at_millis.wrapping_sub(now);
             // Times go round.
-            Some((*first, if left.cast_signed() < 0 { 0 } else { left }))
+            Some((first, if left.cast_signed() < 0 { 0 } else { left }))
         };
-        self.0.iter().filter_map(waits).min_by_key(|(_, left)| *left)
+        self.0.heads().filter_map(waits).min_by_key(|(_, left)| *left)
     }
-}
-
-#[inline(always)]
-fn at(entries: &mut [Entry], index: u32) -> Option<&mut Entry> {
-    entries.get_mut(index as usize)
 }
 
 #[cfg(test)]
 impl Lists {
-    /// All that wait, each list of which has to be whole in both directions, and in order.
+    /// All that wait, each list of which has to be whole, and in order.
     pub(super) fn walk(&self, entries: &[Entry]) -> std::vec::Vec<u32> {
-        let mut found = std::vec::Vec::new();
-        for (list, (first, last)) in (0_u8..).zip(self.0) {
-            let (mut next, mut previous, mut at) = (first, NONE, None);
-            while let Some(entry) = entries.get(next as usize) {
-                assert_eq!((entry.before, entry.list), (previous, list));
-                assert!(at.is_none_or(|at: u32| entry.at_millis.wrapping_sub(at).cast_signed() >= 0));
-                found.push(next);
-                (previous, next, at) = (next, entry.after, Some(entry.at_millis));
-                assert!(found.len() <= entries.len(), "a list that goes round");
-            }
-            assert_eq!(last, previous);
-        }
-        found
+        let lists = (0..LISTS).map(|list| self.0.walk(entries, list));
+        let ordered = lists.inspect(|list| {
+            let at = |index: &u32| entries[*index as usize].at_millis;
+            let waits = |pair: &[u32]| at(&pair[1]).wrapping_sub(at(&pair[0])).cast_signed() >= 0;
+            assert!(list.windows(2).all(waits), "in the order in which it is over");
+        });
+        ordered.flatten().collect()
     }
 }
