@@ -32,7 +32,7 @@ use core::time::Duration;
 use paravane_hal::time::Instant;
 
 use crate::check::Report;
-use crate::flow::{Direction, End, Flow, State, Table};
+use crate::flow::{Direction, End, Flow, Key, State, Table};
 use crate::icmp;
 use crate::limit::Limiter;
 use crate::nat::{Fragments, Nat};
@@ -200,6 +200,11 @@ impl Balancer {
         if let Some(serving) = self.services.get_mut(usize::from(tag.service)) {
             serving.count(tag.server, direction, total_bytes);
         }
+    }
+
+    /// Whether packets with this key are for a service.
+    pub(crate) fn listens(&self, key: &Key) -> bool {
+        self.listeners.find(key).is_some()
     }
 
     /// Whether parts of packets between these two may be of its flows.

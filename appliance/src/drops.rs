@@ -76,6 +76,8 @@ reasons! {
     NoBuffer = "no_buffer",
     /// More was to be sent than the NIC took.
     EgressFull = "egress_full",
+    /// It is for this machine, where nobody waits for it.
+    NoListener = "no_listener",
     /// More came for this machine than was fetched.
     LocalFull = "local_full",
     /// An ARP packet or a neighbour's message that is none, or that nobody asked for.

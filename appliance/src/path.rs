@@ -19,11 +19,13 @@
 //! | `balanced` | packets of a balancer's flows |
 //! | `flows` | those of them that are plain, in rows |
 //! | `ways` | where a packet goes, and whether it fits there |
+//! | `own` | what this machine itself sends, and waits for |
 //! | `egress` | what goes out: passed on, cut, told |
 
 mod balanced;
 mod egress;
 mod flows;
+mod own;
 mod straight;
 mod ways;
 
@@ -39,6 +41,7 @@ use paravane_net::{Burst, Frame, FramePool};
 
 use crate::balance::Balancer;
 use crate::drops::{Drops, Reason};
+use crate::flow::Key;
 use crate::icmp::{self, Echo, Error, Errors, Silence};
 use crate::interface::{Interface, InterfaceId};
 use crate::neighbour::{self, Event, Neighbours};
@@ -96,6 +99,8 @@ pub struct Path {
     /// Where packets were passed on to lately.
     nexts: Nexts,
     balancer: Option<Box<Balancer>>,
+    /// What this machine waits for, if not for all that is for it.
+    expected: Option<Vec<Key>>,
 }
 
 /// Why a path cannot be made, or changed.
@@ -168,6 +173,7 @@ impl Path {
             echo: Echo::new(limits.echo, random.hash_key(), count),
             nexts,
             balancer: None,
+            expected: None,
         })
     }
 
@@ -314,7 +320,7 @@ impl Path {
                 egress.count(from, |counters| &mut counters.echoes);
                 egress.emit(from, from, frame);
             }
-            Err(Silence::NotEcho) => egress.keep(from, frame),
+            Err(Silence::NotEcho) => self.keep(from, packet, frame),
             // A stack would answer it, within no limit.
             Err(_) => egress.drop(from, frame, Reason::Echo),
         }

@@ -109,6 +109,8 @@ impl Path {
             return balancer.known(hit, key, segment, routes, now);
         }
         match egress.ways.judge(came.from, &came.packet) {
+            // What servers send to this machine itself is no client's.
+            Verdict::Local if !balancer.listens(key) => Decision::Routed,
             Verdict::Local | Verdict::Forward(_) => balancer.begin(key, segment, routes, now),
             Verdict::Neighbour | Verdict::Drop(_) | Verdict::Tell(..) => Decision::Routed,
         }
@@ -288,13 +290,9 @@ impl Path {
     /// Sends what cuts a connection off.
     #[cold]
     fn send_reset(&mut self, reset: &Reset, now: Instant) {
-        let Some(frame) = reset.frame(&self.egress.pool) else { return };
-        let Ok(packet) = Packet::read(&frame) else { return };
-        let Some(Kind::Unicast(hop)) = self.egress.ways.routes.lookup(reset.ends.destination) else {
-            return;
-        };
-        let hop = *hop;
-        self.pass(hop.interface, &packet, frame, hop, Fit::Whole, now);
+        if let Some(frame) = reset.frame(&self.egress.pool) {
+            self.send(frame, now);
+        }
     }
 
     /// What time brings to flows. When to look again.

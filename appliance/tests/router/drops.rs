@@ -220,6 +220,7 @@ fn each_reason_is_fired_here() {
         include_str!("neighbours.rs"),
         include_str!("balance/begin.rs"),
         include_str!("balance/fragments.rs"),
+        include_str!("balance/own.rs"),
         include_str!("balance/refused.rs"),
         include_str!("balance/servers.rs"),
     ];
