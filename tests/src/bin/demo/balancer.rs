@@ -30,6 +30,8 @@ const BATCH: u64 = 10;
 const MOST_IN_BETWEEN: u64 = 300;
 const AT_A_TIME: usize = 8;
 const LIMIT: Duration = Duration::from_secs(180);
+/// For both back ends to have been asked.
+const UP_LIMIT: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const BACK_ENDS: [(&str, u16); 2] = [("one", 8001), ("two", 8002)];
 const DISK: &str = "virtio-blk-pci,disable-legacy=on,disable-modern=off,addr=0x10";
@@ -77,26 +79,24 @@ pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool
     let models: Vec<_> = nics.iter().map(|nic| nic.driver()).collect();
     step(&format!("booting a balancer on machine {} with {}", config.machine.name(), models.join(", ")));
     let (mut session, [public, private]) = boot(&config)?;
-    session.wait_ready()?;
     let admin = Admin { folder: TempDir::new()?, host_port };
-    admin.wait_ready()?;
-    session.show_new_lines();
-
-    step(&format!("{REQUESTS} requests through {}:{}, {AT_A_TIME} at a time", VIP.0, VIP.1));
     let (done, kill) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut follower = Follower::default();
     let mut back_ends = BackEnds::new(private, &BACK_ENDS)?;
     let worked = thread::scope(|scope| {
         let serving = scope.spawn(|| serve(&mut back_ends, &kill, &done));
+        let ready = session.wait_ready().and_then(|()| wait_up(&admin));
+        session.show_new_lines();
+        step(&format!("{REQUESTS} requests through {}:{}, {AT_A_TIME} at a time", VIP.0, VIP.1));
         let asking = scope.spawn(|| {
-            let result = work(&mut Clients::new(public), &kill, host_port);
+            let result = ready.and_then(|()| work(&mut Clients::new(public), &kill, host_port));
             done.store(true, Ordering::Relaxed);
             result
         });
         while !done.load(Ordering::Relaxed) {
             // What is wrong with one look shows in the last one too.
             if let Ok(status) = admin.status() {
-                follower.show_rows(servers(&status));
+                follower.show_rows(&servers(&status));
             }
             thread::sleep(LOOK_AGAIN);
         }
@@ -107,7 +107,7 @@ pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool
     session.show_new_lines();
     let judged = worked.and_then(|lines| {
         let status = admin.status()?;
-        follower.show_rows(servers(&status));
+        follower.show_rows(&servers(&status));
         lines.iter().for_each(|line| println!("    {line}"));
         check(&status, &admin)
     });
@@ -123,6 +123,25 @@ pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool
         }
     }
     Ok(judged.is_ok())
+}
+
+/// Waits until the balancer has heard of both back ends that they are up.
+fn wait_up(admin: &Admin) -> Result<()> {
+    admin.wait_ready()?;
+    let deadline = Instant::now() + UP_LIMIT;
+    loop {
+        let status = admin.status()?;
+        let servers = service(&status)?["servers"].as_array().context("the service has no servers")?;
+        if servers.iter().all(|server| server["status"] == "UP" && server["check_status"] == "L7OK") {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "the balancer does not find its servers up: {}",
+            status["services"]
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// The back ends, until all is done; the first is killed when that is said.

@@ -249,12 +249,12 @@ impl Follower {
             ]);
         }
         self.before = Some((now, counts));
-        self.show_rows(rows);
+        self.show_rows(&rows);
     }
 
     /// Shows a table in the place of the one before.
-    pub(crate) fn show_rows(&mut self, rows: Vec<Vec<String>>) {
-        let text = table::layout(&rows);
+    pub(crate) fn show_rows(&mut self, rows: &[Vec<String>]) {
+        let text = table::layout(rows);
         if std::io::stdout().is_terminal() && self.lines > 0 {
             // Up to where the last one began, and all below is cleared.
             print!("\x1b[{}A\x1b[J", self.lines);
