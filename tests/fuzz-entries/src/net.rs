@@ -320,7 +320,7 @@ fn packet(input: &mut Input<'_>, from: u8) -> Vec<u8> {
         // In parts, now and then.
         let fragment = match input.byte() % 8 {
             0 => 0x2000,
-            1 => 0x2000 | input.half() % 64,
+            1 => 0x2000 | (input.half() % 64),
             2 => input.half() % 64,
             3 => 0x4000,
             _ => 0,
@@ -418,11 +418,11 @@ pub fn packet_read(bytes: &[u8]) {
     let mut frame = one;
     let bytes = input.rest();
     assert!(frame.append(&bytes[..bytes.len().min(1900)]));
-    if let Ok(packet) = Packet::read(&frame) {
-        if let Ok(Some(transport)) = packet.transport(&frame) {
-            let _ = flow::Key::of(&packet, &transport, 0);
-            let _ = flow::Segment::of(&packet, &transport, &frame);
-        }
+    if let Ok(packet) = Packet::read(&frame)
+        && let Ok(Some(transport)) = packet.transport(&frame)
+    {
+        let _ = flow::Key::of(&packet, &transport, 0);
+        let _ = flow::Segment::of(&packet, &transport, &frame);
     }
     let frame = match Segments::of(frame, &pool, offloads) {
         Ok(segments) => {
