@@ -5,9 +5,9 @@ use paravane_net::{Burst, Frame};
 
 use super::Path;
 use super::ways::{Fit, Verdict};
-use crate::balance::{Balancer, Decision};
+use crate::balance::{Balancer, Came, Decision};
 use crate::drops::Reason;
-use crate::flow::{Hit, Key, Segment};
+use crate::flow::{Flow, Hit, Key, Segment};
 use crate::icmp::Error;
 use crate::interface::InterfaceId;
 use crate::nat::{self, Later, Part};
@@ -16,12 +16,13 @@ use crate::packet::reset::Reset;
 use crate::packet::{Body, Packet, Quoted, Transport};
 use crate::route::{Kind, NextHop};
 
-/// A packet as it was read.
-struct Came {
-    from: InterfaceId,
-    packet: Packet,
-    transport: Transport,
-    frame: Frame,
+/// How a packet goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    hop: NextHop,
+    fit: Fit,
+    /// How long packets may be there.
+    mtu_bytes: u16,
 }
 
 impl Path {
@@ -88,6 +89,14 @@ impl Path {
                 self.go(came, hit, now);
                 None
             }
+            (Ok(()), Decision::Spliced(hit)) => {
+                self.splice(came, hit, &key, segment.as_ref(), now);
+                None
+            }
+            (Ok(()), Decision::Asks(number)) => {
+                self.ask(came, number, &key, segment.as_ref(), now);
+                None
+            }
             (Ok(()), Decision::Refuse(reason)) => {
                 self.refuse(came, &key, reason, now);
                 None
@@ -106,6 +115,9 @@ impl Path {
         let Some(balancer) = balancer else { return Decision::Routed };
         let routes = &egress.ways.routes;
         if let Some(hit) = balancer.flows().find(key) {
+            if balancer.flows().get(hit.index).is_some_and(Flow::is_spliced) {
+                return Decision::Spliced(hit);
+            }
             return balancer.known(hit, key, segment, routes, now);
         }
         match egress.ways.judge(came.from, &came.packet) {
@@ -131,7 +143,8 @@ impl Path {
         match decision {
             Decision::Goes(hit) => fragments.first(part, hit, key, now, released)?,
             Decision::Routed => fragments.first_of_nobody(part, now, released)?,
-            Decision::Drop(_) | Decision::Refuse(_) => {}
+            // No segment of TCP is in parts.
+            Decision::Spliced(_) | Decision::Asks(_) | Decision::Drop(_) | Decision::Refuse(_) => {}
         }
         Ok(())
     }
@@ -184,8 +197,8 @@ impl Path {
             self.egress.drop(from, frame, reason);
             return None;
         }
-        if self.translate_error(hit, &quoted, &mut packet, &mut transport, &mut frame).is_err() {
-            self.egress.drop(from, frame, Reason::Length);
+        if let Err(reason) = self.translate_error(hit, &quoted, &mut packet, &mut transport, &mut frame) {
+            self.egress.drop(from, frame, reason);
             return None;
         }
         self.pass(from, &packet, frame, hop, Fit::Whole, now);
@@ -199,10 +212,16 @@ impl Path {
         packet: &mut Packet,
         transport: &mut Transport,
         frame: &mut Frame,
-    ) -> Result<(), EditError> {
-        let flow = self.balancer.as_deref().and_then(|balancer| balancer.flows().get(hit.index));
-        let flow = flow.ok_or(EditError::Place)?;
-        nat::translate_error(flow, hit.direction, quoted, packet, transport, frame)
+    ) -> Result<(), Reason> {
+        let balancer = self.balancer.as_deref().ok_or(Reason::NoFlow)?;
+        let flow = balancer.flows().get(hit.index).ok_or(Reason::NoFlow)?;
+        let renumbered = match balancer.quoted(hit)? {
+            Some(by) => edit::renumber_quoted(quoted, packet, transport, frame, &by),
+            None => Ok(()),
+        };
+        renumbered
+            .and_then(|()| nat::translate_error(flow, hit.direction, quoted, packet, transport, frame))
+            .map_err(|_| Reason::Length)
     }
 
     /// By which hop the packets of a flow go on, and how long they may be there.
@@ -217,22 +236,36 @@ impl Path {
 
     /// Passes on a packet of a flow, with the ends that it is to have.
     fn go(&mut self, came: Came, hit: Hit, now: Instant) {
-        let Came { from, mut packet, mut transport, mut frame } = came;
-        let Some((hop, mtu_bytes)) = self.way_of(hit) else {
-            return self.egress.drop(from, frame, Reason::NoRoute);
-        };
-        if hops_left(&packet) <= 1 {
-            return self.egress.tell(from, &packet, frame, Reason::TimeExceeded, Error::TimeExceeded, now);
+        if let Some((came, way)) = self.fitting(came, hit, now) {
+            self.go_by(came, hit, way, now);
         }
-        // Whoever sent it hears of the packet that it was.
-        let fit = match self.egress.ways.fit(&packet, &frame, hop.interface) {
-            Some((Fit::TooBig, mtu_bytes)) => {
-                let error = Error::TooBig { mtu_bytes };
-                return self.egress.tell(from, &packet, frame, Reason::TooBig, error, now);
+    }
+
+    /// The way of a packet of a flow that may go on as it came. Of another whoever sent it hears: of
+    /// the packet that it was.
+    pub(super) fn fitting(&mut self, came: Came, hit: Hit, now: Instant) -> Option<(Came, Way)> {
+        let Came { from, packet, ref frame, .. } = came;
+        let way = self.way_of(hit).and_then(|(hop, mtu_bytes)| {
+            let (fit, _) = self.egress.ways.fit(&packet, frame, hop.interface)?;
+            Some(Way { hop, fit, mtu_bytes })
+        });
+        let (reason, error) = match way {
+            None => {
+                self.egress.drop(from, came.frame, Reason::NoRoute);
+                return None;
             }
-            Some((fit, _)) => fit,
-            None => return self.egress.drop(from, frame, Reason::NoRoute),
+            Some(_) if hops_left(&packet) <= 1 => (Reason::TimeExceeded, Error::TimeExceeded),
+            Some(Way { fit: Fit::TooBig, mtu_bytes, .. }) => (Reason::TooBig, Error::TooBig { mtu_bytes }),
+            Some(way) => return Some((came, way)),
         };
+        self.egress.tell(from, &packet, came.frame, reason, error, now);
+        None
+    }
+
+    /// Passes on a packet of a flow by a way that it may go, with the ends that it is to have.
+    pub(super) fn go_by(&mut self, came: Came, hit: Hit, way: Way, now: Instant) {
+        let Came { from, mut packet, mut transport, mut frame } = came;
+        let Way { hop, fit, mtu_bytes } = way;
         let mss_bytes = self.mss_of(from, mtu_bytes, &packet, &transport);
         let total_bytes = total_bytes(&packet);
         let Some(balancer) = &mut self.balancer else { return };
@@ -263,7 +296,7 @@ impl Path {
 
     /// Drops a packet that nobody takes, and says so to who sent it.
     #[cold]
-    fn refuse(&mut self, came: Came, key: &Key, reason: Reason, now: Instant) {
+    pub(super) fn refuse(&mut self, came: Came, key: &Key, reason: Reason, now: Instant) {
         let Came { from, packet, transport, frame } = came;
         let Transport::Tcp(header, at_bytes) = &transport else {
             return self.egress.tell(from, &packet, frame, reason, Error::PortUnreachable, now);
@@ -301,6 +334,7 @@ impl Path {
         while let Some(reset) = self.balancer.as_deref_mut().and_then(Balancer::take_reset) {
             self.send_reset(&reset, now);
         }
+        self.send_spliced(now);
         next
     }
 
@@ -323,15 +357,28 @@ impl Path {
             && let Some(back) = balancer.undelivered(to, &packet, &transport)
         {
             balancer.unreachable(back, now);
-            let flow = balancer.flows().get(back.index);
-            if let Some(before) = flow.and_then(|flow| flow.rewrite_quoted(back.direction))
-                && edit::rewrite(&mut packet, &mut transport, &mut frame, &before).is_err()
-            {
-                return self.egress.drop(from, frame, reason);
+            if !is_as_it_came(balancer, back, &mut packet, &mut transport, &mut frame) {
+                self.egress.drop(from, frame, reason);
+                return self.send_spliced(now);
             }
         }
         self.egress.tell(from, &packet, frame, reason, error, now);
     }
+}
+
+/// Makes a packet of a flow what it was when it came; false where it cannot be, or never came.
+fn is_as_it_came(
+    balancer: &Balancer,
+    back: Hit,
+    packet: &mut Packet,
+    transport: &mut Transport,
+    frame: &mut Frame,
+) -> bool {
+    let Ok(by) = balancer.quoted(back) else { return false };
+    let flow = balancer.flows().get(back.index);
+    let ends = flow.and_then(|flow| flow.rewrite_quoted(back.direction));
+    by.is_none_or(|by| edit::renumber(transport, frame, &by).is_ok())
+        && ends.is_none_or(|ends| edit::rewrite(packet, transport, frame, &ends).is_ok())
 }
 
 /// How many routers may still pass it on.

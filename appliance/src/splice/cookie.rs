@@ -65,6 +65,14 @@ pub struct Offer {
     pub ecn: bool,
 }
 
+impl Offer {
+    /// What general-purpose hosts do over Ethernet, which take segments of so many bytes.
+    #[must_use]
+    pub const fn general(mss_bytes: u16) -> Self {
+        Self { mss_bytes, scale: 7, sack: true, timestamps: true, ecn: false }
+    }
+}
+
 /// What a client's SYN and the ACK of our answer said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
@@ -86,6 +94,8 @@ pub struct Client {
     pub time: Option<[u32; 2]>,
     /// How many servers were tried so far.
     pub tries: u8,
+    /// Those of them before the last one, as whoever chooses them numbers them, latest first.
+    pub tried: [u16; 2],
 }
 
 /// Who makes cookies, and knows them again.
@@ -159,6 +169,7 @@ impl Cookies {
             ecn: false,
             time: heard.said(frame).time,
             tries: 0,
+            tried: [u16::MAX; 2],
         };
         if let Some([_, ours]) = client.time {
             if millis(now).wrapping_sub(ours) > MAX_AGE_MILLIS {
