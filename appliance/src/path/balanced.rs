@@ -215,12 +215,13 @@ impl Path {
     ) -> Result<(), Reason> {
         let balancer = self.balancer.as_deref().ok_or(Reason::NoFlow)?;
         let flow = balancer.flows().get(hit.index).ok_or(Reason::NoFlow)?;
-        let renumbered = match balancer.quoted(hit)? {
-            Some(by) => edit::renumber_quoted(quoted, packet, transport, frame, &by),
-            None => Ok(()),
-        };
-        renumbered
-            .and_then(|()| nat::translate_error(flow, hit.direction, quoted, packet, transport, frame))
+        let mut quoted = *quoted;
+        if let Some(by) = balancer.quoted(hit)? {
+            edit::renumber_quoted(&quoted, packet, transport, frame, &by).map_err(|_| Reason::Length)?;
+            // Its checksum is another now, where it is quoted.
+            quoted = Quoted::of(packet, transport, frame).ok_or(Reason::Length)?;
+        }
+        nat::translate_error(flow, hit.direction, &quoted, packet, transport, frame)
             .map_err(|_| Reason::Length)
     }
 
@@ -241,8 +242,8 @@ impl Path {
         }
     }
 
-    /// The way of a packet of a flow that may go on as it came. Of another whoever sent it hears: of
-    /// the packet that it was.
+    /// The way of a packet of a flow that may go on. Of another whoever sent it hears: of the packet
+    /// that it was when it came.
     pub(super) fn fitting(&mut self, came: Came, hit: Hit, now: Instant) -> Option<(Came, Way)> {
         let Came { from, packet, ref frame, .. } = came;
         let way = self.way_of(hit).and_then(|(hop, mtu_bytes)| {

@@ -14,7 +14,7 @@ use super::heard::{ACK, RST, SYN};
 use super::make::Draft;
 use super::shape::{Arrived, Counters, Output, Service, Settings, Side, Verdict};
 use super::timer::Lists;
-use crate::flow::{Direction, Flow, Key, Table};
+use crate::flow::{Direction, Flow, Key, State, Table};
 use crate::packet::edit::{Renumber, Shift, renumber};
 
 /// All spliced connections, each by the place of its flow.
@@ -163,7 +163,8 @@ impl Splices {
                 self.counters.resent = self.counters.resent.wrapping_add(1);
                 self.send_header(index, flow, now, out);
             }
-            Stage::Opening if !is_last => {
+            // Where one side has cut it off, nobody waits any more.
+            Stage::Opening if !is_last && flow.state() != State::Close => {
                 self.counters.resent = self.counters.resent.wrapping_add(1);
                 self.send_opening(index, flow, now, out);
             }

@@ -6,5 +6,6 @@ mod fragments;
 mod own;
 mod refused;
 mod servers;
+mod splice;
 mod straight;
 mod support;
