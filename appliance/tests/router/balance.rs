@@ -1,6 +1,7 @@
 //! A load balancer between the same links: clients beyond the gateway, servers on the private link.
 
 mod begin;
+mod bytes;
 mod errors;
 mod fragments;
 mod own;

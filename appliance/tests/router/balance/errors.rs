@@ -221,7 +221,7 @@ fn of_a_server_that_is_not_there_its_client_hears_and_the_next_one_goes_elsewher
     });
 }
 
-fn is_error(frame: &[u8]) -> bool {
+pub fn is_error(frame: &[u8]) -> bool {
     frame[12..14] == [8, 0] && frame[23] == 1
         || frame[12..14] == [0x86, 0xdd] && frame[20] == 58 && frame[54] < 128
 }

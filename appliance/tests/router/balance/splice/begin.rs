@@ -130,7 +130,8 @@ fn the_same_client_may_begin_again() {
 fn segments_fit_all_links() {
     for (ends, mss) in [(V4, 1360), (V6, 1340)] {
         let service = How::new(ends).service();
-        let mut balanced = crate::balance::support::Balanced::on_private(1400, ends, vec![service], settings());
+        let mut balanced =
+            crate::balance::support::Balanced::on_private(1400, ends, vec![service], settings());
         let syn = Tcp { mss_bytes: Some(1460), ..balanced.of_client(5000, SYN).at(CLIENT, 0) };
         balanced.take(PUBLIC, &syn, b"");
         let answer = balanced.one(PUBLIC);
