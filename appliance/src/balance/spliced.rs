@@ -20,7 +20,7 @@ use crate::nat;
 use crate::packet::edit::Renumber;
 use crate::pool::ServerId;
 use crate::route::Routes;
-use crate::splice::{self, Arrived, Client, Output, Refusal, Splices};
+use crate::splice::{self, Arrived, Client, Cookies, Output, Refusal, Splices};
 
 /// What becomes of one connection in a turn, or by one segment, at most: both ends are reset, and
 /// another server is tried.
@@ -97,6 +97,12 @@ impl Balancer {
     #[must_use]
     pub fn splices(&self) -> Option<&Splices> {
         self.splicing.as_ref().map(|splicing| &splicing.splices)
+    }
+
+    /// The cookies by which clients of such services are answered.
+    #[must_use]
+    pub const fn cookies(&self) -> &Cookies {
+        &self.cookies
     }
 
     /// Makes a client's SYN, to that service, its answer, for the station that sent it.

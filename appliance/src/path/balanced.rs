@@ -242,8 +242,8 @@ impl Path {
         }
     }
 
-    /// The way of a packet of a flow that may go on. Of another whoever sent it hears: of the packet
-    /// that it was when it came.
+    /// The way of a packet of a flow that may go on. Of another whoever sent it hears: of the
+    /// packet that it was when it came.
     pub(super) fn fitting(&mut self, came: Came, hit: Hit, now: Instant) -> Option<(Came, Way)> {
         let Came { from, packet, ref frame, .. } = came;
         let way = self.way_of(hit).and_then(|(hop, mtu_bytes)| {

@@ -103,13 +103,14 @@ pub struct Client {
 pub struct Cookies {
     keys: [[u64; 2]; 2],
     sent: Option<Instant>,
+    given_out: u64,
 }
 
 impl Cookies {
     /// One whose cookies no other knows.
     #[must_use]
     pub fn new(random: &mut Random) -> Self {
-        Self { keys: [random.hash_key(), random.hash_key()], sent: None }
+        Self { keys: [random.hash_key(), random.hash_key()], sent: None, given_out: 0 }
     }
 
     /// Whether a cookie was given out that may still come back.
@@ -119,9 +120,16 @@ impl Cookies {
         self.sent.is_some_and(|sent| now.since(sent) <= good)
     }
 
+    /// How many were given out.
+    #[must_use]
+    pub const fn given_out(&self) -> u64 {
+        self.given_out
+    }
+
     /// The cookie for a SYN that says these.
     pub(super) fn number(&mut self, key: &Key, isn: u32, mss_bytes: u16, now: Instant) -> u32 {
         self.sent = Some(now);
+        self.given_out = self.given_out.wrapping_add(1);
         let minute = minute(now);
         // The largest that is not larger.
         let smaller = table(key).iter().skip(1).filter(|known| **known <= mss_bytes).count();

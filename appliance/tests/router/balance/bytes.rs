@@ -250,7 +250,7 @@ impl Case {
         self.payload_bytes > 1428
     }
 
-    /// Reads what left: its numbers and payload. Whether its checksum is right is what it should be.
+    /// Reads what left: its numbers and payload. Its checksum is as right as it was.
     fn read(&self, mut frame: Frame) -> (Numbers, Vec<u8>) {
         // Who cuts a packet here sums its parts as well.
         let is_left = matches!(self.said, Said::Partial | Said::Asked) && !self.is_cut();

@@ -7,6 +7,7 @@ mod end;
 mod errors;
 mod flood;
 mod retry;
+mod storm;
 
 use core::net::{IpAddr, SocketAddr};
 
