@@ -17,8 +17,9 @@ use crate::world::{PRIVATE, PUBLIC};
 enum Event {
     /// A client says something of its own.
     Client { client: u16, port: u16, flags: u8, sequence: u32, data: u8 },
-    /// Somebody answers what was seen on a link, one of the latest, by numbers that far off.
-    Answer { is_public: bool, which: u8, flags: u8, ahead: [i32; 2], data: u8 },
+    /// Somebody answers what was seen on a link, one of the latest, as hosts do or with other flags,
+    /// by numbers that far off.
+    Answer { is_public: bool, which: u8, flags: Option<u8>, ahead: [i32; 2], data: u8 },
     /// Time goes on.
     Pass { millis: u32 },
     /// A server is taken out, or comes back.
@@ -37,16 +38,17 @@ fn events() -> impl Strategy<Value = Event> {
             1 => 0..32_u8,
         ]
     };
-    let ahead = || prop_oneof![8 => Just(0), 1 => -3..3_i32, 1 => any::<i32>()];
+    let ahead = || prop_oneof![12 => Just(0), 1 => -3..3_i32, 1 => any::<i32>()];
+    let which = prop_oneof![3 => Just(0_u8), 1 => 0..4_u8];
     let data = || prop_oneof![2 => Just(0_u8), 1 => any::<u8>()];
     prop_oneof![
-        3 => (0..4_u16, 80..82_u16, prop_oneof![3 => Just(SYN), 1 => flags()], any::<u32>(), data()).prop_map(
+        3 => (0..3_u16, prop_oneof![3 => Just(80), 1 => Just(81)], prop_oneof![5 => Just(SYN), 1 => flags()], any::<u32>(), data()).prop_map(
             |(client, port, flags, sequence, data)| Event::Client { client, port, flags, sequence, data }
         ),
-        12 => (any::<bool>(), 0..4_u8, flags(), [ahead(), ahead()], data()).prop_map(
+        12 => (any::<bool>(), which, prop::option::weighted(0.3, flags()), [ahead(), ahead()], data()).prop_map(
             |(is_public, which, flags, ahead, data)| Event::Answer { is_public, which, flags, ahead, data }
         ),
-        2 => prop_oneof![0..400_u32, 0..5000_u32].prop_map(|millis| Event::Pass { millis }),
+        1 => prop_oneof![3 => 0..400_u32, 1 => 0..5000_u32].prop_map(|millis| Event::Pass { millis }),
         1 => (0..2_u8, any::<[bool; 2]>())
             .prop_map(|(which, [is_in, is_over])| Event::Server { which, is_in, is_over }),
     ]
@@ -70,7 +72,8 @@ impl Storm {
             Event::Answer { is_public, which, flags, ahead, data } => {
                 let lately = &seen[usize::from(!is_public)];
                 let Some(to) = lately.iter().rev().nth(which.into()) else { return };
-                let tcp = Tcp::answer(to, flags);
+                let usual = if to.flags == SYN { SYN | ACK } else { ACK };
+                let tcp = Tcp::answer(to, flags.unwrap_or(usual));
                 let [sequence, acknowledgement] = ahead;
                 let tcp = tcp.at(
                     tcp.sequence.wrapping_add_signed(sequence),
