@@ -3,6 +3,7 @@
 //! ```text
 //!  a packet of a flow   -- flows  --> whose it is, and which way --> nat: other ends --> on its way
 //!  the first of one     -- pool   --> which server --> flows: within the limits --> as above
+//!    of a spliced service          --> answered by a cookie; who comes back with it: as above
 //!  an ICMP error        -- nat    --> whose it is about --> likewise
 //!  a fragment           -- nat    --> whose its first one was
 //!  all others           --> as a router has it

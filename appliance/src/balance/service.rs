@@ -101,7 +101,8 @@ pub struct Service {
     pub listen: SocketAddr,
     /// What servers see of clients.
     pub mode: Mode,
-    /// How connections are spliced, of a service whose mode that is.
+    /// How connections are spliced, of a service whose mode that is. None of these is ever picked
+    /// up in its midst.
     pub splice: Splice,
     /// How many flows it has, how fast they begin, and how long they are kept.
     pub flows: flow::Service,

@@ -2,10 +2,11 @@
 
 use paravane_appliance::drops::Reason;
 use paravane_appliance::icmp::Rate;
+use smoltcp::wire::Ipv4Packet;
 
 use super::{CLIENT, How, Joined, SERVER, ask, begin, connect, each};
 use crate::balance::support::{ACK, Balanced, RST, SYN, Seen, Tcp, V4, segments};
-use crate::world::{PRIVATE, PUBLIC};
+use crate::world::{GATEWAY_MAC, HOST_MAC, OWN_MAC, PRIVATE, PUBLIC};
 
 /// What both sides heard since.
 fn heard(balanced: &mut Balanced) -> [Vec<Seen>; 2] {
@@ -115,6 +116,28 @@ fn what_belongs_to_no_connection_is_dropped() {
         assert_eq!(balanced.world.dropped(), both);
         assert!(balanced.world.is_silent());
     });
+}
+
+/// No honest sender makes them.
+#[test]
+fn parts_of_segments_go_nowhere() {
+    let how = How::new(V4);
+    let mut balanced = how.balanced();
+    let joined = connect(&mut balanced, &how, 5000);
+    let parts = [
+        (PUBLIC, GATEWAY_MAC, balanced.of_client(6000, SYN)),
+        (PUBLIC, GATEWAY_MAC, joined.of_client(&balanced, ACK)),
+        (PRIVATE, HOST_MAC, joined.of_server(ACK)),
+    ];
+    for (from, mac, tcp) in parts {
+        let mut bytes = tcp.bytes(mac, OWN_MAC[from.index()], &[0; 12]);
+        bytes[20] |= 0x20;
+        Ipv4Packet::new_unchecked(&mut bytes[14..]).fill_checksum();
+        balanced.world.take(from, &bytes);
+    }
+    let both = [(PUBLIC, Reason::FragmentTcp, 2), (PRIVATE, Reason::FragmentTcp, 1)];
+    assert_eq!(balanced.world.dropped(), both);
+    assert!(balanced.world.is_silent() && balanced.world.all_home());
 }
 
 /// Limits hold with the SYN, as far as they are known then; and whoever was promised more is told.
