@@ -17,8 +17,8 @@ use crate::world::{PRIVATE, PUBLIC};
 enum Event {
     /// A client says something of its own.
     Client { client: u16, port: u16, flags: u8, sequence: u32, data: u8 },
-    /// Somebody answers what was seen on a link, one of the latest, as hosts do or with other flags,
-    /// by numbers that far off.
+    /// Somebody answers what was seen on a link, one of the latest, as hosts do or with other
+    /// flags, by numbers that far off.
     Answer { is_public: bool, which: u8, flags: Option<u8>, ahead: [i32; 2], data: u8 },
     /// Time goes on.
     Pass { millis: u32 },
