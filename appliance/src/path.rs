@@ -19,12 +19,14 @@
 //! | `balanced` | packets of a balancer's flows |
 //! | `flows` | those of them that are plain, in rows |
 //! | `spliced` | those whose connections are spliced |
+//! | `errors` | ICMP errors about packets of flows |
 //! | `ways` | where a packet goes, and whether it fits there |
 //! | `own` | what this machine itself sends, and waits for |
 //! | `egress` | what goes out: passed on, cut, told |
 
 mod balanced;
 mod egress;
+mod errors;
 mod flows;
 mod own;
 mod spliced;
