@@ -248,7 +248,7 @@ impl Balancer {
 
 /// Who is left behind a flow that ends.
 struct Left<'b> {
-    services: &'b mut [Serving],
+    services: &'b mut Vec<Serving>,
     resets: &'b mut Vec<Reset>,
     splicing: &'b mut Option<Splicing>,
     now: Instant,
