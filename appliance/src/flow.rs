@@ -25,7 +25,8 @@
 //! | `open` | who begins, within the limits |
 //! | `key` | [`Key`]: by what packets belong together |
 //! | `entry` | [`Flow`], [`State`] |
-//! | `index` | where a flow is, by a keyed hash |
+//! | `hash` | by what nobody outside knows where a key leads |
+//! | `index` | where a flow is, by the hash of a key |
 //! | `tcp` | how a TCP connection goes on |
 //! | `list`, `time` | whose time comes when |
 //! | `limits` | [`Limits`], [`Service`], [`Counters`] |
@@ -33,6 +34,7 @@
 //! Services and sources are held to their limits here, and servers by their [`pool`](crate::pool).
 
 mod entry;
+mod hash;
 mod index;
 mod key;
 mod limits;
@@ -50,6 +52,7 @@ use crate::limit::Networks;
 use crate::packet::wire::PROTOCOL_TCP;
 use crate::random::Random;
 pub use entry::{Direction, Flow, State, Tag};
+pub(crate) use hash::HashKey;
 use index::{Index, NONE};
 pub use key::Key;
 pub use limits::{Counters, End, Limits, Refused, Service, Timeouts};
@@ -67,7 +70,7 @@ const MAX_FLOWS: u32 = 1 << 24;
 pub struct Table {
     flows: Box<[Flow]>,
     index: Index,
-    hash_key: [u64; 2],
+    hash_key: HashKey,
     lists: Lists,
     /// The first place that is free; each knows the next.
     free: u32,
@@ -135,7 +138,7 @@ impl Table {
             index: Index::new(flows.len()),
             free: if flows.is_empty() { NONE } else { 0 },
             flows,
-            hash_key: random.hash_key(),
+            hash_key: HashKey::new(random),
             lists: Lists::new(),
             len: 0,
             unproven: 0,
@@ -164,7 +167,7 @@ impl Table {
     #[must_use]
     #[inline]
     pub fn lookup(&self, key: Key) -> Lookup {
-        Lookup { key, hash: key.hash(self.hash_key), slot: NONE }
+        Lookup { key, hash: key.hash(&self.hash_key), slot: NONE }
     }
 
     /// The second step, for a whole burst: first the buckets of all, then their flows. Nothing here
@@ -292,7 +295,7 @@ impl Table {
         let Some(flow) = self.flows.get(index as usize) else { return false };
         ended(index, flow, end);
         for direction in [Direction::Original, Direction::Reply] {
-            self.index.remove(flow.key(direction).hash(self.hash_key), slot(index, direction));
+            self.index.remove(flow.key(direction).hash(&self.hash_key), slot(index, direction));
         }
         let (service, is_proven) = (flow.tag.service, flow.is_proven());
         if flow.is_held {
