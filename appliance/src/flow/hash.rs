@@ -5,9 +5,10 @@
 //! ```
 //!
 //! NH multiplies pairs of words, a secret added to each, and adds the products up. Of two keys that
-//! somebody chose who does not know the secrets, these are the same once in 2⁶⁴ times, whichever
-//! the keys are: that is proven. The second multiplication has secrets of its own, and stirs all
-//! bits, so that keys which are in one place by chance say little of which others would be.
+//! somebody chose who does not know the secrets, these sums are the same once in 2⁶⁴ times,
+//! whichever the keys are: that is proven. The second multiplication has secrets of its own, and
+//! stirs all bits, so that keys which are in one place by chance say little of which others would
+//! be.
 //!
 //! A hash for this, not for signatures: whoever is told hashes could work the secrets out.
 //!

@@ -18,9 +18,12 @@ pub struct Key {
     /// Source and then destination, in words as a packet has them: the first byte is the lowest.
     /// Those of IPv4 are one word, and the others are zero.
     addresses: [u64; 4],
-    /// Ports as a packet has them, then protocol, version, zone.
+    /// Ports as a packet has them, then protocol, zone; the highest bit says that it is IPv6.
     rest: u64,
 }
+
+/// Of a key's last word: IPv6.
+const V6: u64 = 1 << 63;
 
 impl Key {
     /// Of no packet.
@@ -38,7 +41,7 @@ impl Key {
     /// The same of words as a packet has them: its addresses, and its ports.
     #[inline(always)]
     pub(crate) fn of_words(addresses: u64, ports: u32, protocol: u8, zone: u8) -> Self {
-        Self { addresses: [addresses, 0, 0, 0], rest: rest(ports, protocol, 4, zone) }
+        Self { addresses: [addresses, 0, 0, 0], rest: rest(ports, protocol, zone) }
     }
 
     /// Of packets over IPv6.
@@ -47,7 +50,7 @@ impl Key {
     pub fn v6(ends: Ends<Ipv6Addr>, protocol: u8, zone: u8) -> Self {
         let ([s0, s1], [d0, d1]) = (words(ends.source), words(ends.destination));
         let ports = port_words(ends.source_port, ends.destination_port);
-        Self { addresses: [s0, s1, d0, d1], rest: rest(ports, protocol, 6, zone) }
+        Self { addresses: [s0, s1, d0, d1], rest: rest(ports, protocol, zone) | V6 }
     }
 
     /// Between two addresses of the same version; `None` of two that are not.
@@ -97,8 +100,8 @@ impl Key {
         let [first, second, third, fourth] = self.addresses;
         let addresses =
             if self.is_v6() { [third, fourth, first, second] } else { [first.rotate_left(32), 0, 0, 0] };
-        let rest = rest(self.ports().rotate_left(16), self.protocol(), self.version(), zone);
-        Self { addresses, rest }
+        let rest = rest(self.ports().rotate_left(16), self.protocol(), zone);
+        Self { addresses, rest: rest | self.rest & V6 }
     }
 
     /// Who sends them.
@@ -147,13 +150,14 @@ impl Key {
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "a field of it")]
     pub const fn zone(&self) -> u8 {
-        (self.rest >> 48) as u8
+        (self.rest >> 40) as u8
     }
 
     /// Whether they are of IPv6.
     #[must_use]
+    #[inline(always)]
     pub const fn is_v6(&self) -> bool {
-        self.version() == 6
+        self.rest & V6 != 0
     }
 
     /// Their addresses over IPv4, as a packet has them; `None` over IPv6.
@@ -188,11 +192,6 @@ impl Key {
         Some(Ends { source, destination, source_port, destination_port })
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "a field of it")]
-    const fn version(&self) -> u8 {
-        (self.rest >> 40) as u8
-    }
-
     /// Source and destination, over IPv4.
     fn both_v4(&self) -> [Ipv4Addr; 2] {
         let [first, ..] = self.addresses;
@@ -207,6 +206,13 @@ impl Key {
         let [source, _] = self.both_v4();
         // As an IPv6 network it would be one of group addresses.
         if self.is_v6() { first.swap_bytes() } else { u64::from(source.to_bits()) | 0xffff_ffff << 32 }
+    }
+
+    /// Whether it is `other`. Nearly all are of IPv4, which is in two words.
+    #[inline(always)]
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let ([here, ..], [there, ..]) = (self.addresses, other.addresses);
+        here == there && self.rest == other.rest && (!self.is_v6() || self.addresses == other.addresses)
     }
 
     /// Its hash with that key.
@@ -239,8 +245,8 @@ const fn port_words(source: u16, destination: u16) -> u32 {
 }
 
 #[inline(always)]
-fn rest(ports: u32, protocol: u8, version: u8, zone: u8) -> u64 {
-    u64::from(ports) | u64::from(protocol) << 32 | u64::from(version) << 40 | u64::from(zone) << 48
+fn rest(ports: u32, protocol: u8, zone: u8) -> u64 {
+    u64::from(ports) | u64::from(protocol) << 32 | u64::from(zone) << 40
 }
 
 #[inline(always)]

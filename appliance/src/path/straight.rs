@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 
 use paravane_hal::time::Instant;
-use paravane_net::{Burst, Frame, MacAddr};
+use paravane_net::{Burst, FrameSegmentMut, MacAddr};
 
 use super::Path;
 use super::ways::Ways;
@@ -41,19 +41,19 @@ struct Row {
     is_over: bool,
     /// Who sent the one before, which came in where it should.
     source: Option<[u8; 4]>,
-    /// Whom that was for, and its place among next hops.
+    /// Whom that was for, and where it went.
     destination: Option<[u8; 4]>,
-    place: usize,
+    next: Next,
 }
 
 impl Row {
     const fn new(number: u64) -> Self {
-        Self { number, out: None, is_over: false, source: None, destination: None, place: 0 }
+        Self { number, out: None, is_over: false, source: None, destination: None, next: Next::NONE }
     }
 }
 
 /// Where packets go next.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Next {
     /// The number of the row in which it was found, all of which leaves by the same interface.
     row: u64,
@@ -62,6 +62,9 @@ pub(super) struct Next {
 }
 
 impl Next {
+    /// Of no row.
+    const NONE: Self = Self { row: 0, link: Link::NONE, mtu_bytes: 0 };
+
     /// The addresses with which it goes there.
     #[inline(always)]
     pub(super) const fn link(&self) -> Link {
@@ -83,7 +86,7 @@ impl Nexts {
 
     /// Makes room for what routes lead to.
     pub(super) fn make_room(&mut self, groups: usize) {
-        self.nexts.resize(groups.max(self.nexts.len()), Next::default());
+        self.nexts.resize(groups.max(self.nexts.len()), Next::NONE);
     }
 
     /// The MAC address of `address`, if it is known.
@@ -139,13 +142,15 @@ impl Nexts {
     ) -> Option<&Next> {
         if self.row.destination != Some(destination) {
             let way = ways.routes.way_v4(destination);
-            self.row.place = way.group() as usize;
-            if self.nexts.get(self.row.place)?.row != self.row.number {
-                self.find(ways, neighbours, way, destination, now)?;
-            }
+            let next = *self.nexts.get(way.group() as usize)?;
+            self.row.next = if next.row == self.row.number {
+                next
+            } else {
+                self.find(ways, neighbours, way, destination, now)?
+            };
             self.row.destination = Some(destination);
         }
-        self.nexts.get(self.row.place)
+        Some(&self.row.next)
     }
 
     /// Finds where it goes: once a row for each gateway, and for each packet to a host on the link.
@@ -157,7 +162,7 @@ impl Nexts {
         way: Way,
         destination: [u8; 4],
         now: Instant,
-    ) -> Option<()> {
+    ) -> Option<Next> {
         let hop = ways.routes.next_hop_v4(way)?;
         let out = ways.interfaces.get(hop.interface.index())?;
         if self.row.out.is_some_and(|row| row != hop.interface) {
@@ -169,9 +174,10 @@ impl Nexts {
         let link = Hop { destination: mac, source: out.mac }.into();
         // The next packet to a link is for another host.
         let row = if hop.gateway.is_some() { self.row.number } else { 0 };
-        *self.nexts.get_mut(way.group() as usize)? = Next { row, link, mtu_bytes: out.mtu_bytes };
+        let next = Next { row, link, mtu_bytes: out.mtu_bytes };
+        *self.nexts.get_mut(way.group() as usize)? = next;
         self.row.out = Some(hop.interface);
-        Some(())
+        Some(next)
     }
 }
 
@@ -183,16 +189,11 @@ impl Path {
         let ways = &egress.ways;
         let Some(own) = ways.link_of(from) else { return true };
         nexts.begin_row();
-        let mut row = Burst::new();
-        burst.walk(&mut row, usize::MAX, |mut frame| {
-            match straight(&mut frame, (from, own), ways, neighbours, nexts, now) {
-                Some(()) => Ok(Some(frame)),
-                None => Err(frame),
-            }
-        });
+        let gone = burst
+            .change(|frame| straight(&mut frame.into(), (from, own), ways, neighbours, nexts, now).is_some());
         let (out, is_over) = nexts.end_row();
         if let Some(out) = out {
-            egress.emit_row(from, out, row);
+            egress.emit_row(from, out, burst.take_front(gone));
         }
         !is_over
     }
@@ -203,14 +204,14 @@ impl Path {
 /// Spec: as [`judge`](super::Ways::judge).
 #[inline(always)]
 fn straight(
-    frame: &mut Frame,
+    frame: &mut FrameSegmentMut<'_>,
     (from, own): (InterfaceId, Link),
     ways: &Ways,
     neighbours: &mut Neighbours,
     nexts: &mut Nexts,
     now: Instant,
 ) -> Option<()> {
-    let packet = Plain::read(frame)?;
+    let packet = Plain::read(frame.look())?;
     let may_pass = packet.is_for(own) && packet.hops_left() > 1 && nexts.holds(ways, packet.source(), from);
     if !may_pass {
         return None;
