@@ -18,14 +18,16 @@ use crate::packet::edit::Hop;
 use crate::packet::plain::{Link, Plain};
 use crate::route::Way;
 
-/// Hints to neighbours, by their address's last byte.
-const HINTS: usize = 256;
+/// How many addresses are told apart by their last byte.
+const LAST_BYTES: usize = 256;
 
 /// Where packets go next that go straight.
 #[derive(Debug)]
 pub(super) struct Nexts {
-    /// By the group of the routes to them.
+    /// By gateways: by the group of the routes there.
     nexts: Vec<Next>,
+    /// To hosts on a link, by their address's last byte.
+    hosts: Vec<([u8; 4], Next)>,
     /// Who was asked for lately.
     hints: Vec<Hint>,
     row: Row,
@@ -81,7 +83,9 @@ impl Next {
 impl Nexts {
     /// Of nobody.
     pub(super) fn new() -> Self {
-        Self { nexts: Vec::new(), hints: alloc::vec![Hint::default(); HINTS], row: Row::new(0) }
+        let hosts = alloc::vec![([0; 4], Next::NONE); LAST_BYTES];
+        let hints = alloc::vec![Hint::default(); LAST_BYTES];
+        Self { nexts: Vec::new(), hosts, hints, row: Row::new(0) }
     }
 
     /// Makes room for what routes lead to.
@@ -99,10 +103,10 @@ impl Nexts {
         now: Instant,
     ) -> Option<MacAddr> {
         let last = match address {
-            IpAddr::V4(address) => address.octets()[3],
-            IpAddr::V6(address) => address.octets()[15],
+            IpAddr::V4(address) => last_byte(address.octets()),
+            IpAddr::V6(address) => last_byte(address.octets()),
         };
-        neighbours.lookup_near(self.hints.get_mut(usize::from(last))?, interface, address, now)
+        neighbours.lookup_near(self.hints.get_mut(last)?, interface, address, now)
     }
 
     /// Whether packets of `source` come in by `from`.
@@ -142,9 +146,12 @@ impl Nexts {
     ) -> Option<&Next> {
         if self.row.destination != Some(destination) {
             let way = ways.routes.way_v4(destination);
-            let next = *self.nexts.get(way.group() as usize)?;
-            self.row.next = if next.row == self.row.number {
-                next
+            let by_gateway = *self.nexts.get(way.group() as usize)?;
+            let (host, to_host) = *self.hosts.get(last_byte(destination))?;
+            self.row.next = if by_gateway.row == self.row.number {
+                by_gateway
+            } else if to_host.row == self.row.number && host == destination {
+                to_host
             } else {
                 self.find(ways, neighbours, way, destination, now)?
             };
@@ -153,7 +160,7 @@ impl Nexts {
         Some(&self.row.next)
     }
 
-    /// Finds where it goes: once a row for each gateway, and for each packet to a host on the link.
+    /// Finds where it goes: once a row for each gateway, and mostly for each host on a link.
     #[inline(never)]
     fn find(
         &mut self,
@@ -172,13 +179,20 @@ impl Nexts {
         let address = hop.gateway.unwrap_or(Ipv4Addr::from_octets(destination).into());
         let mac = self.mac(neighbours, hop.interface, address, now)?;
         let link = Hop { destination: mac, source: out.mac }.into();
-        // The next packet to a link is for another host.
-        let row = if hop.gateway.is_some() { self.row.number } else { 0 };
-        let next = Next { row, link, mtu_bytes: out.mtu_bytes };
-        *self.nexts.get_mut(way.group() as usize)? = next;
+        let next = Next { row: self.row.number, link, mtu_bytes: out.mtu_bytes };
+        if hop.gateway.is_some() {
+            *self.nexts.get_mut(way.group() as usize)? = next;
+        } else {
+            *self.hosts.get_mut(last_byte(destination))? = (destination, next);
+        }
         self.row.out = Some(hop.interface);
         Some(next)
     }
+}
+
+#[inline(always)]
+fn last_byte<const N: usize>(address: [u8; N]) -> usize {
+    address.last().copied().map_or(0, usize::from)
 }
 
 impl Path {
