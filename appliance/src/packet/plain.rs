@@ -192,7 +192,6 @@ impl Plain {
 
     /// The two bytes there.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "its two bytes")]
     const fn behind_ports(self) -> u16 {
         let [.., fifth] = self.words;
         ((fifth >> 48) as u16).swap_bytes()
@@ -288,7 +287,6 @@ impl PlainEnds {
     /// Whom it is for, then.
     #[inline(always)]
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "its four bytes")]
     pub const fn destination(self) -> [u8; 4] {
         ((self.addresses >> 32) as u32).to_le_bytes()
     }

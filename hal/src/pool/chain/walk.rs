@@ -51,7 +51,6 @@ impl<T: Pooled> Chain<T> {
     /// All of these: `items` are no more than there are buffers. What may be done with a buffer is
     /// up to who calls this.
     #[inline(always)]
-    #[expect(clippy::while_let_on_iterator, reason = "what is left of it says how many there were")]
     fn pass_over<I: ExactSizeIterator>(
         &self,
         mut items: I,
