@@ -16,6 +16,8 @@ use crate::link::{Cables, Side, Socket};
 pub(crate) const MEMORY_MIB: u32 = 256;
 /// From the start of QEMU to the first answer.
 pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a probe may take to be answered.
+pub(crate) const PROBE: Duration = Duration::from_millis(20);
 /// Console lines shown after a failure.
 const REPORT_LINES: usize = 15;
 
