@@ -5,6 +5,8 @@
 //! [`Read`] and [`Write`] with one deadline for all of it, so that whatever speaks over it cannot
 //! wait for ever.
 
+pub mod web;
+
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};

@@ -52,6 +52,7 @@ pub fn build(program: &str) -> Result<PathBuf> {
     let output = Command::new(cargo)
         .current_dir(&workspace)
         .args(["build", "--release", "--package", PACKAGE, kind, program, "--target", TARGET])
+        .args(if program == ROUTER { &["--features", "router"][..] } else { &[] })
         // Diagnostics stay readable on standard error; standard output tells which file was made.
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())

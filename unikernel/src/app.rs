@@ -18,6 +18,7 @@ pub mod config;
 pub mod files;
 pub mod http;
 pub mod program;
+#[cfg(feature = "router")]
 pub mod router;
 pub mod server;
 pub mod stack;

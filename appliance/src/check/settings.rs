@@ -72,6 +72,12 @@ impl Settings {
         SocketAddr::new(server.address.ip(), self.port.unwrap_or(server.address.port()))
     }
 
+    /// Whether servers are asked for a page.
+    #[must_use]
+    pub const fn is_http(&self) -> bool {
+        matches!(self.probe, Some(Probe::Http(_)))
+    }
+
     pub(super) const fn check(&self) -> Result<(), CheckError> {
         if self.interval.is_zero() {
             return Err(CheckError::Zero { setting: "interval" });

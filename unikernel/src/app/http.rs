@@ -14,7 +14,7 @@ mod transfer;
 
 pub use connection::{Connection, Wanted};
 pub use files::{Files, Handle, Name, NoFiles};
-pub use request::{MAX_HEAD_BYTES, Refusal, Request, Route, Routes, only, routes};
+pub use request::{Change, MAX_HEAD_BYTES, Refusal, Request, Route, Routes, only, routes};
 pub(crate) use transfer::PIECE_BYTES;
 
 use alloc::string::String;

@@ -13,15 +13,20 @@
 //! | [`config`] | what it is told to be |
 //! | this file | [`Router`]: the path with its interfaces, as the loop over NICs drives it |
 //! | `build` | from configuration and NICs to a path |
+//! | [`checks`] | whether servers answer, asked over the path |
 //! | `pages` | which pages there are |
-//! | `status`, `metrics` | what they say |
+//! | `change` | what may be changed while it runs, and by whom |
+//! | `status`, `metrics`, `services` | what they say |
 //! | [`program`] | the image from start to loop |
 
 mod build;
+mod change;
+pub mod checks;
 pub mod config;
 mod metrics;
 mod pages;
 pub mod program;
+mod services;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -39,9 +44,11 @@ use paravane_hal::time::Instant;
 use paravane_net::{Burst, FramePool};
 
 pub use build::Plan;
+use checks::Checker;
 use config::Config;
 pub use pages::routes;
 
+use crate::app::http::Change;
 use crate::app::server::{Forwarding, Page};
 use crate::app::status::Report;
 
@@ -63,6 +70,8 @@ pub struct Router {
     config: Config,
     /// Nothing is passed on without one.
     path: Option<Path>,
+    /// Who asks servers, where there are services.
+    checker: Option<Checker>,
     /// The interfaces of the path.
     interfaces: Vec<Named>,
     /// What keeps it from its work, in a line each.
@@ -132,6 +141,11 @@ impl Router {
     }
 }
 
+/// When it was so.
+const fn now_of(report: &Report) -> Instant {
+    Instant::from_nanos(report.uptime_us.saturating_mul(1000))
+}
+
 impl Forwarding for Router {
     fn take(&mut self, from: InterfaceId, burst: &mut Burst, now: Instant) {
         match &mut self.path {
@@ -154,12 +168,18 @@ impl Forwarding for Router {
     }
 
     fn poll(&mut self, now: Instant) -> Option<Instant> {
-        let due = self.path.as_mut()?.poll(now);
+        let path = self.path.as_mut()?;
+        let asked = self.checker.as_mut().and_then(|checker| checker.turn(path, now));
+        let due = path.poll(now);
         self.say_events(now);
-        due
+        [asked, due].into_iter().flatten().min()
     }
 
     fn page(&self, name: &str, report: &Report) -> Page {
         pages::page(self, name, report)
+    }
+
+    fn change(&mut self, change: &Change, now: Instant) -> Page {
+        change::change(self, change, now)
     }
 }

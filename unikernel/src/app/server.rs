@@ -314,7 +314,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
                 Wanted::Page => page = true,
                 Wanted::Status => status = true,
                 Wanted::Restart(name) => restarts.push(name.clone()),
-                Wanted::Program(_) => other = true,
+                Wanted::Program(_) | Wanted::Change(_) => other = true,
             }
         }
         if !page && !status && !other && restarts.is_empty() {
@@ -324,7 +324,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         let page = if page { report.to_html() } else { String::new() };
         let status = if status { report.to_json() } else { String::new() };
         let known: Vec<String> = self.nics.iter().map(|nic| nic.name().into()).collect();
-        let forwarding = &self.forwarding;
+        let (forwarding, now) = (&mut self.forwarding, self.host.now());
         for nic in &mut self.nics {
             nic.answer(|wanted| match wanted {
                 Wanted::Page => ("200 OK", "text/html; charset=utf-8", page.clone()),
@@ -333,6 +333,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
                     ("202 Accepted", "application/json", alloc::format!("{{\"restarting\":\"{name}\"}}\n"))
                 }
                 Wanted::Program(name) => forwarding.page(name, &report),
+                Wanted::Change(change) => forwarding.change(change, now),
                 Wanted::Restart(name) => {
                     ("404 Not Found", "text/plain", alloc::format!("no NIC is called {name}\n"))
                 }

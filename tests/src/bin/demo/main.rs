@@ -1,7 +1,8 @@
-//! Shows Paravane at work: boots the image with four NICs and fetches files through each of them
-//! with curl.
+//! Shows Paravane at work: a load balancer between clients and two HTTP back ends, of which one is
+//! killed. By option a router, or the image that serves HTTP itself over four NICs.
 
 mod accel;
+mod balancer;
 mod fetch;
 mod router;
 mod session;
@@ -21,7 +22,7 @@ use paravane_tests::{image, table, tool};
 use accel::Choice;
 use session::Session;
 
-/// Boots the image under QEMU with several NICs and fetches files through each of them.
+/// Boots a load balancer under QEMU, asks it for pages, and kills one of its back ends on the way.
 #[derive(Debug, Parser)]
 #[command(name = "ci/demo", after_help = tool::QEMU_HELP)]
 struct Options {
@@ -31,19 +32,22 @@ struct Options {
     /// What runs the guest; auto takes KVM only where a quick probe shows that it is there and fast
     #[arg(long, value_enum, default_value = "auto")]
     accel: Choice,
-    /// NICs in PCI order; without it vmxnet3,vmxnet3,vmxnet3,virtio, and of a router
-    /// vmxnet3,vmxnet3,virtio
+    /// NICs in PCI order: admin, public, private. Without it three vmxnet3; of a router
+    /// vmxnet3,vmxnet3,virtio, and with --http vmxnet3,vmxnet3,vmxnet3,virtio
     #[arg(long, value_enum, value_delimiter = ',')]
     nics: Vec<NicModel>,
     /// Show the router: pings and streams between hosts on its public and private side, and a table
     /// that follows them
     #[arg(long)]
     router: bool,
+    /// Show the image that serves HTTP over each NIC: a page and a file through each of them with curl
+    #[arg(long, conflicts_with = "router")]
+    http: bool,
     /// Interrupt mode
     #[arg(long, value_enum, default_value = "auto")]
     irq: Irq,
-    /// Boot once more, counting instructions
-    #[arg(long)]
+    /// With --http: boot once more, counting instructions
+    #[arg(long, requires = "http")]
     count: bool,
     /// Keep the guest running, until Ctrl-C or the end of input
     #[arg(long)]
@@ -95,10 +99,11 @@ impl Options {
     /// The NICs, in PCI order.
     fn nics(&self) -> Vec<NicModel> {
         use NicModel::{VirtioModern, Vmxnet3};
-        match (&*self.nics, self.router) {
-            ([], false) => vec![Vmxnet3, Vmxnet3, Vmxnet3, VirtioModern],
-            ([], true) => vec![Vmxnet3, Vmxnet3, VirtioModern],
-            (nics, _) => nics.to_vec(),
+        match &*self.nics {
+            [] if self.http => vec![Vmxnet3, Vmxnet3, Vmxnet3, VirtioModern],
+            [] if self.router => vec![Vmxnet3, Vmxnet3, VirtioModern],
+            [] => vec![Vmxnet3, Vmxnet3, Vmxnet3],
+            nics => nics.to_vec(),
         }
     }
 }
@@ -114,7 +119,7 @@ fn demo(options: &Options) -> Result<bool> {
         Some(file) => image::find_or_build(Some(file))?,
         None => {
             step("building the image (the first time takes a minute)");
-            image::build(if options.router { image::ROUTER } else { image::HTTP })?
+            image::build(if options.http { image::HTTP } else { image::ROUTER })?
         }
     };
     let kib =
@@ -126,6 +131,9 @@ fn demo(options: &Options) -> Result<bool> {
 
     if options.router {
         return router::show(options, &image, accel);
+    }
+    if !options.http {
+        return balancer::show(options, &image, accel);
     }
     let config = config(options, &image, accel)?;
     step(&format!("booting {} NICs on machine {}", config.nics.len(), config.machine.name()));
@@ -209,7 +217,8 @@ mod tests {
 
     #[test]
     fn the_defaults_are_three_vmxnet3_and_one_virtio() {
-        let options = Options::parse_from(["demo"]);
+        assert_eq!(Options::parse_from(["demo"]).nics(), [NicModel::Vmxnet3; 3]);
+        let options = Options::parse_from(["demo", "--http"]);
         let nics = [NicModel::Vmxnet3, NicModel::Vmxnet3, NicModel::Vmxnet3, NicModel::VirtioModern];
         assert_eq!(options.nics(), nics);
         let config = config(&options, Path::new("image"), Accel::Tcg).unwrap();

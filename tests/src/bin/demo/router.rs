@@ -100,7 +100,7 @@ pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool
 }
 
 /// Starts QEMU with a host of ours on each side.
-fn boot(config: &Config) -> Result<(Session, [Peer; 2])> {
+pub(crate) fn boot(config: &Config) -> Result<(Session, [Peer; 2])> {
     let folder = Qemu::folder()?;
     // Our sockets first: QEMU drops what it cannot deliver.
     let cables = [PUBLIC, PRIVATE].map(|nic| Cable::bind(&Qemu::our_socket(&folder, nic)));
@@ -163,22 +163,22 @@ fn send(from: &mut Peer, to: &mut Peer, address: IpAddr) -> Result<String> {
 }
 
 /// The router's own pages.
-struct Admin {
-    folder: TempDir,
-    host_port: u16,
+pub(crate) struct Admin {
+    pub(crate) folder: TempDir,
+    pub(crate) host_port: u16,
 }
 
 impl Admin {
-    fn get(&self, path: &str) -> Result<Vec<u8>> {
+    pub(crate) fn get(&self, path: &str) -> Result<Vec<u8>> {
         Ok(curl(self.folder.path(), &format!("http://127.0.0.1:{}{path}", self.host_port), PAGE_LIMIT)?.body)
     }
 
-    fn status(&self) -> Result<Value> {
+    pub(crate) fn status(&self) -> Result<Value> {
         serde_json::from_slice(&self.get("/status.json")?).context("the status is no JSON")
     }
 
     /// Waits until the router says that it is ready.
-    fn wait_ready(&self) -> Result<()> {
+    pub(crate) fn wait_ready(&self) -> Result<()> {
         let deadline = Instant::now() + READY_LIMIT;
         loop {
             match self.get("/readyz") {
@@ -210,13 +210,13 @@ fn check(status: &Value, admin: &Admin) -> Result<()> {
     Ok(())
 }
 
-fn interfaces(status: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn interfaces(status: &Value) -> impl Iterator<Item = &Value> {
     status["interfaces"].as_array().into_iter().flatten()
 }
 
 /// Shows one table in the place of the one before.
 #[derive(Default)]
-struct Follower {
+pub(crate) struct Follower {
     /// Lines of the table before.
     lines: usize,
     /// What had been passed on then, by each interface, and when.
@@ -249,7 +249,12 @@ impl Follower {
             ]);
         }
         self.before = Some((now, counts));
-        let text = table::layout(&rows);
+        self.show_rows(&rows);
+    }
+
+    /// Shows a table in the place of the one before.
+    pub(crate) fn show_rows(&mut self, rows: &[Vec<String>]) {
+        let text = table::layout(rows);
         if std::io::stdout().is_terminal() && self.lines > 0 {
             // Up to where the last one began, and all below is cleared.
             print!("\x1b[{}A\x1b[J", self.lines);
@@ -260,7 +265,7 @@ impl Follower {
 }
 
 /// The reasons that there were.
-fn reasons(drops: &Value) -> String {
+pub(crate) fn reasons(drops: &Value) -> String {
     let drops = drops.as_object().into_iter().flatten();
     let seen =
         drops.filter_map(|(reason, count)| Some((reason, count.as_u64()?))).filter(|(_, count)| *count > 0);

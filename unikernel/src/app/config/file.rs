@@ -42,6 +42,7 @@ pub(crate) enum Value {
     String(String),
     /// As it is written.
     Integer(String),
+    Boolean(bool),
     List(Vec<(At, Value)>),
     /// Nothing: it is the head of a table, or of one of several that are called so.
     Head {
@@ -196,7 +197,7 @@ impl Reader<'_> {
                 let value = match kind {
                     Some(ScalarKind::String) => Value::String(value.into_owned()),
                     Some(ScalarKind::Integer(_)) => Value::Integer(value.into_owned()),
-                    Some(ScalarKind::Boolean(_)) => Value::Other("a boolean"),
+                    Some(ScalarKind::Boolean(value)) => Value::Boolean(value),
                     _ => Value::Other("a number or a date"),
                 };
                 self.put_or_add(at, value);

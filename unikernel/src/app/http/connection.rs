@@ -8,7 +8,7 @@ use super::body::BodyReader;
 use super::bytes::ByteStream;
 use super::files::Files;
 use super::hex;
-use super::request::{self, BodyLength, MAX_HEAD_BYTES, Refusal, Request, Route, Routes};
+use super::request::{self, BodyLength, Change, MAX_HEAD_BYTES, Refusal, Request, Route, Routes};
 use super::transfer::{Outcome, Transfer};
 
 /// Data bytes in one chunk of `/bytes`.
@@ -25,6 +25,8 @@ pub enum Wanted {
     Restart(String),
     /// The program's page of that name.
     Program(&'static str),
+    /// That the program does something.
+    Change(Change),
 }
 
 /// Where a connection stands.
@@ -279,6 +281,7 @@ impl Connection {
             Route::Status => self.state = State::Asking(request, Wanted::Status),
             Route::Restart { nic } => self.state = State::Asking(request, Wanted::Restart(nic)),
             Route::Program(name) => self.state = State::Asking(request, Wanted::Program(name)),
+            Route::Change(change) => self.state = State::Asking(request, Wanted::Change(change)),
             Route::File(name) => self.state = State::File(Transfer::fetch(request, name)),
             // It has a length, so it began elsewhere.
             Route::StoreFile(_) => {}

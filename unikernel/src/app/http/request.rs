@@ -40,6 +40,29 @@ pub enum Route {
     StoreFile(Name),
     /// A page of the program, by its name.
     Program(&'static str),
+    /// The program is to do something.
+    Change(Change),
+}
+
+/// What the program is to do, and on whose word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The method.
+    pub method: String,
+    /// The target.
+    pub target: String,
+    /// What the head has as a bearer's token, if it has one.
+    ///
+    /// Spec: RFC 6750, 2.1 "Authorization Request Header Field".
+    pub token: Option<String>,
+}
+
+impl Change {
+    /// One that nobody gave his word for yet.
+    #[must_use]
+    pub fn new(method: &str, target: &str) -> Self {
+        Self { method: method.into(), target: target.into(), token: None }
+    }
 }
 
 /// What a method and a target ask for, at a server: another one may have other pages.
@@ -128,7 +151,10 @@ fn understand<'h>(
         Err(_) => return Err(Refusal::BAD),
     };
     let fields = Fields::of(parsed.headers)?;
-    let route = routes(parsed.method.unwrap_or(""), parsed.path.unwrap_or(""))?;
+    let mut route = routes(parsed.method.unwrap_or(""), parsed.path.unwrap_or(""))?;
+    if let Route::Change(change) = &mut route {
+        change.token = fields.token.map(String::from);
+    }
     if matches!((&route, fields.body), (Route::StoreFile(_), BodyLength::None | BodyLength::Chunked)) {
         return Err(Refusal::NO_LENGTH);
     }
@@ -149,15 +175,16 @@ fn understand<'h>(
 }
 
 /// What the headers say.
-struct Fields {
+struct Fields<'h> {
+    token: Option<&'h str>,
     body: BodyLength,
     close: bool,
     expects_continue: bool,
 }
 
-impl Fields {
-    fn of(headers: &[httparse::Header<'_>]) -> Result<Self, Refusal> {
-        let mut fields = Self { body: BodyLength::None, close: false, expects_continue: false };
+impl<'h> Fields<'h> {
+    fn of(headers: &[httparse::Header<'h>]) -> Result<Self, Refusal> {
+        let mut fields = Self { token: None, body: BodyLength::None, close: false, expects_continue: false };
         let mut length = None;
         for header in headers {
             // Blanks of other kinds are no blanks to others.
@@ -185,6 +212,13 @@ impl Fields {
                 fields.body = BodyLength::Chunked;
             } else if is("connection") {
                 fields.close |= lists("close");
+            } else if is("authorization") {
+                let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+                // Two of them would be two men's words.
+                if fields.token.is_some() {
+                    return Err(Refusal::BAD);
+                }
+                fields.token = scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '));
             } else if is("expect") {
                 fields.expects_continue = value.eq_ignore_ascii_case("100-continue");
             }

@@ -6,18 +6,28 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
 
 use log::error;
+use paravane_appliance::balance::{self, Balancer, Service};
+use paravane_appliance::flow;
 use paravane_appliance::interface::{Interface, InterfaceId};
+use paravane_appliance::limit::Rate;
+use paravane_appliance::nat::Sources;
 use paravane_appliance::path::{Limits, Path};
+use paravane_appliance::pool::{Algorithm, Health};
 use paravane_appliance::random::Random;
 use paravane_appliance::route::{Kind, NextHop, Route};
+use paravane_hal::time::Instant;
 use paravane_net::{
     Config as NicConfig, FrameLayout, FramePool, HEADROOM_BYTES, MacAddr, NicInfo, RxFilter, RxOffloads,
     Settings,
 };
 
-use super::config::{Config, Port, Sink};
+use super::checks::{self, Checker};
+use super::config::services::{MAX_SERVERS, Service as Said, Shared, rate};
+use super::config::{Config, Port, Setting, Sink};
 use super::{Named, Router};
 
+/// Answers of servers to checks that wait, by interface.
+const LOCAL_FRAMES: u16 = 64;
 /// Frames that wait for a NIC to take them, each.
 const EGRESS_FRAMES: u16 = 256;
 
@@ -103,6 +113,16 @@ impl Plan {
                 IpAddr::V6(address) => interface.v6.push((*address, *bits)),
             }
         }
+        // Behind its own addresses, from which it speaks.
+        let listens_here = |interface: &Setting<String>| interface.value == name;
+        let services = self.config.services.iter();
+        for service in services.filter(|service| service.interface.as_ref().is_some_and(listens_here)) {
+            match service.service.listen.ip() {
+                IpAddr::V4(address) if !interface.has(address.into()) => interface.v4.push((address, 32)),
+                IpAddr::V6(address) if !interface.has(address.into()) => interface.v6.push((address, 128)),
+                _ => {}
+            }
+        }
         if has_v6(port) && !interface.v6.iter().any(|(own, _)| own.is_unicast_link_local()) {
             interface.v6.push((link_local(info.mac), 64));
         }
@@ -110,27 +130,39 @@ impl Plan {
     }
 
     /// The router, whose frames are from `pool`. Without `random` numbers nothing is passed on.
+    /// What is left of the heap then has to hold the tables of flows.
     #[must_use]
-    pub fn build(mut self, pool: FramePool, random: Option<&mut Random>) -> Router {
+    pub fn build(
+        mut self,
+        pool: FramePool,
+        random: Option<&mut Random>,
+        heap_bytes_free: &dyn Fn() -> usize,
+        now: Instant,
+    ) -> Router {
         let may_route = self.may_route();
         let missing = self.config.ports.iter().filter(|port| may_route && !self.has(&port.name));
         let missing: Vec<_> = missing.map(|port| no_nic(port, self.interfaces.len())).collect();
         missing.into_iter().for_each(|trouble| self.trouble(trouble));
         let (interfaces, parts): (Vec<_>, Vec<_>) = core::mem::take(&mut self.interfaces).into_iter().unzip();
-        let path = match random {
-            _ if !may_route => None,
-            Some(random) => self.path(&interfaces, parts, pool.clone(), random),
+        let (mut path, mut checker) = (None, None);
+        match random {
+            _ if !may_route => {}
+            Some(random) => {
+                path = self.path(&interfaces, parts, pool.clone(), random);
+                if let Some(path) = path.as_mut().filter(|_| !self.config.services.is_empty()) {
+                    checker = self.balance(path, &pool, random, heap_bytes_free, now);
+                }
+            }
             None => {
                 self.trouble(
                     "nothing is passed on: there are no random numbers for the keys of its tables; \
                      add -cpu max or -device virtio-rng-pci"
                         .into(),
                 );
-                None
             }
-        };
+        }
         let Self { config, troubles, .. } = self;
-        Router { config, path, interfaces, troubles, pool, events_said_at: None, events: 0 }
+        Router { config, path, checker, interfaces, troubles, pool, events_said_at: None, events: 0 }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -147,8 +179,7 @@ impl Plan {
         let count = u8::try_from(interfaces.len()).unwrap_or(u8::MAX);
         let mut limits = Limits::new(count);
         limits.egress_frames = EGRESS_FRAMES;
-        // What is for the machine itself and no echo is nobody's: it is dropped at once.
-        limits.local_frames = 0;
+        limits.local_frames = LOCAL_FRAMES;
         let mut path = match Path::new(interfaces, limits, pool, random) {
             Ok(path) => path,
             Err(reason) => {
@@ -156,6 +187,8 @@ impl Plan {
                 return None;
             }
         };
+        // What is for the machine itself and no echo is nobody's, until somebody asks a server.
+        path.expect(Vec::new());
         for said in self.config.routes.clone() {
             // Where its interface has no NIC, that was said.
             let Some(route) = route(&said, names) else { continue };
@@ -165,6 +198,71 @@ impl Plan {
         }
         Some(path)
     }
+
+    /// Puts a balancer into `path`, and servers into that. Who asks them; `None` where there is no
+    /// balancer, and that is said.
+    fn balance(
+        &mut self,
+        path: &mut Path,
+        pool: &FramePool,
+        random: &mut Random,
+        heap_bytes_free: &dyn Fn() -> usize,
+        now: Instant,
+    ) -> Option<Checker> {
+        let Shared { flows, sources, key, source_connections, source_rate } = &self.config.shared;
+        let most = heap_bytes_free().saturating_sub(SPARE_BYTES);
+        let needed = flow::Table::bytes_of(flows.value);
+        if needed > most {
+            let trouble = format!(
+                "{}: nothing is balanced: {} flows take {} KiB, and {} KiB of the heap are left for them: \
+                 write less, or give the machine more memory",
+                flows.origin,
+                flows.value,
+                needed >> 10,
+                most >> 10
+            );
+            self.trouble(trouble);
+            return None;
+        }
+        let key = key.value.unwrap_or_else(|| [random.u64(), random.u64()]);
+        let mut settings = balance::Settings::new(flows.value);
+        settings.flows.source_flows = source_connections.value;
+        settings.flows.source = source_rate.value.map_or(Rate::UNLIMITED, rate);
+        settings.sources = Sources::new(sources.value.clone()).with_ports(1024..=checks::PORTS.start - 1);
+        let services: Vec<_> = self.config.services.iter().map(|said| service(said, key)).collect();
+        let mut balancer = match Balancer::new(settings, services, path.interfaces().len(), random) {
+            Ok(balancer) => balancer,
+            Err(reason) => {
+                self.trouble(format!("nothing is balanced: {reason}"));
+                return None;
+            }
+        };
+        let mut refused = Vec::new();
+        for (said, number) in self.config.services.iter().zip(0..) {
+            let Some(serving) = balancer.service_mut(number) else { continue };
+            for said in &said.servers {
+                if let Err(reason) = serving.add(said.server.clone(), Health::Up, now) {
+                    refused.push(format!("{}: {}: {reason}", said.origin, said.server.name));
+                }
+            }
+        }
+        refused.into_iter().for_each(|trouble| self.trouble(trouble));
+        path.set_balancer(balancer);
+        Some(Checker::new(pool.clone(), random, now))
+    }
+}
+
+/// How many bytes are left for all else when the tables of flows are made.
+const SPARE_BYTES: usize = 4 << 20;
+
+/// A service, as the balancer has it.
+fn service(said: &Said, key: [u64; 2]) -> Service {
+    let mut service = said.service.clone();
+    service.pool.max_servers = MAX_SERVERS;
+    if let Algorithm::Maglev { key: of_table, .. } = &mut service.pool.algorithm {
+        *of_table = key;
+    }
+    service
 }
 
 /// A route, where the interface that it leads to is there.

@@ -6,13 +6,16 @@
 //! | this file | [`Config`], and where each value is from |
 //! | `words` | the command line as entries of a file |
 //! | `read` | entries to values, one by one |
+//! | [`services`] | what there is to balance, likewise |
 //! | `check` | whether they go together |
 //!
 //! All that is wrong is found at once, and each is one line: where it is, what is wrong, what would
 //! be right.
 
 mod check;
+mod check_services;
 mod read;
+pub mod services;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -31,6 +34,7 @@ use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 
 use crate::app::config::Addressing;
 use crate::app::config::file::{self, At};
+use services::{Service, Shared};
 pub use words::is_word;
 
 /// The file that is built in. At build time `PARAVANE_TOML` names another one.
@@ -209,6 +213,12 @@ pub struct Config {
     pub admin: Admin,
     /// The interfaces that something was said of.
     pub ports: Vec<Port>,
+    /// What who may change something has to say; without one, nobody may.
+    pub admin_token: Setting<Option<String>>,
+    /// What services share.
+    pub shared: Shared,
+    /// What there is to balance.
+    pub services: Vec<Service>,
     /// The routes, beside those that interfaces have by their addresses.
     pub routes: Vec<Route>,
     /// What is wrong.
@@ -221,6 +231,9 @@ impl Default for Config {
             log: Setting::default_of(LevelFilter::Info),
             irq: Setting::default_of(IrqMode::Auto),
             admin: Admin::default(),
+            admin_token: Setting::default(),
+            shared: Shared::default(),
+            services: Vec::new(),
             ports: Vec::new(),
             routes: Vec::new(),
             faults: Vec::new(),
@@ -290,12 +303,15 @@ impl Config {
                 mtu_bytes.origin,
             ),
         ];
+        let token = if self.admin_token.value.is_some() { "set" } else { "none: read only" };
+        all.push(("admin.token".into(), token.into(), self.admin_token.origin));
         for Port { name, addresses, mtu_bytes } in &self.ports {
             let list: Vec<_> = addresses.value.iter().map(|(ip, bits, _)| format!("{ip}/{bits}")).collect();
             all.push((format!("{name}.addresses"), list.join(", "), addresses.origin));
             all.push((format!("{name}.mtu"), mtu_bytes.value.to_string(), mtu_bytes.origin));
         }
         all.extend(self.routes.iter().map(|route| ("route".into(), route.to_string(), route.origin)));
+        self.effective_services(&mut all);
         all
     }
 }

@@ -10,7 +10,7 @@ use super::status::{self, InterfaceStatus};
 use crate::app::status::{NicReport, Report};
 
 /// A name, its kind, and what it is.
-type Family = (&'static str, &'static str, &'static str);
+pub(super) type Family = (&'static str, &'static str, &'static str);
 
 /// A family with one value for each NIC.
 type OfNic = (Family, fn(&NicReport) -> u64);
@@ -91,6 +91,7 @@ fn write(router: &Router, report: &Report, text: &mut String) -> core::fmt::Resu
             writeln!(text, "paravane_drops_total{{nic=\"{name}\",reason=\"{reason}\"}} {count}")?;
         }
     }
+    super::services::write_metrics(router, super::now_of(report), text)?;
     write_nics(report, text)
 }
 
@@ -120,6 +121,6 @@ fn write_nics(report: &Report, text: &mut String) -> core::fmt::Result {
     Ok(())
 }
 
-fn family(text: &mut String, (name, kind, help): Family) -> core::fmt::Result {
+pub(super) fn family(text: &mut String, (name, kind, help): Family) -> core::fmt::Result {
     writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}")
 }

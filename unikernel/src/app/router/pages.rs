@@ -1,13 +1,13 @@
-//! Which pages a router has, all of them for reading.
+//! Which pages a router has: all of them for reading, but those of services' servers.
 
 use alloc::string::String;
 
 use super::{Router, metrics, status};
-use crate::app::http::{Refusal, Route, only};
+use crate::app::http::{Change, Refusal, Route, only};
 use crate::app::server::Page;
 use crate::app::status::Report;
 
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The pages of a router.
 ///
@@ -16,6 +16,11 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// [`Refusal`]: there is no such page, or it is not to be had so.
 pub fn routes(method: &str, target: &str) -> Result<Route, Refusal> {
     let (path, _) = target.split_once('?').unwrap_or((target, ""));
+    if path.starts_with("/services/") {
+        let is_change = matches!(method, "POST" | "DELETE");
+        let route = Route::Change(Change::new(method, target));
+        return only(is_change, route, "servers are for POST and DELETE; /status.json shows them");
+    }
     let page = match path {
         "/" => "page",
         "/status.json" => "status",
@@ -25,7 +30,7 @@ pub fn routes(method: &str, target: &str) -> Result<Route, Refusal> {
         _ => {
             return Err(Refusal::new(
                 "404 Not Found",
-                "there are /, /status.json, /metrics, /livez and /readyz",
+                "there are /, /status.json, /metrics, /livez, /readyz and /services/SERVICE/servers/SERVER",
             ));
         }
     };

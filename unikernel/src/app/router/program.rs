@@ -20,6 +20,7 @@ use crate::bus::words;
 use crate::cmdline::is_for_linux;
 use crate::console;
 use crate::platform::{Machine, Platform};
+use paravane_hal::time::Clock as _;
 
 /// The NIC that the machine itself is on.
 const ADMIN: &str = "admin";
@@ -68,7 +69,12 @@ pub fn run(machine: Machine) -> ! {
     }
 
     let [_, pool] = pools;
-    let router = plan.build(pool.clone(), seeded.as_mut().map(|seeded| &mut seeded.random));
+    let router = plan.build(
+        pool.clone(),
+        seeded.as_mut().map(|seeded| &mut seeded.random),
+        &|| machine.heap_bytes_free(),
+        machine.platform.now(),
+    );
     router.say();
     program::make_server(machine, nics, pool, seeded).with_forwarding(Box::new(router)).run()
 }
@@ -85,7 +91,7 @@ fn said_of_devices(line: &str) -> Words {
             None if is_word(word) => {}
             None if is_for_linux(word) => foreign.push(word.into()),
             None => warn!(
-                "command line: '{word}' ignored: no such word; there are admin, public, private, nic3.., route, irq, log, {}",
+                "command line: '{word}' ignored: no such word; there are admin, public, private, nic3.., route, service, sources, irq, log, {}",
                 words::NAMES
             ),
         }

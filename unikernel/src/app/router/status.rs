@@ -11,6 +11,7 @@ use paravane_appliance::path::{Path, PortCounters};
 use serde::Serialize;
 
 use super::Router;
+use super::services::{self, FlowStatus, ServiceStatus};
 use crate::app::status::Report;
 
 /// All that is so at the moment.
@@ -28,6 +29,12 @@ struct Status<'a> {
     neighbours: NeighbourStatus,
     /// How many routes, those of the interfaces' networks among them.
     routes: u32,
+    /// Flows, where there are services,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flows: Option<FlowStatus>,
+    /// and these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    services: Vec<ServiceStatus>,
     /// What is in effect, and who said so.
     configuration: Vec<Value>,
 }
@@ -130,6 +137,8 @@ pub(super) fn to_json(router: &Router, report: &Report) -> String {
         interfaces: interfaces(router),
         neighbours: neighbours(router),
         routes: routes(router),
+        flows: services::flows(router),
+        services: services::services(router, super::now_of(report)),
         configuration: configuration
             .map(|(key, value, origin)| Value { key, value, origin: origin.to_string() })
             .collect(),
@@ -171,7 +180,9 @@ fn write_html(router: &Router, report: &Report, page: &mut String) -> core::fmt:
         }
         page.push_str("</tr>\n");
     }
-    page.push_str("</table><table><tr><th>Key<th>Value<th>From</tr>\n");
+    page.push_str("</table>");
+    services::write_html(router, super::now_of(report), page)?;
+    page.push_str("<table><tr><th>Key<th>Value<th>From</tr>\n");
     for (key, value, origin) in router.config.effective() {
         writeln!(page, "<tr><td>{key}<td>{}<td>{origin}</tr>", escaped(&value))?;
     }

@@ -48,7 +48,7 @@ fn router(line: &str, names: &[&str], is_seeded: bool) -> Router {
         plan.add(name, &info(low));
     }
     let mut random = paravane_appliance::random::Random::new(&Known).unwrap();
-    plan.build(pool, is_seeded.then_some(&mut random))
+    plan.build(pool, is_seeded.then_some(&mut random), &|| 16 << 20, Instant::default())
 }
 
 fn ready() -> Router {
@@ -117,7 +117,7 @@ fn what_is_for_the_machine_itself_is_dropped() {
     let _ = sent(&mut router, 0);
     router.take(InterfaceId(0), &mut burst, Instant::from_nanos(1));
     let path = router.path.as_ref().unwrap();
-    assert_eq!(path.drops().of(InterfaceId(0), Reason::LocalFull), 1);
+    assert_eq!(path.drops().of(InterfaceId(0), Reason::NoListener), 1);
     assert_eq!(path.drops().total(InterfaceId(0)), 1);
     assert!(sent(&mut router, 0).is_empty(), "and nobody answers");
 }

@@ -6,6 +6,7 @@ use paravane_appliance::interface::InterfaceId;
 use paravane_hal::time::Instant;
 use paravane_net::Burst;
 
+use crate::app::http::Change;
 use crate::app::status::Report;
 
 /// A page: status, content type, body.
@@ -23,6 +24,8 @@ pub trait Forwarding {
     fn poll(&mut self, now: Instant) -> Option<Instant>;
     /// The page called `name`, when all else is as `report` says.
     fn page(&self, name: &str, report: &Report) -> Page;
+    /// Does what is asked for on `admin`, or says why not.
+    fn change(&mut self, change: &Change, now: Instant) -> Page;
 }
 
 /// Nobody: every NIC has a stack of its own.
@@ -41,6 +44,9 @@ impl Forwarding for NoForwarding {
         None
     }
     fn page(&self, _name: &str, _report: &Report) -> Page {
+        ("404 Not Found", "text/plain", String::new())
+    }
+    fn change(&mut self, _change: &Change, _now: Instant) -> Page {
         ("404 Not Found", "text/plain", String::new())
     }
 }

@@ -28,6 +28,9 @@ impl Config {
             faults.extend(self.check_route(route).err());
         }
         self.routes = routes;
+        let mut services = core::mem::take(&mut self.services);
+        faults.extend(self.check_services(&mut services));
+        self.services = services;
         for (origin, reason) in faults {
             self.fault(origin, reason);
         }

@@ -16,16 +16,19 @@ use crate::app::config::file::{At, Entry, Value};
 use crate::app::config::{is_nic_name, parse_irq};
 
 /// What there is in each kind of table.
-const TOP: &str = "log, irq, [admin], [public], [private], [nic3].., [[route]]";
-const OF_ADMIN: &str = "address, gateway, mtu";
+const TOP: &str = "log, irq, [admin], [public], [private], [nic3].., [[route]], [balancer], [[service]]";
+const OF_ADMIN: &str = "address, gateway, mtu, token";
 const OF_PORT: &str = "addresses, mtu";
 const OF_ROUTE: &str = "to, via, interface, kind";
 
 /// The smallest and the largest MTU that may be said.
 const MTU_BYTES: (u16, u16) = (576, 9000);
 
+/// The shortest token: of random letters and digits, 95 bits.
+const LEAST_TOKEN_BYTES: usize = 16;
+
 /// Why an entry is not taken, and where in it.
-type Refused = (At, String);
+pub(super) type Refused = (At, String);
 
 impl Config {
     /// Takes what `source` says, over what those before it said.
@@ -33,6 +36,10 @@ impl Config {
         if entries.iter().any(|entry| entry.key == "route" || entry.key.starts_with("route.")) {
             // Routes are one value, all together.
             self.routes.clear();
+        }
+        if entries.iter().any(|entry| entry.key == "service" || entry.key.starts_with("service.")) {
+            // So are services.
+            self.services.clear();
         }
         let mut unknown_table = None;
         for entry in entries {
@@ -50,6 +57,9 @@ impl Config {
 
     fn take(&mut self, source: Source, entry: &Entry) -> Result<(), Refused> {
         let origin = Origin::Said(source, entry.at);
+        if let ("service.server", Value::Head { is_one_of_several }) = (&*entry.key, &entry.value) {
+            return self.open(source, &entry.key, *is_one_of_several, entry);
+        }
         let Some((table, key)) = entry.key.split_once('.') else {
             return match (&*entry.key, &entry.value) {
                 (table, Value::Head { is_one_of_several }) => {
@@ -73,8 +83,13 @@ impl Config {
             ("admin", "mtu") => {
                 put(&mut self.admin.mtu_bytes, mtu_bytes(&entry.value).map(Some), origin, entry)
             }
+            ("admin", "token") => {
+                put(&mut self.admin_token, parse(&entry.value, token).map(Some), origin, entry)
+            }
             ("admin", key) => unknown(entry, key, " in [admin]", OF_ADMIN),
             ("route", key) => self.take_route(source, entry, key),
+            ("service", key) => self.take_service(source, entry, key),
+            ("balancer", key) => self.take_shared(source, entry, key),
             (name, key) if is_nic_name(name) => self.take_port(source, entry, name, key),
             _ => unknown(entry, &entry.key, "", TOP),
         }
@@ -95,6 +110,12 @@ impl Config {
                 self.routes.push(Route { origin, table: entry.table, ..Route::default() });
                 Ok(())
             }
+            ("service" | "service.server", false) => {
+                Err((entry.key_at, format!("write [[{table}]], once for each of them")))
+            }
+            ("service" | "service.server", true) => self.open_service(source, entry),
+            ("balancer", true) => Err((entry.key_at, "write [balancer], once".into())),
+            ("balancer", false) => Ok(()),
             (name, true) if is_nic_name(name) => Err((entry.key_at, format!("write [{name}], once"))),
             (name, false) if is_nic_name(name) => {
                 if name != "admin" {
@@ -148,7 +169,7 @@ impl Config {
 }
 
 /// Puts a value in its place, unless the same source did before.
-fn put<T>(
+pub(super) fn put<T>(
     setting: &mut Setting<T>,
     value: Result<T, Refused>,
     origin: Origin,
@@ -177,28 +198,32 @@ fn put_first<T>(
 }
 
 /// Nowhere in particular: where the value is.
-const HERE: At = At { line: 0, column: 0 };
+pub(super) const HERE: At = At { line: 0, column: 0 };
 
 fn placed(at: At, entry: &Entry) -> At {
     if at == HERE { entry.at } else { at }
 }
 
-fn unknown(entry: &Entry, key: &str, place: &str, known: &str) -> Result<(), Refused> {
+pub(super) fn unknown(entry: &Entry, key: &str, place: &str, known: &str) -> Result<(), Refused> {
     Err((entry.key_at, format!("unknown key '{key}'{place}; there are {known}")))
 }
 
 /// A string, understood.
-fn parse<T>(value: &Value, understand: impl FnOnce(&str) -> Result<T, String>) -> Result<T, Refused> {
+pub(super) fn parse<T>(
+    value: &Value,
+    understand: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, Refused> {
     let Value::String(text) = value else {
         return Err((HERE, format!("{} where a string in quotes is wanted", kind_of(value))));
     };
     understand(text).map_err(|reason| (HERE, reason))
 }
 
-fn kind_of(value: &Value) -> &'static str {
+pub(super) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "a string",
         Value::Integer(_) => "a number",
+        Value::Boolean(_) => "a boolean",
         Value::List(_) => "a list",
         Value::Head { .. } => "a table",
         Value::Other(kind) => kind,
@@ -229,6 +254,14 @@ fn mtu_bytes(value: &Value) -> Result<u16, Refused> {
     mtu.ok_or_else(|| (HERE, format!("'{text}'; {wanted}")))
 }
 
+/// What who may change something has to say.
+fn token(text: &str) -> Result<String, String> {
+    if text.len() < LEAST_TOKEN_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("a token has {LEAST_TOKEN_BYTES} characters of ASCII at least, and no blanks"));
+    }
+    Ok(text.into())
+}
+
 fn admin_address(text: &str) -> Result<Option<Ipv4Cidr>, String> {
     if text == "dhcp" {
         return Ok(None);
@@ -254,7 +287,7 @@ fn prefix(text: &str) -> Result<Prefix, String> {
     Prefix::from_str(text).map_err(|error| format!("'{text}': {error}"))
 }
 
-fn interface(text: &str) -> Result<String, String> {
+pub(super) fn interface(text: &str) -> Result<String, String> {
     if is_nic_name(text) && text != "admin" {
         return Ok(text.into());
     }
@@ -314,7 +347,7 @@ fn host_address(text: &str) -> Result<(IpAddr, u8), String> {
 }
 
 /// Whether a host may have `address`.
-fn host(address: IpAddr, text: &str) -> Result<(), String> {
+pub(super) fn host(address: IpAddr, text: &str) -> Result<(), String> {
     let is_none = address.is_multicast() || address.is_loopback() || address.is_unspecified();
     let is_reserved =
         matches!(address, IpAddr::V4(address) if address.octets()[0] == 0 || address.octets()[0] >= 224);

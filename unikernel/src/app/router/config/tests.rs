@@ -59,6 +59,7 @@ fn a_file_says_all_of_it() {
             "admin.address = 10.0.0.2/24 (paravane.toml:4:11)",
             "admin.gateway = 10.0.0.1 (paravane.toml:5:11)",
             "admin.mtu = 9000 (paravane.toml:6:7)",
+            "admin.token = none: read only (default)",
             "public.addresses = 192.0.2.1/24, 2001:db8:1::1/64 (paravane.toml:8:13)",
             "public.mtu = 1500 (default)",
             "private.addresses = 10.1.0.1/16 (paravane.toml:10:13)",

@@ -3,9 +3,11 @@
 //! | Word | As |
 //! |---|---|
 //! | `irq=…`, `log=…` | the same key |
-//! | `admin=dhcp`, `admin=ADDRESS/LENGTH[,GATEWAY][,mtu=N]` | `[admin]` |
+//! | `admin=dhcp`, `admin=ADDRESS/LENGTH[,GATEWAY][,mtu=N][,token=TOKEN]` | `[admin]` |
 //! | `public=ADDRESS/LENGTH,…[,mtu=N]`, other NICs likewise | `[public]` |
 //! | `route=PREFIX,GATEWAY[,INTERFACE]`, `route=PREFIX,INTERFACE`, `route=PREFIX,blackhole` | a `[[route]]` |
+//! | `service=NAME,ADDRESS:PORT[,udp][,MODE][,ALGORITHM][,check=/PATH],SERVER:PORT[*WEIGHT],…` | a `[[service]]` |
+//! | `sources=ADDRESS,…` | of `[balancer]` |
 //!
 //! Other words are none of a router's configuration.
 
@@ -24,7 +26,8 @@ pub fn is_word(word: &str) -> bool {
 
 /// Key and value of a word that says something of a router.
 fn parts(word: &str) -> Option<(&str, &str)> {
-    let is_known = |key: &str| matches!(key, "irq" | "log" | "route") || is_nic_name(key);
+    let is_known =
+        |key: &str| matches!(key, "irq" | "log" | "route" | "service" | "sources") || is_nic_name(key);
     word.split_once('=').filter(|(key, _)| is_known(key))
 }
 
@@ -53,6 +56,9 @@ fn entries_of(column: usize, word: &str, entries: &mut Vec<Entry>) {
     if matches!(key, "irq" | "log") {
         return put(start, key.into(), Value::String(value.into()));
     }
+    if key == "service" {
+        return service(entries, table, start, value);
+    }
     let mut at = start;
     let mut addresses = Vec::new();
     for (index, part) in value.split(',').enumerate() {
@@ -60,6 +66,8 @@ fn entries_of(column: usize, word: &str, entries: &mut Vec<Entry>) {
         let text = Value::String(part.into());
         if let Some(mtu) = part.strip_prefix("mtu=").filter(|_| key != "route") {
             put(at.saturating_add(4), format!("{key}.mtu"), Value::Integer(mtu.into()));
+        } else if let Some(token) = part.strip_prefix("token=").filter(|_| key == "admin") {
+            put(at.saturating_add(6), "admin.token".into(), Value::String(token.into()));
         } else {
             match (key, index) {
                 ("route", 0) => put(at, "route.to".into(), text),
@@ -71,8 +79,48 @@ fn entries_of(column: usize, word: &str, entries: &mut Vec<Entry>) {
         }
         at = at.saturating_add(part.len()).saturating_add(1);
     }
-    if !matches!(key, "route" | "admin") {
+    if key == "sources" {
+        put(start, "balancer.sources".into(), Value::List(addresses));
+    } else if !matches!(key, "route" | "admin") {
         put(start, format!("{key}.addresses"), Value::List(addresses));
+    }
+}
+
+/// Adds a service and its servers, of which `value` begins at `start`.
+fn service(entries: &mut Vec<Entry>, table: usize, start: usize, value: &str) {
+    let mut put = |column: usize, key: &str, value: Value| {
+        let at = At { line: 1, column };
+        entries.push(Entry { key_at: at, at, table, key: key.into(), value });
+    };
+    let text = |text: &str| Value::String(text.into());
+    let head = || Value::Head { is_one_of_several: true };
+    put(start, "service", head());
+    let mut at = start;
+    for (index, part) in value.split(',').enumerate() {
+        match (index, part) {
+            (0, name) => put(at, "service.name", text(name)),
+            (1, listen) => put(at, "service.listen", text(listen)),
+            (_, "tcp" | "udp") => put(at, "service.protocol", text(part)),
+            (_, "dnat" | "full" | "splice") => put(at, "service.mode", text(part)),
+            (_, "round-robin" | "least-connections" | "maglev") => put(at, "service.algorithm", text(part)),
+            _ => match part.strip_prefix("check=") {
+                Some(path) if path.starts_with('/') => {
+                    put(at, "service.check", text("http"));
+                    put(at.saturating_add(6), "service.path", text(path));
+                }
+                Some(check) => put(at.saturating_add(6), "service.check", text(check)),
+                None => {
+                    let (address, weight) = part.split_once('*').unwrap_or((part, ""));
+                    put(at, "service.server", head());
+                    put(at, "service.server.address", text(address));
+                    if !weight.is_empty() {
+                        let at = at.saturating_add(address.len()).saturating_add(1);
+                        put(at, "service.server.weight", Value::Integer(weight.into()));
+                    }
+                }
+            },
+        }
+        at = at.saturating_add(part.len()).saturating_add(1);
     }
 }
 
