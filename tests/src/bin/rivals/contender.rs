@@ -53,16 +53,20 @@ pub(crate) struct Contender {
 /// The addresses that all have.
 const OURS: &str = "admin=10.77.0.2/24 public=10.77.1.2/24 private=10.77.2.2/24 log=warn";
 
+const BACK_ENDS: &str = "round-robin,check=none,10.77.2.11:80,10.77.2.12:80";
+
 /// All of them that do `work`, ours last.
 pub(crate) fn all(work: Work, packages: &Packages) -> Result<Vec<Contender>> {
     let mut all = Vec::new();
     for guest in linux::GUESTS.iter().filter(|guest| guest.work == work) {
         all.push(rival(guest, packages)?);
     }
-    if work == Work::Route {
-        let words = format!("{OURS} route=198.51.100.0/24,10.77.2.1");
-        all.push(ours("Paravane, router", image::ROUTER, words)?);
-    }
+    let (name, words) = match work {
+        Work::Route => ("Paravane, router", "route=198.51.100.0/24,10.77.2.1".to_owned()),
+        Work::Nat => ("Paravane, dnat", format!("service=web,10.77.1.2:80,dnat,{BACK_ENDS}")),
+        Work::Proxy => ("Paravane, splice", format!("service=web,10.77.1.2:80,splice,{BACK_ENDS}")),
+    };
+    all.push(ours(name, image::ROUTER, format!("{OURS} {words}"))?);
     Ok(all)
 }
 
