@@ -18,8 +18,8 @@ pub const IDENTITY_END: u64 = 1 << 32;
 
 /// The least RAM above the first MiB, image apart, that is worth starting with.
 pub const LEAST_BYTES: u64 = 8 << 20;
-/// The heap is a quarter of the RAM, and at most this.
-pub const LARGEST_HEAP_BYTES: u64 = 32 << 20;
+/// The heap is half of the RAM, and at most this: a balancer's tables are there.
+pub const LARGEST_HEAP_BYTES: u64 = 64 << 20;
 
 /// What a range of the physical address space is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +153,7 @@ pub fn plan(
             largest = range;
         }
     });
-    let heap_bytes = (found_bytes / 4).min(LARGEST_HEAP_BYTES).min(largest.len_bytes() / 2) & !(FRAME - 1);
+    let heap_bytes = (found_bytes / 2).min(LARGEST_HEAP_BYTES).min(largest.len_bytes() / 2) & !(FRAME - 1);
     // Memory in crumbs is no better than none.
     if found_bytes < LEAST_BYTES || heap_bytes < LEAST_BYTES / 8 {
         return Err(TooLittleMemory { found_bytes });

@@ -35,14 +35,14 @@ fn a_pc_with_256_mib() {
         (0xfffc_0000, 1 << 32, Reserved),
     ]);
     let (heap, frames) = planned(&pc).unwrap();
-    assert_eq!(heap, PhysRange::between(2 * MIB, 34 * MIB));
-    assert_eq!(frames, [PhysRange::between(34 * MIB, 0xffe_0000)]);
+    assert_eq!(heap, PhysRange::between(2 * MIB, 66 * MIB));
+    assert_eq!(frames, [PhysRange::between(66 * MIB, 0xffe_0000)]);
 }
 
 #[test]
 fn little_memory_is_shared_and_less_is_refused() {
     let (heap, _) = planned(&map(&[(0, 18 * MIB, Ram)])).unwrap();
-    assert_eq!(heap.len_bytes(), 4 * MIB);
+    assert_eq!(heap.len_bytes(), 8 * MIB);
     let error = planned(&map(&[(0, 6 * MIB, Ram)])).unwrap_err();
     assert_eq!(error, TooLittleMemory { found_bytes: 4 * MIB });
     assert_eq!(

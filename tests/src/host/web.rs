@@ -76,7 +76,8 @@ impl BackEnds {
         Ok(())
     }
 
-    /// Ends one as the end of its process does: who is connected is cut off, who connects is refused.
+    /// Ends one as the end of its process does: who is connected is cut off, who connects is
+    /// refused.
     pub fn kill(&mut self, name: &str) {
         for back_end in self.all.iter_mut().filter(|back_end| back_end.name == name) {
             back_end.is_alive = false;

@@ -21,6 +21,8 @@
 
 mod build;
 mod change;
+#[cfg(test)]
+mod check_tests;
 pub mod checks;
 pub mod config;
 mod metrics;

@@ -15,6 +15,8 @@
 mod check;
 mod check_services;
 mod read;
+#[cfg(test)]
+mod service_tests;
 pub mod services;
 #[cfg(test)]
 mod tests;

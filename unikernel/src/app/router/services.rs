@@ -70,7 +70,7 @@ pub(super) struct ServerStatus {
     pub(super) bytes_in_total: u64,
     pub(super) bytes_out_total: u64,
     /// Of the last check: `L4OK`, `L7OK`, or why it failed.
-    check_status: &'static str,
+    pub(super) check_status: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     check_error: String,
     pub(super) check_duration_ms: Option<u64>,

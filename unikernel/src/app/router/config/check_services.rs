@@ -83,8 +83,8 @@ impl Config {
         Ok(())
     }
 
-    /// By which interface clients come: as it is said; the one that has the address, or its network;
-    /// or `public`.
+    /// By which interface clients come: as it is said; the one that has the address, or its
+    /// network; or `public`.
     fn interface_of(&self, service: &Service) -> Result<Setting<String>, Fault> {
         let address = service.service.listen.ip();
         let has = |port: &&super::Port| !port.addresses.value.is_empty();

@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use paravane_appliance::balance::{self, Protocol};
-use paravane_appliance::check::{Http, Passive, Probe};
+use paravane_appliance::check::{CheckError, Http, Passive, Probe};
 use paravane_appliance::flow::Timeouts;
 use paravane_appliance::limit::Rate;
 use paravane_appliance::nat::Mode;
@@ -172,14 +172,15 @@ impl Service {
         let listen = self.service.listen.to_string();
         let HttpCheck { path, host, expect: (first, last) } = &self.http;
         let http = Http::get(host.as_deref().unwrap_or(&listen), path);
-        match http.and_then(|http| http.expecting(*first..=*last)) {
-            Ok(http) => checks.probe = Some(Probe::Http(http)),
-            Err(error) => {
-                let key =
-                    ["path", "host", "expect"].into_iter().find(|key| self.says(key)).unwrap_or("check");
-                return Err((self.origin_of(key), error.to_string()));
-            }
-        }
+        let http = http.and_then(|http| http.expecting(*first..=*last)).map_err(|error| {
+            let key = match error {
+                CheckError::Host => "host",
+                CheckError::Range { .. } => "expect",
+                _ => "path",
+            };
+            (self.origin_of(key), error.to_string())
+        })?;
+        self.service.checks.probe = Some(Probe::Http(http));
         Ok(())
     }
 
