@@ -197,12 +197,12 @@ impl Guest {
         Ok(Self { qemu, peers })
     }
 
-    /// The hosts on the cables of two NICs.
+    /// The hosts on the cables of these NICs.
     ///
     /// # Errors
     ///
     /// The plan has too few NICs.
-    pub fn two_peers(&mut self, nics: [usize; 2]) -> Result<[&mut Peer; 2]> {
+    pub fn peers<const N: usize>(&mut self, nics: [usize; N]) -> Result<[&mut Peer; N]> {
         self.peers.get_disjoint_mut(nics).context("the plan has too few NICs")
     }
 

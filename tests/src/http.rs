@@ -50,17 +50,24 @@ pub struct Request<'a> {
     pub keep_alive: bool,
     /// Send the body only once the server has said `100 Continue`.
     pub expect_continue: bool,
+    /// A bearer's token.
+    pub token: Option<&'a str>,
 }
 
 impl<'a> Request<'a> {
     /// A request without a body, for a connection of its own.
     pub fn new(method: &'a str, target: &'a str) -> Self {
-        Self { method, target, body: Body::None, keep_alive: false, expect_continue: false }
+        Self { method, target, body: Body::None, keep_alive: false, expect_continue: false, token: None }
     }
 
     /// The same with a body.
     pub fn with_body(self, body: Body<'a>) -> Self {
         Self { body, ..self }
+    }
+
+    /// The same on a bearer's word.
+    pub fn with_token(self, token: &'a str) -> Self {
+        Self { token: Some(token), ..self }
     }
 
     /// The same, leaving the connection open.
@@ -151,6 +158,9 @@ impl<S: Read + Write> Client<S> {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: guest\r\n", request.method, request.target);
         if !request.keep_alive {
             head.push_str("Connection: close\r\n");
+        }
+        if let Some(token) = request.token {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
         if request.expect_continue {
             head.push_str("Expect: 100-continue\r\n");

@@ -36,9 +36,9 @@ impl Path {
         }
     }
 
-    /// Sends a packet of this machine's own on its way. Its Ethernet addresses are nobody's yet. One
-    /// for which there is no way is dropped; one that waits for its next hop, and in vain, is told
-    /// of to nobody.
+    /// Sends a packet of this machine's own on its way. Its Ethernet addresses are nobody's yet.
+    /// One for which there is no way is dropped; one that waits for its next hop, and in vain, is
+    /// told of to nobody.
     pub fn send(&mut self, frame: Frame, now: Instant) {
         let Ok(packet) = Packet::read(&frame) else { return };
         let Some((_, destination)) = packet.addresses() else { return };

@@ -6,10 +6,12 @@
 //! | `packets` | what hosts send, and how it has to come out |
 //! | `forward` | packets that go on, and those that do not, with what their senders hear |
 //! | `stream` | connections through the router |
+//! | `balance` | clients and back ends, and the balancer between them |
 //! | `admin` | that nothing on the other NICs reaches the machine itself |
 //! | `config` | where the configuration is from, and what is said of a wrong one |
 
 mod admin;
+mod balance;
 mod config;
 mod forward;
 mod packets;
@@ -26,8 +28,8 @@ use crate::qemu::{Machine, NicModel};
 use crate::runner::{Case, Subject};
 use crate::station::Station;
 
-/// What a path and a configuration add to the image that serves files.
-const MAX_IMAGE_BYTES: u64 = 1050 * 1024;
+/// What a path, a balancer and a configuration add to the image that serves files.
+const MAX_IMAGE_BYTES: u64 = 1250 * 1024;
 
 /// One of the two NICs that packets are passed on by.
 pub const PUBLIC: usize = 1;
@@ -75,6 +77,7 @@ pub(super) fn cases() -> Vec<Case> {
     for (name, pair) in PAIRS {
         cases.push(case(&format!("stream/{name}"), move |subject| stream::run(subject, pair)));
     }
+    cases.extend(balance::cases());
     cases.extend(admin::cases());
     cases.extend(config::cases());
     cases
@@ -113,7 +116,7 @@ fn plan(machine: Machine, pair: [NicModel; 2], irq: &str, mtu_bytes: u16) -> Pla
 
 /// Stations in place of the hosts on `public` and `private`, in that order.
 fn stations(guest: &mut Guest) -> Result<[Station<'_>; 2]> {
-    let [public, private] = guest.two_peers([PUBLIC, PRIVATE])?;
+    let [public, private] = guest.peers([PUBLIC, PRIVATE])?;
     let station = |cable, nic| Station::new(cable, host_mac(nic), host_address(nic), host_address_v6(nic));
     Ok([station(public.cable(), PUBLIC), station(private.cable(), PRIVATE)])
 }

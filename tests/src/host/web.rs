@@ -29,8 +29,8 @@ fn socket() -> tcp::Socket<'static> {
 
 /// HTTP servers of one host, each on a port of its own.
 #[derive(Debug)]
-pub struct BackEnds {
-    peer: Peer,
+pub struct BackEnds<'p> {
+    peer: &'p mut Peer,
     all: Vec<BackEnd>,
 }
 
@@ -43,13 +43,13 @@ struct BackEnd {
     served: u64,
 }
 
-impl BackEnds {
+impl<'p> BackEnds<'p> {
     /// One for each name and port.
     ///
     /// # Errors
     ///
     /// One listens on port zero.
-    pub fn new(mut peer: Peer, all: &[(&str, u16)]) -> Result<Self> {
+    pub fn new(peer: &'p mut Peer, all: &[(&str, u16)]) -> Result<Self> {
         let one = |&(name, port): &(&str, u16)| -> Result<BackEnd> {
             let mut sockets = Vec::new();
             for _ in 0..BACK_END_SOCKETS {
@@ -71,7 +71,7 @@ impl BackEnds {
     pub fn turn(&mut self, max_wait: Duration) -> io::Result<()> {
         self.peer.turn(max_wait)?;
         for back_end in self.all.iter_mut().filter(|back_end| back_end.is_alive) {
-            back_end.serve(&mut self.peer);
+            back_end.serve(self.peer);
         }
         Ok(())
     }
@@ -137,8 +137,8 @@ pub struct Answered {
 
 /// HTTP clients of one host.
 #[derive(Debug)]
-pub struct Clients {
-    peer: Peer,
+pub struct Clients<'p> {
+    peer: &'p mut Peer,
 }
 
 /// One request under way.
@@ -149,15 +149,15 @@ struct Asking {
     answer: Vec<u8>,
 }
 
-impl Clients {
+impl<'p> Clients<'p> {
     /// They use `peer` for themselves.
-    pub fn new(peer: Peer) -> Self {
+    pub fn new(peer: &'p mut Peer) -> Self {
         Self { peer }
     }
 
     /// The host that they are on.
     pub fn peer(&mut self) -> &mut Peer {
-        &mut self.peer
+        self.peer
     }
 
     /// Asks `to` so often, each time on a connection of its own, and so many at a time; says what

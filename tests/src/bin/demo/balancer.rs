@@ -1,5 +1,5 @@
-//! The balancer at work: clients on `public`, two HTTP back ends on `private`, one of which is killed
-//! on the way, and a table of what the balancer says of itself meanwhile.
+//! The balancer at work: clients on `public`, two HTTP back ends on `private`, one of which is
+//! killed on the way, and a table of what the balancer says of itself meanwhile.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -78,18 +78,18 @@ pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool
 
     let models: Vec<_> = nics.iter().map(|nic| nic.driver()).collect();
     step(&format!("booting a balancer on machine {} with {}", config.machine.name(), models.join(", ")));
-    let (mut session, [public, private]) = boot(&config)?;
+    let (mut session, [mut public, mut private]) = boot(&config)?;
     let admin = Admin { folder: TempDir::new()?, host_port };
     let (done, kill) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut follower = Follower::default();
-    let mut back_ends = BackEnds::new(private, &BACK_ENDS)?;
+    let mut back_ends = BackEnds::new(&mut private, &BACK_ENDS)?;
     let worked = thread::scope(|scope| {
         let serving = scope.spawn(|| serve(&mut back_ends, &kill, &done));
         let ready = session.wait_ready().and_then(|()| wait_up(&admin));
         session.show_new_lines();
         step(&format!("{REQUESTS} requests through {}:{}, {AT_A_TIME} at a time", VIP.0, VIP.1));
         let asking = scope.spawn(|| {
-            let result = ready.and_then(|()| work(&mut Clients::new(public), &kill, host_port));
+            let result = ready.and_then(|()| work(&mut Clients::new(&mut public), &kill, host_port));
             done.store(true, Ordering::Relaxed);
             result
         });
@@ -145,7 +145,7 @@ fn wait_up(admin: &Admin) -> Result<()> {
 }
 
 /// The back ends, until all is done; the first is killed when that is said.
-fn serve(back_ends: &mut BackEnds, kill: &AtomicBool, done: &AtomicBool) -> Result<()> {
+fn serve(back_ends: &mut BackEnds<'_>, kill: &AtomicBool, done: &AtomicBool) -> Result<()> {
     let mut is_killed = false;
     while !done.load(Ordering::Relaxed) {
         back_ends.turn(Duration::from_millis(5)).context("the back ends' cable")?;
@@ -186,7 +186,7 @@ impl Tally {
 }
 
 /// What the clients do. What came of it, in lines.
-fn work(clients: &mut Clients, kill: &AtomicBool, host_port: u16) -> Result<Vec<String>> {
+fn work(clients: &mut Clients<'_>, kill: &AtomicBool, host_port: u16) -> Result<Vec<String>> {
     let deadline = Instant::now() + LIMIT;
     let to = SocketAddr::new(VIP.0.into(), VIP.1);
     let mut ask = |count| -> Result<Tally> {

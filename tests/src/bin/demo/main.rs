@@ -40,7 +40,8 @@ struct Options {
     /// that follows them
     #[arg(long)]
     router: bool,
-    /// Show the image that serves HTTP over each NIC: a page and a file through each of them with curl
+    /// Show the image that serves HTTP over each NIC: a page and a file through each of them with
+    /// curl
     #[arg(long, conflicts_with = "router")]
     http: bool,
     /// Interrupt mode

@@ -22,7 +22,7 @@ pub(super) fn run(subject: Subject<'_>, pair: [NicModel; 2]) -> Result<String> {
         let mut remarks = Vec::new();
         for (from, to, is_v4) in [(PUBLIC, PRIVATE, true), (PRIVATE, PUBLIC, false)] {
             let server = if is_v4 { IpAddr::V4(host_address(to)) } else { IpAddr::V6(host_address_v6(to)) };
-            let [client_host, server_host] = guest.two_peers([from, to])?;
+            let [client_host, server_host] = guest.peers([from, to])?;
             let start = Instant::now();
             let to = SocketAddr::new(server, PORT);
             let sent = stream::send(client_host, server_host, to, STREAM_BYTES, start + LIMIT);
