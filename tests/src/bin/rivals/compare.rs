@@ -54,7 +54,8 @@ pub(crate) fn measure(
         rows.push(less(format!("p99 of a {name}, {load}, µs"), &of(&timed, |all| &all.p99_micros)));
     }
     let single = |figure: f64| vec![figure];
-    let firsts = started.iter().map(|one| single(1000.0 * one.first_answer.as_secs_f64())).collect::<Vec<_>>();
+    let firsts =
+        started.iter().map(|one| single(1000.0 * one.first_answer.as_secs_f64())).collect::<Vec<_>>();
     rows.push(row("first answer, ms from QEMU's start".into(), &firsts, false));
     let touched = started
         .iter()
@@ -94,12 +95,7 @@ struct Figures {
     p99_micros: Vec<f64>,
 }
 
-fn boot_all(
-    contenders: &[Contender],
-    work: Work,
-    nic: Nic,
-    plugin: Option<&Path>,
-) -> Result<Vec<Started>> {
+fn boot_all(contenders: &[Contender], work: Work, nic: Nic, plugin: Option<&Path>) -> Result<Vec<Started>> {
     let boot = |contender: &Contender| -> Result<Started> {
         let how = if plugin.is_some() { ", counted" } else { "" };
         println!("==> {} on {}{how}", contender.name, nic.name());

@@ -16,13 +16,13 @@ use crate::tcp::{End, Heard, refuse};
 const PORT: u16 = 80;
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 100);
 /// The back ends.
-pub(crate) const BACK_ENDS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 2, 11), Ipv4Addr::new(10, 77, 2, 12)];
+const BACK_ENDS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 2, 11), Ipv4Addr::new(10, 77, 2, 12)];
 const FIRST_PORT: u16 = 10_000;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n";
 const RESPONSE: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\nConnection: close\r\n\r\nhere you are";
 /// A message on a connection that stays, which makes a frame of 64 bytes.
-pub(crate) const MESSAGE: &[u8] = b"10 bytes..";
+const MESSAGE: &[u8] = b"10 bytes..";
 /// How long all may be silent before those who wait wait in vain.
 const LIMIT: Duration = Duration::from_secs(5);
 const SLICE: Duration = Duration::from_millis(100);
@@ -45,7 +45,7 @@ pub(crate) struct Hosts {
     served: HashMap<(SocketAddrV4, Ipv4Addr), End>,
     next_port: u16,
     /// Connections that each back end got.
-    pub(crate) accepted: [u64; BACK_ENDS.len()],
+    accepted: [u64; BACK_ENDS.len()],
     /// How long each connection took that is over, from its first segment to the last byte.
     took: Vec<Duration>,
     resets: u64,
@@ -82,6 +82,7 @@ impl Hosts {
     pub(crate) fn ask(&mut self, cables: &mut Cables, count: usize, at_once: usize) -> Result<Vec<Duration>> {
         self.took.clear();
         self.resets = 0;
+        let before = self.accepted;
         let (mut started, mut heard) = (0, Instant::now());
         let mut over_before = 0;
         while started < count || !self.clients.is_empty() {
@@ -99,6 +100,9 @@ impl Hosts {
                 bail!("{} of {count} connections hang", self.clients.len());
             }
         }
+        let shares = self.accepted.iter().zip(before).map(|(after, before)| after - before);
+        let (least, all) = (shares.clone().min().unwrap_or(0), shares.sum::<u64>());
+        ensure!(2 * least + 1 >= count as u64, "of {all} connections a back end got {least}");
         Ok(std::mem::take(&mut self.took))
     }
 
@@ -179,7 +183,7 @@ impl Hosts {
                 end.received.drain(..whole);
             }
             Heard::Bytes => {
-                if tcp.payload.len() > 0 && end.received == RESPONSE {
+                if !tcp.payload.is_empty() && end.received == RESPONSE {
                     self.took.push(started.elapsed());
                 }
                 say(if end.peer_has_closed { end.send(&[], true) } else { end.acknowledge() });
@@ -229,5 +233,58 @@ impl Hosts {
             Heard::Reset | Heard::Over => drop(self.served.remove(&key)),
             Heard::Opened | Heard::Nothing => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// What a guest does: hands each connection to the next back end, `balances` or not.
+    fn balance(mut guest: Cables, balances: bool) {
+        let mut backs: HashMap<u16, usize> = HashMap::new();
+        while guest.wait(SLICE).is_ok() {
+            while let Some(frame) = guest.next(Side::Public) {
+                packet::with_segment(&frame, |from, _, tcp| {
+                    let next = if balances { backs.len() % 2 } else { 0 };
+                    let index = *backs.entry(tcp.src_port).or_insert(next);
+                    guest.queue(Side::Private, &packet::segment(Side::Private, from, BACK_ENDS[index], tcp));
+                });
+            }
+            while let Some(frame) = guest.next(Side::Private) {
+                let service = guest_address(Side::Public.nic());
+                let back = |_, to, tcp: &TcpRepr<'_>| packet::segment(Side::Public, service, to, tcp);
+                packet::with_segment(&frame, back).iter().for_each(|frame| guest.queue(Side::Public, frame));
+            }
+        }
+    }
+
+    #[test]
+    fn connections_are_asked_and_answered_and_all_are_over() {
+        let (mut cables, guest) = Cables::pair();
+        let guest = thread::spawn(|| balance(guest, true));
+        let mut hosts = Hosts::new();
+        assert!(hosts.probe(&mut cables, LIMIT).unwrap());
+        assert_eq!(hosts.ask(&mut cables, 21, 4).unwrap().len(), 21);
+        assert!(hosts.clients.is_empty() && hosts.served.is_empty(), "{hosts:?}");
+        hosts.open(&mut cables, 3).unwrap();
+        for _ in 0..2 {
+            hosts.exchange(&mut cables).unwrap();
+            assert_eq!(hosts.echoes, 3);
+        }
+        drop(cables);
+        guest.join().unwrap();
+    }
+
+    #[test]
+    fn one_back_end_for_all_is_no_balance() {
+        let (mut cables, guest) = Cables::pair();
+        let guest = thread::spawn(|| balance(guest, false));
+        let error = Hosts::new().ask(&mut cables, 10, 2).unwrap_err().to_string();
+        assert_eq!(error, "of 10 connections a back end got 0");
+        drop(cables);
+        guest.join().unwrap();
     }
 }

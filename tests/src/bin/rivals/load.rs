@@ -30,12 +30,9 @@ pub(crate) enum Load {
 pub(crate) const fn of(work: Work) -> &'static [Load] {
     match work {
         Work::Route => &[Load::Frames(1), Load::Frames(32)],
-        Work::Nat | Work::Proxy => &[
-            Load::Messages(1),
-            Load::Messages(32),
-            Load::Connections(1),
-            Load::Connections(32),
-        ],
+        Work::Nat | Work::Proxy => {
+            &[Load::Messages(1), Load::Messages(32), Load::Connections(1), Load::Connections(32)]
+        }
     }
 }
 
