@@ -3,6 +3,7 @@
 mod begin;
 mod errors;
 mod fragments;
+mod many;
 mod own;
 mod refused;
 mod servers;

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use paravane_fuzz_entries::{ENTRIES, acpi, config_space, net_header, virtio_blk, virtio_ring, vmxnet3};
+use paravane_fuzz_entries::{
+    ENTRIES, acpi, config_space, health_answer, http, net_header, packet_read, path, toml, virtio_blk,
+    virtio_ring, vmxnet3,
+};
 use proptest::prelude::*;
 
 #[test]
@@ -55,5 +58,35 @@ proptest! {
     #[test]
     fn acpi_survives(bytes in noise(160)) {
         acpi(&bytes);
+    }
+
+    #[test]
+    fn packet_read_survives(bytes in noise(300)) {
+        packet_read(&bytes);
+    }
+
+    #[test]
+    fn health_answer_survives(bytes in noise(300)) {
+        health_answer(&bytes);
+    }
+
+    #[test]
+    fn toml_survives(bytes in noise(300)) {
+        toml(&bytes);
+    }
+
+    #[test]
+    fn http_survives(bytes in noise(600)) {
+        http(&bytes);
+    }
+}
+
+proptest! {
+    // Each one plays hours between some hundred packets.
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn path_survives(bytes in noise(2000)) {
+        path(&bytes);
     }
 }

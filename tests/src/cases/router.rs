@@ -7,12 +7,14 @@
 //! | `forward` | packets that go on, and those that do not, with what their senders hear |
 //! | `stream` | connections through the router |
 //! | `balance` | clients and back ends, and the balancer between them |
+//! | `flows` | as many connections as there may be, in little memory |
 //! | `admin` | that nothing on the other NICs reaches the machine itself |
 //! | `config` | where the configuration is from, and what is said of a wrong one |
 
 mod admin;
 mod balance;
 mod config;
+mod flows;
 mod forward;
 mod packets;
 mod stream;
@@ -78,6 +80,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case(&format!("stream/{name}"), move |subject| stream::run(subject, pair)));
     }
     cases.extend(balance::cases());
+    cases.extend(flows::cases());
     cases.extend(admin::cases());
     cases.extend(config::cases());
     cases
