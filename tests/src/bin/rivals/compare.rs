@@ -108,6 +108,7 @@ fn boot_all(contenders: &[Contender], work: Work, nic: Nic, plugin: Option<&Path
         let first_answer = first.map_err(|error| anyhow!("{error:#}\n{}", machine.report()));
         let first_answer = first_answer.with_context(|| contender.name.clone())?;
         machine.cables.drain(QUIET, DRAIN_LIMIT)?;
+        machine.pause()?;
         Ok(Started { machine, hosts, first_answer })
     };
     contenders.iter().map(boot).collect()

@@ -53,16 +53,12 @@ fn run(options: &Options) -> Result<()> {
     tool::qemu()?;
     let plugin = counter::build()?;
     let packages = Packages::fetch()?;
-    let mut tables = Vec::new();
     for &work in &options.works {
         let contenders = contender::all(work, &packages)?;
         for &nic in &options.nics {
-            tables.push(compare::measure(&contenders, work, nic, &plugin)?);
+            let rows = compare::measure(&contenders, work, nic, &plugin)?;
+            println!("\nmedian (least to most) of {} windows\n\n{}", compare::WINDOWS, table::layout(&rows));
         }
-    }
-    println!("\nmedian (least to most) of {} windows\n", compare::WINDOWS);
-    for rows in tables {
-        println!("{}", table::layout(&rows));
     }
     Ok(())
 }
