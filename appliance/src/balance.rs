@@ -3,6 +3,7 @@
 //! ```text
 //!  a packet of a flow   -- flows  --> whose it is, and which way --> nat: other ends --> on its way
 //!  the first of one     -- pool   --> which server --> flows: within the limits --> as above
+//!    of a spliced service          --> answered by a cookie; who comes back with it: as above
 //!  an ICMP error        -- nat    --> whose it is about --> likewise
 //!  a fragment           -- nat    --> whose its first one was
 //!  all others           --> as a router has it
@@ -19,11 +20,13 @@
 //! | `serving` | [`Serving`]: a service with its servers, and what an operator does with it |
 //! | `decide` | what becomes of a packet |
 //! | `begin` | what becomes of the first of a flow |
+//! | `spliced` | connections that are [spliced](crate::splice) |
 
 mod begin;
 mod decide;
 mod service;
 mod serving;
+mod spliced;
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -40,10 +43,13 @@ use crate::packet::edit::Ends;
 use crate::packet::reset::Reset;
 use crate::packet::wire::PROTOCOL_TCP;
 use crate::random::Random;
-pub(crate) use decide::Decision;
-pub use service::{BalanceError, Protocol, Service, Settings};
+use crate::splice::{self, Cookies};
+pub(crate) use decide::{Came, Decision};
+pub use service::{BalanceError, Protocol, Service, Settings, Splice};
 use serving::Listeners;
 pub use serving::{Serving, Traffic};
+pub(crate) use spliced::Spliced;
+use spliced::Splicing;
 
 /// How many flows, or seconds, one turn looks at: of those whose time is over, and of those whose
 /// server's is.
@@ -63,6 +69,10 @@ pub struct Balancer {
     services: Vec<Serving>,
     listeners: Listeners,
     resets: Vec<Reset>,
+    cookies: Cookies,
+    splicing: Option<Splicing>,
+    max_splices: u32,
+    splice_settings: splice::Settings,
     /// To how many strangers something is said.
     answers: Limiter,
     /// Where the search goes on for flows whose server's time is over, while there is one.
@@ -72,7 +82,8 @@ pub struct Balancer {
 
 impl Balancer {
     /// One for these services, each without servers, between so many interfaces. Allocates all that
-    /// it will need.
+    /// it will need, but the table of spliced connections: the path that it is
+    /// [given to](crate::path::Path::set_balancer) does that.
     ///
     /// # Errors
     ///
@@ -99,6 +110,10 @@ impl Balancer {
             services,
             listeners,
             resets: Vec::with_capacity(RESETS),
+            cookies: Cookies::new(random),
+            splicing: None,
+            max_splices: settings.splices,
+            splice_settings: settings.splicing,
             answers: Limiter::new(icmp::Limits::ERRORS, random.hash_key(), interfaces),
             sweep: None,
             next_look: Instant::default(),
@@ -145,9 +160,9 @@ impl Balancer {
     /// What time brings: flows of which nothing was heard end, and so do those of servers whose
     /// time is over. When to call again; `None` when nothing waits.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
-        let Self { flows, services, resets, .. } = self;
-        let next = flows.poll(now, TURN, &mut |flow, end| ended(services, resets, flow, end, now));
-        for serving in services {
+        let (flows, mut left) = self.parts(now);
+        let next = flows.poll(now, TURN, &mut |index, flow, end| left.ended(index, flow, end));
+        for serving in &mut self.services {
             serving.poll();
         }
         if now >= self.next_look {
@@ -159,10 +174,14 @@ impl Balancer {
         }
         if let Some(first) = self.sweep {
             self.sweep(first, now);
+        }
+        // Behind all that ends flows: what is to be done is for those that there are.
+        let splices = self.poll_splices(now);
+        if self.sweep.is_some() {
             return Some(now);
         }
         let look = (self.fragments.waiting() > 0).then_some(self.next_look);
-        [next, look].into_iter().flatten().min()
+        [next, look, splices].into_iter().flatten().min()
     }
 
     /// Ends some flows whose server's time is over: so many are looked at, from the place `first`
@@ -182,10 +201,22 @@ impl Balancer {
             *place = Some(index);
         }
         for index in over.into_iter().flatten() {
-            let Self { flows, services, resets, .. } = self;
-            flows.remove(index, &mut |flow, end| ended(services, resets, flow, end, now));
+            self.remove(index, now);
         }
         self.sweep = (behind < self.flows.limits().flows).then_some(behind);
+    }
+
+    /// Ends a flow.
+    fn remove(&mut self, index: u32, now: Instant) {
+        let (flows, mut left) = self.parts(now);
+        flows.remove(index, &mut |index, flow, end| left.ended(index, flow, end));
+    }
+
+    /// The flows, and who hears that one of them is no more.
+    #[inline(always)]
+    fn parts(&mut self, now: Instant) -> (&mut Table, Left<'_>) {
+        let Self { flows, services, resets, splicing, .. } = self;
+        (flows, Left { services, resets, splicing, now })
     }
 
     /// A segment that is to be sent: it cuts a connection off that is no more here.
@@ -215,23 +246,36 @@ impl Balancer {
     }
 }
 
-/// A flow is no more: its server has a connection less, and both ends hear of it, where they do not
-/// know.
-fn ended(services: &mut [Serving], resets: &mut Vec<Reset>, flow: &Flow, end: End, now: Instant) {
-    let tag = flow.tag();
-    if let Some(serving) = services.get_mut(usize::from(tag.service)) {
-        serving.release(tag.server);
-        if end == End::Expired && flow.state() == State::SynSent {
-            serving.report(tag.server, Report::Failed, now);
+/// Who is left behind a flow that ends.
+struct Left<'b> {
+    services: &'b mut Vec<Serving>,
+    resets: &'b mut Vec<Reset>,
+    splicing: &'b mut Option<Splicing>,
+    now: Instant,
+}
+
+impl Left<'_> {
+    /// A flow is no more: its server has a connection less, and both ends hear of it, where they do
+    /// not know.
+    fn ended(&mut self, index: u32, flow: &Flow, end: End) {
+        let tag = flow.tag();
+        if let Some(serving) = self.services.get_mut(usize::from(tag.service)) {
+            serving.release(tag.server);
+            if end == End::Expired && flow.state() == State::SynSent {
+                serving.report(tag.server, Report::Failed, self.now);
+            }
         }
-    }
-    let is_open = matches!(flow.state(), State::Established | State::FinWait | State::CloseWait);
-    let is_cut_off = matches!(end, End::Expired | End::Removed);
-    let is_tcp = flow.key(Direction::Original).protocol() == PROTOCOL_TCP;
-    if is_open && is_cut_off && is_tcp {
-        for direction in [Direction::Original, Direction::Reply] {
-            if resets.len() < RESETS {
-                resets.push(reset(flow, direction));
+        let is_open = matches!(flow.state(), State::Established | State::FinWait | State::CloseWait);
+        let is_cut_off = is_open && matches!(end, End::Expired | End::Removed);
+        if flow.is_spliced() {
+            if let Some(splicing) = self.splicing {
+                splicing.ended(index, flow, is_cut_off);
+            }
+        } else if is_cut_off && flow.key(Direction::Original).protocol() == PROTOCOL_TCP {
+            for direction in [Direction::Original, Direction::Reply] {
+                if self.resets.len() < RESETS {
+                    self.resets.push(reset(flow, direction));
+                }
             }
         }
     }

@@ -114,6 +114,14 @@ reasons! {
     TcpAcknowledgement = "tcp_acknowledgement",
     /// It cuts its connection off, at a place where that cannot be.
     TcpReset = "tcp_reset",
+    /// A TCP segment that is to be read here, and was damaged on its way.
+    TcpChecksum = "tcp_checksum",
+    /// It is for a server that has not answered yet: it will come again.
+    TcpWaiting = "tcp_waiting",
+    /// It answers no SYN that was answered here of late.
+    Cookie = "cookie",
+    /// As many connections are spliced as may be.
+    SplicesFull = "splices_full",
     /// No packet has such a part.
     FragmentPlace = "fragment_place",
     /// A part of a TCP segment, which no honest sender makes.

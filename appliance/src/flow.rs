@@ -55,7 +55,7 @@ pub use key::Key;
 pub use limits::{Counters, End, Limits, Refused, Service, Timeouts};
 use limits::{Served, count};
 use list::{Lists, UNPROVEN};
-pub use open::New;
+pub use open::{Handshake, New};
 use tcp::Step;
 pub use tcp::{Invalid, Segment};
 
@@ -226,7 +226,7 @@ impl Table {
         hit: Hit,
         segment: Option<&Segment>,
         now: Instant,
-        ended: &mut impl FnMut(&Flow, End),
+        ended: &mut impl FnMut(u32, &Flow, End),
     ) -> Verdict {
         let Hit { index, direction } = hit;
         let flow = self.flows.get_mut(index as usize).filter(|flow| flow.list != list::LOOSE);
@@ -283,14 +283,14 @@ impl Table {
     }
 
     /// Takes out a flow. False when there is none.
-    pub fn remove(&mut self, index: u32, ended: &mut impl FnMut(&Flow, End)) -> bool {
+    pub fn remove(&mut self, index: u32, ended: &mut impl FnMut(u32, &Flow, End)) -> bool {
         self.get(index).is_some() && self.end(index, End::Removed, ended)
     }
 
     /// Ends a flow that is in use.
-    fn end(&mut self, index: u32, end: End, ended: &mut impl FnMut(&Flow, End)) -> bool {
+    fn end(&mut self, index: u32, end: End, ended: &mut impl FnMut(u32, &Flow, End)) -> bool {
         let Some(flow) = self.flows.get(index as usize) else { return false };
-        ended(flow, end);
+        ended(index, flow, end);
         for direction in [Direction::Original, Direction::Reply] {
             self.index.remove(flow.key(direction).hash(self.hash_key), slot(index, direction));
         }

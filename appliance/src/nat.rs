@@ -50,7 +50,8 @@ pub enum Mode {
     /// They get another source as well, one of [ours](Sources).
     Full,
     /// As [`Full`](Self::Full), and each of both is a connection of its own: their numbers are
-    /// [translated](crate::splice) as well.
+    /// [translated](crate::splice) as well. A [service](crate::balance::Service) may have it keep
+    /// the client's address instead.
     Splice,
 }
 
@@ -87,7 +88,7 @@ pub struct Nat {
 }
 
 impl Nat {
-    /// One that has `sources` for [`Mode::Full`].
+    /// One that has `sources` for [`Mode::Full`] and [`Mode::Splice`].
     #[must_use]
     pub fn new(sources: Sources, random: &mut Random) -> Self {
         Self { sources, random: random.fork(), exhausted: 0 }

@@ -18,14 +18,18 @@
 //! | `straight` | plain packets, in rows: nearly all of them |
 //! | `balanced` | packets of a balancer's flows |
 //! | `flows` | those of them that are plain, in rows |
+//! | `spliced` | those whose connections are spliced |
+//! | `errors` | ICMP errors about packets of flows |
 //! | `ways` | where a packet goes, and whether it fits there |
 //! | `own` | what this machine itself sends, and waits for |
 //! | `egress` | what goes out: passed on, cut, told |
 
 mod balanced;
 mod egress;
+mod errors;
 mod flows;
 mod own;
+mod spliced;
 mod straight;
 mod ways;
 
@@ -178,8 +182,11 @@ impl Path {
     }
 
     /// Has `balancer` take what is for its services, from now on. Their addresses have to be those
-    /// of interfaces.
-    pub fn set_balancer(&mut self, balancer: Balancer) {
+    /// of interfaces. Allocates what connections need that are spliced, if any are.
+    pub fn set_balancer(&mut self, mut balancer: Balancer) {
+        let all = self.egress.ways.interfaces.iter();
+        let narrowest_bytes = all.map(|interface| interface.mtu_bytes).min().unwrap_or(0);
+        balancer.make_splices(&self.egress.pool, narrowest_bytes);
         self.balancer = Some(Box::new(balancer));
     }
 

@@ -48,7 +48,12 @@
 //! | server's other ACK | it remembers an older connection, which is reset | goes on |
 //!
 //! Who keeps [flows](crate::flow::Table) tracks a client's segment as it came, and a server's after
-//! it is translated: so all is in the client's numbers.
+//! it is translated: so all is in the client's numbers. A flow is
+//! [opened](crate::flow::Table::open_spliced) as the cookie's [handshake](Client::handshake) says.
+//!
+//! Each SYN is answered by a cookie, however few there are. To have a SYN begin a flow at once as
+//! long as few of these are half open, and cookies only from 25 % of their limit on until below
+//! 12 %, is for later: then a server is asked first, and nothing has to be promised for it.
 
 mod answer;
 mod client;

@@ -6,15 +6,25 @@ use paravane_hal::time::Instant;
 
 use super::decide::Decision;
 use super::serving::Serving;
-use super::{Balancer, ended};
+use super::{Balancer, Left};
 use crate::drops::Reason;
-use crate::flow::{Direction, Hit, Key, New, Segment, Tag};
+use crate::flow::{Direction, Flow, Hit, Key, New, Segment, Tag};
 use crate::interface::InterfaceId;
 use crate::nat::{Mode, Target};
 use crate::packet::edit::Ends;
 use crate::packet::wire::PROTOCOL_TCP;
 use crate::pool::ServerId;
 use crate::route::{Kind, Routes};
+use crate::splice::Client;
+
+/// What a flow begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum First<'s> {
+    /// Its first packet, with its numbers where it is TCP.
+    Packet(Option<&'s Segment>),
+    /// A client that came back with a cookie.
+    Cookie(&'s Client),
+}
 
 impl Balancer {
     /// What becomes of a packet that is of no flow, and came in where its source is.
@@ -29,23 +39,21 @@ impl Balancer {
         let Some(number) = self.listeners.find(key) else {
             return self.pick_up_from_server(key, segment, routes, now);
         };
+        if self.services.get(usize::from(number)).is_some_and(|serving| serving.service.is_spliced()) {
+            return Decision::Asks(number);
+        }
         let is_stray = key.protocol() == PROTOCOL_TCP && !segment.is_some_and(Segment::is_syn);
         let begun = match self.services.get(usize::from(number)) {
             Some(serving) if is_stray && !serving.service.flows.picks_up => Err(Reason::NoFlow),
             _ => self.choose(number, key.source(), is_stray, now),
         };
-        let opened = begun.and_then(|server| self.open((number, server), key, segment, routes, now));
-        match opened {
-            Ok(hit) => Decision::Goes(hit),
-            Err(reason @ (Reason::NoFlow | Reason::NoServer | Reason::ServersBusy)) => {
-                Decision::Refuse(reason)
-            }
-            Err(reason) => Decision::Drop(reason),
-        }
+        let first = First::Packet(segment);
+        let opened = begun.and_then(|server| self.open((number, server), key, first, routes, now));
+        opened.map_or_else(Decision::not, Decision::Goes)
     }
 
     /// A server for a client; the one that it had elsewhere if it comes in the midst of something.
-    fn choose(
+    pub(super) fn choose(
         &mut self,
         number: u16,
         client: IpAddr,
@@ -59,15 +67,15 @@ impl Balancer {
     }
 
     /// Opens a flow to a server that counts it already.
-    fn open(
+    pub(super) fn open(
         &mut self,
         (number, server): (u16, ServerId),
         original: &Key,
-        segment: Option<&Segment>,
+        first: First<'_>,
         routes: &Routes,
         now: Instant,
     ) -> Result<Hit, Reason> {
-        let opened = self.try_open((number, server), original, segment, routes, now);
+        let opened = self.try_open((number, server), original, first, routes, now);
         if opened.is_err()
             && let Some(serving) = self.services.get_mut(usize::from(number))
         {
@@ -80,20 +88,29 @@ impl Balancer {
         &mut self,
         (number, server): (u16, ServerId),
         original: &Key,
-        segment: Option<&Segment>,
+        first: First<'_>,
         routes: &Routes,
         now: Instant,
     ) -> Result<Hit, Reason> {
-        let Self { flows, nat, services, resets, .. } = self;
+        let Self { flows, nat, services, resets, splicing, .. } = self;
         let serving = services.get(usize::from(number)).ok_or(Reason::NoServer)?;
         let address = serving.pool.address(server).ok_or(Reason::NoServer)?;
         let InterfaceId(zone) = interface_of(routes, address.ip()).ok_or(Reason::NoRoute)?;
-        let target = Target { address: address.ip(), port: address.port(), zone, mode: serving.service.mode };
+        let target =
+            Target { address: address.ip(), port: address.port(), zone, mode: serving.service.ends() };
         let reply = nat.reply_key(flows, original, &target)?;
         let tag = Tag { service: number, server: server.place() };
+        let (segment, handshake) = match first {
+            First::Packet(segment) => (segment, None),
+            First::Cookie(client) => (None, Some(client.handshake(&serving.service.splice.service.offer))),
+        };
         let new = New { original: *original, reply, tag, direction: Direction::Original, segment };
-        let hit = flows.open(&new, now, &mut |flow, end| ended(services, resets, flow, end, now))?;
-        Ok(hit)
+        let mut left = Left { services, resets, splicing, now };
+        let ended = &mut |index, flow: &Flow, end| left.ended(index, flow, end);
+        Ok(match handshake {
+            None => flows.open(&new, now, ended)?,
+            Some(handshake) => flows.open_spliced(&new, &handshake, now, ended)?,
+        })
     }
 
     /// What becomes of a packet of nobody's flow that is for no service: a server may have sent it,
@@ -127,7 +144,7 @@ impl Balancer {
     ) -> Result<Hit, Reason> {
         let client = reply.destination();
         let InterfaceId(zone) = interface_of(routes, client).ok_or(Reason::NoRoute)?;
-        let Self { flows, services, resets, .. } = self;
+        let Self { flows, services, resets, splicing, .. } = self;
         let serving = services.get_mut(usize::from(number)).ok_or(Reason::NoServer)?;
         let listen = serving.service.listen;
         let ends = Ends {
@@ -140,7 +157,8 @@ impl Balancer {
         serving.pool.adopt(client)?;
         let tag = Tag { service: number, server: server.place() };
         let new = New { original, reply: *reply, tag, direction: Direction::Reply, segment: Some(segment) };
-        let opened = flows.open(&new, now, &mut |flow, end| ended(services, resets, flow, end, now));
+        let mut left = Left { services, resets, splicing, now };
+        let opened = flows.open(&new, now, &mut |index, flow, end| left.ended(index, flow, end));
         if opened.is_err()
             && let Some(serving) = services.get_mut(usize::from(number))
         {

@@ -3,7 +3,7 @@
 use paravane_hal::time::Instant;
 use paravane_net::Frame;
 
-use super::{Balancer, ended};
+use super::Balancer;
 use crate::check::Report;
 use crate::drops::Reason;
 use crate::flow::{self, Direction, Hit, Key, Segment, State, Verdict};
@@ -13,17 +13,40 @@ use crate::packet::{Packet, Quoted, Transport};
 use crate::pool;
 use crate::route::Routes;
 
+/// A packet as it was read.
+#[derive(Debug)]
+pub(crate) struct Came {
+    pub(crate) from: InterfaceId,
+    pub(crate) packet: Packet,
+    pub(crate) transport: Transport,
+    pub(crate) frame: Frame,
+}
+
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// It goes as its flow does.
     Goes(Hit),
+    /// It is a segment of a flow that is spliced,
+    Spliced(Hit),
+    /// or of none yet, for that service, whose flows are.
+    Asks(u16),
     /// It is of no flow, and none begins with it: as a router has it.
     Routed,
     /// It is dropped, and nobody hears of it.
     Drop(Reason),
     /// It is dropped, and its sender hears that nobody is there.
     Refuse(Reason),
+}
+
+impl Decision {
+    /// That nothing begins, for that reason.
+    pub(super) const fn not(reason: Reason) -> Self {
+        match reason {
+            Reason::NoFlow | Reason::NoServer | Reason::ServersBusy | Reason::Cookie => Self::Refuse(reason),
+            _ => Self::Drop(reason),
+        }
+    }
 }
 
 impl Balancer {
@@ -40,12 +63,11 @@ impl Balancer {
         let Some(before) = self.flows.get(hit.index).map(flow::Flow::state) else { return Decision::Routed };
         if before == State::SynSent && self.is_forsaken(hit, segment) {
             // It asks again, and nobody answers there: somebody else may.
-            self.remove(hit, now);
+            self.remove(hit.index, now);
             return self.begin(key, segment, routes, now);
         }
-        let Self { flows, services, resets, .. } = self;
-        let verdict =
-            flows.track(hit, segment, now, &mut |flow, end| ended(services, resets, flow, end, now));
+        let (flows, mut left) = self.parts(now);
+        let verdict = flows.track(hit, segment, now, &mut |index, flow, end| left.ended(index, flow, end));
         match verdict {
             Verdict::Pass => {
                 if before == State::SynSent {
@@ -56,11 +78,6 @@ impl Balancer {
             Verdict::Reopened => self.begin(key, segment, routes, now),
             Verdict::Invalid(why) => Decision::Drop(why.into()),
         }
-    }
-
-    fn remove(&mut self, hit: Hit, now: Instant) {
-        let Self { flows, services, resets, .. } = self;
-        flows.remove(hit.index, &mut |flow, end| ended(services, resets, flow, end, now));
     }
 
     /// Whether a client says again that it begins, to a server that does not answer any more.
@@ -108,12 +125,16 @@ impl Balancer {
         self.flows.find(&Key::of(packet, transport, zone)?.reversed(zone))
     }
 
-    /// A server of a flow could not be reached.
+    /// A packet of a flow was not delivered, of which an error goes that way: its server could not
+    /// be reached, where that is back.
     pub(crate) fn unreachable(&mut self, hit: Hit, now: Instant) {
-        let Some(tag) = self.flows.get(hit.index).map(flow::Flow::tag) else { return };
-        if hit.direction == Direction::Reply
-            && let Some(serving) = self.services.get_mut(usize::from(tag.service))
-        {
+        let Some(flow) = self.flows.get(hit.index).filter(|_| hit.direction == Direction::Reply) else {
+            return;
+        };
+        let tag = flow.tag();
+        if flow.is_spliced() && !self.splices().is_some_and(|splices| splices.is_connected(hit.index)) {
+            self.server_is_unreachable(hit.index);
+        } else if let Some(serving) = self.services.get_mut(usize::from(tag.service)) {
             serving.report(tag.server, Report::Failed, now);
         }
     }

@@ -6,7 +6,8 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::nat::{FragmentLimits, Mode, Sources};
 use crate::packet::wire::{PROTOCOL_TCP, PROTOCOL_UDP};
-use crate::{check, flow, pool};
+use crate::splice::Offer;
+use crate::{check, flow, pool, splice};
 
 /// How much of anything there is at most, for all services.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,13 +18,24 @@ pub struct Settings {
     pub sources: Sources,
     /// Parts of packets.
     pub fragments: FragmentLimits,
+    /// Connections that are spliced. Where there is a service that is, its table has 64 bytes for
+    /// each flow that there may be.
+    pub splices: u32,
+    /// How often things are tried for these.
+    pub splicing: splice::Settings,
 }
 
 impl Settings {
-    /// For so many flows, without addresses that stand for clients'.
+    /// For so many flows, all of which may be spliced, without addresses that stand for clients'.
     #[must_use]
     pub const fn new(flows: u32) -> Self {
-        Self { flows: flow::Limits::new(flows), sources: Sources::NONE, fragments: FragmentLimits::GENERAL }
+        Self {
+            flows: flow::Limits::new(flows),
+            sources: Sources::NONE,
+            fragments: FragmentLimits::GENERAL,
+            splices: u32::MAX,
+            splicing: splice::Settings::GENERAL,
+        }
     }
 }
 
@@ -56,6 +68,28 @@ impl Protocol {
     }
 }
 
+/// How a service's connections are spliced: each of its clients' SYNs is answered by a cookie, and
+/// its servers hear of the client only when that has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Splice {
+    /// What clients are promised, which all servers are to do; and whether these take the PROXY
+    /// header, by which they know the client. Segments are not longer than all links take, whatever
+    /// is said here.
+    pub service: splice::Service,
+    /// Servers see the client's address, and send by us what they send to it, as with
+    /// [`Dnat`](Mode::Dnat); else they see one of ours.
+    pub keeps_source: bool,
+}
+
+impl Splice {
+    /// For servers that are general-purpose hosts, which see an address of ours, and hear nothing
+    /// else of the client.
+    pub const GENERAL: Self = Self {
+        service: splice::Service { offer: Offer::general(u16::MAX), proxy: false },
+        keeps_source: false,
+    };
+}
+
 /// A service, as its operator describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -65,8 +99,11 @@ pub struct Service {
     pub protocol: Protocol,
     /// Where it listens: an address of an interface, and a port of it.
     pub listen: SocketAddr,
-    /// What servers see of clients; not [`Splice`](Mode::Splice) yet.
+    /// What servers see of clients.
     pub mode: Mode,
+    /// How connections are spliced, of a service whose mode that is. None of these is ever picked
+    /// up in its midst.
+    pub splice: Splice,
     /// How many flows it has, how fast they begin, and how long they are kept.
     pub flows: flow::Service,
     /// Its servers.
@@ -87,11 +124,23 @@ impl Service {
             protocol,
             listen,
             mode: Mode::Dnat,
+            splice: Splice::GENERAL,
             flows: flow::Service::GENERAL,
             pool: pool::Settings::new(64),
             checks: check::Settings::new(check::Probe::Tcp),
             max_checks: 8,
         }
+    }
+
+    /// Whether its connections are spliced.
+    #[must_use]
+    pub fn is_spliced(&self) -> bool {
+        self.mode == Mode::Splice
+    }
+
+    /// What becomes of the ends of its packets.
+    pub(super) fn ends(&self) -> Mode {
+        if self.is_spliced() && self.splice.keeps_source { Mode::Dnat } else { self.mode }
     }
 }
 
@@ -106,7 +155,7 @@ pub enum BalanceError {
         /// Where.
         listen: SocketAddr,
     },
-    /// A service's connections are to be spliced, which no path does yet.
+    /// A service is to be spliced whose clients do not speak TCP.
     Splice {
         /// Where it listens.
         listen: SocketAddr,
@@ -133,7 +182,7 @@ impl fmt::Display for BalanceError {
             Self::Services => write!(f, "more than {} services", u16::MAX),
             Self::ListenerTaken { listen } => write!(f, "two services listen on {listen}"),
             Self::Splice { listen } => {
-                write!(f, "the service on {listen} is to be spliced: choose dnat or full")
+                write!(f, "the service on {listen} is to be spliced, and only tcp is: choose dnat or full")
             }
             Self::NoSources { listen } => write!(
                 f,

@@ -6,8 +6,9 @@ use core::net::{IpAddr, SocketAddr};
 
 use paravane_hal::time::Instant;
 
-use super::service::{BalanceError, Service, Settings};
+use super::service::{BalanceError, Protocol, Service, Settings};
 use crate::check::{Checks, Report};
+use crate::drops::Reason;
 use crate::flow::{Direction, Key, Tag};
 use crate::nat::{Mode, Nat};
 use crate::pool::{Health, Pool, PoolError, Server, ServerId};
@@ -192,6 +193,22 @@ impl Serving {
         self.pool.release(place);
     }
 
+    /// Another server for a connection of the one at `place`, which has it no more; neither that
+    /// one, nor those at the places that were `tried` before.
+    pub(super) fn retry(
+        &mut self,
+        place: u16,
+        client: IpAddr,
+        tried: [u16; 2],
+        now: Instant,
+    ) -> Result<ServerId, Reason> {
+        let pool = &mut self.pool;
+        let [first, second] = tried.map(|place| pool.at(place));
+        let nobody = pool.at(place).ok_or(Reason::NoServer)?;
+        let tried = [first.unwrap_or(nobody), second.unwrap_or(nobody)];
+        Ok(pool.retry(place, client, &tried, now)?)
+    }
+
     /// A connection to a server began so.
     pub(super) fn report(&mut self, place: u16, report: Report, now: Instant) {
         let Some(server) = self.pool.at(place) else { return };
@@ -221,7 +238,7 @@ impl Serving {
     }
 
     pub(super) fn ports_free(&self, nat: &Nat) -> Option<u32> {
-        let is_full = self.service.mode == Mode::Full;
+        let is_full = self.service.ends() != Mode::Dnat;
         is_full.then(|| nat.ports_free(self.pool.most_connections(), self.service.listen.is_ipv6()))
     }
 }
@@ -242,10 +259,10 @@ impl Listeners {
         }
         for service in services {
             let listen = service.listen;
-            if service.mode == Mode::Splice {
+            if service.is_spliced() && service.protocol != Protocol::Tcp {
                 return Err(BalanceError::Splice { listen });
             }
-            if service.mode == Mode::Full && settings.sources.count(listen.is_ipv6()) == 0 {
+            if service.ends() != Mode::Dnat && settings.sources.count(listen.is_ipv6()) == 0 {
                 return Err(BalanceError::NoSources { listen });
             }
         }

@@ -123,8 +123,19 @@ pub struct Flow {
     pub(super) state: State,
     /// Its source holds it.
     pub(super) is_held: bool,
-    /// Its packets get other ends.
-    pub(super) is_translated: bool,
+    pub(super) translation: Translation,
+}
+
+/// What becomes of a flow's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Translation {
+    /// They stay as they are.
+    None,
+    /// They get other ends,
+    Ends,
+    /// and other numbers too.
+    Spliced,
 }
 
 /// How long one is.
@@ -144,13 +155,14 @@ impl Flow {
         list: super::list::LOOSE,
         state: State::Close,
         is_held: false,
-        is_translated: false,
+        translation: Translation::None,
     };
 
     /// One with these keys, in no list yet.
     pub(super) fn new(original: Key, reply: Key, tag: Tag) -> Self {
-        let is_translated = original.reversed(reply.zone()) != reply;
-        Self { keys: [original, reply], tag, change: change(&original, &reply), is_translated, ..Self::FREE }
+        let is_same = original.reversed(reply.zone()) == reply;
+        let translation = if is_same { Translation::None } else { Translation::Ends };
+        Self { keys: [original, reply], tag, change: change(&original, &reply), translation, ..Self::FREE }
     }
 
     /// What its packets in that direction say when they come.
@@ -206,7 +218,14 @@ impl Flow {
     #[must_use]
     #[inline]
     pub const fn is_translated(&self) -> bool {
-        self.is_translated
+        !matches!(self.translation, Translation::None)
+    }
+
+    /// Whether they get [other numbers](crate::splice) too.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_spliced(&self) -> bool {
+        matches!(self.translation, Translation::Spliced)
     }
 
     /// How far it has come.

@@ -2,7 +2,7 @@
 
 use paravane_hal::time::Instant;
 
-use super::entry::{Direction, Flow, State, Tag};
+use super::entry::{Direction, Flow, State, Tag, Translation};
 use super::index::NONE;
 use super::limits::{End, Refused, count};
 use super::list::UNPROVEN;
@@ -27,6 +27,16 @@ pub struct New<'s> {
     pub segment: Option<&'s Segment>,
 }
 
+/// How a connection began whose flow begins later: a cookie stood for it until its client had
+/// answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Handshake {
+    /// The client's SYN, the answer, and the acknowledgement of that.
+    pub segments: [Segment; 3],
+    /// It had a flow before, to another server: rates do not hold for it again.
+    pub is_again: bool,
+}
+
 impl Table {
     /// Whether a flow may begin, as far as its service and its source go. Nothing is taken yet:
     /// this is for who chooses a server only then, so that what is refused costs no server
@@ -36,7 +46,7 @@ impl Table {
     ///
     /// [`Refused`], counted.
     pub fn admit(&mut self, new: &New<'_>, now: Instant) -> Result<(), Refused> {
-        let entry = self.judge(new, now).map(|_| ());
+        let entry = self.judge(new, is_new(new), now).map(|_| ());
         entry.map_err(|why| self.refuse(why))
     }
 
@@ -51,10 +61,36 @@ impl Table {
         &mut self,
         new: &New<'_>,
         now: Instant,
-        ended: &mut impl FnMut(&Flow, End),
+        ended: &mut impl FnMut(u32, &Flow, End),
     ) -> Result<Hit, Refused> {
-        let opened = self.try_open(new, now, ended);
+        let opened = self.try_open(new, is_new(new), now, ended);
         opened.map_err(|why| self.refuse(why))
+    }
+
+    /// Opens a flow whose packets get [other numbers](crate::splice) too. It is established, and
+    /// proven. The numbers of `new` do not count: those of `handshake` do.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_spliced(
+        &mut self,
+        new: &New<'_>,
+        handshake: &Handshake,
+        now: Instant,
+        ended: &mut impl FnMut(u32, &Flow, End),
+    ) -> Result<Hit, Refused> {
+        let [syn, syn_ack, ack] = &handshake.segments;
+        let new = New { direction: Direction::Original, segment: Some(syn), ..*new };
+        let opened = self.try_open(&new, !handshake.is_again, now, ended);
+        let hit = opened.map_err(|why| self.refuse(why))?;
+        // As if it had been tracked from its first segment on.
+        let _ = self.track(Hit { direction: Direction::Reply, ..hit }, Some(syn_ack), now, ended);
+        let _ = self.track(hit, Some(ack), now, ended);
+        if let Some(flow) = self.flows.get_mut(hit.index as usize) {
+            flow.translation = Translation::Spliced;
+        }
+        Ok(hit)
     }
 
     #[cold]
@@ -67,15 +103,16 @@ impl Table {
     fn try_open(
         &mut self,
         new: &New<'_>,
+        is_new: bool,
         now: Instant,
-        ended: &mut impl FnMut(&Flow, End),
+        ended: &mut impl FnMut(u32, &Flow, End),
     ) -> Result<Hit, Refused> {
         let [original, reply] = [new.original, new.reply].map(|key| self.lookup(key));
         let is_taken = |lookup| self.found(lookup).is_some();
         if new.original == new.reply || is_taken(&original) || is_taken(&reply) {
             return Err(Refused::Taken);
         }
-        let Entry { beginning, bucket, source } = self.judge(new, now)?;
+        let Entry { beginning, bucket, source } = self.judge(new, is_new, now)?;
         if let Some(served) = self.services.get_mut(usize::from(new.tag.service)) {
             served.bucket = bucket;
         }
@@ -91,14 +128,13 @@ impl Table {
         opened
     }
 
-    /// Whether a flow may begin, and how.
-    fn judge(&self, new: &New<'_>, now: Instant) -> Result<Entry, Refused> {
+    /// Whether a flow may begin, and how; rates hold for one that is new.
+    fn judge(&self, new: &New<'_>, is_new: bool, now: Instant) -> Result<Entry, Refused> {
         let served = self.services.get(usize::from(new.tag.service)).ok_or(Refused::NoService)?;
         let beginning = beginning(new, served.service.picks_up).ok_or(Refused::NoBeginning)?;
         if served.flows >= served.service.flows {
             return Err(Refused::ServiceFull);
         }
-        let is_new = new.segment.is_none_or(Segment::is_syn);
         let ask = Ask { token: is_new, hold: self.holds() };
         let source = self.sources.admit(new.original.host(), ask, now).map_err(|short| match short {
             Short::Room => Refused::SourceFull,
@@ -114,7 +150,7 @@ impl Table {
     }
 
     /// Sees to it that there is a free place.
-    fn make_room(&mut self, ended: &mut impl FnMut(&Flow, End)) -> Result<(), Refused> {
+    fn make_room(&mut self, ended: &mut impl FnMut(u32, &Flow, End)) -> Result<(), Refused> {
         if self.free == NONE || self.unproven >= self.limits.unproven {
             let oldest = self.lists.head(UNPROVEN).ok_or(Refused::Full)?;
             self.end(oldest, End::Evicted, ended);
@@ -167,6 +203,11 @@ struct Entry {
 struct Beginning {
     state: State,
     sides: [Side; 2],
+}
+
+/// Whether it begins with its first packet.
+fn is_new(new: &New<'_>) -> bool {
+    new.segment.is_none_or(Segment::is_syn)
 }
 
 /// Whether nothing begins with a packet that has no numbers: it is part of a TCP segment, or the

@@ -6,5 +6,6 @@ mod flood;
 mod memory;
 mod model;
 mod sources;
+mod spliced;
 mod states;
 mod support;

@@ -27,7 +27,12 @@ impl Table {
     /// Ends flows of which nothing was heard for their time; `ended` hears of each. Looks at
     /// `most` of them, or of seconds that passed, and no more. To be called again at the time that
     /// it returns, which is `now` when there is more to do.
-    pub fn poll(&mut self, now: Instant, most: u32, ended: &mut impl FnMut(&Flow, End)) -> Option<Instant> {
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        most: u32,
+        ended: &mut impl FnMut(u32, &Flow, End),
+    ) -> Option<Instant> {
         let mut left = most;
         self.poll_unproven(now, &mut left, ended);
         self.poll_wheel(now, &mut left, ended);
@@ -39,7 +44,7 @@ impl Table {
     }
 
     /// They have the same time, so they are in the order in which it is over.
-    fn poll_unproven(&mut self, now: Instant, left: &mut u32, ended: &mut impl FnMut(&Flow, End)) {
+    fn poll_unproven(&mut self, now: Instant, left: &mut u32, ended: &mut impl FnMut(u32, &Flow, End)) {
         while let (Some(index), true) = (self.lists.head(UNPROVEN), *left > 0) {
             let seen = self.get(index).map_or(0, |flow| flow.seen);
             if is_later(seen.wrapping_add(self.limits.unproven_seconds), seconds(now)) {
@@ -50,7 +55,7 @@ impl Table {
         }
     }
 
-    fn poll_wheel(&mut self, now: Instant, left: &mut u32, ended: &mut impl FnMut(&Flow, End)) {
+    fn poll_wheel(&mut self, now: Instant, left: &mut u32, ended: &mut impl FnMut(u32, &Flow, End)) {
         let second = seconds(now);
         let turn = second.wrapping_sub(SECONDS);
         if is_later(turn, self.second) {

@@ -5,23 +5,24 @@ use paravane_net::{Burst, Frame};
 
 use super::Path;
 use super::ways::{Fit, Verdict};
-use crate::balance::{Balancer, Decision};
+use crate::balance::{Balancer, Came, Decision};
 use crate::drops::Reason;
-use crate::flow::{Hit, Key, Segment};
+use crate::flow::{Flow, Hit, Key, Segment};
 use crate::icmp::Error;
 use crate::interface::InterfaceId;
 use crate::nat::{self, Later, Part};
-use crate::packet::edit::{self, EditError, Ends};
+use crate::packet::edit::{EditError, Ends};
 use crate::packet::reset::Reset;
-use crate::packet::{Body, Packet, Quoted, Transport};
+use crate::packet::{Body, Packet, Transport};
 use crate::route::{Kind, NextHop};
 
-/// A packet as it was read.
-struct Came {
-    from: InterfaceId,
-    packet: Packet,
-    transport: Transport,
-    frame: Frame,
+/// How a packet goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    hop: NextHop,
+    fit: Fit,
+    /// How long packets may be there.
+    mtu_bytes: u16,
 }
 
 impl Path {
@@ -88,6 +89,14 @@ impl Path {
                 self.go(came, hit, now);
                 None
             }
+            (Ok(()), Decision::Spliced(hit)) => {
+                self.splice(came, hit, &key, segment.as_ref(), now);
+                None
+            }
+            (Ok(()), Decision::Asks(number)) => {
+                self.ask(came, number, &key, segment.as_ref(), now);
+                None
+            }
             (Ok(()), Decision::Refuse(reason)) => {
                 self.refuse(came, &key, reason, now);
                 None
@@ -106,6 +115,9 @@ impl Path {
         let Some(balancer) = balancer else { return Decision::Routed };
         let routes = &egress.ways.routes;
         if let Some(hit) = balancer.flows().find(key) {
+            if balancer.flows().get(hit.index).is_some_and(Flow::is_spliced) {
+                return Decision::Spliced(hit);
+            }
             return balancer.known(hit, key, segment, routes, now);
         }
         match egress.ways.judge(came.from, &came.packet) {
@@ -131,7 +143,8 @@ impl Path {
         match decision {
             Decision::Goes(hit) => fragments.first(part, hit, key, now, released)?,
             Decision::Routed => fragments.first_of_nobody(part, now, released)?,
-            Decision::Drop(_) | Decision::Refuse(_) => {}
+            // No segment of TCP is in parts.
+            Decision::Spliced(_) | Decision::Asks(_) | Decision::Drop(_) | Decision::Refuse(_) => {}
         }
         Ok(())
     }
@@ -163,50 +176,8 @@ impl Path {
         None
     }
 
-    /// Takes a message of ICMP that is no echo: an error goes along with the flow that it is about.
-    #[cold]
-    fn balance_error(&mut self, came: Came, now: Instant) -> Option<Frame> {
-        let Came { from, mut packet, mut transport, mut frame } = came;
-        let Some(balancer) = &mut self.balancer else { return Some(frame) };
-        let Some((quoted, hit)) = balancer.error_of(from, &packet, &transport, &frame) else {
-            return Some(frame);
-        };
-        let Some((hop, mtu_bytes)) = self.way_of(hit) else {
-            self.egress.drop(from, frame, Reason::NoRoute);
-            return None;
-        };
-        let unfit = match total_bytes(&packet) > usize::from(mtu_bytes) {
-            // Nobody is told of an error about an error.
-            true => Some(Reason::TooBig),
-            false => (hops_left(&packet) <= 1).then_some(Reason::TimeExceeded),
-        };
-        if let Some(reason) = unfit {
-            self.egress.drop(from, frame, reason);
-            return None;
-        }
-        if self.translate_error(hit, &quoted, &mut packet, &mut transport, &mut frame).is_err() {
-            self.egress.drop(from, frame, Reason::Length);
-            return None;
-        }
-        self.pass(from, &packet, frame, hop, Fit::Whole, now);
-        None
-    }
-
-    fn translate_error(
-        &self,
-        hit: Hit,
-        quoted: &Quoted,
-        packet: &mut Packet,
-        transport: &mut Transport,
-        frame: &mut Frame,
-    ) -> Result<(), EditError> {
-        let flow = self.balancer.as_deref().and_then(|balancer| balancer.flows().get(hit.index));
-        let flow = flow.ok_or(EditError::Place)?;
-        nat::translate_error(flow, hit.direction, quoted, packet, transport, frame)
-    }
-
     /// By which hop the packets of a flow go on, and how long they may be there.
-    fn way_of(&self, hit: Hit) -> Option<(NextHop, u16)> {
+    pub(super) fn way_of(&self, hit: Hit) -> Option<(NextHop, u16)> {
         let flow = self.balancer.as_deref()?.flows().get(hit.index)?;
         let ways = &self.egress.ways;
         let Kind::Unicast(hop) = ways.routes.lookup(flow.key(hit.direction.other()).source())? else {
@@ -217,22 +188,36 @@ impl Path {
 
     /// Passes on a packet of a flow, with the ends that it is to have.
     fn go(&mut self, came: Came, hit: Hit, now: Instant) {
-        let Came { from, mut packet, mut transport, mut frame } = came;
-        let Some((hop, mtu_bytes)) = self.way_of(hit) else {
-            return self.egress.drop(from, frame, Reason::NoRoute);
-        };
-        if hops_left(&packet) <= 1 {
-            return self.egress.tell(from, &packet, frame, Reason::TimeExceeded, Error::TimeExceeded, now);
+        if let Some((came, way)) = self.fitting(came, hit, now) {
+            self.go_by(came, hit, way, now);
         }
-        // Whoever sent it hears of the packet that it was.
-        let fit = match self.egress.ways.fit(&packet, &frame, hop.interface) {
-            Some((Fit::TooBig, mtu_bytes)) => {
-                let error = Error::TooBig { mtu_bytes };
-                return self.egress.tell(from, &packet, frame, Reason::TooBig, error, now);
+    }
+
+    /// The way of a packet of a flow that may go on. Of another whoever sent it hears: of the
+    /// packet that it was when it came.
+    pub(super) fn fitting(&mut self, came: Came, hit: Hit, now: Instant) -> Option<(Came, Way)> {
+        let Came { from, packet, ref frame, .. } = came;
+        let way = self.way_of(hit).and_then(|(hop, mtu_bytes)| {
+            let (fit, _) = self.egress.ways.fit(&packet, frame, hop.interface)?;
+            Some(Way { hop, fit, mtu_bytes })
+        });
+        let (reason, error) = match way {
+            None => {
+                self.egress.drop(from, came.frame, Reason::NoRoute);
+                return None;
             }
-            Some((fit, _)) => fit,
-            None => return self.egress.drop(from, frame, Reason::NoRoute),
+            Some(_) if hops_left(&packet) <= 1 => (Reason::TimeExceeded, Error::TimeExceeded),
+            Some(Way { fit: Fit::TooBig, mtu_bytes, .. }) => (Reason::TooBig, Error::TooBig { mtu_bytes }),
+            Some(way) => return Some((came, way)),
         };
+        self.egress.tell(from, &packet, came.frame, reason, error, now);
+        None
+    }
+
+    /// Passes on a packet of a flow by a way that it may go, with the ends that it is to have.
+    pub(super) fn go_by(&mut self, came: Came, hit: Hit, way: Way, now: Instant) {
+        let Came { from, mut packet, mut transport, mut frame } = came;
+        let Way { hop, fit, mtu_bytes } = way;
         let mss_bytes = self.mss_of(from, mtu_bytes, &packet, &transport);
         let total_bytes = total_bytes(&packet);
         let Some(balancer) = &mut self.balancer else { return };
@@ -263,7 +248,7 @@ impl Path {
 
     /// Drops a packet that nobody takes, and says so to who sent it.
     #[cold]
-    fn refuse(&mut self, came: Came, key: &Key, reason: Reason, now: Instant) {
+    pub(super) fn refuse(&mut self, came: Came, key: &Key, reason: Reason, now: Instant) {
         let Came { from, packet, transport, frame } = came;
         let Transport::Tcp(header, at_bytes) = &transport else {
             return self.egress.tell(from, &packet, frame, reason, Error::PortUnreachable, now);
@@ -301,41 +286,13 @@ impl Path {
         while let Some(reset) = self.balancer.as_deref_mut().and_then(Balancer::take_reset) {
             self.send_reset(&reset, now);
         }
+        self.send_spliced(now);
         next
-    }
-
-    /// Tells who sent it of a packet that left by `to`, or was to, where nobody has the next hop's
-    /// address: of the packet that it was when it came.
-    pub(super) fn undeliverable(
-        &mut self,
-        from: InterfaceId,
-        to: InterfaceId,
-        mut frame: Frame,
-        now: Instant,
-    ) {
-        let mut packet = match Packet::read(&frame) {
-            Ok(packet) => packet,
-            Err(malformed) => return self.egress.drop(from, frame, malformed.into()),
-        };
-        let (reason, error) = (Reason::Unresolved, Error::HostUnreachable);
-        if let Some(balancer) = &mut self.balancer
-            && let Ok(Some(mut transport)) = packet.transport(&frame)
-            && let Some(back) = balancer.undelivered(to, &packet, &transport)
-        {
-            balancer.unreachable(back, now);
-            let flow = balancer.flows().get(back.index);
-            if let Some(before) = flow.and_then(|flow| flow.rewrite_quoted(back.direction))
-                && edit::rewrite(&mut packet, &mut transport, &mut frame, &before).is_err()
-            {
-                return self.egress.drop(from, frame, reason);
-            }
-        }
-        self.egress.tell(from, &packet, frame, reason, error, now);
     }
 }
 
 /// How many routers may still pass it on.
-const fn hops_left(packet: &Packet) -> u8 {
+pub(super) const fn hops_left(packet: &Packet) -> u8 {
     match &packet.body {
         Body::Arp => 0,
         Body::V4(ip) => ip.header.ttl,
@@ -344,7 +301,7 @@ const fn hops_left(packet: &Packet) -> u8 {
 }
 
 /// Length of the IP packet.
-fn total_bytes(packet: &Packet) -> usize {
+pub(super) fn total_bytes(packet: &Packet) -> usize {
     match &packet.body {
         Body::Arp => 0,
         Body::V4(ip) => ip.total_bytes(),

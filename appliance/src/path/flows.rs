@@ -128,6 +128,9 @@ impl Row<'_> {
         }
         // Where it goes, and whether it fits there: before the flow hears of it.
         let flow = self.balancer.flows().get(hit.index)?;
+        if flow.is_spliced() {
+            return None;
+        }
         let to = flow.rewrite(hit.direction)?;
         let destination = flow.key(hit.direction.other()).ends_v4()?.source.octets();
         let next = self.nexts.next(self.ways, self.neighbours, destination, self.now)?;
@@ -143,7 +146,7 @@ impl Row<'_> {
             }
             Decision::Drop(reason) | Decision::Refuse(reason) => Some(Taken::Dropped(reason)),
             // None is so that was read as it was.
-            Decision::Goes(_) | Decision::Routed => Some(Taken::Dropped(Reason::Length)),
+            _ => Some(Taken::Dropped(Reason::Length)),
         }
     }
 }

@@ -65,6 +65,14 @@ pub struct Offer {
     pub ecn: bool,
 }
 
+impl Offer {
+    /// What general-purpose hosts do over Ethernet, which take segments of so many bytes.
+    #[must_use]
+    pub const fn general(mss_bytes: u16) -> Self {
+        Self { mss_bytes, scale: 7, sack: true, timestamps: true, ecn: false }
+    }
+}
+
 /// What a client's SYN and the ACK of our answer said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
@@ -86,6 +94,8 @@ pub struct Client {
     pub time: Option<[u32; 2]>,
     /// How many servers were tried so far.
     pub tries: u8,
+    /// Those of them before the last one, as whoever chooses them numbers them, latest first.
+    pub tried: [u16; 2],
 }
 
 /// Who makes cookies, and knows them again.
@@ -93,13 +103,14 @@ pub struct Client {
 pub struct Cookies {
     keys: [[u64; 2]; 2],
     sent: Option<Instant>,
+    given_out: u64,
 }
 
 impl Cookies {
     /// One whose cookies no other knows.
     #[must_use]
     pub fn new(random: &mut Random) -> Self {
-        Self { keys: [random.hash_key(), random.hash_key()], sent: None }
+        Self { keys: [random.hash_key(), random.hash_key()], sent: None, given_out: 0 }
     }
 
     /// Whether a cookie was given out that may still come back.
@@ -109,9 +120,16 @@ impl Cookies {
         self.sent.is_some_and(|sent| now.since(sent) <= good)
     }
 
+    /// How many were given out.
+    #[must_use]
+    pub const fn given_out(&self) -> u64 {
+        self.given_out
+    }
+
     /// The cookie for a SYN that says these.
     pub(super) fn number(&mut self, key: &Key, isn: u32, mss_bytes: u16, now: Instant) -> u32 {
         self.sent = Some(now);
+        self.given_out = self.given_out.wrapping_add(1);
         let minute = minute(now);
         // The largest that is not larger.
         let smaller = table(key).iter().skip(1).filter(|known| **known <= mss_bytes).count();
@@ -159,6 +177,7 @@ impl Cookies {
             ecn: false,
             time: heard.said(frame).time,
             tries: 0,
+            tried: [u16::MAX; 2],
         };
         if let Some([_, ours]) = client.time {
             if millis(now).wrapping_sub(ours) > MAX_AGE_MILLIS {

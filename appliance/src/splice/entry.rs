@@ -64,6 +64,8 @@ pub(super) struct Entry {
     /// The server's, in those that the client was told.
     pub(super) server_window: u16,
     pub(super) mss_bytes: u16,
+    /// As [`Client::tried`].
+    pub(super) tried: [u16; 2],
     pub(super) stage: Stage,
     pub(super) flags: u8,
     pub(super) client_scale: u8,
@@ -108,6 +110,7 @@ impl Entry {
         client_shift: 0,
         server_shift: 0,
         servers: 0,
+        tried: [0; 2],
         sent: 0,
         list: super::timer::LOOSE,
     };
@@ -133,6 +136,7 @@ impl Entry {
             client_scale: client.scale.unwrap_or(0),
             offer_scale,
             servers: client.tries.saturating_add(1),
+            tried: client.tried,
             ..Self::FREE
         }
     }
@@ -149,6 +153,7 @@ impl Entry {
             ecn: self.is(ECN),
             time: self.is(TIME).then_some([self.client_time, self.own_time]),
             tries: self.servers,
+            tried: self.tried,
         }
     }
 

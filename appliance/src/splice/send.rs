@@ -3,7 +3,7 @@
 use paravane_hal::time::Instant;
 use paravane_net::{Frame, FramePool};
 
-use super::cookie::{Client, MAX_SCALE, millis};
+use super::cookie::{Client, MAX_SCALE, Offer, millis};
 use super::entry::{ECN, Entry, SACK, SCALES, Stage, TIME};
 use super::heard::{ACK, CWR, ECE, Heard, PSH, RST, SYN, Said};
 use super::make::Draft;
@@ -11,7 +11,7 @@ use super::proxy;
 use super::shape::{Output, Side};
 use super::table::Splices;
 use super::timer::SECOND;
-use crate::flow::{Direction, Flow, Key};
+use crate::flow::{Direction, Flow, Handshake, Key, Segment};
 use crate::packet::edit::shifted;
 
 impl Splices {
@@ -173,6 +173,21 @@ fn for_client(entry: &Entry) -> Draft<'static> {
 }
 
 impl Client {
+    /// What it and we said, for the [flow](crate::flow::Table::open_spliced) that begins when it
+    /// has answered: numbers are those that it knows. It was promised no window, and that of a
+    /// server's SYN is 65,535 bytes at most.
+    #[must_use]
+    pub fn handshake(&self, offer: &Offer) -> Handshake {
+        let [client_next, own_next] = [self.isn, self.cookie].map(|isn| isn.wrapping_add(1));
+        let scale = self.scale.map(|_| offer.scale.min(MAX_SCALE));
+        let segments = [
+            Segment::bare(SYN, self.isn, 0, 0, self.scale),
+            Segment::bare(SYN | ACK, self.cookie, client_next, u16::MAX, scale),
+            Segment::bare(ACK, client_next, own_next, self.window, None),
+        ];
+        Handshake { segments, is_again: self.tries > 0 }
+    }
+
     /// The frame that tells it that there is no server. `original` is what its packets say; `None`
     /// when `pool` has no buffer.
     #[must_use]

@@ -109,6 +109,7 @@ impl Splices {
         self.counters.opened = self.counters.opened.wrapping_add(1);
         self.send_acknowledgement(index, flow, out);
         self.send_opening(index, flow, now, out);
+        out(index, Output::Opened);
         Reason::Answer
     }
 
@@ -156,6 +157,7 @@ impl Splices {
         let by = entry.to_client();
         self.counters.opened = self.counters.opened.wrapping_add(1);
         self.lists.wait(&mut self.entries, index, 0, super::cookie::millis(now));
+        out(index, Output::Opened);
         Self::translated(arrived, &by)
     }
 

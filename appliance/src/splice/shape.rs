@@ -48,6 +48,8 @@ pub enum Side {
 pub enum Output {
     /// A frame of ours is to be sent: its Ethernet addresses are zero.
     Send(Side, Frame),
+    /// Its server has taken the connection.
+    Opened,
     /// Its server takes no connection, or did not answer. Nothing is kept of it here: the flow is
     /// to be [removed](crate::flow::Table::remove), and another to be
     /// [begun](super::Splices::begin) with another server. Where there is none, [`Client::reset`]
@@ -92,7 +94,7 @@ pub struct Counters {
     pub opened: u64,
     /// Servers that refused,
     pub refused: u64,
-    /// or did not answer in time,
+    /// or did not answer in time, or could not be reached,
     pub timed_out: u64,
     /// or do not do what was promised.
     pub unlike_offer: u64,

@@ -14,7 +14,7 @@ use super::heard::{ACK, RST, SYN};
 use super::make::Draft;
 use super::shape::{Arrived, Counters, Output, Service, Settings, Side, Verdict};
 use super::timer::Lists;
-use crate::flow::{Direction, Flow, Table};
+use crate::flow::{Direction, Flow, Key, State, Table};
 use crate::packet::edit::{Renumber, Shift, renumber};
 
 /// All spliced connections, each by the place of its flow.
@@ -22,6 +22,7 @@ use crate::packet::edit::{Renumber, Shift, renumber};
 pub struct Splices {
     pub(super) entries: Box<[Entry]>,
     pub(super) lists: Lists,
+    len: u32,
     pub(super) pool: FramePool,
     pub(super) settings: Settings,
     pub(super) counters: Counters,
@@ -34,6 +35,7 @@ impl Splices {
         Self {
             entries: vec![Entry::FREE; flows as usize].into_boxed_slice(),
             lists: Lists::new(),
+            len: 0,
             pool,
             settings,
             counters: Counters::default(),
@@ -65,8 +67,9 @@ impl Splices {
         let original = flow.key(Direction::Original);
         let Service { offer, proxy } = service;
         let scale = offer.scale.min(MAX_SCALE);
-        self.lists.leave(&mut self.entries, index);
+        self.end(index);
         let Some(entry) = self.entries.get_mut(index as usize) else { return false };
+        self.len = self.len.wrapping_add(1);
         *entry = Entry::new(client, original, scale, offer.mss_bytes, *proxy);
         self.counters.begun = self.counters.begun.wrapping_add(1);
         self.send_syn(index, flow, now, out);
@@ -77,7 +80,39 @@ impl Splices {
     pub fn end(&mut self, index: u32) -> bool {
         self.lists.leave(&mut self.entries, index);
         let entry = self.entries.get_mut(index as usize);
-        entry.is_some_and(|entry| core::mem::replace(entry, Entry::FREE).stage != Stage::Free)
+        let was = entry.is_some_and(|entry| core::mem::replace(entry, Entry::FREE).stage != Stage::Free);
+        self.len = self.len.wrapping_sub(was.into());
+        was
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether a flow's client and server speak to each other, by its place. What is on the way
+    /// before is ours.
+    #[must_use]
+    pub fn is_connected(&self, index: u32) -> bool {
+        let entry = self.entries.get(index as usize);
+        entry.is_some_and(|entry| matches!(entry.stage, Stage::Opening | Stage::Open))
+    }
+
+    /// Says that nothing gets to the server of a flow: another one, if it has not answered yet.
+    pub fn unreachable(&mut self, index: u32, flow: &Flow, out: &mut impl FnMut(u32, Output)) {
+        let entry = self.entries.get(index as usize);
+        let is_waiting = entry.is_some_and(|entry| entry.is_of(flow.key(Direction::Original)));
+        if is_waiting && !self.is_connected(index) {
+            self.counters.timed_out = self.counters.timed_out.wrapping_add(1);
+            self.fail(index, flow, out);
+        }
     }
 
     /// Sends again what was not answered, and gives servers up that do not answer. Looks at `most`
@@ -128,7 +163,8 @@ impl Splices {
                 self.counters.resent = self.counters.resent.wrapping_add(1);
                 self.send_header(index, flow, now, out);
             }
-            Stage::Opening if !is_last => {
+            // Where one side has cut it off, nobody waits any more.
+            Stage::Opening if !is_last && flow.state() != State::Close => {
                 self.counters.resent = self.counters.resent.wrapping_add(1);
                 self.send_opening(index, flow, now, out);
             }
@@ -183,8 +219,7 @@ impl Splices {
         is_connected.then_some(Renumber { sequence, acknowledgement, ..Renumber::default() })
     }
 
-    /// Sends both sides a reset: for a connection that is open, and whose time is over. Nothing is
-    /// kept of it.
+    /// Sends both sides a reset: for a connection whose time is over. Nothing is kept of it.
     ///
     /// Spec: RFC 9293, 3.10.7.4; RFC 5961, 3 (a reset is exactly at the next number).
     pub fn reset(&mut self, index: u32, flow: &Flow, out: &mut impl FnMut(u32, Output)) {
@@ -203,6 +238,10 @@ impl Splices {
             let to_server = Draft { sequence: client_next, acknowledgement, flags, ..Draft::default() };
             self.emit(index, Side::Client, &to_client, original, out);
             self.emit(index, Side::Server, &to_server, reply, out);
+        } else {
+            let client = entry.client();
+            self.reset_server(index, flow, out);
+            self.reset_client(index, &client, original, out);
         }
         self.end(index);
     }
@@ -245,10 +284,21 @@ impl Splices {
             return out(index, Output::TryAnother(client));
         }
         self.counters.gave_up = self.counters.gave_up.wrapping_add(1);
-        match client.reset(flow.key(Direction::Original), &self.pool) {
+        self.reset_client(index, &client, flow.key(Direction::Original), out);
+        out(index, Output::GaveUp);
+    }
+
+    /// Tells a client that there is no server for it. `original` is what its packets say.
+    pub fn reset_client(
+        &mut self,
+        index: u32,
+        client: &Client,
+        original: &Key,
+        out: &mut impl FnMut(u32, Output),
+    ) {
+        match client.reset(original, &self.pool) {
             Some(frame) => out(index, Output::Send(Side::Client, frame)),
             None => self.counters.no_buffer = self.counters.no_buffer.wrapping_add(1),
         }
-        out(index, Output::GaveUp);
     }
 }

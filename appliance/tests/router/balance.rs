@@ -1,11 +1,13 @@
 //! A load balancer between the same links: clients beyond the gateway, servers on the private link.
 
 mod begin;
+mod bytes;
 mod errors;
 mod fragments;
 mod many;
 mod own;
 mod refused;
 mod servers;
+mod splice;
 mod straight;
 mod support;

@@ -223,6 +223,8 @@ fn each_reason_is_fired_here() {
         include_str!("balance/own.rs"),
         include_str!("balance/refused.rs"),
         include_str!("balance/servers.rs"),
+        include_str!("balance/splice/begin.rs"),
+        include_str!("balance/splice/end.rs"),
     ];
     for reason in Reason::ALL {
         let name = format!("Reason::{reason:?}");

@@ -32,6 +32,12 @@ pub fn answer(asked: &[u8], mac: MacAddr) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The same of any frame: `None` of one of hosts.
+pub fn answer_of_any(asked: &[u8], mac: MacAddr) -> Option<Vec<u8>> {
+    let is_ndp = asked[12..14] == [0x86, 0xdd] && asked[20] == 58;
+    (asked[12..14] == [8, 6] || is_ndp).then(|| answer(asked, mac)).flatten()
+}
+
 fn answer_arp(body: &[u8], own: EthernetAddress) -> Option<Vec<u8>> {
     let packet = ArpPacket::new_checked(body).unwrap();
     let ArpRepr::EthernetIpv4 {

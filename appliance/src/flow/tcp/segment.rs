@@ -64,6 +64,17 @@ impl Segment {
         }
     }
 
+    /// One without data that says just that.
+    pub(crate) const fn bare(
+        flags: u8,
+        sequence: u32,
+        acknowledgement: u32,
+        window: u16,
+        scale: Option<u8>,
+    ) -> Self {
+        Self { sequence, acknowledgement, len: (flags & SYN != 0) as u32, window, flags, scale }
+    }
+
     /// Whether it begins a connection.
     #[must_use]
     pub const fn is_syn(&self) -> bool {

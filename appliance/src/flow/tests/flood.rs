@@ -15,7 +15,7 @@ fn a_flood_of_beginnings_takes_its_share_and_no_more() {
         let key = client(10_000 + number, if number % 2 == 0 { PROTOCOL_TCP } else { PROTOCOL_UDP });
         let segment = (key.protocol() == PROTOCOL_TCP).then_some(&SYN);
         table
-            .open(&new(key, segment), at(1), &mut |flow, end| {
+            .open(&new(key, segment), at(1), &mut |_, flow, end| {
                 assert!((end, flow.is_proven()) == (End::Evicted, false));
                 ended += 1;
             })
@@ -23,7 +23,7 @@ fn a_flood_of_beginnings_takes_its_share_and_no_more() {
         // Whoever answers within its turn is let in.
         if number % 1000 == 0 {
             let good = client(5_000 + number / 1000, PROTOCOL_TCP);
-            table.open(&new(good, Some(&SYN)), at(1), &mut |_, _| ended += 1).unwrap();
+            table.open(&new(good, Some(&SYN)), at(1), &mut |_, _, _| ended += 1).unwrap();
             takes(&mut table, &back(&good), Some(&SYN_ACK), at(1));
             takes(&mut table, &good, Some(&ACK), at(1));
         }
@@ -34,7 +34,7 @@ fn a_flood_of_beginnings_takes_its_share_and_no_more() {
     assert_eq!(table.counters().ended(End::Evicted), ended);
     table.check();
     // It is over when their time is.
-    while table.poll(at(31), 50, &mut |flow, _| assert!(!flow.is_proven())) == Some(at(31)) {}
+    while table.poll(at(31), 50, &mut |_, flow, _| assert!(!flow.is_proven())) == Some(at(31)) {}
     assert_eq!((table.len(), table.unproven()), (420, 0));
     table.check();
 }
@@ -65,7 +65,7 @@ fn a_beginning_is_not_kept_alive_by_saying_it_again() {
         assert_eq!(table.poll(at(second), 100, &mut nobody), Some(at(second + 1)));
     }
     let mut ended = Vec::new();
-    assert_eq!(table.poll(at(30), 100, &mut |flow, end| ended.push((flow.state(), end))), None);
+    assert_eq!(table.poll(at(30), 100, &mut |_, flow, end| ended.push((flow.state(), end))), None);
     assert_eq!(ended, [(State::SynReceived, End::Expired)]);
 }
 
@@ -78,12 +78,12 @@ fn who_talks_and_gets_no_answer_is_kept_but_gives_way() {
     }
     for second in 1..50 {
         takes(&mut table, &one, None, at(second));
-        table.poll(at(second), 100, &mut |flow, _| assert_eq!(*flow.key(Direction::Original), two));
+        table.poll(at(second), 100, &mut |_, flow, _| assert_eq!(*flow.key(Direction::Original), two));
     }
     assert_eq!((table.state(&one), table.state(&two)), (Some(State::Unanswered), None));
     table.open(&new(two, None), at(50), &mut nobody).unwrap();
     table
-        .open(&new(three, None), at(50), &mut |flow, end| {
+        .open(&new(three, None), at(50), &mut |_, flow, end| {
             assert_eq!((*flow.key(Direction::Original), end), (one, End::Evicted));
         })
         .unwrap();

@@ -41,7 +41,7 @@ fn a_million_flows_come_and_go_and_none_stays() {
             }
         }
         assert_eq!(table.len(), 4_000);
-        while table.poll(at(u64::from(round) * 200 + 130), 1_000, &mut |_, _| ended += 1).is_some() {}
+        while table.poll(at(u64::from(round) * 200 + 130), 1_000, &mut |_, _, _| ended += 1).is_some() {}
         assert_eq!(table.len(), 0);
     }
     assert_eq!((ended, table.counters().opened()), (1_000_000, 1_000_000));

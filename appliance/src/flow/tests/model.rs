@@ -76,7 +76,7 @@ impl Model {
         let is_full = self.known.len() as u32 == MOST || self.unproven.len() as u32 == UNPROVEN_MOST;
         let gives_way = self.unproven.first_key_value().filter(|_| is_full).map(|(_, key)| *key);
         let mut ended = Vec::new();
-        let opened = self.table.open(&new(original, None), at(self.second), &mut |flow, end| {
+        let opened = self.table.open(&new(original, None), at(self.second), &mut |_, flow, end| {
             ended.push((*flow.key(Direction::Original), end));
         });
         assert_eq!(ended, gives_way.map(|key| (key, End::Evicted)).into_iter().collect::<Vec<_>>());
@@ -99,7 +99,7 @@ impl Model {
         self.second += seconds;
         let mut ended = Vec::new();
         let len = self.known.len();
-        self.table.poll(at(self.second), u32::MAX, &mut |flow, end| {
+        self.table.poll(at(self.second), u32::MAX, &mut |_, flow, end| {
             assert_eq!(end, End::Expired);
             ended.push(*flow.key(Direction::Original));
         });
@@ -146,7 +146,7 @@ fn a_table_knows_what_a_map_knows_through_a_million_operations() {
             }
             970..990 => {
                 if let Some(hit) = model.table.find(&key) {
-                    assert!(model.table.remove(hit.index, &mut |_, end| assert_eq!(end, End::Removed)));
+                    assert!(model.table.remove(hit.index, &mut |_, _, end| assert_eq!(end, End::Removed)));
                     assert!(!model.table.remove(hit.index, &mut nobody));
                     model.forget(&key);
                 }
@@ -181,7 +181,7 @@ fn a_burst_is_found_whatever_comes_and_goes_meanwhile() {
     // The places of some are taken by others.
     for key in &keys[..25] {
         let hit = table.find(key).unwrap();
-        assert!(table.remove(hit.index, &mut |_, _| {}));
+        assert!(table.remove(hit.index, &mut |_, _, _| {}));
     }
     for key in &keys[75..] {
         table.open(&new(*key, None), at(0), &mut nobody).unwrap();

@@ -16,7 +16,7 @@ fn of_source(source: u32, number: u32) -> Key {
 }
 
 fn open(table: &mut Table, key: Key, seconds: u64) -> Result<Hit, Refused> {
-    table.open(&new(key, None), at(seconds), &mut |_, _| {})
+    table.open(&new(key, None), at(seconds), &mut |_, _, _| {})
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_service_has_as_many_as_it_may() {
     let tag = Tag { service: 1, ..TAG };
     let other = New { tag, ..new(client(9, PROTOCOL_UDP), None) };
     assert_eq!(table.open(&other, at(0), &mut nobody), Err(Refused::NoService));
-    assert!(table.remove(0, &mut |_, _| {}));
+    assert!(table.remove(0, &mut |_, _, _| {}));
     assert_eq!(table.open(&new(client(9, PROTOCOL_UDP), None), at(0), &mut nobody).err(), None);
 }
 
@@ -61,7 +61,7 @@ fn a_source_has_as_many_as_it_may_however_they_end() {
         open(&mut table, of_source(source, 1), now).unwrap();
         assert_eq!(open(&mut table, of_source(source, 2), now), Err(Refused::SourceFull));
         table.check();
-        assert!(table.remove(first.index, &mut |_, _| {}));
+        assert!(table.remove(first.index, &mut |_, _, _| {}));
         open(&mut table, of_source(source, 2), now).unwrap();
         assert_eq!(open(&mut table, of_source(source, 3), now), Err(Refused::SourceFull));
         // The share of the unproven is full: others put out the oldest.
@@ -69,7 +69,7 @@ fn a_source_has_as_many_as_it_may_however_they_end() {
         open(&mut table, of_source(source + 9, 0), now).unwrap();
         open(&mut table, of_source(source, 3), now).unwrap();
         table.check();
-        while table.poll(at(now + 30), 100, &mut |_, _| {}).is_some() {}
+        while table.poll(at(now + 30), 100, &mut |_, _, _| {}).is_some() {}
         assert_eq!((table.len(), table.sources.held()), (0, 0), "their time is over");
     }
     assert_eq!(table.counters().refused(Refused::SourceFull), 4);
@@ -116,7 +116,7 @@ fn a_source_s_connection_that_begins_anew_is_one() {
         Some(Refused::SourceFull)
     );
     let hit = table.find(&key).unwrap();
-    assert_eq!(table.track(hit, Some(&syn), at(0), &mut |_, _| {}), Verdict::Reopened);
+    assert_eq!(table.track(hit, Some(&syn), at(0), &mut |_, _, _| {}), Verdict::Reopened);
     table.open(&new(key, Some(&syn)), at(0), &mut nobody).unwrap();
     table.check();
     assert_eq!(table.sources.held(), 1);
@@ -131,12 +131,12 @@ fn what_was_not_counted_is_not_taken_off() {
     assert_eq!((table.counters().uncounted(), table.sources.held()), (5, 4));
     table.check();
     // A place is free, and the fifth one takes it.
-    assert!(table.remove(held[0].index, &mut |_, _| {}));
+    assert!(table.remove(held[0].index, &mut |_, _, _| {}));
     open(&mut table, of_source(4, 10), 1).unwrap();
     open(&mut table, of_source(4, 11), 1).unwrap();
     for hit in uncounted {
         assert_eq!(open(&mut table, of_source(4, 12), 1), Err(Refused::SourceFull));
-        assert!(table.remove(hit.index, &mut |_, _| {}));
+        assert!(table.remove(hit.index, &mut |_, _, _| {}));
         table.check();
     }
     assert_eq!(open(&mut table, of_source(4, 12), 1), Err(Refused::SourceFull));
@@ -247,11 +247,11 @@ fn sources_hold_what_they_have_whatever_comes_and_goes() {
             }
             6..9 => {
                 let index = below(40);
-                table.remove(index, &mut |_, _| {});
+                table.remove(index, &mut |_, _, _| {});
             }
             _ => {
                 second += u64::from(below(10) == 0) * 10;
-                table.poll(at(second), 100, &mut |_, _| {});
+                table.poll(at(second), 100, &mut |_, _, _| {});
             }
         }
         if step % 16 == 0 {

@@ -11,7 +11,7 @@ const FIN: u8 = 0x11;
 fn ends(table: &mut Table, from: u64) -> u64 {
     for second in from..from + 20_000 {
         let mut ended = 0;
-        table.poll(at(second), 1000, &mut |_, end| {
+        table.poll(at(second), 1000, &mut |_, _, end| {
             assert_eq!(end, End::Expired);
             ended += 1;
         });
@@ -128,7 +128,7 @@ fn a_poll_looks_at_as_many_as_it_is_told() {
     let mut ended = 0;
     let now = at(500);
     let mut turns = 0;
-    while table.poll(now, 10, &mut |_, _| ended += 1) == Some(now) {
+    while table.poll(now, 10, &mut |_, _, _| ended += 1) == Some(now) {
         turns += 1;
         assert!(ended <= turns * 10);
     }
@@ -136,7 +136,7 @@ fn a_poll_looks_at_as_many_as_it_is_told() {
     assert!((100..120).contains(&turns), "{turns}");
     // However long nobody looked.
     talks(&mut table, 1, at(500));
-    assert_eq!(table.poll(at(1 << 20), 100, &mut |_, _| ended += 1), None);
+    assert_eq!(table.poll(at(1 << 20), 100, &mut |_, _, _| ended += 1), None);
     assert_eq!(ended, 1001);
     // And a clock that goes back ends nothing.
     talks(&mut table, 1, at(1 << 20));
@@ -150,7 +150,7 @@ fn the_same_ends_may_begin_anew() {
     let hit = table.find(&key).unwrap();
     let syn = Segment::test(2, 77, 0, 0);
     let mut ended = Vec::new();
-    let verdict = table.track(hit, Some(&syn), at(6), &mut |_, end| ended.push(end));
+    let verdict = table.track(hit, Some(&syn), at(6), &mut |_, _, end| ended.push(end));
     assert_eq!((verdict, &ended[..]), (Verdict::Reopened, &[End::Reopened][..]));
     assert_eq!(table.find(&key), None);
     assert_eq!(table.track(hit, Some(&syn), at(6), &mut nobody), Verdict::Pass, "of a flow that is gone");
@@ -188,7 +188,7 @@ fn a_connection_is_picked_up_where_that_is_allowed() {
         assert_eq!(table.counters().invalid(Invalid::Reset), 1 + direction as u64);
         let hit = table.find(&key).unwrap();
         table.check();
-        assert!(table.remove(hit.index, &mut |_, _| {}));
+        assert!(table.remove(hit.index, &mut |_, _, _| {}));
     }
 }
 
@@ -199,7 +199,7 @@ fn flows_are_shown_from_any_place_on() {
         talks(&mut table, number, at(0));
     }
     for index in [3, 4, 19] {
-        table.remove(index, &mut |_, _| {});
+        table.remove(index, &mut |_, _, _| {});
     }
     let shown: Vec<_> = table.iter_from(0).map(|(index, _)| index).collect();
     assert_eq!(shown, (0..19).filter(|index| ![3, 4].contains(index)).collect::<Vec<_>>());

@@ -58,7 +58,7 @@ pub(super) fn new(original: Key, segment: Option<&Segment>) -> New<'_> {
     New { original, reply: back(&original), tag: TAG, direction: Direction::Original, segment }
 }
 
-pub(super) fn nobody(flow: &Flow, end: End) {
+pub(super) fn nobody(_: u32, flow: &Flow, end: End) {
     panic!("{flow:?} ends: {end:?}");
 }
 
@@ -75,7 +75,7 @@ pub(super) fn takes(table: &mut Table, key: &Key, segment: Option<&Segment>, now
 /// Opens a TCP connection, handshake and all.
 pub(super) fn connect(table: &mut Table, number: u32, now: Instant) -> Key {
     let key = client(number, PROTOCOL_TCP);
-    table.open(&new(key, Some(&SYN)), now, &mut |_, _| {}).unwrap();
+    table.open(&new(key, Some(&SYN)), now, &mut |_, _, _| {}).unwrap();
     assert_eq!(takes(table, &back(&key), Some(&SYN_ACK), now), Verdict::Pass);
     assert_eq!(takes(table, &key, Some(&ACK), now), Verdict::Pass);
     key
@@ -84,7 +84,7 @@ pub(super) fn connect(table: &mut Table, number: u32, now: Instant) -> Key {
 /// Opens a UDP flow, which is proven.
 pub(super) fn talks(table: &mut Table, number: u32, now: Instant) -> Key {
     let key = client(number, PROTOCOL_UDP);
-    table.open(&new(key, None), now, &mut |_, _| {}).unwrap();
+    table.open(&new(key, None), now, &mut |_, _, _| {}).unwrap();
     takes(table, &back(&key), None, now);
     takes(table, &key, None, now);
     key

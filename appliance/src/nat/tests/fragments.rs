@@ -240,7 +240,7 @@ fn parts_of_a_flow_that_is_no_more_are_dropped() {
     let parts = parts(&whole, 104);
     let mut ours = Gate::new(FragmentLimits::GENERAL);
     ours.take(&bytes(&parts[0], &whole), 0);
-    assert!(ours.table.remove(0, &mut |_, _| {}));
+    assert!(ours.table.remove(0, &mut |_, _, _| {}));
     ours.take(&bytes(&parts[1], &whole), 0);
     assert_eq!((&ours.lost[..], ours.out.len()), (&[Lost::Flow][..], 1));
     // Nor of another in its place.

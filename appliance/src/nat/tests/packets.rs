@@ -119,7 +119,7 @@ fn what_nothing_is_said_of_stays_as_it_is() {
         direction: Direction::Original,
         segment: None,
     };
-    let hit = table.open(&new, at(0), &mut |_, _| {}).unwrap();
+    let hit = table.open(&new, at(0), &mut |_, _, _| {}).unwrap();
     let flow = table.get(hit.index).unwrap();
     assert!(!flow.is_translated() && flow.rewrite(Direction::Reply).is_none());
     translate(flow, hit.direction, &mut packet, &mut transport, &mut frame, None).unwrap();

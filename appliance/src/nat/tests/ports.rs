@@ -26,7 +26,7 @@ fn open(nat: &mut Nat, table: &mut Table, number: u16, server: u8) -> Result<(Hi
     let original = client(number);
     let reply = nat.reply_key(table, &original, &target(server, Mode::Full))?;
     let new = New { original, reply, tag: TAG, direction: Direction::Original, segment: None };
-    Ok((table.open(&new, at(0), &mut |_, _| {}).unwrap(), reply))
+    Ok((table.open(&new, at(0), &mut |_, _, _| {}).unwrap(), reply))
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn ports_run_out_by_server_and_come_back() {
     open(&mut nat, &mut table, 9, 2).unwrap();
     let index = opened[3].index;
     let port = table.get(index).unwrap().key(Direction::Reply).destination_port();
-    assert!(table.remove(index, &mut |_, _| {}));
+    assert!(table.remove(index, &mut |_, _, _| {}));
     let (_, reply) = open(&mut nat, &mut table, 10, 1).unwrap();
     assert_eq!(reply.destination_port(), port, "the one that is free");
 }

@@ -55,7 +55,7 @@ impl Gate {
         let key = Key::of(&packet, &transport, zone)?;
         let segment = Segment::of(&packet, &transport, &frame);
         let hit = match self.table.find(&key) {
-            Some(hit) => match self.table.track(hit, segment.as_ref(), now, &mut |_, _| {}) {
+            Some(hit) => match self.table.track(hit, segment.as_ref(), now, &mut |_, _, _| {}) {
                 Verdict::Pass => hit,
                 _ => return None,
             },
@@ -65,7 +65,7 @@ impl Gate {
                 let reply = self.nat.reply_key(&self.table, &key, &target).ok()?;
                 let direction = Direction::Original;
                 let new = New { original: key, reply, tag: TAG, direction, segment: segment.as_ref() };
-                self.table.open(&new, now, &mut |_, _| {}).ok()?
+                self.table.open(&new, now, &mut |_, _, _| {}).ok()?
             }
         };
         if let Some(part) = part {
@@ -111,13 +111,13 @@ proptest! {
                 let _ = gate.take(single(&bytes), zone, mode, millis);
             }
             millis += wait;
-            gate.table.poll(at(millis), 3, &mut |_, _| {});
+            gate.table.poll(at(millis), 3, &mut |_, _, _| {});
             gate.fragments.poll(at(millis));
             prop_assert!(gate.fragments.waiting() <= 5);
         }
         gate.table.check();
         millis += 20_000_000;
-        while gate.table.poll(at(millis), 100, &mut |_, _| {}).is_some() {}
+        while gate.table.poll(at(millis), 100, &mut |_, _, _| {}).is_some() {}
         gate.fragments.poll(at(millis));
         prop_assert_eq!((gate.table.len(), gate.fragments.waiting()), (0, 0));
         gate.table.check();

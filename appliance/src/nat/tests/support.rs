@@ -136,7 +136,7 @@ impl World {
         let segment = Segment::of(&packet, &transport, frame);
         let new =
             New { original, reply, tag: TAG, direction: Direction::Original, segment: segment.as_ref() };
-        let hit = table.open(&new, at(0), &mut |_, _| {}).ok()?;
+        let hit = table.open(&new, at(0), &mut |_, _, _| {}).ok()?;
         Some((hit, [original, reply]))
     }
 }

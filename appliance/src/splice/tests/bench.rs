@@ -34,6 +34,7 @@ pub(super) const CLIENT: Client = Client {
     ecn: false,
     time: Some([CLIENT_TIME, OWN_TIME]),
     tries: 0,
+    tried: [u16::MAX; 2],
 };
 pub(super) const SERVICE: Service = Service { offer: Offer { scale: 7, ..Plan::OFFER }, proxy: false };
 pub(super) const PROXY: Service = Service { proxy: true, ..SERVICE };
@@ -122,7 +123,7 @@ impl Bench {
         let first = Segment::test(ACK, C.wrapping_add(1), K + 1, 0);
         let tag = Tag { service: 0, server: 0 };
         let new = New { original, reply, tag, direction: Direction::Original, segment: Some(&first) };
-        let hit = flows.open(&new, at(0), &mut |_, _| {}).unwrap();
+        let hit = flows.open(&new, at(0), &mut |_, _, _| {}).unwrap();
         let splices = Splices::new(8, Settings::GENERAL, pool(frames));
         Self { is_v6, flows, splices, hit, sent: Vec::new(), done: Vec::new(), client: None }
     }
@@ -150,6 +151,7 @@ impl Bench {
             assert_eq!(index, self.hit.index);
             match output {
                 Output::Send(to, frame) => self.sent.push(Sent::of(to, &frame)),
+                Output::Opened => {}
                 Output::TryAnother(client) => {
                     self.done.push("another");
                     self.client = Some(client);

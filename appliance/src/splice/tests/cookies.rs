@@ -134,6 +134,7 @@ proptest! {
             ecn: time.is_some() && ecn && offer.ecn,
             time: times(&answer).map(|(ours, theirs)| [theirs.wrapping_add(9), ours]),
             tries: 0,
+            tried: [u16::MAX; 2],
         }));
     }
 

@@ -110,7 +110,7 @@ impl Stage {
                 let first = Segment::test(0x10, 1, 1, 0);
                 let tag = Tag { service: 0, server: 0 };
                 let new = New { original, reply, tag, direction: Direction::Original, segment: Some(&first) };
-                let _ = self.flows.open(&new, now, &mut |_, _| {});
+                let _ = self.flows.open(&new, now, &mut |_, _, _| {});
                 let client = Client {
                     isn: KNOWN[usize::from(bits % 6)],
                     cookie: KNOWN[usize::from(bits / 6 % 6)],
@@ -121,6 +121,7 @@ impl Stage {
                     ecn: is(2) && is(6),
                     time: is(3).then_some([9, 1000]),
                     tries: bits % 4,
+                    tried: [bits.into(); 2],
                 };
                 let service = Service { offer: Offer { scale: bits, ..Plan::OFFER }, proxy: is(4) };
                 let index = self.index(place).unwrap();
@@ -134,7 +135,7 @@ impl Stage {
             }
             Event::Remove { place } => {
                 if let Some(index) = self.index(place) {
-                    self.flows.remove(index, &mut |_, _| {});
+                    self.flows.remove(index, &mut |_, _, _| {});
                 }
             }
             Event::Poll { millis, most } => {

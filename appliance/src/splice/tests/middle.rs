@@ -66,7 +66,7 @@ impl Middle {
         let reply = self.nat.reply_key(&self.flows, &original, &target).unwrap();
         let tag = Tag { service: 0, server: 0 };
         let new = New { original, reply, tag, direction: Direction::Original, segment: Some(first) };
-        let hit = self.flows.open(&new, now, &mut |_, _| {}).unwrap();
+        let hit = self.flows.open(&new, now, &mut |_, _, _| {}).unwrap();
         let flow = self.flows.get(hit.index).unwrap();
         let service = Service { offer: plan.offer, proxy: plan.proxy };
         let out = &mut |index, output| outputs.push((index, output));
@@ -129,7 +129,7 @@ impl Middle {
                         } else {
                             Segment::of(&packet, &transport, &frame).unwrap()
                         };
-                        let tracked = self.flows.track(hit, Some(&segment), now, &mut |_, _| {});
+                        let tracked = self.flows.track(hit, Some(&segment), now, &mut |_, _, _| {});
                         if tracked != flow::Verdict::Pass {
                             self.untracked.push((from, tracked));
                         }
@@ -159,10 +159,11 @@ impl Middle {
         for (index, output) in outputs {
             match output {
                 Output::Send(to, frame) => sent.push((to, frame)),
+                Output::Opened => {}
                 Output::TryAnother(client) => {
                     self.done.push("another");
                     let original = *self.flows.get(index).unwrap().key(Direction::Original);
-                    self.flows.remove(index, &mut |_, _| {});
+                    self.flows.remove(index, &mut |_, _, _| {});
                     let first =
                         Segment::test(0x10, client.isn.wrapping_add(1), client.cookie.wrapping_add(1), 0);
                     let mut more = Vec::new();
@@ -171,11 +172,11 @@ impl Middle {
                 }
                 Output::GaveUp => {
                     self.done.push("gave up");
-                    self.flows.remove(index, &mut |_, _| {});
+                    self.flows.remove(index, &mut |_, _, _| {});
                 }
                 Output::Closed => {
                     self.done.push("closed");
-                    self.flows.remove(index, &mut |_, _| {});
+                    self.flows.remove(index, &mut |_, _, _| {});
                 }
             }
         }

@@ -13,17 +13,17 @@ use crate::packet::testing::{Said, pool};
 fn the_place_of_a_flow_that_ended_is_anothers() {
     let mut bench = Bench::begun(false, CLIENT, &SERVICE);
     bench.sent.clear();
-    bench.flows.remove(bench.hit.index, &mut |_, _| {});
+    bench.flows.remove(bench.hit.index, &mut |_, _, _| {});
     assert_eq!(bench.poll(1000), None);
     assert_eq!((bench.sent(), bench.done.len()), (vec![], 0));
 
     let mut bench = Bench::begun(false, CLIENT, &SERVICE);
-    bench.flows.remove(bench.hit.index, &mut |_, _| {});
+    bench.flows.remove(bench.hit.index, &mut |_, _, _| {});
     let [original, reply] = ends(true);
     let segment = Segment::test(SYN, 1, 0, 0);
     let tag = Tag { service: 0, server: 0 };
     let new = New { original, reply, tag, direction: Direction::Original, segment: Some(&segment) };
-    let hit = bench.flows.open(&new, at(0), &mut |_, _| {}).unwrap();
+    let hit = bench.flows.open(&new, at(0), &mut |_, _, _| {}).unwrap();
     assert_eq!(hit.index, bench.hit.index);
     bench.sent.clear();
     assert_eq!((bench.poll(1000), bench.sent()), (None, vec![]));
@@ -72,7 +72,7 @@ fn a_poll_does_no_more_than_it_is_asked_for() {
             direction: Direction::Original,
             segment: Some(&segment),
         };
-        let hit = flows.open(&new, at(0), &mut |_, _| {}).unwrap();
+        let hit = flows.open(&new, at(0), &mut |_, _, _| {}).unwrap();
         let flow = flows.get(hit.index).unwrap();
         let now = at(u64::from(number));
         assert!(splices.begin(hit.index, flow, &CLIENT, &SERVICE, now, &mut |_, _| {}));

@@ -6,6 +6,7 @@ use core::time::Duration;
 use paravane_appliance::balance::Service;
 use paravane_appliance::check;
 use paravane_appliance::drops::Reason;
+use paravane_appliance::interface::InterfaceId;
 use paravane_appliance::nat::Mode;
 use paravane_appliance::pool::Health;
 use smoltcp::phy::ChecksumCapabilities;
@@ -19,16 +20,16 @@ use crate::world::{GATEWAY_MAC, HOST_MAC, OWN_MAC, PRIVATE, PUBLIC, udp};
 
 /// What an error says: from whom, for whom, which MTU if any, and of which packet it is.
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
-    from: IpAddr,
-    to: IpAddr,
-    mtu_bytes: Option<u32>,
-    quoted: [(IpAddr, u16); 2],
-    sequence: u32,
+pub struct Said {
+    pub from: IpAddr,
+    pub to: IpAddr,
+    pub mtu_bytes: Option<u32>,
+    pub quoted: [(IpAddr, u16); 2],
+    pub sequence: u32,
 }
 
 /// Reads an error, all of whose checksums have to be right.
-fn said(bytes: &[u8]) -> Said {
+pub fn said(bytes: &[u8]) -> Said {
     let frame = EthernetFrame::new_checked(bytes).unwrap();
     let tcp = |data: &[u8]| {
         let tcp = TcpPacket::new_unchecked(data);
@@ -68,13 +69,13 @@ fn said(bytes: &[u8]) -> Said {
     }
 }
 
-/// Somebody on the private link says that `packet` is too big for what is behind it.
-fn too_big(from: IpAddr, packet: &[u8], mtu_bytes: u16) -> Vec<u8> {
+/// Somebody on a link says that `packet` is too big for what is behind it.
+pub fn too_big(on: InterfaceId, from: IpAddr, packet: &[u8], mtu_bytes: u16) -> Vec<u8> {
     let ip = &packet[14..];
     let caps = ChecksumCapabilities::default();
     let mut bytes = vec![0; 14 + 60 + 28 + 40];
-    bytes[..6].copy_from_slice(&OWN_MAC[1].0);
-    bytes[6..12].copy_from_slice(&HOST_MAC.0);
+    bytes[..6].copy_from_slice(&OWN_MAC[on.index()].0);
+    bytes[6..12].copy_from_slice(&if on == PRIVATE { HOST_MAC } else { GATEWAY_MAC }.0);
     match from {
         IpAddr::V4(from) => {
             let quoted = Ipv4Packet::new_unchecked(ip);
@@ -131,7 +132,7 @@ fn each(test: impl Fn(Balanced, Ends, Mode)) {
     }
 }
 
-fn end(seen: core::net::SocketAddr) -> (IpAddr, u16) {
+pub fn end(seen: core::net::SocketAddr) -> (IpAddr, u16) {
     (seen.ip(), seen.port())
 }
 
@@ -144,7 +145,7 @@ fn a_link_behind_a_server_that_is_narrower_is_told_to_the_client() {
         let packet = balanced.world.sent_one(PRIVATE);
         // Of a router on the server's side, and of the server itself.
         for router in ends.servers {
-            let error = too_big(router, &packet, 1280);
+            let error = too_big(PRIVATE, router, &packet, 1280);
             balanced.world.take(PRIVATE, &error);
             let told = said(&balanced.world.sent_one(PUBLIC));
             let expected = Said {
@@ -220,7 +221,7 @@ fn of_a_server_that_is_not_there_its_client_hears_and_the_next_one_goes_elsewher
     });
 }
 
-fn is_error(frame: &[u8]) -> bool {
+pub fn is_error(frame: &[u8]) -> bool {
     frame[12..14] == [8, 0] && frame[23] == 1
         || frame[12..14] == [0x86, 0xdd] && frame[20] == 58 && frame[54] < 128
 }
@@ -229,6 +230,6 @@ fn is_error(frame: &[u8]) -> bool {
 fn an_error_about_nobodys_connection_goes_nowhere() {
     let mut balanced = Balanced::new(V4, Mode::Dnat);
     let packet = udp(OWN_MAC[1], HOST_MAC, V4.vip, V4.servers[0], b"nobody sent that");
-    balanced.world.take(PRIVATE, &too_big(V4.servers[0], &packet, 1280));
+    balanced.world.take(PRIVATE, &too_big(PRIVATE, V4.servers[0], &packet, 1280));
     assert!(balanced.world.sent(PUBLIC).is_empty());
 }

@@ -8,6 +8,7 @@ use paravane_appliance::nat::{Mode, Sources};
 use paravane_net::Burst;
 use proptest::prelude::*;
 
+use super::splice::{self, How};
 use super::support::{ACK, Balanced, FIN, PORT, RST, SERVER_PORT, SYN, Tcp, V4, VIP_V4, service, settings};
 use crate::straight::in_two;
 use crate::world::{ADMIN, FAR_V4, GATEWAY_MAC, HOST_MAC, OWN_MAC, OWN_V4, PRIVATE, PUBLIC};
@@ -67,7 +68,8 @@ impl Sent {
         }
     }
 
-    fn bytes(&self, from: InterfaceId, mode: Mode) -> Vec<u8> {
+    /// Its bytes. `next` is the server's number, as clients know it by their numbers.
+    fn bytes(&self, from: InterfaceId, mode: Mode, next: &[u32; 3]) -> Vec<u8> {
         let [source, destination] = self.ends(from, mode);
         let (mac, own) = (if from == PUBLIC { GATEWAY_MAC } else { HOST_MAC }, OWN_MAC[from.index()]);
         let payload = vec![0x5a; self.payload_bytes];
@@ -75,9 +77,9 @@ impl Sent {
             crate::world::udp_between(mac, own, source, destination, self.ttl, &payload)
         } else {
             let [mut sequence, mut acknowledgement] =
-                if from == PUBLIC { [1001, 9001] } else { [9001, 1001] };
+                if from == PUBLIC { [1001, next[usize::from(self.client)]] } else { [9001, 1001] };
             if self.flags & SYN != 0 {
-                sequence -= 1;
+                sequence = sequence.wrapping_sub(1);
             }
             sequence = u32::wrapping_add_signed(sequence, self.ahead[0]);
             acknowledgement = u32::wrapping_add_signed(acknowledgement, self.ahead[1]);
@@ -95,7 +97,8 @@ impl Sent {
 fn world(mode: Mode, mtu_bytes: u16) -> Balanced {
     let sources = Sources::new(vec![OWN_V4[1].into()]).with_ports(20_000..=20_002);
     let settings = Settings { sources, ..settings() };
-    let udp = Service { mode, ..Service::new("dns", Protocol::Udp, SocketAddr::new(V4.vip, PORT)) };
+    let of_udp = if mode == Mode::Splice { Mode::Full } else { mode };
+    let udp = Service { mode: of_udp, ..Service::new("dns", Protocol::Udp, SocketAddr::new(V4.vip, PORT)) };
     Balanced::on_private(mtu_bytes, V4, vec![service(&V4, mode), udp], settings)
 }
 
@@ -118,20 +121,26 @@ proptest! {
     #[test]
     fn a_packet_of_a_flow_goes_straight_as_it_goes_anyway(
         bursts in prop::collection::vec((any::<bool>(), prop::collection::vec(sent(), 1..40)), 1..6),
-        is_full in any::<bool>(),
+        mode in prop::sample::select(vec![Mode::Dnat, Mode::Full, Mode::Splice]),
         mtu_bytes in prop_oneof![Just(1500_u16), Just(1460_u16)],
     ) {
-        let mode = if is_full { Mode::Full } else { Mode::Dnat };
         let [mut straight, mut other] = [(); 2].map(|()| world(mode, mtu_bytes));
         // Some connections are there already.
+        let mut next = [9001; 3];
         for client in 0..2 {
-            prop_assert_eq!(straight.connect(5000 + client), other.connect(5000 + client));
+            let connect = |balanced: &mut Balanced| match mode {
+                Mode::Splice => splice::connect(balanced, &How::new(V4), 5000 + client).cookie,
+                _ => balanced.connect(5000 + client).1.sequence,
+            };
+            let [number, same] = [connect(&mut straight), connect(&mut other)];
+            prop_assert_eq!(number, same);
+            next[usize::from(client)] = number.wrapping_add(1);
         }
         for (is_public, burst) in &bursts {
             let from = if *is_public { PUBLIC } else { PRIVATE };
             let (mut frames, mut in_two_segments) = (Burst::new(), Burst::new());
             for sent in burst {
-                let bytes = sent.bytes(from, mode);
+                let bytes = sent.bytes(from, mode, &next);
                 frames.push(straight.world.frame(&bytes));
                 in_two_segments.push(in_two(&other.world, &bytes));
             }

@@ -9,7 +9,7 @@ use paravane_appliance::interface::{Interface, InterfaceId};
 use paravane_appliance::nat::{Mode, Sources};
 use paravane_appliance::pool::{Health, Server, ServerId};
 use paravane_hal::time::Instant;
-use paravane_net::MacAddr;
+use paravane_net::{MacAddr, Offloads};
 
 use crate::world::{
     FAR_V4, FAR_V6, GATEWAY_MAC, HOST_MAC, HOST_V4, HOST_V6, OWN_MAC, OWN_V4, OWN_V6, PRIVATE, PUBLIC, World,
@@ -231,6 +231,17 @@ impl Balanced {
         let mut all = interfaces();
         all[0].mtu_bytes = 9000;
         let mut balanced = Self::between(all, ends, vec![service], settings());
+        balanced.meet();
+        balanced
+    }
+
+    /// All NICs do as much to frames on their way out.
+    pub fn between_nics(offloads: Offloads, ends: Ends, service: Service, settings: Settings) -> Self {
+        let mut all = interfaces();
+        for interface in &mut all {
+            (interface.offloads, interface.large_bytes) = (offloads, 65_535);
+        }
+        let mut balanced = Self::between(all, ends, vec![service], settings);
         balanced.meet();
         balanced
     }
