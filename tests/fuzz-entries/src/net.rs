@@ -43,7 +43,7 @@ const V4: [Ipv4Addr; 8] = [
     Ipv4Addr::new(203, 0, 113, 7),
     Ipv4Addr::new(203, 0, 113, 8),
 ];
-const PORTS: [u16; 8] = [80, 81, 82, 8080, 5000, 5001, 20_000, 20_001];
+const PORTS: [u16; 9] = [80, 81, 82, 83, 8080, 5000, 5001, 20_000, 20_001];
 
 /// The same address of the other version.
 fn v6(address: Ipv4Addr) -> Ipv6Addr {
@@ -91,7 +91,11 @@ fn services() -> Vec<Service> {
         full.pool.algorithm = Algorithm::LeastConnections;
         full.pool.slow_start = LONG;
         let datagrams = Service::new("datagrams", Protocol::Udp, listens(is_v6, 82));
-        services.extend([kept, full, datagrams]);
+        let mut spliced = Service::new("spliced", Protocol::Tcp, listens(is_v6, 83));
+        spliced.mode = Mode::Splice;
+        spliced.splice.service.proxy = true;
+        spliced.splice.keeps_source = is_v6;
+        services.extend([kept, full, datagrams, spliced]);
     }
     services
 }
@@ -220,7 +224,7 @@ pub fn path(bytes: &[u8]) {
 
 /// What an operator does.
 fn operate(world: &mut World, input: &mut Input<'_>) {
-    let (number, what, which) = (u16::from(input.byte() % 6), input.byte(), input.bit());
+    let (number, what, which) = (u16::from(input.byte() % 8), input.byte(), input.bit());
     let now = world.now;
     let serving = world.path.balancer_mut().unwrap().service_mut(number).unwrap();
     let id = serving.pool().find(if which { "one" } else { "two" });

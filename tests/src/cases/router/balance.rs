@@ -51,12 +51,19 @@ fn balancing(pair: [NicModel; 2]) -> guest::Plan {
         .word(format!("service=full4,{VIP}:81,full,{v4}"))
         .word(format!("service=dnat6,[{VIP_V6}]:80,{v6}"))
         .word(format!("service=full6,[{VIP_V6}]:81,full,check=/,{v6}"))
+        .word(format!("service=splice4,{VIP}:82,splice,{v4}"))
+        .word(format!("service=splice6,[{VIP_V6}]:82,splice,check=/,{v6}"))
 }
 
 /// Where the service of that name is.
 fn address_of(service: &str) -> SocketAddr {
     let ip = if service.ends_with('4') { IpAddr::V4(VIP) } else { IpAddr::V6(VIP_V6) };
-    SocketAddr::new(ip, if service.starts_with("dnat") { 80 } else { 81 })
+    let port = match service.trim_end_matches(['4', '6']) {
+        "dnat" => 80,
+        "full" => 81,
+        _ => 82,
+    };
+    SocketAddr::new(ip, port)
 }
 
 /// Lets back ends answer on `private` while `work` is done on `admin` and `public`; the first of
@@ -104,7 +111,7 @@ fn ask(clients: &mut Clients<'_>, service: &str, count: u64) -> Result<[u64; 2]>
 }
 
 fn run(subject: Subject<'_>, pair: [NicModel; 2]) -> Result<String> {
-    const SERVICES: [&str; 4] = ["dnat4", "full4", "dnat6", "full6"];
+    const SERVICES: [&str; 6] = ["dnat4", "full4", "splice4", "dnat6", "full6", "splice6"];
     guest::run(subject.image, &balancing(pair), |guest| {
         let kill = AtomicBool::new(false);
         with_back_ends(guest, &kill, |admin, public| {
@@ -130,7 +137,11 @@ fn run(subject: Subject<'_>, pair: [NicModel; 2]) -> Result<String> {
             ensure!(total >= 2 * REQUESTS, "{service} counted {total} connections");
             ensure!(one["active_servers"] == 1, "{service} has {} servers", one["active_servers"]);
         }
-        Ok(format!("{} requests in {} services, one back end killed", 8 * REQUESTS, SERVICES.len()))
+        Ok(format!(
+            "{} requests in {} services, one back end killed",
+            2 * REQUESTS * SERVICES.len() as u64,
+            SERVICES.len()
+        ))
     })
 }
 

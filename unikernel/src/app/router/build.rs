@@ -15,6 +15,7 @@ use paravane_appliance::path::{Limits, Path};
 use paravane_appliance::pool::{Algorithm, Health};
 use paravane_appliance::random::Random;
 use paravane_appliance::route::{Kind, NextHop, Route};
+use paravane_appliance::splice::Splices;
 use paravane_hal::time::Instant;
 use paravane_net::{
     Config as NicConfig, FrameLayout, FramePool, HEADROOM_BYTES, MacAddr, NicInfo, RxFilter, RxOffloads,
@@ -211,7 +212,9 @@ impl Plan {
     ) -> Option<Checker> {
         let Shared { flows, sources, key, source_connections, source_rate } = &self.config.shared;
         let most = heap_bytes_free().saturating_sub(SPARE_BYTES);
-        let needed = flow::Table::bytes_of(flows.value);
+        let is_spliced = self.config.services.iter().any(|said| said.service.is_spliced());
+        let spliced = if is_spliced { Splices::bytes_of(flows.value) } else { 0 };
+        let needed = flow::Table::bytes_of(flows.value).saturating_add(spliced);
         if needed > most {
             let trouble = format!(
                 "{}: nothing is balanced: {} flows take {} KiB, and {} KiB of the heap are left for them: \

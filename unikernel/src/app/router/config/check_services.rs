@@ -63,6 +63,7 @@ impl Config {
         let has_source = self.shared.sources.value.iter().any(|source| source.is_ipv4() == listen.is_ipv4());
         match service.service.mode {
             Mode::Dnat => {}
+            Mode::Splice if service.service.splice.keeps_source => {}
             Mode::Full | Mode::Splice if has_source => {}
             Mode::Full | Mode::Splice => {
                 let version = if listen.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -71,6 +72,10 @@ impl Config {
                 );
                 return Err((service.origin_of("mode"), reason));
             }
+        }
+        let of_splice = ["keep-source", "proxy-protocol"].into_iter().find(|key| service.says(key));
+        if let Some(key) = of_splice.filter(|_| service.service.mode != Mode::Splice) {
+            return Err((service.origin_of(key), format!("'{key}' goes with mode = \"splice\"")));
         }
         if service.service.mode == Mode::Splice && service.service.protocol == Protocol::Udp {
             return Err((service.origin_of("mode"), "splice goes with protocol = \"tcp\"".into()));

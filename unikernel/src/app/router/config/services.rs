@@ -28,7 +28,7 @@ const HOLD: Duration = Duration::from_secs(30);
 pub const MAX_SERVERS: u16 = 64;
 
 const OF_BALANCER: &str = "flows, sources, key, source-connections, source-rate";
-const OF_SERVICE: &str = "name, listen, interface, protocol, mode, algorithm, connections, rate, idle-timeout, \
+const OF_SERVICE: &str = "name, listen, interface, protocol, mode, keep-source, proxy-protocol, algorithm, connections, rate, idle-timeout, \
                           pick-up, slow-start, check, path, host, expect, port, interval, jitter, timeout, fall, rise, \
                           failures, [[service.server]]";
 const OF_SERVER: &str = "name, address, weight, connections, rate";
@@ -128,6 +128,8 @@ impl Service {
             "interface" => self.interface = Some(Setting { value: parse(value, interface)?, origin }),
             "protocol" => service.protocol = parse(value, protocol)?,
             "mode" => service.mode = parse(value, mode)?,
+            "keep-source" => service.splice.keeps_source = boolean(value)?,
+            "proxy-protocol" => service.splice.service.proxy = boolean(value)?,
             "algorithm" => service.pool.algorithm = parse(value, algorithm)?,
             "connections" => flows.flows = number(value, 1, MOST_FLOWS)?,
             "rate" => flows.rate = rate(number(value, 1, 1_000_000)?),
@@ -186,7 +188,8 @@ impl Service {
 
     /// Each value of it, as people write it, and where it is from.
     pub(super) fn effective(&self, all: &mut Vec<(String, String, Origin)>) {
-        let balance::Service { name, protocol, listen, mode, flows, pool, checks, .. } = &self.service;
+        let balance::Service { name, protocol, listen, mode, splice, flows, pool, checks, .. } =
+            &self.service;
         let mut put = |key: &str, value: String| {
             let origin = if self.says(key) { self.origin_of(key) } else { Origin::Default };
             all.push((format!("service.{name}.{key}"), value, origin));
@@ -194,6 +197,10 @@ impl Service {
         put("listen", listen.to_string());
         put("protocol", protocol.name().into());
         put("mode", mode_name(*mode).into());
+        if *mode == Mode::Splice {
+            put("keep-source", splice.keeps_source.to_string());
+            put("proxy-protocol", splice.service.proxy.to_string());
+        }
         put("algorithm", algorithm_name(&pool.algorithm).into());
         put("connections", limit_text(flows.flows));
         put("rate", rate_text((flows.rate != Rate::UNLIMITED).then_some(flows.rate)));
