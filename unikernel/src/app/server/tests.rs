@@ -196,7 +196,7 @@ fn a_stack_is_turned_when_its_time_comes_and_not_before() {
     let (mut server, models) = two_on_a_line(16);
     let now = server.host.now();
     server.nics[0].attach_stack(1, 1, now);
-    let mut sent = |server: &mut Server<MockPlatform, PciHost, Machine>| {
+    let sent = |server: &mut Server<MockPlatform, PciHost, Machine>| {
         cycle_to_sleep(server);
         let mut model = models[0].lock().unwrap();
         model.send_all();
