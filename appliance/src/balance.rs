@@ -35,7 +35,7 @@ use core::time::Duration;
 use paravane_hal::time::Instant;
 
 use crate::check::Report;
-use crate::flow::{Direction, End, Flow, Key, State, Table};
+use crate::flow::{Direction, End, Flow, Key, State, Table, Tag};
 use crate::icmp;
 use crate::limit::Limiter;
 use crate::nat::{Fragments, Nat};
@@ -228,9 +228,13 @@ impl Balancer {
     #[inline]
     pub(crate) fn count(&mut self, flow: u32, direction: Direction, total_bytes: usize) {
         let Some(tag) = self.flows.get(flow).map(Flow::tag) else { return };
-        if let Some(serving) = self.services.get_mut(usize::from(tag.service)) {
-            serving.count(tag.server, direction, total_bytes);
-        }
+        count(&mut self.services, tag, direction, total_bytes);
+    }
+
+    /// All flows, and the services, for who knows a packet's flow and [counts](count) it.
+    #[inline(always)]
+    pub(crate) const fn flows_and_services(&mut self) -> (&mut Table, &mut Vec<Serving>) {
+        (&mut self.flows, &mut self.services)
     }
 
     /// Whether packets with this key are for a service.
@@ -243,6 +247,14 @@ impl Balancer {
         self.listeners.has(destination)
             || self.nat.has_source(destination)
             || self.services.iter().any(|serving| serving.has_server(source))
+    }
+}
+
+/// Counts a packet of a flow that is `tag`'s.
+#[inline(always)]
+pub(crate) fn count(services: &mut [Serving], tag: Tag, direction: Direction, total_bytes: usize) {
+    if let Some(serving) = services.get_mut(usize::from(tag.service)) {
+        serving.count(tag.server, direction, total_bytes);
     }
 }
 

@@ -55,6 +55,7 @@ use crate::random::Random;
 use crate::route::{Kind, NextHop, Prefix, Route, RouteError, Routes};
 pub use egress::PortCounters;
 use egress::{EVENTS, Egress, Port, UNDELIVERABLE, Undeliverable};
+use flows::Looked;
 use straight::Nexts;
 use ways::{Fit, Verdict, Ways};
 
@@ -105,6 +106,8 @@ pub struct Path {
     balancer: Option<Box<Balancer>>,
     /// What this machine waits for, if not for all that is for it.
     expected: Option<Vec<Key>>,
+    /// Room for what is known of a burst.
+    looked: Vec<Looked>,
 }
 
 /// Why a path cannot be made, or changed.
@@ -178,6 +181,7 @@ impl Path {
             nexts,
             balancer: None,
             expected: None,
+            looked: Looked::room(),
         })
     }
 

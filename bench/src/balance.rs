@@ -33,6 +33,8 @@ pub struct Point {
     pub bytes: usize,
     /// How many connections there are, whose segments come in turn.
     pub flows: u32,
+    /// To how many servers they go, in turn.
+    pub servers: u8,
 }
 
 /// A path with a balancer, and whose segment is the next.
@@ -56,12 +58,17 @@ impl Balancing {
         let mut path = Path::new(vec![public, private], Limits::new(2), from.pool().clone(), &mut random)?;
         let default = Prefix::new(Ipv4Addr::UNSPECIFIED.into(), 0)?;
         path.add_route(Route { prefix: default, kind: Kind::via(IN, GATEWAY.into()) })?;
-        meet(&mut path, from.pool(), &segment(client(0), server(), SYN, [0; 2], point.bytes))?;
+        for number in 0..point.servers {
+            meet(&mut path, from.pool(), &segment(client(0), server(number), SYN, [0; 2], point.bytes))?;
+        }
         let service = Service::new("web", Protocol::Tcp, SocketAddr::new(VIP.into(), 80));
         let settings = Settings::new((point.flows * 2).max(1024));
         let mut balancer = Balancer::new(settings, vec![service], 2, &mut random)?;
         let serving = balancer.service_mut(0).context("there is no service")?;
-        serving.add(Server::new("one", server()), Health::Up, Instant::default())?;
+        for number in 0..point.servers {
+            let named = Server::new(number.to_string(), server(number));
+            serving.add(named, Health::Up, Instant::default())?;
+        }
         path.set_balancer(balancer);
         path.poll(Instant::default());
         let mut balancing = Self { crossing: Crossing::new(from, to, path), point, next: 0 };
@@ -78,18 +85,18 @@ impl Balancing {
     fn connect(&mut self, number: u32) -> Result<()> {
         let (client, vip) = (client(number), SocketAddr::new(VIP.into(), 80));
         let Crossing { from, path, .. } = &mut self.crossing;
-        for (by, bytes) in [
-            (IN, segment(client, vip, SYN, [1000, 0], 64)),
-            (OUT, segment(server(), client, SYN | ACK, [9000, 1001], 64)),
-            (IN, segment(client, vip, ACK, [1001, 9001], 64)),
-        ] {
-            let mut burst = Burst::from(frame(from.pool(), &bytes)?);
+        let mut take = |by, bytes: &[u8]| {
+            let mut burst = Burst::from(frame(from.pool(), bytes)?);
             path.take(by, &mut burst, Instant::default());
             // The client's gateway is nobody's to ask for here.
-            for to in [IN, OUT] {
-                path.egress(to).map(Burst::clear).context("an interface is missing")?;
-            }
-        }
+            let [_, sent] =
+                [IN, OUT].map(|to| path.egress(to).map(core::mem::take).unwrap_or_default().pop());
+            anyhow::Ok(sent.and_then(|frame| frame.read::<[u8; 4]>(30)))
+        };
+        let chosen = take(IN, &segment(client, vip, SYN, [1000, 0], 64))?.context("no server was chosen")?;
+        let server = SocketAddr::new(Ipv4Addr::from_octets(chosen).into(), 8080);
+        take(OUT, &segment(server, client, SYN | ACK, [9000, 1001], 64))?;
+        take(IN, &segment(client, vip, ACK, [1001, 9001], 64))?;
         Ok(())
     }
 }
@@ -111,8 +118,10 @@ impl Moving for Balancing {
     }
 }
 
-fn server() -> SocketAddr {
-    SocketAddr::new(Ipv4Addr::from_octets(NEXT_HOP).into(), 8080)
+/// A server on the link.
+fn server(number: u8) -> SocketAddr {
+    let [a, b, c, d] = NEXT_HOP;
+    SocketAddr::new(Ipv4Addr::new(a, b, c, d + number).into(), 8080)
 }
 
 /// A client beyond the gateway: neighbouring numbers are in different networks.
@@ -133,7 +142,7 @@ fn segment(
         SocketAddr::V4(address) => address.ip().octets(),
         SocketAddr::V6(_) => [0; 4],
     };
-    let is_in = source != server();
+    let is_in = octets(source)[..3] != NEXT_HOP[..3];
     let mut packet = vec![0; bytes];
     packet[..6].copy_from_slice(&MACS[usize::from(!is_in)].0);
     packet[6..12].copy_from_slice(&MACS[2].0);

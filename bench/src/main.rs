@@ -73,6 +73,8 @@ enum What {
         bytes: usize,
         #[arg(default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100_000))]
         flows: u32,
+        #[arg(default_value = "1", value_parser = clap::value_parser!(u8).range(1..=64))]
+        servers: u8,
     },
     /// As `counted`, of reads from a disk.
     CountedReads { driver: blk::Driver, bytes: usize, depth: usize },
@@ -93,8 +95,8 @@ fn main() -> Result<()> {
         What::CountedRouting { from, to, bytes, destinations, sources } => {
             count::run(&mut *route::start(route::Point { from, to, bytes, destinations, sources })?)
         }
-        What::CountedBalancing { from, to, bytes, flows } => {
-            count::run(&mut *balance::start(balance::Point { from, to, bytes, flows })?)
+        What::CountedBalancing { from, to, bytes, flows, servers } => {
+            count::run(&mut *balance::start(balance::Point { from, to, bytes, flows, servers })?)
         }
         What::RatioOfReads { bytes, depth } => {
             let start = |driver| blk::start(driver, blk::Point { bytes, depth });

@@ -11,6 +11,7 @@ use crate::guest::{self, Figures};
 use crate::subject::{Direction, Driver, Kind, Point};
 use crate::{count, ratio};
 
+mod balancing;
 mod reads;
 mod routing;
 
@@ -109,6 +110,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
     }
     let reads = reads::measure(scratch.path(), with_guest)?;
     let routing = routing::measure(scratch.path())?;
+    let balancing = balancing::measure(scratch.path())?;
     println!("\nfor comparison, measured apart from this program (64 bytes, burst 32)\n");
     for (name, tx, rx) in ANCHORS {
         println!("{name:<82} transmit {:>6}  receive {:>6}", text(tx, 1), text(rx, 1));
@@ -117,6 +119,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
     let guest_reads = if with_guest { reads::measure_in_guest()? } else { Vec::new() };
     let mut bars = bars(&lines, with_guest.then_some(&guest));
     bars.extend(routing.iter().filter_map(routing::Figure::bar));
+    bars.extend(balancing.iter().filter_map(balancing::Figure::bar));
     println!("\nbars\n");
     for bar in &bars {
         let (word, sign) =
@@ -125,8 +128,13 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
         println!("{word}  {:<72} {figure:>7}, {sign} {}", bar.what, bar.limit);
     }
     if let Some(path) = json {
-        let text =
-            serde_json::to_string_pretty(&as_json(&lines, (&reads, &guest_reads), &routing, &guest, &bars))?;
+        let text = serde_json::to_string_pretty(&as_json(
+            &lines,
+            (&reads, &guest_reads),
+            (&routing, &balancing),
+            &guest,
+            &bars,
+        ))?;
         std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
     if strict && bars.iter().any(|bar| !bar.holds()) {
@@ -229,7 +237,7 @@ fn bars(lines: &[Line], guest: Option<&Vec<Figures>>) -> Vec<Bar> {
 fn as_json(
     lines: &[Line],
     (reads, guest_reads): (&[reads::Line], &[reads::GuestLine]),
-    routing: &[routing::Figure],
+    (routing, balancing): (&[routing::Figure], &[balancing::Figure]),
     guest: &[Figures],
     bars: &[Bar],
 ) -> Value {
@@ -281,12 +289,13 @@ fn as_json(
         })
         .collect();
     json!({
-        "format": 3,
+        "format": 4,
         "virtio_drivers": "0.13.0",
         "virtio_driver": "0.6.1",
         "callgrind": callgrind,
         "interleaved": ratios,
         "routing": routing.iter().map(routing::Figure::as_json).collect::<Vec<_>>(),
+        "balancing": balancing.iter().map(balancing::Figure::as_json).collect::<Vec<_>>(),
         "reads": reads.iter().map(reads::Line::as_json).collect::<Vec<_>>(),
         "guest_icount": guest,
         "guest_icount_reads": guest_reads.iter().map(reads::GuestLine::as_json).collect::<Vec<_>>(),

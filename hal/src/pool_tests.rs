@@ -368,6 +368,13 @@ fn a_look_passes_over_what_continues_others() {
     let all = vec![(0, 1), (1, 1), (2, 3), (3, 1), (0, 1)];
     assert_eq!(look(&chain, &[1; 9]), (5, all));
     assert_eq!(look(&Chain::new(), &[1; 9]).0, 0);
+    let mut noted = [9; 7];
+    let note = |buffer: &Buffer<u32>, item: &mut u32| {
+        *item = **buffer;
+        **buffer != 3
+    };
+    assert_eq!((chain.look_with_mut(&mut noted, note), noted), (3, [0, 1, 2, 3, 9, 9, 9]));
+    assert_eq!(chain.look_with_mut(&mut noted[..2], note), 2);
     let mut front = chain.take_front(3);
     assert_eq!(look(&front, &[1; 9]), (3, vec![(0, 1), (1, 1), (2, 3)]));
     assert_eq!((chain.len(), chain.take_front(0).len(), front.take_front(9).len()), (2, 0, 3));
@@ -386,8 +393,18 @@ fn buffers_of_a_chain_are_changed_where_they_are() {
     assert_eq!(chain.change_with(&[1, 2, 3], last), 2);
     let past_the_end = |mut buffer: BufferMut<'_, u32>, byte: &u8| buffer.write(100, byte);
     assert_eq!(chain.change_with(&[4], past_the_end), 0);
-    let read = |buffer: Buffer<u32>| (buffer.read::<u8>(99), segments(&buffer).count());
-    assert_eq!((chain.pop().map(read), chain.pop().map(read)), (Some((Some(1), 3)), Some((Some(2), 1))));
+    let mut number = 0;
+    let upto_the_second = |mut buffer: BufferMut<'_, u32>| {
+        number += 1;
+        *buffer.header_mut() = number;
+        number < 2
+    };
+    assert_eq!(chain.change(upto_the_second), 1);
+    let read = |buffer: Buffer<u32>| (*buffer, buffer.read::<u8>(99), segments(&buffer).count());
+    assert_eq!(
+        (chain.pop().map(read), chain.pop().map(read)),
+        (Some((1, Some(1), 3)), Some((2, Some(2), 1)))
+    );
     assert!(chain.is_empty() && pool.free() == 10);
 }
 

@@ -4,9 +4,9 @@
 
 use paravane_mock_hal::MockPlatform;
 use paravane_net::{
-    BURST_FRAMES, Burst, ChecksumRequest, Frame, FrameLayout, FramePool, FrameSegment, HEADROOM_BYTES,
-    RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload, VlanTag, burst_room,
-    payload_bytes,
+    BURST_FRAMES, Burst, ChecksumRequest, Frame, FrameLayout, FramePool, FrameSegment, FrameSegmentMut,
+    HEADROOM_BYTES, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload, VlanTag,
+    burst_room, payload_bytes,
 };
 
 fn pool(frames: u32) -> FramePool {
@@ -315,6 +315,36 @@ fn a_burst_holds_any_number() {
     let mut burst = Burst::new();
     burst.extend(std::iter::from_fn(|| pool.get()));
     assert_eq!((burst.len(), burst_room(&burst)), (64, 0));
+}
+
+/// What is changed where it is, is as one that is taken out.
+#[test]
+fn segments_are_changed_where_they_are() {
+    let pool = pool(4);
+    let mut burst = pool.take_with(2, |mut frame| {
+        assert!(frame.append(&[7; 20]) && frame.trim_front(4));
+        frame
+    });
+    let mut lens = [[0, 9, 12], [16, 9, 17]].into_iter();
+    let changed = burst.change(|frame| {
+        let (mut segment, [one, other, len]) = (FrameSegmentMut::from(frame), lens.next().unwrap());
+        assert!(segment.write(one, &1_u8) == (one < 16) && !segment.write(15, &[2_u8; 2]));
+        let both = segment.write_both((one, &[3_u8; 2]), (other, &[4_u8; 7]));
+        assert!(both == (one < 16) && !segment.write_both((0, &5_u8), (10, &[5_u8; 7])));
+        assert_eq!(
+            (segment.look().read::<u8>(0), segment.look().read::<[u8; 17]>(0)),
+            (Some(if both { 3 } else { 7 }), None)
+        );
+        segment.truncate(len) == (len <= 16) && len <= 16
+    });
+    let bytes = |frame: Frame| {
+        let mut bytes = vec![0; frame.total_bytes()];
+        frame.copy_out(&mut bytes);
+        bytes
+    };
+    assert_eq!((changed, burst.len()), (1, 2));
+    assert_eq!(burst.pop().map(bytes), Some(vec![3, 3, 7, 7, 7, 7, 7, 7, 7, 4, 4, 4]));
+    assert_eq!(burst.pop().map(bytes), Some(vec![7; 16]));
 }
 
 /// A look takes nothing; what it was about may be taken after it.

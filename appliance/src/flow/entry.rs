@@ -1,9 +1,13 @@
 //! A flow: both directions of what two hosts say to each other.
 
+use paravane_hal::time::Instant;
+
 use super::index::NONE;
 use super::key::Key;
-use super::tcp::Side;
+use super::tcp::{self, Segment, Side};
+use super::time;
 use crate::packet::edit::{Change, Rewrite};
+use crate::packet::plain::PlainEnds;
 
 /// Which way a packet of a flow goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +195,32 @@ impl Flow {
         }
     }
 
+    /// The ends that its plain packets in that direction get; `None` over IPv6, and where they get
+    /// other numbers too.
+    #[inline(always)]
+    pub(crate) fn plain_ends(&self, direction: Direction) -> Option<PlainEnds> {
+        let (back, change) = (self.key(direction.other()), self.change(direction));
+        let addresses = back.addresses_v4().filter(|_| !self.is_spliced())?.rotate_left(32);
+        Some(PlainEnds { addresses, ports: back.ports().rotate_left(16), change })
+    }
+
+    /// Says that a packet came which leaves it where it was, as nearly all do: with the numbers of
+    /// `segment`, if it is TCP's. False, and nothing changed, of all that has to be
+    /// [tracked](super::Table::track).
+    #[inline(always)]
+    pub(crate) fn goes_on(&mut self, direction: Direction, segment: &Segment, now: Instant) -> bool {
+        let goes_on = self.is_proven()
+            && match self.state {
+                State::Established => tcp::goes_on(&mut self.sides, direction, segment),
+                State::Stream => true,
+                state => tcp::goes_on_rarely(state, &mut self.sides, direction, *segment),
+            };
+        if goes_on {
+            self.seen = time::seconds(now);
+        }
+        goes_on
+    }
+
     /// What becomes of the ends of a packet that is quoted by an ICMP error which goes in that
     /// direction, about one that went the other way: it says again what it said when it came.
     #[must_use]
@@ -208,10 +238,7 @@ impl Flow {
     /// By how much sums change in that direction.
     #[inline(always)]
     const fn change(&self, direction: Direction) -> Change {
-        match direction {
-            Direction::Original => self.change,
-            Direction::Reply => self.change.reversed(),
-        }
+        self.change.reversed_by(direction as u16)
     }
 
     /// Whether its packets get other ends.

@@ -1,10 +1,8 @@
 //! By what packets are known to belong together.
 
-use core::hash::Hasher;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use siphasher::sip::SipHasher13;
-
+use super::hash::HashKey;
 use crate::packet::edit::Ends;
 use crate::packet::wire::{IcmpHeader, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::packet::{Body, Packet, Transport};
@@ -17,32 +15,42 @@ use crate::packet::{Body, Packet, Transport};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Key {
-    /// In the order of a number's halves; of IPv4 the low one alone.
-    source: [u64; 2],
-    destination: [u64; 2],
-    /// Ports, protocol, version, zone.
+    /// Source and then destination, in words as a packet has them: the first byte is the lowest.
+    /// Those of IPv4 are one word, and the others are zero.
+    addresses: [u64; 4],
+    /// Ports as a packet has them, then protocol, zone; the highest bit says that it is IPv6.
     rest: u64,
 }
 
+/// Of a key's last word: IPv6.
+const V6: u64 = 1 << 63;
+
 impl Key {
     /// Of no packet.
-    pub(crate) const NONE: Self = Self { source: [0; 2], destination: [0; 2], rest: 0 };
+    pub(crate) const NONE: Self = Self { addresses: [0; 4], rest: 0 };
 
     /// Of packets over IPv4.
     #[must_use]
     #[inline(always)]
     pub fn v4(ends: Ends<Ipv4Addr>, protocol: u8, zone: u8) -> Self {
-        let of = |address: Ipv4Addr| [0, u64::from(address.to_bits())];
-        let rest = rest([ends.source_port, ends.destination_port], protocol, 4, zone);
-        Self { source: of(ends.source), destination: of(ends.destination), rest }
+        let ([a, b, c, d], [e, f, g, h]) = (ends.source.octets(), ends.destination.octets());
+        let addresses = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        Self::of_words(addresses, port_words(ends.source_port, ends.destination_port), protocol, zone)
+    }
+
+    /// The same of words as a packet has them: its addresses, and its ports.
+    #[inline(always)]
+    pub(crate) fn of_words(addresses: u64, ports: u32, protocol: u8, zone: u8) -> Self {
+        Self { addresses: [addresses, 0, 0, 0], rest: rest(ports, protocol, zone) }
     }
 
     /// Of packets over IPv6.
     #[must_use]
     #[inline(always)]
     pub fn v6(ends: Ends<Ipv6Addr>, protocol: u8, zone: u8) -> Self {
-        let rest = rest([ends.source_port, ends.destination_port], protocol, 6, zone);
-        Self { source: halves(ends.source), destination: halves(ends.destination), rest }
+        let ([s0, s1], [d0, d1]) = (words(ends.source), words(ends.destination));
+        let ports = port_words(ends.source_port, ends.destination_port);
+        Self { addresses: [s0, s1, d0, d1], rest: rest(ports, protocol, zone) | V6 }
     }
 
     /// Between two addresses of the same version; `None` of two that are not.
@@ -89,66 +97,85 @@ impl Key {
     /// Of the packets that come back from `zone`, where nothing changes them.
     #[must_use]
     pub fn reversed(self, zone: u8) -> Self {
-        let ports = [self.destination_port(), self.source_port()];
-        let rest = rest(ports, self.protocol(), self.version(), zone);
-        Self { source: self.destination, destination: self.source, rest }
+        let [first, second, third, fourth] = self.addresses;
+        let addresses =
+            if self.is_v6() { [third, fourth, first, second] } else { [first.rotate_left(32), 0, 0, 0] };
+        let rest = rest(self.ports().rotate_left(16), self.protocol(), zone);
+        Self { addresses, rest: rest | self.rest & V6 }
     }
 
     /// Who sends them.
     #[must_use]
     pub fn source(&self) -> IpAddr {
-        self.address(self.source)
+        let [first, second, ..] = self.addresses;
+        if self.is_v6() { of_words([first, second]).into() } else { self.both_v4()[0].into() }
     }
 
     /// Whom they are for.
     #[must_use]
     pub fn destination(&self) -> IpAddr {
-        self.address(self.destination)
+        let [.., third, fourth] = self.addresses;
+        if self.is_v6() { of_words([third, fourth]).into() } else { self.both_v4()[1].into() }
+    }
+
+    /// The ports, as a packet has them.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a field of it")]
+    pub(crate) const fn ports(&self) -> u32 {
+        self.rest as u32
     }
 
     /// The sender's port.
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "a field of it")]
     pub const fn source_port(&self) -> u16 {
-        (self.rest >> 48) as u16
+        (self.rest as u16).swap_bytes()
     }
 
     /// The receiver's port.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "a field of it")]
     pub const fn destination_port(&self) -> u16 {
-        (self.rest >> 32) as u16
+        ((self.rest >> 16) as u16).swap_bytes()
     }
 
     /// What the packets carry.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "a field of it")]
     pub const fn protocol(&self) -> u8 {
-        (self.rest >> 16) as u8
+        (self.rest >> 32) as u8
     }
 
     /// Where they come from.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "a field of it")]
     pub const fn zone(&self) -> u8 {
-        self.rest as u8
+        (self.rest >> 40) as u8
     }
 
     /// Whether they are of IPv6.
     #[must_use]
+    #[inline(always)]
     pub const fn is_v6(&self) -> bool {
-        self.version() == 6
+        self.rest & V6 != 0
+    }
+
+    /// Their addresses over IPv4, as a packet has them; `None` over IPv6.
+    #[inline(always)]
+    pub(crate) const fn addresses_v4(&self) -> Option<u64> {
+        let [first, ..] = self.addresses;
+        if self.is_v6() { None } else { Some(first) }
     }
 
     /// Their ends, over IPv4.
     #[must_use]
     #[inline]
     pub fn ends_v4(&self) -> Option<Ends<Ipv4Addr>> {
-        let of = |[_, low]: [u64; 2]| u32::try_from(low).ok().map(Ipv4Addr::from_bits);
         if self.is_v6() {
             return None;
         }
+        let [source, destination] = self.both_v4();
         let (source_port, destination_port) = (self.source_port(), self.destination_port());
-        let (source, destination) = (of(self.source)?, of(self.destination)?);
         Some(Ends { source, destination, source_port, destination_port })
     }
 
@@ -159,48 +186,39 @@ impl Key {
         if !self.is_v6() {
             return None;
         }
+        let [s0, s1, d0, d1] = self.addresses;
+        let (source, destination) = (of_words([s0, s1]), of_words([d0, d1]));
         let (source_port, destination_port) = (self.source_port(), self.destination_port());
-        let [source, destination] = [self.source, self.destination].map(of_halves);
         Some(Ends { source, destination, source_port, destination_port })
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "a field of it")]
-    const fn version(&self) -> u8 {
-        (self.rest >> 8) as u8
-    }
-
-    fn address(&self, [high, low]: [u64; 2]) -> IpAddr {
-        match self.version() {
-            4 => Ipv4Addr::from_bits(u32::try_from(low).unwrap_or_default()).into(),
-            _ => of_halves([high, low]).into(),
-        }
+    /// Source and destination, over IPv4.
+    fn both_v4(&self) -> [Ipv4Addr; 2] {
+        let [first, ..] = self.addresses;
+        let [a, b, c, d, e, f, g, h] = first.to_le_bytes();
+        [Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(e, f, g, h)]
     }
 
     /// The host that sends, as a number; of IPv6 its network of 64 bits, in which a host has all
     /// addresses that it likes.
-    pub(super) const fn host(&self) -> u64 {
-        let [high, low] = self.source;
+    pub(super) fn host(&self) -> u64 {
+        let [first, ..] = self.addresses;
+        let [source, _] = self.both_v4();
         // As an IPv6 network it would be one of group addresses.
-        if self.is_v6() { high } else { low | 0xffff_ffff << 32 }
+        if self.is_v6() { first.swap_bytes() } else { u64::from(source.to_bits()) | 0xffff_ffff << 32 }
     }
 
-    /// Its hash with that key. Lengths differ by version.
+    /// Whether it is `other`. Nearly all are of IPv4, which is in two words.
     #[inline(always)]
-    pub(crate) fn hash(&self, [k0, k1]: [u64; 2]) -> u64 {
-        let ([s0, s1], [d0, d1]) = (self.source, self.destination);
-        // Word by word, from the beginning: what a hasher does is known here then, and nothing is
-        // left of its tails.
-        let mut hasher = SipHasher13::new_with_keys(k0, k1);
-        if self.is_v6() {
-            hasher.write_u64(s0);
-            hasher.write_u64(s1);
-            hasher.write_u64(d0);
-            hasher.write_u64(d1);
-        } else {
-            hasher.write_u64(s1 << 32 | d1);
-        }
-        hasher.write_u64(self.rest);
-        hasher.finish()
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let ([here, ..], [there, ..]) = (self.addresses, other.addresses);
+        here == there && self.rest == other.rest && (!self.is_v6() || self.addresses == other.addresses)
+    }
+
+    /// Its hash with that key.
+    #[inline(always)]
+    pub(crate) fn hash(&self, key: &HashKey) -> u64 {
+        if self.is_v6() { key.v6(self.addresses, self.rest) } else { key.v4(self.addresses[0], self.rest) }
     }
 }
 
@@ -220,22 +238,24 @@ fn echo(icmp: &IcmpHeader, is_v6: bool) -> Option<(u8, u16, u16)> {
     }
 }
 
+/// Ports as a packet has them.
 #[inline(always)]
-fn rest([source, destination]: [u16; 2], protocol: u8, version: u8, zone: u8) -> u64 {
-    u64::from(source) << 48
-        | u64::from(destination) << 32
-        | u64::from(protocol) << 16
-        | u64::from(version) << 8
-        | u64::from(zone)
+const fn port_words(source: u16, destination: u16) -> u32 {
+    source.swap_bytes() as u32 | (destination.swap_bytes() as u32) << 16
+}
+
+#[inline(always)]
+fn rest(ports: u32, protocol: u8, zone: u8) -> u64 {
+    u64::from(ports) | u64::from(protocol) << 32 | u64::from(zone) << 40
 }
 
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "halves of 128 bits")]
-const fn halves(address: Ipv6Addr) -> [u64; 2] {
-    let bits = address.to_bits();
-    [(bits >> 64) as u64, bits as u64]
+const fn words(address: Ipv6Addr) -> [u64; 2] {
+    let bits = address.to_bits().swap_bytes();
+    [bits as u64, (bits >> 64) as u64]
 }
 
-fn of_halves([high, low]: [u64; 2]) -> Ipv6Addr {
-    Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low))
+fn of_words([first, second]: [u64; 2]) -> Ipv6Addr {
+    Ipv6Addr::from_bits((u128::from(second) << 64 | u128::from(first)).swap_bytes())
 }

@@ -189,27 +189,89 @@ pub(super) fn step(
     })
 }
 
+/// Does what [`step`] does with a segment that leaves an established connection so: nearly all.
+/// False, and nothing changed, of all else.
+#[inline(always)]
+pub(super) fn goes_on(sides: &mut [Side; 2], direction: Direction, segment: &Segment) -> bool {
+    let [original, reply] = &mut *sides;
+    let (sender, receiver) = match direction {
+        Direction::Original => (original, reply),
+        Direction::Reply => (reply, original),
+    };
+    if sender.is(FINISHED | PICKED_UP) || receiver.is(FINISHED | PICKED_UP) {
+        return goes_on_rarely(State::Established, sides, direction, *segment);
+    }
+    let is_right = segment.is_usual() && !segment.is(FIN) && bounds(sender, receiver, segment, false).is_ok();
+    if is_right {
+        follow(sender, receiver, segment);
+    }
+    is_right
+}
+
+/// The same of a connection whose end has begun, or that was picked up. By value: what has its
+/// address taken lies in memory, for all others too.
+#[inline(never)]
+pub(super) fn goes_on_rarely(
+    state: State,
+    sides: &mut [Side; 2],
+    direction: Direction,
+    segment: Segment,
+) -> bool {
+    let is_kept = matches!(state, State::Established | State::FinWait | State::CloseWait | State::LastAck);
+    let mut then = *sides;
+    let goes_on = is_kept && step(state, &mut then, direction, &segment) == Step::To(state);
+    if goes_on {
+        *sides = then;
+    }
+    goes_on
+}
+
 /// Whether `segment` lies within the bounds of what its receiver takes.
 #[inline(always)]
 fn check(sender: &Side, receiver: &Side, segment: &Segment) -> Result<(), Invalid> {
+    // Nothing comes after the last.
+    if sender.is(FINISHED) && after(segment.end(), sender.end) {
+        return Err(Invalid::Sequence);
+    }
+    bounds(sender, receiver, segment, receiver.is_picked_up())
+}
+
+/// The same of one before the last. What is `ahead` of all that was seen may be acknowledged, if
+/// not all was seen.
+#[inline(always)]
+fn bounds(sender: &Side, receiver: &Side, segment: &Segment, ahead: bool) -> Result<(), Invalid> {
     let (sequence, end, acknowledgement) = (segment.sequence, segment.end(), segment.acknowledgement);
     let window = receiver.window_bytes();
     let is_ahead = after(sequence, sender.acked.wrapping_add(window));
     let is_old = after(sender.end.wrapping_sub(window), end);
-    // Nothing comes after the last.
-    let is_too_late = sender.is(FINISHED) && after(end, sender.end);
-    if is_ahead || is_old || is_too_late {
+    if is_ahead || is_old {
         return Err(Invalid::Sequence);
     }
     let behind = sender.window_bytes().max(MAX_ACK_BEHIND);
     let is_acknowledgement = !after(receiver.end.wrapping_sub(behind), acknowledgement)
-        && (!after(acknowledgement, receiver.end) || receiver.is_picked_up());
+        && (ahead || !after(acknowledgement, receiver.end));
     if is_acknowledgement { Ok(()) } else { Err(Invalid::Acknowledgement) }
 }
 
 /// Keeps what `segment` says, which is right.
 #[inline(always)]
 fn take(sender: &mut Side, receiver: &mut Side, segment: &Segment) {
+    follow(sender, receiver, segment);
+    // Sent before anything was seen here.
+    if receiver.is_picked_up() && after(segment.acknowledgement, receiver.end) {
+        receiver.end = segment.acknowledgement;
+    }
+    if segment.is(FIN) {
+        sender.flags |= FINISHED;
+    }
+    if receiver.is(FINISHED) && segment.acknowledgement == receiver.end {
+        receiver.flags |= FINISHED_ACKED;
+    }
+}
+
+/// What it says of bytes and windows.
+#[inline(always)]
+fn follow(sender: &mut Side, receiver: &mut Side, segment: &Segment) {
     if after(segment.end(), sender.end) {
         sender.end = segment.end();
     }
@@ -217,17 +279,7 @@ fn take(sender: &mut Side, receiver: &mut Side, segment: &Segment) {
     if after(segment.acknowledgement, receiver.acked) {
         receiver.acked = segment.acknowledgement;
     }
-    // Sent before anything was seen here.
-    if receiver.is_picked_up() && after(segment.acknowledgement, receiver.end) {
-        receiver.end = segment.acknowledgement;
-    }
     sender.flags |= SEEN;
-    if segment.is(FIN) {
-        sender.flags |= FINISHED;
-    }
-    if receiver.is(FINISHED) && segment.acknowledgement == receiver.end {
-        receiver.flags |= FINISHED_ACKED;
-    }
 }
 
 /// How far a connection has come that was in `state`, by who has said their last.

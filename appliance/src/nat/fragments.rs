@@ -13,7 +13,7 @@ use paravane_hal::time::Instant;
 use paravane_net::{Burst, Frame};
 
 use super::part::{Extents, Part};
-use crate::flow::{Hit, Key, Table};
+use crate::flow::{HashKey, Hit, Key, Table};
 use crate::packet::wire::PROTOCOL_TCP;
 use crate::random::Random;
 
@@ -82,7 +82,7 @@ pub enum Later {
 #[derive(Debug)]
 pub struct Fragments {
     rows: Box<[[Datagram; ROW]]>,
-    hash_key: [u64; 2],
+    hash_key: HashKey,
     limits: FragmentLimits,
     waiting: usize,
     lost: [u64; Lost::ALL.len()],
@@ -133,7 +133,7 @@ impl Fragments {
         let rows: Vec<_> = (0..rows).map(|_| [const { Datagram::FREE }; ROW]).collect();
         Self {
             rows: rows.into(),
-            hash_key: random.hash_key(),
+            hash_key: HashKey::new(random),
             limits,
             waiting: 0,
             lost: [0; Lost::ALL.len()],
@@ -258,7 +258,7 @@ impl Fragments {
 
     /// The place of a part's datagram: its own, or a new one, for which the oldest gives way.
     fn place(&mut self, part: &Part, now: Instant) -> [usize; 2] {
-        let hash = usize::try_from(part.packet.hash(self.hash_key) & 0xffff).unwrap_or(0);
+        let hash = usize::try_from(part.packet.hash(&self.hash_key) & 0xffff).unwrap_or(0);
         // A power of two of rows, so that their number less one is a mask.
         let row_at = hash & self.rows.len().wrapping_sub(1);
         let row = self.rows.get(row_at).map_or(&[][..], |row| row);

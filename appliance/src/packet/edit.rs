@@ -26,7 +26,6 @@ pub use mss::clamp_mss;
 pub use quoted::rewrite_quoted;
 pub(crate) use renumber::shifted;
 pub use renumber::{Renumber, Shift, renumber, renumber_quoted};
-pub(super) use rewrite::Addresses;
 pub use rewrite::{Change, Ends, Rewrite, rewrite};
 
 /// The Ethernet addresses with which a frame goes on.

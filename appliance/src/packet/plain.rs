@@ -4,11 +4,11 @@
 //! and one write. What is no such packet is none that is wrong: [`Packet`](super::Packet) says what
 //! it is.
 
-use paravane_net::Frame;
+use paravane_net::{FrameSegment, FrameSegmentMut};
 
-use super::edit::{Addresses, Hop, Rewrite, of_less};
+use super::edit::{Change, Hop, of_less};
 use super::sum::Sum;
-use super::wire::{ETHERNET_BYTES, IPV4_BYTES, PROTOCOL_TCP, PROTOCOL_UDP, TCP_BYTES, TcpHeader, UDP_BYTES};
+use super::wire::{ETHERNET_BYTES, IPV4_BYTES, PROTOCOL_TCP, PROTOCOL_UDP, TCP_BYTES, UDP_BYTES};
 
 /// The headers and what is behind them, in words.
 const WORDS: usize = 5;
@@ -29,7 +29,7 @@ pub struct Plain {
 }
 
 /// The Ethernet addresses with which frames go on, as a frame's first words have them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link([u64; 2]);
 
 impl From<Hop> for Link {
@@ -40,6 +40,9 @@ impl From<Hop> for Link {
 }
 
 impl Link {
+    /// From nobody to nobody.
+    pub const NONE: Self = Self([0; 2]);
+
     /// Whom it is for, with nothing else beside.
     #[inline(always)]
     const fn destination(self) -> u64 {
@@ -49,12 +52,16 @@ impl Link {
 }
 
 impl Plain {
-    /// Reads the headers of `frame`; `None` of whatever is not such a packet.
+    /// Of nothing.
+    pub const NONE: Self = Self { words: [0; WORDS] };
+
+    /// Reads the headers of the frame that begins with `frame`; `None` of whatever is not such a
+    /// packet.
     ///
     /// Spec: as [`Ipv4`](super::Ipv4).
     #[inline(always)]
-    pub fn read(frame: &Frame) -> Option<Self> {
-        if !frame.first_segment().is_plain() {
+    pub fn read(frame: FrameSegment<'_>) -> Option<Self> {
+        if !frame.is_plain() {
             return None;
         }
         let words: [u64; WORDS] = frame.read(0)?;
@@ -63,7 +70,7 @@ impl Plain {
         let is_plain = second >> 32 & 0xff_ffff == IPV4_WITHOUT_OPTIONS
             // Not shorter than its header, nor longer than the frame, which has room for that.
             && plain.total_bytes().wrapping_sub(IPV4_BYTES)
-                <= frame.segment_bytes().wrapping_sub(ETHERNET_BYTES + IPV4_BYTES)
+                <= frame.len_bytes().wrapping_sub(ETHERNET_BYTES + IPV4_BYTES)
             && plain.sum_holds();
         is_plain.then_some(plain)
     }
@@ -143,96 +150,113 @@ impl Plain {
         third >> 32 & 0xff_bf != 0
     }
 
-    /// The ports, source first; of TCP and UDP.
+    /// Both addresses, source first, in one word.
     #[inline(always)]
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "two bytes each")]
-    pub const fn ports(self) -> [u16; 2] {
-        let [.., fifth] = self.words;
-        [((fifth >> 16) as u16).swap_bytes(), ((fifth >> 32) as u16).swap_bytes()]
+    pub const fn addresses(self) -> u64 {
+        let [.., fourth, fifth] = self.words;
+        fourth >> 16 | fifth << 48
     }
 
-    /// What follows the ports, of TCP and UDP; `None` of others, and where the header is not whole.
+    /// Both ports, source first, in one word; of TCP and UDP.
     #[inline(always)]
     #[must_use]
-    pub fn carried(self, frame: &Frame) -> Option<Carried> {
+    #[expect(clippy::cast_possible_truncation, reason = "its four bytes")]
+    pub const fn ports(self) -> u32 {
+        let [.., fifth] = self.words;
+        (fifth >> 16) as u32
+    }
+
+    /// What a TCP header says behind the ports, where the packet carries one that is whole.
+    #[inline(always)]
+    #[must_use]
+    pub fn tcp(self, frame: FrameSegment<'_>) -> Option<Tcp> {
         let room = self.total_bytes().wrapping_sub(IPV4_BYTES);
-        match self.protocol() {
-            PROTOCOL_TCP if room >= TCP_BYTES => self.tcp(frame, room),
-            PROTOCOL_UDP if room >= UDP_BYTES => {
-                let [.., fifth] = self.words;
-                let len_bytes = usize::from(((fifth >> 48) as u16).swap_bytes());
-                let checksum = u16::from_be(frame.read(REST_AT)?);
-                (UDP_BYTES..=room).contains(&len_bytes).then_some(Carried::Udp { checksum })
-            }
-            _ => None,
-        }
-    }
-
-    #[inline(always)]
-    fn tcp(self, frame: &Frame, room: usize) -> Option<Carried> {
-        let [.., fifth] = self.words;
-        let rest: [u16; 7] = frame.read(REST_AT)?;
-        let [low, ack_high, ack_low, offset_flags, window, checksum, urgent] = rest.map(u16::from_be);
-        let high = ((fifth >> 48) as u16).swap_bytes();
-        let [source_port, destination_port] = self.ports();
-        let header = TcpHeader {
-            source_port: source_port.into(),
-            destination_port: destination_port.into(),
-            sequence: (u32::from(high) << 16 | u32::from(low)).into(),
-            acknowledgement: (u32::from(ack_high) << 16 | u32::from(ack_low)).into(),
-            offset_flags: offset_flags.into(),
-            window: window.into(),
-            checksum: checksum.into(),
-            urgent: urgent.into(),
-        };
-        let header_bytes = usize::from(offset_flags >> 12) * 4;
-        if header_bytes < TCP_BYTES || header_bytes > room {
+        if self.protocol() != PROTOCOL_TCP || room < TCP_BYTES {
             return None;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "a packet is shorter than 64 KiB")]
-        let data_bytes = (room - header_bytes) as u32;
-        Some(Carried::Tcp { header, data_bytes })
+        let rest: [u32; 3] = frame.read(REST_AT)?;
+        Tcp::of(self.behind_ports(), rest.map(u32::from_le), room)
     }
 
-    /// Passes `frame` on with other ends, from which it and `carried` were read, as
-    /// [`rewrite`](super::edit::rewrite) and [`forward`](super::edit::forward) do. False where it
-    /// is another frame, or may not be passed on once more, or the ends are of IPv6.
+    /// The checksum of a UDP header, where the packet carries one, and is as long as it says; zero
+    /// where there is none.
+    #[inline(always)]
+    #[must_use]
+    pub fn udp(self, frame: FrameSegment<'_>) -> Option<u16> {
+        let room = self.total_bytes().wrapping_sub(IPV4_BYTES);
+        let len_bytes = usize::from(self.behind_ports());
+        let is_whole = self.protocol() == PROTOCOL_UDP && (UDP_BYTES..=room).contains(&len_bytes);
+        if is_whole { frame.read(REST_AT).map(u16::from_be) } else { None }
+    }
+
+    /// The two bytes there.
+    #[inline(always)]
+    const fn behind_ports(self) -> u16 {
+        let [.., fifth] = self.words;
+        ((fifth >> 48) as u16).swap_bytes()
+    }
+
+    /// Passes `frame` on with other ends, from which it and the `checksum` of its TCP or UDP header
+    /// were read, as [`rewrite`](super::edit::rewrite) and [`forward`](super::edit::forward) do.
+    /// False where it is another frame, or may not be passed on once more.
     #[inline(always)]
     #[must_use = "false says that the frame may be changed in part"]
-    pub fn forward_as(self, frame: &mut Frame, carried: &Carried, to: &Rewrite, link: Link) -> bool {
+    pub fn forward_as(
+        self,
+        frame: &mut FrameSegmentMut<'_>,
+        checksum: u16,
+        to: PlainEnds,
+        link: Link,
+    ) -> bool {
         let ([_, second, third, fourth, fifth], Link([there, from])) = (self.words, link);
-        let Addresses::V4(source, destination) = to.to else { return false };
-        if self.hops_left() <= 1 || !frame.first_segment().is_plain() {
+        let PlainEnds { addresses, ports, change: Change { addresses: addresses_sum, ports: ports_sum } } =
+            to;
+        // Asked again, it says where the packet begins.
+        if self.hops_left() <= 1 || !frame.look().is_plain() {
             return false;
         }
+        let changed = Sum::ZERO.and(addresses_sum);
         #[expect(clippy::cast_possible_truncation, reason = "the checksum")]
-        let checksum = of_less((fourth as u16).swap_bytes(), 0x100);
-        let checksum = Sum::ZERO.and(to.addresses_sum).applied_to(checksum);
-        let [source, destination] = [source, destination].map(u32::from_le_bytes).map(u64::from);
-        let [source_port, destination_port] = to.ports.map(u16::swap_bytes).map(u64::from);
+        let of_header = changed.without(0x100).applied_to((fourth as u16).swap_bytes());
         let front = [
             there,
             second & !0xffff_ffff | from,
             third.wrapping_sub(1 << TTL_AT),
-            u64::from(checksum.swap_bytes()) | source << 16 | destination << 48,
-            fifth & !0xffff_ffff_ffff | destination >> 16 | source_port << 16 | destination_port << 32,
+            u64::from(of_header.swap_bytes()) | addresses << 16,
+            fifth & !0xffff_ffff_ffff | addresses >> 48 | u64::from(ports) << 16,
         ];
-        let changed = Sum::ZERO.and(to.addresses_sum).and(to.ports_sum);
+        let front = (0, &front.map(u64::to_le));
+        let then = changed.and(ports_sum).applied_to(checksum);
+        let is_written = if self.protocol() == PROTOCOL_TCP {
+            frame.write_both(front, (TCP_CHECKSUM_AT, &then.to_be()))
+        } else {
+            // None stays none, and zero would say that there is none.
+            let then = match (checksum, then) {
+                (0, _) => 0,
+                (_, 0) => 0xffff,
+                _ => then,
+            };
+            frame.write_both(front, (REST_AT, &then.to_be()))
+        };
+        is_written && self.ends(frame)
+    }
+
+    /// Takes off what is behind the packet.
+    #[inline(always)]
+    fn ends(self, frame: &mut FrameSegmentMut<'_>) -> bool {
         let end_bytes = self.total_bytes().saturating_add(ETHERNET_BYTES);
-        frame.write(0, &front.map(u64::to_le))
-            && carried.write(frame, changed)
-            && (frame.segment_bytes() == end_bytes || frame.set_segment_bytes(end_bytes))
+        frame.look().len_bytes() == end_bytes || frame.truncate(end_bytes)
     }
 
     /// Passes `frame` on, from which it was read, as [`forward`](super::edit::forward) does. False
     /// where it is another frame, or may not be passed on once more.
     #[inline(always)]
     #[must_use = "false says that the frame may be changed in part"]
-    pub fn forward(self, frame: &mut Frame, link: Link) -> bool {
+    pub fn forward(self, frame: &mut FrameSegmentMut<'_>, link: Link) -> bool {
         let ([_, second, third, fourth, _], Link([to, from])) = (self.words, link);
         // Asked again, it says where the packet begins.
-        if self.hops_left() <= 1 || !frame.first_segment().is_plain() {
+        if self.hops_left() <= 1 || !frame.look().is_plain() {
             return false;
         }
         #[expect(clippy::cast_possible_truncation, reason = "the checksum")]
@@ -244,43 +268,65 @@ impl Plain {
             third.wrapping_sub(1 << TTL_AT),
             fourth & !0xffff | checksum as u64,
         ];
-        let end_bytes = self.total_bytes().saturating_add(ETHERNET_BYTES);
-        frame.write(0, &front.map(u64::to_le))
-            && (frame.segment_bytes() == end_bytes || frame.set_segment_bytes(end_bytes))
+        frame.write(0, &front.map(u64::to_le)) && self.ends(frame)
     }
 }
 
-/// What follows the ports of a plain packet.
+/// The ends that a plain packet is to have, in the words in which it has them.
 #[derive(Clone, Copy, Debug)]
-pub enum Carried {
-    /// TCP.
-    Tcp {
-        /// Its header.
-        header: TcpHeader,
-        /// How much data follows it.
-        data_bytes: u32,
-    },
-    /// UDP.
-    Udp {
-        /// Zero where there is none.
-        checksum: u16,
-    },
+pub struct PlainEnds {
+    /// As [`addresses`](Plain::addresses).
+    pub addresses: u64,
+    /// As [`ports`](Plain::ports).
+    pub ports: u32,
+    /// By how much these change sums.
+    pub change: Change,
 }
 
-impl Carried {
-    /// Writes the checksum of what changed so.
+impl PlainEnds {
+    /// Whom it is for, then.
     #[inline(always)]
-    fn write(&self, frame: &mut Frame, changed: Sum) -> bool {
-        let (at_bytes, checksum) = match self {
-            Self::Tcp { header, .. } => (TCP_CHECKSUM_AT, changed.applied_to(header.checksum.get())),
-            Self::Udp { checksum: 0 } => return true,
-            Self::Udp { checksum } => match changed.applied_to(*checksum) {
-                // That would say that there is none.
-                0 => (REST_AT, 0xffff),
-                checksum => (REST_AT, checksum),
-            },
-        };
-        frame.write(at_bytes, &checksum.to_be())
+    #[must_use]
+    pub const fn destination(self) -> [u8; 4] {
+        ((self.addresses >> 32) as u32).to_le_bytes()
+    }
+}
+
+/// What a TCP header says behind the ports.
+#[derive(Clone, Copy, Debug)]
+pub struct Tcp {
+    /// The number of the first byte.
+    pub sequence: u32,
+    /// The number of the next byte that its sender expects.
+    pub acknowledgement: u32,
+    /// How much data follows the header.
+    pub data_bytes: u32,
+    /// As it stands there.
+    pub window: u16,
+    /// Likewise.
+    pub checksum: u16,
+    /// The eight that have been told from the beginning.
+    pub flags: u8,
+}
+
+impl Tcp {
+    /// Of the two bytes behind the ports and the twelve behind those, where there is so much room;
+    /// `None` where the header is longer than that.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "fields of words, and packets below 64 KiB")]
+    const fn of(first: u16, [second, third, last]: [u32; 3], room: usize) -> Option<Self> {
+        let header_bytes = (third >> 20 & 0xf) as usize * 4;
+        if header_bytes < TCP_BYTES || header_bytes > room {
+            return None;
+        }
+        Some(Self {
+            sequence: (first as u32) << 16 | (second as u16).swap_bytes() as u32,
+            acknowledgement: (second >> 16 | third << 16).swap_bytes(),
+            data_bytes: (room - header_bytes) as u32,
+            window: (last as u16).swap_bytes(),
+            checksum: ((last >> 16) as u16).swap_bytes(),
+            flags: (third >> 24) as u8,
+        })
     }
 }
 

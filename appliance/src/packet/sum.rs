@@ -98,12 +98,14 @@ impl Sum {
     #[inline(always)]
     pub const fn folded(self) -> u16 {
         let mut sum = self.0;
-        // Each turn at least halves the bits that are above: four at most.
-        while sum > 0xffff {
-            sum = (sum & 0xffff).wrapping_add(sum >> 16);
+        // Both halves added, and what is carried out of the lower one, which becomes the upper one
+        // that way; what is carried out of that comes back as one.
+        if sum > 0xffff_ffff {
+            sum = sum.wrapping_add(sum.rotate_left(32)) >> 32;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "see above")]
-        return sum as u16;
+        #[expect(clippy::cast_possible_truncation, reason = "halves of it")]
+        let sum = sum as u32;
+        (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
     }
 
     /// As a header has it: the complement.

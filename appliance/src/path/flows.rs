@@ -2,30 +2,79 @@
 //!
 //! All packets of a burst are read, and their flows looked for, before any of them goes: so a
 //! processor waits for the memory of all flows at once. Then they go in rows, as those do that are
-//! [routed](super::straight). A packet that begins or cuts off a connection, is of no flow, or has
-//! anything else about it is taken out, and has the way by [`balance`](Path::balance). What goes
-//! straight would have gone just so on that way.
+//! [routed](super::straight). A packet that begins a connection, or takes it a step further, is of
+//! no flow, or has anything else about it, is left as it came, and has the way by
+//! [`balance`](Path::balance). What goes straight would have gone just so on that way.
 
-use core::net::Ipv4Addr;
+use alloc::vec::Vec;
 
 use paravane_hal::time::Instant;
-use paravane_net::{BURST_FRAMES, Burst, Frame};
+use paravane_net::{BURST_FRAMES, Burst, FrameSegment, FrameSegmentMut};
 
 use super::Path;
 use super::straight::Nexts;
 use super::ways::Ways;
-use crate::balance::{Balancer, Decision};
-use crate::drops::Reason;
-use crate::flow::{Key, Lookup, Segment};
+use crate::balance::{Serving, count};
+use crate::flow::{Key, Lookup, Segment, Table};
 use crate::interface::InterfaceId;
 use crate::neighbour::Neighbours;
-use crate::packet::edit::Ends;
-use crate::packet::plain::{Carried, Link, Plain};
-use crate::packet::wire::{PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::packet::plain::{Link, Plain};
+use crate::packet::wire::PROTOCOL_TCP;
+
+/// A packet as it came, and whose it may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looked {
+    plain: Plain,
+    /// Of TCP.
+    segment: Segment,
+    checksum: u16,
+    lookup: Lookup,
+}
+
+impl AsMut<Lookup> for Looked {
+    #[inline(always)]
+    fn as_mut(&mut self) -> &mut Lookup {
+        &mut self.lookup
+    }
+}
+
+impl Looked {
+    const NONE: Self = Self { plain: Plain::NONE, segment: Segment::NONE, checksum: 0, lookup: Lookup::NONE };
+
+    /// Room for those of a burst.
+    pub(super) fn room() -> Vec<Self> {
+        alloc::vec![Self::NONE; BURST_FRAMES]
+    }
+
+    /// Takes a packet in that may go straight, which came in by `from`, where `own` is our station.
+    #[inline(always)]
+    fn read(
+        &mut self,
+        frame: FrameSegment<'_>,
+        InterfaceId(zone): InterfaceId,
+        own: Link,
+        flows: &Table,
+    ) -> Option<()> {
+        let plain = Plain::read(frame)?;
+        if !plain.is_for(own) || plain.hops_left() <= 1 || plain.is_fragment() {
+            return None;
+        }
+        self.plain = plain;
+        self.lookup = flows.lookup(Key::of_words(plain.addresses(), plain.ports(), plain.protocol(), zone));
+        if plain.protocol() == PROTOCOL_TCP {
+            let tcp = plain.tcp(frame)?;
+            (self.segment, self.checksum) = (Segment::data(&tcp)?, tcp.checksum);
+        } else {
+            (self.segment, self.checksum) = (Segment::NONE, plain.udp(frame)?);
+        }
+        Some(())
+    }
+}
 
 /// What is the same for all packets of a row.
 struct Row<'p> {
-    balancer: &'p mut Balancer,
+    flows: &'p mut Table,
+    services: &'p mut [Serving],
     ways: &'p Ways,
     neighbours: &'p mut Neighbours,
     nexts: &'p mut Nexts,
@@ -35,132 +84,89 @@ struct Row<'p> {
 impl Path {
     /// Takes every frame of `burst`, some of which are of a balancer's flows.
     pub(super) fn take_flows(&mut self, from: InterfaceId, burst: &mut Burst, now: Instant) {
+        let mut room = core::mem::take(&mut self.looked);
         // Ends: each turn takes one out at least.
         while !burst.is_empty() {
             let mut some = burst.take_front(BURST_FRAMES);
-            self.take_some(from, &mut some, now);
+            self.take_some(from, &mut some, &mut room, now);
         }
+        self.looked = room;
     }
 
-    fn take_some(&mut self, from: InterfaceId, burst: &mut Burst, now: Instant) {
-        let (mut plains, mut lookups) = ([None; BURST_FRAMES], [Lookup::NONE; BURST_FRAMES]);
-        let Some((own, balancer)) = self.egress.ways.link_of(from).zip(self.balancer.as_deref()) else {
-            return burst.clear();
-        };
-        let mut frames = Burst::new();
-        let mut places = plains.iter_mut().zip(&mut lookups);
-        burst.walk(&mut frames, BURST_FRAMES, |frame| {
-            if let (Some((place, lookup)), Some(plain)) = (places.next(), Plain::read(&frame))
-                && let Some(key) = key_of(plain, from, own)
-            {
-                (*place, *lookup) = (Some(plain), balancer.flows().lookup(key));
-            }
-            Ok(Some(frame))
-        });
-        let count = frames.len();
-        balancer.flows().prepare(lookups.get_mut(..count).unwrap_or_default());
-        let mut rest = (plains.get(..count).unwrap_or_default(), lookups.get(..count).unwrap_or_default());
+    fn take_some(&mut self, from: InterfaceId, burst: &mut Burst, room: &mut [Looked], now: Instant) {
+        let count = self.look(from, burst, room);
+        let mut looked = room.get(..count).unwrap_or_default();
         // Ends: each turn takes one out at least, for one that is left is odd, or begins a row.
-        while !frames.is_empty() {
-            let (taken, is_odd) = self.take_flow_row(from, &mut frames, rest, now);
+        while !burst.is_empty() {
+            let (taken, is_odd) = self.take_flow_row(from, burst, looked, now);
             let mut passed = taken;
-            if is_odd && let Some(frame) = frames.pop() {
+            if is_odd && let Some(frame) = burst.pop() {
                 passed = passed.saturating_add(1);
                 self.take_one(from, frame, now);
             }
-            let (plains, lookups) = rest;
-            rest = (plains.get(passed..).unwrap_or_default(), lookups.get(passed..).unwrap_or_default());
+            looked = looked.get(passed..).unwrap_or_default();
         }
+    }
+
+    /// Reads packets that may go straight, and looks for their flows; how many it looked at.
+    #[inline(never)]
+    fn look(&self, from: InterfaceId, burst: &Burst, room: &mut [Looked]) -> usize {
+        let Some((own, balancer)) = self.egress.ways.link_of(from).zip(self.balancer.as_deref()) else {
+            return 0;
+        };
+        let flows = balancer.flows();
+        let count = burst.look_with_mut(room, |frame, looked| {
+            if looked.read(frame.into(), from, own, flows).is_none() {
+                *looked = Looked::NONE;
+            }
+            true
+        });
+        flows.prepare(room.get_mut(..count).unwrap_or_default());
+        count
     }
 
     /// Passes on those in front that go straight, by one interface; how many, and whether the next
     /// one does not go straight.
-    #[inline(always)]
+    #[inline(never)]
     fn take_flow_row(
         &mut self,
         from: InterfaceId,
-        frames: &mut Burst,
-        (plains, lookups): (&[Option<Plain>], &[Lookup]),
+        burst: &mut Burst,
+        looked: &[Looked],
         now: Instant,
     ) -> (usize, bool) {
         let Self { egress, neighbours, nexts, balancer, .. } = self;
         let Some(balancer) = balancer.as_deref_mut() else { return (0, true) };
         nexts.begin_row();
-        let mut row = Row { balancer, ways: &egress.ways, neighbours, nexts, now };
-        let (mut gone, mut lookups, drops) = (Burst::new(), lookups.iter(), &mut egress.drops);
-        let taken = frames.walk_with(&mut gone, plains, |mut frame, plain| {
-            let looked = plain.zip(lookups.next());
-            match looked.and_then(|(plain, lookup)| row.take(&mut frame, plain, lookup)) {
-                Some(Taken::Goes) => Ok(Some(frame)),
-                Some(Taken::Dropped(reason)) => {
-                    drops.count(from, reason);
-                    Ok(None)
-                }
-                None => Err(frame),
-            }
-        });
+        let (flows, services) = balancer.flows_and_services();
+        let mut row = Row { flows, services, ways: &egress.ways, neighbours, nexts, now };
+        let gone = burst.change_with(looked, |frame, looked| row.take(frame.into(), looked).is_some());
         let (out, is_over) = nexts.end_row();
         if let Some(out) = out {
-            egress.emit_row(from, out, gone);
+            egress.emit_row(from, out, burst.take_front(gone));
         }
-        (taken, !is_over)
+        (gone, !is_over)
     }
-}
-
-/// What became of a packet that went straight.
-enum Taken {
-    Goes,
-    Dropped(Reason),
 }
 
 impl Row<'_> {
     /// Passes `frame` on, if it goes straight; it is as it was, if not.
     #[inline(always)]
-    fn take(&mut self, frame: &mut Frame, plain: Plain, lookup: &Lookup) -> Option<Taken> {
-        let hit = self.balancer.flows().found(lookup)?;
-        let carried = plain.carried(frame)?;
-        let segment = match &carried {
-            Carried::Tcp { header, data_bytes } => Some(Segment::new(header, *data_bytes)),
-            Carried::Udp { .. } => None,
-        };
-        if segment.as_ref().is_some_and(|segment| !segment.is_usual()) {
-            return None;
-        }
+    fn take(&mut self, mut frame: FrameSegmentMut<'_>, looked: &Looked) -> Option<()> {
+        let Looked { plain, segment, checksum, lookup } = looked;
+        let (flow, direction) = self.flows.found_there(lookup)?;
         // Where it goes, and whether it fits there: before the flow hears of it.
-        let flow = self.balancer.flows().get(hit.index)?;
-        if flow.is_spliced() {
+        let to = flow.plain_ends(direction)?;
+        let next = self.nexts.next(self.ways, self.neighbours, to.destination(), self.now)?;
+        let total_bytes = plain.total_bytes();
+        if total_bytes > usize::from(next.mtu_bytes()) {
             return None;
         }
-        let to = flow.rewrite(hit.direction)?;
-        let destination = flow.key(hit.direction.other()).ends_v4()?.source.octets();
-        let next = self.nexts.next(self.ways, self.neighbours, destination, self.now)?;
-        if plain.total_bytes() > usize::from(next.mtu_bytes()) {
-            return None;
+        let goes = flow.goes_on(direction, segment, self.now)
+            && plain.forward_as(&mut frame, *checksum, to, next.link());
+        if goes {
+            count(self.services, flow.tag(), direction, total_bytes);
         }
-        let link = next.link();
-        let routes = &self.ways.routes;
-        match self.balancer.known(hit, lookup.key(), segment.as_ref(), routes, self.now) {
-            Decision::Goes(hit) if plain.forward_as(frame, &carried, &to, link) => {
-                self.balancer.count(hit.index, hit.direction, plain.total_bytes());
-                Some(Taken::Goes)
-            }
-            Decision::Drop(reason) | Decision::Refuse(reason) => Some(Taken::Dropped(reason)),
-            // None is so that was read as it was.
-            _ => Some(Taken::Dropped(Reason::Length)),
-        }
+        goes.then_some(())
     }
-}
-
-/// The key of a packet that may go straight, which came in by `from`, where `own` is our station.
-#[inline(always)]
-fn key_of(plain: Plain, InterfaceId(zone): InterfaceId, own: Link) -> Option<Key> {
-    let has_ports = matches!(plain.protocol(), PROTOCOL_TCP | PROTOCOL_UDP);
-    if !has_ports || !plain.is_for(own) || plain.hops_left() <= 1 || plain.is_fragment() {
-        return None;
-    }
-    let [source_port, destination_port] = plain.ports();
-    let source = Ipv4Addr::from_octets(plain.source());
-    let destination = Ipv4Addr::from_octets(plain.destination());
-    let ends = Ends { source, destination, source_port, destination_port };
-    Some(Key::v4(ends, plain.protocol(), zone))
 }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 
 use paravane_hal::time::Instant;
-use paravane_net::{Burst, Frame, MacAddr};
+use paravane_net::{Burst, FrameSegmentMut, MacAddr};
 
 use super::Path;
 use super::ways::Ways;
@@ -18,14 +18,16 @@ use crate::packet::edit::Hop;
 use crate::packet::plain::{Link, Plain};
 use crate::route::Way;
 
-/// Hints to neighbours, by their address's last byte.
-const HINTS: usize = 256;
+/// How many addresses are told apart by their last byte.
+const LAST_BYTES: usize = 256;
 
 /// Where packets go next that go straight.
 #[derive(Debug)]
 pub(super) struct Nexts {
-    /// By the group of the routes to them.
+    /// By gateways: by the group of the routes there.
     nexts: Vec<Next>,
+    /// To hosts on a link, by their address's last byte.
+    hosts: Vec<([u8; 4], Next)>,
     /// Who was asked for lately.
     hints: Vec<Hint>,
     row: Row,
@@ -41,19 +43,19 @@ struct Row {
     is_over: bool,
     /// Who sent the one before, which came in where it should.
     source: Option<[u8; 4]>,
-    /// Whom that was for, and its place among next hops.
+    /// Whom that was for, and where it went.
     destination: Option<[u8; 4]>,
-    place: usize,
+    next: Next,
 }
 
 impl Row {
     const fn new(number: u64) -> Self {
-        Self { number, out: None, is_over: false, source: None, destination: None, place: 0 }
+        Self { number, out: None, is_over: false, source: None, destination: None, next: Next::NONE }
     }
 }
 
 /// Where packets go next.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Next {
     /// The number of the row in which it was found, all of which leaves by the same interface.
     row: u64,
@@ -62,6 +64,9 @@ pub(super) struct Next {
 }
 
 impl Next {
+    /// Of no row.
+    const NONE: Self = Self { row: 0, link: Link::NONE, mtu_bytes: 0 };
+
     /// The addresses with which it goes there.
     #[inline(always)]
     pub(super) const fn link(&self) -> Link {
@@ -78,12 +83,14 @@ impl Next {
 impl Nexts {
     /// Of nobody.
     pub(super) fn new() -> Self {
-        Self { nexts: Vec::new(), hints: alloc::vec![Hint::default(); HINTS], row: Row::new(0) }
+        let hosts = alloc::vec![([0; 4], Next::NONE); LAST_BYTES];
+        let hints = alloc::vec![Hint::default(); LAST_BYTES];
+        Self { nexts: Vec::new(), hosts, hints, row: Row::new(0) }
     }
 
     /// Makes room for what routes lead to.
     pub(super) fn make_room(&mut self, groups: usize) {
-        self.nexts.resize(groups.max(self.nexts.len()), Next::default());
+        self.nexts.resize(groups.max(self.nexts.len()), Next::NONE);
     }
 
     /// The MAC address of `address`, if it is known.
@@ -96,10 +103,10 @@ impl Nexts {
         now: Instant,
     ) -> Option<MacAddr> {
         let last = match address {
-            IpAddr::V4(address) => address.octets()[3],
-            IpAddr::V6(address) => address.octets()[15],
+            IpAddr::V4(address) => last_byte(address.octets()),
+            IpAddr::V6(address) => last_byte(address.octets()),
         };
-        neighbours.lookup_near(self.hints.get_mut(usize::from(last))?, interface, address, now)
+        neighbours.lookup_near(self.hints.get_mut(last)?, interface, address, now)
     }
 
     /// Whether packets of `source` come in by `from`.
@@ -139,16 +146,21 @@ impl Nexts {
     ) -> Option<&Next> {
         if self.row.destination != Some(destination) {
             let way = ways.routes.way_v4(destination);
-            self.row.place = way.group() as usize;
-            if self.nexts.get(self.row.place)?.row != self.row.number {
-                self.find(ways, neighbours, way, destination, now)?;
-            }
+            let by_gateway = *self.nexts.get(way.group() as usize)?;
+            let (host, to_host) = *self.hosts.get(last_byte(destination))?;
+            self.row.next = if by_gateway.row == self.row.number {
+                by_gateway
+            } else if to_host.row == self.row.number && host == destination {
+                to_host
+            } else {
+                self.find(ways, neighbours, way, destination, now)?
+            };
             self.row.destination = Some(destination);
         }
-        self.nexts.get(self.row.place)
+        Some(&self.row.next)
     }
 
-    /// Finds where it goes: once a row for each gateway, and for each packet to a host on the link.
+    /// Finds where it goes: once a row for each gateway, and mostly for each host on a link.
     #[inline(never)]
     fn find(
         &mut self,
@@ -157,7 +169,7 @@ impl Nexts {
         way: Way,
         destination: [u8; 4],
         now: Instant,
-    ) -> Option<()> {
+    ) -> Option<Next> {
         let hop = ways.routes.next_hop_v4(way)?;
         let out = ways.interfaces.get(hop.interface.index())?;
         if self.row.out.is_some_and(|row| row != hop.interface) {
@@ -167,12 +179,20 @@ impl Nexts {
         let address = hop.gateway.unwrap_or(Ipv4Addr::from_octets(destination).into());
         let mac = self.mac(neighbours, hop.interface, address, now)?;
         let link = Hop { destination: mac, source: out.mac }.into();
-        // The next packet to a link is for another host.
-        let row = if hop.gateway.is_some() { self.row.number } else { 0 };
-        *self.nexts.get_mut(way.group() as usize)? = Next { row, link, mtu_bytes: out.mtu_bytes };
+        let next = Next { row: self.row.number, link, mtu_bytes: out.mtu_bytes };
+        if hop.gateway.is_some() {
+            *self.nexts.get_mut(way.group() as usize)? = next;
+        } else {
+            *self.hosts.get_mut(last_byte(destination))? = (destination, next);
+        }
         self.row.out = Some(hop.interface);
-        Some(())
+        Some(next)
     }
+}
+
+#[inline(always)]
+fn last_byte<const N: usize>(address: [u8; N]) -> usize {
+    address.last().copied().map_or(0, usize::from)
 }
 
 impl Path {
@@ -183,16 +203,11 @@ impl Path {
         let ways = &egress.ways;
         let Some(own) = ways.link_of(from) else { return true };
         nexts.begin_row();
-        let mut row = Burst::new();
-        burst.walk(&mut row, usize::MAX, |mut frame| {
-            match straight(&mut frame, (from, own), ways, neighbours, nexts, now) {
-                Some(()) => Ok(Some(frame)),
-                None => Err(frame),
-            }
-        });
+        let gone = burst
+            .change(|frame| straight(&mut frame.into(), (from, own), ways, neighbours, nexts, now).is_some());
         let (out, is_over) = nexts.end_row();
         if let Some(out) = out {
-            egress.emit_row(from, out, row);
+            egress.emit_row(from, out, burst.take_front(gone));
         }
         !is_over
     }
@@ -203,14 +218,14 @@ impl Path {
 /// Spec: as [`judge`](super::Ways::judge).
 #[inline(always)]
 fn straight(
-    frame: &mut Frame,
+    frame: &mut FrameSegmentMut<'_>,
     (from, own): (InterfaceId, Link),
     ways: &Ways,
     neighbours: &mut Neighbours,
     nexts: &mut Nexts,
     now: Instant,
 ) -> Option<()> {
-    let packet = Plain::read(frame)?;
+    let packet = Plain::read(frame.look())?;
     let may_pass = packet.is_for(own) && packet.hops_left() > 1 && nexts.holds(ways, packet.source(), from);
     if !may_pass {
         return None;

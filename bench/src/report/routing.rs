@@ -14,7 +14,7 @@ use crate::subject::Driver;
 const MAX_FRAME: f64 = 250.0;
 
 /// From which NIC to which.
-const WAYS: [(Driver, Driver); 4] = [
+pub(super) const WAYS: [(Driver, Driver); 4] = [
     (Driver::Vmxnet3, Driver::Vmxnet3),
     (Driver::Virtio, Driver::Virtio),
     (Driver::Vmxnet3, Driver::Virtio),

@@ -273,7 +273,8 @@ impl<H: Header> Buffer<H> {
     }
 }
 
-/// A buffer that is part of something, to be changed where it is: its bytes, not what continues it.
+/// A buffer that is part of something, to be changed where it is: its bytes and its header, not
+/// what continues it.
 #[derive(Debug)]
 pub struct BufferMut<'b, H: Header>(pub(super) &'b mut Buffer<H>);
 
@@ -283,6 +284,12 @@ impl<H: Header> BufferMut<'_, H> {
     #[inline(always)]
     pub fn write<T: IntoBytes + Immutable>(&mut self, offset_bytes: usize, value: &T) -> bool {
         self.0.write(offset_bytes, value)
+    }
+
+    /// Its header.
+    #[inline(always)]
+    pub fn header_mut(&mut self) -> &mut H {
+        self.0
     }
 }
 

@@ -123,13 +123,10 @@ impl<'f> FrameSegment<'f> {
     }
 
     /// Reads a plain value from it, once; `None` past its end.
+    #[must_use]
     #[inline]
-    pub(super) fn read<T: FromBytes>(self, offset_bytes: usize) -> Option<T> {
-        let end = offset_bytes.checked_add(size_of::<T>())?;
-        if end > self.len_bytes() {
-            return None;
-        }
-        self.0.read(self.headroom_bytes().checked_add(offset_bytes)?)
+    pub fn read<T: FromBytes>(self, offset_bytes: usize) -> Option<T> {
+        self.0.read(place(self, offset_bytes, size_of::<T>())?)
     }
 
     /// Copies bytes out of its buffer from `offset_bytes` on, counted from its start. False when
@@ -141,7 +138,7 @@ impl<'f> FrameSegment<'f> {
     }
 }
 
-/// The first segment of a frame, where a device's header is to be written.
+/// The first segment of a frame, to be changed where it is.
 #[derive(Debug)]
 pub struct FrameSegmentMut<'f>(BufferMut<'f, FrameHeader>);
 
@@ -169,6 +166,39 @@ impl FrameSegmentMut<'_> {
         match usize::from(HEADROOM_BYTES).checked_sub(size_of::<T>()) {
             Some(at) => self.0.write(at, header),
             None => false,
+        }
+    }
+
+    /// Overwrites a plain value in it. False past its end.
+    #[must_use = "false says that it did not fit, and nothing changed"]
+    #[inline]
+    pub fn write<T: IntoBytes + Immutable>(&mut self, offset_bytes: usize, value: &T) -> bool {
+        place(self.look(), offset_bytes, size_of::<T>()).is_some_and(|at| self.0.write(at, value))
+    }
+
+    /// Overwrites two of them, each at its place; where one is past its end, neither.
+    #[must_use = "false says that it did not fit, and nothing changed"]
+    #[inline(always)]
+    pub fn write_both<A, B>(&mut self, one: (usize, &A), other: (usize, &B)) -> bool
+    where
+        A: IntoBytes + Immutable,
+        B: IntoBytes + Immutable,
+    {
+        let segment = self.look();
+        let places = place(segment, one.0, size_of::<A>()).zip(place(segment, other.0, size_of::<B>()));
+        places.is_some_and(|(here, there)| self.0.write(here, one.1) && self.0.write(there, other.1))
+    }
+
+    /// Takes off what is behind `len_bytes`. False where it is shorter than that.
+    #[must_use = "false says that it is shorter"]
+    #[inline]
+    pub fn truncate(&mut self, len_bytes: usize) -> bool {
+        match u16::try_from(len_bytes) {
+            Ok(len) if len <= self.0.summary.len_bytes => {
+                self.0.header_mut().summary.len_bytes = len;
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -202,9 +232,18 @@ pub(super) fn write<T: IntoBytes + Immutable>(
     offset_bytes: usize,
     value: &T,
 ) -> bool {
-    let Some(end) = offset_bytes.checked_add(size_of::<T>()) else { return false };
-    let (head, len) = (segment.summary.head_bytes, segment.summary.len_bytes);
-    end <= usize::from(len) && segment.write(usize::from(head).saturating_add(offset_bytes), value)
+    place(FrameSegment(segment), offset_bytes, size_of::<T>()).is_some_and(|at| segment.write(at, value))
+}
+
+/// Where so many bytes of a segment are in its buffer, `offset_bytes` from its start; `None` past
+/// its end.
+#[inline(always)]
+fn place(segment: FrameSegment<'_>, offset_bytes: usize, bytes: usize) -> Option<usize> {
+    let end = offset_bytes.checked_add(bytes)?;
+    if end > segment.len_bytes() {
+        return None;
+    }
+    segment.headroom_bytes().checked_add(offset_bytes)
 }
 
 /// Adds `bytes` to a segment's end. False, and nothing changes, when there is no room.

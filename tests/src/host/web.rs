@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;
 
@@ -15,6 +15,8 @@ use super::{PORTS, Peer, left};
 const BACK_END_SOCKETS: usize = 32;
 /// Of requests and answers, which are short.
 const BUFFER_BYTES: usize = 4096;
+/// How long a turn waits at most.
+const TURN: Duration = Duration::from_millis(20);
 /// How long one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n";
@@ -141,7 +143,12 @@ pub struct Clients<'p> {
     peer: &'p mut Peer,
 }
 
+/// A connection over which nothing was asked yet.
+#[derive(Debug)]
+pub struct Held(Asking);
+
 /// One request under way.
+#[derive(Debug)]
 struct Asking {
     handle: SocketHandle,
     at: Instant,
@@ -172,6 +179,23 @@ impl<'p> Clients<'p> {
         count: u64,
         at_a_time: usize,
         deadline: Instant,
+        done: impl FnMut(Answered),
+    ) -> Result<()> {
+        self.ask_amid(to, count, at_a_time, deadline, &mut |_| {}, done)
+    }
+
+    /// The same, while something else is done at each turn.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
+    pub fn ask_amid(
+        &mut self,
+        to: SocketAddr,
+        count: u64,
+        at_a_time: usize,
+        deadline: Instant,
+        amid: &mut dyn FnMut(&mut Peer),
         mut done: impl FnMut(Answered),
     ) -> Result<()> {
         let (mut begun, mut asking) = (0, Vec::new());
@@ -181,7 +205,8 @@ impl<'p> Clients<'p> {
                 asking.push(self.begin(to)?);
                 begun += 1;
             }
-            self.peer.turn(left(deadline))?;
+            amid(self.peer);
+            self.peer.turn(left(deadline).min(TURN))?;
             let mut at = 0;
             while let Some(one) = asking.get_mut(at) {
                 match self.step(one) {
@@ -197,6 +222,37 @@ impl<'p> Clients<'p> {
         // The last acknowledgements go out.
         self.peer.turn(Duration::ZERO)?;
         Ok(())
+    }
+
+    /// Connects to `to`, and asks nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Nobody takes the connection by `deadline`.
+    pub fn connect(&mut self, to: SocketAddr, deadline: Instant) -> Result<Held> {
+        let asking = self.begin(to)?;
+        while !self.peer.sockets.get::<tcp::Socket<'_>>(asking.handle).may_send() {
+            ensure!(Instant::now() < deadline, "{to} takes no connection");
+            self.peer.turn(TURN)?;
+        }
+        Ok(Held(asking))
+    }
+
+    /// Asks over a connection that there is. Who answered.
+    ///
+    /// # Errors
+    ///
+    /// Nobody does.
+    pub fn ask_over(&mut self, Held(mut asking): Held) -> Result<String> {
+        asking.at = Instant::now();
+        let by = loop {
+            match self.step(&mut asking) {
+                Some(by) => break by,
+                None => self.peer.turn(TURN)?,
+            }
+        };
+        self.peer.sockets.remove(asking.handle);
+        by.map_err(|why| anyhow!(why))
     }
 
     fn begin(&mut self, to: SocketAddr) -> Result<Asking> {

@@ -2,7 +2,8 @@
 
 use paravane_net::Frame;
 
-use crate::packet::wire::{TCP_BYTES, TcpHeader};
+use crate::packet::plain::Tcp;
+use crate::packet::wire::TCP_BYTES;
 use crate::packet::{Body, Packet, Transport};
 
 /// The sender has said its last.
@@ -28,6 +29,10 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// None.
+    pub(crate) const NONE: Self =
+        Self { sequence: 0, acknowledgement: 0, len: 0, window: 0, flags: 0, scale: None };
+
     /// Of a packet; `None` of one that is not TCP, or is part of one.
     #[must_use]
     #[inline]
@@ -41,27 +46,20 @@ impl Segment {
         let header_bytes = usize::from(header.offset_flags.get() >> 12) * 4;
         // The header was found to end within the packet.
         let data_bytes = end_bytes.wrapping_sub(at_bytes.wrapping_add(header_bytes));
+        let [_, flags] = header.offset_flags.get().to_be_bytes();
         #[expect(clippy::cast_possible_truncation, reason = "a packet is shorter than 64 KiB")]
-        let mut segment = Self::new(header, data_bytes as u32);
+        let mut segment = Self::from(&Tcp {
+            sequence: header.sequence.get(),
+            acknowledgement: header.acknowledgement.get(),
+            flags,
+            window: header.window.get(),
+            checksum: header.checksum.get(),
+            data_bytes: data_bytes as u32,
+        });
         if segment.is(SYN) {
             segment.scale = scale(frame, *at_bytes, header_bytes);
         }
         Some(segment)
-    }
-
-    /// Of a header in front of so much data, without options.
-    #[inline]
-    pub(crate) fn new(header: &TcpHeader, data_bytes: u32) -> Self {
-        let [_, flags] = header.offset_flags.get().to_be_bytes();
-        let numbered = u32::from(flags & SYN != 0).wrapping_add((flags & FIN != 0).into());
-        Self {
-            sequence: header.sequence.get(),
-            acknowledgement: header.acknowledgement.get(),
-            len: data_bytes.wrapping_add(numbered),
-            window: header.window.get(),
-            flags,
-            scale: None,
-        }
     }
 
     /// One without data that says just that.
@@ -81,6 +79,15 @@ impl Segment {
         self.is(SYN) && !self.is(ACK)
     }
 
+    /// Of a header without options, of one with which nobody begins, ends or cuts off anything.
+    #[inline(always)]
+    pub(crate) fn data(tcp: &Tcp) -> Option<Self> {
+        if tcp.flags & (SYN | FIN | RST) != 0 {
+            return None;
+        }
+        Some(Self::from(tcp))
+    }
+
     /// The number behind its last byte.
     #[inline(always)]
     pub(super) const fn end(&self) -> u32 {
@@ -95,7 +102,7 @@ impl Segment {
 
     /// Whether it neither begins a connection nor cuts it off, and acknowledges something.
     #[inline(always)]
-    pub(crate) const fn is_usual(&self) -> bool {
+    pub(super) const fn is_usual(&self) -> bool {
         self.flags & (SYN | RST | ACK) == ACK
     }
 
@@ -105,6 +112,17 @@ impl Segment {
         const RST_ACK: u8 = RST | ACK;
         const FIN_ACK: u8 = FIN | ACK;
         matches!(self.flags & (FIN | SYN | RST | ACK), ACK | SYN | SYN_ACK | FIN_ACK | RST | RST_ACK)
+    }
+}
+
+/// Without options.
+impl From<&Tcp> for Segment {
+    #[inline(always)]
+    fn from(tcp: &Tcp) -> Self {
+        let Tcp { sequence, acknowledgement, flags, window, data_bytes, .. } = *tcp;
+        let numbered = u32::from(flags & SYN != 0).wrapping_add((flags & FIN != 0).into());
+        let len = data_bytes.wrapping_add(numbered);
+        Self { sequence, acknowledgement, len, window, flags, scale: None }
     }
 }
 

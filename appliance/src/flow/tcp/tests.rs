@@ -34,12 +34,25 @@ impl Watch {
     fn take(&mut self, direction: Direction, segment: &Segment) -> Step {
         let before = self.clone();
         let step = step(self.state, &mut self.sides, direction, segment);
+        before.goes_on(direction, segment, step, &self.sides);
         match step {
             Step::To(state) => self.state = state,
             Step::Not(_) => assert_eq!(*self, before, "what is not taken changes nothing"),
             _ => {}
         }
         step
+    }
+
+    /// The short way does what the long one did, or nothing.
+    fn goes_on(&self, direction: Direction, segment: &Segment, step: Step, after: &[Side; 2]) {
+        let mut short = self.clone();
+        let goes_on = match short.state {
+            State::Established => goes_on(&mut short.sides, direction, segment),
+            state => goes_on_rarely(state, &mut short.sides, direction, *segment),
+        };
+        let is_kept = !matches!(self.state, State::SynSent | State::SynReceived | State::TimeWait);
+        assert_eq!(goes_on, is_kept && step == Step::To(self.state), "{self:?} {segment:?}");
+        assert_eq!(short.sides, if goes_on { *after } else { self.sides }, "{self:?} {segment:?}");
     }
 }
 

@@ -208,3 +208,30 @@ fn flows_are_shown_from_any_place_on() {
     assert_eq!(table.iter_from(1000).count(), 0);
     assert!(table.get(3).is_none() && table.get(5).is_some());
 }
+
+#[test]
+fn what_goes_on_is_kept_as_what_is_tracked() {
+    let mut table = table(Limits::new(100));
+    let goes_on = |table: &mut Table, key: &Key, segment: &Segment, now| {
+        let mut lookup = table.lookup(*key);
+        table.prepare(core::slice::from_mut(&mut lookup));
+        let (flow, direction) = table.found_there(&lookup).unwrap();
+        flow.goes_on(direction, segment, now)
+    };
+    let (tcp, udp) = (connect(&mut table, 1, at(0)), talks(&mut table, 2, at(0)));
+    let half = client(3, PROTOCOL_UDP);
+    table.open(&new(half, None), at(0), &mut nobody).unwrap();
+    let data = Segment::test(0x10, 1001, 5001, 10);
+    assert!(goes_on(&mut table, &tcp, &data, at(5_000)));
+    assert!(goes_on(&mut table, &udp, &Segment::NONE, at(100)));
+    // One side alone has shown that it is there; and what is ahead of all windows is none of it.
+    assert!(!goes_on(&mut table, &half, &Segment::NONE, at(10)));
+    assert!(!goes_on(&mut table, &tcp, &Segment::test(0x10, 1 << 30, 5001, 10), at(7_000)));
+    let mut ended = Vec::new();
+    for second in 0..14_000 {
+        table.poll(at(second), 100, &mut |_, flow, _| ended.push((*flow.key(Direction::Original), second)));
+    }
+    assert_eq!(ended, [(half, 30), (udp, 220), (tcp, 5_000 + 7_440)]);
+    assert!(table.found_there(&table.lookup(tcp)).is_none());
+    table.check();
+}

@@ -42,8 +42,8 @@ impl<A> Ends<A> {
 /// By how much sums change when a packet gets other ends; for who keeps that beside a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    addresses: u16,
-    ports: u16,
+    pub(in crate::packet) addresses: u16,
+    pub(in crate::packet) ports: u16,
 }
 
 impl Change {
@@ -74,7 +74,14 @@ impl Change {
     /// The way back.
     #[must_use]
     pub const fn reversed(self) -> Self {
-        Self { addresses: !self.addresses, ports: !self.ports }
+        self.reversed_by(1)
+    }
+
+    /// The way back, if that is 1, and else the way there.
+    #[inline(always)]
+    pub(crate) const fn reversed_by(self, is_back: u16) -> Self {
+        let all = 0_u16.wrapping_sub(is_back);
+        Self { addresses: self.addresses ^ all, ports: self.ports ^ all }
     }
 }
 

@@ -15,39 +15,59 @@ impl<T: Pooled> Chain<T> {
         items: &'i [I],
         mut by: impl FnMut(&Buffer<T::Header>, &'i I) -> bool,
     ) -> usize {
+        let items = items.get(..self.len()).unwrap_or(items).iter();
         self.pass_over(items, |buffer, item| by(buffer, item))
     }
 
-    /// The same, each to be changed.
+    /// The same, where something is noted of each.
+    #[inline(always)]
+    pub fn look_with_mut<'i, I>(
+        &self,
+        items: &'i mut [I],
+        mut by: impl FnMut(&Buffer<T::Header>, &'i mut I) -> bool,
+    ) -> usize {
+        let count = self.len().min(items.len());
+        let items = items.get_mut(..count).unwrap_or_default().iter_mut();
+        self.pass_over(items, |buffer, item| by(buffer, item))
+    }
+
+    /// As [`look_with`](Self::look_with), each to be changed.
     #[inline(always)]
     pub fn change_with<'i, I>(
         &mut self,
         items: &'i [I],
         mut by: impl FnMut(BufferMut<'_, T::Header>, &'i I) -> bool,
     ) -> usize {
+        let items = items.get(..self.len()).unwrap_or(items).iter();
         self.pass_over(items, |buffer, item| by(BufferMut(buffer), item))
     }
 
-    /// Both of these. What may be done with a buffer is up to who calls this.
+    /// The same of each buffer alone.
     #[inline(always)]
-    fn pass_over<'i, I>(
+    pub fn change(&mut self, mut by: impl FnMut(BufferMut<'_, T::Header>) -> bool) -> usize {
+        self.pass_over(0..self.len(), |buffer, _| by(BufferMut(buffer)))
+    }
+
+    /// All of these: `items` are no more than there are buffers. What may be done with a buffer is
+    /// up to who calls this.
+    #[inline(always)]
+    fn pass_over<I: ExactSizeIterator>(
         &self,
-        items: &'i [I],
-        mut by: impl FnMut(&mut Buffer<T::Header>, &'i I) -> bool,
+        mut items: I,
+        mut by: impl FnMut(&mut Buffer<T::Header>, I::Item) -> bool,
     ) -> usize {
-        let items = items.get(..self.len()).unwrap_or(items);
-        let (mut next, mut rest) = (self.first.load(Ordering::Relaxed), items.iter());
-        while let Some(item) = rest.next() {
-            // SAFETY: `items` is no longer than the chain, so this is a buffer of it, which stays
-            // the chain's.
+        let (mut next, all) = (self.first.load(Ordering::Relaxed), items.len());
+        while let Some(item) = items.next() {
+            // SAFETY: there are no more items than buffers in the chain, so this is one of it,
+            // which stays the chain's.
             let mut buffer = ManuallyDrop::new(unsafe { Buffer::at(next) });
             if !by(&mut buffer, item) {
                 // This one is no longer among the rest.
-                return items.len().wrapping_sub(rest.len()).wrapping_sub(1);
+                return all.wrapping_sub(items.len()).wrapping_sub(1);
             }
             next = behind(&buffer);
         }
-        items.len()
+        all
     }
 
     /// Takes `count` buffers from the front, or all.

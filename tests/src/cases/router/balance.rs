@@ -6,13 +6,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use etherparse::PacketBuilder;
 use serde_json::Value;
+use smoltcp::phy::{Device as _, TxToken as _};
+use smoltcp::time::Instant as StackInstant;
 
+use super::packets::router_mac;
 use super::{MTU_BYTES, PAIRS, PRIVATE, PUBLIC, bare_plan, case, status, words};
-use crate::guest::{self, Guest, guest_address, guest_address_v6, host_address, host_address_v6};
+use crate::guest::{self, Guest, guest_address, guest_address_v6, host_address, host_address_v6, host_mac};
 use crate::host::Peer;
 use crate::host::web::{Answered, BackEnds, Clients};
 use crate::http::{Client, Request};
+use crate::noise::Noise;
 use crate::qemu::{Machine, NicModel};
 use crate::runner::{Case, Subject};
 
@@ -23,6 +28,8 @@ const BACK_ENDS: [(&str, u16); 2] = [("one", 8001), ("two", 8002)];
 const REQUESTS: u64 = 100;
 const AT_A_TIME: usize = 6;
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long nobody may answer who is not to.
+const SILENCE: Duration = Duration::from_secs(2);
 /// For servers to be asked, and found up or down.
 const MARKED_LIMIT: Duration = Duration::from_secs(30);
 const TOKEN: &str = "correct-horse-battery";
@@ -33,6 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case(&format!("balance/{name}"), move |subject| run(subject, pair)));
     }
     cases.push(case("balance/changes", changes));
+    cases.push(case("balance/floods", floods));
     cases
 }
 
@@ -212,4 +220,123 @@ fn changes(subject: Subject<'_>) -> Result<String> {
         ensure!(!seen.to_string().contains(TOKEN), "the status shows the token");
         Ok(format!("{tried} requests, as they should be answered"))
     })
+}
+
+/// Frames of a flood that are sent at each turn.
+const HANDFUL: usize = 48;
+/// For a flood to be one.
+const LEAST_FRAMES: u64 = 2000;
+
+/// A flood's next frame.
+type Next = fn(&mut Noise) -> Result<Vec<u8>>;
+
+/// Beginnings of connections to a service that is spliced, from sources that there are not.
+fn syn(noise: &mut Noise) -> Result<Vec<u8>> {
+    let [a, b, c, ..] = noise.next_u64().to_le_bytes();
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(host_mac(PUBLIC), router_mac(PUBLIC))
+        .ipv4([203, 0, 113, a], VIP.octets(), 64)
+        .tcp(u16::from_le_bytes([b, c]), 82, u32::from(a), 60_000)
+        .syn()
+        .write(&mut frame, &[])?;
+    Ok(frame)
+}
+
+/// Packets to hosts on `private` that there are not, for all of whom the router has to ask.
+fn strangers(noise: &mut Noise) -> Result<Vec<u8>> {
+    let word = noise.next_u64();
+    let link = PacketBuilder::ethernet2(host_mac(PUBLIC), router_mac(PUBLIC));
+    let mut frame = Vec::new();
+    let [a, b, c, d, e, f, ..] = word.to_le_bytes();
+    if a & 1 == 0 {
+        let to = Ipv4Addr::new(10, 77, 2, b.clamp(3, 250));
+        link.ipv4(host_address(PUBLIC).octets(), to.octets(), 64).udp(7, 7).write(&mut frame, b"?")?;
+    } else {
+        let mut to = guest_address_v6(PRIVATE).octets();
+        to[10..15].copy_from_slice(&[b, c, d, e, f]);
+        link.ipv6(host_address_v6(PUBLIC).octets(), to, 64).udp(7, 7).write(&mut frame, b"?")?;
+    }
+    Ok(frame)
+}
+
+/// Questions for the router's address, by neighbours that there are not.
+fn askers(noise: &mut Noise) -> Result<Vec<u8>> {
+    let [a, b, c, d, ..] = noise.next_u64().to_le_bytes();
+    let mac = [2, 0x66, a, b, c, d];
+    let mut frame = [&[0xff; 6][..], &mac, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &mac].concat();
+    frame.extend([10, 77, 1, a.clamp(3, 250)]);
+    frame.extend([0; 6]);
+    frame.extend(guest_address(PUBLIC).octets());
+    Ok(frame)
+}
+
+/// While one host floods the router, as fast as it takes frames, new connections are answered, old
+/// ones go on, servers are found up, and nobody reaches the machine itself.
+fn floods(subject: Subject<'_>) -> Result<String> {
+    let (_, pair) = PAIRS[2];
+    let floods: [(&str, Next); 3] = [("SYNs", syn), ("strangers", strangers), ("askers", askers)];
+    guest::run(subject.image, &balancing(pair), |guest| {
+        let kill = AtomicBool::new(false);
+        with_back_ends(guest, &kill, |admin, public| {
+            wait(admin, "UP", |one| one["status"] == "UP" && one["check_status"] != "INI")?;
+            let failed_before = check_failures(&status_of(admin)?);
+            let mut clients = Clients::new(public);
+            let mut remarks = Vec::new();
+            for (name, next) in floods {
+                let deadline = Instant::now() + LIMIT;
+                let held =
+                    ["dnat4", "splice4", "full6"].map(|one| clients.connect(address_of(one), deadline));
+                let held = held.into_iter().collect::<Result<Vec<_>>>()?;
+                let (mut noise, mut sent) = (Noise::new(7), 0);
+                let mut flood = |peer: &mut Peer| {
+                    for _ in 0..HANDFUL {
+                        let Some(room) = peer.cable().transmit(StackInstant::ZERO) else { return };
+                        let Ok(frame) = next(&mut noise) else { return };
+                        room.consume(frame.len(), |place| place.copy_from_slice(&frame));
+                        sent += 1;
+                    }
+                };
+                let mut failed = Vec::new();
+                for service in ["splice4", "splice6", "dnat4"] {
+                    clients.ask_amid(
+                        address_of(service),
+                        REQUESTS / 2,
+                        AT_A_TIME,
+                        deadline,
+                        &mut flood,
+                        |answered| failed.extend(answered.by.err()),
+                    )?;
+                }
+                // Not by the machine itself: nothing listens there, flood or not.
+                let own = SocketAddr::new(guest_address(PUBLIC).into(), 80);
+                ensure!(
+                    clients.connect(own, Instant::now() + SILENCE).is_err(),
+                    "{own} answers a host on public"
+                );
+                ensure!(
+                    failed.is_empty(),
+                    "amid {name}: {} requests failed: {:?}",
+                    failed.len(),
+                    failed.first()
+                );
+                ensure!(sent >= LEAST_FRAMES, "{sent} {name} are no flood");
+                for held in held {
+                    clients.ask_over(held).with_context(|| format!("a connection from before the {name}"))?;
+                }
+                remarks.push(format!("{sent} {name}"));
+            }
+            let seen = status_of(admin)?;
+            let failed = check_failures(&seen) - failed_before;
+            ensure!(failed == 0, "{failed} health checks failed amid the floods");
+            wait(admin, "UP", |one| one["status"] == "UP")?;
+            Ok(format!("{}; each request was answered, no check failed", remarks.join(", ")))
+        })
+    })
+}
+
+/// How often servers did not answer when they were asked.
+fn check_failures(status: &Value) -> u64 {
+    let services = status["services"].as_array().into_iter().flatten();
+    let servers = services.flat_map(|service| service["servers"].as_array().into_iter().flatten());
+    servers.filter_map(|server| server["check_failures_total"].as_u64()).sum()
 }
