@@ -170,13 +170,7 @@ impl Hosts {
         let mut say = |frame: Vec<u8>| cables.queue(Side::Public, &frame);
         let Client { end, started, asks, is_open } = client;
         match end.take(tcp) {
-            Heard::Opened => {
-                *is_open = true;
-                say(end.acknowledge());
-                if *asks {
-                    say(end.send(REQUEST, false));
-                }
-            }
+            Heard::Opened => say(end.acknowledge()),
             Heard::Bytes if !*asks => {
                 self.echoes += (end.received.len() / MESSAGE.len()) as u64;
                 let whole = end.received.len() - end.received.len() % MESSAGE.len();
@@ -189,8 +183,15 @@ impl Hosts {
                 say(if end.peer_has_closed { end.send(&[], true) } else { end.acknowledge() });
             }
             Heard::Reset => self.resets += 1,
-            Heard::Over => drop(self.clients.remove(&tcp.dst_port)),
+            Heard::Over => return drop(self.clients.remove(&tcp.dst_port)),
             Heard::Nothing => {}
+        }
+        // A proxy may open its window when it has a back end, and not before.
+        if end.may_send && !*is_open {
+            *is_open = true;
+            if *asks {
+                say(end.send(REQUEST, false));
+            }
         }
     }
 

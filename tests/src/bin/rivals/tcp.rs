@@ -38,6 +38,8 @@ pub(crate) struct End {
     expected: TcpSeqNumber,
     is_open: bool,
     has_closed: bool,
+    /// The peer takes bytes.
+    pub(crate) may_send: bool,
     /// What came and was not read yet.
     pub(crate) received: Vec<u8>,
     /// The peer has nothing more to say.
@@ -75,6 +77,7 @@ impl End {
             expected: TcpSeqNumber(0),
             is_open: false,
             has_closed: false,
+            may_send: false,
             received: Vec::new(),
             peer_has_closed: false,
         }
@@ -83,6 +86,7 @@ impl End {
     /// Takes a segment of its connection in.
     pub(crate) fn take(&mut self, tcp: &TcpRepr<'_>) -> Heard {
         let acknowledges_all = tcp.ack_number == Some(self.next);
+        self.may_send = tcp.window_len > 0;
         match tcp.control {
             TcpControl::Rst => return Heard::Reset,
             TcpControl::Syn if acknowledges_all && !self.is_open => {
