@@ -264,6 +264,9 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     }
 
     fn unmask(&mut self, lines: u64) {
+        if lines == 0 {
+            return;
+        }
         if self.unclaimed > UNCLAIMED {
             // Left open it would ring for ever, and nothing else would happen.
             error!("interrupt lines {lines:#x}: held by something that is no NIC of ours; masked");

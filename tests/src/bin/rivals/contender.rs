@@ -14,6 +14,23 @@ use crate::packages::Packages;
 pub(crate) enum Work {
     /// Passes packets on to 198.51.100.0/24.
     Route,
+    /// Gives connections to 10.77.1.2:80 to two back ends in turn, packet by packet, and leaves
+    /// the client's address as it is.
+    Nat,
+    /// Answers connections to 10.77.1.2:80, and has one of its own with one of two back ends for
+    /// each.
+    Proxy,
+}
+
+impl Work {
+    /// What the table calls it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Route => "routing",
+            Self::Nat => "balancing by NAT",
+            Self::Proxy => "proxied connections",
+        }
+    }
 }
 
 /// One who is measured.
@@ -36,17 +53,22 @@ pub(crate) struct Contender {
 /// The addresses that all have.
 const OURS: &str = "admin=10.77.0.2/24 public=10.77.1.2/24 private=10.77.2.2/24 log=warn";
 
-/// All of them that do one of `works`.
-pub(crate) fn all(works: &[Work]) -> Result<Vec<Contender>> {
+const BACK_ENDS: &str = "round-robin,check=none,10.77.2.11:80,10.77.2.12:80";
+
+/// All of them that do `work`, ours last.
+pub(crate) fn all(work: Work, packages: &Packages) -> Result<Vec<Contender>> {
     let mut all = Vec::new();
-    let packages = Packages::fetch()?;
-    for guest in linux::GUESTS.iter().filter(|guest| works.contains(&guest.work)) {
-        all.push(rival(guest, &packages)?);
+    for guest in linux::GUESTS.iter().filter(|guest| guest.work == work) {
+        all.push(rival(guest, packages)?);
     }
-    if works.contains(&Work::Route) {
-        let words = format!("{OURS} route=198.51.100.0/24,10.77.2.1");
-        all.push(ours("Paravane, router", image::ROUTER, words)?);
-    }
+    let (name, words) = match work {
+        Work::Route => ("Paravane, router", "route=198.51.100.0/24,10.77.2.1".to_owned()),
+        Work::Nat => ("Paravane, dnat", format!("service=web,10.77.1.2:80,dnat,{BACK_ENDS}")),
+        Work::Proxy => {
+            ("Paravane, full NAT", format!("service=web,10.77.1.2:80,full,{BACK_ENDS} sources=10.77.2.2"))
+        }
+    };
+    all.push(ours(name, image::ROUTER, format!("{OURS} {words}"))?);
     Ok(all)
 }
 

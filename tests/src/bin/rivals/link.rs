@@ -76,11 +76,7 @@ impl Socket {
         let deadline = Instant::now() + PLUG_LIMIT;
         loop {
             match self.0.accept() {
-                Ok((stream, _)) => {
-                    stream.set_nonblocking(true)?;
-                    let (received, outbound) = (Vec::new(), Vec::new());
-                    return Ok(Link { stream, received, outbound, frames: VecDeque::new() });
-                }
+                Ok((stream, _)) => return Link::new(stream),
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
                 Err(_) => ensure!(Instant::now() < deadline, "QEMU does not plug its NICs in"),
             }
@@ -94,6 +90,17 @@ impl Cables {
     pub(crate) fn accept(sockets: &[Socket; 2]) -> Result<Self> {
         let [public, private] = sockets;
         Ok(Self { links: [public.accept()?, private.accept()?], chunk: vec![0; CHUNK_BYTES] })
+    }
+
+    /// Both ends of both cables.
+    #[cfg(test)]
+    pub(crate) fn pair() -> (Self, Self) {
+        let [public, private] = [UnixStream::pair().unwrap(), UnixStream::pair().unwrap()];
+        let of = |public, private| Self {
+            links: [public, private].map(|stream| Link::new(stream).unwrap()),
+            chunk: vec![0; CHUNK_BYTES],
+        };
+        (of(public.0, private.0), of(public.1, private.1))
     }
 
     /// Puts `frame` behind those that wait; [`flush`](Self::flush) sends them, all at once.
@@ -165,6 +172,12 @@ impl Cables {
 }
 
 impl Link {
+    fn new(stream: UnixStream) -> Result<Self> {
+        stream.set_nonblocking(true)?;
+        let (received, outbound) = (Vec::new(), Vec::new());
+        Ok(Self { stream, received, outbound, frames: VecDeque::new() })
+    }
+
     fn flush(&mut self) -> Result<()> {
         while !self.outbound.is_empty() {
             match self.stream.write(&self.outbound) {

@@ -39,15 +39,56 @@ pub(crate) struct Guest {
 }
 
 /// All of them.
-pub(crate) const GUESTS: [Guest; 1] = [Guest {
-    work: Work::Route,
-    program: None,
-    title: "routing",
-    modules: &[],
-    programs: &[],
-    files: &[],
-    script: "ip route add 198.51.100.0/24 via 10.77.2.1",
-}];
+pub(crate) const GUESTS: [Guest; 3] = [
+    Guest {
+        work: Work::Route,
+        program: None,
+        title: "routing",
+        modules: &[],
+        programs: &[ETHTOOL],
+        files: &[],
+        script: "ip route add 198.51.100.0/24 via 10.77.2.1; tune",
+    },
+    Guest {
+        work: Work::Nat,
+        program: None,
+        title: "IPVS",
+        modules: &["ip_vs", "ip_vs_rr"],
+        programs: &[ETHTOOL, "sbin/ipvsadm"],
+        files: &[],
+        script: "
+            tune
+            ipvsadm -A -t 10.77.1.2:80 -s rr
+            ipvsadm -a -t 10.77.1.2:80 -r 10.77.2.11:80 -m
+            ipvsadm -a -t 10.77.1.2:80 -r 10.77.2.12:80 -m",
+    },
+    Guest {
+        work: Work::Proxy,
+        program: Some(("haproxy", "HAProxy")),
+        title: "mode tcp",
+        modules: &[],
+        programs: &["usr/sbin/haproxy"],
+        files: &[("etc/haproxy.cfg", HAPROXY)],
+        script: "haproxy -D -f /etc/haproxy.cfg",
+    },
+];
+
+const ETHTOOL: &str = "sbin/ethtool";
+const HAPROXY: &str = "
+global
+    maxconn 4000
+    nbthread 1
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+listen service
+    bind 10.77.1.2:80
+    balance roundrobin
+    server one 10.77.2.11:80
+    server two 10.77.2.12:80
+";
 
 /// Modules of both kinds of NIC; the command line says which are loaded.
 const NICS: [(&str, &[&str]); 2] = [("virtio", &["virtio_pci", "virtio_net"]), ("vmxnet3", &["vmxnet3"])];
@@ -70,6 +111,11 @@ for number in 0 1 2; do
     ip link set eth$number up
 done
 sysctl -q -w net.ipv4.ip_forward=1
+# What routers are told: nobody here waits for packets, and few frames can be put together.
+tune() {
+    sysctl -q -w net.ipv4.ip_early_demux=0
+    for number in 0 1 2; do ethtool -K eth$number gro off; done
+}
 %SCRIPT%
 echo "guest: ready, $(grep MemAvailable /proc/meminfo)"
 while :; do sleep 1000000; done

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use paravane_tests::qemu::{self, Accel, Config, Machine as Chipset, Qemu};
+use serde_json::json;
 
 use crate::contender::Contender;
 use crate::counter::Counter;
@@ -16,6 +17,8 @@ use crate::link::{Cables, Side, Socket};
 pub(crate) const MEMORY_MIB: u32 = 256;
 /// From the start of QEMU to the first answer.
 pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a probe may take to be answered.
+pub(crate) const PROBE: Duration = Duration::from_millis(20);
 /// Console lines shown after a failure.
 const REPORT_LINES: usize = 15;
 
@@ -135,11 +138,20 @@ impl Machine {
         }
     }
 
+    /// Stops its time, so that it neither runs beside others nor misses its neighbours meanwhile.
+    /// From then on it runs in [`counted`](Self::counted) alone.
+    pub(crate) fn pause(&mut self) -> Result<()> {
+        self.qemu.monitor()?.execute("stop", json!({})).context("QEMU does not pause")?;
+        Ok(())
+    }
+
     /// Instructions that `work` makes the guest execute, where they are counted, and what it gives.
     pub(crate) fn counted<T>(&mut self, work: impl FnOnce(&mut Cables) -> Result<T>) -> Result<(u64, T)> {
-        let before = self.counter.as_ref().map_or(Ok(0), Counter::settled)?;
+        let before = self.counter.as_ref().map_or(Ok(0), Counter::read)?;
+        self.qemu.monitor()?.execute("cont", json!({})).context("QEMU does not go on")?;
         let result = work(&mut self.cables)?;
         let after = self.counter.as_ref().map_or(Ok(0), Counter::settled)?;
+        self.pause()?;
         Ok((after - before, result))
     }
 

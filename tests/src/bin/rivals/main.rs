@@ -1,18 +1,21 @@
 //! Sets the appliance beside what others run in its place, in one run on one machine: the same
 //! QEMU, NICs and traffic.
 
+mod compare;
 mod contender;
 mod counter;
 mod cpio;
 mod forward;
+mod hosts;
 mod link;
 mod linux;
+mod load;
 mod lz4;
 mod machine;
 mod modules;
 mod packages;
 mod packet;
-mod routing;
+mod tcp;
 
 use std::process::ExitCode;
 
@@ -22,6 +25,7 @@ use paravane_tests::{table, tool};
 
 use contender::Work;
 use machine::Nic;
+use packages::Packages;
 
 /// Sets the appliance beside what others run in its place.
 #[derive(Debug, Parser)]
@@ -30,6 +34,9 @@ struct Options {
     /// Kinds of NIC
     #[arg(long, value_enum, value_delimiter = ',', default_value = "virtio,vmxnet3")]
     nics: Vec<Nic>,
+    /// What they do
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "route,nat,proxy")]
+    works: Vec<Work>,
 }
 
 fn main() -> ExitCode {
@@ -45,12 +52,13 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     tool::qemu()?;
     let plugin = counter::build()?;
-    let contenders = contender::all(&[Work::Route])?;
-    let mut rows = vec![routing::heading()];
-    for &nic in &options.nics {
-        rows.extend(routing::measure(&contenders, nic, &plugin)?);
+    let packages = Packages::fetch()?;
+    for &work in &options.works {
+        let contenders = contender::all(work, &packages)?;
+        for &nic in &options.nics {
+            let rows = compare::measure(&contenders, work, nic, &plugin)?;
+            println!("\nmedian (least to most) of {} windows\n\n{}", compare::WINDOWS, table::layout(&rows));
+        }
     }
-    println!("\nrouting, frames of 64 bytes: least, median and most of {} windows\n", routing::WINDOWS);
-    print!("{}", table::layout(&rows));
     Ok(())
 }

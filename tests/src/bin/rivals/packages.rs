@@ -11,8 +11,9 @@ use paravane_tests::tool;
 /// The package that always depends on the newest kernel for machines like ours.
 const KERNEL: &str = "linux-image-cloud-amd64";
 /// What the guests run, and the libraries that those need.
-const PROGRAMS: [&str; 23] = [
+const PROGRAMS: [&str; 25] = [
     "busybox-static",
+    "ethtool",
     "haproxy",
     "ipvsadm",
     "libc6",
@@ -24,6 +25,7 @@ const PROGRAMS: [&str; 23] = [
     "liblua5.3-0",
     "liblz4-1",
     "liblzma5",
+    "libmnl0",
     "libnl-3-200",
     "libnl-genl-3-200",
     "libopentracing-c-wrapper0",

@@ -2,8 +2,8 @@
 //!
 //! | Network | Guest | Hosts |
 //! |---|---|---|
-//! | `public` | 10.77.1.2 | who sends, 10.77.1.1 |
-//! | `private` | 10.77.2.2 | the router to 198.51.100.0/24, 10.77.2.1 |
+//! | `public` | 10.77.1.2 | the clients, 10.77.1.1 and 10.77.1.100 on |
+//! | `private` | 10.77.2.2 | the router to 198.51.100.0/24, 10.77.2.1, and the back ends, 10.77.2.11 on |
 //!
 //! All hosts of a network have one MAC address.
 
@@ -13,7 +13,7 @@ use paravane_tests::guest::{guest_address, host_mac};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol,
-    Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
+    Ipv4Packet, Ipv4Repr, TcpPacket, TcpRepr, UdpPacket, UdpRepr,
 };
 
 use crate::link::Side;
@@ -125,9 +125,38 @@ fn ipv4(
     (frame, ETHERNET + IPV4)
 }
 
+/// A TCP segment from a host on `side`.
+pub(crate) fn segment(side: Side, from: Ipv4Addr, to: Ipv4Addr, tcp: &TcpRepr<'_>) -> Vec<u8> {
+    let (mut frame, at) = ipv4(side, (from, to), IpProtocol::Tcp, tcp.buffer_len());
+    // The shortest frame is padded behind it.
+    if let Some(place) = frame.get_mut(at..at + tcp.buffer_len()) {
+        let sums = ChecksumCapabilities::default();
+        tcp.emit(&mut TcpPacket::new_unchecked(place), &from.into(), &to.into(), &sums);
+    }
+    frame
+}
+
+/// Gives `take` the TCP segment in a frame, with its addresses, if it is one and its checksums
+/// hold.
+pub(crate) fn with_segment<T>(
+    frame: &[u8],
+    take: impl FnOnce(Ipv4Addr, Ipv4Addr, &TcpRepr<'_>) -> T,
+) -> Option<T> {
+    let ethernet = EthernetFrame::new_checked(frame).ok()?;
+    let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+    if ethernet.ethertype() != EthernetProtocol::Ipv4 || ip.next_header() != IpProtocol::Tcp {
+        return None;
+    }
+    let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
+    let (from, to) = (ip.src_addr(), ip.dst_addr());
+    let tcp = TcpRepr::parse(&tcp, &from.into(), &to.into(), &ChecksumCapabilities::default()).ok()?;
+    ip.verify_checksum().then(|| take(from, to, &tcp))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smoltcp::wire::{TcpControl, TcpSeqNumber};
 
     #[test]
     fn a_frame_that_was_routed_gives_its_number_back() {
@@ -142,5 +171,29 @@ mod tests {
         frame[50] ^= 1;
         assert_eq!(number_of(&frame), None, "a byte of it changed");
         assert_eq!(routed(1514, 0, 0).len(), 1514);
+    }
+
+    #[test]
+    fn a_segment_is_read_as_it_was_written_and_not_when_it_is_damaged() {
+        let tcp = TcpRepr {
+            src_port: 1000,
+            dst_port: 80,
+            control: TcpControl::Syn,
+            seq_number: TcpSeqNumber(7),
+            ack_number: None,
+            window_len: 100,
+            window_scale: Some(7),
+            max_seg_size: Some(1460),
+            sack_permitted: true,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let (from, to) = (Ipv4Addr::new(10, 77, 1, 100), Ipv4Addr::new(10, 77, 1, 2));
+        let mut frame = segment(Side::Public, from, to, &tcp);
+        let port = |frame: &[u8]| with_segment(frame, |_, _, tcp| tcp.src_port);
+        assert_eq!(port(&frame), Some(1000));
+        frame[40] ^= 1;
+        assert_eq!(port(&frame), None);
     }
 }

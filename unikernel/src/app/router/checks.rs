@@ -110,6 +110,10 @@ impl Checker {
             let Some(local) = path.fetch(InterfaceId(number)) else { break };
             self.wire.incoming.append(core::mem::take(local));
         }
+        // A turn of the stack looks at all its sockets, and none has anything to do.
+        if self.running.is_empty() && self.wire.incoming.is_empty() {
+            return self.next(path, now);
+        }
         let time = stack_time(now);
         self.interface.poll(time, &mut self.wire, &mut self.sockets);
         let ended = self.follow(path, now);
@@ -250,7 +254,8 @@ impl Checker {
         let services = path.balancer().map_or(&[][..], |balancer| balancer.services());
         let due = services.iter().filter_map(|serving| serving.checks().next());
         let deadlines = self.running.iter().map(|running| running.attempt.deadline());
-        let delay = self.interface.poll_delay(stack_time(now), &self.sockets);
+        let is_idle = self.running.is_empty();
+        let delay = if is_idle { None } else { self.interface.poll_delay(stack_time(now), &self.sockets) };
         let of_stack = delay.map(|delay| now.saturating_add(Duration::from_micros(delay.total_micros())));
         due.chain(deadlines).chain(of_stack).min()
     }

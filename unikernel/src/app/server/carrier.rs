@@ -59,6 +59,8 @@ pub trait Carrier<P: Platform> {
     fn idle_time(&mut self, now: Instant) -> Option<Duration>;
     /// The carrier of the link came, or went.
     fn link_changed(&mut self, is_up: bool);
+    /// There is something to do in the next turn, though nothing came.
+    fn stir(&mut self) {}
     /// Puts a stack on top, if it is one that carries them: `name` and `mac` are the NIC's.
     fn attach_stack(&mut self, _name: &str, _mac: [u8; 6], _connections: usize, _seed: u64, _now: Instant) {}
     /// Whether it is one.
@@ -82,19 +84,24 @@ pub struct Stacked<P: Platform> {
     /// The queues, of a NIC that runs.
     phy: Option<Phy<NicRx<P>, NicTx<P>>>,
     stack: Option<Stack>,
+    /// The stack has something to do, though nothing came.
+    is_stirred: bool,
+    /// When it has, if nothing comes before.
+    due: Option<Instant>,
 }
 
 impl<P: Platform> Stacked<P> {
     /// One with that address, that serves the pages of `routes`.
     #[must_use]
     pub const fn new(addressing: Addressing, routes: Routes) -> Self {
-        Self { addressing, routes, phy: None, stack: None }
+        Self { addressing, routes, phy: None, stack: None, is_stirred: true, due: None }
     }
 }
 
 impl<P: Platform> Carrier<P> for Stacked<P> {
     fn begin(&mut self, info: &NicInfo, Queues { rx, tx }: Queues<P>, pool: &FramePool) {
         self.phy = Some(Phy::new(info, rx, tx, pool.clone()));
+        self.is_stirred = true;
     }
 
     fn end(&mut self) -> Option<Queues<P>> {
@@ -113,7 +120,17 @@ impl<P: Platform> Carrier<P> for Stacked<P> {
     fn turn(&mut self, now: Instant, _forwarding: &mut dyn Forwarding) -> Moved {
         let Some(phy) = &mut self.phy else { return Moved::default() };
         let came = phy.service() > 0;
-        let again = self.stack.as_mut().is_some_and(|stack| stack.turn(&mut phy.batch(), stack_time(now)));
+        let Some(stack) = &mut self.stack else { return Moved { came, again: false } };
+        let is_due = self.due.is_some_and(|due| now >= due);
+        // A turn of the stack looks at all its sockets, and frames of other NICs are no reason.
+        if !(came || is_due || self.is_stirred) {
+            return Moved::default();
+        }
+        let again = stack.turn(&mut phy.batch(), stack_time(now));
+        // Whoever waits for room to send is not told when there is some.
+        self.is_stirred = again || !phy.can_send();
+        let delay = stack.idle_time(stack_time(now));
+        self.due = delay.map(|delay| now.saturating_add(Duration::from_micros(delay.total_micros())));
         // Frames that wait for room to be answered are nothing that moves.
         Moved { came, again }
     }
@@ -131,20 +148,29 @@ impl<P: Platform> Carrier<P> for Stacked<P> {
             // What the stack wants to send at once cannot go, however often it is asked.
             return Some(BLOCKED_LOOK);
         }
-        let delay = self.stack.as_mut().and_then(|stack| stack.idle_time(stack_time(now)));
-        delay.map(|delay| Duration::from_micros(delay.total_micros()))
+        self.stack.as_ref()?;
+        if self.is_stirred {
+            return Some(Duration::ZERO);
+        }
+        self.due.map(|due| due.since(now))
     }
 
     fn link_changed(&mut self, is_up: bool) {
         if let (true, Some(stack)) = (is_up, &mut self.stack) {
             stack.link_is_back();
+            self.is_stirred = true;
         }
+    }
+
+    fn stir(&mut self) {
+        self.is_stirred = true;
     }
 
     fn attach_stack(&mut self, name: &str, mac: [u8; 6], connections: usize, seed: u64, now: Instant) {
         let Some(phy) = &mut self.phy else { return };
         let serving = Serving { connections, seed, routes: self.routes };
         self.stack = Some(Stack::new(name, mac, phy, self.addressing, serving, stack_time(now)));
+        self.is_stirred = true;
     }
 
     fn wants_stack(&self) -> bool {

@@ -273,12 +273,17 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     pub fn answer(&mut self, answer: impl FnMut(&Wanted) -> (&'static str, &'static str, String)) {
         if let Some(stack) = self.carrier.stack_mut() {
             stack.answer(answer);
+            self.carrier.stir();
         }
     }
 
     /// Moves its connections' files on. Returns whether anything moved.
     pub fn move_files(&mut self, files: &mut dyn Files) -> bool {
-        self.carrier.stack_mut().is_some_and(|stack| stack.move_files(files))
+        let moved = self.carrier.stack_mut().is_some_and(|stack| stack.move_files(files));
+        if moved {
+            self.carrier.stir();
+        }
+        moved
     }
 
     /// Stops the driver, which gives all its memory back, and starts it again. Connections live on.

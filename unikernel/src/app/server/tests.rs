@@ -190,3 +190,29 @@ fn the_report_says_where_random_numbers_come_from() {
     server.seeded = Some(Seeded { random: Random::new(&Constant(1)).unwrap(), source: "constant" });
     assert_eq!(server.report().entropy, "constant");
 }
+
+#[test]
+fn a_stack_is_turned_when_its_time_comes_and_not_before() {
+    let (mut server, models) = two_on_a_line(16);
+    let now = server.host.now();
+    server.nics[0].attach_stack(1, 1, now);
+    let sent = |server: &mut Server<MockPlatform, PciHost, Machine>| {
+        cycle_to_sleep(server);
+        let mut model = models[0].lock().unwrap();
+        model.send_all();
+        model.take_sent().len()
+    };
+    assert_eq!(sent(&mut server), 1, "it asks for an address");
+    assert_eq!(sent(&mut server), 0);
+    server.host.platform.clock().advance(Duration::from_secs(9));
+    assert_eq!(sent(&mut server), 0);
+    server.host.platform.clock().advance(Duration::from_secs(2));
+    assert_eq!(sent(&mut server), 1, "and again after ten seconds");
+    for up in [false, true] {
+        server.host.platform.clock().advance(EVENT_POLL);
+        set_links(&models, up);
+        cycle_to_sleep(&mut server);
+        assert_eq!(server.nics[0].is_up(), up);
+    }
+    assert_eq!(sent(&mut server), 1, "and on a network that may be another one");
+}
