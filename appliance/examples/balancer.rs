@@ -1,5 +1,6 @@
 //! The smallest balancer, from its parts: two interfaces, a service, two servers, and clients that
-//! are played. What is a NIC's queue elsewhere is a list of frames here; all else is as in a kernel.
+//! are played. What is a queue of a NIC elsewhere is a list of frames here; all else is as it is in
+//! a kernel.
 //!
 //! ```text
 //! cargo run -p paravane-appliance --example balancer

@@ -98,12 +98,12 @@ impl World {
         while self.now < end {
             self.now = self.now.saturating_add(Duration::from_millis(10));
             self.router.poll(self.now);
-            self.to_host();
+            self.carry_to_host();
             let now = smoltcp::time::Instant::from_micros((self.now.as_nanos() / 1000).cast_signed());
             self.interface.poll(now, &mut self.wire, &mut self.sockets);
             self.serve();
             self.interface.poll(now, &mut self.wire, &mut self.sockets);
-            self.from_host();
+            self.carry_from_host();
             self.router.poll(self.now);
         }
     }
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    fn to_host(&mut self) {
+    fn carry_to_host(&mut self) {
         let burst = self.router.egress(InterfaceId(1)).unwrap();
         while let Some(frame) = burst.pop() {
             let mut bytes = vec![0; frame.total_bytes()];
@@ -131,7 +131,7 @@ impl World {
         self.router.egress(InterfaceId(0)).unwrap().clear();
     }
 
-    fn from_host(&mut self) {
+    fn carry_from_host(&mut self) {
         while let Some(bytes) = self.wire.from_host.pop_front() {
             let mut frame = self.router.pool.get().unwrap();
             assert!(frame.append(&bytes));
