@@ -9,7 +9,7 @@ use paravane_appliance::balance::Protocol;
 use paravane_appliance::nat::Mode;
 use paravane_appliance::pool::Algorithm;
 
-use super::services::{MAX_SERVERS, Server, Service};
+use super::services::{MAX_SERVERS, OF_SPLICE, Server, Service};
 use super::{Config, Origin, Setting};
 
 type Fault = (Origin, String);
@@ -73,7 +73,7 @@ impl Config {
                 return Err((service.origin_of("mode"), reason));
             }
         }
-        let of_splice = ["keep-source", "proxy-protocol"].into_iter().find(|key| service.says(key));
+        let of_splice = OF_SPLICE.into_iter().find(|key| service.says(key));
         if let Some(key) = of_splice.filter(|_| service.service.mode != Mode::Splice) {
             return Err((service.origin_of(key), format!("'{key}' goes with mode = \"splice\"")));
         }

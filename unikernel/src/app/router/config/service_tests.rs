@@ -153,6 +153,11 @@ fn what_is_wrong_with_a_service_is_named() {
         ("\"1m\"", "\"1000000m\"", "32:16: '1000000m': 12 days at most"),
         ("protocol = \"udp\"", "protocol = \"sctp\"", "31:12: 'sctp' is no protocol; there are tcp, udp"),
         ("pick-up = true", "proxy-protocol = true", "15:18: 'proxy-protocol' goes with mode = \"splice\""),
+        (
+            "pick-up = true",
+            "mode = \"splice\"\nwindow-scale = 15",
+            "16:16: '15'; a number from 0 to 14 is wanted",
+        ),
         ("protocol", "mode = \"splice\"\nprotocol", "31:8: this mode needs an address of IPv6"),
         (
             "protocol",

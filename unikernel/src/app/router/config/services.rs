@@ -12,6 +12,7 @@ use paravane_appliance::flow::Timeouts;
 use paravane_appliance::limit::Rate;
 use paravane_appliance::nat::Mode;
 use paravane_appliance::pool::{self, Algorithm, PLACES};
+use paravane_appliance::splice::Offer;
 
 use super::read::{HERE, Refused, host, interface, kind_of, parse, put, unknown};
 use super::{Config, Origin, Setting, Source};
@@ -28,7 +29,8 @@ const HOLD: Duration = Duration::from_secs(30);
 pub const MAX_SERVERS: u16 = 64;
 
 const OF_BALANCER: &str = "flows, sources, key, source-connections, source-rate";
-const OF_SERVICE: &str = "name, listen, interface, protocol, mode, keep-source, proxy-protocol, algorithm, connections, rate, idle-timeout, \
+const OF_SERVICE: &str = "name, listen, interface, protocol, mode, keep-source, proxy-protocol, timestamps, sack, window-scale, \
+                          algorithm, connections, rate, idle-timeout, \
                           pick-up, slow-start, check, path, host, expect, port, interval, jitter, timeout, fall, rise, \
                           failures, [[service.server]]";
 const OF_SERVER: &str = "name, address, weight, connections, rate";
@@ -94,6 +96,10 @@ pub struct Server {
     said: Vec<(String, Origin)>,
 }
 
+/// What only a spliced service has.
+pub(super) const OF_SPLICE: [&str; 5] =
+    ["keep-source", "proxy-protocol", "timestamps", "sack", "window-scale"];
+
 /// Where nobody listens.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
@@ -122,6 +128,7 @@ impl Service {
         first(&mut self.said, entry, key, origin)?;
         let (value, service) = (&entry.value, &mut self.service);
         let (flows, checks) = (&mut service.flows, &mut service.checks);
+        let offer = &mut service.splice.service.offer;
         match key {
             "name" => service.name = parse(value, name)?,
             "listen" => service.listen = parse(value, listener)?,
@@ -130,6 +137,9 @@ impl Service {
             "mode" => service.mode = parse(value, mode)?,
             "keep-source" => service.splice.keeps_source = boolean(value)?,
             "proxy-protocol" => service.splice.service.proxy = boolean(value)?,
+            "timestamps" => offer.timestamps = boolean(value)?,
+            "sack" => offer.sack = boolean(value)?,
+            "window-scale" => offer.scale = number(value, 0, 14)?,
             "algorithm" => service.pool.algorithm = parse(value, algorithm)?,
             "connections" => flows.flows = number(value, 1, MOST_FLOWS)?,
             "rate" => flows.rate = rate(number(value, 1, 1_000_000)?),
@@ -200,6 +210,10 @@ impl Service {
         if *mode == Mode::Splice {
             put("keep-source", splice.keeps_source.to_string());
             put("proxy-protocol", splice.service.proxy.to_string());
+            let Offer { timestamps, sack, scale, .. } = &splice.service.offer;
+            put("timestamps", timestamps.to_string());
+            put("sack", sack.to_string());
+            put("window-scale", scale.to_string());
         }
         put("algorithm", algorithm_name(&pool.algorithm).into());
         put("connections", limit_text(flows.flows));
