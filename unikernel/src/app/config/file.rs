@@ -276,14 +276,14 @@ mod tests {
             (at(2, 11), Value::Integer("7".into())),
             (at(2, 14), Value::Other("a list")),
             (at(2, 21), Value::Other("a table")),
-            (at(3, 2), Value::Other("a boolean")),
+            (at(3, 2), Value::Boolean(true)),
         ]);
         let head = |is_one_of_several| Value::Head { is_one_of_several };
         let expected = [
             entry("1:1 1:5", "a", Value::Integer("1000".into())),
             entry("2:1 2:5", "b", list),
             entry("4:1 4:5", "c", Value::Other("a table")),
-            entry("5:1 5:5", "e", Value::Other("a boolean")),
+            entry("5:1 5:5", "e", Value::Boolean(true)),
             entry("6:2 6:5", "f.g", head(false)),
             entry("7:1 7:5", "f.g.h", text("i")),
             entry("8:3 8:4", "j", head(true)),
