@@ -354,7 +354,7 @@ pub const fn rate(per_second: u32) -> Rate {
     Rate { per_second, burst: per_second }
 }
 
-/// What [`mode`] reads.
+/// A mode, as the file has it.
 #[must_use]
 pub const fn mode_name(mode: Mode) -> &'static str {
     match mode {
@@ -364,7 +364,7 @@ pub const fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-/// What [`algorithm`] reads.
+/// An algorithm, as the file has it.
 #[must_use]
 pub const fn algorithm_name(algorithm: &Algorithm) -> &'static str {
     match algorithm {
@@ -374,7 +374,7 @@ pub const fn algorithm_name(algorithm: &Algorithm) -> &'static str {
     }
 }
 
-/// What [`probe`] reads.
+/// A check, as the file has it.
 const fn probe_name(probe: Option<&Probe>) -> &'static str {
     match probe {
         None => "none",
