@@ -31,6 +31,8 @@ pub mod program;
 mod services;
 mod status;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use alloc::string::String;

@@ -13,12 +13,12 @@ use paravane_tests::cases::router::{PRIVATE, PUBLIC};
 use paravane_tests::fat::{self, Disk, Place};
 use paravane_tests::guest::{guest_address, host_address};
 use paravane_tests::host::web::{Answered, BackEnds, Clients};
-use paravane_tests::qemu::{Accel, Backend};
+use paravane_tests::qemu::Accel;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::router::{Admin, Follower, boot};
-use crate::{Options, config, step};
+use crate::router::{Admin, Follower, between_hosts, boot};
+use crate::{Options, step};
 
 /// What is asked in all.
 const REQUESTS: u64 = 1000;
@@ -57,26 +57,14 @@ fn paravane_toml() -> String {
 
 /// Boots the balancer and shows it. Whether all was right.
 pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool> {
-    let nics = options.nics();
-    ensure!(nics.len() == 3, "a balancer has three NICs here (admin, public, private), not {}", nics.len());
     let toml = paravane_toml();
     step("its paravane.toml, on a disk:");
     toml.lines().for_each(|line| println!("    {line}"));
     let disk = Disk::make(Place::Whole, 16, &[("paravane.toml", toml.as_bytes())])?;
-    let mut config = config(options, image, accel)?;
-    for (_, backend) in config.nics.iter_mut().skip(1) {
-        *backend = Backend::Cable;
-    }
-    config.extras = fat::options(&disk.path(), DISK, "");
-    if accel != Accel::Kvm {
-        // For random numbers; KVM has them.
-        config.extras.extend(["-cpu".into(), "max".into()]);
-    }
-    let Some((_, Backend::User { host_port })) = config.nics.first().copied() else {
-        return Err(anyhow!("admin has no port"));
-    };
+    let (mut config, host_port) = between_hosts(options, image, accel)?;
+    config.extras.extend(fat::options(&disk.path(), DISK, ""));
 
-    let models: Vec<_> = nics.iter().map(|nic| nic.driver()).collect();
+    let models: Vec<_> = config.nics.iter().map(|(nic, _)| nic.driver()).collect();
     step(&format!("booting a balancer on machine {} with {}", config.machine.name(), models.join(", ")));
     let (mut session, [mut public, mut private]) = boot(&config)?;
     let admin = Admin { folder: TempDir::new()?, host_port };
@@ -111,18 +99,7 @@ pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool
         lines.iter().for_each(|line| println!("    {line}"));
         check(&status, &admin)
     });
-    if options.interactive {
-        session.stay(&config)?;
-    }
-    match judged {
-        Ok(()) => println!("all right"),
-        Err(ref problem) => {
-            println!("!!  {problem:#}");
-            print!("{}", session.report());
-            println!("NOT all right");
-        }
-    }
-    Ok(judged.is_ok())
+    session.close(options, &config, judged)
 }
 
 /// Waits until the balancer has heard of both back ends that they are up.

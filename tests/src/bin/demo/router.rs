@@ -37,22 +37,9 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// Boots the router and shows it. Whether all was right.
 pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool> {
-    let nics = options.nics();
-    ensure!(nics.len() == 3, "a router has three NICs here (admin, public, private), not {}", nics.len());
-    let mut config = config(options, image, accel)?;
-    // Hosts of ours are on both sides; admin is reached as before.
-    for (_, backend) in config.nics.iter_mut().skip(1) {
-        *backend = Backend::Cable;
-    }
+    let (mut config, host_port) = between_hosts(options, image, accel)?;
     let words = words("dhcp", MTU_BYTES).join(" ");
     config.append = format!("{} {words}", config.append);
-    if accel != Accel::Kvm {
-        // For random numbers; KVM has them.
-        config.extras = vec!["-cpu".into(), "max".into()];
-    }
-    let Some((_, Backend::User { host_port })) = config.nics.first().copied() else {
-        return Err(anyhow!("admin has no port"));
-    };
 
     step(&format!("booting a router of 3 NICs on machine {}: {words}", config.machine.name()));
     let (mut session, mut hosts) = boot(&config)?;
@@ -85,18 +72,25 @@ pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool
         lines.iter().for_each(|line| println!("    {line}"));
         check(&status, &admin)
     });
-    if options.interactive {
-        session.stay(&config)?;
+    session.close(options, &config, judged)
+}
+
+/// A machine whose `admin` is reached by a port of the host, with hosts of ours on the other sides.
+pub(crate) fn between_hosts(options: &Options, image: &Path, accel: Accel) -> Result<(Config, u16)> {
+    let nics = options.nics();
+    ensure!(nics.len() == 3, "there are three NICs here (admin, public, private), not {}", nics.len());
+    let mut config = config(options, image, accel)?;
+    for (_, backend) in config.nics.iter_mut().skip(1) {
+        *backend = Backend::Cable;
     }
-    match judged {
-        Ok(()) => println!("all right"),
-        Err(ref problem) => {
-            println!("!!  {problem:#}");
-            print!("{}", session.report());
-            println!("NOT all right");
-        }
+    if accel != Accel::Kvm {
+        // For random numbers; KVM has them.
+        config.extras = vec!["-cpu".into(), "max".into()];
     }
-    Ok(judged.is_ok())
+    let Some((_, Backend::User { host_port })) = config.nics.first().copied() else {
+        return Err(anyhow!("admin has no port"));
+    };
+    Ok((config, host_port))
 }
 
 /// Starts QEMU with a host of ours on each side.

@@ -12,6 +12,8 @@ use paravane_tests::guest::nic_name;
 use paravane_tests::qemu::{Backend, Config, Qemu};
 use tempfile::TempDir;
 
+use crate::Options;
+
 /// From the start of QEMU to the line `ready`.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
 /// From there to an address on every NIC.
@@ -102,6 +104,22 @@ impl Session {
                 println!("    {line}");
             }
         }
+    }
+
+    /// Says how it went; before that, where it is wanted, the guest goes on. Whether all was right.
+    pub(crate) fn close(&mut self, options: &Options, config: &Config, judged: Result<()>) -> Result<bool> {
+        if options.interactive {
+            self.stay(config)?;
+        }
+        match &judged {
+            Ok(()) => println!("all right"),
+            Err(problem) => {
+                println!("!!  {problem:#}");
+                print!("{}", self.report());
+                println!("NOT all right");
+            }
+        }
+        Ok(judged.is_ok())
     }
 
     pub(crate) fn report(&self) -> String {

@@ -3,14 +3,14 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use paravane_hal::entropy::{Entropy, EntropyError};
 use paravane_mock_hal::MockPlatform;
-use paravane_net::{FrameLayout, MacAddr, NicInfo, Offloads};
+use paravane_net::FrameLayout;
 use smoltcp::iface::{Config as HostConfig, Interface as HostInterface, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
 use smoltcp::wire::{EthernetAddress, IpCidr};
 
+use super::testing::{Known, info, report};
 use super::*;
 
 const TOKEN: &str = "correct-horse-battery";
@@ -18,34 +18,6 @@ const CONFIG: &str = "admin=dhcp,token=correct-horse-battery public=192.0.2.1/24
                       private=10.0.0.1/24,2001:db8:2::1/64 \
                       service=web,192.0.2.80:80,check=/health,10.0.0.11:80,10.0.0.11:81 \
                       service=six,[2001:db8:1::80]:80,[2001:db8:2::11]:80";
-
-/// Numbers that tests may guess.
-struct Known;
-
-impl Entropy for Known {
-    fn name(&self) -> &'static str {
-        "known"
-    }
-    fn fill(&self, to: &mut [u8]) -> Result<(), EntropyError> {
-        to.fill(7);
-        Ok(())
-    }
-}
-
-fn info(low: u32) -> NicInfo {
-    NicInfo {
-        driver: "none",
-        mac: MacAddr::local(low),
-        ip_mtu_bytes: 1500,
-        max_frame_bytes: 1514,
-        offloads: Offloads::empty(),
-        filters: true,
-        max_segments: 16,
-        max_cut_segments: 16,
-        rx_slots: 64,
-        tx_slots: 64,
-    }
-}
 
 /// A balancer with a host on `private`.
 struct World {
@@ -314,18 +286,7 @@ fn servers_are_changed_by_who_has_the_token() {
 fn what_is_balanced_is_in_status_and_metrics() {
     let mut world = World::new(&[80], GOOD);
     world.pass(Duration::from_secs(20));
-    let report = Report {
-        version: "0.1.0",
-        boot_us: 1,
-        boot_ticks: 2,
-        uptime_us: 20_000_000,
-        clock: "PIT".into(),
-        entropy: "known",
-        dma_bytes_in_use: 4096,
-        pool_frames: 128,
-        pool_free: 128,
-        nics: Vec::new(),
-    };
+    let report = Report { uptime_us: 20_000_000, ..report() };
     let json: serde_json::Value = serde_json::from_str(&world.router.page("status", &report).2).unwrap();
     let web = &json["services"][0];
     assert_eq!(

@@ -1,43 +1,15 @@
 //! A router between two NICs that are played: what is on the wire is what comes of it.
 
 use paravane_appliance::drops::Reason;
-use paravane_hal::entropy::{Entropy, EntropyError};
 use paravane_mock_hal::MockPlatform;
-use paravane_net::{Frame, FrameLayout, MacAddr, NicInfo, Offloads};
+use paravane_net::{Frame, FrameLayout, MacAddr};
 
+use super::testing::{Known, info, report};
 use super::*;
 use crate::app::http::Route;
 
 const CONFIG: &str = "public=192.0.2.1/24,2001:db8:1::1/64 private=10.0.0.1/24,mtu=1400 \
                       route=0.0.0.0/0,192.0.2.254 route=10.9.0.0/16,private route=198.51.100.0/24,blackhole";
-
-/// Numbers that tests may guess.
-struct Known;
-
-impl Entropy for Known {
-    fn name(&self) -> &'static str {
-        "known"
-    }
-    fn fill(&self, to: &mut [u8]) -> Result<(), EntropyError> {
-        to.fill(7);
-        Ok(())
-    }
-}
-
-fn info(low: u32) -> NicInfo {
-    NicInfo {
-        driver: "none",
-        mac: MacAddr::local(low),
-        ip_mtu_bytes: 1500,
-        max_frame_bytes: 1514,
-        offloads: Offloads::empty(),
-        filters: true,
-        max_segments: 16,
-        max_cut_segments: 16,
-        rx_slots: 64,
-        tx_slots: 64,
-    }
-}
 
 /// A router of `line` over the NICs of these names.
 fn router(line: &str, names: &[&str], is_seeded: bool) -> Router {
@@ -55,21 +27,6 @@ fn ready() -> Router {
     let mut router = router(CONFIG, &["public", "private"], true);
     [0, 1].into_iter().for_each(|id| router.link_changed(InterfaceId(id), true));
     router
-}
-
-fn report() -> Report {
-    Report {
-        version: "0.1.0",
-        boot_us: 1,
-        boot_ticks: 2,
-        uptime_us: 61_002_003,
-        clock: "PIT".into(),
-        entropy: "known",
-        dma_bytes_in_use: 4096,
-        pool_frames: 64,
-        pool_free: 60,
-        nics: Vec::new(),
-    }
 }
 
 fn sent(router: &mut Router, id: u8) -> Vec<Vec<u8>> {

@@ -6,7 +6,7 @@
 //! | `admin=dhcp`, `admin=ADDRESS/LENGTH[,GATEWAY][,mtu=N][,token=TOKEN]` | `[admin]` |
 //! | `public=ADDRESS/LENGTH,…[,mtu=N]`, other NICs likewise | `[public]` |
 //! | `route=PREFIX,GATEWAY[,INTERFACE]`, `route=PREFIX,INTERFACE`, `route=PREFIX,blackhole` | a `[[route]]` |
-//! | `service=NAME,ADDRESS:PORT[,udp][,MODE][,ALGORITHM][,check=/PATH],SERVER:PORT[*WEIGHT],…` | a `[[service]]` |
+//! | `service=NAME,ADDRESS:PORT[,WORD…],SERVER:PORT[*WEIGHT],…` | a `[[service]]`; words are `udp`, a mode, an algorithm, `check=…` |
 //! | `sources=ADDRESS,…` | of `[balancer]` |
 //!
 //! Other words are none of a router's configuration.

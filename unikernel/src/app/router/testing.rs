@@ -1,0 +1,53 @@
+//! What tests of a router and of a balancer have in common.
+
+use alloc::vec::Vec;
+
+use paravane_hal::entropy::{Entropy, EntropyError};
+use paravane_net::{MacAddr, NicInfo, Offloads};
+
+use crate::app::status::Report;
+
+/// Numbers that tests may guess.
+pub(super) struct Known;
+
+impl Entropy for Known {
+    fn name(&self) -> &'static str {
+        "known"
+    }
+    fn fill(&self, to: &mut [u8]) -> Result<(), EntropyError> {
+        to.fill(7);
+        Ok(())
+    }
+}
+
+/// A NIC whose address ends so.
+pub(super) fn info(low: u32) -> NicInfo {
+    NicInfo {
+        driver: "none",
+        mac: MacAddr::local(low),
+        ip_mtu_bytes: 1500,
+        max_frame_bytes: 1514,
+        offloads: Offloads::empty(),
+        filters: true,
+        max_segments: 16,
+        max_cut_segments: 16,
+        rx_slots: 64,
+        tx_slots: 64,
+    }
+}
+
+/// A report of a machine without NICs.
+pub(super) fn report() -> Report {
+    Report {
+        version: "0.1.0",
+        boot_us: 1,
+        boot_ticks: 2,
+        uptime_us: 61_002_003,
+        clock: "PIT".into(),
+        entropy: "known",
+        dma_bytes_in_use: 4096,
+        pool_frames: 64,
+        pool_free: 60,
+        nics: Vec::new(),
+    }
+}
