@@ -278,7 +278,9 @@ impl Left<'_> {
             }
         }
         let is_open = matches!(flow.state(), State::Established | State::FinWait | State::CloseWait);
-        let is_cut_off = is_open && matches!(end, End::Expired | End::Removed);
+        // Of one that was not seen to be whole, the other half may go on elsewhere.
+        let is_over = end == End::Removed || end == End::Expired && flow.is_proven();
+        let is_cut_off = is_open && is_over;
         if flow.is_spliced() {
             if let Some(splicing) = self.splicing {
                 splicing.ended(index, flow, is_cut_off);

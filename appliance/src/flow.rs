@@ -255,14 +255,12 @@ impl Table {
         let state = match step {
             Step::To(state) => state,
             Step::Stays => return Verdict::Pass,
+            Step::Unheard => return self.take_half(hit, segment, now),
             Step::Reopens => {
                 self.end(index, End::Reopened, ended);
                 return Verdict::Reopened;
             }
-            Step::Not(invalid) => {
-                count(&mut self.counters.invalid, invalid as usize);
-                return Verdict::Invalid(invalid);
-            }
+            Step::Not(invalid) => return self.invalid(invalid),
         };
         // The time of a beginning runs from its first packet on, and that of an end from its last
         // step: nobody makes them longer.
@@ -279,6 +277,31 @@ impl Table {
             self.moved(index, direction, is_fixed);
         }
         Verdict::Pass
+    }
+
+    /// Takes what a client says to an answer that it had by another way, of a service whose
+    /// connections may come in their middle.
+    #[cold]
+    fn take_half(&mut self, hit: Hit, segment: Option<&Segment>, now: Instant) -> Verdict {
+        let Self { flows, services, .. } = self;
+        let Hit { index, direction } = hit;
+        let picks_up = |flow: &&mut Flow| {
+            services.get(usize::from(flow.tag.service)).is_some_and(|served| served.service.picks_up)
+        };
+        let flow = flows.get_mut(index as usize).filter(picks_up);
+        let begun = segment.and_then(|segment| tcp::pick_up(segment, direction));
+        let (Some(flow), Some((state, sides))) = (flow, begun) else {
+            return self.invalid(Invalid::State);
+        };
+        (flow.state, flow.sides, flow.seen) = (state, sides, time::seconds(now));
+        self.moved(index, direction, false);
+        Verdict::Pass
+    }
+
+    #[cold]
+    fn invalid(&mut self, why: Invalid) -> Verdict {
+        count(&mut self.counters.invalid, why as usize);
+        Verdict::Invalid(why)
     }
 
     /// Sees to it that a flow, which is in another state or unproven, waits for the right time.

@@ -96,7 +96,7 @@ impl Balancer {
             return;
         };
         let report = match (state, hit.direction) {
-            (State::SynReceived | State::Established, _) => Report::Good,
+            (State::SynReceived, Direction::Reply) => Report::Good,
             (State::Close, Direction::Reply) => Report::Failed,
             _ => return,
         };

@@ -94,8 +94,9 @@ pub struct Service {
     pub flows: u32,
     /// How many may begin.
     pub rate: Rate,
-    /// Whether a TCP connection may come in its middle: after another balancer that had it failed.
-    /// It is not new, so that rates do not hold for it, but all other limits.
+    /// Whether a TCP connection may come in its middle, after another balancer that had it failed;
+    /// or only half of it, where the other half goes by another balancer. It is not new, so that
+    /// rates do not hold for it, but all other limits.
     pub picks_up: bool,
 }
 

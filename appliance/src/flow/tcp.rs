@@ -72,6 +72,8 @@ pub(super) enum Step {
     To(State),
     /// It is for its receiver to judge, and changes nothing here.
     Stays,
+    /// It would go on with an answer that was not seen here.
+    Unheard,
     /// It begins another connection of the same ends, and this one is over.
     Reopens,
     Not(Invalid),
@@ -138,15 +140,21 @@ pub(super) fn begin(first: &Segment) -> Option<(State, [Side; 2])> {
     is_syn.then(|| (State::SynSent, [Side::of_syn(first), Side::NONE]))
 }
 
-/// How it goes on that began elsewhere, with the first segment that is seen here.
+/// How it goes on that began elsewhere, or whose other half goes elsewhere, with the first segment
+/// that is seen here. What a server answers to a SYN counts, whichever it is: a client's end of a
+/// connection that nobody here knows does not.
 pub(super) fn pick_up(first: &Segment, direction: Direction) -> Option<(State, [Side; 2])> {
-    if !first.is_sane() || first.is(RST | SYN) {
-        return None;
-    }
+    let state = match direction {
+        _ if !first.is_sane() => return None,
+        _ if first.is_usual() => State::Established,
+        Direction::Reply if first.is(RST) => State::Close,
+        Direction::Reply if first.is(SYN) && first.is(ACK) => State::SynReceived,
+        _ => return None,
+    };
     let mut sender = Side::unseen(first.sequence, first.window);
     let mut receiver = Side::unseen(first.acknowledgement, u16::MAX);
     take(&mut sender, &mut receiver, first);
-    let state = closing(State::Established, &sender, &receiver);
+    let state = closing(state, &sender, &receiver);
     Some((state, if direction == Direction::Original { [sender, receiver] } else { [receiver, sender] }))
 }
 
@@ -168,7 +176,7 @@ pub(super) fn step(
     match (state, direction) {
         // Its server remembers another connection, and says so: the client cuts that off.
         (State::SynSent, Direction::Reply) => return Step::Stays,
-        (State::SynSent, Direction::Original) => return Step::Not(Invalid::State),
+        (State::SynSent, Direction::Original) => return Step::Unheard,
         _ => {}
     }
     if let Err(invalid) = check(sender, receiver, segment) {
@@ -183,7 +191,7 @@ pub(super) fn step(
     }
     take(sender, receiver, segment);
     Step::To(match state {
-        State::SynReceived if !is_first_ack => state,
+        State::SynReceived if !is_first_ack && !sender.is_picked_up() => state,
         State::SynReceived => closing(State::Established, sender, receiver),
         _ => closing(state, sender, receiver),
     })
@@ -257,9 +265,15 @@ fn bounds(sender: &Side, receiver: &Side, segment: &Segment, ahead: bool) -> Res
 #[inline(always)]
 fn take(sender: &mut Side, receiver: &mut Side, segment: &Segment) {
     follow(sender, receiver, segment);
-    // Sent before anything was seen here.
-    if receiver.is_picked_up() && after(segment.acknowledgement, receiver.end) {
-        receiver.end = segment.acknowledgement;
+    if receiver.is_picked_up() {
+        // Sent before anything was seen here, or elsewhere.
+        if after(segment.acknowledgement, receiver.end) {
+            receiver.end = segment.acknowledgement;
+        }
+        // What was acknowledged elsewhere is not known here: all of it may be.
+        if !receiver.is_seen() {
+            sender.acked = sender.end;
+        }
     }
     if segment.is(FIN) {
         sender.flags |= FINISHED;
@@ -333,7 +347,8 @@ fn syn(state: State, sender: &mut Side, segment: &Segment) -> Step {
 
 /// The answer to it.
 fn syn_ack(state: State, sender: &mut Side, receiver: &mut Side, segment: &Segment) -> Step {
-    if !matches!(state, State::SynSent | State::SynReceived) {
+    // Of one that was picked up, the first is the one that counts.
+    if !matches!(state, State::SynSent | State::SynReceived) || sender.is_picked_up() {
         return Step::Stays;
     }
     let acknowledgement = segment.acknowledgement;

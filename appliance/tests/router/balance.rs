@@ -4,6 +4,7 @@ mod begin;
 mod bytes;
 mod errors;
 mod fragments;
+mod halves;
 mod many;
 mod own;
 mod refused;

@@ -99,7 +99,7 @@ fn a_syn_is_answered_by_who_acknowledges_it() {
     let mut watch = watch;
     assert_eq!(watch.take(Original, &Segment::test(SYN_ACK, 5, 5, 0)), Step::Not(Invalid::State));
     assert_eq!(watch.take(Reply, &Segment::test(SYN, 5, 0, 0)), Step::Not(Invalid::State));
-    assert_eq!(watch.take(Original, &Segment::test(ACK, 1001, 5001, 0)), Step::Not(Invalid::State));
+    assert_eq!(watch.take(Original, &Segment::test(ACK, 1001, 5001, 0)), Step::Unheard);
     // With data in it, of which the server took none.
     let mut fast = Watch::new(&Segment::test(SYN, 1000, 0, 500));
     assert_eq!(fast.take(Reply, &Segment::test(SYN_ACK, 5000, 1001, 0)), Step::To(State::SynReceived));

@@ -193,6 +193,30 @@ fn a_connection_is_picked_up_where_that_is_allowed() {
 }
 
 #[test]
+fn half_a_connection_goes_on_as_a_whole_one() {
+    let key = client(1, PROTOCOL_TCP);
+    let mut table = table(Limits::new(10));
+    table.set_service(0, Service { picks_up: true, ..Service::GENERAL });
+    // What a server answers, twice, and what it sends then: its windows are those of a SYN no more.
+    let answer = Segment::test(0x12, 9_000, 1001, 0);
+    table.open(&New { direction: Direction::Reply, ..new(key, Some(&answer)) }, at(0), &mut nobody).unwrap();
+    assert_eq!(table.state(&key), Some(State::SynReceived));
+    assert_eq!(takes(&mut table, &back(&key), Some(&answer), at(1)), Verdict::Pass);
+    let data = Segment::test(0x10, 9_001, 1001, 60_000);
+    assert_eq!(takes(&mut table, &back(&key), Some(&data), at(1)), Verdict::Pass);
+    assert_eq!((table.state(&key), table.unproven()), (Some(State::Established), 1));
+    let far = Segment::test(0x10, 9_001 + 60_000 * 100, 1001, 0);
+    assert_eq!(takes(&mut table, &back(&key), Some(&far), at(25)), Verdict::Pass);
+    table.poll(at(50), 100, &mut nobody);
+    assert_eq!(table.len(), 1, "it was heard of");
+    // The other half comes here as well.
+    let other = Segment::test(0x10, 1001 + 900_000, 9_001 + 60_000 * 100, 0);
+    assert_eq!(takes(&mut table, &key, Some(&other), at(51)), Verdict::Pass);
+    assert_eq!((table.state(&key), table.unproven()), (Some(State::Established), 0));
+    table.check();
+}
+
+#[test]
 fn flows_are_shown_from_any_place_on() {
     let mut table = table(Limits::new(100));
     for number in 0..20 {

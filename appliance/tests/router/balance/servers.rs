@@ -5,9 +5,8 @@ use core::time::Duration;
 
 use paravane_appliance::balance::Service;
 use paravane_appliance::check;
-use paravane_appliance::flow;
 use paravane_appliance::nat::Mode;
-use paravane_appliance::pool::{self, Algorithm, Health};
+use paravane_appliance::pool::{self, Health};
 
 use super::support::{ACK, Balanced, RST, SYN, Tcp, V4, V6, segments, service, settings};
 use crate::world::{PRIVATE, PUBLIC};
@@ -98,17 +97,9 @@ fn without_a_server_clients_hear_at_once() {
     }
 }
 
-/// With a table that is the same on each balancer, and connections that may come in their midst.
-fn interchangeable() -> Balanced {
-    let pool = pool::Settings { algorithm: Algorithm::maglev([1, 2]), ..pool::Settings::new(16) };
-    let mut flows = flow::Service::GENERAL;
-    flows.picks_up = true;
-    Balanced::of(V4, Service { pool, flows, ..service(&V4, Mode::Dnat) }, settings())
-}
-
 #[test]
 fn connections_live_on_by_an_equal_balancer() {
-    let [mut one, mut other] = [interchangeable(), interchangeable()];
+    let [mut one, mut other] = [Balanced::interchangeable(V4), Balanced::interchangeable(V4)];
     for port in 5000..5050 {
         let (there, back) = one.connect(port);
         let from_client = one.of_client(port, ACK).at(1001, back.sequence.wrapping_add(1));

@@ -5,9 +5,10 @@ use core::time::Duration;
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use paravane_appliance::balance::{Balancer, Protocol, Service, Settings};
+use paravane_appliance::flow;
 use paravane_appliance::interface::{Interface, InterfaceId};
 use paravane_appliance::nat::{Mode, Sources};
-use paravane_appliance::pool::{Health, Server, ServerId};
+use paravane_appliance::pool::{self, Algorithm, Health, Server, ServerId};
 use paravane_hal::time::Instant;
 use paravane_net::{MacAddr, Offloads};
 
@@ -212,6 +213,15 @@ impl Balanced {
 
     pub fn of(ends: Ends, service: Service, settings: Settings) -> Self {
         Self::with(ends, vec![service], settings)
+    }
+
+    /// With a table that is the same on each balancer, and connections that may come in their
+    /// middle, or half.
+    pub fn interchangeable(ends: Ends) -> Self {
+        let pool = pool::Settings { algorithm: Algorithm::maglev([1, 2]), ..pool::Settings::new(16) };
+        let mut flows = flow::Service::GENERAL;
+        flows.picks_up = true;
+        Self::of(ends, Service { pool, flows, ..service(&ends, Mode::Dnat) }, settings())
     }
 
     /// Several services, each with both servers.
