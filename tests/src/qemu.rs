@@ -144,6 +144,8 @@ impl NicModel {
 pub enum Backend {
     /// To a [`Cable`](crate::dgram::Cable) of ours.
     Cable,
+    /// To a network device of the kernel's, by its name; it exists already.
+    Tap(&'static str),
     /// To QEMU's own address translator, with the guest's port 80 at `host_port` of the loopback
     /// interface.
     User {
@@ -259,6 +261,7 @@ impl Config {
                         sockets.theirs(index).display(),
                         sockets.ours(index).display(),
                     ),
+                    Backend::Tap(name) => format!("tap,id={id},ifname={name},script=no,downscript=no"),
                     Backend::User { host_port } => {
                         format!(
                             "user,id={id},net=10.0.{}.0/24,hostfwd=tcp:127.0.0.1:{host_port}-:80",

@@ -34,7 +34,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 const UP_LIMIT: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const BACK_ENDS: [(&str, u16); 2] = [("one", 8001), ("two", 8002)];
-const DISK: &str = "virtio-blk-pci,disable-legacy=on,disable-modern=off,addr=0x10";
+pub(crate) const DISK: &str = "virtio-blk-pci,disable-legacy=on,disable-modern=off,addr=0x10";
 
 /// Where the service is.
 const VIP: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 77, 1, 80), 80);
@@ -73,7 +73,7 @@ pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool
     let mut back_ends = BackEnds::new(&mut private, &BACK_ENDS)?;
     let worked = thread::scope(|scope| {
         let serving = scope.spawn(|| serve(&mut back_ends, &kill, &done));
-        let ready = session.wait_ready().and_then(|()| wait_up(&admin));
+        let ready = session.wait_ready().and_then(|()| wait_up(&admin, "L7OK"));
         session.show_new_lines();
         step(&format!("{REQUESTS} requests through {}:{}, {AT_A_TIME} at a time", VIP.0, VIP.1));
         let asking = scope.spawn(|| {
@@ -102,14 +102,14 @@ pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool
     session.close(options, &config, judged)
 }
 
-/// Waits until the balancer has heard of both back ends that they are up.
-fn wait_up(admin: &Admin) -> Result<()> {
+/// Waits until the balancer has heard of both back ends that they are up, by checks of that outcome.
+pub(crate) fn wait_up(admin: &Admin, check: &str) -> Result<()> {
     admin.wait_ready()?;
     let deadline = Instant::now() + UP_LIMIT;
     loop {
         let status = admin.status()?;
         let servers = service(&status)?["servers"].as_array().context("the service has no servers")?;
-        if servers.iter().all(|server| server["status"] == "UP" && server["check_status"] == "L7OK") {
+        if servers.iter().all(|server| server["status"] == "UP" && server["check_status"] == check) {
             return Ok(());
         }
         ensure!(

@@ -4,6 +4,7 @@
 mod accel;
 mod balancer;
 mod fetch;
+mod fleet;
 mod router;
 mod session;
 
@@ -40,6 +41,10 @@ struct Options {
     /// that follows them
     #[arg(long)]
     router: bool,
+    /// Show two balancers between equal routes of Linux's (ECMP), in network namespaces that vanish
+    /// afterwards, and kill one of them: 100 connections live on. Needs `/dev/net/tun`
+    #[arg(long, conflicts_with_all = ["router", "http", "interactive"])]
+    fleet: bool,
     /// Show the image that serves HTTP over each NIC: a page and a file through each of them with
     /// curl
     #[arg(long, conflicts_with = "router")]
@@ -56,6 +61,20 @@ struct Options {
     /// Boot this ELF file instead of building one
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    /// What this process is, of those that --fleet is shown by
+    #[arg(long, value_enum, default_value = "outside", hide = true)]
+    role: Role,
+}
+
+/// Where a process of `--fleet` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// In the network of the machine.
+    Outside,
+    /// In the namespace of clients and balancers,
+    Inside,
+    /// and in that of servers, which it is.
+    Servers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -111,6 +130,9 @@ impl Options {
 
 /// Whether all was right.
 fn demo(options: &Options) -> Result<bool> {
+    if options.role == Role::Servers {
+        return fleet::serve().map(|()| true);
+    }
     // Before the minutes of a build, rather than after.
     tool::find("curl")?;
     tool::qemu()?;
@@ -127,11 +149,17 @@ fn demo(options: &Options) -> Result<bool> {
         image.metadata().with_context(|| format!("no image at {}", image.display()))?.len().div_ceil(1024);
     step(&format!("image {} ({kib} KiB) after {:.0} s", image.display(), start.elapsed().as_secs_f64()));
 
+    if options.fleet && options.role == Role::Outside {
+        return fleet::enter(options, &image);
+    }
     let (accel, why) = accel::choose(options.accel, &config(options, &image, Accel::Kvm)?);
     step(&format!("accelerator: {why}"));
 
     if options.router {
         return router::show(options, &image, accel);
+    }
+    if options.fleet {
+        return fleet::show(options, &image, accel);
     }
     if !options.http {
         return balancer::show(options, &image, accel);

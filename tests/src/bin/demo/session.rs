@@ -43,6 +43,11 @@ impl Session {
         &self.qemu
     }
 
+    /// Ends it at once, as `kill -9` does.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.qemu.kill()
+    }
+
     /// Shows the console until the guest is ready.
     pub(crate) fn wait_ready(&mut self) -> Result<()> {
         let start = Instant::now();
