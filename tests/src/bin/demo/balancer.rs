@@ -102,7 +102,7 @@ pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool
     session.close(options, &config, judged)
 }
 
-/// Waits until the balancer has heard of both back ends that they are up, by checks of that outcome.
+/// Waits until the balancer has heard of both back ends that they are up: that outcome of checks.
 pub(crate) fn wait_up(admin: &Admin, check: &str) -> Result<()> {
     admin.wait_ready()?;
     let deadline = Instant::now() + UP_LIMIT;

@@ -330,10 +330,10 @@ fn host_address(text: &str) -> Result<(IpAddr, u8), String> {
     if bits.is_empty() || !bits.bytes().all(|digit| digit.is_ascii_digit()) {
         return Err(form());
     }
-    let most = if ip.is_ipv4() { 32 } else { 128 };
+    let (most, usual) = if ip.is_ipv4() { (32, 24) } else { (128, 64) };
     let bits = bits.parse().ok().filter(|bits| (1..=most).contains(bits));
     let bits = bits.ok_or_else(|| {
-        format!("'{text}': the length of a prefix is 1 to {most}, as {address}/{}", most * 3 / 4)
+        format!("'{text}': the length of a prefix is 1 to {most}, as {address}/{usual}")
     })?;
     host(ip, text)?;
     let network = Prefix::around(ip, bits).map_err(|error| format!("'{text}': {error}"))?;

@@ -157,6 +157,11 @@ fn a_value_that_is_none_is_named_with_what_would_be_one() {
             "8:14: '192.0.2.1/33': the length of a prefix is 1 to 32, as 192.0.2.1/24",
         ),
         ("2001:db8:1::1/64", "2001:db8:1::1/", "8:30: '2001:db8:1::1/' is no address with"),
+        (
+            "2001:db8:1::1/64",
+            "2001:db8:1::1/164",
+            "8:30: '2001:db8:1::1/164': the length of a prefix is 1 to 128, as 2001:db8:1::1/64",
+        ),
         ("192.0.2.1/24", "192.0.2.0/24", "8:14: '192.0.2.0/24' is the network itself"),
         ("192.0.2.1/24", "192.0.2.255/24", "8:14: '192.0.2.255/24' is the network itself"),
         ("192.0.2.1/24", "224.0.0.1/24", "8:14: '224.0.0.1/24' is no host's address"),
