@@ -10,6 +10,7 @@
 
 mod acpi;
 mod admin;
+mod answer;
 mod blk;
 mod config_space;
 mod declared;

@@ -23,6 +23,7 @@ use paravane_net::{
     SegmentationKind, TxOffload,
 };
 
+use crate::answer::Heard;
 use crate::input::Input;
 
 /// How many frames there are.
@@ -106,6 +107,8 @@ struct World {
     path: Path,
     pool: FramePool,
     now: Instant,
+    /// By each interface.
+    heard: [Heard; 2],
 }
 
 impl World {
@@ -138,7 +141,7 @@ impl World {
             }
         }
         path.set_balancer(balancer);
-        Self { path, pool, now: Instant::default() }
+        Self { path, pool, now: Instant::default(), heard: Default::default() }
     }
 
     fn take(&mut self, from: u8, frame: Frame) {
@@ -150,12 +153,15 @@ impl World {
 
     /// What goes out is as it should be, and is gone.
     fn look(&mut self) {
-        for id in [0, 1] {
+        for (id, heard) in (0..).zip(&mut self.heard) {
             let burst = self.path.egress(InterfaceId(id)).unwrap();
             while let Some(frame) = burst.pop() {
                 let packet =
                     Packet::read(&frame).unwrap_or_else(|why| panic!("what goes out is no packet: {why:?}"));
                 assert_eq!(packet.source, OWN[usize::from(id)], "from whom it is");
+                let mut bytes = vec![0; frame.total_bytes()];
+                frame.copy_out(&mut bytes).unwrap();
+                heard.take(bytes);
             }
             self.path.fetch(InterfaceId(id)).unwrap().clear();
         }
@@ -194,6 +200,13 @@ pub fn path(bytes: &[u8]) {
                 let from = input.byte() & 1;
                 let raw = arp(&mut input, from);
                 send(&mut world, &mut input, from, &raw);
+            }
+            4..=7 => {
+                let from = input.byte() & 1;
+                let mac = OTHERS[usize::from(from)].0;
+                if let Some(raw) = world.heard[usize::from(from)].answer(&mut input, mac) {
+                    send(&mut world, &mut input, from, &raw);
+                }
             }
             _ => {
                 let from = input.byte() & 1;
