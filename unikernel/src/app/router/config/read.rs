@@ -332,9 +332,8 @@ fn host_address(text: &str) -> Result<(IpAddr, u8), String> {
     }
     let (most, usual) = if ip.is_ipv4() { (32, 24) } else { (128, 64) };
     let bits = bits.parse().ok().filter(|bits| (1..=most).contains(bits));
-    let bits = bits.ok_or_else(|| {
-        format!("'{text}': the length of a prefix is 1 to {most}, as {address}/{usual}")
-    })?;
+    let bits =
+        bits.ok_or_else(|| format!("'{text}': the length of a prefix is 1 to {most}, as {address}/{usual}"))?;
     host(ip, text)?;
     let network = Prefix::around(ip, bits).map_err(|error| format!("'{text}': {error}"))?;
     let is_edge = network.broadcast().is_some_and(|last| network.address() == ip || IpAddr::V4(last) == ip);
