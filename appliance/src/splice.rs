@@ -61,7 +61,7 @@ mod cookie;
 mod entry;
 mod heard;
 mod make;
-mod proxy;
+pub(crate) mod proxy;
 mod send;
 mod server;
 mod shape;

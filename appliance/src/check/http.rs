@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use super::settings::CheckError;
+use crate::splice::proxy;
 
 /// So much of an answer is read until its status is there.
 pub const MAX_ANSWER_BYTES: u16 = 8192;
@@ -54,6 +55,16 @@ impl Http {
             return Err(CheckError::Range { first, last });
         }
         Ok(Self { first, last, ..self })
+    }
+
+    /// Says first, by the PROXY protocol, that nobody is behind the request: for servers that want
+    /// its header in front of each.
+    ///
+    /// Spec: The PROXY protocol, versions 1 & 2, 2.2 "Binary header format (version 2)", LOCAL.
+    #[must_use]
+    pub fn behind_proxy_header(self) -> Self {
+        let request = proxy::local_header().chain(self.request).collect();
+        Self { request, ..self }
     }
 
     pub(super) const fn expected(&self) -> (u16, u16) {

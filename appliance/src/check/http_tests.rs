@@ -79,6 +79,8 @@ fn the_request_is_one_and_no_more() {
     let request = "GET /health?full=1 HTTP/1.1\r\nHost: www.example.org:8080\r\nUser-Agent: paravane\r\n\
                    Accept: */*\r\nConnection: close\r\n\r\n";
     assert_eq!(http.request(), request.as_bytes());
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    assert_eq!(http.behind_proxy_header().request(), [&header[..], request.as_bytes()].concat());
     for path in
         ["", "health", "/a b", "/a\r\nX: y", "/a\n", "/\u{e4}", "/\0", &format!("/{}", "a".repeat(512))]
     {

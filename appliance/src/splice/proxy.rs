@@ -12,8 +12,10 @@ use crate::flow::Key;
 
 /// What it begins with, and no other protocol does.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// Version 2, of a connection that is passed on: PROXY.
+/// Version 2, of a connection that is passed on: PROXY,
 const VERSION_COMMAND: u8 = 0x21;
+/// and of one that is the balancer's own: LOCAL.
+const VERSION_LOCAL: u8 = 0x20;
 /// TCP over IPv4.
 const TCP4: u8 = 0x11;
 /// TCP over IPv6.
@@ -24,6 +26,11 @@ pub(super) const MAX_BYTES: usize = 52;
 /// And over IPv4.
 const V4_BYTES: u8 = 28;
 const V6_BYTES: u8 = 52;
+
+/// The header of a connection of the balancer's own, which has no client.
+pub(crate) fn local_header() -> impl Iterator<Item = u8> {
+    SIGNATURE.into_iter().chain([VERSION_LOCAL, 0, 0, 0])
+}
 
 /// How long the header of such a connection is.
 pub(super) const fn len_bytes(is_v6: bool) -> u8 {

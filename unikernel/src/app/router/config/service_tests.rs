@@ -1,4 +1,5 @@
 use super::*;
+use paravane_appliance::check::{Http, Probe};
 
 const FILE: &str = r#"
 [public]
@@ -87,6 +88,24 @@ fn a_file_says_what_is_balanced() {
     let interfaces = config.services.iter().map(|service| service.interface.as_ref().unwrap().value.as_str());
     assert_eq!(interfaces.collect::<Vec<_>>(), ["public", "public"]);
     assert!(!format!("{lines:?}").contains("00112233"), "who knows the key chooses servers");
+}
+
+#[test]
+fn checks_have_the_header_that_servers_want() {
+    let of = |more: &str| {
+        let text = format!(
+            "[public]\naddresses = [\"192.0.2.1/24\"]\n[private]\naddresses = [\"10.0.0.1/24\"]\n\
+             [balancer]\nsources = [\"10.0.0.1\"]\n[[service]]\nname = \"web\"\nlisten = \"192.0.2.80:80\"\n\
+             mode = \"splice\"\ncheck = \"http\"\n{more}[[service.server]]\naddress = \"10.0.0.11:80\"\n"
+        );
+        let config = of_file(&text);
+        assert_eq!(said(&config), [""; 0]);
+        config.services[0].service.checks.probe.clone()
+    };
+    let plain = Http::get("192.0.2.80:80", "/").unwrap();
+    assert_eq!(of(""), Some(Probe::Http(plain.clone())));
+    assert_eq!(of("proxy-protocol = true\n"), Some(Probe::Http(plain.clone().behind_proxy_header())));
+    assert_eq!(of("proxy-protocol = true\nport = 8081\n"), Some(Probe::Http(plain)));
 }
 
 #[test]

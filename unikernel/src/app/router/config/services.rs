@@ -192,6 +192,10 @@ impl Service {
             };
             (self.origin_of(key), error.to_string())
         })?;
+        // At another port, something else may listen.
+        let is_told = self.service.is_spliced() && self.service.splice.service.proxy;
+        let is_told = is_told && self.service.checks.port.is_none();
+        let http = if is_told { http.behind_proxy_header() } else { http };
         self.service.checks.probe = Some(Probe::Http(http));
         Ok(())
     }
