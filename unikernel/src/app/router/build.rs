@@ -23,7 +23,8 @@ use paravane_net::{
 };
 
 use super::checks::{self, Checker};
-use super::config::services::{MAX_SERVERS, Service as Said, Shared, rate};
+use super::config::services::{MAX_SERVERS, Service as Said, Shared};
+use super::config::values::rate;
 use super::config::{Config, Port, Setting, Sink};
 use super::{Named, Router};
 

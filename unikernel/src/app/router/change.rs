@@ -21,7 +21,7 @@ use paravane_appliance::pool::{Health, MAX_WEIGHT, PoolError, Server, ServerId};
 use paravane_hal::time::Instant;
 
 use super::Router;
-use super::config::services::{listener, name};
+use super::config::values::{listener, name};
 use super::pages::TEXT;
 use crate::app::http::Change;
 use crate::app::server::Page;

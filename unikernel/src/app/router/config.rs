@@ -20,6 +20,7 @@ mod service_tests;
 pub mod services;
 #[cfg(test)]
 mod tests;
+pub mod values;
 mod words;
 
 use alloc::format;

@@ -13,7 +13,7 @@ use paravane_hal::time::Instant;
 use serde::Serialize;
 
 use super::Router;
-use super::config::services::{algorithm_name, mode_name};
+use super::config::values::{algorithm_name, mode_name};
 use super::metrics::{Family, family};
 
 /// Flows, those of all services.
