@@ -84,7 +84,8 @@ fn services() -> Vec<Service> {
     for is_v6 in [false, true] {
         let mut kept = Service::new("kept", Protocol::Tcp, listens(is_v6, 80));
         kept.flows.picks_up = true;
-        kept.pool.algorithm = Algorithm::maglev([1, 2]);
+        // A small table: it is made for each input.
+        kept.pool.algorithm = Algorithm::Maglev { places: 251, key: [1, 2] };
         kept.checks.passive =
             Some(paravane_appliance::check::Passive { failures: 3, window: LONG, hold: LONG });
         let mut full = Service::new("full", Protocol::Tcp, listens(is_v6, 81));
@@ -119,7 +120,8 @@ impl World {
         (limits.routes, limits.local_frames, limits.egress_frames) = (64, 8, 64);
         (limits.errors.networks, limits.echo.networks) = (16, 16);
         let mut path = Path::new(interfaces(), limits, pool.clone(), &mut random).unwrap();
-        for prefix in ["0.0.0.0/0", "::/0"] {
+        // Strangers' networks, and not all there are: those take long to write into a table.
+        for prefix in ["203.0.113.0/24", "2001:db8:cb00::/48"] {
             let prefix: paravane_appliance::route::Prefix = prefix.parse().unwrap();
             let gateway: IpAddr = if prefix.address().is_ipv4() { V4[5].into() } else { v6(V4[5]).into() };
             path.add_route(Route { prefix, kind: Kind::via(InterfaceId(0), gateway) }).unwrap();
