@@ -3,7 +3,7 @@
 use core::net::Ipv4Addr;
 
 use paravane_appliance::interface::InterfaceId;
-use paravane_net::{Burst, Frame};
+use paravane_net::{Burst, Frame, MacAddr};
 use proptest::prelude::*;
 
 use super::world::{
@@ -140,4 +140,29 @@ fn rows_end_where_packets_part() {
     assert_eq!(world.dropped(), [(PRIVATE, paravane_appliance::drops::Reason::ReversePath, 1)]);
     assert_eq!(world.path.counters(PRIVATE).forwarded, 2 + 7, "of them two that met the gateway");
     assert!(world.all_home());
+}
+
+#[test]
+fn hosts_whose_last_byte_is_one_are_two() {
+    let mut all = interfaces();
+    // Wider than a byte's hosts.
+    all[1].v4 = vec![(OWN_V4[1], 23)];
+    let mut world = World::of(all, limits(), 256);
+    let hosts = [HOST_V4, Ipv4Addr::new(10, 0, 1, 80)];
+    let mac = |host: Ipv4Addr| MacAddr::local(host.octets()[2].into());
+    let to = |host: Ipv4Addr| udp(GATEWAY_MAC, OWN_MAC[0], FAR_V4.into(), host.into(), b"to one of two");
+    for host in hosts {
+        world.take(PUBLIC, &to(host));
+        world.path.poll(world.now);
+        let asked = world.sent_one(PRIVATE);
+        world.take(PRIVATE, &super::neighbours::answer(&asked, mac(host)).unwrap());
+        assert_eq!(world.sent_one(PRIVATE)[..6], mac(host).0);
+    }
+    let mut burst = Burst::new();
+    let row = [hosts[0], hosts[0], hosts[1], hosts[0], hosts[1], hosts[1]];
+    row.iter().for_each(|host| burst.push(world.frame(&to(*host))));
+    world.path.take(PUBLIC, &mut burst, world.now);
+    let sent: Vec<_> = world.sent(PRIVATE).iter().map(|frame| frame[..6].to_vec()).collect();
+    assert_eq!(sent, row.map(|host| mac(host).0.to_vec()));
+    assert!(world.dropped().is_empty());
 }
