@@ -65,7 +65,7 @@ pub(crate) fn all(work: Work, packages: &Packages) -> Result<Vec<Contender>> {
         Work::Route => ("Paravane, router", "route=198.51.100.0/24,10.77.2.1".to_owned()),
         Work::Nat => ("Paravane, dnat", format!("service=web,10.77.1.2:80,dnat,{BACK_ENDS}")),
         Work::Proxy => {
-            ("Paravane, full NAT", format!("service=web,10.77.1.2:80,full,{BACK_ENDS} sources=10.77.2.2"))
+            ("Paravane, splice", format!("service=web,10.77.1.2:80,splice,{BACK_ENDS} sources=10.77.2.2"))
         }
     };
     all.push(ours(name, image::ROUTER, format!("{OURS} {words}"))?);
