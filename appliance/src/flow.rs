@@ -262,6 +262,29 @@ impl Table {
             }
             Step::Not(invalid) => return self.invalid(invalid),
         };
+        self.came(hit, state, now);
+        Verdict::Pass
+    }
+
+    /// Does what [`track`](Self::track) does with a packet of the flow that was
+    /// [found there](Self::found_there), where that takes a connection further that was answered.
+    /// False, and nothing changed, of all else. By value: what has its address taken lies in
+    /// memory, for all others too.
+    #[inline(never)]
+    pub(crate) fn goes_further(&mut self, lookup: &Lookup, segment: Segment, now: Instant) -> bool {
+        let hit = hit(lookup.slot);
+        let Some(flow) = self.flows.get_mut(hit.index as usize) else { return false };
+        let state = tcp::goes_further(flow.state, &mut flow.sides, hit.direction, &segment);
+        if let Some(state) = state {
+            self.came(hit, state, now);
+        }
+        state.is_some()
+    }
+
+    /// A packet came that belongs to its flow, which is in `state` then.
+    fn came(&mut self, Hit { index, direction }: Hit, state: State, now: Instant) {
+        let Some(flow) = self.flows.get_mut(index as usize) else { return };
+        let before = flow.state;
         // The time of a beginning runs from its first packet on, and that of an end from its last
         // step: nobody makes them longer.
         let is_fixed = match before {
@@ -276,7 +299,6 @@ impl Table {
         if state != before || !flow.is_proven() {
             self.moved(index, direction, is_fixed);
         }
-        Verdict::Pass
     }
 
     /// Takes what a client says to an answer that it had by another way, of a service whose

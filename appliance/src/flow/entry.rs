@@ -205,15 +205,15 @@ impl Flow {
     }
 
     /// Says that a packet came which leaves it where it was, as nearly all do: with the numbers of
-    /// `segment`, if it is TCP's. False, and nothing changed, of all that has to be
-    /// [tracked](super::Table::track).
+    /// `segment`, if it is TCP's. False, and nothing changed, of all that
+    /// [goes further](super::Table::goes_further), or has to be [tracked](super::Table::track).
     #[inline(always)]
     pub(crate) fn goes_on(&mut self, direction: Direction, segment: &Segment, now: Instant) -> bool {
         let goes_on = self.is_proven()
             && match self.state {
                 State::Established => tcp::goes_on(&mut self.sides, direction, segment),
                 State::Stream => true,
-                state => tcp::goes_on_rarely(state, &mut self.sides, direction, *segment),
+                _ => false,
             };
         if goes_on {
             self.seen = time::seconds(now);

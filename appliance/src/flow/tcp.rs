@@ -207,7 +207,7 @@ pub(super) fn goes_on(sides: &mut [Side; 2], direction: Direction, segment: &Seg
         Direction::Reply => (reply, original),
     };
     if sender.is(FINISHED | PICKED_UP) || receiver.is(FINISHED | PICKED_UP) {
-        return goes_on_rarely(State::Established, sides, direction, *segment);
+        return false;
     }
     let is_right = segment.is_usual() && !segment.is(FIN) && bounds(sender, receiver, segment, false).is_ok();
     if is_right {
@@ -216,22 +216,25 @@ pub(super) fn goes_on(sides: &mut [Side; 2], direction: Direction, segment: &Seg
     is_right
 }
 
-/// The same of a connection whose end has begun, or that was picked up. By value: what has its
-/// address taken lies in memory, for all others too.
-#[inline(never)]
-pub(super) fn goes_on_rarely(
+/// The same with one that takes a connection further, from the answer to its SYN to its last
+/// segment: how far it is then. `None`, and nothing changed, of all else.
+pub(super) fn goes_further(
     state: State,
     sides: &mut [Side; 2],
     direction: Direction,
-    segment: Segment,
-) -> bool {
-    let is_kept = matches!(state, State::Established | State::FinWait | State::CloseWait | State::LastAck);
-    let mut then = *sides;
-    let goes_on = is_kept && step(state, &mut then, direction, &segment) == Step::To(state);
-    if goes_on {
-        *sides = then;
+    segment: &Segment,
+) -> Option<State> {
+    let is_under_way = matches!(
+        state,
+        State::SynReceived | State::Established | State::FinWait | State::CloseWait | State::LastAck
+    );
+    if !is_under_way || !segment.is_usual() {
+        return None;
     }
-    goes_on
+    let mut then = *sides;
+    let Step::To(state) = step(state, &mut then, direction, segment) else { return None };
+    *sides = then;
+    Some(state)
 }
 
 /// Whether `segment` lies within the bounds of what its receiver takes.

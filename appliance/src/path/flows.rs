@@ -2,9 +2,9 @@
 //!
 //! All packets of a burst are read, and their flows looked for, before any of them goes: so a
 //! processor waits for the memory of all flows at once. Then they go in rows, as those do that are
-//! [routed](super::straight). A packet that begins a connection, or takes it a step further, is of
-//! no flow, or has anything else about it, is left as it came, and has the way by
-//! [`balance`](Path::balance). What goes straight would have gone just so on that way.
+//! [routed](super::straight). A packet that begins a connection or cuts it off, is of no flow, or
+//! has anything else about it, is left as it came, and has the way by [`balance`](Path::balance).
+//! What goes straight would have gone just so on that way.
 
 use alloc::vec::Vec;
 
@@ -162,10 +162,12 @@ impl Row<'_> {
         if total_bytes > usize::from(next.mtu_bytes()) {
             return None;
         }
-        let goes = flow.goes_on(direction, segment, self.now)
-            && plain.forward_as(&mut frame, *checksum, to, next.link());
+        let tag = flow.tag();
+        let belongs =
+            flow.goes_on(direction, segment, self.now) || self.flows.goes_further(lookup, *segment, self.now);
+        let goes = belongs && plain.forward_as(&mut frame, *checksum, to, next.link());
         if goes {
-            count(self.services, flow.tag(), direction, total_bytes);
+            count(self.services, tag, direction, total_bytes);
         }
         goes.then_some(())
     }

@@ -79,10 +79,11 @@ impl Segment {
         self.is(SYN) && !self.is(ACK)
     }
 
-    /// Of a header without options, of one with which nobody begins, ends or cuts off anything.
+    /// Of a header whose options say nothing to us: one with which nobody begins or cuts off
+    /// anything.
     #[inline(always)]
     pub(crate) fn data(tcp: &Tcp) -> Option<Self> {
-        if tcp.flags & (SYN | FIN | RST) != 0 {
+        if tcp.flags & (SYN | RST) != 0 {
             return None;
         }
         Some(Self::from(tcp))

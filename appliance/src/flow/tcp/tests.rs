@@ -43,16 +43,24 @@ impl Watch {
         step
     }
 
-    /// The short way does what the long one did, or nothing.
+    /// The short ways do what the long one did, or nothing.
     fn goes_on(&self, direction: Direction, segment: &Segment, step: Step, after: &[Side; 2]) {
         let mut short = self.clone();
-        let goes_on = match short.state {
-            State::Established => goes_on(&mut short.sides, direction, segment),
-            state => goes_on_rarely(state, &mut short.sides, direction, *segment),
-        };
-        let is_kept = !matches!(self.state, State::SynSent | State::SynReceived | State::TimeWait);
-        assert_eq!(goes_on, is_kept && step == Step::To(self.state), "{self:?} {segment:?}");
+        let goes_on = self.state == State::Established && goes_on(&mut short.sides, direction, segment);
+        let is_usual = self.sides.iter().all(|side| side.flags & !(SCALES | SEEN) == 0);
+        let stays = step == Step::To(State::Established);
+        assert!(goes_on == (is_usual && stays && self.state == State::Established), "{self:?} {segment:?}");
         assert_eq!(short.sides, if goes_on { *after } else { self.sides }, "{self:?} {segment:?}");
+
+        let mut short = self.clone();
+        let further = goes_further(self.state, &mut short.sides, direction, segment);
+        let is_there = !matches!(self.state, State::SynSent | State::TimeWait | State::Close);
+        let wanted = match step {
+            Step::To(state) if is_there && segment.is_usual() => Some(state),
+            _ => None,
+        };
+        assert_eq!(further, wanted, "{self:?} {segment:?}");
+        assert_eq!(short.sides, if further.is_some() { *after } else { self.sides }, "{self:?} {segment:?}");
     }
 }
 

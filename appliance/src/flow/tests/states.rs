@@ -234,6 +234,47 @@ fn flows_are_shown_from_any_place_on() {
 }
 
 #[test]
+fn what_goes_further_is_kept_as_what_is_tracked() {
+    let answered = || {
+        let mut table = table(Limits::new(100));
+        let key = client(1, PROTOCOL_TCP);
+        table.open(&new(key, Some(&SYN)), at(0), &mut nobody).unwrap();
+        takes(&mut table, &back(&key), Some(&SYN_ACK), at(1));
+        (table, key)
+    };
+    let goes_further = |table: &mut Table, key: &Key, segment, now| {
+        let mut lookup = table.lookup(*key);
+        table.prepare(core::slice::from_mut(&mut lookup));
+        table.goes_further(&lookup, segment, now)
+    };
+    let (_, there) = answered();
+    // The first acknowledgement, data, the last of both, and the last acknowledgement.
+    let segments = [
+        (there, ACK),
+        (back(&there), Segment::test(0x10, 5001, 1001, 100)),
+        (back(&there), Segment::test(FIN, 5101, 1001, 0)),
+        (there, Segment::test(FIN, 1001, 5102, 0)),
+        (back(&there), Segment::test(0x10, 5102, 1002, 0)),
+    ];
+    for count in 1..=segments.len() {
+        let ((mut straight, _), (mut tracked, _)) = (answered(), answered());
+        for (key, segment) in &segments[..count] {
+            assert!(goes_further(&mut straight, key, *segment, at(10)), "{segment:?}");
+            takes(&mut tracked, key, Some(segment), at(10));
+        }
+        straight.check();
+        assert_eq!(straight.state(&there), tracked.state(&there));
+        assert_eq!(straight.unproven(), tracked.unproven());
+        assert_eq!(ends(&mut straight, 10), ends(&mut tracked, 10), "{count}");
+    }
+    let (mut table, _) = answered();
+    for refused in [Segment::test(0x10, 1 << 30, 5001, 0), Segment::test(4, 1001, 0, 0), SYN] {
+        assert!(!goes_further(&mut table, &there, refused, at(2)), "{refused:?}");
+    }
+    assert_eq!((table.state(&there), table.unproven()), (Some(State::SynReceived), 1));
+}
+
+#[test]
 fn what_goes_on_is_kept_as_what_is_tracked() {
     let mut table = table(Limits::new(100));
     let goes_on = |table: &mut Table, key: &Key, segment: &Segment, now| {
