@@ -90,6 +90,7 @@ pub struct Pool {
     settings: Settings,
     /// In nanoseconds.
     slow_start: u64,
+    /// As many as were ever taken at a time; there is room for all.
     seats: Vec<Seat>,
     /// Of the algorithm that has one.
     table: Option<Table>,
@@ -114,7 +115,7 @@ impl Pool {
             Algorithm::RoundRobin | Algorithm::LeastConnections => None,
         };
         Ok(Self {
-            seats: core::iter::repeat_with(Seat::default).take(settings.max_servers.into()).collect(),
+            seats: Vec::with_capacity(settings.max_servers.into()),
             table,
             is_table_old: false,
             turn: 0,
@@ -144,7 +145,13 @@ impl Pool {
         }
         let name_hash = self.table.as_ref().map_or(0, |table| table.name_hash(&server.name).first);
         let full = PoolError::Full { limit: self.settings.max_servers };
-        let place = self.seats.iter().position(|seat| seat.member.is_none()).ok_or(full)?;
+        let place = self.seats.iter().position(|seat| seat.member.is_none()).unwrap_or(self.seats.len());
+        if place >= usize::from(self.settings.max_servers) {
+            return Err(full);
+        }
+        if place == self.seats.len() {
+            self.seats.push(Seat::default());
+        }
         let seat = self.seats.get_mut(place).ok_or(full)?;
         seat.member = Some(Member::new(server, health, name_hash));
         self.is_table_old = true;
@@ -289,7 +296,9 @@ impl Pool {
 
     /// All servers.
     fn members(&self) -> impl Iterator<Item = (ServerId, &Member)> {
-        (0..self.settings.max_servers).filter_map(|place| self.member_at(place))
+        (0..).zip(&self.seats).filter_map(|(place, seat)| {
+            Some((ServerId { place, generation: seat.generation }, seat.member.as_ref()?))
+        })
     }
 
     fn members_mut(&mut self) -> impl Iterator<Item = (ServerId, &mut Member)> {
