@@ -110,8 +110,9 @@ pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
     /// When something last moved.
     busy: Instant,
     events_looked_for: Instant,
-    /// An interrupt may have told of an event since.
-    woken_since: bool,
+    /// Since then an interrupt may have told of an event, or a device was given frames, which it
+    /// may fail to send.
+    stirred_since: bool,
     /// The lines that were opened, bit by bit.
     open_lines: u64,
     /// How often in a row lines rang that none of the NICs had raised.
@@ -134,7 +135,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             boot,
             busy: now,
             events_looked_for: now,
-            woken_since: false,
+            stirred_since: false,
             open_lines: 0,
             unclaimed: 0,
             poll_sleep: POLL_SLEEPS.0,
@@ -190,37 +191,46 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         let look_for_events = now.since(self.events_looked_for) >= EVENT_POLL;
         if look_for_events {
             self.events_looked_for = now;
-            self.woken_since = false;
+            self.stirred_since = false;
         } else if messages {
             // It came while nobody slept, and was taken just now: nothing else will remember it.
-            self.woken_since = true;
+            self.stirred_since = true;
         }
-        let (mut moved, mut claimed) = (false, lines == 0);
+        let (mut moved, mut claimed) = (Moved::default(), lines == 0);
         for nic in &mut self.nics {
             claimed |= nic.acknowledge(lines, messages);
             moved |= nic.turn(now, look_for_events, &mut *self.forwarding);
         }
-        moved |= self.forward(now, moved);
+        let sent = self.forward(now, moved.is_any());
         self.unclaimed = if claimed { 0 } else { self.unclaimed.saturating_add(1) };
-        moved |= self.answer();
-        for nic in &mut self.nics {
-            moved |= nic.move_files(&mut *self.files);
+        if moved.served {
+            moved.again |= self.serve();
         }
-        self.files.close_left();
-        if moved {
+        if sent || moved.is_any() {
+            self.stirred_since = true;
             self.busy = now;
             self.poll_sleep = POLL_SLEEPS.0;
         }
         // Lines only after every NIC on them was asked and served: they are level-triggered, and
         // shared.
         self.unmask(lines);
-        if !self.open_lines() && !moved && !self.arm() {
+        if !self.open_lines() && !moved.again && !self.arm() {
             self.sleep(now);
         }
     }
 
+    /// Gives connections what they want from the program. Returns whether anything moved.
+    fn serve(&mut self) -> bool {
+        let mut moved = self.answer();
+        for nic in &mut self.nics {
+            moved |= nic.move_files(&mut *self.files);
+        }
+        self.files.close_left();
+        moved
+    }
+
     /// Sends what is to be passed on; what waits for time to pass is looked at when that is over,
-    /// and after something `moved`. Returns whether there was anything to send.
+    /// and after anything `moved`. Returns whether there was anything to send.
     fn forward(&mut self, now: Instant, moved: bool) -> bool {
         if moved || self.forwarding_due.is_some_and(|due| now >= due) {
             self.forwarding_due = self.forwarding.poll(now);
@@ -291,12 +301,12 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             timeout = Some(timeout.map_or(self.poll_sleep, |timeout| timeout.min(self.poll_sleep)));
             self.poll_sleep = self.poll_sleep.saturating_mul(2).min(POLL_SLEEPS.1);
         }
-        if self.woken_since {
+        if self.stirred_since {
             timeout = Some(timeout.map_or(EVENT_POLL, |timeout| timeout.min(EVENT_POLL)));
         }
         if timeout != Some(Duration::ZERO) {
             self.host.sleep(timeout);
-            self.woken_since = true;
+            self.stirred_since = true;
             for nic in &mut self.nics {
                 nic.woke();
             }

@@ -3,6 +3,7 @@
 //! The NIC is started, restarted and given up below; whoever carries its frames is given its queues
 //! for as long as it runs.
 
+use core::ops::BitOrAssign;
 use core::time::Duration;
 
 use paravane_hal::Platform;
@@ -27,8 +28,26 @@ pub(super) const BLOCKED_LOOK: Duration = Duration::from_millis(100);
 pub struct Moved {
     /// Frames came in.
     pub came: bool,
+    /// A stack had its turn: its connections may want something, and it may have sent.
+    pub served: bool,
     /// There may be more to do at once.
     pub again: bool,
+}
+
+impl Moved {
+    /// Whether anything happened at all.
+    #[must_use]
+    pub const fn is_any(self) -> bool {
+        self.came || self.served || self.again
+    }
+}
+
+impl BitOrAssign for Moved {
+    fn bitor_assign(&mut self, other: Self) {
+        self.came |= other.came;
+        self.served |= other.served;
+        self.again |= other.again;
+    }
 }
 
 /// Who carries a NIC's frames.
@@ -38,7 +57,13 @@ pub trait Carrier<P: Platform> {
     /// The NIC is to be stopped: gives its queues back, if it ran.
     fn end(&mut self) -> Option<Queues<P>>;
     /// What the queues counted, if the NIC runs.
-    fn counters(&self) -> Option<(TxCounters, RxCounters)>;
+    fn counters(&self) -> Option<(TxCounters, RxCounters)> {
+        self.sent().zip(self.received())
+    }
+    /// What was sent, if the NIC runs.
+    fn sent(&self) -> Option<TxCounters>;
+    /// What was received, if the NIC runs.
+    fn received(&self) -> Option<RxCounters>;
     /// What broke a queue.
     fn fault(&self) -> Option<DeviceFault>;
     /// Takes sent frames home and received ones in, a bounded number.
@@ -109,8 +134,12 @@ impl<P: Platform> Carrier<P> for Stacked<P> {
         Some(Queues { rx, tx })
     }
 
-    fn counters(&self) -> Option<(TxCounters, RxCounters)> {
-        self.phy.as_ref().map(|phy| (phy.tx().counters(), phy.rx().counters()))
+    fn sent(&self) -> Option<TxCounters> {
+        self.phy.as_ref().map(|phy| phy.tx().counters())
+    }
+
+    fn received(&self) -> Option<RxCounters> {
+        self.phy.as_ref().map(|phy| phy.rx().counters())
     }
 
     fn fault(&self) -> Option<DeviceFault> {
@@ -120,7 +149,7 @@ impl<P: Platform> Carrier<P> for Stacked<P> {
     fn turn(&mut self, now: Instant, _forwarding: &mut dyn Forwarding) -> Moved {
         let Some(phy) = &mut self.phy else { return Moved::default() };
         let came = phy.service() > 0;
-        let Some(stack) = &mut self.stack else { return Moved { came, again: false } };
+        let Some(stack) = &mut self.stack else { return Moved { came, ..Moved::default() } };
         let is_due = self.due.is_some_and(|due| now >= due);
         // A turn of the stack looks at all its sockets, and frames of other NICs are no reason.
         if !(came || is_due || self.is_stirred) {
@@ -132,7 +161,7 @@ impl<P: Platform> Carrier<P> for Stacked<P> {
         let delay = stack.idle_time(stack_time(now));
         self.due = delay.map(|delay| now.saturating_add(Duration::from_micros(delay.total_micros())));
         // Frames that wait for room to be answered are nothing that moves.
-        Moved { came, again }
+        Moved { came, served: true, again }
     }
 
     fn remind(&mut self) {

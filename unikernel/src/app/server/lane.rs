@@ -7,7 +7,9 @@ use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Armed;
 use paravane_hal::time::Instant;
-use paravane_net::{Burst, FramePool, NicInfo, RxCounters, RxQueue as _, TxCounters, TxQueue as _};
+use paravane_net::{
+    BURST_FRAMES, Burst, FramePool, NicInfo, RxCounters, RxQueue as _, TxCounters, TxQueue as _,
+};
 use paravane_nic::Queues;
 
 use super::carrier::{BLOCKED_LOOK, Carrier, Moved};
@@ -60,8 +62,12 @@ impl<P: Platform> Carrier<P> for Lane<P> {
         self.queues.take()
     }
 
-    fn counters(&self) -> Option<(TxCounters, RxCounters)> {
-        self.queues.as_ref().map(|queues| (queues.tx.counters(), queues.rx.counters()))
+    fn sent(&self) -> Option<TxCounters> {
+        self.queues.as_ref().map(|queues| queues.tx.counters())
+    }
+
+    fn received(&self) -> Option<RxCounters> {
+        self.queues.as_ref().map(|queues| queues.rx.counters())
     }
 
     fn fault(&self) -> Option<DeviceFault> {
@@ -72,22 +78,25 @@ impl<P: Platform> Carrier<P> for Lane<P> {
         if let Some(is_up) = self.link.take() {
             forwarding.link_changed(self.interface, is_up);
         }
-        let came = self.with(|Queues { rx, tx }, interface| {
+        self.with(|Queues { rx, tx }, interface| {
             tx.reclaim()?;
-            let mut burst = Burst::new();
-            let mut came = false;
+            let mut moved = Moved::default();
             for _ in 0..BURSTS {
+                let mut burst = Burst::new();
                 let taken = rx.receive(&mut burst);
                 // What came before a fault is as good as any.
-                came |= !burst.is_empty();
-                forwarding.take(interface, &mut burst, now);
-                if taken? == 0 {
-                    break;
+                if !burst.is_empty() {
+                    moved.came = true;
+                    forwarding.take(interface, &mut burst, now);
+                }
+                // Whoever asks for interrupts hears of what comes from now on.
+                if taken? < BURST_FRAMES {
+                    return Ok(moved);
                 }
             }
-            Ok(came)
-        });
-        Moved { came, again: came }
+            moved.again = true;
+            Ok(moved)
+        })
     }
 
     fn send(&mut self, forwarding: &mut dyn Forwarding) -> bool {

@@ -12,12 +12,12 @@ use paravane_hal::Platform;
 use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_hal::time::Instant;
 use paravane_hal_x86_64::line::Trigger;
-use paravane_net::{Control, Events, FramePool, Link, NicInfo, RxCounters, TxCounters};
+use paravane_net::{Control, FramePool, Link, NicInfo, RxCounters, TxCounters};
 use paravane_nic::{self as nic, Config, InterruptPlan, NicError};
 use paravane_pci::ConfigAccess;
 
 use crate::app::http::{Files, Wanted};
-use crate::app::server::carrier::Carrier;
+use crate::app::server::carrier::{Carrier, Moved};
 use crate::app::server::forwarding::Forwarding;
 use crate::app::server::sending::{Duty, Remedy, Sending};
 use crate::app::stack::Stack;
@@ -168,7 +168,8 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// The line that it interrupts by, and how that rings. May be another after every restart.
     #[must_use]
     pub fn line(&self) -> Option<(u8, Trigger)> {
-        Some((self.device.line()?, self.trigger)).filter(|_| !self.is_polled())
+        let is_by_line = self.mode == InterruptMode::Line;
+        is_by_line.then(|| Some((self.device.line()?, self.trigger))).flatten()
     }
 
     /// Whether it interrupts by one of `lines`.
@@ -190,35 +191,52 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         self.woken = self.woken.saturating_add(1);
     }
 
-    /// Moves frames and connections on. Returns whether anything moved.
-    pub fn turn(&mut self, now: Instant, look_for_events: bool, forwarding: &mut dyn Forwarding) -> bool {
-        let Some((control, (sent, _))) = self.device.control().zip(self.carrier.counters()) else {
-            return false;
-        };
-        let look = look_for_events || core::mem::take(&mut self.events_pending);
-        let events = if look { control.poll() } else { Ok(Events::empty()) };
-        let link = control.link();
+    /// Moves frames and connections on, and looks for events and at what was sent if that is asked
+    /// for.
+    pub fn turn(&mut self, now: Instant, look_for_events: bool, forwarding: &mut dyn Forwarding) -> Moved {
+        let is_due = look_for_events || self.sending.is_due(now);
+        let look = core::mem::take(&mut self.events_pending) || is_due;
+        let mut trouble = if look { self.look_for_events() } else { None };
         let moved = self.carrier.turn(now, forwarding);
         if moved.came {
             self.recoveries = 0;
         }
-        let sent = self.carrier.counters().map_or(sent, |(sent, _)| sent);
-        let mut trouble = events.err().or(self.carrier.fault()).map(|fault| control.describe(fault));
-        let duty = match (link.is_up(), control.sends_at_once()) {
+        if let (None, Some(fault)) = (&trouble, self.carrier.fault()) {
+            trouble = self.device.control().map(|control| control.describe(fault));
+        }
+        if look {
+            trouble = trouble.or(self.look_at_sending(now));
+        }
+        if let Some(trouble) = trouble {
+            self.recover(&trouble);
+        }
+        moved
+    }
+
+    /// Has its carrier know of its link. What is wrong with it, in words.
+    fn look_for_events(&mut self) -> Option<String> {
+        let control = self.device.control()?;
+        let fault = control.poll().err();
+        let (link, trouble) = (control.link(), fault.map(|fault| control.describe(fault)));
+        self.follow_link(link);
+        trouble
+    }
+
+    /// Reminds it of what it has to send. What is wrong with it, in words.
+    fn look_at_sending(&mut self, now: Instant) -> Option<String> {
+        let (control, sent) = self.device.control().zip(self.carrier.sent())?;
+        let duty = match (control.link().is_up(), control.sends_at_once()) {
             (false, _) => Duty::None,
             (true, false) => Duty::Sometime,
             (true, true) => Duty::AtOnce,
         };
-        match self.sending.look(now, sent, duty) {
-            Some(Remedy::Remind) => self.carrier.remind(),
-            Some(Remedy::Restart) => trouble = trouble.or(Some("no frame comes back as sent".into())),
-            None => {}
+        match self.sending.look(now, sent, duty)? {
+            Remedy::Remind => {
+                self.carrier.remind();
+                None
+            }
+            Remedy::Restart => Some("no frame comes back as sent".into()),
         }
-        self.follow_link(link);
-        if let Some(trouble) = trouble {
-            self.recover(&trouble);
-        }
-        moved.again
     }
 
     /// Sends what others had for it. Returns whether there was anything.
@@ -250,7 +268,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// Whether the device has frames that it did not send yet.
     #[must_use]
     pub fn is_sending(&self) -> bool {
-        self.carrier.counters().is_some_and(|(sent, _)| sent.completed < sent.frames)
+        self.carrier.sent().is_some_and(|sent| sent.completed < sent.frames)
     }
 
     /// Whether nobody tells when frames come.

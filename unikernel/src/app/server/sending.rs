@@ -76,6 +76,11 @@ impl Sending {
         }
     }
 
+    /// Whether it has to be looked at.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.idle_time(now).is_some_and(|left| left.is_zero())
+    }
+
     /// When it has to be looked at again.
     pub(super) fn idle_time(&self, now: Instant) -> Option<Duration> {
         let since = self.waits_since?;

@@ -4,16 +4,18 @@ use super::*;
 use core::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex};
 
+use paravane_appliance::interface::InterfaceId;
 use paravane_appliance::random::Random;
 use paravane_hal::entropy::{Entropy, EntropyError};
 use paravane_hal::time::Clock as _;
 use paravane_mock_hal::model::virtio::{Net, Personality, Virtio, VirtioNet};
 use paravane_mock_hal::{MockPlatform, PciHost};
-use paravane_net::FrameLayout;
+use paravane_net::{Burst, FrameLayout};
 use paravane_nic::{Config, InterruptPlan};
 
 use crate::app::config::Addressing;
-use crate::app::http::routes;
+use crate::app::http::{Change, routes};
+use crate::app::status::Report;
 
 const LINE: u8 = 9;
 
@@ -27,6 +29,8 @@ struct Machine {
     /// Which of the open lines were up when they were last looked at.
     up: Cell<u64>,
     sleeps: Cell<u32>,
+    /// Of the last sleep.
+    timeout: Cell<Option<Duration>>,
 }
 
 impl Machine {
@@ -40,7 +44,8 @@ impl Host for Machine {
     fn now(&self) -> Instant {
         self.platform.now()
     }
-    fn sleep(&self, _timeout: Option<Duration>) {
+    fn sleep(&self, timeout: Option<Duration>) {
+        self.timeout.set(timeout);
         self.sleeps.set(self.sleeps.get() + 1);
     }
     fn take_rung(&self) -> Rung {
@@ -75,6 +80,14 @@ type Models = Vec<Arc<Mutex<VirtioNet>>>;
 
 /// A server over two NICs that share [`LINE`], on a machine with so many `lines`.
 fn two_on_a_line(lines: u8) -> (Server<MockPlatform, PciHost, Machine>, Models) {
+    two_with(lines, |_| stacked())
+}
+
+/// The same with other carriers.
+fn two_with(
+    lines: u8,
+    carrier: impl Fn(u8) -> Box<dyn Carrier<MockPlatform>>,
+) -> (Server<MockPlatform, PciHost, Machine>, Models) {
     let platform = MockPlatform::new();
     // A server never ends, so nothing stops its NICs.
     platform.memory().expect_leak(None);
@@ -91,14 +104,14 @@ fn two_on_a_line(lines: u8) -> (Server<MockPlatform, PciHost, Machine>, Models) 
             let identity = Identity { name: name.into(), place: String::new(), ids: String::new() };
             let plan = InterruptPlan { line: Some(LINE), ..InterruptPlan::POLLING };
             let way = (plan, Trigger::Level);
-            let nic = Nic::start(identity, device, config, stacked(), way, pool.clone()).unwrap();
+            let nic = Nic::start(identity, device, config, carrier(index), way, pool.clone()).unwrap();
             assert_eq!(nic.line(), Some((LINE, Trigger::Level)));
             (nic, plugged.model)
         })
         .into_iter()
         .unzip();
-    let (opened, up, sleeps) = Default::default();
-    let machine = Machine { platform, lines, opened, up, sleeps };
+    let (opened, up, sleeps, timeout) = Default::default();
+    let machine = Machine { platform, lines, opened, up, sleeps, timeout };
     (Server::new(machine, nics, pool, None, Boot { micros: 0, ticks: 0 }), models)
 }
 
@@ -215,4 +228,62 @@ fn a_stack_is_turned_when_its_time_comes_and_not_before() {
         assert_eq!(server.nics[0].is_up(), up);
     }
     assert_eq!(sent(&mut server), 1, "and on a network that may be another one");
+}
+
+#[test]
+fn a_device_that_was_given_frames_is_looked_at_soon_and_once() {
+    let (mut server, _models) = two_on_a_line(16);
+    cycle_to_sleep(&mut server);
+    let now = server.host.now();
+    server.nics[0].attach_stack(1, 1, now);
+    // It is time to look for events, and then the stack asks for an address.
+    server.host.platform.clock().advance(EVENT_POLL);
+    cycle_to_sleep(&mut server);
+    let soon = |server: &Server<_, _, Machine>| server.host.timeout.get().is_some_and(|at| at <= EVENT_POLL);
+    assert!(soon(&server), "whether the device sends it, nobody else tells");
+    server.host.platform.clock().advance(EVENT_POLL);
+    cycle_to_sleep(&mut server);
+    assert!(!soon(&server), "it did");
+}
+
+/// Who passes nothing on, and notes what it hears.
+#[derive(Clone, Default)]
+struct Listener(Arc<Mutex<Vec<(InterfaceId, bool)>>>);
+
+impl Forwarding for Listener {
+    fn take(&mut self, _from: InterfaceId, burst: &mut Burst, _now: Instant) {
+        assert!(!burst.is_empty(), "nobody is asked to take nothing");
+        burst.clear();
+    }
+    fn egress(&mut self, _to: InterfaceId) -> Option<&mut Burst> {
+        None
+    }
+    fn link_changed(&mut self, interface: InterfaceId, is_up: bool) {
+        self.0.lock().unwrap().push((interface, is_up));
+    }
+    fn poll(&mut self, _now: Instant) -> Option<Instant> {
+        None
+    }
+    fn page(&self, _name: &str, _report: &Report) -> Page {
+        unreachable!("nobody asks")
+    }
+    fn change(&mut self, _change: &Change, _now: Instant) -> Page {
+        unreachable!("nobody asks")
+    }
+}
+
+#[test]
+fn who_passes_frames_on_hears_of_a_link_before_anybody_sleeps() {
+    let lane = |index| -> Box<dyn Carrier<MockPlatform>> { Box::new(Lane::new(InterfaceId(index))) };
+    let (server, models) = two_with(16, lane);
+    let heard = Listener::default();
+    let mut server = server.with_forwarding(Box::new(heard.clone()));
+    let both = |is_up| vec![(InterfaceId(0), is_up), (InterfaceId(1), is_up)];
+    cycle_to_sleep(&mut server);
+    assert_eq!(core::mem::take(&mut *heard.0.lock().unwrap()), both(true));
+    for is_up in [false, true] {
+        set_links(&models, is_up);
+        cycle_to_sleep(&mut server);
+        assert_eq!(core::mem::take(&mut *heard.0.lock().unwrap()), both(is_up));
+    }
 }
