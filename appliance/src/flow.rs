@@ -101,6 +101,12 @@ impl AsMut<Self> for Lookup {
 impl Lookup {
     /// Of no packet: nothing is found.
     pub(crate) const NONE: Self = Self { key: Key::NONE, hash: 0, slot: NONE };
+
+    /// Whether nothing was found where it was looked for, or it was not.
+    #[inline(always)]
+    pub(crate) const fn is_nobodys(&self) -> bool {
+        self.slot == NONE
+    }
 }
 
 /// A flow that was found, and which way it goes. Good until a flow ends.

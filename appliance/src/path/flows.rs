@@ -137,6 +137,10 @@ impl Path {
     ) -> (usize, bool) {
         let Self { egress, neighbours, nexts, balancer, .. } = self;
         let Some(balancer) = balancer.as_deref_mut() else { return (0, true) };
+        // A row that would end where it begins, as those of many SYNs do.
+        if looked.first().is_none_or(|first| first.lookup.is_nobodys()) {
+            return (0, true);
+        }
         nexts.begin_row();
         let (flows, services) = balancer.flows_and_services();
         let mut row = Row { flows, services, ways: &egress.ways, neighbours, nexts, now };
