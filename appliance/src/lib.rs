@@ -20,3 +20,4 @@ pub mod pool;
 pub mod random;
 pub mod route;
 pub mod splice;
+pub mod vrrp;
