@@ -72,7 +72,7 @@ fn segment(bytes: &[u8], at: usize, input: &mut Input<'_>, answer: &mut Vec<u8>)
     let word = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let (header, flags) = (bytes.get(at..at + 20)?, *bytes.get(at + 13)?);
     let data_at = at + usize::from(header[12] >> 4) * 4;
-    let data = bytes.len().checked_sub(data_at)? as u32;
+    let data = u32::try_from(bytes.len().checked_sub(data_at)?).ok()?;
     let numbered = data + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
     let off = u32::from(input.byte().saturating_sub(250));
     let sequence = if flags & ACK != 0 { word(at + 8)? } else { 9000 };
@@ -90,7 +90,7 @@ fn segment(bytes: &[u8], at: usize, input: &mut Input<'_>, answer: &mut Vec<u8>)
     let body = if says & SYN != 0 { 0 } else { usize::from(input.byte() % 64) };
     let mut tcp =
         [&header[2..4], &header[0..2], &sequence.to_be_bytes(), &acknowledgement.to_be_bytes()].concat();
-    tcp.extend([((20 + options.len()) as u8) << 2, says]);
+    tcp.extend([u8::try_from(20 + options.len()).ok()? << 2, says]);
     tcp.extend(input.half().to_be_bytes());
     tcp.extend([0, 0, 0, 0]);
     tcp.extend(options);
@@ -122,10 +122,10 @@ fn checksum(ends: &[u8], protocol: u8, bytes: &[u8]) -> u16 {
     let words = |bytes: &[u8]| -> u32 {
         bytes.chunks(2).map(|two| u32::from(two[0]) << 8 | two.get(1).map_or(0, |low| u32::from(*low))).sum()
     };
-    let pseudo = if ends.is_empty() { 0 } else { u32::from(protocol) + bytes.len() as u32 };
+    let pseudo = if ends.is_empty() { 0 } else { u32::from(protocol) + u32::try_from(bytes.len()).unwrap() };
     let mut sum = words(ends) + pseudo + words(bytes);
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    !(sum as u16)
+    !u16::try_from(sum).unwrap()
 }

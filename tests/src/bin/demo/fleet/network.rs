@@ -36,8 +36,9 @@ pub(crate) const fn server(number: u8) -> Ipv4Addr {
 
 /// The balancer's address on a link, and the other one there.
 pub(crate) fn ends(device: &str) -> [Ipv4Addr; 2] {
-    let nth = PUBLIC.iter().chain(&PRIVATE).position(|name| *name == device).map_or(0, |nth| nth as u8);
-    [2, 1].map(|last| Ipv4Addr::new(10, 77, 11 + nth, last))
+    let nth =
+        (11..).zip(PUBLIC.iter().chain(&PRIVATE)).find_map(|(nth, name)| (*name == device).then_some(nth));
+    [2, 1].map(|last| Ipv4Addr::new(10, 77, nth.unwrap_or(0), last))
 }
 
 /// What both namespaces have: a route by a link that is down does not count, routes are chosen by
