@@ -58,7 +58,22 @@ impl Block {
 
     /// Where the content first differs from `byte`.
     pub(super) fn first_other_than(&self, byte: u8) -> Option<usize> {
-        (0..self.len_bytes).find(|at| self.byte(self.front_bytes + at) != byte)
+        let first = self.words_of(byte) * size_of::<u64>();
+        (first..self.len_bytes).find(|at| self.byte(self.front_bytes + at) != byte)
+    }
+
+    /// How many words in front have only bytes such as `byte`: nearly all, and eight bytes at a
+    /// time are as quick as one.
+    fn words_of(&self, byte: u8) -> usize {
+        let start = self.start().as_ptr().cast::<u64>();
+        if !start.is_aligned() {
+            return 0;
+        }
+        let words = 0..self.len_bytes / size_of::<u64>();
+        // SAFETY: these words lie inside the content, and `new` wrote every byte of it. Volatile:
+        // drivers hold pointers into it.
+        let has_only = |at: &usize| unsafe { start.add(*at).read_volatile() } == u64::from_ne_bytes([byte; 8]);
+        words.take_while(has_only).count()
     }
 
     /// A byte of the allocation, guards included.
@@ -76,5 +91,24 @@ impl Drop for Block {
         // SAFETY: allocated in `new` with this layout; whoever drops a block knows that nobody else
         // reaches it.
         unsafe { dealloc(self.base.as_ptr(), self.layout) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_other_byte_is_found_wherever_it_is() {
+        for (len_bytes, align_bytes) in [(0, 1), (1, 1), (7, 8), (8, 8), (21, 1), (21, 64)] {
+            let block = Block::new(len_bytes, align_bytes, 0xee).unwrap();
+            assert_eq!(block.first_other_than(0xee), None);
+            for at in (0..len_bytes).rev() {
+                // SAFETY: the byte lies inside the content, which nobody else has.
+                unsafe { block.start().as_ptr().add(at).write(0xef) };
+                assert_eq!(block.first_other_than(0xee), Some(at), "of {len_bytes} bytes");
+            }
+            assert_eq!(block.broken_guard(), None);
+        }
     }
 }
