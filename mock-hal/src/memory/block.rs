@@ -72,7 +72,8 @@ impl Block {
         let words = 0..self.len_bytes / size_of::<u64>();
         // SAFETY: these words lie inside the content, and `new` wrote every byte of it. Volatile:
         // drivers hold pointers into it.
-        let has_only = |at: &usize| unsafe { start.add(*at).read_volatile() } == u64::from_ne_bytes([byte; 8]);
+        let has_only =
+            |at: &usize| unsafe { start.add(*at).read_volatile() } == u64::from_ne_bytes([byte; 8]);
         words.take_while(has_only).count()
     }
 
