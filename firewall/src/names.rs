@@ -30,11 +30,19 @@ const ELSEWHERE: [(&str, &str); 6] = [
 
 /// For a word that begins no line.
 pub(crate) fn statement_help(word: &str) -> String {
-    let elsewhere = ELSEWHERE.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours);
-    match elsewhere.or_else(|| nearest(word, STATEMENTS)) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("a line begins with {}", one_of(STATEMENTS)),
-    }
+    meant(word, &STATEMENTS).unwrap_or_else(|| format!("a line begins with {}", one_of(STATEMENTS)))
+}
+
+/// For a word that is no verdict.
+pub(crate) fn verdict_help(word: &str) -> String {
+    const VERDICTS: [&str; 3] = ["allow", "reject", "drop"];
+    meant(word, &VERDICTS).unwrap_or_else(|| format!("a verdict is {}", one_of(VERDICTS)))
+}
+
+fn meant(word: &str, ours: &[&str]) -> Option<String> {
+    let elsewhere = ELSEWHERE.iter().find(|(theirs, meant)| *theirs == word && ours.contains(meant));
+    let meant = elsewhere.map(|(_, meant)| *meant).or_else(|| nearest(word, ours.iter().copied()))?;
+    Some(format!("did you mean `{meant}`?"))
 }
 
 /// For a name that is not there, where there are `names`.

@@ -14,7 +14,7 @@ use winnow::stream::{Location, Stream, TokenSlice};
 
 use crate::diagnostic::Problems;
 use crate::lex::{Sign, Token, tokens};
-use crate::names::{STATEMENTS, statement_help};
+use crate::names::{STATEMENTS, statement_help, verdict_help};
 use crate::rules::Verdict;
 use crate::tree::{Default, Definition, Rule, Span, Statement, Word};
 use list::{list, name, sign, word};
@@ -73,8 +73,8 @@ fn describe(sign: Sign<'_>) -> String {
         Sign::Comma => "`,`".into(),
         Sign::Equals => "`=`".into(),
         Sign::Newline => "the end of the line".into(),
-        Sign::Unclosed => "a text without an end".into(),
-        Sign::Unknown(other) => format!("`{}`", other.escape_debug()),
+        // A line that has one of these is read no further.
+        Sign::Unclosed | Sign::Unknown(_) => "this sign".into(),
     }
 }
 
@@ -155,24 +155,25 @@ fn checked<'a>(line: &[Token<'a>], problems: &mut Problems<'_>) -> Statement<'a>
 /// What is in no line.
 fn unusable(line: &[Token<'_>]) -> Option<Fault> {
     line.iter().find_map(|Token { sign, span }| {
-        let help = match sign {
-            Sign::Unclosed => "it ends with `\"` on the same line",
-            Sign::Unknown(';') => "a rule ends with its line",
-            Sign::Unknown('[' | ']' | '(' | ')') => "lists stand in `{` and `}`",
-            Sign::Unknown('!') => {
-                "there is no `not`: the first rule that matches decides, so write the exception above"
-            }
-            Sign::Unknown(_) => {
-                "outside of comments and texts there are letters, digits and `_ . : / - > = , { }`"
+        let (message, help) = match sign {
+            Sign::Unclosed => ("this text does not end".into(), "it ends with `\"` on the same line"),
+            Sign::Unknown(other) => {
+                (format!("`{}` means nothing here", other.escape_debug()), instead_of(*other))
             }
             _ => return None,
         };
-        Some(Fault {
-            span: span.clone(),
-            message: format!("{} means nothing here", describe(*sign)),
-            help: help.into(),
-        })
+        Some(Fault { span: span.clone(), message, help: help.into() })
     })
+}
+
+/// What is written in this language for a sign of others.
+fn instead_of(sign: char) -> &'static str {
+    match sign {
+        ';' => "a rule ends with its line",
+        '[' | ']' | '(' | ')' => "lists stand in `{` and `}`",
+        '!' => "there is no `not`: the first rule that matches decides, so write the exception above",
+        _ => "outside of comments and texts there are letters, digits and `_ . : / - > = , { }`",
+    }
 }
 
 fn statement<'a>(input: &mut Input<'_, 'a>) -> Parsed<Statement<'a>> {
@@ -219,8 +220,7 @@ fn default<'a>(input: &mut Input<'_, 'a>, start: Span) -> Parsed<Default<'a>> {
         "drop" => Verdict::Drop,
         other => {
             let message = format!("`{other}` is no verdict");
-            let help = "the verdicts are `allow`, `reject` and `drop`".into();
-            return Err(Fault { span: verdict.span, message, help });
+            return Err(Fault { span: verdict.span, message, help: verdict_help(other) });
         }
     };
     let clauses = clause::all(input)?;

@@ -64,6 +64,12 @@ pub(crate) fn addresses(text: &str) -> Result<Span, Wrong> {
 }
 
 fn address(text: &str) -> Result<IpAddr, Wrong> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return wrong(
+            format!("`{text}` is no address"),
+            "ports stand behind their protocol, or in a set of their own",
+        );
+    }
     let help = "addresses look like `192.0.2.1` and `2001:db8::1`, prefixes like `192.0.2.0/24`";
     text.parse().or_else(|_| wrong(format!("`{text}` is no address"), help))
 }

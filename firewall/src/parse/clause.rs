@@ -25,6 +25,9 @@ pub(super) fn all<'a>(input: &mut Input<'_, 'a>) -> Parsed<Clauses<'a>> {
             Sign::Word("limit") => once("limit", &clauses.limit, &span)?,
             Sign::Word("log") => once("log", &clauses.log, &span)?,
             Sign::Word("counter") => once("counter", &clauses.counter, &span)?,
+            Sign::Word(word @ ("burst" | "per" | "source" | "source-port" | "any")) => {
+                return Err(astray(word, span));
+            }
             Sign::Word(_) | Sign::Open => once("a service", &clauses.services, &span)?,
             _ => {}
         }
@@ -40,6 +43,16 @@ fn once<T>(what: &str, there: &Option<T>, span: &Span) -> Parsed<()> {
     let what = if what.starts_with("a ") { what.into() } else { format!("`{what}`") };
     let message = format!("{what} is there already");
     Err(Fault { span: span.clone(), message, help: "several stand in one list: `{ a, b }`".into() })
+}
+
+/// For words that are the language's, but begin no clause.
+fn astray(word: &str, span: Span) -> Fault {
+    let help = match word {
+        "source-port" => "`source-port` stands behind `tcp` or `udp`, and their ports if there are any",
+        "any" => "a rule without a service is for any",
+        _ => "`burst` and `per source` stand behind `limit` and its rate, in this order",
+    };
+    Fault { span, message: format!("`{word}` was not expected here"), help: help.into() }
 }
 
 fn clause<'a>(
@@ -58,10 +71,10 @@ fn clause<'a>(
             word.parse_next(input)?;
             clauses.counter = Some(name.context("the counter's name").parse_next(input)?);
         }
+        Sign::Word(_) => clauses.services = Some([service(input)?].into()),
         _ => {
-            let service =
-                service.context("a service, `from`, `to`, `limit`, `log` or `counter`").parse_next(input)?;
-            clauses.services = Some([service].into());
+            // Fails with what is there.
+            word.context("a service, `from`, `to`, `limit`, `log` or `counter`").parse_next(input)?;
         }
     }
     Ok(())

@@ -31,15 +31,15 @@ where
 /// A name that somebody gives.
 pub(super) fn name<'a>(input: &mut Input<'_, 'a>) -> Parsed<Word<'a>> {
     let name = word.parse_next(input)?;
-    let message = if is_reserved(name.text) {
-        format!("`{}` is a word of the language", name.text)
+    let (message, help) = if is_reserved(name.text) {
+        (format!("`{}` is a word of the language", name.text), "choose another name")
     } else if !name.is_name() || name.text.contains('/') {
-        format!("`{}` is no name", name.text)
+        let help = "a name begins with a letter, and goes on with letters, digits and `_ - .`";
+        (format!("`{}` is no name", name.text), help)
     } else {
         return Ok(name);
     };
-    let help = "a name begins with a letter, and goes on with letters, digits and `_ - .`".into();
-    Err(Fault { span: name.span, message, help })
+    Err(Fault { span: name.span, message, help: help.into() })
 }
 
 /// An item of a list: any word that begins nothing else, and `any`.

@@ -69,7 +69,8 @@ impl<'a, T> Scope<'a, T> {
             );
             problems.beside(span, "it is here");
         } else {
-            problems.error(&name.span, message, unknown_help(name.text, self.entries.keys().copied()));
+            let names = self.entries.iter().filter(|(_, entry)| entry.value.is_some()).map(|(name, _)| *name);
+            problems.error(&name.span, message, unknown_help(name.text, names));
         }
         None
     }
