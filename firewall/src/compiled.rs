@@ -4,6 +4,7 @@ use crate::packet::Packet;
 use crate::rules::{Action, Decision};
 
 pub use crate::ranges::contains;
+pub use alloc::borrow::Cow;
 
 /// Rules that were compiled into the program, by `paravane-firewall-build`.
 #[derive(Clone, Copy, Debug)]

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use crate::diagnostic::{Diagnostic, Problems};
 use crate::packet::Zone;
 use crate::ranges::Ranges;
+use crate::tree::Statement;
 use crate::{parse, resolve, shadow};
 
 /// What becomes of a flow.
@@ -211,6 +212,23 @@ impl Rules {
             errors.retain(Diagnostic::is_error);
             Err(errors)
         }
+    }
+
+    /// The zones that a file speaks of without making them, in its order: what
+    /// [`read`](Self::read) may be given where there is no other list.
+    #[must_use]
+    pub fn zones_in(text: &str) -> Vec<&str> {
+        let file = parse::file(text, &mut Problems::new(text));
+        let made: Vec<&str> =
+            { file.iter() }.filter_map(|line| line.defines("zone")).map(|name| name.text).collect();
+        let mut zones = Vec::new();
+        for word in file.iter().flat_map(Statement::zones).filter(|word| word.is_name() && word.text != "any")
+        {
+            if !made.contains(&word.text) && !zones.contains(&word.text) {
+                zones.push(word.text);
+            }
+        }
+        zones
     }
 
     /// Without what was resolved from a file: for generators and tests.

@@ -113,4 +113,14 @@ impl<'a> Statement<'a> {
             _ => None,
         }
     }
+
+    /// What stands where zones do.
+    pub(crate) fn zones(&self) -> impl Iterator<Item = &Word<'a>> {
+        let (from, to) = match self {
+            Self::Zone(Definition { items, .. }) => (items.as_slice(), &[][..]),
+            Self::Rule(Rule { from, to, .. }) => (from.as_slice(), to.as_slice()),
+            _ => (&[][..], &[][..]),
+        };
+        from.iter().chain(to)
+    }
 }

@@ -134,3 +134,8 @@ fn words_that_are_no_packet_are_told_why() {
         assert_eq!(rules.packet(words).map_err(|error| error.to_string()), Err(expected), "{words}");
     }
 }
+
+#[test]
+fn a_file_knows_its_zones() {
+    assert_eq!(Rules::zones_in(EXAMPLE), ["private", "lab", "public", "self", "admin"]);
+}

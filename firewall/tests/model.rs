@@ -1,15 +1,23 @@
 //! Rules against a naive reading of the language's definition.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod written;
 
-use paravane_firewall::{Action, Rules};
+use paravane_firewall::{Action, Diagnostic, Rules};
 use proptest::prelude::*;
 
 use written::{File, ZONES};
 
+fn read(text: &str) -> (Rules, Vec<Diagnostic>) {
+    let read = Rules::read(text, &ZONES);
+    assert!(read.is_ok(), "{read:?}\n{text}");
+    read.unwrap()
+}
+
 /// Rules without the lines that they stand on.
 fn lineless(text: &str) -> (Vec<paravane_firewall::Rule>, Action, Vec<String>) {
-    let (rules, _) = Rules::read(text, &ZONES).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]));
+    let (rules, _) = read(text);
     let without = |action: &Action| Action { line: 0, ..action.clone() };
     let each = rules
         .rules()
@@ -25,7 +33,7 @@ proptest! {
         packets in prop::collection::vec(written::packet(), 64),
     ) {
         let text = file.to_string();
-        let (rules, _) = Rules::read(&text, &ZONES).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]));
+        let (rules, _) = read(&text);
         for packet in packets {
             let expected = file.first_match(&packet);
             let decision = rules.decide(&packet);
@@ -37,7 +45,7 @@ proptest! {
     #[test]
     fn what_is_printed_reads_back(file in File::any()) {
         let text = file.to_string();
-        let (rules, _) = Rules::read(&text, &ZONES).unwrap();
+        let (rules, _) = read(&text);
         prop_assert_eq!(lineless(&text), lineless(&rules.to_string()), "{}\n{}", text, rules);
     }
 
@@ -47,7 +55,7 @@ proptest! {
         file in File::any(),
         packets in prop::collection::vec(written::packet(), 64),
     ) {
-        let (rules, warnings) = Rules::read(&file.to_string(), &ZONES).unwrap();
+        let (rules, warnings) = read(&file.to_string());
         for warning in warnings.iter().filter(|warning| warning.message.starts_with("this rule never decides")) {
             for packet in &packets {
                 prop_assert_ne!(rules.action(rules.decide(packet).rule).line, warning.place.line);

@@ -11,12 +11,14 @@ type Ports = Vec<(u16, u16)>;
 impl File {
     /// The number and the verdict of the first rule that matches, or the default's.
     pub(crate) fn first_match(&self, packet: &Packet) -> (u32, Verdict) {
-        for (number, rule) in (0..).zip(&self.rules) {
+        let mut number = 0;
+        for rule in &self.rules {
             if self.matches(rule, packet) {
                 return (number, rule.verdict);
             }
+            number += 1;
         }
-        (u32::try_from(self.rules.len()).unwrap(), self.default)
+        (number, self.default)
     }
 
     fn matches(&self, rule: &Rule, packet: &Packet) -> bool {
@@ -30,7 +32,31 @@ impl File {
             && (rule.destination.is_empty()
                 || rule.destination.iter().any(|item| self.has(item, destination)))
             && (rule.services.is_empty()
-                || rule.services.iter().any(|service| self.is(service, packet.transport)))
+                || rule.services.iter().any(|service| self.is(service, packet.transport))
+                || self.asks_nothing_of(&rule.services, packet.transport))
+    }
+
+    /// Whether a TCP or UDP packet without its header matches: only if all of its ports would.
+    fn asks_nothing_of(&self, services: &[Service], transport: Transport) -> bool {
+        let lists = match transport {
+            Transport::Other(6) => self.lists(services, true),
+            Transport::Other(17) => self.lists(services, false),
+            _ => return false,
+        };
+        let to_all: Vec<_> =
+            lists.into_iter().filter(|(_, from)| asks_nothing(from)).map(|(to, _)| to).collect();
+        !to_all.is_empty() && (0..=u16::MAX).all(|port| to_all.iter().any(|to| is_port(to, port)))
+    }
+
+    /// The ports of all services of TCP, or of UDP: to which, from which.
+    fn lists<'a>(&'a self, services: &'a [Service], tcp: bool) -> Vec<(&'a Ports, &'a Ports)> {
+        let each = services.iter().flat_map(|service| match service {
+            Service::Named(number) => self.lists(&self.services[*number], tcp),
+            Service::Tcp(to, from) if tcp => vec![(to, from)],
+            Service::Udp(to, from) if !tcp => vec![(to, from)],
+            _ => Vec::new(),
+        });
+        each.collect()
     }
 
     fn has(&self, item: &Item, address: IpAddr) -> bool {

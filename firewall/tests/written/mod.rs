@@ -134,11 +134,10 @@ fn rule(sets: usize, services: usize) -> impl Strategy<Value = Rule> {
     );
     let services = prop_oneof![1 => Just(Vec::new()), 3 => prop::collection::vec(service(services), 1..4)];
     let parts = (verdict(), zones(), zones(), services, list(), list(), rest);
-    let rule = parts.prop_map(|(verdict, from, to, services, source, destination, rest)| {
+    parts.prop_map(|(verdict, from, to, services, source, destination, rest)| {
         let rest = if verdict == Verdict::Reject { " limit 5/min burst 2k per source log" } else { rest };
         Rule { verdict, from, to, services, source, destination, rest }
-    });
-    rule
+    })
 }
 
 impl File {
