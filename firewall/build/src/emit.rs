@@ -175,17 +175,18 @@ impl Code<'_> {
         let mut body = String::new();
         for part in which.chunks(FUNCTION) {
             let mut tests = String::new();
+            let mut last = String::from("None");
             for &case in part {
                 let decision = self.decision(place.cases[case].rule);
                 if known.open(&place.cases[case]).next().is_none() {
                     // Nothing behind it is reached.
-                    _ = writeln!(tests, "if true {{ return Some({decision}); }}");
+                    last = format!("Some({decision})");
                     break;
                 }
                 let condition = self.condition(place, case, known);
                 _ = writeln!(tests, "if {condition} {{ return Some({decision}); }}");
             }
-            tests += "None";
+            tests += &last;
             let call = self.call("chain", place.version, "Option<Decision>", tests);
             _ = writeln!(body, "if let Some(decision) = {call} {{ return decision; }}");
         }
