@@ -47,6 +47,7 @@ pub fn compile(rules: &Rules) -> String {
          const fn drop(rule: u32) -> Decision {{ Decision {{ verdict: Verdict::Drop, rule }} }}\n\
          const DEFAULT: Decision = {default};\n\
          {decide}{out}{tables}{actions}}}\n\
+         #[allow(unused_imports, unreachable_pub)]\n\
          pub use compiled::{{ACTIONS, FIREWALL, decide}};\n"
     )
 }

@@ -7,21 +7,25 @@ use paravane_firewall::rules::{Rule, Service, Zones};
 use paravane_firewall::{Addresses, Packet, Rules, Transport, Zone};
 
 /// Numbers that look random, the same each time.
-pub struct Draw(u64);
+pub struct Draw {
+    state: u64,
+    /// Whether all sides of a packet are to be inside.
+    inside: bool,
+}
 
 impl Draw {
     /// Those of `seed`, which is not 0.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { state: seed, inside: false }
     }
 
     /// One below `count`.
     pub fn below(&mut self, count: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % count.max(1)
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state >> 16) as usize % count.max(1)
     }
 
     fn one_in(&mut self, count: usize) -> bool {
@@ -41,7 +45,8 @@ impl Draw {
     /// A packet at or beside the bounds of this rule; now and then one side is another rule's.
     pub fn packet_of(&mut self, rules: &Rules, rule: usize) -> Packet {
         let rule = &rules.rules()[rule];
-        let mut other = || match self.one_in(16) {
+        self.inside = self.one_in(2);
+        let mut other = || match !self.inside && self.one_in(16) {
             true => &rules.rules()[self.below(rules.rules().len())],
             false => rule,
         };
@@ -56,7 +61,7 @@ impl Draw {
 
     /// Most often one of these; now and then any, or one that there is not.
     fn zone(&mut self, zones: Zones) -> Zone {
-        if self.one_in(32) {
+        if !self.inside && self.one_in(32) {
             return Zone(self.below(256) as u8);
         }
         let these: Vec<Zone> = (0..64).map(Zone).filter(|&zone| zones.contains(zone)).collect();
@@ -84,11 +89,11 @@ impl Draw {
     fn transport(&mut self, rule: &Rule) -> Transport {
         let any = Service { protocol: 6, selector: Ranges::all(), source_port: Ranges::all() };
         let service = self.of(&rule.services).unwrap_or(&any);
-        let protocol = if self.one_in(16) { self.below(256) as u8 } else { service.protocol };
+        let protocol = if !self.inside && self.one_in(16) { self.below(256) as u8 } else { service.protocol };
         let (selector, source) = (self.bound(&service.selector), self.bound(&service.source_port));
         let [kind, code] = selector.to_be_bytes();
         match protocol {
-            _ if self.one_in(32) => Transport::Other(protocol),
+            _ if !self.inside && self.one_in(32) => Transport::Other(protocol),
             6 => Transport::Tcp { source, destination: selector },
             17 => Transport::Udp { source, destination: selector },
             1 => Transport::Icmp { kind, code },
@@ -100,10 +105,12 @@ impl Draw {
     /// The first or the last number of some range, or the one before or behind it.
     fn bound<T: Step>(&mut self, ranges: &Ranges<T>) -> T {
         let (first, last) = self.of(ranges.as_slice()).copied().unwrap_or((T::MIN, T::MAX));
-        match self.below(6) {
-            0 => first.before(),
-            1 => last.next().unwrap_or(last),
-            2 | 3 => first,
+        match self.below(if self.inside { 2 } else { 6 }) {
+            0 => first,
+            1 => last,
+            2 => first.before(),
+            3 => last.next().unwrap_or(last),
+            4 => first,
             _ => last,
         }
     }

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-pub const ZONES: [&str; 5] = ["public", "private", "lab", "admin", "self"];
+pub(crate) const ZONES: [&str; 5] = ["public", "private", "lab", "admin", "self"];
 
 /// All, by their names.
-pub fn all() -> Vec<(&'static str, String)> {
+pub(crate) fn all() -> Vec<(&'static str, String)> {
     vec![
         ("example", include_str!("../../../firewall/rules/example.rules").into()),
         ("distinct_16", distinct(16)),
