@@ -79,25 +79,39 @@ impl Code<'_> {
 
     /// Zones first: each pair's rules, where those differ.
     fn decide(&mut self) -> String {
-        let mut pairs: BTreeMap<Vec<u32>, Vec<(u8, u8)>> = BTreeMap::new();
-        let zones = || (0..u8::MAX).take(self.rules.zones().len().min(Zones::LIMIT));
+        let mut pairs: BTreeMap<Vec<u32>, Vec<String>> = BTreeMap::new();
+        let zones = || (0..u8::MAX).take(self.rules.zones().len().min(Zones::LIMIT)).map(Zone);
         for (from, to) in zones().flat_map(|from| zones().map(move |to| (from, to))) {
             let rules = self.rules.rules().iter().zip(0..);
-            let theirs =
-                rules.filter(|(rule, _)| rule.from.contains(Zone(from)) && rule.to.contains(Zone(to)));
-            pairs.entry(theirs.map(|(_, number)| number).collect()).or_default().push((from, to));
+            let theirs = rules.filter(|(rule, _)| rule.from.contains(from) && rule.to.contains(to));
+            let pair = format!("({}, {})", from.0, to.0);
+            pairs.entry(theirs.map(|(_, number)| number).collect()).or_default().push(pair);
         }
+        pairs.remove(&[][..]);
+        let listed: usize = pairs.keys().map(Vec::len).sum();
+        let is_shared = listed > 2 * self.rules.rules().len() + 1_024;
         let mut arms = String::new();
         for (rules, pairs) in pairs {
-            let pairs: Vec<_> = pairs.iter().map(|(from, to)| format!("({from}, {to})")).collect();
-            if !rules.is_empty() {
-                let function = self.zones(&rules);
-                _ = writeln!(arms, "{} => {function}(packet),", pairs.join(" | "));
+            let call = if is_shared { self.by_zones(&rules) } else { self.zones(&rules) };
+            _ = writeln!(arms, "{} => {call},", pairs.join(" | "));
+        }
+        let body = format!("match (packet.from.0, packet.to.0) {{\n{arms}_ => DEFAULT,\n}}");
+        format!("pub fn decide(packet: &Packet) -> Decision {{\n{body}\n}}\n")
+    }
+
+    /// Rules whose zones are the same together, so that pairs which have them share their code.
+    fn by_zones(&mut self, rules: &[u32]) -> String {
+        let mut groups: Vec<((Zones, Zones), Vec<u32>)> = Vec::new();
+        for &number in rules {
+            let rule = &self.rules.rules()[number as usize];
+            match groups.iter_mut().find(|(zones, _)| *zones == (rule.from, rule.to)) {
+                Some((_, group)) => group.push(number),
+                None => groups.push(((rule.from, rule.to), vec![number])),
             }
         }
-        format!(
-            "pub fn decide(packet: &Packet) -> Decision {{\nmatch (packet.from.0, packet.to.0) {{\n{arms}_ => DEFAULT,\n}}\n}}\n"
-        )
+        let calls = groups.iter().map(|(_, group)| (group.first().copied().unwrap_or(0), self.zones(group)));
+        let body = earliest(&calls.collect::<Vec<_>>());
+        self.function("pair", "packet: &Packet", "Decision", body) + "(packet)"
     }
 
     /// Then the version, then the protocol.
@@ -128,7 +142,7 @@ impl Code<'_> {
             body += "}\n}\n";
         }
         body += "}";
-        self.function("zones", "packet: &Packet", "Decision", body)
+        self.function("zones", "packet: &Packet", "Decision", body) + "(packet)"
     }
 
     /// Protocols by their numbers: those that rules name, and the rest.
@@ -215,16 +229,11 @@ impl Code<'_> {
     }
 
     fn groups(&mut self, place: Place<'_>, groups: &[Vec<usize>], known: Known) -> String {
-        let mut body = String::from("let mut found = DEFAULT;\n");
-        for group in groups {
+        let calls = groups.iter().map(|group| {
             let first = group.first().map_or(0, |&case| place.cases[case].rule);
-            let call = self.among(place, group, known);
-            _ = writeln!(
-                body,
-                "if found.rule > {first} {{ let other = {{ {call} }}; if other.rule < found.rule {{ found = other; }} }}"
-            );
-        }
-        body += "found";
+            (first, self.among(place, group, known))
+        });
+        let body = earliest(&calls.collect::<Vec<_>>());
         self.call("groups", place.version, "Decision", body)
     }
 
@@ -256,6 +265,18 @@ impl Code<'_> {
         });
         name.clone()
     }
+}
+
+/// The earliest rule of what these expressions find, each beside the first rule that it may find.
+fn earliest(calls: &[(u32, String)]) -> String {
+    let mut body = String::from("let mut found = DEFAULT;\n");
+    for (first, call) in calls {
+        _ = writeln!(
+            body,
+            "if found.rule > {first} {{ let other = {{ {call} }}; if other.rule < found.rule {{ found = other; }} }}"
+        );
+    }
+    body + "found"
 }
 
 fn parameters(version: Version) -> String {

@@ -5,7 +5,7 @@ use alloc::format;
 use core::cell::Cell;
 
 use crate::diagnostic::Problems;
-use crate::names::unknown_help;
+use crate::names::{is_reserved, unknown_help};
 use crate::tree::{Span, Word};
 
 /// What a name stands for.
@@ -69,7 +69,7 @@ impl<'a, T> Scope<'a, T> {
             );
             problems.beside(span, "it is here");
         } else {
-            let names = self.entries.iter().filter(|(_, entry)| entry.value.is_some()).map(|(name, _)| *name);
+            let names = self.entries.keys().copied().filter(|name| !is_reserved(name));
             problems.error(&name.span, message, unknown_help(name.text, names));
         }
         None
