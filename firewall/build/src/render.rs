@@ -1,5 +1,7 @@
 //! What is wrong with a file, beside its lines.
 
+use std::ops::Range;
+
 use ariadne::{Config, IndexType, Label, Report, ReportKind, Source};
 use paravane_firewall::{Diagnostic, Severity};
 
@@ -14,14 +16,16 @@ pub fn render(problems: &[Diagnostic], name: &str, text: &str, colour: bool) -> 
             Severity::Error => ReportKind::Error,
             Severity::Warning => ReportKind::Warning,
         };
-        let mut report = Report::build(kind, (name, problem.span.clone()))
+        let mut labels = vec![(&problem.span, &problem.help)];
+        labels.extend(problem.related.as_ref().map(|related| (&related.span, &related.message)));
+        // In one piece, if they stand as the file does.
+        labels.sort_by_key(|(span, _)| span.start);
+        let label =
+            |(span, text): (&Range<usize>, &String)| Label::new((name, span.clone())).with_message(text);
+        let report = Report::build(kind, (name, problem.span.clone()))
             .with_config(config)
             .with_message(&problem.message)
-            .with_label(Label::new((name, problem.span.clone())).with_message(&problem.help));
-        if let Some(related) = &problem.related {
-            report =
-                report.with_label(Label::new((name, related.span.clone())).with_message(&related.message));
-        }
+            .with_labels(labels.into_iter().map(label));
         // Memory takes all that is written.
         _ = report.finish().write(&mut source, &mut out);
     }

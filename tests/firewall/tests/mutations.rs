@@ -41,16 +41,21 @@ fn changes(rule: &Rule) -> Vec<Rule> {
             add(&|rule| rule.action.verdict = verdict);
         }
     }
-    for ranges in moved(&rule.source.v4, |n| n.saturating_sub(1)) {
+    // Of a version that one side has none of, the other side's make no difference.
+    let has = |v4: bool| match v4 {
+        true => !rule.source.v4.is_empty() && !rule.destination.v4.is_empty(),
+        false => !rule.source.v6.is_empty() && !rule.destination.v6.is_empty(),
+    };
+    for ranges in moved(&rule.source.v4, |n| n.saturating_sub(1)).into_iter().filter(|_| has(true)) {
         add(&|rule| rule.source.v4 = ranges.clone());
     }
-    for ranges in moved(&rule.destination.v4, |n| n.saturating_sub(1)) {
+    for ranges in moved(&rule.destination.v4, |n| n.saturating_sub(1)).into_iter().filter(|_| has(true)) {
         add(&|rule| rule.destination.v4 = ranges.clone());
     }
-    for ranges in moved(&rule.source.v6, |n| n.saturating_sub(1)) {
+    for ranges in moved(&rule.source.v6, |n| n.saturating_sub(1)).into_iter().filter(|_| has(false)) {
         add(&|rule| rule.source.v6 = ranges.clone());
     }
-    for ranges in moved(&rule.destination.v6, |n| n.saturating_sub(1)) {
+    for ranges in moved(&rule.destination.v6, |n| n.saturating_sub(1)).into_iter().filter(|_| has(false)) {
         add(&|rule| rule.destination.v6 = ranges.clone());
     }
     for place in 0..rule.services.len() {
@@ -97,6 +102,7 @@ fn all_are_noticed(name: &str) -> usize {
 #[test]
 fn each_change_of_a_rule_is_noticed() {
     let counts = ["example", "distinct_16", "distinct_256"].map(all_are_noticed);
-    assert_eq!(counts[1], 16 * 23);
+    // Itself, its two other verdicts, and the bounds: four of each range but of all ports, which have two.
+    assert_eq!(counts[1], 16 * (1 + 2 + 5 * 4 + 2));
     assert!(counts[0] > 200, "{counts:?}");
 }
