@@ -6,7 +6,8 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 pub use words::PacketError;
 
-/// Where a packet comes from or goes to: a number in the list of zones that rules were resolved with.
+/// Where a packet comes from or goes to: a number in the list of zones that rules were resolved
+/// with.
 ///
 /// The machine itself is a zone like others, if the list has one for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

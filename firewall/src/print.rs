@@ -103,8 +103,8 @@ impl fmt::Display for AddressSet {
     }
 }
 
-/// Whether a range that begins with `first`, and in which the bits of `host` differ between the ends,
-/// is a prefix.
+/// Whether a range that begins with `first`, and in which the bits of `host` differ between the
+/// ends, is a prefix.
 fn is_prefix(first: u128, host: u128) -> bool {
     host & host.wrapping_add(1) == 0 && first & host == 0
 }

@@ -233,8 +233,8 @@ impl Rules {
 
     /// Without what was resolved from a file: for generators and tests.
     ///
-    /// Zones that are no name, counters that are out of range and the like are the caller's to avoid:
-    /// nothing panics, and nothing says so.
+    /// Zones that are no name, counters that are out of range and the like are the caller's to
+    /// avoid: nothing panics, and nothing says so.
     #[must_use]
     pub fn new(zones: Vec<String>, counters: Vec<String>, rules: Vec<Rule>, default: Action) -> Self {
         Self { zones, counters, rules, default }

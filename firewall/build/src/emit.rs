@@ -20,8 +20,8 @@ const FUNCTION: usize = 64;
 /// Rust that decides as [`Rules::decide`] does, for `include!` in a module of its own.
 ///
 /// It has `decide`, with the same arguments and results; `ACTIONS`, by the rules' numbers; and both
-/// together as `FIREWALL`, a `paravane_firewall::compiled::Compiled`. The crate that includes it depends on
-/// `paravane-firewall`. There is no `unsafe` in it, and nothing that may panic.
+/// together as `FIREWALL`, a `paravane_firewall::compiled::Compiled`. The crate that includes it
+/// depends on `paravane-firewall`. There is no `unsafe` in it, and nothing that may panic.
 #[must_use]
 pub fn compile(rules: &Rules) -> String {
     let mut code = Code {

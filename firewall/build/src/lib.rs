@@ -51,8 +51,8 @@ impl std::error::Error for BuildError {
     }
 }
 
-/// Compiles `file`, in a build script, into `firewall.rs` in `OUT_DIR`. Cargo asks again when the file
-/// changes, and shows warnings.
+/// Compiles `file`, in a build script, into `firewall.rs` in `OUT_DIR`. Cargo asks again when the
+/// file changes, and shows warnings.
 ///
 /// # Errors
 ///

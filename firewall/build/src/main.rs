@@ -22,8 +22,8 @@ enum Command {
     Explain {
         #[command(flatten)]
         file: RuleFile,
-        /// Such as `public -> private tcp 203.0.113.7:5000 10.0.0.11:80`: zones, protocol, source, destination.
-        /// For ICMP the type, such as `echo-request` or `3/4`, comes last.
+        /// Such as `public -> private tcp 203.0.113.7:5000 10.0.0.11:80`: zones, protocol, source,
+        /// destination. For ICMP the type, such as `echo-request` or `3/4`, comes last.
         #[arg(required = true, allow_hyphen_values = true)]
         packet: Vec<String>,
     },
@@ -33,7 +33,8 @@ enum Command {
 struct RuleFile {
     /// The file of rules.
     file: PathBuf,
-    /// The zones that there are, with commas between them; if none are given, those that the file speaks of.
+    /// The zones that there are, with commas between them; if none are given, those that the file
+    /// speaks of.
     #[arg(long, value_delimiter = ',')]
     zones: Vec<String>,
 }

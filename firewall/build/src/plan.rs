@@ -1,5 +1,5 @@
-//! How cases are told apart: one after the other, by a table of steps along an axis, or in groups whose
-//! findings are compared.
+//! How cases are told apart: one after the other, by a table of steps along an axis, or in groups
+//! whose findings are compared.
 
 use crate::case::{AXES, Axis, Case, Version};
 use crate::sweep::{Sweep, sweep};

@@ -12,10 +12,11 @@ pub(crate) struct Sweep {
     pub(crate) lists: Vec<Vec<usize>>,
 }
 
-/// Cuts `axis`. None if most cases reach over most of it, so that the lists are much longer than the cases
-/// are many.
+/// Cuts `axis`. None if most cases reach over most of it, so that the lists are much longer than
+/// the cases are many.
 ///
-/// `closes` says of a case whether it matches all packets of a step that it is in: no case behind it matters.
+/// `closes` says of a case whether it matches all packets of a step that it is in: no case behind
+/// it matters.
 pub(crate) fn sweep(
     cases: &[Case],
     which: &[usize],

@@ -1,4 +1,4 @@
-//! The shape of what is compiled; whether it is right, `tests/firewall` knows.
+//! The shape of what is compiled; whether it is right, `tests/compiled-firewall` knows.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use paravane_compiled_firewall::{Draw, Subject, subject};
 use paravane_firewall::ranges::{Number, Ranges};
 use paravane_firewall::rules::{Rule, Zones};
 use paravane_firewall::{Rules, Verdict};
-use paravane_firewall_tests::{Draw, Subject, subject};
 
 /// A range's first number earlier and later by one, and so its last.
 fn moved<T: Number>(ranges: &Ranges<T>, before: fn(T) -> T) -> Vec<Ranges<T>> {
@@ -102,7 +102,8 @@ fn all_are_noticed(name: &str) -> usize {
 #[test]
 fn each_change_of_a_rule_is_noticed() {
     let counts = ["example", "distinct_16", "distinct_256"].map(all_are_noticed);
-    // Itself, its two other verdicts, and the bounds: four of each range but of all ports, which have two.
+    // Itself, its two other verdicts, and the bounds: four of each range but of all ports, which
+    // have two.
     assert_eq!(counts[1], 16 * (1 + 2 + 5 * 4 + 2));
     assert!(counts[0] > 200, "{counts:?}");
 }

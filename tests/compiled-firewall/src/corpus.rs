@@ -42,8 +42,8 @@ fn one_set() -> String {
     text + "}\ndrop public -> any from blocked\nallow public -> private\ndefault drop\n"
 }
 
-/// Rules as they grow over years: by servers, by clients, by ports, for everybody; exceptions above what they
-/// are exceptions of, and some that nothing comes to.
+/// Rules as they grow over years: by servers, by clients, by ports, for everybody; exceptions above
+/// what they are exceptions of, and some that nothing comes to.
 fn mixed(count: u32) -> String {
     let mut text =
         String::from("set office = { 192.0.2.0/25, 2001:db8:1::/48 }\nset web = { 80, 443, 8000-8080 }\n");

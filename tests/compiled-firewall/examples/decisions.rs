@@ -5,8 +5,8 @@
 
 use std::hint::black_box;
 
+use paravane_compiled_firewall::{Draw, subject};
 use paravane_firewall::{Decision, Packet};
-use paravane_firewall_tests::{Draw, subject};
 
 #[inline(never)]
 fn decide_once(decide: fn(&Packet) -> Decision, packet: &Packet) -> Decision {

@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use paravane_firewall_tests::{Draw, Subject, subject, subjects};
+use paravane_compiled_firewall::{Draw, Subject, subject, subjects};
 
 /// Decides about so many packets both ways. How often each rule decided, and the default.
 fn agree(subject: &Subject, packets: usize) -> Vec<usize> {
