@@ -77,13 +77,24 @@ pub(crate) struct Problems<'a> {
     text: &'a str,
     /// Where each line begins.
     lines: Vec<usize>,
-    pub(crate) found: Vec<Diagnostic>,
+    found: Vec<Diagnostic>,
+    /// Whether the last one that was said is among them.
+    is_last_kept: bool,
 }
+
+/// Who has as many to mend needs no more at once, and a file that was made to have them gets none.
+/// All errors are said before all warnings.
+const LIMIT: usize = 1_000;
 
 impl<'a> Problems<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         let starts = text.bytes().zip(1..).filter(|&(byte, _)| byte == b'\n').map(|(_, next)| next);
-        Self { text, lines: core::iter::once(0).chain(starts).collect(), found: Vec::new() }
+        Self {
+            text,
+            lines: core::iter::once(0).chain(starts).collect(),
+            found: Vec::new(),
+            is_last_kept: false,
+        }
     }
 
     pub(crate) fn place(&self, offset: usize) -> Place {
@@ -105,8 +116,11 @@ impl<'a> Problems<'a> {
     }
 
     fn add(&mut self, severity: Severity, span: &Range<usize>, message: String, help: String) {
-        let place = self.place(span.start);
-        self.found.push(Diagnostic { severity, span: span.clone(), place, message, help, related: None });
+        self.is_last_kept = self.found.len() < LIMIT;
+        if self.is_last_kept {
+            let place = self.place(span.start);
+            self.found.push(Diagnostic { severity, span: span.clone(), place, message, help, related: None });
+        }
     }
 
     pub(crate) fn error(&mut self, span: &Range<usize>, message: impl ToString, help: impl ToString) {
@@ -121,7 +135,7 @@ impl<'a> Problems<'a> {
     pub(crate) fn beside(&mut self, span: &Range<usize>, message: impl ToString) {
         let related =
             Related { span: span.clone(), place: self.place(span.start), message: message.to_string() };
-        if let Some(last) = self.found.last_mut() {
+        if let (Some(last), true) = (self.found.last_mut(), self.is_last_kept) {
             last.related = Some(related);
         }
     }

@@ -68,8 +68,11 @@ pub(crate) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 
 /// Which of `names` differs least from `word`, if few slips lead from one to the other.
 pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Names and words of strangers' making: no more work than a person's typing is worth.
+    if word.len() > 32 {
+        return None;
+    }
     let most = (word.chars().count() / 3).clamp(1, 2);
-    // Names of strangers' making: no more work than a person's typing is worth.
     let near = names.into_iter().take(1_000).filter(|name| name.len().abs_diff(word.len()) <= most);
     let measured = near.map(|name| (slips(word, name), name));
     measured.filter(|&(slips, _)| slips <= most).min_by_key(|&(slips, _)| slips).map(|(_, name)| name)
@@ -77,7 +80,7 @@ pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) 
 
 /// How many characters are missing, too many, wrong, or changed places with the next one.
 fn slips(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut before_last = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
     let at = |row: &[usize], place: usize| row.get(place).copied().unwrap_or(usize::MAX / 2);

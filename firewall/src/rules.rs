@@ -192,14 +192,15 @@ impl Rules {
     /// How many rules there may be, without the default.
     pub const LIMIT: usize = 16_384;
 
-    /// Reads a file of rules. The numbers of `zones` are their places in the list.
+    /// Reads a file of rules. The numbers of `zones` are their places in the list, each of which has a
+    /// name of its own.
     ///
     /// With the rules come warnings, about what was surely not meant: rules that never decide, and
     /// sets that no rule uses.
     ///
     /// # Errors
     ///
-    /// All that is wrong with the file, in its order.
+    /// All that is wrong with the file, in its order; the first 1,000 found, if it is as much.
     pub fn read(text: &str, zones: &[&str]) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let mut problems = Problems::new(text);
         let file = parse::file(text, &mut problems);

@@ -64,3 +64,13 @@ fn more_zones_or_rules_than_there_may_be_are_said() {
                     what shares a verdict stands in one rule, with a set";
     assert_eq!(errors[0].to_string(), expected);
 }
+
+#[test]
+fn a_file_that_was_made_to_be_wrong_is_read_in_its_length() {
+    let line = format!("set a = {{ {} }}\n", "x, ".repeat(100_000));
+    assert_eq!(Rules::read(&line, &ZONES).unwrap_err().len(), 1_000);
+    // Warnings leave room for an error.
+    let unused = (0..2_000).map(|number| format!("set a{number} = 80\n")).collect::<String>();
+    assert!(Rules::read(&unused, &ZONES).is_err());
+    assert_eq!(Rules::read(&(unused + "default drop"), &ZONES).unwrap().1.len(), 1_000);
+}
