@@ -147,7 +147,11 @@ fn checked<'a>(line: &[Token<'a>], problems: &mut Problems<'_>) -> Statement<'a>
             Err(error) => error.into_inner(),
         },
     };
-    let help = if fault.help.is_empty() { "a line ends here" } else { &fault.help };
+    let help = if fault.help.is_empty() {
+        "the line ends before it; several items stand in braces: `{ a, b }`"
+    } else {
+        &fault.help
+    };
     problems.error(&fault.span, &fault.message, help);
     broken(line)
 }
@@ -177,7 +181,8 @@ fn instead_of(sign: char) -> &'static str {
 }
 
 fn statement<'a>(input: &mut Input<'_, 'a>) -> Parsed<Statement<'a>> {
-    let keyword = word.context("what the line is about").parse_next(input)?;
+    let keyword =
+        word.context("`zone`, `set`, `service`, `allow`, `reject`, `drop` or `default`").parse_next(input)?;
     Ok(match keyword.text {
         "zone" => Statement::Zone(definition(input, list::item)?),
         "set" => Statement::Set(definition(input, list::item)?),
@@ -200,7 +205,8 @@ fn definition<'t, 'a, T>(
 ) -> Parsed<Definition<'a, T>> {
     let name = name.context("a name").parse_next(input)?;
     sign(Sign::Equals).context("`=`").parse_next(input)?;
-    Ok(Definition { name, items: list(item)(input)? })
+    let items = list(item).context("what it stands for: an item, or several in braces").parse_next(input)?;
+    Ok(Definition { name, items })
 }
 
 /// `LIST -> LIST CLAUSES`, behind the verdict.

@@ -28,7 +28,7 @@ pub(super) fn all<'a>(input: &mut Input<'_, 'a>) -> Parsed<Clauses<'a>> {
             Sign::Word(word @ ("burst" | "per" | "source" | "source-port" | "any")) => {
                 return Err(astray(word, span));
             }
-            Sign::Word(_) | Sign::Open => once("a service", &clauses.services, &span)?,
+            Sign::Word(_) | Sign::Open => once(SERVICE, &clauses.services, &span)?,
             _ => {}
         }
         clause(sign, span, &mut clauses, input)?;
@@ -36,13 +36,19 @@ pub(super) fn all<'a>(input: &mut Input<'_, 'a>) -> Parsed<Clauses<'a>> {
     Ok(clauses)
 }
 
+const SERVICE: &str = "a service";
+
 fn once<T>(what: &str, there: &Option<T>, span: &Span) -> Parsed<()> {
     if there.is_none() {
         return Ok(());
     }
-    let what = if what.starts_with("a ") { what.into() } else { format!("`{what}`") };
+    let what = if what == SERVICE { what.into() } else { format!("`{what}`") };
     let message = format!("{what} is there already");
-    Err(Fault { span: span.clone(), message, help: "several stand in one list: `{ a, b }`".into() })
+    let help = match what.as_str() {
+        "`limit`" | "`log`" | "`counter`" => "a rule has one",
+        _ => "several stand in one list: `{ a, b }`",
+    };
+    Err(Fault { span: span.clone(), message, help: help.into() })
 }
 
 /// For words that are the language's, but begin no clause.
