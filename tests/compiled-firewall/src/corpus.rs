@@ -14,6 +14,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         ("one_set", one_set()),
         ("mixed_256", mixed(256)),
         ("mixed_4096", mixed(4_096)),
+        ("many_zones", many_zones()),
     ]
 }
 
@@ -87,4 +88,29 @@ fn mixed(count: u32) -> String {
         };
     }
     text + "default reject\n"
+}
+
+/// Rules that many pairs of zones have, each pair others.
+fn many_zones() -> String {
+    let zones = [
+        "any -> self",
+        "any -> private",
+        "admin -> any",
+        "{ public, lab } -> any",
+        "public -> { private, lab }",
+        "lab -> public",
+        "any -> any",
+    ];
+    let mut text = String::new();
+    for number in 0..600 {
+        let verdict = ["allow", "reject", "drop"][number % 3];
+        let (zones, host) = (zones[number * 5 % 7], number / 4);
+        _ = match number % 4 {
+            0 => writeln!(text, "{verdict} {zones} tcp {}-{} to 10.0.0.{host}", number, number + 40),
+            1 => writeln!(text, "{verdict} {zones} udp {} from 10.1.0.{host}", number / 2),
+            2 => writeln!(text, "{verdict} {zones} to 10.0.0.{host}-10.0.0.{}", host + 3),
+            _ => writeln!(text, "{verdict} {zones} tcp {} source-port {}", number / 2, host + 1_000),
+        };
+    }
+    text + "default drop\n"
 }

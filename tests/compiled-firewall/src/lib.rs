@@ -17,11 +17,11 @@ macro_rules! compiled {
         })*
 
         /// In the corpus's order.
-        static COMPILED: [(&str, &Compiled); 7] = [$((stringify!($name), &$name::FIREWALL)),*];
+        static COMPILED: [(&str, &Compiled); 8] = [$((stringify!($name), &$name::FIREWALL)),*];
     };
 }
 
-compiled!(example, distinct_16, distinct_256, distinct_4096, one_set, mixed_256, mixed_4096);
+compiled!(example, distinct_16, distinct_256, distinct_4096, one_set, mixed_256, mixed_4096, many_zones);
 
 /// A file of rules, in both forms.
 pub struct Subject {
