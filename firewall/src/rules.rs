@@ -192,8 +192,8 @@ impl Rules {
     /// How many rules there may be, without the default.
     pub const LIMIT: usize = 16_384;
 
-    /// Reads a file of rules. The numbers of `zones` are their places in the list, each of which has a
-    /// name of its own.
+    /// Reads a file of rules. The numbers of `zones` are their places in the list; no two have the
+    /// same name.
     ///
     /// With the rules come warnings, about what was surely not meant: rules that never decide, and
     /// sets that no rule uses.
