@@ -206,8 +206,8 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         if moved.served {
             moved.again |= self.serve();
         }
-        if sent || moved.is_any() {
-            self.stirred_since = true;
+        self.stirred_since |= sent || moved.is_any();
+        if sent || moved.busy || moved.again {
             self.busy = now;
             self.poll_sleep = POLL_SLEEPS.0;
         }

@@ -30,6 +30,9 @@ pub struct Moved {
     pub came: bool,
     /// A stack had its turn: its connections may want something, and it may have sent.
     pub served: bool,
+    /// More may come soon: whoever is not told looks again before long. Not where frames only wait
+    /// for room to be answered.
+    pub busy: bool,
     /// There may be more to do at once.
     pub again: bool,
 }
@@ -38,7 +41,7 @@ impl Moved {
     /// Whether anything happened at all.
     #[must_use]
     pub const fn is_any(self) -> bool {
-        self.came || self.served || self.again
+        self.came || self.served || self.busy || self.again
     }
 }
 
@@ -46,6 +49,7 @@ impl BitOrAssign for Moved {
     fn bitor_assign(&mut self, other: Self) {
         self.came |= other.came;
         self.served |= other.served;
+        self.busy |= other.busy;
         self.again |= other.again;
     }
 }
@@ -161,7 +165,7 @@ impl<P: Platform> Carrier<P> for Stacked<P> {
         let delay = stack.idle_time(stack_time(now));
         self.due = delay.map(|delay| now.saturating_add(Duration::from_micros(delay.total_micros())));
         // Frames that wait for room to be answered are nothing that moves.
-        Moved { came, served: true, again }
+        Moved { came, served: true, busy: again, again }
     }
 
     fn remind(&mut self) {

@@ -86,7 +86,7 @@ impl<P: Platform> Carrier<P> for Lane<P> {
                 let taken = rx.receive(&mut burst);
                 // What came before a fault is as good as any.
                 if !burst.is_empty() {
-                    moved.came = true;
+                    (moved.came, moved.busy) = (true, true);
                     forwarding.take(interface, &mut burst, now);
                 }
                 // Whoever asks for interrupts hears of what comes from now on.
