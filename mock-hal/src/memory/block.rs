@@ -70,10 +70,12 @@ impl Block {
             return 0;
         }
         let words = 0..self.len_bytes / size_of::<u64>();
-        // SAFETY: these words lie inside the content, and `new` wrote every byte of it. Volatile:
-        // drivers hold pointers into it.
-        let has_only =
-            |at: &usize| unsafe { start.add(*at).read_volatile() } == u64::from_ne_bytes([byte; 8]);
+        let has_only = |at: &usize| {
+            let place = start.wrapping_add(*at);
+            // SAFETY: these words lie inside the content, and `new` wrote every byte of it.
+            // Volatile: drivers hold pointers into it.
+            unsafe { place.read_volatile() == u64::from_ne_bytes([byte; 8]) }
+        };
         words.take_while(has_only).count()
     }
 
@@ -105,8 +107,9 @@ mod tests {
             let block = Block::new(len_bytes, align_bytes, 0xee).unwrap();
             assert_eq!(block.first_other_than(0xee), None);
             for at in (0..len_bytes).rev() {
+                let place = block.start().as_ptr().wrapping_add(at);
                 // SAFETY: the byte lies inside the content, which nobody else has.
-                unsafe { block.start().as_ptr().add(at).write(0xef) };
+                unsafe { place.write(0xef) };
                 assert_eq!(block.first_other_than(0xee), Some(at), "of {len_bytes} bytes");
             }
             assert_eq!(block.broken_guard(), None);
