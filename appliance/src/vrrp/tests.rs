@@ -107,18 +107,19 @@ proptest! {
         let mut bytes = vec![0; frame.total_bytes()];
         frame.copy_out(&mut bytes).unwrap();
         let packet = SlicedPacket::from_ethernet(&bytes).unwrap();
-        let (ends, ttl, payload): ([IpAddr; 2], u8, &[u8]) = match packet.net.as_ref().unwrap() {
+        let (ends, ttl): ([IpAddr; 2], u8) = match packet.net.as_ref().unwrap() {
             NetSlice::Ipv4(ip) => {
                 let header = ip.header();
                 prop_assert_eq!(header.to_header().calc_header_checksum(), header.header_checksum());
-                ([header.source_addr().into(), header.destination_addr().into()], header.ttl(), ip.payload().payload)
+                ([header.source_addr().into(), header.destination_addr().into()], header.ttl())
             }
             NetSlice::Ipv6(ip) => {
                 let header = ip.header();
-                ([header.source_addr().into(), header.destination_addr().into()], header.hop_limit(), ip.payload().payload)
+                ([header.source_addr().into(), header.destination_addr().into()], header.hop_limit())
             }
             other => panic!("{other:?}"),
         };
+        let payload = packet.net.as_ref().unwrap().ip_payload_ref().unwrap().payload;
         prop_assert_eq!(ends[0], source);
         prop_assert_eq!(&bytes[6..12], &mac.0);
         prop_assert_eq!(Advertisement::read(payload, ends[0], ends[1], ttl), Ok(said));
