@@ -20,10 +20,12 @@
 //! | `serving` | [`Serving`]: a service with its servers, and what an operator does with it |
 //! | `decide` | what becomes of a packet |
 //! | `begin` | what becomes of the first of a flow |
+//! | `guard` | flows of no service, which a [firewall's rules](crate::filter) let begin |
 //! | `spliced` | connections that are [spliced](crate::splice) |
 
 mod begin;
 mod decide;
+mod guard;
 mod service;
 mod serving;
 mod spliced;
@@ -35,6 +37,7 @@ use core::time::Duration;
 use paravane_hal::time::Instant;
 
 use crate::check::Report;
+use crate::filter::Filter;
 use crate::flow::{Direction, End, Flow, Key, State, Table, Tag};
 use crate::icmp;
 use crate::limit::Limiter;
@@ -60,7 +63,7 @@ const RESETS: usize = 4 * TURN as usize;
 /// over.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Services, and all flows of them.
+/// Services, and all flows: of them, and those that a firewall's rules let begin.
 #[derive(Debug)]
 pub struct Balancer {
     pub(crate) flows: Table,
@@ -78,6 +81,7 @@ pub struct Balancer {
     /// Where the search goes on for flows whose server's time is over, while there is one.
     sweep: Option<u32>,
     next_look: Instant,
+    filter: Option<Filter>,
 }
 
 impl Balancer {
@@ -96,11 +100,14 @@ impl Balancer {
     ) -> Result<Self, BalanceError> {
         let listeners = Listeners::new(&services, &settings)?;
         let mut limits = settings.flows;
-        limits.services = u16::try_from(services.len()).map_err(|_| BalanceError::Services)?;
+        let plain = u16::try_from(services.len()).map_err(|_| BalanceError::Services)?;
+        // One more, of the flows that are of none.
+        limits.services = plain.checked_add(1).ok_or(BalanceError::Services)?;
         let mut flows = Table::new(limits, random);
         for (service, number) in services.iter().zip(0..) {
             flows.set_service(number, service.flows);
         }
+        flows.set_service(plain, settings.plain);
         let serving = services.into_iter().map(|service| Serving::new(service, random));
         let services = serving.collect::<Result<_, _>>()?;
         Ok(Self {
@@ -117,6 +124,7 @@ impl Balancer {
             answers: Limiter::new(icmp::Limits::ERRORS, random.hash_key(), interfaces),
             sweep: None,
             next_look: Instant::default(),
+            filter: None,
         })
     }
 
@@ -195,7 +203,7 @@ impl Balancer {
         let is_over = |(_, flow): &(u32, &Flow)| {
             services
                 .get(usize::from(flow.tag().service))
-                .is_none_or(|serving| serving.is_over(flow.tag(), now))
+                .is_some_and(|serving| serving.is_over(flow.tag(), now))
         };
         for (place, (index, _)) in over.iter_mut().zip(among.filter(is_over)) {
             *place = Some(index);
@@ -244,7 +252,8 @@ impl Balancer {
 
     /// Whether parts of packets between these two may be of its flows.
     pub(crate) fn knows(&self, source: IpAddr, destination: IpAddr) -> bool {
-        self.listeners.has(destination)
+        self.is_guarded()
+            || self.listeners.has(destination)
             || self.nat.has_source(destination)
             || self.services.iter().any(|serving| serving.has_server(source))
     }

@@ -84,6 +84,14 @@ reasons! {
     Neighbour = "neighbour",
     /// An echo that is not answered: too many, damaged, or in parts.
     Echo = "echo",
+    /// It is for whom it is from.
+    Land = "land",
+    /// A rule drops what it begins with.
+    RuleDrop = "rule_drop",
+    /// A rule rejects that.
+    RuleReject = "rule_reject",
+    /// A rule lets no more begin, for now.
+    RuleLimit = "rule_limit",
     /// It is in the midst of a connection that nobody knows.
     NoFlow = "no_flow",
     /// Its answers are already another flow's.

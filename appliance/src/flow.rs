@@ -151,7 +151,12 @@ impl Table {
             second: 0,
             limits,
             services: served.collect(),
-            sources: Networks::new(limits.source, limits.source_flows, limits.sources, random.hash_key()),
+            sources: Networks::new(
+                limits.source.into(),
+                limits.source_flows,
+                limits.sources,
+                random.hash_key(),
+            ),
             counters: Counters::default(),
         }
     }

@@ -33,13 +33,24 @@ pub struct Interface {
     pub v4: Vec<(Ipv4Addr, u8)>,
     /// Of IPv6 likewise, that of the link (fe80::/10) among them.
     pub v6: Vec<(Ipv6Addr, u8)>,
+    /// Whether packets may come in here to whose source another way leads; else only those whose
+    /// answers would go out here.
+    pub is_loose: bool,
 }
 
 impl Interface {
     /// One without addresses, on a NIC that does nothing to frames.
     #[must_use]
     pub const fn new(mac: MacAddr, mtu_bytes: u16) -> Self {
-        Self { mac, mtu_bytes, offloads: Offloads::empty(), large_bytes: 0, v4: Vec::new(), v6: Vec::new() }
+        Self {
+            mac,
+            mtu_bytes,
+            offloads: Offloads::empty(),
+            large_bytes: 0,
+            v4: Vec::new(),
+            v6: Vec::new(),
+            is_loose: false,
+        }
     }
 
     /// Whether `address` is one of its own.

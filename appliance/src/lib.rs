@@ -7,6 +7,7 @@ extern crate alloc;
 pub mod balance;
 pub mod check;
 pub mod drops;
+pub mod filter;
 pub mod flow;
 pub mod icmp;
 pub mod interface;

@@ -9,6 +9,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use core::net::IpAddr;
+use core::time::Duration;
 
 use paravane_hal::time::Instant;
 use siphasher::sip::SipHasher13;
@@ -141,15 +142,23 @@ pub(crate) struct Pace {
 
 impl From<Rate> for Pace {
     fn from(rate: Rate) -> Self {
-        const SECOND: u64 = 1_000_000_000;
-        let token = SECOND.checked_div(rate.per_second.into());
+        Self::new(rate.per_second, SECOND, rate.burst)
+    }
+}
+
+impl Pace {
+    /// So many tokens in so many seconds, and a bucket of so many.
+    pub(crate) fn new(tokens: u32, seconds: Duration, burst: u32) -> Self {
+        let nanos = u64::try_from(seconds.as_nanos()).unwrap_or(u64::MAX);
         // No bucket, however long it takes, holds a token that never comes back.
-        token.map_or(Self { token: 1, whole: 0 }, |token| Self {
+        nanos.checked_div(tokens.into()).map_or(Self { token: 1, whole: 0 }, |token| Self {
             token,
-            whole: token.saturating_mul(rate.burst.into()),
+            whole: token.saturating_mul(burst.into()),
         })
     }
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 impl Bucket {
     pub(crate) const fn is_full(self, now: u64) -> bool {
@@ -170,7 +179,7 @@ impl Limiter {
         Self {
             interface: limits.interface.into(),
             interfaces: vec![Bucket::default(); interfaces].into(),
-            networks: Networks::new(limits.network, u32::MAX, limits.networks, key),
+            networks: Networks::new(limits.network.into(), u32::MAX, limits.networks, key),
         }
     }
 
@@ -193,11 +202,11 @@ impl Limiter {
 
 impl Networks {
     /// Full buckets for about as many networks as said, four at least; each holds `most`.
-    pub(crate) fn new(rate: Rate, most: u32, networks: u32, [k0, k1]: [u64; 2]) -> Self {
+    pub(crate) fn new(pace: Pace, most: u32, networks: u32, [k0, k1]: [u64; 2]) -> Self {
         let hasher = SipHasher13::new_with_keys(k0, k1);
         let rows = networks.div_ceil(4).clamp(1, MAX_ROWS).next_power_of_two();
         let rows = usize::try_from(rows).unwrap_or(1);
-        Self { pace: rate.into(), most, rows: vec![[Entry::default(); ROW]; rows].into(), hasher }
+        Self { pace, most, rows: vec![[Entry::default(); ROW]; rows].into(), hasher }
     }
 
     /// Whether `network` may have what it asks for.
@@ -251,6 +260,16 @@ fn place_of(row: &[Entry; ROW], network: u64, now: u64) -> Option<(usize, Entry)
     let own = row.iter().position(|entry| entry.network == network && !says_nothing(entry));
     let place = own.or_else(|| row.iter().position(says_nothing))?;
     row.get(place).map(|entry| (place, *entry))
+}
+
+/// The host of an address, as a number; of IPv6 its network of 64 bits, in which a host has all
+/// addresses that it likes.
+pub(crate) fn host_of(address: IpAddr) -> u64 {
+    match address {
+        // As an IPv6 network it would be one of group addresses.
+        IpAddr::V4(address) => u64::from(address.to_bits()) | 0xffff_ffff << 32,
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+    }
 }
 
 /// The network of an address, as a number: no two of either version have the same.

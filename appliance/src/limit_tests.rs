@@ -136,7 +136,7 @@ fn take(networks: &mut Networks, network: u64, now: Instant) -> Result<bool, Sho
 
 #[test]
 fn who_holds_something_keeps_its_place() {
-    let mut networks = Networks::new(Rate { per_second: 1, burst: 1 }, 2, 4, KEY);
+    let mut networks = Networks::new(Rate { per_second: 1, burst: 1 }.into(), 2, 4, KEY);
     let start = Instant::from_nanos(5);
     let after = |seconds| start.saturating_add(Duration::from_secs(seconds));
     for network in 0..4 {
@@ -161,7 +161,7 @@ fn who_holds_something_keeps_its_place() {
 
 #[test]
 fn each_network_asks_for_what_it_wants() {
-    let mut networks = Networks::new(Rate { per_second: 1, burst: 1 }, 1, 64, KEY);
+    let mut networks = Networks::new(Rate { per_second: 1, burst: 1 }.into(), 1, 64, KEY);
     let now = Instant::default();
     for _ in 0..10 {
         assert!(networks.admit(1, BOTH, now).is_ok(), "nothing is taken");

@@ -17,6 +17,7 @@
 //! | this file | [`Path`], and what comes in |
 //! | `straight` | plain packets, in rows: nearly all of them |
 //! | `balanced` | packets of a balancer's flows |
+//! | `guarded` | those that begin a flow, where a firewall's rules say what may |
 //! | `flows` | those of them that are plain, in rows |
 //! | `spliced` | those whose connections are spliced |
 //! | `errors` | ICMP errors about packets of flows |
@@ -28,6 +29,7 @@ mod balanced;
 mod egress;
 mod errors;
 mod flows;
+mod guarded;
 mod own;
 mod spliced;
 mod straight;
@@ -261,6 +263,10 @@ impl Path {
     #[inline]
     fn route(&mut self, from: InterfaceId, packet: &Packet, frame: Frame, now: Instant) {
         match self.egress.ways.judge(from, packet) {
+            // Where rules say what goes on, it went on before it came here.
+            Verdict::Forward(_) | Verdict::Local if self.is_guarded() => {
+                self.egress.drop(from, frame, Reason::NoFlow);
+            }
             Verdict::Forward(hop) => self.forward(from, packet, frame, hop, now),
             Verdict::Local => self.local(from, packet, frame, now),
             Verdict::Neighbour => self.neighbour(from, packet, frame, now),

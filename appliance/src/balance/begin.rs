@@ -8,6 +8,7 @@ use super::decide::Decision;
 use super::serving::Serving;
 use super::{Balancer, Left};
 use crate::drops::Reason;
+use crate::filter::First as Asked;
 use crate::flow::{Direction, Flow, Hit, Key, New, Segment, Tag};
 use crate::interface::InterfaceId;
 use crate::nat::{Mode, Target};
@@ -92,18 +93,23 @@ impl Balancer {
         routes: &Routes,
         now: Instant,
     ) -> Result<Hit, Reason> {
-        let Self { flows, nat, services, resets, splicing, .. } = self;
+        let Self { flows, nat, services, resets, splicing, filter, .. } = self;
         let serving = services.get(usize::from(number)).ok_or(Reason::NoServer)?;
         let address = serving.pool.address(server).ok_or(Reason::NoServer)?;
         let InterfaceId(zone) = interface_of(routes, address.ip()).ok_or(Reason::NoRoute)?;
         let target =
             Target { address: address.ip(), port: address.port(), zone, mode: serving.service.ends() };
         let reply = nat.reply_key(flows, original, &target)?;
-        let tag = Tag { service: number, server: server.place() };
         let (segment, handshake) = match first {
             First::Packet(segment) => (segment, None),
             First::Cookie(client) => (None, Some(client.handshake(&serving.service.splice.service.offer))),
         };
+        if let Some((filter, first)) = filter.as_mut().zip(Asked::translated(original, &reply)) {
+            // A connection is counted once, however many servers are tried for it.
+            let is_again = handshake.is_some_and(|handshake| handshake.is_again);
+            if is_again { filter.permits(&first) } else { filter.judge(&first, now) }?;
+        }
+        let tag = Tag { service: number, server: server.place() };
         let new = New { original: *original, reply, tag, direction: Direction::Original, segment };
         let mut left = Left { services, resets, splicing, now };
         let ended = &mut |index, flow: &Flow, end| left.ended(index, flow, end);
@@ -144,7 +150,7 @@ impl Balancer {
     ) -> Result<Hit, Reason> {
         let client = reply.destination();
         let InterfaceId(zone) = interface_of(routes, client).ok_or(Reason::NoRoute)?;
-        let Self { flows, services, resets, splicing, .. } = self;
+        let Self { flows, services, resets, splicing, filter, .. } = self;
         let serving = services.get_mut(usize::from(number)).ok_or(Reason::NoServer)?;
         let listen = serving.service.listen;
         let ends = Ends {
@@ -154,6 +160,9 @@ impl Balancer {
             destination_port: listen.port(),
         };
         let original = Key::new(ends, reply.protocol(), zone).ok_or(Reason::NoServer)?;
+        if let Some((filter, first)) = filter.as_mut().zip(Asked::translated(&original, reply)) {
+            filter.judge(&first, now)?;
+        }
         serving.pool.adopt(client)?;
         let tag = Tag { service: number, server: server.place() };
         let new = New { original, reply: *reply, tag, direction: Direction::Reply, segment: Some(segment) };
@@ -179,7 +188,7 @@ fn may_pick_up(serving: &Serving, from: SocketAddr, reply: &Key) -> Option<Serve
 }
 
 /// By which interface an address is reached.
-fn interface_of(routes: &Routes, address: IpAddr) -> Option<InterfaceId> {
+pub(super) fn interface_of(routes: &Routes, address: IpAddr) -> Option<InterfaceId> {
     match routes.lookup(address)? {
         Kind::Unicast(hop) => Some(hop.interface),
         _ => None,

@@ -33,6 +33,8 @@ pub(crate) enum Decision {
     Asks(u16),
     /// It is of no flow, and none begins with it: as a router has it.
     Routed,
+    /// It is for this machine, and rules let it in.
+    Own,
     /// It is dropped, and nobody hears of it.
     Drop(Reason),
     /// It is dropped, and its sender hears that nobody is there.
@@ -41,9 +43,17 @@ pub(crate) enum Decision {
 
 impl Decision {
     /// That nothing begins, for that reason.
-    pub(super) const fn not(reason: Reason) -> Self {
+    pub(crate) const fn not(reason: Reason) -> Self {
         match reason {
             Reason::NoFlow | Reason::NoServer | Reason::ServersBusy | Reason::Cookie => Self::Refuse(reason),
+            _ => Self::denied(reason),
+        }
+    }
+
+    /// The same of what no service listens for: only rules say whether somebody hears of it.
+    pub(super) const fn denied(reason: Reason) -> Self {
+        match reason {
+            Reason::RuleReject => Self::Refuse(reason),
             _ => Self::Drop(reason),
         }
     }

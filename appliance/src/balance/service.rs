@@ -23,6 +23,8 @@ pub struct Settings {
     pub splices: u32,
     /// How often things are tried for these.
     pub splicing: splice::Settings,
+    /// What flows have that are of no service: those that [rules](crate::filter) let begin.
+    pub plain: flow::Service,
 }
 
 impl Settings {
@@ -35,6 +37,7 @@ impl Settings {
             fragments: FragmentLimits::GENERAL,
             splices: u32::MAX,
             splicing: splice::Settings::GENERAL,
+            plain: flow::Service::GENERAL,
         }
     }
 }

@@ -3,6 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::hash::HashKey;
+use crate::limit::host_of;
 use crate::packet::edit::Ends;
 use crate::packet::wire::{IcmpHeader, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::packet::{Body, Packet, Transport};
@@ -104,6 +105,11 @@ impl Key {
         Self { addresses, rest: rest | self.rest & V6 }
     }
 
+    /// Of the same packets, where they come from another zone.
+    pub(crate) fn in_zone(self, zone: u8) -> Self {
+        Self { rest: rest(self.ports(), self.protocol(), zone) | self.rest & V6, ..self }
+    }
+
     /// Who sends them.
     #[must_use]
     pub fn source(&self) -> IpAddr {
@@ -199,13 +205,9 @@ impl Key {
         [Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(e, f, g, h)]
     }
 
-    /// The host that sends, as a number; of IPv6 its network of 64 bits, in which a host has all
-    /// addresses that it likes.
+    /// The [host](host_of) that sends, as a number.
     pub(super) fn host(&self) -> u64 {
-        let [first, ..] = self.addresses;
-        let [source, _] = self.both_v4();
-        // As an IPv6 network it would be one of group addresses.
-        if self.is_v6() { first.swap_bytes() } else { u64::from(source.to_bits()) | 0xffff_ffff << 32 }
+        host_of(self.source())
     }
 
     /// Whether it is `other`. Nearly all are of IPv4, which is in two words.

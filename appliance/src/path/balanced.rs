@@ -4,10 +4,11 @@ use paravane_hal::time::Instant;
 use paravane_net::{Burst, Frame};
 
 use super::Path;
+use super::guarded::of_flow;
 use super::ways::{Fit, Verdict};
 use crate::balance::{Balancer, Came, Decision};
 use crate::drops::Reason;
-use crate::flow::{Flow, Hit, Key, Segment};
+use crate::flow::{Hit, Key, Segment};
 use crate::icmp::Error;
 use crate::interface::InterfaceId;
 use crate::nat::{self, Later, Part};
@@ -38,6 +39,13 @@ impl Path {
         let is_for_us =
             self.egress.ways.interfaces.get(from.index()).is_some_and(|own| packet.destination == own.mac);
         let transport = packet.transport(&frame);
+        if is_for_us
+            && self.is_guarded()
+            && let Err(malformed) = transport
+        {
+            self.egress.drop(from, frame, malformed.into());
+            return None;
+        }
         let (true, Ok(Some(transport))) = (is_for_us, transport) else { return Some(frame) };
         let came = Came { from, packet: *packet, transport, frame };
         match self.part_of(&came) {
@@ -72,11 +80,11 @@ impl Path {
     /// Takes a packet with ports.
     fn balance_whole(&mut self, came: Came, part: Option<&Part>, now: Instant) -> Option<Frame> {
         let InterfaceId(zone) = came.from;
-        let Some(key) = Key::of(&came.packet, &came.transport, zone) else {
+        let Some(mut key) = Key::of(&came.packet, &came.transport, zone) else {
             return self.balance_error(came, now);
         };
         let segment = Segment::of(&came.packet, &came.transport, &came.frame);
-        let decision = self.decide(&came, &key, segment.as_ref(), now);
+        let decision = self.decide(&came, &mut key, segment.as_ref(), now);
         let mut released = Burst::new();
         let noted = part.map_or(Ok(()), |part| self.note_first(part, &key, decision, now, &mut released));
         let from = came.from;
@@ -101,6 +109,10 @@ impl Path {
                 self.refuse(came, &key, reason, now);
                 None
             }
+            (Ok(()), Decision::Own) => {
+                self.local(from, &came.packet, came.frame, now);
+                None
+            }
             (Ok(()), Decision::Routed) => Some(came.frame),
         };
         while let Some(frame) = released.pop() {
@@ -110,15 +122,19 @@ impl Path {
     }
 
     /// What becomes of it: of one that is of no flow only if it came in where it should.
-    fn decide(&mut self, came: &Came, key: &Key, segment: Option<&Segment>, now: Instant) -> Decision {
+    fn decide(&mut self, came: &Came, key: &mut Key, segment: Option<&Segment>, now: Instant) -> Decision {
         let Self { egress, balancer, .. } = self;
         let Some(balancer) = balancer else { return Decision::Routed };
         let routes = &egress.ways.routes;
         if let Some(hit) = balancer.flows().find(key) {
-            if balancer.flows().get(hit.index).is_some_and(Flow::is_spliced) {
-                return Decision::Spliced(hit);
+            let decided = of_flow(balancer, hit, key, segment, routes, now);
+            // It may begin another.
+            if decided != Decision::Routed || !balancer.is_guarded() {
+                return decided;
             }
-            return balancer.known(hit, key, segment, routes, now);
+        }
+        if balancer.is_guarded() {
+            return self.decide_guarded(came, key, segment, now);
         }
         match egress.ways.judge(came.from, &came.packet) {
             // What servers send to this machine itself is no client's.
@@ -142,7 +158,7 @@ impl Path {
         let fragments = &mut balancer.fragments;
         match decision {
             Decision::Goes(hit) => fragments.first(part, hit, key, now, released)?,
-            Decision::Routed => fragments.first_of_nobody(part, now, released)?,
+            Decision::Routed | Decision::Own => fragments.first_of_nobody(part, now, released)?,
             // No segment of TCP is in parts.
             Decision::Spliced(_) | Decision::Asks(_) | Decision::Drop(_) | Decision::Refuse(_) => {}
         }
@@ -159,6 +175,9 @@ impl Path {
             (Decision::Goes(hit), Ok(Some(transport))) => {
                 self.go(Came { from, packet, transport, frame }, hit, now);
             }
+            (Decision::Own, Ok(Some(transport))) => {
+                self.take_part(Came { from, packet, transport, frame }, now);
+            }
             _ => self.route(from, &packet, frame, now),
         }
     }
@@ -169,6 +188,9 @@ impl Path {
         let Came { from, packet, transport, frame } = came;
         match balancer.fragments.later(part, frame, &balancer.flows, now) {
             Later::Goes(frame, hit) => self.go(Came { from, packet, transport, frame }, hit, now),
+            Later::Nobodys(frame) if self.is_guarded() => {
+                self.take_part(Came { from, packet, transport, frame }, now);
+            }
             Later::Nobodys(frame) => return Some(frame),
             Later::Waits => {}
             Later::Lost(frame, lost) => self.egress.drop(from, frame, lost.into()),
@@ -251,7 +273,8 @@ impl Path {
     pub(super) fn refuse(&mut self, came: Came, key: &Key, reason: Reason, now: Instant) {
         let Came { from, packet, transport, frame } = came;
         let Transport::Tcp(header, at_bytes) = &transport else {
-            return self.egress.tell(from, &packet, frame, reason, Error::PortUnreachable, now);
+            let error = if reason == Reason::RuleReject { Error::Prohibited } else { Error::PortUnreachable };
+            return self.egress.tell(from, &packet, frame, reason, error, now);
         };
         let ends = Ends {
             source: key.source(),

@@ -7,7 +7,7 @@ use paravane_net::Frame;
 
 use super::Path;
 use super::balanced::{hops_left, total_bytes};
-use super::ways::Fit;
+use super::ways::{Fit, Verdict};
 use crate::balance::{Balancer, Came};
 use crate::drops::Reason;
 use crate::flow::Hit;
@@ -23,8 +23,24 @@ impl Path {
         let Came { from, mut packet, mut transport, mut frame } = came;
         let Some(balancer) = &mut self.balancer else { return Some(frame) };
         let Some((quoted, hit)) = balancer.error_of(from, &packet, &transport, &frame) else {
-            return Some(frame);
+            return match transport {
+                Transport::Icmp(icmp, _) if balancer.is_guarded() => {
+                    self.take_message(Came { from, packet, transport, frame }, &icmp, now)
+                }
+                _ => Some(frame),
+            };
         };
+        if balancer.is_guarded() {
+            // It is let in for its flow's sake; but from where no packet may be from, it may not.
+            if let Verdict::Drop(reason) = self.egress.ways.judge(from, &packet) {
+                self.egress.drop(from, frame, reason);
+                return None;
+            }
+            if balancer.is_own(hit) {
+                self.local(from, &packet, frame, now);
+                return None;
+            }
+        }
         let Some((hop, mtu_bytes)) = self.way_of(hit) else {
             self.egress.drop(from, frame, Reason::NoRoute);
             return None;

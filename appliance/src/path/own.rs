@@ -8,7 +8,7 @@ use paravane_net::Frame;
 use super::Path;
 use super::ways::Fit;
 use crate::drops::Reason;
-use crate::flow::Key;
+use crate::flow::{Key, Segment};
 use crate::interface::InterfaceId;
 use crate::packet::Packet;
 use crate::route::Kind;
@@ -17,6 +17,9 @@ impl Path {
     /// Keeps, of what is for this machine, from now on only what has one of these keys: by
     /// [interface](InterfaceId) as zone, from the other end to this one. The rest is dropped as
     /// nobody's, whoever sends it and however much. Until this is said, all of it is kept.
+    ///
+    /// A [firewall's rules](crate::filter) are not asked of what has one of these keys: it answers
+    /// what this machine asked. They are of all else that is for it.
     pub fn expect(&mut self, keys: Vec<Key>) {
         self.expected = Some(keys);
     }
@@ -44,6 +47,12 @@ impl Path {
         let Some((_, destination)) = packet.addresses() else { return };
         let Some(Kind::Unicast(hop)) = self.egress.ways.routes.lookup(destination) else { return };
         let hop = *hop;
+        if let Some(balancer) = self.balancer.as_deref_mut().filter(|balancer| balancer.is_guarded())
+            && let Ok(Some(transport)) = packet.transport(&frame)
+        {
+            let segment = Segment::of(&packet, &transport, &frame);
+            balancer.note_own(&packet, &transport, segment.as_ref(), now);
+        }
         self.pass(hop.interface, &packet, frame, hop, Fit::Whole, now);
     }
 }

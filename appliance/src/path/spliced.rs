@@ -25,7 +25,10 @@ impl Path {
         };
         let is_syn = segment.is_syn();
         let taken = if is_syn {
-            balancer.answer_syn(number, &mut came, key, segment, now)
+            let may_ask = balancer.may_ask(number, key, &egress.ways.routes, now);
+            may_ask
+                .map_err(Decision::not)
+                .and_then(|()| balancer.answer_syn(number, &mut came, key, segment, now))
         } else {
             balancer.take_cookie(number, &came, key, &egress.ways.routes, now)
         };

@@ -72,8 +72,10 @@ impl Ways {
     #[inline]
     fn judge_v4(&self, from: InterfaceId, ip: &Ipv4) -> Verdict {
         let (source, destination) = (ip.source(), ip.destination());
-        if !self.routes.is_reverse_path(source.into(), from) {
-            return self.wrong_way(source.into());
+        if !self.routes.is_reverse_path(source.into(), from)
+            && let Some(reason) = self.wrong_way(source.into(), from)
+        {
+            return Verdict::Drop(reason);
         }
         let kind = self.routes.lookup_v4(destination);
         let (octets, back) = (destination.octets(), source.octets());
@@ -95,8 +97,10 @@ impl Ways {
         if is_special(destination) || is_special(source) {
             return self.judge_special(from, ip);
         }
-        if !self.routes.is_reverse_path(source.into(), from) {
-            return self.wrong_way(source.into());
+        if !self.routes.is_reverse_path(source.into(), from)
+            && let Some(reason) = self.wrong_way(source.into(), from)
+        {
+            return Verdict::Drop(reason);
         }
         match self.routes.lookup_v6(destination) {
             Some(Kind::Local(interface)) if *interface == from && is_neighbours(ip) => Verdict::Neighbour,
@@ -147,14 +151,19 @@ impl Ways {
         }
     }
 
-    /// What is wrong with a packet from `source`.
+    /// What is wrong with a packet from `source`, to which another way leads than by `from`:
+    /// nothing where that is loose, and there is any way.
+    ///
+    /// Spec: RFC 3704, 2.4 "Loose Reverse Path Forwarding".
     #[cold]
-    fn wrong_way(&self, source: IpAddr) -> Verdict {
-        Verdict::Drop(match self.routes.lookup(source) {
-            Some(Kind::Local(_)) => Reason::Spoofed,
-            Some(Kind::Broadcast) => Reason::Source,
-            _ => Reason::ReversePath,
-        })
+    fn wrong_way(&self, source: IpAddr, from: InterfaceId) -> Option<Reason> {
+        let is_loose = self.interfaces.get(from.index()).is_some_and(|own| own.is_loose);
+        match self.routes.lookup(source) {
+            Some(Kind::Local(_)) => Some(Reason::Spoofed),
+            Some(Kind::Broadcast) => Some(Reason::Source),
+            Some(Kind::Unicast(_)) if is_loose => None,
+            _ => Some(Reason::ReversePath),
+        }
     }
 }
 

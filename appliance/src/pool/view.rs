@@ -100,6 +100,11 @@ impl Pool {
         self.members().any(|(_, member)| member.is_serving())
     }
 
+    /// Where the first server listens that takes new connections, as far as there is no limit.
+    pub(crate) fn first(&self) -> Option<SocketAddr> {
+        self.members().find(|(_, member)| member.is_serving()).map(|(_, member)| member.server.address)
+    }
+
     /// So many connections there are.
     #[must_use]
     pub const fn connections(&self) -> u32 {

@@ -2,7 +2,7 @@
 
 mod begin;
 mod bytes;
-mod errors;
+pub mod errors;
 mod fragments;
 mod halves;
 mod many;
@@ -11,4 +11,4 @@ mod refused;
 mod servers;
 mod splice;
 mod straight;
-mod support;
+pub mod support;

@@ -225,6 +225,7 @@ fn each_reason_is_fired_here() {
         include_str!("balance/servers.rs"),
         include_str!("balance/splice/begin.rs"),
         include_str!("balance/splice/end.rs"),
+        include_str!("firewall/begin.rs"),
     ];
     for reason in Reason::ALL {
         let name = format!("Reason::{reason:?}");

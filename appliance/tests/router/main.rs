@@ -11,6 +11,7 @@
 
 mod balance;
 mod drops;
+mod firewall;
 mod forward;
 mod neighbours;
 mod straight;

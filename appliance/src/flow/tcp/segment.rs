@@ -108,7 +108,7 @@ impl Segment {
     }
 
     /// Whether anybody sends such flags together.
-    pub(super) const fn is_sane(&self) -> bool {
+    pub(crate) const fn is_sane(&self) -> bool {
         const SYN_ACK: u8 = SYN | ACK;
         const RST_ACK: u8 = RST | ACK;
         const FIN_ACK: u8 = FIN | ACK;
