@@ -22,12 +22,14 @@
 //! | `begin` | what becomes of the first of a flow |
 //! | `guard` | flows of no service, which a [firewall's rules](crate::filter) let begin |
 //! | `spliced` | connections that are [spliced](crate::splice) |
+//! | `shared` | services at addresses that come and go |
 
 mod begin;
 mod decide;
 mod guard;
 mod service;
 mod serving;
+mod shared;
 mod spliced;
 
 use alloc::vec::Vec;
@@ -78,8 +80,11 @@ pub struct Balancer {
     splice_settings: splice::Settings,
     /// To how many strangers something is said.
     answers: Limiter,
-    /// Where the search goes on for flows whose server's time is over, while there is one.
+    /// Where the search goes on for flows whose server's time is over, or whose service is another
+    /// machine's, while there is one.
     sweep: Option<u32>,
+    /// Since an address went there may be flows of its services.
+    is_handing_over: bool,
     next_look: Instant,
     filter: Option<Filter>,
 }
@@ -123,6 +128,7 @@ impl Balancer {
             splice_settings: settings.splicing,
             answers: Limiter::new(icmp::Limits::ERRORS, random.hash_key(), interfaces),
             sweep: None,
+            is_handing_over: false,
             next_look: Instant::default(),
             filter: None,
         })
@@ -192,8 +198,8 @@ impl Balancer {
         [next, look, splices].into_iter().flatten().min()
     }
 
-    /// Ends some flows whose server's time is over: so many are looked at, from the place `first`
-    /// on.
+    /// Ends some flows whose server's time is over, or whose service is another machine's: so many
+    /// are looked at, from the place `first` on.
     #[cold]
     fn sweep(&mut self, first: u32, now: Instant) {
         let behind = first.saturating_add(TURN);
@@ -203,7 +209,7 @@ impl Balancer {
         let is_over = |(_, flow): &(u32, &Flow)| {
             services
                 .get(usize::from(flow.tag().service))
-                .is_some_and(|serving| serving.is_over(flow.tag(), now))
+                .is_some_and(|serving| !serving.is_here || serving.is_over(flow.tag(), now))
         };
         for (place, (index, _)) in over.iter_mut().zip(among.filter(is_over)) {
             *place = Some(index);
@@ -212,12 +218,19 @@ impl Balancer {
             self.remove(index, now);
         }
         self.sweep = (behind < self.flows.limits().flows).then_some(behind);
+        self.is_handing_over &= self.sweep.is_some();
     }
 
-    /// Ends a flow.
+    /// Ends a flow; without a word where it goes on elsewhere.
     fn remove(&mut self, index: u32, now: Instant) {
+        let is_here = self.is_here(index);
         let (flows, mut left) = self.parts(now);
-        flows.remove(index, &mut |index, flow, end| left.ended(index, flow, end));
+        let ended = &mut |index, flow: &Flow, end| left.ended(index, flow, end);
+        if is_here {
+            flows.remove(index, ended);
+        } else {
+            flows.hand_over(index, ended);
+        }
     }
 
     /// The flows, and who hears that one of them is no more.
@@ -247,7 +260,13 @@ impl Balancer {
 
     /// Whether packets with this key are for a service.
     pub(crate) fn listens(&self, key: &Key) -> bool {
-        self.listeners.find(key).is_some()
+        self.service_at(key).is_some()
+    }
+
+    /// The service that packets with this key are for, if it is here.
+    fn service_at(&self, key: &Key) -> Option<u16> {
+        let number = self.listeners.find(key)?;
+        self.services.get(usize::from(number)).is_some_and(|serving| serving.is_here).then_some(number)
     }
 
     /// Whether parts of packets between these two may be of its flows.
@@ -289,7 +308,8 @@ impl Left<'_> {
         let is_open = matches!(flow.state(), State::Established | State::FinWait | State::CloseWait);
         // Of one that was not seen to be whole, the other half may go on elsewhere.
         let is_over = end == End::Removed || end == End::Expired && flow.is_proven();
-        let is_cut_off = is_open && is_over;
+        let is_here = self.services.get(usize::from(tag.service)).is_none_or(|serving| serving.is_here);
+        let is_cut_off = is_open && is_over && is_here;
         if flow.is_spliced() {
             if let Some(splicing) = self.splicing {
                 splicing.ended(index, flow, is_cut_off);

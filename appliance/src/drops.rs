@@ -92,6 +92,10 @@ reasons! {
     RuleReject = "rule_reject",
     /// A rule lets no more begin, for now.
     RuleLimit = "rule_limit",
+    /// An advertisement of VRRP that is none.
+    Vrrp = "vrrp",
+    /// It is from a server, to a client of a service that another machine has.
+    Elsewhere = "elsewhere",
     /// It is in the midst of a connection that nobody knows.
     NoFlow = "no_flow",
     /// Its answers are already another flow's.

@@ -358,6 +358,11 @@ impl Table {
         self.get(index).is_some() && self.end(index, End::Removed, ended)
     }
 
+    /// Takes out a flow that goes on elsewhere. False when there is none.
+    pub(crate) fn hand_over(&mut self, index: u32, ended: &mut impl FnMut(u32, &Flow, End)) -> bool {
+        self.get(index).is_some() && self.end(index, End::HandedOver, ended)
+    }
+
     /// Ends a flow that is in use.
     fn end(&mut self, index: u32, end: End, ended: &mut impl FnMut(u32, &Flow, End)) -> bool {
         let Some(flow) = self.flows.get(index as usize) else { return false };

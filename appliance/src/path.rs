@@ -23,6 +23,7 @@
 //! | `errors` | ICMP errors about packets of flows |
 //! | `ways` | where a packet goes, and whether it fits there |
 //! | `own` | what this machine itself sends, and waits for |
+//! | `shared` | addresses that this machine has at times |
 //! | `egress` | what goes out: passed on, cut, told |
 
 mod balanced;
@@ -31,6 +32,7 @@ mod errors;
 mod flows;
 mod guarded;
 mod own;
+mod shared;
 mod spliced;
 mod straight;
 mod ways;
@@ -58,6 +60,7 @@ use crate::route::{Kind, NextHop, Prefix, Route, RouteError, Routes};
 pub use egress::PortCounters;
 use egress::{EVENTS, Egress, Port, UNDELIVERABLE, Undeliverable};
 use flows::Looked;
+use shared::Shared;
 use straight::Nexts;
 use ways::{Fit, Verdict, Ways};
 
@@ -110,6 +113,8 @@ pub struct Path {
     expected: Option<Vec<Key>>,
     /// Room for what is known of a burst.
     looked: Vec<Looked>,
+    /// The addresses that it shares with other machines.
+    shared: Shared,
 }
 
 /// Why a path cannot be made, or changed.
@@ -184,6 +189,7 @@ impl Path {
             balancer: None,
             expected: None,
             looked: Looked::room(),
+            shared: Shared::default(),
         })
     }
 
@@ -194,6 +200,7 @@ impl Path {
         let narrowest_bytes = all.map(|interface| interface.mtu_bytes).min().unwrap_or(0);
         balancer.make_splices(&self.egress.pool, narrowest_bytes);
         self.balancer = Some(Box::new(balancer));
+        self.find_services();
     }
 
     /// Its balancer, if it has one.
@@ -270,6 +277,7 @@ impl Path {
             Verdict::Forward(hop) => self.forward(from, packet, frame, hop, now),
             Verdict::Local => self.local(from, packet, frame, now),
             Verdict::Neighbour => self.neighbour(from, packet, frame, now),
+            Verdict::Vrrp => self.hear_vrrp(from, packet, frame, now),
             Verdict::Drop(reason) => self.egress.drop(from, frame, reason),
             Verdict::Tell(reason, error) => self.egress.tell(from, packet, frame, reason, error, now),
         }
@@ -375,7 +383,8 @@ impl Path {
             self.undeliverable(from, to, frame, now);
         }
         let flows = self.poll_flows(now);
-        [neighbours, flows].into_iter().flatten().min()
+        let vrrp = self.poll_vrrp(now);
+        [neighbours, flows, vrrp].into_iter().flatten().min()
     }
 
     /// What is to be sent by `interface`: what its NIC does not take stays.

@@ -13,15 +13,27 @@
 //! addresses are reached at the machine's own MAC address, as a switch that allows no other wants
 //! it: who becomes active announces them (gratuitous ARP, unsolicited neighbour advertisements).
 //!
-//! An instance is of one IP version; a machine that has addresses of both has two.
+//! An instance is of one IP version; a machine that has addresses of both has two. [`Instances`]
+//! are all that a machine has, and which of them move together.
+//! [`Path`](crate::path::Path::set_vrrp) has them speak and listen, and has their addresses come
+//! and go.
 //!
 //! Spec: RFC 9568 "Virtual Router Redundancy Protocol (VRRP) Version 3 for IPv4 and IPv6".
 
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+mod addresses;
 mod advertisement;
 mod instance;
+mod instances;
+mod member;
 
+pub use addresses::{Addresses, MAX_ADDRESSES};
 pub use advertisement::{Advertisement, Checksum, Malformed, PROTOCOL_VRRP};
 pub use instance::{Instance, Output, Role, Settings, SettingsError};
+pub use instances::Instances;
+pub(crate) use instances::Task;
+pub use member::{Counters, Event, Member, State};
 
 #[cfg(test)]
 mod tests;

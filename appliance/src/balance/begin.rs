@@ -37,7 +37,7 @@ impl Balancer {
         routes: &Routes,
         now: Instant,
     ) -> Decision {
-        let Some(number) = self.listeners.find(key) else {
+        let Some(number) = self.service_at(key) else {
             return self.pick_up_from_server(key, segment, routes, now);
         };
         if self.services.get(usize::from(number)).is_some_and(|serving| serving.service.is_spliced()) {
@@ -128,8 +128,11 @@ impl Balancer {
         routes: &Routes,
         now: Instant,
     ) -> Decision {
-        let Some(segment) = segment.filter(|segment| !segment.is_syn()) else { return Decision::Routed };
         let from = SocketAddr::new(reply.source(), reply.source_port());
+        if self.is_another_machines(from, reply) {
+            return Decision::Drop(Reason::Elsewhere);
+        }
+        let Some(segment) = segment.filter(|segment| !segment.is_syn()) else { return Decision::Routed };
         let mut numbered = (0..).zip(&self.services);
         let Some((number, server)) =
             numbered.find_map(|(number, serving)| Some((number, may_pick_up(serving, from, reply)?)))

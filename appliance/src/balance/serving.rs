@@ -24,6 +24,8 @@ pub struct Serving {
     traffic: Vec<Traffic>,
     /// Of servers that are gone.
     before: Traffic,
+    /// The machine has its address. (Machines may share one.)
+    pub(super) is_here: bool,
 }
 
 /// What passed to a server, and from it.
@@ -68,6 +70,7 @@ impl Serving {
             checks: Checks::new(service.checks.clone(), servers, service.max_checks, random)?,
             traffic: vec![Traffic::default(); servers.into()],
             before: Traffic::default(),
+            is_here: true,
             service,
         })
     }
@@ -76,6 +79,12 @@ impl Serving {
     #[must_use]
     pub const fn service(&self) -> &Service {
         &self.service
+    }
+
+    /// Whether the machine has its address: of one that machines share, another one may.
+    #[must_use]
+    pub const fn is_here(&self) -> bool {
+        self.is_here
     }
 
     /// Its servers.

@@ -170,11 +170,14 @@ pub enum End {
     Reopened,
     /// It was taken out.
     Removed,
+    /// Another machine has its service now, where it goes on.
+    HandedOver,
 }
 
 impl End {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Expired, Self::Evicted, Self::Reopened, Self::Removed];
+    pub const ALL: [Self; 5] =
+        [Self::Expired, Self::Evicted, Self::Reopened, Self::Removed, Self::HandedOver];
 }
 
 /// What was counted since the start. Those that are open are as many as opened and did not end.

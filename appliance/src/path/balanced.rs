@@ -126,7 +126,9 @@ impl Path {
         let Self { egress, balancer, .. } = self;
         let Some(balancer) = balancer else { return Decision::Routed };
         let routes = &egress.ways.routes;
-        if let Some(hit) = balancer.flows().find(key) {
+        if let Some(hit) = balancer.flows().find(key)
+            && !balancer.hands_over(hit.index, now)
+        {
             let decided = of_flow(balancer, hit, key, segment, routes, now);
             // It may begin another.
             if decided != Decision::Routed || !balancer.is_guarded() {
@@ -140,7 +142,7 @@ impl Path {
             // What servers send to this machine itself is no client's.
             Verdict::Local if !balancer.listens(key) => Decision::Routed,
             Verdict::Local | Verdict::Forward(_) => balancer.begin(key, segment, routes, now),
-            Verdict::Neighbour | Verdict::Drop(_) | Verdict::Tell(..) => Decision::Routed,
+            Verdict::Neighbour | Verdict::Vrrp | Verdict::Drop(_) | Verdict::Tell(..) => Decision::Routed,
         }
     }
 
@@ -200,7 +202,9 @@ impl Path {
 
     /// By which hop the packets of a flow go on, and how long they may be there.
     pub(super) fn way_of(&self, hit: Hit) -> Option<(NextHop, u16)> {
-        let flow = self.balancer.as_deref()?.flows().get(hit.index)?;
+        let balancer = self.balancer.as_deref()?;
+        let is_here = !balancer.is_handing_over() || balancer.is_here(hit.index);
+        let flow = balancer.flows().get(hit.index).filter(|_| is_here)?;
         let ways = &self.egress.ways;
         let Kind::Unicast(hop) = ways.routes.lookup(flow.key(hit.direction.other()).source())? else {
             return None;

@@ -137,8 +137,9 @@ impl Path {
     ) -> (usize, bool) {
         let Self { egress, neighbours, nexts, balancer, .. } = self;
         let Some(balancer) = balancer.as_deref_mut() else { return (0, true) };
-        // A row that would end where it begins, as those of many SYNs do.
-        if looked.first().is_none_or(|first| first.lookup.is_nobodys()) {
+        // A row that would end where it begins, as those of many SYNs do; or whose flows may be
+        // another machine's by now.
+        if balancer.is_handing_over() || looked.first().is_none_or(|first| first.lookup.is_nobodys()) {
             return (0, true);
         }
         nexts.begin_row();

@@ -161,7 +161,7 @@ fn whom_for(ways: &Ways, came: &Came) -> For {
         Verdict::Neighbour if is_to_us_alone(came) && !is_neighbours_kind(&came.packet, &came.frame) => {
             For::Us
         }
-        Verdict::Neighbour | Verdict::Drop(_) | Verdict::Tell(..) => For::Nobody,
+        Verdict::Neighbour | Verdict::Vrrp | Verdict::Drop(_) | Verdict::Tell(..) => For::Nobody,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::packet::plain::Link;
 use crate::packet::wire::PROTOCOL_ICMPV6;
 use crate::packet::{Body, Ipv4, Ipv6, Packet, segment};
 use crate::route::{Kind, NextHop, Routes};
+use crate::vrrp::PROTOCOL_VRRP;
 
 /// Interfaces, and the ways by them.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(super) enum Verdict {
     Local,
     /// It may be about who has which address on the link.
     Neighbour,
+    /// It may be about who has addresses that machines share.
+    Vrrp,
     /// It is dropped, and nobody hears of it.
     Drop(Reason),
     /// It is dropped, and its sender is told.
@@ -176,6 +179,8 @@ fn to_others(packet: &Packet) -> Verdict {
         Body::V6(ip) if is_group && ip.destination().is_multicast() && is_neighbours(ip) => {
             Verdict::Neighbour
         }
+        Body::V4(ip) if is_group && ip.header.protocol == PROTOCOL_VRRP => Verdict::Vrrp,
+        Body::V6(ip) if is_group && ip.header.next_header == PROTOCOL_VRRP => Verdict::Vrrp,
         _ if is_group => Verdict::Drop(Reason::Group),
         _ => Verdict::Drop(Reason::OtherStation),
     }

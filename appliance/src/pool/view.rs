@@ -76,6 +76,12 @@ impl Pool {
         self.members().any(|(_, member)| member.server.address.ip() == address)
     }
 
+    /// Whether a server listens just there.
+    #[must_use]
+    pub fn serves_at(&self, address: SocketAddr) -> bool {
+        self.members().any(|(_, member)| member.server.address == address)
+    }
+
     /// Whether the server at a place takes new connections, as far as there is no limit.
     #[must_use]
     pub fn is_serving(&self, place: u16) -> bool {

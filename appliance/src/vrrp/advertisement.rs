@@ -7,7 +7,6 @@
 //!
 //! Spec: RFC 9568, 5.1 "VRRP Packet Format", 5.2 "VRRP Field Descriptions".
 
-use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::num::NonZero;
@@ -16,10 +15,12 @@ use paravane_net::{Frame, FramePool, MacAddr};
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::network_endian::{U16, U32};
 
+use super::addresses::{Addresses, MAX_ADDRESSES};
 use crate::packet::sum::Sum;
 use crate::packet::wire::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, IPV4_BYTES, Ipv4Header, Ipv6Header,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader, IPV4_BYTES, IPV6_BYTES, Ipv4Header, Ipv6Header,
 };
+use crate::packet::{Body, Packet};
 
 /// IP's number for it.
 pub const PROTOCOL_VRRP: u8 = 112;
@@ -27,11 +28,15 @@ pub const PROTOCOL_VRRP: u8 = 112;
 const TTL: u8 = 255;
 const VERSION_TYPE: u8 = 0x31;
 const HEADER_BYTES: usize = 8;
+const CHECKSUM_AT_BYTES: usize = 6;
 /// Of one that gives its addresses up.
 pub(super) const LEAVES: u8 = 0;
-/// So many addresses are read and sent at most; they say nothing that the others need.
-const MAX_ADDRESSES: usize = 20;
+/// The longest message, with so many addresses of IPv6.
+const MAX_MESSAGE_BYTES: usize = HEADER_BYTES + 16 * MAX_ADDRESSES;
+/// The longest frame that one is read out of: with options of IP, or padding.
+const MAX_FRAME_BYTES: usize = 512;
 
+/// Who listens to messages.
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 
@@ -89,7 +94,7 @@ pub struct Advertisement {
     /// How often it says so, in hundredths of a second: 1 to 4095.
     pub interval_centis: u16,
     /// The addresses that it has, of one IP version.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Addresses,
     /// How its checksum is made; of IPv6 there is one way.
     pub checksum: Checksum,
 }
@@ -120,15 +125,42 @@ impl Advertisement {
         if interval_centis == 0 {
             return Err(Malformed::Interval);
         }
-        let addresses = listed.chunks_exact(address_bytes).take(MAX_ADDRESSES).filter_map(address).collect();
+        let addresses = listed.chunks_exact(address_bytes).filter_map(address).collect();
         Ok(Self { id, priority, interval_centis, addresses, checksum })
+    }
+
+    /// Reads one out of a frame whose headers are `packet`; `None` where it is none of VRRP's, by
+    /// its group and its protocol.
+    pub(crate) fn of(packet: &Packet, frame: &Frame) -> Option<Result<Self, Malformed>> {
+        let (at_bytes, end_bytes, ttl) = match &packet.body {
+            Body::V4(ip) if ip.destination() == GROUP_V4 && ip.header.protocol == PROTOCOL_VRRP => {
+                if ip.is_fragment() {
+                    return Some(Err(Malformed::Length));
+                }
+                let at_bytes = ip.at_bytes.saturating_add(ip.header_bytes());
+                (at_bytes, ip.at_bytes.saturating_add(ip.total_bytes()), ip.header.ttl)
+            }
+            Body::V6(ip) if ip.destination() == GROUP_V6 && ip.header.next_header == PROTOCOL_VRRP => {
+                let at_bytes = ip.at_bytes.saturating_add(IPV6_BYTES);
+                (at_bytes, ip.at_bytes.saturating_add(ip.total_bytes()), ip.header.hop_limit)
+            }
+            _ => return None,
+        };
+        let (source, destination) = packet.addresses()?;
+        let mut room = [0; MAX_FRAME_BYTES];
+        let message = frame.copy_out(&mut room).and_then(|_| room.get(at_bytes..end_bytes));
+        Some(message.ok_or(Malformed::Length).and_then(|bytes| Self::read(bytes, source, destination, ttl)))
     }
 
     /// A frame that says so, from the station `mac` and its address `source`. `None` when `pool`
     /// has none.
     #[must_use]
     pub fn frame(&self, pool: &FramePool, mac: MacAddr, source: IpAddr) -> Option<Frame> {
-        let mut frame = pool.get()?;
+        self.write(pool.get()?, mac, source)
+    }
+
+    /// The same in an empty frame that is there already.
+    pub(crate) fn write(&self, mut frame: Frame, mac: MacAddr, source: IpAddr) -> Option<Frame> {
         let is_whole = match source {
             IpAddr::V4(source) => self.v4(&mut frame, mac, source),
             IpAddr::V6(source) => self.v6(&mut frame, mac, source),
@@ -137,7 +169,8 @@ impl Advertisement {
     }
 
     fn v4(&self, frame: &mut Frame, mac: MacAddr, source: Ipv4Addr) -> bool {
-        let message = self.message(source.into(), GROUP_V4.into());
+        let mut room = [0; MAX_MESSAGE_BYTES];
+        let message = self.message(&mut room, source.into(), GROUP_V4.into());
         let Ok(total_bytes) = u16::try_from(IPV4_BYTES.saturating_add(message.len())) else { return false };
         let mut header = Ipv4Header {
             version_length: 0x45,
@@ -154,11 +187,12 @@ impl Advertisement {
         };
         header.checksum = Sum::ZERO.and_bytes(header.as_bytes()).checksum().into();
         let ethernet = ethernet(mac, [1, 0, 0x5e, 0, 0, 18], ETHERTYPE_IPV4);
-        frame.append(ethernet.as_bytes()) && frame.append(header.as_bytes()) && frame.append(&message)
+        frame.append(ethernet.as_bytes()) && frame.append(header.as_bytes()) && frame.append(message)
     }
 
     fn v6(&self, frame: &mut Frame, mac: MacAddr, source: Ipv6Addr) -> bool {
-        let message = self.message(source.into(), GROUP_V6.into());
+        let mut room = [0; MAX_MESSAGE_BYTES];
+        let message = self.message(&mut room, source.into(), GROUP_V6.into());
         let Ok(payload_bytes) = u16::try_from(message.len()) else { return false };
         let header = Ipv6Header {
             version_class_flow: U32::new(0x6c00_0000),
@@ -169,25 +203,37 @@ impl Advertisement {
             destination: GROUP_V6.octets(),
         };
         let ethernet = ethernet(mac, [0x33, 0x33, 0, 0, 0, 0x12], ETHERTYPE_IPV6);
-        frame.append(ethernet.as_bytes()) && frame.append(header.as_bytes()) && frame.append(&message)
+        frame.append(ethernet.as_bytes()) && frame.append(header.as_bytes()) && frame.append(message)
     }
 
-    fn message(&self, source: IpAddr, group: IpAddr) -> Vec<u8> {
+    /// Writes the message into `room`.
+    fn message<'r>(&self, room: &'r mut [u8; MAX_MESSAGE_BYTES], source: IpAddr, group: IpAddr) -> &'r [u8] {
         let [high, low] = self.interval_centis.to_be_bytes();
-        let addresses = || self.addresses.iter().take(MAX_ADDRESSES);
-        let count = u8::try_from(addresses().count()).unwrap_or(0);
-        let mut message = Vec::from([VERSION_TYPE, self.id.get(), self.priority, count, high, low, 0, 0]);
-        for address in addresses() {
-            match address {
-                IpAddr::V4(address) => message.extend(address.octets()),
-                IpAddr::V6(address) => message.extend(address.octets()),
-            }
+        let count = u8::try_from(self.addresses.len()).unwrap_or(0);
+        let header = [VERSION_TYPE, self.id.get(), self.priority, count, high, low, 0, 0];
+        let mut len_bytes = put(room, 0, &header);
+        for address in self.addresses.iter() {
+            len_bytes = match address {
+                IpAddr::V4(address) => put(room, len_bytes, &address.octets()),
+                IpAddr::V6(address) => put(room, len_bytes, &address.octets()),
+            };
         }
-        let sum = sum(&message, source, group, self.checksum).checksum();
-        if let Some(place) = message.get_mut(6..8) {
-            place.copy_from_slice(&sum.to_be_bytes());
-        }
+        let message = room.get_mut(..len_bytes).unwrap_or_default();
+        let sum = sum(message, source, group, self.checksum).checksum();
+        put(message, CHECKSUM_AT_BYTES, &sum.to_be_bytes());
         message
+    }
+}
+
+/// Puts `bytes` at a place; where the next ones go.
+fn put(room: &mut [u8], at_bytes: usize, bytes: &[u8]) -> usize {
+    let end_bytes = at_bytes.saturating_add(bytes.len());
+    match room.get_mut(at_bytes..end_bytes) {
+        Some(place) => {
+            place.copy_from_slice(bytes);
+            end_bytes
+        }
+        None => at_bytes,
     }
 }
 

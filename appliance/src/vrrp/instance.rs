@@ -9,11 +9,15 @@ use core::time::Duration;
 
 use paravane_hal::time::Instant;
 
+use super::addresses::MAX_ADDRESSES;
 use super::advertisement::{Advertisement, Checksum, LEAVES};
 
 /// The priority of who owns the addresses.
 const OWNER: u8 = 255;
 const MAX_CENTIS: u16 = 4095;
+/// Who is contradicted says no more often than this that it is active, however often that is: the
+/// shortest interval that there is.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// What is set of a virtual router. All machines have the same, but for the priority.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +71,11 @@ pub enum SettingsError {
     },
     /// There is none, or there are some of two IP versions.
     Addresses,
+    /// There are more than [`MAX_ADDRESSES`].
+    TooMany {
+        /// How many.
+        count: usize,
+    },
 }
 
 impl fmt::Display for SettingsError {
@@ -79,6 +88,7 @@ impl fmt::Display for SettingsError {
             Self::Addresses => {
                 f.write_str("addresses of no IP version, or of two: each has a virtual router")
             }
+            Self::TooMany { count } => write!(f, "{count} addresses: {MAX_ADDRESSES} at most"),
         }
     }
 }
@@ -117,6 +127,7 @@ pub struct Instance {
     heard_centis: u16,
     /// When the active one speaks again, or is missed.
     due: Instant,
+    spoke_at: Option<Instant>,
     checksum: Checksum,
 }
 
@@ -136,11 +147,16 @@ impl Instance {
         if settings.addresses.iter().any(|address| address.is_ipv4() != is_v4) {
             return Err(SettingsError::Addresses);
         }
+        let count = settings.addresses.len();
+        if count > MAX_ADDRESSES {
+            return Err(SettingsError::TooMany { count });
+        }
         Ok(Self {
             interval_centis,
             role: Role::Initialize,
             heard_centis: interval_centis,
             due: Instant::default(),
+            spoke_at: None,
             checksum: settings.checksum,
             settings,
         })
@@ -186,6 +202,29 @@ impl Instance {
         Output { became, send }
     }
 
+    /// Whether nobody was heard that is active, for as long as one is waited for.
+    #[must_use]
+    pub fn is_missing(&self, now: Instant) -> bool {
+        self.role == Role::Backup && now >= self.due
+    }
+
+    /// Gives the addresses up, if it has them, and waits. Others take over at once.
+    pub fn step_back(&mut self, now: Instant) -> Output {
+        if self.role != Role::Active {
+            return Output::default();
+        }
+        self.heard_centis = self.interval_centis;
+        Output { send: Some(self.advertisement(LEAVES)), ..self.wait(Role::Backup, now) }
+    }
+
+    /// The active one leaves, as was heard elsewhere: waits no longer than if it had been heard
+    /// here.
+    pub fn hasten(&mut self, now: Instant) {
+        if self.role == Role::Backup {
+            self.due = self.due.min(after(now, self.skew_centis()));
+        }
+    }
+
     /// Another priority, of a machine that can do more or less than before. One that is active says
     /// so when it speaks next.
     ///
@@ -223,7 +262,7 @@ impl Instance {
         self.checksum = said.checksum;
         let priority = self.settings.priority;
         match (self.role, said.priority) {
-            (Role::Active, LEAVES) => self.speak(now),
+            (Role::Active, LEAVES) => self.contradict(now),
             // It leaves: those that are left wait for as long as they differ.
             (_, LEAVES) => {
                 self.due = after(now, self.skew_centis());
@@ -235,7 +274,7 @@ impl Instance {
                     self.wait(Role::Backup, now)
                 }
                 // It has to hear that it is not the only one.
-                _ => self.speak(now),
+                _ => self.contradict(now),
             },
             (_, theirs) if self.settings.preempts && theirs < priority => Output::default(),
             _ => {
@@ -251,7 +290,16 @@ impl Instance {
         Output { became: Some(Role::Active), ..self.speak(now) }
     }
 
+    /// Has others hear that it is active, who did not know.
+    fn contradict(&mut self, now: Instant) -> Output {
+        match self.spoke_at {
+            Some(spoke_at) if now.since(spoke_at) < LEAST_PAUSE => Output::default(),
+            _ => self.speak(now),
+        }
+    }
+
     fn speak(&mut self, now: Instant) -> Output {
+        self.spoke_at = Some(now);
         self.due = after(now, u32::from(self.interval_centis));
         Output { became: None, send: Some(self.advertisement(self.settings.priority)) }
     }
@@ -272,12 +320,13 @@ impl Instance {
         behind.saturating_mul(self.heard_centis.into()) / 256
     }
 
-    fn advertisement(&self, priority: u8) -> Advertisement {
+    /// What it says with that priority.
+    pub(super) fn advertisement(&self, priority: u8) -> Advertisement {
         Advertisement {
             id: self.settings.id,
             priority,
             interval_centis: self.interval_centis,
-            addresses: self.settings.addresses.clone(),
+            addresses: self.settings.addresses.iter().copied().collect(),
             checksum: self.checksum,
         }
     }

@@ -33,10 +33,10 @@ fn both_ways_to_make_a_checksum_are_understood() {
     for (checksum, way) in [([0x08, 0x2d], Checksum::PseudoHeader), ([0xf2, 0xc6], Checksum::Message)] {
         let read = Advertisement::read(&of_keepalived(checksum), v4(3), GROUP, 255).unwrap();
         assert_eq!((read.id, read.priority, read.interval_centis, read.checksum), (ID, 150, 100, way));
-        assert_eq!(
-            read.addresses,
-            [Ipv4Addr::new(185, 203, 112, 1).into(), v4(1), Ipv4Addr::new(10, 0, 8, 1).into()]
-        );
+        let others = [Ipv4Addr::new(10, 0, 8, 1).into(), Ipv4Addr::new(185, 203, 112, 1).into()];
+        assert_eq!(*read.addresses, [others[1], v4(1), others[0]]);
+        assert!(read.addresses.is_same_as(&[others[0], v4(1), others[1]]));
+        assert!(!read.addresses.is_same_as(&[others[0], v4(2), others[1]]));
     }
 }
 
@@ -81,6 +81,10 @@ fn what_is_none_is_refused() {
         settings.addresses = addresses;
         assert_eq!(Instance::new(settings.clone()).unwrap_err(), SettingsError::Addresses);
     }
+    settings.addresses = (1..=20).map(v4).collect();
+    assert!(Instance::new(settings.clone()).is_ok());
+    settings.addresses.push(v4(21));
+    assert_eq!(Instance::new(settings).unwrap_err(), SettingsError::TooMany { count: 21 });
 }
 
 proptest! {

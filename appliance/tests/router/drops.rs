@@ -226,6 +226,8 @@ fn each_reason_is_fired_here() {
         include_str!("balance/splice/begin.rs"),
         include_str!("balance/splice/end.rs"),
         include_str!("firewall/begin.rs"),
+        include_str!("vrrp/services.rs"),
+        include_str!("vrrp/stranger.rs"),
     ];
     for reason in Reason::ALL {
         let name = format!("Reason::{reason:?}");

@@ -15,4 +15,5 @@ mod firewall;
 mod forward;
 mod neighbours;
 mod straight;
+mod vrrp;
 mod world;
