@@ -16,6 +16,7 @@
 //! | [`checks`] | whether servers answer, asked over the path |
 //! | `pages` | which pages there are |
 //! | `change` | what may be changed while it runs, and by whom |
+//! | `shared` | what machines share, and what is said of that |
 //! | `status`, `metrics`, `services` | what they say |
 //! | [`program`] | the image from start to loop |
 
@@ -29,6 +30,7 @@ mod metrics;
 mod pages;
 pub mod program;
 mod services;
+mod shared;
 mod status;
 #[cfg(test)]
 mod testing;
@@ -162,9 +164,12 @@ impl Forwarding for Router {
         self.path.as_mut()?.egress(to)
     }
 
-    fn link_changed(&mut self, interface: InterfaceId, is_up: bool) {
+    fn link_changed(&mut self, interface: InterfaceId, is_up: bool, now: Instant) {
         if let Some(named) = self.interfaces.get_mut(interface.index()) {
             named.is_up = is_up;
+        }
+        if let Some(path) = &mut self.path {
+            path.link_changed(interface, is_up, now);
         }
         if is_up {
             self.announce(interface);
@@ -176,6 +181,7 @@ impl Forwarding for Router {
         let asked = self.checker.as_mut().and_then(|checker| checker.turn(path, now));
         let due = path.poll(now);
         self.say_events(now);
+        self.say_vrrp();
         [asked, due].into_iter().flatten().min()
     }
 

@@ -16,6 +16,7 @@ use paravane_appliance::pool::{Algorithm, Health};
 use paravane_appliance::random::Random;
 use paravane_appliance::route::{Kind, NextHop, Route};
 use paravane_appliance::splice::Splices;
+use paravane_appliance::vrrp::Instances;
 use paravane_hal::time::Instant;
 use paravane_net::{
     Config as NicConfig, FrameLayout, FramePool, HEADROOM_BYTES, MacAddr, NicInfo, RxFilter, RxOffloads,
@@ -73,7 +74,9 @@ impl Plan {
     #[must_use]
     pub fn nic_config(&self, name: &str) -> NicConfig {
         let port = self.config.port(name);
-        let groups = if has_v6(port) { RxFilter::ALL_MULTICAST } else { RxFilter::empty() };
+        let shares = self.config.vrrp.iter().any(|vrrp| vrrp.interface == name);
+        let listens = has_v6(port) || shares;
+        let groups = if listens { RxFilter::ALL_MULTICAST } else { RxFilter::empty() };
         let settings = Settings::default().with_filter(RxFilter::default() | groups);
         let mtu_bytes = port.map(|port| port.mtu_bytes.value);
         // What a device has put together goes on as it is.
@@ -120,6 +123,8 @@ impl Plan {
         let services = self.config.services.iter();
         for service in services.filter(|service| service.interface.as_ref().is_some_and(listens_here)) {
             match service.service.listen.ip() {
+                // It comes and goes.
+                address if self.config.shares(address) => {}
                 IpAddr::V4(address) if !interface.has(address.into()) => interface.v4.push((address, 32)),
                 IpAddr::V6(address) if !interface.has(address.into()) => interface.v6.push((address, 128)),
                 _ => {}
@@ -151,6 +156,10 @@ impl Plan {
             _ if !may_route => {}
             Some(random) => {
                 path = self.path(&interfaces, parts, pool.clone(), random);
+                if let Some(path) = path.as_mut().filter(|_| !self.config.vrrp.is_empty()) {
+                    let instances = self.instances(&interfaces);
+                    path.set_vrrp(instances);
+                }
                 if let Some(path) = path.as_mut().filter(|_| !self.config.services.is_empty()) {
                     checker = self.balance(path, &pool, random, heap_bytes_free, now);
                 }
@@ -165,6 +174,31 @@ impl Plan {
         }
         let Self { config, troubles, .. } = self;
         Router { config, path, checker, interfaces, troubles, pool, events_said_at: None, events: 0 }
+    }
+
+    /// What it shares with other machines. Those that move with one whose NIC is not there wait for
+    /// its link as well, which never comes.
+    fn instances(&mut self, names: &[Named]) -> Instances {
+        let mut instances = Instances::new(names.len());
+        let mut groups: Vec<Option<String>> = Vec::new();
+        let mut refused = Vec::new();
+        for vrrp in &self.config.vrrp {
+            let is_its = |group: &Option<String>| group.is_some() && *group == vrrp.sync;
+            let group = groups.iter().position(is_its).unwrap_or(groups.len());
+            if group == groups.len() {
+                groups.push(vrrp.sync.clone());
+            }
+            let group = u8::try_from(group).unwrap_or(u8::MAX);
+            let interface = names.iter().position(|named| named.name == vrrp.interface);
+            let interface = interface.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX);
+            for settings in [true, false].into_iter().filter_map(|is_v4| vrrp.settings(is_v4)) {
+                if let Err(reason) = instances.add(InterfaceId(interface), group, settings) {
+                    refused.push(format!("{}: {reason}", vrrp.origin));
+                }
+            }
+        }
+        refused.into_iter().for_each(|trouble| self.trouble(trouble));
+        instances
     }
 
     fn has(&self, name: &str) -> bool {

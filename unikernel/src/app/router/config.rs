@@ -7,6 +7,7 @@
 //! | `words` | the command line as entries of a file |
 //! | `read` | entries to values, one by one |
 //! | [`services`] | what there is to balance, likewise |
+//! | [`vrrp`] | what machines share, likewise |
 //! | `check` | whether they go together |
 //!
 //! All that is wrong is found at once, and each is one line: where it is, what is wrong, what would
@@ -21,6 +22,9 @@ pub mod services;
 #[cfg(test)]
 mod tests;
 pub mod values;
+pub mod vrrp;
+#[cfg(test)]
+mod vrrp_tests;
 mod words;
 
 use alloc::format;
@@ -38,6 +42,7 @@ use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 use crate::app::config::Addressing;
 use crate::app::config::file::{self, At};
 use services::{Service, Shared};
+use vrrp::Vrrp;
 pub use words::is_word;
 
 /// The file that is built in. At build time `PARAVANE_TOML` names another one.
@@ -222,6 +227,8 @@ pub struct Config {
     pub shared: Shared,
     /// What there is to balance.
     pub services: Vec<Service>,
+    /// What is shared with other machines.
+    pub vrrp: Vec<Vrrp>,
     /// The routes, beside those that interfaces have by their addresses.
     pub routes: Vec<Route>,
     /// What is wrong.
@@ -237,6 +244,7 @@ impl Default for Config {
             admin_token: Setting::default(),
             shared: Shared::default(),
             services: Vec::new(),
+            vrrp: Vec::new(),
             ports: Vec::new(),
             routes: Vec::new(),
             faults: Vec::new(),
@@ -314,6 +322,7 @@ impl Config {
             all.push((format!("{name}.mtu"), mtu_bytes.value.to_string(), mtu_bytes.origin));
         }
         all.extend(self.routes.iter().map(|route| ("route".into(), route.to_string(), route.origin)));
+        self.effective_vrrp(&mut all);
         self.effective_services(&mut all);
         all
     }

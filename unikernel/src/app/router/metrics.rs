@@ -91,6 +91,7 @@ fn write(router: &Router, report: &Report, text: &mut String) -> core::fmt::Resu
             writeln!(text, "paravane_drops_total{{nic=\"{name}\",reason=\"{reason}\"}} {count}")?;
         }
     }
+    super::shared::write_metrics(router, text)?;
     super::services::write_metrics(router, super::now_of(report), text)?;
     write_nics(report, text)
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::Router;
 use super::services::{self, FlowStatus, ServiceStatus};
+use super::shared::{self, VrrpStatus};
 use crate::app::status::Report;
 
 /// All that is so at the moment.
@@ -29,6 +30,9 @@ struct Status<'a> {
     neighbours: NeighbourStatus,
     /// How many routes, those of the interfaces' networks among them.
     routes: u32,
+    /// What is shared with other machines.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    vrrp: Vec<VrrpStatus>,
     /// Flows, where there are services,
     #[serde(skip_serializing_if = "Option::is_none")]
     flows: Option<FlowStatus>,
@@ -137,6 +141,7 @@ pub(super) fn to_json(router: &Router, report: &Report) -> String {
         interfaces: interfaces(router),
         neighbours: neighbours(router),
         routes: routes(router),
+        vrrp: shared::vrrp(router),
         flows: services::flows(router),
         services: services::services(router, super::now_of(report)),
         configuration: configuration
@@ -181,6 +186,7 @@ fn write_html(router: &Router, report: &Report, page: &mut String) -> core::fmt:
         page.push_str("</tr>\n");
     }
     page.push_str("</table>");
+    shared::write_html(router, page)?;
     services::write_html(router, super::now_of(report), page)?;
     page.push_str("<table><tr><th>Key<th>Value<th>From</tr>\n");
     for (key, value, origin) in router.config.effective() {

@@ -25,7 +25,7 @@ fn router(line: &str, names: &[&str], is_seeded: bool) -> Router {
 
 fn ready() -> Router {
     let mut router = router(CONFIG, &["public", "private"], true);
-    [0, 1].into_iter().for_each(|id| router.link_changed(InterfaceId(id), true));
+    [0, 1].into_iter().for_each(|id| router.link_changed(InterfaceId(id), true, Instant::default()));
     router
 }
 
@@ -49,7 +49,7 @@ fn each_address_is_announced_when_its_link_comes() {
     assert_eq!(announced[1][62..78], "2001:db8:1::1".parse::<core::net::Ipv6Addr>().unwrap().octets());
     assert_eq!(announced[2][62..64], [0xfe, 0x80]);
     assert_eq!(sent(&mut router, 1).len(), 1);
-    router.link_changed(InterfaceId(0), false);
+    router.link_changed(InterfaceId(0), false, Instant::default());
     assert!(sent(&mut router, 0).is_empty());
     assert_eq!(router.unready(), ["public: the link is down"]);
 }
@@ -96,7 +96,7 @@ fn a_route_leads_where_it_was_said() {
 #[test]
 fn a_nic_that_is_not_there_is_named_and_the_others_route() {
     let mut router = router(CONFIG, &["public"], true);
-    router.link_changed(InterfaceId(0), true);
+    router.link_changed(InterfaceId(0), true, Instant::default());
     let unready = router.unready();
     assert_eq!(unready.len(), 1, "{unready:?}");
     assert!(unready[0].starts_with("command line:46: no NIC private"), "{unready:?}");
@@ -135,7 +135,7 @@ fn pages_are_for_reading_alone() {
 fn the_pages_say_whether_it_routes() {
     let mut router = ready();
     assert_eq!(router.page("readyz", &report()).0, "200 OK");
-    router.link_changed(InterfaceId(1), false);
+    router.link_changed(InterfaceId(1), false, Instant::default());
     let (status, _, body) = router.page("readyz", &report());
     assert_eq!((status, &*body), ("503 Service Unavailable", "private: the link is down\n"));
     assert_eq!(router.page("livez", &report()).0, "200 OK");

@@ -19,7 +19,7 @@ pub trait Forwarding {
     /// What is to be sent by `to`: what its NIC does not take stays.
     fn egress(&mut self, to: InterfaceId) -> Option<&mut Burst>;
     /// The link of an interface came, or went.
-    fn link_changed(&mut self, interface: InterfaceId, is_up: bool);
+    fn link_changed(&mut self, interface: InterfaceId, is_up: bool, now: Instant);
     /// What time brings. When to call again, at the latest, if nothing comes in before.
     fn poll(&mut self, now: Instant) -> Option<Instant>;
     /// The page called `name`, when all else is as `report` says.
@@ -39,7 +39,7 @@ impl Forwarding for NoForwarding {
     fn egress(&mut self, _to: InterfaceId) -> Option<&mut Burst> {
         None
     }
-    fn link_changed(&mut self, _interface: InterfaceId, _is_up: bool) {}
+    fn link_changed(&mut self, _interface: InterfaceId, _is_up: bool, _now: Instant) {}
     fn poll(&mut self, _now: Instant) -> Option<Instant> {
         None
     }

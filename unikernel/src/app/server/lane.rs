@@ -76,7 +76,7 @@ impl<P: Platform> Carrier<P> for Lane<P> {
 
     fn turn(&mut self, now: Instant, forwarding: &mut dyn Forwarding) -> Moved {
         if let Some(is_up) = self.link.take() {
-            forwarding.link_changed(self.interface, is_up);
+            forwarding.link_changed(self.interface, is_up, now);
         }
         self.with(|Queues { rx, tx }, interface| {
             tx.reclaim()?;

@@ -258,7 +258,7 @@ impl Forwarding for Listener {
     fn egress(&mut self, _to: InterfaceId) -> Option<&mut Burst> {
         None
     }
-    fn link_changed(&mut self, interface: InterfaceId, is_up: bool) {
+    fn link_changed(&mut self, interface: InterfaceId, is_up: bool, _now: Instant) {
         self.0.lock().unwrap().push((interface, is_up));
     }
     fn poll(&mut self, _now: Instant) -> Option<Instant> {

@@ -28,6 +28,7 @@ impl Config {
             faults.extend(self.check_route(route).err());
         }
         self.routes = routes;
+        faults.extend(self.check_vrrp());
         let mut services = core::mem::take(&mut self.services);
         faults.extend(self.check_services(&mut services));
         self.services = services;

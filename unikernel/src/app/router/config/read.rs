@@ -16,7 +16,8 @@ use crate::app::config::file::{At, Entry, Value};
 use crate::app::config::{is_nic_name, parse_irq};
 
 /// What there is in each kind of table.
-const TOP: &str = "log, irq, [admin], [public], [private], [nic3].., [[route]], [balancer], [[service]]";
+const TOP: &str =
+    "log, irq, [admin], [public], [private], [nic3].., [[route]], [[vrrp]], [balancer], [[service]]";
 const OF_ADMIN: &str = "address, gateway, mtu, token";
 const OF_PORT: &str = "addresses, mtu";
 const OF_ROUTE: &str = "to, via, interface, kind";
@@ -38,8 +39,12 @@ impl Config {
             self.routes.clear();
         }
         if entries.iter().any(|entry| entry.key == "service" || entry.key.starts_with("service.")) {
-            // So are services.
+            // So are services,
             self.services.clear();
+        }
+        if entries.iter().any(|entry| entry.key == "vrrp" || entry.key.starts_with("vrrp.")) {
+            // and what is shared.
+            self.vrrp.clear();
         }
         let mut unknown_table = None;
         for entry in entries {
@@ -89,6 +94,7 @@ impl Config {
             ("admin", key) => unknown(entry, key, " in [admin]", OF_ADMIN),
             ("route", key) => self.take_route(source, entry, key),
             ("service", key) => self.take_service(source, entry, key),
+            ("vrrp", key) => self.take_vrrp(source, entry, key),
             ("balancer", key) => self.take_shared(source, entry, key),
             (name, key) if is_nic_name(name) => self.take_port(source, entry, name, key),
             _ => unknown(entry, &entry.key, "", TOP),
@@ -110,8 +116,12 @@ impl Config {
                 self.routes.push(Route { origin, table: entry.table, ..Route::default() });
                 Ok(())
             }
-            ("service" | "service.server", false) => {
+            ("service" | "service.server" | "vrrp", false) => {
                 Err((entry.key_at, format!("write [[{table}]], once for each of them")))
+            }
+            ("vrrp", true) => {
+                self.open_vrrp(source, entry);
+                Ok(())
             }
             ("service" | "service.server", true) => self.open_service(source, entry),
             ("balancer", true) => Err((entry.key_at, "write [balancer], once".into())),

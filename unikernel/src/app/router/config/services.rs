@@ -357,7 +357,12 @@ impl Config {
 }
 
 /// Notes that `key` is said, once.
-fn first(said: &mut Vec<(String, Origin)>, entry: &Entry, key: &str, origin: Origin) -> Result<(), Refused> {
+pub(super) fn first(
+    said: &mut Vec<(String, Origin)>,
+    entry: &Entry,
+    key: &str,
+    origin: Origin,
+) -> Result<(), Refused> {
     if let Some((_, first)) = said.iter().find(|(said, _)| said == key) {
         return Err((entry.key_at, format!("'{key}' is said twice; first at {first}")));
     }

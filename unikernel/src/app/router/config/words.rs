@@ -8,6 +8,7 @@
 //! | `route=PREFIX,GATEWAY[,INTERFACE]`, `route=PREFIX,INTERFACE`, `route=PREFIX,blackhole` | a `[[route]]` |
 //! | `service=NAME,ADDRESS:PORT[,WORD…],SERVER:PORT[*WEIGHT],…` | a `[[service]]`; words are `udp`, a mode, an algorithm, `check=…` |
 //! | `sources=ADDRESS,…` | of `[balancer]` |
+//! | `vrrp=INTERFACE,ID,ADDRESS…[,priority=N][,interval=TIME][,sync=NAME][,checksum=WAY][,preempt]` | a `[[vrrp]]` |
 //!
 //! Other words are none of a router's configuration.
 
@@ -26,8 +27,9 @@ pub fn is_word(word: &str) -> bool {
 
 /// Key and value of a word that says something of a router.
 fn parts(word: &str) -> Option<(&str, &str)> {
-    let is_known =
-        |key: &str| matches!(key, "irq" | "log" | "route" | "service" | "sources") || is_nic_name(key);
+    let is_known = |key: &str| {
+        matches!(key, "irq" | "log" | "route" | "service" | "sources" | "vrrp") || is_nic_name(key)
+    };
     word.split_once('=').filter(|(key, _)| is_known(key))
 }
 
@@ -58,6 +60,9 @@ fn entries_of(column: usize, word: &str, entries: &mut Vec<Entry>) {
     }
     if key == "service" {
         return service(entries, table, start, value);
+    }
+    if key == "vrrp" {
+        return vrrp(entries, table, start, value);
     }
     let mut at = start;
     let mut addresses = Vec::new();
@@ -122,6 +127,32 @@ fn service(entries: &mut Vec<Entry>, table: usize, start: usize, value: &str) {
         }
         at = at.saturating_add(part.len()).saturating_add(1);
     }
+}
+
+/// Adds a virtual router, of which `value` begins at `start`.
+fn vrrp(entries: &mut Vec<Entry>, table: usize, start: usize, value: &str) {
+    let mut put = |column: usize, key: &str, value: Value| {
+        let at = At { line: 1, column };
+        let key = if key.is_empty() { "vrrp".into() } else { format!("vrrp.{key}") };
+        entries.push(Entry { key_at: at, at, table, key, value });
+    };
+    put(start, "", Value::Head { is_one_of_several: true });
+    let mut at = start;
+    let mut addresses = Vec::new();
+    for (index, part) in value.split(',').enumerate() {
+        let (key, said) = part.split_once('=').unwrap_or((part, ""));
+        let behind = at.saturating_add(key.len()).saturating_add(1);
+        match (index, key) {
+            (0, _) => put(at, "interface", Value::String(part.into())),
+            (1, _) => put(at, "id", Value::Integer(part.into())),
+            (_, "priority") => put(behind, key, Value::Integer(said.into())),
+            (_, "interval" | "sync" | "checksum") => put(behind, key, Value::String(said.into())),
+            (_, "preempt") => put(at, key, Value::Boolean(true)),
+            _ => addresses.push((At { line: 1, column: at }, Value::String(part.into()))),
+        }
+        at = at.saturating_add(part.len()).saturating_add(1);
+    }
+    put(start, "addresses", Value::List(addresses));
 }
 
 /// What a part of a route is, behind the prefix.
