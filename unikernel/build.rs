@@ -1,8 +1,10 @@
-//! Tells the linker how an image lies in memory, and the router which file it has built in. Only
-//! the bare target gets the linker's arguments: on a host everything is built to be checked and
-//! tested.
+//! Tells the linker how an image lies in memory, the router which file it has built in, and all of
+//! them which commit they are of. Only the bare target gets the linker's arguments: on a host
+//! everything is built to be checked and tested.
 
 use std::env::var;
+use std::path::Path;
+use std::process::Command;
 
 fn main() -> std::io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -13,6 +15,11 @@ fn main() -> std::io::Result<()> {
     let built_in = std::env::current_dir()?.join(built_in);
     println!("cargo::rerun-if-changed={}", built_in.display());
     println!("cargo::rustc-env=PARAVANE_TOML={}", built_in.display());
+    println!("cargo::rerun-if-env-changed=PARAVANE_COMMIT");
+    let commit = var("PARAVANE_COMMIT").ok().or_else(commit).unwrap_or_default();
+    let is_plain = commit.len() <= 40 && commit.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    assert!(is_plain, "PARAVANE_COMMIT is '{commit}'; a commit has 40 letters and digits at most");
+    println!("cargo::rustc-env=PARAVANE_COMMIT={commit}");
     if var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none") {
         // Cargo runs this in the package's folder.
         let here = std::env::current_dir()?;
@@ -26,4 +33,27 @@ fn main() -> std::io::Result<()> {
         println!("cargo::rustc-link-arg=-T{}", here.join("link.ld").display());
     }
     Ok(())
+}
+
+/// The commit that is checked out here, if git knows these files: what it says depends on the
+/// sources alone, and is asked for again only after another commit.
+fn commit() -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output =
+            Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+    };
+    // They may lie in a folder of somebody else's.
+    git(&["ls-files", "--error-unmatch", "build.rs"])?;
+    for name in ["logs/HEAD", "HEAD", "packed-refs"] {
+        let path = git(&["rev-parse", "--git-path", name])?;
+        // One that is not there would have cargo ask each time.
+        if Path::new(&path).exists() {
+            println!("cargo::rerun-if-changed={path}");
+            if name == "logs/HEAD" {
+                break;
+            }
+        }
+    }
+    git(&["rev-parse", "--short=12", "HEAD"])
 }

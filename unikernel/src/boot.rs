@@ -12,7 +12,7 @@ use paravane_pci::tables::search_bios_area;
 use crate::firmware::{FirmwareMemory, PhysicalMemory};
 use crate::loader::{BootInfo, pvh};
 use crate::platform::Machine;
-use crate::{console, fatal};
+use crate::{build, console, fatal};
 
 /// What the time-stamp counter said at the image's first instruction.
 #[must_use]
@@ -39,6 +39,7 @@ pub fn first_ticks() -> u64 {
 /// and all that the loader wrote still there.
 pub unsafe fn start(start_info: u32, program: fn(Machine) -> !) -> ! {
     console::open();
+    log::info!("Paravane {}", build::ID);
     // Nothing of memory is in use yet but the image itself.
     let memory = FirmwareMemory::EVERYTHING;
     let boot = pvh::read(&memory, PhysAddr::new(u64::from(start_info))).map(|boot| {

@@ -6,6 +6,7 @@ extern crate alloc;
 
 pub mod app;
 pub mod boot;
+pub mod build;
 pub mod bus;
 pub mod cmdline;
 pub mod console;

@@ -18,6 +18,7 @@
 //! | `change` | what may be changed while it runs, and by whom |
 //! | `shared` | what machines share, and what is said of that |
 //! | `status`, `metrics`, `services` | what they say |
+//! | `history` | what passed in the last minutes, for the page's charts |
 //! | [`program`] | the image from start to loop |
 
 mod build;
@@ -26,6 +27,7 @@ mod change;
 mod check_tests;
 pub mod checks;
 pub mod config;
+mod history;
 mod metrics;
 mod pages;
 pub mod program;
@@ -52,10 +54,11 @@ use paravane_net::{Burst, FramePool};
 pub use build::Plan;
 use checks::Checker;
 use config::Config;
+use history::History;
 pub use pages::routes;
 
 use crate::app::http::Change;
-use crate::app::server::{Forwarding, Page};
+use crate::app::server::{Forwarding, Page, Passed};
 use crate::app::status::Report;
 
 /// One event of neighbours is said in so long; the others are counted.
@@ -85,6 +88,7 @@ pub struct Router {
     pool: FramePool,
     events_said_at: Option<Instant>,
     events: u64,
+    history: History,
 }
 
 impl Router {
@@ -183,6 +187,14 @@ impl Forwarding for Router {
         self.say_events(now);
         self.say_vrrp();
         [asked, due].into_iter().flatten().min()
+    }
+
+    fn keeps_history(&self) -> bool {
+        true
+    }
+
+    fn second(&mut self, passed: &mut dyn Iterator<Item = Passed<'_>>, now: Instant) {
+        history::second(self, passed, now);
     }
 
     fn page(&self, name: &str, report: &Report) -> Page {

@@ -20,7 +20,7 @@ mod tests;
 
 pub use carrier::{Carrier, Moved, Stacked};
 use forwarding::NoForwarding;
-pub use forwarding::{Forwarding, Page};
+pub use forwarding::{Forwarding, Page, Passed};
 pub use lane::Lane;
 pub use nic::{Identity, Nic};
 
@@ -49,6 +49,9 @@ const POLL_SLEEPS: (Duration, Duration) = (Duration::from_micros(250), Duration:
 /// Events are looked for no more often than this, for a look may cost a device access; after an
 /// interrupt, which may have told of one, no later.
 const EVENT_POLL: Duration = Duration::from_millis(20);
+
+/// What passed is told so often to who keeps it.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// So often may a line ring in a row without any of our NICs being behind it. More, and somebody
 /// else holds it for good.
@@ -105,6 +108,8 @@ pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
     forwarding: Box<dyn Forwarding>,
     /// When that is to be looked at again.
     forwarding_due: Option<Instant>,
+    /// When the next second is over.
+    second: Instant,
     seeded: Option<Seeded>,
     boot: Boot,
     /// When something last moved.
@@ -131,6 +136,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             files: Box::new(NoFiles),
             forwarding: Box::new(NoForwarding),
             forwarding_due: None,
+            second: now,
             seeded,
             boot,
             busy: now,
@@ -202,6 +208,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             moved |= nic.turn(now, look_for_events, &mut *self.forwarding);
         }
         let sent = self.forward(now, moved.is_any());
+        self.tell_seconds(now);
         self.unclaimed = if claimed { 0 } else { self.unclaimed.saturating_add(1) };
         if moved.served {
             moved.again |= self.serve();
@@ -236,6 +243,20 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             self.forwarding_due = self.forwarding.poll(now);
         }
         self.nics.iter_mut().fold(false, |sent, nic| nic.send(&mut *self.forwarding) | sent)
+    }
+
+    /// Tells who keeps it what passed, once a second: the next one begins where this one was to end.
+    fn tell_seconds(&mut self, now: Instant) {
+        if now < self.second || !self.forwarding.keeps_history() {
+            return;
+        }
+        let next = self.second.saturating_add(SECOND);
+        self.second = if next > now { next } else { now.saturating_add(SECOND) };
+        let mut passed = self.nics.iter().map(|nic| {
+            let (tx, rx) = nic.counted();
+            (nic.name(), tx, rx)
+        });
+        self.forwarding.second(&mut passed, now);
     }
 
     /// Opens the lines that NICs use since they were started: others on a line might never be
@@ -292,8 +313,9 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     }
 
     fn sleep(&mut self, now: Instant) {
-        let forwarding = self.forwarding_due.map(|due| due.since(now));
-        let mut timeout = self.nics.iter_mut().filter_map(|nic| nic.idle_time(now)).chain(forwarding).min();
+        let second = self.forwarding.keeps_history().then_some(self.second);
+        let due = [self.forwarding_due, second].into_iter().flatten().map(|due| due.since(now));
+        let mut timeout = self.nics.iter_mut().filter_map(|nic| nic.idle_time(now)).chain(due).min();
         if self.nics.iter().any(Nic::is_polled) {
             if now.since(self.busy) < SPIN {
                 return;
@@ -337,15 +359,17 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         let (forwarding, now) = (&mut self.forwarding, self.host.now());
         for nic in &mut self.nics {
             nic.answer(|wanted| match wanted {
-                Wanted::Page => ("200 OK", "text/html; charset=utf-8", page.clone()),
-                Wanted::Status => ("200 OK", "application/json", status.clone()),
-                Wanted::Restart(name) if known.contains(name) => {
-                    ("202 Accepted", "application/json", alloc::format!("{{\"restarting\":\"{name}\"}}\n"))
-                }
+                Wanted::Page => ("200 OK", "text/html; charset=utf-8", page.clone().into()),
+                Wanted::Status => ("200 OK", "application/json", status.clone().into()),
+                Wanted::Restart(name) if known.contains(name) => (
+                    "202 Accepted",
+                    "application/json",
+                    alloc::format!("{{\"restarting\":\"{name}\"}}\n").into(),
+                ),
                 Wanted::Program(name) => forwarding.page(name, &report),
                 Wanted::Change(change) => forwarding.change(change, now),
                 Wanted::Restart(name) => {
-                    ("404 Not Found", "text/plain", alloc::format!("no NIC is called {name}\n"))
+                    ("404 Not Found", "text/plain", alloc::format!("no NIC is called {name}\n").into())
                 }
             });
         }

@@ -16,6 +16,7 @@ use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
 use super::config::Addressing;
 use super::http::{Connection, Files, PIECE_BYTES, Routes, Wanted};
+use super::server::Page;
 
 /// Where HTTP is served.
 const PORT: u16 = 80;
@@ -163,7 +164,7 @@ impl Stack {
     }
 
     /// Answers everything that is wanted; `answer` gives status, content type and body.
-    pub fn answer(&mut self, mut answer: impl FnMut(&Wanted) -> (&'static str, &'static str, String)) {
+    pub fn answer(&mut self, mut answer: impl FnMut(&Wanted) -> Page) {
         for session in &mut self.sessions {
             if let Some(wanted) = session.connection.wanted() {
                 let (status, content_type, body) = answer(wanted);

@@ -11,6 +11,8 @@ use serde::Serialize;
 pub struct Report {
     /// The program's version.
     pub version: &'static str,
+    /// The same with the commit that it was built from.
+    pub build: &'static str,
     /// From the first instruction to all NICs up, in microseconds.
     pub boot_us: u64,
     /// The same in ticks of the time stamp counter.
@@ -128,9 +130,9 @@ impl Report {
         ));
         writeln!(
             page,
-            "<p>Version {}. All NICs were up {} \u{b5}s after the first instruction ({} ticks); up for {}.{:03} s. \
+            "<p>Build {}. All NICs were up {} \u{b5}s after the first instruction ({} ticks); up for {}.{:03} s. \
              {} KiB of DMA memory in use, {} of {} frames free. Clock: {}. Entropy: {}.</p>",
-            self.version,
+            self.build,
             self.boot_us,
             self.boot_ticks,
             self.uptime_us / 1_000_000,
@@ -195,6 +197,7 @@ mod tests {
     fn report() -> Report {
         Report {
             version: "0.1.0",
+            build: "0.1.0+0123456789ab",
             boot_us: 1234,
             boot_ticks: 5678,
             uptime_us: 61_002_003,

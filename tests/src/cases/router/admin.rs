@@ -107,11 +107,15 @@ fn pages(subject: Subject<'_>) -> Result<String> {
     let (_, pair) = PAIRS[0];
     guest::run(subject.image, &plan(Machine::Q35, pair, "auto", MTU_BYTES), |guest| {
         ensure!(guest.get(0, "/livez")? == b"ok\n" && guest.get(0, "/readyz")? == b"ok\n", "not ready");
-        let page = String::from_utf8(guest.get(0, "/")?)?;
-        ensure!(
-            page.contains("<html") && page.contains("10.77.1.2/24"),
-            "the page does not name the addresses"
-        );
+        for (target, part) in [
+            ("/", "<html"),
+            ("/page.css", "body {"),
+            ("/page.js", "fetch("),
+            ("/status.json", "\"10.77.1.2/24\""),
+        ] {
+            let text = String::from_utf8(guest.get(0, target)?)?;
+            ensure!(text.contains(part), "{target} has no {part}");
+        }
         let metrics = String::from_utf8(guest.get(0, "/metrics")?)?;
         let families = check_metrics(&metrics)?;
         for (method, target, wanted) in [

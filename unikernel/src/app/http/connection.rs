@@ -11,6 +11,13 @@ use super::hex;
 use super::request::{self, BodyLength, Change, MAX_HEAD_BYTES, Refusal, Request, Route, Routes};
 use super::transfer::{Outcome, Transfer};
 
+/// What a page of the program may have a browser do: load and ask what is here, and nothing else.
+///
+/// Spec: Content Security Policy Level 3, 6 "Content Security Policy Directives".
+const POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; \
+                      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+                      X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
+
 /// Data bytes in one chunk of `/bytes`.
 const CHUNK_BYTES: u64 = 32 * 1024;
 
@@ -176,11 +183,12 @@ impl Connection {
     /// Answers what was [`wanted`](Self::wanted): `content_type` and `body`, or nothing known by
     /// that name.
     pub fn answer(&mut self, status: &str, content_type: &str, body: &str) {
-        let State::Asking(request, _) = &self.state else {
+        let State::Asking(request, wanted) = &self.state else {
             return;
         };
         let (keep_alive, head_only) = (request.keep_alive, request.head_only);
-        self.respond(status, content_type, body, keep_alive, head_only);
+        let policy = if matches!(wanted, Wanted::Program(_)) { POLICY } else { "" };
+        self.respond_with(policy, (status, content_type, body), keep_alive, head_only);
     }
 
     /// Moves a file on, if one is under way. Returns whether anything moved.
@@ -310,8 +318,19 @@ impl Connection {
     }
 
     fn respond(&mut self, status: &str, content_type: &str, body: &str, keep_alive: bool, head_only: bool) {
+        self.respond_with("", (status, content_type, body), keep_alive, head_only);
+    }
+
+    /// The same, with more `fields` in the head, each a line.
+    fn respond_with(
+        &mut self,
+        fields: &str,
+        (status, content_type, body): (&str, &str, &str),
+        keep_alive: bool,
+        head_only: bool,
+    ) {
         self.stage(&format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{}\r\n",
+            "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{fields}{}\r\n",
             body.len(),
             connection_header(keep_alive)
         ));

@@ -143,3 +143,22 @@ fn a_head_request_gets_a_head() {
     assert!(output.ends_with("\r\n\r\n"), "{output}");
     assert!(connection.is_idle());
 }
+
+#[test]
+fn a_page_of_the_program_loads_nothing_from_elsewhere() {
+    let mut connection = Connection::new(|_, _| Ok(Route::Program("page")));
+    let _ = connection.receive(b"GET / HTTP/1.1\r\n\r\n");
+    connection.answer("200 OK", "text/html", "<html>");
+    let mut room = [0; 1000];
+    let made = connection.produce(&mut room);
+    let text = String::from_utf8_lossy(&room[..made]).into_owned();
+    for part in
+        ["\r\nContent-Security-Policy: default-src 'none'; script-src 'self';", "frame-ancestors 'none'\r\n"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(
+        text.contains("\r\nX-Content-Type-Options: nosniff\r\n") && text.ends_with("\r\n\r\n<html>"),
+        "{text}"
+    );
+}

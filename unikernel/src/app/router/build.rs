@@ -27,6 +27,7 @@ use super::checks::{self, Checker};
 use super::config::services::{MAX_SERVERS, Service as Said, Shared};
 use super::config::values::rate;
 use super::config::{Config, Port, Setting, Sink};
+use super::history::History;
 use super::{Named, Router};
 
 /// Answers of servers to checks that wait, by interface.
@@ -173,7 +174,8 @@ impl Plan {
             }
         }
         let Self { config, troubles, .. } = self;
-        Router { config, path, checker, interfaces, troubles, pool, events_said_at: None, events: 0 }
+        let history = History::new(&interfaces, now);
+        Router { config, path, checker, interfaces, troubles, pool, events_said_at: None, events: 0, history }
     }
 
     /// What it shares with other machines. Those that move with one whose NIC is not there wait for

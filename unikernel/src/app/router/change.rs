@@ -38,9 +38,9 @@ pub(super) fn change(router: &mut Router, change: &Change, now: Instant) -> Page
     match allowed.and_then(|()| apply(router, change, now)) {
         Ok((status, line)) => {
             info!("admin: {line}");
-            (status, TEXT, format!("{line}\n"))
+            (status, TEXT, format!("{line}\n").into())
         }
-        Err((status, why)) => (status, TEXT, format!("{why}\n")),
+        Err((status, why)) => (status, TEXT, format!("{why}\n").into()),
     }
 }
 

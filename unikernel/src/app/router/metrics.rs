@@ -8,6 +8,7 @@ use core::fmt::Write;
 use super::Router;
 use super::status::{self, InterfaceStatus};
 use crate::app::status::{NicReport, Report};
+use crate::build;
 
 /// A name, its kind, and what it is.
 pub(super) type Family = (&'static str, &'static str, &'static str);
@@ -39,8 +40,12 @@ pub(super) fn to_text(router: &Router, report: &Report) -> String {
 }
 
 fn write(router: &Router, report: &Report, text: &mut String) -> core::fmt::Result {
-    family(text, ("paravane_build_info", "gauge", "The version of this image."))?;
-    writeln!(text, "paravane_build_info{{version=\"{}\"}} 1", report.version)?;
+    family(
+        text,
+        ("paravane_build_info", "gauge", "The version of this image, and the commit that it was built from."),
+    )?;
+    let commit = build::COMMIT;
+    writeln!(text, "paravane_build_info{{version=\"{}\",commit=\"{commit}\"}} 1", report.version)?;
     family(text, ("paravane_uptime_seconds", "gauge", "Since the first instruction."))?;
     writeln!(
         text,

@@ -2,12 +2,17 @@
 
 use alloc::string::String;
 
-use super::{Router, metrics, status};
+use super::{Router, history, metrics, status};
 use crate::app::http::{Change, Refusal, Route, only};
 use crate::app::server::Page;
 use crate::app::status::Report;
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The page for people. Its script asks for the JSON each second.
+const PAGE: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
 
 /// The pages of a router.
 ///
@@ -23,14 +28,17 @@ pub fn routes(method: &str, target: &str) -> Result<Route, Refusal> {
     }
     let page = match path {
         "/" => "page",
+        "/page.css" => "style",
+        "/page.js" => "script",
         "/status.json" => "status",
+        "/history.json" => "history",
         "/metrics" => "metrics",
         "/livez" => "livez",
         "/readyz" => "readyz",
         _ => {
             return Err(Refusal::new(
                 "404 Not Found",
-                "there are /, /status.json, /metrics, /livez, /readyz and /services/SERVICE/servers/SERVER",
+                "there are /, /status.json, /history.json, /metrics, /livez, /readyz and /services/SERVICE/servers/SERVER",
             ));
         }
     };
@@ -41,9 +49,14 @@ pub fn routes(method: &str, target: &str) -> Result<Route, Refusal> {
 pub(super) fn page(router: &Router, name: &str, report: &Report) -> Page {
     const OK: &str = "200 OK";
     match name {
-        "page" => (OK, "text/html; charset=utf-8", status::to_html(router, report)),
-        "status" => (OK, "application/json", status::to_json(router, report)),
-        "metrics" => (OK, "text/plain; version=0.0.4; charset=utf-8", metrics::to_text(router, report)),
+        "page" => (OK, "text/html; charset=utf-8", PAGE.into()),
+        "style" => (OK, "text/css; charset=utf-8", STYLE.into()),
+        "script" => (OK, "text/javascript; charset=utf-8", SCRIPT.into()),
+        "status" => (OK, "application/json", status::to_json(router, report).into()),
+        "history" => (OK, "application/json", history::to_json(&router.history).into()),
+        "metrics" => {
+            (OK, "text/plain; version=0.0.4; charset=utf-8", metrics::to_text(router, report).into())
+        }
         // Whoever answers is alive.
         "livez" => (OK, TEXT, "ok\n".into()),
         _ => {
@@ -56,7 +69,7 @@ pub(super) fn page(router: &Router, name: &str, report: &Report) -> Page {
                 lines.push_str(&line);
                 lines.push('\n');
             }
-            ("503 Service Unavailable", TEXT, lines)
+            ("503 Service Unavailable", TEXT, lines.into())
         }
     }
 }

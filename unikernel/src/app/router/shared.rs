@@ -130,18 +130,3 @@ pub(super) fn write_metrics(router: &Router, text: &mut String) -> core::fmt::Re
     }
     Ok(())
 }
-
-/// A table of them, for people.
-pub(super) fn write_html(router: &Router, page: &mut String) -> core::fmt::Result {
-    let all = vrrp(router);
-    if all.is_empty() {
-        return Ok(());
-    }
-    page.push_str("<table><tr><th>Shared<th>On<th>Id<th>State<th>Priority<th>Moves with</tr>\n");
-    for VrrpStatus { interface, id, state, priority, addresses, sync, .. } in all {
-        let (shared, sync) = (addresses.join("<br>"), sync.unwrap_or_default());
-        writeln!(page, "<tr><td>{shared}<td>{interface}<td>{id}<td>{state}<td>{priority}<td>{sync}</tr>")?;
-    }
-    page.push_str("</table>");
-    Ok(())
-}

@@ -1,9 +1,8 @@
-//! What the page and the JSON of a router say.
+//! What the JSON of a router says, which its page shows.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt::Write;
 
 use paravane_appliance::drops::Reason;
 use paravane_appliance::interface::InterfaceId;
@@ -151,51 +150,4 @@ pub(super) fn to_json(router: &Router, report: &Report) -> String {
     let mut json = serde_json::to_string(&status).unwrap_or_default();
     json.push('\n');
     json
-}
-
-/// As a page.
-pub(super) fn to_html(router: &Router, report: &Report) -> String {
-    let mut page = String::with_capacity(4096);
-    // Writing to a string cannot fail.
-    let _ = write_html(router, report, &mut page);
-    page
-}
-
-fn write_html(router: &Router, report: &Report, page: &mut String) -> core::fmt::Result {
-    page.push_str(concat!(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Paravane router</title><style>",
-        "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em}",
-        "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3em .8em;border-bottom:1px solid #ccc}",
-        "</style><h1>Paravane router</h1>",
-    ));
-    writeln!(page, "<p>Version {}, up for {} s.", report.version, report.uptime_us / 1_000_000)?;
-    for trouble in router.unready() {
-        // What people wrote is shown as they wrote it.
-        writeln!(page, "<br>Not ready: {}", escaped(&trouble))?;
-    }
-    page.push_str(
-        "<table><tr><th>Interface<th>Addresses<th>MTU<th>Link<th>Received<th>Forwarded<th>Dropped</tr>\n",
-    );
-    for InterfaceStatus { name, is_up, addresses, mtu, received, forwarded, drops, .. } in interfaces(router)
-    {
-        let (link, addresses) = (if is_up { "up" } else { "down" }, addresses.join("<br>"));
-        write!(page, "<tr><td>{name}<td>{addresses}<td>{mtu}<td>{link}<td>{received}<td>{forwarded}<td>")?;
-        for (reason, count) in drops.iter().filter(|(_, count)| **count > 0) {
-            write!(page, "{reason} {count}<br>")?;
-        }
-        page.push_str("</tr>\n");
-    }
-    page.push_str("</table>");
-    shared::write_html(router, page)?;
-    services::write_html(router, super::now_of(report), page)?;
-    page.push_str("<table><tr><th>Key<th>Value<th>From</tr>\n");
-    for (key, value, origin) in router.config.effective() {
-        writeln!(page, "<tr><td>{key}<td>{}<td>{origin}</tr>", escaped(&value))?;
-    }
-    page.push_str("</table><p>Also here: <a href=/status.json>/status.json</a>, <a href=/metrics>/metrics</a>, /livez, /readyz.</html>\n");
-    Ok(())
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }

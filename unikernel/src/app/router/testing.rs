@@ -40,6 +40,7 @@ pub(super) fn info(low: u32) -> NicInfo {
 pub(super) fn report() -> Report {
     Report {
         version: "0.1.0",
+        build: "0.1.0+0123456789ab",
         boot_us: 1,
         boot_ticks: 2,
         uptime_us: 61_002_003,

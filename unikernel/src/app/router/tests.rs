@@ -23,7 +23,7 @@ fn router(line: &str, names: &[&str], is_seeded: bool) -> Router {
     plan.build(pool, is_seeded.then_some(&mut random), &|| 16 << 20, Instant::default())
 }
 
-fn ready() -> Router {
+pub(super) fn ready() -> Router {
     let mut router = router(CONFIG, &["public", "private"], true);
     [0, 1].into_iter().for_each(|id| router.link_changed(InterfaceId(id), true, Instant::default()));
     router
@@ -117,7 +117,10 @@ fn without_random_numbers_or_with_a_fault_nothing_is_passed_on() {
 fn pages_are_for_reading_alone() {
     for (target, page) in [
         ("/", "page"),
+        ("/page.css", "style"),
+        ("/page.js", "script"),
         ("/status.json?x", "status"),
+        ("/history.json", "history"),
         ("/metrics", "metrics"),
         ("/livez", "livez"),
         ("/readyz", "readyz"),
@@ -149,5 +152,26 @@ fn the_pages_say_whether_it_routes() {
     {
         assert!(metrics.lines().any(|seen| seen == line), "{line}");
     }
-    assert!(router.page("page", &report()).2.contains("Not ready: private: the link is down"));
+    assert_eq!(json["troubles"], serde_json::json!(["private: the link is down"]));
+    assert_eq!(json["build"], "0.1.0+0123456789ab");
+    let info = "paravane_build_info{version=\"0.1.0\",commit=\"";
+    assert!(metrics.lines().any(|seen| seen.starts_with(info)), "{metrics}");
+}
+
+#[test]
+fn the_page_has_all_its_parts_from_here() {
+    let router = ready();
+    let page = router.page("page", &report());
+    assert_eq!((page.0, page.1), ("200 OK", "text/html; charset=utf-8"));
+    for (name, kind, link) in
+        [("style", "text/css", "href=\"/page.css\""), ("script", "text/javascript", "src=\"/page.js\"")]
+    {
+        let (status, content_type, _) = router.page(name, &report());
+        assert!(status == "200 OK" && content_type.starts_with(kind) && page.2.contains(link), "{name}");
+    }
+    // Nothing of the machine is in it: what people wrote in a configuration is no markup.
+    let script = router.page("script", &report()).2;
+    for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+        assert!(!script.contains(way), "{way}");
+    }
 }

@@ -1,16 +1,19 @@
 //! What passes frames on between NICs, as far as the loop over them knows it.
 
-use alloc::string::String;
+use alloc::borrow::Cow;
 
 use paravane_appliance::interface::InterfaceId;
 use paravane_hal::time::Instant;
-use paravane_net::Burst;
+use paravane_net::{Burst, RxCounters, TxCounters};
 
 use crate::app::http::Change;
 use crate::app::status::Report;
 
 /// A page: status, content type, body.
-pub type Page = (&'static str, &'static str, String);
+pub type Page = (&'static str, &'static str, Cow<'static, str>);
+
+/// What passed a NIC since the start: its name, and what its queues counted.
+pub type Passed<'a> = (&'a str, TxCounters, RxCounters);
 
 /// Who passes frames on, and says how that goes.
 pub trait Forwarding {
@@ -22,6 +25,12 @@ pub trait Forwarding {
     fn link_changed(&mut self, interface: InterfaceId, is_up: bool, now: Instant);
     /// What time brings. When to call again, at the latest, if nothing comes in before.
     fn poll(&mut self, now: Instant) -> Option<Instant>;
+    /// Whether it wants to be told of each second.
+    fn keeps_history(&self) -> bool {
+        false
+    }
+    /// A second is over, or several: what passed each NIC until now.
+    fn second(&mut self, _passed: &mut dyn Iterator<Item = Passed<'_>>, _now: Instant) {}
     /// The page called `name`, when all else is as `report` says.
     fn page(&self, name: &str, report: &Report) -> Page;
     /// Does what is asked for on `admin`, or says why not.
@@ -44,9 +53,9 @@ impl Forwarding for NoForwarding {
         None
     }
     fn page(&self, _name: &str, _report: &Report) -> Page {
-        ("404 Not Found", "text/plain", String::new())
+        ("404 Not Found", "text/plain", Cow::Borrowed(""))
     }
     fn change(&mut self, _change: &Change, _now: Instant) -> Page {
-        ("404 Not Found", "text/plain", String::new())
+        ("404 Not Found", "text/plain", Cow::Borrowed(""))
     }
 }

@@ -18,7 +18,7 @@ use paravane_pci::ConfigAccess;
 
 use crate::app::http::{Files, Wanted};
 use crate::app::server::carrier::{Carrier, Moved};
-use crate::app::server::forwarding::Forwarding;
+use crate::app::server::forwarding::{Forwarding, Page};
 use crate::app::server::sending::{Duty, Remedy, Sending};
 use crate::app::stack::Stack;
 use crate::app::status::{NicReport, RxReport, TxReport};
@@ -288,7 +288,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     }
 
     /// Answers what its connections want.
-    pub fn answer(&mut self, answer: impl FnMut(&Wanted) -> (&'static str, &'static str, String)) {
+    pub fn answer(&mut self, answer: impl FnMut(&Wanted) -> Page) {
         if let Some(stack) = self.carrier.stack_mut() {
             stack.answer(answer);
             self.carrier.stir();
@@ -373,7 +373,8 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     }
 
     /// What this and earlier starts counted.
-    fn counted(&self) -> (TxCounters, RxCounters) {
+    #[must_use]
+    pub fn counted(&self) -> (TxCounters, RxCounters) {
         let (tx, rx) = self.carrier.counters().unwrap_or_default();
         (self.before.0 + tx, self.before.1 + rx)
     }

@@ -5,12 +5,13 @@ use paravane_pci::ConfigAccess;
 
 use crate::app::server::{Host, Server};
 use crate::app::status::Report;
-use crate::entropy;
+use crate::{build, entropy};
 
 impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     pub(super) fn report(&mut self) -> Report {
         Report {
-            version: env!("CARGO_PKG_VERSION"),
+            version: build::VERSION,
+            build: build::ID,
             boot_us: self.boot.micros,
             boot_ticks: self.boot.ticks,
             uptime_us: self.host.now().as_nanos() / 1000,
