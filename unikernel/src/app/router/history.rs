@@ -149,10 +149,8 @@ mod tests {
 
     /// Tells a router what passed `public` until so many milliseconds after the start.
     fn pass(router: &mut Router, millis: u64, received: u64, sent: u64) {
-        let mut tx = TxCounters::default();
-        tx.bytes = sent;
-        let mut rx = RxCounters::default();
-        rx.bytes = received;
+        let tx = TxCounters { bytes: sent, ..Default::default() };
+        let rx = RxCounters { bytes: received, ..Default::default() };
         let now = Instant::default().saturating_add(Duration::from_millis(millis));
         second(router, &mut [("admin", tx, rx), ("public", tx, rx)].into_iter(), now);
     }
