@@ -245,7 +245,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         self.nics.iter_mut().fold(false, |sent, nic| nic.send(&mut *self.forwarding) | sent)
     }
 
-    /// Tells who keeps it what passed, once a second: the next one begins where this one was to end.
+    /// Tells who keeps it what passed, once a second; the next one begins where this was to end.
     fn tell_seconds(&mut self, now: Instant) {
         if now < self.second || !self.forwarding.keeps_history() {
             return;
