@@ -308,8 +308,7 @@ impl Left<'_> {
         let is_open = matches!(flow.state(), State::Established | State::FinWait | State::CloseWait);
         // Of one that was not seen to be whole, the other half may go on elsewhere.
         let is_over = end == End::Removed || end == End::Expired && flow.is_proven();
-        let is_here = self.services.get(usize::from(tag.service)).is_none_or(|serving| serving.is_here);
-        let is_cut_off = is_open && is_over && is_here;
+        let is_cut_off = is_open && is_over;
         if flow.is_spliced() {
             if let Some(splicing) = self.splicing {
                 splicing.ended(index, flow, is_cut_off);

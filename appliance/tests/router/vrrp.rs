@@ -26,6 +26,7 @@ pub const VIP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x80);
 pub const STEP: Duration = Duration::from_millis(10);
 pub const LINKS: [InterfaceId; 2] = [PUBLIC, PRIVATE];
 const FRAMES: u32 = 256;
+const EGRESS_FRAMES: u16 = 64;
 
 /// Other numbers for each machine.
 struct Known(u8);
@@ -89,8 +90,9 @@ impl Machine {
             ..Interface::new(mac(nth, link), 1500)
         };
         let mut random = Random::new(&Known(nth as u8)).unwrap();
-        let mut path =
-            Path::new(LINKS.map(interface).to_vec(), Limits::new(2), pool.clone(), &mut random).unwrap();
+        let mut limits = Limits::new(2);
+        limits.egress_frames = EGRESS_FRAMES;
+        let mut path = Path::new(LINKS.map(interface).to_vec(), limits, pool.clone(), &mut random).unwrap();
         let mut instances = Instances::new(2);
         for (interface, group, settings) in all {
             instances.add(interface, group, settings).unwrap();

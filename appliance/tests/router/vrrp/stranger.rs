@@ -12,7 +12,7 @@ use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
 };
 
-use super::{FRAMES, Links, Machine, PRIVATE_VIP, PUBLIC_VIP, VIP_V6, id, mac, own_v4};
+use super::{EGRESS_FRAMES, FRAMES, Links, Machine, PRIVATE_VIP, PUBLIC_VIP, VIP_V6, id, mac, own_v4};
 use crate::world::{PRIVATE, PUBLIC, bytes_of};
 
 const HOST_MAC: MacAddr = MacAddr::local(0x999);
@@ -219,11 +219,11 @@ fn it_speaks_behind_however_much_leaves_by_that_link() {
     let machine = &mut links.machines[0];
     let egress = machine.path.egress(PUBLIC).unwrap();
     // As many as a path holds for a NIC that takes none.
-    while egress.len() < 200 {
+    while egress.len() < usize::from(EGRESS_FRAMES) {
         egress.push(machine.pool.get().unwrap());
     }
     let now = links.now.saturating_add(SECOND);
     links.machines[0].path.poll(now);
     let sent = links.machines[0].sent(PUBLIC);
-    assert_eq!(sent.len(), 202, "one for each IP version");
+    assert_eq!(sent.len(), usize::from(EGRESS_FRAMES) + 2, "one for each IP version");
 }

@@ -175,3 +175,68 @@ fn the_page_has_all_its_parts_from_here() {
         assert!(!script.contains(way), "{way}");
     }
 }
+
+const PAIR: &str = "public=192.0.2.2/24 private=10.0.0.2/24 vrrp=public,7,192.0.2.80,sync=pair \
+                    vrrp=private,8,10.0.0.1,sync=pair service=web,192.0.2.80:80,10.0.0.11:8080";
+
+fn vrrp(router: &Router) -> serde_json::Value {
+    let json: serde_json::Value = serde_json::from_str(&router.page("status", &report()).2).unwrap();
+    json["vrrp"].clone()
+}
+
+#[test]
+fn what_is_shared_comes_with_who_is_active_and_that_is_shown() {
+    let mut router = router(PAIR, &["public", "private"], true);
+    let has = |router: &Router| {
+        let path = router.path.as_ref().unwrap();
+        (
+            path.interfaces()[0].has("192.0.2.80".parse().unwrap()),
+            path.balancer().unwrap().services()[0].is_here(),
+        )
+    };
+    assert_eq!((has(&router), &vrrp(&router)[0]["state"]), ((false, false), &"fault".into()));
+    [0, 1].into_iter().for_each(|id| router.link_changed(InterfaceId(id), true, Instant::default()));
+    assert_eq!((has(&router), &vrrp(&router)[0]["state"]), ((false, false), &"backup".into()));
+    let _ = router.poll(Instant::from_nanos(4_000_000_000));
+    assert_eq!(has(&router), (true, true));
+    let shown = vrrp(&router);
+    assert_eq!(
+        (&shown[1]["state"], &shown[1]["interface"], &shown[1]["sync"]),
+        (&"active".into(), &"private".into(), &"pair".into())
+    );
+    assert_eq!((&shown[0]["became_active"], &shown[0]["sent"]), (&1.into(), &1.into()));
+    let metrics = router.page("metrics", &report()).2;
+    for line in [
+        "paravane_vrrp_active{nic=\"public\",id=\"7\",version=\"4\"} 1",
+        "paravane_vrrp_priority{nic=\"private\",id=\"8\",version=\"4\"} 100",
+    ] {
+        assert!(metrics.lines().any(|seen| seen == line), "{line}");
+    }
+    router.link_changed(InterfaceId(1), false, Instant::from_nanos(5_000_000_000));
+    assert_eq!((has(&router), &vrrp(&router)[0]["state"]), ((false, false), &"fault".into()));
+    assert!(
+        ready().page("metrics", &report()).2.lines().all(|line| !line.contains("vrrp_")),
+        "of none, nothing"
+    );
+}
+
+#[test]
+fn nics_let_the_groups_in_where_something_is_shared() {
+    let groups = |line: &str, name: &str| {
+        let config = Plan::new(Config::of("", line, None)).nic_config(name);
+        config.settings.filter.contains(paravane_net::RxFilter::ALL_MULTICAST)
+    };
+    assert!(groups(PAIR, "public") && groups(PAIR, "private"));
+    let one = "public=192.0.2.2/24 private=10.0.0.2/24 vrrp=public,7,192.0.2.80";
+    assert_eq!((groups(one, "public"), groups(one, "private")), (true, false));
+}
+
+#[test]
+fn nobody_is_active_alone_whose_other_side_has_no_nic() {
+    let mut router = router(PAIR, &["public"], true);
+    router.link_changed(InterfaceId(0), true, Instant::default());
+    let _ = router.poll(Instant::from_nanos(10_000_000_000));
+    let shown = vrrp(&router);
+    assert_eq!((&shown[0]["state"], &shown[1]["state"]), (&"fault".into(), &"fault".into()));
+    assert_eq!(shown[1]["interface"], "private");
+}

@@ -75,10 +75,11 @@ impl<P: Platform> Carrier<P> for Lane<P> {
     }
 
     fn turn(&mut self, now: Instant, forwarding: &mut dyn Forwarding) -> Moved {
-        if let Some(is_up) = self.link.take() {
+        let link = self.link.take();
+        if let Some(is_up) = link {
             forwarding.link_changed(self.interface, is_up, now);
         }
-        self.with(|Queues { rx, tx }, interface| {
+        let moved = self.with(|Queues { rx, tx }, interface| {
             tx.reclaim()?;
             let mut moved = Moved::default();
             for _ in 0..BURSTS {
@@ -96,7 +97,9 @@ impl<P: Platform> Carrier<P> for Lane<P> {
             }
             moved.again = true;
             Ok(moved)
-        })
+        });
+        // Whoever was told of a link may wait for another time than before.
+        Moved { again: moved.again || link.is_some(), ..moved }
     }
 
     fn send(&mut self, forwarding: &mut dyn Forwarding) -> bool {

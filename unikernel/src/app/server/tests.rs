@@ -246,9 +246,9 @@ fn a_device_that_was_given_frames_is_looked_at_soon_and_once() {
     assert!(!soon(&server), "it did");
 }
 
-/// Who passes nothing on, and notes what it hears.
+/// Who passes nothing on, and notes what it hears, and how often it is asked what is to be done.
 #[derive(Clone, Default)]
-struct Listener(Arc<Mutex<Vec<(InterfaceId, bool)>>>);
+struct Listener(Arc<Mutex<Vec<(InterfaceId, bool)>>>, Arc<Mutex<u32>>);
 
 impl Forwarding for Listener {
     fn take(&mut self, _from: InterfaceId, burst: &mut Burst, _now: Instant) {
@@ -262,6 +262,7 @@ impl Forwarding for Listener {
         self.0.lock().unwrap().push((interface, is_up));
     }
     fn poll(&mut self, _now: Instant) -> Option<Instant> {
+        *self.1.lock().unwrap() += 1;
         None
     }
     fn page(&self, _name: &str, _report: &Report) -> Page {
@@ -281,9 +282,12 @@ fn who_passes_frames_on_hears_of_a_link_before_anybody_sleeps() {
     let both = |is_up| vec![(InterfaceId(0), is_up), (InterfaceId(1), is_up)];
     cycle_to_sleep(&mut server);
     assert_eq!(core::mem::take(&mut *heard.0.lock().unwrap()), both(true));
+    *heard.1.lock().unwrap() = 0;
     for is_up in [false, true] {
         set_links(&models, is_up);
         cycle_to_sleep(&mut server);
         assert_eq!(core::mem::take(&mut *heard.0.lock().unwrap()), both(is_up));
+        let asked = core::mem::take(&mut *heard.1.lock().unwrap());
+        assert!(asked > 0, "what waits for time may wait for another one now");
     }
 }
