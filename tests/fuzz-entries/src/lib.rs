@@ -20,6 +20,7 @@ mod net;
 mod queue;
 mod virtio;
 mod vmxnet3;
+mod vrrp;
 
 pub use acpi::acpi;
 pub use admin::{http, toml};
@@ -29,12 +30,13 @@ pub use declared::declared_places;
 pub use net::{health_answer, packet_read, path};
 pub use virtio::{net_header, virtio_ring};
 pub use vmxnet3::vmxnet3;
+pub use vrrp::vrrp;
 
 /// An entry: survives any bytes.
 pub type Entry = fn(&[u8]);
 
 /// All entries, by the names of their fuzz targets.
-pub const ENTRIES: [(&str, Entry); 12] = [
+pub const ENTRIES: [(&str, Entry); 13] = [
     ("vmxnet3", vmxnet3),
     ("virtio_ring", virtio_ring),
     ("virtio_blk", virtio_blk),
@@ -44,6 +46,7 @@ pub const ENTRIES: [(&str, Entry); 12] = [
     ("declared_places", declared_places),
     ("packet_read", packet_read),
     ("path", path),
+    ("vrrp", vrrp),
     ("health_answer", health_answer),
     ("toml", toml),
     ("http", http),

@@ -53,7 +53,7 @@ fn v6(address: Ipv4Addr) -> Ipv6Addr {
 }
 
 /// Numbers that an input may count on.
-struct Known;
+pub(crate) struct Known;
 
 impl Entropy for Known {
     fn name(&self) -> &'static str {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use paravane_fuzz_entries::{
     ENTRIES, acpi, config_space, health_answer, http, net_header, packet_read, path, toml, virtio_blk,
-    virtio_ring, vmxnet3,
+    virtio_ring, vmxnet3, vrrp,
 };
 use proptest::prelude::*;
 
@@ -63,6 +63,11 @@ proptest! {
     #[test]
     fn packet_read_survives(bytes in noise(300)) {
         packet_read(&bytes);
+    }
+
+    #[test]
+    fn vrrp_survives(bytes in noise(600)) {
+        vrrp(&bytes);
     }
 
     #[test]
