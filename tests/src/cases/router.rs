@@ -10,6 +10,7 @@
 //! | `flows` | as many connections as there may be, in little memory |
 //! | `admin` | that nothing on the other NICs reaches the machine itself |
 //! | `config` | where the configuration is from, and what is said of a wrong one |
+//! | `pair` | addresses that it shares with another machine, which is played |
 
 mod admin;
 mod balance;
@@ -17,6 +18,7 @@ mod config;
 mod flows;
 mod forward;
 mod packets;
+mod pair;
 mod stream;
 
 use std::path::PathBuf;
@@ -83,6 +85,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(flows::cases());
     cases.extend(admin::cases());
     cases.extend(config::cases());
+    cases.extend(pair::cases());
     cases
 }
 
