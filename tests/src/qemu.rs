@@ -199,6 +199,14 @@ pub fn nic_mac(index: usize) -> String {
     format!("52:54:00:70:76:{index:02x}")
 }
 
+/// The same of one that others may be on a link with: by the number that its device's name ends
+/// with.
+fn tap_mac(name: &str, index: usize) -> String {
+    let digits = name.trim_start_matches(|char: char| !char.is_ascii_digit());
+    let number: u8 = digits.parse().unwrap_or(0);
+    format!("52:54:00:70:{number:02x}:{index:02x}")
+}
+
 /// Paths of the sockets in the private folder.
 #[derive(Clone, Debug)]
 struct Sockets<'a>(&'a Path);
@@ -275,7 +283,11 @@ impl Config {
                 // No option ROM: firmware that tries to boot from the network would only cost time.
                 _ => format!("addr={:#x},romfile=", FIRST_SLOT + index),
             };
-            let (device, mac) = (model.device(), nic_mac(index));
+            let mac = match backend {
+                Backend::Tap(name) => tap_mac(name, index),
+                _ => nic_mac(index),
+            };
+            let device = model.device();
             add("-device", format!("{device},netdev={id},mac={mac},{place}"));
         }
         arguments.extend(self.extras.iter().map(OsString::from));

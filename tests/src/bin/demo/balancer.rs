@@ -108,8 +108,9 @@ pub(crate) fn wait_up(admin: &Admin, check: &str) -> Result<()> {
     let deadline = Instant::now() + UP_LIMIT;
     loop {
         let status = admin.status()?;
-        let servers = service(&status)?["servers"].as_array().context("the service has no servers")?;
-        if servers.iter().all(|server| server["status"] == "UP" && server["check_status"] == check) {
+        let services = status["services"].as_array().context("the status has no service")?;
+        let mut servers = services.iter().filter_map(|service| service["servers"].as_array()).flatten();
+        if servers.all(|server| server["status"] == "UP" && server["check_status"] == check) {
             return Ok(());
         }
         ensure!(

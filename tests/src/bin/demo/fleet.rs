@@ -1,8 +1,8 @@
 //! Two balancers between equal routes of Linux's (ECMP), one of which is killed: the connections
 //! that it had live on by the other one.
 
-mod ends;
-mod network;
+pub(crate) mod ends;
+pub(crate) mod network;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,6 @@ use crate::balancer::{DISK, wait_up};
 use crate::router::{Admin, Follower, interfaces, reasons};
 use crate::session::Session;
 use crate::{Options, config, step};
-pub(crate) use ends::serve;
 use ends::{SERVERS, Talk};
 use network::{CLIENTS, Network, PRIVATE, PUBLIC, VIP, client, ends as addresses};
 
@@ -39,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts this program once more, in a network namespace of its own. Whether all was right there.
 pub(crate) fn enter(options: &Options, image: &Path) -> Result<bool> {
-    tool::find("ip").context("`ci/demo --fleet` installs iproute2 as root")?;
+    tool::find("ip").context("`ci/demo` with this option installs iproute2 as root")?;
     let mut command = tool::tied(&tool::find("unshare")?);
     if !rustix::process::geteuid().is_root() {
         command.arg("--map-root-user");
@@ -102,7 +101,7 @@ impl Balancer {
 
 /// Boots them and shows it, in a network namespace that is just made. Whether all was right.
 pub(crate) fn show(options: &Options, image: &Path, accel: Accel) -> Result<bool> {
-    let mut network = Network::new(&["--role", "servers"])?;
+    let mut network = Network::new()?;
     step("the second one's paravane.toml, on a disk; the first one's has other addresses:");
     paravane_toml(1)?.lines().for_each(|line| println!("    {line}"));
     step("booting two balancers between two network namespaces, each on links of its own");

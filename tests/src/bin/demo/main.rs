@@ -5,6 +5,8 @@ mod accel;
 mod balancer;
 mod fetch;
 mod fleet;
+mod namespace;
+mod pair;
 mod router;
 mod session;
 
@@ -45,6 +47,11 @@ struct Options {
     /// afterwards, and kill one of them: 100 connections live on. Needs `/dev/net/tun`
     #[arg(long, conflicts_with_all = ["router", "http", "interactive"])]
     fleet: bool,
+    /// Show two balancers that share their addresses by VRRP: one is killed in the middle of 100
+    /// connections, and so is the next, of which keepalived is the other half; all live on. Needs
+    /// `/dev/net/tun`
+    #[arg(long, conflicts_with_all = ["router", "http", "interactive", "fleet"])]
+    pair: bool,
     /// Show the image that serves HTTP over each NIC: a page and a file through each of them with
     /// curl
     #[arg(long, conflicts_with = "router")]
@@ -61,12 +68,12 @@ struct Options {
     /// Boot this ELF file instead of building one
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// What this process is, of those that --fleet is shown by
+    /// What this process is, of those that --fleet or --pair is shown by
     #[arg(long, value_enum, default_value = "outside", hide = true)]
     role: Role,
 }
 
-/// Where a process of `--fleet` is.
+/// Where a process of `--fleet` or `--pair` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Role {
     /// In the network of the machine.
@@ -75,6 +82,8 @@ enum Role {
     Inside,
     /// and in that of servers, which it is.
     Servers,
+    /// In that of keepalived.
+    Keepalived,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -130,8 +139,10 @@ impl Options {
 
 /// Whether all was right.
 fn demo(options: &Options) -> Result<bool> {
-    if options.role == Role::Servers {
-        return fleet::serve().map(|()| true);
+    match options.role {
+        Role::Servers => return fleet::ends::serve().map(|()| true),
+        Role::Keepalived => return pair::keepalived::run().map(|()| true),
+        Role::Outside | Role::Inside => {}
     }
     // Before the minutes of a build, rather than after.
     tool::find("curl")?;
@@ -149,7 +160,7 @@ fn demo(options: &Options) -> Result<bool> {
         image.metadata().with_context(|| format!("no image at {}", image.display()))?.len().div_ceil(1024);
     step(&format!("image {} ({kib} KiB) after {:.0} s", image.display(), start.elapsed().as_secs_f64()));
 
-    if options.fleet && options.role == Role::Outside {
+    if (options.fleet || options.pair) && options.role == Role::Outside {
         return fleet::enter(options, &image);
     }
     let (accel, why) = accel::choose(options.accel, &config(options, &image, Accel::Kvm)?);
@@ -160,6 +171,9 @@ fn demo(options: &Options) -> Result<bool> {
     }
     if options.fleet {
         return fleet::show(options, &image, accel);
+    }
+    if options.pair {
+        return pair::show(options, &image, accel);
     }
     if !options.http {
         return balancer::show(options, &image, accel);

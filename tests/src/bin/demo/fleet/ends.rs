@@ -17,13 +17,16 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) const SERVERS: [(&str, SocketAddrV4); 2] =
     [("one", SocketAddrV4::new(server(11), 8001)), ("two", SocketAddrV4::new(server(12), 8001))];
 
+/// One that has no part in what these share.
+pub(crate) const THIRD: (&str, SocketAddrV4) = ("three", SocketAddrV4::new(server(13), 8001));
+
 /// Becomes the servers, in a network namespace that is just made, until standard input ends.
 pub(crate) fn serve() -> Result<()> {
     settle()?;
     println!("settled");
     let mut lines = io::stdin().lock().lines();
     lines.next().transpose()?;
-    for (name, address) in SERVERS {
+    for (name, address) in all() {
         let listener = TcpListener::bind(address).with_context(|| format!("{name} at {address}"))?;
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -34,6 +37,10 @@ pub(crate) fn serve() -> Result<()> {
     }
     println!("listening");
     lines.try_for_each(|line| line.map(drop)).context("standard input")
+}
+
+fn all() -> impl Iterator<Item = (&'static str, SocketAddrV4)> {
+    SERVERS.into_iter().chain([THIRD])
 }
 
 fn answer(name: &str, mut stream: TcpStream) -> io::Result<()> {
@@ -63,7 +70,7 @@ impl Talk {
         let stream = BufReader::new(stream);
         let mut talk = Self { client, stream, server: String::new(), lines: 0, slowest: Duration::ZERO };
         talk.server = talk.ask()?;
-        ensure!(SERVERS.iter().any(|(name, _)| *name == talk.server), "{:?} answers {client}", talk.server);
+        ensure!(all().any(|(name, _)| name == talk.server), "{:?} answers {client}", talk.server);
         Ok(talk)
     }
 

@@ -5,15 +5,13 @@
 //! that is how Linux hears of it. Namespaces and links are gone with the processes.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
-use paravane_tests::tool;
+use anyhow::{Context as _, Result};
 
 use super::BALANCERS;
+use crate::namespace::{Namespace, ip};
 
 /// Where the service is.
 pub(crate) const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 77, 80, 80), 80);
@@ -58,15 +56,12 @@ pub(crate) fn settle() -> Result<()> {
 
 /// Both namespaces.
 pub(crate) struct Network {
-    /// The process whose namespace the servers are in; it ends with its standard input.
-    servers: Child,
-    told: ChildStdin,
-    says: BufReader<std::process::ChildStdout>,
+    servers: Namespace,
 }
 
 impl Network {
-    /// Makes links and namespaces; `servers` is the program that becomes the servers.
-    pub(crate) fn new(servers: &[&str]) -> Result<Self> {
+    /// Makes links and namespaces.
+    pub(crate) fn new() -> Result<Self> {
         settle()?;
         ip("link set lo up")?;
         ip(&format!("route add local {CLIENTS} dev lo"))?;
@@ -75,45 +70,23 @@ impl Network {
         }
         PUBLIC.into_iter().try_for_each(|device| connect(device, &ip))?;
         ip(&format!("route add {} {}", VIP.ip(), by_each(PUBLIC)))?;
-
-        let mut command = tool::tied(&tool::find("unshare")?);
-        command.arg("--net").arg("--").arg(std::env::current_exe()?).args(servers);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        let (told, says) = pipes.context("the pipes of a process just started are missing")?;
-        let mut network = Self { servers: child, told, says: BufReader::new(says) };
-        network.heard("settled")?;
-        Ok(network)
+        let mut servers = Namespace::new("servers")?;
+        servers.hear("settled")?;
+        Ok(Self { servers })
     }
 
     /// Gives the servers their links, which are in use on the other side, and has them begin.
     pub(crate) fn join(&mut self) -> Result<()> {
-        let pid = self.servers.id();
-        let inside = |words: &str| run("nsenter", &format!("--net=/proc/{pid}/ns/net ip {words}"));
-        inside("link set lo up")?;
-        inside(&format!("route add local {SERVERS} dev lo"))?;
+        let Self { servers } = self;
+        servers.ip("link set lo up")?;
+        servers.ip(&format!("route add local {SERVERS} dev lo"))?;
         for device in PRIVATE {
-            ip(&format!("link set {device} netns {pid}"))?;
-            connect(device, &inside)?;
+            servers.take(device)?;
+            connect(device, &|words| servers.ip(words))?;
         }
-        inside(&format!("route add {CLIENTS} {}", by_each(PRIVATE)))?;
-        writeln!(self.told, "go")?;
-        self.heard("listening")
-    }
-
-    fn heard(&mut self, wanted: &str) -> Result<()> {
-        let mut line = String::new();
-        self.says.read_line(&mut line)?;
-        ensure!(line.trim_end() == wanted, "the servers' process says {line:?}, {wanted:?} is expected");
-        Ok(())
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.servers.kill();
-        let _ = self.servers.wait();
+        servers.ip(&format!("route add {CLIENTS} {}", by_each(PRIVATE)))?;
+        servers.tell("go")?;
+        servers.hear("listening")
     }
 }
 
@@ -127,17 +100,6 @@ fn connect(device: &str, ip: &dyn Fn(&str) -> Result<()>) -> Result<()> {
 /// The next hops of equal routes.
 fn by_each(devices: [&str; BALANCERS]) -> String {
     devices.map(|device| format!("nexthop via {} dev {device}", ends(device)[0])).join(" ")
-}
-
-fn ip(words: &str) -> Result<()> {
-    run("ip", words)
-}
-
-fn run(program: &str, words: &str) -> Result<()> {
-    let output = Command::new(tool::find(program)?).args(words.split_whitespace()).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`{program} {words}` failed: {}", said.trim_end());
-    Ok(())
 }
 
 #[cfg(test)]
