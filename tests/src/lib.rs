@@ -38,6 +38,7 @@ pub mod guest;
 pub mod host;
 pub mod http;
 pub mod image;
+pub mod loopback;
 
 pub mod monitor {
     //! QEMU's monitor, as the crate has it that drives QEMU without a guest.

@@ -14,7 +14,9 @@ use anyhow::{Context as _, Result};
 /// It is not installed; the message says what installs it.
 pub fn find(name: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    // Daemons are where only root looks.
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let found = folders.map(|dir| dir.join(name)).find(|file| file.is_file());
     found.with_context(|| format!("{name} is not installed; `ci/setup` installs it, or says how"))
 }
 

@@ -20,6 +20,9 @@ use paravane_hal::port::PortIo;
 use paravane_hal_x86_64::lock::{Once, SpinLock};
 use paravane_hal_x86_64::tsc::TscClock;
 
+#[cfg(feature = "router")]
+pub use kept::{has_kept, stop_keeping, take_kept};
+
 use crate::ports::ports;
 
 /// COM1's registers, a 16550's.
@@ -47,6 +50,9 @@ mod com1 {
     /// a look about a microsecond.
     pub(super) const PATIENCE: u32 = 20_000;
 }
+
+#[cfg(feature = "router")]
+mod kept;
 
 static CLOCK: Once<TscClock> = Once::new();
 static LINES: SpinLock<()> = SpinLock::new(());
@@ -100,18 +106,30 @@ impl Log for Console {
         LINES.with(|()| {
             let mut line = Lines::new(Com1);
             // As above.
-            let _ = match record.level() {
-                log::Level::Debug | log::Level::Trace => {
-                    write!(line, "debug {}: {}", record.target(), record.args())
-                }
-                _ if is_of_program(record.target()) => line.write_fmt(*record.args()),
-                _ => write!(line, "{}: {}", crate_of(record.target()), record.args()),
-            };
+            let _ = write!(line, "{}", Text(record));
             line.end();
         });
+        #[cfg(feature = "router")]
+        kept::keep(record, Com1.time());
     }
 
     fn flush(&self) {}
+}
+
+/// What a line says.
+struct Text<'a>(&'a Record<'a>);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(record) = self;
+        match record.level() {
+            log::Level::Debug | log::Level::Trace => {
+                write!(f, "debug {}: {}", record.target(), record.args())
+            }
+            _ if is_of_program(record.target()) => record.args().fmt(f),
+            _ => write!(f, "{}: {}", crate_of(record.target()), record.args()),
+        }
+    }
 }
 
 /// The crate that a line is from.

@@ -84,6 +84,19 @@ pub enum State {
 }
 
 impl State {
+    /// As status pages have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unresolved => "unresolved",
+            Self::Incomplete => "incomplete",
+            Self::Reachable => "reachable",
+            Self::Stale => "stale",
+            Self::Delay => "delay",
+            Self::Probe => "probe",
+        }
+    }
+
     /// Whether its MAC address is known.
     #[inline(always)]
     pub(super) const fn has_mac(self) -> bool {

@@ -23,7 +23,7 @@ mod vmxnet3;
 mod vrrp;
 
 pub use acpi::acpi;
-pub use admin::{http, toml};
+pub use admin::{http, pcap_filter, syslog, toml};
 pub use blk::virtio_blk;
 pub use config_space::config_space;
 pub use declared::declared_places;
@@ -36,7 +36,7 @@ pub use vrrp::vrrp;
 pub type Entry = fn(&[u8]);
 
 /// All entries, by the names of their fuzz targets.
-pub const ENTRIES: [(&str, Entry); 13] = [
+pub const ENTRIES: [(&str, Entry); 15] = [
     ("vmxnet3", vmxnet3),
     ("virtio_ring", virtio_ring),
     ("virtio_blk", virtio_blk),
@@ -50,4 +50,6 @@ pub const ENTRIES: [(&str, Entry); 13] = [
     ("health_answer", health_answer),
     ("toml", toml),
     ("http", http),
+    ("syslog", syslog),
+    ("pcap_filter", pcap_filter),
 ];

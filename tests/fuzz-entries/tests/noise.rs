@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use paravane_fuzz_entries::{
-    ENTRIES, acpi, config_space, health_answer, http, net_header, packet_read, path, toml, virtio_blk,
-    virtio_ring, vmxnet3, vrrp,
+    ENTRIES, acpi, config_space, health_answer, http, net_header, packet_read, path, pcap_filter, syslog,
+    toml, virtio_blk, virtio_ring, vmxnet3, vrrp,
 };
 use proptest::prelude::*;
 
@@ -78,6 +78,16 @@ proptest! {
     #[test]
     fn toml_survives(bytes in noise(300)) {
         toml(&bytes);
+    }
+
+    #[test]
+    fn syslog_survives(bytes in noise(2000)) {
+        syslog(&bytes);
+    }
+
+    #[test]
+    fn pcap_filter_survives(bytes in noise(200)) {
+        pcap_filter(&bytes);
     }
 
     #[test]

@@ -18,17 +18,22 @@
 //! | `change` | what may be changed while it runs, and by whom |
 //! | `shared` | what machines share, and what is said of that |
 //! | `status`, `metrics`, `services` | what they say |
+//! | `debug`, [`capture`] | flows, neighbours and frames, for who looks for a fault |
+//! | `outside` | whom the machine itself talks to: a collector of its log, a server of time |
 //! | `history` | what passed in the last minutes, for the page's charts |
 //! | [`program`] | the image from start to loop |
 
 mod build;
+pub mod capture;
 mod change;
 #[cfg(test)]
 mod check_tests;
 pub mod checks;
 pub mod config;
+mod debug;
 mod history;
 mod metrics;
+mod outside;
 mod pages;
 pub mod program;
 mod services;
@@ -54,11 +59,13 @@ use paravane_net::{Burst, FramePool};
 pub use build::Plan;
 use checks::Checker;
 use config::Config;
+use debug::Stream;
 use history::History;
+use outside::Outside;
 pub use pages::routes;
 
-use crate::app::http::Change;
-use crate::app::server::{Forwarding, Page, Passed};
+use crate::app::http::{Change, Handle};
+use crate::app::server::{Datagrams, Forwarding, Page, Passed, Piece};
 use crate::app::status::Report;
 
 /// One event of neighbours is said in so long; the others are counted.
@@ -89,6 +96,9 @@ pub struct Router {
     events_said_at: Option<Instant>,
     events: u64,
     history: History,
+    outside: Outside,
+    /// Pages in pieces that are being read.
+    streams: Vec<Stream>,
 }
 
 impl Router {
@@ -158,6 +168,9 @@ const fn now_of(report: &Report) -> Instant {
 
 impl Forwarding for Router {
     fn take(&mut self, from: InterfaceId, burst: &mut Burst, now: Instant) {
+        if let Some(capture) = debug::capture(&mut self.streams) {
+            capture.came(from, burst, now);
+        }
         match &mut self.path {
             Some(path) => path.take(from, burst, now),
             None => burst.clear(),
@@ -195,6 +208,30 @@ impl Forwarding for Router {
 
     fn second(&mut self, passed: &mut dyn Iterator<Item = Passed<'_>>, now: Instant) {
         history::second(self, passed, now);
+        debug::close_left(self);
+    }
+
+    fn leaving(&mut self, to: InterfaceId, shown: usize, now: Instant) {
+        let Some(capture) = debug::capture(&mut self.streams) else { return };
+        if let Some(burst) = self.path.as_mut().and_then(|path| path.egress(to)) {
+            capture.goes(to, burst, shown, now);
+        }
+    }
+
+    fn wants_to_speak(&self) -> bool {
+        self.outside.wants_to_speak()
+    }
+
+    fn speak(&mut self, datagrams: &mut dyn Datagrams, now: Instant) -> bool {
+        self.outside.speak(datagrams, now)
+    }
+
+    fn open(&mut self, asked: &Change, now: Instant) -> Result<(&'static str, Handle), Page> {
+        debug::open(self, asked, now)
+    }
+
+    fn piece(&mut self, of: &Handle, now: Instant) -> Piece {
+        debug::piece(self, of, now)
     }
 
     fn page(&self, name: &str, report: &Report) -> Page {

@@ -20,7 +20,7 @@ mod tests;
 
 pub use carrier::{Carrier, Moved, Stacked};
 use forwarding::NoForwarding;
-pub use forwarding::{Forwarding, Page, Passed};
+pub use forwarding::{Answer, Datagrams, Forwarding, Line, Page, Passed, Piece};
 pub use lane::Lane;
 pub use nic::{Identity, Nic};
 
@@ -110,6 +110,8 @@ pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
     forwarding_due: Option<Instant>,
     /// When the next second is over.
     second: Instant,
+    /// A connection sends pieces.
+    has_pieces: bool,
     seeded: Option<Seeded>,
     boot: Boot,
     /// When something last moved.
@@ -137,6 +139,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             forwarding: Box::new(NoForwarding),
             forwarding_due: None,
             second: now,
+            has_pieces: false,
             seeded,
             boot,
             busy: now,
@@ -208,10 +211,14 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             moved |= nic.turn(now, look_for_events, &mut *self.forwarding);
         }
         let sent = self.forward(now, moved.is_any());
-        self.tell_seconds(now);
+        let is_second = self.tell_seconds(now);
         self.unclaimed = if claimed { 0 } else { self.unclaimed.saturating_add(1) };
-        if moved.served {
-            moved.again |= self.serve();
+        if moved.served || self.has_pieces {
+            moved.again |= self.serve(now);
+        }
+        #[cfg(feature = "router")]
+        if moved.served || is_second || self.forwarding.wants_to_speak() {
+            self.nics.iter_mut().for_each(|nic| nic.speak(&mut *self.forwarding, now));
         }
         self.stirred_since |= sent || moved.is_any();
         if sent || moved.busy || moved.again {
@@ -227,8 +234,14 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     }
 
     /// Gives connections what they want from the program. Returns whether anything moved.
-    fn serve(&mut self) -> bool {
+    fn serve(&mut self, now: Instant) -> bool {
         let mut moved = self.answer();
+        self.has_pieces = false;
+        for nic in &mut self.nics {
+            let (has_more, has_moved) = nic.move_pieces(&mut |handle| self.forwarding.piece(handle, now));
+            self.has_pieces |= has_more;
+            moved |= has_moved;
+        }
         for nic in &mut self.nics {
             moved |= nic.move_files(&mut *self.files);
         }
@@ -242,13 +255,14 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         if moved || self.forwarding_due.is_some_and(|due| now >= due) {
             self.forwarding_due = self.forwarding.poll(now);
         }
-        self.nics.iter_mut().fold(false, |sent, nic| nic.send(&mut *self.forwarding) | sent)
+        self.nics.iter_mut().fold(false, |sent, nic| nic.send(&mut *self.forwarding, now) | sent)
     }
 
     /// Tells who keeps it what passed, once a second; the next one begins where this was to end.
-    fn tell_seconds(&mut self, now: Instant) {
+    /// Whether that was now.
+    fn tell_seconds(&mut self, now: Instant) -> bool {
         if now < self.second || !self.forwarding.keeps_history() {
-            return;
+            return false;
         }
         let next = self.second.saturating_add(SECOND);
         self.second = if next > now { next } else { now.saturating_add(SECOND) };
@@ -257,6 +271,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             (nic.name(), tx, rx)
         });
         self.forwarding.second(&mut passed, now);
+        true
     }
 
     /// Opens the lines that NICs use since they were started: others on a line might never be
@@ -346,7 +361,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
                 Wanted::Page => page = true,
                 Wanted::Status => status = true,
                 Wanted::Restart(name) => restarts.push(name.clone()),
-                Wanted::Program(_) | Wanted::Change(_) => other = true,
+                Wanted::Program(_) | Wanted::Change(_) | Wanted::Pieces(_) => other = true,
             }
         }
         if !page && !status && !other && restarts.is_empty() {
@@ -358,19 +373,25 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         let known: Vec<String> = self.nics.iter().map(|nic| nic.name().into()).collect();
         let (forwarding, now) = (&mut self.forwarding, self.host.now());
         for nic in &mut self.nics {
-            nic.answer(|wanted| match wanted {
-                Wanted::Page => ("200 OK", "text/html; charset=utf-8", page.clone().into()),
-                Wanted::Status => ("200 OK", "application/json", status.clone().into()),
-                Wanted::Restart(name) if known.contains(name) => (
-                    "202 Accepted",
-                    "application/json",
-                    alloc::format!("{{\"restarting\":\"{name}\"}}\n").into(),
-                ),
-                Wanted::Program(name) => forwarding.page(name, &report),
-                Wanted::Change(change) => forwarding.change(change, now),
-                Wanted::Restart(name) => {
-                    ("404 Not Found", "text/plain", alloc::format!("no NIC is called {name}\n").into())
-                }
+            nic.answer(|wanted| {
+                Answer::Page(match wanted {
+                    Wanted::Page => ("200 OK", "text/html; charset=utf-8", page.clone().into()),
+                    Wanted::Status => ("200 OK", "application/json", status.clone().into()),
+                    Wanted::Restart(name) if known.contains(name) => (
+                        "202 Accepted",
+                        "application/json",
+                        alloc::format!("{{\"restarting\":\"{name}\"}}\n").into(),
+                    ),
+                    Wanted::Program(name) => forwarding.page(name, &report),
+                    Wanted::Change(change) => forwarding.change(change, now),
+                    Wanted::Pieces(asked) => match forwarding.open(asked, now) {
+                        Ok((content_type, handle)) => return Answer::Pieces(content_type, handle),
+                        Err(page) => page,
+                    },
+                    Wanted::Restart(name) => {
+                        ("404 Not Found", "text/plain", alloc::format!("no NIC is called {name}\n").into())
+                    }
+                })
             });
         }
         self.restart(&restarts);

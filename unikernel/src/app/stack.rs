@@ -1,5 +1,8 @@
 //! One NIC's TCP/IP stack, its address, and the HTTP connections on it.
 
+#[cfg(feature = "router")]
+mod datagrams;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -15,8 +18,8 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
 use super::config::Addressing;
-use super::http::{Connection, Files, PIECE_BYTES, Routes, Wanted};
-use super::server::Page;
+use super::http::{Connection, Files, Handle, PIECE_BYTES, Routes, Wanted};
+use super::server::{Answer, Piece};
 
 /// Where HTTP is served.
 const PORT: u16 = 80;
@@ -64,6 +67,8 @@ pub struct Stack {
     sessions: Vec<Session>,
     address: Option<Ipv4Cidr>,
     requests: u64,
+    #[cfg(feature = "router")]
+    lines: datagrams::Lines,
 }
 
 impl core::fmt::Debug for Stack {
@@ -94,6 +99,8 @@ impl Stack {
             sessions: Vec::with_capacity(connections),
             address: None,
             requests: 0,
+            #[cfg(feature = "router")]
+            lines: datagrams::Lines::default(),
         };
         match addressing {
             Addressing::Dhcp => stack.dhcp = Some(stack.sockets.add(dhcpv4::Socket::new())),
@@ -164,13 +171,39 @@ impl Stack {
     }
 
     /// Answers everything that is wanted; `answer` gives status, content type and body.
-    pub fn answer(&mut self, mut answer: impl FnMut(&Wanted) -> Page) {
-        for session in &mut self.sessions {
-            if let Some(wanted) = session.connection.wanted() {
-                let (status, content_type, body) = answer(wanted);
-                session.connection.answer(status, content_type, &body);
+    pub fn answer(&mut self, mut answer: impl FnMut(&Wanted) -> Answer) {
+        for Session { connection, .. } in &mut self.sessions {
+            match connection.wanted().map(&mut answer) {
+                None => {}
+                Some(Answer::Page((status, content_type, body))) => {
+                    connection.answer(status, content_type, &body);
+                }
+                Some(Answer::Pieces(content_type, handle)) => {
+                    connection.answer_in_pieces(content_type, handle);
+                }
             }
         }
+    }
+
+    /// Gives each connection that sends pieces the next one of `piece`. Whether there was any.
+    pub fn move_pieces(&mut self, piece: &mut dyn FnMut(&Handle) -> Piece) -> bool {
+        let mut moved = false;
+        for Session { connection, .. } in &mut self.sessions {
+            let Some(handle) = connection.wants_piece() else { continue };
+            match piece(handle) {
+                Piece::Later => continue,
+                Piece::Bytes(bytes) => connection.piece(Some(&bytes)),
+                Piece::End => connection.piece(None),
+            }
+            moved = true;
+        }
+        moved
+    }
+
+    /// Whether any connection sends pieces.
+    #[must_use]
+    pub fn has_pieces(&self) -> bool {
+        self.sessions.iter().any(|session| session.connection.is_in_pieces())
     }
 
     /// Moves each connection's file on by a piece. Returns whether anything moved.

@@ -2,7 +2,6 @@
 //! looks at what people would see: nothing is cut off at any width, figures change, nothing
 //! complains, nothing comes from elsewhere, names are text, and silence is told.
 
-mod balancer;
 mod browser;
 
 use std::fs;
@@ -12,9 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use paravane_tests::loopback::{self, Running, free_port, with_traffic};
 use paravane_tests::{image, tool};
 
-use balancer::{Running, free_port, with_traffic};
 use browser::Browser;
 
 /// Looks at the page of admin in a browser, at many widths, while a balancer works under QEMU.
@@ -84,8 +83,8 @@ fn run(options: &Options) -> Result<()> {
     let port = free_port()?;
     let origin = format!("http://127.0.0.1:{port}/");
 
-    let (running, hosts) = Running::boot(&image, port, balancer::words_right())?;
-    with_traffic(hosts, || at_work(options, &mut browser, &origin))
+    let (running, hosts) = Running::boot(&image, port, loopback::words_right())?;
+    with_traffic(hosts, |_| at_work(options, &mut browser, &origin))
         .map_err(|error| running.explain(error))?;
     ensure!(browser.complaints.is_empty(), "the page complains: {:?}", browser.complaints);
     let elsewhere: Vec<_> = browser.requests.iter().filter(|url| !is_of(url, &origin)).collect();
@@ -97,7 +96,7 @@ fn run(options: &Options) -> Result<()> {
     let said = browser.value("document.getElementById('silence').innerText")?;
     println!("ok  the box is off, and the page says so: {said}");
 
-    let (running, _hosts) = Running::boot(&image, port, balancer::words_wrong())?;
+    let (running, _hosts) = Running::boot(&image, port, loopback::words_wrong())?;
     browser.complaints.clear();
     wrong_names(&mut browser, &origin).map_err(|error| running.explain(error))
 }
@@ -151,7 +150,7 @@ fn wrong_names(browser: &mut Browser, origin: &str) -> Result<()> {
     browser.open(origin)?;
     browser.wait("document.querySelectorAll('#troubles li').length > 0", SHOWN_LIMIT)?;
     let said = browser.value("document.getElementById('troubles').innerText")?;
-    ensure!(said.as_str().is_some_and(|said| said.contains(balancer::MARKUP)), "the page says: {said}");
+    ensure!(said.as_str().is_some_and(|said| said.contains(loopback::MARKUP)), "the page says: {said}");
     let made = browser.value("document.querySelectorAll('body img').length")?;
     ensure!(made == 0, "what people wrote became part of the page");
     ensure!(browser.complaints.is_empty(), "the page complains: {:?}", browser.complaints);

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::body::BodyReader;
 use super::bytes::ByteStream;
-use super::files::Files;
+use super::files::{Files, Handle};
 use super::hex;
 use super::request::{self, BodyLength, Change, MAX_HEAD_BYTES, Refusal, Request, Route, Routes};
 use super::transfer::{Outcome, Transfer};
@@ -34,6 +34,8 @@ pub enum Wanted {
     Program(&'static str),
     /// That the program does something.
     Change(Change),
+    /// That the program begins a page in pieces.
+    Pieces(Change),
 }
 
 /// Where a connection stands.
@@ -51,6 +53,8 @@ enum State {
     Plain { left: u64, stream: ByteStream },
     /// Sending or taking in a file.
     File(Transfer),
+    /// Sending what the program has of this, piece by piece.
+    Pieces { handle: Handle, keep_alive: bool, in_chunks: bool },
     /// Sending what is staged, then waiting for the next head, or closing.
     Draining { keep_alive: bool },
     /// Nothing more comes or goes.
@@ -151,7 +155,11 @@ impl Connection {
                 },
                 State::File(transfer) => transfer.receive(rest),
                 // One request after the other: what follows waits in the socket.
-                State::Asking(..) | State::Chunks { .. } | State::Plain { .. } | State::Draining { .. } => 0,
+                State::Asking(..)
+                | State::Chunks { .. }
+                | State::Plain { .. }
+                | State::Pieces { .. }
+                | State::Draining { .. } => 0,
                 State::Closing | State::Broken => rest.len(),
             };
             if step == 0 {
@@ -189,6 +197,62 @@ impl Connection {
         let (keep_alive, head_only) = (request.keep_alive, request.head_only);
         let policy = if matches!(wanted, Wanted::Program(_)) { POLICY } else { "" };
         self.respond_with(policy, (status, content_type, body), keep_alive, head_only);
+    }
+
+    /// Answers what was [`wanted`](Self::wanted) with pieces of that content type, which come as
+    /// `handle` has them.
+    pub fn answer_in_pieces(&mut self, content_type: &str, handle: Handle) {
+        let State::Asking(request, _) = &self.state else { return };
+        let (keep_alive, head_only, in_chunks) =
+            (request.keep_alive, request.head_only, request.takes_chunks);
+        let framing = if in_chunks { "Transfer-Encoding: chunked\r\n" } else { "" };
+        self.stage(&format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n{framing}Cache-Control: no-store\r\n{POLICY}{}\r\n",
+            connection_header(keep_alive)
+        ));
+        self.state = if head_only {
+            State::Draining { keep_alive }
+        } else {
+            State::Pieces { handle, keep_alive, in_chunks }
+        };
+    }
+
+    /// Of what it is to be given the next [`piece`](Self::piece), now that the last one is sent.
+    #[must_use]
+    pub fn wants_piece(&self) -> Option<&Handle> {
+        match &self.state {
+            State::Pieces { handle, .. } if self.staged_left().is_empty() => Some(handle),
+            _ => None,
+        }
+    }
+
+    /// Whether it sends pieces.
+    #[must_use]
+    pub fn is_in_pieces(&self) -> bool {
+        matches!(self.state, State::Pieces { .. })
+    }
+
+    /// Sends a piece; `None`: that was all.
+    pub fn piece(&mut self, piece: Option<&[u8]>) {
+        let State::Pieces { keep_alive, in_chunks, .. } = self.state else { return };
+        match (piece, in_chunks) {
+            // An empty chunk would be the last one.
+            (Some([]), _) => {}
+            (Some(bytes), true) => {
+                self.stage(&format!("{:x}\r\n", bytes.len()));
+                self.staged.extend_from_slice(bytes);
+                self.stage("\r\n");
+            }
+            (Some(bytes), false) => {
+                self.stage("");
+                self.staged.extend_from_slice(bytes);
+            }
+            (None, true) => {
+                self.stage("0\r\n\r\n");
+                self.state = State::Draining { keep_alive };
+            }
+            (None, false) => self.state = State::Closing,
+        }
     }
 
     /// Moves a file on, if one is under way. Returns whether anything moved.
@@ -290,6 +354,7 @@ impl Connection {
             Route::Restart { nic } => self.state = State::Asking(request, Wanted::Restart(nic)),
             Route::Program(name) => self.state = State::Asking(request, Wanted::Program(name)),
             Route::Change(change) => self.state = State::Asking(request, Wanted::Change(change)),
+            Route::Pieces(asked) => self.state = State::Asking(request, Wanted::Pieces(asked)),
             Route::File(name) => self.state = State::File(Transfer::fetch(request, name)),
             // It has a length, so it began elsewhere.
             Route::StoreFile(_) => {}

@@ -74,6 +74,12 @@ impl Handle {
         *self.0
     }
 
+    /// Whether both are clones of one.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether this is the last clone.
     #[must_use]
     pub fn is_alone(&self) -> bool {

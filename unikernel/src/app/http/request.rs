@@ -42,6 +42,8 @@ pub enum Route {
     Program(&'static str),
     /// The program is to do something.
     Change(Change),
+    /// A page of the program that comes in pieces.
+    Pieces(Change),
 }
 
 /// What the program is to do, and on whose word.
@@ -152,7 +154,7 @@ fn understand<'h>(
     };
     let fields = Fields::of(parsed.headers)?;
     let mut route = routes(parsed.method.unwrap_or(""), parsed.path.unwrap_or(""))?;
-    if let Route::Change(change) = &mut route {
+    if let Route::Change(change) | Route::Pieces(change) = &mut route {
         change.token = fields.token.map(String::from);
     }
     if matches!((&route, fields.body), (Route::StoreFile(_), BodyLength::None | BodyLength::Chunked)) {

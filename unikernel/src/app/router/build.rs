@@ -28,6 +28,7 @@ use super::config::services::{MAX_SERVERS, Service as Said, Shared};
 use super::config::values::rate;
 use super::config::{Config, Port, Setting, Sink};
 use super::history::History;
+use super::outside::Outside;
 use super::{Named, Router};
 
 /// Answers of servers to checks that wait, by interface.
@@ -143,10 +144,11 @@ impl Plan {
     pub fn build(
         mut self,
         pool: FramePool,
-        random: Option<&mut Random>,
+        mut random: Option<&mut Random>,
         heap_bytes_free: &dyn Fn() -> usize,
         now: Instant,
     ) -> Router {
+        let outside = Outside::new(&self.config, random.as_deref_mut(), now);
         let may_route = self.may_route();
         let missing = self.config.ports.iter().filter(|port| may_route && !self.has(&port.name));
         let missing: Vec<_> = missing.map(|port| no_nic(port, self.interfaces.len())).collect();
@@ -175,7 +177,19 @@ impl Plan {
         }
         let Self { config, troubles, .. } = self;
         let history = History::new(&interfaces, now);
-        Router { config, path, checker, interfaces, troubles, pool, events_said_at: None, events: 0, history }
+        Router {
+            config,
+            path,
+            checker,
+            interfaces,
+            troubles,
+            pool,
+            events_said_at: None,
+            events: 0,
+            history,
+            outside,
+            streams: Vec::new(),
+        }
     }
 
     /// What it shares with other machines. Those that move with one whose NIC is not there wait for

@@ -45,7 +45,7 @@ pub(super) fn change(router: &mut Router, change: &Change, now: Instant) -> Page
 }
 
 /// Whether he may change something who says `said`.
-fn is_allowed(token: Option<&str>, said: Option<&str>) -> Result<(), Refused> {
+pub(super) fn is_allowed(token: Option<&str>, said: Option<&str>) -> Result<(), Refused> {
     let Some(token) = token else {
         return Err(("403 Forbidden", "read only: the configuration has no token in [admin]".into()));
     };

@@ -8,6 +8,7 @@
 //! | `read` | entries to values, one by one |
 //! | [`services`] | what there is to balance, likewise |
 //! | [`vrrp`] | what machines share, likewise |
+//! | [`outside`] | whom the machine itself talks to |
 //! | `check` | whether they go together |
 //!
 //! All that is wrong is found at once, and each is one line: where it is, what is wrong, what would
@@ -15,6 +16,7 @@
 
 mod check;
 mod check_services;
+pub mod outside;
 mod read;
 #[cfg(test)]
 mod service_tests;
@@ -32,7 +34,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddrV4};
 
 use log::LevelFilter;
 use paravane_appliance::route::Prefix;
@@ -223,6 +225,10 @@ pub struct Config {
     pub ports: Vec<Port>,
     /// What who may change something has to say; without one, nobody may.
     pub admin_token: Setting<Option<String>>,
+    /// Who is told what the console says.
+    pub syslog: outside::Syslog,
+    /// Who knows the time.
+    pub time_server: Setting<Option<SocketAddrV4>>,
     /// What services share.
     pub shared: Shared,
     /// What there is to balance.
@@ -242,6 +248,8 @@ impl Default for Config {
             irq: Setting::default_of(IrqMode::Auto),
             admin: Admin::default(),
             admin_token: Setting::default(),
+            syslog: outside::Syslog::default(),
+            time_server: Setting::default(),
             shared: Shared::default(),
             services: Vec::new(),
             vrrp: Vec::new(),
@@ -316,6 +324,7 @@ impl Config {
         ];
         let token = if self.admin_token.value.is_some() { "set" } else { "none: read only" };
         all.push(("admin.token".into(), token.into(), self.admin_token.origin));
+        self.effective_outside(&mut all);
         for Port { name, addresses, mtu_bytes } in &self.ports {
             let list: Vec<_> = addresses.value.iter().map(|(ip, bits, _)| format!("{ip}/{bits}")).collect();
             all.push((format!("{name}.addresses"), list.join(", "), addresses.origin));

@@ -26,6 +26,10 @@ pub fn routes(method: &str, target: &str) -> Result<Route, Refusal> {
         let route = Route::Change(Change::new(method, target));
         return only(is_change, route, "servers are for POST and DELETE; /status.json shows them");
     }
+    if matches!(path, "/debug/flows" | "/debug/neighbours" | "/debug/pcap") {
+        let route = Route::Pieces(Change::new(method, target));
+        return only(matches!(method, "GET" | "HEAD"), route, "a router's pages are for GET");
+    }
     let page = match path {
         "/" => "page",
         "/page.css" => "style",
@@ -38,7 +42,7 @@ pub fn routes(method: &str, target: &str) -> Result<Route, Refusal> {
         _ => {
             return Err(Refusal::new(
                 "404 Not Found",
-                "there are /, /status.json, /history.json, /metrics, /livez, /readyz and /services/SERVICE/servers/SERVER",
+                "there are /, /status.json, /history.json, /metrics, /livez, /readyz, /debug/flows, /debug/neighbours, /debug/pcap and /services/SERVICE/servers/SERVER",
             ));
         }
     };

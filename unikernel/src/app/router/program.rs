@@ -91,7 +91,7 @@ fn said_of_devices(line: &str) -> Words {
             None if is_word(word) => {}
             None if is_for_linux(word) => foreign.push(word.into()),
             None => warn!(
-                "command line: '{word}' ignored: no such word; there are admin, public, private, nic3.., route, service, sources, vrrp, irq, log, {}",
+                "command line: '{word}' ignored: no such word; there are admin, public, private, nic3.., route, service, sources, syslog, time, vrrp, irq, log, {}",
                 words::NAMES
             ),
         }

@@ -10,6 +10,7 @@ use paravane_appliance::path::{Path, PortCounters};
 use serde::Serialize;
 
 use super::Router;
+use super::outside::{SyslogStatus, TimeStatus};
 use super::services::{self, FlowStatus, ServiceStatus};
 use super::shared::{self, VrrpStatus};
 use crate::app::status::Report;
@@ -32,6 +33,12 @@ struct Status<'a> {
     /// What is shared with other machines.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     vrrp: Vec<VrrpStatus>,
+    /// What is known of the time, where a server is asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<TimeStatus>,
+    /// What became of messages, where a collector is sent them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    syslog: Option<SyslogStatus>,
     /// Flows, where there are services,
     #[serde(skip_serializing_if = "Option::is_none")]
     flows: Option<FlowStatus>,
@@ -141,6 +148,8 @@ pub(super) fn to_json(router: &Router, report: &Report) -> String {
         neighbours: neighbours(router),
         routes: routes(router),
         vrrp: shared::vrrp(router),
+        time: router.outside.time_status(super::now_of(report)),
+        syslog: router.outside.syslog_status(),
         flows: services::flows(router),
         services: services::services(router, super::now_of(report)),
         configuration: configuration

@@ -36,6 +36,15 @@ pub(super) fn info(low: u32) -> NicInfo {
     }
 }
 
+/// A frame of UDP to that port, of so many bytes in all.
+pub(super) fn udp_frame(port: u16, bytes: usize) -> Vec<u8> {
+    let mut frame = alloc::vec![2; 12];
+    frame.extend([8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0xc0, 0]);
+    frame.extend(port.to_be_bytes());
+    frame.resize(bytes, 7);
+    frame
+}
+
 /// A report of a machine without NICs.
 pub(super) fn report() -> Report {
     Report {

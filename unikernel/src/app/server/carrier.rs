@@ -73,7 +73,7 @@ pub trait Carrier<P: Platform> {
     /// Takes sent frames home and received ones in, a bounded number.
     fn turn(&mut self, now: Instant, forwarding: &mut dyn Forwarding) -> Moved;
     /// Sends what others had for this NIC. Whether there was anything.
-    fn send(&mut self, _forwarding: &mut dyn Forwarding) -> bool {
+    fn send(&mut self, _forwarding: &mut dyn Forwarding, _now: Instant) -> bool {
         false
     }
     /// Tells the device once more what it has to send.

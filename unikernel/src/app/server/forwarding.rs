@@ -1,12 +1,14 @@
 //! What passes frames on between NICs, as far as the loop over them knows it.
 
 use alloc::borrow::Cow;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, SocketAddrV4};
 
 use paravane_appliance::interface::InterfaceId;
 use paravane_hal::time::Instant;
 use paravane_net::{Burst, RxCounters, TxCounters};
 
-use crate::app::http::Change;
+use crate::app::http::{Change, Handle};
 use crate::app::status::Report;
 
 /// A page: status, content type, body.
@@ -14,6 +16,48 @@ pub type Page = (&'static str, &'static str, Cow<'static, str>);
 
 /// What passed a NIC since the start: its name, and what its queues counted.
 pub type Passed<'a> = (&'a str, TxCounters, RxCounters);
+
+/// One of two lines by which a program speaks by UDP on `admin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// What it says.
+    Log,
+    /// What it asks for the time, and what it hears.
+    Time,
+}
+
+/// How a program speaks by UDP on `admin`.
+pub trait Datagrams {
+    /// Its address there, once it has one.
+    fn address(&self) -> Option<Ipv4Addr>;
+    /// Whether something can be sent.
+    fn has_room(&mut self, line: Line) -> bool;
+    /// Sends `bytes` from `port`; whether there was room for it. What comes back to another port
+    /// than the last is nobody's.
+    fn send(&mut self, line: Line, port: u16, to: SocketAddrV4, bytes: &[u8]) -> bool;
+    /// What came, put into `into`: from where, and how long it is.
+    fn receive(&mut self, line: Line, into: &mut [u8]) -> Option<(SocketAddrV4, usize)>;
+}
+
+/// What comes next of a page that comes in pieces.
+#[derive(Debug)]
+pub enum Piece {
+    /// This; then more, perhaps at once. It may be empty.
+    Bytes(Vec<u8>),
+    /// Nothing yet.
+    Later,
+    /// Nothing more.
+    End,
+}
+
+/// What a connection that asked the program is answered with.
+#[derive(Debug)]
+pub enum Answer {
+    /// A page.
+    Page(Page),
+    /// Pieces, of that content type, by this handle.
+    Pieces(&'static str, Handle),
+}
 
 /// Who passes frames on, and says how that goes.
 pub trait Forwarding {
@@ -31,6 +75,28 @@ pub trait Forwarding {
     }
     /// A second is over, or several: what passed each NIC until now.
     fn second(&mut self, _passed: &mut dyn Iterator<Item = Passed<'_>>, _now: Instant) {}
+    /// Looks at what `to` is about to send, but for the first frames of it, which it was shown.
+    fn leaving(&mut self, _to: InterfaceId, _shown: usize, _now: Instant) {}
+    /// Whether it has something to say by UDP at once.
+    fn wants_to_speak(&self) -> bool {
+        false
+    }
+    /// Says what it has to say by UDP, and hears what came. Whether it said anything.
+    fn speak(&mut self, _datagrams: &mut dyn Datagrams, _now: Instant) -> bool {
+        false
+    }
+    /// Begins a page that comes in pieces.
+    ///
+    /// # Errors
+    ///
+    /// What is answered instead.
+    fn open(&mut self, _asked: &Change, _now: Instant) -> Result<(&'static str, Handle), Page> {
+        Err(("404 Not Found", "text/plain", Cow::Borrowed("")))
+    }
+    /// The next piece of what was begun.
+    fn piece(&mut self, _of: &Handle, _now: Instant) -> Piece {
+        Piece::End
+    }
     /// The page called `name`, when all else is as `report` says.
     fn page(&self, name: &str, report: &Report) -> Page;
     /// Does what is asked for on `admin`, or says why not.

@@ -28,6 +28,8 @@ pub struct Lane<P: Platform> {
     link: Option<bool>,
     /// Frames wait for room in the ring to be sent.
     is_blocked: bool,
+    /// So many of them.
+    left: usize,
     /// The pool had too few frames for the ring.
     is_starved: bool,
 }
@@ -36,7 +38,15 @@ impl<P: Platform> Lane<P> {
     /// The lane of `interface`.
     #[must_use]
     pub const fn new(interface: InterfaceId) -> Self {
-        Self { interface, queues: None, fault: None, link: None, is_blocked: false, is_starved: false }
+        Self {
+            interface,
+            queues: None,
+            fault: None,
+            link: None,
+            is_blocked: false,
+            left: 0,
+            is_starved: false,
+        }
     }
 
     /// Does something with the queues of a NIC that runs and is in one piece.
@@ -102,9 +112,10 @@ impl<P: Platform> Carrier<P> for Lane<P> {
         Moved { again: moved.again || link.is_some(), ..moved }
     }
 
-    fn send(&mut self, forwarding: &mut dyn Forwarding) -> bool {
+    fn send(&mut self, forwarding: &mut dyn Forwarding, now: Instant) -> bool {
+        forwarding.leaving(self.interface, self.left, now);
         let Some(burst) = forwarding.egress(self.interface).filter(|burst| !burst.is_empty()) else {
-            self.is_blocked = false;
+            (self.is_blocked, self.left) = (false, 0);
             return false;
         };
         let sent = self.with(|Queues { tx, .. }, _| {
@@ -116,7 +127,7 @@ impl<P: Platform> Carrier<P> for Lane<P> {
             tx.reclaim()?;
             Ok(sent.saturating_add(tx.transmit(burst)?))
         });
-        self.is_blocked = !burst.is_empty();
+        (self.is_blocked, self.left) = (!burst.is_empty(), burst.len());
         sent > 0
     }
 

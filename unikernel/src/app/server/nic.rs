@@ -16,9 +16,9 @@ use paravane_net::{Control, FramePool, Link, NicInfo, RxCounters, TxCounters};
 use paravane_nic::{self as nic, Config, InterruptPlan, NicError};
 use paravane_pci::ConfigAccess;
 
-use crate::app::http::{Files, Wanted};
+use crate::app::http::{Files, Handle, Wanted};
 use crate::app::server::carrier::{Carrier, Moved};
-use crate::app::server::forwarding::{Forwarding, Page};
+use crate::app::server::forwarding::{Answer, Forwarding, Piece};
 use crate::app::server::sending::{Duty, Remedy, Sending};
 use crate::app::stack::Stack;
 use crate::app::status::{NicReport, RxReport, TxReport};
@@ -240,8 +240,8 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     }
 
     /// Sends what others had for it. Returns whether there was anything.
-    pub fn send(&mut self, forwarding: &mut dyn Forwarding) -> bool {
-        self.carrier.send(forwarding)
+    pub fn send(&mut self, forwarding: &mut dyn Forwarding, now: Instant) -> bool {
+        self.carrier.send(forwarding, now)
     }
 
     /// Asks for interrupts. Returns whether there is something to do at once.
@@ -288,7 +288,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     }
 
     /// Answers what its connections want.
-    pub fn answer(&mut self, answer: impl FnMut(&Wanted) -> Page) {
+    pub fn answer(&mut self, answer: impl FnMut(&Wanted) -> Answer) {
         if let Some(stack) = self.carrier.stack_mut() {
             stack.answer(answer);
             self.carrier.stir();
@@ -302,6 +302,26 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             self.carrier.stir();
         }
         moved
+    }
+
+    /// Gives its connections the next pieces of what they send. Whether any send more of them, and
+    /// whether there was any.
+    pub fn move_pieces(&mut self, piece: &mut dyn FnMut(&Handle) -> Piece) -> (bool, bool) {
+        let Some(stack) = self.carrier.stack_mut() else { return (false, false) };
+        let moved = stack.move_pieces(piece);
+        let has_more = stack.has_pieces();
+        if moved {
+            self.carrier.stir();
+        }
+        (has_more, moved)
+    }
+
+    /// Has `forwarding` speak by its stack, if it has one.
+    #[cfg(feature = "router")]
+    pub fn speak(&mut self, forwarding: &mut dyn Forwarding, now: Instant) {
+        if self.carrier.stack_mut().is_some_and(|stack| forwarding.speak(stack, now)) {
+            self.carrier.stir();
+        }
     }
 
     /// Stops the driver, which gives all its memory back, and starts it again. Connections live on.

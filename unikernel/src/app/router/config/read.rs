@@ -16,8 +16,7 @@ use crate::app::config::file::{At, Entry, Value};
 use crate::app::config::{is_nic_name, parse_irq};
 
 /// What there is in each kind of table.
-const TOP: &str =
-    "log, irq, [admin], [public], [private], [nic3].., [[route]], [[vrrp]], [balancer], [[service]]";
+const TOP: &str = "log, irq, [admin], [syslog], [time], [public], [private], [nic3].., [[route]], [[vrrp]], [balancer], [[service]]";
 const OF_ADMIN: &str = "address, gateway, mtu, token";
 const OF_PORT: &str = "addresses, mtu";
 const OF_ROUTE: &str = "to, via, interface, kind";
@@ -95,6 +94,8 @@ impl Config {
             ("route", key) => self.take_route(source, entry, key),
             ("service", key) => self.take_service(source, entry, key),
             ("vrrp", key) => self.take_vrrp(source, entry, key),
+            ("syslog", key) => self.take_syslog(source, entry, key),
+            ("time", key) => self.take_time(source, entry, key),
             ("balancer", key) => self.take_shared(source, entry, key),
             (name, key) if is_nic_name(name) => self.take_port(source, entry, name, key),
             _ => unknown(entry, &entry.key, "", TOP),
@@ -124,8 +125,8 @@ impl Config {
                 Ok(())
             }
             ("service" | "service.server", true) => self.open_service(source, entry),
-            ("balancer", true) => Err((entry.key_at, "write [balancer], once".into())),
-            ("balancer", false) => Ok(()),
+            ("balancer" | "syslog" | "time", true) => Err((entry.key_at, format!("write [{table}], once"))),
+            ("balancer" | "syslog" | "time", false) => Ok(()),
             (name, true) if is_nic_name(name) => Err((entry.key_at, format!("write [{name}], once"))),
             (name, false) if is_nic_name(name) => {
                 if name != "admin" {

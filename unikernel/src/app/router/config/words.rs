@@ -8,6 +8,7 @@
 //! | `route=PREFIX,GATEWAY[,INTERFACE]`, `route=PREFIX,INTERFACE`, `route=PREFIX,blackhole` | a `[[route]]` |
 //! | `service=NAME,ADDRESS:PORT[,WORD…],SERVER:PORT[*WEIGHT],…` | a `[[service]]`; words are `udp`, a mode, an algorithm, `check=…` |
 //! | `sources=ADDRESS,…` | of `[balancer]` |
+//! | `syslog=ADDRESS[:PORT][,NAME]`, `time=ADDRESS[:PORT]` | `[syslog]`, `[time]` |
 //! | `vrrp=INTERFACE,ID,ADDRESS…[,priority=N][,interval=TIME][,sync=NAME][,checksum=WAY][,preempt]` | a `[[vrrp]]` |
 //!
 //! Other words are none of a router's configuration.
@@ -28,7 +29,8 @@ pub fn is_word(word: &str) -> bool {
 /// Key and value of a word that says something of a router.
 fn parts(word: &str) -> Option<(&str, &str)> {
     let is_known = |key: &str| {
-        matches!(key, "irq" | "log" | "route" | "service" | "sources" | "vrrp") || is_nic_name(key)
+        matches!(key, "irq" | "log" | "route" | "service" | "sources" | "syslog" | "time" | "vrrp")
+            || is_nic_name(key)
     };
     word.split_once('=').filter(|(key, _)| is_known(key))
 }
@@ -77,6 +79,9 @@ fn entries_of(column: usize, word: &str, entries: &mut Vec<Entry>) {
             match (key, index) {
                 ("route", 0) => put(at, "route.to".into(), text),
                 ("route", _) => put(at, format!("route.{}", of_route(part)), text),
+                ("syslog", 0) => put(at, "syslog.to".into(), text),
+                ("syslog", _) => put(at, "syslog.name".into(), text),
+                ("time", 0) => put(at, "time.server".into(), text),
                 ("admin", 0) => put(at, "admin.address".into(), text),
                 ("admin", _) => put(at, "admin.gateway".into(), text),
                 _ => addresses.push((here, text)),
@@ -86,7 +91,7 @@ fn entries_of(column: usize, word: &str, entries: &mut Vec<Entry>) {
     }
     if key == "sources" {
         put(start, "balancer.sources".into(), Value::List(addresses));
-    } else if !matches!(key, "route" | "admin") {
+    } else if !matches!(key, "route" | "admin" | "syslog" | "time") {
         put(start, format!("{key}.addresses"), Value::List(addresses));
     }
 }

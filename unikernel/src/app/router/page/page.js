@@ -346,6 +346,7 @@ function drawDrops(status) {
 function draw(status, { rate, find }) {
   pill(byId("state"), status.ready ? "ready" : "not ready", status.ready ? "good" : "bad");
   const known = [["up", time(status.uptime_us / 1e6)], ["build", status.build ?? status.version], ["neighbours", status.neighbours.known], ["routes", status.routes], ["frames free", `${count(status.pool_free)} of ${count(status.pool_frames)}`]];
+  if (status.time) known.push(["time", status.time.utc ? `${status.time.utc.slice(0, 19).replace("T", " ")} UTC` : "not known"]);
   facts(byId("facts"), known);
   const troubles = byId("troubles");
   if (troubles.said !== status.troubles.join("\n")) {

@@ -1,20 +1,19 @@
-//! The box that is looked at: a balancer between hosts of ours.
+//! A balancer between hosts of ours, whose `admin` is reached by a port of the loopback interface:
+//! for programs that other people wrote.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cases::router::{MTU_BYTES, PRIVATE, PUBLIC, words};
+use crate::dgram::Cable;
+use crate::guest::{BOOT_LIMIT, guest_address, guest_address_v6, host_address, host_address_v6, host_mac};
+use crate::host::Peer;
+use crate::host::web::{BackEnds, Clients};
+use crate::qemu::{Accel, Backend, Config, MEMORY_MIB, Machine, NicModel, Qemu};
 use anyhow::{Context as _, Error, Result, anyhow};
-use paravane_tests::cases::router::{MTU_BYTES, PRIVATE, PUBLIC, words};
-use paravane_tests::dgram::Cable;
-use paravane_tests::guest::{
-    BOOT_LIMIT, guest_address, guest_address_v6, host_address, host_address_v6, host_mac,
-};
-use paravane_tests::host::Peer;
-use paravane_tests::host::web::{BackEnds, Clients};
-use paravane_tests::qemu::{Accel, Backend, Config, MEMORY_MIB, Machine, NicModel, Qemu};
 
 const BACK_ENDS: [(&str, u16); 3] = [("one", 8001), ("two", 8002), ("three", 8003)];
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 80);
@@ -24,35 +23,51 @@ const BATCH: u64 = 12;
 const LIMIT: Duration = Duration::from_secs(600);
 const REPORT_LINES: usize = 25;
 
+/// What this machine's loopback interface is called on `admin`'s network.
+pub const HOST: &str = "10.0.2.2";
+
+/// Who says this may change something.
+pub const TOKEN: &str = "correct-horse-battery";
+
 /// What a page must not take for its own.
-pub(crate) const MARKUP: &str = "<img/src=x/onerror=alert(1)>";
+pub const MARKUP: &str = "<img/src=x/onerror=alert(1)>";
 
 /// The words of a balancer with two services, of which one has a server that is not there.
-pub(crate) fn words_right() -> Vec<String> {
+pub fn words_right() -> Vec<String> {
     let server = |port: u16| format!("{}:{port}", host_address(PRIVATE));
     let all = BACK_ENDS.map(|(_, port)| server(port)).join(",");
-    let mut all_words = words("dhcp", MTU_BYTES);
+    let mut all_words = words(&format!("dhcp,token={TOKEN}"), MTU_BYTES);
     all_words.push(format!("service=web,{VIP}:80,check=/,{all}"));
     all_words.push(format!("service=mail,{VIP}:25,least-connections,{}*3,{}", server(8001), server(8009)));
     all_words
 }
 
 /// The words of one whose configuration is wrong.
-pub(crate) fn words_wrong() -> Vec<String> {
+pub fn words_wrong() -> Vec<String> {
     vec!["admin=dhcp".into(), format!("public={MARKUP}")]
 }
 
 /// A port of the loopback interface that nobody listens on now.
-pub(crate) fn free_port() -> Result<u16> {
+///
+/// # Errors
+///
+/// There is none.
+pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1")?;
     Ok(listener.local_addr()?.port())
 }
 
-pub(crate) struct Running(Qemu);
+/// One that runs.
+#[derive(Debug)]
+pub struct Running(Qemu);
 
 impl Running {
     /// Boots the image with `words`, its `admin` at `host_port`, and hosts of ours on both sides.
-    pub(crate) fn boot(image: &Path, host_port: u16, words: Vec<String>) -> Result<(Self, [Peer; 2])> {
+    ///
+    /// # Errors
+    ///
+    /// It does not come up; with the end of its console.
+    pub fn boot(image: &Path, host_port: u16, words: Vec<String>) -> Result<(Self, [Peer; 2])> {
         let folder = Qemu::folder()?;
         let cables = [PUBLIC, PRIVATE].map(|nic| Cable::bind(&Qemu::our_socket(&folder, nic)));
         let nics = [
@@ -88,14 +103,23 @@ impl Running {
     }
 
     /// `error`, with the end of the console.
-    pub(crate) fn explain(&self, error: Error) -> Error {
+    pub fn explain(&self, error: Error) -> Error {
         anyhow!("{error:#}\n{}", self.0.report(REPORT_LINES))
     }
 }
 
+/// What clients heard.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Requests that were answered.
+    pub answered: AtomicU64,
+    /// Requests that were not.
+    pub failed: AtomicU64,
+}
+
 /// Does `work` while clients on one side ask back ends on the other.
-pub(crate) fn with_traffic<T>([mut public, mut private]: [Peer; 2], work: impl FnOnce() -> T) -> T {
-    let done = AtomicBool::new(false);
+pub fn with_traffic<T>([mut public, mut private]: [Peer; 2], work: impl FnOnce(&Tally) -> T) -> T {
+    let (done, tally) = (AtomicBool::new(false), Tally::default());
     thread::scope(|scope| {
         scope.spawn(|| {
             let Ok(mut back_ends) = BackEnds::new(&mut private, &BACK_ENDS) else { return };
@@ -110,11 +134,14 @@ pub(crate) fn with_traffic<T>([mut public, mut private]: [Peer; 2], work: impl F
             // Now more, now less: a line that is straight shows nothing.
             let mut pauses = [40, 10, 90, 20, 160, 60, 5, 120].into_iter().cycle();
             while !done.load(Ordering::Relaxed) {
-                let _ = clients.ask(to, BATCH, AT_A_TIME, deadline, |_| {});
+                let _ = clients.ask(to, BATCH, AT_A_TIME, deadline, |answered| {
+                    let count = if answered.by.is_ok() { &tally.answered } else { &tally.failed };
+                    count.fetch_add(1, Ordering::Relaxed);
+                });
                 thread::sleep(Duration::from_millis(pauses.next().unwrap_or(50)));
             }
         });
-        let worked = work();
+        let worked = work(&tally);
         done.store(true, Ordering::Relaxed);
         worked
     })
