@@ -266,7 +266,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a list: what is kept is the end of what was said, and what is missing is counted.
+        /// Against a list: it keeps the end of what was said, and counts what is missing.
         #[test]
         fn it_is_the_end_of_what_was_said(texts in proptest::collection::vec("\\PC{0,400}", 0..60), takes in any::<u64>()) {
             let mut kept = Kept::<2500>::new();
