@@ -216,7 +216,6 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         if moved.served || self.has_pieces {
             moved.again |= self.serve(now);
         }
-        #[cfg(feature = "router")]
         if moved.served || is_second || self.forwarding.wants_to_speak() {
             self.nics.iter_mut().for_each(|nic| nic.speak(&mut *self.forwarding, now));
         }

@@ -19,7 +19,7 @@ use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
 use super::config::Addressing;
 use super::http::{Connection, Files, Handle, PIECE_BYTES, Routes, Wanted};
-use super::server::{Answer, Piece};
+use super::server::{Answer, Datagrams, Piece};
 
 /// Where HTTP is served.
 const PORT: u16 = 80;
@@ -198,6 +198,18 @@ impl Stack {
             moved = true;
         }
         moved
+    }
+
+    /// How a program speaks by UDP over it, in the images whose programs do.
+    pub fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
+        #[cfg(feature = "router")]
+        {
+            Some(self)
+        }
+        #[cfg(not(feature = "router"))]
+        {
+            None
+        }
     }
 
     /// Whether any connection sends pieces.

@@ -317,9 +317,9 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     }
 
     /// Has `forwarding` speak by its stack, if it has one.
-    #[cfg(feature = "router")]
     pub fn speak(&mut self, forwarding: &mut dyn Forwarding, now: Instant) {
-        if self.carrier.stack_mut().is_some_and(|stack| forwarding.speak(stack, now)) {
+        if self.carrier.stack_mut().and_then(Stack::datagrams).is_some_and(|line| forwarding.speak(line, now))
+        {
             self.carrier.stir();
         }
     }
