@@ -18,6 +18,7 @@ mod input;
 mod lie;
 mod net;
 mod queue;
+mod rules;
 mod virtio;
 mod vmxnet3;
 mod vrrp;
@@ -28,6 +29,7 @@ pub use blk::virtio_blk;
 pub use config_space::config_space;
 pub use declared::declared_places;
 pub use net::{health_answer, packet_read, path};
+pub use rules::rules;
 pub use virtio::{net_header, virtio_ring};
 pub use vmxnet3::vmxnet3;
 pub use vrrp::vrrp;
@@ -36,7 +38,7 @@ pub use vrrp::vrrp;
 pub type Entry = fn(&[u8]);
 
 /// All entries, by the names of their fuzz targets.
-pub const ENTRIES: [(&str, Entry); 15] = [
+pub const ENTRIES: [(&str, Entry); 16] = [
     ("vmxnet3", vmxnet3),
     ("virtio_ring", virtio_ring),
     ("virtio_blk", virtio_blk),
@@ -52,4 +54,5 @@ pub const ENTRIES: [(&str, Entry); 15] = [
     ("http", http),
     ("syslog", syslog),
     ("pcap_filter", pcap_filter),
+    ("rules", rules),
 ];

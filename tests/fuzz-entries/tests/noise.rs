@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use paravane_fuzz_entries::{
-    ENTRIES, acpi, config_space, health_answer, http, net_header, packet_read, path, pcap_filter, syslog,
-    toml, virtio_blk, virtio_ring, vmxnet3, vrrp,
+    ENTRIES, acpi, config_space, health_answer, http, net_header, packet_read, path, pcap_filter, rules,
+    syslog, toml, virtio_blk, virtio_ring, vmxnet3, vrrp,
 };
 use proptest::prelude::*;
 
@@ -93,6 +93,11 @@ proptest! {
     #[test]
     fn http_survives(bytes in noise(600)) {
         http(&bytes);
+    }
+
+    #[test]
+    fn rules_survives(bytes in noise(300)) {
+        rules(&bytes);
     }
 }
 
