@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use paravane_appliance::interface::InterfaceId;
 use paravane_appliance::random::Random;
 use paravane_hal::entropy::{Entropy, EntropyError};
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::irq::Armed;
 use paravane_hal::time::Clock as _;
 use paravane_mock_hal::model::virtio::{Net, Personality, Virtio, VirtioNet};
 use paravane_mock_hal::{MockPlatform, PciHost};
-use paravane_net::{Burst, FrameLayout};
-use paravane_nic::{Config, InterruptPlan};
+use paravane_net::{Burst, FrameLayout, NicInfo, RxCounters, TxCounters};
+use paravane_nic::{Config, InterruptPlan, Queues};
 
 use crate::app::config::Addressing;
 use crate::app::http::{Change, routes};
@@ -244,6 +246,54 @@ fn a_device_that_was_given_frames_is_looked_at_soon_and_once() {
     server.host.platform.clock().advance(EVENT_POLL);
     cycle_to_sleep(&mut server);
     assert!(!soon(&server), "it did");
+}
+
+/// A stack that has its turn each time, for what it wants to send has no room.
+struct Waiting(Box<dyn Carrier<MockPlatform>>);
+
+impl Carrier<MockPlatform> for Waiting {
+    fn begin(&mut self, info: &NicInfo, queues: Queues<MockPlatform>, pool: &FramePool) {
+        self.0.begin(info, queues, pool);
+    }
+    fn end(&mut self) -> Option<Queues<MockPlatform>> {
+        self.0.end()
+    }
+    fn sent(&self) -> Option<TxCounters> {
+        self.0.sent()
+    }
+    fn received(&self) -> Option<RxCounters> {
+        self.0.received()
+    }
+    fn fault(&self) -> Option<DeviceFault> {
+        self.0.fault()
+    }
+    fn turn(&mut self, _now: Instant, _forwarding: &mut dyn Forwarding) -> Moved {
+        Moved { served: true, ..Moved::default() }
+    }
+    fn remind(&mut self) {
+        self.0.remind();
+    }
+    fn arm(&mut self) -> Result<Armed, DeviceFault> {
+        self.0.arm()
+    }
+    fn idle_time(&mut self, _now: Instant) -> Option<Duration> {
+        Some(Duration::from_millis(100))
+    }
+    fn link_changed(&mut self, _is_up: bool) {}
+}
+
+#[test]
+fn a_polled_stack_that_waits_for_room_keeps_nobody_awake() {
+    let (mut server, _models) = two_with(LINE, |_| Box::new(Waiting(stacked())));
+    server.cycle();
+    assert!(server.nics.iter().all(Nic::is_polled));
+    let before = server.host.sleeps.get();
+    for _ in 0..10 {
+        server.host.platform.clock().advance(2 * SPIN);
+        server.cycle();
+    }
+    assert_eq!(server.host.sleeps.get() - before, 10, "it had its turn, and nothing moved");
+    assert_eq!(server.host.timeout.get(), Some(POLL_SLEEPS.1), "longer and longer");
 }
 
 /// Who passes nothing on, and notes what it hears, and how often it is asked what is to be done.
