@@ -4,6 +4,7 @@
 mod balance;
 mod blk;
 mod count;
+mod decide;
 mod device;
 mod guest;
 #[cfg(test)]
@@ -76,6 +77,8 @@ enum What {
         #[arg(default_value = "1", value_parser = clap::value_parser!(u8).range(1..=64))]
         servers: u8,
     },
+    /// As `counted`, of decisions by the rules of this name.
+    CountedDecisions { rules: String },
     /// As `counted`, of reads from a disk.
     CountedReads { driver: blk::Driver, bytes: usize, depth: usize },
 }
@@ -98,6 +101,7 @@ fn main() -> Result<()> {
         What::CountedBalancing { from, to, bytes, flows, servers } => {
             count::run(&mut *balance::start(balance::Point { from, to, bytes, flows, servers })?)
         }
+        What::CountedDecisions { rules } => count::run(&mut *decide::start(&rules)?),
         What::RatioOfReads { bytes, depth } => {
             let start = |driver| blk::start(driver, blk::Point { bytes, depth });
             let (mut ours, mut theirs) = (start(blk::Driver::Virtio)?, start(blk::Driver::VirtioDrivers)?);

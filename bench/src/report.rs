@@ -12,6 +12,7 @@ use crate::subject::{Direction, Driver, Kind, Point};
 use crate::{count, ratio};
 
 mod balancing;
+mod deciding;
 mod reads;
 mod routing;
 
@@ -111,6 +112,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
     let reads = reads::measure(scratch.path(), with_guest)?;
     let routing = routing::measure(scratch.path())?;
     let balancing = balancing::measure(scratch.path())?;
+    let deciding = deciding::measure(scratch.path())?;
     println!("\nfor comparison, measured apart from this program (64 bytes, burst 32)\n");
     for (name, tx, rx) in ANCHORS {
         println!("{name:<82} transmit {:>6}  receive {:>6}", text(tx, 1), text(rx, 1));
@@ -120,6 +122,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
     let mut bars = bars(&lines, with_guest.then_some(&guest));
     bars.extend(routing.iter().filter_map(routing::Figure::bar));
     bars.extend(balancing.iter().filter_map(balancing::Figure::bar));
+    bars.extend(deciding.iter().filter_map(deciding::Figure::bar));
     println!("\nbars\n");
     for bar in &bars {
         let (word, sign) =
@@ -131,7 +134,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
         let text = serde_json::to_string_pretty(&as_json(
             &lines,
             (&reads, &guest_reads),
-            (&routing, &balancing),
+            (&routing, &balancing, &deciding),
             &guest,
             &bars,
         ))?;
@@ -237,7 +240,7 @@ fn bars(lines: &[Line], guest: Option<&Vec<Figures>>) -> Vec<Bar> {
 fn as_json(
     lines: &[Line],
     (reads, guest_reads): (&[reads::Line], &[reads::GuestLine]),
-    (routing, balancing): (&[routing::Figure], &[balancing::Figure]),
+    (routing, balancing, deciding): (&[routing::Figure], &[balancing::Figure], &[deciding::Figure]),
     guest: &[Figures],
     bars: &[Bar],
 ) -> Value {
@@ -289,13 +292,14 @@ fn as_json(
         })
         .collect();
     json!({
-        "format": 4,
+        "format": 5,
         "virtio_drivers": "0.13.0",
         "virtio_driver": "0.6.1",
         "callgrind": callgrind,
         "interleaved": ratios,
         "routing": routing.iter().map(routing::Figure::as_json).collect::<Vec<_>>(),
         "balancing": balancing.iter().map(balancing::Figure::as_json).collect::<Vec<_>>(),
+        "deciding": deciding.iter().map(deciding::Figure::as_json).collect::<Vec<_>>(),
         "reads": reads.iter().map(reads::Line::as_json).collect::<Vec<_>>(),
         "guest_icount": guest,
         "guest_icount_reads": guest_reads.iter().map(reads::GuestLine::as_json).collect::<Vec<_>>(),
