@@ -162,3 +162,48 @@ fn a_page_of_the_program_loads_nothing_from_elsewhere() {
         "{text}"
     );
 }
+
+#[test]
+fn pieces_come_in_chunks_until_the_last() {
+    let asked = |head: &[u8]| {
+        let mut connection = Connection::new(|method, target| Ok(Route::Pieces(Change::new(method, target))));
+        let _ = connection.receive(head);
+        assert!(
+            matches!(connection.wanted(), Some(Wanted::Pieces(asked)) if asked.token.as_deref() == Some("t"))
+        );
+        connection
+    };
+    let sent = |connection: &mut Connection| {
+        let mut room = [0; 2000];
+        let made = connection.produce(&mut room);
+        String::from_utf8_lossy(&room[..made]).into_owned()
+    };
+    let handle = Handle::new(0);
+    let mut connection = asked(b"GET /p HTTP/1.1\r\nAuthorization: Bearer t\r\n\r\nGET /q");
+    connection.answer_in_pieces("text/x", handle.clone());
+    assert!(connection.wants_piece().is_none(), "the head goes first");
+    let head = sent(&mut connection);
+    assert!(head.contains("Transfer-Encoding: chunked\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(connection.wants_piece().is_some_and(|of| of.is_same(&handle)));
+    connection.piece(Some(b""));
+    assert_eq!(sent(&mut connection), "", "an empty chunk would end it");
+    connection.piece(Some(b"seventeen bytes.."));
+    assert!(connection.wants_piece().is_none() && connection.is_in_pieces());
+    assert_eq!(sent(&mut connection), "11\r\nseventeen bytes..\r\n");
+    connection.piece(None);
+    assert_eq!(sent(&mut connection), "0\r\n\r\n");
+    assert!(handle.is_alone() && !connection.is_over(), "the next request may come");
+
+    let mut old = asked(b"GET /p HTTP/1.0\r\nAuthorization: Bearer t\r\n\r\n");
+    old.answer_in_pieces("text/x", Handle::new(0));
+    assert!(!sent(&mut old).contains("chunked"));
+    old.piece(Some(b"abc"));
+    assert_eq!(sent(&mut old), "abc");
+    old.piece(None);
+    assert!(old.is_over(), "its end is the end of the connection");
+
+    let mut head = asked(b"HEAD /p HTTP/1.1\r\nAuthorization: Bearer t\r\n\r\n");
+    head.answer_in_pieces("text/x", Handle::new(0));
+    let _ = sent(&mut head);
+    assert!(!head.is_in_pieces() && head.is_idle());
+}

@@ -59,6 +59,9 @@ impl Parameters {
         let mut all: Vec<(String, String)> = Vec::new();
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            if known.is_empty() {
+                return Err(format!("'{key}': this takes no parameters"));
+            }
             if !known.contains(&key) {
                 return Err(format!("no such parameter '{key}'; there are: {}", known.join(", ")));
             }
@@ -294,4 +297,79 @@ fn neighbours(router: &Router, next: &mut usize, now: Instant) -> Option<Vec<u8>
         line(&of, &mut lines);
     }
     (!lines.is_empty()).then_some(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::ready;
+    use super::*;
+
+    const TOKEN: &str = "correct-horse-battery";
+
+    fn open_as(
+        router: &mut Router,
+        target: &str,
+        token: Option<&str>,
+    ) -> Result<(&'static str, Handle), Page> {
+        let mut asked = Change::new("GET", target);
+        asked.token = token.map(Into::into);
+        open(router, &asked, Instant::default())
+    }
+
+    fn status(opened: Result<(&'static str, Handle), Page>) -> &'static str {
+        opened.map_or_else(|(status, ..)| status, |_| "200 OK")
+    }
+
+    #[test]
+    fn frames_are_for_who_says_the_token() {
+        let mut router = ready();
+        let target = "/debug/pcap?packets=1";
+        assert_eq!(status(open_as(&mut router, target, Some(TOKEN))), "403 Forbidden", "nobody may");
+        router.config.admin_token.value = Some(TOKEN.into());
+        for token in [None, Some(""), Some("correct-horse-batterx")] {
+            assert_eq!(status(open_as(&mut router, target, token)), "401 Unauthorized");
+        }
+        assert!(router.streams.is_empty());
+        let one = open_as(&mut router, target, Some(TOKEN));
+        assert!(matches!(one, Ok((PCAPNG, _))));
+        assert_eq!(status(open_as(&mut router, target, Some(TOKEN))), "409 Conflict");
+        drop(one);
+        assert_eq!(status(open_as(&mut router, target, Some(TOKEN))), "200 OK", "who left makes room");
+    }
+
+    #[test]
+    fn so_many_pages_are_read_at_a_time() {
+        let mut router = ready();
+        let all: Vec<_> = (0..MOST).map(|_| open_as(&mut router, "/debug/neighbours", None)).collect();
+        assert!(all.iter().all(Result::is_ok));
+        assert_eq!(status(open_as(&mut router, "/debug/flows", None)), "503 Service Unavailable");
+        drop(all);
+        close_left(&mut router);
+        assert!(router.streams.is_empty());
+    }
+
+    #[test]
+    fn a_page_of_nothing_ends() {
+        let mut router = ready();
+        for target in ["/debug/flows?address=10.0.0.1&port=80", "/debug/neighbours"] {
+            let (kind, handle) = open_as(&mut router, target, None).unwrap();
+            assert_eq!(kind, LINES);
+            let last = (0..3).find(|_| matches!(piece(&mut router, &handle, Instant::default()), Piece::End));
+            assert!(last.is_some() && router.streams.is_empty(), "{target}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_wrongly_is_said() {
+        let mut router = ready();
+        for (target, wrong) in [
+            ("/debug/flows?service=web", "there is no service 'web'\n"),
+            ("/debug/flows?address=ten", "'ten' is no address\n"),
+            ("/debug/flows?port=65536", "port is a number from 0 to 65535\n"),
+            ("/debug/neighbours?x=1", "'x': this takes no parameters\n"),
+        ] {
+            let (status, _, why) = open_as(&mut router, target, None).unwrap_err();
+            assert_eq!((status, &*why), ("400 Bad Request", wrong), "{target}");
+        }
+    }
 }
