@@ -104,6 +104,30 @@ impl Rules {
     }
 }
 
+impl Packet {
+    /// The words that [`Rules::packet`] reads as this packet, where zones are called as `name`
+    /// says.
+    #[must_use]
+    pub fn words<'n>(&self, name: impl Fn(Zone) -> &'n str) -> String {
+        let zones = format!("{} -> {}", name(self.from), name(self.to));
+        let (source, destination) = self.addresses.both();
+        let end = |address: IpAddr, port: u16| SocketAddr::new(address, port);
+        match self.transport {
+            Transport::Tcp { source: from, destination: to } => {
+                format!("{zones} tcp {} {}", end(source, from), end(destination, to))
+            }
+            Transport::Udp { source: from, destination: to } => {
+                format!("{zones} udp {} {}", end(source, from), end(destination, to))
+            }
+            Transport::Icmp { kind, code } => format!("{zones} icmp {source} {destination} {kind}/{code}"),
+            Transport::Icmpv6 { kind, code } => {
+                format!("{zones} icmpv6 {source} {destination} {kind}/{code}")
+            }
+            Transport::Other(number) => format!("{zones} protocol {number} {source} {destination}"),
+        }
+    }
+}
+
 fn pair(source: IpAddr, destination: IpAddr) -> Result<Addresses, PacketError> {
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => Ok(Addresses::V4 { source, destination }),
