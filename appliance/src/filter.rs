@@ -104,24 +104,19 @@ impl RuleSet {
     }
 }
 
-/// Why rules are none for these interfaces.
+/// Why rules are not for these interfaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FilterError {
     /// They were not made for a zone that is called so: that of an interface, or the machine
     /// itself.
     NoZone(String),
-    /// They were made for a zone that no interface is.
-    NoInterface(String),
 }
 
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoZone(name) => write!(f, "the rules were made without the zone `{name}`, which is here"),
-            Self::NoInterface(name) => {
-                write!(f, "the rules were made for a zone `{name}`, and no interface is called so")
-            }
         }
     }
 }
@@ -209,18 +204,16 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// `rules` between interfaces of these names, in their order.
+    /// `rules` between interfaces of these names, in their order. They may be made for more zones:
+    /// nothing comes from there, or goes there.
     ///
     /// # Errors
     ///
-    /// [`FilterError`]: zones are called otherwise.
+    /// [`FilterError`]: an interface is no zone of theirs.
     pub fn new(rules: RuleSet, interfaces: &[&str], random: &mut Random) -> Result<Self, FilterError> {
         let zone_of = |name: &str| rules.zone(name).ok_or_else(|| FilterError::NoZone(name.into()));
         let zones = interfaces.iter().map(|name| zone_of(name)).collect::<Result<_, _>>()?;
         let own = zone_of(OWN)?;
-        if let Some(other) = rules.zones().find(|zone| *zone != OWN && !interfaces.contains(zone)) {
-            return Err(FilterError::NoInterface(other.into()));
-        }
         let count = rules.count();
         let actions = (0..).map_while(|rule| rules.action(rule));
         let limits = Limits::new(actions.map(|action| action.limit), random);

@@ -71,7 +71,9 @@ impl Path {
             && home != key.zone()
         {
             let there = key.in_zone(home);
-            if let Some(hit) = balancer.flows().find(&there) {
+            if let Some(hit) = balancer.flows().find(&there)
+                && !balancer.hands_over(hit.index, now)
+            {
                 *key = there;
                 return of_flow(balancer, hit, key, segment, routes, now);
             }
