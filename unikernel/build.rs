@@ -1,10 +1,12 @@
-//! Tells the linker how an image lies in memory, the router which file it has built in, and all of
-//! them which commit they are of. Only the bare target gets the linker's arguments: on a host
-//! everything is built to be checked and tested.
+//! Tells the linker how an image lies in memory, the router which file and which rules it has built
+//! in, and all of them which commit they are of. Only the bare target gets the linker's arguments:
+//! on a host everything is built to be checked and tested.
 
 use std::env::var;
 use std::path::Path;
 use std::process::Command;
+#[cfg(feature = "router")]
+use std::process::exit;
 
 fn main() -> std::io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -20,6 +22,9 @@ fn main() -> std::io::Result<()> {
     let is_plain = commit.len() <= 40 && commit.bytes().all(|byte| byte.is_ascii_alphanumeric());
     assert!(is_plain, "PARAVANE_COMMIT is '{commit}'; a commit has 40 letters and digits at most");
     println!("cargo::rustc-env=PARAVANE_COMMIT={commit}");
+    println!("cargo::rustc-check-cfg=cfg(built_in_rules)");
+    #[cfg(feature = "router")]
+    build_rules();
     if var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none") {
         // Cargo runs this in the package's folder.
         let here = std::env::current_dir()?;
@@ -56,4 +61,21 @@ fn commit() -> Option<String> {
         }
     }
     git(&["rev-parse", "--short=12", "HEAD"])
+}
+
+/// Compiles the rules of a firewall that `PARAVANE_RULES` names, for the NICs of `PARAVANE_ZONES`;
+/// without a name there are none.
+#[cfg(feature = "router")]
+fn build_rules() {
+    println!("cargo::rerun-if-env-changed=PARAVANE_RULES");
+    println!("cargo::rerun-if-env-changed=PARAVANE_ZONES");
+    let Ok(file) = var("PARAVANE_RULES") else { return };
+    let zones = var("PARAVANE_ZONES").unwrap_or_else(|_| "public,private".into());
+    let zones: Vec<_> = zones.split(',').chain(["self"]).collect();
+    if let Err(error) = paravane_firewall_build::build(&file, &zones) {
+        // As it is meant to be read.
+        eprintln!("PARAVANE_RULES: {error}");
+        exit(1);
+    }
+    println!("cargo::rustc-cfg=built_in_rules");
 }

@@ -17,10 +17,11 @@
 //! | `pages` | which pages there are |
 //! | `change` | what may be changed while it runs, and by whom |
 //! | `shared` | what machines share, and what is said of that |
-//! | `status`, `metrics`, `services` | what they say |
 //! | `debug`, [`capture`] | flows, neighbours and frames, for who looks for a fault |
 //! | `outside` | whom the machine itself talks to: a collector of its log, a server of time |
 //! | `history` | what passed in the last minutes, for the page's charts |
+//! | `status`, `metrics`, `services`, `firewall` | what they say |
+//! | [`rules`] | a firewall's, of a file or built in |
 //! | [`program`] | the image from start to loop |
 
 mod build;
@@ -31,11 +32,15 @@ mod check_tests;
 pub mod checks;
 pub mod config;
 mod debug;
+mod firewall;
+#[cfg(test)]
+mod firewall_tests;
 mod history;
 mod metrics;
 mod outside;
 mod pages;
 pub mod program;
+pub mod rules;
 mod services;
 mod shared;
 mod status;
@@ -88,6 +93,8 @@ pub struct Router {
     path: Option<Path>,
     /// Who asks servers, where there are services.
     checker: Option<Checker>,
+    /// Whence the firewall's rules are, where there are any.
+    rules_from: Option<String>,
     /// The interfaces of the path.
     interfaces: Vec<Named>,
     /// What keeps it from its work, in a line each.
@@ -199,6 +206,7 @@ impl Forwarding for Router {
         let due = path.poll(now);
         self.say_events(now);
         self.say_vrrp();
+        self.say_flows();
         [asked, due].into_iter().flatten().min()
     }
 

@@ -5,8 +5,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
 
-use log::error;
+use log::{error, warn};
 use paravane_appliance::balance::{self, Balancer, Service};
+use paravane_appliance::filter::Filter;
 use paravane_appliance::flow;
 use paravane_appliance::interface::{Interface, InterfaceId};
 use paravane_appliance::limit::Rate;
@@ -29,6 +30,7 @@ use super::config::values::rate;
 use super::config::{Config, Port, Setting, Sink};
 use super::history::History;
 use super::outside::Outside;
+use super::rules::Loaded;
 use super::{Named, Router};
 
 /// Answers of servers to checks that wait, by interface.
@@ -40,6 +42,8 @@ const EGRESS_FRAMES: u16 = 256;
 #[derive(Debug)]
 pub struct Plan {
     config: Config,
+    /// The firewall's, where there is to be one.
+    rules: Option<Loaded>,
     interfaces: Vec<(Named, Interface)>,
     troubles: Vec<String>,
 }
@@ -49,9 +53,19 @@ impl Plan {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let troubles: Vec<_> = config.faults.iter().map(ToString::to_string).collect();
-        let mut plan = Self { config, interfaces: Vec::new(), troubles: Vec::new() };
+        let mut plan = Self { config, rules: None, interfaces: Vec::new(), troubles: Vec::new() };
         troubles.into_iter().for_each(|trouble| plan.trouble(trouble));
         plan
+    }
+
+    /// The same with a firewall. What was surely not meant by its rules is said.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Option<Loaded>) -> Self {
+        for warning in rules.iter().flat_map(|loaded| &loaded.warnings) {
+            warn!("firewall: {warning}");
+        }
+        self.rules = rules;
+        self
     }
 
     /// What it was told.
@@ -112,6 +126,7 @@ impl Plan {
         let mut interface = Interface {
             offloads: info.offloads,
             large_bytes: large_bytes(info),
+            is_loose: port.is_some_and(|port| port.is_loose.value),
             ..Interface::new(info.mac, said.min(info.ip_mtu_bytes))
         };
         for (address, bits, _) in port.iter().flat_map(|port| &port.addresses.value) {
@@ -155,6 +170,7 @@ impl Plan {
         missing.into_iter().for_each(|trouble| self.trouble(trouble));
         let (interfaces, parts): (Vec<_>, Vec<_>) = core::mem::take(&mut self.interfaces).into_iter().unzip();
         let (mut path, mut checker) = (None, None);
+        let rules_from = self.rules.as_ref().map(|loaded| loaded.name.clone());
         match random {
             _ if !may_route => {}
             Some(random) => {
@@ -163,8 +179,15 @@ impl Plan {
                     let instances = self.instances(&interfaces);
                     path.set_vrrp(instances);
                 }
-                if let Some(path) = path.as_mut().filter(|_| !self.config.services.is_empty()) {
-                    checker = self.balance(path, &pool, random, heap_bytes_free, now);
+                let has_flows = !self.config.services.is_empty() || self.rules.is_some();
+                if let Some(path) = path.as_mut().filter(|_| has_flows) {
+                    checker = self.balance(path, &interfaces, &pool, random, heap_bytes_free, now);
+                }
+                // Without a table of flows there are no rules, and nothing may pass.
+                let is_open =
+                    |path: &Path| path.balancer().is_none_or(|balancer| balancer.filter().is_none());
+                if rules_from.is_some() && path.as_ref().is_some_and(is_open) {
+                    path = None;
                 }
             }
             None => {
@@ -181,6 +204,7 @@ impl Plan {
             config,
             path,
             checker,
+            rules_from,
             interfaces,
             troubles,
             pool,
@@ -251,11 +275,12 @@ impl Plan {
         Some(path)
     }
 
-    /// Puts a balancer into `path`, and servers into that. Who asks them; `None` where there is no
-    /// balancer, and that is said.
+    /// Puts a balancer into `path`, servers into that, and rules where there are any. Who asks
+    /// servers; `None` where there are no services, or there is no balancer, and that is said.
     fn balance(
         &mut self,
         path: &mut Path,
+        names: &[Named],
         pool: &FramePool,
         random: &mut Random,
         heap_bytes_free: &dyn Fn() -> usize,
@@ -266,9 +291,10 @@ impl Plan {
         let is_spliced = self.config.services.iter().any(|said| said.service.is_spliced());
         let spliced = if is_spliced { Splices::bytes_of(flows.value) } else { 0 };
         let needed = flow::Table::bytes_of(flows.value).saturating_add(spliced);
+        let done = if self.rules.is_some() { "passed on" } else { "balanced" };
         if needed > most {
             let trouble = format!(
-                "{}: nothing is balanced: {} flows take {} KiB, and {} KiB of the heap are left for them: \
+                "{}: nothing is {done}: {} flows take {} KiB, and {} KiB of the heap are left for them: \
                  write less, or give the machine more memory",
                 flows.origin,
                 flows.value,
@@ -283,14 +309,25 @@ impl Plan {
         settings.flows.source_flows = source_connections.value;
         settings.flows.source = source_rate.value.map_or(Rate::UNLIMITED, rate);
         settings.sources = Sources::new(sources.value.clone()).with_ports(1024..=checks::PORTS.start - 1);
+        settings.plain.picks_up = self.config.firewall.picks_up.value;
         let services: Vec<_> = self.config.services.iter().map(|said| service(said, key)).collect();
         let mut balancer = match Balancer::new(settings, services, path.interfaces().len(), random) {
             Ok(balancer) => balancer,
             Err(reason) => {
-                self.trouble(format!("nothing is balanced: {reason}"));
+                self.trouble(format!("nothing is {done}: {reason}"));
                 return None;
             }
         };
+        if let Some(Loaded { name, rules, .. }) = self.rules.take() {
+            let names: Vec<_> = names.iter().map(|named| named.name.as_str()).collect();
+            match Filter::new(rules, &names, random) {
+                Ok(filter) => balancer.set_filter(filter),
+                Err(reason) => {
+                    self.trouble(format!("nothing is passed on: {name}: {reason}"));
+                    return None;
+                }
+            }
+        }
         let mut refused = Vec::new();
         for (said, number) in self.config.services.iter().zip(0..) {
             let Some(serving) = balancer.service_mut(number) else { continue };
@@ -302,7 +339,7 @@ impl Plan {
         }
         refused.into_iter().for_each(|trouble| self.trouble(trouble));
         path.set_balancer(balancer);
-        Some(Checker::new(pool.clone(), random, now))
+        (!self.config.services.is_empty()).then(|| Checker::new(pool.clone(), random, now))
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`services`] | what there is to balance, likewise |
 //! | [`vrrp`] | what machines share, likewise |
 //! | [`outside`] | whom the machine itself talks to |
+//! | [`firewall`] | which rules there are |
 //! | `check` | whether they go together |
 //!
 //! All that is wrong is found at once, and each is one line: where it is, what is wrong, what would
@@ -17,6 +18,7 @@
 mod check;
 mod check_services;
 pub mod outside;
+pub mod firewall;
 mod read;
 #[cfg(test)]
 mod service_tests;
@@ -43,6 +45,7 @@ use smoltcp::wire::{Ipv4Address, Ipv4Cidr};
 
 use crate::app::config::Addressing;
 use crate::app::config::file::{self, At};
+use firewall::Firewall;
 use services::{Service, Shared};
 use vrrp::Vrrp;
 pub use words::is_word;
@@ -162,6 +165,8 @@ pub struct Port {
     pub addresses: Setting<Vec<(IpAddr, u8, Origin)>>,
     /// The largest IP packet.
     pub mtu_bytes: Setting<u16>,
+    /// Whether packets may come in to whose source another way leads.
+    pub is_loose: Setting<bool>,
 }
 
 impl Port {
@@ -170,6 +175,7 @@ impl Port {
             name: name.into(),
             addresses: Setting::default(),
             mtu_bytes: Setting::default_of(DEFAULT_MTU_BYTES),
+            is_loose: Setting::default(),
         }
     }
 
@@ -235,6 +241,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// What is shared with other machines.
     pub vrrp: Vec<Vrrp>,
+    /// Which rules there are.
+    pub firewall: Firewall,
     /// The routes, beside those that interfaces have by their addresses.
     pub routes: Vec<Route>,
     /// What is wrong.
@@ -253,6 +261,7 @@ impl Default for Config {
             shared: Shared::default(),
             services: Vec::new(),
             vrrp: Vec::new(),
+            firewall: Firewall::default(),
             ports: Vec::new(),
             routes: Vec::new(),
             faults: Vec::new(),
@@ -325,13 +334,18 @@ impl Config {
         let token = if self.admin_token.value.is_some() { "set" } else { "none: read only" };
         all.push(("admin.token".into(), token.into(), self.admin_token.origin));
         self.effective_outside(&mut all);
-        for Port { name, addresses, mtu_bytes } in &self.ports {
+        for Port { name, addresses, mtu_bytes, is_loose } in &self.ports {
             let list: Vec<_> = addresses.value.iter().map(|(ip, bits, _)| format!("{ip}/{bits}")).collect();
             all.push((format!("{name}.addresses"), list.join(", "), addresses.origin));
             all.push((format!("{name}.mtu"), mtu_bytes.value.to_string(), mtu_bytes.origin));
+            if is_loose.origin != Origin::Default {
+                let value = if is_loose.value { "loose" } else { "strict" };
+                all.push((format!("{name}.reverse-path"), value.into(), is_loose.origin));
+            }
         }
         all.extend(self.routes.iter().map(|route| ("route".into(), route.to_string(), route.origin)));
         self.effective_vrrp(&mut all);
+        self.effective_firewall(&mut all);
         self.effective_services(&mut all);
         all
     }

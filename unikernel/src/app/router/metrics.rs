@@ -99,6 +99,7 @@ fn write(router: &Router, report: &Report, text: &mut String) -> core::fmt::Resu
     super::shared::write_metrics(router, text)?;
     super::services::write_metrics(router, super::now_of(report), text)?;
     router.outside.write_metrics(text)?;
+    super::firewall::write_metrics(router, text)?;
     write_nics(report, text)
 }
 

@@ -11,6 +11,7 @@ use paravane_net::Config as NicConfig;
 use super::build::Plan;
 use super::config::{BUILT_IN, Config, Fault, is_word};
 use super::pages::routes;
+use super::rules::{self, Loaded};
 use crate::app::config::file;
 use crate::app::config::nic_name;
 use crate::app::program::{self, Devices, disks};
@@ -31,7 +32,8 @@ pub fn run(machine: Machine) -> ! {
     let said = said_of_devices(line);
     let Devices { nics: found, disks, entropy } = Devices::find(&machine, &said);
     let mut seeded = program::seed(&machine, entropy);
-    let mut plan = Plan::new(configuration(&machine, line, disks));
+    let (config, rules) = configuration(&machine, line, disks, found.len());
+    let mut plan = Plan::new(config).with_rules(rules);
     let admin = plan.config().admin;
 
     let nic_config = |plan: &Plan, name: &str| match name {
@@ -91,7 +93,7 @@ fn said_of_devices(line: &str) -> Words {
             None if is_word(word) => {}
             None if is_for_linux(word) => foreign.push(word.into()),
             None => warn!(
-                "command line: '{word}' ignored: no such word; there are admin, public, private, nic3.., route, service, sources, syslog, time, vrrp, irq, log, {}",
+                "command line: '{word}' ignored: no such word; there are admin, public, private, nic3.., route, service, sources, syslog, time, vrrp, rules, irq, log, {}",
                 words::NAMES
             ),
         }
@@ -100,8 +102,13 @@ fn said_of_devices(line: &str) -> Words {
     devices
 }
 
-/// What the router is told, by whom ever.
-fn configuration(machine: &Machine, line: &str, places: Vec<crate::bus::Place>) -> Config {
+/// What the router is told, by whom ever; and a firewall's rules, for so many NICs.
+fn configuration(
+    machine: &Machine,
+    line: &str,
+    places: Vec<crate::bus::Place>,
+    nics: usize,
+) -> (Config, Option<Loaded>) {
     let mut volume = disks::mount_first(machine, places);
     let text = volume.as_mut().map(disks::read_file).transpose();
     let (text, unread) = match text {
@@ -116,5 +123,18 @@ fn configuration(machine: &Machine, line: &str, places: Vec<crate::bus::Place>) 
     if volume.is_some() && text.is_none() {
         info!("disk: there is no {} on it", file::NAME);
     }
-    config
+    let found = (0..nics).map(|index| nic_name(index).into_owned());
+    let mut names: Vec<_> = found.filter(|name| name != ADMIN).collect();
+    let said = config.ports.iter().map(|port| port.name.clone());
+    let said: Vec<_> = said.filter(|name| !names.contains(name)).collect();
+    names.extend(said);
+    let rules = Loaded::of(&mut config, &names, &mut |name| match &mut volume {
+        None => Err("there is no disk to read it from".into()),
+        Some(volume) => match volume.read_whole(name, rules::MAX_BYTES) {
+            Ok(Some(text)) => Ok(text),
+            Ok(None) => Err("there is no such file on the disk".into()),
+            Err(reason) => Err(alloc::format!("it cannot be read: {reason}")),
+        },
+    });
+    (config, rules)
 }

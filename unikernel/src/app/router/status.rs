@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Router;
 use super::outside::{SyslogStatus, TimeStatus};
+use super::firewall::{self, FirewallStatus};
 use super::services::{self, FlowStatus, ServiceStatus};
 use super::shared::{self, VrrpStatus};
 use crate::app::status::Report;
@@ -45,6 +46,9 @@ struct Status<'a> {
     /// and these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     services: Vec<ServiceStatus>,
+    /// The rules, where there is a firewall.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    firewall: Option<FirewallStatus<'a>>,
     /// What is in effect, and who said so.
     configuration: Vec<Value>,
 }
@@ -152,6 +156,7 @@ pub(super) fn to_json(router: &Router, report: &Report) -> String {
         syslog: router.outside.syslog_status(),
         flows: services::flows(router),
         services: services::services(router, super::now_of(report)),
+        firewall: firewall::status(router),
         configuration: configuration
             .map(|(key, value, origin)| Value { key, value, origin: origin.to_string() })
             .collect(),

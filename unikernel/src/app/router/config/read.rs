@@ -16,9 +16,9 @@ use crate::app::config::file::{At, Entry, Value};
 use crate::app::config::{is_nic_name, parse_irq};
 
 /// What there is in each kind of table.
-const TOP: &str = "log, irq, [admin], [syslog], [time], [public], [private], [nic3].., [[route]], [[vrrp]], [balancer], [[service]]";
+const TOP: &str = "log, irq, [admin], [syslog], [time], [public], [private], [nic3].., [[route]], [[vrrp]], [balancer], [[service]], [firewall]";
 const OF_ADMIN: &str = "address, gateway, mtu, token";
-const OF_PORT: &str = "addresses, mtu";
+const OF_PORT: &str = "addresses, mtu, reverse-path";
 const OF_ROUTE: &str = "to, via, interface, kind";
 
 /// The smallest and the largest MTU that may be said.
@@ -97,6 +97,7 @@ impl Config {
             ("syslog", key) => self.take_syslog(source, entry, key),
             ("time", key) => self.take_time(source, entry, key),
             ("balancer", key) => self.take_shared(source, entry, key),
+            ("firewall", key) => self.take_firewall(source, entry, key),
             (name, key) if is_nic_name(name) => self.take_port(source, entry, name, key),
             _ => unknown(entry, &entry.key, "", TOP),
         }
@@ -125,8 +126,8 @@ impl Config {
                 Ok(())
             }
             ("service" | "service.server", true) => self.open_service(source, entry),
-            ("balancer" | "syslog" | "time", true) => Err((entry.key_at, format!("write [{table}], once"))),
-            ("balancer" | "syslog" | "time", false) => Ok(()),
+            ("balancer" | "firewall" | "syslog" | "time", true) => Err((entry.key_at, format!("write [{table}], once"))),
+            ("balancer" | "firewall" | "syslog" | "time", false) => Ok(()),
             (name, true) if is_nic_name(name) => Err((entry.key_at, format!("write [{name}], once"))),
             (name, false) if is_nic_name(name) => {
                 if name != "admin" {
@@ -151,6 +152,7 @@ impl Config {
         match key {
             "addresses" => put(&mut port.addresses, addresses(source, entry), origin, entry),
             "mtu" => put(&mut port.mtu_bytes, mtu_bytes(&entry.value), origin, entry),
+            "reverse-path" => put(&mut port.is_loose, parse(&entry.value, reverse_path), origin, entry),
             key => unknown(entry, key, &format!(" in [{name}]"), OF_PORT),
         }
     }
@@ -303,6 +305,15 @@ pub(super) fn interface(text: &str) -> Result<String, String> {
         return Ok(text.into());
     }
     Err(format!("'{text}' is no interface that packets are passed on by; there are public, private, nic3.."))
+}
+
+/// Whether it is loose.
+fn reverse_path(text: &str) -> Result<bool, String> {
+    match text {
+        "strict" => Ok(false),
+        "loose" => Ok(true),
+        _ => Err(format!("'{text}' is no reverse path; there are strict, loose")),
+    }
 }
 
 fn sink(text: &str) -> Result<Sink, String> {

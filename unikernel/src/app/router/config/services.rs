@@ -336,7 +336,7 @@ impl Config {
 
     /// Adds what services share to what is in effect.
     pub(super) fn effective_services(&self, all: &mut Vec<(String, String, Origin)>) {
-        if self.services.is_empty() {
+        if self.services.is_empty() && !self.has_rules() {
             return;
         }
         let Shared { flows, sources, key, source_connections, source_rate } = &self.shared;

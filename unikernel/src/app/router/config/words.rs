@@ -10,6 +10,7 @@
 //! | `sources=ADDRESS,…` | of `[balancer]` |
 //! | `syslog=ADDRESS[:PORT][,NAME]`, `time=ADDRESS[:PORT]` | `[syslog]`, `[time]` |
 //! | `vrrp=INTERFACE,ID,ADDRESS…[,priority=N][,interval=TIME][,sync=NAME][,checksum=WAY][,preempt]` | a `[[vrrp]]` |
+//! | `rules=FILE` | of `[firewall]` |
 //!
 //! Other words are none of a router's configuration.
 
@@ -29,7 +30,7 @@ pub fn is_word(word: &str) -> bool {
 /// Key and value of a word that says something of a router.
 fn parts(word: &str) -> Option<(&str, &str)> {
     let is_known = |key: &str| {
-        matches!(key, "irq" | "log" | "route" | "service" | "sources" | "syslog" | "time" | "vrrp")
+        matches!(key, "irq" | "log" | "route" | "service" | "sources" | "syslog" | "time" | "vrrp" | "rules")
             || is_nic_name(key)
     };
     word.split_once('=').filter(|(key, _)| is_known(key))
@@ -59,6 +60,9 @@ fn entries_of(column: usize, word: &str, entries: &mut Vec<Entry>) {
     };
     if matches!(key, "irq" | "log") {
         return put(start, key.into(), Value::String(value.into()));
+    }
+    if key == "rules" {
+        return put(start, "firewall.rules".into(), Value::String(value.into()));
     }
     if key == "service" {
         return service(entries, table, start, value);
