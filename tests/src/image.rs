@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -46,6 +47,15 @@ pub fn built_once(program: &'static str) -> Result<PathBuf> {
 ///
 /// The build fails, or cargo does not say where it put the result.
 pub fn build(program: &str) -> Result<PathBuf> {
+    build_with(program, &[])
+}
+
+/// The same with variables that its build script looks at.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_with(program: &str, variables: &[(&str, &OsStr)]) -> Result<PathBuf> {
     let kind = if [CHECKS, DISK, OTHERS].contains(&program) { "--example" } else { "--bin" };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -55,6 +65,7 @@ pub fn build(program: &str) -> Result<PathBuf> {
         .args(if program == ROUTER { &["--features", "router"][..] } else { &[] })
         // Diagnostics stay readable on standard error; standard output tells which file was made.
         .args(["--message-format", "json-render-diagnostics"])
+        .envs(variables.iter().copied())
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;

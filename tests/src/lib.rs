@@ -15,6 +15,7 @@
 //! | a booted guest with a host on each NIC | [`guest`] |
 //! | cases with a verdict, and how they are run | [`cases`], [`runner`] |
 //! | what a driver does on a device, to be recorded and played back | [`scenario`] |
+//! | packets at a firewall, and what is to become of them | [`firewall`] |
 //! | the driver suite, recorded and played back | [`suite`] |
 //! | text in columns | [`table`] |
 //!
@@ -34,6 +35,7 @@ pub mod console;
 pub mod dgram;
 pub mod digest;
 pub mod fat;
+pub mod firewall;
 pub mod guest;
 pub mod host;
 pub mod http;

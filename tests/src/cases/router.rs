@@ -9,12 +9,14 @@
 //! | `balance` | clients and back ends, and the balancer between them |
 //! | `flows` | as many connections as there may be, in little memory |
 //! | `admin` | that nothing on the other NICs reaches the machine itself |
+//! | `firewall` | what becomes of packets where there are rules |
 //! | `config` | where the configuration is from, and what is said of a wrong one |
 //! | `pair` | addresses that it shares with another machine, which is played |
 
 mod admin;
 mod balance;
 mod config;
+mod firewall;
 mod flows;
 mod forward;
 mod packets;
@@ -24,6 +26,7 @@ mod stream;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+pub use packets::router_mac;
 use serde_json::Value;
 
 use crate::guest::{Guest, Plan, guest_address, guest_address_v6, host_address, host_address_v6, host_mac};
@@ -32,8 +35,9 @@ use crate::qemu::{Machine, NicModel};
 use crate::runner::{Case, Subject};
 use crate::station::Station;
 
-/// What a path, a balancer and a configuration add to the image that serves files.
-const MAX_IMAGE_BYTES: u64 = 1440 * 1024;
+/// What a path, a balancer, a firewall with its language and a configuration add to the image that
+/// serves files.
+const MAX_IMAGE_BYTES: u64 = 1540 * 1024;
 
 /// One of the two NICs that packets are passed on by.
 pub const PUBLIC: usize = 1;
@@ -86,6 +90,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(admin::cases());
     cases.extend(config::cases());
     cases.extend(pair::cases());
+    cases.extend(firewall::cases());
     cases
 }
 

@@ -4,6 +4,7 @@
 mod accel;
 mod balancer;
 mod fetch;
+mod firewall;
 mod fleet;
 mod namespace;
 mod pair;
@@ -35,14 +36,18 @@ struct Options {
     /// What runs the guest; auto takes KVM only where a quick probe shows that it is there and fast
     #[arg(long, value_enum, default_value = "auto")]
     accel: Choice,
-    /// NICs in PCI order: admin, public, private. Without it three vmxnet3; of a router
-    /// vmxnet3,vmxnet3,virtio, and with --http vmxnet3,vmxnet3,vmxnet3,virtio
+    /// NICs in PCI order: admin, public, private. Without it three vmxnet3; of a router and a
+    /// firewall vmxnet3,vmxnet3,virtio, and with --http vmxnet3,vmxnet3,vmxnet3,virtio
     #[arg(long, value_enum, value_delimiter = ',')]
     nics: Vec<NicModel>,
     /// Show the router: pings and streams between hosts on its public and private side, and a table
     /// that follows them
     #[arg(long)]
     router: bool,
+    /// Show the firewall: rules that are compiled into the image, and then the same from a disk;
+    /// packets that they let through and packets that they do not, and a table of each rule's hits
+    #[arg(long, conflicts_with_all = ["router", "http", "fleet", "image"])]
+    firewall: bool,
     /// Show two balancers between equal routes of Linux's (ECMP), in network namespaces that vanish
     /// afterwards, and kill one of them: 100 connections live on. Needs `/dev/net/tun`
     #[arg(long, conflicts_with_all = ["router", "http", "interactive"])]
@@ -130,7 +135,7 @@ impl Options {
         use NicModel::{VirtioModern, Vmxnet3};
         match &*self.nics {
             [] if self.http => vec![Vmxnet3, Vmxnet3, Vmxnet3, VirtioModern],
-            [] if self.router => vec![Vmxnet3, Vmxnet3, VirtioModern],
+            [] if self.router || self.firewall => vec![Vmxnet3, Vmxnet3, VirtioModern],
             [] => vec![Vmxnet3, Vmxnet3, Vmxnet3],
             nics => nics.to_vec(),
         }
@@ -151,6 +156,11 @@ fn demo(options: &Options) -> Result<bool> {
     let start = Instant::now();
     let image = match &options.image {
         Some(file) => image::find_or_build(Some(file))?,
+        None if options.firewall => {
+            step("building the image with its rules (the first time takes a minute)");
+            let rules = paravane_tests::firewall::rules_file();
+            image::build_with(image::ROUTER, &[("PARAVANE_RULES", rules.as_os_str())])?
+        }
         None => {
             step("building the image (the first time takes a minute)");
             image::build(if options.http { image::HTTP } else { image::ROUTER })?
@@ -166,6 +176,9 @@ fn demo(options: &Options) -> Result<bool> {
     let (accel, why) = accel::choose(options.accel, &config(options, &image, Accel::Kvm)?);
     step(&format!("accelerator: {why}"));
 
+    if options.firewall {
+        return firewall::show(options, &image, accel);
+    }
     if options.router {
         return router::show(options, &image, accel);
     }

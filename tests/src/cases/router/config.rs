@@ -48,7 +48,7 @@ const WRONG: [Wrong; 8] = [
     Wrong {
         name: "unknown-key",
         change: ("mtu = 1400", "mut = 1400"),
-        said: "paravane.toml:9:1: unknown key 'mut' in [public]; there are addresses, mtu",
+        said: "paravane.toml:9:1: unknown key 'mut' in [public]; there are addresses, mtu, reverse-path",
     },
     Wrong {
         name: "bad-prefix",
@@ -78,7 +78,7 @@ const WRONG: [Wrong; 8] = [
     Wrong {
         name: "unknown-table",
         change: ("[private]", "[privat]"),
-        said: "paravane.toml:11:2: no such table 'privat'; there are log, irq, [admin], [syslog], [time], [public], [private], [nic3].., [[route]], [[vrrp]], [balancer], [[service]]",
+        said: "paravane.toml:11:2: no such table 'privat'; there are log, irq, [admin], [syslog], [time], [public], [private], [nic3].., [[route]], [[vrrp]], [balancer], [[service]], [firewall]",
     },
     Wrong {
         name: "wrong-type",
@@ -99,8 +99,9 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// A router with `text` on its disk, and an address for admin on the command line.
-fn plan_with(disk: &Disk) -> Plan {
-    let (_, pair) = PAIRS[0];
+/// NICs are the pair of that number.
+pub(super) fn plan_with(disk: &Disk, pair: usize) -> Plan {
+    let (_, pair) = PAIRS[pair];
     bare_plan(Machine::Q35, pair, "auto")
         .extras(fat::options(&disk.path(), DISK, ""))
         .word("admin=10.77.0.2/24")
@@ -111,7 +112,7 @@ fn refused(subject: Subject<'_>, wrong: &Wrong) -> Result<String> {
     let (from, to) = wrong.change;
     ensure!(GOOD.contains(from), "{from} is not in the file");
     let disk = Disk::make(Place::Mbr, 16, &[("paravane.toml", GOOD.replace(from, to).as_bytes())])?;
-    guest::run(subject.image, &plan_with(&disk), |guest| {
+    guest::run(subject.image, &plan_with(&disk, 0), |guest| {
         let line = guest.wait_line(0, &["router: ", wrong.said], LINE_LIMIT)?;
         let text = crate::console::text(&line.line).to_owned();
         ensure!(text == format!("router: {}", wrong.said), "the line says more: {text}");
@@ -126,7 +127,7 @@ fn refused(subject: Subject<'_>, wrong: &Wrong) -> Result<String> {
     })
 }
 
-fn expect_unready(guest: &mut Guest, reason: &str) -> Result<()> {
+pub(super) fn expect_unready(guest: &mut Guest, reason: &str) -> Result<()> {
     let mut why = Vec::new();
     let response = guest.request(0, Request::new("GET", "/readyz"), &mut why, guest::REQUEST_LIMIT)?;
     let why = String::from_utf8_lossy(&why).into_owned();
@@ -138,7 +139,7 @@ fn expect_unready(guest: &mut Guest, reason: &str) -> Result<()> {
 /// What the disk says counts; the command line says the rest.
 fn disk_first(subject: Subject<'_>) -> Result<String> {
     let disk = Disk::make(Place::Mbr, 16, &[("paravane.toml", GOOD.as_bytes())])?;
-    let plan = plan_with(&disk).word("public=10.99.0.1/8,mtu=1300").word("private=10.88.0.1/16,mtu=1350");
+    let plan = plan_with(&disk, 0).word("public=10.99.0.1/8,mtu=1300").word("private=10.88.0.1/16,mtu=1350");
     guest::run(subject.image, &plan, |guest| {
         let status = status(guest)?;
         let values = status["configuration"].as_array().context("no configuration in the status")?;

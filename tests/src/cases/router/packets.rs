@@ -81,7 +81,7 @@ fn built(step: impl Built, payload: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// The router's station on NIC `nic`'s cable, as QEMU was told.
-pub(super) fn router_mac(nic: usize) -> [u8; 6] {
+pub fn router_mac(nic: usize) -> [u8; 6] {
     let [.., last] = host_mac(nic);
     [0x52, 0x54, 0x00, 0x70, 0x76, last]
 }
