@@ -17,8 +17,8 @@
 
 mod check;
 mod check_services;
-pub mod outside;
 pub mod firewall;
+pub mod outside;
 mod read;
 #[cfg(test)]
 mod service_tests;

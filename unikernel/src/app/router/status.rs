@@ -10,8 +10,8 @@ use paravane_appliance::path::{Path, PortCounters};
 use serde::Serialize;
 
 use super::Router;
-use super::outside::{SyslogStatus, TimeStatus};
 use super::firewall::{self, FirewallStatus};
+use super::outside::{SyslogStatus, TimeStatus};
 use super::services::{self, FlowStatus, ServiceStatus};
 use super::shared::{self, VrrpStatus};
 use crate::app::status::Report;

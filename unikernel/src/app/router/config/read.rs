@@ -126,7 +126,9 @@ impl Config {
                 Ok(())
             }
             ("service" | "service.server", true) => self.open_service(source, entry),
-            ("balancer" | "firewall" | "syslog" | "time", true) => Err((entry.key_at, format!("write [{table}], once"))),
+            ("balancer" | "firewall" | "syslog" | "time", true) => {
+                Err((entry.key_at, format!("write [{table}], once")))
+            }
             ("balancer" | "firewall" | "syslog" | "time", false) => Ok(()),
             (name, true) if is_nic_name(name) => Err((entry.key_at, format!("write [{name}], once"))),
             (name, false) if is_nic_name(name) => {
