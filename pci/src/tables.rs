@@ -10,6 +10,7 @@
 //! Spec: ACPI 6.5, 5.2.5 "Root System Description Pointer (RSDP)", 5.2.7 "Root System Description
 //! Table (RSDT)", 5.2.8 "Extended System Description Table (XSDT)".
 
+use core::ops::RangeInclusive;
 use core::{fmt, mem::offset_of};
 
 use acpi::rsdp::Rsdp;
@@ -33,6 +34,8 @@ const RSDP_XSDT: u64 = 24;
 /// Longer tables are not believed: 64 KiB hold four thousand ECAM regions, or eight thousand
 /// pointers.
 const MAX_TABLE_BYTES: u32 = 64 << 10;
+/// Nor a longer DSDT: those of large virtual machines have some 100 KiB.
+const MAX_DSDT_BYTES: u32 = 512 << 10;
 
 /// Where a BIOS notes the segment of its extended data area.
 pub(crate) const EBDA_SEGMENT: u64 = 0x40e;
@@ -82,7 +85,7 @@ pub fn find(
 ) -> Result<Option<Table>, TableError> {
     let root = find_root(memory, rsdp)?;
     let found = find_in(memory, &root, signature)?;
-    found.map(|at| Table::check(memory, at, signature, min_bytes)).transpose()
+    found.map(|at| Table::check(memory, at, signature, min_bytes..=MAX_TABLE_BYTES)).transpose()
 }
 
 /// The DSDT, which the FADT leads to, checked. `None` when the machine has none.
@@ -104,7 +107,7 @@ pub fn find_dsdt(memory: &impl FirmwareMemory, rsdp: PhysAddr) -> Result<Option<
     if at == 0 {
         return Ok(None);
     }
-    Table::check(memory, PhysAddr::new(at), "DSDT", HEADER_BYTES).map(Some)
+    Table::check(memory, PhysAddr::new(at), "DSDT", HEADER_BYTES..=MAX_DSDT_BYTES).map(Some)
 }
 
 /// The RSDT or XSDT that the RSDP at `at` leads to.
@@ -122,11 +125,11 @@ fn find_root(memory: &impl FirmwareMemory, at: PhysAddr) -> Result<Table, TableE
         check_sum(memory, at, RSDP, len_bytes)?;
         let xsdt = u64::from_le_bytes(field(memory, at, RSDP_XSDT)?);
         if xsdt != 0 {
-            return Table::check(memory, PhysAddr::new(xsdt), "XSDT", HEADER_BYTES);
+            return Table::check(memory, PhysAddr::new(xsdt), "XSDT", HEADER_BYTES..=MAX_TABLE_BYTES);
         }
     }
     let rsdt = u32::from_le_bytes(field(memory, at, RSDP_RSDT)?);
-    Table::check(memory, PhysAddr::new(rsdt.into()), "RSDT", HEADER_BYTES)
+    Table::check(memory, PhysAddr::new(rsdt.into()), "RSDT", HEADER_BYTES..=MAX_TABLE_BYTES)
 }
 
 /// The first table with this signature that `root` points to.
@@ -167,13 +170,13 @@ impl Table {
         memory: &impl FirmwareMemory,
         at: PhysAddr,
         signature: &'static str,
-        min_bytes: u32,
+        believed_bytes: RangeInclusive<u32>,
     ) -> Result<Self, TableError> {
         if field::<4>(memory, at, offset_of!(SdtHeader, signature) as u64)? != signature.as_bytes() {
             return Err(TableError::NotThere { at, signature });
         }
         let len_bytes = u32::from_le_bytes(field(memory, at, offset_of!(SdtHeader, length) as u64)?);
-        if !(min_bytes..=MAX_TABLE_BYTES).contains(&len_bytes) {
+        if !believed_bytes.contains(&len_bytes) {
             return Err(TableError::BadLength { at, signature, len_bytes });
         }
         check_sum(memory, at, signature, len_bytes)?;

@@ -122,6 +122,13 @@ pub(crate) fn load_handlers() {
     idt::load();
 }
 
+/// Has the CPU find nobody for an interrupt, nor for that: at which the machine begins anew.
+pub(crate) fn triple_fault() -> ! {
+    idt::unload();
+    x86_64::instructions::interrupts::int3();
+    crate::exit::stand_still()
+}
+
 impl Starting {
     /// Takes the controllers over, and starts to measure. `None` when that was done before.
     pub(crate) fn begin(apic: LocalApic<MmioRegion>, pic: Pic<X86Ports>) -> Option<Self> {

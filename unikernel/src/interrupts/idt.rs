@@ -95,6 +95,13 @@ pub(super) fn load() {
     unsafe { lidt(&DescriptorTablePointer { limit: LIMIT, base: VirtAddr::from_ptr(idt) }) };
 }
 
+/// Takes the tables away, so that the next interrupt resets the machine.
+pub(super) fn unload() {
+    // SAFETY: no interrupt can be taken from here on, and none is to be: the CPU shuts down at the
+    // next one.
+    unsafe { lidt(&DescriptorTablePointer { limit: 0, base: VirtAddr::zero() }) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
