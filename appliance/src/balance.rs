@@ -23,8 +23,10 @@
 //! | `guard` | flows of no service, which a [firewall's rules](crate::filter) let begin |
 //! | `spliced` | connections that are [spliced](crate::splice) |
 //! | `shared` | services at addresses that come and go |
+//! | `closing` | how all of it ends |
 
 mod begin;
+mod closing;
 mod decide;
 mod guard;
 mod service;
@@ -49,6 +51,7 @@ use crate::packet::reset::Reset;
 use crate::packet::wire::PROTOCOL_TCP;
 use crate::random::Random;
 use crate::splice::{self, Cookies};
+use closing::Closing;
 pub(crate) use decide::{Came, Decision};
 pub use service::{BalanceError, Protocol, Service, Settings, Splice};
 use serving::Listeners;
@@ -85,6 +88,7 @@ pub struct Balancer {
     sweep: Option<u32>,
     /// Since an address went there may be flows of its services.
     is_handing_over: bool,
+    closing: Closing,
     next_look: Instant,
     filter: Option<Filter>,
 }
@@ -129,6 +133,7 @@ impl Balancer {
             answers: Limiter::new(icmp::Limits::ERRORS, random.hash_key(), interfaces),
             sweep: None,
             is_handing_over: false,
+            closing: Closing::No,
             next_look: Instant::default(),
             filter: None,
         })
@@ -205,11 +210,10 @@ impl Balancer {
         let behind = first.saturating_add(TURN);
         let mut over = [None; TURN as usize];
         let among = self.flows.iter_from(first).take_while(|(index, _)| *index < behind);
-        let services = &self.services;
+        let (services, is_end) = (&self.services, self.closing.is_cutting_off());
         let is_over = |(_, flow): &(u32, &Flow)| {
-            services
-                .get(usize::from(flow.tag().service))
-                .is_some_and(|serving| !serving.is_here || serving.is_over(flow.tag(), now))
+            let serving = services.get(usize::from(flow.tag().service));
+            serving.is_some_and(|serving| is_end || !serving.is_here || serving.is_over(flow.tag(), now))
         };
         for (place, (index, _)) in over.iter_mut().zip(among.filter(is_over)) {
             *place = Some(index);
@@ -223,13 +227,13 @@ impl Balancer {
 
     /// Ends a flow; without a word where it goes on elsewhere.
     fn remove(&mut self, index: u32, now: Instant) {
-        let is_here = self.is_here(index);
+        let goes_on = !self.is_here(index) || self.is_handed_on(index);
         let (flows, mut left) = self.parts(now);
         let ended = &mut |index, flow: &Flow, end| left.ended(index, flow, end);
-        if is_here {
-            flows.remove(index, ended);
-        } else {
+        if goes_on {
             flows.hand_over(index, ended);
+        } else {
+            flows.remove(index, ended);
         }
     }
 

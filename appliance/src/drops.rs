@@ -114,6 +114,8 @@ reasons! {
     NoServer = "no_server",
     /// Each server of its service that does is at its limits.
     ServersBusy = "servers_busy",
+    /// This machine is about to end, and nothing begins on it.
+    Stopping = "stopping",
     /// No port is free that stands for its client's.
     PortsExhausted = "ports_exhausted",
     /// TCP flags that nobody sends together.

@@ -61,6 +61,9 @@ impl Balancer {
         is_stray: bool,
         now: Instant,
     ) -> Result<ServerId, Reason> {
+        if self.is_closed() {
+            return Err(Reason::Stopping);
+        }
         let serving = self.services.get_mut(usize::from(number)).ok_or(Reason::NoServer)?;
         let pool = &mut serving.pool;
         let server = if is_stray { pool.adopt(client) } else { pool.choose(client, now) };
@@ -151,6 +154,9 @@ impl Balancer {
         routes: &Routes,
         now: Instant,
     ) -> Result<Hit, Reason> {
+        if self.is_closed() {
+            return Err(Reason::Stopping);
+        }
         let client = reply.destination();
         let InterfaceId(zone) = interface_of(routes, client).ok_or(Reason::NoRoute)?;
         let Self { flows, services, resets, splicing, filter, .. } = self;

@@ -45,7 +45,9 @@ impl Decision {
     /// That nothing begins, for that reason.
     pub(crate) const fn not(reason: Reason) -> Self {
         match reason {
-            Reason::NoFlow | Reason::NoServer | Reason::ServersBusy | Reason::Cookie => Self::Refuse(reason),
+            Reason::NoFlow | Reason::NoServer | Reason::ServersBusy | Reason::Stopping | Reason::Cookie => {
+                Self::Refuse(reason)
+            }
             _ => Self::denied(reason),
         }
     }

@@ -129,6 +129,9 @@ impl Balancer {
         segment: &Segment,
         now: Instant,
     ) -> Result<(), Reason> {
+        if self.is_closed() {
+            return Err(Reason::Stopping);
+        }
         let serving = self.services.get(usize::from(number));
         let serving = serving.filter(|serving| serving.pool.is_ready()).ok_or(Reason::NoServer)?;
         self.splicing.as_ref().ok_or(Reason::NoServer)?.has_room()?;
@@ -299,8 +302,10 @@ impl Balancer {
         let flow = self.flows.get(index).map(|flow| (*flow.key(Direction::Original), flow.tag()));
         let Some((original, Tag { service, server })) = flow else { return };
         let chosen = match self.services.get_mut(usize::from(service)) {
-            Some(serving) => serving.retry(server, original.source(), client.tried, now),
-            None => Err(Reason::NoServer),
+            Some(serving) if !self.closing.is_cutting_off() => {
+                serving.retry(server, original.source(), client.tried, now)
+            }
+            _ => Err(Reason::NoServer),
         };
         // Its server has given it back, and nobody has to be told.
         self.flows.remove(index, &mut |_, _, _| {});

@@ -142,6 +142,9 @@ pub(super) enum Translation {
     Spliced,
 }
 
+/// How long one that is no TCP connection is taken to be open after a packet.
+const OTHERS_OPEN_SECONDS: u32 = 5;
+
 /// How long one is.
 pub(super) const FLOW_BYTES: usize = 128;
 const _: () = assert!(size_of::<Flow>() == FLOW_BYTES);
@@ -259,6 +262,21 @@ impl Flow {
     #[must_use]
     pub const fn state(&self) -> State {
         self.state
+    }
+
+    /// Whether its ends are not done with it: of TCP, that they have not both said their last; of
+    /// others, which have no end, that something came of late.
+    #[must_use]
+    pub fn is_open(&self, now: Instant) -> bool {
+        match self.state {
+            State::SynSent | State::SynReceived | State::Established | State::FinWait | State::CloseWait => {
+                true
+            }
+            State::LastAck | State::TimeWait | State::Close => false,
+            State::Unanswered | State::Answered | State::Stream => {
+                time::seconds(now).wrapping_sub(self.seen) < OTHERS_OPEN_SECONDS
+            }
+        }
     }
 
     /// Whose it is.

@@ -2,6 +2,7 @@
 
 mod begin;
 mod bytes;
+mod closing;
 pub mod errors;
 mod fragments;
 mod halves;

@@ -50,6 +50,38 @@ fn a_drained_servers_connections_are_cut_off_at_both_ends() {
 }
 
 #[test]
+fn a_balancer_that_ends_cuts_them_off_and_answers_no_syn() {
+    each(|mut balanced, how| {
+        let joined = connect(&mut balanced, &how, 5000);
+        balanced.through(PUBLIC, &joined.of_client(&balanced, ACK), b"seven b");
+        balanced.balancer().close();
+        balanced.take(PUBLIC, &balanced.of_client(5001, SYN).at(1000, 0), b"");
+        let refused = balanced.one(PUBLIC);
+        assert_eq!((refused.flags, refused.acknowledgement), (RST | ACK, 1001));
+        assert_eq!(balanced.world.dropped(), [(PUBLIC, Reason::Stopping, 1)]);
+        balanced.balancer().cut_off();
+        for _ in 0..20 {
+            balanced.pass(1);
+        }
+        let next = joined.cookie.wrapping_add(1);
+        is_cut_off(&mut balanced, &joined, [next, CLIENT + 8], [CLIENT + 8, SERVER + 1]);
+    });
+}
+
+/// A client that was answered before, and comes back when nothing begins any more.
+#[test]
+fn a_balancer_that_ends_takes_no_cookie() {
+    let how = How::new(V4);
+    let mut balanced = how.balanced();
+    let cookie = ask(&mut balanced, 5000);
+    balanced.balancer().close();
+    let back = balanced.of_client(5000, ACK).at(CLIENT + 1, cookie.wrapping_add(1));
+    balanced.take(PUBLIC, &back, b"");
+    assert_eq!(balanced.one(PUBLIC).flags, RST);
+    assert_eq!((balanced.world.dropped(), balanced.flows()), (vec![(PUBLIC, Reason::Stopping, 1)], 0));
+}
+
+#[test]
 fn one_that_is_quiet_too_long_is_cut_off() {
     each(|mut balanced, how| {
         let joined = connect(&mut balanced, &how, 5000);
