@@ -10,10 +10,12 @@ mod entropy;
 mod files;
 mod http_rules;
 mod idle;
+mod last_panic;
 mod link;
 mod others;
 mod restart;
 pub mod router;
+pub(crate) mod stop;
 mod suite;
 
 use crate::qemu::NicModel;
@@ -39,6 +41,8 @@ pub fn all() -> Vec<Case> {
         files::cases(),
         others::cases(),
         entropy::cases(),
+        stop::cases(),
+        last_panic::cases(),
         router::cases(),
         bad_input::cases(),
     ];

@@ -220,6 +220,19 @@ impl Guest {
         self.qemu.kill()
     }
 
+    /// Waits for QEMU to end by itself, and the hosts live on meanwhile. Its exit code.
+    ///
+    /// # Errors
+    ///
+    /// It still runs after `limit`.
+    pub fn wait_end(&mut self, limit: Duration) -> Result<i32> {
+        let deadline = Instant::now() + limit;
+        while !self.qemu.console().has_ended() && Instant::now() < deadline {
+            self.idle_briefly();
+        }
+        self.qemu.wait_end(deadline.saturating_duration_since(Instant::now()))
+    }
+
     /// The position that the next console line will have.
     pub fn position(&self) -> usize {
         self.qemu.console().position()

@@ -290,8 +290,10 @@ impl Config {
             let device = model.device();
             add("-device", format!("{device},netdev={id},mac={mac},{place}"));
         }
+        // First, for whoever wants it otherwise.
+        arguments.push("-no-reboot".into());
         arguments.extend(self.extras.iter().map(OsString::from));
-        for word in ["-nodefaults", "-no-user-config", "-no-reboot"] {
+        for word in ["-nodefaults", "-no-user-config"] {
             arguments.push(word.into());
         }
         arguments

@@ -6,6 +6,8 @@
 //! | `stack` | uses up the stack | 39, and the console says so |
 //! | `null`, `code`, `data` | reads through null, writes to code, runs data | 39, a page fault |
 //! | `panic` | panics | 37 |
+//! | `kept` | panics, and is reset; told of that, it is content | 33 |
+//! | `panics` | panics, and is reset, as often as that is done | 37 |
 //! | `memory` | heap and DMA memory, taken and given back | 33 |
 //! | `hal` | the self-test for platforms, over every NIC: memory, clock, registers, frames | 33 |
 //! | `edu` | interrupts of QEMU's `edu` device: MSI, then its line | 33 |
@@ -35,6 +37,7 @@ use paravane_hal_check::{ArpPeer, Settings, check_nic, check_platform};
 use paravane_hal_x86_64::line::Trigger;
 use paravane_unikernel::bus::{self, Place, Words, pci};
 use paravane_unikernel::exit::{Exit, exit};
+use paravane_unikernel::last_panic;
 use paravane_unikernel::platform::Machine;
 
 paravane_unikernel::entry!(main);
@@ -47,6 +50,8 @@ fn main(machine: Machine) -> ! {
         "code" => write_code(),
         "data" => run_data(),
         "panic" => panic!("as asked"),
+        "kept" => kept(),
+        "panics" => panics(),
         "memory" => memory(&machine),
         "hal" => hal(&machine),
         "edu" => edu(&machine),
@@ -59,6 +64,20 @@ fn main(machine: Machine) -> ! {
     };
     info!("{}", if passed { "passed" } else { "failed" });
     exit(if passed { Exit::Success } else { Exit::Failure })
+}
+
+fn kept() -> bool {
+    last_panic::reset_after(true);
+    match last_panic::tell() {
+        Some(last) => last.in_a_row == 1 && last.message.ends_with("kept as asked"),
+        None => panic!("kept as asked"),
+    }
+}
+
+fn panics() -> bool {
+    last_panic::reset_after(true);
+    last_panic::tell();
+    panic!("again, as asked")
 }
 
 #[inline(never)]

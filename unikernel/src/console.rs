@@ -92,6 +92,11 @@ pub(crate) fn print_regardless(message: fmt::Arguments<'_>) {
     line.end();
 }
 
+/// Since the image's first instruction, as far as there is a clock.
+pub(crate) fn uptime() -> Duration {
+    CLOCK.get().map_or(Duration::ZERO, |clock| clock.duration(clock.ticks_now()))
+}
+
 struct Console;
 
 impl Log for Console {
@@ -181,7 +186,7 @@ impl Sink for Com1 {
     }
 
     fn time(&self) -> Duration {
-        CLOCK.get().map_or(Duration::ZERO, |clock| clock.duration(clock.ticks_now()))
+        uptime()
     }
 }
 

@@ -1,10 +1,12 @@
-//! How a program ends: by QEMU's exit device if there is one, else by standing still.
+//! How a program ends: by QEMU's exit device if there is one, else by standing still; after a panic
+//! by a reset, where the program [wants that](last_panic::reset_after).
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use paravane_hal::port::PortIo;
 
 use crate::ports::ports;
+use crate::{console, last_panic, power};
 
 /// QEMU's `isa-debug-exit,iobase=0xf4`: a byte written there ends QEMU with status `byte * 2 + 1`.
 const DEBUG_EXIT: u16 = 0xf4;
@@ -43,8 +45,14 @@ static LEAVING: AtomicBool = AtomicBool::new(false);
 /// Says why, past any lock, and ends. The second to come here only ends.
 pub(crate) fn leave(why: Exit, message: core::fmt::Arguments<'_>) -> ! {
     x86_64::instructions::interrupts::disable();
-    if !LEAVING.swap(true, Relaxed) {
-        crate::console::print_regardless(message);
+    if LEAVING.swap(true, Relaxed) {
+        exit(why);
+    }
+    console::print_regardless(message);
+    // What a program says it cannot go on from would be so again.
+    if matches!(why, Exit::Panic | Exit::Exception) && last_panic::keep(message) {
+        console::print_regardless(format_args!("panic: the machine is reset"));
+        power::reset();
     }
     exit(why)
 }

@@ -15,10 +15,12 @@ pub mod entropy;
 pub mod exit;
 pub mod firmware;
 pub mod interrupts;
+pub mod last_panic;
 pub mod loader;
 pub mod memory;
 pub mod platform;
 mod ports;
+pub mod power;
 
 /// Names the program of an image: a function that takes the [`Machine`](platform::Machine) and
 /// never returns.

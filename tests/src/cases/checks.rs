@@ -21,6 +21,8 @@ const REPORT_LINES: usize = 25;
 /// One NIC for each driver, on wires where QEMU answers ARP.
 const NICS: &str = "-netdev user,id=first,restrict=on -device vmxnet3,netdev=first \
     -netdev user,id=second,restrict=on -device virtio-net-pci,netdev=second,disable-legacy=on,disable-modern=off";
+/// A reset does not end it.
+const REBOOTS: &str = "-action reboot=reset";
 const EDU: &str = "-device edu";
 /// 4 MiB are two large pages.
 const SHARED: &str = "-object memory-backend-memfd,id=shared,size=4M -device ivshmem-plain,memdev=shared";
@@ -31,12 +33,14 @@ const SHARED_HIGH: &str =
 /// What the image is asked to do, with which devices, how QEMU ends, and what the console says.
 type Check = (&'static str, &'static str, i32, &'static str);
 
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 12] = [
     ("stack", "", EXCEPTION, "the stack overflowed"),
     ("null", "", EXCEPTION, "page fault"),
     ("code", "", EXCEPTION, "page fault"),
     ("data", "", EXCEPTION, "page fault"),
     ("panic", "", PANICKED, "as asked"),
+    ("kept", REBOOTS, PASSED, "number 1 in a row: panic at unikernel/examples/checks.rs"),
+    ("panics", REBOOTS, PANICKED, "number 5 in a row: panic at unikernel/examples/checks.rs"),
     ("memory", "", PASSED, "bytes of DMA memory in use"),
     ("hal", NICS, PASSED, "2 NICs, 0 findings"),
     ("edu", EDU, PASSED, "line "),
@@ -51,6 +55,10 @@ pub(super) fn cases() -> Vec<Case> {
             let name = format!("checks/{}/{}", machine.name(), check.0);
             cases.push(Case::new(name, move |_| run(machine, check)));
         }
+    }
+    for check in CHECKS.into_iter().filter(|(_, devices, ..)| *devices == REBOOTS) {
+        let name = format!("checks/microvm-acpi/{}", check.0);
+        cases.push(Case::new(name, move |_| run(Machine::MicrovmAcpi, check)));
     }
     cases
 }

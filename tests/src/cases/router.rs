@@ -8,6 +8,8 @@
 //! | `stream` | connections through the router |
 //! | `balance` | clients and back ends, and the balancer between them |
 //! | `flows` | as many connections as there may be, in little memory |
+//! | `stop` | how the machine ends under connections, and begins anew |
+//! | `last_panic` | that it is there again after a panic, and says so |
 //! | `admin` | that nothing on the other NICs reaches the machine itself |
 //! | `firewall` | what becomes of packets where there are rules |
 //! | `config` | where the configuration is from, and what is said of a wrong one |
@@ -19,8 +21,10 @@ mod config;
 mod firewall;
 mod flows;
 mod forward;
+mod last_panic;
 mod packets;
 mod pair;
+mod stop;
 mod stream;
 
 use std::path::PathBuf;
@@ -91,6 +95,8 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(config::cases());
     cases.extend(pair::cases());
     cases.extend(firewall::cases());
+    cases.extend(stop::cases());
+    cases.extend(last_panic::cases());
     cases
 }
 

@@ -255,6 +255,20 @@ impl<'p> Clients<'p> {
         by.map_err(|why| anyhow!(why))
     }
 
+    /// Waits for a connection to be cut off by the other end.
+    ///
+    /// # Errors
+    ///
+    /// It is not by `deadline`.
+    pub fn expect_reset(&mut self, Held(asking): Held, deadline: Instant) -> Result<()> {
+        while self.peer.sockets.get::<tcp::Socket<'_>>(asking.handle).state() != tcp::State::Closed {
+            ensure!(Instant::now() < deadline, "the connection is not cut off");
+            self.peer.turn(TURN)?;
+        }
+        self.peer.sockets.remove(asking.handle);
+        Ok(())
+    }
+
     fn begin(&mut self, to: SocketAddr) -> Result<Asking> {
         let port = self.peer.next_port;
         self.peer.next_port = if port + 1 == PORTS.end { PORTS.start } else { port + 1 };

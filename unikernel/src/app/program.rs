@@ -15,15 +15,17 @@ use core::time::Duration;
 
 use crate::app::config::{Config, nic_name};
 use crate::app::http::{Files, routes};
-use crate::app::server::{Boot, Carrier, Host, Identity, Nic, Rung, Server, Stacked};
+use crate::app::server::{Boot, Carrier, End, Host, Identity, Nic, Rung, Server, Stacked};
 use crate::bus::pci::{self, Bus};
 use crate::bus::words::{MmioPlace, Words};
 use crate::bus::{self, Found, FoundNic, Place};
 use crate::console;
 use crate::disk;
 use crate::entropy::{self, Seeded};
-use crate::interrupts::{Interrupts, LINES};
+use crate::interrupts::LINES;
+use crate::last_panic;
 use crate::platform::{Machine, Platform};
+use crate::power::{self, Power};
 use log::{error, info, warn};
 use paravane_hal::Failed;
 use paravane_hal::time::Clock;
@@ -31,8 +33,8 @@ use paravane_hal_x86_64::line::Trigger;
 use paravane_net::{FrameLayout, FramePool};
 use paravane_nic::{Config as NicConfig, InterruptPlan, IrqMode, Kind as NicKind, Nic as Device};
 
-/// The longest sleep of an image that has nothing to serve.
-const NOTHING_TO_DO: Duration = Duration::from_secs(3600);
+/// How long an image sleeps that has nothing to serve, before it looks at the power button again.
+const NOTHING_TO_DO: Duration = Duration::from_millis(100);
 
 /// What is missing where nothing gives random numbers.
 const NO_ENTROPY: &str = "entropy: none: neither RDSEED nor RDRAND works here, and there is no virtio-rng (1af4:1044, 1af4:1005); \
@@ -60,6 +62,7 @@ pub fn run(machine: Machine, mount: Option<Mount>) -> ! {
     }
 
     say_foreign(&config.foreign);
+    last_panic::tell();
 
     let Devices { nics: found, disks, entropy } = Devices::find(&machine, &config.devices);
     let seeded = seed(&machine, entropy);
@@ -103,13 +106,13 @@ pub(super) fn make_pool(machine: &Machine, frames: u32, nics: usize) -> FramePoo
             "no NIC found: there is neither a vmxnet3 (15ad:07b0) nor a virtio-net (1af4:1041, 1af4:1000) on a PCI bus, \
              nor a virtio-net (1) in memory"
         );
-        idle(&machine.interrupts);
+        idle(machine);
     }
     match FramePool::new(machine.platform, FrameLayout::new(frames)) {
         Ok(pool) => pool,
         Err(reason) => {
             error!("no frames for {nics} NICs: {reason}; give the machine more memory");
-            idle(&machine.interrupts);
+            idle(machine);
         }
     }
 }
@@ -126,7 +129,8 @@ pub(super) fn make_server(
     let micros = u64::try_from(clock.duration(ticks).as_micros()).unwrap_or(u64::MAX);
     let up = nics.iter().filter(|nic| nic.is_up()).count();
     info!("boot: {up} NICs up with link after {micros} us, {ticks} tsc ticks since the first instruction");
-    Server::new(Hosting(machine), nics, pool, seeded, Boot { micros, ticks })
+    let power = Power::find(&machine);
+    Server::new(Hosting { machine, power }, nics, pool, seeded, Boot { micros, ticks })
 }
 
 /// A generator of random numbers. Where nothing gives a seed, that is said.
@@ -224,40 +228,57 @@ fn try_start(
 }
 
 /// What the server needs of the machine.
-struct Hosting(Machine);
+struct Hosting {
+    machine: Machine,
+    power: &'static Power,
+}
 
 impl Host for Hosting {
     fn now(&self) -> paravane_hal::time::Instant {
-        self.0.platform.now()
+        self.machine.platform.now()
     }
     fn sleep(&self, timeout: Option<Duration>) {
-        self.0.interrupts.idle(timeout);
+        self.machine.interrupts.idle(timeout);
     }
     fn take_rung(&self) -> Rung {
-        let pending = self.0.interrupts.take_pending();
+        let pending = self.machine.interrupts.take_pending();
         Rung { lines: pending.lines, messages: pending.messages != 0 }
     }
     fn open_line(&self, line: u8, trigger: Trigger) -> bool {
-        self.0.enable_line(line, trigger).is_ok()
+        self.machine.enable_line(line, trigger).is_ok()
     }
     fn unmask_line(&self, line: u8) {
-        self.0.interrupts.unmask_line(line);
+        self.machine.interrupts.unmask_line(line);
     }
     fn heap_bytes_free(&self) -> usize {
-        self.0.heap_bytes_free()
+        self.machine.heap_bytes_free()
     }
     fn dma_bytes_in_use(&self) -> u64 {
-        self.0.platform.dma.dma_bytes_in_use() as u64
+        self.machine.platform.dma.dma_bytes_in_use() as u64
     }
     fn clock_source(&self) -> String {
-        alloc::format!("{}", self.0.platform.clock.source())
+        alloc::format!("{}", self.machine.platform.clock.source())
+    }
+    fn has_power_button(&self) -> bool {
+        self.power.has_button()
+    }
+    fn is_power_button_pressed(&self) -> bool {
+        self.power.is_pressed()
+    }
+    fn end(&self, end: End) -> ! {
+        match end {
+            End::Off => self.power.off(),
+            End::Restart => power::reset(),
+        }
     }
 }
 
-/// There is nothing to serve: sleeps.
-fn idle(interrupts: &Interrupts) -> ! {
-    loop {
-        interrupts.idle(Some(NOTHING_TO_DO));
-        let _ = interrupts.take_pending();
+/// There is nothing to serve: sleeps until the machine is turned off.
+fn idle(machine: &Machine) -> ! {
+    let power = Power::find(machine);
+    while !power.is_pressed() {
+        machine.interrupts.idle(Some(NOTHING_TO_DO));
+        let _ = machine.interrupts.take_pending();
     }
+    power.off()
 }

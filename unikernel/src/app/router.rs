@@ -55,6 +55,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use log::{error, info, warn};
+use paravane_appliance::balance::Balancer;
 use paravane_appliance::interface::InterfaceId;
 use paravane_appliance::neighbour::{self, Event};
 use paravane_appliance::path::Path;
@@ -70,7 +71,7 @@ use outside::Outside;
 pub use pages::routes;
 
 use crate::app::http::{Change, Handle};
-use crate::app::server::{Datagrams, Forwarding, Page, Passed, Piece};
+use crate::app::server::{Datagrams, End, Forwarding, Page, Passed, Piece};
 use crate::app::status::Report;
 
 /// One event of neighbours is said in so long; the others are counted.
@@ -106,6 +107,10 @@ pub struct Router {
     outside: Outside,
     /// Pages in pieces that are being read.
     streams: Vec<Stream>,
+    /// Somebody asked for the machine to end so.
+    end: Option<End>,
+    /// It is about to.
+    is_closed: bool,
 }
 
 impl Router {
@@ -122,9 +127,23 @@ impl Router {
     /// Why it is not ready, in lines; none when it is.
     #[must_use]
     pub fn unready(&self) -> Vec<String> {
+        let stopping = self.is_closed.then(|| "the machine is about to end".into());
         let down = self.interfaces.iter().filter(|interface| !interface.is_up);
         let down = down.map(|interface| alloc::format!("{}: the link is down", interface.name));
-        self.troubles.iter().cloned().chain(down).collect()
+        stopping.into_iter().chain(self.troubles.iter().cloned()).chain(down).collect()
+    }
+
+    /// How long connections may go on once the machine is to end.
+    pub(super) fn drain(&self) -> Duration {
+        self.config.stop.drain.value
+    }
+
+    fn balancer(&self) -> Option<&Balancer> {
+        self.path.as_ref()?.balancer()
+    }
+
+    fn balancer_mut(&mut self) -> Option<&mut Balancer> {
+        self.path.as_mut()?.balancer_mut()
     }
 
     fn name(&self, interface: InterfaceId) -> &str {
@@ -248,5 +267,33 @@ impl Forwarding for Router {
 
     fn change(&mut self, change: &Change, now: Instant) -> Page {
         change::change(self, change, now)
+    }
+
+    fn take_end(&mut self) -> Option<End> {
+        self.end.take()
+    }
+
+    fn close(&mut self, now: Instant) {
+        self.is_closed = true;
+        // Who has the shared addresses next takes what comes for them, before anybody is refused.
+        self.path.iter_mut().for_each(|path| path.resign(now));
+        self.say_vrrp();
+        self.balancer_mut().into_iter().for_each(Balancer::close);
+    }
+
+    fn is_anything_open(&mut self, now: Instant) -> bool {
+        self.balancer_mut().is_some_and(|balancer| balancer.is_anything_open(now))
+    }
+
+    fn open_connections(&self, now: Instant) -> u32 {
+        self.balancer().map_or(0, |balancer| balancer.open_flows(now))
+    }
+
+    fn cut_off(&mut self) {
+        self.balancer_mut().into_iter().for_each(Balancer::cut_off);
+    }
+
+    fn is_over(&self) -> bool {
+        self.balancer().is_none_or(|balancer| balancer.is_over())
     }
 }

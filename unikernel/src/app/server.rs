@@ -15,6 +15,9 @@ mod lane;
 mod nic;
 mod report;
 mod sending;
+mod stop;
+#[cfg(test)]
+mod stop_tests;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +26,8 @@ use forwarding::NoForwarding;
 pub use forwarding::{Answer, Datagrams, Forwarding, Line, Page, Passed, Piece};
 pub use lane::Lane;
 pub use nic::{Identity, Nic};
+use stop::Stop;
+pub use stop::{DRAIN, End};
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -58,7 +63,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const UNCLAIMED: u32 = 10_000;
 
 /// How long a device may take to send what it has before it is stopped.
-const DRAIN: Duration = Duration::from_millis(20);
+const FLUSH: Duration = Duration::from_millis(20);
 
 /// What the loop needs of the machine.
 pub trait Host {
@@ -79,6 +84,12 @@ pub trait Host {
     fn dma_bytes_in_use(&self) -> u64;
     /// Where the clock's rate comes from.
     fn clock_source(&self) -> String;
+    /// Whether there is a power button to look at.
+    fn has_power_button(&self) -> bool;
+    /// Whether it was pressed since the last call.
+    fn is_power_button_pressed(&self) -> bool;
+    /// Ends the machine.
+    fn end(&self, end: End) -> !;
 }
 
 /// What rang.
@@ -125,6 +136,7 @@ pub struct Server<P: Platform, C: ConfigAccess, H: Host> {
     /// How often in a row lines rang that none of the NICs had raised.
     unclaimed: u32,
     poll_sleep: Duration,
+    stop: Stop,
 }
 
 impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
@@ -148,6 +160,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
             open_lines: 0,
             unclaimed: 0,
             poll_sleep: POLL_SLEEPS.0,
+            stop: Stop::new(DRAIN, now),
         }
     }
 
@@ -163,7 +176,13 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         Self { forwarding, ..self }
     }
 
-    /// Gives every NIC a stack and serves, for ever.
+    /// The same, that waits so long for connections before it stops.
+    #[must_use]
+    pub fn with_drain(self, drain: Duration) -> Self {
+        Self { stop: Stop::new(drain, self.host.now()), ..self }
+    }
+
+    /// Gives every NIC a stack and serves, until the machine is to end.
     pub fn run(mut self) -> ! {
         let now = self.host.now();
         let connections = self.connections_per_nic();
@@ -173,6 +192,9 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         info!("ready");
         loop {
             self.cycle();
+            if let Some(end) = self.follow_stop() {
+                self.end(end);
+            }
         }
     }
 
@@ -329,6 +351,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
     fn sleep(&mut self, now: Instant) {
         let second = self.forwarding.keeps_history().then_some(self.second);
         let due = [self.forwarding_due, second].into_iter().flatten().map(|due| due.since(now));
+        let due = due.chain(self.stop.idle_time(self.host.has_power_button(), now));
         let mut timeout = self.nics.iter_mut().filter_map(|nic| nic.idle_time(now)).chain(due).min();
         if self.nics.iter().any(Nic::is_polled) {
             if now.since(self.busy) < SPIN {
@@ -402,7 +425,7 @@ impl<P: Platform, C: ConfigAccess + Send, H: Host> Server<P, C, H> {
         for nic in self.nics.iter_mut().filter(|nic| names.iter().any(|name| name == nic.name())) {
             // The answer goes out first; what the device has not sent by then, TCP sends again.
             nic.turn(now, false, &mut *self.forwarding);
-            while nic.is_sending() && self.host.now().since(now) < DRAIN {
+            while nic.is_sending() && self.host.now().since(now) < FLUSH {
                 nic.turn(self.host.now(), false, &mut *self.forwarding);
             }
             if let Err(reason) = nic.restart() {

@@ -69,6 +69,8 @@ pub struct Stack {
     requests: u64,
     #[cfg(feature = "router")]
     lines: datagrams::Lines,
+    /// No connection begins any more.
+    is_closed: bool,
 }
 
 impl core::fmt::Debug for Stack {
@@ -101,6 +103,7 @@ impl Stack {
             requests: 0,
             #[cfg(feature = "router")]
             lines: datagrams::Lines::default(),
+            is_closed: false,
         };
         match addressing {
             Addressing::Dhcp => stack.dhcp = Some(stack.sockets.add(dhcpv4::Socket::new())),
@@ -230,15 +233,51 @@ impl Stack {
         }
     }
 
+    /// Lets no connection begin from now on; those that there are end after what is under way.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+        for session in &self.sessions {
+            let socket = self.sockets.get_mut::<tcp::Socket<'_>>(session.socket);
+            if socket.is_listening() {
+                socket.close();
+            }
+        }
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        let is_active = |session: &&Session| self.sockets.get::<tcp::Socket<'_>>(session.socket).is_active();
+        u32::try_from(self.sessions.iter().filter(is_active).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether any of their peers has not acknowledged all that was said to it.
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        self.sessions
+            .iter()
+            .any(|session| self.sockets.get::<tcp::Socket<'_>>(session.socket).send_queue() > 0)
+    }
+
+    /// Cuts off those that there are.
+    pub fn cut_off(&mut self) {
+        for session in &self.sessions {
+            self.sockets.get_mut::<tcp::Socket<'_>>(session.socket).abort();
+        }
+    }
+
     fn serve(&mut self) {
         for session in &mut self.sessions {
-            session.serve(self.sockets.get_mut(session.socket));
+            session.serve(self.sockets.get_mut(session.socket), self.is_closed);
         }
     }
 
     /// Gives ended connections' places to the next peers. Comes after sending, for the last
     /// acknowledgement of a connection in TIME-WAIT goes out then.
     fn recycle(&mut self) {
+        if self.is_closed {
+            return;
+        }
         let mut listening = false;
         for session in &mut self.sessions {
             let socket = self.sockets.get_mut(session.socket);
@@ -308,8 +347,9 @@ impl Stack {
 }
 
 impl Session {
-    /// Moves bytes between socket and connection.
-    fn serve(&mut self, socket: &mut tcp::Socket<'_>) {
+    /// Moves bytes between socket and connection, which ends with what is under way where that
+    /// `is_last`.
+    fn serve(&mut self, socket: &mut tcp::Socket<'_>, is_last: bool) {
         if !socket.is_active() || socket.state() == tcp::State::SynReceived {
             return;
         }
@@ -334,7 +374,7 @@ impl Session {
         let peer_is_done = socket.state() == tcp::State::CloseWait && !socket.can_recv();
         if self.connection.is_broken() {
             socket.abort();
-        } else if self.connection.is_over() || (peer_is_done && self.connection.is_idle()) {
+        } else if self.connection.is_over() || ((peer_is_done || is_last) && self.connection.is_idle()) {
             socket.close();
         } else if peer_is_done && self.connection.is_stuck() {
             // The peer left in the middle of a request.

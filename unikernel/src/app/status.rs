@@ -6,6 +6,9 @@ use core::fmt::Write;
 
 use serde::Serialize;
 
+use crate::app::server::End;
+use crate::last_panic::LastPanic;
+
 /// The facts of one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -29,8 +32,23 @@ pub struct Report {
     pub pool_frames: u64,
     /// How many of them are free.
     pub pool_free: u64,
+    /// The panic that ended the boot before this one, if any did.
+    pub last_panic: Option<&'static LastPanic>,
+    /// That the machine is about to end, if it is.
+    pub stopping: Option<Stopping>,
     /// One entry a NIC, in the order they were found in.
     pub nics: Vec<NicReport>,
+}
+
+/// How a machine ends that is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Stopping {
+    /// What comes then.
+    pub end: End,
+    /// For so long connections may go on.
+    pub seconds_left: u64,
+    /// So many of them are open.
+    pub connections_left: u32,
 }
 
 /// The facts of one NIC.
@@ -206,6 +224,8 @@ mod tests {
             dma_bytes_in_use: 4096,
             pool_frames: 10,
             pool_free: 9,
+            last_panic: None,
+            stopping: None,
             nics: vec![NicReport {
                 name: "admin".into(),
                 driver: "vmxnet3",

@@ -22,9 +22,9 @@ use crate::qemu::{Machine, NicModel};
 use crate::runner::{Case, Subject};
 
 /// Where services are.
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 80);
+pub(super) const VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 80);
 const VIP_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 1, 0, 0, 0, 0x80);
-const BACK_ENDS: [(&str, u16); 2] = [("one", 8001), ("two", 8002)];
+pub(super) const BACK_ENDS: [(&str, u16); 2] = [("one", 8001), ("two", 8002)];
 const REQUESTS: u64 = 100;
 const AT_A_TIME: usize = 6;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(2);
 /// For servers to be asked, and found up or down.
 const MARKED_LIMIT: Duration = Duration::from_secs(30);
-const TOKEN: &str = "correct-horse-battery";
+pub(super) const TOKEN: &str = "correct-horse-battery";
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -76,7 +76,7 @@ fn address_of(service: &str) -> SocketAddr {
 
 /// Lets back ends answer on `private` while `work` is done on `admin` and `public`; the first of
 /// them ends when `kill` is set.
-fn with_back_ends<T: Send>(
+pub(super) fn with_back_ends<T: Send>(
     guest: &mut Guest,
     kill: &AtomicBool,
     work: impl FnOnce(&mut Peer, &mut Peer) -> Result<T> + Send,
@@ -160,7 +160,7 @@ fn is_first(server: &Value) -> bool {
 }
 
 /// Until all servers are so.
-fn wait(admin: &mut Peer, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<()> {
+pub(super) fn wait(admin: &mut Peer, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<()> {
     let deadline = Instant::now() + MARKED_LIMIT;
     loop {
         let seen = status_of(admin)?;
@@ -175,7 +175,7 @@ fn wait(admin: &mut Peer, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<
 }
 
 /// The status, fetched by the host on `admin`.
-fn status_of(admin: &mut Peer) -> Result<Value> {
+pub(super) fn status_of(admin: &mut Peer) -> Result<Value> {
     let to = SocketAddr::new(guest_address(0).into(), 80);
     let connection = admin.connect(to, Instant::now() + guest::REQUEST_LIMIT)?;
     let mut body = Vec::new();

@@ -325,6 +325,13 @@ impl<Q: RequestQueue<BlockBuffer>, C: Clock> Files for Volume<Q, C> {
             });
         }
     }
+
+    fn flush(&mut self) -> Result<(), Refusal> {
+        let flushed = self.ask("what was written", |volume| {
+            volume.part(|part| part.flush()).map_err(|trouble: Trouble| trouble.into())
+        });
+        Ok(flushed?)
+    }
 }
 
 /// Why a disk is not mounted.

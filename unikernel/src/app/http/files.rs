@@ -107,6 +107,8 @@ pub trait Files {
     fn finish(&mut self, handle: &Handle) -> Result<bool, Refusal>;
     /// Closes files whose handles were all dropped; what was not finished is removed.
     fn close_left(&mut self);
+    /// Has the disk keep all that was written.
+    fn flush(&mut self) -> Result<(), Refusal>;
 }
 
 /// Where there is no disk.
@@ -137,6 +139,9 @@ impl Files for NoFiles {
         Err(Self::REFUSAL)
     }
     fn close_left(&mut self) {}
+    fn flush(&mut self) -> Result<(), Refusal> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

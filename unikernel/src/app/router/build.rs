@@ -213,6 +213,8 @@ impl Plan {
             history,
             outside,
             streams: Vec::new(),
+            end: None,
+            is_closed: false,
         }
     }
 

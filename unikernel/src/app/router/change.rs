@@ -1,4 +1,4 @@
-//! What may be changed while it runs: the servers of services, by who says the token.
+//! What may be changed while it runs, by who says the token: the servers of services, and its end.
 //!
 //! | Request | Does |
 //! |---|---|
@@ -8,6 +8,8 @@
 //! | `POST /services/S/servers/N/maintain` | nothing new, and no checks |
 //! | `POST /services/S/servers/N/resume` | all as before |
 //! | `DELETE /services/S/servers/N[?seconds=T]` | takes it out; what is left after that is cut off |
+//!
+//! | `POST /stop`, `POST /restart` | ends the machine, when connections are over or their time is |
 //!
 //! Nothing of it is kept over a restart: that is what the configuration is for.
 
@@ -24,7 +26,7 @@ use super::Router;
 use super::config::values::{listener, name};
 use super::pages::TEXT;
 use crate::app::http::Change;
-use crate::app::server::Page;
+use crate::app::server::{End, Page};
 
 /// Why nothing changed: a status, and a line.
 type Refused = (&'static str, String);
@@ -135,6 +137,11 @@ fn refused(error: impl Into<BalanceError>) -> Refused {
 
 fn apply(router: &mut Router, change: &Change, now: Instant) -> Result<(&'static str, String), Refused> {
     const DONE: &str = "200 OK";
+    if let Some(end) = End::of(&change.target) {
+        router.end = Some(end);
+        let seconds = router.drain().as_secs();
+        return Ok(("202 Accepted", format!("{} in {seconds} s at most", end.words())));
+    }
     let wish = Wish::of(change)?;
     let balancer = router.path.as_mut().and_then(|path| path.balancer_mut());
     let balancer = balancer.ok_or_else(|| ("404 Not Found", "there are no services".to_string()))?;

@@ -10,6 +10,7 @@
 //! | [`vrrp`] | what machines share, likewise |
 //! | [`outside`] | whom the machine itself talks to |
 //! | [`firewall`] | which rules there are |
+//! | `stop` | how the machine ends, likewise |
 //! | `check` | whether they go together |
 //!
 //! All that is wrong is found at once, and each is one line: where it is, what is wrong, what would
@@ -23,6 +24,7 @@ mod read;
 #[cfg(test)]
 mod service_tests;
 pub mod services;
+mod stop;
 #[cfg(test)]
 mod tests;
 pub mod values;
@@ -47,6 +49,7 @@ use crate::app::config::Addressing;
 use crate::app::config::file::{self, At};
 use firewall::Firewall;
 use services::{Service, Shared};
+pub use stop::{OnPanic, Stop};
 use vrrp::Vrrp;
 pub use words::is_word;
 
@@ -235,6 +238,8 @@ pub struct Config {
     pub syslog: outside::Syslog,
     /// Who knows the time.
     pub time_server: Setting<Option<SocketAddrV4>>,
+    /// How it ends.
+    pub stop: Stop,
     /// What services share.
     pub shared: Shared,
     /// What there is to balance.
@@ -258,6 +263,7 @@ impl Default for Config {
             admin_token: Setting::default(),
             syslog: outside::Syslog::default(),
             time_server: Setting::default(),
+            stop: Stop::default(),
             shared: Shared::default(),
             services: Vec::new(),
             vrrp: Vec::new(),
@@ -334,6 +340,7 @@ impl Config {
         let token = if self.admin_token.value.is_some() { "set" } else { "none: read only" };
         all.push(("admin.token".into(), token.into(), self.admin_token.origin));
         self.effective_outside(&mut all);
+        self.stop.effective(&mut all);
         for Port { name, addresses, mtu_bytes, is_loose } in &self.ports {
             let list: Vec<_> = addresses.value.iter().map(|(ip, bits, _)| format!("{ip}/{bits}")).collect();
             all.push((format!("{name}.addresses"), list.join(", "), addresses.origin));

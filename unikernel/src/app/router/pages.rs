@@ -30,6 +30,10 @@ pub fn routes(method: &str, target: &str) -> Result<Route, Refusal> {
         let route = Route::Pieces(Change::new(method, target));
         return only(matches!(method, "GET" | "HEAD"), route, "a router's pages are for GET");
     }
+    if matches!(path, "/stop" | "/restart") {
+        let route = Route::Change(Change::new(method, target));
+        return only(method == "POST", route, "/stop and /restart are for POST");
+    }
     let page = match path {
         "/" => "page",
         "/page.css" => "style",
@@ -42,7 +46,7 @@ pub fn routes(method: &str, target: &str) -> Result<Route, Refusal> {
         _ => {
             return Err(Refusal::new(
                 "404 Not Found",
-                "there are /, /status.json, /history.json, /metrics, /livez, /readyz, /debug/flows, /debug/neighbours, /debug/pcap and /services/SERVICE/servers/SERVER",
+                "there are /, /status.json, /history.json, /metrics, /livez, /readyz, /debug/flows, /debug/neighbours, /debug/pcap, /stop, /restart and /services/SERVICE/servers/SERVER",
             ));
         }
     };

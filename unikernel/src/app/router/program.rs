@@ -9,7 +9,7 @@ use log::{info, warn};
 use paravane_net::Config as NicConfig;
 
 use super::build::Plan;
-use super::config::{BUILT_IN, Config, Fault, is_word};
+use super::config::{BUILT_IN, Config, Fault, OnPanic, is_word};
 use super::pages::routes;
 use super::rules::{self, Loaded};
 use crate::app::config::file;
@@ -20,6 +20,7 @@ use crate::bus::Words;
 use crate::bus::words;
 use crate::cmdline::is_for_linux;
 use crate::console;
+use crate::last_panic;
 use crate::platform::{Machine, Platform};
 use paravane_hal::time::Clock as _;
 
@@ -28,6 +29,8 @@ const ADMIN: &str = "admin";
 
 /// Runs a router.
 pub fn run(machine: Machine) -> ! {
+    // A router that stands still is of no use to anybody; what it is told later counts.
+    last_panic::reset_after(true);
     let line = machine.boot.command_line.as_str();
     let said = said_of_devices(line);
     let Devices { nics: found, disks, entropy } = Devices::find(&machine, &said);
@@ -78,7 +81,9 @@ pub fn run(machine: Machine) -> ! {
         machine.platform.now(),
     );
     router.say();
-    program::make_server(machine, nics, pool, seeded).with_forwarding(Box::new(router)).run()
+    let drain = router.drain();
+    let server = program::make_server(machine, nics, pool, seeded);
+    server.with_forwarding(Box::new(router)).with_drain(drain).run()
 }
 
 /// What the command line says of where devices are; words that are nobody's are named.
@@ -93,7 +98,7 @@ fn said_of_devices(line: &str) -> Words {
             None if is_word(word) => {}
             None if is_for_linux(word) => foreign.push(word.into()),
             None => warn!(
-                "command line: '{word}' ignored: no such word; there are admin, public, private, nic3.., route, service, sources, syslog, time, vrrp, rules, irq, log, {}",
+                "command line: '{word}' ignored: no such word; there are admin, public, private, nic3.., route, service, sources, syslog, time, vrrp, drain, panic, rules, irq, log, {}",
                 words::NAMES
             ),
         }
@@ -120,6 +125,8 @@ fn configuration(
         config.faults.push(Fault::of_disk(alloc::format!("{}: it cannot be read: {reason}", file::NAME)));
     }
     console::set_level(config.log.value);
+    last_panic::reset_after(config.stop.panic.value == OnPanic::Reset);
+    last_panic::tell();
     if volume.is_some() && text.is_none() {
         info!("disk: there is no {} on it", file::NAME);
     }

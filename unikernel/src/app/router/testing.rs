@@ -58,6 +58,8 @@ pub(super) fn report() -> Report {
         dma_bytes_in_use: 4096,
         pool_frames: 64,
         pool_free: 60,
+        last_panic: None,
+        stopping: None,
         nics: Vec::new(),
     }
 }

@@ -8,6 +8,7 @@ use paravane_appliance::interface::InterfaceId;
 use paravane_hal::time::Instant;
 use paravane_net::{Burst, RxCounters, TxCounters};
 
+use super::stop::End;
 use crate::app::http::{Change, Handle};
 use crate::app::status::Report;
 
@@ -101,6 +102,22 @@ pub trait Forwarding {
     fn page(&self, name: &str, report: &Report) -> Page;
     /// Does what is asked for on `admin`, or says why not.
     fn change(&mut self, change: &Change, now: Instant) -> Page;
+    /// Whether there is anybody.
+    fn is_there(&self) -> bool {
+        true
+    }
+    /// How the machine is to end, if somebody asked for that on `admin` since the last call.
+    fn take_end(&mut self) -> Option<End>;
+    /// The machine is about to end: no connection begins from now on.
+    fn close(&mut self, now: Instant);
+    /// Whether any connection is open. To be asked often, once it is closed.
+    fn is_anything_open(&mut self, now: Instant) -> bool;
+    /// How many are. Looks at all of them.
+    fn open_connections(&self, now: Instant) -> u32;
+    /// Ends those that are left, in the turns that follow.
+    fn cut_off(&mut self);
+    /// Whether that is done.
+    fn is_over(&self) -> bool;
 }
 
 /// Nobody: every NIC has a stack of its own.
@@ -123,5 +140,22 @@ impl Forwarding for NoForwarding {
     }
     fn change(&mut self, _change: &Change, _now: Instant) -> Page {
         ("404 Not Found", "text/plain", Cow::Borrowed(""))
+    }
+    fn is_there(&self) -> bool {
+        false
+    }
+    fn take_end(&mut self) -> Option<End> {
+        None
+    }
+    fn close(&mut self, _now: Instant) {}
+    fn is_anything_open(&mut self, _now: Instant) -> bool {
+        false
+    }
+    fn open_connections(&self, _now: Instant) -> u32 {
+        0
+    }
+    fn cut_off(&mut self) {}
+    fn is_over(&self) -> bool {
+        true
     }
 }

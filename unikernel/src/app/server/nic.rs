@@ -324,6 +324,30 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         }
     }
 
+    /// Lets no connection begin on its stack from now on.
+    pub fn close(&mut self) {
+        self.carrier.stack_mut().into_iter().for_each(Stack::close);
+        self.carrier.stir();
+    }
+
+    /// How many connections its stack has.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.carrier.stack().map_or(0, Stack::connections)
+    }
+
+    /// Whether a peer of its stack has not yet all that was said to it.
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        self.carrier.stack().is_some_and(Stack::has_unsent)
+    }
+
+    /// Cuts off what connections its stack has.
+    pub fn cut_off(&mut self) {
+        self.carrier.stack_mut().into_iter().for_each(Stack::cut_off);
+        self.carrier.stir();
+    }
+
     /// Stops the driver, which gives all its memory back, and starts it again. Connections live on.
     ///
     /// # Errors

@@ -23,8 +23,8 @@ const LINE: u8 = 9;
 
 /// A machine with the controller that misses most: a line rings when it rises while it is open, and
 /// never because it is up.
-struct Machine {
-    platform: MockPlatform,
+pub(super) struct Machine {
+    pub(super) platform: MockPlatform,
     /// Lines from here on lead nowhere.
     lines: u8,
     opened: RefCell<Vec<(u8, Trigger)>>,
@@ -32,7 +32,9 @@ struct Machine {
     up: Cell<u64>,
     sleeps: Cell<u32>,
     /// Of the last sleep.
-    timeout: Cell<Option<Duration>>,
+    pub(super) timeout: Cell<Option<Duration>>,
+    /// How often the button was pressed that nobody saw; `None` where there is no button.
+    pub(super) presses: Cell<Option<u32>>,
 }
 
 impl Machine {
@@ -72,16 +74,27 @@ impl Host for Machine {
     fn clock_source(&self) -> String {
         String::new()
     }
+    fn has_power_button(&self) -> bool {
+        self.presses.get().is_some()
+    }
+    fn is_power_button_pressed(&self) -> bool {
+        let presses = self.presses.get().filter(|presses| *presses > 0);
+        self.presses.set(presses.map(|presses| presses - 1).or(self.presses.get()));
+        presses.is_some()
+    }
+    fn end(&self, _end: End) -> ! {
+        unreachable!("no test runs the loop for ever")
+    }
 }
 
 fn stacked() -> Box<dyn Carrier<MockPlatform>> {
     Box::new(Stacked::new(Addressing::Dhcp, routes))
 }
 
-type Models = Vec<Arc<Mutex<VirtioNet>>>;
+pub(super) type Models = Vec<Arc<Mutex<VirtioNet>>>;
 
 /// A server over two NICs that share [`LINE`], on a machine with so many `lines`.
-fn two_on_a_line(lines: u8) -> (Server<MockPlatform, PciHost, Machine>, Models) {
+pub(super) fn two_on_a_line(lines: u8) -> (Server<MockPlatform, PciHost, Machine>, Models) {
     two_with(lines, |_| stacked())
 }
 
@@ -112,8 +125,8 @@ fn two_with(
         })
         .into_iter()
         .unzip();
-    let (opened, up, sleeps, timeout) = Default::default();
-    let machine = Machine { platform, lines, opened, up, sleeps, timeout };
+    let (opened, up, sleeps, timeout, presses) = Default::default();
+    let machine = Machine { platform, lines, opened, up, sleeps, timeout, presses };
     (Server::new(machine, nics, pool, None, Boot { micros: 0, ticks: 0 }), models)
 }
 
@@ -320,6 +333,20 @@ impl Forwarding for Listener {
     }
     fn change(&mut self, _change: &Change, _now: Instant) -> Page {
         unreachable!("nobody asks")
+    }
+    fn take_end(&mut self) -> Option<End> {
+        None
+    }
+    fn close(&mut self, _now: Instant) {}
+    fn is_anything_open(&mut self, _now: Instant) -> bool {
+        false
+    }
+    fn open_connections(&self, _now: Instant) -> u32 {
+        0
+    }
+    fn cut_off(&mut self) {}
+    fn is_over(&self) -> bool {
+        true
     }
 }
 

@@ -16,7 +16,7 @@ use crate::app::config::file::{At, Entry, Value};
 use crate::app::config::{is_nic_name, parse_irq};
 
 /// What there is in each kind of table.
-const TOP: &str = "log, irq, [admin], [syslog], [time], [public], [private], [nic3].., [[route]], [[vrrp]], [balancer], [[service]], [firewall]";
+const TOP: &str = "log, irq, [admin], [syslog], [time], [public], [private], [nic3].., [[route]], [[vrrp]], [balancer], [[service]], [firewall], [stop]";
 const OF_ADMIN: &str = "address, gateway, mtu, token";
 const OF_PORT: &str = "addresses, mtu, reverse-path";
 const OF_ROUTE: &str = "to, via, interface, kind";
@@ -98,6 +98,7 @@ impl Config {
             ("time", key) => self.take_time(source, entry, key),
             ("balancer", key) => self.take_shared(source, entry, key),
             ("firewall", key) => self.take_firewall(source, entry, key),
+            ("stop", key) => self.take_stop(source, entry, key),
             (name, key) if is_nic_name(name) => self.take_port(source, entry, name, key),
             _ => unknown(entry, &entry.key, "", TOP),
         }
@@ -126,10 +127,10 @@ impl Config {
                 Ok(())
             }
             ("service" | "service.server", true) => self.open_service(source, entry),
-            ("balancer" | "firewall" | "syslog" | "time", true) => {
+            ("balancer" | "firewall" | "syslog" | "time" | "stop", true) => {
                 Err((entry.key_at, format!("write [{table}], once")))
             }
-            ("balancer" | "firewall" | "syslog" | "time", false) => Ok(()),
+            ("balancer" | "firewall" | "syslog" | "time" | "stop", false) => Ok(()),
             (name, true) if is_nic_name(name) => Err((entry.key_at, format!("write [{name}], once"))),
             (name, false) if is_nic_name(name) => {
                 if name != "admin" {

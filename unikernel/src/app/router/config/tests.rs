@@ -25,6 +25,9 @@ interface = "private"
 [[route]]
 to = "198.51.100.0/24"
 kind = "unreachable"
+[stop]
+drain-seconds = 5
+panic = "halt"
 "#;
 
 fn of_file(text: &str) -> Config {
@@ -60,6 +63,8 @@ fn a_file_says_all_of_it() {
             "admin.gateway = 10.0.0.1 (paravane.toml:5:11)",
             "admin.mtu = 9000 (paravane.toml:6:7)",
             "admin.token = none: read only (default)",
+            "stop.drain-seconds = 5 (paravane.toml:26:17)",
+            "stop.panic = halt (paravane.toml:27:9)",
             "public.addresses = 192.0.2.1/24, 2001:db8:1::1/64 (paravane.toml:8:13)",
             "public.mtu = 1500 (default)",
             "private.addresses = 10.1.0.1/16 (paravane.toml:10:13)",
@@ -76,7 +81,7 @@ fn a_file_says_all_of_it() {
 fn the_command_line_says_the_same_in_words() {
     let line = "log=debug admin=10.0.0.2/24,10.0.0.1,mtu=9000 public=192.0.2.1/24,2001:db8:1::1/64 \
                 private=10.1.0.1/16,mtu=1400 route=0.0.0.0/0,192.0.2.254 route=2001:db8:ff::/48,fe80::1,public \
-                route=10.2.0.0/16,private route=198.51.100.0/24,unreachable";
+                route=10.2.0.0/16,private route=198.51.100.0/24,unreachable drain=5 panic=halt";
     let (words, file) = (Config::of("", line, None), of_file(FILE));
     assert_eq!(said(&words), [""; 0]);
     let values = |config: &Config| {
@@ -131,6 +136,8 @@ fn what_is_unknown_is_named_with_what_there_is() {
         ("[private]", "[privat]\nx = 1\n[private]", "9:2: no such table 'privat'; there are log, irq"),
         ("[private]", "[private.x]\n[private]", "9:2: no such table 'private.x'; there are log, irq"),
         ("[admin]", "[[admin]]", "3:3: write [admin], once"),
+        ("[stop]", "[[stop]]", "25:3: write [stop], once"),
+        ("drain-seconds", "drain", "26:1: unknown key 'drain' in [stop]; there are drain-seconds, panic"),
     ] {
         let said = said_of(from, to);
         assert!(said.starts_with(wanted), "{said}");
@@ -174,6 +181,9 @@ fn a_value_that_is_none_is_named_with_what_would_be_one() {
         ),
         ("192.0.2.254", "gateway", "14:7: 'gateway' is no address of a gateway"),
         ("\"private\"", "\"admin\"", "21:13: 'admin' is no interface that packets are passed on by"),
+        ("= 5", "= 3601", "26:17: '3601'; a number of seconds from 0 to 3600 is wanted"),
+        ("\"halt\"", "\"stop\"", "27:9: 'stop' is nothing that follows a panic; there are reset, halt"),
+        ("= 5", "= '5'", "26:17: a string; a number of seconds"),
         ("\"unreachable\"", "\"lost\"", "24:8: 'lost' is no kind; there are blackhole, unreachable"),
     ] {
         let said = said_of(from, to);
@@ -253,6 +263,13 @@ fn a_word_is_named_with_its_column() {
             "command line:74: 'x' is no address of a gateway; write it as 10.0.0.1 or 2001:db8::1",
         ]
     );
+}
+
+#[test]
+fn what_linux_does_after_a_panic_is_none_of_ours() {
+    let config = Config::of("", "panic=1 reboot=k panic=-1", None);
+    assert_eq!((said(&config), config.stop.panic.value), (Vec::new(), OnPanic::Reset));
+    assert!(!is_word("panic=1") && is_word("panic=reset") && is_word("panic=halt"));
 }
 
 proptest::proptest! {

@@ -11,6 +11,7 @@
 //! | `syslog=ADDRESS[:PORT][,NAME]`, `time=ADDRESS[:PORT]` | `[syslog]`, `[time]` |
 //! | `vrrp=INTERFACE,ID,ADDRESS…[,priority=N][,interval=TIME][,sync=NAME][,checksum=WAY][,preempt]` | a `[[vrrp]]` |
 //! | `rules=FILE` | of `[firewall]` |
+//! | `drain=SECONDS`, `panic=reset`, `panic=halt` | of `[stop]`; what else a panic is to be followed by is a word for Linux |
 //!
 //! Other words are none of a router's configuration.
 
@@ -18,6 +19,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::OnPanic;
 use crate::app::config::file::{At, Entry, Value};
 use crate::app::config::is_nic_name;
 
@@ -30,10 +32,13 @@ pub fn is_word(word: &str) -> bool {
 /// Key and value of a word that says something of a router.
 fn parts(word: &str) -> Option<(&str, &str)> {
     let is_known = |key: &str| {
-        matches!(key, "irq" | "log" | "route" | "service" | "sources" | "syslog" | "time" | "vrrp" | "rules")
-            || is_nic_name(key)
+        matches!(
+            key,
+            "irq" | "log" | "route" | "service" | "sources" | "syslog" | "time" | "vrrp" | "drain" | "rules"
+        ) || is_nic_name(key)
     };
-    word.split_once('=').filter(|(key, _)| is_known(key))
+    word.split_once('=')
+        .filter(|(key, value)| is_known(key) || *key == "panic" && OnPanic::of(value).is_some())
 }
 
 /// What `line` says.
@@ -63,6 +68,12 @@ fn entries_of(column: usize, word: &str, entries: &mut Vec<Entry>) {
     }
     if key == "rules" {
         return put(start, "firewall.rules".into(), Value::String(value.into()));
+    }
+    if key == "panic" {
+        return put(start, "stop.panic".into(), Value::String(value.into()));
+    }
+    if key == "drain" {
+        return put(start, "stop.drain-seconds".into(), Value::Integer(value.into()));
     }
     if key == "service" {
         return service(entries, table, start, value);
