@@ -142,6 +142,7 @@ pub fn acpi(bytes: &[u8]) {
         }
     }
     let _ = search_bios_area(&|from: PhysAddr, into: &mut [u8]| firmware.read(from, into));
+    crate::power::power(bytes);
 }
 
 #[cfg(test)]

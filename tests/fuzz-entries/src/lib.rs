@@ -17,6 +17,7 @@ mod declared;
 mod input;
 mod lie;
 mod net;
+mod power;
 mod queue;
 mod rules;
 mod virtio;
