@@ -77,22 +77,6 @@ fn a_press_ends_a_machine_with_nothing_open() {
 }
 
 #[test]
-fn the_button_is_looked_at_while_nothing_happens() {
-    let (mut server, _models) = two_on_a_line(16);
-    let within = |server: &mut Server<_, _, super::tests::Machine>| {
-        (0..10).for_each(|_| server.cycle());
-        server.host.platform.clock().advance(SECOND);
-        (0..10).for_each(|_| server.cycle());
-        server.host.timeout.get()
-    };
-    let without = within(&mut server);
-    server.host.presses.set(Some(0));
-    assert_eq!(server.follow_stop(), None);
-    let with = within(&mut server);
-    assert!(with.is_some_and(|with| with <= Duration::from_millis(100)), "{with:?}, {without:?} without");
-}
-
-#[test]
 fn connections_are_waited_for_up_to_the_limit() {
     let (server, _models) = two_on_a_line(16);
     let holder = Holder::default();
