@@ -78,7 +78,7 @@ const WRONG: [Wrong; 8] = [
     Wrong {
         name: "unknown-table",
         change: ("[private]", "[privat]"),
-        said: "paravane.toml:11:2: no such table 'privat'; there are log, irq, [admin], [syslog], [time], [public], [private], [nic3].., [[route]], [[vrrp]], [balancer], [[service]], [firewall]",
+        said: "paravane.toml:11:2: no such table 'privat'; there are log, irq, [admin], [syslog], [time], [public], [private], [nic3].., [[route]], [[vrrp]], [balancer], [[service]], [firewall], [stop]",
     },
     Wrong {
         name: "wrong-type",
