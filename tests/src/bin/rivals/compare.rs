@@ -9,6 +9,7 @@ use crate::contender::{Contender, Work};
 use crate::hosts::Hosts;
 use crate::load::{self, Load, Outcome};
 use crate::machine::{self, MEMORY_MIB, Machine, Nic};
+use crate::packet::Ends;
 
 /// Windows that each give a figure; contenders take turns.
 pub(crate) const WINDOWS: usize = 5;
@@ -17,6 +18,8 @@ const QUIET: Duration = Duration::from_millis(200);
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// How long a guest with nothing to do is watched.
 const IDLE: Duration = Duration::from_secs(1);
+/// A flow that no window has.
+const PROBED: u32 = 3_000_000;
 const KIB: f64 = 1024.0;
 const MIB: f64 = 1024.0 * KIB;
 
@@ -31,12 +34,12 @@ pub(crate) fn measure(
     let loads = load::of(work);
     let (counted, idle) = {
         let mut started = boot_all(contenders, work, nic, Some(plugin))?;
-        let counted = windows(&mut started, loads)?;
+        let counted = windows(&mut started, &loads)?;
         let idle: Vec<f64> = started.iter_mut().map(Started::idle).collect::<Result<_>>()?;
         (counted, idle)
     };
     let mut started = boot_all(contenders, work, nic, None)?;
-    let timed = windows(&mut started, loads)?;
+    let timed = windows(&mut started, &loads)?;
 
     let mut heading = vec![format!("{} on {}", work.name(), nic.name())];
     heading.extend(contenders.iter().map(|contender| contender.name.clone()));
@@ -102,8 +105,11 @@ fn boot_all(contenders: &[Contender], work: Work, nic: Nic, plugin: Option<&Path
         let mut machine = Machine::boot(contender, nic, MEMORY_MIB, plugin)?;
         let mut hosts = Hosts::new();
         let first = match work {
-            Work::Route => machine.wait_answer(machine::probe_routing),
             Work::Nat | Work::Proxy => machine.wait_answer(|cables| hosts.probe(cables, machine::PROBE)),
+            _ => {
+                let ends = work.rules().map_or(Ends::routed(1), |rules| rules.flow(PROBED));
+                machine.wait_answer(|cables| machine::probe_routing(cables, ends))
+            }
         };
         let first_answer = first.map_err(|error| anyhow!("{error:#}\n{}", machine.report()));
         let first_answer = first_answer.with_context(|| contender.name.clone())?;

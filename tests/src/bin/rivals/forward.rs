@@ -1,16 +1,14 @@
-//! Packets that are routed from `public` to `private`, in bursts.
+//! Packets from `public` to `private`, in bursts.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use crate::link::{Cables, Side};
-use crate::packet;
+use crate::packet::{self, Ends};
 
 /// How long a burst may take before those of it that are missing are lost.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Bursts that differ.
-const KINDS: u32 = 8;
 
 /// Which packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,22 +19,27 @@ pub(crate) struct Load {
     pub(crate) burst: u8,
 }
 
-/// Sends `rounds` bursts. How long each took, from the first byte in to the last frame out.
-pub(crate) fn bursts(cables: &mut Cables, load: Load, rounds: u32) -> Result<Vec<Duration>> {
-    let number = |kind: u32, flow: u8| kind << 8 | u32::from(flow);
-    let burst = |kind| -> Vec<Vec<u8>> {
-        (0..load.burst).map(|flow| packet::routed(load.bytes, flow, number(kind, flow))).collect()
-    };
-    let kinds: Vec<_> = (0..KINDS).map(burst).collect();
+/// Sends `rounds` bursts of the flows that `ends` gives the numbers of, from 0. How long each took,
+/// from the first byte in to the last frame out.
+pub(crate) fn bursts(
+    cables: &mut Cables,
+    load: Load,
+    rounds: u32,
+    mut ends: impl FnMut(u32) -> Ends,
+) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
-    for (kind, frames) in (0..KINDS).zip(&kinds).cycle().take(rounds as usize) {
+    for round in 0..rounds {
+        let numbers = (0..load.burst).map(|place| round * u32::from(load.burst) + u32::from(place));
+        let frames: Vec<_> =
+            numbers.map(|number| packet::datagram(load.bytes, ends(number), number)).collect();
         let start = Instant::now();
         frames.iter().for_each(|frame| cables.queue(Side::Public, frame));
         let mut missing = u32::from(load.burst);
         while missing > 0 {
             cables.wait(Duration::from_millis(100))?;
             while let Some(frame) = cables.next(Side::Private) {
-                if packet::number_of(&frame).is_some_and(|number| number >> 8 == kind) {
+                let number = packet::number_of(&frame);
+                if number.is_some_and(|number| number / u32::from(load.burst) == round) {
                     missing = missing.saturating_sub(1);
                 }
             }

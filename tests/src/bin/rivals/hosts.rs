@@ -51,6 +51,8 @@ pub(crate) struct Hosts {
     resets: u64,
     /// Messages that came back to clients.
     echoes: u64,
+    /// Flows begun that rules are asked about.
+    flows: u32,
 }
 
 impl Hosts {
@@ -63,7 +65,14 @@ impl Hosts {
             took: Vec::new(),
             resets: 0,
             echoes: 0,
+            flows: 0,
         }
+    }
+
+    /// The number of a flow that there was not before.
+    pub(crate) fn next_flow(&mut self) -> u32 {
+        self.flows += 1;
+        self.flows
     }
 
     /// Asks once. Whether the page came before `limit`; if not, it never will.

@@ -1,9 +1,9 @@
 //! Debian guests with one program each: its kernel, and a first file system with busybox, the
 //! modules that it needs, and the program.
 //!
-//! They are tuned: no mitigations, memory not cleared when it is taken, one processor, no
-//! connection tracking, no IPv6, a scheduler's tick only while there is work; the kernel is booted
-//! unpacked, which is twice as quick.
+//! They are tuned: no mitigations, memory not cleared when it is taken, one processor, connections
+//! tracked only where rules ask for it (and then as many as come), no IPv6, a scheduler's tick only
+//! while there is work; the kernel is booted unpacked, which is twice as quick.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,8 +22,6 @@ use crate::packages::{self, Packages};
 /// One of them.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    /// What it does.
-    pub(crate) work: Work,
     /// The package of its program, if the kernel alone does not do, and what the table calls it.
     program: Option<(&'static str, &'static str)>,
     /// What it is called behind the kernel's version.
@@ -33,45 +31,60 @@ pub(crate) struct Guest {
     /// Files of packages that it runs, with all libraries that they need.
     programs: &'static [&'static str],
     /// Other files, with what is in them.
-    files: &'static [(&'static str, &'static str)],
+    files: Vec<(&'static str, String)>,
     /// What its first program does when the NICs have addresses.
     script: &'static str,
 }
 
-/// All of them.
-pub(crate) const GUESTS: [Guest; 3] = [
-    Guest {
-        work: Work::Route,
-        program: None,
-        title: "routing",
-        modules: &[],
-        programs: &[ETHTOOL],
-        files: &[],
-        script: "ip route add 198.51.100.0/24 via 10.77.2.1; tune",
-    },
-    Guest {
-        work: Work::Nat,
-        program: None,
-        title: "IPVS",
-        modules: &["ip_vs", "ip_vs_rr"],
-        programs: &[ETHTOOL, "sbin/ipvsadm"],
-        files: &[],
-        script: "
-            tune
-            ipvsadm -A -t 10.77.1.2:80 -s rr
-            ipvsadm -a -t 10.77.1.2:80 -r 10.77.2.11:80 -m
-            ipvsadm -a -t 10.77.1.2:80 -r 10.77.2.12:80 -m",
-    },
-    Guest {
-        work: Work::Proxy,
-        program: Some(("haproxy", "HAProxy")),
-        title: "mode tcp",
-        modules: &[],
-        programs: &["usr/sbin/haproxy"],
-        files: &[("etc/haproxy.cfg", HAPROXY)],
-        script: "haproxy -D -f /etc/haproxy.cfg",
-    },
-];
+/// Those that do `work`.
+pub(crate) fn guests(work: Work) -> Vec<Guest> {
+    let plain =
+        Guest { program: None, title: "", modules: &[], programs: &[], files: Vec::new(), script: "" };
+    if let Some(rules) = work.rules() {
+        let of = |title, rules| Guest {
+            title,
+            modules: &["nft_ct"],
+            programs: &[ETHTOOL, "usr/sbin/nft"],
+            files: vec![("etc/nftables.conf", rules)],
+            script: "
+                ip route add 100.64.0.0/10 via 10.77.1.1
+                ip route add 10.128.0.0/9 via 10.77.2.1
+                tune
+                echo 65536 >/sys/module/nf_conntrack/parameters/hashsize
+                sysctl -q -w net.netfilter.nf_conntrack_max=262144
+                nft -f /etc/nftables.conf",
+            ..plain
+        };
+        return vec![of("nftables", rules.theirs())];
+    }
+    vec![match work {
+        Work::Nat => Guest {
+            title: "IPVS",
+            modules: &["ip_vs", "ip_vs_rr"],
+            programs: &[ETHTOOL, "sbin/ipvsadm"],
+            script: "
+                tune
+                ipvsadm -A -t 10.77.1.2:80 -s rr
+                ipvsadm -a -t 10.77.1.2:80 -r 10.77.2.11:80 -m
+                ipvsadm -a -t 10.77.1.2:80 -r 10.77.2.12:80 -m",
+            ..plain
+        },
+        Work::Proxy => Guest {
+            program: Some(("haproxy", "HAProxy")),
+            title: "mode tcp",
+            programs: &["usr/sbin/haproxy"],
+            files: vec![("etc/haproxy.cfg", HAPROXY.into())],
+            script: "haproxy -D -f /etc/haproxy.cfg",
+            ..plain
+        },
+        _ => Guest {
+            title: "routing",
+            programs: &[ETHTOOL],
+            script: "ip route add 198.51.100.0/24 via 10.77.2.1; tune",
+            ..plain
+        },
+    }]
+}
 
 const ETHTOOL: &str = "sbin/ethtool";
 const HAPROXY: &str = "
@@ -148,7 +161,7 @@ pub(crate) fn build(guest: &Guest, packages: &Packages) -> Result<Built> {
     let packed = kernel_in(packages.root())?;
     let initrd = first_files(guest, packages.root()).with_context(|| format!("the guest of {name}"))?;
     let folder = packages::folder()?;
-    let initrd_path = folder.join(format!("{:?}.cpio", guest.work).to_lowercase());
+    let initrd_path = folder.join(format!("{}.cpio", guest.title.replace([',', ' '], "-")));
     fs::write(&initrd_path, &initrd)?;
     // As a distribution stores it; booted as it is, which is quicker.
     packages::said(
@@ -221,7 +234,7 @@ fn first_files(guest: &Guest, root: &Path) -> Result<Vec<u8>> {
     }
     let others = add(&mut archive, guest.modules)?;
     add_programs(guest.programs, root, &mut archive)?;
-    for (path, content) in guest.files {
+    for (path, content) in &guest.files {
         archive.file(path, content.as_bytes());
     }
     let init = INIT.replace("%MODULES%", &others).replace("%SCRIPT%", guest.script);

@@ -9,6 +9,8 @@ use crate::contender::Work;
 use crate::forward;
 use crate::hosts::Hosts;
 use crate::link::Cables;
+use crate::packet::Ends;
+use crate::rules::Rules;
 
 /// Length of a frame that is routed.
 const FRAME_BYTES: usize = 64;
@@ -20,6 +22,8 @@ const ROUNDS: u32 = 200;
 pub(crate) enum Load {
     /// Frames of 64 bytes from `public` to `private`; the next go when all have come out.
     Frames(u8),
+    /// The same, and each is the first one of a flow that rules let through.
+    Flows(Rules, u8),
     /// Messages of 10 bytes, each on a connection of its own that is open, and back.
     Messages(u8),
     /// Connections with a request and a page each.
@@ -27,12 +31,11 @@ pub(crate) enum Load {
 }
 
 /// The loads of a kind of work.
-pub(crate) const fn of(work: Work) -> &'static [Load] {
-    match work {
-        Work::Route => &[Load::Frames(1), Load::Frames(32)],
-        Work::Nat | Work::Proxy => {
-            &[Load::Messages(1), Load::Messages(32), Load::Connections(1), Load::Connections(32)]
-        }
+pub(crate) fn of(work: Work) -> Vec<Load> {
+    match work.rules() {
+        Some(rules) => vec![Load::Flows(rules, 1), Load::Flows(rules, 32)],
+        None if work == Work::Route => vec![Load::Frames(1), Load::Frames(32)],
+        None => vec![Load::Messages(1), Load::Messages(32), Load::Connections(1), Load::Connections(32)],
     }
 }
 
@@ -52,6 +55,7 @@ impl Load {
     pub(crate) const fn unit(self) -> &'static str {
         match self {
             Self::Frames(_) => "frame",
+            Self::Flows(..) => "flow",
             Self::Messages(_) => "message",
             Self::Connections(_) => "connection",
         }
@@ -62,7 +66,7 @@ impl Load {
         hosts.forget();
         match self {
             Self::Messages(at_once) => hosts.open(cables, at_once.into()),
-            Self::Frames(_) | Self::Connections(_) => Ok(()),
+            Self::Frames(_) | Self::Flows(..) | Self::Connections(_) => Ok(()),
         }
     }
 
@@ -72,7 +76,13 @@ impl Load {
         let (units, times) = match self {
             Self::Frames(burst) => {
                 let load = forward::Load { bytes: FRAME_BYTES, burst };
-                (ROUNDS * u32::from(burst), forward::bursts(cables, load, ROUNDS)?)
+                let ends = |number| Ends::routed(u8::try_from(number % u32::from(burst)).unwrap_or(0));
+                (ROUNDS * u32::from(burst), forward::bursts(cables, load, ROUNDS, ends)?)
+            }
+            Self::Flows(rules, burst) => {
+                let load = forward::Load { bytes: FRAME_BYTES, burst };
+                let ends = |_| rules.flow(hosts.next_flow());
+                (ROUNDS * u32::from(burst), forward::bursts(cables, load, ROUNDS, ends)?)
             }
             // There and back.
             Self::Messages(at_once) => (
@@ -90,7 +100,10 @@ impl Load {
 
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Frames(at_once) | Self::Messages(at_once) | Self::Connections(at_once)) = self;
+        let (Self::Frames(at_once)
+        | Self::Flows(_, at_once)
+        | Self::Messages(at_once)
+        | Self::Connections(at_once)) = self;
         write!(f, "{at_once} at once")
     }
 }

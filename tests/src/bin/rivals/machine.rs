@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::contender::Contender;
 use crate::counter::Counter;
 use crate::link::{Cables, Side, Socket};
+use crate::packet::Ends;
 
 /// RAM, where it is not said otherwise.
 pub(crate) const MEMORY_MIB: u32 = 256;
@@ -168,8 +169,8 @@ impl Machine {
 
 /// A frame to the guest every few milliseconds until one comes out as it should; who was slow to
 /// answer is heard out afterwards.
-pub(crate) fn probe_routing(cables: &mut Cables) -> Result<bool> {
-    cables.queue(Side::Public, &crate::packet::routed(64, 1, u32::MAX));
+pub(crate) fn probe_routing(cables: &mut Cables, ends: Ends) -> Result<bool> {
+    cables.queue(Side::Public, &crate::packet::datagram(64, ends, u32::MAX));
     cables.wait(Duration::from_millis(10))?;
     while cables.next(Side::Public).is_some() {}
     while let Some(frame) = cables.next(Side::Private) {

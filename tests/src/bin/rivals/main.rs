@@ -15,6 +15,7 @@ mod machine;
 mod modules;
 mod packages;
 mod packet;
+mod rules;
 mod tcp;
 
 use std::process::ExitCode;
@@ -35,7 +36,12 @@ struct Options {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "virtio,vmxnet3")]
     nics: Vec<Nic>,
     /// What they do
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "route,nat,proxy")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "route,nat,proxy,filter16,filter256,filter4096,filter-set"
+    )]
     works: Vec<Work>,
 }
 

@@ -11,21 +11,28 @@ use paravane_tests::tool;
 /// The package that always depends on the newest kernel for machines like ours.
 const KERNEL: &str = "linux-image-cloud-amd64";
 /// What the guests run, and the libraries that those need.
-const PROGRAMS: [&str; 25] = [
+const PROGRAMS: [&str; 35] = [
     "busybox-static",
     "ethtool",
     "haproxy",
     "ipvsadm",
+    "libbsd0",
     "libc6",
     "libcap2",
     "libcrypt1",
+    "libedit2",
     "libgcc-s1",
     "libgcrypt20",
+    "libgmp10",
     "libgpg-error0",
+    "libjansson4",
     "liblua5.3-0",
     "liblz4-1",
     "liblzma5",
+    "libmd0",
     "libmnl0",
+    "libnftables1",
+    "libnftnl11",
     "libnl-3-200",
     "libnl-genl-3-200",
     "libopentracing-c-wrapper0",
@@ -35,7 +42,10 @@ const PROGRAMS: [&str; 25] = [
     "libssl3",
     "libstdc++6",
     "libsystemd0",
+    "libtinfo6",
+    "libxtables12",
     "libzstd1",
+    "nftables",
     "zlib1g",
 ];
 const WHY: &str =

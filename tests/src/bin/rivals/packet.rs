@@ -2,8 +2,8 @@
 //!
 //! | Network | Guest | Hosts |
 //! |---|---|---|
-//! | `public` | 10.77.1.2 | the clients, 10.77.1.1 and 10.77.1.100 on |
-//! | `private` | 10.77.2.2 | the router to 198.51.100.0/24, 10.77.2.1, and the back ends, 10.77.2.11 on |
+//! | `public` | 10.77.1.2 | the clients, 10.77.1.1 and 10.77.1.100 on; the first is the router to 100.64.0.0/10 |
+//! | `private` | 10.77.2.2 | the router to 198.51.100.0/24 and 10.128.0.0/9, 10.77.2.1, and the back ends, 10.77.2.11 on |
 //!
 //! All hosts of a network have one MAC address.
 
@@ -74,17 +74,33 @@ pub(crate) fn answer_arp(side: Side, frame: &[u8]) -> Option<Vec<u8>> {
     Some(frame)
 }
 
-/// A frame of `bytes` bytes from `public` that is to be routed, with `number` in it, of the flow of
-/// that number: as many source ports as destinations.
-pub(crate) fn routed(bytes: usize, flow: u8, number: u32) -> Vec<u8> {
+/// Who sends a datagram, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Ends {
+    /// Address and port.
+    pub(crate) from: (Ipv4Addr, u16),
+    /// Address and port.
+    pub(crate) to: (Ipv4Addr, u16),
+}
+
+impl Ends {
+    /// Those of a flow that is routed: as many source ports as destinations.
+    pub(crate) fn routed(flow: u8) -> Self {
+        let [a, b, c] = ROUTED;
+        let from = (Ipv4Addr::new(10, 77, 1, 1), 10_000 + u16::from(flow));
+        Self { from, to: (Ipv4Addr::new(a, b, c, flow), 9) }
+    }
+}
+
+/// A frame of `bytes` bytes from `public` with a datagram that has `number` in it.
+pub(crate) fn datagram(bytes: usize, ends: Ends, number: u32) -> Vec<u8> {
     let bytes = bytes.max(MIN_FRAME_BYTES);
     let mut payload = vec![0x5a; bytes - ETHERNET - IPV4 - UDP];
     if let Some(place) = payload.first_chunk_mut() {
         *place = number.to_be_bytes();
     }
-    let [a, b, c] = ROUTED;
-    let (from, to) = (Ipv4Addr::new(10, 77, 1, 1), Ipv4Addr::new(a, b, c, flow));
-    let udp = UdpRepr { src_port: 10_000 + u16::from(flow), dst_port: 9 };
+    let Ends { from: (from, src_port), to: (to, dst_port) } = ends;
+    let udp = UdpRepr { src_port, dst_port };
     let (mut frame, ip) = ipv4(Side::Public, (from, to), IpProtocol::Udp, udp.header_len() + payload.len());
     if let Some(place) = frame.get_mut(ip..) {
         let write = |place: &mut [u8]| place.copy_from_slice(&payload);
@@ -160,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_was_routed_gives_its_number_back() {
-        let mut frame = routed(64, 3, 0x1234_5678);
+        let mut frame = datagram(64, Ends::routed(3), 0x1234_5678);
         assert_eq!(frame.len(), 64);
         assert_eq!(number_of(&frame), None, "it is still as it was sent");
         frame[..6].copy_from_slice(&host_mac(2));
@@ -170,7 +186,7 @@ mod tests {
         assert_eq!(number_of(&frame), Some(0x1234_5678));
         frame[50] ^= 1;
         assert_eq!(number_of(&frame), None, "a byte of it changed");
-        assert_eq!(routed(1514, 0, 0).len(), 1514);
+        assert_eq!(datagram(1514, Ends::routed(0), 0).len(), 1514);
     }
 
     #[test]
