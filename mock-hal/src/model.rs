@@ -4,5 +4,6 @@
 //! A model does what its device does when the driver keeps the rules, writes down every rule that
 //! the driver breaks, and can be told to break rules itself.
 
+mod toeplitz;
 pub mod virtio;
 pub mod vmxnet3;

@@ -3,6 +3,8 @@
 //! Spec: VIRTIO 1.2, 5.1.6.4.3 "Hash calculation for incoming packets", 5.1.6.5.7 "Receive-side
 //! scaling (RSS)".
 
+use crate::model::toeplitz::toeplitz;
+
 /// Longest key and table.
 pub(super) const MAX_KEY_BYTES: u8 = 40;
 pub(super) const MAX_TABLE_ENTRIES: u16 = 128;
@@ -121,21 +123,13 @@ impl Hashes {
     }
 }
 
-/// The hash of `input` by `key`.
-fn toeplitz(key: &[u8], input: &[u8]) -> u32 {
-    let bit = |bytes: &[u8], at: usize| bytes.get(at / 8).is_some_and(|byte| byte >> (7 - at % 8) & 1 != 0);
-    (0..8 * input.len())
-        .filter(|at| bit(input, *at))
-        .fold(0, |hash, at| hash ^ (0..32).fold(0, |window, i| window << 1 | u32::from(bit(key, at + i))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The vectors that the makers of the hash published with it.
+    /// One of the vectors that the makers of the hash published with it.
     #[test]
-    fn the_hash_is_the_published_one() {
+    fn what_is_hashed_is_what_the_types_say() {
         const KEY: [u8; 40] = [
             0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0,
             0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c,
@@ -143,8 +137,6 @@ mod tests {
         ];
         let addresses = [66, 9, 149, 187, 161, 142, 100, 80];
         let ports = [2794_u16.to_be_bytes(), 1766_u16.to_be_bytes()].concat();
-        assert_eq!(toeplitz(&KEY, &addresses), 0x323e_8fc2);
-        assert_eq!(toeplitz(&KEY, &[&addresses[..], &ports].concat()), 0x51cc_c178);
         let mut frame = vec![0; 14 + 20];
         frame[12] = 8;
         frame[14 + 9] = 6;
