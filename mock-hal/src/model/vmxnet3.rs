@@ -4,13 +4,52 @@
 //! [`Personality::esxi`] what drivers for the original provide for and QEMU never shows (deferred
 //! doorbells, cumulative completions, doorbells for buffers).
 //!
+//! # For the test of a driver
+//!
+//! *Which revision.* The device offers what its personality lists, and the driver agrees on one:
+//! [`Personality::up_to`] leaves out what is newer. [`Personality::qemu`] offers the first only.
+//! What the agreed revision does not have is refused, and is a line in
+//! [`violations`](Vmxnet3::violations).
+//!
+//! *How many queues.* As many as the driver asks for at activation, up to what the revision has: 8
+//! to transmit and 16 to receive, powers of two, before revision 6; 32 of each, any number, from
+//! then on. [`Personality::with_queues`] makes a device with fewer. QEMU's has 8 of each and fills
+//! receive queue 0 alone.
+//!
+//! ```
+//! use paravane_mock_hal::MockPlatform;
+//! use paravane_mock_hal::model::vmxnet3::{Personality, Vmxnet3};
+//! use paravane_pci::PciAddress;
+//!
+//! let platform = MockPlatform::new();
+//! let address = PciAddress::new(0, 0, 4, 0).unwrap();
+//! let personality = Personality::esxi().up_to(4).with_queues(4, 8);
+//! let plugged = Vmxnet3::plug(&platform, address, [2, 0, 0, 0, 0, 1], personality);
+//! let mut model = plugged.model.lock().unwrap();
+//! assert_eq!(model.agreed_revision(), None, "until a driver chooses");
+//! assert!(!model.deliver_to(3, &[0; 60]), "and it does not run yet");
+//! ```
+//!
+//! *Which queue.* [`Sent::queue`] says by which one a frame was sent. [`Vmxnet3::deliver`] takes
+//! the queue that the hash of the frame says ([`Vmxnet3::queue_of`] tells), or queue 0 when the
+//! driver did not ask for RSS; [`Vmxnet3::deliver_to`] any. What is named for a queue in other
+//! calls is queue 0, with a twin that ends in `_in` for all of them. Each queue has its own rings,
+//! doorbells, interrupt, status and counters.
+//!
+//! *What goes wrong.* [`Vmxnet3::faults`] is a plan; [`FaultPlan::storm`] draws one by chance. The
+//! subject of a completion's fault is its queue, of a command's the command, of an interrupt's the
+//! vector, of a register's its BAR in bits 16 and 17 over its offset.
+//!
+//! # Inside
+//!
 //! | Part | Plays |
 //! |---|---|
-//! | [`Personality`] | what differs from device to device, and what each [`Revision`] adds, as data |
+//! | [`Personality`], [`Revision`] | what differs from device to device, and what each revision adds, as data |
 //! | `layout` | names of registers, commands and shared fields |
 //! | `registers`, `command` | what an access does |
 //! | `activate`, `queue` | what the driver described, queue by queue |
-//! | `tx`, `rx`, `filter`, `stats` | frames |
+//! | `tx`, `rx`, `rx_ring`, `filter`, `stats` | frames, buffers |
+//! | `packet`, `rss` | what is in a frame, and the queue that it goes to |
 //! | `interrupt` | vectors, the pin, events |
 //! | `faults` | what a device does that lies |
 //! | `loads` | what a driver may believe whose loads change |
@@ -29,10 +68,14 @@ mod filter;
 mod interrupt;
 mod layout;
 mod loads;
+mod packet;
 mod personality;
 mod queue;
 mod registers;
+mod revision;
+mod rss;
 mod rx;
+mod rx_ring;
 mod stats;
 mod tx;
 
@@ -51,17 +94,18 @@ use crate::pci::{FunctionSpace, PciDevice, PciHost};
 use crate::platform::MockPlatform;
 
 pub use layout::stop;
-pub use personality::{ESXI_REVISIONS, Personality, QEMU_REVISIONS, Revision};
+pub use personality::Personality;
 pub use queue::QueueId;
+pub use revision::{ESXI_REVISIONS, QEMU_REVISIONS, Revision};
 pub use tx::Sent;
 
 use activate::Active;
 use faults::Later;
 use queue::{RxQueue, TxQueue};
 
-const VECTORS: usize = 25;
+const VECTORS: usize = 65;
 
-/// The device.
+/// The device. [The module](self) says how a test asks for a revision, queues and faults.
 pub struct Vmxnet3 {
     memory: DeviceMemory,
     function: PciDevice,
@@ -127,7 +171,7 @@ impl Vmxnet3 {
             .bar(config.low_bar(1, 0x1000))
             .bar(config.low_bar(2, 0x2000))
             .msi(0x84)
-            .msix(0x9c, 25, 2, 0x1000 | 2);
+            .msix(0x9c, personality.vectors().into(), 2, 0x1000 | 2);
         config.insert(address, config.machine().wired(function));
         let model = Arc::new(Mutex::new(Self {
             memory: platform.device_memory(&format!("vmxnet3 {address}")),
@@ -181,6 +225,12 @@ impl Vmxnet3 {
     #[must_use]
     pub fn line(&self) -> bool {
         self.line
+    }
+
+    /// The number of the revision that the driver chose of those that are offered.
+    #[must_use]
+    pub fn agreed_revision(&self) -> Option<u8> {
+        self.revision().map(|revision| revision.number)
     }
 
     fn revision(&self) -> Option<Revision> {

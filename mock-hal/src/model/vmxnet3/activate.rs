@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 
 use super::Vmxnet3;
 use super::filter::Filter;
-use super::layout::{queue_desc, shared};
-use super::personality::Revision;
+use super::layout::{queue_desc, shared, upt};
 use super::queue::{Ring, RxQueue, RxRing, TxQueue};
+use super::revision::Revision;
+use super::rss::{DEFAULT_FIELDS, Rss};
 use super::stats::Counters;
 
 /// What activation made.
@@ -15,6 +16,8 @@ use super::stats::Counters;
 pub(super) struct Active {
     /// Where `DriverShared` is.
     pub(super) shared: u64,
+    /// Where `intrCtrl` is.
+    pub(super) intr_ctrl: u64,
     pub(super) tx: Vec<TxQueue>,
     pub(super) rx: Vec<RxQueue>,
     pub(super) event_vector: u8,
@@ -25,16 +28,29 @@ pub(super) struct Active {
     pub(super) filter: Filter,
     /// `uptFeatures`.
     pub(super) features: u64,
+    /// How frames are spread, if the driver asked for that and the device does so.
+    pub(super) rss: Option<Rss>,
+    /// What `GET_RSS_FIELDS` tells.
+    pub(super) rss_fields: u32,
     /// Holds what it was given by name. Not any more after a lie that lets the driver use what the
     /// device still has.
     pub(super) keeps_leases: bool,
 }
 
+/// Vectors that the first place for the interrupt configuration has room for.
+const CLASSIC_VECTORS: u8 = 25;
+
+fn in_place(ring: &Ring) -> bool {
+    ring.base != 0 && ring.base.is_multiple_of(512)
+}
+
 fn legal(ring: &Ring) -> bool {
-    ring.base != 0
-        && ring.base.is_multiple_of(512)
-        && (32..=4096).contains(&ring.entries)
-        && ring.entries.is_multiple_of(32)
+    in_place(ring) && (32..=4096).contains(&ring.entries) && ring.entries.is_multiple_of(32)
+}
+
+/// Whether a device with so many queues reads the interrupt configuration from its second place.
+fn is_extended(tx_queues: u8, rx_queues: u8) -> bool {
+    tx_queues > 8 || rx_queues > 16
 }
 
 fn legal_count(count: u8, most: u8, any_number: bool) -> bool {
@@ -57,7 +73,13 @@ impl Vmxnet3 {
             return false;
         };
         let mut active = self.read_active(at);
-        let failed = self.failed_checks(&active, revision);
+        let mut failed = self.failed_checks(&active, &revision);
+        if self.personality.spreads && active.features & upt::RSS != 0 {
+            match self.read_rss(at, active.rx.len()) {
+                Ok(rss) => active.rss = Some(rss),
+                Err(what) => failed.push(what),
+            }
+        }
         for what in &failed {
             self.broken(format!("at activation: {what}"));
         }
@@ -86,16 +108,23 @@ impl Vmxnet3 {
         let rx_queues = self.get8(at + shared::NUM_RX_QUEUES);
         let rx_table = table + u64::from(tx_queues) * queue_desc::BYTES;
         let desc = |table: u64, queue: u8| table + u64::from(queue) * queue_desc::BYTES;
+        let is_extended = is_extended(tx_queues, rx_queues);
+        let intr_conf = at + if is_extended { shared::AUTO_MASK_EXT } else { shared::AUTO_MASK };
+        let intr_ctrl = at + if is_extended { shared::INTR_CTRL_EXT } else { shared::INTR_CTRL };
+        let [auto_mask, vectors_in_use, event_vector] = self.get(intr_conf).unwrap_or([0; 3]);
         Active {
             shared: at,
+            intr_ctrl,
             tx: (0..tx_queues).map(|queue| self.read_tx(desc(table, queue))).collect(),
             rx: (0..rx_queues).map(|queue| self.read_rx(desc(rx_table, queue))).collect(),
-            event_vector: self.get8(at + shared::EVENT_INTR_IDX),
-            auto_mask: self.get8(at + shared::AUTO_MASK) != 0,
-            vectors_in_use: self.get8(at + shared::NUM_INTRS),
+            event_vector,
+            auto_mask: auto_mask != 0,
+            vectors_in_use,
             max_rx_buffers: self.get16(at + shared::MAX_NUM_RX_SG),
             filter: self.read_filter(at),
             features: self.get64(at + shared::UPT_FEATURES),
+            rss: None,
+            rss_fields: DEFAULT_FIELDS,
             keeps_leases: true,
         }
     }
@@ -134,13 +163,15 @@ impl Vmxnet3 {
         }
     }
 
-    fn failed_checks(&mut self, active: &Active, revision: Revision) -> Vec<&'static str> {
-        let Revision { number, tx_queues, rx_queues, any_number, max_mtu, vectors, .. } = revision;
+    fn failed_checks(&mut self, active: &Active, revision: &Revision) -> Vec<&'static str> {
+        let Revision { number, any_number, max_mtu, vectors, .. } = *revision;
+        let [tx_queues, rx_queues] = self.personality.max_queues(revision);
         let at = active.shared;
         let table = self.get64(at + shared::QUEUE_DESC_PA);
         let queues = active.tx.len() + active.rx.len();
         let [tx_count, rx_count] =
             [shared::NUM_TX_QUEUES, shared::NUM_RX_QUEUES].map(|of| self.get8(at + of));
+        let vectors = if is_extended(tx_count, rx_count) { vectors } else { vectors.min(CLASSIC_VECTORS) };
         let in_use = active.vectors_in_use;
         let masks_by_itself = self.personality.conf_intr >> 2 & 0b11 == 0;
         let mut indices = (active.tx.iter().map(|queue| queue.vector))
@@ -151,12 +182,14 @@ impl Vmxnet3 {
             .iter()
             .map(|queue| &queue.ring)
             .chain(active.rx.iter().flat_map(|queue| queue.rings.iter().map(|ring| &ring.ring)));
+        let completion_rings = (active.tx.iter().map(|queue| &queue.completions))
+            .chain(active.rx.iter().map(|queue| &queue.completions));
         let checks = [
-            ("the revision is one that this model plays", number == 1),
             ("numTxQueues", legal_count(tx_count, tx_queues, any_number)),
             ("numRxQueues", legal_count(rx_count, rx_queues, any_number)),
             ("revisions in DriverShared are 1", self.get64(at + shared::REV_SPT) == 1 << 32 | 1),
             ("not a Windows guest", self.get32(at + shared::GOS) >> 2 & 0xf == 1),
+            ("uptFeatures has what the revision knows", active.features & !revision.features() == 0),
             ("queueDescPA is at 128 bytes", table.is_multiple_of(128)),
             (
                 "queueDescLen",
@@ -165,8 +198,16 @@ impl Vmxnet3 {
             ("mtu", (60..=max_mtu).contains(&self.get32(at + shared::MTU))),
             ("maxNumRxSG is set", active.max_rx_buffers > 0),
             ("rings are at 512 bytes and have 32 to 4096 entries in steps of 32", {
-                let mut rings = command_rings;
+                let mut rings = command_rings.clone();
                 rings.all(legal)
+            }),
+            ("completion rings are at 512 bytes", {
+                let mut rings = completion_rings;
+                rings.all(in_place)
+            }),
+            ("the lengths of rings are powers of two from revision 7 on", {
+                let mut rings = command_rings;
+                number < 7 || rings.all(|ring| ring.entries.is_power_of_two())
             }),
             (
                 "the transmit completion ring is as long",
@@ -176,13 +217,14 @@ impl Vmxnet3 {
                 "the receive completion ring takes both rings",
                 active.rx.iter().all(|queue| {
                     let [first, second] = &queue.rings;
-                    queue.completions.entries >= first.ring.entries.saturating_add(second.ring.entries)
+                    let all = first.ring.entries.saturating_add(second.ring.entries);
+                    (all..=8192).contains(&queue.completions.entries)
                 }),
             ),
             ("numIntrs", (1..=vectors).contains(&in_use)),
             ("autoMask is what GET_CONF_INTR asks for", active.auto_mask == masks_by_itself),
             ("vectors are below numIntrs", indices.all(|index| index < in_use)),
-            ("interrupts are disabled", self.get32(at + shared::INTR_CTRL) & shared::DISABLE_ALL != 0),
+            ("interrupts are disabled", self.get32(active.intr_ctrl) & shared::DISABLE_ALL != 0),
             ("untagged frames pass the VLAN filter", active.filter.vlans[0] & 1 == 1),
         ];
         checks.iter().filter(|(_, holds)| !holds).map(|(what, _)| *what).collect()

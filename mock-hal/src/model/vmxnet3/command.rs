@@ -1,6 +1,7 @@
 //! Commands.
 
 use super::layout::{cmd, shared};
+use super::rss::DEFAULT_FIELDS;
 use super::{Vmxnet3, high, low};
 use crate::fault::{Action, FaultPoint};
 
@@ -25,6 +26,7 @@ impl Vmxnet3 {
     fn run(&mut self, command: u32) {
         if !self.knows(command) {
             self.broken(format!("command {command:#x} at revision bit {:#x}", self.chosen_revision));
+            self.result = self.personality.unknown_answer;
             return;
         }
         let link_up = self.personality.link_up;
@@ -39,12 +41,18 @@ impl Vmxnet3 {
             | cmd::UPDATE_MAC_FILTERS
             | cmd::UPDATE_VLAN_FILTERS
             | cmd::UPDATE_FEATURE => self.update(command),
+            cmd::UPDATE_RSSIDT => self.result = self.update_table(),
+            cmd::SET_RSS_FIELDS => self.result = self.set_rss_fields(),
             cmd::GET_QUEUE_STATUS => self.write_status(),
             cmd::GET_STATS => self.write_stats(),
             cmd::GET_LINK => self.result = if self.link { link_up } else { link_up & !1 },
             cmd::GET_PERM_MAC_LO => self.result = low(self.permanent_mac),
             cmd::GET_PERM_MAC_HI => self.result = high(self.permanent_mac),
             cmd::GET_CONF_INTR => self.result = self.personality.conf_intr,
+            cmd::GET_RSS_FIELDS => {
+                self.result = self.active.as_ref().map_or(DEFAULT_FIELDS, |active| active.rss_fields);
+            }
+            cmd::GET_MAX_QUEUES_CONF => self.result = self.personality.max_queues_conf,
             _ => self.broken(format!("command {command:#x}, which this model does not play")),
         }
     }
@@ -95,7 +103,15 @@ impl Vmxnet3 {
             cmd::UPDATE_RX_MODE => active.filter.mode = self.get32(at + shared::RX_MODE),
             cmd::UPDATE_MAC_FILTERS => active.filter.groups = self.read_groups(at),
             cmd::UPDATE_VLAN_FILTERS => active.filter.vlans = self.read_vlans(at),
-            _ => active.features = self.get64(at + shared::UPT_FEATURES),
+            _ => {
+                let features = self.get64(at + shared::UPT_FEATURES);
+                let known = self.revision().map_or(0, |revision| revision.features());
+                if features & !known == 0 {
+                    active.features = features;
+                } else {
+                    self.result = self.refuse(format!("UPDATE_FEATURE with {features:#x}"));
+                }
+            }
         }
         self.active = Some(active);
     }

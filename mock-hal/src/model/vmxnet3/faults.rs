@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::Vmxnet3;
-use super::layout::{ecr, queue_desc, shared};
+use super::layout::{bar0, ecr, queue_desc, queue_id, rcd, shared};
 use super::queue::{QueueId, Ring};
 use crate::fault::{Action, FaultPoint, Field, Fields, Seeded};
 
@@ -93,7 +93,8 @@ impl Fields for RxSays {
 pub(super) enum Later {
     Tx(usize, u32),
     Rx(usize, [u32; 4]),
-    Frame(Vec<u8>),
+    /// For that queue, if not for the one that the hash says.
+    Frame(Option<usize>, Vec<u8>),
     Doorbell(usize),
     Interrupt(u8),
     /// Noise over four words at this address.
@@ -146,7 +147,9 @@ impl Vmxnet3 {
             }
             Action::StopQueue { code } => {
                 let queue = match point {
-                    FaultPoint::Doorbell | FaultPoint::TxCompletion => QueueId::Tx(0),
+                    FaultPoint::Doorbell => QueueId::Tx(queue_of_doorbell(subject)),
+                    FaultPoint::TxCompletion => QueueId::Tx(subject as usize),
+                    FaultPoint::RxCompletion => QueueId::Rx(subject as usize),
                     _ => QueueId::Rx(0),
                 };
                 let event = self.mark_stopped(queue, code);
@@ -184,7 +187,8 @@ impl Vmxnet3 {
             match what {
                 Later::Tx(queue, index) => self.write_tx(queue, TxSays::new(index), 0),
                 Later::Rx(queue, words) => self.say_rx(queue, words),
-                Later::Frame(frame) => drop(self.deliver(&frame)),
+                Later::Frame(None, frame) => drop(self.deliver(&frame)),
+                Later::Frame(Some(queue), frame) => drop(self.deliver_to(queue, &frame)),
                 Later::Doorbell(queue) => self.transmit(queue),
                 Later::Interrupt(vector) => self.raise(vector),
                 Later::Noise { addr, seed } => self.noise(addr, seed),
@@ -235,13 +239,18 @@ impl Vmxnet3 {
         [field(active.shared + shared::ECR, 4)].into_iter().chain(tx).chain(rx).collect()
     }
 
-    /// Completes something that nobody posted.
+    /// Completes something that nobody posted, in any queue.
     fn invent(&mut self, index: u32) {
+        let Some((tx, rx)) = self.active.as_ref().map(|active| (active.tx.len(), active.rx.len())) else {
+            return;
+        };
+        let (queue, slot) = ((index >> 13) as usize, index >> 1);
         if index & 1 == 0 {
-            self.write_tx(0, TxSays::new(index >> 1), 0);
+            self.write_tx(queue % tx, TxSays::new(slot), 0);
         } else {
-            let index = index >> 1;
-            self.write_rx(0, [index & 0xfff | 0b11 << 14, 0, index & 0x3fff, 0], 0);
+            let queue = queue % rx;
+            let id = queue_id(queue, 0, rx) << rcd::RQ_ID_SHIFT;
+            self.write_rx(queue, [slot & 0xfff | id | rcd::SOP | rcd::EOP, 0, slot & 0x3fff, 0], 0);
         }
     }
 
@@ -351,7 +360,9 @@ impl Vmxnet3 {
                 return;
             }
             Some(Action::Duplicate) => self.write_rx(queue, words, flip),
-            Some(Action::Invent { index }) => self.write_rx(queue, [index & 0xfff | 0b11 << 14, 0, 60, 0], 0),
+            Some(Action::Invent { index }) => {
+                self.write_rx(queue, [index & 0xfff | rcd::SOP | rcd::EOP, 0, 60, 0], 0);
+            }
             Some(Action::Scribble { seed }) => self.put_off(1, Later::Noise { addr: ring.addr(), seed }),
             _ => {}
         }
@@ -379,6 +390,11 @@ impl Vmxnet3 {
     fn released(&mut self, flip: u32, release: impl FnOnce(&mut Self)) {
         if flip == 0 { release(self) } else { self.lose_track() }
     }
+}
+
+/// The transmit queue whose doorbell a plan names so.
+fn queue_of_doorbell(subject: u32) -> usize {
+    (subject as usize & 0xffff).saturating_sub(bar0::TXPROD) / bar0::STRIDE
 }
 
 fn queue_subject(queue: usize) -> u32 {

@@ -14,6 +14,12 @@ impl Vmxnet3 {
         self.raise_event(ecr::LINK);
     }
 
+    /// The link has `mbps` from now on, up or down.
+    pub fn set_link_speed(&mut self, mbps: u16) {
+        self.personality.link_up = u32::from(mbps) << 16 | 1;
+        self.raise_event(ecr::LINK);
+    }
+
     /// Stops `queue` with `code` and reports it: nothing moves there until the device was reset.
     pub fn stop_queue(&mut self, queue: QueueId, code: u32) {
         let event = self.mark_stopped(queue, code);
@@ -71,7 +77,7 @@ impl Vmxnet3 {
             }
         }
         let Some(active) = &self.active else { return };
-        let (at, auto_mask) = (active.shared + shared::INTR_CTRL, active.auto_mask);
+        let (at, auto_mask) = (active.intr_ctrl, active.auto_mask);
         let index = usize::from(vector);
         if self.masked[index] || self.get32(at) & shared::DISABLE_ALL != 0 {
             self.pending[index] = true;

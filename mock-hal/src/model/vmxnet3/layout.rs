@@ -33,7 +33,9 @@ pub(super) mod cmd {
     pub(crate) const UPDATE_RX_MODE: u32 = FIRST_SET + 3;
     pub(crate) const UPDATE_MAC_FILTERS: u32 = FIRST_SET + 4;
     pub(crate) const UPDATE_VLAN_FILTERS: u32 = FIRST_SET + 5;
+    pub(crate) const UPDATE_RSSIDT: u32 = FIRST_SET + 6;
     pub(crate) const UPDATE_FEATURE: u32 = FIRST_SET + 9;
+    pub(crate) const SET_RSS_FIELDS: u32 = FIRST_SET + 0x10;
     pub(crate) const FIRST_GET: u32 = 0xf00d_0000;
     pub(crate) const GET_QUEUE_STATUS: u32 = FIRST_GET;
     pub(crate) const GET_STATS: u32 = FIRST_GET + 1;
@@ -41,6 +43,8 @@ pub(super) mod cmd {
     pub(crate) const GET_PERM_MAC_LO: u32 = FIRST_GET + 3;
     pub(crate) const GET_PERM_MAC_HI: u32 = FIRST_GET + 4;
     pub(crate) const GET_CONF_INTR: u32 = FIRST_GET + 8;
+    pub(crate) const GET_RSS_FIELDS: u32 = FIRST_GET + 0x0c;
+    pub(crate) const GET_MAX_QUEUES_CONF: u32 = FIRST_GET + 0x0f;
 }
 
 /// `DriverShared`, by offset.
@@ -56,15 +60,21 @@ pub(super) mod shared {
     pub(crate) const MAX_NUM_RX_SG: u64 = 0x03c;
     pub(crate) const NUM_TX_QUEUES: u64 = 0x03e;
     pub(crate) const NUM_RX_QUEUES: u64 = 0x03f;
+    /// `autoMask`, and `numIntrs` and `eventIntrIdx` behind it.
     pub(crate) const AUTO_MASK: u64 = 0x050;
-    pub(crate) const NUM_INTRS: u64 = 0x051;
-    pub(crate) const EVENT_INTR_IDX: u64 = 0x052;
     pub(crate) const INTR_CTRL: u64 = 0x06c;
     pub(crate) const RX_MODE: u64 = 0x078;
     pub(crate) const MF_TABLE_LEN: u64 = 0x07c;
     pub(crate) const MF_TABLE_PA: u64 = 0x080;
     pub(crate) const VF_TABLE: u64 = 0x088;
+    /// `confVer`, `confLen`, `confPA`.
+    pub(crate) const RSS_CONF_DESC: u64 = 0x288;
     pub(crate) const ECR: u64 = 0x2b8;
+    pub(crate) const CMD_INFO: u64 = 0x2c0;
+    /// What replaces the interrupt configuration from [`AUTO_MASK`] on with more queues than the
+    /// first revisions have.
+    pub(crate) const AUTO_MASK_EXT: u64 = 0x2d0;
+    pub(crate) const INTR_CTRL_EXT: u64 = 0x2d4;
     /// What `MAGIC` holds.
     pub(crate) const MAGIC_VALUE: u32 = 0xbabe_fee1;
     /// `intrCtrl`: no interrupts.
@@ -89,6 +99,22 @@ pub(super) mod queue_desc {
     pub(crate) const STATS: u64 = 0x58;
 }
 
+/// Bits of a receive completion, by word.
+pub(super) mod rcd {
+    pub(crate) const EOP: u32 = 1 << 14;
+    pub(crate) const SOP: u32 = 1 << 15;
+    pub(crate) const RQ_ID_SHIFT: u32 = 16;
+    pub(crate) const RSS_TYPE_SHIFT: u32 = 26;
+    pub(crate) const ERR: u32 = 1 << 14;
+    pub(crate) const TS: u32 = 1 << 15;
+}
+
+/// `rqID`: what a completion of one of `queues` calls its rings: `source` is 0 or 1 for the command
+/// rings.
+pub(super) fn queue_id(queue: usize, source: usize, queues: usize) -> u32 {
+    u32::try_from(queue + source * queues).unwrap_or(u32::MAX) & 0x3ff
+}
+
 /// Bits of `ecr`.
 pub(super) mod ecr {
     pub(crate) const RQERR: u32 = 1;
@@ -108,7 +134,43 @@ pub(super) mod rx_mode {
 
 /// Bits of `uptFeatures`.
 pub(super) mod upt {
+    pub(crate) const RXCSUM: u64 = 1;
+    pub(crate) const RSS: u64 = 1 << 1;
     pub(crate) const RXVLAN: u64 = 1 << 2;
+    pub(crate) const LRO: u64 = 1 << 3;
+    pub(crate) const RXINNEROFLD: u64 = 1 << 4;
+}
+
+/// `hashType` of the RSS configuration.
+pub(super) mod hash_type {
+    pub(crate) const IPV4: u16 = 1;
+    pub(crate) const TCP_IPV4: u16 = 1 << 1;
+    pub(crate) const IPV6: u16 = 1 << 2;
+    pub(crate) const TCP_IPV6: u16 = 1 << 3;
+    pub(crate) const ALL: u16 = 0xf;
+}
+
+/// What `SET_RSS_FIELDS` takes.
+pub(super) mod rss_field {
+    pub(crate) const TCP4: u32 = 1;
+    pub(crate) const TCP6: u32 = 1 << 1;
+    pub(crate) const UDP4: u32 = 1 << 2;
+    pub(crate) const UDP6: u32 = 1 << 3;
+    pub(crate) const ESP4: u32 = 1 << 4;
+    pub(crate) const ESP6: u32 = 1 << 5;
+    pub(crate) const ALL: u32 = 0x3f;
+}
+
+/// `rssType` of a receive completion.
+pub(super) mod rss_type {
+    pub(crate) const IPV4: u32 = 1;
+    pub(crate) const TCP4: u32 = 2;
+    pub(crate) const IPV6: u32 = 3;
+    pub(crate) const TCP6: u32 = 4;
+    pub(crate) const UDP4: u32 = 5;
+    pub(crate) const UDP6: u32 = 6;
+    pub(crate) const ESP4: u32 = 7;
+    pub(crate) const ESP6: u32 = 8;
 }
 
 /// Why a queue stopped: `status.error`.

@@ -1,62 +1,7 @@
 //! What differs from device to device.
 
-/// What a revision of the protocol adds or allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Revision {
-    /// Which, from 1.
-    pub number: u8,
-    /// The last command of the SET family, counted from its first.
-    pub last_set: u16,
-    /// The same of the GET family.
-    pub last_get: u16,
-    /// Most transmit queues.
-    pub tx_queues: u8,
-    /// Most receive queues.
-    pub rx_queues: u8,
-    /// Takes numbers of queues that are no power of two.
-    pub any_number: bool,
-    /// Longest IP packet.
-    pub max_mtu: u32,
-    /// Interrupt vectors.
-    pub vectors: u8,
-}
-
-const V1: Revision = Revision {
-    number: 1,
-    last_set: 0x09,
-    last_get: 0x09,
-    tx_queues: 8,
-    rx_queues: 16,
-    any_number: false,
-    max_mtu: 9000,
-    vectors: 25,
-};
-const V3: Revision = Revision { number: 3, last_set: 0x0f, last_get: 0x0b, ..V1 };
-const V4: Revision = Revision { number: 4, last_set: 0x10, last_get: 0x0c, ..V3 };
-const V6: Revision = Revision {
-    number: 6,
-    last_get: 0x0f,
-    tx_queues: 32,
-    rx_queues: 32,
-    any_number: true,
-    max_mtu: 9190,
-    vectors: 65,
-    ..V4
-};
-
-/// QEMU knows one, and takes fewer queues than that has.
-pub const QEMU_REVISIONS: &[Revision] = &[Revision { rx_queues: 8, ..V1 }];
-
-/// What ESXi 7 offers. The model plays the first of them; the others wait for theirs to be written.
-pub const ESXI_REVISIONS: &[Revision] = &[
-    V1,
-    Revision { number: 2, ..V1 },
-    V3,
-    V4,
-    Revision { number: 5, ..V4 },
-    V6,
-    Revision { number: 7, last_set: 0x13, last_get: 0x12, ..V6 },
-];
+use super::layout::rss_field;
+use super::revision::{ESXI_REVISIONS, QEMU_REVISIONS, Revision};
 
 /// What differs from device to device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +38,20 @@ pub struct Personality {
     pub mask_drops_pin: bool,
     /// Answer to `GET_CONF_INTR`.
     pub conf_intr: u32,
-    /// Answer to `GET_LINK` while the link is up.
+    /// Answer to `GET_LINK` while the link is up, until [`set_link_speed`] says otherwise.
+    ///
+    /// [`set_link_speed`]: super::Vmxnet3::set_link_speed
     pub link_up: u32,
+    /// Answer to `GET_MAX_QUEUES_CONF`, which revision 6 brings: the most receive queues in bits
+    /// 15:8, the most transmit queues in bits 7:0, 0 for "not known", which means 8 of each.
+    /// [`with_queues`](Self::with_queues) sets it.
+    pub max_queues_conf: u32,
+    /// Spreads received frames over the queues by their hash. Otherwise queue 0 has them all.
+    pub spreads: bool,
+    /// What it grants of the fields that `SET_RSS_FIELDS` asks for.
+    pub rss_fields: u32,
+    /// What `CMD` reads after a command that the agreed revision does not have.
+    pub unknown_answer: u32,
 }
 
 impl Personality {
@@ -118,6 +75,10 @@ impl Personality {
             mask_drops_pin: true,
             conf_intr: 0,
             link_up: 0x03e8_0001,
+            max_queues_conf: 0,
+            spreads: false,
+            rss_fields: 0,
+            unknown_answer: 0,
         }
     }
 
@@ -141,7 +102,59 @@ impl Personality {
             mask_drops_pin: false,
             conf_intr: 0,
             link_up: 0x2710_0001,
+            max_queues_conf: 32 << 8 | 32,
+            spreads: true,
+            rss_fields: rss_field::ALL,
+            unknown_answer: u32::MAX,
         }
+    }
+
+    /// The same device, with no revision after `number` among those that it offers: what a driver
+    /// agrees on that knows more.
+    ///
+    /// ```
+    /// use paravane_mock_hal::model::vmxnet3::Personality;
+    ///
+    /// let fourth = Personality::esxi().up_to(4);
+    /// assert_eq!(fourth.revisions.last().map(|revision| revision.number), Some(4));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If none is left.
+    #[must_use]
+    pub const fn up_to(mut self, number: u8) -> Self {
+        let mut left = self.revisions;
+        while let [earlier @ .., last] = left
+            && last.number > number
+        {
+            left = earlier;
+        }
+        assert!(!left.is_empty(), "a device without a revision");
+        self.revisions = left;
+        self
+    }
+
+    /// The same device, which takes at most so many queues and says so from revision 6 on.
+    /// Activation with more of them is refused, at each revision.
+    #[must_use]
+    pub const fn with_queues(mut self, tx: u8, rx: u8) -> Self {
+        self.max_queues_conf = (rx as u32) << 8 | tx as u32;
+        self
+    }
+
+    /// The most queues of each kind, transmit first, that activation takes at `revision`.
+    pub(super) fn max_queues(&self, revision: &Revision) -> [u8; 2] {
+        let said = match self.max_queues_conf {
+            0 => [8, 16],
+            said => [said, said >> 8].map(|most| (most & 0xff) as u8),
+        };
+        [said[0].min(revision.tx_queues), said[1].min(revision.rx_queues)]
+    }
+
+    /// Vectors that the hardware has.
+    pub(super) fn vectors(&self) -> u8 {
+        self.revisions.iter().map(|revision| revision.vectors).max().unwrap_or(1)
     }
 
     /// `VRRS`.

@@ -67,6 +67,8 @@ pub(super) struct Buffer {
     pub(super) index: u32,
     pub(super) addr: u64,
     pub(super) len_bytes: usize,
+    /// Continues a frame, where others may start one.
+    pub(super) is_body: bool,
     pub(super) lease: Option<Lease>,
 }
 

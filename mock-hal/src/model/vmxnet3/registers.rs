@@ -74,7 +74,8 @@ impl Vmxnet3 {
             self.broken(format!("BAR0 register {offset:#x} written while inactive"));
             return;
         };
-        let (tx, rx, vectors) = (active.tx.len(), active.rx.len(), self.masked.len());
+        let (tx, rx) = (active.tx.len(), active.rx.len());
+        let vectors = usize::from(self.personality.vectors());
         match Bar0::at(offset) {
             Some(Bar0::Imr(vector)) if usize::from(vector) < vectors => self.mask(vector, value & 1 != 0),
             Some(Bar0::TxProd(queue)) if queue < tx => {

@@ -1,11 +1,15 @@
 //! The model against a driver made by hand, which may break any rule.
 
+#![allow(clippy::cast_possible_truncation, reason = "numbers of queues and slots are small")]
+
 mod filter;
+mod frames;
 mod interrupt;
 mod life;
 mod memory;
 mod queues;
 mod receive;
+mod rss;
 mod transmit;
 
 use std::sync::MutexGuard;
@@ -30,11 +34,13 @@ const ENTRIES: u32 = 32;
 
 // Where things lie in the hand's memory.
 const TABLE: u64 = 0x400;
-const TX: u64 = 0x2000;
-const RX: u64 = 0x6000;
+const TX: u64 = 0x1_0000;
+const RX: u64 = 0x3_0000;
+/// Of the rings of a queue, to those of the next.
+const STRIDE: u64 = 0x1000;
 const COMPLETIONS: u64 = 0x800;
 const RING2: u64 = 0x400;
-const BUFFERS: u64 = 0xa000;
+const BUFFERS: u64 = 0x6_0000;
 const BUFFER_BYTES: u32 = 256;
 
 struct Hand {
@@ -46,9 +52,14 @@ struct Hand {
 }
 
 impl Hand {
-    /// A device whose revision is chosen, and that is described with so many queues of each kind,
-    /// interrupts off.
+    /// A device whose first revision is chosen, and that is described with so many queues of each
+    /// kind, interrupts off.
     fn new(personality: Personality, queues: u8) -> Self {
+        Self::revised(personality, 1, queues)
+    }
+
+    /// The same with another revision.
+    fn revised(personality: Personality, revision: u8, queues: u8) -> Self {
         let platform = MockPlatform::builder().record_faults().allow_leaks().build();
         let device = Vmxnet3::plug(&platform, AT, MAC, personality);
         device.config.write16(AT, 0x04, 0b110);
@@ -57,10 +68,10 @@ impl Hand {
             MmioMap::map(&platform, start, 0x1000).unwrap()
         });
         let dma = DeviceDma::new(platform.clone(), DeviceTag::unique(), 64);
-        let memory = DmaBox::<[u8; 0x2_0000], _>::zeroed(&dma, Align::new(512)).unwrap();
+        let memory = DmaBox::<[u8; 0x10_0000], _>::zeroed(&dma, Align::new(512)).unwrap();
         let base = memory.dma_addr().get();
         let hand = Self { platform, device, bars, base };
-        hand.write(1, bar1::VRRS, 1);
+        hand.write(1, bar1::VRRS, 1 << (revision - 1));
         hand.describe(queues);
         hand
     }
@@ -80,19 +91,20 @@ impl Hand {
         self.put32(shared::QUEUE_DESC_LEN, u32::from(queues) * 512);
         self.put32(shared::MTU, 1500);
         self.put(shared::MAX_NUM_RX_SG, &[2, 0, queues, queues]);
-        self.put(shared::AUTO_MASK, &[1, 1, 0]);
-        self.put32(shared::INTR_CTRL, shared::DISABLE_ALL);
+        let [auto_mask, intr_ctrl] = interrupt_conf(queues);
+        self.put(auto_mask, &[1, 1, 0]);
+        self.put32(intr_ctrl, shared::DISABLE_ALL);
         self.put32(shared::RX_MODE, rx_mode::UCAST | rx_mode::BCAST | rx_mode::ALL_MULTI);
         self.put(shared::VF_TABLE, &[0xff; 512]);
         for queue in 0..u64::from(queues) {
             let desc = TABLE + queue * queue_desc::BYTES;
-            let rings = TX + queue * 0x1000;
+            let rings = TX + queue * STRIDE;
             self.put64(desc + queue_desc::RING_BASE_PA, self.base + rings);
             self.put64(desc + queue_desc::COMP_RING_BASE_PA, self.base + rings + COMPLETIONS);
             self.put32(desc + queue_desc::RING_SIZE, ENTRIES);
             self.put32(desc + queue_desc::COMP_RING_SIZE, ENTRIES);
             let desc = desc + u64::from(queues) * queue_desc::BYTES;
-            let rings = RX + queue * 0x1000;
+            let rings = RX + queue * STRIDE;
             self.put64(desc + queue_desc::RING_BASE_PA, self.base + rings);
             self.put64(desc + queue_desc::RING2_BASE_PA, self.base + rings + RING2);
             self.put64(desc + queue_desc::COMP_RING_BASE_PA, self.base + rings + COMPLETIONS);
@@ -142,7 +154,7 @@ impl Hand {
     fn post_tx(&self, queue: u32, slot: u32, bytes: &[u8], word2: u32, word3: u32) {
         let buffer = BUFFERS + u64::from((queue * ENTRIES + slot) * BUFFER_BYTES);
         self.put(buffer, bytes);
-        let at = TX + u64::from(queue * 0x1000 + slot * 16);
+        let at = TX + u64::from(queue) * STRIDE + u64::from(slot * 16);
         self.put64(at, self.base + buffer);
         self.put32(at + 12, word3);
         self.put32(at + 8, word2 | 1 << 14 | u32::try_from(bytes.len()).unwrap());
@@ -173,6 +185,7 @@ impl Hand {
         self.put32(at + 8, 1 << 31 | kind | BUFFER_BYTES);
     }
 
+    /// Of queue 0, where there is no other.
     fn stats(&self, rx: bool) -> [u64; 10] {
         self.command(cmd::GET_STATS);
         let desc = TABLE + if rx { queue_desc::BYTES } else { 0 };
@@ -181,6 +194,15 @@ impl Hand {
 
     fn violations(&self) -> Vec<String> {
         std::mem::take(&mut self.model().violations)
+    }
+}
+
+/// Where the interrupt configuration of a device with so many queues is, and its `intrCtrl`.
+fn interrupt_conf(queues: u8) -> [u64; 2] {
+    if queues > 8 {
+        [shared::AUTO_MASK_EXT, shared::INTR_CTRL_EXT]
+    } else {
+        [shared::AUTO_MASK, shared::INTR_CTRL]
     }
 }
 

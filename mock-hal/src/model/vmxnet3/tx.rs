@@ -23,6 +23,8 @@ const MAX_TSO_DESCRIPTORS: usize = 24;
 /// A frame that left the device, with what was asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
+    /// The queue that it was sent by.
+    pub queue: usize,
     /// Its bytes, all descriptors put together.
     pub bytes: Vec<u8>,
     /// How many descriptors it took.
@@ -142,7 +144,8 @@ impl Vmxnet3 {
     /// Reads the descriptors of the next frame, if it is there.
     fn next_frame(&mut self, queue: usize) -> Option<Described> {
         let mut next = self.tx(queue).filter(|queue| queue.stopped.is_none())?.ring;
-        let mut frame = Sent { bytes: Vec::new(), descriptors: 0, om: 0, hlen: 0, msscof: 0, tag: None };
+        let mut frame =
+            Sent { queue, bytes: Vec::new(), descriptors: 0, om: 0, hlen: 0, msscof: 0, tag: None };
         let mut pieces = Vec::new();
         loop {
             let [low, high, word2, word3] = self.words(next.addr())?;
@@ -231,7 +234,12 @@ impl Vmxnet3 {
 
     /// Writes a completion into transmit queue 0 that names `eop_index`, true or not.
     pub fn complete_tx(&mut self, eop_index: u32) {
-        self.say_tx(0, eop_index);
+        self.complete_tx_in(0, eop_index);
+    }
+
+    /// The same into any queue.
+    pub fn complete_tx_in(&mut self, queue: usize, eop_index: u32) {
+        self.say_tx(queue, eop_index);
     }
 
     /// A completion tells the driver that all up to `eop_index` is its own again.
