@@ -77,13 +77,22 @@ pub enum Field {
     Queue,
     /// What kind of entry it is.
     Kind,
+    /// Of what kind a hash is.
+    HashType,
+    /// How many frames were put together.
+    Segments,
+    /// How much each of them carried.
+    SegmentBytes,
     /// The one value of a register, a result or a set of features.
     Value,
 }
 
 impl Field {
-    const ALL: [Self; 7] =
-        [Self::Index, Self::Length, Self::Flags, Self::Generation, Self::Queue, Self::Kind, Self::Value];
+    /// What most completions have.
+    const USUAL: [Self; 6] =
+        [Self::Index, Self::Length, Self::Flags, Self::Generation, Self::Queue, Self::Kind];
+    /// What a receive completion may have besides.
+    const OF_RECEIVED: [Self; 3] = [Self::HashType, Self::Segments, Self::SegmentBytes];
 }
 
 /// What a device is about to say, by its fields.

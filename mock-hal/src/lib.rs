@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod builder;
+mod checksum;
 mod clock;
 mod device;
 pub mod fault;

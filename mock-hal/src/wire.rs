@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use paravane_hal::time::Clock as _;
 
+use crate::checksum::finish;
 use crate::clock::ManualClock;
 use crate::fault::Seeded;
 use crate::model::virtio::VirtioNet;
-use crate::model::vmxnet3::Vmxnet3;
+use crate::model::vmxnet3::{Sent, Vmxnet3};
 use crate::pcap::PcapWriter;
 
 /// What can be at an end of a wire.
@@ -52,7 +53,7 @@ impl Port for Arc<Mutex<Vmxnet3>> {
     fn take_sent(&mut self) -> Vec<Vec<u8>> {
         let mut model = lock(self);
         model.tick();
-        model.take_sent().into_iter().map(|sent| complete(sent.checksum(), sent.bytes)).collect()
+        model.take_sent().iter().flat_map(Sent::on_wire).collect()
     }
     fn has_room(&mut self, len_bytes: usize) -> bool {
         lock(self).has_room(len_bytes)
@@ -66,19 +67,8 @@ impl Port for Arc<Mutex<Vmxnet3>> {
 /// from the first place on and stored at the second one. Frames that are to be cut travel whole,
 /// and without.
 fn complete(checksum: Option<(usize, usize)>, mut frame: Vec<u8>) -> Vec<u8> {
-    if let Some((start, at)) = checksum
-        && let Some(summed) = frame.get(start..)
-        && frame.len() >= at + 2
-    {
-        let words =
-            summed.chunks(2).map(|pair| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0)));
-        let mut sum: u64 = words.sum();
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        // Folded, so it fits; zero would say that there is none.
-        let checksum = u16::try_from(!sum & 0xffff).ok().filter(|sum| *sum != 0).unwrap_or(0xffff);
-        frame[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+    if let Some((start, at)) = checksum {
+        finish(&mut frame, start, at);
     }
     frame
 }

@@ -78,9 +78,13 @@ impl Storm {
             (FaultPoint::RegisterRead | FaultPoint::RegisterWrite | FaultPoint::Features, _) => {
                 self.lie(Field::Value)
             }
+            (FaultPoint::RxCompletion, 11) => {
+                let which = self.chance.below(3) as usize;
+                self.lie(Field::OF_RECEIVED[which])
+            }
             _ => {
                 let which = self.chance.below(6) as usize;
-                self.lie(Field::ALL[which])
+                self.lie(Field::USUAL[which])
             }
         })
     }

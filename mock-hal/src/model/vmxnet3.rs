@@ -36,6 +36,14 @@
 //! calls is queue 0, with a twin that ends in `_in` for all of them. Each queue has its own rings,
 //! doorbells, interrupt, status and counters.
 //!
+//! *What is on the wire.* [`Sent`] has a frame as the driver gave it, and [`Sent::on_wire`] the
+//! frames that leave for it: checksums made, cut into segments, tagged. What arrives in segments of
+//! a connection goes to [`Vmxnet3::deliver_lro`], and [`cut`] makes such. A device that
+//! [checks headers](Personality::checks_headers), as ESXi's, takes a request for what the headers
+//! bear out: for a checksum, the sum of the pseudo-header in its field; for segments, TCP with the
+//! sum of a pseudo-header of length 0, an IPv4 checksum of 0, and all headers in the first
+//! descriptor. It judges the checksums of what it receives, where the driver asked for that.
+//!
 //! *What goes wrong.* [`Vmxnet3::faults`] is a plan; [`FaultPlan::storm`] draws one by chance. The
 //! subject of a completion's fault is its queue, of a command's the command, of an interrupt's the
 //! vector, of a register's its BAR in bits 16 and 17 over its offset.
@@ -47,9 +55,11 @@
 //! | [`Personality`], [`Revision`] | what differs from device to device, and what each revision adds, as data |
 //! | `layout` | names of registers, commands and shared fields |
 //! | `registers`, `command` | what an access does |
-//! | `activate`, `queue` | what the driver described, queue by queue |
+//! | `activate`, `queue`, `data_ring` | what the driver described, queue by queue |
+//! | `capability` | what it asked for, from revision 7 on |
 //! | `tx`, `rx`, `rx_ring`, `filter`, `stats` | frames, buffers |
 //! | `packet`, `rss` | what is in a frame, and the queue that it goes to |
+//! | `offload`, `sent`, `segment`, `checksum` | what the device does to frames, and whether it can |
 //! | `interrupt` | vectors, the pin, events |
 //! | `faults` | what a device does that lies |
 //! | `loads` | what a driver may believe whose loads change |
@@ -62,12 +72,16 @@
 //! receive are given to [`Vmxnet3::deliver`].
 
 mod activate;
+mod capability;
+mod checksum;
 mod command;
+mod data_ring;
 mod faults;
 mod filter;
 mod interrupt;
 mod layout;
 mod loads;
+mod offload;
 mod packet;
 mod personality;
 mod queue;
@@ -76,6 +90,8 @@ mod revision;
 mod rss;
 mod rx;
 mod rx_ring;
+mod segment;
+mod sent;
 mod stats;
 mod tx;
 
@@ -97,7 +113,8 @@ pub use layout::stop;
 pub use personality::Personality;
 pub use queue::QueueId;
 pub use revision::{ESXI_REVISIONS, QEMU_REVISIONS, Revision};
-pub use tx::Sent;
+pub use segment::cut;
+pub use sent::Sent;
 
 use activate::Active;
 use faults::Later;
@@ -117,6 +134,8 @@ pub struct Vmxnet3 {
     permanent_mac: [u8; 6],
     mac: [u8; 6],
     chosen_revision: u32,
+    /// Capabilities that were asked for and that it has.
+    granted: u32,
     masked: [bool; VECTORS],
     pending: [bool; VECTORS],
     line: bool,
@@ -166,8 +185,10 @@ impl Vmxnet3 {
         personality: Personality,
     ) -> Plugged {
         let config = platform.pci().clone();
+        let has_large = personality.capabilities & capability::LARGE_BAR != 0;
+        let pt_bytes = if has_large { 0x2000 } else { 0x1000 };
         let function = FunctionSpace::endpoint(0x15ad, 0x07b0, 0x02)
-            .bar(config.low_bar(0, 0x1000))
+            .bar(config.low_bar(0, pt_bytes))
             .bar(config.low_bar(1, 0x1000))
             .bar(config.low_bar(2, 0x2000))
             .msi(0x84)
@@ -183,6 +204,7 @@ impl Vmxnet3 {
             permanent_mac: mac,
             mac,
             chosen_revision: 0,
+            granted: 0,
             masked: [true; VECTORS],
             pending: [false; VECTORS],
             line: false,
@@ -316,8 +338,12 @@ impl Vmxnet3 {
         }
     }
 
+    fn keeps_leases(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.keeps_leases)
+    }
+
     fn give_back(&self, leases: &[Lease]) {
-        if self.active.as_ref().is_some_and(|active| active.keeps_leases) {
+        if self.keeps_leases() {
             leases.iter().for_each(|lease| self.memory.give_back(lease));
         }
     }

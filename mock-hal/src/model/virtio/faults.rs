@@ -50,7 +50,7 @@ impl Fields for Said {
             Field::Flags => Some(&mut self.flags),
             Field::Kind => Some(&mut self.kind),
             Field::Queue => Some(&mut self.queue),
-            Field::Value => None,
+            Field::HashType | Field::Segments | Field::SegmentBytes | Field::Value => None,
         }
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct Active {
     /// `numIntrs`.
     pub(super) vectors_in_use: u8,
     pub(super) max_rx_buffers: u16,
+    pub(super) mtu: u32,
     pub(super) filter: Filter,
     /// `uptFeatures`.
     pub(super) features: u64,
@@ -121,6 +122,7 @@ impl Vmxnet3 {
             auto_mask: auto_mask != 0,
             vectors_in_use,
             max_rx_buffers: self.get16(at + shared::MAX_NUM_RX_SG),
+            mtu: self.get32(at + shared::MTU),
             filter: self.read_filter(at),
             features: self.get64(at + shared::UPT_FEATURES),
             rss: None,
@@ -139,6 +141,7 @@ impl Vmxnet3 {
             ring: self.read_ring(desc + queue_desc::RING_BASE_PA, desc + queue_desc::RING_SIZE),
             completions: self
                 .read_ring(desc + queue_desc::COMP_RING_BASE_PA, desc + queue_desc::COMP_RING_SIZE),
+            data: self.read_tx_data(desc),
             vector: self.get8(desc + queue_desc::INTR_IDX),
             stopped: None,
             held: VecDeque::new(),
@@ -156,6 +159,7 @@ impl Vmxnet3 {
             rings: [first, second].map(RxRing::new),
             completions: self
                 .read_ring(desc + queue_desc::COMP_RING_BASE_PA, desc + queue_desc::COMP_RING_SIZE),
+            data: self.read_rx_data(desc),
             vector: self.get8(desc + queue_desc::INTR_IDX),
             stopped: None,
             late: None,
@@ -173,6 +177,7 @@ impl Vmxnet3 {
             [shared::NUM_TX_QUEUES, shared::NUM_RX_QUEUES].map(|of| self.get8(at + of));
         let vectors = if is_extended(tx_count, rx_count) { vectors } else { vectors.min(CLASSIC_VECTORS) };
         let in_use = active.vectors_in_use;
+        let tx_slot_bytes = self.tx_slot_bytes();
         let masks_by_itself = self.personality.conf_intr >> 2 & 0b11 == 0;
         let mut indices = (active.tx.iter().map(|queue| queue.vector))
             .chain(active.rx.iter().map(|queue| queue.vector))
@@ -195,7 +200,7 @@ impl Vmxnet3 {
                 "queueDescLen",
                 u64::from(self.get32(at + shared::QUEUE_DESC_LEN)) == queues as u64 * queue_desc::BYTES,
             ),
-            ("mtu", (60..=max_mtu).contains(&self.get32(at + shared::MTU))),
+            ("mtu", (60..=max_mtu).contains(&active.mtu)),
             ("maxNumRxSG is set", active.max_rx_buffers > 0),
             ("rings are at 512 bytes and have 32 to 4096 entries in steps of 32", {
                 let mut rings = command_rings.clone();
@@ -220,6 +225,14 @@ impl Vmxnet3 {
                     let all = first.ring.entries.saturating_add(second.ring.entries);
                     (all..=8192).contains(&queue.completions.entries)
                 }),
+            ),
+            (
+                "transmit data rings: a slot for each descriptor, as long as the device says",
+                active.tx.iter().all(|queue| queue.data.is_legal_tx(&queue.ring, tx_slot_bytes)),
+            ),
+            (
+                "receive data rings: from revision 3 on, slots of up to 2048 bytes in steps of 64",
+                active.rx.iter().all(|queue| queue.data.is_legal_rx(&queue.rings[0].ring, number >= 3)),
             ),
             ("numIntrs", (1..=vectors).contains(&in_use)),
             ("autoMask is what GET_CONF_INTR asks for", active.auto_mask == masks_by_itself),

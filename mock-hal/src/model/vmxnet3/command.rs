@@ -52,6 +52,9 @@ impl Vmxnet3 {
             cmd::GET_RSS_FIELDS => {
                 self.result = self.active.as_ref().map_or(DEFAULT_FIELDS, |active| active.rss_fields);
             }
+            cmd::GET_TXDATA_DESC_SIZE => self.result = self.personality.tx_data_slot_bytes,
+            cmd::GET_MAX_CAPABILITIES => self.result = self.personality.capabilities,
+            cmd::GET_DCR0_REG => self.result = self.granted,
             cmd::GET_MAX_QUEUES_CONF => self.result = self.personality.max_queues_conf,
             _ => self.broken(format!("command {command:#x}, which this model does not play")),
         }
@@ -75,6 +78,7 @@ impl Vmxnet3 {
             self.shared = 0;
         }
         self.mac = self.permanent_mac;
+        self.granted = 0;
         self.masked.fill(true);
         self.pending.fill(false);
         if self.line {

@@ -44,29 +44,43 @@ pub(super) struct RxSays {
     pub(super) len_bytes: u32,
     pub(super) kind: u32,
     pub(super) generation: u32,
+    /// `rssType`.
+    pub(super) hash_type: u32,
+    /// `segCnt`, `mss`: of a start of type 4.
+    pub(super) segments: u32,
+    pub(super) segment_bytes: u32,
 }
 
-const WORD0: u32 = 0x03ff_cfff;
+const WORD0: u32 = 0x3fff_cfff;
 const WORD2: u32 = 0x7fff;
 
 impl RxSays {
     pub(super) fn new(words: [u32; 4], kind: u32, generation: bool) -> Self {
-        let [word0, _, word2, _] = words;
+        let [word0, word1, word2, word3] = words;
         Self {
             index: word0 & 0xfff,
             queue: word0 >> 16 & 0x3ff,
             flags: word0 >> 14 & 0b11 | (word2 >> 14 & 1) << 2,
             len_bytes: word2 & 0x3fff,
-            kind,
+            kind: if is_lro(word3) { rcd::LRO } else { kind },
             generation: generation.into(),
+            hash_type: word0 >> 26 & 0xf,
+            segments: word1 & 0xff,
+            segment_bytes: word3 & 0xffff,
         }
     }
 
     /// `words` with these fields in place.
     pub(super) fn into_words(self, words: [u32; 4]) -> [u32; 4] {
         let [word0, word1, word2, word3] = words;
+        let place = self.index & 0xfff | (self.flags & 0b11) << 14 | (self.queue & 0x3ff) << 16;
+        let (word1, word3) = if is_lro(word3) {
+            (word1 & !0xff | self.segments & 0xff, word3 & !0xffff | self.segment_bytes & 0xffff)
+        } else {
+            (word1, word3)
+        };
         [
-            word0 & !WORD0 | self.index & 0xfff | (self.flags & 0b11) << 14 | (self.queue & 0x3ff) << 16,
+            word0 & !WORD0 | place | (self.hash_type & 0xf) << 26,
             word1,
             word2 & !WORD2 | self.len_bytes & 0x3fff | (self.flags >> 2 & 1) << 14,
             word3 & 0x00ff_ffff | (self.kind & 0x7f) << 24 | self.generation << 31,
@@ -83,9 +97,17 @@ impl Fields for RxSays {
             Field::Length => Some(&mut self.len_bytes),
             Field::Kind => Some(&mut self.kind),
             Field::Generation => Some(&mut self.generation),
-            Field::Value => None,
+            Field::HashType => Some(&mut self.hash_type),
+            Field::Segments if self.kind == rcd::LRO => Some(&mut self.segments),
+            Field::SegmentBytes if self.kind == rcd::LRO => Some(&mut self.segment_bytes),
+            Field::Segments | Field::SegmentBytes | Field::Value => None,
         }
     }
+}
+
+/// Whether the words of a completion say that it starts what was put together.
+const fn is_lro(word3: u32) -> bool {
+    word3 >> rcd::TYPE_SHIFT & 0x7f == rcd::LRO
 }
 
 /// What was put off. Numbers of queues come first.
@@ -221,7 +243,7 @@ impl Vmxnet3 {
     }
 
     /// Where it writes besides buffers: its words of all queue descriptors, the events, completion
-    /// rings. Nowhere while it is stopped.
+    /// rings, receive data rings. Nowhere while it is stopped.
     #[must_use]
     pub fn own_memory(&self) -> Vec<Range<u64>> {
         let Some(active) = &self.active else { return Vec::new() };
@@ -234,9 +256,11 @@ impl Vmxnet3 {
         });
         let rx = active.rx.iter().flat_map(|queue| {
             let update = field(queue.desc + queue_desc::UPDATE_RX_PROD, 1);
-            [update, status_and_stats(queue.desc), ring(queue.completions)]
+            let data = queue.data.base..queue.data.slot(queue.data.slots);
+            [update, status_and_stats(queue.desc), ring(queue.completions), data]
         });
-        [field(active.shared + shared::ECR, 4)].into_iter().chain(tx).chain(rx).collect()
+        let all = [field(active.shared + shared::ECR, 4)].into_iter().chain(tx).chain(rx);
+        all.filter(|place| place.start != 0).collect()
     }
 
     /// Completes something that nobody posted, in any queue.
@@ -394,7 +418,9 @@ impl Vmxnet3 {
 
 /// The transmit queue whose doorbell a plan names so.
 fn queue_of_doorbell(subject: u32) -> usize {
-    (subject as usize & 0xffff).saturating_sub(bar0::TXPROD) / bar0::STRIDE
+    let offset = subject as usize & 0xffff;
+    let start = if offset < bar0::LARGE[0] { bar0::TXPROD } else { bar0::LARGE[0] };
+    offset.saturating_sub(start) / bar0::STRIDE
 }
 
 fn queue_subject(queue: usize) -> u32 {

@@ -9,6 +9,10 @@ pub(super) mod bar0 {
     pub(crate) const RXPROD2: usize = 0xa00;
     /// Behind the last `RXPROD2`.
     pub(crate) const END: usize = 0xc00;
+    /// Where doorbells are in a large BAR: of transmit queues, of both rings of receive queues, and
+    /// behind the last.
+    pub(crate) const LARGE: [usize; 4] = [0x1000, 0x1400, 0x1800, 0x1c00];
+    pub(crate) const CLASSIC: [usize; 4] = [TXPROD, RXPROD, RXPROD2, END];
 }
 
 /// BAR1.
@@ -22,6 +26,11 @@ pub(super) mod bar1 {
     pub(crate) const MACH: usize = 0x30;
     pub(crate) const ICR: usize = 0x38;
     pub(crate) const ECR: usize = 0x40;
+    /// The first of eight.
+    pub(crate) const DCR: usize = 0x48;
+    /// The first of six.
+    pub(crate) const PTCR: usize = 0x88;
+    pub(crate) const PTCR_END: usize = 0xb8;
 }
 
 /// What is written to `CMD`.
@@ -43,8 +52,11 @@ pub(super) mod cmd {
     pub(crate) const GET_PERM_MAC_LO: u32 = FIRST_GET + 3;
     pub(crate) const GET_PERM_MAC_HI: u32 = FIRST_GET + 4;
     pub(crate) const GET_CONF_INTR: u32 = FIRST_GET + 8;
+    pub(crate) const GET_TXDATA_DESC_SIZE: u32 = FIRST_GET + 0x0a;
     pub(crate) const GET_RSS_FIELDS: u32 = FIRST_GET + 0x0c;
     pub(crate) const GET_MAX_QUEUES_CONF: u32 = FIRST_GET + 0x0f;
+    pub(crate) const GET_MAX_CAPABILITIES: u32 = FIRST_GET + 0x11;
+    pub(crate) const GET_DCR0_REG: u32 = FIRST_GET + 0x12;
 }
 
 /// `DriverShared`, by offset.
@@ -89,11 +101,15 @@ pub(super) mod queue_desc {
     pub(crate) const UPDATE_RX_PROD: u64 = 0x00;
     pub(crate) const RING_BASE_PA: u64 = 0x10;
     pub(crate) const RING2_BASE_PA: u64 = 0x18;
+    pub(crate) const TX_DATA_RING_BASE_PA: u64 = 0x18;
     pub(crate) const COMP_RING_BASE_PA: u64 = 0x20;
+    pub(crate) const RX_DATA_RING_BASE_PA: u64 = 0x30;
     pub(crate) const RING_SIZE: u64 = 0x38;
     pub(crate) const RING2_SIZE: u64 = 0x3c;
+    pub(crate) const TX_DATA_RING_SIZE: u64 = 0x3c;
     pub(crate) const COMP_RING_SIZE: u64 = 0x40;
     pub(crate) const INTR_IDX: u64 = 0x48;
+    pub(crate) const DATA_SLOT_BYTES: u64 = 0x4a;
     pub(crate) const STOPPED: u64 = 0x50;
     pub(crate) const ERROR: u64 = 0x54;
     pub(crate) const STATS: u64 = 0x58;
@@ -103,14 +119,35 @@ pub(super) mod queue_desc {
 pub(super) mod rcd {
     pub(crate) const EOP: u32 = 1 << 14;
     pub(crate) const SOP: u32 = 1 << 15;
+    /// The verdict is about the frame inside a tunnel.
+    pub(crate) const INNER: u32 = 1 << 13;
+    pub(crate) const CNC: u32 = 1 << 30;
     pub(crate) const RQ_ID_SHIFT: u32 = 16;
     pub(crate) const RSS_TYPE_SHIFT: u32 = 26;
     pub(crate) const ERR: u32 = 1 << 14;
     pub(crate) const TS: u32 = 1 << 15;
+    pub(crate) const TUC: u32 = 1 << 16;
+    pub(crate) const UDP: u32 = 1 << 17;
+    pub(crate) const TCP: u32 = 1 << 18;
+    pub(crate) const IPC: u32 = 1 << 19;
+    pub(crate) const V6: u32 = 1 << 20;
+    pub(crate) const V4: u32 = 1 << 21;
+    pub(crate) const FRG: u32 = 1 << 22;
+    pub(crate) const FCS: u32 = 1 << 23;
+    pub(crate) const TYPE_SHIFT: u32 = 24;
+    /// `type` of a start that was put together from several frames.
+    pub(crate) const LRO: u32 = 4;
+}
+
+/// The offload modes of a transmit descriptor, `om`.
+pub(super) mod om {
+    pub(crate) const ENCAPSULATED: u32 = 1;
+    pub(crate) const CSUM: u32 = 2;
+    pub(crate) const TSO: u32 = 3;
 }
 
 /// `rqID`: what a completion of one of `queues` calls its rings: `source` is 0 or 1 for the command
-/// rings.
+/// rings, and 2 for the data ring.
 pub(super) fn queue_id(queue: usize, source: usize, queues: usize) -> u32 {
     u32::try_from(queue + source * queues).unwrap_or(u32::MAX) & 0x3ff
 }
@@ -177,6 +214,8 @@ pub(super) mod rss_type {
 pub mod stop {
     /// No EOP in a frame.
     pub const NOEOP: u32 = 0x8000_0000;
+    /// A descriptor used again before it was completed.
+    pub const TXD_REUSE: u32 = 0x8000_0001;
     /// Too many descriptors in a frame.
     pub const BIG_PKT: u32 = 0x8000_0002;
     /// A type of descriptor that is not supported.

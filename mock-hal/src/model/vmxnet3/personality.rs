@@ -1,5 +1,6 @@
 //! What differs from device to device.
 
+use super::capability;
 use super::layout::rss_field;
 use super::revision::{ESXI_REVISIONS, QEMU_REVISIONS, Revision};
 
@@ -50,6 +51,19 @@ pub struct Personality {
     pub spreads: bool,
     /// What it grants of the fields that `SET_RSS_FIELDS` asks for.
     pub rss_fields: u32,
+    /// Answer to `GET_TXDATA_DESC_SIZE`, which revision 3 brings: bytes of a slot in a transmit
+    /// data ring.
+    pub tx_data_slot_bytes: u32,
+    /// Holds the headers of what is sent against what the descriptor asks for (a checksum,
+    /// segments) and stops the queue when they do not fit. For tests whose frames have no headers,
+    /// not.
+    pub checks_headers: bool,
+    /// Judges checksums of what is received, where the driver asks for that.
+    pub verifies_checksums: bool,
+    /// `DCR0`, from revision 7 on: what it can do on request.
+    pub capabilities: u32,
+    /// `PTCR0`: what of that the hardware can do that is passed through; bit 31 where none is.
+    pub pass_through: u32,
     /// What `CMD` reads after a command that the agreed revision does not have.
     pub unknown_answer: u32,
 }
@@ -78,6 +92,11 @@ impl Personality {
             max_queues_conf: 0,
             spreads: false,
             rss_fields: 0,
+            tx_data_slot_bytes: 0,
+            checks_headers: false,
+            verifies_checksums: false,
+            capabilities: 0,
+            pass_through: capability::NOT_APPLICABLE,
             unknown_answer: 0,
         }
     }
@@ -105,6 +124,11 @@ impl Personality {
             max_queues_conf: 32 << 8 | 32,
             spreads: true,
             rss_fields: rss_field::ALL,
+            tx_data_slot_bytes: 256,
+            checks_headers: true,
+            verifies_checksums: true,
+            capabilities: capability::ALL,
+            pass_through: capability::NOT_APPLICABLE,
             unknown_answer: u32::MAX,
         }
     }

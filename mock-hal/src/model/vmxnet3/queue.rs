@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::data_ring::DataRing;
 use super::stats::Counters;
 use crate::memory::Lease;
 
@@ -48,6 +49,7 @@ pub(super) struct TxQueue {
     pub(super) desc: u64,
     pub(super) ring: Ring,
     pub(super) completions: Ring,
+    pub(super) data: DataRing,
     pub(super) vector: u8,
     /// The code that it stopped with.
     pub(super) stopped: Option<u32>,
@@ -103,6 +105,7 @@ pub(super) struct RxQueue {
     pub(super) desc: u64,
     pub(super) rings: [RxRing; 2],
     pub(super) completions: Ring,
+    pub(super) data: DataRing,
     pub(super) vector: u8,
     /// The code that it stopped with.
     pub(super) stopped: Option<u32>,

@@ -2,7 +2,7 @@
 
 use super::faults::Later;
 use super::layout::{bar0, bar1, shared};
-use super::{Vmxnet3, high, low};
+use super::{Vmxnet3, capability, high, low};
 use crate::fault::{Action, FaultPoint};
 use crate::registers::{DeviceModel, Width};
 
@@ -15,12 +15,15 @@ enum Bar0 {
 }
 
 impl Bar0 {
-    fn at(offset: usize) -> Option<Self> {
+    /// Where doorbells are at `places`.
+    fn at(offset: usize, places: [usize; 4]) -> Option<Self> {
+        let [txprod, rxprod, rxprod2, end] = places;
         let number = |start: usize| (offset - start) / bar0::STRIDE;
         match offset {
-            bar0::RXPROD2..bar0::END => Some(Self::RxProd(number(bar0::RXPROD2), 1)),
-            bar0::RXPROD..bar0::RXPROD2 => Some(Self::RxProd(number(bar0::RXPROD), 0)),
-            bar0::TXPROD..bar0::RXPROD => Some(Self::TxProd(number(bar0::TXPROD))),
+            _ if offset >= end => None,
+            _ if offset >= rxprod2 => Some(Self::RxProd(number(rxprod2), 1)),
+            _ if offset >= rxprod => Some(Self::RxProd(number(rxprod), 0)),
+            _ if offset >= txprod => Some(Self::TxProd(number(txprod))),
             bar0::IMR..bar0::TXPROD => u8::try_from(number(bar0::IMR)).ok().map(Self::Imr),
             _ => None,
         }
@@ -36,6 +39,7 @@ impl Vmxnet3 {
             bar1::MACL => low(self.mac),
             bar1::MACH => high(self.mac),
             bar1::ICR => self.take_cause(),
+            bar1::DCR..bar1::PTCR_END => self.read_capabilities(offset),
             _ => 0,
         }
     }
@@ -65,6 +69,7 @@ impl Vmxnet3 {
                 let events = self.get32(self.shared + shared::ECR) & !value;
                 self.put32(self.shared + shared::ECR, events);
             }
+            bar1::DCR => self.ask_for_capabilities(value),
             _ => self.broken(format!("BAR1 register {offset:#x} written")),
         }
     }
@@ -76,7 +81,8 @@ impl Vmxnet3 {
         };
         let (tx, rx) = (active.tx.len(), active.rx.len());
         let vectors = usize::from(self.personality.vectors());
-        match Bar0::at(offset) {
+        let is_large = self.granted & capability::LARGE_BAR != 0;
+        match Bar0::at(offset, if is_large { bar0::LARGE } else { bar0::CLASSIC }) {
             Some(Bar0::Imr(vector)) if usize::from(vector) < vectors => self.mask(vector, value & 1 != 0),
             Some(Bar0::TxProd(queue)) if queue < tx => {
                 self.doorbells.push((offset, value));

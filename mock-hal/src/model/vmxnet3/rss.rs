@@ -124,7 +124,7 @@ impl Vmxnet3 {
 
     /// `SET_RSS_FIELDS`. What is granted, `GET_RSS_FIELDS` tells.
     pub(super) fn set_rss_fields(&mut self) -> u32 {
-        let granted = self.personality.rss_fields;
+        let granted = self.grantable_fields();
         let known = self.revision().map_or(0, |revision| revision.rss_fields);
         let Some(active) = &self.active else { return self.refuse("SET_RSS_FIELDS before activation") };
         let (at, has_several) = (active.shared + shared::CMD_INFO, active.rx.len() > 1);

@@ -11,7 +11,8 @@ const MIN_HEAD_BYTES: usize = 128;
 
 /// A buffer that is about to be filled.
 pub(super) struct Taken {
-    pub(super) ring: usize,
+    /// Ring 1, ring 2, or the data ring: as `rqID` counts.
+    pub(super) source: usize,
     pub(super) index: u32,
     pub(super) addr: u64,
     pub(super) len_bytes: usize,
@@ -52,6 +53,14 @@ impl Vmxnet3 {
             let _ = self.take(queue, 0);
         }
         self.take(queue, 0)
+    }
+
+    /// Takes the slot beside the next HEAD, which is used up and stays as it is.
+    pub(super) fn take_slot(&mut self, queue: usize) -> Option<Taken> {
+        let head = self.take_head(queue)?;
+        let data = self.rx(queue)?.data;
+        let (addr, len_bytes) = (data.slot(head.index), data.slot_bytes as usize);
+        Some(Taken { source: 2, addr, len_bytes, ..head })
     }
 
     fn take_body(&mut self, queue: usize) -> Option<Taken> {
@@ -116,7 +125,7 @@ impl Vmxnet3 {
         let state = &mut self.rx(queue)?.rings[ring];
         let &Buffer { index, addr, len_bytes, .. } = state.held.get(state.used)?;
         state.used += 1;
-        Some(Taken { ring, index, addr, len_bytes })
+        Some(Taken { source: ring, index, addr, len_bytes })
     }
 
     /// Passes over `count` buffers of ring 1 of queue 0 without using them, as the device may.
@@ -145,8 +154,8 @@ impl Vmxnet3 {
         }
     }
 
-    /// Writes a completion into receive queue 0, true or not; only its generation and type are the
-    /// model's.
+    /// Writes a completion into receive queue 0, true or not; only its generation is the model's,
+    /// and its type unless that is 4.
     pub fn complete_rx(&mut self, words: [u32; 4]) {
         self.complete_rx_in(0, words);
     }
@@ -164,11 +173,12 @@ impl Vmxnet3 {
         let (index, id) = (word0 & 0xfff, (word0 >> 16 & 0x3ff) as usize);
         let queues = self.active.as_ref().map_or(0, |active| active.rx.len());
         let is_second = id == queue + queues;
+        let is_first = id == queue || id == queue + 2 * queues;
         let Some(state) = self.rx(queue).map(|queue| &mut queue.rings[usize::from(is_second)]) else {
             return;
         };
         let last = state.held.iter().position(|buffer| buffer.index == index);
-        match last.filter(|_| is_second || id == queue) {
+        match last.filter(|_| is_second || is_first) {
             Some(last) => {
                 state.used = state.used.saturating_sub(last + 1);
                 let leases: Vec<_> = state.held.drain(..=last).filter_map(|buffer| buffer.lease).collect();

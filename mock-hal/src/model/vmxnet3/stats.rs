@@ -7,6 +7,8 @@ use super::layout::queue_desc;
 pub(super) mod at {
     /// Frames to be cut.
     pub(crate) const TSO: usize = 0;
+    /// Frames that were put together.
+    pub(crate) const LRO: usize = 0;
     pub(crate) const UCAST: usize = 2;
     pub(crate) const MCAST: usize = 4;
     pub(crate) const BCAST: usize = 6;
@@ -34,12 +36,17 @@ impl Counters {
 
     /// A frame more, by the address that it goes to.
     pub(super) fn count_frame(&mut self, frame: &[u8]) {
+        self.count_frames(frame, 1, frame.len() as u64);
+    }
+
+    /// `frames` more, of `bytes` together, all to the address of `frame`.
+    pub(super) fn count_frames(&mut self, frame: &[u8], frames: u64, bytes: u64) {
         let kind = match frame {
             [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ..] => at::BCAST,
             [first, ..] if first & 1 != 0 => at::MCAST,
             _ => at::UCAST,
         };
-        self.count_pair(kind, 1, frame.len() as u64);
+        self.count_pair(kind, frames, bytes);
     }
 }
 

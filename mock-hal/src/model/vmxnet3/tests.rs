@@ -2,15 +2,20 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "numbers of queues and slots are small")]
 
+mod capability;
+mod data_ring;
 mod filter;
 mod frames;
 mod interrupt;
 mod life;
+mod lro;
 mod memory;
+mod offload;
 mod queues;
 mod receive;
 mod rss;
 mod transmit;
+mod verdict;
 
 use std::sync::MutexGuard;
 
@@ -23,7 +28,7 @@ use super::layout::{bar0, bar1, cmd, ecr, queue_desc, rx_mode, shared, upt};
 use super::stats::at;
 use super::{ESXI_REVISIONS, Personality, Plugged, QueueId, Vmxnet3, stop};
 use crate::MockPlatform;
-use crate::fault::{Action, Fault, FaultPlan, FaultPoint};
+use crate::fault::{Action, Fault, FaultPlan, FaultPoint, Field};
 use crate::registers::ModelRegion;
 
 const AT: PciAddress = PciAddress::new(0, 0, 4, 0).unwrap();

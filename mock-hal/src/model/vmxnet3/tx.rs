@@ -4,67 +4,13 @@ use paravane_hal::dma::Direction;
 
 use super::Vmxnet3;
 use super::layout::{queue_desc, stop};
+use super::offload::{self, Agreed};
 use super::queue::{QueueId, Ring};
+use super::sent::Sent;
 use super::stats::at;
-
-/// The offload modes, `om`.
-mod om {
-    pub(super) const ENCAPSULATED: u32 = 1;
-    pub(super) const CSUM: u32 = 2;
-    pub(super) const TSO: u32 = 3;
-}
 
 /// Shorter frames are none.
 const HEADER_BYTES: usize = 14;
-/// Most descriptors of a frame, and of one to be cut.
-const MAX_DESCRIPTORS: usize = 16;
-const MAX_TSO_DESCRIPTORS: usize = 24;
-
-/// A frame that left the device, with what was asked for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
-    /// The queue that it was sent by.
-    pub queue: usize,
-    /// Its bytes, all descriptors put together.
-    pub bytes: Vec<u8>,
-    /// How many descriptors it took.
-    pub descriptors: usize,
-    /// `om`.
-    pub om: u32,
-    /// `hlen`.
-    pub hlen: u32,
-    /// `msscof`.
-    pub msscof: u32,
-    /// `tci`, if `ti` was set.
-    pub tag: Option<u16>,
-}
-
-impl Sent {
-    /// The checksum that is left to the device: summed from where on, stored where.
-    pub(crate) fn checksum(&self) -> Option<(usize, usize)> {
-        (self.om == om::CSUM).then_some((self.hlen as usize, self.msscof as usize))
-    }
-
-    /// How many frames come of it, as `txNumDeferred` counts.
-    fn weight(&self) -> u32 {
-        let payload = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX).saturating_sub(self.hlen);
-        if self.om == om::TSO { payload.div_ceil(self.msscof.max(1)) } else { 1 }
-    }
-
-    /// What the driver should not have asked for, and what a device that stops says about it.
-    fn complaint(&self) -> Option<(u32, &'static str)> {
-        let most = if self.om == om::TSO { MAX_TSO_DESCRIPTORS } else { MAX_DESCRIPTORS };
-        if self.om == om::ENCAPSULATED {
-            Some((stop::DESC_NOT_SPT, "om = 1 below revision 4"))
-        } else if self.om == om::TSO && self.msscof == 0 {
-            Some((stop::TXD_INVALID, "segments of zero bytes"))
-        } else if self.descriptors > most {
-            Some((stop::BIG_PKT, "too many descriptors in a frame"))
-        } else {
-            None
-        }
-    }
-}
 
 /// A descriptor, as far as it says where bytes are.
 struct Piece {
@@ -79,6 +25,8 @@ struct Described {
     pieces: Vec<Piece>,
     /// The last descriptor asks for a completion.
     cq: bool,
+    /// A descriptor is of a type that there is not.
+    is_unknown: bool,
     /// Where the next frame starts.
     next: Ring,
 }
@@ -144,8 +92,9 @@ impl Vmxnet3 {
     /// Reads the descriptors of the next frame, if it is there.
     fn next_frame(&mut self, queue: usize) -> Option<Described> {
         let mut next = self.tx(queue).filter(|queue| queue.stopped.is_none())?.ring;
-        let mut frame =
-            Sent { queue, bytes: Vec::new(), descriptors: 0, om: 0, hlen: 0, msscof: 0, tag: None };
+        let held = self.tx(queue)?.held.len();
+        let mut frame = Sent { queue, ..Sent::default() };
+        let mut is_unknown = false;
         let mut pieces = Vec::new();
         loop {
             let [low, high, word2, word3] = self.words(next.addr())?;
@@ -159,15 +108,19 @@ impl Vmxnet3 {
                 }
                 return None;
             }
-            if word2 & 0b11 << 16 != 0 || word3 & 1 << 14 != 0 {
-                self.broken(format!("reserved bits in a transmit descriptor: {word2:#x} {word3:#x}"));
+            if held + pieces.len() >= next.entries as usize && self.keeps_leases() {
+                self.reject(queue, stop::TXD_REUSE, "a descriptor used again before it was completed");
+                return None;
             }
+            is_unknown |= word2 & 1 << 16 != 0 || word3 & 1 << 14 != 0;
             if pieces.is_empty() {
                 frame.om = word3 >> 10 & 3;
                 frame.hlen = word3 & 0x3ff;
                 frame.msscof = word2 >> 18;
                 frame.tag = (word3 >> 15 & 1 != 0).then_some((word3 >> 16) as u16);
-            } else if word2 >> 18 != 0 || word3 & !(1 << 12 | 1 << 13) != 0 {
+                frame.oco = word2 >> 15 & 1 != 0;
+                frame.ext1 = word2 >> 17 & 1 != 0;
+            } else if word2 >> 18 != 0 || word2 & 0b101 << 15 != 0 || word3 & !(1 << 12 | 1 << 13) != 0 {
                 self.broken("offload fields in a descriptor that does not start a frame");
             }
             let len_bytes = match word2 & 0x3fff {
@@ -178,7 +131,7 @@ impl Vmxnet3 {
             next.advance();
             if word3 >> 12 & 1 != 0 {
                 frame.descriptors = pieces.len();
-                return Some(Described { frame, pieces, cq: word3 >> 13 & 1 != 0, next });
+                return Some(Described { frame, pieces, cq: word3 >> 13 & 1 != 0, is_unknown, next });
             }
         }
     }
@@ -192,11 +145,44 @@ impl Vmxnet3 {
         self.personality.stops_queues
     }
 
+    /// What a device complains about that sees the descriptors of a frame.
+    fn complaint(&mut self, described: &Described, agreed: Agreed) -> Option<offload::Complaint> {
+        let Described { frame, pieces, is_unknown, .. } = described;
+        if *is_unknown {
+            return Some((stop::DESC_NOT_SPT, "a transmit descriptor of an unknown type"));
+        }
+        let data = self.tx(frame.queue)?.data;
+        for (position, piece) in pieces.iter().enumerate().filter(|(_, piece)| data.contains(piece.addr)) {
+            if position > 0 || piece.addr != data.slot(piece.index) {
+                return Some((stop::TXD_INVALID, "data of a slot that is not its own"));
+            }
+            if piece.len_bytes > data.slot_bytes as usize {
+                return Some((stop::TXD_INVALID, "more data than a slot has"));
+            }
+        }
+        offload::of_descriptors(frame, agreed)
+    }
+
+    fn agreed(&self) -> Agreed {
+        Agreed {
+            revision: self.agreed_revision().unwrap_or(1),
+            granted: self.granted,
+            mtu: self.active.as_ref().map_or(0, |active| active.mtu),
+        }
+    }
+
     /// Sends a frame. Whether it was completed.
     fn send(&mut self, queue: usize, described: Described) -> bool {
-        let Described { mut frame, pieces, cq, next } = described;
-        if frame.complaint().is_some_and(|(code, what)| self.reject(queue, code, what)) {
+        let agreed = self.agreed();
+        let complaint = self.complaint(&described, agreed);
+        if complaint.is_some_and(|(code, what)| self.reject(queue, code, what)) {
             return false;
+        }
+        let Described { mut frame, pieces, cq, next, .. } = described;
+        let first_bytes = pieces.first().map_or(0, |piece| piece.len_bytes);
+        let data = self.tx(queue).map(|queue| queue.data);
+        if pieces.first().is_some_and(|piece| data.is_some_and(|data| data.contains(piece.addr))) {
+            frame.data_ring_bytes = first_bytes;
         }
         let mut eop_index = 0;
         for Piece { index, addr, len_bytes } in pieces {
@@ -209,6 +195,12 @@ impl Vmxnet3 {
             }
             eop_index = index;
         }
+        if self.personality.checks_headers
+            && let Some((code, what)) = offload::of_headers(&frame, first_bytes, agreed)
+            && self.reject(queue, code, what)
+        {
+            return false;
+        }
         let (link, counts_segments) = (self.link, self.personality.counts_segments);
         let Some(state) = self.tx(queue) else { return false };
         state.ring = next;
@@ -218,7 +210,7 @@ impl Vmxnet3 {
         } else if !link {
             state.counters.count(at::TX_DISCARD);
         } else {
-            if frame.om == om::TSO {
+            if frame.is_cut() {
                 let frames = if counts_segments { frame.weight() } else { 1 };
                 state.counters.count_pair(at::TSO, frames.into(), frame.bytes.len() as u64);
             }

@@ -1,7 +1,8 @@
 //! The spread of frames over queues.
 
-use super::frames::{ip, ports};
+use super::frames::{ip, ports, to_cut};
 use super::*;
+use crate::model::vmxnet3::cut;
 use crate::model::vmxnet3::layout::{hash_type, rss_field, rss_type};
 
 const CONF: u64 = 0x8000;
@@ -174,6 +175,17 @@ fn the_table_changes_by_its_command_and_nothing_else_does() {
     assert_eq!(plain.command(cmd::UPDATE_RSSIDT), 1);
     assert_eq!(plain.violations(), ["UPDATE_RSSIDT without RSS"]);
     assert_eq!(plain.model().queue_of(&frame), 0);
+}
+
+#[test]
+fn what_was_put_together_has_no_hash_in_one_completion_and_goes_to_its_queue() {
+    let hand = spread(2, hash_type::ALL);
+    hand.put64(shared::UPT_FEATURES, upt::RSS | upt::LRO);
+    let hand = up(hand);
+    let segments = cut(&to_cut(frames::V4, 0, 150), 100);
+    let queue = hand.model().queue_of(&segments[0]) as u64;
+    assert!(hand.model().deliver_lro(&segments));
+    assert_eq!(said(&hand, queue), (queue as u32, 0, 2), "segCnt is where the hash would be");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is sent, and what is counted.
 
+use super::frames::{V4, to_cut};
 use super::*;
 
 #[test]
@@ -37,7 +38,7 @@ fn frames_are_counted_by_address_and_from_each_activation_on() {
 fn frames_to_be_cut_are_counted_as_each_kind_of_device_does() {
     for (personality, frames) in [(Personality::qemu(), 1), (Personality::esxi(), 2)] {
         let hand = Hand::up(personality, 1);
-        hand.send(0, &frame(MAC, 155), 100 << 18, 3 << 10 | 54);
+        hand.send(0, &to_cut(V4, 0, 101), 100 << 18, 3 << 10 | 54);
         assert_eq!(hand.stats(false)[at::TSO..at::TSO + 2], [frames, 155]);
     }
 }
@@ -88,7 +89,7 @@ fn deferred_frames_are_counted_by_both_sides() {
     let hand = Hand::up(Personality::esxi(), 1);
     hand.post_tx(0, 0, &frame(MAC, 60), 0, 0b11 << 12);
     hand.put32(TABLE + queue_desc::TX_NUM_DEFERRED, 1);
-    hand.post_tx(0, 1, &frame(MAC, 155), 100 << 18, 0b11 << 12 | 3 << 10 | 54);
+    hand.post_tx(0, 1, &to_cut(V4, 0, 101), 100 << 18, 0b11 << 12 | 3 << 10 | 54);
     hand.put32(TABLE + queue_desc::TX_NUM_DEFERRED, 3);
     hand.model().look();
     assert_eq!(hand.violations(), [""; 0], "one, and two that come of the other");
