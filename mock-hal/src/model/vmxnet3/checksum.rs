@@ -4,7 +4,8 @@ use super::layout::rcd;
 use super::packet::{Packet, TCP, UDP};
 use crate::checksum::{add, complement, fold};
 
-/// The sum of `bytes`, folded and not complemented: all ones where the checksum among them is right.
+/// The sum of `bytes`, folded and not complemented: all ones where the checksum among them is
+/// right.
 pub(super) fn sum(bytes: &[u8]) -> u16 {
     fold(add(bytes))
 }

@@ -32,8 +32,8 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// The frames that go over the wire for it: with the checksums that were left to the device, cut
-    /// where that was asked for, and with the tag. One where nothing can be done.
+    /// The frames that go over the wire for it: with the checksums that were left to the device,
+    /// cut where that was asked for, and with the tag. One where nothing can be done.
     #[must_use]
     pub fn on_wire(&self) -> Vec<Vec<u8>> {
         let inner =
