@@ -45,6 +45,8 @@ pub enum FaultPoint {
     /// A command is about to run. Its result is a register's to tell. A virtio device without a
     /// control queue has no commands.
     Command,
+    /// A command ran; the value is what the driver will read as its result.
+    Reply,
     /// Features are about to be agreed; the value is 32 of them, as the driver accepted them, and
     /// the subject which 32.
     Features,

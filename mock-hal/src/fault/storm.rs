@@ -75,9 +75,13 @@ impl Storm {
             (_, 4) => Action::FlapLink,
             (_, 5) => Action::Scribble { seed: self.chance.next_u32() },
             (_, 6) => Action::Invent { index: self.number() },
-            (FaultPoint::RegisterRead | FaultPoint::RegisterWrite | FaultPoint::Features, _) => {
-                self.lie(Field::Value)
-            }
+            (
+                FaultPoint::RegisterRead
+                | FaultPoint::RegisterWrite
+                | FaultPoint::Features
+                | FaultPoint::Reply,
+                _,
+            ) => self.lie(Field::Value),
             (FaultPoint::RxCompletion, 11) => {
                 let which = self.chance.below(3) as usize;
                 self.lie(Field::OF_RECEIVED[which])

@@ -44,9 +44,26 @@
 //! sum of a pseudo-header of length 0, an IPv4 checksum of 0, and all headers in the first
 //! descriptor. It judges the checksums of what it receives, where the driver asked for that.
 //!
+//! *What was told.* [`Vmxnet3::coalescing`], [`moderation`](Vmxnet3::moderation),
+//! [`memory_regions`](Vmxnet3::memory_regions), [`buffer_sizes`](Vmxnet3::buffer_sizes) and
+//! [`would_wake`](Vmxnet3::would_wake) have what commands left behind. Of these, only the lengths
+//! of buffers change what the device does: shorter ones are a violation.
+//!
 //! *What goes wrong.* [`Vmxnet3::faults`] is a plan; [`FaultPlan::storm`] draws one by chance. The
-//! subject of a completion's fault is its queue, of a command's the command, of an interrupt's the
-//! vector, of a register's its BAR in bits 16 and 17 over its offset.
+//! subject of a completion's fault is its queue, of a command's or a reply's the command, of an
+//! interrupt's the vector, of a register's its BAR in bits 16 and 17 over its offset.
+//!
+//! | Lie | Fault |
+//! |---|---|
+//! | another queue or ring in `rqID` | `RxCompletion`, `Set` of `Queue` |
+//! | a frame sent, completed in the ring of another queue | `TxCompletion`, `Set` or `Add` of `Queue`, with several queues |
+//! | longer than a buffer or a slot of a data ring | `RxCompletion`, `Length` |
+//! | a type of hash that there is not | `RxCompletion`, `HashType` |
+//! | 0 segments, or segments of 0 bytes | `RxCompletion`, `Segments`, `SegmentBytes`, where the type is 4 |
+//! | no interrupt; another one, or one too many, masked or not | `Interrupt`, `Drop`; `Invent`, `Duplicate` |
+//! | an answer to a command that it was not | `Reply`, `Set` of `Value` |
+//! | a completion of what nobody posted | `Tick`, `Invent`: bit 0 says receive, the bits from 13 on which queue, those between the slot |
+//! | a queue that stops | `StopQueue` at its doorbell or completion; [`Vmxnet3::stop_queue`] |
 //!
 //! # Inside
 //!
@@ -61,7 +78,8 @@
 //! | `packet`, `rss` | what is in a frame, and the queue that it goes to |
 //! | `offload`, `sent`, `segment`, `checksum` | what the device does to frames, and whether it can |
 //! | `interrupt` | vectors, the pin, events |
-//! | `faults` | what a device does that lies |
+//! | `settings`, `wake` | what commands tell |
+//! | `faults`, `says` | what a device does that lies |
 //! | `loads` | what a driver may believe whose loads change |
 //!
 //! Descriptors say whose memory is whose: the device holds what it took until a completion or a
@@ -90,10 +108,13 @@ mod revision;
 mod rss;
 mod rx;
 mod rx_ring;
+mod says;
 mod segment;
 mod sent;
+mod settings;
 mod stats;
 mod tx;
+mod wake;
 
 #[cfg(test)]
 mod tests;
@@ -115,10 +136,12 @@ pub use queue::QueueId;
 pub use revision::{ESXI_REVISIONS, QEMU_REVISIONS, Revision};
 pub use segment::cut;
 pub use sent::Sent;
+pub use settings::{BufferSizes, Coalescing, MemoryRegion};
 
 use activate::Active;
 use faults::Later;
 use queue::{RxQueue, TxQueue};
+use wake::Wake;
 
 const VECTORS: usize = 65;
 
@@ -136,6 +159,8 @@ pub struct Vmxnet3 {
     chosen_revision: u32,
     /// Capabilities that were asked for and that it has.
     granted: u32,
+    /// What wakes its machine.
+    wake: Wake,
     masked: [bool; VECTORS],
     pending: [bool; VECTORS],
     line: bool,
@@ -205,6 +230,7 @@ impl Vmxnet3 {
             mac,
             chosen_revision: 0,
             granted: 0,
+            wake: Wake::default(),
             masked: [true; VECTORS],
             pending: [false; VECTORS],
             line: false,

@@ -9,6 +9,7 @@ use super::layout::{queue_desc, shared, upt};
 use super::queue::{Ring, RxQueue, RxRing, TxQueue};
 use super::revision::Revision;
 use super::rss::{DEFAULT_FIELDS, Rss};
+use super::settings::{MAX_MODERATION, Settings};
 use super::stats::Counters;
 
 /// What activation made.
@@ -24,6 +25,10 @@ pub(super) struct Active {
     pub(super) auto_mask: bool,
     /// `numIntrs`.
     pub(super) vectors_in_use: u8,
+    /// `modLevels`, of the vectors in use.
+    pub(super) moderation: Vec<u8>,
+    /// What commands told.
+    pub(super) settings: Settings,
     pub(super) max_rx_buffers: u16,
     pub(super) mtu: u32,
     pub(super) filter: Filter,
@@ -50,7 +55,7 @@ fn legal(ring: &Ring) -> bool {
 }
 
 /// Whether a device with so many queues reads the interrupt configuration from its second place.
-fn is_extended(tx_queues: u8, rx_queues: u8) -> bool {
+pub(super) fn is_extended(tx_queues: usize, rx_queues: usize) -> bool {
     tx_queues > 8 || rx_queues > 16
 }
 
@@ -109,7 +114,7 @@ impl Vmxnet3 {
         let rx_queues = self.get8(at + shared::NUM_RX_QUEUES);
         let rx_table = table + u64::from(tx_queues) * queue_desc::BYTES;
         let desc = |table: u64, queue: u8| table + u64::from(queue) * queue_desc::BYTES;
-        let is_extended = is_extended(tx_queues, rx_queues);
+        let is_extended = is_extended(tx_queues.into(), rx_queues.into());
         let intr_conf = at + if is_extended { shared::AUTO_MASK_EXT } else { shared::AUTO_MASK };
         let intr_ctrl = at + if is_extended { shared::INTR_CTRL_EXT } else { shared::INTR_CTRL };
         let [auto_mask, vectors_in_use, event_vector] = self.get(intr_conf).unwrap_or([0; 3]);
@@ -121,6 +126,8 @@ impl Vmxnet3 {
             event_vector,
             auto_mask: auto_mask != 0,
             vectors_in_use,
+            moderation: self.read_moderation(at, vectors_in_use, is_extended),
+            settings: Settings::default(),
             max_rx_buffers: self.get16(at + shared::MAX_NUM_RX_SG),
             mtu: self.get32(at + shared::MTU),
             filter: self.read_filter(at),
@@ -175,7 +182,11 @@ impl Vmxnet3 {
         let queues = active.tx.len() + active.rx.len();
         let [tx_count, rx_count] =
             [shared::NUM_TX_QUEUES, shared::NUM_RX_QUEUES].map(|of| self.get8(at + of));
-        let vectors = if is_extended(tx_count, rx_count) { vectors } else { vectors.min(CLASSIC_VECTORS) };
+        let vectors = if is_extended(active.tx.len(), active.rx.len()) {
+            vectors
+        } else {
+            vectors.min(CLASSIC_VECTORS)
+        };
         let in_use = active.vectors_in_use;
         let tx_slot_bytes = self.tx_slot_bytes();
         let masks_by_itself = self.personality.conf_intr >> 2 & 0b11 == 0;
@@ -236,6 +247,7 @@ impl Vmxnet3 {
             ),
             ("numIntrs", (1..=vectors).contains(&in_use)),
             ("autoMask is what GET_CONF_INTR asks for", active.auto_mask == masks_by_itself),
+            ("modLevels are 0 to 8", active.moderation.iter().all(|level| *level <= MAX_MODERATION)),
             ("vectors are below numIntrs", indices.all(|index| index < in_use)),
             ("interrupts are disabled", self.get32(active.intr_ctrl) & shared::DISABLE_ALL != 0),
             ("untagged frames pass the VLAN filter", active.filter.vlans[0] & 1 == 1),

@@ -2,6 +2,7 @@
 
 use super::layout::{cmd, shared};
 use super::rss::DEFAULT_FIELDS;
+use super::wake::Wake;
 use super::{Vmxnet3, high, low};
 use crate::fault::{Action, FaultPoint};
 
@@ -19,7 +20,12 @@ impl Vmxnet3 {
             Some(Action::Drop) => {}
             Some(_) => self.result = 1,
             None if self.gone => {}
-            None => self.run(command),
+            None => {
+                self.run(command);
+                let mut result = self.result;
+                let _ = self.ask(FaultPoint::Reply, command, &mut result, |_| false);
+                self.result = result;
+            }
         }
     }
 
@@ -42,6 +48,11 @@ impl Vmxnet3 {
             | cmd::UPDATE_VLAN_FILTERS
             | cmd::UPDATE_FEATURE => self.update(command),
             cmd::UPDATE_RSSIDT => self.result = self.update_table(),
+            cmd::UPDATE_IML => self.result = self.update_moderation(),
+            cmd::UPDATE_PMCFG => self.result = self.update_wake(),
+            cmd::SET_COALESCE => self.result = self.set_coalescing(),
+            cmd::REGISTER_MEMREGS => self.result = self.register_regions(),
+            cmd::SET_RING_BUFFER_SIZE => self.result = self.set_buffer_sizes(),
             cmd::SET_RSS_FIELDS => self.result = self.set_rss_fields(),
             cmd::GET_QUEUE_STATUS => self.write_status(),
             cmd::GET_STATS => self.write_stats(),
@@ -49,6 +60,10 @@ impl Vmxnet3 {
             cmd::GET_PERM_MAC_LO => self.result = low(self.permanent_mac),
             cmd::GET_PERM_MAC_HI => self.result = high(self.permanent_mac),
             cmd::GET_CONF_INTR => self.result = self.personality.conf_intr,
+            cmd::GET_COALESCE => self.result = self.get_coalescing(),
+            cmd::GET_DID_LO => self.result = 0x07b0,
+            cmd::GET_DID_HI | cmd::GET_ADAPTIVE_RING_INFO => self.result = 1,
+            cmd::GET_DEV_EXTRA_INFO => {}
             cmd::GET_RSS_FIELDS => {
                 self.result = self.active.as_ref().map_or(DEFAULT_FIELDS, |active| active.rss_fields);
             }
@@ -56,7 +71,10 @@ impl Vmxnet3 {
             cmd::GET_MAX_CAPABILITIES => self.result = self.personality.capabilities,
             cmd::GET_DCR0_REG => self.result = self.granted,
             cmd::GET_MAX_QUEUES_CONF => self.result = self.personality.max_queues_conf,
-            _ => self.broken(format!("command {command:#x}, which this model does not play")),
+            _ => {
+                self.broken(format!("command {command:#x}, which is reserved"));
+                self.result = self.personality.unknown_answer;
+            }
         }
     }
 
@@ -79,6 +97,7 @@ impl Vmxnet3 {
         }
         self.mac = self.permanent_mac;
         self.granted = 0;
+        self.wake = Wake::default();
         self.masked.fill(true);
         self.pending.fill(false);
         if self.line {

@@ -68,11 +68,16 @@ impl Vmxnet3 {
 
     /// Interrupts by `vector`, or remembers to.
     pub(super) fn raise(&mut self, vector: u8) {
-        let here = |action: &Action| matches!(action, Action::Drop | Action::Delay { .. });
-        if self.active.is_some() {
+        let here = |action: &Action| {
+            matches!(action, Action::Drop | Action::Delay { .. } | Action::Duplicate | Action::Invent { .. })
+        };
+        if let Some(in_use) = self.active.as_ref().map(|active| active.vectors_in_use) {
             match self.ask(FaultPoint::Interrupt, vector.into(), &mut (), here) {
                 Some(Action::Drop) => return,
                 Some(Action::Delay { ticks }) => return self.put_off(ticks, Later::Interrupt(vector)),
+                // Whatever is masked.
+                Some(Action::Duplicate) => self.interrupt(vector),
+                Some(Action::Invent { index }) => self.interrupt(index.to_le_bytes()[0] % in_use),
                 _ => {}
             }
         }
@@ -88,14 +93,18 @@ impl Vmxnet3 {
         if mode != InterruptMode::Msix && vector != 0 {
             self.broken(format!("vector {vector} without MSI-X"));
         }
-        match mode {
-            InterruptMode::Msix => self.function.raise_msix(vector.into()),
-            InterruptMode::Msi => _ = self.function.raise_msi(),
-            InterruptMode::Pin => self.set_line(true),
-        }
+        self.interrupt(vector);
         // The pin is masked by whoever asks for the cause.
         if mode != InterruptMode::Pin && auto_mask {
             self.masked[index] = true;
+        }
+    }
+
+    fn interrupt(&mut self, vector: u8) {
+        match self.function.mode() {
+            InterruptMode::Msix => self.function.raise_msix(vector.into()),
+            InterruptMode::Msi => _ = self.function.raise_msi(),
+            InterruptMode::Pin => self.set_line(true),
         }
         self.interrupts.push(vector);
     }

@@ -43,16 +43,26 @@ pub(super) mod cmd {
     pub(crate) const UPDATE_MAC_FILTERS: u32 = FIRST_SET + 4;
     pub(crate) const UPDATE_VLAN_FILTERS: u32 = FIRST_SET + 5;
     pub(crate) const UPDATE_RSSIDT: u32 = FIRST_SET + 6;
+    pub(crate) const UPDATE_IML: u32 = FIRST_SET + 7;
+    pub(crate) const UPDATE_PMCFG: u32 = FIRST_SET + 8;
     pub(crate) const UPDATE_FEATURE: u32 = FIRST_SET + 9;
+    pub(crate) const SET_COALESCE: u32 = FIRST_SET + 0x0e;
+    pub(crate) const REGISTER_MEMREGS: u32 = FIRST_SET + 0x0f;
     pub(crate) const SET_RSS_FIELDS: u32 = FIRST_SET + 0x10;
+    pub(crate) const SET_RING_BUFFER_SIZE: u32 = FIRST_SET + 0x13;
     pub(crate) const FIRST_GET: u32 = 0xf00d_0000;
     pub(crate) const GET_QUEUE_STATUS: u32 = FIRST_GET;
     pub(crate) const GET_STATS: u32 = FIRST_GET + 1;
     pub(crate) const GET_LINK: u32 = FIRST_GET + 2;
     pub(crate) const GET_PERM_MAC_LO: u32 = FIRST_GET + 3;
     pub(crate) const GET_PERM_MAC_HI: u32 = FIRST_GET + 4;
+    pub(crate) const GET_DID_LO: u32 = FIRST_GET + 5;
+    pub(crate) const GET_DID_HI: u32 = FIRST_GET + 6;
+    pub(crate) const GET_DEV_EXTRA_INFO: u32 = FIRST_GET + 7;
     pub(crate) const GET_CONF_INTR: u32 = FIRST_GET + 8;
+    pub(crate) const GET_ADAPTIVE_RING_INFO: u32 = FIRST_GET + 9;
     pub(crate) const GET_TXDATA_DESC_SIZE: u32 = FIRST_GET + 0x0a;
+    pub(crate) const GET_COALESCE: u32 = FIRST_GET + 0x0b;
     pub(crate) const GET_RSS_FIELDS: u32 = FIRST_GET + 0x0c;
     pub(crate) const GET_MAX_QUEUES_CONF: u32 = FIRST_GET + 0x0f;
     pub(crate) const GET_MAX_CAPABILITIES: u32 = FIRST_GET + 0x11;
@@ -81,11 +91,14 @@ pub(super) mod shared {
     pub(crate) const VF_TABLE: u64 = 0x088;
     /// `confVer`, `confLen`, `confPA`.
     pub(crate) const RSS_CONF_DESC: u64 = 0x288;
+    pub(crate) const PM_CONF_DESC: u64 = 0x298;
     pub(crate) const ECR: u64 = 0x2b8;
     pub(crate) const CMD_INFO: u64 = 0x2c0;
     /// What replaces the interrupt configuration from [`AUTO_MASK`] on with more queues than the
     /// first revisions have.
     pub(crate) const AUTO_MASK_EXT: u64 = 0x2d0;
+    pub(crate) const MOD_LEVELS: u64 = 0x053;
+    pub(crate) const MOD_LEVELS_EXT: u64 = 0x2dc;
     pub(crate) const INTR_CTRL_EXT: u64 = 0x2d4;
     /// What `MAGIC` holds.
     pub(crate) const MAGIC_VALUE: u32 = 0xbabe_fee1;
@@ -222,6 +235,10 @@ pub mod stop {
     pub const DESC_NOT_SPT: u32 = 0x8000_0003;
     /// A HEAD buffer that is too small.
     pub const SMALL_BUF: u32 = 0x8000_0004;
+    /// The host was told to stop queues by chance.
+    pub const STRESS: u32 = 0x8000_0005;
+    /// What stands behind the device could not be changed.
+    pub const SWITCH: u32 = 0x8000_0006;
     /// An invalid transmit descriptor.
     pub const TXD_INVALID: u32 = 0x8000_0007;
 }

@@ -112,6 +112,16 @@ impl Vmxnet3 {
                 return None;
             }
         }
+        let sizes = self.active.as_ref().and_then(|active| active.settings.sizes);
+        let announced = match (sizes, ring, is_body) {
+            (None, ..) => 0,
+            (Some(sizes), _, false) => sizes.head_bytes,
+            (Some(sizes), 0, true) => sizes.ring1_body_bytes,
+            (Some(sizes), _, true) => sizes.ring2_body_bytes,
+        };
+        if len_bytes < announced.into() {
+            self.broken(format!("a receive buffer of {len_bytes} bytes, where {announced} were announced"));
+        }
         let lease = self.lease(addr, len_bytes, Direction::FromDevice);
         let state = &mut self.rx(queue)?.rings[ring];
         state.held.push_back(Buffer { index: at.next, addr, len_bytes, is_body, lease });

@@ -4,6 +4,7 @@
 
 mod capability;
 mod data_ring;
+mod faults;
 mod filter;
 mod frames;
 mod interrupt;
@@ -14,8 +15,10 @@ mod offload;
 mod queues;
 mod receive;
 mod rss;
+mod settings;
 mod transmit;
 mod verdict;
+mod wake;
 
 use std::sync::MutexGuard;
 

@@ -1,8 +1,13 @@
 //! Frames that the device puts together.
 
+use proptest::prelude::*;
+
 use super::frames::{V4, V6, parsed, to_cut, whole};
 use super::*;
-use crate::model::vmxnet3::cut;
+use crate::model::vmxnet3::checksum::verdict;
+use crate::model::vmxnet3::offload::{Agreed, of_headers};
+use crate::model::vmxnet3::segment::join;
+use crate::model::vmxnet3::{Sent, cut};
 
 const LRO_TYPE: u32 = 4;
 
@@ -119,4 +124,50 @@ fn a_type_that_a_test_writes_is_kept() {
     let hand = up(2);
     hand.model().complete_rx([0b11 << 14, 7, 60, LRO_TYPE << 24 | 1448]);
     assert_eq!(said(&hand, 0), [0b11 << 14, 7, 60, 1 << 31 | LRO_TYPE << 24 | 1448]);
+}
+
+proptest! {
+    #[test]
+    fn what_is_cut_and_put_together_is_what_it_was(
+        is_v6 in any::<bool>(),
+        option_words in 0..=10_usize,
+        payload_bytes in 1..20_000_usize,
+        mss_bytes in 100..9000_u16,
+    ) {
+        let addresses = if is_v6 { V6 } else { V4 };
+        let frame = to_cut(addresses, option_words, payload_bytes);
+        let segments = cut(&frame, mss_bytes);
+        prop_assert_eq!(segments.len(), payload_bytes.div_ceil(mss_bytes.into()));
+        for segment in &segments {
+            let (tcp, payload) = parsed(segment);
+            prop_assert_eq!(tcp.unwrap().options.len(), 4 * option_words);
+            prop_assert!(payload.len() <= mss_bytes.into());
+        }
+        let joined = join(&segments).unwrap();
+        prop_assert_eq!(usize::from(joined.segments), segments.len());
+        prop_assert_eq!(parsed(&joined.bytes).1, &frame[frame.len() - payload_bytes..]);
+        prop_assert_eq!(joined.bytes.len(), frame.len());
+    }
+
+    /// Whatever a frame has in it, nothing that looks at it goes wrong.
+    #[test]
+    fn noise_is_looked_at(mut bytes in proptest::collection::vec(any::<u8>(), 14..200), kind in 0..4_u8) {
+        bytes[12..14].copy_from_slice(&[[8, 0], [0x86, 0xdd], [0x81, 0], [0, 0]][usize::from(kind)]);
+        if let Some(first) = bytes.get_mut(14) {
+            *first = [0x45, 0x60, 0x4f, *first][usize::from(kind)];
+        }
+        if bytes.len() > 24 {
+            bytes[23] = [6, 17, 50, 0][usize::from(bytes[24] % 4)];
+            bytes[17] = (bytes.len() - 14) as u8;
+            bytes[16] = 0;
+        }
+        let _ = cut(&bytes, 100);
+        let _ = join(&[bytes.clone(), bytes.clone()]);
+        let _ = verdict(&bytes, 0);
+        for (om, ext1, msscof) in [(1, false, 0), (1, false, 9), (2, false, 50), (2, true, 50), (3, true, 7), (3, false, 7)] {
+            let sent = Sent { bytes: bytes.clone(), om, ext1, msscof, hlen: 54, oco: true, tag: Some(1), ..Sent::default() };
+            prop_assert!(!sent.on_wire().is_empty());
+            let _ = of_headers(&sent, 54, Agreed { revision: 7, granted: u32::MAX, mtu: 1500 });
+        }
+    }
 }
