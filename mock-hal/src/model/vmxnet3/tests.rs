@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "numbers of queues and slots are small")]
 
 mod capability;
+mod chaos;
 mod data_ring;
 mod faults;
 mod filter;

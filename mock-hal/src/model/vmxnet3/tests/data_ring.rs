@@ -142,6 +142,22 @@ fn a_small_frame_arrives_in_a_slot_and_leaves_its_buffer_alone() {
 }
 
 #[test]
+fn a_frame_in_a_slot_gives_its_buffer_back_and_no_other() {
+    let hand = up(3, true);
+    hand.post_rx(0, 0);
+    hand.post_rx(1, 1);
+    assert!(hand.model().deliver(&frame(MAC, 60)));
+    hand.post_rx(2, 0);
+    hand.model().tick();
+    assert_eq!(hand.platform.memory().violations(), [""; 0], "the first one is the driver's again");
+    hand.post_rx(3, 1);
+    hand.model().tick();
+    let said = hand.platform.memory().violations();
+    assert!(said[0].starts_with("given to device `vmxnet3 00:04.0` while it is out already"), "{said:?}");
+    hand.platform.memory().forgive();
+}
+
+#[test]
 fn a_length_beyond_the_slot_is_a_lie_that_is_told() {
     let hand = up(3, true);
     hand.post_rx(0, 0);
