@@ -60,7 +60,8 @@ pub struct Personality {
     pub checks_headers: bool,
     /// Judges checksums of what is received, where the driver asks for that.
     pub verifies_checksums: bool,
-    /// `DCR0`, from revision 7 on: what it can do on request.
+    /// `DCR0`, from revision 7 on: what it can do on request. A reset forgets what was requested.
+    /// Completions out of order are never granted.
     pub capabilities: u32,
     /// `PTCR0`: what of that the hardware can do that is passed through; bit 31 where none is.
     pub pass_through: u32,

@@ -80,10 +80,11 @@ impl Vmxnet3 {
             return;
         };
         let (tx, rx) = (active.tx.len(), active.rx.len());
-        let vectors = usize::from(self.personality.vectors());
         let is_large = self.granted & capability::LARGE_BAR != 0;
         match Bar0::at(offset, if is_large { bar0::LARGE } else { bar0::CLASSIC }) {
-            Some(Bar0::Imr(vector)) if usize::from(vector) < vectors => self.mask(vector, value & 1 != 0),
+            Some(Bar0::Imr(vector)) if vector < self.personality.vectors() => {
+                self.mask(vector, value & 1 != 0)
+            }
             Some(Bar0::TxProd(queue)) if queue < tx => {
                 self.doorbells.push((offset, value));
                 let here = |action: &Action| matches!(action, Action::Drop | Action::Delay { .. });

@@ -1,7 +1,7 @@
 //! The spread of received frames over queues, by their hash.
 
 use super::Vmxnet3;
-use super::layout::{hash_type, rss_field, rss_type, shared};
+use super::layout::{hash_type, rss_field, rss_type, shared, upt};
 use super::packet::{ESP, Packet, TCP, UDP};
 use crate::model::toeplitz::toeplitz;
 
@@ -100,8 +100,13 @@ impl Vmxnet3 {
         is_right.then(|| self.get64(at + 8))
     }
 
-    /// `UPDATE_RSSIDT`. The rest of the configuration stays as activation read it.
+    /// `UPDATE_RSSIDT`. The rest of the configuration stays as activation read it. A device that
+    /// spreads nothing ignores it, as QEMU's does, of which its driver cannot know.
     pub(super) fn update_table(&mut self) -> u32 {
+        let asked_for = self.active.as_ref().is_some_and(|active| active.features & upt::RSS != 0);
+        if asked_for && !self.personality.spreads {
+            return 0;
+        }
         let Some((driver_shared, queues, mut rss)) = self
             .active
             .as_ref()

@@ -174,7 +174,7 @@ impl Vmxnet3 {
         says: [u32; 4],
         merged: Option<Merged>,
     ) {
-        let is_told = self.agreed_revision().is_some_and(|revision| revision >= 2);
+        let is_told = merged.is_some() && self.agreed_revision().is_some_and(|revision| revision >= 2);
         let queues = self.active.as_ref().map_or(0, |active| active.rx.len());
         let last = taken.len().saturating_sub(1);
         let mut rest = frame;

@@ -208,6 +208,9 @@ fn a_configuration_that_cannot_be_is_refused() {
         qemu.model().personality = Personality::qemu();
         change(&qemu);
         assert_eq!(qemu.command(cmd::ACTIVATE_DEV), 0, "which QEMU's device does not look at");
+        qemu.violations();
+        assert_eq!(qemu.command(cmd::UPDATE_RSSIDT), 0);
+        assert_eq!(qemu.violations(), [""; 0]);
     }
     let alone = Hand::new(Personality::esxi(), 1);
     alone.put64(shared::UPT_FEATURES, upt::RSS);
