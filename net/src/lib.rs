@@ -12,6 +12,7 @@ mod device;
 mod forward;
 mod frame;
 mod offload;
+mod pairs;
 mod pool;
 mod queue;
 mod recover;
@@ -28,6 +29,7 @@ pub use offload::{
     ChecksumRequest, Offloads, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload,
     VlanTag,
 };
+pub use pairs::{Pair, RxQueues};
 pub use pool::{FrameLayout, FramePool, payload_bytes};
 pub use queue::{RxCounters, RxQueue, TxCounters, TxQueue};
 pub use recover::{Recover, Remains, Unrecovered};

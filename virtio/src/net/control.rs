@@ -27,7 +27,7 @@ use crate::net::control_queue::{Ack, ControlQueue};
 use crate::net::device::{Device, Net, Running};
 use crate::net::error::StartError;
 use crate::net::features::Negotiated;
-use crate::net::pairs::RxQueues;
+use crate::net::pairs::{self, RxQueues};
 use crate::net::rx::RxQueue;
 use crate::net::tx::TxQueue;
 use crate::transport::Transport;
@@ -262,15 +262,15 @@ impl<P: Platform, T: Transport<P::Region>> NetControl<P, T> {
         }
         let commands = self.commands.take();
         let of_commands = commands.as_deref().map(ControlQueue::device);
-        let tags: Vec<_> = rx.tags().chain([tx.ring().device()]).chain(of_commands).collect();
+        let tags: Vec<_> = pairs::tags(&rx).chain([tx.ring().device()]).chain(of_commands).collect();
         let fail = |(rx, tx, commands): &mut Queues<P>, fault| {
-            rx.fail(fault);
+            pairs::fail(rx, fault);
             tx.fail(fault);
             commands.iter_mut().for_each(|commands| commands.fail(fault));
         };
         let stopped = self.watch.stop((rx, tx, commands), &tags, fail, |(rx, tx, commands), quiet| {
             let freed = commands.is_none_or(|commands| commands.free(quiet));
-            rx.free(quiet) & tx.into_ring().free(quiet) & freed
+            pairs::free(rx, quiet) & tx.into_ring().free(quiet) & freed
         });
         stopped.map_err(|failed| {
             failed.map_parts(|(watch, (rx, tx, commands))| Running {

@@ -77,7 +77,7 @@ impl<P: Platform, T: Transport<P::Region>> Device<P, T> {
             return Err(device.abandon(Default::default(), QueueError::Absent { queue: RX_QUEUE }.into()));
         };
         let mut rx = RxQueues::new(rx, queues.collect());
-        rx.publish();
+        rx.queues_mut().for_each(RxQueue::publish);
         let commands = match commands {
             (Some(ring), Some(memory)) => Some(ControlQueue::new(ring, memory)),
             _ => None,
@@ -190,7 +190,7 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Device for Devic
 
 impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Recover for Device<P, T> {
     fn terms(running: &Running<P, T>) -> (Config, FramePool) {
-        (running.control.terms(), running.rx.pool().clone())
+        (running.control.terms(), running.rx.first().pool().clone())
     }
 }
 
