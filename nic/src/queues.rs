@@ -32,7 +32,7 @@ pub enum NicControl<P: Platform, C: ConfigAccess> {
 #[non_exhaustive]
 pub enum NicRx<P: Platform> {
     /// VMware's NIC.
-    Vmxnet3(paravane_vmxnet3::RxQueue<P>),
+    Vmxnet3(paravane_vmxnet3::RxQueues<P>),
     /// The virtio network device.
     VirtioNet(virtio_net::RxQueues<P>),
 }

@@ -6,9 +6,10 @@ use core::ops::RangeInclusive;
 use paravane_net::{FramePool, MacAddr, RxFilter, RxOffloads};
 
 use crate::chain::MAX_PIECES;
-use crate::desc::{MAX_RX_BUFFER_BYTES, MIN_RX_HEAD_BYTES, RxGeometry};
+use crate::desc::{MAX_RX_BUFFER_BYTES, MIN_RX_HEAD_BYTES, RingIds, RxGeometry};
 use crate::error::ConfigError;
 use crate::offload::TxLimits;
+use crate::table::QueueCounts;
 
 /// How a device is to run.
 ///
@@ -22,17 +23,26 @@ use crate::offload::TxLimits;
 pub struct Config {
     /// Slots of the transmit ring: 32 to 4096, a multiple of 32.
     pub tx_entries: u16,
-    /// Slots of the first receive ring: 32 to 4096, a multiple of 32. Each holds a buffer of the
-    /// pool.
+    /// Slots of the first receive ring, or of those of all [`pairs`](Self::pairs) together: 32 to
+    /// 4096 for each, a multiple of 32. Each slot holds a buffer of the pool.
     ///
     /// The default, 256, keeps four NICs in two megabytes and their start short. A busy guest wants
     /// 1024 or more: [`rx_out_of_buffers`](paravane_net::DeviceStats::rx_out_of_buffers) tells.
     pub rx_entries: u16,
-    /// Slots of the second receive ring: 32 to 4096, a multiple of 32. It takes buffers only when
-    /// frames do not fit one, a buffer a slot as well.
+    /// Slots of the second receive ring of each pair: 32 to 4096, a multiple of 32. It takes
+    /// buffers only when frames do not fit one, a buffer a slot as well.
     ///
     /// By default as many as the longest frames need that the first ring can start, up to 4096.
     pub rx2_entries: Option<u16>,
+    /// How many pairs of queues are started at most: a power of two up to 16 of them, of which
+    /// those behind the eighth have a receive queue alone. They share
+    /// [`rx_entries`](Self::rx_entries) evenly, so that what is enough of a pool for one is enough
+    /// for all; there are no more than leave each 32. Each sends by
+    /// [`tx_entries`](Self::tx_entries), once it is served by itself.
+    ///
+    /// One by default, for a device spreads nothing of itself. QEMU's takes up to 8, sends by all
+    /// and receives by the first.
+    pub pairs: u16,
     /// The largest IP packet: 60 to 9000.
     pub ip_mtu_bytes: u16,
     /// Our address, if not the device's own.
@@ -52,6 +62,7 @@ impl Default for Config {
             tx_entries: 512,
             rx_entries: 256,
             rx2_entries: None,
+            pairs: 1,
             ip_mtu_bytes: 1500,
             mac: None,
             filter: RxFilter::default(),
@@ -96,6 +107,12 @@ impl Config {
         Self { rx2_entries: Some(rx2_entries), ..self }
     }
 
+    /// The same with at most so many [`pairs`](Self::pairs).
+    #[must_use]
+    pub const fn with_pairs(self, pairs: u16) -> Self {
+        Self { pairs, ..self }
+    }
+
     /// The same with another [`ip_mtu_bytes`](Self::ip_mtu_bytes).
     #[must_use]
     pub const fn with_ip_mtu_bytes(self, ip_mtu_bytes: u16) -> Self {
@@ -133,6 +150,8 @@ const HEADER_BYTES: u16 = 14;
 const TAG_BYTES: u16 = 4;
 const RING_STEP: u16 = 32;
 const MAX_RING: u16 = 4096;
+/// Most queues of each kind.
+const MOST_QUEUES: QueueCounts = QueueCounts { tx: 8, rx: 16 };
 /// What the device takes.
 const MTU_BYTES: RangeInclusive<u16> = 60..=9000;
 
@@ -140,10 +159,13 @@ const MTU_BYTES: RangeInclusive<u16> = 60..=9000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) mac: MacAddr,
+    pub(crate) queues: QueueCounts,
+    /// Of each transmit ring.
     pub(crate) tx_entries: u16,
     pub(crate) ip_mtu_bytes: u16,
     /// Ethernet header in, tag and FCS out.
     pub(crate) max_frame_bytes: u16,
+    /// Of the first receive queue; the others differ in their numbers.
     pub(crate) geometry: RxGeometry,
     /// Of the completion ring that both receive rings feed: it must never be the shorter one, for
     /// the device does not notice.
@@ -176,24 +198,49 @@ impl Config {
         let Some(max_rx_buffers) = max_rx_buffers else {
             return Err(ConfigError::BufferTooShort { payload_bytes, min_bytes: least_buffer(longest) });
         };
+        let queues = self.queues();
+        let rx_entries = match queues.rx {
+            1 => self.rx_entries,
+            // Whole steps; what is over stays in the pool.
+            _ => {
+                let each = self.rx_entries.checked_div(queues.rx.into()).unwrap_or(0);
+                each.saturating_sub(each % RING_STEP)
+            }
+        };
         let rx2_entries = self.rx2_entries.unwrap_or_else(|| {
-            self.rx_entries.saturating_mul(max_rx_buffers.saturating_sub(1)).clamp(RING_STEP, MAX_RING)
+            rx_entries.saturating_mul(max_rx_buffers.saturating_sub(1)).clamp(RING_STEP, MAX_RING)
         });
-        for (ring, entries) in [("tx", self.tx_entries), ("rx", self.rx_entries), ("rx2", rx2_entries)] {
+        for (ring, entries) in [("tx", self.tx_entries), ("rx", rx_entries), ("rx2", rx2_entries)] {
             if entries == 0 || entries > MAX_RING || !entries.is_multiple_of(RING_STEP) {
                 return Err(ConfigError::RingEntries { ring, entries });
             }
         }
         Ok(Plan {
             mac,
+            queues,
             tx_entries: self.tx_entries,
             ip_mtu_bytes: self.ip_mtu_bytes,
             max_frame_bytes,
-            geometry: RxGeometry { entries: [self.rx_entries, rx2_entries], buffer_bytes },
-            rx_completion_entries: self.rx_entries.saturating_add(rx2_entries),
+            geometry: RxGeometry {
+                ids: RingIds::of(0, queues.rx),
+                entries: [rx_entries, rx2_entries],
+                buffer_bytes,
+            },
+            rx_completion_entries: rx_entries.saturating_add(rx2_entries),
             max_rx_buffers,
             tx_limits: TxLimits { max_frame_bytes: longest.into(), domain: pool.domain() },
         })
+    }
+}
+
+impl Config {
+    /// How many queues that makes. Before revision 6 the device takes powers of two.
+    fn queues(&self) -> QueueCounts {
+        let fitting = self.rx_entries / RING_STEP;
+        let pairs = self.pairs.min(fitting).clamp(1, MOST_QUEUES.rx.into());
+        // At least 1, so it has a highest bit.
+        let rx = 1_u8.wrapping_shl(pairs.checked_ilog2().unwrap_or(0));
+        QueueCounts { tx: rx.min(MOST_QUEUES.tx), rx }
     }
 }
 
@@ -207,6 +254,7 @@ mod tests {
     use super::*;
     use paravane_mock_hal::Memory;
     use paravane_net::FrameLayout;
+    use std::format;
 
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
@@ -235,6 +283,29 @@ mod tests {
         assert_eq!(plan.geometry.entries, [4096, 4096], "no longer than the device takes");
         let plan = check(Config { rx2_entries: Some(96), ..jumbo }, 2048).unwrap();
         assert_eq!(plan.geometry.entries, [256, 96], "as given");
+    }
+
+    #[test]
+    fn pairs_are_a_power_of_two_and_share_the_receive_slots() {
+        for (pairs, rx_entries, tx, rx, each) in [
+            (1, 256, 1, 1, 256),
+            (0, 256, 1, 1, 256),
+            (2, 256, 2, 2, 128),
+            (3, 256, 2, 2, 128),
+            (4, 320, 4, 4, 64),
+            (8, 256, 8, 8, 32),
+            (8, 255, 4, 4, 32),
+            (16, 8192, 8, 16, 512),
+            (u16::MAX, u16::MAX - 31, 8, 16, 4064),
+            (4, 63, 1, 1, 63),
+        ] {
+            let config = Config { pairs, rx_entries, ..Config::default() };
+            let shown = format!("{pairs} pairs, {rx_entries} entries");
+            assert_eq!(config.queues(), QueueCounts { tx, rx }, "{shown}");
+            if each != 63 {
+                assert_eq!(check(config, 2048).unwrap().geometry.entries, [each, 32], "{shown}");
+            }
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         link: Link,
         settings: Settings,
     ) -> Self {
-        let events = vectors.vector(vectors.events);
+        let events = vectors.vector(vectors.events());
         Self { device, shared, table, vectors, events, info, link, settings: Box::new(settings), fault: None }
     }
 
@@ -61,6 +61,12 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     #[must_use]
     pub fn revision(&self) -> u8 {
         self.device.revision()
+    }
+
+    /// How many pairs of queues were started.
+    #[must_use]
+    pub fn pairs(&self) -> u16 {
+        self.table.counts().rx.into()
     }
 
     /// The device.
@@ -101,8 +107,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     /// What the device counted since it was activated.
     pub(crate) fn read_counted(&mut self) -> Result<DeviceStats, DeviceFault> {
         self.device.regs.ask(Query::Stats)?;
-        let (tx, rx) = self.table.read();
-        Ok(device_stats(&tx, &rx))
+        Ok(device_stats(self.table.read_tx(), self.table.read_rx()))
     }
 
     fn ask(&mut self, query: Query) -> Result<u32, DeviceFault> {
@@ -133,8 +138,9 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         }
         if causes.intersects(EventCause::RQERR | EventCause::TQERR) {
             self.ask(Query::QueueStatus)?;
-            let (tx, rx) = self.table.read();
-            return Err(self.break_with(event::queue_fault(&[tx.status, rx.status])));
+            let tx = self.table.read_tx().map(|tx| tx.status);
+            let fault = event::queue_fault(tx.chain(self.table.read_rx().map(|rx| rx.status)));
+            return Err(self.break_with(fault));
         }
         Ok(events)
     }

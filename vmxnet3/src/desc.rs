@@ -207,9 +207,30 @@ impl RxDesc {
     }
 }
 
+/// `rqID` of both rings of a receive queue, at its place in `dw0`.
+///
+/// It counts rings of a kind through all queues: first all first rings, then all second rings, then
+/// all data rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RingIds {
+    pub(crate) first: u32,
+    pub(crate) second: u32,
+}
+
+impl RingIds {
+    /// Those of `queue`, one of `queues`: few enough for ten bits.
+    pub(crate) const fn of(queue: u8, queues: u8) -> Self {
+        // Neither leaves 32 bits.
+        let first = (queue as u32).wrapping_shl(16);
+        Self { first, second: first.wrapping_add((queues as u32).wrapping_shl(16)) }
+    }
+}
+
 /// What a receive completion is checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RxGeometry {
+    /// What completions call ring 1 and ring 2.
+    pub(crate) ids: RingIds,
     /// Entries of ring 1 and ring 2.
     pub(crate) entries: [u16; 2],
     /// How long each buffer is, in either ring.
@@ -253,13 +274,13 @@ impl RxJudged {
     #[inline]
     pub(crate) fn check(self, geometry: &RxGeometry) -> Result<RxCompletion, DeviceFault> {
         match self {
-            Self::Noted(completion) => Ok(completion),
+            Self::Noted(completion) => Ok(completion.of_ring(0)),
             Self::Unusual(RxUnusual(words)) => {
                 let [word0, _, word2, _] = words;
                 let [first, second] = geometry.entries;
-                let entries = match word0 & RxCompletion::RQ_ID {
-                    0 => u32::from(first),
-                    RxCompletion::SECOND_RING => u32::from(second),
+                let (entries, ring) = match word0 & RxCompletion::RQ_ID {
+                    id if id == geometry.ids.first => (u32::from(first), 0),
+                    id if id == geometry.ids.second => (u32::from(second), RxCompletion::SECOND_RING),
                     other => return Err(DeviceFault::UnknownKind { what: "rqID", value: other >> 16 }),
                 };
                 let index = word0 & INDEX;
@@ -270,7 +291,7 @@ impl RxJudged {
                 if len_bytes > geometry.buffer_bytes {
                     return Err(DeviceFault::LengthTooLong { len_bytes, max_bytes: geometry.buffer_bytes });
                 }
-                Ok(RxCompletion::of(words))
+                Ok(RxCompletion::of(words).of_ring(ring))
             }
         }
     }
@@ -296,8 +317,7 @@ impl RxCompletion {
     const CNC: u32 = 1 << 30;
     const ERR: u32 = 1 << 14;
     const TS: u32 = 1 << 15;
-    /// `rqID` counts rings of a kind through all queues: first all first rings, then all second
-    /// rings, then all data rings. There is one queue.
+    /// What stands for `rqID` once that was checked: ring 2 of the queue, or 0.
     const SECOND_RING: u32 = 1 << 16;
 
     /// What is looked at of a whole frame in one buffer of ring 1,
@@ -308,8 +328,14 @@ impl RxCompletion {
     /// What `dw0` says of a whole frame in the slot `turn` of ring 1, inside the ring, of which
     /// nothing else was found out. One more is the next slot's.
     #[inline(always)]
-    pub(crate) const fn plain_word0(turn: u32) -> u32 {
-        Self::SOP | Self::EOP | Self::CNC | turn
+    pub(crate) const fn plain_word0(ids: RingIds, turn: u32) -> u32 {
+        Self::SOP | Self::EOP | Self::CNC | ids.first | turn
+    }
+
+    /// The same with `ring` for what the device said of it.
+    #[inline(always)]
+    const fn of_ring(self, ring: u32) -> Self {
+        Self(self.0 & !(Self::RQ_ID as u64) | ring as u64, self.1)
     }
 
     /// How long the frame is, where the device completed the slot whose turn it is with a whole
@@ -347,7 +373,7 @@ impl RxCompletion {
         RxJudged::Unusual(RxUnusual(words))
     }
 
-    /// Whether the buffer is from ring 2.
+    /// Whether the buffer is from ring 2; of a completion that was checked.
     #[inline(always)]
     pub(crate) const fn is_second_ring(self) -> bool {
         let [word0, ..] = self.words();

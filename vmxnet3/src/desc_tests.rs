@@ -4,7 +4,9 @@ use super::*;
 
 const FIRST: Generation = Generation::FIRST;
 
-const GEOMETRY: RxGeometry = RxGeometry { entries: [256, 32], buffer_bytes: 1984 };
+const GEOMETRY: RxGeometry = RxGeometry { ids: ONE, entries: [256, 32], buffer_bytes: 1984 };
+/// Those of the only queue.
+const ONE: RingIds = RingIds::of(0, 1);
 
 /// `dw2` and `dw3` of a segment as long, the last of its frame.
 fn words(len_bytes: usize, sop: TxSop, generation: Generation) -> [u32; 2] {
@@ -107,7 +109,7 @@ fn an_index_is_checked_against_its_own_ring() {
 fn the_usual_frame_is_whole_undamaged_and_in_turn() {
     const CNC: u32 = 1 << 30;
     let kind = |word0, word2| {
-        let plain = RxCompletion::plain_word0(17);
+        let plain = RxCompletion::plain_word0(ONE, 17);
         let judged = RxCompletion::classify([word0, 0, word2, 0], plain, 1984);
         let len_bytes = match judged {
             RxJudged::Noted(completion) => Some(completion.len_bytes()),
@@ -150,7 +152,7 @@ fn the_usual_frame_is_whole_undamaged_and_in_turn() {
     }
     let damaged = RxCompletion::classify(
         [0xc011, 0, 60 | 1 << 14, 0],
-        RxCompletion::plain_word0(17),
+        RxCompletion::plain_word0(ONE, 17),
         MAX_RX_BUFFER_BYTES,
     );
     assert!(matches!(damaged, RxJudged::Unusual(_)), "whatever the buffer holds");
@@ -214,11 +216,11 @@ proptest! {
         turn in any::<u16>(),
         buffer_bytes in 128_u32..=MAX_RX_BUFFER_BYTES,
     ) {
-        let geometry = RxGeometry { entries: [rings.0 * 32, rings.1 * 32], buffer_bytes };
+        let geometry = RxGeometry { ids: ONE, entries: [rings.0 * 32, rings.1 * 32], buffer_bytes };
         let turn = u32::from(turn % geometry.entries[0]);
         let [word0, word1, word2, word3] = words;
         let word0 = if usual { word0 & 0x7c00_0000 | 0xc000 | turn } else { word0 };
-        let (plain, is_summed) = (RxCompletion::plain_word0(turn), word0 >> 30 & 1 == 0);
+        let (plain, is_summed) = (RxCompletion::plain_word0(ONE, turn), word0 >> 30 & 1 == 0);
         let judged = RxCompletion::classify([word0, word1, word2, word3], plain, buffer_bytes);
         // What is taken for usual at a glance is no more than what is so at a longer look.
         let usual_len = match judged {

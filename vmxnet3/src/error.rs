@@ -235,6 +235,13 @@ impl From<DeviceFault> for StartError {
 pub enum StopError {
     /// A queue belongs to another device. This one still runs.
     ForeignQueue,
+    /// Queues that were taken apart were not all given back. It still runs.
+    QueuesMissing {
+        /// How many queues were started.
+        started: u16,
+        /// How many are here.
+        given: u16,
+    },
     /// It was told to stop and cannot be proven to have stopped: it may still reach memory.
     StillRunning(ShutDownError),
 }
@@ -243,6 +250,9 @@ impl fmt::Display for StopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ForeignQueue => f.write_str("vmxnet3 not stopped: a queue belongs to another device"),
+            Self::QueuesMissing { started, given } => {
+                write!(f, "vmxnet3 not stopped: {started} queues were started and {given} are here")
+            }
             Self::StillRunning(error) => write!(f, "vmxnet3 not stopped, memory kept: {error}"),
         }
     }
@@ -252,7 +262,7 @@ impl core::error::Error for StopError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::StillRunning(error) => Some(error),
-            Self::ForeignQueue => None,
+            Self::ForeignQueue | Self::QueuesMissing { .. } => None,
         }
     }
 }

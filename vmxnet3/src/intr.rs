@@ -12,6 +12,7 @@ use paravane_hal::mmio::{Mmio, MmioExt};
 use paravane_hal::reg::{Reg, WriteOnly};
 
 use crate::regs::bar0::IMR;
+use crate::table::QueueCounts;
 
 /// Which kind of interrupt a device would rather have: answer to `GET_CONF_INTR`, bits 1:0.
 ///
@@ -40,8 +41,8 @@ impl WantedInterrupts {
     }
 }
 
-/// Most vectors the driver has a use for.
-pub(crate) const MAX_VECTORS: usize = 3;
+/// Most vectors that the device has, with up to 8 transmit and 16 receive queues.
+const MAX_VECTORS: u16 = 25;
 
 /// Which vector serves what.
 #[derive(Clone, Debug)]
@@ -49,28 +50,62 @@ pub(crate) struct Vectors {
     pub(crate) mode: InterruptMode,
     /// `numIntrs`; without interrupts one as well, for every index has to be below it.
     pub(crate) count: u8,
-    pub(crate) rx: u8,
-    pub(crate) tx: u8,
-    pub(crate) events: u8,
+    queues: QueueCounts,
+    /// Those that have several users, a bit each.
+    shared: u32,
     pin: Option<Pin>,
 }
 
 impl Vectors {
-    /// Spreads three users over what there is.
-    pub(crate) fn spread(mode: InterruptMode) -> Self {
-        // Three at most.
-        let byte = |vector: u16| u8::try_from(vector).unwrap_or(0);
-        let [rx, tx] = [0, 1].map(|queue| byte(mode.queue_vector(queue)));
-        let (count, events) = (byte(mode.messages().max(1)), byte(mode.event_vector()));
+    /// How many vectors so many queues have a use for: one each, and one for events.
+    pub(crate) fn wanted(queues: QueueCounts) -> usize {
+        queues.all().saturating_add(1).min(MAX_VECTORS).into()
+    }
+
+    /// Spreads the queues and events over what there is.
+    pub(crate) fn spread(mode: InterruptMode, queues: QueueCounts) -> Self {
         let pin = (mode == InterruptMode::Line).then(Pin::default);
-        Self { mode, count, rx, tx, events, pin }
+        let mut vectors = Self { mode, count: byte(mode.messages().max(1)), queues, shared: 0, pin };
+        let tx = (0..queues.tx).map(|queue| vectors.tx(queue));
+        let rx = (0..queues.rx).map(|queue| vectors.rx(queue));
+        let (_, shared) = tx.chain(rx).chain([vectors.events()]).fold((0, 0), |(used, shared), user| {
+            // Below 25.
+            let bit = 1_u32.wrapping_shl(user.into());
+            (used | bit, shared | used & bit)
+        });
+        vectors.shared = shared;
+        vectors
+    }
+
+    /// The vector of receive queue `queue`.
+    pub(crate) fn rx(&self, queue: u8) -> u8 {
+        let QueueCounts { tx, .. } = self.queues;
+        let has_pair = queue < tx;
+        // Where there is a vector for each, receive queues without a pair come one by one behind
+        // the pairs; where there is not, they are pairs, to share with their like.
+        let number = if has_pair || self.mode.messages() <= self.queues.all() {
+            u16::from(queue).saturating_mul(2)
+        } else {
+            u16::from(tx).saturating_add(queue.into())
+        };
+        byte(self.mode.queue_vector(number))
+    }
+
+    /// The vector of transmit queue `queue`.
+    pub(crate) fn tx(&self, queue: u8) -> u8 {
+        byte(self.mode.queue_vector(u16::from(queue).saturating_mul(2).saturating_add(1)))
+    }
+
+    /// The vector of events.
+    pub(crate) fn events(&self) -> u8 {
+        byte(self.mode.event_vector())
     }
 
     /// The mask of vector `index`, for one of its users.
     pub(crate) fn vector(&self, index: u8) -> Vector {
-        let users = [self.rx, self.tx, self.events].iter().filter(|user| **user == index).count();
         let imr = if self.mode == InterruptMode::Polling { None } else { IMR.get(index.into()) };
-        Vector { imr, is_shared: users > 1, pin: self.pin.clone() }
+        let is_shared = self.shared & 1_u32.wrapping_shl(index.into()) != 0;
+        Vector { imr, is_shared, pin: self.pin.clone() }
     }
 
     /// Masks the vectors that several users share, none of whom does it for himself.
@@ -92,6 +127,11 @@ impl Vectors {
             }
         }
     }
+}
+
+/// Vectors are numbered in a byte.
+fn byte(vector: u16) -> u8 {
+    u8::try_from(vector).unwrap_or(0)
 }
 
 /// Whether the pin is unmasked, for all of its users, wherever they run.
@@ -154,17 +194,54 @@ impl Vector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
+
+    const ONE: QueueCounts = QueueCounts { tx: 1, rx: 1 };
+    const MOST: QueueCounts = QueueCounts { tx: 8, rx: 16 };
+
+    fn all_of(vectors: &Vectors) -> Vec<u8> {
+        let QueueCounts { tx, rx } = vectors.queues;
+        let tx = (0..tx).map(|queue| vectors.tx(queue));
+        tx.chain((0..rx).map(|queue| vectors.rx(queue))).chain([vectors.events()]).collect()
+    }
 
     #[test]
     fn each_index_is_below_the_count() {
         let modes = [InterruptMode::Msi, InterruptMode::Line, InterruptMode::Polling];
-        for mode in modes.into_iter().chain((1..=3).map(|vectors| InterruptMode::Msix { vectors })) {
-            let vectors = Vectors::spread(mode);
-            assert!(
-                [vectors.rx, vectors.tx, vectors.events].into_iter().all(|index| index < vectors.count),
-                "{mode}"
-            );
+        for queues in [ONE, QueueCounts { tx: 4, rx: 4 }, MOST] {
+            let msix = (1..=queues.all() + 1).map(|vectors| InterruptMode::Msix { vectors });
+            for mode in modes.into_iter().chain(msix) {
+                let vectors = Vectors::spread(mode, queues);
+                assert!(all_of(&vectors).iter().all(|index| *index < vectors.count), "{mode}, {queues:?}");
+            }
         }
+    }
+
+    #[test]
+    fn where_there_are_enough_each_has_its_own() {
+        for queues in [ONE, QueueCounts { tx: 8, rx: 8 }, MOST] {
+            let wanted = Vectors::wanted(queues);
+            assert_eq!(wanted, usize::from(queues.all()) + 1);
+            let vectors = Vectors::spread(InterruptMode::Msix { vectors: wanted as u16 }, queues);
+            let mut all = all_of(&vectors);
+            all.sort_unstable();
+            assert!(all.iter().copied().eq(0..wanted as u8), "{queues:?}: {all:?}");
+            assert!(all.iter().all(|index| !vectors.vector(*index).is_shared));
+        }
+    }
+
+    #[test]
+    fn where_there_are_too_few_like_shares_with_like() {
+        for vectors in 3..25 {
+            let vectors = Vectors::spread(InterruptMode::Msix { vectors }, MOST);
+            let tx: Vec<_> = (0..8).map(|queue| vectors.tx(queue)).collect();
+            let rx: Vec<_> = (0..16).map(|queue| vectors.rx(queue)).collect();
+            assert!(rx.iter().all(|index| !tx.contains(index)), "{vectors:?}: {rx:?} {tx:?}");
+            assert!(!vectors.vector(vectors.events()).is_shared);
+        }
+        let five = Vectors::spread(InterruptMode::Msix { vectors: 5 }, QueueCounts { tx: 4, rx: 4 });
+        assert_eq!(all_of(&five), [1, 3, 1, 3, 0, 2, 0, 2, 4]);
+        assert!((0..4).all(|index| five.vector(index).is_shared));
     }
 
     #[test]
@@ -176,17 +253,18 @@ mod tests {
     #[test]
     fn without_msix_everything_is_on_vector_0() {
         for mode in [InterruptMode::Msi, InterruptMode::Line] {
-            let vectors = Vectors::spread(mode);
-            assert_eq!((vectors.count, vectors.rx, vectors.tx, vectors.events), (1, 0, 0, 0));
+            let vectors = Vectors::spread(mode, MOST);
+            assert_eq!(vectors.count, 1);
+            assert!(all_of(&vectors).iter().all(|index| *index == 0) && vectors.vector(0).is_shared);
         }
     }
 
     #[test]
     fn a_vector_knows_whether_it_is_shared() {
-        let two = Vectors::spread(InterruptMode::Msix { vectors: 2 });
-        assert!(two.vector(two.rx).is_shared && !two.vector(two.events).is_shared);
-        let three = Vectors::spread(InterruptMode::Msix { vectors: 3 });
-        assert!(!three.vector(three.tx).is_shared);
-        assert!(Vectors::spread(InterruptMode::Polling).vector(0).imr.is_none());
+        let two = Vectors::spread(InterruptMode::Msix { vectors: 2 }, ONE);
+        assert!(two.vector(two.rx(0)).is_shared && !two.vector(two.events()).is_shared);
+        let three = Vectors::spread(InterruptMode::Msix { vectors: 3 }, ONE);
+        assert!(!three.vector(three.tx(0)).is_shared);
+        assert!(Vectors::spread(InterruptMode::Polling, ONE).vector(0).imr.is_none());
     }
 }

@@ -1,30 +1,40 @@
 //! Everything that a running device reaches: allocated, described, given back.
 
+use alloc::vec::Vec;
+
 use paravane_hal::Platform;
 use paravane_hal::addr::Align;
-use paravane_hal::dma::{DeviceDma, DmaBox, DmaError, Quiet};
+use paravane_hal::dma::{DeviceDma, DmaBox, DmaError, DmaErrorReason, Quiet};
 use paravane_net::FramePool;
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use crate::config::{Config, Plan};
+use crate::desc::{RingIds, RxGeometry};
 use crate::filter::EVERY_VLAN;
 use crate::intr::Vectors;
+use crate::pairs::{self, Pair, RxQueues};
 use crate::regs::{MaskMode, bar0};
 use crate::rx::{RxQueue, RxSetup};
 use crate::shared::{
     ADAPTIVE, DISABLE_ALL, DRIVER_VERSION, DriverShared, FEATURE_RXCSUM, FEATURE_RXVLAN, GUEST_OS, MAGIC,
     RxQueueDesc, TxQueueDesc,
 };
-use crate::table::{QueueTable, TABLE_BYTES};
+use crate::table::QueueTable;
 use crate::tx::{TxQueue, TxSetup};
 
 /// Everything that a running device reaches.
 pub(crate) struct Memory<P: Platform> {
     pub(crate) shared: DmaBox<DriverShared, P>,
     pub(crate) table: QueueTable<P>,
-    pub(crate) rx: RxQueue<P>,
+    pub(crate) rx: RxQueues<P>,
+    /// The first transmit queue; the others are their pairs'.
     pub(crate) tx: TxQueue<P>,
+}
+
+/// There is no memory for so many.
+fn too_many(count: u16) -> DmaError {
+    DmaError::new(count.into(), DmaErrorReason::OutOfMemory)
 }
 
 impl<P: Platform> Memory<P> {
@@ -38,33 +48,49 @@ impl<P: Platform> Memory<P> {
         bar0: &P::Region,
         plan: &Plan,
         vectors: &Vectors,
-        pool: FramePool,
+        pool: &FramePool,
     ) -> Result<Self, DmaError> {
-        let table = QueueTable::new(of)?;
-        let tx = TxQueue::new(
-            of,
-            TxSetup {
-                table: table.clone(),
-                bar0: bar0.clone(),
-                doorbell: bar0::TXPROD,
-                vector: vectors.vector(vectors.tx),
-                entries: plan.tx_entries,
-                limits: plan.tx_limits,
-            },
-        )?;
-        let rx = RxQueue::new(
-            of,
-            RxSetup {
-                table: table.clone(),
-                bar0: bar0.clone(),
-                doorbells: [bar0::RXPROD, bar0::RXPROD2],
-                vector: vectors.vector(vectors.rx),
-                pool,
-                geometry: plan.geometry,
-                completion_entries: plan.rx_completion_entries,
-                max_buffers: plan.max_rx_buffers,
-            },
-        )?;
+        let counts = plan.queues;
+        let table = QueueTable::new(of, counts)?;
+        let tx = |queue: u8| {
+            // Fewer than there are doorbells.
+            let doorbell = bar0::TXPROD.get(queue.into()).ok_or_else(|| too_many(queue.into()))?;
+            TxQueue::new(
+                of,
+                TxSetup {
+                    words: table.tx(queue),
+                    bar0: bar0.clone(),
+                    doorbell,
+                    vector: vectors.vector(vectors.tx(queue)),
+                    entries: plan.tx_entries,
+                    limits: plan.tx_limits,
+                },
+            )
+        };
+        let rx = |queue: u8| {
+            let doorbells = [bar0::RXPROD, bar0::RXPROD2].map(|of| of.get(queue.into()));
+            let [Some(first), Some(second)] = doorbells else { return Err(too_many(queue.into())) };
+            RxQueue::new(
+                of,
+                RxSetup {
+                    words: table.rx(queue),
+                    bar0: bar0.clone(),
+                    doorbells: [first, second],
+                    vector: vectors.vector(vectors.rx(queue)),
+                    pool: pool.clone(),
+                    geometry: RxGeometry { ids: RingIds::of(queue, counts.rx), ..plan.geometry },
+                    completion_entries: plan.rx_completion_entries,
+                    max_buffers: plan.max_rx_buffers,
+                },
+            )
+        };
+        let mut others = Vec::new();
+        others.try_reserve_exact(counts.rx.into()).map_err(|_| too_many(counts.rx.into()))?;
+        for queue in 1..counts.rx {
+            let tx = if queue < counts.tx { Some(tx(queue)?) } else { None };
+            others.push(Pair { rx: rx(queue)?, tx });
+        }
+        let (rx, tx) = (RxQueues::new(rx(0)?, others), tx(0)?);
         Ok(Self { shared: DmaBox::zeroed(of, Align::new(512))?, table, rx, tx })
     }
 
@@ -72,30 +98,21 @@ impl<P: Platform> Memory<P> {
     #[must_use = "false means a leak"]
     pub(crate) fn release(self, quiet: &Quiet<'_>) -> bool {
         let Self { shared, table, rx, tx } = self;
-        let queues = [rx.release(quiet), tx.release(quiet)];
+        let queues = [pairs::release(rx, quiet), tx.release(quiet)];
         // After the queues, which had handles to the table.
         let rest = [table.free(quiet), shared.free(quiet).is_ok()];
         queues == [true; 2] && rest == [true; 2]
     }
 
+    /// Posts buffers for the first time. False when there is a queue that got none.
+    pub(crate) fn fill(&mut self) -> bool {
+        self.rx.queues_mut().fold(true, |all, rx| (rx.fill() > 0) & all)
+    }
+
     /// Writes down for the device what it is to work with.
     pub(crate) fn describe(&mut self, config: &Config, plan: &Plan, vectors: &Vectors, mask_mode: MaskMode) {
-        let [rx_entries, rx2_entries] = plan.geometry.entries;
-        let (tx_rings, rx_rings) = (self.tx.rings(), self.rx.rings());
-        let mut tx = TxQueueDesc::new_zeroed();
-        tx.tx_ring_base_pa = U64::new(tx_rings.ring);
-        tx.comp_ring_base_pa = U64::new(tx_rings.completions);
-        tx.tx_ring_size = U32::new(plan.tx_entries.into());
-        tx.comp_ring_size = U32::new(plan.tx_entries.into());
-        tx.intr_idx = vectors.tx;
-        let mut rx = RxQueueDesc::new_zeroed();
-        rx.rx_ring_base_pa = rx_rings.rings.map(U64::new);
-        rx.comp_ring_base_pa = U64::new(rx_rings.completions);
-        rx.rx_ring_size = [U32::new(rx_entries.into()), U32::new(rx2_entries.into())];
-        rx.comp_ring_size = U32::new(plan.rx_completion_entries.into());
-        rx.intr_idx = vectors.rx;
-        self.table.describe(&tx, &rx);
-
+        self.describe_queues(plan, vectors);
+        let counts = plan.queues;
         let mut shared = DriverShared::new_zeroed();
         shared.magic = U32::new(MAGIC);
         shared.misc.driver_version = U32::new(DRIVER_VERSION);
@@ -106,18 +123,41 @@ impl<P: Platform> Memory<P> {
         let strip_vlan = if config.strip_vlan { FEATURE_RXVLAN } else { 0 };
         shared.misc.upt_features = U64::new(rx_checksum | strip_vlan);
         shared.misc.queue_desc_pa = U64::new(self.table.dma_addr());
-        shared.misc.queue_desc_len = U32::new(TABLE_BYTES);
+        shared.misc.queue_desc_len = U32::new(self.table.len_bytes());
         shared.misc.mtu = U32::new(plan.ip_mtu_bytes.into());
         shared.misc.max_num_rx_sg = U16::new(plan.max_rx_buffers);
-        shared.misc.num_tx_queues = 1;
-        shared.misc.num_rx_queues = 1;
+        shared.misc.num_tx_queues = counts.tx;
+        shared.misc.num_rx_queues = counts.rx;
         shared.intr_conf.auto_mask = u8::from(mask_mode == MaskMode::Auto);
         shared.intr_conf.num_intrs = vectors.count;
-        shared.intr_conf.event_intr_idx = vectors.events;
+        shared.intr_conf.event_intr_idx = vectors.events();
         shared.intr_conf.mod_levels = [ADAPTIVE; 25];
         shared.intr_conf.intr_ctrl = U32::new(DISABLE_ALL);
         // `rxMode` stays 0 until the device runs; its table comes with it.
         shared.rx_filter_conf.vf_table = EVERY_VLAN;
         self.shared.write(&shared);
+    }
+
+    fn describe_queues(&self, plan: &Plan, vectors: &Vectors) {
+        for (queue, tx) in (0..).zip(pairs::tx_queues(&self.rx, &self.tx)) {
+            let rings = tx.rings();
+            let mut desc = TxQueueDesc::new_zeroed();
+            desc.tx_ring_base_pa = U64::new(rings.ring);
+            desc.comp_ring_base_pa = U64::new(rings.completions);
+            desc.tx_ring_size = U32::new(plan.tx_entries.into());
+            desc.comp_ring_size = U32::new(plan.tx_entries.into());
+            desc.intr_idx = vectors.tx(queue);
+            self.table.describe_tx(queue, &desc);
+        }
+        for (queue, rx) in (0..).zip(pairs::rx_queues(&self.rx)) {
+            let rings = rx.rings();
+            let mut desc = RxQueueDesc::new_zeroed();
+            desc.rx_ring_base_pa = rings.rings.map(U64::new);
+            desc.comp_ring_base_pa = U64::new(rings.completions);
+            desc.rx_ring_size = plan.geometry.entries.map(|entries| U32::new(entries.into()));
+            desc.comp_ring_size = U32::new(plan.rx_completion_entries.into());
+            desc.intr_idx = vectors.rx(queue);
+            self.table.describe_rx(queue, &desc);
+        }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) const BAR_BYTES: usize = 0x1000;
 ///
 /// QEMU ignores every write here while the device is not active.
 pub(crate) mod bar0 {
-    use super::{Reg, RegArray, WriteOnly};
+    use super::{RegArray, WriteOnly};
 
     /// Which BAR it is.
     pub(crate) const INDEX: u8 = 0;
@@ -24,14 +24,13 @@ pub(crate) mod bar0 {
     /// QEMU gives back what was written; elsewhere that is not known, so the driver keeps its own
     /// record and never reads.
     pub(crate) const IMR: RegArray<u32, WriteOnly> = RegArray::at(0x000, 8, 25);
-    /// `TXPROD` of queue 0: the index that the driver will fill next. Queue q's is 8 q further on,
-    /// as with those below; a queue that the device was not told of must not be rung, QEMU would
-    /// work on it.
-    pub(crate) const TXPROD: Reg<u32, WriteOnly> = Reg::at(0x600);
-    /// `RXPROD` of queue 0: the same for its first ring.
-    pub(crate) const RXPROD: Reg<u32, WriteOnly> = Reg::at(0x800);
-    /// `RXPROD2` of queue 0: the same for its second ring.
-    pub(crate) const RXPROD2: Reg<u32, WriteOnly> = Reg::at(0xa00);
+    /// `TXPROD` of each transmit queue: the index that the driver will fill next. A queue that the
+    /// device was not told of must not be rung, QEMU would work on it.
+    pub(crate) const TXPROD: RegArray<u32, WriteOnly> = RegArray::at(0x600, 8, 32);
+    /// `RXPROD` of each receive queue: the same for its first ring.
+    pub(crate) const RXPROD: RegArray<u32, WriteOnly> = RegArray::at(0x800, 8, 32);
+    /// `RXPROD2` of each receive queue: the same for its second ring.
+    pub(crate) const RXPROD2: RegArray<u32, WriteOnly> = RegArray::at(0xa00, 8, 32);
 }
 
 /// BAR1, "VD": what control writes.
@@ -145,8 +144,11 @@ mod tests {
     #[test]
     fn registers_lie_where_the_headers_say() {
         assert_eq!(bar0::IMR.get(24).unwrap().offset_bytes(), 0xc0);
-        let doorbells = [bar0::TXPROD, bar0::RXPROD, bar0::RXPROD2].map(Reg::offset_bytes);
-        assert_eq!(doorbells, [0x600, 0x800, 0xa00]);
+        let doorbells = |queue| {
+            [bar0::TXPROD, bar0::RXPROD, bar0::RXPROD2].map(|of| of.get(queue).unwrap().offset_bytes())
+        };
+        assert_eq!(doorbells(0), [0x600, 0x800, 0xa00]);
+        assert_eq!(doorbells(15), [0x678, 0x878, 0xa78]);
         let offsets = [bar1::VRRS.offset_bytes(), bar1::UVRS.offset_bytes(), bar1::CMD.offset_bytes()];
         assert_eq!(offsets, [0x00, 0x08, 0x20]);
         assert_eq!((bar1::DSAL.offset_bytes(), bar1::DSAH.offset_bytes()), (0x10, 0x18));

@@ -34,7 +34,7 @@ use crate::desc::{RxCompletion, RxGeometry, RxJudged};
 use crate::intr::Vector;
 use crate::ring::{Cursor, rare};
 use crate::rx_ring::RxRing;
-use crate::table::QueueTable;
+use crate::table::QueueWords;
 
 /// A device that wants to hear of fresh buffers hears of them from this many on, or from an eighth
 /// of a short ring; a doorbell is an exit to the hypervisor.
@@ -44,14 +44,14 @@ const ANNOUNCE_SLOTS: u32 = 16;
 /// until they are an eighth of the shortest.
 const POST_SLOTS: u32 = 16;
 
-/// The receive queue. Belongs to one core at a time.
+/// A receive queue. Belongs to one core at a time.
 pub struct RxQueue<P: Platform> {
     completions: DmaRing<4, P>,
     /// Where the next completion comes.
     next_completion: Cursor,
     geometry: RxGeometry,
     assembler: Assembler<P>,
-    table: QueueTable<P>,
+    words: QueueWords<P>,
     bar0: P::Region,
     doorbells: [Reg<u32, WriteOnly>; 2],
     /// From how many slots that came back on they are handed over.
@@ -64,7 +64,7 @@ pub struct RxQueue<P: Platform> {
 
 /// What a receive queue is made of.
 pub(crate) struct RxSetup<P: Platform> {
-    pub(crate) table: QueueTable<P>,
+    pub(crate) words: QueueWords<P>,
     pub(crate) bar0: P::Region,
     pub(crate) doorbells: [Reg<u32, WriteOnly>; 2],
     pub(crate) vector: Vector,
@@ -85,7 +85,7 @@ pub(crate) struct RxRings {
 impl<P: Platform> RxQueue<P> {
     /// Allocates a queue that the device does not know yet, and fills its rings from the pool.
     pub(crate) fn new(of: &DeviceDma<P>, setup: RxSetup<P>) -> Result<Self, DmaError> {
-        let RxSetup { table, bar0, doorbells, vector, pool, geometry, completion_entries, max_buffers } =
+        let RxSetup { words, bar0, doorbells, vector, pool, geometry, completion_entries, max_buffers } =
             setup;
         let [head_entries, body_entries] = geometry.entries;
         let shorter = if max_buffers > 1 { head_entries.min(body_entries) } else { head_entries };
@@ -104,7 +104,7 @@ impl<P: Platform> RxQueue<P> {
             next_completion: Cursor::start(completion_entries),
             geometry,
             assembler,
-            table,
+            words,
             bar0,
             doorbells,
             post_at: POST_SLOTS.min(u32::from(shorter / 8)),
@@ -201,7 +201,7 @@ impl<P: Platform> RxQueue<P> {
         let fresh = assembler.fresh(new.len());
         let entries = new.get(..fresh).unwrap_or(new);
         let (start, buffer_bytes) = (*at, geometry.buffer_bytes);
-        let mut plain = RxCompletion::plain_word0(assembler.heads.turn());
+        let mut plain = RxCompletion::plain_word0(geometry.ids, assembler.heads.turn());
         let (mut bytes, mut next) = (0_u64, Next::Unread);
         let frames = assembler.heads.take_in_turn(burst, entries, |mut frame, entry| {
             let Some(word3) = word3_of_new(entry, start) else {
@@ -260,7 +260,7 @@ impl<P: Platform> RxQueue<P> {
     /// has room.
     #[inline(never)]
     fn accept(&mut self, words: [u32; 4], burst: &mut Burst) -> Result<(), DeviceFault> {
-        let plain = RxCompletion::plain_word0(self.assembler.heads.turn());
+        let plain = RxCompletion::plain_word0(self.geometry.ids, self.assembler.heads.turn());
         let judged = RxCompletion::classify(words, plain, self.geometry.buffer_bytes);
         let frame = self.assembler.accept(judged.check(&self.geometry)?)?;
         self.next_completion.advance(1);
@@ -272,7 +272,7 @@ impl<P: Platform> RxQueue<P> {
     #[inline(never)]
     fn post(&mut self) {
         self.assembler.hand_over();
-        if self.table.update_rx_prod() {
+        if self.words.update_rx_prod() {
             let Assembler { heads, bodies, counters, .. } = &mut self.assembler;
             for (ring, doorbell) in [heads, bodies].into_iter().zip(&self.doorbells) {
                 if ring.owes_announcement(ANNOUNCE_SLOTS) {

@@ -19,9 +19,10 @@ use crate::device::{Device, shut_down};
 use crate::error::{ShutDownError, StartError, StopError};
 use crate::event;
 use crate::filter::RxMode;
-use crate::intr::{MAX_VECTORS, Vectors};
+use crate::intr::Vectors;
 use crate::memory::Memory;
 use crate::offload::{MAX_SEGMENTS, MAX_TSO_SEGMENTS};
+use crate::pairs::RxQueues;
 use crate::regs::{Command, Query};
 use crate::rx::RxQueue;
 use crate::shared::DriverShared;
@@ -59,6 +60,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     {
         match self.try_start(config, pool, interrupts) {
             Ok(Started { memory, plan, vectors, link }) => {
+                let [rx_entries, _] = plan.geometry.entries;
                 let info = NicInfo {
                     driver: "vmxnet3",
                     mac: plan.mac,
@@ -68,17 +70,18 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     filters: true,
                     max_segments: MAX_SEGMENTS,
                     max_cut_segments: MAX_TSO_SEGMENTS,
-                    rx_slots: config.rx_entries,
+                    rx_slots: rx_entries.saturating_mul(plan.queues.rx.into()),
                     tx_slots: plan.tx_entries,
                 };
                 let link = event::link(link);
                 info!(
-                    "vmxnet3 {}: started: {}, MTU {}, {} receive and {} transmit slots, {}, link {link}",
+                    "vmxnet3 {}: started: {}, MTU {}, {} receive and {} transmit slots, {} pairs of queues, {}, link {link}",
                     self.function.address(),
                     info.mac,
                     info.ip_mtu_bytes,
                     info.rx_slots,
                     info.tx_slots,
+                    plan.queues.rx,
                     vectors.mode
                 );
                 let Memory { shared, table, rx, tx } = memory;
@@ -107,9 +110,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let plan = config.check(self.mac, &pool)?;
         self.settle().map_err(StartError::NotStopped)?;
         let Self { interrupts: ways, function, .. } = self;
-        let vectors = Vectors::spread(ways.switch_on(function, interrupts.with_at_most(MAX_VECTORS)));
+        let offered = interrupts.with_at_most(Vectors::wanted(plan.queues));
+        let vectors = Vectors::spread(ways.switch_on(function, offered), plan.queues);
         let of = DeviceDma::new(self.platform.clone(), self.function.tag(), ADDRESS_BITS);
-        let outcome = match Memory::new(&of, &self.bar0, &plan, &vectors, pool) {
+        let outcome = match Memory::new(&of, &self.bar0, &plan, &vectors, &pool) {
             Ok(mut memory) => match self.activate(config, &plan, &vectors, &mut memory) {
                 Ok(link) => return Ok(Started { memory, plan, vectors, link }),
                 Err(error) => self.give_up(error, memory),
@@ -128,7 +132,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         vectors: &Vectors,
         memory: &mut Memory<P>,
     ) -> Result<u32, StartError> {
-        if memory.rx.fill() == 0 {
+        if !memory.fill() {
             return Err(StartError::PoolEmpty);
         }
         memory.describe(config, plan, vectors, self.mask_mode);
@@ -142,7 +146,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             0 => {}
             code => return Err(StartError::Refused { code }),
         }
-        memory.rx.announce();
+        memory.rx.queues_mut().for_each(RxQueue::announce);
         // After activation, for that brings the permanent address back on QEMU.
         regs.set_mac(plan.mac);
         memory
@@ -188,7 +192,7 @@ pub type Running<P, C> = paravane_net::Running<Device<P, C>>;
 
 impl<P: Platform, C: ConfigAccess + Send> paravane_net::Device for Device<P, C> {
     type Control = VmxControl<P, C>;
-    type Rx = RxQueue<P>;
+    type Rx = RxQueues<P>;
     type Tx = TxQueue<P>;
     type Config = Config;
     type StartError = StartError;

@@ -11,7 +11,7 @@ use crate::control::VmxControl;
 use crate::device::{Device, shut_down};
 use crate::error::StopError;
 use crate::memory::Memory;
-use crate::rx::RxQueue;
+use crate::pairs::{self, RxQueues};
 use crate::start::Running;
 use crate::tx::TxQueue;
 
@@ -24,19 +24,26 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     ///
     /// # Errors
     ///
-    /// [`StopError`], and all parts back. Nothing was freed. Stopping may be tried again; parts
-    /// that are dropped are leaked, which is safe.
+    /// [`StopError`], and all parts back. Nothing was freed. After [`StopError::ForeignQueue`] and
+    /// [`StopError::QueuesMissing`] the device runs on. Stopping may be tried again; parts that are
+    /// dropped are leaked, which is safe.
     pub fn stop(
         mut self,
-        rx: RxQueue<P>,
+        rx: RxQueues<P>,
         tx: TxQueue<P>,
     ) -> Result<Device<P, C>, Failed<StopError, Running<P, C>>>
     where
         C: Send,
     {
         let tag = self.device.function.tag();
-        if rx.device() != tag || tx.device() != tag {
+        if pairs::tags(&rx, &tx).any(|of| of != tag) {
             return Err(Failed::new(StopError::ForeignQueue, Running { control: self, rx, tx }));
+        }
+        let started = self.table.counts().all();
+        let given = u16::try_from(pairs::tags(&rx, &tx).count()).unwrap_or(u16::MAX);
+        if started != given {
+            let error = StopError::QueuesMissing { started, given };
+            return Err(Failed::new(error, Running { control: self, rx, tx }));
         }
         self.mask_interrupts();
         // It forgets them. One that does not answer has nothing to add.
@@ -53,7 +60,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
                     &mut running.control;
                 interrupts.switch_off(function);
                 fault.get_or_insert(DeviceFault::NeedsReset);
-                running.rx.break_with(DeviceFault::NeedsReset);
+                pairs::break_with(&mut running.rx, DeviceFault::NeedsReset);
                 running.tx.break_with(DeviceFault::NeedsReset);
                 return Err(Failed::new(error, running));
             }

@@ -29,15 +29,15 @@ use crate::desc::{TxCompletion, TxDesc};
 use crate::intr::Vector;
 use crate::offload::{self, TxLimits};
 use crate::ring::{Cursor, rare};
-use crate::table::QueueTable;
+use crate::table::QueueWords;
 
-/// The transmit queue. Belongs to one core at a time.
+/// A transmit queue. Belongs to one core at a time.
 pub struct TxQueue<P: Platform> {
     ring: DmaRing<4, P>,
     completions: DmaRing<4, P>,
     /// Every frame in flight, by the burst.
     in_flight: Posted<Run>,
-    table: QueueTable<P>,
+    words: QueueWords<P>,
     bar0: P::Region,
     doorbell: Reg<u32, WriteOnly>,
     vector: Vector,
@@ -61,7 +61,7 @@ pub struct TxQueue<P: Platform> {
 
 /// What a transmit queue is made of.
 pub(crate) struct TxSetup<P: Platform> {
-    pub(crate) table: QueueTable<P>,
+    pub(crate) words: QueueWords<P>,
     pub(crate) bar0: P::Region,
     pub(crate) doorbell: Reg<u32, WriteOnly>,
     pub(crate) vector: Vector,
@@ -78,13 +78,13 @@ pub(crate) struct TxRings {
 impl<P: Platform> TxQueue<P> {
     /// Allocates a queue that the device does not know yet.
     pub(crate) fn new(of: &DeviceDma<P>, setup: TxSetup<P>) -> Result<Self, DmaError> {
-        let TxSetup { table, bar0, doorbell, vector, entries, limits } = setup;
+        let TxSetup { words, bar0, doorbell, vector, entries, limits } = setup;
         let align = Align::new(512);
         Ok(Self {
             ring: DmaRing::zeroed(of, entries.into(), align)?,
             completions: DmaRing::zeroed(of, entries.into(), align)?,
             in_flight: Posted::new(entries.into(), of.device())?,
-            table,
+            words,
             bar0,
             doorbell,
             vector,
@@ -250,17 +250,17 @@ impl<P: Platform> TxQueue<P> {
         self.deferred = self.deferred.saturating_add(weight);
         // Any value makes sense here: 0 means always, and a device that asks never to be told has
         // to look by itself.
-        if must || self.deferred >= self.table.tx_threshold() {
+        if must || self.deferred >= self.words.tx_threshold() {
             self.ring_doorbell();
         } else {
-            self.table.set_tx_num_deferred(self.deferred);
+            self.words.set_tx_num_deferred(self.deferred);
             self.counters.doorbells_saved = self.counters.doorbells_saved.wrapping_add(1);
         }
     }
 
     fn ring_doorbell(&mut self) {
         self.deferred = 0;
-        self.table.set_tx_num_deferred(0);
+        self.words.set_tx_num_deferred(0);
         self.bar0.write(&self.doorbell, self.fill.index());
         self.counters.doorbells = self.counters.doorbells.wrapping_add(1);
     }

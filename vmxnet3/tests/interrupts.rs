@@ -10,12 +10,8 @@ use paravane_mock_hal::pci::FunctionSpace;
 use paravane_net::{Control as _, RxQueue as _, TxQueue as _};
 use paravane_pci::{ConfigAccess as _, InterruptError};
 use paravane_vmxnet3::WantedInterrupts;
-use support::{MESSAGES, MSIX_ENABLE, Machine, exchange, numbered, receive_all, send, small};
+use support::{MESSAGES, MSIX_ENABLE, Machine, both, exchange, numbered, receive_all, send, small};
 
-fn both(test: impl Fn(Machine)) {
-    test(Machine::new(Personality::qemu()));
-    test(Machine::new(Personality::esxi()));
-}
 #[test]
 fn interrupts_are_spread_over_what_there_is() {
     for (messages, vectors) in [(3, [0, 1, 2]), (2, [0, 0, 1]), (1, [0, 0, 0])] {

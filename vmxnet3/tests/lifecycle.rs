@@ -12,16 +12,13 @@ use paravane_mock_hal::model::vmxnet3::{ESXI_REVISIONS, Personality, QueueId, st
 use paravane_net::{Control as _, Events, Link, MacAddr, RxFilter, RxQueue as _, TxQueue as _};
 use paravane_pci::{ConfigAccess as _, Function};
 use paravane_vmxnet3::{BringUpError, ConfigError, Device, ShutDownError, StartError, StopError};
-use support::{MAC, MESSAGES, MSIX_ENABLE, Machine, bytes_of, exchange, numbered, receive_all, send, small};
+use support::{
+    MAC, MESSAGES, MSIX_ENABLE, Machine, both, bytes_of, exchange, numbered, receive_all, send, small,
+};
 
 const ACTIVATE: u32 = 0xcafe_0000;
 const QUIESCE: u32 = 0xcafe_0001;
 const RESET: u32 = 0xcafe_0002;
-
-fn both(test: impl Fn(Machine)) {
-    test(Machine::new(Personality::qemu()));
-    test(Machine::new(Personality::esxi()));
-}
 
 #[test]
 fn a_device_comes_up_and_talks() {

@@ -53,7 +53,7 @@ fn the_control_path_says_what_it_does_and_the_data_path_nothing() {
     let device = failed.into_parts().1;
     let mut running = device.start(&small(), machine.pool.clone(), Interrupts::msix(&MESSAGES)).unwrap();
     let started = "INFO: vmxnet3 00:04.0: started: 52:54:00:12:34:56, MTU 1500, 32 receive and 32 transmit slots, \
-                   msix, 3 vectors, link up 10000 Mbit/s";
+                   1 pairs of queues, msix, 3 vectors, link up 10000 Mbit/s";
     assert_eq!(said(), [started]);
 
     assert!(machine.model().deliver(&numbered(1)));
