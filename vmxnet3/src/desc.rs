@@ -326,10 +326,11 @@ impl RxCompletion {
     const PLAIN: u32 = Self::WHOLE | Self::CNC | Self::RSS_TYPE;
 
     /// What `dw0` says of a whole frame in the slot `turn` of ring 1, inside the ring, of which
-    /// nothing else was found out. One more is the next slot's.
+    /// nothing else was found out. One more is the next slot's. `first_id` is the ring's number, at
+    /// its place.
     #[inline(always)]
-    pub(crate) const fn plain_word0(ids: RingIds, turn: u32) -> u32 {
-        Self::SOP | Self::EOP | Self::CNC | ids.first | turn
+    pub(crate) const fn plain_word0(first_id: u32, turn: u32) -> u32 {
+        Self::SOP | Self::EOP | Self::CNC | first_id | turn
     }
 
     /// The same with `ring` for what the device said of it.

@@ -109,7 +109,7 @@ fn an_index_is_checked_against_its_own_ring() {
 fn the_usual_frame_is_whole_undamaged_and_in_turn() {
     const CNC: u32 = 1 << 30;
     let kind = |word0, word2| {
-        let plain = RxCompletion::plain_word0(ONE, 17);
+        let plain = RxCompletion::plain_word0(ONE.first, 17);
         let judged = RxCompletion::classify([word0, 0, word2, 0], plain, 1984);
         let len_bytes = match judged {
             RxJudged::Noted(completion) => Some(completion.len_bytes()),
@@ -152,7 +152,7 @@ fn the_usual_frame_is_whole_undamaged_and_in_turn() {
     }
     let damaged = RxCompletion::classify(
         [0xc011, 0, 60 | 1 << 14, 0],
-        RxCompletion::plain_word0(ONE, 17),
+        RxCompletion::plain_word0(ONE.first, 17),
         MAX_RX_BUFFER_BYTES,
     );
     assert!(matches!(damaged, RxJudged::Unusual(_)), "whatever the buffer holds");
@@ -220,7 +220,7 @@ proptest! {
         let turn = u32::from(turn % geometry.entries[0]);
         let [word0, word1, word2, word3] = words;
         let word0 = if usual { word0 & 0x7c00_0000 | 0xc000 | turn } else { word0 };
-        let (plain, is_summed) = (RxCompletion::plain_word0(ONE, turn), word0 >> 30 & 1 == 0);
+        let (plain, is_summed) = (RxCompletion::plain_word0(ONE.first, turn), word0 >> 30 & 1 == 0);
         let judged = RxCompletion::classify([word0, word1, word2, word3], plain, buffer_bytes);
         // What is taken for usual at a glance is no more than what is so at a longer look.
         let usual_len = match judged {

@@ -186,8 +186,26 @@ impl<P: Platform> RxQueue<P> {
     /// Adds frames to `burst` as long as each completion is the usual one: about a whole undamaged
     /// frame, in the slot whose turn it is. What is known of the completion after those.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a run is shorter than a ring")]
     fn collect_in_turn(&mut self, burst: &mut Burst) -> Next {
+        if self.geometry.ids.first == 0 {
+            self.collect_by::<true>(burst)
+        } else {
+            self.collect_of_others(burst)
+        }
+    }
+
+    /// The same of queues behind the first.
+    #[inline(never)]
+    fn collect_of_others(&mut self, burst: &mut Burst) -> Next {
+        self.collect_by::<false>(burst)
+    }
+
+    /// The same of the first queue, which most devices have alone, or of any: a loop that knows the
+    /// number of its ring when it is compiled has a register more.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a run is shorter than a ring")]
+    fn collect_by<const FIRST: bool>(&mut self, burst: &mut Burst) -> Next {
+        let first_id = if FIRST { 0 } else { self.geometry.ids.first };
         let Self { completions, assembler, geometry, next_completion: at, .. } = self;
         // A hint, to have fresh buffers for all. What counts is the look at each completion.
         let new = new_ones(completions.slots(), *at, burst_room(burst));
@@ -201,7 +219,7 @@ impl<P: Platform> RxQueue<P> {
         let fresh = assembler.fresh(new.len());
         let entries = new.get(..fresh).unwrap_or(new);
         let (start, buffer_bytes) = (*at, geometry.buffer_bytes);
-        let mut plain = RxCompletion::plain_word0(geometry.ids, assembler.heads.turn());
+        let mut plain = RxCompletion::plain_word0(first_id, assembler.heads.turn());
         let (mut bytes, mut next) = (0_u64, Next::Unread);
         let frames = assembler.heads.take_in_turn(burst, entries, |mut frame, entry| {
             let Some(word3) = word3_of_new(entry, start) else {
@@ -260,7 +278,7 @@ impl<P: Platform> RxQueue<P> {
     /// has room.
     #[inline(never)]
     fn accept(&mut self, words: [u32; 4], burst: &mut Burst) -> Result<(), DeviceFault> {
-        let plain = RxCompletion::plain_word0(self.geometry.ids, self.assembler.heads.turn());
+        let plain = RxCompletion::plain_word0(self.geometry.ids.first, self.assembler.heads.turn());
         let judged = RxCompletion::classify(words, plain, self.geometry.buffer_bytes);
         let frame = self.assembler.accept(judged.check(&self.geometry)?)?;
         self.next_completion.advance(1);
