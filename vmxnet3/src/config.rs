@@ -3,12 +3,13 @@
 
 use core::ops::RangeInclusive;
 
-use paravane_net::{FramePool, MacAddr, RxFilter, RxOffloads};
+use paravane_net::{FramePool, MacAddr, Rss, RxOffloads, Settings};
 
 use crate::chain::MAX_PIECES;
 use crate::desc::{MAX_RX_BUFFER_BYTES, MIN_RX_HEAD_BYTES, RingIds, RxGeometry};
 use crate::error::ConfigError;
 use crate::offload::TxLimits;
+use crate::rss;
 use crate::table::QueueCounts;
 
 /// How a device is to run.
@@ -45,10 +46,10 @@ pub struct Config {
     pub pairs: u16,
     /// The largest IP packet: 60 to 9000.
     pub ip_mtu_bytes: u16,
-    /// Our address, if not the device's own.
-    pub mac: Option<MacAddr>,
-    /// Which frames are received.
-    pub filter: RxFilter,
+    /// What the device is told. Of further addresses of ours it has no table, and receives all
+    /// frames where there are any. It spreads received frames by [`rss`](Settings::rss) over two
+    /// pairs or more, by IPv4 and IPv6 with or without TCP. Coalescing it has none.
+    pub settings: Settings,
     /// Lets the device verify checksums of received frames.
     pub rx_checksum: bool,
     /// Lets the device take VLAN tags off received frames. Off by default: a tag is part of the
@@ -64,15 +65,20 @@ impl Default for Config {
             rx2_entries: None,
             pairs: 1,
             ip_mtu_bytes: 1500,
-            mac: None,
-            filter: RxFilter::default(),
+            settings: Settings::default(),
             rx_checksum: true,
             strip_vlan: false,
         }
     }
 }
 
+/// As many pairs as `rss` names, and at least two, between which there is something to spread.
+fn rss_pairs(rss: &Rss) -> u16 {
+    rss::queues(rss).checked_next_power_of_two().unwrap_or(u16::MAX).max(2)
+}
+
 impl From<paravane_net::Config> for Config {
+    /// With one pair of queues, or as many as [`Settings::rss`] names.
     fn from(config: paravane_net::Config) -> Self {
         let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, settings, rx_offloads, .. } = config;
         let own = Self::default();
@@ -80,8 +86,8 @@ impl From<paravane_net::Config> for Config {
             tx_entries,
             rx_entries,
             ip_mtu_bytes: ip_mtu_bytes.unwrap_or(own.ip_mtu_bytes),
-            mac: settings.mac,
-            filter: settings.filter,
+            pairs: settings.rss.as_ref().map_or(own.pairs, rss_pairs),
+            settings,
             rx_checksum: rx_offloads.contains(RxOffloads::CHECKSUM),
             ..own
         }
@@ -119,16 +125,10 @@ impl Config {
         Self { ip_mtu_bytes, ..self }
     }
 
-    /// The same with that as our [`mac`](Self::mac).
+    /// The same with other [`settings`](Self::settings).
     #[must_use]
-    pub const fn with_mac(self, mac: MacAddr) -> Self {
-        Self { mac: Some(mac), ..self }
-    }
-
-    /// The same with another [`filter`](Self::filter).
-    #[must_use]
-    pub const fn with_filter(self, filter: RxFilter) -> Self {
-        Self { filter, ..self }
+    pub const fn with_settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
     }
 
     /// The same with [`rx_checksum`](Self::rx_checksum) or without.
@@ -181,7 +181,7 @@ impl Config {
         if !MTU_BYTES.contains(&self.ip_mtu_bytes) {
             return Err(ConfigError::Mtu { ip_mtu_bytes: self.ip_mtu_bytes });
         }
-        let mac = self.mac.unwrap_or(own_mac);
+        let mac = self.settings.mac.unwrap_or(own_mac);
         if !mac.is_unicast() {
             return Err(ConfigError::Mac(mac));
         }
@@ -253,7 +253,7 @@ fn least_buffer(frame_bytes: u16) -> u32 {
 mod tests {
     use super::*;
     use paravane_mock_hal::Memory;
-    use paravane_net::FrameLayout;
+    use paravane_net::{Change, FrameLayout, RssKinds};
     use std::format;
 
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -309,6 +309,16 @@ mod tests {
     }
 
     #[test]
+    fn a_spread_brings_its_pairs_along() {
+        let pairs = |table: &[u16]| {
+            let settings = Settings::default().with_rss(Rss::new(RssKinds::TCP4, table).unwrap());
+            Config::from(paravane_net::Config::default().with_settings(settings)).pairs
+        };
+        assert_eq!([pairs(&[0]), pairs(&[1, 0]), pairs(&[0, 4]), pairs(&[u16::MAX])], [2, 2, 8, u16::MAX]);
+        assert_eq!(Config::from(paravane_net::Config::default()).pairs, 1);
+    }
+
+    #[test]
     fn ring_sizes_are_the_devices() {
         for entries in [0, 1, 31, 48, 4128, u16::MAX] {
             let config = Config { rx_entries: entries, ..Config::default() };
@@ -329,7 +339,7 @@ mod tests {
         }
         let group = MacAddr([1, 0, 0, 0, 0, 0]);
         assert_eq!(
-            check(Config { mac: Some(group), ..Config::default() }, 2048),
+            check(Config::default().with_settings(Settings::default().with(Change::Mac(group))), 2048),
             Err(ConfigError::Mac(group))
         );
         assert_eq!(

@@ -17,12 +17,13 @@ use paravane_net::{
 use paravane_pci::ConfigAccess;
 use zerocopy::little_endian::U32;
 
+use crate::change;
+use crate::config::Config;
 use crate::device::Device;
 use crate::event;
-use crate::filter::RxMode;
 use crate::intr::{Vector, Vectors};
-use crate::regs::{Command, EventCause, MaskMode, Query};
-use crate::shared::{DISABLE_ALL, DriverShared};
+use crate::regs::{EventCause, MaskMode, Query};
+use crate::shared::{DISABLE_ALL, Shared};
 use crate::stats::device_stats;
 use crate::table::QueueTable;
 
@@ -32,13 +33,17 @@ use crate::table::QueueTable;
 /// way to end it.
 pub struct VmxControl<P: Platform, C: ConfigAccess> {
     pub(crate) device: Device<P, C>,
-    pub(crate) shared: DmaBox<DriverShared, P>,
+    pub(crate) shared: DmaBox<Shared, P>,
     pub(crate) table: QueueTable<P>,
     pub(crate) vectors: Vectors,
     events: Vector,
-    info: NicInfo,
+    pub(crate) info: NicInfo,
     link: Link,
-    settings: Box<Settings>,
+    // Elsewhere, for they are long, and whoever has a NIC moves it.
+    /// What the device was told.
+    pub(crate) settings: Box<Settings>,
+    /// How it was started.
+    pub(crate) config: Box<Config>,
     /// Once set, the device has to be stopped and started.
     pub(crate) fault: Option<DeviceFault>,
 }
@@ -46,15 +51,16 @@ pub struct VmxControl<P: Platform, C: ConfigAccess> {
 impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     pub(crate) fn new(
         device: Device<P, C>,
-        shared: DmaBox<DriverShared, P>,
+        shared: DmaBox<Shared, P>,
         table: QueueTable<P>,
         vectors: Vectors,
         info: NicInfo,
         link: Link,
-        settings: Settings,
+        config: &Config,
     ) -> Self {
         let events = vectors.vector(vectors.events());
-        Self { device, shared, table, vectors, events, info, link, settings: Box::new(settings), fault: None }
+        let (settings, config) = (Box::new(config.settings), Box::new(*config));
+        Self { device, shared, table, vectors, events, info, link, settings, config, fault: None }
     }
 
     /// The agreed revision of the protocol.
@@ -78,14 +84,14 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     /// Keeps the device from interrupting. Comes before it is stopped: afterwards it does not
     /// listen to masks, and remembers the old ones.
     pub(crate) fn mask_interrupts(&mut self) {
-        self.shared.set(field!(DriverShared, intr_conf.intr_ctrl), U32::new(DISABLE_ALL));
+        self.shared.set(field!(Shared, driver.intr_conf.intr_ctrl), U32::new(DISABLE_ALL));
         self.vectors.mask_all(&self.device.bar0);
     }
 
     /// The events that wait: one look at memory.
     #[inline]
     fn causes(&self) -> EventCause {
-        EventCause::from_bits_retain(self.shared.get(field!(DriverShared, ecr)).get())
+        EventCause::from_bits_retain(self.shared.get(field!(Shared, driver.ecr)).get())
     }
 
     fn check(&self) -> Result<(), DeviceFault> {
@@ -93,7 +99,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     }
 
     #[cold]
-    fn break_with(&mut self, fault: DeviceFault) -> DeviceFault {
+    pub(crate) fn break_with(&mut self, fault: DeviceFault) -> DeviceFault {
         let address = self.device.function.address();
         match fault {
             DeviceFault::Stopped { code } => {
@@ -195,30 +201,29 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
     }
 
     fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
-        self.check().map_err(RxFilterError::Fault)?;
-        self.shared.set(field!(DriverShared, rx_filter_conf.rx_mode), RxMode::from(filter).bits().into());
-        self.device.regs.tell(Command::UpdateRxMode);
-        self.settings.filter = filter;
-        Ok(())
+        self.change(Change::Filter(filter)).map_err(|error| match error {
+            ChangeError::Fault(fault) => RxFilterError::Fault(fault),
+            // It has them all.
+            _ => RxFilterError::Refused,
+        })
     }
 
     fn settings(&self) -> Settings {
         *self.settings
     }
 
-    /// The filter; it is set when this comes back.
+    /// As [`change`](Control::change): it is made when this comes back.
     fn submit_change(&mut self, change: Change) -> Result<(), ChangeError> {
         self.change(change)
     }
 
     fn change(&mut self, change: Change) -> Result<(), ChangeError> {
-        match change {
-            Change::Filter(filter) => self.set_filter(filter).map_err(|error| match error {
-                RxFilterError::Fault(fault) => fault.into(),
-                _ => ChangeError::NotOffered,
-            }),
-            _ => Err(ChangeError::NotOffered),
-        }
+        self.check()?;
+        change::check(&self.config, self.table.counts().rx, &change)?;
+        let to = self.settings.with(change);
+        self.tell(&change, &to)?;
+        *self.settings = to;
+        Ok(())
     }
 
     fn read_device_stats(&mut self) -> Result<Option<DeviceStats>, DeviceFault> {

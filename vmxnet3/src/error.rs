@@ -6,7 +6,7 @@ use core::fmt;
 use paravane_hal::Failed;
 use paravane_hal::dma::{DmaError, DomainTag};
 use paravane_hal::fault::DeviceFault;
-use paravane_net::MacAddr;
+use paravane_net::{ChangeError, MacAddr};
 use paravane_pci::{BarError, CapabilityError, CommandError, Ids, PowerError, QuiesceError};
 
 use crate::revision::SPOKEN;
@@ -151,6 +151,13 @@ impl core::error::Error for ConfigError {}
 pub enum StartError {
     /// The configuration is wrong.
     Config(ConfigError),
+    /// Of the settings, one is not to be had.
+    Setting {
+        /// Which.
+        what: &'static str,
+        /// Why not.
+        error: ChangeError,
+    },
     /// The device cannot reach the pool's buffers.
     ForeignPool {
         /// Where they are.
@@ -180,6 +187,9 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => write!(f, "vmxnet3 not started: {error}"),
+            Self::Setting { what, error } => {
+                write!(f, "vmxnet3 not started: {what}: {error}; leave it out of the settings")
+            }
             Self::ForeignPool { pool, device } => {
                 write!(f, "vmxnet3 not started: the frame pool is in {pool}, the device in {device}")
             }
@@ -201,6 +211,7 @@ impl core::error::Error for StartError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Config(error) => Some(error),
+            Self::Setting { error, .. } => Some(error),
             Self::Memory(error) => Some(error),
             Self::Command(error) => Some(error),
             Self::Fault(fault) => Some(fault),

@@ -1,6 +1,7 @@
 //! Everything that a running device reaches: allocated, described, given back.
 
 use alloc::vec::Vec;
+use core::mem::offset_of;
 
 use paravane_hal::Platform;
 use paravane_hal::addr::Align;
@@ -9,23 +10,23 @@ use paravane_net::FramePool;
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
 
+use crate::change;
 use crate::config::{Config, Plan};
 use crate::desc::{RingIds, RxGeometry};
-use crate::filter::EVERY_VLAN;
+use crate::filter;
 use crate::intr::Vectors;
 use crate::pairs::{self, Pair, RxQueues};
 use crate::regs::{MaskMode, bar0};
 use crate::rx::{RxQueue, RxSetup};
 use crate::shared::{
-    ADAPTIVE, DISABLE_ALL, DRIVER_VERSION, DriverShared, FEATURE_RXCSUM, FEATURE_RXVLAN, GUEST_OS, MAGIC,
-    RxQueueDesc, TxQueueDesc,
+    ADAPTIVE, DISABLE_ALL, DRIVER_VERSION, GUEST_OS, MAGIC, RssConf, RxQueueDesc, Shared, TxQueueDesc,
 };
 use crate::table::QueueTable;
 use crate::tx::{TxQueue, TxSetup};
 
 /// Everything that a running device reaches.
 pub(crate) struct Memory<P: Platform> {
-    pub(crate) shared: DmaBox<DriverShared, P>,
+    pub(crate) shared: DmaBox<Shared, P>,
     pub(crate) table: QueueTable<P>,
     pub(crate) rx: RxQueues<P>,
     /// The first transmit queue; the others are their pairs'.
@@ -113,15 +114,17 @@ impl<P: Platform> Memory<P> {
     pub(crate) fn describe(&mut self, config: &Config, plan: &Plan, vectors: &Vectors, mask_mode: MaskMode) {
         self.describe_queues(plan, vectors);
         let counts = plan.queues;
-        let mut shared = DriverShared::new_zeroed();
+        let at = self.shared.dma_addr().get();
+        let place = |offset: usize| U64::new(at.wrapping_add(offset as u64));
+        let settings = &config.settings;
+        let mut all = Shared::new_zeroed();
+        let shared = &mut all.driver;
         shared.magic = U32::new(MAGIC);
         shared.misc.driver_version = U32::new(DRIVER_VERSION);
         shared.misc.gos = U32::new(GUEST_OS);
         shared.misc.vmxnet3_rev_spt = U32::new(1);
         shared.misc.upt_ver_spt = U32::new(1);
-        let rx_checksum = if config.rx_checksum { FEATURE_RXCSUM } else { 0 };
-        let strip_vlan = if config.strip_vlan { FEATURE_RXVLAN } else { 0 };
-        shared.misc.upt_features = U64::new(rx_checksum | strip_vlan);
+        shared.misc.upt_features = change::upt_features(config, settings);
         shared.misc.queue_desc_pa = U64::new(self.table.dma_addr());
         shared.misc.queue_desc_len = U32::new(self.table.len_bytes());
         shared.misc.mtu = U32::new(plan.ip_mtu_bytes.into());
@@ -133,9 +136,19 @@ impl<P: Platform> Memory<P> {
         shared.intr_conf.event_intr_idx = vectors.events();
         shared.intr_conf.mod_levels = [ADAPTIVE; 25];
         shared.intr_conf.intr_ctrl = U32::new(DISABLE_ALL);
-        // `rxMode` stays 0 until the device runs; its table comes with it.
-        shared.rx_filter_conf.vf_table = EVERY_VLAN;
-        self.shared.write(&shared);
+        // `rxMode` stays 0 until the device runs; what it goes by is there.
+        let (groups, len_bytes) = filter::groups(&settings.multicast);
+        shared.rx_filter_conf.mf_table_len = U16::new(len_bytes);
+        shared.rx_filter_conf.mf_table_pa = place(offset_of!(Shared, groups));
+        shared.rx_filter_conf.vf_table = filter::vlans(settings);
+        if let Some(rss) = &settings.rss {
+            shared.rss_conf.conf_ver = U32::new(1);
+            shared.rss_conf.conf_len = U32::new(size_of::<RssConf>() as u32);
+            shared.rss_conf.conf_pa = place(offset_of!(Shared, rss));
+            all.rss = RssConf::from(rss);
+        }
+        all.groups = groups;
+        self.shared.write(&all);
     }
 
     fn describe_queues(&self, plan: &Plan, vectors: &Vectors) {

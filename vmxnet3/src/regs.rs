@@ -82,6 +82,10 @@ pub(crate) enum Command {
     UpdateMacFilters = 0xcafe_0004,
     /// Read `vfTable` again.
     UpdateVlanFilters = 0xcafe_0005,
+    /// Read the indirection table again.
+    UpdateRssidt = 0xcafe_0006,
+    /// Read `uptFeatures` again.
+    UpdateFeature = 0xcafe_0009,
 }
 
 /// What the driver can ask the device for; the answer is read from `CMD`.

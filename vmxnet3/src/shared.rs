@@ -7,6 +7,7 @@
 
 use core::mem::offset_of;
 
+use paravane_net::{MAC_TABLE_ENTRIES, RSS_KEY_BYTES, RSS_TABLE_ENTRIES};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -23,8 +24,22 @@ pub(crate) const DISABLE_ALL: u32 = 1;
 pub(crate) const ADAPTIVE: u8 = 8;
 /// `uptFeatures`: verify receive checksums.
 pub(crate) const FEATURE_RXCSUM: u64 = 1;
+/// `uptFeatures`: spread received frames over queues.
+pub(crate) const FEATURE_RSS: u64 = 1 << 1;
 /// `uptFeatures`: take VLAN tags off.
 pub(crate) const FEATURE_RXVLAN: u64 = 1 << 2;
+
+/// All that control and the device share besides queues, in one piece of memory.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Shared {
+    /// The root, which comes first.
+    pub(crate) driver: DriverShared,
+    /// What `rssConfDesc` points at.
+    pub(crate) rss: RssConf,
+    /// What `mfTablePA` points at: groups, one after the other.
+    pub(crate) groups: [[u8; 6]; MAC_TABLE_ENTRIES],
+}
 
 /// `DriverShared`, the root of everything that the device reads.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -109,6 +124,23 @@ pub(crate) struct RxFilterConf {
     pub(crate) vf_table: [U32; 128],
 }
 
+/// How received frames are spread.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct RssConf {
+    /// What is hashed: bit 0 IPv4, 1 TCP over IPv4, 2 IPv6, 3 TCP over IPv6.
+    pub(crate) hash_type: U16,
+    /// 1: Toeplitz.
+    pub(crate) hash_func: U16,
+    /// In bytes.
+    pub(crate) hash_key_size: U16,
+    /// How many entries count.
+    pub(crate) ind_table_size: U16,
+    pub(crate) hash_key: [u8; RSS_KEY_BYTES],
+    /// Which receive queue, by the low bits of a hash.
+    pub(crate) ind_table: [u8; RSS_TABLE_ENTRIES],
+}
+
 /// Points at a structure that is not always there.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -179,6 +211,7 @@ pub(crate) struct QueueStatus {
 }
 
 const _: () = {
+    assert!(offset_of!(Shared, driver) == 0);
     assert!(size_of::<DriverShared>() == 800);
     assert!(offset_of!(DriverShared, misc.upt_features) == 0x18);
     assert!(offset_of!(DriverShared, misc.queue_desc_pa) == 0x28);
@@ -195,6 +228,10 @@ const _: () = {
     assert!(offset_of!(DriverShared, ecr) == 0x2b8);
     assert!(offset_of!(DriverShared, cmd_info) == 0x2c0);
     assert!(offset_of!(DriverShared, intr_conf_ext) == 0x2d0);
+
+    assert!(size_of::<RssConf>() == 176);
+    assert!(offset_of!(RssConf, hash_key) == 0x08);
+    assert!(offset_of!(RssConf, ind_table) == 0x30);
 
     assert!(size_of::<TxQueueDesc>() == 256);
     assert!(offset_of!(TxQueueDesc, tx_threshold) == 0x04);

@@ -9,10 +9,11 @@ use paravane_hal::dma::{DeviceDma, DmaError};
 use paravane_hal::field;
 use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::{Failed, Platform};
-use paravane_net::{FramePool, NicInfo, Offloads, Settings};
+use paravane_net::{FramePool, NicInfo, Offloads};
 use paravane_pci::{Command as PciCommand, ConfigAccess};
 use zerocopy::little_endian::U32;
 
+use crate::change;
 use crate::config::{Config, Plan};
 use crate::control::VmxControl;
 use crate::device::{Device, shut_down};
@@ -25,7 +26,7 @@ use crate::offload::{MAX_SEGMENTS, MAX_TSO_SEGMENTS};
 use crate::pairs::RxQueues;
 use crate::regs::{Command, Query};
 use crate::rx::RxQueue;
-use crate::shared::DriverShared;
+use crate::shared::Shared;
 use crate::tx::TxQueue;
 
 /// How many address bits the device drives.
@@ -85,9 +86,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     vectors.mode
                 );
                 let Memory { shared, table, rx, tx } = memory;
-                let mut settings = Settings::default().with_filter(config.filter);
-                settings.mac = config.mac;
-                let control = VmxControl::new(self, shared, table, vectors, info, link, settings);
+                let control = VmxControl::new(self, shared, table, vectors, info, link, config);
                 Ok(Running { control, rx, tx })
             }
             Err(error) => {
@@ -108,6 +107,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             return Err(StartError::ForeignPool { pool: theirs, device: ours });
         }
         let plan = config.check(self.mac, &pool)?;
+        for change in config.settings.changes() {
+            let checked = change::check(config, plan.queues.rx, &change);
+            checked.map_err(|error| StartError::Setting { what: change.name(), error })?;
+        }
         self.settle().map_err(StartError::NotStopped)?;
         let Self { interrupts: ways, function, .. } = self;
         let offered = interrupts.with_at_most(Vectors::wanted(plan.queues));
@@ -149,15 +152,14 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         memory.rx.queues_mut().for_each(RxQueue::announce);
         // After activation, for that brings the permanent address back on QEMU.
         regs.set_mac(plan.mac);
-        memory
-            .shared
-            .set(field!(DriverShared, rx_filter_conf.rx_mode), RxMode::from(config.filter).bits().into());
+        let mode = U32::new(RxMode::of(&config.settings).bits());
+        memory.shared.set(field!(Shared, driver.rx_filter_conf.rx_mode), mode);
         regs.tell(Command::UpdateRxMode);
         regs.tell(Command::UpdateVlanFilters);
         regs.tell(Command::UpdateMacFilters);
         let link = regs.ask(Query::Link)?;
         if vectors.mode != InterruptMode::Polling {
-            memory.shared.set(field!(DriverShared, intr_conf.intr_ctrl), U32::ZERO);
+            memory.shared.set(field!(Shared, driver.intr_conf.intr_ctrl), U32::ZERO);
         }
         Ok(link)
     }

@@ -9,7 +9,9 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, Interrupts};
 use paravane_mock_hal::fault::{Action, Fault, FaultPlan, FaultPoint};
 use paravane_mock_hal::model::vmxnet3::{ESXI_REVISIONS, Personality, QueueId, stop};
-use paravane_net::{Control as _, Events, Link, MacAddr, RxFilter, RxQueue as _, TxQueue as _};
+use paravane_net::{
+    Change, Control as _, Events, Link, MacAddr, RxFilter, RxQueue as _, Settings, TxQueue as _,
+};
 use paravane_pci::{ConfigAccess as _, Function};
 use paravane_vmxnet3::{BringUpError, ConfigError, Device, ShutDownError, StartError, StopError};
 use support::{
@@ -93,7 +95,8 @@ fn take_over_from_previous_owner(machine: &Machine) {
 fn the_address_is_set_after_activation() {
     let machine = Machine::new(Personality::qemu());
     let other = MacAddr([0x02, 0, 0, 0, 0, 9]);
-    let running = machine.start(&small().with_mac(other), Interrupts::POLLING);
+    let running = machine
+        .start(&small().with_settings(Settings::default().with(Change::Mac(other))), Interrupts::POLLING);
     assert_eq!(machine.model().mac(), other.0);
     assert_eq!(running.control.info().mac, other);
     machine.assert_clean();

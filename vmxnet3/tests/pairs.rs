@@ -2,17 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::result_large_err, reason = "helpers of tests")]
 
+#[path = "support/hand.rs"]
+mod hand;
 mod support;
 
 use std::thread;
 
+use hand::Hand;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode, Interrupts, MsiMessage};
 use paravane_mock_hal::message;
 use paravane_mock_hal::model::vmxnet3::{Personality, QueueId, stop};
 use paravane_net::{Burst, Control as _, RxQueue as _, TxQueue as _};
 use paravane_vmxnet3::{Config, StopError, TxQueue};
-use support::{Hand, Machine, MockRunning, both, bytes_of, numbered, receive_all, send, small};
+use support::{Machine, MockRunning, both, bytes_of, numbered, receive_all, send, small};
 
 const MANY: [MsiMessage; 25] = {
     let mut messages = [message(0xfee0_0000, 0x40); 25];

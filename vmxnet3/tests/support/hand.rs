@@ -1,6 +1,9 @@
 //! The device's side of one receive queue, by hand: for queues that the model does not fill.
 
-use super::Machine;
+#![allow(unreachable_pub, reason = "part of a test")]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of tests")]
+
+use crate::support::Machine;
 
 const SOP: u32 = 1 << 15;
 const EOP: u32 = 1 << 14;

@@ -3,8 +3,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of tests")]
 
-mod hand;
-
 use std::sync::MutexGuard;
 
 use paravane_hal::irq::{Interrupts, MsiMessage};
@@ -13,8 +11,6 @@ use paravane_mock_hal::{MockPlatform, PciHost, message};
 use paravane_net::{Burst, Frame, FrameLayout, FramePool, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
 use paravane_vmxnet3::{Config, Device, Running};
-
-pub use hand::Hand;
 
 pub type MockDevice = Device<MockPlatform, PciHost>;
 pub type MockRunning = Running<MockPlatform, PciHost>;

@@ -1,0 +1,124 @@
+//! Changes of the settings while the device runs: whether it has them, and how it is told.
+//!
+//! Each is memory that is rewritten, then a command that has the device look at it. It looks inside
+//! the command, so a change is made when this comes back.
+
+use paravane_hal::Platform;
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::field;
+use paravane_net::{Change, ChangeError, MacAddr, RxOffloads, Settings};
+use paravane_pci::ConfigAccess;
+use zerocopy::little_endian::{U16, U32, U64};
+
+use crate::config::Config;
+use crate::control::VmxControl;
+use crate::filter::{self, RxMode};
+use crate::regs::Command;
+use crate::rss;
+use crate::shared::{FEATURE_RSS, FEATURE_RXCSUM, FEATURE_RXVLAN, Shared};
+
+/// Whether `change` is something that a device can be told that was started by `config` with so
+/// many receive queues.
+///
+/// # Errors
+///
+/// [`ChangeError::NotOffered`], [`ChangeError::OutOfRange`].
+pub(crate) fn check(config: &Config, rx_queues: u8, change: &Change) -> Result<(), ChangeError> {
+    let in_range = match change {
+        Change::Filter(_) => true,
+        Change::Addresses { multicast, .. } => multicast.addresses().iter().all(is_group),
+        Change::Mac(mac) => mac.is_unicast(),
+        Change::Vlan { vid, .. } => *vid < 1 << 12,
+        Change::RxOffloads(offloads) => {
+            let has = if config.rx_checksum { RxOffloads::CHECKSUM } else { RxOffloads::empty() };
+            if !has.contains(*offloads) {
+                return Err(ChangeError::NotOffered);
+            }
+            true
+        }
+        Change::Rss(to) => {
+            rss::check(to, rx_queues)?;
+            // The rest is read when it is activated.
+            if !config.settings.rss.is_some_and(|from| rss::differ_by_table(&from, to)) {
+                return Err(ChangeError::NotOffered);
+            }
+            true
+        }
+        // It says what it spreads by, and hashes nothing besides.
+        Change::HashReport(_) if config.settings.rss.is_some() => true,
+        _ => return Err(ChangeError::NotOffered),
+    };
+    if in_range { Ok(()) } else { Err(ChangeError::OutOfRange) }
+}
+
+fn is_group(MacAddr([first, ..]): &MacAddr) -> bool {
+    first & 1 == 1
+}
+
+/// `uptFeatures` of a device that was started by `config`, where `settings` hold.
+pub(crate) fn upt_features(config: &Config, settings: &Settings) -> U64 {
+    let may = settings.rx_offloads.unwrap_or(RxOffloads::CHECKSUM);
+    let features = [
+        (config.rx_checksum && may.contains(RxOffloads::CHECKSUM), FEATURE_RXCSUM),
+        (settings.rss.is_some(), FEATURE_RSS),
+        (config.strip_vlan, FEATURE_RXVLAN),
+    ];
+    U64::new(features.iter().filter(|(wanted, _)| *wanted).fold(0, |bits, (_, bit)| bits | bit))
+}
+
+impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
+    /// Tells the device of a change that passed [`check`], after which the settings are `to`.
+    pub(crate) fn tell(&mut self, change: &Change, to: &Settings) -> Result<(), DeviceFault> {
+        match change {
+            Change::Filter(_) => {
+                // Some kinds of it lift the filter of VLANs.
+                self.tell_vlans(to)?;
+                self.tell_addresses(to)
+            }
+            Change::Addresses { .. } => self.tell_addresses(to),
+            Change::Vlan { .. } => self.tell_vlans(to),
+            Change::Mac(mac) => {
+                self.device.regs.set_mac(*mac);
+                self.info.mac = *mac;
+                Ok(())
+            }
+            Change::RxOffloads(_) => {
+                let features = upt_features(&self.config, to);
+                self.shared.set(field!(Shared, driver.misc.upt_features), features);
+                self.run(Command::UpdateFeature)
+            }
+            Change::Rss(rss) => {
+                self.shared.set(field!(Shared, rss.ind_table), rss::ind_table(rss));
+                self.run(Command::UpdateRssidt)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The table first, then the modes: what was let through and still is, is so all the time.
+    fn tell_addresses(&mut self, to: &Settings) -> Result<(), DeviceFault> {
+        if self.settings.multicast != to.multicast {
+            let (groups, len_bytes) = filter::groups(&to.multicast);
+            self.shared.set(field!(Shared, groups), groups);
+            self.shared.set(field!(Shared, driver.rx_filter_conf.mf_table_len), U16::new(len_bytes));
+            self.run(Command::UpdateMacFilters)?;
+        }
+        let mode = U32::new(RxMode::of(to).bits());
+        self.shared.set(field!(Shared, driver.rx_filter_conf.rx_mode), mode);
+        self.run(Command::UpdateRxMode)
+    }
+
+    fn tell_vlans(&mut self, to: &Settings) -> Result<(), DeviceFault> {
+        let table = filter::vlans(to);
+        if table == filter::vlans(&self.settings) {
+            return Ok(());
+        }
+        self.shared.set(field!(Shared, driver.rx_filter_conf.vf_table), table);
+        self.run(Command::UpdateVlanFilters)
+    }
+
+    fn run(&mut self, command: Command) -> Result<(), DeviceFault> {
+        let answer = self.device.regs.run(command);
+        answer.map(drop).map_err(|fault| self.break_with(fault))
+    }
+}
