@@ -48,26 +48,57 @@ impl<D: Recover> Running<D> {
     /// [`RecoverError`], and what is left. Pairs of queues that were taken away have to be given
     /// back before.
     pub fn recover(self, interrupts: Interrupts<'_>) -> Result<Self, Failed<Unrecovered<D>, Remains<D>>> {
-        let (config, pool) = D::terms(&self);
+        self.recover_within(1, interrupts)
+    }
+
+    /// The same, tried up to `attempts` times, at least once: a device that is slow to let go, or
+    /// refuses to start while its host is busy, may do it the next time. Nothing waits in between.
+    ///
+    /// # Errors
+    ///
+    /// As [`recover`](Self::recover), of the last attempt. One that came back as another is not
+    /// tried again.
+    pub fn recover_within(
+        self,
+        attempts: u8,
+        interrupts: Interrupts<'_>,
+    ) -> Result<Self, Failed<Unrecovered<D>, Remains<D>>> {
         let before = (self.control.info(), self.control.interrupts());
-        let device = match self.stop() {
-            Ok(device) => device,
-            Err(failed) => {
-                let (error, running) = failed.into_parts();
-                return Err(Failed::new(RecoverError::NotStopped(error), Remains::Running(running)));
-            }
-        };
-        let running = match device.start(&config, pool.clone(), interrupts) {
-            Ok(running) => running,
-            Err(failed) => {
-                let (error, device) = failed.into_parts();
-                let remains = Remains::Stopped(device, config, pool);
-                return Err(Failed::new(RecoverError::NotStarted(error), remains));
-            }
-        };
+        let mut outcome = Remains::Running(self).start_again(interrupts);
+        for _ in 1..attempts {
+            let Err(failed) = outcome else { break };
+            outcome = failed.into_parts().1.start_again(interrupts);
+        }
+        let running = outcome?;
         if (running.control.info(), running.control.interrupts()) != before {
             return Err(Failed::new(RecoverError::Changed, Remains::Running(running)));
         }
         Ok(running)
+    }
+}
+
+impl<D: Recover> Remains<D> {
+    /// Stops it, if it runs, and starts it as it was.
+    fn start_again(
+        self,
+        interrupts: Interrupts<'_>,
+    ) -> Result<Running<D>, Failed<Unrecovered<D>, Remains<D>>> {
+        let (device, config, pool) = match self {
+            Self::Stopped(device, config, pool) => (device, config, pool),
+            Self::Running(running) => {
+                let (config, pool) = D::terms(&running);
+                match running.stop() {
+                    Ok(device) => (device, config, pool),
+                    Err(failed) => {
+                        let (error, running) = failed.into_parts();
+                        return Err(Failed::new(RecoverError::NotStopped(error), Self::Running(running)));
+                    }
+                }
+            }
+        };
+        device.start(&config, pool.clone(), interrupts).map_err(|failed| {
+            let (error, device) = failed.into_parts();
+            Failed::new(RecoverError::NotStarted(error), Self::Stopped(device, config, pool))
+        })
     }
 }

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use core::fmt;
 use core::ops::Add as _;
+use core::time::Duration;
 
 use log::{info, warn};
 use paravane_hal::Platform;
@@ -11,6 +12,7 @@ use paravane_hal::dma::DmaBox;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::field;
 use paravane_hal::irq::{Armed, InterruptMode};
+use paravane_hal::recover::{Patience, Progress};
 use paravane_net::{
     Change, ChangeError, Control, DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError, Settings,
 };
@@ -44,6 +46,7 @@ pub struct VmxControl<P: Platform, C: ConfigAccess> {
     pub(crate) settings: Box<Settings>,
     /// How it was started.
     pub(crate) config: Box<Config>,
+    patience: Patience,
     /// Once set, the device has to be stopped and started.
     pub(crate) fault: Option<DeviceFault>,
 }
@@ -60,7 +63,8 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     ) -> Self {
         let events = vectors.vector(vectors.events());
         let (settings, config) = (Box::new(config.settings), Box::new(*config));
-        Self { device, shared, table, vectors, events, info, link, settings, config, fault: None }
+        let patience = Patience::default();
+        Self { device, shared, table, vectors, events, info, link, settings, config, patience, fault: None }
     }
 
     /// The agreed revision of the protocol.
@@ -73,6 +77,11 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     #[must_use]
     pub fn pairs(&self) -> u16 {
         self.table.counts().rx.into()
+    }
+
+    /// How it was started, with what it was told since.
+    pub(crate) fn terms(&self) -> Config {
+        self.config.with_settings(*self.settings)
     }
 
     /// The device.
@@ -135,18 +144,16 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
             }
             events |= Events::LINK;
         }
-        if causes.contains(EventCause::DIC) {
-            info!(
-                "vmxnet3 {}: another implementation of the device took over",
-                self.device.function.address()
-            );
-            events |= Events::CONFIG;
-        }
         if causes.intersects(EventCause::RQERR | EventCause::TQERR) {
             self.ask(Query::QueueStatus)?;
             let tx = self.table.read_tx().map(|tx| tx.status);
             let fault = event::queue_fault(tx.chain(self.table.read_rx().map(|rx| rx.status)));
             return Err(self.break_with(fault));
+        }
+        if causes.contains(EventCause::DIC) {
+            // What it knows of the driver's rings, and of what it was told, nobody says.
+            warn!("vmxnet3 {}: another implementation took over", self.device.function.address());
+            return Err(self.break_with(DeviceFault::NeedsReset));
         }
         Ok(events)
     }
@@ -170,6 +177,17 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
 
     fn link(&self) -> Link {
         self.link
+    }
+
+    fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+        self.check()?;
+        // One without a carrier sends nothing, and is not to be blamed.
+        let progress = if self.link.is_up() { progress } else { Progress::default() };
+        if !self.patience.is_over(&self.device.platform, progress, limit) {
+            return Ok(());
+        }
+        let after_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        Err(self.break_with(DeviceFault::NoAnswer { after_ms }))
     }
 
     fn acknowledge(&mut self) -> bool {

@@ -147,6 +147,11 @@ impl<P: Platform> RxQueue<P> {
         freed == [true; 3]
     }
 
+    /// Where its buffers come from.
+    pub(crate) fn pool(&self) -> &FramePool {
+        &self.assembler.pool
+    }
+
     /// Whose it is.
     pub(crate) fn device(&self) -> DeviceTag {
         self.device

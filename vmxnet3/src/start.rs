@@ -214,6 +214,12 @@ impl<P: Platform, C: ConfigAccess + Send> paravane_net::Device for Device<P, C> 
     }
 }
 
+impl<P: Platform, C: ConfigAccess + Send> paravane_net::Recover for Device<P, C> {
+    fn terms(running: &Running<P, C>) -> (Config, FramePool) {
+        (running.control.terms(), running.rx.first().pool().clone())
+    }
+}
+
 impl From<DmaError> for StartError {
     fn from(error: DmaError) -> Self {
         Self::Memory(error)

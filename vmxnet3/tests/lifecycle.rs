@@ -404,14 +404,16 @@ fn a_stopped_queue_gives_its_code_and_a_restart_heals() {
 }
 
 #[test]
-fn a_device_that_changed_behind_the_scenes_says_so() {
+fn a_device_that_changed_behind_the_scenes_is_started_anew() {
     both(|machine| {
         let mut running = machine.start(&small(), Interrupts::msix(&MESSAGES));
         assert_eq!(running.control.arm(), Ok(Armed::Idle));
         machine.model().device_changed();
         assert_eq!(machine.model().interrupts, [2]);
-        assert_eq!(running.control.poll(), Ok(Events::CONFIG));
-        assert_eq!(running.control.poll(), Ok(Events::empty()), "acknowledged");
+        assert_eq!(running.control.poll(), Err(DeviceFault::NeedsReset));
+        let device = running.stop().unwrap();
+        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
+        assert_eq!(running.control.poll(), Ok(Events::empty()));
         exchange(&machine, &mut running, 1);
         machine.assert_clean();
     });
