@@ -1,7 +1,13 @@
 //! Several pairs of queues of QEMU's vmxnet3: eight transmit queues send at once, and all that is
 //! received comes by the first. Skipped, with a word about why, where QEMU is not installed.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::result_large_err, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::result_large_err,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
 
 use std::collections::BTreeMap;
 use std::thread;

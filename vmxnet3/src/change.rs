@@ -79,11 +79,11 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
             Change::Vlan { .. } => self.tell_vlans(to),
             Change::Mac(mac) => {
                 self.device.regs.set_mac(*mac);
-                self.info.mac = *mac;
+                self.record.info.mac = *mac;
                 Ok(())
             }
             Change::RxOffloads(_) => {
-                let features = upt_features(&self.config, to);
+                let features = upt_features(&self.record.config, to);
                 self.shared.set(field!(Shared, driver.misc.upt_features), features);
                 self.run(Command::UpdateFeature)
             }
@@ -97,7 +97,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
 
     /// The table first, then the modes: what was let through and still is, is so all the time.
     fn tell_addresses(&mut self, to: &Settings) -> Result<(), DeviceFault> {
-        if self.settings.multicast != to.multicast {
+        if self.record.settings.multicast != to.multicast {
             let (groups, len_bytes) = filter::groups(&to.multicast);
             self.shared.set(field!(Shared, groups), groups);
             self.shared.set(field!(Shared, driver.rx_filter_conf.mf_table_len), U16::new(len_bytes));
@@ -110,7 +110,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
 
     fn tell_vlans(&mut self, to: &Settings) -> Result<(), DeviceFault> {
         let table = filter::vlans(to);
-        if table == filter::vlans(&self.settings) {
+        if table == filter::vlans(&self.record.settings) {
             return Ok(());
         }
         self.shared.set(field!(Shared, driver.rx_filter_conf.vf_table), table);

@@ -39,16 +39,21 @@ pub struct VmxControl<P: Platform, C: ConfigAccess> {
     pub(crate) table: QueueTable<P>,
     pub(crate) vectors: Vectors,
     events: Vector,
-    pub(crate) info: NicInfo,
     link: Link,
-    // Elsewhere, for they are long, and whoever has a NIC moves it.
-    /// What the device was told.
-    pub(crate) settings: Box<Settings>,
-    /// How it was started.
-    pub(crate) config: Box<Config>,
-    patience: Patience,
+    // Elsewhere, for it is long, and whoever has a NIC moves it.
+    pub(crate) record: Box<Record>,
     /// Once set, the device has to be stopped and started.
     pub(crate) fault: Option<DeviceFault>,
+}
+
+/// What control knows of the device's life.
+pub(crate) struct Record {
+    pub(crate) info: NicInfo,
+    /// How it was started,
+    pub(crate) config: Config,
+    /// and what it has been told since.
+    pub(crate) settings: Settings,
+    patience: Patience,
 }
 
 impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
@@ -62,9 +67,9 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         config: &Config,
     ) -> Self {
         let events = vectors.vector(vectors.events());
-        let (settings, config) = (Box::new(config.settings), Box::new(*config));
-        let patience = Patience::default();
-        Self { device, shared, table, vectors, events, info, link, settings, config, patience, fault: None }
+        let (config, settings) = (*config, config.settings);
+        let record = Record { info, config, settings, patience: Patience::default() };
+        Self { device, shared, table, vectors, events, link, record: Box::new(record), fault: None }
     }
 
     /// The agreed revision of the protocol.
@@ -81,7 +86,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
 
     /// How it was started, with what it was told since.
     pub(crate) fn terms(&self) -> Config {
-        self.config.with_settings(*self.settings)
+        self.record.config.with_settings(self.record.settings)
     }
 
     /// The device.
@@ -168,7 +173,7 @@ impl<P: Platform, C: ConfigAccess> fmt::Debug for VmxControl<P, C> {
 
 impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
     fn info(&self) -> NicInfo {
-        self.info
+        self.record.info
     }
 
     fn interrupts(&self) -> InterruptMode {
@@ -183,7 +188,7 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
         self.check()?;
         // One without a carrier sends nothing, and is not to be blamed.
         let progress = if self.link.is_up() { progress } else { Progress::default() };
-        if !self.patience.is_over(&self.device.platform, progress, limit) {
+        if !self.record.patience.is_over(&self.device.platform, progress, limit) {
             return Ok(());
         }
         let after_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
@@ -227,7 +232,7 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
     }
 
     fn settings(&self) -> Settings {
-        *self.settings
+        self.record.settings
     }
 
     /// As [`change`](Control::change): it is made when this comes back.
@@ -237,10 +242,10 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
 
     fn change(&mut self, change: Change) -> Result<(), ChangeError> {
         self.check()?;
-        change::check(&self.config, self.table.counts().rx, &change)?;
-        let to = self.settings.with(change);
+        change::check(&self.record.config, self.table.counts().rx, &change)?;
+        let to = self.record.settings.with(change);
         self.tell(&change, &to)?;
-        *self.settings = to;
+        self.record.settings = to;
         Ok(())
     }
 

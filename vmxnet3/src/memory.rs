@@ -19,7 +19,8 @@ use crate::pairs::{self, Pair, RxQueues};
 use crate::regs::{MaskMode, bar0};
 use crate::rx::{RxQueue, RxSetup};
 use crate::shared::{
-    ADAPTIVE, DISABLE_ALL, DRIVER_VERSION, GUEST_OS, MAGIC, RssConf, RxQueueDesc, Shared, TxQueueDesc,
+    ADAPTIVE, DISABLE_ALL, DRIVER_VERSION, GUEST_OS, MAGIC, RSS_CONF_BYTES, RssConf, RxQueueDesc, Shared,
+    TxQueueDesc,
 };
 use crate::table::QueueTable;
 use crate::tx::{TxQueue, TxSetup};
@@ -143,7 +144,7 @@ impl<P: Platform> Memory<P> {
         shared.rx_filter_conf.vf_table = filter::vlans(settings);
         if let Some(rss) = &settings.rss {
             shared.rss_conf.conf_ver = U32::new(1);
-            shared.rss_conf.conf_len = U32::new(size_of::<RssConf>() as u32);
+            shared.rss_conf.conf_len = U32::new(RSS_CONF_BYTES);
             shared.rss_conf.conf_pa = place(offset_of!(Shared, rss));
             all.rss = RssConf::from(rss);
         }

@@ -2,10 +2,10 @@
 //!
 //! Key and kinds are read when it is activated; the table may change while it runs.
 
-use paravane_net::{ChangeError, RSS_KEY_BYTES, RSS_TABLE_ENTRIES, Rss, RssKinds};
+use paravane_net::{ChangeError, RSS_TABLE_ENTRIES, Rss, RssKinds};
 use zerocopy::little_endian::U16;
 
-use crate::shared::RssConf;
+use crate::shared::{HASH_KEY_BYTES, RssConf};
 
 /// `hashFunc`.
 const TOEPLITZ: u16 = 1;
@@ -55,7 +55,7 @@ impl From<&Rss> for RssConf {
         Self {
             hash_type: U16::new(kinds.fold(0, |bits, (_, bit)| bits | bit)),
             hash_func: U16::new(TOEPLITZ),
-            hash_key_size: U16::new(RSS_KEY_BYTES as u16),
+            hash_key_size: U16::new(HASH_KEY_BYTES),
             ind_table_size: U16::new(u16::try_from(rss.table().len()).unwrap_or(0)),
             hash_key: *rss.key(),
             ind_table: ind_table(rss),
@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn a_spread_lies_in_memory_as_the_headers_say() {
-        let key = core::array::from_fn(|at| at as u8);
+        let mut key = [9; 40];
+        key[39] = 1;
         let rss = Rss::new(RssKinds::TCP4 | RssKinds::IP6, &[0, 3, 1, 2]).unwrap().with_key(key);
         let conf = RssConf::from(&rss);
         assert_eq!((conf.hash_type.get(), conf.hash_func.get()), (0b0110, 1));

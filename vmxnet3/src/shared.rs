@@ -29,6 +29,11 @@ pub(crate) const FEATURE_RSS: u64 = 1 << 1;
 /// `uptFeatures`: take VLAN tags off.
 pub(crate) const FEATURE_RXVLAN: u64 = 1 << 2;
 
+/// `rssConfDesc.confLen`.
+pub(crate) const RSS_CONF_BYTES: u32 = 176;
+/// `hashKeySize`.
+pub(crate) const HASH_KEY_BYTES: u16 = 40;
+
 /// All that control and the device share besides queues, in one piece of memory.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -229,7 +234,8 @@ const _: () = {
     assert!(offset_of!(DriverShared, cmd_info) == 0x2c0);
     assert!(offset_of!(DriverShared, intr_conf_ext) == 0x2d0);
 
-    assert!(size_of::<RssConf>() == 176);
+    assert!(size_of::<RssConf>() == RSS_CONF_BYTES as usize);
+    assert!(RSS_KEY_BYTES == HASH_KEY_BYTES as usize);
     assert!(offset_of!(RssConf, hash_key) == 0x08);
     assert!(offset_of!(RssConf, ind_table) == 0x30);
 

@@ -15,7 +15,10 @@ use crate::shared::{RxQueueDesc, TxQueueDesc};
 
 /// Words in a queue descriptor, of either kind.
 const DESC_WORDS: usize = size_of::<TxQueueDesc>() / 4;
-const _: () = assert!(size_of::<RxQueueDesc>() == size_of::<TxQueueDesc>());
+/// The same in bytes.
+const DESC_BYTES: u32 = 256;
+const _: () = assert!(size_of::<TxQueueDesc>() == DESC_BYTES as usize);
+const _: () = assert!(size_of::<RxQueueDesc>() == DESC_BYTES as usize);
 
 const TX_NUM_DEFERRED: usize = offset_of!(TxQueueDesc, tx_num_deferred) / 4;
 const TX_THRESHOLD: usize = offset_of!(TxQueueDesc, tx_threshold) / 4;
@@ -65,7 +68,7 @@ impl<D: Dma> QueueTable<D> {
 
     /// `queueDescLen`.
     pub(crate) fn len_bytes(&self) -> u32 {
-        u32::from(self.counts.all()).wrapping_mul(size_of::<TxQueueDesc>() as u32)
+        u32::from(self.counts.all()).wrapping_mul(DESC_BYTES)
     }
 
     /// The descriptor of transmit queue `queue`, for that.
@@ -199,8 +202,9 @@ mod tests {
             assert_eq!(memory.device_get(at + queue * 256 + 0x10), Ok(base.to_le_bytes()));
             assert_eq!(memory.device_get(at + queue * 256 + 0x38), Ok(512_u32.to_le_bytes()));
         }
-        for queue in 0..4_u64 {
-            assert_eq!(memory.device_get(at + (2 + queue) * 256 + 0x48), Ok([7 + queue as u8]));
+        for queue in 0..4_u8 {
+            let desc = at + (2 + u64::from(queue)) * 256;
+            assert_eq!(memory.device_get(desc + 0x48), Ok([7 + queue]));
         }
     }
 

@@ -1,6 +1,11 @@
 //! Several pairs of queues: each by itself, and all together.
 
-#![allow(clippy::unwrap_used, clippy::result_large_err, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::result_large_err,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests"
+)]
 
 #[path = "support/hand.rs"]
 mod hand;

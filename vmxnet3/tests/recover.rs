@@ -1,7 +1,12 @@
 //! Back in one call after whatever went wrong: everything home in between, everything as it was
 //! afterwards.
 
-#![allow(clippy::unwrap_used, clippy::result_large_err, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::result_large_err,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests"
+)]
 
 mod support;
 

@@ -1,6 +1,11 @@
 //! What the device is told: by its start, by changes while it runs, and again by a restart.
 
-#![allow(clippy::unwrap_used, clippy::result_large_err, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::result_large_err,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests"
+)]
 
 #[path = "support/hand.rs"]
 mod hand;
