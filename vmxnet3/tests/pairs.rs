@@ -165,6 +165,21 @@ fn every_receive_queue_is_received_by() {
     assert_eq!(machine.pool.free(), machine.pool.buffers());
 }
 
+/// A device that wants doorbells looks at no ring of which it was not told.
+#[test]
+fn every_receive_queue_is_announced() {
+    both(|machine| {
+        let mut up = start(&machine, 4);
+        let told: Vec<_> = machine.model().doorbells.iter().filter(|(at, _)| *at >= 0x800).copied().collect();
+        let first = (0..4).map(|queue| (0x800 + 8 * queue, 31));
+        let second = (0..4).map(|queue| (0xa00 + 8 * queue, 0));
+        assert!(first.chain(second).all(|doorbell| told.contains(&doorbell)), "{told:?}");
+        assert_eq!((told.len(), up.rx.refill()), (8, 0));
+        up.stop().unwrap();
+        machine.assert_clean();
+    });
+}
+
 /// `rqID` of queue 5 of 8, of its neighbours, of second rings and data rings.
 #[test]
 fn a_completion_of_another_queues_ring_breaks_the_queue_alone() {
