@@ -4,9 +4,9 @@
 
 use paravane_hal::time::Instant;
 
-use super::Balancer;
 use super::begin::interface_of;
 use super::decide::Decision;
+use super::{Balancer, Left};
 use crate::drops::Reason;
 use crate::filter::{Filter, First};
 use crate::flow::{Direction, Hit, Key, New, Segment, Tag};
@@ -76,11 +76,11 @@ impl Balancer {
             direction: Direction::Original,
             segment,
         };
+        let Self { flows, services, resets, splicing, filter, .. } = self;
         // What begins nothing is asked of no rule.
-        self.flows.admit(&new, now)?;
-        self.judge(first, now)?;
-        let (flows, mut left) = self.parts(now);
-        let hit = flows.open(&new, now, &mut |index, flow, end| left.ended(index, flow, end))?;
+        let may = || filter.as_mut().map_or(Ok(()), |filter| filter.judge(first, now));
+        let mut left = Left { services, resets, splicing, now };
+        let hit = flows.open_if(&new, now, may, &mut |index, flow, end| left.ended(index, flow, end))?;
         Ok(if zone == OWN_ZONE { Decision::Own } else { Decision::Goes(hit) })
     }
 

@@ -168,8 +168,12 @@ impl Flow {
     /// One with these keys, in no list yet.
     pub(super) fn new(original: Key, reply: Key, tag: Tag) -> Self {
         let is_same = original.reversed(reply.zone()) == reply;
-        let translation = if is_same { Translation::None } else { Translation::Ends };
-        Self { keys: [original, reply], tag, change: change(&original, &reply), translation, ..Self::FREE }
+        let (translation, change) = if is_same {
+            (Translation::None, Change::NONE)
+        } else {
+            (Translation::Ends, change(&original, &reply))
+        };
+        Self { keys: [original, reply], tag, change, translation, ..Self::FREE }
     }
 
     /// What its packets in that direction say when they come.

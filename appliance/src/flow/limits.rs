@@ -42,6 +42,11 @@ impl Limits {
             sources: 4096,
         }
     }
+
+    /// Whether sources are held to any limit.
+    pub(super) fn has_sources(&self) -> bool {
+        self.source_flows < u32::MAX || self.source != Rate::UNLIMITED
+    }
 }
 
 /// How long a flow is kept after its last packet, in seconds. Above 60 % of all flows that there

@@ -63,8 +63,25 @@ impl Table {
         now: Instant,
         ended: &mut impl FnMut(u32, &Flow, End),
     ) -> Result<Hit, Refused> {
-        let opened = self.try_open(new, is_new(new), now, ended);
-        opened.map_err(|why| self.refuse(why))
+        self.open_if(new, now, || Ok(()), ended)
+    }
+
+    /// The same where `may` has a say, which is asked last: of what could begin nothing it is asked
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), and those of `may`, which are not counted here.
+    pub fn open_if<R: From<Refused>>(
+        &mut self,
+        new: &New<'_>,
+        now: Instant,
+        may: impl FnOnce() -> Result<(), R>,
+        ended: &mut impl FnMut(u32, &Flow, End),
+    ) -> Result<Hit, R> {
+        let ready = self.prepare_open(new, is_new(new), now).map_err(|why| self.refuse(why))?;
+        may()?;
+        Ok(self.open_ready(new, ready, now, ended).map_err(|why| self.refuse(why))?)
     }
 
     /// Opens a flow whose packets get [other numbers](crate::splice) too. It is established, and
@@ -82,7 +99,9 @@ impl Table {
     ) -> Result<Hit, Refused> {
         let [syn, syn_ack, ack] = &handshake.segments;
         let new = New { direction: Direction::Original, segment: Some(syn), ..*new };
-        let opened = self.try_open(&new, !handshake.is_again, now, ended);
+        let opened = self
+            .prepare_open(&new, !handshake.is_again, now)
+            .and_then(|ready| self.open_ready(&new, ready, now, ended));
         let hit = opened.map_err(|why| self.refuse(why))?;
         // As if it had been tracked from its first segment on.
         let _ = self.track(Hit { direction: Direction::Reply, ..hit }, Some(syn_ack), now, ended);
@@ -99,28 +118,33 @@ impl Table {
         why
     }
 
-    #[inline(never)]
-    fn try_open(
-        &mut self,
-        new: &New<'_>,
-        is_new: bool,
-        now: Instant,
-        ended: &mut impl FnMut(u32, &Flow, End),
-    ) -> Result<Hit, Refused> {
-        let [original, reply] = [new.original, new.reply].map(|key| self.lookup(key));
+    /// Whether a flow may begin, whose keys are nobody's. Nothing is taken yet.
+    #[inline(always)]
+    fn prepare_open(&self, new: &New<'_>, is_new: bool, now: Instant) -> Result<Ready, Refused> {
+        let (original, reply) = (self.lookup(new.original), self.lookup(new.reply));
         let is_taken = |lookup| self.found(lookup).is_some();
         if new.original == new.reply || is_taken(&original) || is_taken(&reply) {
             return Err(Refused::Taken);
         }
-        let Entry { beginning, bucket, source } = self.judge(new, is_new, now)?;
+        Ok(Ready { hashes: [original.hash, reply.hash], entry: self.judge(new, is_new, now)? })
+    }
+
+    /// Opens a flow that may begin, as was found just before.
+    #[inline(always)]
+    fn open_ready(
+        &mut self,
+        new: &New<'_>,
+        Ready { hashes, entry }: Ready,
+        now: Instant,
+        ended: &mut impl FnMut(u32, &Flow, End),
+    ) -> Result<Hit, Refused> {
+        let Entry { beginning, bucket, source } = entry;
         if let Some(served) = self.services.get_mut(usize::from(new.tag.service)) {
             served.bucket = bucket;
         }
-        let has_place = self.sources.take(&source);
+        let has_place = source.is_none_or(|source| self.sources.take(&source));
         let is_held = has_place && self.holds();
-        let opened = self
-            .make_room(ended)
-            .and_then(|()| self.place(new, [original.hash, reply.hash], beginning, is_held, now));
+        let opened = self.make_room(ended).and_then(|()| self.place(new, hashes, beginning, is_held, now));
         if opened.is_err() && is_held {
             self.sources.give_back(new.original.host());
         }
@@ -135,13 +159,18 @@ impl Table {
         if served.flows >= served.service.flows {
             return Err(Refused::ServiceFull);
         }
-        let ask = Ask { token: is_new, hold: self.holds() };
-        let source = self.sources.admit(new.original.host(), ask, now).map_err(|short| match short {
-            Short::Room => Refused::SourceFull,
-            Short::Tokens => Refused::SourceRate,
-        })?;
+        let source = self.limits.has_sources().then(|| self.admit_source(new, is_new, now)).transpose()?;
         let taken = || served.bucket.taken(served.pace, now.as_nanos()).ok_or(Refused::ServiceRate);
         Ok(Entry { beginning, bucket: if is_new { taken()? } else { served.bucket }, source })
+    }
+
+    /// Whether its source may begin it.
+    fn admit_source(&self, new: &New<'_>, is_new: bool, now: Instant) -> Result<Admitted, Refused> {
+        let ask = Ask { token: is_new, hold: self.holds() };
+        self.sources.admit(new.original.host(), ask, now).map_err(|short| match short {
+            Short::Room => Refused::SourceFull,
+            Short::Tokens => Refused::SourceRate,
+        })
     }
 
     /// Whether sources hold their flows: those without a limit would take places for nothing.
@@ -196,7 +225,14 @@ struct Entry {
     beginning: Beginning,
     /// What its service's bucket then has.
     bucket: Bucket,
-    source: Admitted,
+    /// What its source then has; nothing is kept of sources without a limit.
+    source: Option<Admitted>,
+}
+
+/// The same, and where it will be.
+struct Ready {
+    hashes: [u64; 2],
+    entry: Entry,
 }
 
 /// How a flow begins.
