@@ -18,7 +18,8 @@
 //! | `straight` | plain packets, in rows: nearly all of them |
 //! | `balanced` | packets of a balancer's flows |
 //! | `guarded` | those that begin a flow, where a firewall's rules say what may |
-//! | `flows` | those of them that are plain, in rows |
+//! | `opening` | those of them that are plain |
+//! | `flows` | packets of flows that are plain, in rows |
 //! | `spliced` | those whose connections are spliced |
 //! | `errors` | ICMP errors about packets of flows |
 //! | `ways` | where a packet goes, and whether it fits there |
@@ -31,6 +32,7 @@ mod egress;
 mod errors;
 mod flows;
 mod guarded;
+mod opening;
 mod own;
 mod shared;
 mod spliced;

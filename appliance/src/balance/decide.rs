@@ -53,7 +53,7 @@ impl Decision {
     }
 
     /// The same of what no service listens for: only rules say whether somebody hears of it.
-    pub(super) const fn denied(reason: Reason) -> Self {
+    pub(crate) const fn denied(reason: Reason) -> Self {
         match reason {
             Reason::RuleReject => Self::Refuse(reason),
             _ => Self::Drop(reason),

@@ -61,6 +61,19 @@ impl Balancer {
         self.try_let_in(first, key, segment, now).unwrap_or_else(Decision::denied)
     }
 
+    /// The same of a plain packet, which is to leave by `to`.
+    pub(crate) fn let_in_plain(
+        &mut self,
+        key: &Key,
+        to: InterfaceId,
+        segment: Option<&Segment>,
+        now: Instant,
+    ) -> Result<(), Reason> {
+        let InterfaceId(zone) = to;
+        let first = First::translated(key, &key.reversed(zone)).ok_or(Reason::NoFlow)?;
+        self.try_let_in(&first, key, segment, now).map(|_| ())
+    }
+
     fn try_let_in(
         &mut self,
         first: &First,

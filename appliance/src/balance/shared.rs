@@ -47,7 +47,7 @@ impl Balancer {
 
     /// Whether a packet is of a server's answers to a client of a service that another machine has.
     /// Passed on as it is, its client would not know it, and cut its connection off.
-    pub(super) fn is_another_machines(&self, from: SocketAddr, reply: &Key) -> bool {
+    pub(crate) fn is_another_machines(&self, from: SocketAddr, reply: &Key) -> bool {
         self.services.iter().any(|serving| {
             let service = &serving.service;
             !serving.is_here

@@ -23,6 +23,7 @@ use super::wire::{ETHERNET_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, EthernetHeader
 use super::{Body, Packet};
 
 pub use mss::clamp_mss;
+pub(crate) use mss::clamp_mss_at;
 pub use quoted::rewrite_quoted;
 pub(crate) use renumber::shifted;
 pub use renumber::{Renumber, Shift, renumber, renumber_quoted};

@@ -332,7 +332,9 @@ impl Tcp {
 
 /// Where the words end that are read first, and the rest of a TCP or UDP header begins.
 const REST_AT: usize = WORDS * 8;
-const TCP_CHECKSUM_AT: usize = ETHERNET_BYTES + IPV4_BYTES + 16;
+/// Where a plain packet's TCP or UDP header begins.
+pub(crate) const TCP_AT: usize = ETHERNET_BYTES + IPV4_BYTES;
+const TCP_CHECKSUM_AT: usize = TCP_AT + 16;
 const _: () = assert!(REST_AT == ETHERNET_BYTES + IPV4_BYTES + 6, "behind the ports, and two bytes");
 
 /// The bytes behind the Ethernet addresses: 8, 0, 0x45.

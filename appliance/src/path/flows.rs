@@ -102,7 +102,10 @@ impl Path {
             let mut passed = taken;
             if is_odd && let Some(frame) = burst.pop() {
                 passed = passed.saturating_add(1);
-                self.take_one(from, frame, now);
+                let rest = if self.is_guarded() { self.open(from, frame, now) } else { Some(frame) };
+                if let Some(frame) = rest {
+                    self.take_one(from, frame, now);
+                }
             }
             looked = looked.get(passed..).unwrap_or_default();
         }

@@ -19,8 +19,8 @@ use crate::filter::First;
 use crate::flow::{Flow, Hit, Key, Segment};
 use crate::icmp::Error;
 use crate::interface::InterfaceId;
-use crate::packet::Body;
 use crate::packet::wire::IcmpHeader;
+use crate::packet::{Body, Packet};
 use crate::route::{NextHop, Routes};
 
 /// Whom a packet is for.
@@ -67,9 +67,8 @@ impl Path {
             return Decision::Drop(Reason::TcpFlags);
         }
         // Where a source is reached by several interfaces, its flow is known by the first of them.
-        if let Some(InterfaceId(home)) = ways.came_from(&came.packet)
-            && home != key.zone()
-        {
+        let InterfaceId(home) = ways.came_from(&came.packet).unwrap_or(came.from);
+        if home != key.zone() {
             let there = key.in_zone(home);
             if let Some(hit) = balancer.flows().find(&there)
                 && !balancer.hands_over(hit.index, now)
@@ -86,12 +85,26 @@ impl Path {
         if begun != Decision::Routed {
             return begun;
         }
-        if let Some(InterfaceId(home)) = ways.came_from(&came.packet) {
-            *key = key.in_zone(home);
-        }
+        *key = key.in_zone(home);
         match First::of(came.from, to, &came.packet, &came.transport) {
             Some(first) => balancer.let_in(&first, key, segment, now),
             None => Decision::Routed,
+        }
+    }
+
+    /// Takes a packet with which nothing begins, for a reason of rules or of limits.
+    #[cold]
+    pub(super) fn deny(&mut self, from: InterfaceId, frame: Frame, reason: Reason, now: Instant) {
+        let InterfaceId(zone) = from;
+        let read = Packet::read(&frame).ok();
+        let read = read.and_then(|packet| Some((packet, packet.transport(&frame).ok()??)));
+        match read
+            .and_then(|(packet, transport)| Some((Key::of(&packet, &transport, zone)?, packet, transport)))
+        {
+            Some((key, packet, transport)) if matches!(Decision::denied(reason), Decision::Refuse(_)) => {
+                self.refuse(Came { from, packet, transport, frame }, &key, reason, now);
+            }
+            _ => self.egress.drop(from, frame, reason),
         }
     }
 

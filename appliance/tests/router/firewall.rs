@@ -4,6 +4,7 @@ mod agree;
 mod begin;
 mod fragments;
 mod messages;
+mod opening;
 mod own;
 mod services;
 mod storm;

@@ -2,8 +2,8 @@
 
 use paravane_net::Frame;
 
-use crate::packet::plain::Tcp;
-use crate::packet::wire::TCP_BYTES;
+use crate::packet::plain::{Plain, TCP_AT, Tcp};
+use crate::packet::wire::{IPV4_BYTES, TCP_BYTES};
 use crate::packet::{Body, Packet, Transport};
 
 /// The sender has said its last.
@@ -87,6 +87,17 @@ impl Segment {
             return None;
         }
         Some(Self::from(tcp))
+    }
+
+    /// Of a plain packet's header, if that begins a connection and says nothing else, and how long
+    /// it is.
+    pub(crate) fn syn(plain: Plain, tcp: &Tcp, frame: &Frame) -> Option<(Self, usize)> {
+        let segment = Self::from(tcp);
+        if segment.flags & (FIN | SYN | RST | ACK) != SYN {
+            return None;
+        }
+        let header_bytes = plain.total_bytes().wrapping_sub(IPV4_BYTES).wrapping_sub(tcp.data_bytes as usize);
+        Some((Self { scale: scale(frame, TCP_AT, header_bytes), ..segment }, header_bytes))
     }
 
     /// The number behind its last byte.

@@ -36,7 +36,28 @@ pub fn clamp_mss(transport: &mut Transport, frame: &mut Frame, mss_bytes: u16) -
     if header.offset_flags.get() & SYN == 0 {
         return Ok(false);
     }
-    let end = at_bytes.saturating_add(usize::from(header.offset_flags.get() >> 12).saturating_mul(4));
+    let header_bytes = usize::from(header.offset_flags.get() >> 12).saturating_mul(4);
+    let then = clamp_mss_at(frame, *at_bytes, header_bytes, header.checksum.get(), mss_bytes)?;
+    if let Some(checksum) = then {
+        header.checksum.set(checksum);
+    }
+    Ok(then.is_some())
+}
+
+/// The same of a SYN whose header lies there, and has that `checksum`; the one that it then has, if
+/// it is another one.
+///
+/// # Errors
+///
+/// [`EditError::Place`].
+pub(crate) fn clamp_mss_at(
+    frame: &mut Frame,
+    at_bytes: usize,
+    header_bytes: usize,
+    checksum: u16,
+    mss_bytes: u16,
+) -> Result<Option<u16>, EditError> {
+    let end = at_bytes.saturating_add(header_bytes);
     let mut at = at_bytes.saturating_add(TCP_BYTES);
     let mut change = None;
     // Ends: each turn goes on by a byte at least. Should it be said twice, both are kept small.
@@ -57,18 +78,17 @@ pub fn clamp_mss(transport: &mut Transport, frame: &mut Frame, mss_bytes: u16) -
             let said = u16::from_be_bytes(frame.read(value_at).ok_or(EditError::Place)?);
             if said > mss_bytes {
                 put(frame, value_at, &mss_bytes.to_be_bytes())?;
-                let sum = of_value(value_at.saturating_sub(*at_bytes), said, mss_bytes);
+                let sum = of_value(value_at.saturating_sub(at_bytes), said, mss_bytes);
                 change = Some(change.unwrap_or(Sum::ZERO).and_all(sum));
             }
         }
         at = next;
     }
-    let Some(change) = change else { return Ok(false) };
+    let Some(change) = change else { return Ok(None) };
     let checksum_at = at_bytes.saturating_add(CHECKSUM_AT);
-    let checksum = adjusted(frame, checksum_at, header.checksum.get(), 0, change.folded());
+    let checksum = adjusted(frame, checksum_at, checksum, 0, change.folded());
     put_words(frame, checksum_at, [checksum])?;
-    header.checksum.set(checksum);
-    Ok(true)
+    Ok(Some(checksum))
 }
 
 /// By how much the sum changes when a value does that lies `offset_bytes` into what is summed:

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
-use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TcpOptionElement, TransportSlice};
 use paravane_appliance::balance::{Balancer, Protocol, Service, Settings};
 use paravane_appliance::flow;
 use paravane_appliance::interface::{Interface, InterfaceId};
@@ -140,12 +140,23 @@ pub struct Tcp {
     pub sequence: u32,
     pub acknowledgement: u32,
     pub mss_bytes: Option<u16>,
+    /// Of its window.
+    pub scale: Option<u8>,
     pub ttl: u8,
 }
 
 impl Tcp {
     pub fn new(source: SocketAddr, destination: SocketAddr, flags: u8) -> Self {
-        Self { source, destination, flags, sequence: 0, acknowledgement: 0, mss_bytes: None, ttl: 64 }
+        Self {
+            source,
+            destination,
+            flags,
+            sequence: 0,
+            acknowledgement: 0,
+            mss_bytes: None,
+            scale: None,
+            ttl: 64,
+        }
     }
 
     pub fn at(self, sequence: u32, acknowledgement: u32) -> Self {
@@ -179,9 +190,9 @@ impl Tcp {
         if self.flags & ACK != 0 {
             tcp = tcp.ack(self.acknowledgement);
         }
-        if let Some(mss) = self.mss_bytes {
-            tcp = tcp.options(&[etherparse::TcpOptionElement::MaximumSegmentSize(mss)]).unwrap();
-        }
+        let mss = self.mss_bytes.map(TcpOptionElement::MaximumSegmentSize);
+        let options: Vec<_> = self.scale.map(TcpOptionElement::WindowScale).into_iter().chain(mss).collect();
+        tcp = tcp.options(&options).unwrap();
         let mut bytes = vec![0; tcp.size(payload.len())];
         tcp.write_to_slice(&mut bytes, payload).unwrap();
         bytes

@@ -14,6 +14,7 @@ use paravane_net::MacAddr;
 
 use super::{Known, Links, Machine, PUBLIC_VIP, mac};
 use crate::balance::support::{ACK, RST, SYN, Seen, Tcp, seen, segments};
+use crate::firewall::support::filter;
 use crate::neighbours::answer_of_any;
 use crate::world::{PRIVATE, PUBLIC};
 
@@ -130,6 +131,24 @@ fn a_backup_balances_nothing_and_lets_no_server_speak_past_the_other_one() {
     // What else it sends is passed on.
     let other = Tcp::new(SocketAddr::new(SERVER.ip(), 9999), client(6000), SYN);
     assert_eq!(through(&mut links, 1, &other, b"").len(), 1);
+}
+
+#[test]
+fn rules_let_no_server_speak_past_the_other_one_either() {
+    let mut links = balancers();
+    // Until it has looked for flows that are the other one's by now.
+    links.pass(2 * SECOND);
+    let backup = links.machines[1].path.balancer_mut().unwrap();
+    backup.set_filter(filter("allow any -> any\ndefault drop"));
+    // What else it sends is passed on, and then the gateway is known.
+    let other = Tcp::new(SocketAddr::new(SERVER.ip(), 9999), client(6000), SYN);
+    assert_eq!(through(&mut links, 1, &other, b"").len(), 1);
+    for flags in [SYN, SYN | ACK] {
+        let said = of_server(5000, flags, [9000, 1001]);
+        assert!(through(&mut links, 1, &said, b"").is_empty());
+    }
+    assert_eq!(links.machines[1].path.drops().of(PRIVATE, Reason::Elsewhere), 2);
+    assert_eq!(flows(&links, 1), 1);
 }
 
 #[test]
