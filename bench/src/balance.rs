@@ -19,8 +19,9 @@ use crate::subject::{self, Driver, Moving, Nic};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
-const SYN: u8 = 2;
-const ACK: u8 = 16;
+/// Flags of TCP.
+pub const SYN: u8 = 2;
+pub const ACK: u8 = 16;
 
 /// Which packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,8 +131,9 @@ fn client(number: u32) -> SocketAddr {
     SocketAddr::new(address.into(), 1024 + u16::try_from(number % 60_000).unwrap_or(0))
 }
 
-/// A TCP segment with as much data as makes the frame that long.
-fn segment(
+/// A TCP segment with as much data as makes the frame that long: in by [`IN`] but where it is from
+/// a network of 10.0.0.0/8.
+pub fn segment(
     source: SocketAddr,
     destination: SocketAddr,
     flags: u8,
@@ -142,7 +144,7 @@ fn segment(
         SocketAddr::V4(address) => address.ip().octets(),
         SocketAddr::V6(_) => [0; 4],
     };
-    let is_in = octets(source)[..3] != NEXT_HOP[..3];
+    let is_in = octets(source)[0] != NEXT_HOP[0];
     let mut packet = vec![0; bytes];
     packet[..6].copy_from_slice(&MACS[usize::from(!is_in)].0);
     packet[6..12].copy_from_slice(&MACS[2].0);

@@ -6,6 +6,7 @@ mod blk;
 mod count;
 mod decide;
 mod device;
+mod guard;
 mod guest;
 #[cfg(test)]
 mod heap;
@@ -77,6 +78,9 @@ enum What {
         #[arg(default_value = "1", value_parser = clap::value_parser!(u8).range(1..=64))]
         servers: u8,
     },
+    /// As `counted`, of packets that a firewall's rules let through: of so many connections, or
+    /// `syn`s or `datagram`s, each the first of another flow.
+    CountedGuarding { from: Driver, to: Driver, bytes: usize, packets: guard::Packets },
     /// As `counted`, of decisions by the rules of this name.
     CountedDecisions { rules: String },
     /// As `counted`, of reads from a disk.
@@ -100,6 +104,9 @@ fn main() -> Result<()> {
         }
         What::CountedBalancing { from, to, bytes, flows, servers } => {
             count::run(&mut *balance::start(balance::Point { from, to, bytes, flows, servers })?)
+        }
+        What::CountedGuarding { from, to, bytes, packets } => {
+            count::run(&mut *guard::start(guard::Point { from, to, bytes, packets })?)
         }
         What::CountedDecisions { rules } => count::run(&mut *decide::start(&rules)?),
         What::RatioOfReads { bytes, depth } => {

@@ -13,6 +13,7 @@ use crate::{count, ratio};
 
 mod balancing;
 mod deciding;
+mod guarding;
 mod reads;
 mod routing;
 
@@ -112,6 +113,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
     let reads = reads::measure(scratch.path(), with_guest)?;
     let routing = routing::measure(scratch.path())?;
     let balancing = balancing::measure(scratch.path())?;
+    let guarding = guarding::measure(scratch.path())?;
     let deciding = deciding::measure(scratch.path())?;
     println!("\nfor comparison, measured apart from this program (64 bytes, burst 32)\n");
     for (name, tx, rx) in ANCHORS {
@@ -134,7 +136,7 @@ pub fn run(json: Option<&Path>, with_guest: bool, strict: bool) -> Result<()> {
         let text = serde_json::to_string_pretty(&as_json(
             &lines,
             (&reads, &guest_reads),
-            (&routing, &balancing, &deciding),
+            (&routing, &balancing, &guarding, &deciding),
             &guest,
             &bars,
         ))?;
@@ -237,10 +239,14 @@ fn bars(lines: &[Line], guest: Option<&Vec<Figures>>) -> Vec<Bar> {
     bars
 }
 
+/// Figures of the appliance.
+type Appliance<'f> =
+    (&'f [routing::Figure], &'f [balancing::Figure], &'f [guarding::Figure], &'f [deciding::Figure]);
+
 fn as_json(
     lines: &[Line],
     (reads, guest_reads): (&[reads::Line], &[reads::GuestLine]),
-    (routing, balancing, deciding): (&[routing::Figure], &[balancing::Figure], &[deciding::Figure]),
+    (routing, balancing, guarding, deciding): Appliance<'_>,
     guest: &[Figures],
     bars: &[Bar],
 ) -> Value {
@@ -292,13 +298,14 @@ fn as_json(
         })
         .collect();
     json!({
-        "format": 5,
+        "format": 6,
         "virtio_drivers": "0.13.0",
         "virtio_driver": "0.6.1",
         "callgrind": callgrind,
         "interleaved": ratios,
         "routing": routing.iter().map(routing::Figure::as_json).collect::<Vec<_>>(),
         "balancing": balancing.iter().map(balancing::Figure::as_json).collect::<Vec<_>>(),
+        "guarding": guarding.iter().map(guarding::Figure::as_json).collect::<Vec<_>>(),
         "deciding": deciding.iter().map(deciding::Figure::as_json).collect::<Vec<_>>(),
         "reads": reads.iter().map(reads::Line::as_json).collect::<Vec<_>>(),
         "guest_icount": guest,
