@@ -123,13 +123,14 @@ for number in 0 1 2; do
     ip addr add 10.77.$number.2/24 dev eth$number
     ip link set eth$number up
 done
-sysctl -q -w net.ipv4.ip_forward=1
 # What routers are told: nobody here waits for packets, and few frames can be put together.
 tune() {
     sysctl -q -w net.ipv4.ip_early_demux=0
     for number in 0 1 2; do ethtool -K eth$number gro off; done
 }
 %SCRIPT%
+# Last: whoever gets an answer finds all of it done, rules loaded among it.
+sysctl -q -w net.ipv4.ip_forward=1
 echo "guest: ready, $(grep MemAvailable /proc/meminfo)"
 while :; do sleep 1000000; done
 "#;
