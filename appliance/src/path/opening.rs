@@ -8,7 +8,7 @@
 use core::net::{Ipv4Addr, SocketAddr};
 
 use paravane_hal::time::Instant;
-use paravane_net::Frame;
+use paravane_net::{Frame, MacAddr};
 
 use super::Path;
 use super::ways::Ways;
@@ -17,8 +17,9 @@ use crate::flow::{Key, Segment};
 use crate::interface::InterfaceId;
 use crate::nat;
 use crate::packet::edit::{Hop, clamp_mss_at};
-use crate::packet::plain::{Link, Plain, TCP_AT};
+use crate::packet::plain::{Plain, TCP_AT};
 use crate::packet::wire::{PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::route::NextHop;
 
 /// What a connection begins with.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +41,9 @@ impl Syn {
 /// Where a flow goes that begins.
 #[derive(Clone, Copy, Debug)]
 struct NewWay {
-    to: InterfaceId,
-    link: Link,
+    hop: NextHop,
+    /// Our address there.
+    source: MacAddr,
     /// The longest segment that goes there, and comes back.
     mss_bytes: u16,
 }
@@ -58,52 +60,62 @@ impl Path {
             _ => None,
         };
         let Some(syn) = syn else { return Some(frame) };
-        let Some(NewWay { to, link, mss_bytes }) = self.new_way(from, plain, now) else { return Some(frame) };
+        let Some(NewWay { hop, source, mss_bytes }) = self.new_way(from, plain) else { return Some(frame) };
         let Some(balancer) = self.balancer.as_deref_mut() else { return Some(frame) };
         let InterfaceId(zone) = from;
         let key = Key::of_words(plain.addresses(), plain.ports(), plain.protocol(), zone);
         let server = SocketAddr::new(key.source(), key.source_port());
-        if balancer.flows().find(&key).is_some() || balancer.is_another_machines(server, &key) {
+        if balancer.flows().find(&key).is_some()
+            || balancer.listens(&key)
+            || balancer.is_another_machines(server, &key)
+        {
             return Some(frame);
         }
-        if let Err(reason) = balancer.let_in_plain(&key, to, syn.as_ref().map(|syn| &syn.segment), now) {
+        if let Err(reason) =
+            balancer.let_in_plain(&key, hop.interface, syn.as_ref().map(|syn| &syn.segment), now)
+        {
             self.deny(from, frame, reason, now);
             return None;
         }
+        // Only now: what is denied keeps no neighbour in mind. Of one who is not known it is as any
+        // other packet of its flow.
+        let next = hop.gateway.unwrap_or(Ipv4Addr::from_octets(plain.destination()).into());
+        let Some(mac) = self.nexts.mac(&mut self.neighbours, hop.interface, next, now) else {
+            return Some(frame);
+        };
         if let Some(Syn { header_bytes, checksum, .. }) = syn
             && clamp_mss_at(&mut frame, TCP_AT, header_bytes, checksum, mss_bytes).is_err()
         {
             self.egress.drop(from, frame, Reason::Length);
             return None;
         }
-        if !plain.forward(&mut frame.first_segment_mut(), link) {
-            return Some(frame);
+        let link = Hop { destination: mac, source }.into();
+        if plain.forward(&mut frame.first_segment_mut(), link) {
+            self.egress.count(from, |counters| &mut counters.forwarded);
+            self.egress.emit(from, hop.interface, frame);
+        } else {
+            self.egress.drop(from, frame, Reason::Length);
         }
-        self.egress.count(from, |counters| &mut counters.forwarded);
-        self.egress.emit(from, to, frame);
         None
     }
 
-    /// Where a packet goes with which a flow may begin; `None` where it may not, or that is not
-    /// known.
+    /// Where a packet goes with which a flow may begin; `None` where it may not, or goes the long
+    /// way.
     #[inline(always)]
-    fn new_way(&mut self, from: InterfaceId, plain: Plain, now: Instant) -> Option<NewWay> {
-        let Self { egress, neighbours, nexts, balancer, .. } = self;
-        let Ways { interfaces, routes } = &egress.ways;
-        let may_pass = plain.is_for(egress.ways.link_of(from)?)
+    fn new_way(&self, from: InterfaceId, plain: Plain) -> Option<NewWay> {
+        let Ways { interfaces, routes } = &self.egress.ways;
+        let may_pass = plain.is_for(self.egress.ways.link_of(from)?)
             && plain.hops_left() > 1
             && !plain.is_fragment()
             && routes.way_v4(plain.source()).is_by(from)
             && plain.source() != plain.destination()
-            && !balancer.as_deref()?.is_handing_over();
+            && !self.balancer.as_deref()?.is_handing_over();
         let hop = routes.next_hop_v4(routes.way_v4(plain.destination())).filter(|_| may_pass)?;
         let (own, out) = (interfaces.get(from.index())?, interfaces.get(hop.interface.index())?);
         if plain.total_bytes() > usize::from(out.mtu_bytes) {
             return None;
         }
-        let next = hop.gateway.unwrap_or(Ipv4Addr::from_octets(plain.destination()).into());
-        let mac = nexts.mac(neighbours, hop.interface, next, now)?;
         let mss_bytes = nat::mss_of(own.mtu_bytes.min(out.mtu_bytes), false);
-        Some(NewWay { to: hop.interface, link: Hop { destination: mac, source: out.mac }.into(), mss_bytes })
+        Some(NewWay { hop, source: out.mac, mss_bytes })
     }
 }

@@ -4,7 +4,7 @@
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use paravane_appliance::balance::Settings;
+use paravane_appliance::balance::{Balancer, Protocol, Service, Settings};
 use paravane_appliance::interface::InterfaceId;
 use paravane_appliance::limit::Rate;
 use paravane_net::Burst;
@@ -12,7 +12,10 @@ use proptest::prelude::*;
 
 use super::support::*;
 use crate::straight::in_two;
-use crate::world::{ADMIN, FAR_V4, HOST_V4, OWN_V4, PRIVATE, PUBLIC, World, interfaces};
+use crate::world::{ADMIN, FAR_V4, HOST_V4, OWN_V4, PRIVATE, PUBLIC, World, interfaces, limits, random};
+
+/// Somebody on a link whom nobody has asked for.
+const UNKNOWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
 
 const RULES: &str = "
     drop   any -> any  from 203.0.113.66 counter scanners
@@ -43,7 +46,7 @@ fn sent() -> impl Strategy<Value = Sent> {
             6 => prop::sample::select(vec![FAR_V4, Ipv4Addr::new(203, 0, 113, 8)]),
             6 => prop::sample::select(vec![HOST_V4, Ipv4Addr::new(10, 9, 0, 7)]),
             // A scanner, somebody unknown on a link, this machine, and addresses of nobody.
-            2 => prop::sample::select(vec![Ipv4Addr::new(203, 0, 113, 66), Ipv4Addr::new(10, 0, 0, 99)]),
+            2 => prop::sample::select(vec![Ipv4Addr::new(203, 0, 113, 66), UNKNOWN]),
             1 => prop::sample::select(OWN_V4.to_vec()),
             1 => prop::sample::select(vec![
                 Ipv4Addr::new(169, 254, 0, 1),
@@ -56,7 +59,7 @@ fn sent() -> impl Strategy<Value = Sent> {
     };
     let port = || prop::sample::select(vec![53_u16, 80, 113, 443, 5000, 5001, 5002]);
     let flags = prop_oneof![8 => Just(SYN), 1 => Just(SYN | ACK), 1 => Just(SYN | FIN), 1 => Just(RST), 1 => Just(ACK)];
-    let payload_bytes = prop_oneof![8 => 40..50_usize, 1 => 1400..1500_usize];
+    let payload_bytes = prop_oneof![6 => 40..50_usize, 3 => 1420..1480_usize];
     let ttl = prop_oneof![8 => Just(64_u8), 1 => 0..3_u8];
     let damage = prop::option::weighted(0.1, (0..50_usize, 1..=255_u8));
     let mss_bytes = prop::option::of(prop::sample::select(vec![536, 1400, 1460, 8960]));
@@ -104,7 +107,15 @@ fn world(mtu_bytes: u16, rate: Option<Rate>) -> World {
     }
     let mut all = interfaces();
     all[PRIVATE.index()].mtu_bytes = mtu_bytes;
-    guarded_of(RULES, settings, all)
+    let mut world = World::of(all, limits(), 1024);
+    world.meet();
+    // For an address that is none of ours, and without servers.
+    let nobodys = SocketAddr::new(UNKNOWN.into(), 443);
+    let services = vec![Service::new("nobody's", Protocol::Udp, nobodys)];
+    let mut balancer = Balancer::new(settings, services, 3, &mut random()).unwrap();
+    balancer.set_filter(filter(RULES));
+    world.path.set_balancer(balancer);
+    world
 }
 
 /// All that can be seen of what became of packets.
