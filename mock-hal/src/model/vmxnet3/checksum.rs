@@ -24,13 +24,14 @@ pub(super) fn store_ip(frame: &mut [u8], packet: &Packet) {
     }
 }
 
-/// Stores the checksum of what is carried, over all of it.
+/// Stores the checksum of what is carried, over all of it. Zero is one like others in TCP.
 pub(super) fn store_l4(frame: &mut [u8], packet: &Packet) {
     let Some(at) = l4_field(packet).filter(|at| at + 2 <= packet.end) else { return };
     frame[at..at + 2].fill(0);
     let len_bytes = packet.end - packet.l4;
     let all = u64::from(pseudo(frame, packet, len_bytes)) + add(packet.payload(frame));
-    frame[at..at + 2].copy_from_slice(&complement(fold(all)).to_be_bytes());
+    let checksum = if packet.protocol == UDP { complement(fold(all)) } else { !fold(all) };
+    frame[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// Where the checksum of what is carried is.
@@ -63,7 +64,8 @@ pub(super) fn verdict(frame: &[u8], at: usize) -> [u32; 2] {
     let payload = packet.payload(frame);
     let all = u64::from(pseudo(frame, &packet, payload.len())) + add(payload);
     let is_there = l4_field(&packet).and_then(|at| frame[..packet.end].get(at..at + 2));
-    if is_there.is_some_and(|field| field != [0; 2]) && fold(all) == 0xffff {
+    let says_one = |field: &[u8]| packet.protocol != UDP || field != [0; 2];
+    if is_there.is_some_and(says_one) && fold(all) == 0xffff {
         says |= rcd::TUC;
     }
     [0, says]

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::frames::{V4, V6, parsed, to_cut};
 use super::*;
 use crate::model::vmxnet3::checksum::verdict;
+use crate::model::vmxnet3::layout::rcd;
 use crate::model::vmxnet3::offload::{Agreed, of_headers};
 use crate::model::vmxnet3::segment::join;
 use crate::model::vmxnet3::{Sent, cut};
@@ -125,6 +126,22 @@ fn a_type_that_a_test_writes_is_kept() {
     let hand = up(2);
     hand.model().complete_rx([0b11 << 14, 7, 60, LRO_TYPE << 24 | 1448]);
     assert_eq!(said(&hand, 0), [0b11 << 14, 7, 60, 1 << 31 | LRO_TYPE << 24 | 1448]);
+}
+
+#[test]
+fn a_checksum_of_zero_is_one_like_others_in_tcp() {
+    // Some payload of two bytes has it: the sum of all else is made up to all ones.
+    let mut frame = to_cut(V6, 0, 2);
+    let segment = cut(&frame, 100).remove(0);
+    let place = segment.len() - 2;
+    let made = u16::from_be_bytes(segment[70..72].try_into().unwrap());
+    let said = u16::from_be_bytes(segment[place..].try_into().unwrap());
+    let sum = u32::from(made) + u32::from(said);
+    frame[place..].copy_from_slice(&((sum & 0xffff) as u16 + (sum >> 16) as u16).to_be_bytes());
+    let segment = cut(&frame, 100).remove(0);
+    assert_eq!(segment[70..72], [0, 0]);
+    parsed(&segment);
+    assert_ne!(verdict(&segment, 0)[1] & rcd::TUC, 0, "it is good");
 }
 
 proptest! {
