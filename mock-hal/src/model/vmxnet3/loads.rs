@@ -39,6 +39,11 @@ impl Vmxnet3 {
                 continue;
             };
             let is_unwritten = offset / 16 >= u64::from(ring.next);
+            let is_last = (offset / 16 + 1) % u64::from(ring.entries) == u64::from(ring.next);
+            // What comes behind it is then about other buffers than those that were meant.
+            if offset % 16 == 0 && !change.is_repeated && !is_last {
+                return self.lose_track();
+            }
             let word0 = match offset % 16 {
                 0 if !change.is_repeated => told,
                 // An old entry that looks new.

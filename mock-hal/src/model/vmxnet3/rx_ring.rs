@@ -183,10 +183,10 @@ impl Vmxnet3 {
         let (index, id) = (word0 & 0xfff, (word0 >> 16 & 0x3ff) as usize);
         let queues = self.active.as_ref().map_or(0, |active| active.rx.len());
         let is_second = id == queue + queues;
-        let is_first = id == queue || id == queue + 2 * queues;
-        let Some(state) = self.rx(queue).map(|queue| &mut queue.rings[usize::from(is_second)]) else {
-            return;
-        };
+        let Some(state) = self.rx(queue) else { return };
+        // The number of the data ring says so of a buffer of ring 1, where there is one.
+        let is_first = id == queue || id == queue + 2 * queues && state.data.is_there();
+        let state = &mut state.rings[usize::from(is_second)];
         let last = state.held.iter().position(|buffer| buffer.index == index);
         match last.filter(|_| is_second || is_first) {
             Some(last) => {
