@@ -58,7 +58,8 @@ fn sent() -> impl Strategy<Value = Sent> {
         ]
     };
     let port = || prop::sample::select(vec![53_u16, 80, 113, 443, 5000, 5001, 5002]);
-    let flags = prop_oneof![8 => Just(SYN), 1 => Just(SYN | ACK), 1 => Just(SYN | FIN), 1 => Just(RST), 1 => Just(ACK)];
+    let odd_flags = prop::sample::select(vec![SYN | ACK, SYN | FIN, RST, ACK]);
+    let flags = prop_oneof![2 => Just(SYN), 1 => odd_flags];
     let payload_bytes = prop_oneof![6 => 40..50_usize, 3 => 1420..1480_usize];
     let ttl = prop_oneof![8 => Just(64_u8), 1 => 0..3_u8];
     let damage = prop::option::weighted(0.1, (0..50_usize, 1..=255_u8));
