@@ -37,8 +37,9 @@ pub struct Config {
     pub rx2_entries: Option<u16>,
     /// How many pairs of queues are started at most: a power of two up to 16 of them, of which
     /// those behind the eighth have a receive queue alone. They share
-    /// [`rx_entries`](Self::rx_entries) evenly, so that what is enough of a pool for one is enough
-    /// for all; there are no more than leave each 32. Each sends by
+    /// [`rx_entries`](Self::rx_entries) evenly; there are no more than leave each 32. Of the second
+    /// receive ring each has one of its own: where frames do not fit a buffer, several pairs want
+    /// more of the pool than one, and a start may find it [empty](crate::StartError). Each sends by
     /// [`tx_entries`](Self::tx_entries), once it is served by itself.
     ///
     /// One by default, for a device spreads nothing of itself. QEMU's takes up to 8, sends by all
