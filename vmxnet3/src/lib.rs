@@ -22,6 +22,7 @@ mod intr;
 mod memory;
 mod offload;
 mod pairs;
+mod plan;
 mod regs;
 mod revision;
 mod ring;

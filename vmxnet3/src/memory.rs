@@ -11,11 +11,12 @@ use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use crate::change;
-use crate::config::{Config, Plan};
+use crate::config::Config;
 use crate::desc::{RingIds, RxGeometry};
 use crate::filter;
 use crate::intr::Vectors;
 use crate::pairs::{self, Pair, RxQueues};
+use crate::plan::Plan;
 use crate::regs::{MaskMode, bar0};
 use crate::rx::{RxQueue, RxSetup};
 use crate::shared::{

@@ -14,7 +14,7 @@ use paravane_pci::{Command as PciCommand, ConfigAccess};
 use zerocopy::little_endian::U32;
 
 use crate::change;
-use crate::config::{Config, Plan};
+use crate::config::Config;
 use crate::control::VmxControl;
 use crate::device::{Device, shut_down};
 use crate::error::{ShutDownError, StartError, StopError};
@@ -24,6 +24,7 @@ use crate::intr::Vectors;
 use crate::memory::Memory;
 use crate::offload::{MAX_SEGMENTS, MAX_TSO_SEGMENTS};
 use crate::pairs::RxQueues;
+use crate::plan::Plan;
 use crate::regs::{Command, Query};
 use crate::rx::RxQueue;
 use crate::shared::Shared;

@@ -1,0 +1,212 @@
+//! The check that the device never makes (it answers a wrong configuration with "no", without a
+//! reason), and what follows from a configuration that passed.
+
+use core::ops::RangeInclusive;
+
+use paravane_net::{FramePool, MacAddr};
+
+use crate::chain::MAX_PIECES;
+use crate::config::Config;
+use crate::desc::{MAX_RX_BUFFER_BYTES, MIN_RX_HEAD_BYTES, RingIds, RxGeometry};
+use crate::error::ConfigError;
+use crate::offload::TxLimits;
+use crate::table::QueueCounts;
+
+/// An Ethernet header.
+const HEADER_BYTES: u16 = 14;
+/// An 802.1Q tag, which a frame may bring on top of the MTU.
+const TAG_BYTES: u16 = 4;
+const RING_STEP: u16 = 32;
+const MAX_RING: u16 = 4096;
+/// Most queues of each kind.
+const MOST_QUEUES: QueueCounts = QueueCounts { tx: 8, rx: 16 };
+/// What the device takes.
+const MTU_BYTES: RangeInclusive<u16> = 60..=9000;
+
+/// A configuration that was checked, with what follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) mac: MacAddr,
+    pub(crate) queues: QueueCounts,
+    /// Of each transmit ring.
+    pub(crate) tx_entries: u16,
+    pub(crate) ip_mtu_bytes: u16,
+    /// Ethernet header in, tag and FCS out.
+    pub(crate) max_frame_bytes: u16,
+    /// Of the first receive queue; the others differ in their numbers.
+    pub(crate) geometry: RxGeometry,
+    /// Of the completion ring that both receive rings feed: it must never be the shorter one, for
+    /// the device does not notice.
+    pub(crate) rx_completion_entries: u16,
+    /// `maxNumRxSG`.
+    pub(crate) max_rx_buffers: u16,
+    pub(crate) tx_limits: TxLimits,
+}
+
+impl Config {
+    /// Checks everything that the device would refuse or misbehave over.
+    pub(crate) fn check(&self, own_mac: MacAddr, pool: &FramePool) -> Result<Plan, ConfigError> {
+        if !MTU_BYTES.contains(&self.ip_mtu_bytes) {
+            return Err(ConfigError::Mtu { ip_mtu_bytes: self.ip_mtu_bytes });
+        }
+        let mac = self.settings.mac.unwrap_or(own_mac);
+        if !mac.is_unicast() {
+            return Err(ConfigError::Mac(mac));
+        }
+        let payload_bytes = u32::try_from(paravane_net::payload_bytes(pool)).unwrap_or(u32::MAX);
+        if payload_bytes < MIN_RX_HEAD_BYTES {
+            return Err(ConfigError::BufferTooShort { payload_bytes, min_bytes: MIN_RX_HEAD_BYTES });
+        }
+        let buffer_bytes = payload_bytes.min(MAX_RX_BUFFER_BYTES);
+        // In 16 bits: the MTU is at most 9000.
+        let max_frame_bytes = self.ip_mtu_bytes.saturating_add(HEADER_BYTES);
+        let longest = max_frame_bytes.saturating_add(TAG_BYTES);
+        let buffers = u32::from(longest).div_ceil(buffer_bytes);
+        let max_rx_buffers = u16::try_from(buffers).ok().filter(|count| usize::from(*count) <= MAX_PIECES);
+        let Some(max_rx_buffers) = max_rx_buffers else {
+            return Err(ConfigError::BufferTooShort { payload_bytes, min_bytes: least_buffer(longest) });
+        };
+        let queues = self.queues();
+        let rx_entries = match queues.rx {
+            1 => self.rx_entries,
+            // Whole steps; what is over stays in the pool.
+            _ => {
+                let each = self.rx_entries.checked_div(queues.rx.into()).unwrap_or(0);
+                each.saturating_sub(each % RING_STEP)
+            }
+        };
+        let rx2_entries = self.rx2_entries.unwrap_or_else(|| {
+            rx_entries.saturating_mul(max_rx_buffers.saturating_sub(1)).clamp(RING_STEP, MAX_RING)
+        });
+        for (ring, entries) in [("tx", self.tx_entries), ("rx", rx_entries), ("rx2", rx2_entries)] {
+            if entries == 0 || entries > MAX_RING || !entries.is_multiple_of(RING_STEP) {
+                return Err(ConfigError::RingEntries { ring, entries });
+            }
+        }
+        Ok(Plan {
+            mac,
+            queues,
+            tx_entries: self.tx_entries,
+            ip_mtu_bytes: self.ip_mtu_bytes,
+            max_frame_bytes,
+            geometry: RxGeometry {
+                ids: RingIds::of(0, queues.rx),
+                entries: [rx_entries, rx2_entries],
+                buffer_bytes,
+            },
+            rx_completion_entries: rx_entries.saturating_add(rx2_entries),
+            max_rx_buffers,
+            tx_limits: TxLimits { max_frame_bytes: longest.into(), domain: pool.domain() },
+        })
+    }
+}
+
+impl Config {
+    /// How many queues that makes. Before revision 6 the device takes powers of two.
+    fn queues(&self) -> QueueCounts {
+        let fitting = self.rx_entries / RING_STEP;
+        let pairs = self.pairs.min(fitting).clamp(1, MOST_QUEUES.rx.into());
+        // At least 1, so it has a highest bit.
+        let rx = 1_u8.wrapping_shl(pairs.checked_ilog2().unwrap_or(0));
+        QueueCounts { tx: rx.min(MOST_QUEUES.tx), rx }
+    }
+}
+
+/// The shortest buffer that chains to `frame_bytes`.
+fn least_buffer(frame_bytes: u16) -> u32 {
+    u32::from(frame_bytes).div_ceil(u32::try_from(MAX_PIECES).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paravane_mock_hal::Memory;
+    use paravane_net::{Change, FrameLayout, Settings};
+    use std::format;
+
+    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+
+    fn check(config: Config, buffer_bytes: u16) -> Result<Plan, ConfigError> {
+        config.check(
+            MAC,
+            &FramePool::new(Memory::default(), FrameLayout::new(1).with_buffer_bytes(buffer_bytes)).unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_standard_frame_with_a_tag_fits_one_buffer() {
+        let plan = check(Config::default(), 2048).unwrap();
+        assert_eq!((plan.max_rx_buffers, plan.geometry.buffer_bytes), (1, 2048 - 64));
+        assert_eq!((plan.max_frame_bytes, plan.tx_limits.max_frame_bytes), (1514, 1518));
+        assert_eq!(plan.rx_completion_entries, 288);
+    }
+
+    #[test]
+    fn a_jumbo_frame_takes_several() {
+        let jumbo = Config { ip_mtu_bytes: 9000, ..Config::default() };
+        let plan = check(jumbo, 2048).unwrap();
+        assert_eq!(plan.max_rx_buffers, 5, "9018 bytes in buffers of 1984");
+        assert_eq!(plan.geometry.entries, [256, 4 * 256], "the rest of each");
+        let plan = check(Config { rx_entries: 4096, ..jumbo }, 2048).unwrap();
+        assert_eq!(plan.geometry.entries, [4096, 4096], "no longer than the device takes");
+        let plan = check(Config { rx2_entries: Some(96), ..jumbo }, 2048).unwrap();
+        assert_eq!(plan.geometry.entries, [256, 96], "as given");
+    }
+
+    #[test]
+    fn pairs_are_a_power_of_two_and_share_the_receive_slots() {
+        for (pairs, rx_entries, tx, rx, each) in [
+            (1, 256, 1, 1, 256),
+            (0, 256, 1, 1, 256),
+            (2, 256, 2, 2, 128),
+            (3, 256, 2, 2, 128),
+            (4, 320, 4, 4, 64),
+            (8, 256, 8, 8, 32),
+            (8, 255, 4, 4, 32),
+            (16, 8192, 8, 16, 512),
+            (u16::MAX, u16::MAX - 31, 8, 16, 4064),
+            (4, 63, 1, 1, 63),
+        ] {
+            let config = Config { pairs, rx_entries, ..Config::default() };
+            let shown = format!("{pairs} pairs, {rx_entries} entries");
+            assert_eq!(config.queues(), QueueCounts { tx, rx }, "{shown}");
+            if each != 63 {
+                assert_eq!(check(config, 2048).unwrap().geometry.entries, [each, 32], "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn ring_sizes_are_the_devices() {
+        for entries in [0, 1, 31, 48, 4128, u16::MAX] {
+            let config = Config { rx_entries: entries, ..Config::default() };
+            assert_eq!(check(config, 2048), Err(ConfigError::RingEntries { ring: "rx", entries }));
+        }
+        let config = Config { rx2_entries: Some(33), ..Config::default() };
+        assert_eq!(check(config, 2048), Err(ConfigError::RingEntries { ring: "rx2", entries: 33 }));
+        let longest =
+            Config { tx_entries: 4096, rx_entries: 4096, rx2_entries: Some(4096), ..Config::default() };
+        assert_eq!(check(longest, 2048).unwrap().rx_completion_entries, 8192);
+    }
+
+    #[test]
+    fn what_the_device_would_refuse_is_named() {
+        for ip_mtu_bytes in [59, 9001] {
+            let config = Config { ip_mtu_bytes, ..Config::default() };
+            assert_eq!(check(config, 2048), Err(ConfigError::Mtu { ip_mtu_bytes }));
+        }
+        let group = MacAddr([1, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            check(Config::default().with_settings(Settings::default().with(Change::Mac(group))), 2048),
+            Err(ConfigError::Mac(group))
+        );
+        assert_eq!(
+            check(Config::default(), 128),
+            Err(ConfigError::BufferTooShort { payload_bytes: 64, min_bytes: 128 })
+        );
+        assert_eq!(
+            check(Config { ip_mtu_bytes: 9000, ..Config::default() }, 512),
+            Err(ConfigError::BufferTooShort { payload_bytes: 448, min_bytes: 564 })
+        );
+    }
+}
