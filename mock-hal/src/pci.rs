@@ -14,6 +14,7 @@ mod cam;
 mod device;
 pub mod machine;
 mod msix;
+mod power;
 mod route;
 mod space;
 
@@ -33,6 +34,7 @@ use crate::registers::SharedModel;
 use crate::watchdog::{Access, Watchdog};
 
 use machine::{Machine, Used};
+use power::Power;
 
 pub use bar::{Bar, Reaction};
 pub use cam::ConfigPorts;
@@ -135,7 +137,7 @@ impl PciHost {
     #[must_use]
     pub fn is_bus_master(&self, at: PciAddress) -> bool {
         let bus = self.lock();
-        bus.path(at).is_some_and(|path| path.iter().all(|slot| slot.space.command() & 1 << 2 != 0))
+        bus.path(at).is_some_and(|path| path.iter().all(|slot| slot.is_master()))
     }
 
     fn get<const N: usize>(&self, at: PciAddress, offset: u16) -> [u8; N] {
@@ -154,12 +156,24 @@ impl PciHost {
         if bus.answers(at, offset, value.len())
             && let Some(slot) = bus.slots.get_mut(&at)
         {
-            slot.space.write(offset.into(), value);
+            let power = slot.space.write_powered(offset.into(), value);
+            let model = slot.model.clone().filter(|_| power != Power::Same);
             drop(bus);
+            if let Some(model) = model {
+                let mut model = model.lock().unwrap_or_else(PoisonError::into_inner);
+                if power == Power::Slept { model.sleep() } else { model.reset() }
+            }
             // An enable or mask bit may have let something through.
             self.deliver(at);
             self.update_line(at);
         }
+    }
+}
+
+impl Slot {
+    /// Whether it passes on what goes to memory.
+    fn is_master(&self) -> bool {
+        self.space.command() & 1 << 2 != 0 && !self.space.is_asleep()
     }
 }
 

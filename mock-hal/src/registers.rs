@@ -43,6 +43,12 @@ pub trait DeviceModel: Send {
 
     /// The driver writes to `bar`.
     fn write(&mut self, bar: u8, offset_bytes: usize, width: Width, value: u32);
+
+    /// Its function was put to sleep: it reaches no memory until it wakes.
+    fn sleep(&mut self) {}
+
+    /// Its function woke and is as after power-on.
+    fn reset(&mut self) {}
 }
 
 /// A model that tests and regions share.

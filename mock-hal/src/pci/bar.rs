@@ -84,6 +84,13 @@ impl Bar {
         (index == first || (self.is_wide() && index == first + 1)).then(|| index - first)
     }
 
+    /// Nobody assigned it yet. One that cannot be moved stays.
+    pub(super) fn forget(&mut self) {
+        if self.reaction == Reaction::Movable {
+            self.value = 0;
+        }
+    }
+
     fn mask(&self) -> u64 {
         !(self.len_bytes - 1) & if self.is_io() { 0xffff } else { u64::MAX }
     }

@@ -40,8 +40,7 @@ impl PciHost {
     pub(super) fn deliver(&self, at: PciAddress) {
         let due = {
             let mut bus = self.lock();
-            let masters =
-                bus.path(at).is_some_and(|path| path.iter().all(|slot| slot.space.command() & 4 != 0));
+            let masters = bus.path(at).is_some_and(|path| path.iter().all(|slot| slot.is_master()));
             match bus.slots.get_mut(&at) {
                 // A message is a write to memory: without bus mastering it stays pending.
                 Some(slot) if masters => slot.space.take_due(),
@@ -58,7 +57,8 @@ impl PciHost {
         let (line, up) = {
             let bus = self.lock();
             bus.slots.get(&at).map_or((None, false), |slot| {
-                (Some(slot.space.interrupt_line()), slot.pin && slot.space.command() & 1 << 10 == 0)
+                let is_on = slot.space.command() & 1 << 10 == 0 && !slot.space.is_asleep();
+                (Some(slot.space.interrupt_line()), slot.pin && is_on)
             })
         };
         let source = u32::from(at.bus()) << 8 | u32::from(at.devfn());
@@ -92,6 +92,17 @@ impl PciDevice {
     #[must_use]
     pub fn is_bus_master(&self) -> bool {
         self.host().is_some_and(|host| host.is_bus_master(self.at))
+    }
+
+    /// Whether it is in D3: what reaches it there may only wake its machine.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.host().and_then(|host| host.with(self.at, |space| space.is_asleep())).unwrap_or(false)
+    }
+
+    /// Asks for its machine to be woken (`PME`). Whether it may.
+    pub fn wake_up_call(&self) -> bool {
+        self.host().and_then(|host| host.with(self.at, FunctionSpace::wake_up_call)).unwrap_or(false)
     }
 
     /// How it is to interrupt.

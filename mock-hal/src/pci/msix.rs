@@ -45,6 +45,12 @@ impl MsixTable {
         }
     }
 
+    /// As after power-on.
+    pub(super) fn forget(&mut self) {
+        self.entries.fill([0, 0, 0, MASKED]);
+        self.pending.fill(false);
+    }
+
     /// What is at a place of a BAR, when that is the table or the pending bits. Both are made of
     /// 32-bit words.
     pub(super) fn read(&self, bar: u8, offset_bytes: usize, width: Width) -> Option<u32> {

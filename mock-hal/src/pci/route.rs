@@ -47,7 +47,7 @@ impl Bus {
     /// Who decodes an aligned access of `len_bytes` at `addr`.
     fn target(&self, space: Space, addr: u64, len_bytes: usize) -> Option<Target> {
         self.slots.iter().find_map(|(at, slot)| {
-            let is_on = space.is_on(slot.space.command());
+            let is_on = space.is_on(slot.space.command()) && !slot.space.is_asleep();
             let (bar, offset_bytes) = slot.registers(space, addr, len_bytes).filter(|_| is_on)?;
             let path = self.path(*at).filter(|_| offset_bytes.is_multiple_of(len_bytes))?;
             let leads = path.iter().skip(1).all(|bridge| bridge.forwards(space, addr));

@@ -26,6 +26,7 @@ pub struct FunctionSpace {
     pub(super) bars: Vec<Bar>,
     pub(super) msix: Option<MsixTable>,
     pub(super) msi_at: Option<usize>,
+    pub(super) power_at: Option<usize>,
 }
 
 impl FunctionSpace {
@@ -38,6 +39,7 @@ impl FunctionSpace {
             bars: Vec::new(),
             msix: None,
             msi_at: None,
+            power_at: None,
         };
         space.set16(0x00, vendor);
         space.set16(0x02, device);
@@ -139,15 +141,6 @@ impl FunctionSpace {
         self
     }
 
-    /// Adds a power-management capability at `at`, in D0.
-    #[must_use]
-    pub fn power(mut self, at: u8) -> Self {
-        let at = self.link(at, 0x01);
-        self.set16(at + 2, 3);
-        self.allow(at + 4, &[0b11]);
-        self
-    }
-
     /// Adds a PCI Express capability of version 2 for an endpoint at `at`.
     #[must_use]
     pub fn express(mut self, at: u8) -> Self {
@@ -181,7 +174,7 @@ impl FunctionSpace {
     }
 
     /// Appends a capability of kind `id` to the list.
-    fn link(&mut self, at: u8, id: u8) -> usize {
+    pub(super) fn link(&mut self, at: u8, id: u8) -> usize {
         self.bytes[0x06] |= 1 << 4;
         let last = self.last_link;
         self.set8(last, at);
@@ -296,6 +289,25 @@ impl FunctionSpace {
     /// The command register.
     pub(super) fn command(&self) -> u16 {
         self.get16(COMMAND)
+    }
+
+    /// As after power-on: nothing decoded, no BAR assigned that can be, no message.
+    pub(super) fn forget(&mut self) {
+        self.set16(COMMAND, 0);
+        for bar in &mut self.bars {
+            bar.forget();
+        }
+        if let Some(msix) = &mut self.msix {
+            msix.forget();
+        }
+        for control in [self.msix.as_ref().map(|msix| msix.at), self.msi_at].into_iter().flatten() {
+            let kept = self.get16(control + 2) & !self.writable16(control + 2);
+            self.set16(control + 2, kept);
+        }
+    }
+
+    fn writable16(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.writable[at], self.writable[at + 1]])
     }
 
     /// The BAR behind a register, and which half of it.

@@ -275,3 +275,37 @@ fn the_last_handle_checks_a_platform_with_a_device() {
     // Its address is out, so dropping it parks it; it holds memory, and neither bus nor device.
     let _ = DmaBox::<u64, _>::zeroed(&of, Align::BYTE).unwrap().dma_addr();
 }
+
+#[test]
+fn a_function_in_d3_is_silent_and_wakes_as_after_power_on() {
+    let (platform, device) = nic(&QEMU_PC);
+    let (host, at) = (platform.pci(), device.address());
+    let start = u64::from(host.read32(at, 0x10) & !0xf) | u64::from(host.read32(at, 0x14)) << 32;
+    let region = MmioMap::map(&platform, PhysAddr::new(start), 0x4000).unwrap();
+    host.write16(at, 0x04, 0b110);
+    host.write16(at, 0x72, 0x8000);
+    assert_eq!((region.read32(8), device.is_bus_master(), device.mode()), (8, true, InterruptMode::Msix));
+    assert!(!device.wake_up_call(), "nobody asked for it");
+    assert_eq!(host.read16(at, 0x44) & 0x8000, 0x8000);
+    host.write16(at, 0x44, 0x8103);
+    assert_eq!(host.read16(at, 0x44), 0x0103, "and the mark is cleared by a one");
+    assert!(device.is_asleep() && device.wake_up_call());
+    assert_eq!((region.read32(8), device.is_bus_master()), (u32::MAX, false));
+    host.write16(at, 0x44, 0);
+    assert_eq!(device.mode(), InterruptMode::Pin);
+    assert_eq!((host.read16(at, 0x04), host.read32(at, 0x10) & !0xf, host.read32(at, 0x14)), (0, 0, 0));
+}
+
+#[test]
+fn a_function_that_keeps_its_state_wakes_as_it_was() {
+    let platform = MockPlatform::new();
+    let space = FunctionSpace::endpoint(1, 2, 3).memory_bar(0, 0x1000, 0x1000).power(0x40).keeping_state();
+    let at = PciAddress::new(0, 0, 4, 0).unwrap();
+    platform.pci().insert(at, space);
+    platform.pci().write16(at, 0x04, 0b110);
+    platform.pci().write16(at, 0x44, 3);
+    assert!(!platform.pci().is_bus_master(at));
+    platform.pci().write16(at, 0x44, 0);
+    assert_eq!((platform.pci().read16(at, 0x04), platform.pci().read32(at, 0x10)), (0b110, 0x1000));
+    assert!(platform.pci().is_bus_master(at));
+}
