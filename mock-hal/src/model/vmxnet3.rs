@@ -46,8 +46,18 @@
 //!
 //! *What was told.* [`Vmxnet3::coalescing`], [`moderation`](Vmxnet3::moderation),
 //! [`memory_regions`](Vmxnet3::memory_regions), [`buffer_sizes`](Vmxnet3::buffer_sizes) and
-//! [`would_wake`](Vmxnet3::would_wake) have what commands left behind. Of these, only the lengths
-//! of buffers change what the device does: shorter ones are a violation.
+//! [`would_wake`](Vmxnet3::would_wake) have what commands left behind. Shorter buffers than were
+//! announced are a violation. Coalescing holds interrupts of queues back until so many completions
+//! were written or [`pass_time`](Vmxnet3::pass_time) says that their time has come. Events never
+//! wait.
+//!
+//! *Sleep.* A device with power management ([`Personality::sleep`]) in D3 reaches no memory and
+//! takes no frame. One that [`would_wake`](Vmxnet3::would_wake) its machine is a
+//! [wake-up call](Vmxnet3::wake_up_calls), where configuration space allows that. Waking forgets
+//! all, or nothing; a device that still runs is quiesced and reset before it is activated anew.
+//!
+//! *Migration.* [`Vmxnet3::device_changed`] raises the event alone; [`Vmxnet3::move_to`] puts
+//! another personality behind a device that runs, as a move to another host does.
 //!
 //! *What goes wrong.* [`Vmxnet3::faults`] is a plan; [`FaultPlan::storm`] draws one by chance. The
 //! subject of a completion's fault is its queue, of a command's or a reply's the command, of an
@@ -77,8 +87,9 @@
 //! | `tx`, `rx`, `rx_ring`, `filter`, `stats` | frames, buffers |
 //! | `packet`, `rss` | what is in a frame, and the queue that it goes to |
 //! | `offload`, `sent`, `segment`, `checksum` | what the device does to frames, and whether it can |
-//! | `interrupt` | vectors, the pin, events |
-//! | `settings`, `wake` | what commands tell |
+//! | `interrupt`, `coalesce` | vectors, the pin, events; interrupts that wait for more |
+//! | `settings`, `wake` | what commands tell; sleep |
+//! | `migrate` | another host behind the device |
 //! | `faults`, `says` | what a device does that lies |
 //! | `loads` | what a driver may believe whose loads change |
 //!
@@ -92,6 +103,7 @@
 mod activate;
 mod capability;
 mod checksum;
+mod coalesce;
 mod command;
 mod data_ring;
 mod faults;
@@ -99,6 +111,7 @@ mod filter;
 mod interrupt;
 mod layout;
 mod loads;
+mod migrate;
 mod offload;
 mod packet;
 mod personality;
@@ -131,7 +144,7 @@ use crate::pci::{FunctionSpace, PciDevice, PciHost};
 use crate::platform::MockPlatform;
 
 pub use layout::stop;
-pub use personality::Personality;
+pub use personality::{Personality, Sleep};
 pub use queue::QueueId;
 pub use revision::{ESXI_REVISIONS, QEMU_REVISIONS, Revision};
 pub use segment::cut;
@@ -161,6 +174,8 @@ pub struct Vmxnet3 {
     granted: u32,
     /// What wakes its machine.
     wake: Wake,
+    /// How often it asked for its machine to be woken, and was allowed to.
+    pub wake_up_calls: usize,
     masked: [bool; VECTORS],
     pending: [bool; VECTORS],
     line: bool,
@@ -218,6 +233,11 @@ impl Vmxnet3 {
             .bar(config.low_bar(2, 0x2000))
             .msi(0x84)
             .msix(0x9c, personality.vectors().into(), 2, 0x1000 | 2);
+        let function = match personality.sleep {
+            Sleep::Never => function,
+            Sleep::Forgets => function.power(0x40),
+            Sleep::Keeps => function.power(0x40).keeping_state(),
+        };
         config.insert(address, config.machine().wired(function));
         let model = Arc::new(Mutex::new(Self {
             memory: platform.device_memory(&format!("vmxnet3 {address}")),
@@ -231,6 +251,7 @@ impl Vmxnet3 {
             chosen_revision: 0,
             granted: 0,
             wake: Wake::default(),
+            wake_up_calls: 0,
             masked: [true; VECTORS],
             pending: [false; VECTORS],
             line: false,

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::Vmxnet3;
+use super::coalesce::Pace;
 use super::filter::Filter;
 use super::layout::{queue_desc, shared, upt};
 use super::queue::{Ring, RxQueue, RxRing, TxQueue};
@@ -29,6 +30,8 @@ pub(super) struct Active {
     pub(super) moderation: Vec<u8>,
     /// What commands told.
     pub(super) settings: Settings,
+    /// Interrupts that wait for more.
+    pub(super) pace: Pace,
     pub(super) max_rx_buffers: u16,
     pub(super) mtu: u32,
     pub(super) filter: Filter,
@@ -128,6 +131,7 @@ impl Vmxnet3 {
             vectors_in_use,
             moderation: self.read_moderation(at, vectors_in_use, is_extended),
             settings: Settings::default(),
+            pace: Pace::default(),
             max_rx_buffers: self.get16(at + shared::MAX_NUM_RX_SG),
             mtu: self.get32(at + shared::MTU),
             filter: self.read_filter(at),

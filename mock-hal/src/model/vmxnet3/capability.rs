@@ -60,12 +60,7 @@ impl Vmxnet3 {
         if self.active.is_some() && (self.granted ^ wanted) & LARGE_BAR != 0 {
             self.broken("LARGE_BAR changed while the device runs");
         }
-        let passed_through = match self.personality.pass_through {
-            hardware if hardware & NOT_APPLICABLE != 0 => u32::MAX,
-            hardware => hardware,
-        };
-        // Buffers are completed in order, whatever is asked for.
-        self.granted = wanted & self.personality.capabilities & passed_through & !OUT_OF_ORDER;
+        self.granted = wanted & self.available();
     }
 
     /// What `SET_RSS_FIELDS` may turn on.

@@ -42,7 +42,12 @@ impl Vmxnet3 {
                 self.note_unmasked();
                 self.deactivate();
             }
-            cmd::RESET_DEV => self.reset(),
+            cmd::RESET_DEV => {
+                self.reset_device();
+                if self.line {
+                    self.broken("reset with the line raised: it stays up");
+                }
+            }
             cmd::UPDATE_RX_MODE
             | cmd::UPDATE_MAC_FILTERS
             | cmd::UPDATE_VLAN_FILTERS
@@ -90,7 +95,17 @@ impl Vmxnet3 {
         command & 0xffff <= last.into()
     }
 
-    fn reset(&mut self) {
+    /// As after power-on.
+    pub(super) fn power_on(&mut self) {
+        self.reset_device();
+        self.shared = 0;
+        self.pending_low = None;
+        self.result = 0;
+        self.chosen_revision = 0;
+        self.line = false;
+    }
+
+    fn reset_device(&mut self) {
         self.deactivate();
         if self.personality.forgets_shared {
             self.shared = 0;
@@ -100,13 +115,10 @@ impl Vmxnet3 {
         self.wake = Wake::default();
         self.masked.fill(true);
         self.pending.fill(false);
-        if self.line {
-            self.broken("reset with the line raised: it stays up");
-        }
     }
 
     /// A device that is quiesced does not listen to masks, and remembers them.
-    fn note_unmasked(&mut self) {
+    pub(super) fn note_unmasked(&mut self) {
         if let Some(in_use) = self.active.as_ref().map(|active| usize::from(active.vectors_in_use)) {
             self.left_unmasked = (0..)
                 .zip(self.masked)

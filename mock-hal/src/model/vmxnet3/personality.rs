@@ -4,6 +4,17 @@ use super::capability;
 use super::layout::rss_field;
 use super::revision::{ESXI_REVISIONS, QEMU_REVISIONS, Revision};
 
+/// Whether a device can sleep, and what it does then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleep {
+    /// It has no power management, as QEMU's.
+    Never,
+    /// It comes back from D3 as after power-on.
+    Forgets,
+    /// It comes back as it was.
+    Keeps,
+}
+
 /// What differs from device to device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
@@ -65,6 +76,8 @@ pub struct Personality {
     pub capabilities: u32,
     /// `PTCR0`: what of that the hardware can do that is passed through; bit 31 where none is.
     pub pass_through: u32,
+    /// Whether it can sleep.
+    pub sleep: Sleep,
     /// What `CMD` reads after a command that the agreed revision does not have.
     pub unknown_answer: u32,
 }
@@ -98,6 +111,7 @@ impl Personality {
             verifies_checksums: false,
             capabilities: 0,
             pass_through: capability::NOT_APPLICABLE,
+            sleep: Sleep::Never,
             unknown_answer: 0,
         }
     }
@@ -130,6 +144,7 @@ impl Personality {
             verifies_checksums: true,
             capabilities: capability::ALL,
             pass_through: capability::NOT_APPLICABLE,
+            sleep: Sleep::Forgets,
             unknown_answer: u32::MAX,
         }
     }

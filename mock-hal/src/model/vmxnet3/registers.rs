@@ -147,4 +147,11 @@ impl DeviceModel for Vmxnet3 {
             _ => {}
         }
     }
+    fn sleep(&mut self) {
+        self.note_unmasked();
+    }
+
+    fn reset(&mut self) {
+        self.power_on();
+    }
 }

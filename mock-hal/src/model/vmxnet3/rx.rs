@@ -4,6 +4,7 @@ use super::Vmxnet3;
 use super::checksum::verdict;
 use super::faults::Later;
 use super::layout::{queue_id, rcd, upt};
+use super::queue::QueueId;
 use super::rss::Hashed;
 use super::rx_ring::Taken;
 use super::segment::{Joined, Outer, join};
@@ -77,6 +78,12 @@ impl Vmxnet3 {
     }
 
     fn arrive(&mut self, arrival: Arrival<'_>) -> bool {
+        if self.function.is_asleep() {
+            if self.would_wake(arrival.bytes) && self.function.wake_up_call() {
+                self.wake_up_calls += 1;
+            }
+            return false;
+        }
         let here =
             |action: &Action| matches!(action, Action::Drop | Action::Delay { .. } | Action::Duplicate);
         match self.ask(FaultPoint::Frame, 0, &mut (), here) {
@@ -160,7 +167,7 @@ impl Vmxnet3 {
         } else {
             self.count_rx(queue, at::RX_ERROR);
         }
-        self.raise(vector);
+        self.interrupt_for(QueueId::Rx(queue), 1);
         is_whole
     }
 

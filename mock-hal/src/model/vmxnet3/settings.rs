@@ -164,6 +164,7 @@ impl Vmxnet3 {
             let conf = model.read_conf(at, CONF_BYTES).ok_or("no configuration of version 1 and 16 bytes")?;
             let words = model.words(conf).ok_or("a configuration that is not there")?;
             settings.coalescing = Some(Coalescing::parse(words).ok_or("a mode or a number out of range")?);
+            model.forget_pace();
             Ok(())
         })
     }

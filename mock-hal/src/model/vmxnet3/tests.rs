@@ -4,6 +4,7 @@
 
 mod capability;
 mod chaos;
+mod coalesce;
 mod data_ring;
 mod faults;
 mod filter;
@@ -12,11 +13,13 @@ mod interrupt;
 mod life;
 mod lro;
 mod memory;
+mod migrate;
 mod offload;
 mod queues;
 mod receive;
 mod rss;
 mod settings;
+mod sleep;
 mod transmit;
 mod verdict;
 mod wake;

@@ -80,12 +80,12 @@ impl Vmxnet3 {
 
     /// Sends every frame that is there in full.
     pub(super) fn transmit(&mut self, queue: usize) {
-        let mut is_completed = false;
+        let mut completed = 0;
         while let Some(described) = self.next_frame(queue) {
-            is_completed |= self.send(queue, described);
+            completed += u32::from(self.send(queue, described));
         }
-        if let Some(vector) = self.tx(queue).filter(|_| is_completed).map(|queue| queue.vector) {
-            self.raise(vector);
+        if completed > 0 {
+            self.interrupt_for(QueueId::Tx(queue), completed);
         }
     }
 
