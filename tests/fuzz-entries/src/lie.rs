@@ -5,7 +5,7 @@ use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 use crate::input::Input;
 
 /// Where network devices lie.
-pub(crate) const NET_POINTS: [FaultPoint; 10] = [
+pub(crate) const NET_POINTS: [FaultPoint; 11] = [
     FaultPoint::RegisterRead,
     FaultPoint::RegisterWrite,
     FaultPoint::Doorbell,
@@ -16,6 +16,8 @@ pub(crate) const NET_POINTS: [FaultPoint; 10] = [
     FaultPoint::Frame,
     FaultPoint::Interrupt,
     FaultPoint::Tick,
+    // Last: seeds choose by number.
+    FaultPoint::Reply,
 ];
 
 /// Where disks lie.
