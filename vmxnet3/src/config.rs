@@ -2,6 +2,7 @@
 
 use paravane_net::{Rss, RxOffloads, Settings};
 
+use crate::revision::HIGHEST_BY_DEFAULT;
 use crate::rss;
 
 /// How a device is to run.
@@ -48,6 +49,12 @@ pub struct Config {
     /// Lets the device take VLAN tags off received frames. Off by default: a tag is part of the
     /// frame until somebody asks otherwise.
     pub strip_vlan: bool,
+    /// The highest revision of the protocol that may be agreed on, from 1. Where the device has
+    /// less, it is less.
+    ///
+    /// 6 by default: up to there the device is its hypervisor's software. From 7 on it may be
+    /// hardware that is passed through; rings have to be powers of two then. QEMU's has 1.
+    pub max_revision: u8,
 }
 
 impl Default for Config {
@@ -61,6 +68,7 @@ impl Default for Config {
             settings: Settings::default(),
             rx_checksum: true,
             strip_vlan: false,
+            max_revision: HIGHEST_BY_DEFAULT,
         }
     }
 }
@@ -134,6 +142,12 @@ impl Config {
     #[must_use]
     pub const fn with_strip_vlan(self, strip_vlan: bool) -> Self {
         Self { strip_vlan, ..self }
+    }
+
+    /// The same with another [`max_revision`](Self::max_revision).
+    #[must_use]
+    pub const fn with_max_revision(self, max_revision: u8) -> Self {
+        Self { max_revision, ..self }
     }
 }
 

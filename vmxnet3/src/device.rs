@@ -19,7 +19,7 @@ use crate::error::{BringUpError, ShutDownError};
 use crate::intr::WantedInterrupts;
 use crate::memory::Memory;
 use crate::regs::{BAR_BYTES, Command, GONE, MaskMode, Query, bar0, bar1};
-use crate::revision::Revision;
+use crate::revision::{HIGHEST_BY_DEFAULT, Revision};
 
 /// Whether a function is a VMXNET3 device. Its PCI revision says nothing: the protocol's is agreed
 /// through registers.
@@ -39,6 +39,9 @@ pub struct Device<P: Platform, C: ConfigAccess> {
     pub(crate) bar0: P::Region,
     pub(crate) regs: ControlRegs<P::Region>,
     pub(crate) interrupts: FunctionInterrupts<P::Region>,
+    /// Revisions that it speaks: bit n for revision n + 1.
+    pub(crate) offered: u32,
+    /// As the last start agreed, or the next one will by default.
     pub(crate) revision: Revision,
     /// The one it was made with.
     pub(crate) mac: MacAddr,
@@ -59,6 +62,7 @@ struct Registers<R> {
 
 /// What [`Device::new`] agreed on with the device.
 struct Agreed {
+    offered: u32,
     revision: Revision,
     mac: MacAddr,
     mask_mode: MaskMode,
@@ -85,11 +89,11 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             Err(error) => return Err(not_opened(error, function)),
         };
         match agree(&mut function, &platform, &mut registers.regs) {
-            Ok(Agreed { revision, mac, mask_mode, wanted }) => {
+            Ok(Agreed { offered, revision, mac, mask_mode, wanted }) => {
                 let Registers { bar0, regs, interrupts } = registers;
                 let address = function.address();
                 info!(
-                    "vmxnet3 {address}: {mac}, revision {revision}, masks: {mask_mode:?}, interrupts: {wanted:?}"
+                    "vmxnet3 {address}: {mac}, revision {revision} (VRRS {offered:#b}), masks: {mask_mode:?}, interrupts: {wanted:?}"
                 );
                 let counted = DeviceStats::default();
                 Ok(Self {
@@ -98,6 +102,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     bar0,
                     regs,
                     interrupts,
+                    offered,
                     revision,
                     mac,
                     mask_mode,
@@ -113,7 +118,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         }
     }
 
-    /// The agreed revision of the protocol.
+    /// The agreed revision of the protocol: of the last start or, before the first, the one that a
+    /// start agrees on by default.
     #[must_use]
     pub fn revision(&self) -> u8 {
         self.revision.number()
@@ -214,10 +220,12 @@ fn agree<C: ConfigAccess>(
     let _quiet = shut_down(function, regs, clock).map_err(BringUpError::StillRunning)?;
 
     let offered = regs.read_revisions()?;
-    let revision = Revision::agree(offered).ok_or(BringUpError::Revision { offered })?;
-    let offered = regs.read_upt_versions()?;
-    if offered & 1 == 0 {
-        return Err(BringUpError::UptVersion { offered });
+    // A start may allow a higher one. What is asked here is the same in all.
+    let revision = Revision::agree(offered, HIGHEST_BY_DEFAULT).or_else(|| Revision::agree(offered, u8::MAX));
+    let revision = revision.ok_or(BringUpError::Revision { offered })?;
+    let upt_versions = regs.read_upt_versions()?;
+    if upt_versions & 1 == 0 {
+        return Err(BringUpError::UptVersion { offered: upt_versions });
     }
     regs.choose(revision.bit());
 
@@ -226,7 +234,7 @@ fn agree<C: ConfigAccess>(
     let mac = if permanent.is_unicast() { permanent } else { regs.read_mac() };
     let answer = regs.ask(Query::ConfIntr)?;
     let (mask_mode, wanted) = (MaskMode::from_conf_intr(answer), WantedInterrupts::from_conf_intr(answer));
-    Ok(Agreed { revision, mac, mask_mode, wanted })
+    Ok(Agreed { offered, revision, mac, mask_mode, wanted })
 }
 
 /// Stops the device by its own means, then by the bus's, and proves it.

@@ -111,6 +111,13 @@ pub enum ConfigError {
         /// The size asked for.
         entries: u16,
     },
+    /// A ring's size is no power of two, which the agreed revision asks for.
+    RingNoPowerOfTwo {
+        /// Which ring.
+        ring: &'static str,
+        /// The size asked for.
+        entries: u16,
+    },
     /// The IP MTU is not from 60 to 9000 bytes.
     Mtu {
         /// The one asked for.
@@ -133,6 +140,9 @@ impl fmt::Display for ConfigError {
             Self::RingEntries { ring, entries } => {
                 write!(f, "{ring} ring of {entries}: not a multiple of 32 from 32 to 4096")
             }
+            Self::RingNoPowerOfTwo { ring, entries } => {
+                write!(f, "{ring} ring of {entries}: not a power of two, as from revision 7 on it has to be")
+            }
             Self::Mtu { ip_mtu_bytes } => write!(f, "IP MTU of {ip_mtu_bytes} bytes: not from 60 to 9000"),
             Self::Mac(mac) => write!(f, "{mac} is not a station's address"),
             Self::BufferTooShort { payload_bytes, min_bytes } => {
@@ -149,6 +159,14 @@ impl core::error::Error for ConfigError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartError {
+    /// It speaks no revision that it may speak by
+    /// [`Config::max_revision`](crate::Config::max_revision).
+    Revision {
+        /// What it offers: bit n for revision n + 1.
+        offered: u32,
+        /// What it may.
+        max_revision: u8,
+    },
     /// The configuration is wrong.
     Config(ConfigError),
     /// Of the settings, one is not to be had.
@@ -176,6 +194,11 @@ pub enum StartError {
         /// Its answer to `ACTIVATE_DEV`.
         code: u32,
     },
+    /// It refused to be told how long receive buffers are.
+    BufferSizes {
+        /// Its answer to `SET_RING_BUFFER_SIZE`.
+        code: u32,
+    },
     /// It does not answer, or broke while it was started.
     Fault(DeviceFault),
     /// One of the above, and then it could not be stopped. The device keeps its memory, for it may
@@ -186,6 +209,10 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Revision { offered, max_revision } => write!(
+                f,
+                "vmxnet3 not started: it speaks revisions {offered:#b} (VRRS), and {max_revision} is the highest allowed"
+            ),
             Self::Config(error) => write!(f, "vmxnet3 not started: {error}"),
             Self::Setting { what, error } => {
                 write!(f, "vmxnet3 not started: {what}: {error}; leave it out of the settings")
@@ -199,6 +226,9 @@ impl fmt::Display for StartError {
             }
             Self::Command(error) => write!(f, "vmxnet3 not started: {error}"),
             Self::Refused { code } => write!(f, "vmxnet3 refused to activate, answer {code:#x}"),
+            Self::BufferSizes { code } => {
+                write!(f, "vmxnet3 refused the length of receive buffers, answer {code:#x}")
+            }
             Self::Fault(fault) => write!(f, "vmxnet3 broke while it was started: {fault}"),
             Self::NotStopped(error) => {
                 write!(f, "vmxnet3 neither started nor stopped, memory kept: {error}")
@@ -216,7 +246,11 @@ impl core::error::Error for StartError {
             Self::Command(error) => Some(error),
             Self::Fault(fault) => Some(fault),
             Self::NotStopped(error) => Some(error),
-            Self::ForeignPool { .. } | Self::PoolEmpty | Self::Refused { .. } => None,
+            Self::Revision { .. }
+            | Self::ForeignPool { .. }
+            | Self::PoolEmpty
+            | Self::Refused { .. }
+            | Self::BufferSizes { .. } => None,
         }
     }
 }

@@ -10,6 +10,7 @@ mod assemble;
 mod batch;
 mod chain;
 mod change;
+mod cmd_info;
 mod command;
 mod config;
 mod control;

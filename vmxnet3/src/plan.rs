@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::desc::{MAX_RX_BUFFER_BYTES, MIN_RX_HEAD_BYTES, RingIds, RxGeometry};
 use crate::error::ConfigError;
 use crate::offload::TxLimits;
+use crate::revision::Features;
 use crate::table::QueueCounts;
 
 /// An Ethernet header.
@@ -26,6 +27,8 @@ const MTU_BYTES: RangeInclusive<u16> = 60..=9000;
 /// A configuration that was checked, with what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
+    /// What the agreed revision brings.
+    pub(crate) features: Features,
     pub(crate) mac: MacAddr,
     pub(crate) queues: QueueCounts,
     /// Of each transmit ring.
@@ -45,7 +48,12 @@ pub(crate) struct Plan {
 
 impl Config {
     /// Checks everything that the device would refuse or misbehave over.
-    pub(crate) fn check(&self, own_mac: MacAddr, pool: &FramePool) -> Result<Plan, ConfigError> {
+    pub(crate) fn check(
+        &self,
+        features: Features,
+        own_mac: MacAddr,
+        pool: &FramePool,
+    ) -> Result<Plan, ConfigError> {
         if !MTU_BYTES.contains(&self.ip_mtu_bytes) {
             return Err(ConfigError::Mtu { ip_mtu_bytes: self.ip_mtu_bytes });
         }
@@ -67,23 +75,29 @@ impl Config {
             return Err(ConfigError::BufferTooShort { payload_bytes, min_bytes: least_buffer(longest) });
         };
         let queues = self.queues();
+        let powers = features.contains(Features::POWER_OF_TWO_RINGS);
         let rx_entries = match queues.rx {
             1 => self.rx_entries,
-            // Whole steps; what is over stays in the pool.
-            _ => {
-                let each = self.rx_entries.checked_div(queues.rx.into()).unwrap_or(0);
-                each.saturating_sub(each % RING_STEP)
-            }
+            // What is over stays in the pool.
+            _ => ring_within(self.rx_entries.checked_div(queues.rx.into()).unwrap_or(0), powers),
         };
         let rx2_entries = self.rx2_entries.unwrap_or_else(|| {
-            rx_entries.saturating_mul(max_rx_buffers.saturating_sub(1)).clamp(RING_STEP, MAX_RING)
+            let rest = rx_entries.saturating_mul(max_rx_buffers.saturating_sub(1)).clamp(RING_STEP, MAX_RING);
+            // 4096 is one.
+            if powers { rest.next_power_of_two() } else { rest }
         });
         for (ring, entries) in [("tx", self.tx_entries), ("rx", rx_entries), ("rx2", rx2_entries)] {
             if entries == 0 || entries > MAX_RING || !entries.is_multiple_of(RING_STEP) {
                 return Err(ConfigError::RingEntries { ring, entries });
             }
+            if powers && !entries.is_power_of_two() {
+                return Err(ConfigError::RingNoPowerOfTwo { ring, entries });
+            }
         }
+        // At most 8192.
+        let completions = rx_entries.saturating_add(rx2_entries);
         Ok(Plan {
+            features,
             mac,
             queues,
             tx_entries: self.tx_entries,
@@ -94,7 +108,7 @@ impl Config {
                 entries: [rx_entries, rx2_entries],
                 buffer_bytes,
             },
-            rx_completion_entries: rx_entries.saturating_add(rx2_entries),
+            rx_completion_entries: if powers { completions.next_power_of_two() } else { completions },
             max_rx_buffers,
             tx_limits: TxLimits { max_frame_bytes: longest.into(), domain: pool.domain() },
         })
@@ -112,6 +126,12 @@ impl Config {
     }
 }
 
+/// The longest ring of at most `entries`: whole steps, or a power of two.
+fn ring_within(entries: u16, powers: bool) -> u16 {
+    let power = entries.checked_ilog2().map_or(0, |bit| 1_u16.wrapping_shl(bit));
+    if powers { power } else { entries.saturating_sub(entries % RING_STEP) }
+}
+
 /// The shortest buffer that chains to `frame_bytes`.
 fn least_buffer(frame_bytes: u16) -> u32 {
     u32::from(frame_bytes).div_ceil(u32::try_from(MAX_PIECES).unwrap_or(1))
@@ -127,7 +147,12 @@ mod tests {
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
     fn check(config: Config, buffer_bytes: u16) -> Result<Plan, ConfigError> {
+        check_at(Features::empty(), config, buffer_bytes)
+    }
+
+    fn check_at(features: Features, config: Config, buffer_bytes: u16) -> Result<Plan, ConfigError> {
         config.check(
+            features,
             MAC,
             &FramePool::new(Memory::default(), FrameLayout::new(1).with_buffer_bytes(buffer_bytes)).unwrap(),
         )
@@ -187,6 +212,29 @@ mod tests {
         let longest =
             Config { tx_entries: 4096, rx_entries: 4096, rx2_entries: Some(4096), ..Config::default() };
         assert_eq!(check(longest, 2048).unwrap().rx_completion_entries, 8192);
+    }
+
+    #[test]
+    fn rings_are_powers_of_two_where_they_have_to_be() {
+        let check = |config| check_at(Features::POWER_OF_TWO_RINGS, config, 2048);
+        let plan = check(Config::default()).unwrap();
+        assert_eq!((plan.geometry.entries, plan.rx_completion_entries), ([256, 32], 512));
+        let three = Config { rx_entries: 1024, ip_mtu_bytes: 5900, ..Config::default() };
+        assert_eq!(check(three).unwrap().geometry.entries, [1024, 2048], "two more of each");
+        let four = Config { rx_entries: 1024, ip_mtu_bytes: 7900, ..Config::default() };
+        assert_eq!(check(four).unwrap().geometry.entries, [1024, 4096], "three more of each, and some");
+        let shared = Config { pairs: 2, rx_entries: 448, ..Config::default() };
+        assert_eq!(check(shared).unwrap().geometry.entries, [128, 32], "of 224");
+        for (config, ring) in [
+            (Config { tx_entries: 96, ..Config::default() }, "tx"),
+            (Config { rx_entries: 96, ..Config::default() }, "rx"),
+            (Config { rx2_entries: Some(96), ..Config::default() }, "rx2"),
+        ] {
+            assert_eq!(check(config), Err(ConfigError::RingNoPowerOfTwo { ring, entries: 96 }));
+        }
+        let longest =
+            Config { tx_entries: 4096, rx_entries: 4096, rx2_entries: Some(4096), ..Config::default() };
+        assert_eq!(check(longest).unwrap().rx_completion_entries, 8192);
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub(crate) enum Command {
     UpdateRssidt = 0xcafe_0006,
     /// Read `uptFeatures` again.
     UpdateFeature = 0xcafe_0009,
+    /// Learn how long receive buffers are, from `cmdInfo`. Result 0: done. From revision 7 on.
+    SetRingBufferSize = 0xcafe_0013,
 }
 
 /// What the driver can ask the device for; the answer is read from `CMD`.

@@ -63,7 +63,7 @@ pub(crate) struct DriverShared {
     /// Events; the device sets bits, a write to the `ECR` register clears them.
     pub(crate) ecr: U32,
     pub(crate) reserved: U32,
-    /// Argument of a command, from revision 3 on.
+    /// Argument of a command, from revision 3 on: [`cmd_info`](crate::cmd_info).
     pub(crate) cmd_info: [u8; 16],
     /// `intrConfExt`, from revision 6 on.
     pub(crate) intr_conf_ext: [u8; 80],

@@ -14,6 +14,7 @@ use paravane_pci::{Command as PciCommand, ConfigAccess};
 use zerocopy::little_endian::U32;
 
 use crate::change;
+use crate::cmd_info;
 use crate::config::Config;
 use crate::control::VmxControl;
 use crate::device::{Device, shut_down};
@@ -26,6 +27,7 @@ use crate::offload::{MAX_SEGMENTS, MAX_TSO_SEGMENTS};
 use crate::pairs::RxQueues;
 use crate::plan::Plan;
 use crate::regs::{Command, Query};
+use crate::revision::{Features, Revision};
 use crate::rx::RxQueue;
 use crate::shared::Shared;
 use crate::tx::TxQueue;
@@ -77,13 +79,15 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 };
                 let link = event::link(link);
                 info!(
-                    "vmxnet3 {}: started: {}, MTU {}, {} receive and {} transmit slots, {} pairs of queues, {}, link {link}",
+                    "vmxnet3 {}: started: revision {}, {}, MTU {}, {} receive and {} transmit slots, {} pair{} of queues, {}, link {link}",
                     self.function.address(),
+                    self.revision,
                     info.mac,
                     info.ip_mtu_bytes,
                     info.rx_slots,
                     info.tx_slots,
                     plan.queues.rx,
+                    if plan.queues.rx == 1 { "" } else { "s" },
                     vectors.mode
                 );
                 let Memory { shared, table, rx, tx } = memory;
@@ -107,7 +111,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         if theirs != ours {
             return Err(StartError::ForeignPool { pool: theirs, device: ours });
         }
-        let plan = config.check(self.mac, &pool)?;
+        let max_revision = config.max_revision;
+        self.revision = Revision::agree(self.offered, max_revision)
+            .ok_or(StartError::Revision { offered: self.offered, max_revision })?;
+        let plan = config.check(self.revision.features(), self.mac, &pool)?;
         for change in config.settings.changes() {
             let checked = change::check(config, plan.queues.rx, &change);
             checked.map_err(|error| StartError::Setting { what: change.name(), error })?;
@@ -141,7 +148,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         }
         memory.describe(config, plan, vectors, self.mask_mode);
         let regs = &mut self.regs;
-        // Harmless when it still holds, needed if the reset of a stop took it back.
+        // Once more, harmless when it still holds; or another one, now that nothing runs.
         regs.choose(self.revision.bit());
         regs.set_shared(memory.shared.dma_addr().get());
         // Only now: until here the device had nothing valid to write to.
@@ -149,6 +156,13 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         match regs.run(Command::ActivateDev)? {
             0 => {}
             code => return Err(StartError::Refused { code }),
+        }
+        if plan.features.contains(Features::BUFFER_SIZES) {
+            memory.shared.set(field!(Shared, driver.cmd_info), cmd_info::buffer_sizes(&plan.geometry));
+            match regs.run(Command::SetRingBufferSize)? {
+                0 => {}
+                code => return Err(StartError::BufferSizes { code }),
+            }
         }
         memory.rx.queues_mut().for_each(RxQueue::announce);
         // After activation, for that brings the permanent address back on QEMU.

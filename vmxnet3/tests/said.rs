@@ -43,7 +43,9 @@ fn the_control_path_says_what_it_does_and_the_data_path_nothing() {
     let device = machine.claim();
     assert_eq!(
         said(),
-        ["INFO: vmxnet3 00:04.0: 52:54:00:12:34:56, revision 1, masks: Auto, interrupts: Any"]
+        [
+            "INFO: vmxnet3 00:04.0: 52:54:00:12:34:56, revision 6 (VRRS 0b1111111), masks: Auto, interrupts: Any"
+        ]
     );
 
     machine.model().refuse_activation = true;
@@ -52,8 +54,8 @@ fn the_control_path_says_what_it_does_and_the_data_path_nothing() {
     machine.model().refuse_activation = false;
     let device = failed.into_parts().1;
     let mut running = device.start(&small(), machine.pool.clone(), Interrupts::msix(&MESSAGES)).unwrap();
-    let started = "INFO: vmxnet3 00:04.0: started: 52:54:00:12:34:56, MTU 1500, 32 receive and 32 transmit slots, \
-                   1 pairs of queues, msix, 3 vectors, link up 10000 Mbit/s";
+    let started = "INFO: vmxnet3 00:04.0: started: revision 6, 52:54:00:12:34:56, MTU 1500, 32 receive and 32 transmit \
+                   slots, 1 pair of queues, msix, 3 vectors, link up 10000 Mbit/s";
     assert_eq!(said(), [started]);
 
     assert!(machine.model().deliver(&numbered(1)));

@@ -1,0 +1,28 @@
+//! `cmdInfo`: the argument of a command, which means something else to each.
+
+use crate::desc::RxGeometry;
+
+/// The argument of `SET_RING_BUFFER_SIZE`: how long a buffer at the head of a frame is, one of ring
+/// 1 that is not, of which there are none, and one of ring 2.
+pub(crate) fn buffer_sizes(geometry: &RxGeometry) -> [u8; 16] {
+    // Below 16384.
+    let len_bytes = u16::try_from(geometry.buffer_bytes).unwrap_or(0).to_le_bytes();
+    let mut info = [0; 16];
+    let [head, _, body, ..] = info.as_chunks_mut().0 else { return info };
+    (*head, *body) = (len_bytes, len_bytes);
+    info
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desc::RingIds;
+
+    #[test]
+    fn buffers_are_heads_in_the_first_ring_and_bodies_in_the_second() {
+        let geometry = RxGeometry { ids: RingIds::of(0, 1), entries: [32; 2], buffer_bytes: 1984 };
+        let mut due = [0; 16];
+        (due[0], due[1], due[4], due[5]) = (0xc0, 0x07, 0xc0, 0x07);
+        assert_eq!(buffer_sizes(&geometry), due);
+    }
+}
