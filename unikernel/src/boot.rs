@@ -1,7 +1,7 @@
 //! How the image starts.
 //!
-//! `entry.s` takes the machine from 32-bit protected mode to Rust; [`pvh`] reads the loader's
-//! structures; [`start`] puts the parts of a [`Machine`] together in the order in which they need
+//! `entry.s` takes the machine from 32-bit protected mode to Rust; [`loader`] reads what was left
+//! there; [`start`] puts the parts of a [`Machine`] together in the order in which they need
 //! one another, and calls the program.
 
 #![expect(unsafe_code, reason = "the first code that runs, and the program's entry")]
@@ -10,7 +10,7 @@ use paravane_hal::addr::PhysAddr;
 use paravane_pci::tables::search_bios_area;
 
 use crate::firmware::{FirmwareMemory, PhysicalMemory};
-use crate::loader::{BootInfo, pvh};
+use crate::loader::{self, BootInfo};
 use crate::platform::Machine;
 use crate::{build, console, fatal};
 
@@ -30,19 +30,19 @@ pub fn first_ticks() -> u64 {
     0
 }
 
-/// The first Rust code: reads what the loader left at `start_info`, puts the machine together, and
+/// The first Rust code: reads what the loader, which gave `number`, left at `found`, puts the machine together, and
 /// runs `program`.
 ///
 /// # Safety
 ///
 /// Called once, by `entry.s`: in 64-bit mode on the boot page tables, with nothing else running,
 /// and all that the loader wrote still there.
-pub unsafe fn start(start_info: u32, program: fn(Machine) -> !) -> ! {
+pub unsafe fn start(found: u32, number: u32, program: fn(Machine) -> !) -> ! {
     console::open();
     log::info!("Paravane {}", build::ID);
     // Nothing of memory is in use yet but the image itself.
     let memory = FirmwareMemory::EVERYTHING;
-    let boot = pvh::read(&memory, PhysAddr::new(u64::from(start_info))).map(|boot| {
+    let boot = loader::read(&memory, PhysAddr::new(u64::from(found)), number).map(|boot| {
         // The BIOS notes in the first page where else it is.
         let search = || search_bios_area(&|from, into: &mut [u8]| memory.read(from, into));
         BootInfo { rsdp: boot.rsdp.or_else(search), ..boot }
@@ -50,7 +50,7 @@ pub unsafe fn start(start_info: u32, program: fn(Machine) -> !) -> ! {
     unmap_null_page();
     match boot {
         Ok(boot) => program(Machine::assemble(boot, first_ticks())),
-        Err(error) => fatal!("not started by a PVH loader: {error}"),
+        Err(error) => fatal!("not started by a loader that this image knows: {error}"),
     }
 }
 
@@ -84,9 +84,9 @@ mod image {
         safe fn paravane_main(machine: Machine) -> !;
     }
 
-    /// Where `entry.s` goes on. `start_info` is what the loader left in `ebx`.
-    extern "C" fn enter(start_info: u32) -> ! {
+    /// Where `entry.s` goes on. `found` is what the loader left in `ebx`, `number` in `eax`.
+    extern "C" fn enter(found: u32, number: u32) -> ! {
         // SAFETY: this is the call that `start` is written for.
-        unsafe { super::start(start_info, paravane_main) }
+        unsafe { super::start(found, number, paravane_main) }
     }
 }

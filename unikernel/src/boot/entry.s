@@ -1,7 +1,8 @@
 /* From the hypervisor's hand-over to 64-bit Rust.
 
-   The state a PVH loader leaves (Xen, "x86/HVM direct boot ABI"): 32-bit protected mode with flat segments, paging off,
-   interrupts off, ebx = address of hvm_start_info. The loader zeroed .bss, as for any ELF.
+   PVH loaders (Xen, "x86/HVM direct boot ABI") and those of Multiboot2 leave the same state: 32-bit protected mode with flat
+   segments, paging off, interrupts off, ebx = where what they have to say is. A Multiboot2 loader has a number in eax; of what
+   a PVH loader leaves there nothing is said. Either zeroed .bss, as for any ELF.
 
    The first 4 MiB are mapped by 4 KiB pages, so that code cannot be written, data cannot be run, and the page below the stack is not
    there at all; the rest up to 4 GiB by 2 MiB pages, read-write. The null page goes as soon as what loaders keep there was read. */
@@ -17,14 +18,25 @@
     .asciz "Xen"
     .long pvh_entry
 
+    /* Within the first 32 KiB of the file, at a multiple of 8: an i386 image with no wishes. The entry is the ELF's. */
+    .section .text.multiboot2, "a"
+    .balign 8
+multiboot2_header:
+    .set MULTIBOOT2_LENGTH, multiboot2_header_end - multiboot2_header
+    .long 0xe85250d6, 0, MULTIBOOT2_LENGTH, -(0xe85250d6 + MULTIBOOT2_LENGTH)
+    .short 0, 0
+    .long 8
+multiboot2_header_end:
+
     .section .text.entry, "ax"
     .code32
     .global pvh_entry
 pvh_entry:
+    mov ebp, eax                    /* kept: what the loader says it is */
     rdtsc
     mov [first_ticks], eax
     mov [first_ticks + 4], edx
-    mov esi, ebx                    /* kept: hvm_start_info */
+    mov esi, ebx                    /* kept: where its structures are */
     mov esp, offset stack_top
     cld
 
@@ -116,6 +128,7 @@ long_mode:
     mov gs, eax
     mov esp, offset stack_top
     mov edi, esi
+    mov esi, ebp
     call {start}
     ud2
 

@@ -1,23 +1,9 @@
+use super::super::tests::{Bytes, START};
+use super::super::{LoaderError, read};
 use super::*;
+use crate::memory::{MemoryKind, MemoryMap};
+use paravane_hal_x86_64::range::PhysRange;
 use proptest::prelude::*;
-
-/// Memory from 0x1000 on.
-struct Bytes(Vec<u8>);
-
-const START: u64 = 0x1000;
-
-impl PhysicalMemory for Bytes {
-    fn read(&self, at: PhysAddr, into: &mut [u8]) -> bool {
-        let Some(first) = at.get().checked_sub(START).and_then(|first| usize::try_from(first).ok()) else {
-            return false;
-        };
-        let Some(bytes) = first.checked_add(into.len()).and_then(|end| self.0.get(first..end)) else {
-            return false;
-        };
-        into.copy_from_slice(bytes);
-        true
-    }
-}
 
 const CMDLINE_AT: u64 = START + 0x200;
 const MAP_AT: u64 = START + 0x100;
@@ -47,7 +33,7 @@ fn loaded(line: &[u8]) -> Bytes {
 
 #[test]
 fn everything_is_copied_out() {
-    let boot = read(&loaded(b"admin=dhcp log=debug\0junk"), PhysAddr::new(START)).unwrap();
+    let boot = read(&loaded(b"admin=dhcp log=debug\0junk"), PhysAddr::new(START), 0).unwrap();
     assert_eq!(boot.command_line.as_str(), "admin=dhcp log=debug");
     assert_eq!(boot.rsdp, Some(PhysAddr::new(0xf_5a40)));
     let map: Vec<_> = boot.memory.iter().collect();
@@ -64,30 +50,30 @@ fn everything_is_copied_out() {
 fn the_magic_comes_first() {
     let mut memory = loaded(b"\0");
     memory.0[0] ^= 1;
-    let error = read(&memory, PhysAddr::new(START)).unwrap_err();
-    assert_eq!(error, PvhError::Magic { at: PhysAddr::new(START), found: MAGIC ^ 1 });
+    let error = read(&memory, PhysAddr::new(START), 0).unwrap_err();
+    assert_eq!(error, LoaderError::Unknown { at: PhysAddr::new(START), found: MAGIC ^ 1, number: 0 });
     assert!(matches!(
-        read(&memory, PhysAddr::new(0)),
-        Err(PvhError::Unreadable { what: "hvm_start_info", .. })
+        read(&memory, PhysAddr::new(0), 0),
+        Err(LoaderError::Unreadable { what: "the loader's structure", .. })
     ));
 }
 
 #[test]
 fn a_line_without_an_end_stops_at_the_end_of_memory() {
-    assert_eq!(read(&loaded(b"quiet"), PhysAddr::new(START)).unwrap().command_line.as_str(), "quiet");
-    assert_eq!(read(&loaded(b""), PhysAddr::new(START)).unwrap().command_line.as_str(), "");
+    assert_eq!(read(&loaded(b"quiet"), PhysAddr::new(START), 0).unwrap().command_line.as_str(), "quiet");
+    assert_eq!(read(&loaded(b""), PhysAddr::new(START), 0).unwrap().command_line.as_str(), "");
 }
 
 #[test]
 fn old_and_empty_maps_are_refused() {
     let old = Bytes(start_info(0, 0, MAP_AT, 2));
-    assert_eq!(read(&old, PhysAddr::new(START)).unwrap_err(), PvhError::NoMemoryMap { version: 0 });
+    assert_eq!(read(&old, PhysAddr::new(START), 0).unwrap_err(), LoaderError::NoMemoryMap { of: "hvm_start_info" });
     let empty = Bytes(start_info(1, 0, MAP_AT, 0));
-    assert_eq!(read(&empty, PhysAddr::new(START)).unwrap_err(), PvhError::NoMemoryMap { version: 1 });
+    assert_eq!(read(&empty, PhysAddr::new(START), 0).unwrap_err(), LoaderError::NoMemoryMap { of: "hvm_start_info" });
     let nowhere = Bytes(start_info(1, 0, u64::MAX, 9));
     assert!(matches!(
-        read(&nowhere, PhysAddr::new(START)),
-        Err(PvhError::Unreadable { what: "memory map", .. })
+        read(&nowhere, PhysAddr::new(START), 0),
+        Err(LoaderError::Unreadable { what: "memory map", .. })
     ));
 }
 
@@ -98,7 +84,7 @@ fn a_map_that_is_too_long_is_cut() {
     for index in 0..1000u64 {
         bytes.extend(MapEntry { addr: index << 12, size: 1 << 12, kind: 1, reserved: 0 }.as_bytes());
     }
-    let boot = read(&Bytes(bytes), PhysAddr::new(START)).unwrap();
+    let boot = read(&Bytes(bytes), PhysAddr::new(START), 0).unwrap();
     assert!(boot.memory.is_cut());
     assert_eq!(boot.memory.iter().count(), MemoryMap::CAPACITY);
 }
@@ -111,7 +97,7 @@ proptest! {
     fn any_bytes_get_an_answer(mut bytes in proptest::collection::vec(any::<u8>(), 4..600), cut in 0..600usize) {
         bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
         bytes.truncate(cut.max(4));
-        let _ = read(&Bytes(bytes), PhysAddr::new(START));
+        let _ = read(&Bytes(bytes), PhysAddr::new(START), 0);
     }
 
     /// And a map of any numbers.
@@ -122,7 +108,7 @@ proptest! {
         for &(addr, size, kind) in &entries {
             bytes.extend(MapEntry { addr, size, kind, reserved: 0 }.as_bytes());
         }
-        let boot = read(&Bytes(bytes), PhysAddr::new(START)).unwrap();
+        let boot = read(&Bytes(bytes), PhysAddr::new(START), 0).unwrap();
         prop_assert_eq!(boot.memory.is_cut(), entries.len() > MemoryMap::CAPACITY);
         let _ = crate::memory::plan(&boot.memory, PhysRange::between(0x10_0000, 0x18_0000), &mut |_| {});
     }
