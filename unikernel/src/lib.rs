@@ -21,6 +21,7 @@ pub mod memory;
 pub mod platform;
 mod ports;
 pub mod power;
+pub mod trial;
 
 /// Names the program of an image: a function that takes the [`Machine`](platform::Machine) and
 /// never returns.
