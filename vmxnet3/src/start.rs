@@ -70,7 +70,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     mac: plan.mac,
                     ip_mtu_bytes: plan.ip_mtu_bytes,
                     max_frame_bytes: plan.max_frame_bytes,
-                    offloads: Offloads::all(),
+                    offloads: Offloads::CHECKSUM | Offloads::TSO4 | Offloads::TSO6 | Offloads::VLAN,
                     filters: true,
                     max_segments: MAX_SEGMENTS,
                     max_cut_segments: MAX_TSO_SEGMENTS,

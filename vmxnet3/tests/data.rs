@@ -8,8 +8,8 @@ use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::fault::{Action, Fault, FaultPoint};
 use paravane_mock_hal::model::vmxnet3::Personality;
 use paravane_net::{
-    Burst, ChecksumRequest, Frame, RxQueue as _, Segmentation, SegmentationKind, TxOffload, TxQueue as _,
-    VlanTag,
+    Burst, ChecksumRequest, Control as _, Frame, Offloads, RxQueue as _, Segmentation, SegmentationKind,
+    TxOffload, TxQueue as _, VlanTag,
 };
 use support::{Machine, both, bytes_of, numbered, receive_all, send, small};
 
@@ -228,6 +228,30 @@ fn offloads_are_described_in_the_first_descriptor() {
     assert_eq!((sent[0].om, sent[0].hlen, sent[0].msscof, sent[0].tag), (2, 34, 50, Some(0xa123)));
     assert_eq!((sent[1].om, sent[1].hlen, sent[1].msscof, sent[1].tag), (3, 66, 1448, None));
     assert_eq!((sent[1].bytes.len(), sent[1].descriptors), (2066, 3));
+    machine.assert_clean();
+}
+
+/// What a NIC offers is what it takes: a stack that goes by it loses no frame.
+#[test]
+fn what_is_offered_is_sent_and_nothing_else_is() {
+    let machine = Machine::new(Personality::qemu());
+    let mut running = machine.start_small();
+    let offers = running.control.info().offloads;
+    for (offload, kind, ecn) in [
+        (Offloads::TSO4, SegmentationKind::Tcp4, false),
+        (Offloads::TSO6, SegmentationKind::Tcp6, false),
+        (Offloads::USO, SegmentationKind::Udp, false),
+        (Offloads::ECN, SegmentationKind::Tcp4, true),
+    ] {
+        let mut frame = machine.frame(&numbered(500));
+        let checksum = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
+        let cut = Segmentation { kind, header_bytes: 66, mss_bytes: 100, ecn };
+        frame.set_offload(TxOffload { checksum: Some(checksum), segmentation: Some(cut) });
+        let _ = running.tx.transmit(&mut frame.into());
+        let sent = machine.model().take_sent().len();
+        assert_eq!(sent == 1, offers.contains(offload), "{offload:?}");
+    }
+    assert!(offers.contains(Offloads::CHECKSUM | Offloads::VLAN));
     machine.assert_clean();
 }
 
