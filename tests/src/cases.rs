@@ -13,6 +13,7 @@ mod idle;
 mod last_panic;
 mod link;
 mod others;
+mod report;
 mod restart;
 pub mod router;
 pub(crate) mod stop;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Case> {
         idle::cases(),
         blocked::cases(),
         suite::cases(),
+        report::cases(),
         checks::cases(),
         disk::cases(),
         files::cases(),

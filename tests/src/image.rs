@@ -20,6 +20,8 @@ pub const FILES: &str = "paravane-files";
 pub const ROUTER: &str = "paravane-router";
 /// The image that runs the driver suite.
 pub const SUITE: &str = "paravane-guest-suite";
+/// The image that makes a report about VMXNET3 devices.
+pub const REPORT: &str = "paravane-device-report";
 /// The image that does one check of the library under the programs; an example.
 pub const CHECKS: &str = "checks";
 /// The image that drives a disk; an example.

@@ -144,6 +144,8 @@ impl NicModel {
 pub enum Backend {
     /// To a [`Cable`](crate::dgram::Cable) of ours.
     Cable,
+    /// To a hub that all such NICs of the machine are at, and nobody else.
+    Hub,
     /// To a network device of the kernel's, by its name; it exists already.
     Tap(&'static str),
     /// To QEMU's own address translator, with the guest's port 80 at `host_port` of the loopback
@@ -170,9 +172,9 @@ pub struct Config {
     pub nics: Vec<(NicModel, Backend)>,
     /// Options for devices that are no NICs, in pairs: `-device`, `edu`.
     pub extras: Vec<String>,
-    /// The ELF file to boot.
+    /// The ELF file to boot, or a CD (`.iso`) for the firmware to boot from.
     pub image: PathBuf,
-    /// The guest's command line.
+    /// The guest's command line; one on a CD has its own.
     pub append: String,
 }
 
@@ -257,8 +259,12 @@ impl Config {
         add("-chardev", "stdio,id=console,signal=off".into());
         add("-serial", "chardev:console".into());
         add("-qmp", format!("unix:{},server=on,wait=off", sockets.monitor().display()));
-        add("-kernel", self.image.display().to_string());
-        add("-append", self.append.clone());
+        if self.image.extension() == Some("iso".as_ref()) {
+            add("-cdrom", self.image.display().to_string());
+        } else {
+            add("-kernel", self.image.display().to_string());
+            add("-append", self.append.clone());
+        }
         for (index, (model, backend)) in self.nics.iter().enumerate() {
             let id = netdev_id(index);
             add(
@@ -269,6 +275,7 @@ impl Config {
                         sockets.theirs(index).display(),
                         sockets.ours(index).display(),
                     ),
+                    Backend::Hub => format!("hubport,id={id},hubid=0"),
                     Backend::Tap(name) => format!("tap,id={id},ifname={name},script=no,downscript=no"),
                     Backend::User { host_port } => {
                         format!(

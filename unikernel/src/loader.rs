@@ -116,11 +116,11 @@ fn memory_map(
     memory: &impl PhysicalMemory,
     start: PhysAddr,
     entries: u32,
-    step_bytes: u32,
+    step_bytes: u64,
 ) -> Result<MemoryMap, LoaderError> {
     let mut map = MemoryMap::EMPTY;
     for index in 0..u64::from(entries.min(MOST_ENTRIES)) {
-        let at = after(start, index.saturating_mul(step_bytes.into()));
+        let at = after(start, index.saturating_mul(step_bytes));
         let entry: MapEntry = copy(memory, "memory map", at)?;
         let size = entry.size.min(u64::MAX.saturating_sub(entry.addr));
         let range = PhysRange::between(entry.addr, entry.addr.saturating_add(size));

@@ -69,7 +69,7 @@ impl<'m> TestNic<'m> {
 /// It is in memory, which no test reaches, or cannot be claimed.
 pub fn claim(nic: &FoundNic) -> Result<Function<Bus>, Box<dyn Error>> {
     match &nic.place {
-        Place::Pci { bus, address, path, .. } => pci::claim(*bus, *address, path),
+        Place::Pci { bus, address, path, .. } => pci::claim(bus, *address, path),
         place @ Place::Mmio(_) => Err(alloc::format!("no driver reaches {place} yet").into()),
     }
 }

@@ -15,7 +15,8 @@
 //!
 //! Words of the command line: `mac0=52:54:…`, the address that the first NIC was made with, if that
 //! is to be held against what it says; `cable=by-hand`, somebody takes the cable of NIC 0 out and
-//! puts it back when a line asks for it, within 15 s; `power=stay`, the machine is left on.
+//! puts it back when a line asks for it, within 15 s; `repeat=N`, the suite is run N
+//! times; `power=stay`, the machine is left on.
 
 #![no_std]
 #![no_main]
@@ -23,6 +24,7 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use core::arch::x86_64::{__cpuid, CpuidResult};
 use core::error::Error;
@@ -93,12 +95,14 @@ fn report(machine: &Machine) -> Result<(), Box<dyn Error>> {
     };
     let (mut environment, address) = TestNic::new(machine, 0, nic, mac, peer)?;
     environment.has_cable_hand = word(machine, "cable") == Some("by-hand");
-    let suite = paravane_suite::run(&mut environment, address);
-    match &suite {
-        Ok(tests) => info!("report: suite passed, {tests} tests"),
-        Err(failure) => error!("report: suite failed: {failure}"),
+    let repeat = word(machine, "repeat").map_or(Ok(1), str::parse);
+    let repeat: u32 = repeat.map_err(|_| "repeat=N wants a number")?;
+    let mut tests = 0;
+    for round in 1..=repeat {
+        tests += paravane_suite::run(&mut environment, address)
+            .map_err(|failure| format!("suite failed in round {round} of {repeat}: {failure}"))?;
     }
-    suite?;
+    info!("report: suite passed, {tests} tests");
     Ok(())
 }
 

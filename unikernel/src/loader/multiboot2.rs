@@ -11,7 +11,7 @@
 //!
 //! Spec: Multiboot2 Specification version 2.0, 3.6 "Boot information format".
 
-#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 use paravane_hal::addr::PhysAddr;
 use paravane_hal_x86_64::range::PhysRange;
@@ -64,7 +64,7 @@ pub(super) fn read(memory: &impl PhysicalMemory, at: PhysAddr) -> Result<BootInf
                 // Longer ones have more in them, behind what is read.
                 if let Some(entries) = entries.filter(|_| entry_bytes as usize >= size_of::<MapEntry>()) {
                     let first = after(content, PAIR_BYTES.into());
-                    map = Some(memory_map(memory, first, entries, entry_bytes)?);
+                    map = Some(memory_map(memory, first, entries, entry_bytes.into())?);
                 }
             }
             ACPI_NEW => rsdp = Some(content),

@@ -61,7 +61,7 @@ pub(super) fn read(memory: &impl PhysicalMemory, at: PhysAddr) -> Result<BootInf
     };
     Ok(BootInfo {
         command_line,
-        memory: memory_map(memory, PhysAddr::new(map.paddr), map.entries, size_of::<MapEntry>() as u32)?,
+        memory: memory_map(memory, PhysAddr::new(map.paddr), map.entries, size_of::<MapEntry>() as u64)?,
         rsdp: Some(info.rsdp_paddr).filter(|at| *at != 0).map(PhysAddr::new),
     })
 }

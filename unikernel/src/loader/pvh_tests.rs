@@ -67,9 +67,15 @@ fn a_line_without_an_end_stops_at_the_end_of_memory() {
 #[test]
 fn old_and_empty_maps_are_refused() {
     let old = Bytes(start_info(0, 0, MAP_AT, 2));
-    assert_eq!(read(&old, PhysAddr::new(START), 0).unwrap_err(), LoaderError::NoMemoryMap { of: "hvm_start_info" });
+    assert_eq!(
+        read(&old, PhysAddr::new(START), 0).unwrap_err(),
+        LoaderError::NoMemoryMap { of: "hvm_start_info" }
+    );
     let empty = Bytes(start_info(1, 0, MAP_AT, 0));
-    assert_eq!(read(&empty, PhysAddr::new(START), 0).unwrap_err(), LoaderError::NoMemoryMap { of: "hvm_start_info" });
+    assert_eq!(
+        read(&empty, PhysAddr::new(START), 0).unwrap_err(),
+        LoaderError::NoMemoryMap { of: "hvm_start_info" }
+    );
     let nowhere = Bytes(start_info(1, 0, u64::MAX, 9));
     assert!(matches!(
         read(&nowhere, PhysAddr::new(START), 0),

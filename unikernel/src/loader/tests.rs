@@ -20,7 +20,6 @@ impl PhysicalMemory for Bytes {
     }
 }
 
-
 #[test]
 fn who_started_us_is_told_by_the_structure_first() {
     let zeroes = Bytes(vec![0; 64]);
