@@ -30,8 +30,8 @@ pub fn first_ticks() -> u64 {
     0
 }
 
-/// The first Rust code: reads what the loader, which gave `number`, left at `found`, puts the machine together, and
-/// runs `program`.
+/// The first Rust code: reads what the loader, which gave `number`, left at `found`, puts the
+/// machine together, and runs `program`.
 ///
 /// # Safety
 ///

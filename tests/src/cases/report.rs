@@ -1,5 +1,5 @@
-//! The report about VMXNET3 devices, from a CD as people boot it: with BIOS and with UEFI, where two
-//! NICs are on a network of their own.
+//! The report about VMXNET3 devices, from a CD as people boot it, with BIOS and with UEFI: two NICs
+//! on a network of their own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -13,10 +13,10 @@
 //! The machine is turned off afterwards. `docs/try-on-esxi.md` says how to make one, and what to do
 //! with the report.
 //!
-//! Words of the command line: `mac0=52:54:…`, the address that the first NIC was made with, if that
-//! is to be held against what it says; `cable=by-hand`, somebody takes the cable of NIC 0 out and
-//! puts it back when a line asks for it, within 15 s; `repeat=N`, the suite is run N
-//! times; `power=stay`, the machine is left on.
+//! Words of the command line: `mac0=52:54:…`, the address that NIC 0 was made with, to be held
+//! against what it says; `cable=by-hand`, somebody takes the cable of NIC 0 out and puts it back
+//! when a line asks for it, within 15 s; `repeat=N`, the suite is run N times; `power=stay`, the
+//! machine is left on.
 
 #![no_std]
 #![no_main]
