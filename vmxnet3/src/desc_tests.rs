@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::ring::{Cursor, Generation};
+use paravane_hal::fault::DeviceFault;
+use paravane_net::{RxChecksum, RxHash, RxHashKind, VlanTag};
 
 const FIRST: Generation = Generation::FIRST;
 
