@@ -348,6 +348,11 @@ impl<'q> Described<'q> {
         if usize::from(plan.segments) > self.free.len() {
             return Err(frame);
         }
+        let frame = if plan.sop.cuts() { offload::hand_headers_over(frame) } else { Ok(frame) };
+        let Ok(frame) = frame else {
+            self.refused = self.refused.wrapping_add(1);
+            return Ok(None);
+        };
         let (mut asked, mut is_first) = (plan.sop.words(), FIRST);
         for segment in frame.segments() {
             let Some(slot) = self.free.take() else { break };

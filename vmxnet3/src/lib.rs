@@ -19,6 +19,7 @@ mod device;
 mod error;
 mod event;
 mod filter;
+mod headers;
 mod intr;
 mod memory;
 mod offload;

@@ -9,6 +9,7 @@ use paravane_hal::dma::DomainTag;
 use paravane_net::{ChecksumRequest, Frame, FrameSegment, Segmentation, SegmentationKind, TxOffload};
 
 use crate::desc::{MAX_TX_SEGMENT_BYTES, TxSop};
+use crate::headers::TcpHeaders;
 
 /// Most descriptors of a frame.
 pub(crate) const MAX_SEGMENTS: u16 = 16;
@@ -120,6 +121,35 @@ pub(crate) fn prepare(mut frame: Frame, limits: TxLimits) -> (Frame, Option<TxPl
         frame.complete_checksum().then(|| plan(&frame, &limits))?
     });
     (frame, plan)
+}
+
+/// Has the headers of a frame that is to be cut say what the device wants of them, once it is sure
+/// that it goes out: until then it is as whoever sends it left it, for another device maybe.
+///
+/// A sender leaves the sum of the whole packet's pseudo-header, as other devices want it; this one
+/// counts the length of each segment itself, and wants the sum without one. IPv4's checksum it
+/// wants empty.
+///
+/// By value, as [`prepare`].
+///
+/// # Errors
+///
+/// `frame`, whose headers are not what it says of them: the device would stop the queue over it.
+#[inline(never)]
+pub(crate) fn hand_headers_over(mut frame: Frame) -> Result<Frame, Frame> {
+    let TxOffload { checksum, segmentation } = frame.offload();
+    let headers = TcpHeaders::read(&frame).filter(|headers| {
+        headers.end_bytes as usize == frame.total_bytes()
+            && checksum == Some(headers.checksum())
+            && segmentation
+                .is_some_and(|cut| cut.kind == headers.kind && cut.header_bytes == headers.header_bytes)
+    });
+    match headers {
+        Some(headers) if headers.clear_ip_sum(&mut frame) && headers.write_pseudo_sum(&mut frame, 0) => {
+            Ok(frame)
+        }
+        _ => Err(frame),
+    }
 }
 
 /// Plans how `frame` goes out; `None` if it must not.

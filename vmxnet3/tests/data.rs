@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod support;
+#[path = "support/tcp.rs"]
+mod tcp;
 
 use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::fault::{Action, Fault, FaultPoint};
@@ -12,6 +14,7 @@ use paravane_net::{
     TxOffload, TxQueue as _, VlanTag,
 };
 use support::{Machine, both, bytes_of, numbered, receive_all, send, small};
+use tcp::{PLAIN, Tcp, folded};
 
 #[test]
 fn frames_arrive_in_order_through_many_laps() {
@@ -219,7 +222,8 @@ fn offloads_are_described_in_the_first_descriptor() {
     summed.set_vlan(Some(VlanTag(0xa123)));
     send(&mut running, summed);
 
-    let mut cut = machine.chain(&[&[7; 66], &[8; 1000], &[9; 1000]]);
+    let bytes = Tcp { payload_bytes: 2000, ..PLAIN }.open_frame();
+    let mut cut = machine.chain(&[&bytes[..66], &bytes[66..1066], &bytes[1066..]]);
     let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 66, mss_bytes: 1448, ecn: false };
     cut.set_offload(TxOffload { checksum: Some(checksum), segmentation: Some(tcp4) });
     send(&mut running, cut);
@@ -243,10 +247,11 @@ fn what_is_offered_is_sent_and_nothing_else_is() {
         (Offloads::USO, SegmentationKind::Udp, false),
         (Offloads::ECN, SegmentationKind::Tcp4, true),
     ] {
-        let mut frame = machine.frame(&numbered(500));
-        let checksum = ChecksumRequest { start_bytes: 34, offset_bytes: 16 };
-        let cut = Segmentation { kind, header_bytes: 66, mss_bytes: 100, ecn };
-        frame.set_offload(TxOffload { checksum: Some(checksum), segmentation: Some(cut) });
+        let packet = Tcp { is_v6: kind == SegmentationKind::Tcp6, payload_bytes: 500, ..PLAIN };
+        let mut frame = machine.frame(&packet.open_frame());
+        let (checksum, cut) = packet.asked(100);
+        let segmentation = Some(Segmentation { kind, ecn, ..cut });
+        frame.set_offload(TxOffload { checksum: Some(checksum), segmentation });
         let _ = running.tx.transmit(&mut frame.into());
         let sent = machine.model().take_sent().len();
         assert_eq!(sent == 1, offers.contains(offload), "{offload:?}");
@@ -291,10 +296,11 @@ fn a_frame_to_be_cut_counts_as_what_comes_of_it() {
     let machine = Machine::new(Personality { tx_threshold: 3, ..Personality::esxi() });
     let mut running = machine.start_small();
     machine.model().doorbells.clear();
-    let mut cut = machine.chain(&[&[7; 66], &[8; 1500], &[9; 1397]]);
-    let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 66, mss_bytes: 1448, ecn: false };
-    let checksum = Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 });
-    cut.set_offload(TxOffload { checksum, segmentation: Some(tcp4) });
+    let packet = Tcp { payload_bytes: 2897, ..PLAIN };
+    let bytes = packet.open_frame();
+    let mut cut = machine.chain(&[&bytes[..66], &bytes[66..1566], &bytes[1566..]]);
+    let (checksum, segmentation) = packet.asked(1448);
+    cut.set_offload(TxOffload { checksum: Some(checksum), segmentation: Some(segmentation) });
     send(&mut running, cut);
     assert_eq!(machine.model().doorbells.len(), 1, "2897 bytes of payload are three segments");
 }
@@ -393,12 +399,24 @@ fn sent_of(machine: &Machine, frames: impl IntoIterator<Item = Frame>) -> Vec<Ve
 
 /// A machine whose pool has something in every byte.
 fn used_machine() -> Machine {
-    let machine = Machine::new(Personality { checks_headers: false, ..Personality::esxi() });
+    let machine = Machine::new(Personality::esxi());
     let used: Vec<_> = std::iter::from_fn(|| machine.pool.get()).collect();
     for mut frame in used {
         assert!(frame.append(&[0xee; 1984]));
     }
     machine
+}
+
+/// UDP over IPv4 with nothing in it, and the sum of the pseudo-header for a checksum.
+fn empty_datagram() -> Vec<u8> {
+    let mut bytes = Tcp { options: [0, 0], ..PLAIN }.frame();
+    bytes.truncate(42);
+    bytes[16..18].copy_from_slice(&[0, 28]);
+    bytes[23] = 17;
+    bytes[38..40].copy_from_slice(&[0, 8]);
+    let sum = folded(&bytes[26..34], 8 + 17);
+    bytes[40..42].copy_from_slice(&sum.to_be_bytes());
+    bytes
 }
 
 fn padded(bytes: &[u8]) -> Vec<u8> {
@@ -417,13 +435,14 @@ fn short_frames_leave_as_long_as_ethernet_has_them_and_with_zeroes() {
     assert_eq!(sent, bytes.iter().map(|bytes| padded(bytes)).collect::<Vec<_>>());
 
     // In several buffers, with a checksum to be filled in, with a tag to be put in.
-    let mut summed = machine.frame(&[0x22; 42]);
+    let datagram = empty_datagram();
+    let mut summed = machine.frame(&datagram);
     let checksum = Some(ChecksumRequest { start_bytes: 34, offset_bytes: 6 });
     summed.set_offload(TxOffload { checksum, segmentation: None });
     let mut tagged = machine.frame(&[0x33; 42]);
     tagged.set_vlan(Some(VlanTag(5)));
     let sent = sent_of(&machine, [summed, tagged, machine.chain(&[&[0x44; 14], &[0x55; 6], &[0x66; 1]])]);
-    assert_eq!(sent[..2], [padded(&[0x22; 42]), padded(&[0x33; 42])]);
+    assert_eq!(sent[..2], [padded(&datagram), padded(&[0x33; 42])]);
     assert_eq!(sent[2], padded(&[&[0x44; 14][..], &[0x55; 6], &[0x66]].concat()));
 }
 
@@ -442,14 +461,18 @@ fn a_burst_of_acknowledgements_is_padded_and_one_completion_is_for_all() {
 #[test]
 fn a_frame_to_be_cut_or_without_room_is_not_padded() {
     let machine = used_machine();
-    let mut cut = machine.frame(&[0x11; 55]);
-    let tcp4 = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 54, mss_bytes: 1448, ecn: false };
-    let checksum = Some(ChecksumRequest { start_bytes: 34, offset_bytes: 16 });
-    cut.set_offload(TxOffload { checksum, segmentation: Some(tcp4) });
+    let packet = Tcp { options: [0, 0], payload_bytes: 1, ..PLAIN };
+    let mut cut = machine.frame(&packet.open_frame());
+    let (checksum, segmentation) = packet.asked(1448);
+    cut.set_offload(TxOffload { checksum: Some(checksum), segmentation: Some(segmentation) });
     let mut full = machine.pool.get().unwrap();
     assert!(full.append(&[0x22; 1984]) && full.trim_front(1984 - 20));
     let sent = sent_of(&machine, [cut, full]);
-    assert_eq!(sent, [vec![0x11; 55], vec![0x22; 20]]);
+    // As the device wants its headers.
+    let mut expected = packet.frame();
+    expected[24..26].fill(0);
+    expected[50..52].copy_from_slice(&packet.pseudo_sum(0).to_be_bytes());
+    assert_eq!(sent, [expected, vec![0x22; 20]]);
 }
 
 #[test]

@@ -31,6 +31,11 @@ impl TxSop {
         Self { word2: (mss_bytes as u32 & LEN) << 18, word3: header_bytes as u32 & 0x3ff | 3 << 10 }
     }
 
+    /// Whether it asks for segments.
+    pub(crate) const fn cuts(self) -> bool {
+        self.word3 & 3 << 10 == 3 << 10
+    }
+
     /// Both words, `dw2` in the low half.
     #[inline(always)]
     pub(crate) const fn words(self) -> u64 {
