@@ -45,7 +45,7 @@ pub struct Config {
     /// What the device may do to received frames, if it can, and if the ring's buffers hold what
     /// comes of it. With [`LARGE`](RxOffloads::LARGE) among it, frames may be as long as an IP
     /// packet, over several buffers, and say in [`Frame::offload`](crate::Frame::offload) how they
-    /// were put together. Vmxnet3 verifies checksums, and puts nothing together.
+    /// were put together. Vmxnet3 does that to TCP over both IPs, or over none.
     pub rx_offloads: RxOffloads,
 }
 
@@ -108,11 +108,11 @@ impl Config {
             (u32::from(ip_mtu_bytes) + u32::from(TAGGED_HEADER_BYTES))
                 .div_ceil((BUFFER_BYTES - HEADROOM_BYTES).into())
         };
-        let longest =
-            if self.rx_offloads.intersects(RxOffloads::LARGE) { u16::MAX } else { LARGEST_IP_MTU_BYTES };
+        let makes_large = self.rx_offloads.intersects(RxOffloads::LARGE);
+        let longest = if makes_large { u16::MAX } else { LARGEST_IP_MTU_BYTES };
         // vmxnet3 has a second receive ring for what does not fit one buffer.
-        let receiving =
-            u32::from(self.rx_entries) * buffers(self.ip_mtu_bytes.unwrap_or(0).min(LARGEST_IP_MTU_BYTES));
+        let of_frame = buffers(self.ip_mtu_bytes.unwrap_or(0).min(LARGEST_IP_MTU_BYTES));
+        let receiving = u32::from(self.rx_entries) * if makes_large { of_frame.max(2) } else { of_frame };
         let in_bursts = u32::try_from(BURST_FRAMES).unwrap_or(u32::MAX) * (buffers(longest) + 1);
         receiving + u32::from(self.tx_entries) + in_bursts
     }
@@ -204,8 +204,11 @@ mod tests {
             "no NIC receives longer ones"
         );
         let large = Config::default().with_rx_offloads(RxOffloads::TCP4);
-        assert_eq!(large.frames(), 256 + 128 + 32 * (34 + 1), "a packet of 64 KiB in each place of a burst");
+        let in_bursts = 32 * (34 + 1);
+        assert_eq!(large.frames(), 2 * 256 + 128 + in_bursts, "a packet of 64 KiB in each place of a burst");
+        let both = large.with_ip_mtu_bytes(Some(9000));
+        assert_eq!(both.frames(), 256 * 5 + 128 + in_bursts);
         let longest = Config::default().with_rx_entries(u16::MAX).with_tx_entries(u16::MAX);
-        assert_eq!(longest.frames(), 2 * 65535 + in_bursts);
+        assert_eq!(longest.frames(), 2 * 65535 + 32 * (5 + 1));
     }
 }
