@@ -243,9 +243,9 @@ fn what_the_host_did_not_cut_vmxnet3_cuts() {
     let virtio = virtio.start(&config().into(), pool.clone(), Interrupts::POLLING).unwrap();
     let vmxnet3 = paravane_vmxnet3::Device::new(function(&machine, 9), machine.platform().clone()).unwrap();
     let vmxnet3 = vmxnet3.start(&config().into(), pool.clone(), Interrupts::POLLING).unwrap();
-    let [there, back] = forward_all((virtio, vmxnet3), 2, &namespace);
-    assert!(there.large > 10 && there.longest_bytes > 4096, "{there:?}");
-    assert_eq!(back.large, 0, "it puts nothing together");
+    for seen in forward_all((virtio, vmxnet3), 2, &namespace) {
+        assert!(seen.large > 10 && seen.longest_bytes > 4096, "{seen:?}");
+    }
     assert_eq!(pool.free(), pool.buffers());
     machine.check().unwrap();
 }

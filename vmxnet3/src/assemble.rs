@@ -12,7 +12,8 @@ use paravane_hal::fault::DeviceFault;
 use paravane_net::{BURST_FRAMES, Burst, Frame, FramePool, RxChecksum, RxCounters};
 
 use crate::chain::{Chain, Dropped};
-use crate::desc::RxCompletion;
+use crate::desc::{Merged, RxCompletion};
+use crate::large::LargeRules;
 use crate::ring::rare;
 use crate::rx_ring::RxRing;
 
@@ -21,6 +22,10 @@ pub(crate) struct Assembler<D: Dma> {
     pub(crate) bodies: RxRing<D>,
     /// It outlives a call: a burst may end in the middle of a frame.
     pub(crate) chain: Chain,
+    /// What the device said at the start of that frame.
+    pub(crate) merged: Option<Merged>,
+    /// Whether it may put packets together.
+    pub(crate) large: Option<LargeRules>,
     /// Where fresh buffers come from.
     pub(crate) pool: FramePool,
     /// Buffers that no slot has: fresh ones, and such as the device passed over.
@@ -81,17 +86,19 @@ impl<D: Dma> Assembler<D> {
             ring.put_back(&mut self.stock);
             return Ok(None);
         }
-        if completion.sop()
-            && let Some(why) = self.chain.begin()
-        {
-            count(&mut self.counters, why);
+        if completion.sop() {
+            self.merged = completion.merged();
+            if let Some(why) = self.chain.begin() {
+                count(&mut self.counters, why);
+            }
         }
         if completion.is_misplaced() {
             self.chain.give_up(Dropped::Disordered);
         }
         // What describes the frame, damage included, counts with its end.
         let damaged = completion.eop() && completion.err();
-        let is_wanted = self.chain.wants_piece() && completion.len_bytes() > 0 && !damaged;
+        let is_wanted =
+            self.chain.wants_piece(completion.len_bytes()) && completion.len_bytes() > 0 && !damaged;
         if is_wanted && has_fresh {
             if let Some(mut piece) = ring.take() {
                 // It fits: the completion was held against the buffer.
@@ -110,10 +117,9 @@ impl<D: Dma> Assembler<D> {
         if damaged {
             self.chain.give_up(Dropped::Damaged);
         }
-        match self.chain.finish() {
-            Ok(frame) => {
-                let frame = annotated(frame, completion);
-                self.counters.bytes = self.counters.bytes.wrapping_add(frame.total_bytes() as u64);
+        match self.finish(completion) {
+            Ok((frame, total_bytes)) => {
+                self.counters.bytes = self.counters.bytes.wrapping_add(total_bytes.into());
                 Ok(Some(frame))
             }
             Err(why) => {
@@ -121,6 +127,23 @@ impl<D: Dma> Assembler<D> {
                 Ok(None)
             }
         }
+    }
+
+    /// The whole frame that ends with `completion`, and how long it is.
+    ///
+    /// # Errors
+    ///
+    /// Why it was dropped.
+    fn finish(&mut self, completion: RxCompletion) -> Result<(Frame, u32), Dropped> {
+        let (frame, total_bytes) = self.chain.finish()?;
+        let frame = annotated(frame, completion);
+        let frame = match (self.large, self.merged) {
+            (Some(rules), merged) => rules.annotate(frame, total_bytes, merged)?,
+            // What nobody asked for is not what it seems.
+            (None, Some(_)) => return Err(Dropped::Damaged),
+            (None, None) => frame,
+        };
+        Ok((frame, total_bytes))
     }
 }
 

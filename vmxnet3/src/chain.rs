@@ -5,11 +5,17 @@
 //! `eop` under load, and nothing else is lost with it. Slots and lengths are another matter; those
 //! were checked before.
 
-use paravane_net::Frame;
+use paravane_net::{Burst, Frame};
 
 /// Most buffers of a frame that can be asked for: a 9000-byte frame in buffers of a kilobyte, and
 /// some.
-pub(crate) const MAX_PIECES: usize = 16;
+pub(crate) const MAX_PIECES: u16 = 16;
+/// The same where the device puts packets together: as many as are known to have been asked for
+/// (Linux, with its longest list of fragments).
+pub(crate) const MAX_LARGE_PIECES: u16 = 46;
+/// No frame is longer, whatever it is made of: what the length field of IPv6 counts, its header,
+/// and the Ethernet header with a tag.
+pub(crate) const MAX_LARGE_BYTES: u32 = 65_535 + 40 + 18;
 
 /// Why a frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,22 +42,18 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Chain {
     state: State,
-    /// What came of the frame,
-    frame: Option<Frame>,
-    /// in so many pieces.
-    count: usize,
+    /// What came of the frame, last piece first: so each joins it, and all are linked at the end,
+    /// without a walk to the other end.
+    pieces: Burst,
+    /// How long they are together.
+    total_bytes: u32,
     max_pieces: usize,
 }
 
 impl Chain {
     /// Nothing yet, of frames of at most `max_buffers`.
     pub(crate) fn new(max_buffers: u16) -> Self {
-        Self {
-            state: State::Idle,
-            frame: None,
-            count: 0,
-            max_pieces: usize::from(max_buffers).min(MAX_PIECES),
-        }
+        Self { state: State::Idle, pieces: Burst::new(), total_bytes: 0, max_pieces: max_buffers.into() }
     }
 
     /// Whether it is between frames.
@@ -71,12 +73,15 @@ impl Chain {
         }
     }
 
-    /// Whether the next piece is kept. The rest of a frame that did not start is not.
+    /// Whether the next piece, of `len_bytes`, is kept. The rest of a frame that did not start is
+    /// not.
     #[must_use]
-    pub(crate) fn wants_piece(&mut self) -> bool {
+    pub(crate) fn wants_piece(&mut self, len_bytes: u16) -> bool {
+        let fits = self.pieces.len() < self.max_pieces
+            && self.total_bytes.saturating_add(len_bytes.into()) <= MAX_LARGE_BYTES;
         match self.state {
             State::Idle => self.state = State::Dropping(Dropped::Disordered),
-            State::Collecting if self.count < self.max_pieces => return true,
+            State::Collecting if fits => return true,
             State::Collecting => self.give_up(Dropped::TooLong),
             State::Dropping(_) => {}
         }
@@ -85,11 +90,9 @@ impl Chain {
 
     /// Adds a piece, which is wanted.
     pub(crate) fn add(&mut self, piece: Frame) {
-        match &mut self.frame {
-            Some(frame) => frame.extend(piece),
-            None => self.frame = Some(piece),
-        }
-        self.count = self.count.wrapping_add(1);
+        let len_bytes = u32::try_from(piece.segment_bytes()).unwrap_or(u32::MAX);
+        self.total_bytes = self.total_bytes.saturating_add(len_bytes);
+        self.pieces.push_front(piece);
     }
 
     /// Drops what came of this frame, and what will. The first reason stays.
@@ -100,24 +103,29 @@ impl Chain {
         }
     }
 
-    /// The frame ends: all its pieces.
+    /// The frame ends: all its pieces, and how long they are together.
     ///
     /// # Errors
     ///
     /// Why it was dropped.
-    pub(crate) fn finish(&mut self) -> Result<Frame, Dropped> {
+    pub(crate) fn finish(&mut self) -> Result<(Frame, u32), Dropped> {
         let state = core::mem::replace(&mut self.state, State::Idle);
         if let State::Dropping(why) = state {
             return Err(why);
         }
-        self.count = 0;
+        let total_bytes = core::mem::take(&mut self.total_bytes);
         // A frame without a single byte is none.
-        self.frame.take().ok_or(Dropped::Damaged)
+        let mut frame = self.pieces.pop().ok_or(Dropped::Damaged)?;
+        while let Some(mut before) = self.pieces.pop() {
+            before.set_next(frame);
+            frame = before;
+        }
+        Ok((frame, total_bytes))
     }
 
     fn clear(&mut self) {
-        self.frame = None;
-        self.count = 0;
+        self.pieces = Burst::new();
+        self.total_bytes = 0;
     }
 }
 
@@ -139,10 +147,11 @@ mod tests {
         let mut chain = Chain::new(3);
         assert_eq!(chain.begin(), None);
         for bytes in [b"ab".as_slice(), b"cde", b"f"] {
-            assert!(chain.wants_piece());
+            assert!(chain.wants_piece(3));
             chain.add(piece(&pool, bytes));
         }
-        let frame = chain.finish().unwrap();
+        let (frame, total_bytes) = chain.finish().unwrap();
+        assert_eq!(total_bytes, 6);
         let mut bytes = [0; 8];
         assert_eq!(frame.copy_out(&mut bytes), Some(6));
         assert_eq!(&bytes[..6], b"abcdef");
@@ -156,13 +165,30 @@ mod tests {
         let pool = FramePool::new(Memory::default(), FrameLayout::new(4).with_buffer_bytes(256)).unwrap();
         let mut chain = Chain::new(1);
         assert_eq!(chain.begin(), None);
-        assert!(chain.wants_piece());
+        assert!(chain.wants_piece(60));
         chain.add(piece(&pool, b"first"));
-        assert!(!chain.wants_piece());
+        assert!(!chain.wants_piece(60));
         assert_eq!(pool.free(), 4, "what came is given back at once");
         chain.give_up(Dropped::Damaged);
         assert_eq!(chain.finish().unwrap_err(), Dropped::TooLong, "the first reason stays");
         assert!(chain.is_idle());
+    }
+
+    #[test]
+    fn a_frame_longer_than_any_packet_is_dropped() {
+        let layout = FrameLayout::new(8).with_buffer_bytes(16_384);
+        let pool = FramePool::new(Memory::default(), layout).unwrap();
+        let mut chain = Chain::new(MAX_LARGE_PIECES);
+        for (last_bytes, fits) in [(1593, true), (1594, false), (1593, true)] {
+            assert_eq!(chain.begin(), None);
+            for _ in 0..4 {
+                assert!(chain.wants_piece(16_000));
+                chain.add(piece(&pool, &[0; 16_000]));
+            }
+            assert_eq!(chain.wants_piece(last_bytes), fits, "{last_bytes}");
+            assert_eq!(chain.finish().err(), (!fits).then_some(Dropped::TooLong));
+        }
+        assert_eq!(pool.free(), 8);
     }
 
     #[test]
@@ -174,7 +200,7 @@ mod tests {
         assert_eq!(chain.begin(), Some(Dropped::Disordered));
         assert_eq!(pool.free(), 4);
         chain.add(piece(&pool, b"kept"));
-        assert_eq!(chain.finish().map(|frame| frame.total_bytes()).unwrap(), 4);
+        assert_eq!(chain.finish().map(|(_, total_bytes)| total_bytes).unwrap(), 4, "counted anew");
         assert_eq!(chain.begin(), None);
         chain.give_up(Dropped::NoBuffer);
         assert_eq!(chain.begin(), Some(Dropped::NoBuffer), "its own reason");
@@ -184,10 +210,10 @@ mod tests {
     fn what_did_not_start_is_dropped_to_its_end_and_counted_once() {
         let mut chain = Chain::new(2);
         for _ in 0..3 {
-            assert!(!chain.wants_piece());
+            assert!(!chain.wants_piece(60));
         }
         assert_eq!(chain.finish().unwrap_err(), Dropped::Disordered);
-        assert!(!chain.wants_piece());
+        assert!(!chain.wants_piece(60));
         assert_eq!(chain.begin(), Some(Dropped::Disordered));
     }
 

@@ -10,12 +10,12 @@ use paravane_net::{Change, ChangeError, MacAddr, RxOffloads, Settings};
 use paravane_pci::ConfigAccess;
 use zerocopy::little_endian::{U16, U32, U64};
 
-use crate::config::Config;
+use crate::config::{Config, LRO};
 use crate::control::VmxControl;
 use crate::filter::{self, RxMode};
 use crate::regs::Command;
 use crate::rss;
-use crate::shared::{FEATURE_RSS, FEATURE_RXCSUM, FEATURE_RXVLAN, Shared};
+use crate::shared::{FEATURE_LRO, FEATURE_RSS, FEATURE_RXCSUM, FEATURE_RXVLAN, Shared};
 
 /// Whether `change` is something that a device can be told that was started by `config` with so
 /// many receive queues.
@@ -30,8 +30,13 @@ pub(crate) fn check(config: &Config, rx_queues: u8, change: &Change) -> Result<(
         Change::Mac(mac) => mac.is_unicast(),
         Change::Vlan { vid, .. } => *vid < 1 << 12,
         Change::RxOffloads(offloads) => {
-            let has = if config.rx_checksum { RxOffloads::CHECKSUM } else { RxOffloads::empty() };
-            if !has.contains(*offloads) {
+            let mut has = RxOffloads::empty();
+            has.set(RxOffloads::CHECKSUM, config.rx_checksum);
+            has.set(LRO, config.lro);
+            // Both kinds or none, and none that is not vouched for.
+            let makes_large = offloads.intersects(LRO);
+            let needs = if makes_large { LRO | RxOffloads::CHECKSUM } else { RxOffloads::empty() };
+            if !has.contains(*offloads) || !offloads.contains(needs) {
                 return Err(ChangeError::NotOffered);
             }
             true
@@ -57,9 +62,10 @@ fn is_group(MacAddr([first, ..]): &MacAddr) -> bool {
 
 /// `uptFeatures` of a device that was started by `config`, where `settings` hold.
 pub(crate) fn upt_features(config: &Config, settings: &Settings) -> U64 {
-    let may = settings.rx_offloads.unwrap_or(RxOffloads::CHECKSUM);
+    let may = settings.rx_offloads.unwrap_or(RxOffloads::all());
     let features = [
         (config.rx_checksum && may.contains(RxOffloads::CHECKSUM), FEATURE_RXCSUM),
+        (config.lro && may.contains(LRO), FEATURE_LRO),
         (settings.rss.is_some(), FEATURE_RSS),
         (config.strip_vlan, FEATURE_RXVLAN),
     ];

@@ -26,7 +26,8 @@ pub struct Config {
     /// Slots of the second receive ring of each pair: 32 to 4096, a multiple of 32. It takes
     /// buffers only when frames do not fit one, a buffer a slot as well.
     ///
-    /// By default as many as the longest frames need that the first ring can start, up to 4096.
+    /// By default as many as the longest frames need that the first ring can start, up to 4096;
+    /// with [`lro`](Self::lro) at least as many as that has.
     pub rx2_entries: Option<u16>,
     /// How many pairs of queues are started at most: a power of two up to 16 of them, of which
     /// those behind the eighth have a receive queue alone. They share
@@ -55,6 +56,13 @@ pub struct Config {
     /// 6 by default: up to there the device is its hypervisor's software. From 7 on it may be
     /// hardware that is passed through; rings have to be powers of two then. QEMU's has 1.
     pub max_revision: u8,
+    /// Lets the device put TCP packets together to large ones (LRO), which come over many buffers
+    /// and say in [`Frame::offload`](paravane_net::Frame::offload) how they are cut again. Off by
+    /// default: who sends on what came, and does not look at that, breaks connections.
+    ///
+    /// It takes [`rx_checksum`](Self::rx_checksum), buffers of 1428 bytes of payload, and a second
+    /// receive ring that is longer than one packet; without, it stays off.
+    pub lro: bool,
 }
 
 impl Default for Config {
@@ -69,6 +77,7 @@ impl Default for Config {
             rx_checksum: true,
             strip_vlan: false,
             max_revision: HIGHEST_BY_DEFAULT,
+            lro: false,
         }
     }
 }
@@ -79,7 +88,8 @@ fn rss_pairs(rss: &Rss) -> u16 {
 }
 
 impl From<paravane_net::Config> for Config {
-    /// With one pair of queues, or as many as [`Settings::rss`] names.
+    /// With one pair of queues, or as many as [`Settings::rss`] names; with [`lro`](Self::lro)
+    /// where TCP over both IPs may be put together.
     fn from(config: paravane_net::Config) -> Self {
         let paravane_net::Config { tx_entries, rx_entries, ip_mtu_bytes, settings, rx_offloads, .. } = config;
         let own = Self::default();
@@ -90,6 +100,8 @@ impl From<paravane_net::Config> for Config {
             pairs: settings.rss.as_ref().map_or(own.pairs, rss_pairs),
             settings,
             rx_checksum: rx_offloads.contains(RxOffloads::CHECKSUM),
+            // The device does not ask which of the two.
+            lro: rx_offloads.contains(LRO),
             ..own
         }
     }
@@ -149,7 +161,16 @@ impl Config {
     pub const fn with_max_revision(self, max_revision: u8) -> Self {
         Self { max_revision, ..self }
     }
+
+    /// The same with [`lro`](Self::lro) or without.
+    #[must_use]
+    pub const fn with_lro(self, lro: bool) -> Self {
+        Self { lro, ..self }
+    }
 }
+
+/// What a device is asked for that is to put packets together.
+pub(crate) const LRO: RxOffloads = RxOffloads::TCP4.union(RxOffloads::TCP6);
 
 #[cfg(test)]
 mod tests {
@@ -164,5 +185,14 @@ mod tests {
         };
         assert_eq!([pairs(&[0]), pairs(&[1, 0]), pairs(&[0, 4]), pairs(&[u16::MAX])], [2, 2, 8, u16::MAX]);
         assert_eq!(Config::from(paravane_net::Config::default()).pairs, 1);
+    }
+
+    #[test]
+    fn large_packets_are_asked_for_over_both_ips() {
+        let asks = |offloads| {
+            Config::from(paravane_net::Config::default().with_rx_offloads(offloads | RxOffloads::CHECKSUM))
+                .lro
+        };
+        assert_eq!([LRO, RxOffloads::TCP4, RxOffloads::TCP6].map(asks), [true, false, false]);
     }
 }

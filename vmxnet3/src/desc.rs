@@ -7,7 +7,7 @@
 mod rx;
 mod tx;
 
-pub(crate) use rx::{BufferKind, RingIds, RxCompletion, RxDesc, RxGeometry, RxJudged};
+pub(crate) use rx::{BufferKind, Merged, RingIds, RxCompletion, RxDesc, RxGeometry, RxJudged};
 pub(crate) use tx::{PlainTx, TxCompletion, TxDesc, TxSop};
 
 /// The longest piece of memory that one transmit descriptor names.

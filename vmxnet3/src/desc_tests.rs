@@ -7,7 +7,8 @@ use paravane_net::{RxChecksum, RxHash, RxHashKind, VlanTag};
 
 const FIRST: Generation = Generation::FIRST;
 
-const GEOMETRY: RxGeometry = RxGeometry { ids: ONE, entries: [256, 32], buffer_bytes: 1984 };
+const GEOMETRY: RxGeometry =
+    RxGeometry { ids: ONE, entries: [256, 32], buffer_bytes: 1984, usual_bytes: 1984 };
 /// Those of the only queue.
 const ONE: RingIds = RingIds::of(0, 1);
 
@@ -219,14 +220,16 @@ proptest! {
         turn in any::<u16>(),
         buffer_bytes in 128_u32..=MAX_RX_BUFFER_BYTES,
     ) {
-        let geometry = RxGeometry { ids: ONE, entries: [rings.0 * 32, rings.1 * 32], buffer_bytes };
+        let geometry = RxGeometry { ids: ONE, entries: [rings.0 * 32, rings.1 * 32], buffer_bytes, usual_bytes: buffer_bytes };
         let turn = u32::from(turn % geometry.entries[0]);
         let [word0, word1, word2, word3] = words;
         let word0 = if usual { word0 & 0x7c00_0000 | 0xc000 | turn } else { word0 };
         let (plain, is_summed) = (RxCompletion::plain_word0(ONE.first, turn), word0 >> 30 & 1 == 0);
         let judged = RxCompletion::classify([word0, word1, word2, word3], plain, buffer_bytes);
-        // What is taken for usual at a glance is no more than what is so at a longer look.
-        let usual_len = match judged {
+        // What is taken for usual at a glance is no more than what is so at a longer look, but for
+        // the type.
+        let of_type_3 = [word0, word1, word2, word3 & !(4 << 24)];
+        let usual_len = match RxCompletion::classify(of_type_3, plain, buffer_bytes) {
             RxJudged::Noted(completion) if !completion.has_tag_or_hash() => Some(completion.len_bytes()),
             _ => None,
         };
@@ -241,7 +244,9 @@ proptest! {
             prop_assert!(u32::from(completion.len_bytes()) <= buffer_bytes);
             prop_assert_eq!(word0 >> 16 & 0x3ff, u32::from(completion.is_second_ring()));
             let is_whole = completion.sop() && completion.eop() && !completion.err() && completion.len_bytes() > 0;
-            let is_usual = is_whole && !completion.is_second_ring() && completion.index() == turn;
+            let is_in_turn = !completion.is_second_ring() && completion.index() == turn;
+            let is_usual = is_whole && is_in_turn && word3 & 4 << 24 == 0;
+            prop_assert!(!RxCompletion::is_good_and_whole(word3) || word3 & 4 << 24 == 0);
             prop_assert_eq!(!matches!(judged, RxJudged::Unusual(_)), is_usual);
             let says_nothing = word0 >> 30 & 1 == 1 && completion.vlan().is_none() && completion.hash().is_none();
             if word0 >> 30 & 1 == 0 {

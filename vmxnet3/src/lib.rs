@@ -21,6 +21,7 @@ mod event;
 mod filter;
 mod headers;
 mod intr;
+mod large;
 mod memory;
 mod offload;
 mod pairs;

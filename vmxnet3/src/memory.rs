@@ -84,6 +84,7 @@ impl<P: Platform> Memory<P> {
                     geometry: RxGeometry { ids: RingIds::of(queue, counts.rx), ..plan.geometry },
                     completion_entries: plan.rx_completion_entries,
                     max_buffers: plan.max_rx_buffers,
+                    large: plan.large,
                 },
             )
         };

@@ -5,10 +5,11 @@ use core::ops::RangeInclusive;
 
 use paravane_net::{FramePool, MacAddr};
 
-use crate::chain::MAX_PIECES;
+use crate::chain::{MAX_LARGE_BYTES, MAX_LARGE_PIECES, MAX_PIECES};
 use crate::config::Config;
 use crate::desc::{MAX_RX_BUFFER_BYTES, MIN_RX_HEAD_BYTES, RingIds, RxGeometry};
 use crate::error::ConfigError;
+use crate::large::LargeRules;
 use crate::offload::TxLimits;
 use crate::revision::Features;
 use crate::table::QueueCounts;
@@ -43,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) rx_completion_entries: u16,
     /// `maxNumRxSG`.
     pub(crate) max_rx_buffers: u16,
+    /// Whether the device may put packets together.
+    pub(crate) large: Option<LargeRules>,
     pub(crate) tx_limits: TxLimits,
 }
 
@@ -70,7 +73,7 @@ impl Config {
         let max_frame_bytes = self.ip_mtu_bytes.saturating_add(HEADER_BYTES);
         let longest = max_frame_bytes.saturating_add(TAG_BYTES);
         let buffers = u32::from(longest).div_ceil(buffer_bytes);
-        let max_rx_buffers = u16::try_from(buffers).ok().filter(|count| usize::from(*count) <= MAX_PIECES);
+        let max_rx_buffers = u16::try_from(buffers).ok().filter(|count| *count <= MAX_PIECES);
         let Some(max_rx_buffers) = max_rx_buffers else {
             return Err(ConfigError::BufferTooShort { payload_bytes, min_bytes: least_buffer(longest) });
         };
@@ -81,8 +84,12 @@ impl Config {
             // What is over stays in the pool.
             _ => ring_within(self.rx_entries.checked_div(queues.rx.into()).unwrap_or(0), powers),
         };
+        let large_buffers = u16::try_from(MAX_LARGE_BYTES.div_ceil(buffer_bytes)).unwrap_or(u16::MAX);
+        let may_be_large = self.lro && self.rx_checksum && large_buffers <= MAX_LARGE_PIECES;
         let rx2_entries = self.rx2_entries.unwrap_or_else(|| {
-            let rest = rx_entries.saturating_mul(max_rx_buffers.saturating_sub(1)).clamp(RING_STEP, MAX_RING);
+            let of_frames = rx_entries.saturating_mul(max_rx_buffers.saturating_sub(1));
+            let of_packets = if may_be_large { rx_entries.max(2 * RING_STEP) } else { RING_STEP };
+            let rest = of_frames.max(of_packets).min(MAX_RING);
             // 4096 is one.
             if powers { rest.next_power_of_two() } else { rest }
         });
@@ -96,6 +103,10 @@ impl Config {
         }
         // At most 8192.
         let completions = rx_entries.saturating_add(rx2_entries);
+        // One slot stays free.
+        let is_large = may_be_large && rx2_entries > large_buffers;
+        let large = is_large.then_some(LargeRules { ip_mtu_bytes: self.ip_mtu_bytes });
+        let usual_bytes = if is_large { buffer_bytes.min(max_frame_bytes.into()) } else { buffer_bytes };
         Ok(Plan {
             features,
             mac,
@@ -107,9 +118,11 @@ impl Config {
                 ids: RingIds::of(0, queues.rx),
                 entries: [rx_entries, rx2_entries],
                 buffer_bytes,
+                usual_bytes,
             },
             rx_completion_entries: if powers { completions.next_power_of_two() } else { completions },
-            max_rx_buffers,
+            max_rx_buffers: if is_large { large_buffers } else { max_rx_buffers },
+            large,
             tx_limits: TxLimits { max_frame_bytes: longest.into(), domain: pool.domain() },
         })
     }
@@ -134,7 +147,7 @@ fn ring_within(entries: u16, powers: bool) -> u16 {
 
 /// The shortest buffer that chains to `frame_bytes`.
 fn least_buffer(frame_bytes: u16) -> u32 {
-    u32::from(frame_bytes).div_ceil(u32::try_from(MAX_PIECES).unwrap_or(1))
+    u32::from(frame_bytes).div_ceil(MAX_PIECES.into())
 }
 
 #[cfg(test)]
@@ -176,6 +189,31 @@ mod tests {
         assert_eq!(plan.geometry.entries, [4096, 4096], "no longer than the device takes");
         let plan = check(Config { rx2_entries: Some(96), ..jumbo }, 2048).unwrap();
         assert_eq!(plan.geometry.entries, [256, 96], "as given");
+    }
+
+    #[test]
+    fn large_packets_take_their_buffers_or_are_not_made() {
+        let large = Config::default().with_lro(true);
+        let plan = check(large, 2048).unwrap();
+        assert_eq!(plan.large, Some(LargeRules { ip_mtu_bytes: 1500 }));
+        assert_eq!(plan.max_rx_buffers, 34, "65593 bytes in buffers of 1984");
+        assert_eq!(plan.geometry.entries, [256, 256]);
+        assert_eq!((plan.geometry.buffer_bytes, plan.geometry.usual_bytes), (1984, 1514));
+        let plan = check(large.with_ip_mtu_bytes(9000), 2048).unwrap();
+        assert_eq!((plan.geometry.entries, plan.geometry.usual_bytes), ([256, 1024], 1984));
+        assert_eq!(check(large.with_rx_entries(32), 2048).unwrap().geometry.entries, [32, 64]);
+        assert_eq!(check(large.with_rx2_entries(64), 2048).unwrap().max_rx_buffers, 34);
+        for (config, buffer_bytes) in [
+            (Config::default(), 2048),
+            (large.with_rx_checksum(false), 2048),
+            (large.with_rx2_entries(32), 2048),
+            (large, 64 + 1424),
+        ] {
+            let plan = check(config, buffer_bytes).unwrap();
+            assert_eq!((plan.large, plan.max_rx_buffers), (None, 1518_u16.div_ceil(buffer_bytes - 64)));
+            assert_eq!(plan.geometry.usual_bytes, plan.geometry.buffer_bytes);
+        }
+        assert_eq!(check(large, 64 + 1428).unwrap().max_rx_buffers, 46);
     }
 
     #[test]

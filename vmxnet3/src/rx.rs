@@ -32,6 +32,7 @@ use crate::assemble::{Assembler, annotated};
 use crate::chain::Chain;
 use crate::desc::{RxCompletion, RxGeometry, RxJudged};
 use crate::intr::Vector;
+use crate::large::LargeRules;
 use crate::ring::{Cursor, rare};
 use crate::rx_ring::RxRing;
 use crate::table::QueueWords;
@@ -74,6 +75,8 @@ pub(crate) struct RxSetup<P: Platform> {
     pub(crate) completion_entries: u16,
     /// Most buffers of a frame; with one, ring 2 stays empty.
     pub(crate) max_buffers: u16,
+    /// Whether the device may put packets together.
+    pub(crate) large: Option<LargeRules>,
 }
 
 /// Where the device finds the rings of a receive queue.
@@ -85,14 +88,25 @@ pub(crate) struct RxRings {
 impl<P: Platform> RxQueue<P> {
     /// Allocates a queue that the device does not know yet, and fills its rings from the pool.
     pub(crate) fn new(of: &DeviceDma<P>, setup: RxSetup<P>) -> Result<Self, DmaError> {
-        let RxSetup { words, bar0, doorbells, vector, pool, geometry, completion_entries, max_buffers } =
-            setup;
+        let RxSetup {
+            words,
+            bar0,
+            doorbells,
+            vector,
+            pool,
+            geometry,
+            completion_entries,
+            max_buffers,
+            large,
+        } = setup;
         let [head_entries, body_entries] = geometry.entries;
         let shorter = if max_buffers > 1 { head_entries.min(body_entries) } else { head_entries };
         let assembler = Assembler {
             heads: RxRing::heads(of, head_entries, geometry.buffer_bytes)?,
             bodies: RxRing::bodies(of, body_entries, geometry.buffer_bytes, max_buffers > 1)?,
             chain: Chain::new(max_buffers),
+            merged: None,
+            large,
             pool,
             stock: Burst::new(),
             owed: 0,
@@ -223,7 +237,7 @@ impl<P: Platform> RxQueue<P> {
         }
         let fresh = assembler.fresh(new.len());
         let entries = new.get(..fresh).unwrap_or(new);
-        let (start, buffer_bytes) = (*at, geometry.buffer_bytes);
+        let (start, usual_bytes) = (*at, geometry.usual_bytes);
         let mut plain = RxCompletion::plain_word0(first_id, assembler.heads.turn());
         let (mut bytes, mut next) = (0_u64, Next::Unread);
         let frames = assembler.heads.take_in_turn(burst, entries, |mut frame, entry| {
@@ -240,19 +254,23 @@ impl<P: Platform> RxQueue<P> {
                 // Fits, for the length was checked against the buffer's.
                 frame.set_received(len_bytes);
             };
-            if let Some(len_bytes) = RxCompletion::plain(word0, word2, turn, buffer_bytes) {
+            if let Some(len_bytes) = RxCompletion::plain(word0, word2, turn, usual_bytes) {
                 receive(len_bytes);
                 return Ok(frame);
             }
-            if let Some(len_bytes) = RxCompletion::summed(word0, word2, turn, buffer_bytes) {
-                receive(len_bytes);
-                if RxCompletion::verdict(word3) == RxChecksum::Good {
+            if let Some(len_bytes) = RxCompletion::summed(word0, word2, turn, usual_bytes) {
+                if RxCompletion::is_good_and_whole(word3) {
+                    receive(len_bytes);
                     frame.set_rx_checksum(RxChecksum::Good);
+                    return Ok(frame);
                 }
-                return Ok(frame);
+                if !RxCompletion::may_be_merged(word3) {
+                    receive(len_bytes);
+                    return Ok(frame);
+                }
             }
             let said = [word0, entry.load::<1>(), word2, word3];
-            match RxCompletion::classify(said, turn, buffer_bytes) {
+            match RxCompletion::classify(said, turn, usual_bytes) {
                 RxJudged::Noted(completion) => {
                     receive(completion.len_bytes());
                     Ok(annotated(frame, completion))

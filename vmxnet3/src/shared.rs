@@ -28,6 +28,8 @@ pub(crate) const FEATURE_RXCSUM: u64 = 1;
 pub(crate) const FEATURE_RSS: u64 = 1 << 1;
 /// `uptFeatures`: take VLAN tags off.
 pub(crate) const FEATURE_RXVLAN: u64 = 1 << 2;
+/// `uptFeatures`: put TCP packets together.
+pub(crate) const FEATURE_LRO: u64 = 1 << 3;
 
 /// `rssConfDesc.confLen`.
 pub(crate) const RSS_CONF_BYTES: u32 = 176;

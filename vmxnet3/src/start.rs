@@ -38,6 +38,8 @@ const ADDRESS_BITS: u8 = 64;
 /// What a start came to.
 struct Started<P: Platform> {
     memory: Memory<P>,
+    /// As it was asked for, without what the buffers do not hold.
+    config: Config,
     plan: Plan,
     vectors: Vectors,
     /// The device's answer.
@@ -63,7 +65,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         C: Send,
     {
         match self.try_start(config, pool, interrupts) {
-            Ok(Started { memory, plan, vectors, link }) => {
+            Ok(Started { memory, config, plan, vectors, link }) => {
                 let [rx_entries, _] = plan.geometry.entries;
                 let info = NicInfo {
                     driver: "vmxnet3",
@@ -91,7 +93,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     vectors.mode
                 );
                 let Memory { shared, table, rx, tx } = memory;
-                let control = VmxControl::new(self, shared, table, vectors, info, link, config);
+                let control = VmxControl::new(self, shared, table, vectors, info, link, &config);
                 Ok(Running { control, rx, tx })
             }
             Err(error) => {
@@ -115,6 +117,13 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         self.revision = Revision::agree(self.offered, max_revision)
             .ok_or(StartError::Revision { offered: self.offered, max_revision })?;
         let plan = config.check(self.revision.features(), self.mac, &pool)?;
+        if config.lro && plan.large.is_none() {
+            let address = self.function.address();
+            warn!(
+                "vmxnet3 {address}: no large packets: they need checksums verified, and more or longer buffers"
+            );
+        }
+        let config = &Config { lro: plan.large.is_some(), ..*config };
         for change in config.settings.changes() {
             let checked = change::check(config, plan.queues.rx, &change);
             checked.map_err(|error| StartError::Setting { what: change.name(), error })?;
@@ -126,7 +135,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let of = DeviceDma::new(self.platform.clone(), self.function.tag(), ADDRESS_BITS);
         let outcome = match Memory::new(&of, &self.bar0, &plan, &vectors, &pool) {
             Ok(mut memory) => match self.activate(config, &plan, &vectors, &mut memory) {
-                Ok(link) => return Ok(Started { memory, plan, vectors, link }),
+                Ok(link) => return Ok(Started { memory, config: *config, plan, vectors, link }),
                 Err(error) => self.give_up(error, memory),
             },
             Err(error) => error.into(),

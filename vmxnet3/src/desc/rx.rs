@@ -71,6 +71,22 @@ pub(crate) struct RxGeometry {
     pub(crate) entries: [u16; 2],
     /// How long each buffer is, in either ring.
     pub(crate) buffer_bytes: u32,
+    /// The longest frame that is nothing but a frame: no longer than a buffer.
+    pub(crate) usual_bytes: u32,
+}
+
+/// What the device says where a frame starts that it put together of several.
+///
+/// ```text
+/// dw1  segCnt 7:0   dupAckCnt 15:8   tsDelta 31:16
+/// dw3  mss 15:0   type 30:24, 4
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Merged {
+    /// Of how many: two or more.
+    pub(crate) segments: u8,
+    /// What each carried; 0 where an old host does not say.
+    pub(crate) mss_bytes: u16,
 }
 
 /// A receive completion that was checked.
@@ -82,7 +98,8 @@ pub(crate) struct RxGeometry {
 /// dw3  csum 15:0   tuc 16   udp 17   tcp 18   ipc 19   v6 20   v4 21   frg 22   fcs 23   type 30:24   gen 31
 /// ```
 ///
-/// `type` is 3 on ESXi and 0 on QEMU, and `fcs` is not set by QEMU, so neither is looked at.
+/// `type` is 3 on ESXi and 0 on QEMU, and 4 where a frame starts that was put together, from
+/// revision 2 on: nothing else is told apart. `fcs` is not set by QEMU, so it is not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RxCompletion(u64, u64);
 
@@ -153,6 +170,9 @@ impl RxCompletion {
     const CNC: u32 = 1 << 30;
     const ERR: u32 = 1 << 14;
     const TS: u32 = 1 << 15;
+    const TYPE: u32 = 0x7f << 24;
+    /// `type` 4.
+    const LRO: u32 = 4 << 24;
     /// What stands for `rqID` once that was checked: ring 2 of the queue, or 0.
     const SECOND_RING: u32 = 1 << 16;
 
@@ -202,8 +222,8 @@ impl RxCompletion {
     /// nothing to be had from it.
     #[inline(always)]
     pub(crate) const fn classify(words: [u32; 4], plain: u32, buffer_bytes: u32) -> RxJudged {
-        let [word0, _, word2, _] = words;
-        let is_whole = word0 & Self::WHOLE == plain & Self::WHOLE;
+        let [word0, _, word2, word3] = words;
+        let is_whole = word0 & Self::WHOLE == plain & Self::WHOLE && !Self::may_be_merged(word3);
         if is_whole && (word2 & (LEN | Self::ERR)).wrapping_sub(1) < buffer_bytes {
             return RxJudged::Noted(Self::of(words));
         }
@@ -271,9 +291,22 @@ impl RxCompletion {
         if word0 & Self::CNC != 0 { RxChecksum::Unverified } else { Self::verdict(word3) }
     }
 
+    /// Whether `dw3` may be that of a frame which the device put together; not that of any other.
+    #[inline(always)]
+    pub(crate) const fn may_be_merged(word3: u32) -> bool {
+        // No other type that is in use has this bit.
+        word3 & Self::LRO != 0
+    }
+
     /// The same by `dw3`, where they were looked at.
     #[inline(always)]
     pub(crate) const fn verdict(word3: u32) -> RxChecksum {
+        if Self::vouches::<0>(word3) { RxChecksum::Good } else { RxChecksum::Unverified }
+    }
+
+    /// Whether `dw3` says that they are good, and has no bit of `NONE_OF`.
+    #[inline(always)]
+    const fn vouches<const NONE_OF: u32>(word3: u32) -> bool {
         const TUC: u32 = 1 << 16;
         const TCP_OR_UDP: u32 = 1 << 17 | 1 << 18;
         const IPC: u32 = 1 << 19;
@@ -281,12 +314,19 @@ impl RxCompletion {
         const V4: u32 = 1 << 21;
         const FRG: u32 = 1 << 22;
         if word3 & TCP_OR_UDP == 0 {
-            return RxChecksum::Unverified;
+            return false;
         }
-        let good4 = word3 & (TUC | IPC | V4 | V6 | FRG) == TUC | IPC | V4;
+        let good4 = word3 & (TUC | IPC | V4 | V6 | FRG | NONE_OF) == TUC | IPC | V4;
         // Version 6 has no header checksum; what `ipc` says then is not known.
-        let good6 = word3 & (TUC | V4 | V6 | FRG) == TUC | V6;
-        if good4 || good6 { RxChecksum::Good } else { RxChecksum::Unverified }
+        let good6 = word3 & (TUC | V4 | V6 | FRG | NONE_OF) == TUC | V6;
+        good4 || good6
+    }
+
+    /// Whether `dw3` of a completion that was looked at says that the frame's checksums are good,
+    /// and that the device did not put it together.
+    #[inline(always)]
+    pub(crate) const fn is_good_and_whole(word3: u32) -> bool {
+        Self::vouches::<{ Self::LRO }>(word3)
     }
 
     /// Whether there is a tag that the device took off, or a hash.
@@ -302,9 +342,24 @@ impl RxCompletion {
         if word2 & Self::TS == 0 { None } else { Some(VlanTag((word2 >> 16) as u16)) }
     }
 
-    /// The hash that the device computed.
+    /// What the device put together, where a frame starts here that it did.
+    pub(crate) const fn merged(self) -> Option<Merged> {
+        let [word0, word1, _, word3] = self.words();
+        let segments = (word1 & 0xff) as u8;
+        if word0 & Self::SOP != 0 && word3 & Self::TYPE == Self::LRO && segments > 1 {
+            Some(Merged { segments, mss_bytes: (word3 & 0xffff) as u16 })
+        } else {
+            None
+        }
+    }
+
+    /// The hash that the device computed. Where a frame starts that it put together, there is
+    /// something else in its place.
     pub(crate) const fn hash(self) -> Option<RxHash> {
-        let [word0, value, _, _] = self.words();
+        let [word0, value, _, word3] = self.words();
+        if word3 & Self::TYPE == Self::LRO {
+            return None;
+        }
         let kind = match (word0 & Self::RSS_TYPE) >> 26 {
             0 => return None,
             1 => RxHashKind::Ip4,
