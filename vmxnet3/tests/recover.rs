@@ -9,6 +9,8 @@
 )]
 
 mod support;
+#[path = "support/told.rs"]
+mod told;
 
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use paravane_net::{
 };
 use paravane_vmxnet3::{Config, StartError, StopError, stop_reason};
 use support::{MESSAGES, Machine, MockRunning, numbered, receive_all, send, small};
+use told::told;
 
 const LIMIT: Duration = Duration::from_secs(5);
 const ACTIVATE: u32 = 0xcafe_0000;
@@ -78,23 +81,6 @@ fn config() -> Config {
     let rss = Rss::new(RssKinds::TCP4, &[0, 1, 2, 3]).unwrap();
     let settings = Settings::default().with_vlans(VlanSet::EMPTY.with(7, true)).with_rss(rss);
     small().with_pairs(4).with_rx_entries(128).with_ip_mtu_bytes(9000).with_settings(settings)
-}
-
-/// All that the device goes by, as it lies in memory: features, MTU, counts, filters, tables.
-fn told(machine: &Machine) -> (Vec<[u8; 8]>, Vec<u8>, [u8; 6]) {
-    let memory = machine.platform.memory();
-    let shared = machine.model().shared_addr().unwrap();
-    let misc = [0x18, 0x30, 0x38].map(|at| memory.device_get(shared + at).unwrap()).to_vec();
-    let mut filters = vec![0; 8 + 512];
-    memory.device_read(shared + 0x78, &mut filters[..8]).unwrap();
-    memory.device_read(shared + 0x88, &mut filters[8..]).unwrap();
-    for (place, len_bytes) in [(0x80, 192), (0x290, 176)] {
-        let at = u64::from_le_bytes(memory.device_get(shared + place).unwrap());
-        let mut table = vec![0; len_bytes];
-        memory.device_read(at, &mut table).unwrap();
-        filters.extend(table);
-    }
-    (misc, filters, machine.model().mac())
 }
 
 /// A frame each way, by the address that was set, on every queue that sends.
