@@ -1,0 +1,166 @@
+//! Frames.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use paravane_suite::peer::PEER;
+
+/// OUI Extended: nobody looks into it.
+const PLAIN: [u8; 2] = [0x88, 0xb7];
+const TCP: u8 = 6;
+/// Where the packet starts, its TCP header, and its payload.
+pub(crate) const IP: usize = 14;
+pub(crate) const L4: usize = IP + 20;
+pub(crate) const PAYLOAD: usize = L4 + 20;
+/// From the start of a TCP header to its checksum.
+pub(crate) const CHECKSUM_IN_TCP: usize = 16;
+const SEQUENCE: u32 = 1000;
+
+/// A frame of `len_bytes` to the other end that is of no protocol.
+pub(crate) fn plain(from: [u8; 6], len_bytes: usize) -> Vec<u8> {
+    let mut frame = [&PEER.0[..], &from, &PLAIN].concat();
+    frame.extend((1..=u8::MAX).cycle().take(len_bytes.saturating_sub(frame.len())));
+    frame.truncate(len_bytes);
+    frame
+}
+
+/// The same frame in VLAN `vlan`.
+pub(crate) fn tagged(frame: &[u8], vlan: u16) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at_checked(12).unwrap_or((frame, &[]));
+    [addresses, &[0x81, 0x00], &vlan.to_be_bytes(), rest].concat()
+}
+
+/// What a checksum field holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sum {
+    Zero,
+    /// Of the pseudo-header with a length of 0.
+    PseudoNoLength,
+    /// Of the pseudo-header.
+    Pseudo,
+    /// Of everything, as it is to arrive.
+    Whole,
+}
+
+/// A TCP segment over IPv4.
+pub(crate) struct Segment {
+    pub(crate) to: [u8; 6],
+    pub(crate) from: [u8; 6],
+    pub(crate) ports: [u16; 2],
+    pub(crate) payload_bytes: usize,
+    /// In the IP header: `Zero` or `Whole`.
+    pub(crate) ip: Sum,
+    pub(crate) tcp: Sum,
+}
+
+impl Segment {
+    /// To the other end, all sums right.
+    pub(crate) fn new(from: [u8; 6], payload_bytes: usize) -> Self {
+        let ports = [40_000, 80];
+        Self { to: PEER.0, from, ports, payload_bytes, ip: Sum::Whole, tcp: Sum::Whole }
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let [source, destination] = self.ports.map(u16::to_be_bytes);
+        let payload: Vec<u8> = (0..=250).cycle().take(self.payload_bytes).collect();
+        let tcp_bytes = u16::try_from(payload.len()).unwrap_or(0).wrapping_add(20);
+        let total = tcp_bytes.wrapping_add(20).to_be_bytes();
+        // Documentation addresses, 192.0.2.1 and 192.0.2.2.
+        let addresses = [192, 0, 2, 1, 192, 0, 2, 2];
+        let mut ip = [&[0x45, 0][..], &total, &[0, 1, 0, 0, 64, TCP, 0, 0], &addresses].concat();
+        if self.ip == Sum::Whole {
+            let sum = !add(&ip);
+            store(&mut ip, 10, sum);
+        }
+        let mut tcp = [
+            &source[..],
+            &destination,
+            &SEQUENCE.to_be_bytes(),
+            &[0, 0, 0, 1, 0x50, 0x18, 0x10, 0, 0, 0, 0, 0],
+            &payload,
+        ]
+        .concat();
+        let pseudo = |length: u16| add(&[&addresses[..], &[0, TCP], &length.to_be_bytes()].concat());
+        let sum = match self.tcp {
+            Sum::Zero => 0,
+            Sum::PseudoNoLength => pseudo(0),
+            Sum::Pseudo => pseudo(tcp_bytes),
+            Sum::Whole => !fold(u32::from(pseudo(tcp_bytes)).wrapping_add(add(&tcp).into())),
+        };
+        store(&mut tcp, CHECKSUM_IN_TCP, sum);
+        [&self.to[..], &self.from, &[0x08, 0x00], &ip, &tcp].concat()
+    }
+}
+
+/// The sum of `bytes` as 16-bit numbers, carries added.
+fn add(bytes: &[u8]) -> u16 {
+    let pairs = bytes.chunks(2).map(|pair| match *pair {
+        [high, low] => u32::from(u16::from_be_bytes([high, low])),
+        [high] => u32::from(high) << 8,
+        _ => 0,
+    });
+    fold(pairs.fold(0, u32::wrapping_add))
+}
+
+fn fold(sum: u32) -> u16 {
+    let once = (sum & 0xffff).wrapping_add(sum >> 16);
+    (once & 0xffff).wrapping_add(once >> 16) as u16
+}
+
+fn store(bytes: &mut [u8], at: usize, sum: u16) {
+    if let Some(place) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+        *place = sum.to_be_bytes();
+    }
+}
+
+/// What is wrong with what `whole` arrived as, cut at `segment_bytes`.
+pub(crate) fn wrong_with(whole: &[u8], segment_bytes: usize, arrived: &[Vec<u8>]) -> Option<String> {
+    let mut at = PAYLOAD;
+    for (number, frame) in arrived.iter().enumerate() {
+        let say = |what: &str| {
+            Some(format!(
+                "frame {} of {}, {} bytes, {what}",
+                number.wrapping_add(1),
+                arrived.len(),
+                frame.len()
+            ))
+        };
+        let end = at.saturating_add(segment_bytes).min(whole.len());
+        // Of the fragment's place, and whether more follow, which says "no fragment" where it is 0.
+        if frame.get(IP + 6..IP + 8).is_none_or(|place| place != [0, 0]) {
+            return say("is a fragment of IP");
+        }
+        if frame.get(PAYLOAD..) != whole.get(at..end) {
+            return say("has not the payload that was due");
+        }
+        let Some((ip, tcp)) = frame.get(IP..).and_then(|packet| packet.split_at_checked(20)) else {
+            return say("is too short");
+        };
+        let length =
+            |at: usize| ip.get(at..).and_then(<[u8]>::first_chunk).map(|bytes| u16::from_be_bytes(*bytes));
+        if length(2).map(usize::from) != Some(frame.len().saturating_sub(IP)) {
+            return say("has a wrong IP length");
+        }
+        if add(ip) != 0xffff {
+            return say("has a wrong IP checksum");
+        }
+        let pseudo = add(&[
+            ip.get(12..).unwrap_or(&[]),
+            &[0, TCP],
+            &length(2).unwrap_or(0).wrapping_sub(20).to_be_bytes(),
+        ]
+        .concat());
+        if fold(u32::from(pseudo).wrapping_add(add(tcp).into())) != 0xffff {
+            return say("has a wrong TCP checksum");
+        }
+        let sequence = tcp.get(4..).and_then(<[u8]>::first_chunk).map(|bytes| u32::from_be_bytes(*bytes));
+        if sequence
+            != u32::try_from(at.saturating_sub(PAYLOAD)).ok().map(|offset| SEQUENCE.wrapping_add(offset))
+        {
+            return say("has a wrong sequence number");
+        }
+        at = end;
+    }
+    (at != whole.len()).then(|| format!("{} frames, and not all of the payload", arrived.len()))
+}

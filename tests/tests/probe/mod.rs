@@ -1,0 +1,85 @@
+//! A report, taken apart.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::collections::BTreeMap;
+
+use paravane_probe::Summary;
+
+/// How a line ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    AsExpected,
+    Differs,
+    NotShown,
+}
+
+/// The lines of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    identity: Vec<(String, String)>,
+    facts: Vec<(String, Verdict)>,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, line: &str) {
+        println!("{line}");
+        let parts: Vec<_> = line.split(": ").collect();
+        match parts[..] {
+            ["probe", name, what] if name.starts_with("identity ") => {
+                self.identity.push((name.trim_start_matches("identity ").into(), what.into()));
+            }
+            ["probe", id, expected, seen, verdict] => {
+                assert!(expected.starts_with("expected ") && seen.starts_with("seen "), "{line}");
+                let verdict = match verdict {
+                    "as expected" => Verdict::AsExpected,
+                    "differs" => Verdict::Differs,
+                    _ => {
+                        assert!(verdict.starts_with("not shown (") && verdict.ends_with(')'), "{line}");
+                        Verdict::NotShown
+                    }
+                };
+                self.facts.push((id.into(), verdict));
+            }
+            _ => panic!("no line of a report: {line}"),
+        }
+    }
+
+    /// What the device says of itself.
+    pub(crate) fn identity(&self, name: &str) -> &str {
+        let found = self.identity.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, what)| what.as_str())
+    }
+
+    /// That all facts were asked that the device's description names, each once, and came out as
+    /// expected but for `others`; of those of `either`, this is not asked.
+    pub(crate) fn holds(&self, summary: Summary, others: &[(&str, Verdict)], either: &[&str]) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/vmxnet3-device.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut named = text
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter_map(|word| word.strip_prefix("probe "))
+            .flat_map(|ids| ids.split(", "))
+            .collect::<Vec<_>>();
+        named.sort_unstable();
+        let mut asked: Vec<_> = self.facts.iter().map(|(id, _)| id.as_str()).collect();
+        asked.sort_unstable();
+        assert_eq!(asked, named, "facts that are asked, and those that are described");
+        let verdicts: BTreeMap<_, _> = others.iter().copied().collect();
+        assert_eq!(verdicts.len(), others.len(), "each once");
+        let wrong: Vec<_> = (self.facts.iter())
+            .map(|(id, seen)| (id, *seen, verdicts.get(id.as_str()).copied().unwrap_or(Verdict::AsExpected)))
+            .filter(|(id, seen, due)| seen != due && !either.contains(&id.as_str()))
+            .collect();
+        assert_eq!(wrong, [], "what came out, and what was due");
+        let count = |verdict| self.facts.iter().filter(|(_, seen)| *seen == verdict).count();
+        let counted = Summary {
+            as_expected: count(Verdict::AsExpected),
+            differs: count(Verdict::Differs),
+            not_shown: count(Verdict::NotShown),
+        };
+        assert_eq!(summary, counted);
+    }
+}

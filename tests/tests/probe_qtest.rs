@@ -1,0 +1,119 @@
+//! The probe on QEMU's own device, with nothing booted, held against what QEMU is known to do.
+//! Skipped, with a word about why, where QEMU is not installed.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod probe;
+
+use std::fmt;
+
+use paravane_hal::irq::MsiMessage;
+use paravane_net::MacAddr;
+use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, Setup};
+use paravane_suite::{Environment, peer};
+
+use probe::{Report, Verdict::*};
+
+struct OnQemu {
+    machine: Machine,
+    report: Report,
+}
+
+impl Environment for OnQemu {
+    type Platform = Qtest;
+    type Config = Config;
+
+    fn platform(&self) -> Qtest {
+        self.machine.platform().clone()
+    }
+    fn config(&self) -> Config {
+        self.machine.config().clone()
+    }
+    fn mac(&self) -> MacAddr {
+        MacAddr(Setup::mac(0))
+    }
+    fn dma_bytes_in_use(&self) -> usize {
+        self.machine.platform().dma_bytes_in_use()
+    }
+    fn set_link(&mut self, up: bool) {
+        self.machine.set_link(0, up).unwrap();
+    }
+    fn turn(&mut self) {
+        let cable = self.machine.cable(0).unwrap();
+        while let Some(frame) = cable.receive() {
+            if let Some(answer) = peer::answer(&frame) {
+                cable.send(&answer).unwrap();
+            }
+        }
+    }
+    fn messages(&self) -> Vec<MsiMessage> {
+        (0..3).map(|index| self.machine.platform().mailbox(index).unwrap().message()).collect()
+    }
+    fn rang(&mut self) -> bool {
+        (0..3).filter(|index| self.machine.platform().mailbox(*index).unwrap().take()).count() > 0
+    }
+    fn report(&mut self, line: fmt::Arguments<'_>) {
+        self.report.add(&line.to_string());
+    }
+}
+
+/// What differs on QEMU from what is expected of the original, and what it has no way to show.
+const QEMU: &[(&str, probe::Verdict)] = &[
+    // It speaks revision 1.
+    ("CHOICE-OUTLIVES-RESET", NotShown),
+    ("ACT-MTU-9190", NotShown),
+    ("ACT-MTU-9191", NotShown),
+    ("ACT-TX-3-REV-6", NotShown),
+    ("ACT-RING-96-REV-7", NotShown),
+    // Transmits inside the doorbell, completes every frame, and never stops a queue.
+    ("TX-THRESHOLD", Differs),
+    ("TX-UNRUNG", Differs),
+    ("CQ-CLEAR", Differs),
+    ("CQ-CUMULATIVE", Differs),
+    ("TX-17", Differs),
+    ("ECR-READ", NotShown),
+    ("RX-HEAD-64", Differs),
+    ("RX-HEAD-0", Differs),
+    ("RX-SG-0", Differs),
+    // Counts what it is given. This cable takes no frames that are still to be cut.
+    ("STATS-TSO", Differs),
+    // Of what arrives by this cable it verifies nothing, and `type` is 0.
+    ("RCD-TYPE", Differs),
+    ("RCD-FCS", Differs),
+    ("RCD-VERIFIED", Differs),
+    // Activation looks at the magic, the MTU, and whether there are too many queues.
+    ("ACT-TX-3", Differs),
+    ("ACT-TX-0", Differs),
+    ("ACT-RX-0", Differs),
+    ("ACT-RING-BASE", Differs),
+    ("ACT-RING-SIZE", Differs),
+    ("ACT-TX-COMP", Differs),
+    ("ACT-RX-COMP", Differs),
+    ("ACT-TABLE-BASE", Differs),
+    ("ACT-TABLE-LEN", Differs),
+];
+/// What QEMU's version decides: those before 8 make IP fragments of what is to be cut.
+const EITHER: &[&str] = &["TSO-IP-0-PSEUDO-0"];
+
+fn run(chipset: Chipset) {
+    let Some(machine) = Machine::start_or_skip(&Setup::new(chipset).nic("vmxnet3")) else { return };
+    let address = machine.nic_address(0).unwrap();
+    let mut environment = OnQemu { machine, report: Report::default() };
+    let summary = paravane_probe::run(&mut environment, address);
+    environment.machine.check().unwrap();
+    assert_eq!(environment.dma_bytes_in_use(), 0, "all memory came back");
+    environment.report.holds(summary.unwrap(), QEMU, EITHER);
+    assert_eq!(environment.report.identity("VRRS"), "0x1");
+    assert_eq!(environment.report.identity("permanent address"), MacAddr(Setup::mac(0)).to_string());
+    assert_eq!(environment.report.identity("peer"), "answers");
+}
+
+#[test]
+fn on_pc() {
+    run(Chipset::Pc);
+}
+
+#[test]
+fn on_q35() {
+    run(Chipset::Q35);
+}
