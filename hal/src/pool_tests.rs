@@ -531,6 +531,27 @@ fn what_is_taken_apart_goes_home_and_the_rest_is_whole() {
     }
 }
 
+/// Whatever continues which: one buffer, its segments in their order, and all home in the end.
+#[test]
+fn what_is_joined_is_one_and_goes_home_whole() {
+    let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));
+    assert!(Chain::<Buffer<u32>>::new().join().is_none());
+    for others in [&[0][..], &[0, 0], &[0, 2, 1], &[3, 0], &[0, 0, 0, 0, 0, 0]] {
+        let mut chain = Chain::new();
+        others.iter().for_each(|others| chain.push(continued(&one, *others)));
+        let numbers: Vec<_> = others.iter().flat_map(|others| 0..=*others).collect();
+        // And behind another one, of another pool.
+        let mut all = Chain::from(two.get().unwrap());
+        all.push(chain.join().unwrap());
+        assert_eq!(all.len(), 2);
+        let joined = all.join().unwrap();
+        assert!(segments(&joined).skip(1).map(|buffer| **buffer).eq(numbers.iter().copied()));
+        drop(joined);
+        assert_eq!((one.free(), two.free()), (10, 10), "{others:?}");
+        assert_eq!((self::all(&one).len(), self::all(&two).len()), (10, 10), "and each is free by itself");
+    }
+}
+
 #[test]
 fn what_is_exchanged_brings_its_own_home_and_nothing_behind() {
     let (one, two) = (pool(&Heap::default()), pool(&Heap::default()));

@@ -185,6 +185,25 @@ impl<T: Pooled> Chain<T> {
         Self { first: AtomicPtr::new(first), last, len, is_mixed: self.is_mixed, has_more: false }
     }
 
+    /// Makes one of all: each continues the one before it, and what continues that. `None` of none.
+    ///
+    /// That is one walk, and spares the one to the end that [`Buffer::set_next`] takes for each.
+    #[must_use]
+    #[inline]
+    pub fn join(self) -> Option<T> {
+        // From here on they belong to the first one.
+        let chain = ManuallyDrop::new(self);
+        let first = chain.front()?;
+        let mut buffer = ManuallyDrop::new(Buffer(first.0));
+        // Ends: the last one is behind the first.
+        while buffer.0.as_ptr() != chain.last {
+            let Node { next, more, .. } = buffer.node();
+            more.set(true);
+            buffer = ManuallyDrop::new(Buffer(NonNull::new(next.load(Ordering::Relaxed))?));
+        }
+        Some(T::of(ManuallyDrop::into_inner(first)))
+    }
+
     /// A chain of one.
     #[inline(always)]
     pub(super) fn of(buffer: Buffer<T::Header>) -> Self {
