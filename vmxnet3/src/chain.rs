@@ -42,8 +42,7 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Chain {
     state: State,
-    /// What came of the frame, last piece first: so each joins it, and all are linked at the end,
-    /// without a walk to the other end.
+    /// What came of the frame: each piece by itself, until all are joined at the end.
     pieces: Burst,
     /// How long they are together.
     total_bytes: u32,
@@ -92,7 +91,7 @@ impl Chain {
     pub(crate) fn add(&mut self, piece: Frame) {
         let len_bytes = u32::try_from(piece.segment_bytes()).unwrap_or(u32::MAX);
         self.total_bytes = self.total_bytes.saturating_add(len_bytes);
-        self.pieces.push_front(piece);
+        self.pieces.push(piece);
     }
 
     /// Drops what came of this frame, and what will. The first reason stays.
@@ -115,11 +114,7 @@ impl Chain {
         }
         let total_bytes = core::mem::take(&mut self.total_bytes);
         // A frame without a single byte is none.
-        let mut frame = self.pieces.pop().ok_or(Dropped::Damaged)?;
-        while let Some(mut before) = self.pieces.pop() {
-            before.set_next(frame);
-            frame = before;
-        }
+        let frame = core::mem::take(&mut self.pieces).join().ok_or(Dropped::Damaged)?;
         Ok((frame, total_bytes))
     }
 

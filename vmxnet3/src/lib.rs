@@ -14,7 +14,6 @@ mod cmd_info;
 mod command;
 mod config;
 mod control;
-mod data_ring;
 mod desc;
 mod device;
 mod error;

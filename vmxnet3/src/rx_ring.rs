@@ -21,7 +21,7 @@ use paravane_hal::pool::Lent;
 use paravane_net::{Burst, Frame, FrameSegment};
 
 use crate::desc::{BufferKind, RxDesc};
-use crate::ring::Cursor;
+use crate::ring::{Cursor, rare};
 
 pub(crate) struct RxRing<D: Dma> {
     ring: DmaRing<4, D>,
@@ -96,16 +96,21 @@ impl<D: Dma> RxRing<D> {
     /// # Errors
     ///
     /// [`DeviceFault::NotInFlight`]: the device does not have that slot, or completed it before.
+    #[inline(always)]
     pub(crate) fn consume(&mut self, index: u32, stock: &mut Burst) -> Result<u32, DeviceFault> {
         let passed_over = self.fill.back(self.handed_over()).steps_to(index);
         if passed_over >= self.handed_over() {
             return Err(DeviceFault::NotInFlight { index });
         }
-        stock.append(self.lent.take_front(passed_over as usize));
+        if passed_over > 0 {
+            rare();
+            stock.append(self.lent.take_front(passed_over as usize));
+        }
         Ok(passed_over)
     }
 
     /// Takes the buffer of the slot that was consumed.
+    #[inline(always)]
     pub(crate) fn take(&mut self) -> Option<Frame> {
         self.lent.pop()
     }
