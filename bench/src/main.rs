@@ -10,6 +10,7 @@ mod guard;
 mod guest;
 #[cfg(test)]
 mod heap;
+mod large;
 mod platform;
 mod ratio;
 mod report;
@@ -58,6 +59,8 @@ enum What {
     },
     /// As `ratio`, of reads from a disk.
     RatioOfReads { bytes: usize, depth: usize },
+    /// As `counted`, of what VMXNET3 does beyond small frames by one pair of queues.
+    CountedLarge { work: large::Work },
     /// As `counted`, of packets that the appliance routes from one NIC to another.
     CountedRouting {
         from: Driver,
@@ -99,6 +102,7 @@ fn main() -> Result<()> {
         What::Counted { driver, direction, bytes, burst, kind } => {
             count::run(&mut *subject::start(driver, Point { direction, bytes, burst, kind })?)
         }
+        What::CountedLarge { work } => count::run(&mut *large::start(work)?),
         What::CountedRouting { from, to, bytes, destinations, sources } => {
             count::run(&mut *route::start(route::Point { from, to, bytes, destinations, sources })?)
         }

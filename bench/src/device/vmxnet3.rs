@@ -1,4 +1,4 @@
-//! VMXNET3, as far as a data path sees it: revision 1, one queue pair, polled.
+//! VMXNET3, as far as a data path sees it: revision 2, which puts segments together, and polled.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,19 +16,34 @@ const LINK: u32 = 0xf00d_0002;
 /// `tuc`, `tcp`, `ipc`, `v4`: both checksums of TCP over IPv4 are right.
 const GOOD_TCP4: u32 = 1 << 16 | 1 << 18 | 1 << 19 | 1 << 21;
 
+/// A received packet of several segments: the type of its completion.
+const LARGE: u32 = 4 << 24;
+
 /// The device.
 #[derive(Default)]
 pub struct Device {
     shared: u64,
     command: u32,
-    tx: Ring,
-    tx_completions: Ring,
-    rx: Ring,
-    rx_completions: Ring,
-    /// Frames taken off the transmit ring so far.
+    tx: Vec<TxQueue>,
+    rx: Vec<RxQueue>,
+    /// Frames taken off the transmit rings so far.
     pub sent: u64,
     /// And their bytes.
     pub sent_bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+struct TxQueue {
+    ring: Ring,
+    completions: Ring,
+}
+
+#[derive(Clone, Copy)]
+struct RxQueue {
+    /// What `rqID` calls it: by that of its first ring, and of the second one.
+    ids: [u32; 2],
+    rings: [Ring; 2],
+    completions: Ring,
 }
 
 /// A ring of 16-byte entries and where the device stands in it.
@@ -61,72 +76,123 @@ impl Ring {
 impl Device {
     /// Starts by what the driver wrote down.
     fn activate(&mut self) {
-        let table: u64 = load(self.shared + 0x28);
-        let (tx, rx) = (table, table + 256);
-        self.tx = Ring::new(load(tx + 0x10), load(tx + 0x38));
-        self.tx_completions = Ring::new(load(tx + 0x20), load(tx + 0x40));
-        self.rx = Ring::new(load(rx + 0x10), load(rx + 0x38));
-        self.rx_completions = Ring::new(load(rx + 0x20), load(rx + 0x40));
+        let mut queue: u64 = load(self.shared + 0x28);
+        let [tx, rx]: [u8; 2] = load(self.shared + 0x3e);
+        self.tx.clear();
+        self.rx.clear();
+        for _ in 0..tx {
+            let ring = Ring::new(load(queue + 0x10), load(queue + 0x38));
+            let completions = Ring::new(load(queue + 0x20), load(queue + 0x40));
+            self.tx.push(TxQueue { ring, completions });
+            queue += 256;
+        }
+        for index in 0..u32::from(rx) {
+            let ring = |place: u64| Ring::new(load(queue + 0x10 + place * 8), load(queue + 0x38 + place * 4));
+            self.rx.push(RxQueue {
+                ids: [index, u32::from(rx) + index],
+                rings: [ring(0), ring(1)],
+                completions: Ring::new(load(queue + 0x20), load(queue + 0x40)),
+            });
+            queue += 256;
+        }
     }
 
     /// Takes every frame that was handed over, and completes where a completion was asked for.
     pub fn transmit(&mut self) {
-        if self.tx.entries == 0 {
-            return;
-        }
-        loop {
-            let at = self.tx.at();
-            let word2: u32 = load(at + 8);
-            if word2 >> 14 & 1 != self.tx.generation {
-                return;
+        for TxQueue { ring, completions } in &mut self.tx {
+            loop {
+                let at = ring.at();
+                let word2: u32 = load(at + 8);
+                if word2 >> 14 & 1 != ring.generation {
+                    break;
+                }
+                let word3: u32 = load(at + 12);
+                self.sent_bytes += u64::from(word2 & 0x3fff);
+                self.sent += u64::from(word3 >> 12 & 1);
+                if word3 >> 13 & 1 != 0 {
+                    let done = completions.at();
+                    store(done, ring.index);
+                    store(done + 12, completions.generation << 31);
+                    completions.step();
+                }
+                ring.step();
             }
-            let word3: u32 = load(at + 12);
-            self.sent_bytes += u64::from(word2 & 0x3fff);
-            self.sent += u64::from(word3 >> 12 & 1);
-            if word3 >> 13 & 1 != 0 {
-                let done = self.tx_completions.at();
-                store(done, self.tx.index);
-                store(done + 12, self.tx_completions.generation << 31);
-                self.tx_completions.step();
-            }
-            self.tx.step();
         }
     }
 
-    /// Delivers `frames` times `frame`. False when the driver has not given enough buffers.
+    /// Delivers `frames` times `frame` to the first queue. False when the driver has not given
+    /// enough buffers.
     pub fn deliver(&mut self, frame: &[u8], frames: usize, kind: Kind) -> bool {
-        let len_bytes = u32::try_from(frame.len()).unwrap_or(0);
+        self.deliver_to(0, frame, frames, kind)
+    }
+
+    /// The same to another queue.
+    pub fn deliver_to(&mut self, queue: usize, frame: &[u8], frames: usize, kind: Kind) -> bool {
+        let Some(queue) = self.rx.get_mut(queue) else { return false };
         let (not_calculated, checksums) = match kind {
             Kind::Checksum => (0, GOOD_TCP4),
             _ => (1 << 30, 0),
         };
-        for _ in 0..frames {
+        (0..frames).all(|_| {
             if kind == Kind::PassedOver {
-                if !self.has_buffer() {
+                if !queue.has_buffer(0) {
                     return false;
                 }
-                self.rx.step();
+                queue.rings[0].step();
             }
-            if !self.has_buffer() {
+            let said = [0, checksums];
+            // First and last buffer of the frame, of ring 1.
+            queue.complete(0, frame, 1 << 14 | 1 << 15 | not_calculated, said)
+        })
+    }
+
+    /// Delivers `packet`, which came in `segments` of `mss_bytes` each, to the first queue.
+    pub fn deliver_large(&mut self, packet: &[u8], segments: u32, mss_bytes: u16) -> bool {
+        let Some(queue) = self.rx.first_mut() else { return false };
+        let mut rest = packet;
+        while !rest.is_empty() {
+            let is_first = rest.len() == packet.len();
+            let ring = usize::from(!is_first);
+            let piece = rest.split_at_checked(queue.buffer_bytes(ring)).unwrap_or((rest, &[]));
+            rest = piece.1;
+            let ends = u32::from(rest.is_empty()) << 14 | u32::from(is_first) << 15;
+            // The first one says of what it came, the last one that both checksums are right.
+            let said = if is_first { [segments, LARGE | u32::from(mss_bytes)] } else { [0, GOOD_TCP4] };
+            if piece.0.is_empty() || !queue.complete(ring, piece.0, ends, said) {
                 return false;
             }
-            store_bytes(load(self.rx.at()), frame);
-            let done = self.rx_completions.at();
-            // First and last buffer of the frame, of ring 1.
-            store(done, self.rx.index | 1 << 14 | 1 << 15 | not_calculated);
-            store(done + 4, 0_u32);
-            store(done + 8, len_bytes);
-            store(done + 12, self.rx_completions.generation << 31 | checksums);
-            self.rx_completions.step();
-            self.rx.step();
         }
         true
     }
+}
 
-    /// Whether the driver has given the next receive buffer.
-    fn has_buffer(&self) -> bool {
-        let word2: u32 = load(self.rx.at() + 8);
-        self.rx.entries != 0 && word2 >> 31 == self.rx.generation
+impl RxQueue {
+    /// Puts `bytes` in the next buffer of a ring. False when there is none.
+    fn complete(&mut self, ring: usize, bytes: &[u8], flags: u32, [word1, word3]: [u32; 2]) -> bool {
+        if !self.has_buffer(ring) {
+            return false;
+        }
+        store_bytes(load(self.rings[ring].at()), bytes);
+        let done = self.completions.at();
+        store(done, self.rings[ring].index | self.ids[ring] << 16 | flags);
+        store(done + 4, word1);
+        store(done + 8, u32::try_from(bytes.len()).unwrap_or(0));
+        store(done + 12, self.completions.generation << 31 | word3);
+        self.completions.step();
+        self.rings[ring].step();
+        true
+    }
+
+    /// Whether the driver has given the next buffer of a ring.
+    fn has_buffer(&self, ring: usize) -> bool {
+        let word2: u32 = load(self.rings[ring].at() + 8);
+        word2 >> 31 == self.rings[ring].generation
+    }
+
+    /// How long that is.
+    fn buffer_bytes(&self, ring: usize) -> usize {
+        let word2: u32 = load(self.rings[ring].at() + 8);
+        (word2 & 0x3fff) as usize
     }
 }
 
@@ -149,8 +215,9 @@ impl Port {
 impl Registers for Port {
     fn read(&self, bar: usize, offset_bytes: usize, _width_bytes: usize) -> u32 {
         match (bar, offset_bytes) {
-            // One revision, one version.
-            (1, 0x00 | 0x08) => 1,
+            // Two revisions, one version.
+            (1, 0x00) => 0b11,
+            (1, 0x08) => 1,
             (1, 0x20) => match self.device().command {
                 PERM_MAC_LOW => 0x0000_0002,
                 PERM_MAC_HIGH => 0x0100,
