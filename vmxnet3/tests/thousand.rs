@@ -132,6 +132,7 @@ impl Trial {
             .with_pairs(pairs)
             .with_rx_entries(32 * pairs)
             .with_ip_mtu_bytes([1500, 9000][chance.below(2) as usize])
+            .with_max_revision(7)
             .with_settings(settings);
         let machine = Machine::new(personality);
         Self {
@@ -378,13 +379,17 @@ impl Trial {
     fn run(mut self) -> ([usize; KINDS.len()], [usize; 2]) {
         let mut done = [0; KINDS.len()];
         let mut up = self.machine.start(&self.config, Interrupts::msix(&MESSAGES));
+        let revision = if self.is_qemu() { 1 } else { 1 + (self.seed % 7) as u8 };
+        assert_eq!(up.control.revision(), revision);
         let posted = self.machine.pool.free();
         let bytes = self.machine.platform.memory().bytes();
         self.works(&mut up);
         for _ in 0..FAULTS_A_SEED {
             self.change(&mut up);
             self.works(&mut up);
-            let is = |up: &MockRunning| (up.control.info(), up.control.pairs(), up.control.settings());
+            let is = |up: &MockRunning| {
+                (up.control.info(), up.control.pairs(), up.control.settings(), up.control.link())
+            };
             let before = (is(&up), told(&self.machine));
             let kind = KINDS[self.chance.below(KINDS.len() as u32) as usize];
             self.kind = Some(kind);
@@ -401,6 +406,9 @@ impl Trial {
                 // What a liar causes is the liar's.
                 self.machine.model().violations.clear();
             }
+            // What was said of the link stands until the next event.
+            self.machine.model().set_link(true);
+            up.control.poll().unwrap();
             // Lost for good.
             self.due = [BTreeSet::new(), BTreeSet::new()];
             assert_eq!((is(&up), told(&self.machine)), before, "seed {}: after {kind:?}", self.seed);

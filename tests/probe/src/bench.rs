@@ -29,6 +29,8 @@ pub(crate) struct Bench<'e, E: Environment> {
     pub(crate) environment: &'e mut E,
     pub(crate) raw: Raw<E::Platform, E::Config>,
     live: Option<Live<E::Platform>>,
+    /// What it was shown before that, if it was not reset since.
+    old: Option<Live<E::Platform>>,
     /// Somebody answers at the other end.
     pub(crate) has_peer: bool,
     pub(crate) mac: [u8; 6],
@@ -37,7 +39,7 @@ pub(crate) struct Bench<'e, E: Environment> {
 impl<'e, E: Environment> Bench<'e, E> {
     pub(crate) fn new(environment: &'e mut E, raw: Raw<E::Platform, E::Config>) -> Self {
         let mac = raw.permanent_mac();
-        Self { environment, raw, live: None, has_peer: false, mac }
+        Self { environment, raw, live: None, old: None, has_peer: false, mac }
     }
 
     /// One queue of each kind at the newest revision, with buffers, without interrupts.
@@ -76,6 +78,17 @@ impl<'e, E: Environment> Bench<'e, E> {
         self.raw.set_shared(live.shared.address(0));
         self.live = Some(live);
         self.raw.set_bus_master(true)
+    }
+
+    /// Begins all rings anew, in memory of its own, for a device that was quiesced and not reset.
+    pub(crate) fn renew(&mut self) -> Result<(), String> {
+        let plan = self.live()?.plan;
+        let of = DeviceDma::new(self.raw.platform.clone(), self.raw.function.tag(), 64);
+        let live = Live::new(&of, plan).map_err(|error| error.to_string())?;
+        self.raw.set_shared(live.shared.address(0));
+        // What it had, it may know of until it is reset.
+        self.old = self.live.replace(live);
+        Ok(())
     }
 
     /// `ACTIVATE_DEV`, and its answer.
@@ -154,7 +167,7 @@ impl<'e, E: Environment> Bench<'e, E> {
             (0..MASKS).for_each(|vector| self.raw.mask(vector, true));
         }
         let quiet = self.raw.silence()?;
-        if let Some(live) = self.live.take() {
+        for live in [self.live.take(), self.old.take()].into_iter().flatten() {
             live.free(&quiet);
         }
         self.raw.switch_off();
@@ -240,6 +253,11 @@ impl<'e, E: Environment> Bench<'e, E> {
             let frame = bench.received(0)?;
             (frame.bytes.get(6..12) == Some(&peer::PEER.0)).then_some(frame)
         })
+    }
+
+    /// The next frame that receive queue 0 has, whoever sent it: its bytes may be elsewhere.
+    pub(crate) fn frame_anyhow(&mut self, limit: Duration) -> Option<Received> {
+        self.wait(limit, |bench| bench.received(0))
     }
 
     /// The next frame that the other end says it got, and how long it was there.

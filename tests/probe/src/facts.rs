@@ -1,9 +1,13 @@
 //! What is asked, in order.
 
+mod filter;
+mod interrupts;
+mod later;
 mod life;
 mod offload;
 mod receive;
 mod refuse;
+mod spread;
 mod transmit;
 
 use alloc::format;
@@ -31,6 +35,10 @@ pub(crate) fn all<E: Environment>() -> impl Iterator<Item = Fact<E>> {
         .chain(transmit::facts())
         .chain(offload::facts())
         .chain(receive::facts())
+        .chain(filter::facts())
+        .chain(interrupts::facts())
+        .chain(later::facts())
+        .chain(spread::facts())
         .chain(refuse::facts())
 }
 

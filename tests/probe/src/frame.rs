@@ -164,3 +164,61 @@ pub(crate) fn wrong_with(whole: &[u8], segment_bytes: usize, arrived: &[Vec<u8>]
     }
     (at != whole.len()).then(|| format!("{} frames, and not all of the payload", arrived.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const US: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+    /// What a device that does its work makes of a segment of three times 100 bytes.
+    fn cut() -> (Vec<u8>, Vec<Vec<u8>>) {
+        let whole = Segment { ip: Sum::Zero, tcp: Sum::PseudoNoLength, ..Segment::new(US, 300) }.bytes();
+        let parts = [0, 100, 200].map(|at| {
+            let mut part = [&whole[..PAYLOAD], &whole[PAYLOAD + at..PAYLOAD + at + 100]].concat();
+            part[IP + 2..IP + 4].copy_from_slice(&140_u16.to_be_bytes());
+            let sequence = SEQUENCE + u32::try_from(at).unwrap();
+            part[L4 + 4..L4 + 8].copy_from_slice(&sequence.to_be_bytes());
+            let sum = !add(&part[IP..L4]);
+            store(&mut part, IP + 10, sum);
+            part[L4 + 16..L4 + 18].fill(0);
+            let pseudo = add(&[&part[IP + 12..L4], &[0, TCP, 0, 120]].concat());
+            let sum = !fold(u32::from(pseudo) + u32::from(add(&part[L4..])));
+            store(&mut part, L4 + 16, sum);
+            part
+        });
+        (whole, parts.into())
+    }
+
+    #[test]
+    fn segments_that_are_right_are_right() {
+        let (whole, parts) = cut();
+        assert_eq!(wrong_with(&whole, 100, &parts), None);
+        let one = Segment::new(US, 100).bytes();
+        assert_eq!(wrong_with(&one, 100, core::slice::from_ref(&one)), None);
+    }
+
+    #[test]
+    fn each_thing_that_may_be_wrong_is_said() {
+        let (whole, parts) = cut();
+        let wrong = |at: usize| {
+            let mut parts = parts.clone();
+            parts[1][at] ^= 1;
+            wrong_with(&whole, 100, &parts).unwrap_or_default()
+        };
+        assert!(wrong(IP + 3).ends_with("a wrong IP length"));
+        assert!(wrong(IP + 7).ends_with("a fragment of IP"));
+        assert!(wrong(IP + 8).ends_with("a wrong IP checksum"));
+        assert!(wrong(L4 + 1).ends_with("a wrong TCP checksum"));
+        assert!(wrong(PAYLOAD).ends_with("not the payload that was due"));
+        assert_eq!(wrong_with(&whole, 100, &parts[..2]), Some("2 frames, and not all of the payload".into()));
+        let again = [&parts[..1], &parts[..1], &parts[2..]].concat();
+        assert!(wrong_with(&whole, 100, &again).is_some());
+        let mut shifted = parts.clone();
+        shifted[1][L4 + 7] ^= 1;
+        // The sum made up for, so that nothing but the number is wrong.
+        shifted[1][L4 + 11] ^= 1;
+        let said = wrong_with(&whole, 100, &shifted).unwrap_or_default();
+        assert!(said.ends_with("a wrong sequence number"), "{said}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Asks a VMXNET3 device about what is only believed of it, and reports what it answers.
 //!
-//! [`docs/vmxnet3-device.md`] says how each thing about the device is known. What is inferred, and
+//! `docs/vmxnet3-device.md` says how each thing about the device is known. What is inferred, and
 //! what was read and never seen, is asked here, on whatever device is at hand; on ESXi by somebody
 //! who has a host and sends the report back. No driver is used: registers and rings are spoken to
 //! directly, which is slow and plain, so that things are done which a driver never does.
@@ -17,11 +17,10 @@
 //! not show in time is said to be so, and the next fact follows. A device that does not stop ends
 //! the run, and the memory that it knows of is not given back.
 //!
-//! What the other end of the cable has to do, [`peer`](paravane_suite::peer) says; where nobody does,
-//! facts that need it are not shown. Left out is what is known to end QEMU: see the device's
-//! description. A QEMU before 8 that nobody patched ends itself over an MTU that is out of range.
-//!
-//! [`docs/vmxnet3-device.md`]: https://github.com/paravane-rs/paravane/blob/main/docs/vmxnet3-device.md
+//! What the other end of the cable has to do, [`peer`](paravane_suite::peer) says; where nobody
+//! does, facts that need it are not shown. Left out is what is known to end QEMU: see the device's
+//! description. A QEMU before 8 that nobody patched ends itself over an MTU that is out of range;
+//! what may be refused is therefore asked last.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -73,6 +73,11 @@ impl<P: Platform, C: ConfigAccess> Raw<P, C> {
         self.bar0.write32(kind.wrapping_add(queue.wrapping_mul(8)), value);
     }
 
+    /// Reads the mask of a vector.
+    pub(crate) fn read_mask(&self, vector: usize) -> u32 {
+        self.bar0.read32(bar0::IMR.wrapping_add(vector.wrapping_mul(8)))
+    }
+
     /// Writes the mask of a vector.
     pub(crate) fn mask(&self, vector: usize, masked: bool) {
         self.write_bar0(bar0::IMR, vector, masked.into());

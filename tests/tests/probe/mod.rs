@@ -51,6 +51,11 @@ impl Report {
         found.map_or("", |(_, what)| what.as_str())
     }
 
+    /// How a fact came out, if it was asked.
+    pub(crate) fn verdict(&self, id: &str) -> Option<Verdict> {
+        self.facts.iter().find(|(known, _)| known == id).map(|(_, verdict)| *verdict)
+    }
+
     /// That all facts were asked that the device's description names, each once, and came out as
     /// expected but for `others`; of those of `either`, this is not asked.
     pub(crate) fn holds(&self, summary: Summary, others: &[(&str, Verdict)], either: &[&str]) {

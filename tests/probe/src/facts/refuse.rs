@@ -29,7 +29,7 @@ macro_rules! shown {
     (@@taken) => { false };
 }
 
-pub(super) fn facts<E: Environment>() -> [Fact<E>; 21] {
+pub(super) fn facts<E: Environment>() -> [Fact<E>; 22] {
     [
         shown!("ACT-MAGIC", refused, 1..=NEWEST, |live| live.shared.put32(shared::MAGIC, 0)),
         shown!("ACT-MTU-60", taken, 1..=NEWEST, |live| live.shared.put32(shared::MTU, 60)),
@@ -55,6 +55,9 @@ pub(super) fn facts<E: Environment>() -> [Fact<E>; 21] {
         }),
         shown!("ACT-RX-COMP", refused, 1..=NEWEST, |live| {
             live.table.put32(live.rx_desc(0) + queue::COMP_RING_SIZE, 32);
+        }),
+        shown!("ACT-RX-COMP-160-REV-7", taken, 7..=NEWEST, |live| {
+            live.table.put32(live.rx_desc(0) + queue::COMP_RING_SIZE, 160);
         }),
         shown!("ACT-TABLE-BASE", refused, 1..=NEWEST, |live| {
             let bytes = live.table.get(0, 2 * queue::BYTES);

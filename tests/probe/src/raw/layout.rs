@@ -33,6 +33,10 @@ pub(crate) mod cmd {
     pub(crate) const UPDATE_RX_MODE: u32 = 0xcafe_0003;
     pub(crate) const UPDATE_MAC_FILTERS: u32 = 0xcafe_0004;
     pub(crate) const UPDATE_VLAN_FILTERS: u32 = 0xcafe_0005;
+    pub(crate) const UPDATE_RSSIDT: u32 = 0xcafe_0006;
+    pub(crate) const SET_COALESCE: u32 = 0xcafe_000e;
+    pub(crate) const REGISTER_MEMREGS: u32 = 0xcafe_000f;
+    pub(crate) const SET_RSS_FIELDS: u32 = 0xcafe_0010;
     pub(crate) const SET_RING_BUFFER_SIZE: u32 = 0xcafe_0013;
     pub(crate) const GET_QUEUE_STATUS: u32 = 0xf00d_0000;
     pub(crate) const GET_STATS: u32 = 0xf00d_0001;
@@ -45,6 +49,7 @@ pub(crate) mod cmd {
     pub(crate) const GET_CONF_INTR: u32 = 0xf00d_0008;
     pub(crate) const GET_ADAPTIVE_RING_INFO: u32 = 0xf00d_0009;
     pub(crate) const GET_TXDATA_DESC_SIZE: u32 = 0xf00d_000a;
+    pub(crate) const GET_COALESCE: u32 = 0xf00d_000b;
     pub(crate) const GET_RSS_FIELDS: u32 = 0xf00d_000c;
     pub(crate) const GET_MAX_QUEUES_CONF: u32 = 0xf00d_000f;
     pub(crate) const GET_MAX_CAPABILITIES: u32 = 0xf00d_0011;
@@ -76,6 +81,7 @@ pub(crate) mod shared {
     pub(crate) const RX_MODE: usize = 0x078;
     pub(crate) const VF_TABLE: usize = 0x088;
     pub(crate) const VF_TABLE_WORDS: usize = 128;
+    pub(crate) const RSS_CONF_DESC: usize = 0x288;
     pub(crate) const ECR: usize = 0x2b8;
     pub(crate) const CMD_INFO: usize = 0x2c0;
 }
@@ -83,6 +89,7 @@ pub(crate) mod shared {
 /// Bits of `uptFeatures`.
 pub(crate) mod upt {
     pub(crate) const RXCSUM: u64 = 1;
+    pub(crate) const RSS: u64 = 1 << 1;
 }
 
 /// What a transmit descriptor asks for.
@@ -94,6 +101,7 @@ pub(crate) mod om {
 /// Bits of `rxMode`.
 pub(crate) mod rx_mode {
     pub(crate) const UCAST: u32 = 1;
+    pub(crate) const PROMISC: u32 = 1 << 4;
 }
 
 /// Fields of a queue's descriptor, of transmit queues first.
@@ -108,6 +116,13 @@ pub(crate) mod queue {
     /// Ring 2 of a receive queue.
     pub(crate) const RING2_BASE_PA: usize = 0x18;
     pub(crate) const COMP_RING_BASE_PA: usize = 0x20;
+    /// Slots beside a transmit ring.
+    pub(crate) const TX_DATA_BASE_PA: usize = 0x18;
+    pub(crate) const TX_DATA_SIZE: usize = 0x3c;
+    /// Slots beside ring 1 of a receive queue.
+    pub(crate) const RX_DATA_BASE_PA: usize = 0x30;
+    /// Bytes of a slot, of either.
+    pub(crate) const DATA_DESC_SIZE: usize = 0x4a;
     pub(crate) const RING_SIZE: usize = 0x38;
     pub(crate) const RING2_SIZE: usize = 0x3c;
     pub(crate) const COMP_RING_SIZE: usize = 0x40;
@@ -128,6 +143,7 @@ pub(crate) mod stats {
 /// Events.
 pub(crate) mod ecr {
     pub(crate) const TQERR: u32 = 1 << 1;
+    pub(crate) const LINK: u32 = 1 << 2;
 }
 
 /// Why a queue stopped.

@@ -32,6 +32,8 @@ pub(crate) struct Live<P: Platform> {
     pub(crate) rx: Vec<RxQueue<P>>,
     /// For what a command points at.
     pub(crate) scratch: Block<P>,
+    /// For what the device receives beside buffers.
+    pub(crate) slots: Block<P>,
 }
 
 /// Room for more queues than any device takes.
@@ -46,6 +48,7 @@ impl<P: Platform> Live<P> {
             tx: (0..plan.tx_queues).map(|_| TxRing::new(of)).collect::<Result<_, _>>()?,
             rx: (0..plan.rx_queues).map(|_| RxQueue::new(of)).collect::<Result<_, _>>()?,
             scratch: Block::new(of, 4096)?,
+            slots: Block::new(of, 4 * 4096)?,
         };
         live.describe();
         Ok(live)
@@ -125,8 +128,8 @@ impl<P: Platform> Live<P> {
 
     /// Gives all of it back.
     pub(crate) fn free(self, quiet: &Quiet<'_>) {
-        let Self { shared, table, tx, rx, scratch, .. } = self;
-        [shared, table, scratch].into_iter().for_each(|block| block.free(quiet));
+        let Self { shared, table, tx, rx, scratch, slots, .. } = self;
+        [shared, table, scratch, slots].into_iter().for_each(|block| block.free(quiet));
         tx.into_iter().for_each(|queue| queue.free(quiet));
         rx.into_iter().for_each(|queue| queue.free(quiet));
     }

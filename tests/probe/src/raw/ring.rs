@@ -103,6 +103,8 @@ pub(crate) struct TxRing<P: Platform> {
     buffers: Block<P>,
     pub(crate) completions: Completions<P>,
     fill: Place,
+    /// Of one buffer to the next.
+    slot_bytes: u32,
 }
 
 impl<P: Platform> TxRing<P> {
@@ -112,12 +114,19 @@ impl<P: Platform> TxRing<P> {
             buffers: Block::new(of, buffer(ENTRIES))?,
             completions: Completions::new(of, ENTRIES)?,
             fill: Place::start(ENTRIES),
+            slot_bytes: BUFFER_BYTES,
         })
     }
 
     /// Where the next frame starts: what the doorbell says.
     pub(crate) fn next(&self) -> u32 {
         self.fill.index
+    }
+
+    /// From here on, buffers are slots of `slot_bytes`; where the first is.
+    pub(crate) fn slots(&mut self, slot_bytes: u32) -> u64 {
+        self.slot_bytes = slot_bytes;
+        self.buffers.address(0)
     }
 
     /// Puts a frame there, a descriptor a piece; the index of the last. Its first descriptor is
@@ -129,7 +138,8 @@ impl<P: Platform> TxRing<P> {
         for (number, piece) in pieces.iter().enumerate() {
             let Place { index, generation, .. } = self.fill;
             last = index;
-            self.buffers.put(buffer(index), piece);
+            let buffer = (index as usize).wrapping_mul(self.slot_bytes as usize);
+            self.buffers.put(buffer, piece);
             let is_last = number.wrapping_add(1) == pieces.len();
             let is_first = number == 0;
             let len_bytes = u32::try_from(piece.len()).unwrap_or(0) & 0x3fff;
@@ -141,7 +151,7 @@ impl<P: Platform> TxRing<P> {
                 word3 |= offload.tag.map_or(0, |tag| 1 << 15 | u32::from(tag) << 16);
                 first_word = word2;
             }
-            self.ring.put64(entry(index, 0), self.buffers.address(buffer(index)));
+            self.ring.put64(entry(index, 0), self.buffers.address(buffer));
             self.ring.put32(entry(index, 3), word3);
             self.ring.put32(entry(index, 2), if is_first { word2 ^ 1 << 14 } else { word2 });
             self.fill.advance();
@@ -243,6 +253,12 @@ impl<P: Platform> RxQueue<P> {
         heads.len_bytes = len_bytes;
     }
 
+    /// Where the heads start.
+    pub(crate) fn heads(&self) -> u64 {
+        let [heads, _] = &self.rings;
+        heads.buffers.address(0)
+    }
+
     /// What heads and bodies are said to have.
     pub(crate) fn buffer_bytes(&self) -> [u32; 2] {
         self.rings.each_ref().map(|ring| ring.len_bytes)
@@ -264,9 +280,14 @@ impl<P: Platform> RxQueue<P> {
                 self.partial = Received::default();
             }
             self.partial.queues.push(id);
-            if let Some(ring) = self.rings.get_mut(id.checked_div(queues).unwrap_or(0) as usize) {
+            // Beyond the two: what is in a slot, beside which a head was used up.
+            let ring = id.checked_div(queues).unwrap_or(0) as usize;
+            let is_slot = ring == 2;
+            if let Some(ring) = self.rings.get_mut(if is_slot { 0 } else { ring }) {
                 let len_bytes = len_bytes.min(BUFFER_BYTES) as usize;
-                self.partial.bytes.extend(ring.buffers.get(buffer(index), len_bytes));
+                if !is_slot {
+                    self.partial.bytes.extend(ring.buffers.get(buffer(index), len_bytes));
+                }
                 ring.refill(index);
             }
             if words[0] >> 14 & 1 != 0 {
