@@ -15,13 +15,16 @@ mod support;
 
 use paravane_hal::irq::Interrupts;
 use paravane_hal::time::Clock;
-use paravane_mock_hal::ChangingLoads;
 use paravane_mock_hal::fault::{FaultPlan, Seeded};
 use paravane_mock_hal::model::vmxnet3::Personality;
 use paravane_mock_hal::storms::{self, Steps};
+use paravane_mock_hal::ChangingLoads;
 use paravane_net::{Burst, Control, RxFilter, RxQueue, TxQueue};
 use paravane_vmxnet3::{Config, ShutDownError, StopError};
 use support::{MESSAGES, Machine, MockDevice, MockRunning, bytes_of, numbered, small};
+
+type MockRx = <MockDevice as paravane_net::Device>::Rx;
+type MockTx = <MockDevice as paravane_net::Device>::Tx;
 
 const STEPS_A_STORM: u64 = 10_000;
 const DEFAULT_STEPS: u64 = 60_000;
@@ -48,11 +51,22 @@ struct Storm {
 impl Storm {
     fn new(seed: u64, steps: &Steps) -> Self {
         let mut chance = Seeded::new(seed);
-        let personality = if seed.is_multiple_of(2) { Personality::qemu() } else { Personality::esxi() };
+        // Every other one is QEMU's, the rest ESXi's with each of its revisions in turn.
+        let personality = match seed % 14 {
+            even if even % 2 == 0 => Personality::qemu(),
+            odd => Personality::esxi().up_to(1 + (odd / 2) as u8),
+        };
         let ip_mtu_bytes = [1500, 9000, 4000][chance.below(3) as usize];
-        let entries = [32, 64, 96][chance.below(3) as usize];
-        let config = small().with_ip_mtu_bytes(ip_mtu_bytes).with_tx_entries(entries);
-        let machine = Machine::with_pool(personality, 256);
+        // Powers of two, as revision 7 has them.
+        let entries = [32, 64, 128][chance.below(3) as usize];
+        let pairs = [1, 1, 2, 8][chance.below(4) as usize];
+        let config = small()
+            .with_ip_mtu_bytes(ip_mtu_bytes)
+            .with_tx_entries(entries)
+            .with_pairs(pairs)
+            .with_rx_entries(32 * pairs)
+            .with_max_revision(7);
+        let machine = Machine::with_pool(personality, 256 * u32::from(pairs).next_power_of_two());
         Self {
             machine,
             config,
@@ -126,6 +140,11 @@ impl Storm {
         assert!(waited < DEADLINE_NANOS, "seed {}: waited {waited} ns", self.seed);
     }
 
+    /// One of the pairs of queues that were asked for.
+    fn pair(&mut self) -> usize {
+        self.chance.below(self.config.pairs.into()) as usize
+    }
+
     /// One thing that the device does.
     fn device_step(&mut self) {
         let number = self.chance.next_u32();
@@ -134,19 +153,22 @@ impl Storm {
         let len = self.chance.below(2200);
         let bytes = self.chance.below(5000) as usize;
         let kind = self.chance.below(16);
+        let pair = self.pair();
         let mut model = self.machine.model();
+        // QEMU's fills its first queue alone; what it completes is a lie in all of them.
+        let filled = if model.personality.spreads { pair } else { 0 };
         match kind {
-            0..=5 => _ = model.deliver(&numbered(number)),
+            0..=5 => _ = model.deliver_to(filled, &numbered(number)),
             6 if self.config.ip_mtu_bytes > 1500 => {
                 let mut long = numbered(number);
                 long.resize(1500 + bytes % 2500, 7);
-                let _ = model.deliver(&long);
+                let _ = model.deliver_to(filled, &long);
             }
-            7 if self.lies => model.complete_rx(words),
-            8 if self.lies => model.complete_rx([likely, number, len, 0]),
-            9 if self.lies => model.complete_tx(number & 0x3f),
-            10 => model.skip(1),
-            11 => model.return_unused(),
+            7 if self.lies => model.complete_rx_in(pair, words),
+            8 if self.lies => model.complete_rx_in(pair, [likely, number, len, 0]),
+            9 if self.lies => model.complete_tx_in(pair, number & 0x3f),
+            10 => model.skip_in(filled, (number & 1) as usize, 1),
+            11 => model.return_unused_in(filled),
             12 => model.set_link(number & 1 == 0),
             _ => model.tick(),
         }
@@ -160,6 +182,7 @@ impl Storm {
 
     /// One call into the driver. Whether it is still whole.
     fn driver_step(&mut self, running: &mut MockRunning) -> bool {
+        let pair = self.pair();
         let MockRunning { control, rx, tx } = running;
         let mut burst = Burst::new();
         let before = self.machine.platform.now();
@@ -177,18 +200,18 @@ impl Storm {
                     };
                     burst.push(frame);
                 }
-                tx.transmit(&mut burst).is_ok()
+                tx_of(rx, tx, pair).transmit(&mut burst).is_ok()
             }
-            8 | 9 => tx.reclaim().is_ok(),
+            8 | 9 => tx_of(rx, tx, pair).reclaim().is_ok(),
             10 => {
-                tx.flush();
+                tx_of(rx, tx, pair).flush();
                 rx.refill();
                 true
             }
-            11 => rx.arm().is_ok() & tx.arm().is_ok() & control.arm().is_ok(),
+            11 => rx.arm().is_ok() & tx_of(rx, tx, pair).arm().is_ok() & control.arm().is_ok(),
             12 => {
                 rx.disarm();
-                tx.disarm();
+                tx_of(rx, tx, pair).disarm();
                 control.acknowledge();
                 true
             }
@@ -274,19 +297,24 @@ impl Storm {
         let loads = ChangingLoads::counted();
         let mut running = device.start(&self.config, machine.pool.clone(), Interrupts::POLLING).unwrap();
         let mut burst = Burst::new();
+        let spreads = machine.model().personality.spreads;
+        let pairs = usize::from(running.control.pairs());
         for first in (0..HONEST_FRAMES).step_by(16) {
+            let pair = first as usize / 16 % pairs;
             for number in first..first + 16 {
+                let filled = if spreads { pair } else { 0 };
                 assert!(
-                    machine.model().deliver(&numbered(number)),
+                    machine.model().deliver_to(filled, &numbered(number)),
                     "seed {}: frame {number} lost",
                     self.seed
                 );
                 burst.push(machine.frame(&numbered(number)));
             }
             while !burst.is_empty() {
-                running.tx.transmit(&mut burst).unwrap();
+                let tx = tx_of(&mut running.rx, &mut running.tx, pair);
+                tx.transmit(&mut burst).unwrap();
                 machine.model().tick();
-                running.tx.reclaim().unwrap();
+                tx.reclaim().unwrap();
             }
             let sent = machine.model().take_sent();
             assert!(
@@ -294,6 +322,7 @@ impl Storm {
                 "seed {}",
                 self.seed
             );
+            assert!(sent.iter().all(|sent| sent.queue == pair), "seed {}", self.seed);
             let received = support::receive_all(&mut running);
             assert!(
                 received.iter().map(bytes_of).eq((first..first + 16).map(numbered)),
@@ -311,12 +340,21 @@ impl Storm {
         let other = loads.again_at().into_iter().filter(|place| place % 16 != 12).count();
         assert!(other <= 2, "{other} other words were loaded twice in a call");
         drop(loads);
-        let (rx, tx) = (running.rx.counters(), running.tx.counters());
+        let rx = running.rx.counters();
         assert_eq!((rx.frames, rx.dropped()), (HONEST_FRAMES.into(), 0));
-        assert_eq!(tx.frames, u64::from(HONEST_FRAMES));
+        let tx = (0..pairs).map(|pair| tx_of(&mut running.rx, &mut running.tx, pair).counters().frames);
+        assert_eq!(tx.sum::<u64>(), u64::from(HONEST_FRAMES));
         assert!(running.stop().is_ok());
         machine.assert_clean();
         assert_eq!(machine.pool.free(), machine.pool.buffers());
+    }
+}
+
+/// The transmit queue of a pair; the first one's where there are fewer pairs than were asked for.
+fn tx_of<'a>(rx: &'a mut MockRx, tx: &'a mut MockTx, pair: usize) -> &'a mut MockTx {
+    match pair.checked_sub(1).and_then(|other| rx.others_mut().get_mut(other)) {
+        Some(pair) => pair.tx.as_mut().unwrap(),
+        None => tx,
     }
 }
 

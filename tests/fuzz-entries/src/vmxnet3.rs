@@ -8,7 +8,7 @@ use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, QueueId, Vmxnet3};
 use paravane_mock_hal::{MockPlatform, PciHost, message};
 use paravane_net::{Burst, Control as _, FrameLayout, FramePool, RxFilter, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
-use paravane_vmxnet3::{Config, Device, Running, ShutDownError, StartError, StopError};
+use paravane_vmxnet3::{Config, Device, Running, ShutDownError, StartError, StopError, TxQueue};
 
 use crate::input::{Input, as_often_as};
 use crate::lie::{NET_POINTS, lie};
@@ -32,14 +32,24 @@ impl Bench {
     fn new(input: &mut Input<'_>) -> Self {
         let platform = MockPlatform::builder().without_sites().build();
         let address = PciAddress::new(0, 0, 4, 0).unwrap();
-        let personality = input.pick([Personality::qemu(), Personality::esxi()]);
+        // QEMU's, or ESXi's with all its revisions or with the first ones.
+        let kind = input.byte();
+        let personality = match kind % 2 {
+            0 => Personality::qemu(),
+            _ => Personality::esxi().up_to(7 - kind / 2 % 7),
+        };
         let plugged = Vmxnet3::plug(&platform, address, MAC, personality);
-        let pool = FramePool::new(platform.clone(), FrameLayout::new(128)).unwrap();
+        let shape = input.byte();
+        let pairs = 1 << (shape / 2 % 4);
+        let frames = 96 * u32::from(pairs) + 32;
+        let pool = FramePool::new(platform.clone(), FrameLayout::new(frames)).unwrap();
         let config = Config::default()
             .with_tx_entries(SLOTS)
-            .with_rx_entries(SLOTS)
+            .with_rx_entries(SLOTS * pairs)
             .with_rx2_entries(SLOTS)
-            .with_ip_mtu_bytes(input.pick([1500, 9000]));
+            .with_pairs(pairs)
+            .with_max_revision(7)
+            .with_ip_mtu_bytes(if shape.is_multiple_of(2) { 1500 } else { 9000 });
         let interrupts = input.pick([
             Interrupts::POLLING,
             Interrupts::LINE,
@@ -51,6 +61,11 @@ impl Bench {
 
     fn model(&self) -> MutexGuard<'_, Vmxnet3> {
         self.plugged.model.lock().unwrap()
+    }
+
+    /// As many as were asked for.
+    fn pairs(&self) -> u8 {
+        u8::try_from(self.config.pairs).unwrap_or(1)
     }
 
     fn claim(&self) -> Stopped {
@@ -122,12 +137,16 @@ impl Bench {
         self.model().take_sent();
         self.model().set_link(true);
         let mut burst = Burst::new();
-        assert!(self.model().deliver(&to_us(9)));
-        assert_eq!(up.rx.receive(&mut burst), Ok(1), "a restart heals");
-        assert_eq!(up.tx.transmit(&mut burst), Ok(1));
-        self.model().tick();
-        assert_eq!(self.model().take_sent().len(), 1, "both ways");
-        assert_eq!(up.tx.reclaim(), Ok(1));
+        for queue in 0..usize::from(up.control.pairs()) {
+            let filled = if self.model().personality.spreads { queue } else { 0 };
+            assert!(self.model().deliver_to(filled, &to_us(9)));
+            assert_eq!(up.rx.receive(&mut burst), Ok(1), "a restart heals");
+            let tx = tx_of(&mut up, queue);
+            assert_eq!(tx.transmit(&mut burst), Ok(1));
+            self.model().tick();
+            assert_eq!(self.model().take_sent().len(), 1, "both ways");
+            assert_eq!(tx.reclaim(), Ok(1));
+        }
         drop(self.stop(up));
         assert_eq!(self.model().violations, [""; 0]);
         let Self { platform, pool, .. } = self;
@@ -156,37 +175,36 @@ pub fn vmxnet3(bytes: &[u8]) {
     let mut up = bench.start(bench.claim());
     while !input.is_empty() {
         loads.next_call();
-        match input.byte() % 16 {
+        let act = input.byte();
+        let queue = usize::from(act / 16 % bench.pairs());
+        match act % 16 {
             0 => {
-                bench.model().complete_rx([
-                    input.word(),
-                    input.word(),
-                    input.word(),
-                    input.word() & 0x7fff_ffff,
-                ]);
+                let words = [input.word(), input.word(), input.word(), input.word() & 0x7fff_ffff];
+                bench.model().complete_rx_in(queue, words);
             }
             // Likely ones get further than noise does.
             1 => {
                 let [index, flags] = input.array();
                 let word0 =
                     (u32::from(index) % 40) | u32::from(flags & 3) << 14 | u32::from(flags >> 2 & 3) << 16;
-                bench.model().complete_rx([word0, 0, u32::from(input.half()) % 2100, 0]);
+                let len_bytes = u32::from(input.half()) % 2100;
+                bench.model().complete_rx_in(queue, [word0, 0, len_bytes, 0]);
             }
-            2 => bench.model().complete_tx(u32::from(input.byte()) % 40),
-            3 => drop(bench.model().deliver(&to_us(input.byte()))),
+            2 => bench.model().complete_tx_in(queue, u32::from(input.byte()) % 40),
+            3 => drop(bench.model().deliver_to(queue, &to_us(input.byte()))),
             4 => bench.model().set_link(input.bit()),
             5 => {
-                let queue = input.pick([QueueId::Tx(0), QueueId::Rx(0)]);
+                let queue = input.pick([QueueId::Tx(queue), QueueId::Rx(queue)]);
                 bench.model().stop_queue(queue, input.word());
             }
             6 => bench.scribble(&mut input),
             7 => bench.model().faults.add(lie(NET_POINTS, &mut input)),
             8 => bench.model().tick(),
             9 => receive(&mut up),
-            10 => transmit(&mut up, &bench.pool, input.byte()),
-            11 => drop(up.tx.reclaim()),
+            10 => transmit(tx_of(&mut up, queue), &bench.pool, input.byte()),
+            11 => drop(tx_of(&mut up, queue).reclaim()),
             12 => {
-                let _ = (up.rx.arm(), up.tx.arm(), up.control.arm());
+                let _ = (up.rx.arm(), tx_of(&mut up, queue).arm(), up.control.arm());
             }
             13 => {
                 up.control.acknowledge();
@@ -212,7 +230,7 @@ fn receive(up: &mut Up) {
     }
 }
 
-fn transmit(up: &mut Up, pool: &FramePool, count: u8) {
+fn transmit(tx: &mut TxQueue<MockPlatform>, pool: &FramePool, count: u8) {
     let mut burst = Burst::new();
     for _ in 0..=count % 4 {
         if let Some(mut frame) = pool.get() {
@@ -220,5 +238,13 @@ fn transmit(up: &mut Up, pool: &FramePool, count: u8) {
             burst.extend([frame]);
         }
     }
-    let _ = up.tx.transmit(&mut burst);
+    let _ = tx.transmit(&mut burst);
+}
+
+/// The transmit queue of a pair; the first one's where there are fewer pairs.
+fn tx_of(up: &mut Up, pair: usize) -> &mut TxQueue<MockPlatform> {
+    match pair.checked_sub(1).and_then(|other| up.rx.others_mut().get_mut(other)?.tx.as_mut()) {
+        Some(tx) => tx,
+        None => &mut up.tx,
+    }
 }
