@@ -9,7 +9,7 @@ use paravane_net::{Config, Control, Device as _, FramePool, NicInfo, Running};
 use paravane_pci::{ConfigAccess, Function};
 use paravane_virtio::transport::any::Place;
 
-use crate::device::Device;
+use crate::device::{Device, Restarted};
 use crate::error::NicError;
 use crate::interrupts::{InterruptPlan, Vectors};
 use crate::kind::Kind;
@@ -23,15 +23,12 @@ pub struct Nic<P: Platform, C: ConfigAccess> {
     kind: Kind,
     vectors: Vectors,
     state: State<P, C>,
-    /// What it was started with; a restart asks for the same.
-    start: Option<Start>,
-}
-
-struct Start {
-    config: Config,
-    pool: FramePool,
+    /// What it was offered to interrupt by; a restart offers the same.
     plan: InterruptPlan,
 }
+
+/// How often a restart tries what fails.
+const ATTEMPTS: u8 = 3;
 
 enum State<P: Platform, C: ConfigAccess> {
     Stopped(Device<P, C>),
@@ -51,7 +48,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         let mut vectors = Vectors::of(&function);
         let device = Device::open(function, platform)?;
         vectors.wanted = device.wanted_interrupts();
-        Ok(Self { kind: device.kind(), vectors, state: State::Stopped(device), start: None })
+        Ok(Self { kind: device.kind(), vectors, state: State::Stopped(device), plan: InterruptPlan::POLLING })
     }
 
     /// Takes over the virtio network device behind `device`'s registers, which interrupts by `line`
@@ -70,7 +67,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             kind: device.kind(),
             vectors: Vectors::line(line),
             state: State::Stopped(device),
-            start: None,
+            plan: InterruptPlan::POLLING,
         })
     }
 
@@ -100,22 +97,8 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         pool: FramePool,
         plan: InterruptPlan,
     ) -> Result<Queues<P>, NicError> {
-        if self.is_running() {
-            return Err(NicError::Running);
-        }
-        self.start = Some(Start { config, pool, plan });
-        self.start_again()
-    }
-
-    /// Starts it as it was started last.
-    ///
-    /// # Errors
-    ///
-    /// [`NicError`]. It is stopped then.
-    fn start_again(&mut self) -> Result<Queues<P>, NicError> {
-        let Some(Start { config, pool, plan }) = &self.start else { return Err(NicError::NotRunning) };
-        match core::mem::replace(&mut self.state, State::Changing) {
-            State::Stopped(device) => match device.start(config, pool.clone(), plan.interrupts()) {
+        let outcome = match core::mem::replace(&mut self.state, State::Changing) {
+            State::Stopped(device) => match device.start(&config, pool, plan.interrupts()) {
                 Ok(Running { control, rx, tx }) => {
                     self.state = State::Running(control);
                     Ok(Queues { rx, tx })
@@ -128,9 +111,11 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             },
             other => {
                 self.state = other;
-                Err(NicError::Running)
+                return Err(NicError::Running);
             }
-        }
+        };
+        self.plan = plan;
+        outcome
     }
 
     /// Stops it and takes its queues back. Its memory is free again, and frames that its device had
@@ -142,23 +127,16 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// still reach memory; to stop it may be tried again.
     pub fn stop(&mut self, queues: Queues<P>) -> Result<(), Failed<NicError, Queues<P>>> {
         match core::mem::replace(&mut self.state, State::Changing) {
-            State::Running(control) => {
-                // A restart brings back what was changed since the start.
-                let settings = control.settings();
-                match (Running { control, rx: queues.rx, tx: queues.tx }).stop() {
-                    Ok(device) => {
-                        self.state = State::Stopped(device);
-                        self.start.iter_mut().for_each(|start| start.config.settings = settings);
-                        Ok(())
-                    }
-                    Err(failed) => {
-                        Err(failed.map_parts(|Running { control, rx, tx }: Running<Device<P, C>>| {
-                            self.state = State::Running(control);
-                            Queues { rx, tx }
-                        }))
-                    }
+            State::Running(control) => match (Running { control, rx: queues.rx, tx: queues.tx }).stop() {
+                Ok(device) => {
+                    self.state = State::Stopped(device);
+                    Ok(())
                 }
-            }
+                Err(failed) => Err(failed.map_parts(|Running { control, rx, tx }: Running<Device<P, C>>| {
+                    self.state = State::Running(control);
+                    Queues { rx, tx }
+                })),
+            },
             other => {
                 self.state = other;
                 Err(Failed::new(NicError::NotRunning, queues))
@@ -167,7 +145,10 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     }
 
     /// Stops it, and starts it as it was started, with the [settings](Control::settings) as they
-    /// have become: what heals a NIC that broke.
+    /// have become: what heals a NIC that broke. Either is tried a few times.
+    ///
+    /// A device that has become another meanwhile, as after a move to another host, runs:
+    /// [`info`](Self::info) tells what it is now.
     ///
     /// # Errors
     ///
@@ -175,8 +156,28 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// again. Without, it was not started again and is stopped; another [`start`](Self::start) may
     /// work.
     pub fn restart(&mut self, queues: Queues<P>) -> Result<Queues<P>, Failed<NicError, Option<Queues<P>>>> {
-        self.stop(queues).map_err(|failed| failed.map_parts(Some))?;
-        self.start_again().map_err(|error| Failed::new(error, None))
+        let control = match core::mem::replace(&mut self.state, State::Changing) {
+            State::Running(control) => control,
+            other => {
+                self.state = other;
+                return Err(Failed::new(NicError::NotRunning, Some(queues)));
+            }
+        };
+        let running = Running { control, rx: queues.rx, tx: queues.tx };
+        match Device::restart(running, ATTEMPTS, self.plan.interrupts()) {
+            Restarted::Running(Running { control, rx, tx }, error) => {
+                self.state = State::Running(control);
+                let queues = Queues { rx, tx };
+                match error {
+                    None => Ok(queues),
+                    Some(error) => Err(Failed::new(error, Some(queues))),
+                }
+            }
+            Restarted::Stopped(device, error) => {
+                self.state = State::Stopped(device);
+                Err(Failed::new(error, None))
+            }
+        }
     }
 
     /// Whether it runs.
@@ -197,8 +198,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     #[must_use]
     pub fn line(&self) -> Option<u8> {
         let State::Running(control) = &self.state else { return None };
-        let plan = &self.start.as_ref()?.plan;
-        plan.line.filter(|_| control.interrupts() == InterruptMode::Line)
+        self.plan.line.filter(|_| control.interrupts() == InterruptMode::Line)
     }
 
     /// What does not change while it runs.

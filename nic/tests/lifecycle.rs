@@ -8,6 +8,7 @@ use std::error::Error as _;
 use paravane_hal::Failed;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode};
+use paravane_mock_hal::fault::{Action, Fault, FaultPoint};
 use paravane_mock_hal::model::virtio::{self, Net, Virtio};
 use paravane_mock_hal::model::vmxnet3::{self, Vmxnet3};
 use paravane_mock_hal::wire::{Habits, Wire};
@@ -180,12 +181,53 @@ fn a_stop_that_is_not_confirmed_may_be_tried_again() {
         let (error, queues) = nic.restart(queues).unwrap_err().into_parts();
         assert!(matches!(error, NicError::Vmxnet3Stop(_) | NicError::VirtioStop(_)), "{error:?}");
         assert_eq!(machine.platform.memory().bytes(), in_use, "nothing was freed");
-        let mut queues = queues.expect("they come back");
+        let failed: Failed<_, _> = nic.stop(queues.expect("they come back")).unwrap_err();
+        let (error, mut queues) = failed.into_parts();
+        assert!(matches!(error, NicError::Vmxnet3Stop(_) | NicError::VirtioStop(_)), "{error:?}");
         assert_eq!(queues.rx.receive(&mut Burst::new()), Err(DeviceFault::NeedsReset));
         machine.let_go(slot, true);
         let queues = nic.restart(queues).unwrap();
         nic.stop(queues).unwrap();
         assert_eq!(machine.pool.free(), machine.pool.buffers(), "every frame is home");
+    }
+}
+
+#[test]
+fn a_restart_tries_a_few_times() {
+    // Of three attempts.
+    for (refusals, comes_back) in [(2, true), (3, false)] {
+        for slot in [SLOT, OTHER_SLOT] {
+            let machine = Machine::new();
+            let mut nic = machine.open(slot);
+            let queues = machine.start(&mut nic);
+            let refuse = |point| {
+                let mut fault = Fault::nth(point, 1, Action::Refuse);
+                fault.on.count = refusals;
+                fault
+            };
+            let activation = refuse(FaultPoint::Command).of(0xcafe_0000);
+            machine.vmxnet3.model.lock().unwrap().faults.add(activation);
+            // Both halves of the features are refused in one attempt.
+            let mut features = refuse(FaultPoint::Features);
+            features.on.subject = Some(0);
+            machine.virtio.lock().faults.add(features);
+            match nic.restart(queues) {
+                Ok(queues) => {
+                    assert!(comes_back);
+                    nic.stop(queues).unwrap();
+                }
+                Err(failed) => {
+                    assert!(!comes_back);
+                    let (error, queues) = failed.into_parts();
+                    assert!(
+                        matches!(error, NicError::Vmxnet3Start(_) | NicError::VirtioStart(_)),
+                        "{error:?}"
+                    );
+                    assert!(queues.is_none() && !nic.is_running());
+                }
+            }
+            assert_eq!(machine.pool.free(), machine.pool.buffers());
+        }
     }
 }
 

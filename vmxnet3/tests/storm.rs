@@ -54,7 +54,7 @@ impl Storm {
         // Every other one is QEMU's, the rest ESXi's with each of its revisions in turn.
         let personality = match seed % 14 {
             even if even % 2 == 0 => Personality::qemu(),
-            odd => Personality::esxi().up_to(1 + (odd / 2) as u8),
+            odd => Personality::esxi().up_to(1 + odd.to_le_bytes()[0] / 2),
         };
         let ip_mtu_bytes = [1500, 9000, 4000][chance.below(3) as usize];
         // Powers of two, as revision 7 has them.
