@@ -15,10 +15,10 @@ mod support;
 
 use paravane_hal::irq::Interrupts;
 use paravane_hal::time::Clock;
+use paravane_mock_hal::ChangingLoads;
 use paravane_mock_hal::fault::{FaultPlan, Seeded};
 use paravane_mock_hal::model::vmxnet3::Personality;
 use paravane_mock_hal::storms::{self, Steps};
-use paravane_mock_hal::ChangingLoads;
 use paravane_net::{Burst, Control, RxFilter, RxQueue, TxQueue};
 use paravane_vmxnet3::{Config, ShutDownError, StopError};
 use support::{MESSAGES, Machine, MockDevice, MockRunning, bytes_of, numbered, small};
