@@ -12,6 +12,7 @@ use paravane_hal::fault::DeviceFault;
 use paravane_net::{BURST_FRAMES, Burst, Frame, FramePool, RxChecksum, RxCounters};
 
 use crate::chain::{Chain, Dropped};
+use crate::data_ring::DataRing;
 use crate::desc::{Merged, RxCompletion};
 use crate::large::LargeRules;
 use crate::ring::rare;
@@ -20,6 +21,8 @@ use crate::rx_ring::RxRing;
 pub(crate) struct Assembler<D: Dma> {
     pub(crate) heads: RxRing<D>,
     pub(crate) bodies: RxRing<D>,
+    /// Where short frames come to.
+    pub(crate) data: Option<DataRing<D>>,
     /// It outlives a call: a burst may end in the middle of a frame.
     pub(crate) chain: Chain,
     /// What the device said at the start of that frame.
@@ -101,9 +104,18 @@ impl<D: Dma> Assembler<D> {
             self.chain.wants_piece(completion.len_bytes()) && completion.len_bytes() > 0 && !damaged;
         if is_wanted && has_fresh {
             if let Some(mut piece) = ring.take() {
-                // It fits: the completion was held against the buffer.
-                piece.set_received(completion.len_bytes());
-                self.chain.add(piece);
+                let is_filled = match &self.data {
+                    // The slot is read before its descriptor is handed over again.
+                    Some(data) if completion.is_data_ring() => {
+                        piece.clear();
+                        data.take(completion.index(), completion.len_bytes(), &mut piece)
+                    }
+                    // It fits: the completion was held against the buffer.
+                    _ => piece.set_received(completion.len_bytes()),
+                };
+                if is_filled {
+                    self.chain.add(piece);
+                }
             }
         } else {
             ring.put_back(&mut self.stock);

@@ -8,9 +8,10 @@
 //! functions of their own, for the walk takes all registers there are.
 
 use paravane_hal::barrier;
-use paravane_hal::dma::Words;
+use paravane_hal::dma::{Dma, Words};
 use paravane_net::{Burst, Frame, FrameSegment};
 
+use crate::data_ring::Copies;
 use crate::desc::{PlainTx, TxDesc};
 use crate::offload::{self, TxLimits, TxPlan};
 use crate::ring::{Cursor, rare};
@@ -67,7 +68,6 @@ pub(crate) struct Published {
 /// there are `free`, and hands them over, or drops those that cannot be sent. What the device gets
 /// is in `run` before it learns of it.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "frames are fewer than descriptors")]
 pub(crate) fn publish(
     burst: &mut Burst,
     run: &mut Run,
@@ -80,21 +80,52 @@ pub(crate) fn publish(
     let unreachable =
         if burst.domain() == Some(limits.domain) { 0 } else { refuse_unreachable(burst, &limits) };
     let all = describe(burst, &mut run.frames, Free::new(slots, at, free), limits);
-    run.descriptors = free.wrapping_sub(all.free.len() as u32);
-    let frames = run.frames.len() as u32;
-    // Something was described, then there are a first one and a last one.
-    let last = at.advanced(run.descriptors.wrapping_sub(1));
-    if run.descriptors > 0
-        && let (Some(first), Some(last)) = (slots.get(at.slot()), slots.get(last.slot()))
-    {
-        hand_over(first, all.first_words, last, all.last_words);
-    }
-    Published {
-        descriptors: run.descriptors,
-        frames,
-        bytes: all.bytes,
-        refused: all.refused.wrapping_add(unreachable),
-        weight: frames.wrapping_add(all.extra_weight),
+    all.hand_over(run, slots, at, free, unreachable)
+}
+
+/// The same where short frames are copied.
+pub(crate) fn publish_copying(
+    burst: &mut Burst,
+    run: &mut Run,
+    slots: &[Words<4>],
+    at: Cursor,
+    free: u32,
+    limits: TxLimits,
+    copies: &mut Copies<impl Dma>,
+) -> Published {
+    let all = describe_copying(burst, &mut run.frames, Free::new(slots, at, free), at, limits, copies);
+    all.hand_over(run, slots, at, free, 0)
+}
+
+impl Described<'_> {
+    /// Hands all to the device, whose frames are in `run`.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "frames are fewer than descriptors")]
+    fn hand_over(
+        self,
+        run: &mut Run,
+        slots: &[Words<4>],
+        at: Cursor,
+        free: u32,
+        unreachable: u32,
+    ) -> Published {
+        let all = self;
+        run.descriptors = free.wrapping_sub(all.free.len() as u32);
+        let frames = run.frames.len() as u32;
+        // Something was described, then there are a first one and a last one.
+        let last = at.advanced(run.descriptors.wrapping_sub(1));
+        if run.descriptors > 0
+            && let (Some(first), Some(last)) = (slots.get(at.slot()), slots.get(last.slot()))
+        {
+            hand_over(first, all.first_words, last, all.last_words);
+        }
+        Published {
+            descriptors: run.descriptors,
+            frames,
+            bytes: all.bytes,
+            refused: all.refused.wrapping_add(unreachable),
+            weight: frames.wrapping_add(all.extra_weight),
+        }
     }
 }
 
@@ -266,7 +297,65 @@ fn describe<'q>(burst: &mut Burst, frames: &mut Burst, free: Free<'q>, limits: T
     all
 }
 
+/// The same where short frames are copied into the slots of a data ring, of which each descriptor
+/// from `at` on has one. A copy costs more than a plan, so every frame is planned.
+#[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "no more than a ring has")]
+fn describe_copying<'q>(
+    burst: &mut Burst,
+    frames: &mut Burst,
+    free: Free<'q>,
+    at: Cursor,
+    limits: TxLimits,
+    copies: &mut Copies<impl Dma>,
+) -> Described<'q> {
+    let offered = free.len();
+    let mut all = Described { bytes: 0, refused: 0, extra_weight: 0, first_words: 0, last_words: 0, free };
+    // Ends: each turn but the last takes a frame.
+    while all.free.has_any()
+        && let Some(frame) = burst.pop()
+    {
+        let (frame, Some(plan)) = offload::prepare(frame, limits) else {
+            all.refused = all.refused.wrapping_add(1);
+            continue;
+        };
+        let slot = at.advanced(offered.wrapping_sub(all.free.len()) as u32).slot();
+        let fits = plan.total_bytes <= copies.most_bytes.into() && !plan.sop.cuts();
+        let copy = if fits { copies.ring.put(slot, &frame) } else { None };
+        let added = match (copy, frames.is_empty()) {
+            (Some(addr), true) => all.add_copy::<true>(frame, plan, addr),
+            (Some(addr), false) => all.add_copy::<false>(frame, plan, addr),
+            (None, true) => all.add_planned::<true>(frame, plan),
+            (None, false) => all.add_planned::<false>(frame, plan),
+        };
+        match added {
+            Ok(frame) => frames.extend(frame),
+            Err(frame) => {
+                burst.push_front(frame);
+                break;
+            }
+        }
+    }
+    all
+}
+
 impl<'q> Described<'q> {
+    /// Describes a frame by its copy at `addr`, whatever it is made of.
+    fn add_copy<const FIRST: bool>(
+        &mut self,
+        mut frame: Frame,
+        plan: TxPlan,
+        addr: u64,
+    ) -> Result<Option<Frame>, Frame> {
+        let Some(slot) = self.free.take() else { return Err(frame) };
+        slot.store_pair::<0>(addr);
+        self.write::<FIRST>(slot, self.free.plain.of_segment(plan.total_bytes) | plan.sop.words());
+        self.bytes = self.bytes.wrapping_add(plan.total_bytes as u64);
+        // It is one descriptor, and comes home as such.
+        drop(frame.take_next());
+        Ok(Some(frame))
+    }
+
     /// Describes the first frame of all. It is dropped if it cannot be sent.
     ///
     /// # Errors

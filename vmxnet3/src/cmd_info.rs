@@ -20,8 +20,13 @@ mod tests {
 
     #[test]
     fn buffers_are_heads_in_the_first_ring_and_bodies_in_the_second() {
-        let geometry =
-            RxGeometry { ids: RingIds::of(0, 1), entries: [32; 2], buffer_bytes: 1984, usual_bytes: 1984 };
+        let geometry = RxGeometry {
+            ids: RingIds::of(0, 1),
+            entries: [32; 2],
+            buffer_bytes: 1984,
+            usual_bytes: 1984,
+            data_slot_bytes: 0,
+        };
         let mut due = [0; 16];
         (due[0], due[1], due[4], due[5]) = (0xc0, 0x07, 0xc0, 0x07);
         assert_eq!(buffer_sizes(&geometry), due);

@@ -8,7 +8,7 @@ use paravane_net::{RxChecksum, RxHash, RxHashKind, VlanTag};
 const FIRST: Generation = Generation::FIRST;
 
 const GEOMETRY: RxGeometry =
-    RxGeometry { ids: ONE, entries: [256, 32], buffer_bytes: 1984, usual_bytes: 1984 };
+    RxGeometry { ids: ONE, entries: [256, 32], buffer_bytes: 1984, usual_bytes: 1984, data_slot_bytes: 0 };
 /// Those of the only queue.
 const ONE: RingIds = RingIds::of(0, 1);
 
@@ -220,7 +220,7 @@ proptest! {
         turn in any::<u16>(),
         buffer_bytes in 128_u32..=MAX_RX_BUFFER_BYTES,
     ) {
-        let geometry = RxGeometry { ids: ONE, entries: [rings.0 * 32, rings.1 * 32], buffer_bytes, usual_bytes: buffer_bytes };
+        let geometry = RxGeometry { ids: ONE, entries: [rings.0 * 32, rings.1 * 32], buffer_bytes, usual_bytes: buffer_bytes, data_slot_bytes: 0 };
         let turn = u32::from(turn % geometry.entries[0]);
         let [word0, word1, word2, word3] = words;
         let word0 = if usual { word0 & 0x7c00_0000 | 0xc000 | turn } else { word0 };

@@ -14,6 +14,7 @@ mod cmd_info;
 mod command;
 mod config;
 mod control;
+mod data_ring;
 mod desc;
 mod device;
 mod error;

@@ -1,8 +1,10 @@
 //! Everything that a running device reaches: allocated, described, given back.
 
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::mem::offset_of;
 
+use log::warn;
 use paravane_hal::Platform;
 use paravane_hal::addr::Align;
 use paravane_hal::dma::{DeviceDma, DmaBox, DmaError, DmaErrorReason, Quiet};
@@ -12,12 +14,14 @@ use zerocopy::little_endian::{U16, U32, U64};
 
 use crate::change;
 use crate::config::Config;
+use crate::data_ring::{Copies, DataRing};
 use crate::desc::{RingIds, RxGeometry};
 use crate::filter;
 use crate::intr::Vectors;
 use crate::pairs::{self, Pair, RxQueues};
 use crate::plan::Plan;
 use crate::regs::{MaskMode, bar0};
+use crate::revision::Features;
 use crate::rx::{RxQueue, RxSetup};
 use crate::shared::{
     ADAPTIVE, DISABLE_ALL, DRIVER_VERSION, GUEST_OS, MAGIC, RSS_CONF_BYTES, RssConf, RxQueueDesc, Shared,
@@ -33,6 +37,29 @@ pub(crate) struct Memory<P: Platform> {
     pub(crate) rx: RxQueues<P>,
     /// The first transmit queue; the others are their pairs'.
     pub(crate) tx: TxQueue<P>,
+}
+
+/// Where data rings come from. A queue works without.
+struct DataRings<'m, P: Platform> {
+    of: &'m DeviceDma<P>,
+    /// That there was no memory for one was said.
+    is_short: Cell<bool>,
+}
+
+impl<P: Platform> DataRings<'_, P> {
+    /// One, if it is wanted and there is memory for it.
+    fn one(&self, entries: u16, slot_bytes: u16) -> Option<DataRing<P>> {
+        if slot_bytes == 0 {
+            return None;
+        }
+        let ring = DataRing::new(self.of, entries, slot_bytes);
+        if let Err(error) = &ring
+            && !self.is_short.replace(true)
+        {
+            warn!("vmxnet3: goes on without data rings: {error}");
+        }
+        ring.ok()
+    }
 }
 
 /// There is no memory for so many.
@@ -55,6 +82,11 @@ impl<P: Platform> Memory<P> {
     ) -> Result<Self, DmaError> {
         let counts = plan.queues;
         let table = QueueTable::new(of, counts)?;
+        let rings = DataRings { of, is_short: Cell::new(false) };
+        let (most_bytes, slot_bytes) = match plan.tx_copies {
+            (0, _) => (0, 0),
+            copies => copies,
+        };
         let tx = |queue: u8| {
             // Fewer than there are doorbells.
             let doorbell = bar0::TXPROD.get(queue.into()).ok_or_else(|| too_many(queue.into()))?;
@@ -67,6 +99,7 @@ impl<P: Platform> Memory<P> {
                     vector: vectors.vector(vectors.tx(queue)),
                     entries: plan.tx_entries,
                     limits: plan.tx_limits,
+                    copies: rings.one(plan.tx_entries, slot_bytes).map(|ring| Copies { ring, most_bytes }),
                 },
             )
         };
@@ -82,6 +115,7 @@ impl<P: Platform> Memory<P> {
                     vector: vectors.vector(vectors.rx(queue)),
                     pool: pool.clone(),
                     geometry: RxGeometry { ids: RingIds::of(queue, counts.rx), ..plan.geometry },
+                    data: rings.one(plan.geometry.entries[0], plan.rx_slot_bytes),
                     completion_entries: plan.rx_completion_entries,
                     max_buffers: plan.max_rx_buffers,
                     large: plan.large,
@@ -163,6 +197,14 @@ impl<P: Platform> Memory<P> {
             desc.tx_ring_size = U32::new(plan.tx_entries.into());
             desc.comp_ring_size = U32::new(plan.tx_entries.into());
             desc.intr_idx = vectors.tx(queue);
+            let (data, slot_bytes) = rings.data;
+            if slot_bytes > 0 {
+                desc.data_ring_base_pa = U64::new(data);
+                desc.data_ring_size = U32::new(plan.tx_entries.into());
+            }
+            if plan.features.contains(Features::DATA_RINGS) {
+                desc.tx_data_ring_desc_size = U16::new(slot_bytes);
+            }
             self.table.describe_tx(queue, &desc);
         }
         for (queue, rx) in (0..).zip(pairs::rx_queues(&self.rx)) {
@@ -173,6 +215,9 @@ impl<P: Platform> Memory<P> {
             desc.rx_ring_size = plan.geometry.entries.map(|entries| U32::new(entries.into()));
             desc.comp_ring_size = U32::new(plan.rx_completion_entries.into());
             desc.intr_idx = vectors.rx(queue);
+            let (data, slot_bytes) = rings.data;
+            desc.rx_data_ring_base_pa = U64::new(data);
+            desc.rx_data_ring_desc_size = U16::new(slot_bytes);
             self.table.describe_rx(queue, &desc);
         }
     }

@@ -7,6 +7,7 @@ use paravane_net::{FramePool, MacAddr};
 
 use crate::chain::{MAX_LARGE_BYTES, MAX_LARGE_PIECES, MAX_PIECES};
 use crate::config::Config;
+use crate::data_ring::{TX_SLOT_BYTES, slot_bytes};
 use crate::desc::{MAX_RX_BUFFER_BYTES, MIN_RX_HEAD_BYTES, RingIds, RxGeometry};
 use crate::error::ConfigError;
 use crate::large::LargeRules;
@@ -46,6 +47,11 @@ pub(crate) struct Plan {
     pub(crate) max_rx_buffers: u16,
     /// Whether the device may put packets together.
     pub(crate) large: Option<LargeRules>,
+    /// The longest frame that is copied into a transmit data ring, and how long a slot of that is:
+    /// no shorter. 0 for none.
+    pub(crate) tx_copies: (u16, u16),
+    /// How long a slot of the receive data rings is; 0 for none.
+    pub(crate) rx_slot_bytes: u16,
     pub(crate) tx_limits: TxLimits,
 }
 
@@ -119,10 +125,17 @@ impl Config {
                 entries: [rx_entries, rx2_entries],
                 buffer_bytes,
                 usual_bytes,
+                data_slot_bytes: 0,
             },
             rx_completion_entries: if powers { completions.next_power_of_two() } else { completions },
             max_rx_buffers: if is_large { large_buffers } else { max_rx_buffers },
             large,
+            tx_copies: (self.tx_copy_bytes.min(TX_SLOT_BYTES), TX_SLOT_BYTES),
+            rx_slot_bytes: if features.contains(Features::DATA_RINGS) {
+                slot_bytes(self.rx_copy_bytes)
+            } else {
+                0
+            },
             tx_limits: TxLimits { max_frame_bytes: longest.into(), domain: pool.domain() },
         })
     }

@@ -106,6 +106,8 @@ pub(crate) enum Query {
     PermMacHigh = 0xf00d_0004,
     /// Which kind of interrupt is wanted, and who masks.
     ConfIntr = 0xf00d_0008,
+    /// Lower half: how long a slot of a transmit data ring is, from revision 3 on.
+    TxDataDescSize = 0xf00d_000a,
 }
 
 bitflags::bitflags! {

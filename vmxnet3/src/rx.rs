@@ -30,6 +30,7 @@ use paravane_net::{Burst, FramePool, RxChecksum, RxCounters, burst_room};
 
 use crate::assemble::{Assembler, annotated};
 use crate::chain::Chain;
+use crate::data_ring::DataRing;
 use crate::desc::{RxCompletion, RxGeometry, RxJudged};
 use crate::intr::Vector;
 use crate::large::LargeRules;
@@ -71,6 +72,8 @@ pub(crate) struct RxSetup<P: Platform> {
     pub(crate) vector: Vector,
     pub(crate) pool: FramePool,
     pub(crate) geometry: RxGeometry,
+    /// As long as the first ring, where there is one.
+    pub(crate) data: Option<DataRing<P>>,
     /// Entries of the completion ring: no fewer than both command rings have.
     pub(crate) completion_entries: u16,
     /// Most buffers of a frame; with one, ring 2 stays empty.
@@ -83,6 +86,8 @@ pub(crate) struct RxSetup<P: Platform> {
 pub(crate) struct RxRings {
     pub(crate) rings: [u64; 2],
     pub(crate) completions: u64,
+    /// The data ring, and how long its slots are; 0 where there is none.
+    pub(crate) data: (u64, u16),
 }
 
 impl<P: Platform> RxQueue<P> {
@@ -94,16 +99,19 @@ impl<P: Platform> RxQueue<P> {
             doorbells,
             vector,
             pool,
-            geometry,
+            mut geometry,
+            data,
             completion_entries,
             max_buffers,
             large,
         } = setup;
+        geometry.data_slot_bytes = data.as_ref().map_or(0, DataRing::slot_bytes);
         let [head_entries, body_entries] = geometry.entries;
         let shorter = if max_buffers > 1 { head_entries.min(body_entries) } else { head_entries };
         let assembler = Assembler {
             heads: RxRing::heads(of, head_entries, geometry.buffer_bytes)?,
             bodies: RxRing::bodies(of, body_entries, geometry.buffer_bytes, max_buffers > 1)?,
+            data,
             chain: Chain::new(max_buffers),
             merged: None,
             large,
@@ -143,6 +151,7 @@ impl<P: Platform> RxQueue<P> {
         RxRings {
             rings: [self.assembler.heads.dma_addr(), self.assembler.bodies.dma_addr()],
             completions: self.completions.dma_addr().get(),
+            data: self.assembler.data.as_ref().map_or((0, 0), |data| (data.dma_addr(), data.slot_bytes())),
         }
     }
 
@@ -156,9 +165,14 @@ impl<P: Platform> RxQueue<P> {
     /// Gives all memory and frames back, against proof. False when some had to be leaked.
     #[must_use = "false means a leak"]
     pub(crate) fn release(self, quiet: &Quiet<'_>) -> bool {
-        let Self { completions, assembler: Assembler { heads, bodies, .. }, .. } = self;
-        let freed = [heads.release(quiet), bodies.release(quiet), completions.free(quiet).is_ok()];
-        freed == [true; 3]
+        let Self { completions, assembler: Assembler { heads, bodies, data, .. }, .. } = self;
+        let freed = [
+            heads.release(quiet),
+            bodies.release(quiet),
+            completions.free(quiet).is_ok(),
+            data.is_none_or(|data| data.free(quiet)),
+        ];
+        freed == [true; 4]
     }
 
     /// Where its buffers come from.

@@ -17,6 +17,7 @@ use crate::change;
 use crate::cmd_info;
 use crate::config::Config;
 use crate::control::VmxControl;
+use crate::data_ring;
 use crate::device::{Device, shut_down};
 use crate::error::{ShutDownError, StartError, StopError};
 use crate::event;
@@ -116,7 +117,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let max_revision = config.max_revision;
         self.revision = Revision::agree(self.offered, max_revision)
             .ok_or(StartError::Revision { offered: self.offered, max_revision })?;
-        let plan = config.check(self.revision.features(), self.mac, &pool)?;
+        let mut plan = config.check(self.revision.features(), self.mac, &pool)?;
         if config.lro && plan.large.is_none() {
             let address = self.function.address();
             warn!(
@@ -129,6 +130,11 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             checked.map_err(|error| StartError::Setting { what: change.name(), error })?;
         }
         self.settle().map_err(StartError::NotStopped)?;
+        if config.tx_copy_bytes > 0 && plan.features.contains(Features::DATA_RINGS) {
+            self.regs.choose(self.revision.bit());
+            let slot_bytes = data_ring::answered_slot_bytes(self.regs.ask(Query::TxDataDescSize)?);
+            plan.tx_copies = (config.tx_copy_bytes.min(slot_bytes), slot_bytes);
+        }
         let Self { interrupts: ways, function, .. } = self;
         let offered = interrupts.with_at_most(Vectors::wanted(plan.queues));
         let vectors = Vectors::spread(ways.switch_on(function, offered), plan.queues);

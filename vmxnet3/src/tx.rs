@@ -25,6 +25,7 @@ use paravane_hal::reg::{Reg, WriteOnly};
 use paravane_net::{Burst, Frame, TxCounters};
 
 use crate::batch::{self, Published, Run};
+use crate::data_ring::Copies;
 use crate::desc::{TxCompletion, TxDesc};
 use crate::intr::Vector;
 use crate::offload::{self, TxLimits};
@@ -42,6 +43,8 @@ pub struct TxQueue<P: Platform> {
     doorbell: Reg<u32, WriteOnly>,
     vector: Vector,
     limits: TxLimits,
+    /// Where short frames are copied to.
+    copies: Option<Copies<P>>,
     /// Where the next descriptor goes.
     fill: Cursor,
     /// How many descriptors before that have frames that are not home.
@@ -67,18 +70,21 @@ pub(crate) struct TxSetup<P: Platform> {
     pub(crate) vector: Vector,
     pub(crate) entries: u16,
     pub(crate) limits: TxLimits,
+    pub(crate) copies: Option<Copies<P>>,
 }
 
 /// Where the device finds the rings of a transmit queue.
 pub(crate) struct TxRings {
     pub(crate) ring: u64,
     pub(crate) completions: u64,
+    /// The data ring, and how long its slots are; 0 where there is none.
+    pub(crate) data: (u64, u16),
 }
 
 impl<P: Platform> TxQueue<P> {
     /// Allocates a queue that the device does not know yet.
     pub(crate) fn new(of: &DeviceDma<P>, setup: TxSetup<P>) -> Result<Self, DmaError> {
-        let TxSetup { words, bar0, doorbell, vector, entries, limits } = setup;
+        let TxSetup { words, bar0, doorbell, vector, entries, limits, copies } = setup;
         let align = Align::new(512);
         Ok(Self {
             ring: DmaRing::zeroed(of, entries.into(), align)?,
@@ -89,6 +95,7 @@ impl<P: Platform> TxQueue<P> {
             doorbell,
             vector,
             limits,
+            copies,
             fill: Cursor::start(entries),
             lent: 0,
             completed: 0,
@@ -102,16 +109,27 @@ impl<P: Platform> TxQueue<P> {
 
     /// Where the device finds its rings. From here on their memory counts as known to it.
     pub(crate) fn rings(&self) -> TxRings {
-        TxRings { ring: self.ring.dma_addr().get(), completions: self.completions.dma_addr().get() }
+        TxRings {
+            ring: self.ring.dma_addr().get(),
+            completions: self.completions.dma_addr().get(),
+            data: self
+                .copies
+                .as_ref()
+                .map_or((0, 0), |Copies { ring, .. }| (ring.dma_addr(), ring.slot_bytes())),
+        }
     }
 
     /// Gives all memory and frames back, against proof. False when some had to be leaked.
     #[must_use = "false means a leak"]
     pub(crate) fn release(self, quiet: &Quiet<'_>) -> bool {
-        let Self { ring, completions, in_flight, .. } = self;
-        let freed =
-            [ring.free(quiet).is_ok(), completions.free(quiet).is_ok(), in_flight.reclaim(quiet).is_ok()];
-        freed == [true; 3]
+        let Self { ring, completions, in_flight, copies, .. } = self;
+        let freed = [
+            ring.free(quiet).is_ok(),
+            completions.free(quiet).is_ok(),
+            in_flight.reclaim(quiet).is_ok(),
+            copies.is_none_or(|copies| copies.ring.free(quiet)),
+        ];
+        freed == [true; 4]
     }
 
     /// Whose it is.
@@ -150,6 +168,10 @@ impl<P: Platform> TxQueue<P> {
     /// doorbell; 0 when there were none.
     #[inline(always)]
     fn publish(&mut self, burst: &mut Burst) -> u32 {
+        if self.copies.is_some() {
+            rare();
+            return self.publish_copying(burst);
+        }
         if burst.len() == 1 && self.publish_single(burst) { 1 } else { self.publish_any(burst) }
     }
 
@@ -212,11 +234,32 @@ impl<P: Platform> TxQueue<P> {
         // Free: what was lent here came home with its descriptors.
         let Some(place @ None) = self.in_flight.slots_mut().get_mut(at.slot()) else { return 0 };
         let run = place.insert(Run { frames: Burst::new(), descriptors: 0 });
-        let Published { descriptors, frames, bytes, refused, weight } =
-            batch::publish(burst, run, self.ring.slots(), at, free, self.limits);
-        if frames == 0 {
+        let published = batch::publish(burst, run, self.ring.slots(), at, free, self.limits);
+        if published.frames == 0 {
             *place = None;
         }
+        self.count(published)
+    }
+
+    /// The same where short frames are copied.
+    #[inline(never)]
+    fn publish_copying(&mut self, burst: &mut Burst) -> u32 {
+        let (at, free) = (self.fill, self.free());
+        let Some(copies) = &mut self.copies else { return 0 };
+        // As above.
+        let Some(place @ None) = self.in_flight.slots_mut().get_mut(at.slot()) else { return 0 };
+        let run = place.insert(Run { frames: Burst::new(), descriptors: 0 });
+        let published = batch::publish_copying(burst, run, self.ring.slots(), at, free, self.limits, copies);
+        if published.frames == 0 {
+            *place = None;
+        }
+        self.count(published)
+    }
+
+    /// Counts what was handed over. What it counts for the doorbell.
+    #[inline(always)]
+    fn count(&mut self, published: Published) -> u32 {
+        let Published { descriptors, frames, bytes, refused, weight } = published;
         self.fill.advance(descriptors);
         self.lent = self.lent.wrapping_add(descriptors);
         let counters = &mut self.counters;
@@ -230,7 +273,7 @@ impl<P: Platform> TxQueue<P> {
     #[inline(never)]
     fn transmit_rest(&mut self, burst: &mut Burst, mut weight: u32) -> Result<(), DeviceFault> {
         if paravane_net::TxQueue::reclaim(self)? > 0 {
-            weight = weight.wrapping_add(self.publish_any(burst));
+            weight = weight.wrapping_add(self.publish(burst));
         }
         let is_full = !burst.is_empty();
         if is_full {

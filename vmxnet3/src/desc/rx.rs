@@ -43,7 +43,7 @@ impl RxDesc {
     }
 }
 
-/// `rqID` of both rings of a receive queue, at its place in `dw0`.
+/// `rqID` of the rings of a receive queue, at its place in `dw0`.
 ///
 /// It counts rings of a kind through all queues: first all first rings, then all second rings, then
 /// all data rings.
@@ -51,6 +51,7 @@ impl RxDesc {
 pub(crate) struct RingIds {
     pub(crate) first: u32,
     pub(crate) second: u32,
+    pub(crate) data: u32,
 }
 
 impl RingIds {
@@ -58,7 +59,9 @@ impl RingIds {
     pub(crate) const fn of(queue: u8, queues: u8) -> Self {
         // Neither leaves 32 bits.
         let first = (queue as u32).wrapping_shl(16);
-        Self { first, second: first.wrapping_add((queues as u32).wrapping_shl(16)) }
+        let queues = (queues as u32).wrapping_shl(16);
+        let second = first.wrapping_add(queues);
+        Self { first, second, data: second.wrapping_add(queues) }
     }
 }
 
@@ -73,6 +76,8 @@ pub(crate) struct RxGeometry {
     pub(crate) buffer_bytes: u32,
     /// The longest frame that is nothing but a frame: no longer than a buffer.
     pub(crate) usual_bytes: u32,
+    /// How long a slot of the data ring is; 0 where there is none.
+    pub(crate) data_slot_bytes: u16,
 }
 
 /// What the device says where a frame starts that it put together of several.
@@ -131,18 +136,23 @@ impl RxJudged {
             Self::Unusual(RxUnusual(words)) => {
                 let [word0, _, word2, _] = words;
                 let [first, second] = geometry.entries;
-                let (entries, ring) = match word0 & RxCompletion::RQ_ID {
-                    id if id == geometry.ids.first => (u32::from(first), 0),
-                    id if id == geometry.ids.second => (u32::from(second), RxCompletion::SECOND_RING),
+                let buffer_bytes = geometry.buffer_bytes;
+                let slot_bytes = u32::from(geometry.data_slot_bytes).min(buffer_bytes);
+                let (entries, max_bytes, ring) = match word0 & RxCompletion::RQ_ID {
+                    id if id == geometry.ids.first => (first, buffer_bytes, 0),
+                    id if id == geometry.ids.second => (second, buffer_bytes, RxCompletion::SECOND_RING),
+                    id if id == geometry.ids.data && slot_bytes > 0 => {
+                        (first, slot_bytes, RxCompletion::DATA_RING)
+                    }
                     other => return Err(DeviceFault::UnknownKind { what: "rqID", value: other >> 16 }),
                 };
-                let index = word0 & INDEX;
+                let (index, entries) = (word0 & INDEX, u32::from(entries));
                 if index >= entries {
                     return Err(DeviceFault::IndexOutOfRange { index, entries });
                 }
                 let len_bytes = word2 & LEN;
-                if len_bytes > geometry.buffer_bytes {
-                    return Err(DeviceFault::LengthTooLong { len_bytes, max_bytes: geometry.buffer_bytes });
+                if len_bytes > max_bytes {
+                    return Err(DeviceFault::LengthTooLong { len_bytes, max_bytes });
                 }
                 Ok(RxCompletion::of(words).of_ring(ring))
             }
@@ -175,6 +185,8 @@ impl RxCompletion {
     const LRO: u32 = 4 << 24;
     /// What stands for `rqID` once that was checked: ring 2 of the queue, or 0.
     const SECOND_RING: u32 = 1 << 16;
+    /// The same for its data ring.
+    const DATA_RING: u32 = 1 << 17;
 
     /// What is looked at of a whole frame in one buffer of ring 1,
     const WHOLE: u32 = Self::RQ_ID | Self::SOP | Self::EOP | INDEX;
@@ -237,10 +249,17 @@ impl RxCompletion {
         word0 & Self::SECOND_RING != 0
     }
 
+    /// Whether the frame is in the data ring, in the slot of a buffer of ring 1 that was left
+    /// alone; of a completion that was checked.
+    pub(crate) const fn is_data_ring(self) -> bool {
+        let [word0, ..] = self.words();
+        word0 & Self::DATA_RING != 0
+    }
+
     /// Whether it is about a buffer of the wrong kind: frames start in ring 1, which has heads
-    /// only, and go on in ring 2, which has bodies only.
+    /// only, and go on in ring 2, which has bodies only. In the data ring they are whole.
     pub(crate) const fn is_misplaced(self) -> bool {
-        self.sop() == self.is_second_ring()
+        self.sop() == self.is_second_ring() || self.is_data_ring() && !self.eop()
     }
 
     /// Whether the buffer was not used: it is the driver's again, and nothing is in it.

@@ -35,11 +35,15 @@ impl Machine {
     }
 
     pub fn with_pool(personality: Personality, frames: u32) -> Self {
-        let platform = MockPlatform::new();
+        Self::on(MockPlatform::new(), personality, frames).unwrap()
+    }
+
+    /// On a platform of that kind; `None` without memory for the pool.
+    pub fn on(platform: MockPlatform, personality: Personality, frames: u32) -> Option<Self> {
         let address = PciAddress::new(0, 0, 4, 0).unwrap();
         let device = Vmxnet3::plug(&platform, address, MAC, personality);
-        let pool = FramePool::new(platform.clone(), FrameLayout::new(frames)).unwrap();
-        Self { platform, device, pool }
+        let pool = FramePool::new(platform.clone(), FrameLayout::new(frames)).ok()?;
+        Some(Self { platform, device, pool })
     }
 
     pub fn model(&self) -> MutexGuard<'_, Vmxnet3> {
