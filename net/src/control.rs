@@ -263,16 +263,27 @@ pub trait Control: Send {
     /// As [`poll`](Self::poll).
     fn arm(&mut self) -> Result<Armed, DeviceFault>;
 
-    /// Hears how far its transmit queues are, together, and breaks the device where it has had
-    /// frames to send for `limit` and sent none. To be called now and then, when what was sent was
-    /// [reclaimed](crate::TxQueue::reclaim); a driver that does not watch says that all is well.
+    /// Hears how far transmit queue `queue` is, counted from 0, and breaks the device where that
+    /// has had frames to send for `limit` and sent none. To be called now and then for each, when
+    /// what was sent was [reclaimed](crate::TxQueue::reclaim); a driver that does not watch says
+    /// that all is well.
     ///
     /// # Errors
     ///
     /// [`DeviceFault::NoAnswer`], or what was wrong before. It has to be stopped and started.
-    fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
-        let _ = (progress, limit);
+    fn watch_queue(&mut self, queue: u16, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+        let _ = (queue, progress, limit);
         Ok(())
+    }
+
+    /// The same of the only queue; or of all together, which misses one that hangs while others
+    /// send.
+    ///
+    /// # Errors
+    ///
+    /// As [`watch_queue`](Self::watch_queue).
+    fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+        self.watch_queue(0, progress, limit)
     }
 
     /// Sets which frames are received.

@@ -80,8 +80,13 @@ macro_rules! forward {
             fn arm(&mut self) -> Result<Armed, DeviceFault> {
                 (**self).arm()
             }
-            fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
-                (**self).watch(progress, limit)
+            fn watch_queue(
+                &mut self,
+                queue: u16,
+                progress: Progress,
+                limit: Duration,
+            ) -> Result<(), DeviceFault> {
+                (**self).watch_queue(queue, progress, limit)
             }
             fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
                 (**self).set_filter(filter)

@@ -132,8 +132,8 @@ impl<P: Platform, C: ConfigAccess + Send> Control for NicControl<P, C> {
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         which!(Self, self, control => control.arm())
     }
-    fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
-        which!(Self, self, control => control.watch(progress, limit))
+    fn watch_queue(&mut self, queue: u16, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+        which!(Self, self, control => control.watch_queue(queue, progress, limit))
     }
     fn set_filter(&mut self, filter: RxFilter) -> Result<(), RxFilterError> {
         which!(Self, self, control => control.set_filter(filter))

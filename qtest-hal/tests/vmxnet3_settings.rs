@@ -93,6 +93,15 @@ fn it_is_told_while_it_runs_and_comes_back_with_all_of_it() {
     let since = up.control.read_device_stats().unwrap().unwrap();
     assert!(since.rx_frames > counted.rx_frames, "{since:?} after {counted:?}");
 
+    let further = |unicast: &[MacAddr]| Change::Addresses {
+        unicast: MacTable::of(unicast).unwrap(),
+        multicast: groups,
+    };
+    assert_eq!(up.control.change(further(&[MacAddr::local(8)])), Ok(()));
+    let of_another = [frame(MacAddr::local(8), None), frame(MacAddr::local(7), Some(6))];
+    // Promiscuous, it looks at no VLAN.
+    assert_eq!(heard(&machine, &mut up, &of_another), [true, true]);
+    assert_eq!(up.control.change(further(&[])), Ok(()));
     let filter = |filter| Change::Filter(filter);
     assert_eq!(up.control.change(filter(RxFilter::PROMISCUOUS)), Ok(()));
     assert_eq!(heard(&machine, &mut up, &probes), [true; 5]);

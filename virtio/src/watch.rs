@@ -5,6 +5,7 @@
 //! whoever polls had one; with the line when its status named the configuration. Where nobody says,
 //! at most once in [`LOOK_EVERY`].
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use log::warn;
@@ -32,7 +33,8 @@ pub(crate) struct Watch<P: Platform, T, C: Class> {
     due: Instant,
     /// The line's status said that there is something to look at.
     told: bool,
-    patience: Patience,
+    /// With each queue that was watched so far.
+    patience: Vec<Patience>,
     fault: Option<DeviceFault>,
 }
 
@@ -43,7 +45,7 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Watch<P, T, C> {
             interrupts,
             due: device.platform.now(),
             told: false,
-            patience: Patience::default(),
+            patience: Vec::new(),
             fault: None,
             device,
         }
@@ -86,14 +88,24 @@ impl<P: Platform, T: Transport<P::Region>, C: Class> Watch<P, T, C> {
         self.look_if(self.told)
     }
 
-    /// Breaks the device if it has had something to do for `limit` and got nothing done.
+    /// Breaks the device if `queue` has had something to do for `limit` and got nothing done.
     ///
     /// # Errors
     ///
     /// [`DeviceFault::NoAnswer`]; or what was wrong before.
-    pub(crate) fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+    pub(crate) fn watch(
+        &mut self,
+        queue: u16,
+        progress: Progress,
+        limit: Duration,
+    ) -> Result<(), DeviceFault> {
         self.check()?;
-        if !self.patience.is_over(&self.device.platform, progress, limit) {
+        let at = usize::from(queue);
+        if self.patience.len() <= at {
+            self.patience.resize(at.saturating_add(1), Patience::default());
+        }
+        let Some(patience) = self.patience.get_mut(at) else { return Ok(()) };
+        if !patience.is_over(&self.device.platform, progress, limit) {
             return Ok(());
         }
         let after_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);

@@ -74,31 +74,54 @@ pub(crate) fn upt_features(config: &Config, settings: &Settings) -> U64 {
 
 impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     /// Tells the device of a change that passed [`check`], after which the settings are `to`.
-    pub(crate) fn tell(&mut self, change: &Change, to: &Settings) -> Result<(), DeviceFault> {
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Refused`], [`ChangeError::Fault`].
+    pub(crate) fn tell(&mut self, change: &Change, to: &Settings) -> Result<(), ChangeError> {
         match change {
             Change::Filter(_) => {
                 // Some kinds of it lift the filter of VLANs.
                 self.tell_vlans(to)?;
-                self.tell_addresses(to)
+                self.tell_addresses(to)?;
             }
-            Change::Addresses { .. } => self.tell_addresses(to),
-            Change::Vlan { .. } => self.tell_vlans(to),
+            Change::Addresses { .. } => self.tell_addresses(to)?,
+            Change::Vlan { .. } => self.tell_vlans(to)?,
             Change::Mac(mac) => {
-                self.device.regs.set_mac(*mac);
+                let changed = self.device.regs.change_mac(*mac);
+                if !changed.map_err(|fault| self.break_with(fault))? {
+                    // The old one stays in the settings and, whatever became of it, in the device.
+                    self.device.regs.set_mac(self.record.info.mac);
+                    return Err(ChangeError::Refused);
+                }
                 self.record.info.mac = *mac;
-                Ok(())
             }
             Change::RxOffloads(_) => {
                 let features = upt_features(&self.record.config, to);
                 self.shared.set(field!(Shared, driver.misc.upt_features), features);
-                self.run(Command::UpdateFeature)
+                self.run(Command::UpdateFeature)?;
             }
             Change::Rss(rss) => {
                 self.shared.set(field!(Shared, rss.ind_table), rss::ind_table(rss));
-                self.run(Command::UpdateRssidt)
+                self.run(Command::UpdateRssidt)?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
+    }
+
+    /// Tells the device of all settings again, which lie in memory as they were told.
+    pub(crate) fn tell_again(&mut self) -> Result<(), DeviceFault> {
+        self.device.regs.set_mac(self.record.info.mac);
+        let spreads = self.record.settings.rss.is_some();
+        let commands = [
+            (true, Command::UpdateFeature),
+            (spreads, Command::UpdateRssidt),
+            (true, Command::UpdateVlanFilters),
+            (true, Command::UpdateMacFilters),
+            (true, Command::UpdateRxMode),
+        ];
+        commands.into_iter().filter(|(has, _)| *has).try_for_each(|(_, command)| self.run(command))
     }
 
     /// The table first, then the modes: what was let through and still is, is so all the time.

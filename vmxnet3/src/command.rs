@@ -87,6 +87,17 @@ impl<R: Mmio> ControlRegs<R> {
         Ok(mac_of(low, self.ask(Query::PermMacHigh)?))
     }
 
+    /// Sets our address and looks whether the device has it now: a host may keep the old one.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault::Gone`].
+    pub(crate) fn change_mac(&mut self, mac: MacAddr) -> Result<bool, DeviceFault> {
+        self.set_mac(mac);
+        let (low, high) = (answer(self.0.read(&bar1::MACL))?, answer(self.0.read(&bar1::MACH))?);
+        Ok(mac_of(low, high) == mac)
+    }
+
     /// Sets our address; the half that makes it valid last.
     pub(crate) fn set_mac(&mut self, mac: MacAddr) {
         let [a, b, c, d, e, f] = mac.0;

@@ -1,6 +1,8 @@
 //! Control of a running device: link, events, filter, counters. The queues do not need it.
 
 use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Add as _;
 use core::time::Duration;
@@ -53,7 +55,8 @@ pub(crate) struct Record {
     pub(crate) config: Config,
     /// and what it has been told since.
     pub(crate) settings: Settings,
-    patience: Patience,
+    /// With each transmit queue.
+    patience: Vec<Patience>,
 }
 
 impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
@@ -68,7 +71,8 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     ) -> Self {
         let events = vectors.vector(vectors.events());
         let (config, settings) = (*config, config.settings);
-        let record = Record { info, config, settings, patience: Patience::default() };
+        let patience = vec![Patience::default(); table.counts().tx.into()];
+        let record = Record { info, config, settings, patience };
         Self { device, shared, table, vectors, events, link, record: Box::new(record), fault: None }
     }
 
@@ -82,6 +86,13 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     #[must_use]
     pub fn pairs(&self) -> u16 {
         self.table.counts().rx.into()
+    }
+
+    /// How often another implementation took over behind the device, as when its machine moves to
+    /// another host, over all starts.
+    #[must_use]
+    pub fn takeovers(&self) -> u64 {
+        self.device.takeovers
     }
 
     /// How it was started, with what it was told since.
@@ -135,32 +146,49 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         answer.map_err(|fault| self.break_with(fault))
     }
 
+    fn look_at_link(&mut self) -> Result<(), DeviceFault> {
+        let link = event::link(self.ask(Query::Link)?);
+        // A device may say so at every look.
+        if link != self.link {
+            info!("vmxnet3 {}: link {link}", self.device.function.address());
+            self.link = link;
+        }
+        Ok(())
+    }
+
     /// Serves events that wait.
     fn serve(&mut self, causes: EventCause) -> Result<Events, DeviceFault> {
         // Before they are looked into: what happens meanwhile is an event of its own.
         self.device.regs.acknowledge(causes);
         let mut events = Events::empty();
         if causes.contains(EventCause::LINK) {
-            let link = event::link(self.ask(Query::Link)?);
-            // A device may say so at every look.
-            if link != self.link {
-                info!("vmxnet3 {}: link {link}", self.device.function.address());
-                self.link = link;
-            }
+            self.look_at_link()?;
             events |= Events::LINK;
         }
-        if causes.intersects(EventCause::RQERR | EventCause::TQERR) {
+        if causes.intersects(EventCause::RQERR | EventCause::TQERR | EventCause::DIC) {
             self.ask(Query::QueueStatus)?;
             let tx = self.table.read_tx().map(|tx| tx.status);
-            let fault = event::queue_fault(tx.chain(self.table.read_rx().map(|rx| rx.status)));
-            return Err(self.break_with(fault));
-        }
-        if causes.contains(EventCause::DIC) {
-            // What it knows of the driver's rings, and of what it was told, nobody says.
-            warn!("vmxnet3 {}: another implementation took over", self.device.function.address());
-            return Err(self.break_with(DeviceFault::NeedsReset));
+            let stopped = event::stopped(tx.chain(self.table.read_rx().map(|rx| rx.status)));
+            // One that reports an error and has none to show is in no better state.
+            let is_error = !causes.intersection(EventCause::RQERR | EventCause::TQERR).is_empty();
+            if let Some(fault) = stopped.or(is_error.then_some(DeviceFault::NeedsReset)) {
+                return Err(self.break_with(fault));
+            }
+            events |= self.welcome()?;
         }
         Ok(events)
+    }
+
+    /// Another implementation took over, with rings that work. It reads what is shared as the one
+    /// before did, but what of that it was told nobody says: it is told all of it again.
+    ///
+    /// Not a fault: a host may say so after each activation, and a restart would go on for ever.
+    fn welcome(&mut self) -> Result<Events, DeviceFault> {
+        self.device.takeovers = self.device.takeovers.saturating_add(1);
+        info!("vmxnet3 {}: another implementation took over", self.device.function.address());
+        self.tell_again()?;
+        self.look_at_link()?;
+        Ok(Events::LINK)
     }
 }
 
@@ -184,11 +212,12 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
         self.link
     }
 
-    fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+    fn watch_queue(&mut self, queue: u16, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
         self.check()?;
         // One without a carrier sends nothing, and is not to be blamed.
         let progress = if self.link.is_up() { progress } else { Progress::default() };
-        if !self.record.patience.is_over(&self.device.platform, progress, limit) {
+        let Some(patience) = self.record.patience.get_mut(usize::from(queue)) else { return Ok(()) };
+        if !patience.is_over(&self.device.platform, progress, limit) {
             return Ok(());
         }
         let after_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);

@@ -49,6 +49,8 @@ pub struct Device<P: Platform, C: ConfigAccess> {
     wanted: WantedInterrupts,
     /// What it counted in activations that are over.
     pub(crate) counted: DeviceStats,
+    /// How often it became another.
+    pub(crate) takeovers: u64,
     /// What a device that did not stop may still reach.
     pub(crate) kept: Option<Box<Memory<P>>>,
 }
@@ -108,6 +110,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     mask_mode,
                     wanted,
                     counted,
+                    takeovers: 0,
                     kept: None,
                 })
             }

@@ -18,12 +18,10 @@ pub(crate) const fn link(answer: u32) -> Link {
     }
 }
 
-/// Why the device reported a queue error: the reason of the first queue that stopped. One that
-/// reports an error and has none to show is in no better state.
-pub(crate) fn queue_fault(mut queues: impl Iterator<Item = QueueStatus>) -> DeviceFault {
-    queues
-        .find(|queue| queue.stopped != 0)
-        .map_or(DeviceFault::NeedsReset, |queue| DeviceFault::Stopped { code: queue.error.get() })
+/// The reason of the first queue that stopped.
+pub(crate) fn stopped(mut queues: impl Iterator<Item = QueueStatus>) -> Option<DeviceFault> {
+    let stopped = queues.find(|queue| queue.stopped != 0)?;
+    Some(DeviceFault::Stopped { code: stopped.error.get() })
 }
 
 /// What a code in `QueueStatus.error` means, in words.
@@ -62,7 +60,7 @@ mod tests {
     #[test]
     fn the_queue_that_stopped_gives_the_reason() {
         let queues = [status(0, 0x8000_0007), status(1, 0x8000_0004)];
-        assert_eq!(queue_fault(queues.into_iter()), DeviceFault::Stopped { code: 0x8000_0004 });
-        assert_eq!(queue_fault([status(0, 0), status(0, 0)].into_iter()), DeviceFault::NeedsReset);
+        assert_eq!(stopped(queues.into_iter()), Some(DeviceFault::Stopped { code: 0x8000_0004 }));
+        assert_eq!(stopped([status(0, 0x8000_0007), status(0, 0)].into_iter()), None);
     }
 }

@@ -7,10 +7,11 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use paravane_hal::irq::InterruptMode;
+use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::mmio::{Mmio, MmioExt};
 use paravane_hal::reg::{Reg, WriteOnly};
 
+use crate::regs::MaskMode;
 use crate::regs::bar0::IMR;
 use crate::table::QueueCounts;
 
@@ -58,8 +59,23 @@ pub(crate) struct Vectors {
 
 impl Vectors {
     /// How many vectors so many queues have a use for: one each, and one for events.
-    pub(crate) fn wanted(queues: QueueCounts) -> usize {
+    fn wanted(queues: QueueCounts) -> usize {
         queues.all().saturating_add(1).min(MAX_VECTORS).into()
+    }
+
+    /// What of `interrupts` so many queues make use of.
+    ///
+    /// Where the driver masks, whoever acknowledges an interrupt does not say which message it came
+    /// by, so there is no more than one that has several users: with fewer messages than users, the
+    /// queues share the first, and events have the second.
+    pub(crate) fn used(
+        interrupts: Interrupts<'_>,
+        queues: QueueCounts,
+        mask_mode: MaskMode,
+    ) -> Interrupts<'_> {
+        let wanted = Self::wanted(queues);
+        let are_shared = interrupts.msix.len() < wanted;
+        interrupts.with_at_most(if are_shared && mask_mode == MaskMode::Active { 2 } else { wanted })
     }
 
     /// Spreads the queues and events over what there is.

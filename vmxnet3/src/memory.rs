@@ -15,7 +15,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use crate::change;
 use crate::config::Config;
 use crate::data_ring::{Copies, DataRing};
-use crate::desc::{RingIds, RxGeometry};
+use crate::desc::{BufferKind, RingIds, RxGeometry};
 use crate::filter;
 use crate::intr::Vectors;
 use crate::pairs::{self, Pair, RxQueues};
@@ -142,9 +142,20 @@ impl<P: Platform> Memory<P> {
         queues == [true; 2] && rest == [true; 2]
     }
 
-    /// Posts buffers for the first time. False when there is a queue that got none.
-    pub(crate) fn fill(&mut self) -> bool {
-        self.rx.queues_mut().fold(true, |all, rx| (rx.fill() > 0) & all)
+    /// Posts buffers for the first time: each queue gets its share of what the pool has, in the
+    /// first rings of all before the second of any. False when there is a queue that got none.
+    pub(crate) fn fill(&mut self, pool: &FramePool) -> bool {
+        let queues = usize::from(self.table.counts().rx);
+        let mut fill = |kind| {
+            (1..=queues).rev().zip(self.rx.queues_mut()).fold(true, |all, (left, rx)| {
+                // Who shares the pool takes buffers meanwhile, or gives some back.
+                let share = pool.free().checked_div(left).unwrap_or(0);
+                (rx.fill(kind, share) > 0) & all
+            })
+        };
+        let all = fill(BufferKind::Head);
+        fill(BufferKind::Body);
+        all
     }
 
     /// Writes down for the device what it is to work with.

@@ -26,7 +26,12 @@ pub(crate) fn check(rss: &Rss, rx_queues: u8) -> Result<(), ChangeError> {
     }
     let kinds = HASH_TYPES.iter().fold(RssKinds::empty(), |kinds, (kind, _)| kinds | *kind);
     let has_queues = rss.table().iter().all(|queue| *queue < rx_queues.into());
-    if kinds.contains(rss.kinds()) && has_queues { Ok(()) } else { Err(ChangeError::OutOfRange) }
+    // By none, it would be no spread, and the device has no word for that.
+    if !rss.kinds().is_empty() && kinds.contains(rss.kinds()) && has_queues {
+        Ok(())
+    } else {
+        Err(ChangeError::OutOfRange)
+    }
 }
 
 /// Whether a device that spreads by `from` can be told of `to` while it runs.
@@ -90,6 +95,7 @@ mod tests {
         assert_eq!(check(&rss(tcp, &[0, 2]), 2), Err(ChangeError::OutOfRange));
         assert_eq!(check(&rss(tcp | RssKinds::UDP4, &[0, 1]), 2), Err(ChangeError::OutOfRange));
         assert_eq!(check(&rss(RssKinds::UDP6, &[0, 1]), 2), Err(ChangeError::OutOfRange));
+        assert_eq!(check(&rss(RssKinds::empty(), &[0, 1]), 2), Err(ChangeError::OutOfRange));
     }
 
     #[test]

@@ -31,7 +31,7 @@ use paravane_net::{Burst, FramePool, RxChecksum, RxCounters, burst_room};
 use crate::assemble::{Assembler, annotated};
 use crate::chain::Chain;
 use crate::data_ring::DataRing;
-use crate::desc::{RxCompletion, RxGeometry, RxJudged};
+use crate::desc::{BufferKind, RxCompletion, RxGeometry, RxJudged};
 use crate::intr::Vector;
 use crate::large::LargeRules;
 use crate::ring::{Cursor, rare};
@@ -136,14 +136,18 @@ impl<P: Platform> RxQueue<P> {
         })
     }
 
-    /// Posts buffers for the first time. Returns how many ring 1 got, which comes first: ring 2 is
-    /// worth nothing without it.
-    pub(crate) fn fill(&mut self) -> u32 {
+    /// Posts up to `most` buffers of `kind` for the first time. Returns how many were posted.
+    pub(crate) fn fill(&mut self, kind: BufferKind, most: usize) -> u32 {
         let Assembler { heads, bodies, pool, stock, short, .. } = &mut self.assembler;
+        let ring = match kind {
+            BufferKind::Head => &mut *heads,
+            BufferKind::Body => &mut *bodies,
+        };
+        stock.append(pool.take((ring.missing() as usize).min(most)));
+        ring.hand_over(stock);
+        let posted = ring.handed_over();
         *short = heads.missing().wrapping_add(bodies.missing());
-        *stock = pool.take(*short as usize);
-        self.assembler.hand_over();
-        self.assembler.heads.handed_over()
+        posted
     }
 
     /// Where the device finds its rings. From here on their memory counts as known to it.

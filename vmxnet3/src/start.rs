@@ -9,7 +9,7 @@ use paravane_hal::dma::{DeviceDma, DmaError};
 use paravane_hal::field;
 use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::{Failed, Platform};
-use paravane_net::{FramePool, NicInfo, Offloads};
+use paravane_net::{Change, ChangeError, FramePool, NicInfo, Offloads};
 use paravane_pci::{Command as PciCommand, ConfigAccess};
 use zerocopy::little_endian::U32;
 
@@ -135,12 +135,12 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             let slot_bytes = data_ring::answered_slot_bytes(self.regs.ask(Query::TxDataDescSize)?);
             plan.tx_copies = (config.tx_copy_bytes.min(slot_bytes), slot_bytes);
         }
-        let Self { interrupts: ways, function, .. } = self;
-        let offered = interrupts.with_at_most(Vectors::wanted(plan.queues));
+        let Self { interrupts: ways, function, mask_mode, .. } = self;
+        let offered = Vectors::used(interrupts, plan.queues, *mask_mode);
         let vectors = Vectors::spread(ways.switch_on(function, offered), plan.queues);
         let of = DeviceDma::new(self.platform.clone(), self.function.tag(), ADDRESS_BITS);
         let outcome = match Memory::new(&of, &self.bar0, &plan, &vectors, &pool) {
-            Ok(mut memory) => match self.activate(config, &plan, &vectors, &mut memory) {
+            Ok(mut memory) => match self.activate(config, &plan, &vectors, &pool, &mut memory) {
                 Ok(link) => return Ok(Started { memory, config: *config, plan, vectors, link }),
                 Err(error) => self.give_up(error, memory),
             },
@@ -156,9 +156,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         config: &Config,
         plan: &Plan,
         vectors: &Vectors,
+        pool: &FramePool,
         memory: &mut Memory<P>,
     ) -> Result<u32, StartError> {
-        if !memory.fill() {
+        if !memory.fill(pool) {
             return Err(StartError::PoolEmpty);
         }
         memory.describe(config, plan, vectors, self.mask_mode);
@@ -181,7 +182,12 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         }
         memory.rx.queues_mut().for_each(RxQueue::announce);
         // After activation, for that brings the permanent address back on QEMU.
-        regs.set_mac(plan.mac);
+        if config.settings.mac.is_none() {
+            regs.set_mac(plan.mac);
+        } else if !regs.change_mac(plan.mac)? {
+            let what = Change::Mac(plan.mac).name();
+            return Err(StartError::Setting { what, error: ChangeError::Refused });
+        }
         let mode = U32::new(RxMode::of(&config.settings).bits());
         memory.shared.set(field!(Shared, driver.rx_filter_conf.rx_mode), mode);
         regs.tell(Command::UpdateRxMode);

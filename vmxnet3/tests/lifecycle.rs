@@ -405,19 +405,45 @@ fn a_stopped_queue_gives_its_code_and_a_restart_heals() {
 }
 
 #[test]
-fn a_device_that_changed_behind_the_scenes_is_started_anew() {
+fn a_device_that_changed_behind_the_scenes_goes_on_and_is_told_all_again() {
     both(|machine| {
         let mut running = machine.start(&small(), Interrupts::msix(&MESSAGES));
-        assert_eq!(running.control.arm(), Ok(Armed::Idle));
-        machine.model().device_changed();
-        assert_eq!(machine.model().interrupts, [2]);
-        assert_eq!(running.control.poll(), Err(DeviceFault::NeedsReset));
+        // Each time: a host may say so after each activation.
+        for times in 1..4 {
+            assert_eq!(running.control.arm(), Ok(Armed::Idle));
+            machine.model().interrupts.clear();
+            machine.model().commands.clear();
+            machine.model().device_changed();
+            assert_eq!(machine.model().interrupts, [2]);
+            assert_eq!(running.control.poll(), Ok(Events::LINK));
+            let told = [0xf00d_0000, 0xcafe_0009, 0xcafe_0005, 0xcafe_0004, 0xcafe_0003, 0xf00d_0002];
+            assert_eq!(machine.model().commands, told);
+            assert_eq!(running.control.poll(), Ok(Events::empty()));
+            assert_eq!(running.control.takeovers(), times);
+            exchange(&machine, &mut running, 1);
+        }
         let device = running.stop().unwrap();
-        let mut running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
-        assert_eq!(running.control.poll(), Ok(Events::empty()));
-        exchange(&machine, &mut running, 1);
+        let running = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
+        assert_eq!(running.control.takeovers(), 3, "over all starts");
+        running.stop().unwrap();
         machine.assert_clean();
     });
+}
+
+#[test]
+fn one_that_took_over_and_has_a_queue_stopped_is_broken() {
+    let machine = Machine::new(Personality::esxi());
+    let mut running = machine.start_small();
+    machine.model().stop_queue(QueueId::Rx(0), stop::SWITCH);
+    // The error itself is not told.
+    let shared = machine.model().shared_addr().unwrap();
+    machine.model().overwrite(shared + 0x2b8, &[0; 4]);
+    assert_eq!(running.control.poll(), Ok(Events::empty()));
+    machine.model().device_changed();
+    let fault = DeviceFault::Stopped { code: stop::SWITCH };
+    assert_eq!(running.control.poll(), Err(fault));
+    assert_eq!(running.control.poll(), Err(fault), "and it stays so");
+    running.stop().unwrap();
 }
 
 #[test]

@@ -323,9 +323,50 @@ fn a_stop_that_fails_breaks_every_queue() {
     assert_eq!(machine.pool.free(), machine.pool.buffers());
 }
 
+/// A queue whose interrupt is shared sleeps masked where another one's masks it too.
+#[test]
+fn where_the_driver_masks_queues_share_one_message_at_most() {
+    for (messages, vectors) in [(1, 1), (2, 2), (3, 2), (5, 2), (8, 2), (9, 9), (25, 9)] {
+        let machine = Machine::new(Personality { conf_intr: 1 << 2, ..Personality::qemu() });
+        let up = machine.start(&of(4), Interrupts::msix(&MANY[..messages]));
+        assert_eq!(up.control.interrupts(), InterruptMode::Msix { vectors }, "{messages} messages");
+        up.stop().unwrap();
+    }
+    // The device masks: like queues share.
+    let machine = Machine::new(Personality::qemu());
+    let mut up = machine.start(&of(4), Interrupts::msix(&MANY[..5]));
+    assert_eq!(up.control.interrupts(), InterruptMode::Msix { vectors: 5 });
+    assert_eq!(up.rx.arm(), Ok(Armed::Idle));
+    up.stop().unwrap();
+}
+
+#[test]
+fn a_small_pool_is_shared_evenly_and_first_rings_come_first() {
+    // Four first rings of 31 buffers, and four second ones.
+    for (frames, first, second) in
+        [(400, [31; 4], [31; 4]), (132, [31; 4], [2; 4]), (100, [25; 4], [0; 4]), (6, [1, 1, 2, 2], [0; 4])]
+    {
+        let machine = Machine::with_pool(Personality::esxi(), frames);
+        let config = of(4).with_ip_mtu_bytes(9000);
+        let mut up = machine.start(&config, Interrupts::POLLING);
+        let posted = |at: usize| {
+            let rung = machine.model().doorbells.clone();
+            [0, 1, 2, 3].map(|queue| {
+                rung.iter().find(|(offset, _)| *offset == at + 8 * queue).map(|(_, index)| *index).unwrap()
+            })
+        };
+        assert_eq!((posted(0x800), posted(0xa00)), (first, second), "{frames} frames");
+        let short = 4 * 2 * 31 - first.iter().chain(&second).sum::<u32>();
+        assert_eq!(up.rx.refill(), short as usize, "slots that wait for buffers");
+        up.stop().unwrap();
+        assert_eq!(machine.pool.free(), machine.pool.buffers());
+        machine.assert_clean();
+    }
+}
+
 #[test]
 fn a_pool_too_small_for_all_queues_starts_none() {
-    let machine = Machine::with_pool(Personality::esxi(), 200);
+    let machine = Machine::with_pool(Personality::esxi(), 15);
     let failed = machine.claim().start(&of(16), machine.pool.clone(), Interrupts::POLLING).unwrap_err();
     assert_eq!(
         failed.error().to_string(),

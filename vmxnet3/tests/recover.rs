@@ -46,10 +46,11 @@ fn stops_a_receive_queue(machine: &Machine, up: &mut MockRunning) -> DeviceFault
     up.control.poll().unwrap_err()
 }
 
-fn becomes_another(machine: &Machine, up: &mut MockRunning) -> DeviceFault {
+fn becomes_another_and_stops_a_queue(machine: &Machine, up: &mut MockRunning) -> DeviceFault {
+    machine.model().stop_queue(QueueId::Rx(1), stop::SWITCH);
     machine.model().device_changed();
     let fault = up.control.poll().unwrap_err();
-    assert_eq!(fault, DeviceFault::NeedsReset);
+    assert_eq!(fault, DeviceFault::Stopped { code: stop::SWITCH });
     assert_eq!(up.control.poll(), Err(fault), "and it stays so");
     fault
 }
@@ -75,6 +76,30 @@ fn hangs(machine: &Machine, up: &mut MockRunning) -> DeviceFault {
     assert_eq!(fault, DeviceFault::NoAnswer { after_ms: 5000 });
     assert_eq!(up.control.poll(), Err(fault), "and it stays so");
     fault
+}
+
+/// Others send meanwhile; each queue has to.
+#[test]
+fn one_queue_that_hangs_is_noticed_whatever_the_others_do() {
+    for hung in 0..4 {
+        let machine = Machine::new(Personality::qemu());
+        let mut up = machine.start(&config(), Interrupts::POLLING);
+        let mut progress = [Progress { outstanding: 3, completed: 10 }; 4];
+        let mut watch = |second: u64| {
+            machine.platform.clock().advance(Duration::from_secs(second.min(1)));
+            for (queue, progress) in (0..).zip(&mut progress) {
+                progress.completed += u64::from(queue != hung);
+                up.control.watch_queue(queue, *progress, LIMIT)?;
+            }
+            // There is no such queue.
+            up.control.watch_queue(4, Progress { outstanding: 1, completed: 0 }, LIMIT)
+        };
+        for second in 0..5 {
+            assert_eq!(watch(second), Ok(()), "{second} s");
+        }
+        assert_eq!(watch(5), Err(DeviceFault::NoAnswer { after_ms: 5000 }), "queue {hung}");
+        up.recover(Interrupts::POLLING).unwrap().stop().unwrap();
+    }
 }
 
 fn config() -> Config {
@@ -106,8 +131,13 @@ fn exchange(machine: &Machine, up: &mut MockRunning) {
 
 #[test]
 fn a_nic_comes_back_with_all_that_it_was_told_since_its_start() {
-    let breaks: [Break; 5] =
-        [stops_a_transmit_queue, stops_a_receive_queue, becomes_another, breaks_a_receive_queue, hangs];
+    let breaks: [Break; 5] = [
+        stops_a_transmit_queue,
+        stops_a_receive_queue,
+        becomes_another_and_stops_a_queue,
+        breaks_a_receive_queue,
+        hangs,
+    ];
     for personality in [Personality::qemu(), Personality::esxi()] {
         for break_it in breaks {
             let machine = Machine::new(personality);

@@ -14,6 +14,7 @@ mod support;
 use hand::Hand;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Interrupts;
+use paravane_mock_hal::fault::{Action, Fault, FaultPlan, FaultPoint};
 use paravane_mock_hal::model::vmxnet3::Personality;
 use paravane_net::{
     Change, ChangeError, Coalescing, Control as _, HashReport, MacAddr, MacTable, Rss, RssKinds, RxFilter,
@@ -22,6 +23,10 @@ use paravane_net::{
 use paravane_vmxnet3::{Config, StartError};
 use support::{MAC, Machine, both, exchange, numbered, receive_all, small};
 
+/// As faults number registers: the BAR in bits 16 and 17.
+const BAR1: u32 = 1 << 16;
+const MACL: u32 = 0x28;
+const MACH: u32 = 0x30;
 const UPDATE_RSSIDT: u32 = 0xcafe_0006;
 const UPDATE_FEATURE: u32 = 0xcafe_0009;
 const KINDS: RssKinds = RssKinds::IP4.union(RssKinds::TCP4).union(RssKinds::IP6).union(RssKinds::TCP6);
@@ -88,6 +93,9 @@ fn each_change_takes_effect_at_once() {
         assert!(hears(&tagged(7)), "who wants all wants those of every VLAN");
         tell(Change::Filter(RxFilter::default()));
         assert!(!hears(&tagged(7)));
+        tell(Change::Addresses { unicast, multicast: MacTable::EMPTY });
+        assert!(hears(&to(other)) && hears(&tagged(9)) && !hears(&tagged(7)), "nobody asked for other VLANs");
+        tell(groups(&[]));
         tell(Change::Vlan { vid: 9, wanted: false });
         assert!(!hears(&tagged(9)) && hears(&numbered(1)));
         drop(receive_all(&mut up));
@@ -279,4 +287,44 @@ fn vlans_and_groups_of_a_start_hold_from_its_first_frame() {
         up.stop().unwrap();
         machine.assert_clean();
     });
+}
+
+/// A host may forbid another address, and says so by keeping the old one.
+#[test]
+fn an_address_that_the_device_does_not_take_is_refused() {
+    let keeps_its_own = |machine: &Machine| {
+        let lost = |offset| Fault::always(FaultPoint::RegisterWrite, Action::Drop).of(BAR1 | offset);
+        machine.model().faults = FaultPlan::new([lost(MACL), lost(MACH)]);
+    };
+    let machine = Machine::new(Personality::esxi());
+    let mut up = machine.start_small();
+    keeps_its_own(&machine);
+    let before = up.control.settings();
+    let other = MacAddr::local(7);
+    assert_eq!(up.control.change(Change::Mac(other)), Err(ChangeError::Refused));
+    assert_eq!((up.control.settings(), up.control.info().mac), (before, MacAddr(MAC)));
+    assert_eq!(machine.model().mac(), MAC);
+    machine.model().be_honest();
+    assert_eq!(up.control.change(Change::Mac(other)), Ok(()));
+    assert_eq!(up.control.info().mac, other);
+    let device = up.stop().unwrap();
+
+    keeps_its_own(&machine);
+    let config = small().with_settings(Settings::default().with(Change::Mac(MacAddr::local(8))));
+    let failed = device.start(&config, machine.pool.clone(), Interrupts::POLLING).unwrap_err();
+    assert_eq!(*failed.error(), StartError::Setting { what: "address", error: ChangeError::Refused });
+    machine.model().be_honest();
+    let (_, device) = failed.into_parts();
+    device.start(&config, machine.pool.clone(), Interrupts::POLLING).unwrap().stop().unwrap();
+}
+
+#[test]
+fn a_device_that_is_gone_has_no_address_to_change() {
+    let machine = Machine::new(Personality::esxi());
+    let mut up = machine.start_small();
+    machine.model().gone = true;
+    let gone = Err(ChangeError::Fault(DeviceFault::Gone));
+    assert_eq!(up.control.change(Change::Mac(MacAddr::local(7))), gone);
+    assert_eq!(up.control.info().mac, MacAddr(MAC));
+    assert_eq!(up.control.poll(), Err(DeviceFault::Gone));
 }

@@ -160,7 +160,7 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_block::Control for Bl
     }
 
     fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
-        self.watch.watch(progress, limit)
+        self.watch.watch(0, progress, limit)
     }
 
     fn acknowledge(&mut self) -> bool {

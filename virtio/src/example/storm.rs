@@ -239,10 +239,10 @@ impl Kind for Mirrors {
             }
             Trouble::Hangs => {
                 let progress = Progress { outstanding: 3, completed: 0 };
-                assert_eq!(control.watch(progress, PATIENCE), Ok(()));
+                assert_eq!(control.watch(0, progress, PATIENCE), Ok(()));
                 scene.platform.clock().advance(PATIENCE);
                 let fault = DeviceFault::NoAnswer { after_ms: 5000 };
-                assert_eq!(control.watch(progress, PATIENCE), Err(fault));
+                assert_eq!(control.watch(0, progress, PATIENCE), Err(fault));
             }
         }
     }

@@ -315,8 +315,11 @@ impl<P: Platform, T: Transport<P::Region> + Send> paravane_net::Control for NetC
         self.link
     }
 
-    fn watch(&mut self, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
-        self.watch.watch(progress, limit)
+    fn watch_queue(&mut self, queue: u16, progress: Progress, limit: Duration) -> Result<(), DeviceFault> {
+        if queue >= self.pairs() {
+            return Ok(());
+        }
+        self.watch.watch(queue, progress, limit)
     }
 
     fn acknowledge(&mut self) -> bool {

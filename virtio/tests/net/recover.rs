@@ -116,6 +116,24 @@ fn a_nic_comes_back_with_all_that_it_was_told_since_its_start() {
 }
 
 #[test]
+fn each_queue_there_is_is_watched() {
+    let bench = Bench::new(BASIC);
+    let mut up = bench.start();
+    for second in 0..=5 {
+        let busy = Progress { outstanding: 3, completed: second };
+        assert_eq!(up.control.watch_queue(0, busy, Duration::from_secs(5)), Ok(()));
+        bench.platform.clock().advance(Duration::from_secs(1));
+    }
+    let hung = Progress { outstanding: 3, completed: 0 };
+    assert_eq!(up.control.watch_queue(9, hung, Duration::ZERO), Ok(()), "there is no such queue");
+    assert_eq!(up.control.watch_queue(0, hung, Duration::from_secs(5)), Ok(()));
+    bench.platform.clock().advance(Duration::from_secs(5));
+    let late = Err(DeviceFault::NoAnswer { after_ms: 5000 });
+    assert_eq!(up.control.watch_queue(0, hung, Duration::from_secs(5)), late);
+    assert!(up.stop().is_ok());
+}
+
+#[test]
 fn a_device_that_sends_something_does_not_hang() {
     let bench = Bench::new(BASIC);
     let mut up = bench.start();
