@@ -23,6 +23,7 @@ mod checksum;
 mod header;
 mod segment;
 
+pub(crate) use checksum::Sum;
 pub use header::FrameHeader;
 use header::Summary;
 pub use segment::{FrameSegment, FrameSegmentMut, FrameSegments};

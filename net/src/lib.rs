@@ -18,6 +18,7 @@ mod queue;
 mod recover;
 mod rss;
 mod settings;
+mod software;
 
 pub use addresses::{MAC_TABLE_ENTRIES, MacTable, VlanSet};
 pub use burst::{BURST_FRAMES, Burst, burst_room};
@@ -35,3 +36,4 @@ pub use queue::{RxCounters, RxQueue, TxCounters, TxQueue};
 pub use recover::{Recover, Remains, Unrecovered};
 pub use rss::{HashReport, RSS_KEY_BYTES, RSS_TABLE_ENTRIES, Rss, RssKinds};
 pub use settings::{Change, ChangeError, RxOffloads, Settings};
+pub use software::{CutError, Segments};

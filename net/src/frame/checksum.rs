@@ -73,15 +73,15 @@ impl Frame {
 }
 
 /// A sum of 16-bit words whose bytes come in pieces of any length.
-#[derive(Default)]
-struct Sum {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sum {
     words: u64,
     /// The next byte is the low half of a word.
     is_odd: bool,
 }
 
 impl Sum {
-    fn add(&mut self, piece: &[u8]) {
+    pub(crate) fn add(&mut self, piece: &[u8]) {
         let mut rest = piece;
         if let (true, [low, after @ ..]) = (self.is_odd, piece) {
             self.words = self.words.wrapping_add(u64::from(*low));
@@ -99,7 +99,7 @@ impl Sum {
         }
     }
 
-    fn folded(self) -> u16 {
+    pub(crate) fn folded(self) -> u16 {
         let mut sum = self.words;
         while sum > 0xffff {
             sum = (sum & 0xffff).wrapping_add(sum >> 16);
