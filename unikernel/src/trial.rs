@@ -2,6 +2,7 @@
 //! a device report.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
@@ -36,6 +37,8 @@ pub struct TestNic<'m> {
     vectors: Vec<(VectorId, MsiMessage)>,
     /// Who answers, where that is in this machine.
     peer: Option<Peer>,
+    /// What its lines on the console begin with.
+    pub prefix: String,
     /// Whether somebody pulls the cable when a line of the console asks for it.
     pub has_cable_hand: bool,
 }
@@ -58,7 +61,8 @@ impl<'m> TestNic<'m> {
         let address = function.address();
         let bus = function.release();
         let vectors = (0..VECTORS).map_while(|_| machine.interrupts.allocate_vector().ok()).collect();
-        Ok((Self { machine, bus, index, mac, vectors, peer, has_cable_hand: true }, address))
+        let prefix = alloc::format!("suite: NIC {index}: ");
+        Ok((Self { machine, bus, index, mac, vectors, peer, prefix, has_cable_hand: true }, address))
     }
 }
 
@@ -115,7 +119,7 @@ impl Environment for TestNic<'_> {
         self.machine.interrupts.take_pending().messages != 0
     }
     fn report(&mut self, line: fmt::Arguments<'_>) {
-        info!("suite: NIC {}: {line}", self.index);
+        info!("{}{line}", self.prefix);
     }
 }
 
