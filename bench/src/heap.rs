@@ -5,7 +5,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use clap::ValueEnum as _;
+
 use crate::blk;
+use crate::large;
 use crate::subject::{self, Driver, Moving, Point};
 
 /// Turns before any is looked at: every ring wraps, every path has been taken.
@@ -68,6 +71,14 @@ fn frames_travel_without_the_heap() {
             let mut moving = subject::start(driver, point).unwrap();
             assert_eq!(asked(&mut *moving), 0, "{} {point:?}", driver.name());
         }
+    }
+}
+
+#[test]
+fn eight_pairs_and_large_packets_travel_without_the_heap() {
+    for work in large::Work::value_variants() {
+        let mut moving = large::start(*work).unwrap();
+        assert_eq!(asked(&mut *moving), 0, "{}", work.name());
     }
 }
 

@@ -192,6 +192,8 @@ pub struct Vmxnet3 {
     pub gone: bool,
     /// Vectors that interrupted, in order.
     pub interrupts: Vec<u8>,
+    /// How often its driver read or wrote a register.
+    pub accesses: u64,
     /// Doorbells: which register of BAR0, which value.
     pub doorbells: Vec<(usize, u32)>,
     /// Commands, in order.
@@ -263,6 +265,7 @@ impl Vmxnet3 {
             refuse_activation: false,
             gone: false,
             interrupts: Vec::new(),
+            accesses: 0,
             doorbells: Vec::new(),
             commands: Vec::new(),
             left_unmasked: Vec::new(),

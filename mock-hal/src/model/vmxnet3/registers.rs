@@ -112,6 +112,7 @@ fn subject(bar: u8, offset_bytes: usize) -> u32 {
 
 impl DeviceModel for Vmxnet3 {
     fn read(&mut self, bar: u8, offset_bytes: usize, width: Width) -> u32 {
+        self.accesses += 1;
         if width != Width::Word {
             self.broken(format!("BAR{bar} {offset_bytes:#x} read with {width:?}"));
         }
@@ -127,6 +128,7 @@ impl DeviceModel for Vmxnet3 {
     }
 
     fn write(&mut self, bar: u8, offset_bytes: usize, width: Width, value: u32) {
+        self.accesses += 1;
         if width != Width::Word || (bar < 2 && !offset_bytes.is_multiple_of(bar0::STRIDE)) {
             self.broken(format!("BAR{bar} {offset_bytes:#x} written with {width:?}"));
         }
