@@ -278,3 +278,48 @@ fn no_wake_up_is_lost_to_control() {
         VmxControl::arm,
     );
 }
+
+/// Two queues on threads of their own, and a device that is at work on both: each is whole and
+/// wakes whoever sleeps on it, whatever the other one does at the time. They have no word in common
+/// that would have to be ordered.
+fn each_queue_is_by_itself<D: Send + 'static>(
+    driver: fn(&Shared, &Arc<AtomicU32>) -> D,
+    arm: fn(&mut D) -> Result<Armed, DeviceFault>,
+) {
+    loom::model(move || {
+        let queues = [(); 2].map(|()| (Shared::new(), Arc::new(AtomicU32::new(1))));
+        let [mut first, mut second] = [0, 1].map(|queue: usize| driver(&queues[queue].0, &queues[queue].1));
+        let device = thread::spawn(move || {
+            queues.map(|(shared, imr)| {
+                completes(&shared.slots()[0]);
+                fence(Ordering::SeqCst);
+                imr.load(Relaxed) == 0
+            })
+        });
+        let other = thread::spawn(move || arm(&mut second).expect("it is not broken"));
+        let armed = [arm(&mut first).expect("it is not broken"), other.join().expect("it ends")];
+        let interrupts = device.join().expect("the device has no complaints");
+        for (armed, interrupts) in armed.into_iter().zip(interrupts) {
+            assert!(armed == Armed::Pending || interrupts, "a queue sleeps on what is there");
+        }
+    });
+}
+
+#[test]
+fn no_wake_up_is_lost_to_one_of_two_transmit_queues() {
+    each_queue_is_by_itself(|shared, imr| TxQueue::new(shared.clone(), Arc::clone(imr)), TxQueue::arm);
+}
+
+#[test]
+fn no_wake_up_is_lost_to_one_of_two_receive_queues() {
+    each_queue_is_by_itself(
+        |shared, imr| RxQueue {
+            completions: shared.clone(),
+            next_completion: Cursor::start(ENTRIES),
+            assembler: Assembler { pool: FramePool, owed: 0, short: 0 },
+            vector: Vector,
+            bar0: Arc::clone(imr),
+        },
+        RxQueue::arm,
+    );
+}
