@@ -29,8 +29,9 @@ pub struct Config {
     /// By default as many as the longest frames need that the first ring can start, up to 4096;
     /// with [`lro`](Self::lro) at least as many as that has.
     pub rx2_entries: Option<u16>,
-    /// How many pairs of queues are started at most: a power of two up to 16 of them, of which
-    /// those behind the eighth have a receive queue alone. They share
+    /// How many pairs of queues are started at most. Up to revision 5 that is a power of two up to
+    /// 16, of which those behind the eighth have a receive queue alone; from 6 on any number that
+    /// the device takes, up to 32, of which those behind its last transmit queue do. They share
     /// [`rx_entries`](Self::rx_entries) evenly; there are no more than leave each 32. Of the second
     /// receive ring each has one of its own: where frames do not fit a buffer, several pairs want
     /// more of the pool than one, and a start may find it [empty](crate::StartError). Each sends by
@@ -39,7 +40,7 @@ pub struct Config {
     /// One by default, for a device spreads nothing of itself. QEMU's takes up to 8, sends by all
     /// and receives by the first.
     pub pairs: u16,
-    /// The largest IP packet: 60 to 9000.
+    /// The largest IP packet: 60 to 9000, or to 9190 from revision 6 on.
     pub ip_mtu_bytes: u16,
     /// What the device is told. Of further addresses of ours it has no table, and receives all
     /// frames where there are any. It spreads received frames by [`rss`](Settings::rss) over two

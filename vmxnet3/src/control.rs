@@ -110,6 +110,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     /// listen to masks, and remembers the old ones.
     pub(crate) fn mask_interrupts(&mut self) {
         self.shared.set(field!(Shared, driver.intr_conf.intr_ctrl), U32::new(DISABLE_ALL));
+        self.shared.set(field!(Shared, driver.intr_conf_ext.intr_ctrl), U32::new(DISABLE_ALL));
         self.vectors.mask_all(&self.device.bar0);
     }
 

@@ -118,7 +118,7 @@ pub enum ConfigError {
         /// The size asked for.
         entries: u16,
     },
-    /// The IP MTU is not from 60 to 9000 bytes.
+    /// The IP MTU is not from 60 to 9000 bytes, or to 9190 from revision 6 on.
     Mtu {
         /// The one asked for.
         ip_mtu_bytes: u16,
@@ -143,7 +143,10 @@ impl fmt::Display for ConfigError {
             Self::RingNoPowerOfTwo { ring, entries } => {
                 write!(f, "{ring} ring of {entries}: not a power of two, as from revision 7 on it has to be")
             }
-            Self::Mtu { ip_mtu_bytes } => write!(f, "IP MTU of {ip_mtu_bytes} bytes: not from 60 to 9000"),
+            Self::Mtu { ip_mtu_bytes } => write!(
+                f,
+                "IP MTU of {ip_mtu_bytes} bytes: not from 60 to 9000, or to 9190 from revision 6 on"
+            ),
             Self::Mac(mac) => write!(f, "{mac} is not a station's address"),
             Self::BufferTooShort { payload_bytes, min_bytes } => {
                 write!(f, "pool buffers hold {payload_bytes} bytes, needed are {min_bytes}")

@@ -42,9 +42,6 @@ impl WantedInterrupts {
     }
 }
 
-/// Most vectors that the device has, with up to 8 transmit and 16 receive queues.
-const MAX_VECTORS: u16 = 25;
-
 /// Which vector serves what.
 #[derive(Clone, Debug)]
 pub(crate) struct Vectors {
@@ -53,14 +50,15 @@ pub(crate) struct Vectors {
     pub(crate) count: u8,
     queues: QueueCounts,
     /// Those that have several users, a bit each.
-    shared: u32,
+    shared: u128,
     pin: Option<Pin>,
 }
 
 impl Vectors {
     /// How many vectors so many queues have a use for: one each, and one for events.
     fn wanted(queues: QueueCounts) -> usize {
-        queues.all().saturating_add(1).min(MAX_VECTORS).into()
+        // With 8 and 16 queues that is 25, with 32 and 32 it is 65: as many as there are.
+        queues.all().saturating_add(1).into()
     }
 
     /// What of `interrupts` so many queues make use of.
@@ -85,8 +83,8 @@ impl Vectors {
         let tx = (0..queues.tx).map(|queue| vectors.tx(queue));
         let rx = (0..queues.rx).map(|queue| vectors.rx(queue));
         let (_, shared) = tx.chain(rx).chain([vectors.events()]).fold((0, 0), |(used, shared), user| {
-            // Below 25.
-            let bit = 1_u32.wrapping_shl(user.into());
+            // Below 65.
+            let bit = 1_u128.wrapping_shl(user.into());
             (used | bit, shared | used & bit)
         });
         vectors.shared = shared;
@@ -120,7 +118,7 @@ impl Vectors {
     /// The mask of vector `index`, for one of its users.
     pub(crate) fn vector(&self, index: u8) -> Vector {
         let imr = if self.mode == InterruptMode::Polling { None } else { IMR.get(index.into()) };
-        let is_shared = self.shared & 1_u32.wrapping_shl(index.into()) != 0;
+        let is_shared = self.shared & 1_u128.wrapping_shl(index.into()) != 0;
         Vector { imr, is_shared, pin: self.pin.clone() }
     }
 

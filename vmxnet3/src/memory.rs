@@ -179,11 +179,20 @@ impl<P: Platform> Memory<P> {
         shared.misc.max_num_rx_sg = U16::new(plan.max_rx_buffers);
         shared.misc.num_tx_queues = counts.tx;
         shared.misc.num_rx_queues = counts.rx;
-        shared.intr_conf.auto_mask = u8::from(mask_mode == MaskMode::Auto);
-        shared.intr_conf.num_intrs = vectors.count;
-        shared.intr_conf.event_intr_idx = vectors.events();
-        shared.intr_conf.mod_levels = [ADAPTIVE; 25];
+        let auto_mask = u8::from(mask_mode == MaskMode::Auto);
+        if counts.are_extended() {
+            shared.intr_conf_ext.auto_mask = auto_mask;
+            shared.intr_conf_ext.num_intrs = vectors.count;
+            shared.intr_conf_ext.event_intr_idx = vectors.events();
+            shared.intr_conf_ext.mod_levels = [ADAPTIVE; 65];
+        } else {
+            shared.intr_conf.auto_mask = auto_mask;
+            shared.intr_conf.num_intrs = vectors.count;
+            shared.intr_conf.event_intr_idx = vectors.events();
+            shared.intr_conf.mod_levels = [ADAPTIVE; 25];
+        }
         shared.intr_conf.intr_ctrl = U32::new(DISABLE_ALL);
+        shared.intr_conf_ext.intr_ctrl = U32::new(DISABLE_ALL);
         // `rxMode` stays 0 until the device runs; what it goes by is there.
         let (groups, len_bytes) = filter::groups(&settings.multicast);
         shared.rx_filter_conf.mf_table_len = U16::new(len_bytes);

@@ -21,10 +21,10 @@ const HEADER_BYTES: u16 = 14;
 const TAG_BYTES: u16 = 4;
 const RING_STEP: u16 = 32;
 const MAX_RING: u16 = 4096;
-/// Most queues of each kind.
-const MOST_QUEUES: QueueCounts = QueueCounts { tx: 8, rx: 16 };
 /// What the device takes.
 const MTU_BYTES: RangeInclusive<u16> = 60..=9000;
+/// The same from revision 6 on.
+const LONG_MTU_BYTES: RangeInclusive<u16> = 60..=9190;
 
 /// A configuration that was checked, with what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +56,17 @@ pub(crate) struct Plan {
 }
 
 impl Config {
-    /// Checks everything that the device would refuse or misbehave over.
+    /// Checks everything that the device would refuse or misbehave over, of one that takes `most`
+    /// queues.
     pub(crate) fn check(
         &self,
         features: Features,
+        most: QueueCounts,
         own_mac: MacAddr,
         pool: &FramePool,
     ) -> Result<Plan, ConfigError> {
-        if !MTU_BYTES.contains(&self.ip_mtu_bytes) {
+        let mtu_bytes = if features.contains(Features::LONG_MTU) { LONG_MTU_BYTES } else { MTU_BYTES };
+        if !mtu_bytes.contains(&self.ip_mtu_bytes) {
             return Err(ConfigError::Mtu { ip_mtu_bytes: self.ip_mtu_bytes });
         }
         let mac = self.settings.mac.unwrap_or(own_mac);
@@ -75,7 +78,7 @@ impl Config {
             return Err(ConfigError::BufferTooShort { payload_bytes, min_bytes: MIN_RX_HEAD_BYTES });
         }
         let buffer_bytes = payload_bytes.min(MAX_RX_BUFFER_BYTES);
-        // In 16 bits: the MTU is at most 9000.
+        // In 16 bits: the MTU is at most 9190.
         let max_frame_bytes = self.ip_mtu_bytes.saturating_add(HEADER_BYTES);
         let longest = max_frame_bytes.saturating_add(TAG_BYTES);
         let buffers = u32::from(longest).div_ceil(buffer_bytes);
@@ -83,7 +86,7 @@ impl Config {
         let Some(max_rx_buffers) = max_rx_buffers else {
             return Err(ConfigError::BufferTooShort { payload_bytes, min_bytes: least_buffer(longest) });
         };
-        let queues = self.queues();
+        let queues = self.queues(features, most);
         let powers = features.contains(Features::POWER_OF_TWO_RINGS);
         let rx_entries = match queues.rx {
             1 => self.rx_entries,
@@ -143,12 +146,14 @@ impl Config {
 
 impl Config {
     /// How many queues that makes. Before revision 6 the device takes powers of two.
-    fn queues(&self) -> QueueCounts {
+    fn queues(&self, features: Features, most: QueueCounts) -> QueueCounts {
         let fitting = self.rx_entries / RING_STEP;
-        let pairs = self.pairs.min(fitting).clamp(1, MOST_QUEUES.rx.into());
+        let pairs = self.pairs.min(fitting).clamp(1, most.rx.into());
         // At least 1, so it has a highest bit.
-        let rx = 1_u8.wrapping_shl(pairs.checked_ilog2().unwrap_or(0));
-        QueueCounts { tx: rx.min(MOST_QUEUES.tx), rx }
+        let power = 1_u8.wrapping_shl(pairs.checked_ilog2().unwrap_or(0));
+        let is_any = features.contains(Features::MANY_QUEUES);
+        let rx = if is_any { u8::try_from(pairs).unwrap_or(power) } else { power };
+        QueueCounts { tx: rx.min(most.tx), rx }
     }
 }
 
@@ -179,6 +184,7 @@ mod tests {
     fn check_at(features: Features, config: Config, buffer_bytes: u16) -> Result<Plan, ConfigError> {
         config.check(
             features,
+            QueueCounts::CLASSIC,
             MAC,
             &FramePool::new(Memory::default(), FrameLayout::new(1).with_buffer_bytes(buffer_bytes)).unwrap(),
         )
@@ -245,10 +251,42 @@ mod tests {
         ] {
             let config = Config { pairs, rx_entries, ..Config::default() };
             let shown = format!("{pairs} pairs, {rx_entries} entries");
-            assert_eq!(config.queues(), QueueCounts { tx, rx }, "{shown}");
+            let queues = config.queues(Features::empty(), QueueCounts::CLASSIC);
+            assert_eq!(queues, QueueCounts { tx, rx }, "{shown}");
             if each != 63 {
                 assert_eq!(check(config, 2048).unwrap().geometry.entries, [each, 32], "{shown}");
             }
+        }
+    }
+
+    #[test]
+    fn pairs_are_any_number_that_the_device_takes_from_the_sixth_revision_on() {
+        for (pairs, most, tx, rx) in [
+            (3, (32, 32), 3, 3),
+            (99, (32, 32), 32, 32),
+            (12, (4, 8), 4, 8),
+            (12, (8, 4), 4, 4),
+            (0, (32, 32), 1, 1),
+            (7, (1, 1), 1, 1),
+        ] {
+            let config = Config { pairs, rx_entries: 2048, ..Config::default() };
+            let queues = config.queues(Features::MANY_QUEUES, QueueCounts { tx: most.0, rx: most.1 });
+            assert_eq!(queues, QueueCounts { tx, rx }, "{pairs} of {most:?}");
+        }
+        let config = Config { pairs: 3, rx_entries: 256, ..Config::default() };
+        assert_eq!(check_at(Features::MANY_QUEUES, config, 2048).unwrap().geometry.entries, [64, 32]);
+    }
+
+    #[test]
+    fn longer_packets_come_with_the_sixth_revision() {
+        for (ip_mtu_bytes, before, since) in [(9000, true, true), (9190, false, true), (9191, false, false)] {
+            let config = Config { ip_mtu_bytes, ..Config::default() };
+            assert_eq!(check(config, 2048).is_ok(), before);
+            let plan = check_at(Features::LONG_MTU, config, 2048);
+            assert_eq!(plan.is_ok(), since);
+            assert!(
+                plan.is_ok_and(|plan| plan.max_rx_buffers == 5 && plan.ip_mtu_bytes == ip_mtu_bytes) == since
+            );
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) mod bar0 {
     ///
     /// QEMU gives back what was written; elsewhere that is not known, so the driver keeps its own
     /// record and never reads.
-    pub(crate) const IMR: RegArray<u32, WriteOnly> = RegArray::at(0x000, 8, 25);
+    pub(crate) const IMR: RegArray<u32, WriteOnly> = RegArray::at(0x000, 8, 65);
     /// `TXPROD` of each transmit queue: the index that the driver will fill next. A queue that the
     /// device was not told of must not be rung, QEMU would work on it.
     pub(crate) const TXPROD: RegArray<u32, WriteOnly> = RegArray::at(0x600, 8, 32);
@@ -108,6 +108,8 @@ pub(crate) enum Query {
     ConfIntr = 0xf00d_0008,
     /// Lower half: how long a slot of a transmit data ring is, from revision 3 on.
     TxDataDescSize = 0xf00d_000a,
+    /// How many queues there may be, from revision 6 on.
+    MaxQueuesConf = 0xf00d_000f,
 }
 
 bitflags::bitflags! {
@@ -152,10 +154,12 @@ mod tests {
     #[test]
     fn registers_lie_where_the_headers_say() {
         assert_eq!(bar0::IMR.get(24).unwrap().offset_bytes(), 0xc0);
+        assert_eq!(bar0::IMR.get(64).unwrap().offset_bytes(), 0x200);
         let doorbells = |queue| {
             [bar0::TXPROD, bar0::RXPROD, bar0::RXPROD2].map(|of| of.get(queue).unwrap().offset_bytes())
         };
         assert_eq!(doorbells(0), [0x600, 0x800, 0xa00]);
+        assert_eq!(doorbells(31), [0x6f8, 0x8f8, 0xaf8]);
         assert_eq!(doorbells(15), [0x678, 0x878, 0xa78]);
         let offsets = [bar1::VRRS.offset_bytes(), bar1::UVRS.offset_bytes(), bar1::CMD.offset_bytes()];
         assert_eq!(offsets, [0x00, 0x08, 0x20]);

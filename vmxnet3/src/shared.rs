@@ -68,7 +68,7 @@ pub(crate) struct DriverShared {
     /// Argument of a command, from revision 3 on: [`cmd_info`](crate::cmd_info).
     pub(crate) cmd_info: [u8; 16],
     /// `intrConfExt`, from revision 6 on.
-    pub(crate) intr_conf_ext: [u8; 80],
+    pub(crate) intr_conf_ext: IntrConfExt,
 }
 
 /// `devRead.misc`.
@@ -115,6 +115,20 @@ pub(crate) struct IntrConf {
     /// [`DISABLE_ALL`] or 0.
     pub(crate) intr_ctrl: U32,
     pub(crate) reserved: [U32; 2],
+}
+
+/// `devReadExt.intrConfExt`: the same for more queues than that has vectors for.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct IntrConfExt {
+    pub(crate) auto_mask: u8,
+    pub(crate) num_intrs: u8,
+    pub(crate) event_intr_idx: u8,
+    pub(crate) reserved: u8,
+    pub(crate) intr_ctrl: U32,
+    pub(crate) reserved1: U32,
+    pub(crate) mod_levels: [u8; 65],
+    pub(crate) reserved2: [u8; 3],
 }
 
 /// `devRead.rxFilterConf`.
@@ -235,6 +249,8 @@ const _: () = {
     assert!(offset_of!(DriverShared, ecr) == 0x2b8);
     assert!(offset_of!(DriverShared, cmd_info) == 0x2c0);
     assert!(offset_of!(DriverShared, intr_conf_ext) == 0x2d0);
+    assert!(offset_of!(DriverShared, intr_conf_ext.intr_ctrl) == 0x2d4);
+    assert!(offset_of!(DriverShared, intr_conf_ext.mod_levels) == 0x2dc);
 
     assert!(size_of::<RssConf>() == RSS_CONF_BYTES as usize);
     assert!(RSS_KEY_BYTES == HASH_KEY_BYTES as usize);

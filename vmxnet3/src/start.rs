@@ -31,6 +31,7 @@ use crate::regs::{Command, Query};
 use crate::revision::{Features, Revision};
 use crate::rx::RxQueue;
 use crate::shared::Shared;
+use crate::table::QueueCounts;
 use crate::tx::TxQueue;
 
 /// How many address bits the device drives.
@@ -117,7 +118,15 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let max_revision = config.max_revision;
         self.revision = Revision::agree(self.offered, max_revision)
             .ok_or(StartError::Revision { offered: self.offered, max_revision })?;
-        let mut plan = config.check(self.revision.features(), self.mac, &pool)?;
+        self.settle().map_err(StartError::NotStopped)?;
+        let features = self.revision.features();
+        let most = if features.contains(Features::MANY_QUEUES) {
+            self.regs.choose(self.revision.bit());
+            QueueCounts::from_max_queues_conf(self.regs.ask(Query::MaxQueuesConf)?)
+        } else {
+            QueueCounts::CLASSIC
+        };
+        let mut plan = config.check(features, most, self.mac, &pool)?;
         if config.lro && plan.large.is_none() {
             let address = self.function.address();
             warn!(
@@ -129,7 +138,6 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             let checked = change::check(config, plan.queues.rx, &change);
             checked.map_err(|error| StartError::Setting { what: change.name(), error })?;
         }
-        self.settle().map_err(StartError::NotStopped)?;
         if config.tx_copy_bytes > 0 && plan.features.contains(Features::DATA_RINGS) {
             self.regs.choose(self.revision.bit());
             let slot_bytes = data_ring::answered_slot_bytes(self.regs.ask(Query::TxDataDescSize)?);
@@ -196,6 +204,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let link = regs.ask(Query::Link)?;
         if vectors.mode != InterruptMode::Polling {
             memory.shared.set(field!(Shared, driver.intr_conf.intr_ctrl), U32::ZERO);
+            memory.shared.set(field!(Shared, driver.intr_conf_ext.intr_ctrl), U32::ZERO);
         }
         Ok(link)
     }

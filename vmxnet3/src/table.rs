@@ -34,6 +34,25 @@ pub(crate) struct QueueCounts {
 }
 
 impl QueueCounts {
+    /// The most that a device takes before revision 6.
+    pub(crate) const CLASSIC: Self = Self { tx: 8, rx: 16 };
+
+    /// The most that it takes from then on, by its answer to `GET_MAX_QUEUES_CONF`: transmit queues
+    /// in the lowest byte, receive queues in the next; 0 where it does not know.
+    pub(crate) fn from_max_queues_conf(answer: u32) -> Self {
+        // Not known is 8, and no revision has more than 32.
+        let [tx, rx] = [answer, answer >> 8].map(|most| match most & 0xff {
+            0 => 8,
+            most => u8::try_from(most).unwrap_or(0).min(32),
+        });
+        Self { tx, rx }
+    }
+
+    /// Whether these are more than `intrConf` has vectors for: `intrConfExt` takes its place.
+    pub(crate) const fn are_extended(self) -> bool {
+        self.tx > Self::CLASSIC.tx || self.rx > Self::CLASSIC.rx
+    }
+
     /// Of both kinds.
     pub(crate) const fn all(self) -> u16 {
         // At most twice 255.
@@ -206,6 +225,19 @@ mod tests {
             let desc = at + (2 + u64::from(queue)) * 256;
             assert_eq!(memory.device_get(desc + 0x48), Ok([7 + queue]));
         }
+    }
+
+    #[test]
+    fn the_most_queues_are_two_bytes_of_the_answer() {
+        let most = |answer| {
+            let QueueCounts { tx, rx } = QueueCounts::from_max_queues_conf(answer);
+            [tx, rx]
+        };
+        assert_eq!([most(0x2018), most(0x0104), most(0xffff_2020)], [[24, 32], [4, 1], [32, 32]]);
+        assert_eq!([most(0), most(0x1000), most(0x0001)], [[8, 8], [8, 16], [1, 8]]);
+        assert_eq!(most(0xffff_fffe), [32, 32]);
+        let extended = |tx, rx| QueueCounts { tx, rx }.are_extended();
+        assert_eq!([extended(8, 16), extended(9, 9), extended(8, 17)], [false, true, true]);
     }
 
     #[test]

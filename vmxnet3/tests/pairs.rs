@@ -32,9 +32,9 @@ const MANY: [MsiMessage; 25] = {
     messages
 };
 
-/// The shortest rings for so many pairs.
+/// The shortest rings for so many pairs, before there were any number of them.
 fn of(pairs: u16) -> Config {
-    small().with_pairs(pairs).with_rx_entries(32 * pairs)
+    small().with_pairs(pairs).with_rx_entries(32 * pairs).with_max_revision(5)
 }
 
 fn start(machine: &Machine, pairs: u16) -> MockRunning {
