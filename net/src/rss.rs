@@ -21,6 +21,11 @@ bitflags::bitflags! {
         const TCP6 = 1 << 4;
         /// IPv6 addresses and UDP ports.
         const UDP6 = 1 << 5;
+        /// IPv4 addresses and the security parameter index of ESP. Not with virtio, which has other
+        /// kinds in the bits between.
+        const ESP4 = 1 << 9;
+        /// IPv6 addresses and the security parameter index of ESP. Not with virtio.
+        const ESP6 = 1 << 10;
     }
 }
 

@@ -10,20 +10,28 @@ use paravane_net::{Change, ChangeError, MacAddr, RxOffloads, Settings};
 use paravane_pci::ConfigAccess;
 use zerocopy::little_endian::{U16, U32, U64};
 
+use crate::capability::Capabilities;
 use crate::config::{Config, LRO};
 use crate::control::VmxControl;
+use crate::device::Device;
 use crate::filter::{self, RxMode};
 use crate::regs::Command;
+use crate::revision::Features;
 use crate::rss;
 use crate::shared::{FEATURE_LRO, FEATURE_RSS, FEATURE_RXCSUM, FEATURE_RXVLAN, Shared};
 
-/// Whether `change` is something that a device can be told that was started by `config` with so
-/// many receive queues.
+/// Whether `change` is something that a device of such features can be told that was started by
+/// `config` with so many receive queues.
 ///
 /// # Errors
 ///
 /// [`ChangeError::NotOffered`], [`ChangeError::OutOfRange`].
-pub(crate) fn check(config: &Config, rx_queues: u8, change: &Change) -> Result<(), ChangeError> {
+pub(crate) fn check(
+    config: &Config,
+    features: Features,
+    rx_queues: u8,
+    change: &Change,
+) -> Result<(), ChangeError> {
     let in_range = match change {
         Change::Filter(_) => true,
         Change::Addresses { multicast, .. } => multicast.addresses().iter().all(is_group),
@@ -42,7 +50,7 @@ pub(crate) fn check(config: &Config, rx_queues: u8, change: &Change) -> Result<(
             true
         }
         Change::Rss(to) => {
-            rss::check(to, rx_queues)?;
+            rss::check(to, rx_queues, features)?;
             // The rest is read when it is activated.
             if !config.settings.rss.is_some_and(|from| rss::differ_by_table(&from, to)) {
                 return Err(ChangeError::NotOffered);
@@ -121,7 +129,18 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
             (true, Command::UpdateMacFilters),
             (true, Command::UpdateRxMode),
         ];
-        commands.into_iter().filter(|(has, _)| *has).try_for_each(|(_, command)| self.run(command))
+        commands.into_iter().filter(|(has, _)| *has).try_for_each(|(_, command)| self.run(command))?;
+        self.ask_for_spread()
+    }
+
+    /// Asks for what is spread by beside what activation told.
+    fn ask_for_spread(&mut self) -> Result<(), DeviceFault> {
+        let Some(rss) = &self.record.settings.rss else { return Ok(()) };
+        let Device { regs, revision, .. } = &mut self.device;
+        let capabilities = Capabilities::ask_for_spread(regs, revision.features(), rss.kinds());
+        let granted = capabilities.and_then(|()| rss::ask_for_fields(regs, &mut self.shared, rss));
+        self.record.spread_by = granted.map_err(|fault| self.break_with(fault))?;
+        Ok(())
     }
 
     /// The table first, then the modes: what was let through and still is, is so all the time.

@@ -13,10 +13,23 @@ pub(crate) fn buffer_sizes(geometry: &RxGeometry) -> [u8; 16] {
     info
 }
 
+/// The argument of `SET_RSS_FIELDS`.
+pub(crate) fn rss_fields(fields: u32) -> [u8; 16] {
+    let mut info = [0; 16];
+    let [first, ..] = info.as_chunks_mut().0 else { return info };
+    *first = fields.to_le_bytes();
+    info
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::desc::RingIds;
+
+    #[test]
+    fn fields_are_a_word() {
+        assert_eq!(rss_fields(0x8000_0031)[..6], [0x31, 0, 0, 0x80, 0, 0]);
+    }
 
     #[test]
     fn buffers_are_heads_in_the_first_ring_and_bodies_in_the_second() {

@@ -105,6 +105,21 @@ impl<R: Mmio> ControlRegs<R> {
         self.0.write(&bar1::MACH, u32::from_le_bytes([e, f, 0, 0]));
     }
 
+    /// What the device can do, on request.
+    pub(crate) fn read_capabilities(&self) -> u32 {
+        self.0.read(&bar1::DCR0)
+    }
+
+    /// What hardware can do that is passed through.
+    pub(crate) fn read_pass_through(&self) -> u32 {
+        self.0.read(&bar1::PTCR0)
+    }
+
+    /// Asks for these capabilities, in place of those that were asked for before.
+    pub(crate) fn ask_for_capabilities(&mut self, wanted: u32) {
+        self.0.write(&bar1::DCR0, wanted);
+    }
+
     /// Acknowledges events.
     pub(crate) fn acknowledge(&mut self, causes: EventCause) {
         self.0.write(&bar1::ECR, causes.bits());

@@ -16,7 +16,8 @@ use paravane_hal::field;
 use paravane_hal::irq::{Armed, InterruptMode};
 use paravane_hal::recover::{Patience, Progress};
 use paravane_net::{
-    Change, ChangeError, Control, DeviceStats, Events, Link, NicInfo, RxFilter, RxFilterError, Settings,
+    Change, ChangeError, Control, DeviceStats, Events, Link, NicInfo, RssKinds, RxFilter, RxFilterError,
+    Settings,
 };
 use paravane_pci::ConfigAccess;
 use zerocopy::little_endian::U32;
@@ -28,6 +29,7 @@ use crate::event;
 use crate::intr::{Vector, Vectors};
 use crate::regs::{EventCause, MaskMode, Query};
 use crate::shared::{DISABLE_ALL, Shared};
+use crate::start::Answers;
 use crate::stats::device_stats;
 use crate::table::QueueTable;
 
@@ -55,6 +57,8 @@ pub(crate) struct Record {
     pub(crate) config: Config,
     /// and what it has been told since.
     pub(crate) settings: Settings,
+    /// What received frames are spread by, of what was asked for.
+    pub(crate) spread_by: RssKinds,
     /// With each transmit queue.
     patience: Vec<Patience>,
 }
@@ -66,13 +70,13 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         table: QueueTable<P>,
         vectors: Vectors,
         info: NicInfo,
-        link: Link,
+        Answers { link, spread_by }: Answers,
         config: &Config,
     ) -> Self {
         let events = vectors.vector(vectors.events());
         let (config, settings) = (*config, config.settings);
         let patience = vec![Patience::default(); table.counts().tx.into()];
-        let record = Record { info, config, settings, patience };
+        let record = Record { info, config, settings, spread_by, patience };
         Self { device, shared, table, vectors, events, link, record: Box::new(record), fault: None }
     }
 
@@ -86,6 +90,13 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     #[must_use]
     pub fn pairs(&self) -> u16 {
         self.table.counts().rx.into()
+    }
+
+    /// By what received frames are spread: what [`Settings::rss`] asks for, without what the device
+    /// has not. By nothing without it.
+    #[must_use]
+    pub fn spread_by(&self) -> RssKinds {
+        self.record.spread_by
     }
 
     /// How often another implementation took over behind the device, as when its machine moves to
@@ -272,7 +283,8 @@ impl<P: Platform, C: ConfigAccess + Send> Control for VmxControl<P, C> {
 
     fn change(&mut self, change: Change) -> Result<(), ChangeError> {
         self.check()?;
-        change::check(&self.record.config, self.table.counts().rx, &change)?;
+        let features = self.device.revision.features();
+        change::check(&self.record.config, features, self.table.counts().rx, &change)?;
         let to = self.record.settings.with(change);
         self.tell(&change, &to)?;
         self.record.settings = to;

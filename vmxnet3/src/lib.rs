@@ -8,6 +8,7 @@ extern crate alloc;
 
 mod assemble;
 mod batch;
+mod capability;
 mod chain;
 mod change;
 mod cmd_info;

@@ -61,6 +61,10 @@ pub(crate) mod bar1 {
     /// `ECR`: ones written acknowledge those events. Which events wait is read from `DriverShared`,
     /// not here.
     pub(crate) const ECR: Reg<u32, WriteOnly> = Reg::at(0x40);
+    /// `DCR0`, from revision 7 on: read, what the device can do; write, what it is to do of that.
+    pub(crate) const DCR0: Reg<u32> = Reg::at(0x48);
+    /// `PTCR0`: the same of hardware that is passed through.
+    pub(crate) const PTCR0: Reg<u32> = Reg::at(0x88);
 }
 
 /// What a register that nobody answers reads as.
@@ -86,6 +90,9 @@ pub(crate) enum Command {
     UpdateRssidt = 0xcafe_0006,
     /// Read `uptFeatures` again.
     UpdateFeature = 0xcafe_0009,
+    /// Spread by these fields, from `cmdInfo`. From revision 4 on, and not with one receive queue:
+    /// some hosts misbehave over that.
+    SetRssFields = 0xcafe_0010,
     /// Learn how long receive buffers are, from `cmdInfo`. Result 0: done. From revision 7 on.
     SetRingBufferSize = 0xcafe_0013,
 }
@@ -108,6 +115,10 @@ pub(crate) enum Query {
     ConfIntr = 0xf00d_0008,
     /// Lower half: how long a slot of a transmit data ring is, from revision 3 on.
     TxDataDescSize = 0xf00d_000a,
+    /// By which fields frames are spread, from revision 4 on.
+    RssFields = 0xf00d_000c,
+    /// Which capabilities the device took on, from revision 7 on.
+    Dcr0 = 0xf00d_0012,
     /// How many queues there may be, from revision 6 on.
     MaxQueuesConf = 0xf00d_000f,
 }
@@ -166,6 +177,7 @@ mod tests {
         assert_eq!((bar1::DSAL.offset_bytes(), bar1::DSAH.offset_bytes()), (0x10, 0x18));
         assert_eq!((bar1::MACL.offset_bytes(), bar1::MACH.offset_bytes()), (0x28, 0x30));
         assert_eq!((bar1::ICR.offset_bytes(), bar1::ECR.offset_bytes()), (0x38, 0x40));
+        assert_eq!((bar1::DCR0.offset_bytes(), bar1::PTCR0.offset_bytes()), (0x48, 0x88));
     }
 
     #[test]

@@ -9,10 +9,11 @@ use paravane_hal::dma::{DeviceDma, DmaError};
 use paravane_hal::field;
 use paravane_hal::irq::{InterruptMode, Interrupts};
 use paravane_hal::{Failed, Platform};
-use paravane_net::{Change, ChangeError, FramePool, NicInfo, Offloads};
+use paravane_net::{Change, ChangeError, FramePool, Link, NicInfo, Offloads, RssKinds};
 use paravane_pci::{Command as PciCommand, ConfigAccess};
 use zerocopy::little_endian::U32;
 
+use crate::capability::Capabilities;
 use crate::change;
 use crate::cmd_info;
 use crate::config::Config;
@@ -29,6 +30,7 @@ use crate::pairs::RxQueues;
 use crate::plan::Plan;
 use crate::regs::{Command, Query};
 use crate::revision::{Features, Revision};
+use crate::rss;
 use crate::rx::RxQueue;
 use crate::shared::Shared;
 use crate::table::QueueCounts;
@@ -44,8 +46,14 @@ struct Started<P: Platform> {
     config: Config,
     plan: Plan,
     vectors: Vectors,
-    /// The device's answer.
-    link: u32,
+    answers: Answers,
+}
+
+/// What a device that was activated answered.
+pub(crate) struct Answers {
+    pub(crate) link: Link,
+    /// By what it spreads.
+    pub(crate) spread_by: RssKinds,
 }
 
 impl<P: Platform, C: ConfigAccess> Device<P, C> {
@@ -67,7 +75,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         C: Send,
     {
         match self.try_start(config, pool, interrupts) {
-            Ok(Started { memory, config, plan, vectors, link }) => {
+            Ok(Started { memory, config, plan, vectors, answers }) => {
                 let [rx_entries, _] = plan.geometry.entries;
                 let info = NicInfo {
                     driver: "vmxnet3",
@@ -81,7 +89,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     rx_slots: rx_entries.saturating_mul(plan.queues.rx.into()),
                     tx_slots: plan.tx_entries,
                 };
-                let link = event::link(link);
+                let link = answers.link;
                 info!(
                     "vmxnet3 {}: started: revision {}, {}, MTU {}, {} receive and {} transmit slots, {} pair{} of queues, {}, link {link}",
                     self.function.address(),
@@ -95,7 +103,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     vectors.mode
                 );
                 let Memory { shared, table, rx, tx } = memory;
-                let control = VmxControl::new(self, shared, table, vectors, info, link, &config);
+                let control = VmxControl::new(self, shared, table, vectors, info, answers, &config);
                 Ok(Running { control, rx, tx })
             }
             Err(error) => {
@@ -135,7 +143,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         }
         let config = &Config { lro: plan.large.is_some(), ..*config };
         for change in config.settings.changes() {
-            let checked = change::check(config, plan.queues.rx, &change);
+            let checked = change::check(config, features, plan.queues.rx, &change);
             checked.map_err(|error| StartError::Setting { what: change.name(), error })?;
         }
         if config.tx_copy_bytes > 0 && plan.features.contains(Features::DATA_RINGS) {
@@ -149,7 +157,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let of = DeviceDma::new(self.platform.clone(), self.function.tag(), ADDRESS_BITS);
         let outcome = match Memory::new(&of, &self.bar0, &plan, &vectors, &pool) {
             Ok(mut memory) => match self.activate(config, &plan, &vectors, &pool, &mut memory) {
-                Ok(link) => return Ok(Started { memory, config: *config, plan, vectors, link }),
+                Ok(answers) => return Ok(Started { memory, config: *config, plan, vectors, answers }),
                 Err(error) => self.give_up(error, memory),
             },
             Err(error) => error.into(),
@@ -158,7 +166,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         Err(outcome)
     }
 
-    /// Shows the device its memory and starts it. The link, as it answers.
+    /// Shows the device its memory and starts it. What it answers.
     fn activate(
         &mut self,
         config: &Config,
@@ -166,7 +174,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         vectors: &Vectors,
         pool: &FramePool,
         memory: &mut Memory<P>,
-    ) -> Result<u32, StartError> {
+    ) -> Result<Answers, StartError> {
         if !memory.fill(pool) {
             return Err(StartError::PoolEmpty);
         }
@@ -174,6 +182,9 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let regs = &mut self.regs;
         // Once more, harmless when it still holds; or another one, now that nothing runs.
         regs.choose(self.revision.bit());
+        if let Some(rss) = &config.settings.rss {
+            Capabilities::ask_for_spread(regs, plan.features, rss.kinds())?;
+        }
         regs.set_shared(memory.shared.dma_addr().get());
         // Only now: until here the device had nothing valid to write to.
         self.function.enable(PciCommand::BUS_MASTER).map_err(StartError::Command)?;
@@ -188,6 +199,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 code => return Err(StartError::BufferSizes { code }),
             }
         }
+        let spread_by = match &config.settings.rss {
+            Some(rss) => rss::ask_for_fields(regs, &mut memory.shared, rss)?,
+            None => RssKinds::empty(),
+        };
         memory.rx.queues_mut().for_each(RxQueue::announce);
         // After activation, for that brings the permanent address back on QEMU.
         if config.settings.mac.is_none() {
@@ -201,12 +216,12 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         regs.tell(Command::UpdateRxMode);
         regs.tell(Command::UpdateVlanFilters);
         regs.tell(Command::UpdateMacFilters);
-        let link = regs.ask(Query::Link)?;
+        let link = event::link(regs.ask(Query::Link)?);
         if vectors.mode != InterruptMode::Polling {
             memory.shared.set(field!(Shared, driver.intr_conf.intr_ctrl), U32::ZERO);
             memory.shared.set(field!(Shared, driver.intr_conf_ext.intr_ctrl), U32::ZERO);
         }
-        Ok(link)
+        Ok(Answers { link, spread_by })
     }
 
     /// Takes memory back from a device that did not start.

@@ -244,7 +244,7 @@ fn the_table_changes_while_it_runs_and_nothing_else_of_the_spread() {
     assert_eq!(up.control.settings().rss, Some(other));
     for (change, error) in [
         (Rss::new(KINDS, &[0, 1, 2, 4]).unwrap(), ChangeError::OutOfRange),
-        (Rss::new(KINDS | RssKinds::UDP4, &[0, 1, 2, 3]).unwrap(), ChangeError::OutOfRange),
+        (Rss::new(KINDS | RssKinds::UDP4, &[0, 1, 2, 3]).unwrap(), ChangeError::NotOffered),
         (Rss::new(KINDS, &[0, 1]).unwrap(), ChangeError::NotOffered),
         (Rss::new(RssKinds::IP4, &[0, 1, 2, 3]).unwrap(), ChangeError::NotOffered),
         (other.with_key([9; 40]), ChangeError::NotOffered),

@@ -1,0 +1,89 @@
+//! Capabilities, from revision 7 on: what a device can do, of which it does what it was asked for.
+
+use paravane_hal::fault::DeviceFault;
+use paravane_hal::mmio::Mmio;
+use paravane_net::RssKinds;
+
+use crate::command::ControlRegs;
+use crate::regs::Query;
+use crate::revision::Features;
+
+bitflags::bitflags! {
+    /// Those of `DCR0` that the driver has a use for. Not among them: doorbells in other places
+    /// (bit 16) and completions out of order (bit 17), which would change what is all over the
+    /// driver and are never asked for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Capabilities: u32 {
+        /// Spreads by UDP.
+        const UDP_RSS = 1;
+        /// Spreads by ESP over IPv4.
+        const ESP_RSS_IPV4 = 1 << 1;
+        /// Spreads by ESP over IPv6.
+        const ESP_RSS_IPV6 = 1 << 9;
+    }
+}
+
+/// In `PTCR0`: no hardware is passed through, so nothing there matters.
+const NOT_APPLICABLE: u32 = 1 << 31;
+
+impl Capabilities {
+    /// What a spread by `kinds` takes.
+    fn of_spread(kinds: RssKinds) -> Self {
+        let needs = [
+            (RssKinds::UDP4 | RssKinds::UDP6, Self::UDP_RSS),
+            (RssKinds::ESP4, Self::ESP_RSS_IPV4),
+            (RssKinds::ESP6, Self::ESP_RSS_IPV6),
+        ];
+        let needed = needs.into_iter().filter(|(of, _)| kinds.intersects(*of));
+        needed.fold(Self::empty(), |all, (_, capability)| all | capability)
+    }
+
+    /// Asks for what a spread by `kinds` takes, as far as the device can, and for nothing else. What
+    /// it spreads by then is another question, to which a device that did not take it on says no.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceFault::Gone`].
+    pub(crate) fn ask_for_spread(
+        regs: &mut ControlRegs<impl Mmio>,
+        features: Features,
+        kinds: RssKinds,
+    ) -> Result<(), DeviceFault> {
+        let wanted = Self::of_spread(kinds);
+        if wanted.is_empty() || !features.contains(Features::CAPABILITIES) {
+            return Ok(());
+        }
+        let offered = usable(regs.read_capabilities(), regs.read_pass_through());
+        regs.ask_for_capabilities((wanted & Self::from_bits_truncate(offered)).bits());
+        // It takes them on as it is asked which it did.
+        regs.ask(Query::Dcr0).map(drop)
+    }
+}
+
+/// What the device can do, where hardware that is passed through has to be able to as well.
+const fn usable(device: u32, pass_through: u32) -> u32 {
+    let hardware = if pass_through & NOT_APPLICABLE == 0 { pass_through } else { u32::MAX };
+    // All ones are nobody's answer.
+    if device & NOT_APPLICABLE == 0 { device & hardware } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardware_that_is_passed_through_has_to_have_it_too() {
+        assert_eq!(usable(0b111, NOT_APPLICABLE), 0b111);
+        assert_eq!(usable(0b111, NOT_APPLICABLE | 0b100), 0b111);
+        assert_eq!(usable(0b111, 0b101), 0b101);
+        assert_eq!((usable(u32::MAX, u32::MAX), usable(0, u32::MAX)), (0, 0));
+    }
+
+    #[test]
+    fn each_kind_of_a_spread_takes_its_own() {
+        let of = |kinds| Capabilities::of_spread(kinds).bits();
+        assert_eq!([of(RssKinds::UDP4), of(RssKinds::UDP6), of(RssKinds::ESP4)], [1, 1, 2]);
+        assert_eq!([of(RssKinds::ESP6), of(RssKinds::TCP4 | RssKinds::IP6)], [1 << 9, 0]);
+        assert_eq!(of(RssKinds::all()), 0x203);
+    }
+}
