@@ -12,16 +12,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;
+#[path = "support/tcp.rs"]
+mod tcp;
 
 use paravane_hal::irq::Interrupts;
 use paravane_hal::time::Clock;
 use paravane_mock_hal::ChangingLoads;
 use paravane_mock_hal::fault::{FaultPlan, Seeded};
-use paravane_mock_hal::model::vmxnet3::Personality;
+use paravane_mock_hal::model::vmxnet3::{Personality, cut};
 use paravane_mock_hal::storms::{self, Steps};
-use paravane_net::{Burst, Control, RxFilter, RxQueue, TxQueue};
+use paravane_net::{Burst, Control, Frame, RxFilter, RxQueue, TxOffload, TxQueue};
 use paravane_vmxnet3::{Config, ShutDownError, StopError};
 use support::{MESSAGES, Machine, MockDevice, MockRunning, bytes_of, numbered, small};
+use tcp::{PLAIN, Tcp};
 
 type MockRx = <MockDevice as paravane_net::Device>::Rx;
 type MockTx = <MockDevice as paravane_net::Device>::Tx;
@@ -65,7 +68,12 @@ impl Storm {
             .with_tx_entries(entries)
             .with_pairs(pairs)
             .with_rx_entries(32 * pairs)
-            .with_max_revision(7);
+            .with_max_revision(7)
+            // Long enough for a packet that the device puts together.
+            .with_rx2_entries(64)
+            .with_lro(chance.below(2) == 1)
+            .with_tx_copy_bytes([0, 100, 2048][chance.below(3) as usize])
+            .with_rx_copy_bytes([0, 100, 2048][chance.below(3) as usize]);
         let machine = Machine::with_pool(personality, 256 * u32::from(pairs).next_power_of_two());
         Self {
             machine,
@@ -145,6 +153,24 @@ impl Storm {
         self.chance.below(self.config.pairs.into()) as usize
     }
 
+    /// A packet of TCP.
+    fn packet(&mut self) -> Tcp {
+        let (shape, payload_bytes) = (self.chance.below(4), 1 + self.chance.below(7000) as usize);
+        let tag = (shape & 2 != 0).then_some(5);
+        Tcp { is_v6: shape & 1 != 0, tag, payload_bytes, ..PLAIN }
+    }
+
+    /// The same in buffers of the pool, to be cut.
+    fn frame_to_cut(&mut self) -> Frame {
+        let packet = self.packet();
+        let bytes = packet.open_frame();
+        let pieces: Vec<_> = bytes.chunks(1984).collect();
+        let mut frame = self.machine.chain(&pieces);
+        let (checksum, segmentation) = packet.asked(1000);
+        frame.set_offload(TxOffload { checksum: Some(checksum), segmentation: Some(segmentation) });
+        frame
+    }
+
     /// One thing that the device does.
     fn device_step(&mut self) {
         let number = self.chance.next_u32();
@@ -154,6 +180,8 @@ impl Storm {
         let bytes = self.chance.below(5000) as usize;
         let kind = self.chance.below(16);
         let pair = self.pair();
+        let type_and_mss = [0, 3, 4][self.chance.below(3) as usize] << 24 | self.chance.below(3000);
+        let packet = self.packet();
         let mut model = self.machine.model();
         // QEMU's fills its first queue alone; what it completes is a lie in all of them.
         let filled = if model.personality.spreads { pair } else { 0 };
@@ -165,11 +193,12 @@ impl Storm {
                 let _ = model.deliver_to(filled, &long);
             }
             7 if self.lies => model.complete_rx_in(pair, words),
-            8 if self.lies => model.complete_rx_in(pair, [likely, number, len, 0]),
+            8 if self.lies => model.complete_rx_in(pair, [likely, number, len, type_and_mss]),
             9 if self.lies => model.complete_tx_in(pair, number & 0x3f),
             10 => model.skip_in(filled, (number & 1) as usize, 1),
             11 => model.return_unused_in(filled),
             12 => model.set_link(number & 1 == 0),
+            13 => _ = model.deliver_lro(&cut(&packet.frame(), 1000)),
             _ => model.tick(),
         }
         model.take_sent();
@@ -194,7 +223,8 @@ impl Storm {
                     if self.machine.pool.free() < 4 {
                         break;
                     }
-                    let frame = match number % 3 {
+                    let frame = match number % 4 {
+                        1 => self.frame_to_cut(),
                         0 => self.machine.chain(&[&numbered(number)[..60], &[1; 100], &[2; 9]]),
                         _ => self.machine.frame(&numbered(number)),
                     };
