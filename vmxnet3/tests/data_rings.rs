@@ -63,7 +63,7 @@ fn short_frames_are_copied_at_each_revision_as_far_as_a_slot_holds() {
 }
 
 #[test]
-fn bursts_of_all_lengths_leave_in_order_and_come_home_in_parts() {
+fn bursts_of_all_lengths_leave_in_order() {
     for personality in [Personality::esxi(), Personality::qemu()] {
         let machine = Machine::new(Personality { completes_every_frame: true, ..personality });
         let mut running = start(&machine);
@@ -91,6 +91,24 @@ fn bursts_of_all_lengths_leave_in_order_and_come_home_in_parts() {
         assert_eq!(running.tx.counters().frames, u64::from(given));
         machine.assert_clean();
     }
+}
+
+/// Whatever it was made of, a copy is one descriptor, and the next frame is behind it.
+#[test]
+fn a_copy_of_a_chain_is_sent_by_itself() {
+    let machine = Machine::new(Personality { tx_threshold: u32::MAX, ..Personality::esxi() });
+    let mut running = start(&machine);
+    let bytes = of_length(100);
+    let mut burst = Burst::new();
+    burst.push(machine.chain(&[&bytes[..20], &bytes[20..50], &bytes[50..]]));
+    burst.push(machine.frame(&bytes));
+    let held = machine.pool.free();
+    assert_eq!(running.tx.transmit(&mut burst), Ok(2));
+    assert_eq!(machine.pool.free(), held + 2, "what was copied is not held");
+    machine.model().complete_tx(0);
+    assert_eq!(running.tx.reclaim(), Ok(0), "one of a burst of two");
+    machine.model().complete_tx(1);
+    assert_eq!(running.tx.reclaim(), Ok(2));
 }
 
 #[test]
@@ -152,10 +170,12 @@ fn what_does_not_fit_a_slot_breaks_the_queue() {
         assert_eq!(received.is_ok(), fits, "{len_bytes}");
     }
     // Without one, there is no such ring.
-    let machine = Machine::new(Personality::esxi());
-    let mut running = machine.start_small();
-    said(&machine, 0b11, 60);
-    assert!(running.rx.receive(&mut Burst::new()).is_err());
+    for len_bytes in [0, 60] {
+        let machine = Machine::new(Personality::esxi());
+        let mut running = machine.start_small();
+        said(&machine, 0b11, len_bytes);
+        assert!(running.rx.receive(&mut Burst::new()).is_err());
+    }
 }
 
 #[test]
