@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod probe;
+#[path = "../probe/tests/report/mod.rs"]
+mod report;
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use paravane_net::MacAddr;
 use paravane_qtest_hal::{Chipset, Config, Machine, Qtest, Setup};
 use paravane_suite::{Environment, peer};
 
-use probe::{Report, Verdict::*};
+use report::{Report, Verdict, Verdict::*};
 
 struct OnQemu {
     machine: Machine,
@@ -58,7 +59,7 @@ impl Environment for OnQemu {
 }
 
 /// What differs on QEMU from what is expected of the original, and what it has no way to show.
-const QEMU: &[(&str, probe::Verdict)] = &[
+const QEMU: &[(&str, Verdict)] = &[
     // It speaks revision 1.
     ("CHOICE-OUTLIVES-RESET", NotShown),
     ("ACT-MTU-9190", NotShown),
@@ -66,6 +67,8 @@ const QEMU: &[(&str, probe::Verdict)] = &[
     ("ACT-TX-3-REV-6", NotShown),
     ("ACT-RING-96-REV-7", NotShown),
     ("ACT-RX-COMP-160-REV-7", NotShown),
+    ("TUNNEL-REV-4", NotShown),
+    ("TUNNEL-REV-7", NotShown),
     ("TX-DATA-SLOT", NotShown),
     ("RX-DATA-SLOT", NotShown),
     ("RX-DATA-LONGER", NotShown),
@@ -131,6 +134,16 @@ fn run(chipset: Chipset) {
     environment.machine.check().unwrap();
     assert_eq!(environment.dma_bytes_in_use(), 0, "all memory came back");
     environment.report.holds(summary.unwrap(), QEMU, EITHER);
+    environment.report.saw(&[
+        ("UPDATE-RX-PROD", "0"),
+        ("RX-FULL-RING", "arrives"),
+        ("FILTER-AT-ACTIVATION", "activation reads rxMode"),
+        ("CSUM-ZERO", "1 right"),
+        ("STATS-TSO", "1 cut, 1254 bytes, 1 unicast, 1254 bytes, of 3 segments in a frame of 1254 bytes"),
+        ("TX-RUNT", "completed true, 1 errors, not stopped"),
+        ("RSS-LOW-BITS", "8 of 16 by a table of 128"),
+        ("MAC-AT-RESET", "02:00:00:70:72:6f, 02:00:00:70:72:6f was written"),
+    ]);
     assert_eq!(environment.report.identity("VRRS"), "0x1");
     assert_eq!(environment.report.identity("permanent address"), MacAddr(Setup::mac(0)).to_string());
     assert_eq!(environment.report.identity("peer"), "answers");

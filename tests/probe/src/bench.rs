@@ -145,7 +145,7 @@ impl<'e, E: Environment> Bench<'e, E> {
     }
 
     /// Rings for every ring of buffers.
-    fn tell(&mut self) -> Result<(), String> {
+    pub(crate) fn tell(&mut self) -> Result<(), String> {
         let nexts: Vec<_> =
             self.live()?.rx.iter().map(|queue| queue.rings.each_ref().map(|ring| ring.next())).collect();
         for (number, nexts) in nexts.into_iter().enumerate() {
@@ -281,8 +281,14 @@ impl<'e, E: Environment> Bench<'e, E> {
         let plan = self.plan();
         self.up(plan)?;
         let question = crate::frame::plain(self.mac, 60);
-        self.send(&question)?;
-        self.has_peer = self.arrived(ANSWER).is_some_and(|(inside, _)| inside == question);
+        // A switch may need a moment before it passes anything.
+        for _ in 0..3 {
+            self.send(&question)?;
+            self.has_peer = self.arrived(ANSWER).is_some_and(|(inside, _)| inside == question);
+            if self.has_peer {
+                break;
+            }
+        }
         Ok(self.has_peer)
     }
 

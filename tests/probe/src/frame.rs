@@ -48,6 +48,7 @@ pub(crate) struct Segment {
     pub(crate) to: [u8; 6],
     pub(crate) from: [u8; 6],
     pub(crate) ports: [u16; 2],
+    pub(crate) sequence: u32,
     pub(crate) payload_bytes: usize,
     /// In the IP header: `Zero` or `Whole`.
     pub(crate) ip: Sum,
@@ -58,7 +59,8 @@ impl Segment {
     /// To the other end, all sums right.
     pub(crate) fn new(from: [u8; 6], payload_bytes: usize) -> Self {
         let ports = [40_000, 80];
-        Self { to: PEER.0, from, ports, payload_bytes, ip: Sum::Whole, tcp: Sum::Whole }
+        let sequence = SEQUENCE;
+        Self { to: PEER.0, from, ports, sequence, payload_bytes, ip: Sum::Whole, tcp: Sum::Whole }
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
@@ -76,8 +78,9 @@ impl Segment {
         let mut tcp = [
             &source[..],
             &destination,
-            &SEQUENCE.to_be_bytes(),
-            &[0, 0, 0, 1, 0x50, 0x18, 0x10, 0, 0, 0, 0, 0],
+            &self.sequence.to_be_bytes(),
+            // Of the flags, ACK: a push would keep the device from putting frames together.
+            &[0, 0, 0, 1, 0x50, 0x10, 0x10, 0, 0, 0, 0, 0],
             &payload,
         ]
         .concat();
@@ -114,6 +117,32 @@ fn store(bytes: &mut [u8], at: usize, sum: u16) {
     }
 }
 
+/// Where the frame in a tunnel starts: behind headers of Ethernet, IPv4, UDP and VXLAN.
+pub(crate) const INNER: usize = 14 + 20 + 8 + 8;
+
+/// `inner` in a VXLAN tunnel, with the addresses of its own.
+pub(crate) fn tunnelled(inner: &[u8]) -> Vec<u8> {
+    let length = |more: usize| u16::try_from(inner.len().saturating_add(more)).unwrap_or(0).to_be_bytes();
+    let addresses = [198, 51, 100, 1, 198, 51, 100, 2];
+    let mut ip = [&[0x45, 0][..], &length(36), &[0, 1, 0, 0, 64, 17, 0, 0], &addresses].concat();
+    let sum = !add(&ip);
+    store(&mut ip, 10, sum);
+    // Port 4789, no checksum; network 1.
+    let udp = [&[0xc0, 0, 0x12, 0xb5][..], &length(16), &[0, 0]].concat();
+    let ethernet = inner.get(..12).unwrap_or(&[]);
+    [ethernet, &[0x08, 0x00], &ip, &udp, &[8, 0, 0, 0, 0, 0, 1, 0], inner].concat()
+}
+
+/// Whether the checksums of IP and of TCP are right in a frame that starts with Ethernet's header.
+pub(crate) fn sums(frame: &[u8]) -> [bool; 2] {
+    let Some((ip, tcp)) = frame.get(IP..).and_then(|packet| packet.split_at_checked(20)) else {
+        return [false; 2];
+    };
+    let length = u16::try_from(tcp.len()).unwrap_or(0).to_be_bytes();
+    let pseudo = add(&[ip.get(12..).unwrap_or(&[]), &[0, TCP], &length].concat());
+    [add(ip), fold(u32::from(pseudo).wrapping_add(add(tcp).into()))].map(|sum| sum == 0xffff)
+}
+
 /// What is wrong with what `whole` arrived as, cut at `segment_bytes`.
 pub(crate) fn wrong_with(whole: &[u8], segment_bytes: usize, arrived: &[Vec<u8>]) -> Option<String> {
     let mut at = PAYLOAD;
@@ -134,27 +163,20 @@ pub(crate) fn wrong_with(whole: &[u8], segment_bytes: usize, arrived: &[Vec<u8>]
         if frame.get(PAYLOAD..) != whole.get(at..end) {
             return say("has not the payload that was due");
         }
-        let Some((ip, tcp)) = frame.get(IP..).and_then(|packet| packet.split_at_checked(20)) else {
-            return say("is too short");
-        };
-        let length =
-            |at: usize| ip.get(at..).and_then(<[u8]>::first_chunk).map(|bytes| u16::from_be_bytes(*bytes));
-        if length(2).map(usize::from) != Some(frame.len().saturating_sub(IP)) {
+        let number_at = |at: usize| frame.get(at..).and_then(<[u8]>::first_chunk).copied();
+        let length = number_at(IP + 2).map(|bytes| usize::from(u16::from_be_bytes(bytes)));
+        if length != Some(frame.len().saturating_sub(IP)) {
             return say("has a wrong IP length");
         }
-        if add(ip) != 0xffff {
+        let [ip, tcp] = sums(frame);
+        if !ip {
             return say("has a wrong IP checksum");
         }
-        let pseudo = add(&[
-            ip.get(12..).unwrap_or(&[]),
-            &[0, TCP],
-            &length(2).unwrap_or(0).wrapping_sub(20).to_be_bytes(),
-        ]
-        .concat());
-        if fold(u32::from(pseudo).wrapping_add(add(tcp).into())) != 0xffff {
+        if !tcp {
             return say("has a wrong TCP checksum");
         }
-        let sequence = tcp.get(4..).and_then(<[u8]>::first_chunk).map(|bytes| u32::from_be_bytes(*bytes));
+        let sequence =
+            frame.get(L4 + 4..).and_then(<[u8]>::first_chunk).map(|bytes| u32::from_be_bytes(*bytes));
         if sequence
             != u32::try_from(at.saturating_sub(PAYLOAD)).ok().map(|offset| SEQUENCE.wrapping_add(offset))
         {

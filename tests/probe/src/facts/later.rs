@@ -125,7 +125,7 @@ fn coalesce_default<E: Environment>(bench: &mut Bench<'_, E>) -> Answer {
     let plan = plan_since(bench, 3)?;
     bench.up(plan)?;
     let (answer, words) = get_coalesce(bench)?;
-    seen(true, format!("answer {answer:#x}, {words:#x?}").replace(['\n', ' '], ""))
+    seen(true, format!("answer {answer:#x}, {words:?}"))
 }
 
 fn coalesce<E: Environment>(bench: &mut Bench<'_, E>) -> Answer {

@@ -7,9 +7,13 @@ use alloc::vec::Vec;
 
 use paravane_suite::Environment;
 
+use super::later::ask_for_all;
 use super::{Fact, status};
 use crate::bench::{ANSWER, Bench};
-use crate::frame::{CHECKSUM_IN_TCP, L4, PAYLOAD, Segment, Sum, plain, tagged, wrong_with};
+use crate::frame::{
+    CHECKSUM_IN_TCP, INNER, L4, PAYLOAD, Segment, Sum, plain, sums, tagged, tunnelled, wrong_with,
+};
+use crate::raw::NEWEST;
 use crate::raw::layout::{cmd, om, stats};
 use crate::raw::ring::Offload;
 use crate::report::{Answer, seen};
@@ -34,7 +38,7 @@ macro_rules! cut {
     (@@any) => { true };
 }
 
-pub(super) fn facts<E: Environment>() -> [Fact<E>; 9] {
+pub(super) fn facts<E: Environment>() -> [Fact<E>; 11] {
     [
         Fact {
             id: "CSUM-PSEUDO",
@@ -48,6 +52,8 @@ pub(super) fn facts<E: Environment>() -> [Fact<E>; 9] {
         cut!("TSO-IP-0-PSEUDO-LEN", any, Sum::Zero, Sum::Pseudo, None),
         cut!("TSO-IP-0-ZERO", any, Sum::Zero, Sum::Zero, None),
         cut!("TSO-SPLIT-HEADERS", any, Sum::Zero, Sum::PseudoNoLength, Some(L4)),
+        Fact { id: "TUNNEL-REV-4", expected: "arrives right", ask: |bench| tunnel(bench, [4, 6]) },
+        Fact { id: "TUNNEL-REV-7", expected: "arrives right", ask: |bench| tunnel(bench, [7, NEWEST]) },
         Fact { id: "STATS-TSO", expected: "3 counted as cut", ask: stats_tso },
     ]
 }
@@ -101,6 +107,40 @@ fn tag<E: Environment>(bench: &mut Bench<'_, E>) -> Answer {
     let (arrived, len_bytes) = bench.arrived(ANSWER).ok_or("nothing arrives")?;
     let kind = arrived.get(12..16).unwrap_or(&[]);
     seen(arrived == tagged(&frame, 5), format!("{len_bytes} bytes arrive, {kind:02x?} behind the addresses"))
+}
+
+/// The checksum of a TCP segment in a VXLAN tunnel, left to the device at the newest revision of
+/// these. Below revision 4, a device is known to end its machine over the question.
+fn tunnel<E: Environment>(bench: &mut Bench<'_, E>, [first, last]: [u8; 2]) -> Answer {
+    bench.need_peer()?;
+    let mut plan = bench.plan();
+    plan.revision = bench.raw.offered(last);
+    if plan.revision < first {
+        return Err(format!("no revision from {first} to {last} is offered"));
+    }
+    bench.lay(plan)?;
+    let is_by_name = plan.revision >= 7;
+    if is_by_name {
+        ask_for_all(bench)?;
+    }
+    bench.go()?;
+    let inner = Segment { tcp: Sum::Pseudo, ..Segment::new(bench.mac, SEGMENT_BYTES) }.bytes();
+    let frame = tunnelled(&inner);
+    let offload = if is_by_name {
+        let at = INNER + L4 + CHECKSUM_IN_TCP;
+        Offload { ext1: true, ..Offload::of(om::CSUM, INNER + PAYLOAD, at) }
+    } else {
+        Offload::of(om::TUNNEL, INNER + PAYLOAD, 0)
+    };
+    bench.push(0, &[&frame], &offload)?;
+    bench.ring(0)?;
+    let Some((arrived, _)) = bench.arrived(ANSWER) else {
+        return seen(false, format!("nothing arrives, queue {}", status(bench, 0)?));
+    };
+    let [ip, tcp] = sums(arrived.get(INNER..).unwrap_or(&[]));
+    let what =
+        format!("inside, IP checksum right {ip}, TCP checksum right {tcp}, at revision {}", plan.revision);
+    seen(ip && tcp, what)
 }
 
 /// Sends the frame that is to be cut.

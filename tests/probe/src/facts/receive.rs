@@ -4,16 +4,18 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use paravane_net::MacAddr;
 use paravane_suite::Environment;
+use paravane_suite::peer::{PEER, wrapped};
 
 use super::{Fact, status};
 use crate::bench::{ANSWER, Bench, QUIET};
-use crate::frame::{Segment, plain};
+use crate::frame::{Segment, plain, sums, tagged};
 use crate::raw::layout::{cmd, queue, shared, stats, stop, upt};
-use crate::raw::ring::Received;
+use crate::raw::ring::{BUFFER_BYTES, Offload, Received};
 use crate::report::{Answer, seen};
 
-pub(super) fn facts<E: Environment>() -> [Fact<E>; 12] {
+pub(super) fn facts<E: Environment>() -> [Fact<E>; 16] {
     [
         Fact { id: "UPDATE-RX-PROD", expected: "any value", ask: update_rx_prod },
         Fact { id: "RCD-TYPE", expected: "type 3", ask: kind },
@@ -21,6 +23,10 @@ pub(super) fn facts<E: Environment>() -> [Fact<E>; 12] {
         Fact { id: "RCD-CNC", expected: "nothing verified where nobody asks", ask: unverified },
         Fact { id: "RCD-VERIFIED", expected: "IP and TCP verified", ask: verified },
         Fact { id: "RX-UNRUNG", expected: "arrives without a doorbell where updateRxProd is 0", ask: unrung },
+        Fact { id: "RINGS-WRAP", expected: "150 of 150 frames, there and back", ask: laps },
+        Fact { id: "RX-FULL-RING", expected: "any answer", ask: full_ring },
+        Fact { id: "TAG-STRIPPED", expected: "arrives without its tag 5, which is told", ask: stripped },
+        Fact { id: "LRO-MERGED", expected: "any answer", ask: merged },
         Fact { id: "RX-STARVED", expected: "1 out of buffers, and lost", ask: starved },
         Fact { id: "RX-OVER-MTU", expected: "nothing arrives", ask: over_mtu },
         Fact { id: "RX-TWO-RINGS", expected: "a head of rqID 0, then a body of rqID 1", ask: two_rings },
@@ -40,7 +46,7 @@ pub(super) fn facts<E: Environment>() -> [Fact<E>; 12] {
 
 /// A frame of no protocol to the device, as the other end has it sent.
 pub(super) fn to_us<E: Environment>(bench: &Bench<'_, E>, len_bytes: usize) -> Vec<u8> {
-    let mut frame = plain(paravane_suite::peer::PEER.0, len_bytes);
+    let mut frame = plain(PEER.0, len_bytes);
     frame.iter_mut().zip(bench.mac).for_each(|(to, byte)| *to = byte);
     frame
 }
@@ -85,7 +91,7 @@ fn segment<E: Environment>(bench: &mut Bench<'_, E>, features: u64) -> Result<(b
     bench.lay(plan)?;
     bench.live()?.shared.put64(shared::UPT_FEATURES, features);
     bench.go()?;
-    let from = paravane_suite::peer::PEER.0;
+    let from = PEER.0;
     let frame = Segment { to: bench.mac, ..Segment::new(from, 100) }.bytes();
     bench.have_sent(&frame)?;
     let received = bench.frame(ANSWER).ok_or("nothing arrives")?;
@@ -119,6 +125,91 @@ fn unrung<E: Environment>(bench: &mut Bench<'_, E>) -> Answer {
     bench.have_sent(&frame)?;
     let arrives = bench.frame(ANSWER).is_some();
     seen(arrives || wants, format!("arrives {arrives}, updateRxProd {}", u8::from(wants)))
+}
+
+/// More frames than rings have entries, so that each generation is seen.
+fn laps<E: Environment>(bench: &mut Bench<'_, E>) -> Answer {
+    const FRAMES: usize = 150;
+    bench.need_peer()?;
+    let plan = bench.plan();
+    bench.up(plan)?;
+    let frame = plain(bench.mac, 100);
+    let mut whole = 0;
+    for _ in 0..FRAMES {
+        bench.send(&frame)?;
+        let arrived = bench.arrived(ANSWER);
+        let done = bench.wait(ANSWER, |bench| bench.completion(0)).is_some();
+        if !done || arrived.is_none_or(|(bytes, _)| bytes != frame) {
+            break;
+        }
+        whole += 1;
+    }
+    seen(whole == FRAMES, format!("{whole} of {FRAMES} frames, there and back"))
+}
+
+/// No buffer stays with the driver, so that a full ring and an empty one have the same numbers.
+fn full_ring<E: Environment>(bench: &mut Bench<'_, E>) -> Answer {
+    let mut plan = bench.plan();
+    plan.fills = false;
+    bench.up(plan)?;
+    if let Some(queue) = bench.live()?.rx.first_mut() {
+        queue.fill();
+        queue.post_head(BUFFER_BYTES);
+    }
+    bench.tell()?;
+    let frame = to_us(bench, 200);
+    bench.have_sent(&frame)?;
+    let arrives = bench.frame(ANSWER).is_some();
+    seen(true, if arrives { "arrives" } else { "nothing arrives" })
+}
+
+/// Asked for while it runs.
+fn stripped<E: Environment>(bench: &mut Bench<'_, E>) -> Answer {
+    let plan = bench.plan();
+    bench.up(plan)?;
+    bench.live()?.shared.put64(shared::UPT_FEATURES, upt::RXVLAN);
+    bench.raw.command(cmd::UPDATE_FEATURE);
+    let frame = to_us(bench, 200);
+    bench.have_sent(&tagged(&frame, 5))?;
+    let received = bench.frame(ANSWER).ok_or("nothing arrives")?;
+    let (told, tag) = (received.words[2] >> 15 & 1, received.words[2] >> 16);
+    let bare = received.bytes == frame;
+    seen(
+        bare && told == 1 && tag == 5,
+        format!("without a tag {bare}, ts {told}, tci {tag}, {}", words(&received)),
+    )
+}
+
+/// Three segments of a connection, one right behind the other.
+fn merged<E: Environment>(bench: &mut Bench<'_, E>) -> Answer {
+    const BYTES: u32 = 400;
+    bench.need_peer()?;
+    let plan = bench.plan();
+    bench.lay(plan)?;
+    bench.live()?.shared.put64(shared::UPT_FEATURES, upt::RXCSUM | upt::LRO);
+    bench.go()?;
+    for number in 0..3 {
+        let segment = Segment::new(PEER.0, BYTES as usize);
+        let sequence = segment.sequence.wrapping_add(BYTES.wrapping_mul(number));
+        let frame = Segment { to: bench.mac, sequence, ..segment }.bytes();
+        let wrapper = wrapped(PEER, MacAddr(bench.mac), &frame).ok_or("a frame that is too long")?;
+        bench.push(0, &[&wrapper], &Offload::NONE)?;
+    }
+    bench.ring(0)?;
+    let mut what = String::new();
+    for _ in 0..3 {
+        let Some(received) = bench.frame(QUIET) else { break };
+        let [ip, tcp] = sums(&received.bytes);
+        // Where it starts, type 4 has how many there were, and what each carried.
+        let [_, second, _, fourth] = received.first;
+        let kind = fourth >> 24 & 0x7f;
+        let more = format!(
+            "{} bytes, type {kind}, dw1 {second:#x}, dw3 {fourth:#x}, sums right {ip} {tcp}; ",
+            received.bytes.len()
+        );
+        what.push_str(&more);
+    }
+    if what.is_empty() { Err("nothing arrives".into()) } else { seen(true, what.trim_end_matches("; ")) }
 }
 
 fn starved<E: Environment>(bench: &mut Bench<'_, E>) -> Answer {

@@ -34,6 +34,7 @@ pub(crate) mod cmd {
     pub(crate) const UPDATE_MAC_FILTERS: u32 = 0xcafe_0004;
     pub(crate) const UPDATE_VLAN_FILTERS: u32 = 0xcafe_0005;
     pub(crate) const UPDATE_RSSIDT: u32 = 0xcafe_0006;
+    pub(crate) const UPDATE_FEATURE: u32 = 0xcafe_0009;
     pub(crate) const SET_COALESCE: u32 = 0xcafe_000e;
     pub(crate) const REGISTER_MEMREGS: u32 = 0xcafe_000f;
     pub(crate) const SET_RSS_FIELDS: u32 = 0xcafe_0010;
@@ -74,10 +75,12 @@ pub(crate) mod shared {
     pub(crate) const MAX_NUM_RX_SG: usize = 0x03c;
     pub(crate) const NUM_TX_QUEUES: usize = 0x03e;
     pub(crate) const NUM_RX_QUEUES: usize = 0x03f;
-    pub(crate) const AUTO_MASK: usize = 0x050;
-    pub(crate) const NUM_INTRS: usize = 0x051;
-    pub(crate) const EVENT_INTR_IDX: usize = 0x052;
+    /// Where `autoMask`, `numIntrs` and `eventIntrIdx` are, and `intrCtrl`.
+    pub(crate) const INTR_CONF: usize = 0x050;
     pub(crate) const INTR_CTRL: usize = 0x06c;
+    /// The same, where there are more than 8 transmit or 16 receive queues.
+    pub(crate) const INTR_CONF_EXT: usize = 0x2d0;
+    pub(crate) const INTR_CTRL_EXT: usize = 0x2d4;
     pub(crate) const RX_MODE: usize = 0x078;
     pub(crate) const VF_TABLE: usize = 0x088;
     pub(crate) const VF_TABLE_WORDS: usize = 128;
@@ -90,10 +93,13 @@ pub(crate) mod shared {
 pub(crate) mod upt {
     pub(crate) const RXCSUM: u64 = 1;
     pub(crate) const RSS: u64 = 1 << 1;
+    pub(crate) const RXVLAN: u64 = 1 << 2;
+    pub(crate) const LRO: u64 = 1 << 3;
 }
 
 /// What a transmit descriptor asks for.
 pub(crate) mod om {
+    pub(crate) const TUNNEL: u32 = 1;
     pub(crate) const CSUM: u32 = 2;
     pub(crate) const TSO: u32 = 3;
 }

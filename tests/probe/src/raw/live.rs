@@ -79,10 +79,13 @@ impl<P: Platform> Live<P> {
         shared.put16(shared::MAX_NUM_RX_SG, 4);
         shared.put8(shared::NUM_TX_QUEUES, tx_queues);
         shared.put8(shared::NUM_RX_QUEUES, rx_queues);
-        shared.put8(shared::AUTO_MASK, auto_mask.into());
-        shared.put8(shared::NUM_INTRS, 1);
-        shared.put8(shared::EVENT_INTR_IDX, 0);
-        shared.put32(shared::INTR_CTRL, 1);
+        // One vector, whichever place the device looks in: none may be beyond what it is told of.
+        for (conf, ctrl) in
+            [(shared::INTR_CONF, shared::INTR_CTRL), (shared::INTR_CONF_EXT, shared::INTR_CTRL_EXT)]
+        {
+            shared.put(conf, &[auto_mask.into(), 1, 0]);
+            shared.put32(ctrl, 1);
+        }
         self.set_vlans(u32::MAX);
         for queue in 0..tx_queues.into() {
             self.describe_tx(queue, queue);

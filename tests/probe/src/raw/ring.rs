@@ -83,12 +83,14 @@ pub(crate) struct Offload {
     pub(crate) hlen: u32,
     pub(crate) msscof: u32,
     pub(crate) tag: Option<u16>,
+    /// Is about the frame in a tunnel, from revision 7 on.
+    pub(crate) ext1: bool,
     /// Asks for no completion.
     pub(crate) quiet: bool,
 }
 
 impl Offload {
-    pub(crate) const NONE: Self = Self { om: 0, hlen: 0, msscof: 0, tag: None, quiet: false };
+    pub(crate) const NONE: Self = Self { om: 0, hlen: 0, msscof: 0, tag: None, ext1: false, quiet: false };
 
     /// A checksum, or segments.
     pub(crate) fn of(om: u32, hlen: usize, msscof: usize) -> Self {
@@ -146,7 +148,7 @@ impl<P: Platform> TxRing<P> {
             let mut word2 = len_bytes | u32::from(generation) << 14;
             let mut word3 = u32::from(is_last) << 12 | u32::from(is_last && !offload.quiet) << 13;
             if is_first {
-                word2 |= offload.msscof << 18;
+                word2 |= offload.msscof << 18 | u32::from(offload.ext1) << 17;
                 word3 |= offload.hlen | offload.om << 10;
                 word3 |= offload.tag.map_or(0, |tag| 1 << 15 | u32::from(tag) << 16);
                 first_word = word2;
@@ -220,6 +222,8 @@ impl<P: Platform> RxRing<P> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
+    /// Its first completion.
+    pub(crate) first: [u32; 4],
     /// Its last completion.
     pub(crate) words: [u32; 4],
     /// `rqID` of each.
@@ -277,7 +281,7 @@ impl<P: Platform> RxQueue<P> {
             let words = self.completions.next()?;
             let (index, id, len_bytes) = (words[0] & 0xfff, words[0] >> 16 & 0x3ff, words[2] & 0x3fff);
             if words[0] >> 15 & 1 != 0 {
-                self.partial = Received::default();
+                self.partial = Received { first: words, ..Received::default() };
             }
             self.partial.queues.push(id);
             // Beyond the two: what is in a slot, beside which a head was used up.

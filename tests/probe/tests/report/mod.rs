@@ -14,11 +14,19 @@ pub(crate) enum Verdict {
     NotShown,
 }
 
+/// What a line tells.
+#[derive(Debug)]
+struct Fact {
+    id: String,
+    seen: String,
+    verdict: Verdict,
+}
+
 /// The lines of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     identity: Vec<(String, String)>,
-    facts: Vec<(String, Verdict)>,
+    facts: Vec<Fact>,
 }
 
 impl Report {
@@ -39,7 +47,8 @@ impl Report {
                         Verdict::NotShown
                     }
                 };
-                self.facts.push((id.into(), verdict));
+                let seen = seen.trim_start_matches("seen ").into();
+                self.facts.push(Fact { id: id.into(), seen, verdict });
             }
             _ => panic!("no line of a report: {line}"),
         }
@@ -53,14 +62,21 @@ impl Report {
 
     /// How a fact came out, if it was asked.
     pub(crate) fn verdict(&self, id: &str) -> Option<Verdict> {
-        self.facts.iter().find(|(known, _)| known == id).map(|(_, verdict)| *verdict)
+        self.facts.iter().find(|fact| fact.id == id).map(|fact| fact.verdict)
+    }
+
+    /// That this is what was seen of each.
+    pub(crate) fn saw(&self, all: &[(&str, &str)]) {
+        for (id, due) in all {
+            let fact = self.facts.iter().find(|fact| fact.id == *id);
+            assert_eq!(fact.map(|fact| fact.seen.as_str()), Some(*due), "{id}");
+        }
     }
 
     /// That all facts were asked that the device's description names, each once, and came out as
     /// expected but for `others`; of those of `either`, this is not asked.
     pub(crate) fn holds(&self, summary: Summary, others: &[(&str, Verdict)], either: &[&str]) {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/vmxnet3-device.md");
-        let text = std::fs::read_to_string(path).unwrap();
+        let text = include_str!("../../../../docs/vmxnet3-device.md");
         let mut named = text
             .split('`')
             .skip(1)
@@ -69,17 +85,18 @@ impl Report {
             .flat_map(|ids| ids.split(", "))
             .collect::<Vec<_>>();
         named.sort_unstable();
-        let mut asked: Vec<_> = self.facts.iter().map(|(id, _)| id.as_str()).collect();
+        let mut asked: Vec<_> = self.facts.iter().map(|fact| fact.id.as_str()).collect();
         asked.sort_unstable();
         assert_eq!(asked, named, "facts that are asked, and those that are described");
         let verdicts: BTreeMap<_, _> = others.iter().copied().collect();
         assert_eq!(verdicts.len(), others.len(), "each once");
+        let due = |id: &str| verdicts.get(id).copied().unwrap_or(Verdict::AsExpected);
         let wrong: Vec<_> = (self.facts.iter())
-            .map(|(id, seen)| (id, *seen, verdicts.get(id.as_str()).copied().unwrap_or(Verdict::AsExpected)))
-            .filter(|(id, seen, due)| seen != due && !either.contains(&id.as_str()))
+            .map(|fact| (fact.id.as_str(), fact.verdict, due(&fact.id)))
+            .filter(|(id, seen, due)| seen != due && !either.contains(id))
             .collect();
         assert_eq!(wrong, [], "what came out, and what was due");
-        let count = |verdict| self.facts.iter().filter(|(_, seen)| *seen == verdict).count();
+        let count = |verdict| self.facts.iter().filter(|fact| fact.verdict == verdict).count();
         let counted = Summary {
             as_expected: count(Verdict::AsExpected),
             differs: count(Verdict::Differs),
