@@ -38,8 +38,8 @@ impl Capabilities {
         needed.fold(Self::empty(), |all, (_, capability)| all | capability)
     }
 
-    /// Asks for what a spread by `kinds` takes, as far as the device can, and for nothing else. What
-    /// it spreads by then is another question, to which a device that did not take it on says no.
+    /// Asks for what a spread by `kinds` takes, as far as the device can, and for nothing else.
+    /// What it spreads by then is another question.
     ///
     /// # Errors
     ///
