@@ -143,6 +143,15 @@ pub(crate) fn sums(frame: &[u8]) -> [bool; 2] {
     [add(ip), fold(u32::from(pseudo).wrapping_add(add(tcp).into()))].map(|sum| sum == 0xffff)
 }
 
+/// Whether TCP's checksum is left to whoever sends it on: between two devices of a machine, or of a
+/// host, nobody has to make it.
+fn is_left_open(frame: &[u8]) -> bool {
+    let length = frame.len().saturating_sub(L4);
+    let length = u16::try_from(length).unwrap_or(0).to_be_bytes();
+    let pseudo = add(&[frame.get(IP + 12..L4).unwrap_or(&[]), &[0, TCP], &length].concat());
+    frame.get(L4 + CHECKSUM_IN_TCP..).and_then(<[u8]>::first_chunk) == Some(&pseudo.to_be_bytes())
+}
+
 /// What is wrong with what `whole` arrived as, cut at `segment_bytes`.
 pub(crate) fn wrong_with(whole: &[u8], segment_bytes: usize, arrived: &[Vec<u8>]) -> Option<String> {
     let mut at = PAYLOAD;
@@ -155,6 +164,12 @@ pub(crate) fn wrong_with(whole: &[u8], segment_bytes: usize, arrived: &[Vec<u8>]
                 frame.len()
             ))
         };
+        if arrived.len() == 1
+            && frame.len() == whole.len()
+            && segment_bytes < whole.len().saturating_sub(PAYLOAD)
+        {
+            return say("is not cut");
+        }
         let end = at.saturating_add(segment_bytes).min(whole.len());
         // Of the fragment's place, and whether more follow, which says "no fragment" where it is 0.
         if frame.get(IP + 6..IP + 8).is_none_or(|place| place != [0, 0]) {
@@ -171,6 +186,9 @@ pub(crate) fn wrong_with(whole: &[u8], segment_bytes: usize, arrived: &[Vec<u8>]
         let [ip, tcp] = sums(frame);
         if !ip {
             return say("has a wrong IP checksum");
+        }
+        if !tcp && is_left_open(frame) {
+            return say("has the sum of its pseudo-header for a TCP checksum");
         }
         if !tcp {
             return say("has a wrong TCP checksum");
@@ -233,6 +251,11 @@ mod tests {
         assert!(wrong(IP + 8).ends_with("a wrong IP checksum"));
         assert!(wrong(L4 + 1).ends_with("a wrong TCP checksum"));
         assert!(wrong(PAYLOAD).ends_with("not the payload that was due"));
+        let open = Segment { tcp: Sum::Pseudo, ..Segment::new(US, 100) }.bytes();
+        let said = wrong_with(&open, 100, core::slice::from_ref(&open)).unwrap_or_default();
+        assert!(said.ends_with("the sum of its pseudo-header for a TCP checksum"), "{said}");
+        let said = wrong_with(&whole, 100, core::slice::from_ref(&whole)).unwrap_or_default();
+        assert!(said.ends_with("is not cut"), "{said}");
         assert_eq!(wrong_with(&whole, 100, &parts[..2]), Some("2 frames, and not all of the payload".into()));
         let again = [&parts[..1], &parts[..1], &parts[2..]].concat();
         assert!(wrong_with(&whole, 100, &again).is_some());
