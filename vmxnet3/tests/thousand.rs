@@ -45,6 +45,7 @@ const FAULTS_A_SEED: usize = 42;
 const SEEDS: u64 = 24;
 const ACTIVATE: u32 = 0xcafe_0000;
 const QUIESCE: u32 = 0xcafe_0001;
+const RESET: u32 = 0xcafe_0002;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,7 +305,12 @@ impl Trial {
                 let index = 32 + self.chance.below(4000);
                 self.plan(Fault::nth(FaultPoint::TxCompletion, 1, lie(Field::Index, index)));
             }
-            Kind::Hangs => self.plan(Fault::always(FaultPoint::TxCompletion, Action::Drop)),
+            // One queue, or all.
+            Kind::Hangs => {
+                let mut hang = Fault::always(FaultPoint::TxCompletion, Action::Drop);
+                hang.on.subject = (self.chance.below(2) == 0).then(|| self.chance.below(tx_queues.into()));
+                self.plan(hang);
+            }
             Kind::Gone => self.plan(Fault::nth(FaultPoint::RegisterWrite, 1, Action::AllOnes)),
             Kind::Changes => self.machine.model().device_changed(),
             Kind::Moves => {
@@ -317,10 +323,15 @@ impl Trial {
                 self.machine.model().move_to(other);
             }
             Kind::RefusesToStart | Kind::RefusesToStop => {
-                let command = if kind == Kind::RefusesToStart { ACTIVATE } else { QUIESCE };
-                let mut refuse = Fault::nth(FaultPoint::Command, 1, Action::Refuse).of(command);
-                refuse.on.count = 1 + u64::from(self.chance.below(2));
-                self.plan(refuse);
+                // Either of two commands is enough to stop it.
+                let commands =
+                    if kind == Kind::RefusesToStart { &[ACTIVATE][..] } else { &[QUIESCE, RESET][..] };
+                let count = 1 + u64::from(self.chance.below(2));
+                for command in commands {
+                    let mut refuse = Fault::nth(FaultPoint::Command, 1, Action::Refuse).of(*command);
+                    refuse.on.count = count;
+                    self.plan(refuse);
+                }
             }
             Kind::Lies => {
                 let value = self.chance.next_u32();
@@ -336,10 +347,11 @@ impl Trial {
             let seen = self.traffic(up).and_then(|()| {
                 self.machine.platform.clock().advance(Duration::from_secs(1));
                 let others = up.rx.others_mut().iter().filter_map(|pair| pair.tx.as_ref());
-                let progress = others
-                    .map(|tx| Progress::from(tx.counters()))
-                    .fold(Progress::from(up.tx.counters()), |sum, more| sum + more);
-                up.control.watch(progress, HANGS_AFTER)
+                let queues: Vec<_> =
+                    [&up.tx].into_iter().chain(others).map(|tx| Progress::from(tx.counters())).collect();
+                (0..)
+                    .zip(queues)
+                    .try_for_each(|(queue, progress)| up.control.watch_queue(queue, progress, HANGS_AFTER))
             });
             if seen.is_err() {
                 return;
