@@ -223,14 +223,16 @@ proptest! {
         let geometry = RxGeometry { ids: ONE, entries: [rings.0 * 32, rings.1 * 32], buffer_bytes, usual_bytes: buffer_bytes, data_slot_bytes: 0 };
         let turn = u32::from(turn % geometry.entries[0]);
         let [word0, word1, word2, word3] = words;
-        let word0 = if usual { word0 & 0x7c00_0000 | 0xc000 | turn } else { word0 };
+        let word0 = if usual { word0 & 0x7c00_3000 | 0xc000 | turn } else { word0 };
         let (plain, is_summed) = (RxCompletion::plain_word0(ONE.first, turn), word0 >> 30 & 1 == 0);
         let judged = RxCompletion::classify([word0, word1, word2, word3], plain, buffer_bytes);
         // What is taken for usual at a glance is no more than what is so at a longer look, but for
         // the type.
         let of_type_3 = [word0, word1, word2, word3 & !(4 << 24)];
         let usual_len = match RxCompletion::classify(of_type_3, plain, buffer_bytes) {
-            RxJudged::Noted(completion) if !completion.has_tag_or_hash() => Some(completion.len_bytes()),
+            RxJudged::Noted(completion) if !completion.has_tag_or_hash() && word0 >> 12 & 3 == 0 => {
+                Some(completion.len_bytes())
+            }
             _ => None,
         };
         let at_a_glance = (
@@ -249,7 +251,7 @@ proptest! {
             prop_assert!(!RxCompletion::is_good_and_whole(word3) || word3 & 4 << 24 == 0);
             prop_assert_eq!(!matches!(judged, RxJudged::Unusual(_)), is_usual);
             let says_nothing = word0 >> 30 & 1 == 1 && completion.vlan().is_none() && completion.hash().is_none();
-            if word0 >> 30 & 1 == 0 {
+            if word0 >> 30 & 1 == 0 && word0 >> 12 & 3 == 0 {
                 prop_assert_eq!(completion.checksum(), RxCompletion::verdict(word3));
             }
             if says_nothing {

@@ -138,6 +138,24 @@ fn a_device_that_does_not_care_hears_of_no_buffers() {
 }
 
 #[test]
+fn what_was_found_inside_of_a_tunnel_vouches_for_nothing_outside() {
+    const GOOD: u32 = 1 << 16 | 1 << 18 | 1 << 19 | 1 << 21;
+    const TCP4: u32 = 2 << 26;
+    let machine = Machine::new(Personality::esxi());
+    let mut running = machine.start_small();
+    for inner in 0..4 {
+        for hashed in [0, TCP4] {
+            assert!(machine.model().deliver_with(&numbered(3), [inner << 12 | hashed, 77, 0, GOOD]));
+            let frame = receive_all(&mut running).pop().unwrap();
+            let expected = if inner == 0 { RxChecksum::Good } else { RxChecksum::Unverified };
+            assert_eq!(frame.rx_checksum(), expected, "{inner}");
+            let kind = if inner == 0 { RxHashKind::Tcp4 } else { RxHashKind::Other };
+            assert_eq!(frame.rx_hash(), (hashed != 0).then_some(RxHash { value: 77, kind }), "{inner}");
+        }
+    }
+}
+
+#[test]
 fn jumbo_frames_arrive_in_chains() {
     both(|machine| {
         let config = small().with_ip_mtu_bytes(9000).with_rx2_entries(64);

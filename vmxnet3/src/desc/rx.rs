@@ -177,6 +177,9 @@ impl RxCompletion {
     const SOP: u32 = 1 << 15;
     const RQ_ID: u32 = 0x3ff << 16;
     const RSS_TYPE: u32 = 0xf << 26;
+    /// `ext1`: the verdict, the hash, or both are about what is inside of a tunnel. Which bit says
+    /// which, headers and drivers do not agree on.
+    const INNER: u32 = 3 << 12;
     const CNC: u32 = 1 << 30;
     const ERR: u32 = 1 << 14;
     const TS: u32 = 1 << 15;
@@ -191,7 +194,7 @@ impl RxCompletion {
     /// What is looked at of a whole frame in one buffer of ring 1,
     const WHOLE: u32 = Self::RQ_ID | Self::SOP | Self::EOP | INDEX;
     /// and of one about which nothing else was found out.
-    const PLAIN: u32 = Self::WHOLE | Self::CNC | Self::RSS_TYPE;
+    const PLAIN: u32 = Self::WHOLE | Self::CNC | Self::RSS_TYPE | Self::INNER;
 
     /// What `dw0` says of a whole frame in the slot `turn` of ring 1, inside the ring, of which
     /// nothing else was found out. One more is the next slot's. `first_id` is the ring's number, at
@@ -307,7 +310,8 @@ impl RxCompletion {
     #[inline(always)]
     pub(crate) const fn checksum(self) -> RxChecksum {
         let [word0, _, _, word3] = self.words();
-        if word0 & Self::CNC != 0 { RxChecksum::Unverified } else { Self::verdict(word3) }
+        // What is known of a packet inside of another says nothing of the other.
+        if word0 & (Self::CNC | Self::INNER) != 0 { RxChecksum::Unverified } else { Self::verdict(word3) }
     }
 
     /// Whether `dw3` may be that of a frame which the device put together; not that of any other.
@@ -381,6 +385,7 @@ impl RxCompletion {
         }
         let kind = match (word0 & Self::RSS_TYPE) >> 26 {
             0 => return None,
+            _ if word0 & Self::INNER != 0 => RxHashKind::Other,
             1 => RxHashKind::Ip4,
             2 => RxHashKind::Tcp4,
             3 => RxHashKind::Ip6,
