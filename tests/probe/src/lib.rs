@@ -18,8 +18,9 @@
 //! the run, and the memory that it knows of is not given back.
 //!
 //! What passes between two devices of one host may never be on a wire: a checksum that was left to
-//! the device may be left open all the way, and what was to be cut arrives whole. The report says so
-//! where that shows; by another host, the same fact tells more.
+//! the device may be left open all the way, what was to be cut may arrive whole, and what is short
+//! may be filled up. The report says so where that shows; with the other end on another host, the
+//! same fact tells more.
 //!
 //! What the other end of the cable has to do, [`peer`](paravane_suite::peer) says; where nobody
 //! does, facts that need it are not shown. Left out is what is known to end QEMU: see the device's
