@@ -45,7 +45,8 @@ impl Default for RxOffloads {
 /// What a NIC is told, as a whole. What is `None` is left to the device.
 ///
 /// A start applies it; [`Control::settings`](crate::Control::settings) says what it has become.
-/// Of it, vmxnet3 has no coalescing, and no report of hashes without a spread.
+/// Of it, vmxnet3 has coalescing by time from revision 3 on, one for all pairs and the sooner of
+/// both directions, and no report of hashes without a spread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {

@@ -3,6 +3,7 @@
 //! Each is memory that is rewritten, then a command that has the device look at it. It looks inside
 //! the command, so a change is made when this comes back.
 
+use log::warn;
 use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::field;
@@ -11,6 +12,7 @@ use paravane_pci::ConfigAccess;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use crate::capability::Capabilities;
+use crate::coalesce;
 use crate::config::{Config, LRO};
 use crate::control::VmxControl;
 use crate::device::Device;
@@ -56,6 +58,11 @@ pub(crate) fn check(
                 return Err(ChangeError::NotOffered);
             }
             true
+        }
+        Change::RxCoalescing(coalescing) | Change::TxCoalescing(coalescing)
+            if features.contains(Features::COALESCING) =>
+        {
+            coalesce::is_in_range(coalescing)
         }
         // It says what it spreads by, and hashes nothing besides.
         Change::HashReport(_) if config.settings.rss.is_some() => true,
@@ -113,9 +120,24 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
                 self.shared.set(field!(Shared, rss.ind_table), rss::ind_table(rss));
                 self.run(Command::UpdateRssidt)?;
             }
+            Change::RxCoalescing(_) | Change::TxCoalescing(_) => {
+                let is_told = self.tell_coalescing(to)?;
+                if !is_told {
+                    // What it made of it nobody knows; this it took before, or was told nothing.
+                    let before = self.record.settings;
+                    self.tell_coalescing(&before)?;
+                    return Err(ChangeError::Refused);
+                }
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether the device goes by it.
+    fn tell_coalescing(&mut self, to: &Settings) -> Result<bool, DeviceFault> {
+        let told = coalesce::tell(&mut self.device.regs, &mut self.shared, to);
+        told.map_err(|fault| self.break_with(fault))
     }
 
     /// Tells the device of all settings again, which lie in memory as they were told.
@@ -130,6 +152,10 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
             (true, Command::UpdateRxMode),
         ];
         commands.into_iter().filter(|(has, _)| *has).try_for_each(|(_, command)| self.run(command))?;
+        let settings = self.record.settings;
+        if !self.tell_coalescing(&settings)? {
+            warn!("vmxnet3 {}: another implementation has no coalescing", self.device.function.address());
+        }
         self.ask_for_spread()
     }
 

@@ -13,6 +13,16 @@ pub(crate) fn buffer_sizes(geometry: &RxGeometry) -> [u8; 16] {
     info
 }
 
+/// The argument of a command that takes more: version 1, of `len_bytes` at `addr`.
+pub(crate) fn var_conf(len_bytes: u32, addr: u64) -> [u8; 16] {
+    let mut info = [0; 16];
+    let [version, len, low, high] = info.as_chunks_mut().0 else { return info };
+    (*version, *len) = (1_u32.to_le_bytes(), len_bytes.to_le_bytes());
+    let [a, b, c, d, e, f, g, h] = addr.to_le_bytes();
+    (*low, *high) = ([a, b, c, d], [e, f, g, h]);
+    info
+}
+
 /// The argument of `SET_RSS_FIELDS`.
 pub(crate) fn rss_fields(fields: u32) -> [u8; 16] {
     let mut info = [0; 16];
@@ -25,6 +35,12 @@ pub(crate) fn rss_fields(fields: u32) -> [u8; 16] {
 mod tests {
     use super::*;
     use crate::desc::RingIds;
+
+    #[test]
+    fn more_lies_elsewhere() {
+        let due = [1, 0, 0, 0, 16, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1];
+        assert_eq!(var_conf(16, 0x0102_0304_0506_0708), due);
+    }
 
     #[test]
     fn fields_are_a_word() {

@@ -44,7 +44,9 @@ pub struct Config {
     pub ip_mtu_bytes: u16,
     /// What the device is told. Of further addresses of ours it has no table, and receives all
     /// frames where there are any. It spreads received frames by [`rss`](Settings::rss) over two
-    /// pairs or more, by IPv4 and IPv6 with or without TCP. Coalescing it has none.
+    /// pairs or more, by IPv4 and IPv6 with or without TCP, and from revision 4 on by UDP and ESP.
+    /// From revision 3 on it has coalescing, one for all pairs and the sooner of both directions:
+    /// by the time alone, 10 to 10,000 microseconds, and at once where either number is 0.
     pub settings: Settings,
     /// Lets the device verify checksums of received frames.
     pub rx_checksum: bool,

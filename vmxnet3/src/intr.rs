@@ -256,6 +256,8 @@ mod tests {
         let five = Vectors::spread(InterruptMode::Msix { vectors: 5 }, QueueCounts { tx: 4, rx: 4 });
         assert_eq!(all_of(&five), [1, 3, 1, 3, 0, 2, 0, 2, 4]);
         assert!((0..4).all(|index| five.vector(index).is_shared));
+        let most = Vectors::spread(InterruptMode::Msix { vectors: 65 }, QueueCounts { tx: 32, rx: 32 });
+        assert!((0..65).all(|index| !most.vector(index).is_shared));
     }
 
     #[test]

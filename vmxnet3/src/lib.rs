@@ -12,6 +12,7 @@ mod capability;
 mod chain;
 mod change;
 mod cmd_info;
+mod coalesce;
 mod command;
 mod config;
 mod control;

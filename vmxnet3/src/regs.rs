@@ -90,6 +90,8 @@ pub(crate) enum Command {
     UpdateRssidt = 0xcafe_0006,
     /// Read `uptFeatures` again.
     UpdateFeature = 0xcafe_0009,
+    /// Interrupt so, as `cmdInfo` points at. Result 0: done. From revision 3 on.
+    SetCoalesce = 0xcafe_000e,
     /// Spread by these fields, from `cmdInfo`. From revision 4 on, and not with one receive queue:
     /// some hosts misbehave over that.
     SetRssFields = 0xcafe_0010,
@@ -115,6 +117,8 @@ pub(crate) enum Query {
     ConfIntr = 0xf00d_0008,
     /// Lower half: how long a slot of a transmit data ring is, from revision 3 on.
     TxDataDescSize = 0xf00d_000a,
+    /// Write how it interrupts where `cmdInfo` points at, from revision 3 on.
+    Coalesce = 0xf00d_000b,
     /// By which fields frames are spread, from revision 4 on.
     RssFields = 0xf00d_000c,
     /// Which capabilities the device took on, from revision 7 on.

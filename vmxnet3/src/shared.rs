@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) rss: RssConf,
     /// What `mfTablePA` points at: groups, one after the other.
     pub(crate) groups: [[u8; 6]; MAC_TABLE_ENTRIES],
+    /// What `SET_COALESCE` points at, for as long as the command takes: a mode, and what it takes.
+    pub(crate) coalesce: [U32; 4],
 }
 
 /// `DriverShared`, the root of everything that the device reads.
@@ -233,6 +235,7 @@ pub(crate) struct QueueStatus {
 
 const _: () = {
     assert!(offset_of!(Shared, driver) == 0);
+    assert!(offset_of!(Shared, coalesce) % 8 == 0);
     assert!(size_of::<DriverShared>() == 800);
     assert!(offset_of!(DriverShared, misc.upt_features) == 0x18);
     assert!(offset_of!(DriverShared, misc.queue_desc_pa) == 0x28);

@@ -16,6 +16,7 @@ use zerocopy::little_endian::U32;
 use crate::capability::Capabilities;
 use crate::change;
 use crate::cmd_info;
+use crate::coalesce;
 use crate::config::Config;
 use crate::control::VmxControl;
 use crate::data_ring;
@@ -198,6 +199,9 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 0 => {}
                 code => return Err(StartError::BufferSizes { code }),
             }
+        }
+        if !coalesce::tell(regs, &mut memory.shared, &config.settings)? {
+            return Err(StartError::Setting { what: "coalescing", error: ChangeError::Refused });
         }
         let spread_by = match &config.settings.rss {
             Some(rss) => rss::ask_for_fields(regs, &mut memory.shared, rss)?,

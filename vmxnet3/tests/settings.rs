@@ -132,8 +132,6 @@ fn what_the_device_has_not_is_refused_and_nothing_changes() {
     let before = up.control.settings();
     machine.model().commands.clear();
     let not_offered = [
-        Change::RxCoalescing(Coalescing::default()),
-        Change::TxCoalescing(Coalescing::default()),
         Change::RxPairCoalescing { pair: 0, coalescing: Coalescing::default() },
         Change::Rss(Rss::new(KINDS, &[0]).unwrap()),
         Change::HashReport(HashReport::new(KINDS)),
