@@ -408,6 +408,11 @@ impl Trial {
             done[kind as usize] += 1;
             self.break_it(kind, &up);
             self.notice(kind, &mut up);
+            if matches!(kind, Kind::Changes | Kind::Moves) {
+                // That is no fault, and costs no frame.
+                assert_eq!((is(&up), told(&self.machine)), before, "seed {}: {kind:?}", self.seed);
+                self.works(&mut up);
+            }
             // Neither a refusal nor a lie is over before it was met.
             if !matches!(kind, Kind::RefusesToStart | Kind::RefusesToStop | Kind::Lies | Kind::Gone) {
                 self.machine.model().be_honest();

@@ -8,7 +8,8 @@ impl Vmxnet3 {
     /// another host does, or between emulation and hardware that is passed through.
     ///
     /// Its words for the driver (`txThreshold`, `updateRxProd`) are written anew, and of what was
-    /// granted stays what the new one has. It has the buffers that were posted, told or not. Where
+    /// granted stays what the new one has; the permanent address is back where activation brings it
+    /// back. It has the buffers that were posted, told or not. Where
     /// it does not offer the agreed revision, the driver has to agree on another one.
     pub fn move_to(&mut self, personality: Personality) {
         let queues = self.active.as_ref().map_or(0, |active| active.rx.len());
@@ -17,6 +18,10 @@ impl Vmxnet3 {
         }
         self.personality = personality;
         self.granted &= self.available();
+        // As its activation does.
+        if personality.restores_mac {
+            self.mac = self.permanent_mac;
+        }
         let fields = self.grantable_fields();
         let Some(active) = &mut self.active else { return };
         active.rss_fields &= fields;

@@ -41,6 +41,16 @@ fn a_host_that_is_moved_to_may_grant_less() {
 }
 
 #[test]
+fn a_host_that_is_moved_to_may_know_the_permanent_address_alone() {
+    for (personality, is_back) in [(Personality::qemu(), true), (Personality::esxi(), false)] {
+        let hand = Hand::up(personality, 1);
+        hand.write(1, bar1::MACL, 0x0a0a_0a0a);
+        hand.model().move_to(personality);
+        assert_eq!(hand.model().mac() == MAC, is_back);
+    }
+}
+
+#[test]
 fn a_device_that_stands_still_moves_without_a_word() {
     let hand = Hand::new(Personality::esxi(), 1);
     hand.model().move_to(Personality { tx_threshold: 2, ..Personality::esxi() });
