@@ -40,7 +40,9 @@ fn frame(to: MacAddr, vid: Option<u16>) -> Vec<u8> {
 
 /// Which of these are received. Behind them comes one that always is.
 fn heard(machine: &Machine, up: &mut Up, frames: &[Vec<u8>]) -> Vec<bool> {
-    let own = frame(up.control.info().mac, None);
+    let mut own = frame(up.control.info().mac, None);
+    // Unlike all of theirs, of which one may be to us.
+    own.push(1);
     let mut seen = Vec::new();
     for bytes in frames.iter().chain([&own]) {
         machine.cable(0).unwrap().send(bytes).unwrap();
