@@ -3,9 +3,8 @@
 
 use paravane_hal::irq::Interrupts;
 use paravane_hal::mmio::MmioDevice;
-use paravane_hal::recover::RecoverError;
 use paravane_hal::{Failed, Platform};
-use paravane_net::{Config, Device as NetDevice, FramePool, Recover, Remains, Running, Unrecovered};
+use paravane_net::{Config, Device as NetDevice, FramePool, Running};
 use paravane_pci::{ConfigAccess, Function};
 use paravane_virtio::net as virtio_net;
 use paravane_virtio::transport::any::{self, Any, Place};
@@ -134,65 +133,6 @@ impl<P: Platform, C: ConfigAccess + Send> NetDevice for Device<P, C> {
                 .map(Self::VirtioNet)
                 .map_err(|failed| wrap(failed, virtio_not_stopped, virtio_net)),
             (control, rx, tx) => Err(Failed::new(NicError::ForeignQueues, Running { control, rx, tx })),
-        }
-    }
-}
-
-/// Where a NIC is that was to be stopped and started again.
-#[expect(clippy::large_enum_variant, reason = "it lives for as long as a call")]
-pub(crate) enum Restarted<P: Platform, C: ConfigAccess + Send> {
-    /// It runs; with an error, as before, for it was not stopped.
-    Running(Running<Device<P, C>>, Option<NicError>),
-    /// It was stopped, and not started again.
-    Stopped(Device<P, C>, NicError),
-}
-
-impl<P: Platform, C: ConfigAccess + Send> Device<P, C> {
-    /// Stops one that runs and starts it as it was, each up to `attempts` times. One that came back
-    /// with other properties runs: its owner asks what they are.
-    pub(crate) fn restart(
-        Running { control, rx, tx }: Running<Self>,
-        attempts: u8,
-        interrupts: Interrupts<'_>,
-    ) -> Restarted<P, C> {
-        match (control, rx, tx) {
-            (NicControl::Vmxnet3(control), NicRx::Vmxnet3(rx), NicTx::Vmxnet3(tx)) => {
-                let recovered = Running { control, rx, tx }.recover_within(attempts, interrupts);
-                restarted(recovered, vmxnet3, Self::Vmxnet3, vmxnet3_not_stopped, NicError::Vmxnet3Start)
-            }
-            (NicControl::VirtioNet(control), NicRx::VirtioNet(rx), NicTx::VirtioNet(tx)) => {
-                let recovered = Running { control, rx, tx }.recover_within(attempts, interrupts);
-                restarted(recovered, virtio_net, Self::VirtioNet, virtio_not_stopped, NicError::VirtioStart)
-            }
-            (control, rx, tx) => {
-                Restarted::Running(Running { control, rx, tx }, Some(NicError::ForeignQueues))
-            }
-        }
-    }
-}
-
-/// What became of a driver's device as ours.
-fn restarted<D: Recover, P: Platform, C: ConfigAccess + Send>(
-    recovered: Result<Running<D>, Failed<Unrecovered<D>, Remains<D>>>,
-    running: impl FnOnce(Running<D>) -> Running<Device<P, C>>,
-    stopped: impl FnOnce(D) -> Device<P, C>,
-    not_stopped: impl FnOnce(D::StopError) -> NicError,
-    not_started: impl FnOnce(D::StartError) -> NicError,
-) -> Restarted<P, C> {
-    let failed = match recovered {
-        Ok(up) => return Restarted::Running(running(up), None),
-        Err(failed) => failed,
-    };
-    let (error, remains) = failed.into_parts();
-    let error = match error {
-        RecoverError::NotStopped(error) => Some(not_stopped(error)),
-        RecoverError::NotStarted(error) => Some(not_started(error)),
-        RecoverError::Changed => None,
-    };
-    match remains {
-        Remains::Running(up) => Restarted::Running(running(up), error),
-        Remains::Stopped(device, ..) => {
-            Restarted::Stopped(stopped(device), error.unwrap_or(NicError::NotRunning))
         }
     }
 }

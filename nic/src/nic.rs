@@ -9,7 +9,7 @@ use paravane_net::{Config, Control, Device as _, FramePool, NicInfo, Running};
 use paravane_pci::{ConfigAccess, Function};
 use paravane_virtio::transport::any::Place;
 
-use crate::device::{Device, Restarted};
+use crate::device::Device;
 use crate::error::NicError;
 use crate::interrupts::{InterruptPlan, Vectors};
 use crate::kind::Kind;
@@ -23,11 +23,18 @@ pub struct Nic<P: Platform, C: ConfigAccess> {
     kind: Kind,
     vectors: Vectors,
     state: State<P, C>,
-    /// What it was offered to interrupt by; a restart offers the same.
+    /// What it was started with; a restart asks for the same.
+    start: Option<Start>,
+}
+
+struct Start {
+    config: Config,
+    pool: FramePool,
     plan: InterruptPlan,
 }
 
-/// How often a restart tries what fails.
+/// How often a restart tries what fails. Not by the drivers' own `recover_within`, which would have
+/// each driver's start in an image a second time: 100 KiB for both.
 const ATTEMPTS: u8 = 3;
 
 enum State<P: Platform, C: ConfigAccess> {
@@ -48,7 +55,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         let mut vectors = Vectors::of(&function);
         let device = Device::open(function, platform)?;
         vectors.wanted = device.wanted_interrupts();
-        Ok(Self { kind: device.kind(), vectors, state: State::Stopped(device), plan: InterruptPlan::POLLING })
+        Ok(Self { kind: device.kind(), vectors, state: State::Stopped(device), start: None })
     }
 
     /// Takes over the virtio network device behind `device`'s registers, which interrupts by `line`
@@ -67,7 +74,7 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             kind: device.kind(),
             vectors: Vectors::line(line),
             state: State::Stopped(device),
-            plan: InterruptPlan::POLLING,
+            start: None,
         })
     }
 
@@ -97,8 +104,22 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
         pool: FramePool,
         plan: InterruptPlan,
     ) -> Result<Queues<P>, NicError> {
-        let outcome = match core::mem::replace(&mut self.state, State::Changing) {
-            State::Stopped(device) => match device.start(&config, pool, plan.interrupts()) {
+        if self.is_running() {
+            return Err(NicError::Running);
+        }
+        self.start = Some(Start { config, pool, plan });
+        self.start_again()
+    }
+
+    /// Starts it as it was started last.
+    ///
+    /// # Errors
+    ///
+    /// [`NicError`]. It is stopped then.
+    fn start_again(&mut self) -> Result<Queues<P>, NicError> {
+        let Some(Start { config, pool, plan }) = &self.start else { return Err(NicError::NotRunning) };
+        match core::mem::replace(&mut self.state, State::Changing) {
+            State::Stopped(device) => match device.start(config, pool.clone(), plan.interrupts()) {
                 Ok(Running { control, rx, tx }) => {
                     self.state = State::Running(control);
                     Ok(Queues { rx, tx })
@@ -111,11 +132,9 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
             },
             other => {
                 self.state = other;
-                return Err(NicError::Running);
+                Err(NicError::Running)
             }
-        };
-        self.plan = plan;
-        outcome
+        }
     }
 
     /// Stops it and takes its queues back. Its memory is free again, and frames that its device had
@@ -127,16 +146,23 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// still reach memory; to stop it may be tried again.
     pub fn stop(&mut self, queues: Queues<P>) -> Result<(), Failed<NicError, Queues<P>>> {
         match core::mem::replace(&mut self.state, State::Changing) {
-            State::Running(control) => match (Running { control, rx: queues.rx, tx: queues.tx }).stop() {
-                Ok(device) => {
-                    self.state = State::Stopped(device);
-                    Ok(())
+            State::Running(control) => {
+                // A restart brings back what was changed since the start.
+                let settings = control.settings();
+                match (Running { control, rx: queues.rx, tx: queues.tx }).stop() {
+                    Ok(device) => {
+                        self.state = State::Stopped(device);
+                        self.start.iter_mut().for_each(|start| start.config.settings = settings);
+                        Ok(())
+                    }
+                    Err(failed) => {
+                        Err(failed.map_parts(|Running { control, rx, tx }: Running<Device<P, C>>| {
+                            self.state = State::Running(control);
+                            Queues { rx, tx }
+                        }))
+                    }
                 }
-                Err(failed) => Err(failed.map_parts(|Running { control, rx, tx }: Running<Device<P, C>>| {
-                    self.state = State::Running(control);
-                    Queues { rx, tx }
-                })),
-            },
+            }
             other => {
                 self.state = other;
                 Err(Failed::new(NicError::NotRunning, queues))
@@ -156,28 +182,26 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     /// again. Without, it was not started again and is stopped; another [`start`](Self::start) may
     /// work.
     pub fn restart(&mut self, queues: Queues<P>) -> Result<Queues<P>, Failed<NicError, Option<Queues<P>>>> {
-        let control = match core::mem::replace(&mut self.state, State::Changing) {
-            State::Running(control) => control,
-            other => {
-                self.state = other;
-                return Err(Failed::new(NicError::NotRunning, Some(queues)));
-            }
-        };
-        let running = Running { control, rx: queues.rx, tx: queues.tx };
-        match Device::restart(running, ATTEMPTS, self.plan.interrupts()) {
-            Restarted::Running(Running { control, rx, tx }, error) => {
-                self.state = State::Running(control);
-                let queues = Queues { rx, tx };
-                match error {
-                    None => Ok(queues),
-                    Some(error) => Err(Failed::new(error, Some(queues))),
-                }
-            }
-            Restarted::Stopped(device, error) => {
-                self.state = State::Stopped(device);
-                Err(Failed::new(error, None))
+        let mut queues = Some(queues);
+        for _ in 1..ATTEMPTS {
+            match self.restart_once(queues) {
+                Ok(queues) => return Ok(queues),
+                Err(failed) => queues = failed.into_parts().1,
             }
         }
+        self.restart_once(queues)
+    }
+
+    /// The same, tried once. One without queues is stopped already.
+    #[inline(never)]
+    fn restart_once(
+        &mut self,
+        queues: Option<Queues<P>>,
+    ) -> Result<Queues<P>, Failed<NicError, Option<Queues<P>>>> {
+        if let Some(queues) = queues {
+            self.stop(queues).map_err(|failed| failed.map_parts(Some))?;
+        }
+        self.start_again().map_err(|error| Failed::new(error, None))
     }
 
     /// Whether it runs.
@@ -198,7 +222,8 @@ impl<P: Platform, C: ConfigAccess + Send> Nic<P, C> {
     #[must_use]
     pub fn line(&self) -> Option<u8> {
         let State::Running(control) = &self.state else { return None };
-        self.plan.line.filter(|_| control.interrupts() == InterruptMode::Line)
+        let plan = &self.start.as_ref()?.plan;
+        plan.line.filter(|_| control.interrupts() == InterruptMode::Line)
     }
 
     /// What does not change while it runs.
