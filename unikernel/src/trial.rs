@@ -169,6 +169,8 @@ impl Peer {
             answers.extend(fresh);
         }
         let _ = tx.transmit(&mut answers);
+        // Whoever asked waits for them.
+        tx.flush();
     }
 }
 
