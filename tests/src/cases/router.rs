@@ -41,7 +41,7 @@ use crate::station::Station;
 
 /// What a path, a balancer, a firewall with its language and a configuration add to the image that
 /// serves files.
-const MAX_IMAGE_BYTES: u64 = 1610 * 1024;
+const MAX_IMAGE_BYTES: u64 = 1645 * 1024;
 
 /// One of the two NICs that packets are passed on by.
 pub const PUBLIC: usize = 1;
