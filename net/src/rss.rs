@@ -29,6 +29,11 @@ bitflags::bitflags! {
     }
 }
 
+impl RssKinds {
+    /// All that virtio has.
+    pub const VIRTIO: Self = Self::all().difference(Self::ESP4.union(Self::ESP6));
+}
+
 /// How received frames are spread: the low bits of a frame's hash choose an entry of a table, and
 /// that names a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

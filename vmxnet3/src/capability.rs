@@ -23,6 +23,10 @@ bitflags::bitflags! {
     }
 }
 
+/// Doorbells in other places,
+const LARGE_BAR: u32 = 1 << 16;
+/// and completions out of order: with either, a driver that does not know loses frames, or buffers.
+const OUT_OF_ORDER: u32 = 1 << 17;
 /// In `PTCR0`: no hardware is passed through, so nothing there matters.
 const NOT_APPLICABLE: u32 = 1 << 31;
 
@@ -38,25 +42,31 @@ impl Capabilities {
         needed.fold(Self::empty(), |all, (_, capability)| all | capability)
     }
 
-    /// Asks for what a spread by `kinds` takes, as far as the device can, and for nothing else.
-    /// What it spreads by then is another question.
+    /// Asks for what a spread by `kinds` takes, as far as the device can, and for nothing else: what
+    /// a previous owner was granted ends with that. What it spreads by then is another question.
     ///
     /// # Errors
     ///
-    /// [`DeviceFault::Gone`].
+    /// [`DeviceFault::Gone`]; [`DeviceFault::UnknownKind`], for a device that goes on with what
+    /// would have it work in another way than the driver does.
     pub(crate) fn ask_for_spread(
         regs: &mut ControlRegs<impl Mmio>,
         features: Features,
         kinds: RssKinds,
     ) -> Result<(), DeviceFault> {
-        let wanted = Self::of_spread(kinds);
-        if wanted.is_empty() || !features.contains(Features::CAPABILITIES) {
+        if !features.contains(Features::CAPABILITIES) {
             return Ok(());
         }
+        let wanted = Self::of_spread(kinds);
         let offered = usable(regs.read_capabilities(), regs.read_pass_through());
         regs.ask_for_capabilities((wanted & Self::from_bits_truncate(offered)).bits());
         // It takes them on as it is asked which it did.
-        regs.ask(Query::Dcr0).map(drop)
+        match regs.ask(Query::Dcr0)? {
+            granted if granted & NOT_APPLICABLE == 0 && granted & (LARGE_BAR | OUT_OF_ORDER) != 0 => {
+                Err(DeviceFault::UnknownKind { what: "capabilities", value: granted })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

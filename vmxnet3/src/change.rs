@@ -7,7 +7,7 @@ use log::warn;
 use paravane_hal::Platform;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::field;
-use paravane_net::{Change, ChangeError, MacAddr, RxOffloads, Settings};
+use paravane_net::{Change, ChangeError, MacAddr, RssKinds, RxOffloads, Settings};
 use paravane_pci::ConfigAccess;
 use zerocopy::little_endian::{U16, U32, U64};
 
@@ -152,6 +152,10 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
             (true, Command::UpdateRxMode),
         ];
         commands.into_iter().filter(|(has, _)| *has).try_for_each(|(_, command)| self.run(command))?;
+        if let Some(sizes) = self.record.buffer_sizes {
+            self.shared.set(field!(Shared, driver.cmd_info), sizes);
+            self.run(Command::SetRingBufferSize)?;
+        }
         let settings = self.record.settings;
         if !self.tell_coalescing(&settings)? {
             warn!("vmxnet3 {}: another implementation has no coalescing", self.device.function.address());
@@ -161,10 +165,14 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
 
     /// Asks for what is spread by beside what activation told.
     fn ask_for_spread(&mut self) -> Result<(), DeviceFault> {
-        let Some(rss) = &self.record.settings.rss else { return Ok(()) };
+        let rss = self.record.settings.rss;
+        let kinds = rss.as_ref().map_or(RssKinds::empty(), |rss| rss.kinds());
         let Device { regs, revision, .. } = &mut self.device;
-        let capabilities = Capabilities::ask_for_spread(regs, revision.features(), rss.kinds());
-        let granted = capabilities.and_then(|()| rss::ask_for_fields(regs, &mut self.shared, rss));
+        let capabilities = Capabilities::ask_for_spread(regs, revision.features(), kinds);
+        let granted = capabilities.and_then(|()| match &rss {
+            Some(rss) => rss::ask_for_fields(regs, &mut self.shared, rss),
+            None => Ok(RssKinds::empty()),
+        });
         self.record.spread_by = granted.map_err(|fault| self.break_with(fault))?;
         Ok(())
     }

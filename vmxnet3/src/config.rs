@@ -20,6 +20,10 @@ pub struct Config {
     /// Slots of the first receive ring, or of those of all [`pairs`](Self::pairs) together: 32 to
     /// 4096 for each, a multiple of 32. Each slot holds a buffer of the pool.
     ///
+    /// The pool has more than the rings hold, by a burst at least, as
+    /// [`net::Config::frames`](paravane_net::Config::frames) counts them: a frame is received where a
+    /// fresh buffer takes the place of its own, and dropped where there is none.
+    ///
     /// The default, 256, keeps four NICs in two megabytes and their start short. A busy guest wants
     /// 1024 or more: [`rx_out_of_buffers`](paravane_net::DeviceStats::rx_out_of_buffers) tells.
     pub rx_entries: u16,

@@ -59,6 +59,8 @@ pub(crate) struct Record {
     pub(crate) settings: Settings,
     /// What received frames are spread by, of what was asked for.
     pub(crate) spread_by: RssKinds,
+    /// The argument of `SET_RING_BUFFER_SIZE`, where the device has that.
+    pub(crate) buffer_sizes: Option<[u8; 16]>,
     /// With each transmit queue.
     patience: Vec<Patience>,
 }
@@ -70,13 +72,13 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         table: QueueTable<P>,
         vectors: Vectors,
         info: NicInfo,
-        Answers { link, spread_by }: Answers,
+        Answers { link, spread_by, buffer_sizes }: Answers,
         config: &Config,
     ) -> Self {
         let events = vectors.vector(vectors.events());
         let (config, settings) = (*config, config.settings);
         let patience = vec![Patience::default(); table.counts().tx.into()];
-        let record = Record { info, config, settings, spread_by, patience };
+        let record = Record { info, config, settings, spread_by, buffer_sizes, patience };
         Self { device, shared, table, vectors, events, link, record: Box::new(record), fault: None }
     }
 

@@ -14,7 +14,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 
 use crate::change;
 use crate::config::Config;
-use crate::data_ring::{Copies, DataRing};
+use crate::data_ring::{Copies, DataRing, TX_SLOT_BYTES};
 use crate::desc::{BufferKind, RingIds, RxGeometry};
 use crate::filter;
 use crate::intr::Vectors;
@@ -223,7 +223,8 @@ impl<P: Platform> Memory<P> {
                 desc.data_ring_size = U32::new(plan.tx_entries.into());
             }
             if plan.features.contains(Features::DATA_RINGS) {
-                desc.tx_data_ring_desc_size = U16::new(slot_bytes);
+                // Never less, as all known drivers have it, whether there is a ring or not.
+                desc.tx_data_ring_desc_size = U16::new(slot_bytes.max(TX_SLOT_BYTES));
             }
             self.table.describe_tx(queue, &desc);
         }

@@ -141,8 +141,11 @@ pub(crate) fn hand_headers_over(mut frame: Frame) -> Result<Frame, Frame> {
     let headers = TcpHeaders::read(&frame).filter(|headers| {
         headers.end_bytes as usize == frame.total_bytes()
             && checksum == Some(headers.checksum())
-            && segmentation
-                .is_some_and(|cut| cut.kind == headers.kind && cut.header_bytes == headers.header_bytes)
+            && segmentation.is_some_and(|cut| {
+                cut.kind == headers.kind
+                    && cut.header_bytes == headers.header_bytes
+                    && cut.ecn == headers.is_reduced
+            })
     });
     match headers {
         Some(headers) if headers.clear_ip_sum(&mut frame) && headers.write_pseudo_sum(&mut frame, 0) => {

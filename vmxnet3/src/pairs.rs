@@ -1,7 +1,7 @@
 //! Several pairs of queues, as `net` has them in front of one another.
 //!
-//! A device has up to 8 transmit queues and 16 receive queues, so pairs from the ninth on only
-//! receive.
+//! Before revision 6 a device has up to 8 transmit queues and 16 receive queues, so pairs from the
+//! ninth on only receive.
 
 use paravane_hal::Platform;
 use paravane_hal::dma::{DeviceTag, Quiet};

@@ -282,7 +282,9 @@ impl<P: Platform> RxQueue<P> {
                 // Fits, for the length was checked against the buffer's.
                 frame.set_received(len_bytes);
             };
-            if let Some(len_bytes) = RxCompletion::plain(word0, word2, turn, usual_bytes) {
+            if let Some(len_bytes) = RxCompletion::plain(word0, word2, turn, usual_bytes)
+                && !RxCompletion::may_be_merged(word3)
+            {
                 receive(len_bytes);
                 return Ok(frame);
             }

@@ -17,7 +17,7 @@ use crate::capability::Capabilities;
 use crate::change;
 use crate::cmd_info;
 use crate::coalesce;
-use crate::config::Config;
+use crate::config::{Config, LRO};
 use crate::control::VmxControl;
 use crate::data_ring;
 use crate::device::{Device, shut_down};
@@ -55,6 +55,8 @@ pub(crate) struct Answers {
     pub(crate) link: Link,
     /// By what it spreads.
     pub(crate) spread_by: RssKinds,
+    /// What it was told with `SET_RING_BUFFER_SIZE`, where it has that.
+    pub(crate) buffer_sizes: Option<[u8; 16]>,
 }
 
 impl<P: Platform, C: ConfigAccess> Device<P, C> {
@@ -142,7 +144,12 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 "vmxnet3 {address}: no large packets: they need checksums verified, and more or longer buffers"
             );
         }
-        let config = &Config { lro: plan.large.is_some(), ..*config };
+        let mut config = Config { lro: plan.large.is_some(), ..*config };
+        if !config.lro {
+            // Or it would be asked for what it was just said not to have.
+            config.settings.rx_offloads = config.settings.rx_offloads.map(|asked| asked.difference(LRO));
+        }
+        let config = &config;
         for change in config.settings.changes() {
             let checked = change::check(config, features, plan.queues.rx, &change);
             checked.map_err(|error| StartError::Setting { what: change.name(), error })?;
@@ -183,9 +190,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let regs = &mut self.regs;
         // Once more, harmless when it still holds; or another one, now that nothing runs.
         regs.choose(self.revision.bit());
-        if let Some(rss) = &config.settings.rss {
-            Capabilities::ask_for_spread(regs, plan.features, rss.kinds())?;
-        }
+        let kinds = config.settings.rss.as_ref().map_or(RssKinds::empty(), |rss| rss.kinds());
+        Capabilities::ask_for_spread(regs, plan.features, kinds)?;
         regs.set_shared(memory.shared.dma_addr().get());
         // Only now: until here the device had nothing valid to write to.
         self.function.enable(PciCommand::BUS_MASTER).map_err(StartError::Command)?;
@@ -193,8 +199,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             0 => {}
             code => return Err(StartError::Refused { code }),
         }
-        if plan.features.contains(Features::BUFFER_SIZES) {
-            memory.shared.set(field!(Shared, driver.cmd_info), cmd_info::buffer_sizes(&plan.geometry));
+        let has_sizes = plan.features.contains(Features::BUFFER_SIZES);
+        let buffer_sizes = has_sizes.then(|| cmd_info::buffer_sizes(&plan.geometry));
+        if let Some(sizes) = buffer_sizes {
+            memory.shared.set(field!(Shared, driver.cmd_info), sizes);
             match regs.run(Command::SetRingBufferSize)? {
                 0 => {}
                 code => return Err(StartError::BufferSizes { code }),
@@ -225,7 +233,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             memory.shared.set(field!(Shared, driver.intr_conf.intr_ctrl), U32::ZERO);
             memory.shared.set(field!(Shared, driver.intr_conf_ext.intr_ctrl), U32::ZERO);
         }
-        Ok(Answers { link, spread_by })
+        Ok(Answers { link, spread_by, buffer_sizes })
     }
 
     /// Takes memory back from a device that did not start.

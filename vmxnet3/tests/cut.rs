@@ -84,6 +84,8 @@ fn what_is_not_what_it_says_is_refused_before_the_ring_is_touched() {
         with(&|frame| assert!(frame.write(23, &17_u8))),
         with(&|frame| assert!(frame.write(20, &0x20_u8))),
         with(&|frame| assert!(frame.write(17, &0_u8))),
+        // A window that was reduced, which is not said.
+        with(&|frame| assert!(frame.write(47, &(1_u8 << 7 | 1 << 4)))),
     ];
     let count = refused.len();
     let mut burst = Burst::new();

@@ -10,7 +10,7 @@ use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::model::vmxnet3::{Personality, cut};
 use paravane_net::{
     Burst, Change, ChangeError, Control as _, Frame, RxChecksum, RxHash, RxHashKind, RxOffloads,
-    RxQueue as _, TxOffload, TxQueue as _,
+    RxQueue as _, Settings, TxOffload, TxQueue as _,
 };
 use paravane_vmxnet3::Config;
 use support::{Machine, MockRunning, bytes_of, numbered, receive_all, small};
@@ -191,6 +191,30 @@ fn a_packet_that_is_none_is_dropped_where_the_device_says_that_it_made_it() {
     assert_eq!(running.rx.counters().errors, 1);
     machine.model().complete_rx([WHOLE | 1, 2, 300, 0]);
     assert_eq!(receive_all(&mut running).len(), 1);
+}
+
+/// Whatever else the device says of it.
+#[test]
+fn what_nobody_asked_for_is_dropped_where_nothing_was_verified_either() {
+    const CNC: u32 = 1 << 30;
+    const WHOLE: u32 = 0xc000;
+    let machine = Machine::new(Personality::esxi());
+    let mut running = machine.start_small();
+    machine.model().complete_rx([WHOLE | CNC, 2, 300, 4 << 24 | 100]);
+    machine.model().complete_rx([WHOLE | CNC | 1, 0, 300, 3 << 24]);
+    assert_eq!(receive_all(&mut running).len(), 1);
+    assert_eq!(running.rx.counters().errors, 1);
+}
+
+/// What is left off for want of buffers is not asked for by another way.
+#[test]
+fn settings_ask_for_no_more_than_there_are_buffers_for() {
+    let asked = RxOffloads::CHECKSUM | RxOffloads::TCP4 | RxOffloads::TCP6;
+    let settings = Settings::default().with(Change::RxOffloads(asked));
+    let config = large().with_rx2_entries(32).with_settings(settings);
+    let machine = Machine::new(Personality::esxi());
+    let up = machine.start(&config, Interrupts::POLLING);
+    assert_eq!(up.control.settings().rx_offloads, Some(RxOffloads::CHECKSUM));
 }
 
 #[test]

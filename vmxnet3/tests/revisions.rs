@@ -4,9 +4,11 @@
 
 mod support;
 
+use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Interrupts;
 use paravane_mock_hal::fault::{Action, Fault, FaultPlan, FaultPoint, Field};
 use paravane_mock_hal::model::vmxnet3::{BufferSizes, ESXI_REVISIONS, Personality};
+use paravane_net::Control as _;
 use paravane_vmxnet3::{Config, ConfigError, StartError};
 use support::{Machine, exchange, small};
 
@@ -108,6 +110,53 @@ fn the_seventh_is_told_how_long_buffers_are() {
     let (_, device) = failed.into_parts();
     device.start(&config, machine.pool.clone(), Interrupts::POLLING).unwrap().stop().unwrap();
     machine.assert_clean();
+}
+
+/// A previous owner may have been granted what would have the device work in another way.
+#[test]
+fn what_is_not_asked_for_ends_at_the_seventh_or_it_is_not_started() {
+    const GET_DCR0: u32 = 0xf00d_0012;
+    for (answer, comes_up) in [(0, true), (1 << 31, true), (0xffff, true), (1 << 16, false), (1 << 17, false)]
+    {
+        let machine = up_to(7);
+        let config = small().with_max_revision(7);
+        let lie = Action::Set { field: Field::Value, value: answer };
+        machine.model().faults = FaultPlan::new([Fault::nth(FaultPoint::Reply, 1, lie).of(GET_DCR0)]);
+        let started = machine.claim().start(&config, machine.pool.clone(), Interrupts::POLLING);
+        assert!(machine.model().commands.contains(&GET_DCR0), "asked, though nothing is wanted");
+        assert_eq!(started.is_ok(), comes_up, "{answer:#x}");
+        if let Err(failed) = started {
+            let broken = DeviceFault::UnknownKind { what: "capabilities", value: answer };
+            assert_eq!(*failed.error(), StartError::Fault(broken));
+        }
+    }
+}
+
+/// Another implementation behind the device learns of the buffers as well.
+#[test]
+fn one_that_took_over_is_told_how_long_buffers_are() {
+    let machine = up_to(7);
+    let mut up = machine.start(&small().with_max_revision(7), Interrupts::POLLING);
+    machine.model().commands.clear();
+    machine.model().device_changed();
+    up.control.poll().unwrap();
+    assert!(machine.model().commands.contains(&SET_RING_BUFFER_SIZE));
+    exchange(&machine, &mut up, 1);
+    machine.assert_clean();
+}
+
+/// Drivers known write no less, with a ring or without.
+#[test]
+fn the_length_of_a_slot_is_told_without_a_ring_too() {
+    for (revision, told) in [(2, 0_u16), (3, 128), (6, 128)] {
+        let machine = up_to(revision);
+        let _up = machine.start(&small(), Interrupts::POLLING);
+        let shared = machine.model().shared_addr().unwrap();
+        let memory = machine.platform.memory();
+        let table = u64::from_le_bytes(memory.device_get(shared + 0x28).unwrap());
+        let length = memory.device_get(table + 0x4a).unwrap();
+        assert_eq!(u16::from_le_bytes(length), told, "revision {revision}");
+    }
 }
 
 #[test]

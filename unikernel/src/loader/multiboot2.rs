@@ -32,6 +32,9 @@ const COMMAND_LINE: u32 = 1;
 const MEMORY_MAP: u32 = 6;
 const ACPI_OLD: u32 = 14;
 const ACPI_NEW: u32 = 15;
+/// How long an RSDP is, at least.
+const OLD_RSDP_BYTES: u32 = 20;
+const NEW_RSDP_BYTES: u32 = 36;
 
 /// The head of the whole, and of each tag, and of what is in a memory map's.
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable)]
@@ -53,8 +56,11 @@ pub(super) fn read(memory: &impl PhysicalMemory, at: PhysAddr) -> Result<BootInf
             break;
         }
         let Pair(kind, size_bytes) = copy(memory, WHAT, tag)?;
-        // One that is shorter than its own head ends all that can be said.
+        // One that is shorter than its own head, or ends behind all, ends all that can be said.
         let Some(content_bytes) = size_bytes.checked_sub(PAIR_BYTES).filter(|_| kind != END) else { break };
+        if after(tag, size_bytes.into()) > end {
+            break;
+        }
         let content = after(tag, PAIR_BYTES.into());
         match kind {
             COMMAND_LINE => line = command_line(memory, content, content_bytes.into()),
@@ -67,8 +73,8 @@ pub(super) fn read(memory: &impl PhysicalMemory, at: PhysAddr) -> Result<BootInf
                     map = Some(memory_map(memory, first, entries, entry_bytes.into())?);
                 }
             }
-            ACPI_NEW => rsdp = Some(content),
-            ACPI_OLD => rsdp = rsdp.or(Some(content)),
+            ACPI_NEW if content_bytes >= NEW_RSDP_BYTES => rsdp = Some(content),
+            ACPI_OLD if content_bytes >= OLD_RSDP_BYTES => rsdp = rsdp.or(Some(content)),
             _ => {}
         }
         tag = after(tag, u64::from(size_bytes).next_multiple_of(PAIR_BYTES.into()));

@@ -403,7 +403,7 @@ fn config(model: &VirtioNet, tx: u16, rx: u16) -> Config {
     let reports = bits::CTRL_VQ | bits::HASH_REPORT;
     // Of which the legacy interface has no such bit.
     let settings = if model.offered() & reports == reports && !model.personality.has_legacy {
-        settings.with_hash_report(HashReport::new(RssKinds::all()))
+        settings.with_hash_report(HashReport::new(RssKinds::VIRTIO))
     } else {
         settings
     };
