@@ -42,8 +42,8 @@ impl Capabilities {
         needed.fold(Self::empty(), |all, (_, capability)| all | capability)
     }
 
-    /// Asks for what a spread by `kinds` takes, as far as the device can, and for nothing else: what
-    /// a previous owner was granted ends with that. What it spreads by then is another question.
+    /// Asks for what a spread by `kinds` takes, as far as the device can, and for nothing else,
+    /// which ends what a previous owner was granted. What it spreads by then is another question.
     ///
     /// # Errors
     ///

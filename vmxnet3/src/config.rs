@@ -21,8 +21,8 @@ pub struct Config {
     /// 4096 for each, a multiple of 32. Each slot holds a buffer of the pool.
     ///
     /// The pool has more than the rings hold, by a burst at least, as
-    /// [`net::Config::frames`](paravane_net::Config::frames) counts them: a frame is received where a
-    /// fresh buffer takes the place of its own, and dropped where there is none.
+    /// [`frames`](paravane_net::Config::frames) counts them: a frame is received where a fresh
+    /// buffer takes the place of its own, and dropped where there is none.
     ///
     /// The default, 256, keeps four NICs in two megabytes and their start short. A busy guest wants
     /// 1024 or more: [`rx_out_of_buffers`](paravane_net::DeviceStats::rx_out_of_buffers) tells.
