@@ -23,7 +23,7 @@ impl LargeRules {
     ///
     /// What was verified as good has its checksum left open then, as whoever cuts it wants it; the
     /// device looked at each checksum before it put them together. Where it vouches for none, the
-    /// field stays as it came.
+    /// field stays as it came: a stack looks for itself, and no queue takes it to be sent on.
     ///
     /// # Errors
     ///
