@@ -248,7 +248,8 @@ proptest! {
             let is_whole = completion.sop() && completion.eop() && !completion.err() && completion.len_bytes() > 0;
             let is_in_turn = !completion.is_second_ring() && completion.index() == turn;
             let is_usual = is_whole && is_in_turn && word3 & 4 << 24 == 0;
-            prop_assert!(!RxCompletion::is_good_and_whole(word3) || word3 & 4 << 24 == 0);
+            let is_new_and_whole = RxCompletion::is_new_and_whole(word3, FIRST);
+            prop_assert_eq!(is_new_and_whole, word3 & (1 << 31 | 4 << 24) == 1 << 31);
             prop_assert_eq!(!matches!(judged, RxJudged::Unusual(_)), is_usual);
             let says_nothing = word0 >> 30 & 1 == 1 && completion.vlan().is_none() && completion.hash().is_none();
             if word0 >> 30 & 1 == 0 && word0 >> 12 & 3 == 0 {

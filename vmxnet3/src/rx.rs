@@ -269,11 +269,20 @@ impl<P: Platform> RxQueue<P> {
         let mut plain = RxCompletion::plain_word0(first_id, assembler.heads.turn());
         let (mut bytes, mut next) = (0_u64, Next::Unread);
         let frames = assembler.heads.take_in_turn(burst, entries, |mut frame, entry| {
-            let Some(word3) = word3_of_new(entry, start) else {
+            let word3 = entry.load::<3>();
+            if !RxCompletion::is_new_and_whole(word3, start.generation()) {
                 rare();
-                next = Next::Nothing;
+                if start.generation().is_in_top_bit(word3) {
+                    // As in `word3_of_new`; to be judged outside.
+                    barrier::acquire();
+                    next = Next::Read([entry.load::<0>(), entry.load::<1>(), entry.load::<2>(), word3]);
+                } else {
+                    next = Next::Nothing;
+                }
                 return Err(frame);
-            };
+            }
+            // As in `word3_of_new`.
+            barrier::acquire();
             let (word0, word2) = (entry.load::<0>(), entry.load::<2>());
             let turn = plain;
             plain = turn.wrapping_add(1);
@@ -282,22 +291,16 @@ impl<P: Platform> RxQueue<P> {
                 // Fits, for the length was checked against the buffer's.
                 frame.set_received(len_bytes);
             };
-            if let Some(len_bytes) = RxCompletion::plain(word0, word2, turn, usual_bytes)
-                && !RxCompletion::may_be_merged(word3)
-            {
+            if let Some(len_bytes) = RxCompletion::plain(word0, word2, turn, usual_bytes) {
                 receive(len_bytes);
                 return Ok(frame);
             }
             if let Some(len_bytes) = RxCompletion::summed(word0, word2, turn, usual_bytes) {
-                if RxCompletion::is_good_and_whole(word3) {
-                    receive(len_bytes);
+                receive(len_bytes);
+                if RxCompletion::verdict(word3) == RxChecksum::Good {
                     frame.set_rx_checksum(RxChecksum::Good);
-                    return Ok(frame);
                 }
-                if !RxCompletion::may_be_merged(word3) {
-                    receive(len_bytes);
-                    return Ok(frame);
-                }
+                return Ok(frame);
             }
             let said = [word0, entry.load::<1>(), word2, word3];
             match RxCompletion::classify(said, turn, usual_bytes) {

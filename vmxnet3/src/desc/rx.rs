@@ -324,12 +324,12 @@ impl RxCompletion {
     /// The same by `dw3`, where they were looked at.
     #[inline(always)]
     pub(crate) const fn verdict(word3: u32) -> RxChecksum {
-        if Self::vouches::<0>(word3) { RxChecksum::Good } else { RxChecksum::Unverified }
+        if Self::vouches(word3) { RxChecksum::Good } else { RxChecksum::Unverified }
     }
 
-    /// Whether `dw3` says that they are good, and has no bit of `NONE_OF`.
+    /// Whether `dw3` says that they are good.
     #[inline(always)]
-    const fn vouches<const NONE_OF: u32>(word3: u32) -> bool {
+    const fn vouches(word3: u32) -> bool {
         const TUC: u32 = 1 << 16;
         const TCP_OR_UDP: u32 = 1 << 17 | 1 << 18;
         const IPC: u32 = 1 << 19;
@@ -339,17 +339,18 @@ impl RxCompletion {
         if word3 & TCP_OR_UDP == 0 {
             return false;
         }
-        let good4 = word3 & (TUC | IPC | V4 | V6 | FRG | NONE_OF) == TUC | IPC | V4;
+        let good4 = word3 & (TUC | IPC | V4 | V6 | FRG) == TUC | IPC | V4;
         // Version 6 has no header checksum; what `ipc` says then is not known.
-        let good6 = word3 & (TUC | V4 | V6 | FRG | NONE_OF) == TUC | V6;
+        let good6 = word3 & (TUC | V4 | V6 | FRG) == TUC | V6;
         good4 || good6
     }
 
-    /// Whether `dw3` of a completion that was looked at says that the frame's checksums are good,
-    /// and that the device did not put it together.
+    /// Whether `dw3` is that of a new completion, on the lap of `generation`, of a frame that the
+    /// device did not put together.
     #[inline(always)]
-    pub(crate) const fn is_good_and_whole(word3: u32) -> bool {
-        Self::vouches::<{ Self::LRO }>(word3)
+    pub(crate) const fn is_new_and_whole(word3: u32, generation: Generation) -> bool {
+        // In one comparison.
+        (word3 ^ generation.bit::<31>()) & (1 << 31 | Self::LRO) == 0
     }
 
     /// Whether there is a tag that the device took off, or a hash.
