@@ -380,12 +380,11 @@ impl Storm {
     }
 }
 
-/// The transmit queue of a pair; the first one's where there are fewer pairs than were asked for.
+/// The transmit queue of a pair; the first one's where there are fewer than were asked for: of
+/// pairs, or of queues that send.
 fn tx_of<'a>(rx: &'a mut MockRx, tx: &'a mut MockTx, pair: usize) -> &'a mut MockTx {
-    match pair.checked_sub(1).and_then(|other| rx.others_mut().get_mut(other)) {
-        Some(pair) => pair.tx.as_mut().unwrap(),
-        None => tx,
-    }
+    let others = pair.checked_sub(1).and_then(|other| rx.others_mut().get_mut(other));
+    others.and_then(|pair| pair.tx.as_mut()).unwrap_or(tx)
 }
 
 #[test]
