@@ -199,7 +199,14 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     /// Not a fault: a host may say so after each activation, and a restart would go on for ever.
     fn welcome(&mut self) -> Result<Events, DeviceFault> {
         self.device.takeovers = self.device.takeovers.saturating_add(1);
-        info!("vmxnet3 {}: another implementation took over", self.device.function.address());
+        let times = self.device.takeovers;
+        // A device may say so at every look.
+        if times.is_power_of_two() {
+            info!(
+                "vmxnet3 {}: another implementation took over, time {times}",
+                self.device.function.address()
+            );
+        }
         self.tell_again()?;
         self.look_at_link()?;
         Ok(Events::LINK)

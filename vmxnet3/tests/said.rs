@@ -70,6 +70,13 @@ fn the_control_path_says_what_it_does_and_the_data_path_nothing() {
     machine.model().set_link(false);
     assert_eq!(running.control.poll(), Ok(Events::LINK));
     assert_eq!(said(), [""; 0], "of a change that is none");
+    for _ in 0..1000 {
+        machine.model().device_changed();
+        running.control.poll().unwrap();
+    }
+    let takeovers = said();
+    assert_eq!(takeovers.len(), 10, "seldom, however often a device says so: {takeovers:?}");
+    assert!(takeovers[9].ends_with("another implementation took over, time 512"));
     machine.model().stop_queue(QueueId::Tx(0), stop::BIG_PKT);
     for _ in 0..3 {
         running.control.poll().unwrap_err();
