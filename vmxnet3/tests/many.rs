@@ -10,21 +10,12 @@
 mod support;
 
 use paravane_hal::irq::{Armed, InterruptMode, Interrupts, MsiMessage};
-use paravane_mock_hal::message;
 use paravane_mock_hal::model::vmxnet3::{Personality, QueueId, stop};
 use paravane_net::{Burst, Control as _, RxQueue as _, TxQueue as _};
 use paravane_vmxnet3::Config;
-use support::{Machine, bytes_of, numbered, small};
+use support::{Machine, bytes_of, messages, numbered, small};
 
-const MESSAGES: [MsiMessage; 65] = {
-    let mut messages = [message(0xfee0_0000, 0x40); 65];
-    let mut index = 1;
-    while index < messages.len() {
-        messages[index] = message(0xfee0_0000, 0x40 + index as u32);
-        index += 1;
-    }
-    messages
-};
+const MESSAGES: [MsiMessage; 65] = messages();
 
 fn of(pairs: u16) -> Config {
     small().with_pairs(pairs).with_rx_entries(32 * pairs)

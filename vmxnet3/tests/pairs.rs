@@ -16,21 +16,12 @@ use std::thread;
 use hand::Hand;
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::{Armed, InterruptMode, Interrupts, MsiMessage};
-use paravane_mock_hal::message;
 use paravane_mock_hal::model::vmxnet3::{Personality, QueueId, stop};
 use paravane_net::{Burst, Control as _, RxQueue as _, TxQueue as _};
 use paravane_vmxnet3::{Config, StopError, TxQueue};
-use support::{Machine, MockRunning, both, bytes_of, numbered, receive_all, send, small};
+use support::{Machine, MockRunning, both, bytes_of, messages, numbered, receive_all, send, small};
 
-const MANY: [MsiMessage; 25] = {
-    let mut messages = [message(0xfee0_0000, 0x40); 25];
-    let mut index = 1;
-    while index < messages.len() {
-        messages[index] = message(0xfee0_0000, 0x40 + index as u32);
-        index += 1;
-    }
-    messages
-};
+const MANY: [MsiMessage; 25] = messages();
 
 /// The shortest rings for so many pairs, before there were any number of them.
 fn of(pairs: u16) -> Config {

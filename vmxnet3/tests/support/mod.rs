@@ -16,8 +16,19 @@ pub type MockDevice = Device<MockPlatform, PciHost>;
 pub type MockRunning = Running<MockPlatform, PciHost>;
 
 pub const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
-pub const MESSAGES: [MsiMessage; 3] =
-    [message(0xfee0_0000, 0x40), message(0xfee0_0000, 0x41), message(0xfee0_0000, 0x42)];
+pub const MESSAGES: [MsiMessage; 3] = messages();
+
+/// Messages that differ.
+#[allow(clippy::cast_possible_truncation, reason = "few")]
+pub const fn messages<const COUNT: usize>() -> [MsiMessage; COUNT] {
+    let mut messages = [message(0xfee0_0000, 0x40); COUNT];
+    let mut index = 1;
+    while index < COUNT {
+        messages[index] = message(0xfee0_0000, 0x40 + index as u32);
+        index += 1;
+    }
+    messages
+}
 
 /// In the control word of the MSI-X capability.
 pub const MSIX_ENABLE: u16 = 1 << 15;
