@@ -99,6 +99,20 @@ fn a_tag_shorter_than_its_head_is_the_last_one() {
     assert_eq!(boot(&tags).unwrap().command_line.as_str(), "");
 }
 
+/// What is behind the end is nobody's to keep, and may be written over.
+#[test]
+fn a_tag_that_ends_behind_all_is_not_believed() {
+    let tags = [map_tag(24, &RAM), tag(ACPI_NEW, &[0; 40])];
+    assert!(boot(&tags).unwrap().rsdp.is_some());
+    let mut cut = information(&tags);
+    let total_bytes = u32::try_from(cut.0.len()).unwrap() - 8;
+    cut.0[..4].copy_from_slice(&total_bytes.to_le_bytes());
+    assert_eq!(read(&cut, AT, MAGIC).unwrap().rsdp, None);
+    for (kind, short) in [(ACPI_OLD, 19), (ACPI_NEW, 35)] {
+        assert_eq!(boot(&[map_tag(24, &RAM), tag(kind, &vec![0; short])]).unwrap().rsdp, None);
+    }
+}
+
 #[test]
 fn a_full_map_has_no_room_for_the_rsdp() {
     let ranges: Vec<_> = (0..MemoryMap::CAPACITY as u64).map(|at| (at << 20, 1 << 12, 1)).collect();
