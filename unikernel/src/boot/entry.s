@@ -1,8 +1,9 @@
 /* From the hypervisor's hand-over to 64-bit Rust.
 
-   PVH loaders (Xen, "x86/HVM direct boot ABI") and those of Multiboot2 leave the same state: 32-bit protected mode with flat
-   segments, paging off, interrupts off, ebx = where what they have to say is. A Multiboot2 loader has a number in eax; of what
-   a PVH loader leaves there nothing is said. Either zeroed .bss, as for any ELF.
+   PVH loaders (Xen, "x86/HVM direct boot ABI") and those of Multiboot2 leave the same state: 32-bit
+   protected mode with flat segments, paging off, interrupts off, ebx = where what they have to say
+   is. A Multiboot2 loader has a number in eax; of what a PVH loader leaves there nothing is said.
+   Either zeroed .bss, as for any ELF.
 
    The first 4 MiB are mapped by 4 KiB pages, so that code cannot be written, data cannot be run, and the page below the stack is not
    there at all; the rest up to 4 GiB by 2 MiB pages, read-write. The null page goes as soon as what loaders keep there was read. */
@@ -18,7 +19,8 @@
     .asciz "Xen"
     .long pvh_entry
 
-    /* Within the first 32 KiB of the file, at a multiple of 8: an i386 image with no wishes. The entry is the ELF's. */
+    /* Within the first 32 KiB of the file, at a multiple of 8: an i386 image with no wishes. The
+       entry is the ELF's. */
     .section .text.multiboot2, "a"
     .balign 8
 multiboot2_header:
