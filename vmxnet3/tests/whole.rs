@@ -159,7 +159,9 @@ fn check_sums(parsed: &PacketHeaders<'_>, payload: &[u8]) {
         }
         other => panic!("{other:?}"),
     };
-    assert_eq!(said, made);
+    // Zero has two forms: TCP takes either, and to UDP one says that there is no checksum.
+    let is_tcp = matches!(transport, TransportHeader::Tcp(_));
+    assert!(said == made || is_tcp && said % u16::MAX == made % u16::MAX, "{said:#x}, not {made:#x}");
 }
 
 #[derive(Clone, Debug)]

@@ -146,6 +146,8 @@ pub(super) fn parsed(frame: &[u8]) -> (Option<etherparse::TcpHeader>, Vec<u8>) {
         },
         other => panic!("{other:?}"),
     };
-    assert_eq!(said, made);
+    // Zero has two forms: TCP takes either, and to UDP one says that there is no checksum.
+    let is_tcp = matches!(transport, TransportHeader::Tcp(_));
+    assert!(said == made || is_tcp && said % u16::MAX == made % u16::MAX, "{said:#x}, not {made:#x}");
     (transport.tcp(), payload.to_vec())
 }
