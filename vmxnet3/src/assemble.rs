@@ -5,7 +5,9 @@
 //! [`RxQueue`](crate::RxQueue) serves those by the run.
 //!
 //! For each buffer that leaves there is a fresh one in the stock first. Without one the frame is
-//! dropped, and its buffer joins the stock itself, so that the rings never shrink.
+//! dropped, and its buffer joins the stock itself, so that the rings never shrink. Nor do they grow
+//! so far that no fresh one is left: what [`room`] says stays outside of them, however small the
+//! pool is.
 
 use paravane_hal::dma::Dma;
 use paravane_hal::fault::DeviceFault;
@@ -47,16 +49,42 @@ impl<D: Dma> Assembler<D> {
         self.owed.wrapping_add(self.short)
     }
 
-    /// Has the rings get what they miss, as far as there are buffers.
+    /// Whether a slot was left without a buffer, and the pool has some again.
+    pub(crate) fn can_grow(&self) -> bool {
+        self.short > 0 && !self.pool.is_dry()
+    }
+
+    /// Has the rings get what they miss, as far as there are buffers. What is owed is in the stock.
     pub(crate) fn hand_over(&mut self) {
-        // What is owed is in the stock; for slots that were left without, the pool may have some
-        // again.
-        let missing = self.missing();
-        self.pool.restock(&mut self.stock, missing as usize, BURST_FRAMES);
-        self.heads.hand_over(&mut self.stock);
-        self.bodies.hand_over(&mut self.stock);
+        if self.short > 0 {
+            self.grow();
+        } else {
+            self.heads.hand_over(&mut self.stock);
+            self.bodies.hand_over(&mut self.stock);
+        }
         self.owed = 0;
         self.short = self.heads.missing().wrapping_add(self.bodies.missing());
+    }
+
+    /// The same, with what the pool can spare for slots that were left without.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        let (owed, short) = (self.owed as usize, self.short as usize);
+        let posted = owed.wrapping_add(self.handed_over() as usize);
+        let wanted = owed.wrapping_add(short).wrapping_add(BURST_FRAMES);
+        self.pool.restock(&mut self.stock, wanted, wanted);
+        let spare = self.stock.len().saturating_sub(owed);
+        let mut fresh = self.stock.take_front(owed.wrapping_add(room(spare, posted).min(short)));
+        self.heads.hand_over(&mut fresh);
+        self.bodies.hand_over(&mut fresh);
+        // Others may be waiting for the rest. It is there for this queue as well.
+        self.stock.clear();
+    }
+
+    /// How many slots the device has.
+    fn handed_over(&self) -> u32 {
+        self.heads.handed_over().wrapping_add(self.bodies.handed_over())
     }
 
     /// How many more buffers than are owed the stock has, up to `wanted` and at least, if there are
@@ -157,6 +185,13 @@ impl<D: Dma> Assembler<D> {
         };
         Ok((frame, total_bytes))
     }
+}
+
+/// How many of `spare` buffers rings may get that have `posted`: all but a burst, or half of all
+/// where there are few. A ring that had them all would receive nothing.
+pub(crate) fn room(spare: usize, posted: usize) -> usize {
+    let but_a_burst = spare.saturating_sub(BURST_FRAMES);
+    but_a_burst.max(spare.saturating_sub(posted) / 2)
 }
 
 /// Counts a frame that was dropped.

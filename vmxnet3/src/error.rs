@@ -224,9 +224,9 @@ impl fmt::Display for StartError {
                 write!(f, "vmxnet3 not started: the frame pool is in {pool}, the device in {device}")
             }
             Self::Memory(error) => write!(f, "vmxnet3 not started: {error}"),
-            Self::PoolEmpty => {
-                f.write_str("vmxnet3 not started: the frame pool has no free buffer for the receive ring")
-            }
+            Self::PoolEmpty => f.write_str(
+                "vmxnet3 not started: the frame pool has too few free buffers, two for each pair at least",
+            ),
             Self::Command(error) => write!(f, "vmxnet3 not started: {error}"),
             Self::Refused { code } => write!(f, "vmxnet3 refused to activate, answer {code:#x}"),
             Self::BufferSizes { code } => {

@@ -12,6 +12,7 @@ use paravane_net::FramePool;
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
 
+use crate::assemble::room;
 use crate::change;
 use crate::config::Config;
 use crate::data_ring::{Copies, DataRing, TX_SLOT_BYTES};
@@ -142,15 +143,16 @@ impl<P: Platform> Memory<P> {
         queues == [true; 2] && rest == [true; 2]
     }
 
-    /// Posts buffers for the first time: each queue gets its share of what the pool has, in the
-    /// first rings of all before the second of any. False when there is a queue that got none.
+    /// Posts buffers for the first time: each queue gets its share of what the pool can spare, in
+    /// the first rings of all before the second of any. False when there is a queue that got none.
     pub(crate) fn fill(&mut self, pool: &FramePool) -> bool {
         let queues = usize::from(self.table.counts().rx);
+        let mut left = room(pool.free(), 0);
         let mut fill = |kind| {
-            (1..=queues).rev().zip(self.rx.queues_mut()).fold(true, |all, (left, rx)| {
-                // Who shares the pool takes buffers meanwhile, or gives some back.
-                let share = pool.free().checked_div(left).unwrap_or(0);
-                (rx.fill(kind, share) > 0) & all
+            (1..=queues).rev().zip(self.rx.queues_mut()).fold(true, |all, (queues, rx)| {
+                let posted = rx.fill(kind, left.checked_div(queues).unwrap_or(0));
+                left = left.saturating_sub(posted);
+                posted > 0 && all
             })
         };
         let all = fill(BufferKind::Head);

@@ -137,7 +137,7 @@ impl<P: Platform> RxQueue<P> {
     }
 
     /// Posts up to `most` buffers of `kind` for the first time. Returns how many were posted.
-    pub(crate) fn fill(&mut self, kind: BufferKind, most: usize) -> u32 {
+    pub(crate) fn fill(&mut self, kind: BufferKind, most: usize) -> usize {
         let Assembler { heads, bodies, pool, stock, short, .. } = &mut self.assembler;
         let ring = match kind {
             BufferKind::Head => &mut *heads,
@@ -145,7 +145,7 @@ impl<P: Platform> RxQueue<P> {
         };
         stock.append(pool.take((ring.missing() as usize).min(most)));
         ring.hand_over(stock);
-        let posted = ring.handed_over();
+        let posted = ring.handed_over() as usize;
         *short = heads.missing().wrapping_add(bodies.missing());
         posted
     }
@@ -449,17 +449,16 @@ impl<P: Platform> paravane_net::RxQueue for RxQueue<P> {
 
     fn arm(&mut self) -> Result<Armed, DeviceFault> {
         self.check()?;
-        // However few: who waits now may wait long.
-        if self.assembler.owed > 0 {
+        // However few: who waits now may wait long, and the device does not interrupt because the
+        // pool has buffers again.
+        if self.assembler.owed > 0 || self.assembler.can_grow() {
             self.post();
         }
         self.vector.unmask(&self.bar0);
         // Between asking for an interrupt and looking for what came before it would have been
         // raised.
         barrier::full();
-        // The device does not interrupt because the pool has buffers again.
-        let can_grow = self.assembler.short > 0 && !self.assembler.pool.is_dry();
-        Ok(if can_grow || self.has_completion() { Armed::Pending } else { Armed::Idle })
+        Ok(if self.has_completion() { Armed::Pending } else { Armed::Idle })
     }
 
     fn disarm(&mut self) {

@@ -74,11 +74,12 @@ fn without_fresh_buffers_frames_are_dropped_and_the_ring_stays_full() {
 #[test]
 fn a_pool_that_is_dry_from_the_start_on_costs_frames_and_never_the_ring() {
     // The slot that stays with the driver has no buffer yet, and gets none; or most have none.
-    for posted in [31, 20, 1] {
+    for (free, posted) in [(63, 31), (40, 20), (2, 1)] {
         both(|machine| {
             let mut hoard: Vec<_> = std::iter::from_fn(|| machine.pool.get()).collect();
-            hoard.truncate(hoard.len() - posted);
+            hoard.truncate(hoard.len() - free);
             let mut running = machine.start_small();
+            assert_eq!(machine.model().doorbells, [(0x800, posted), (0xa00, 0)]);
             hoard.extend(std::iter::from_fn(|| machine.pool.get()));
             for number in 0..100 {
                 assert!(machine.model().deliver(&numbered(number)), "there is a buffer for frame {number}");
@@ -89,10 +90,10 @@ fn a_pool_that_is_dry_from_the_start_on_costs_frames_and_never_the_ring() {
             }
             assert_eq!(running.rx.counters().no_buffer, 100);
             drop(hoard);
-            let grows = running.rx.arm();
-            assert_eq!(grows, Ok(if posted == 31 { Armed::Idle } else { Armed::Pending }));
-            assert_eq!((receive_all(&mut running).len(), running.rx.refill()), (0, 0));
+            // Before it waits.
             assert_eq!(running.rx.arm(), Ok(Armed::Idle));
+            assert!((0..31).all(|number| machine.model().deliver(&numbered(number))));
+            assert_eq!((receive_all(&mut running).len(), running.rx.refill()), (31, 0));
             for number in 0..100 {
                 assert!(machine.model().deliver(&numbered(number)));
                 assert_eq!(receive_all(&mut running).len(), 1);
@@ -104,24 +105,46 @@ fn a_pool_that_is_dry_from_the_start_on_costs_frames_and_never_the_ring() {
 
 #[test]
 fn a_dry_pool_starts_small_and_grows_later() {
-    let machine = Machine::with_pool(Personality::esxi(), 64);
+    let machine = Machine::with_pool(Personality::esxi(), 80);
     let mut hoard: Vec<_> = std::iter::from_fn(|| machine.pool.get()).collect();
-    hoard.truncate(60);
+    hoard.truncate(72);
     let mut running = machine.start_small();
     assert_eq!(machine.model().doorbells, [(0x800, 4), (0xa00, 0)]);
     machine.model().doorbells.clear();
     assert_eq!(running.rx.refill(), 27);
-    hoard.truncate(55);
-    assert_eq!(running.rx.refill(), 22, "five more");
+    hoard.truncate(62);
+    assert_eq!(running.rx.refill(), 22, "of ten more, five");
     assert_eq!(machine.model().doorbells, [(0x800, 9)], "and told, though they are few: it may be waiting");
     hoard.clear();
-    assert_eq!(running.rx.refill(), 0);
+    // Whoever only receives does it as well.
+    assert_eq!(receive_all(&mut running).len(), 0);
     assert_eq!(machine.model().doorbells.last(), Some(&(0x800, 31)));
+    assert_eq!(running.rx.refill(), 0);
     for number in 0..100 {
         assert!(machine.model().deliver(&numbered(number)));
         assert_eq!(receive_all(&mut running).len(), 1);
     }
     machine.assert_clean();
+}
+
+/// Whatever a pool has, rings that could hold it all leave something to receive with.
+#[test]
+fn rings_that_could_hold_the_whole_pool_receive() {
+    for ip_mtu_bytes in [1500, 9000] {
+        for frames in (2..80).chain([150, 255, 256, 257, 510, 511, 512, 540]) {
+            let machine = Machine::with_pool(Personality::qemu(), frames);
+            let config = Config::default().with_ip_mtu_bytes(ip_mtu_bytes).with_rx2_entries(256);
+            let mut running = machine.start(&config, Interrupts::POLLING);
+            for number in 0..600 {
+                assert!(machine.model().deliver(&numbered(number)), "there is a buffer for frame {number}");
+                assert_eq!(receive_all(&mut running).len(), 1, "frame {number} with {frames} buffers");
+                running.rx.refill();
+            }
+            machine.assert_clean();
+            assert!(running.stop().is_ok());
+            assert_eq!(machine.pool.free(), machine.pool.buffers());
+        }
+    }
 }
 
 #[test]
