@@ -116,15 +116,24 @@ fn a_dry_pool_starts_small_and_grows_later() {
     assert_eq!(running.rx.refill(), 22, "of ten more, five");
     assert_eq!(machine.model().doorbells, [(0x800, 9)], "and told, though they are few: it may be waiting");
     hoard.clear();
-    // Whoever only receives does it as well.
-    assert_eq!(receive_all(&mut running).len(), 0);
-    assert_eq!(machine.model().doorbells.last(), Some(&(0x800, 31)));
     assert_eq!(running.rx.refill(), 0);
+    assert_eq!(machine.model().doorbells.last(), Some(&(0x800, 31)));
     for number in 0..100 {
         assert!(machine.model().deliver(&numbered(number)));
         assert_eq!(receive_all(&mut running).len(), 1);
     }
     machine.assert_clean();
+}
+
+#[test]
+fn who_only_receives_fills_a_ring_that_started_short() {
+    let machine = Machine::with_pool(Personality::esxi(), 80);
+    let mut hoard: Vec<_> = std::iter::from_fn(|| machine.pool.get()).collect();
+    hoard.truncate(72);
+    let mut running = machine.start_small();
+    drop(hoard);
+    assert_eq!(receive_all(&mut running).len(), 0);
+    assert_eq!(machine.model().doorbells, [(0x800, 4), (0xa00, 0), (0x800, 31)]);
 }
 
 /// Whatever a pool has, rings that could hold it all leave something to receive with.
