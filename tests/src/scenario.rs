@@ -22,6 +22,7 @@ mod disk;
 pub mod firmware;
 pub mod fixture;
 mod nic;
+mod offloads;
 pub mod qtest;
 pub mod replay;
 pub mod topology;
@@ -29,11 +30,13 @@ pub mod topology;
 /// How long anything may take on a machine that does other things as well.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Which driver plays.
+/// Which driver plays, and what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
     /// `paravane-vmxnet3`.
     Vmxnet3,
+    /// The same with several queues, tags, long frames, segments, and a recovery.
+    Vmxnet3Offloads,
     /// `paravane-virtio`'s for network devices, on PCI.
     VirtioNet,
     /// The same for one in memory.
@@ -50,6 +53,7 @@ pub enum Driver {
 pub fn life<S: Stage>(stage: &S, driver: Driver) -> Result<()> {
     match driver {
         Driver::Vmxnet3 => nic::life_of_vmxnet3(stage),
+        Driver::Vmxnet3Offloads => offloads::life_of_vmxnet3(stage),
         Driver::VirtioNet => nic::life_of_virtio(stage),
         Driver::VirtioNetMmio => nic::life_of_virtio_mmio(stage),
         Driver::VirtioBlk => disk::life_of_virtio(stage),

@@ -8,7 +8,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use paravane_hal::irq::MsiMessage;
-use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Vmxnet3};
+use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, Sent, Vmxnet3};
 use paravane_mock_hal::record::{RecordedConfig, Recorder, Recording};
 use paravane_mock_hal::{MockPlatform, PciHost, message};
 use paravane_pci::PciAddress;
@@ -76,7 +76,7 @@ impl Stage for Modelled {
     fn rest(&self) -> Result<()> {
         self.recorder.synchronise();
         self.model().look();
-        self.sent.borrow_mut().extend(self.model().take_sent().into_iter().map(|sent| sent.bytes));
+        self.sent.borrow_mut().extend(self.model().take_sent().iter().flat_map(Sent::on_wire));
         self.recorder.synchronise();
         Ok(())
     }
@@ -95,23 +95,25 @@ impl Stage for Modelled {
     }
 }
 
-fn there_and_back(personality: Personality) {
+fn there_and_back(personality: Personality, driver: Driver) {
     let stage = Modelled::new(personality);
-    life(&stage, Driver::Vmxnet3).unwrap();
+    life(&stage, driver).unwrap();
     assert_eq!(stage.model().violations, Vec::<String>::new());
     // Through its text, as a person would keep it.
     let recording = Recording::parse(&stage.finish().to_string()).unwrap();
     let replay = Replay::new(&recording);
-    life(&replay, Driver::Vmxnet3).unwrap();
+    life(&replay, driver).unwrap();
     replay.replayer().finish().unwrap();
 }
 
 #[test]
 fn a_driver_meets_the_recorded_model_again() {
-    there_and_back(Personality::qemu());
+    there_and_back(Personality::qemu(), Driver::Vmxnet3);
+    there_and_back(Personality::qemu(), Driver::Vmxnet3Offloads);
 }
 
 #[test]
 fn a_device_that_defers_doorbells_is_recorded_too() {
-    there_and_back(Personality::esxi());
+    there_and_back(Personality::esxi(), Driver::Vmxnet3);
+    there_and_back(Personality::esxi(), Driver::Vmxnet3Offloads);
 }

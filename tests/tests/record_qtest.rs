@@ -20,7 +20,7 @@ fn writes(recording: &Recording) -> Vec<String> {
 
 #[test]
 fn a_device_of_today_is_driven_as_the_recorded_one() {
-    for name in ["vmxnet3-pc", "virtio-net-modern", "virtio-net-mmio", "virtio-blk"] {
+    for name in ["vmxnet3-pc", "vmxnet3-offloads", "virtio-net-modern", "virtio-net-mmio", "virtio-blk"] {
         let device = DEVICES.into_iter().find(|device| device.name == name).unwrap();
         let stage = match Live::start(&device.setup()) {
             Ok(stage) => stage,

@@ -33,9 +33,15 @@ pub struct DeviceFixture {
 }
 
 /// Every recorded device.
-pub const DEVICES: [DeviceFixture; 8] = [
+pub const DEVICES: [DeviceFixture; 9] = [
     DeviceFixture { name: "vmxnet3-q35", driver: Driver::Vmxnet3, chipset: Chipset::Q35, device: "vmxnet3" },
     DeviceFixture { name: "vmxnet3-pc", driver: Driver::Vmxnet3, chipset: Chipset::Pc, device: "vmxnet3" },
+    DeviceFixture {
+        name: "vmxnet3-offloads",
+        driver: Driver::Vmxnet3Offloads,
+        chipset: Chipset::Q35,
+        device: "vmxnet3",
+    },
     DeviceFixture {
         name: "virtio-net-modern",
         driver: Driver::VirtioNet,
@@ -129,7 +135,9 @@ impl DeviceFixture {
     pub fn setup(&self) -> Setup {
         let setup = Setup::new(self.chipset);
         match self.driver {
-            Driver::Vmxnet3 | Driver::VirtioNet | Driver::VirtioNetMmio => setup.nic(self.device),
+            Driver::Vmxnet3 | Driver::Vmxnet3Offloads | Driver::VirtioNet | Driver::VirtioNetMmio => {
+                setup.nic(self.device)
+            }
             Driver::VirtioBlk => setup.disk(self.device, disk::content()),
         }
     }
