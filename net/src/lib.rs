@@ -27,8 +27,8 @@ pub use control::{Control, DeviceStats, Duplex, Events, Link, MacAddr, NicInfo, 
 pub use device::{Config, Device, Running};
 pub use frame::{Frame, FrameHeader, FrameSegment, FrameSegmentMut, FrameSegments, HEADROOM_BYTES};
 pub use offload::{
-    ChecksumRequest, Offloads, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload,
-    VlanTag,
+    ChecksumRequest, Offloads, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, Tunnel,
+    TunnelKind, TxOffload, VlanTag,
 };
 pub use pairs::{Pair, RxQueues};
 pub use pool::{FrameLayout, FramePool, payload_bytes};

@@ -61,6 +61,56 @@ pub struct Segmentation {
     pub ecn: bool,
 }
 
+/// A tunnel that carries Ethernet frames in UDP datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TunnelKind {
+    /// Geneve. Spec: RFC 8926.
+    #[default]
+    Geneve,
+    /// VXLAN. Spec: RFC 7348.
+    Vxlan,
+}
+
+/// The headers around a frame in a tunnel. What the outer frame asks for is about the inner one
+/// then: where the checksum starts, and how long all headers are, counts from the outer frame's
+/// first byte all the same.
+///
+/// ```text
+/// |<-------- outer_header_bytes -------->|
+///  Ethernet | IP | UDP | Geneve or VXLAN | Ethernet | IP | TCP | payload
+///                                                        ^ start_bytes of the checksum
+/// |<--------- header_bytes of a packet to be cut ---------->|
+/// ```
+///
+/// The outer headers are those of the frame as it is, IPv4's checksum included; of a packet to be
+/// cut, each segment gets its own.
+///
+/// ```
+/// use paravane_net::{ChecksumRequest, Frame, Tunnel, TunnelKind, TxOffload};
+///
+/// /// TCP over IPv4 in VXLAN over IPv4, without options and tags: the device completes TCP's.
+/// fn leave_checksum(frame: &mut Frame) {
+///     let outer_header_bytes = 14 + 20 + 8 + 8;
+///     let tunnel = Tunnel { kind: TunnelKind::Vxlan, outer_header_bytes, outer_checksum: false };
+///     let checksum = ChecksumRequest { start_bytes: outer_header_bytes + 14 + 20, offset_bytes: 16 };
+///     frame.set_tunnel(Some(tunnel));
+///     frame.set_offload(TxOffload { checksum: Some(checksum), segmentation: None });
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Which.
+    pub kind: TunnelKind,
+    /// Where the inner Ethernet header starts.
+    pub outer_header_bytes: u16,
+    /// Each segment of a packet that is cut has a checksum in its outer UDP header, where the
+    /// folded sum of the outer pseudo-header waits. Without it the field is 0, and stays so.
+    ///
+    /// A frame that is not cut has there what it goes out with, 0 or what comes of the inner one's
+    /// checksum being right.
+    pub outer_checksum: bool,
+}
+
 /// What the device is asked to do with a frame on its way out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TxOffload {
@@ -73,7 +123,7 @@ pub struct TxOffload {
 bitflags::bitflags! {
     /// What a device does to frames on their way out.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Offloads: u8 {
+    pub struct Offloads: u16 {
         /// Completes checksums. Without it the queue does, and reads every byte.
         const CHECKSUM = 1;
         /// Cuts TCP over IPv4.
@@ -86,6 +136,18 @@ bitflags::bitflags! {
         const USO = 1 << 4;
         /// Cuts TCP also where the congestion window was [reduced](Segmentation::ecn).
         const ECN = 1 << 5;
+        /// Completes checksums inside [Geneve](TunnelKind::Geneve). Without it the queue does.
+        const GENEVE_CHECKSUM = 1 << 6;
+        /// Cuts TCP inside Geneve, over either IP.
+        const GENEVE_TSO = 1 << 7;
+        /// Makes [outer checksums](Tunnel::outer_checksum) for what it cuts inside Geneve.
+        const GENEVE_OUTER_CHECKSUM = 1 << 8;
+        /// Completes checksums inside [VXLAN](TunnelKind::Vxlan). Without it the queue does.
+        const VXLAN_CHECKSUM = 1 << 9;
+        /// Cuts TCP inside VXLAN, over either IP.
+        const VXLAN_TSO = 1 << 10;
+        /// Makes outer checksums for what it cuts inside VXLAN.
+        const VXLAN_OUTER_CHECKSUM = 1 << 11;
     }
 }
 

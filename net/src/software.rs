@@ -35,7 +35,8 @@ const CWR: u8 = 1 << 7;
 pub enum CutError {
     /// It does not ask for it.
     NotToBeCut,
-    /// What it asks for is not what its headers say, or they are not all in its first segment.
+    /// What it asks for is not what its headers say, or they are not all in its first segment; or
+    /// it is about the frame inside a tunnel.
     Headers,
     /// Segments of no payload.
     Size,
@@ -244,7 +245,7 @@ impl Headers {
     fn read(frame: &Frame) -> Result<(Self, usize, Segmentation, ChecksumRequest), CutError> {
         let TxOffload { checksum, segmentation } = frame.offload();
         let cut = segmentation.ok_or(CutError::NotToBeCut)?;
-        let checksum = checksum.ok_or(CutError::Headers)?;
+        let checksum = checksum.filter(|_| frame.tunnel().is_none()).ok_or(CutError::Headers)?;
         Self::copy(frame, cut, checksum)
             .map(|(headers, end_bytes)| (headers, end_bytes, cut, checksum))
             .ok_or(CutError::Headers)

@@ -5,8 +5,8 @@
 use paravane_mock_hal::MockPlatform;
 use paravane_net::{
     BURST_FRAMES, Burst, ChecksumRequest, Frame, FrameLayout, FramePool, FrameSegment, FrameSegmentMut,
-    HEADROOM_BYTES, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, TxOffload, VlanTag,
-    burst_room, payload_bytes,
+    HEADROOM_BYTES, RxChecksum, RxHash, RxHashKind, Segmentation, SegmentationKind, Tunnel, TunnelKind,
+    TxOffload, VlanTag, burst_room, payload_bytes,
 };
 
 fn pool(frames: u32) -> FramePool {
@@ -79,6 +79,35 @@ fn a_fresh_frame_remembers_nothing() {
     let frame = pool.get().unwrap();
     assert_eq!((frame.total_bytes(), frame.vlan(), frame.rx_hash()), (0, None, None));
     assert_eq!((frame.rx_checksum(), frame.offload().is_none()), (RxChecksum::Unverified, true));
+}
+
+#[test]
+fn a_frame_in_a_tunnel_is_none_of_the_plain_ones_until_its_checksum_is_made() {
+    let pool = pool(1);
+    let tunnel = Some(Tunnel { kind: TunnelKind::Vxlan, outer_header_bytes: 4, outer_checksum: true });
+    let checksum = Some(ChecksumRequest { start_bytes: 6, offset_bytes: 2 });
+    let mut frame = frame_of(&pool, &[1; 12]);
+    assert_eq!((frame.tunnel(), frame.has_tag_or_tunnel()), (None, false));
+    frame.set_tunnel(tunnel);
+    frame.set_offload(TxOffload { checksum, segmentation: None });
+    assert_eq!((frame.tunnel(), frame.has_tag_or_tunnel()), (tunnel, true));
+    let look = frame.first_segment();
+    assert!(!look.is_plain() && !look.is_plain_but_checksum() && !look.starts_fresh());
+    assert!(!look.asks_no_more_than_a_checksum());
+    assert!(frame.complete_checksum());
+    assert_eq!((bytes_of(&frame)[8..10].to_vec(), frame.tunnel()), (vec![0xfc, 0xfc], None));
+    assert!(frame.first_segment().is_plain());
+
+    assert!(!frame.has_good_inner_checksum());
+    frame.set_good_inner_checksum(true);
+    frame.set_tunnel(tunnel);
+    assert_eq!((frame.has_good_inner_checksum(), frame.rx_checksum()), (true, RxChecksum::Unverified));
+    frame.set_rx_checksum(RxChecksum::Good);
+    frame.set_good_inner_checksum(false);
+    assert_eq!((frame.has_good_inner_checksum(), frame.rx_checksum()), (false, RxChecksum::Good));
+    frame.set_good_inner_checksum(true);
+    assert!(frame.set_received(12));
+    assert_eq!((frame.has_good_inner_checksum(), frame.tunnel()), (false, None));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use etherparse::{
 use paravane_mock_hal::Memory;
 use paravane_net::{
     ChecksumRequest, CutError, Frame, FrameLayout, FramePool, Offloads, Segmentation, SegmentationKind,
-    Segments, TxOffload, VlanTag,
+    Segments, Tunnel, TxOffload, VlanTag,
 };
 use proptest::prelude::*;
 
@@ -305,6 +305,12 @@ fn what_cannot_be_cut_says_why_and_comes_back() {
     assert_eq!(error(&bytes, TCP4.open(1).1), CutError::TooMany);
     assert_eq!(error(&bytes, TCP4.open(400).1), CutError::PoolDry, "two of eight are its own");
     assert_eq!(error(&bytes[..3000], asked), CutError::Headers, "the end is missing");
+    let mut inside = frame(&pool, &bytes, 1984, asked);
+    let tunnel = Some(Tunnel { outer_header_bytes: 14, ..Tunnel::default() });
+    inside.set_tunnel(tunnel);
+    let (inside, why) = Segments::of(inside, &pool, Offloads::empty()).unwrap_err();
+    assert_eq!((why, inside.tunnel(), inside.offload()), (CutError::Headers, tunnel, asked));
+    drop(inside);
     let (nothing, asked) = Packet { payload_bytes: 0, ..TCP4 }.open(1000);
     assert_eq!(error(&nothing, asked), CutError::Headers);
     assert_eq!(pool.free(), 8);

@@ -2,7 +2,7 @@
 
 use super::Frame;
 use super::header::{asks, found};
-use crate::offload::{RxChecksum, RxHash, TxOffload, VlanTag};
+use crate::offload::{RxChecksum, RxHash, Tunnel, TxOffload, VlanTag};
 
 impl Frame {
     /// The VLAN tag that the device took off, or is to put on.
@@ -50,6 +50,46 @@ impl Frame {
     pub fn set_rx_hash(&mut self, hash: Option<RxHash>) {
         self.0.set_found(found::HASH, hash.is_some());
         self.0.rx_hash = hash;
+    }
+
+    /// Whether the device found the layer-4 checksum good of the frame that is inside a tunnel, in
+    /// this one. Nothing is said about the outer ones by that, nor about the inner IPv4 header's.
+    ///
+    /// Where the frame [asks](Self::offload) for that checksum, as a large packet does that came in
+    /// as one, its field holds no more than the sum of the pseudo-header.
+    #[must_use]
+    #[inline]
+    pub fn has_good_inner_checksum(&self) -> bool {
+        self.0.has_found(found::INNER_GOOD)
+    }
+
+    /// Records whether the device found that.
+    #[inline]
+    pub fn set_good_inner_checksum(&mut self, is_good: bool) {
+        self.0.set_found(found::INNER_GOOD, is_good);
+    }
+
+    /// The tunnel that the frame is in, if what it [asks](Self::offload) for is about the frame
+    /// inside.
+    #[must_use]
+    #[inline]
+    pub fn tunnel(&self) -> Option<Tunnel> {
+        self.0.asks(asks::TUNNEL).then_some(self.0.tunnel)
+    }
+
+    /// Says that what the frame asks for is about the frame inside a tunnel, or no longer is.
+    #[inline]
+    pub fn set_tunnel(&mut self, tunnel: Option<Tunnel>) {
+        self.0.set_asks(asks::TUNNEL, if tunnel.is_some() { asks::TUNNEL } else { 0 });
+        self.0.tunnel = tunnel.unwrap_or_default();
+    }
+
+    /// Whether there is a [tag](Self::vlan) or a [tunnel](Self::tunnel): one question for both,
+    /// which few frames have.
+    #[must_use]
+    #[inline(always)]
+    pub fn has_tag_or_tunnel(&self) -> bool {
+        self.0.asks(asks::VLAN | asks::TUNNEL)
     }
 
     /// What is to be done on the way out: what was asked for, the checksum that was left partial on

@@ -8,7 +8,8 @@ const PIECE_BYTES: usize = 256;
 
 impl Frame {
     /// Completes the layer-4 checksum that the frame asks for, over all its segments, so that it
-    /// asks no more. True also when it asks for none.
+    /// asks no more; that of the frame inside as well, for one in a tunnel. True also when it asks
+    /// for none.
     ///
     /// False, and nothing is written, when the request does not fit the frame, or when it is to be
     /// cut: each segment has a checksum of its own.
@@ -32,6 +33,7 @@ impl Frame {
             return false;
         }
         self.set_offload(TxOffload::default());
+        self.set_tunnel(None);
         self.set_rx_checksum(RxChecksum::Unverified);
         true
     }

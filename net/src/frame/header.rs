@@ -3,7 +3,7 @@
 use paravane_hal::pool::Header;
 
 use super::HEADROOM_BYTES;
-use crate::offload::{ChecksumRequest, RxChecksum, RxHash, Segmentation, VlanTag};
+use crate::offload::{ChecksumRequest, RxChecksum, RxHash, Segmentation, Tunnel, VlanTag};
 
 /// What a driver has to look at when it sends: which fields of a [`FrameHeader`] mean anything.
 pub(super) mod asks {
@@ -15,6 +15,8 @@ pub(super) mod asks {
     pub(in super::super) const SEGMENTATION: u16 = 1 << 2;
     /// `rx_checksum` is one to be completed by whoever sends the frame.
     pub(in super::super) const PARTIAL: u16 = 1 << 3;
+    /// `tunnel`.
+    pub(in super::super) const TUNNEL: u16 = 1 << 4;
 }
 
 /// What was found out when it was received: likewise.
@@ -23,6 +25,8 @@ pub(super) mod found {
     pub(in super::super) const CHECKSUM: u16 = 1;
     /// `rx_hash`.
     pub(in super::super) const HASH: u16 = 1 << 1;
+    /// The layer-4 checksum of the frame inside a tunnel is good.
+    pub(in super::super) const INNER_GOOD: u16 = 1 << 2;
 }
 
 /// The part of a [`FrameHeader`] that every frame has: eight bytes, so that a fresh frame is one
@@ -63,7 +67,11 @@ pub struct FrameHeader {
     pub(super) rx_checksum: RxChecksum,
     pub(super) rx_hash: Option<RxHash>,
     pub(super) segmentation: Segmentation,
+    pub(super) tunnel: Tunnel,
 }
+
+/// No longer than without the tunnel, which is where there was room.
+const _: () = assert!(size_of::<FrameHeader>() == 40);
 
 impl FrameHeader {
     /// Whether it asks for one of `asks`.
