@@ -235,6 +235,10 @@ fn describe_any<'r, R: Run<'r>>(
 /// The header of a frame that asks for something. A checksum that the device does not complete is
 /// completed here.
 fn header(rules: TxRules, frame: &mut Frame, frame_bytes: u32) -> Result<RawHeader, Refused> {
+    // It cuts nothing inside of a tunnel. A checksum is one wherever it starts.
+    if frame.tunnel().is_some() && frame.offload().segmentation.is_some() {
+        return Err(Refused::NotAgreed);
+    }
     if !rules.has_checksums() && !frame.complete_checksum() {
         return Err(Refused::DoesNotFit);
     }

@@ -4,8 +4,8 @@ use crate::support::*;
 use paravane_hal::irq::{Armed, Interrupts};
 use paravane_mock_hal::fault::{Action, Fault, FaultPoint, Field};
 use paravane_net::{
-    Burst, ChecksumRequest, Control, RxChecksum, RxQueue, Segmentation, SegmentationKind, TxOffload, TxQueue,
-    VlanTag, payload_bytes,
+    Burst, ChecksumRequest, Control, RxChecksum, RxQueue, Segmentation, SegmentationKind, Tunnel, TxOffload,
+    TxQueue, VlanTag, payload_bytes,
 };
 
 #[test]
@@ -379,6 +379,24 @@ fn a_packet_of_64_kib_goes_out_in_buffers_of_2_kib() {
     assert_eq!(up.tx.transmit(&mut burst([frame])), Ok(1));
     let [sent] = &bench.sent()[..] else { panic!("not sent") };
     assert!(sent[12..] == packet);
+    bench.assert_clean();
+}
+
+#[test]
+fn a_packet_inside_of_a_tunnel_is_not_cut() {
+    let bench = Bench::new(BASIC | OFFLOADS);
+    let mut up = bench.start();
+    let checksum = Some(ChecksumRequest { start_bytes: 84, offset_bytes: 16 });
+    let cut = Segmentation { kind: SegmentationKind::Tcp4, header_bytes: 104, mss_bytes: 1400, ecn: false };
+    for (segmentation, refused) in [(None, 0), (Some(cut), 1)] {
+        let mut frame = bench.frame(&bytes(1000, 1));
+        frame.set_offload(TxOffload { checksum, segmentation });
+        frame.set_tunnel(Some(Tunnel { outer_header_bytes: 50, ..Tunnel::default() }));
+        assert_eq!(up.tx.transmit(&mut burst([frame])), Ok(1));
+        assert_eq!(up.tx.counters().refused, refused);
+    }
+    let [sent] = &bench.sent()[..] else { panic!("one is sent") };
+    assert_eq!(sent[..12], [1, 0, 0, 0, 0, 0, 84, 0, 16, 0, 0, 0], "its checksum is one like others");
     bench.assert_clean();
 }
 
