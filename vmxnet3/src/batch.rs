@@ -13,7 +13,7 @@ use paravane_net::{Burst, Frame, FrameSegment};
 
 use crate::data_ring::Copies;
 use crate::desc::{PlainTx, TxDesc};
-use crate::offload::{self, TxLimits, TxPlan};
+use crate::offload::{self, TxLimits, TxPlan, TxRules};
 use crate::ring::{Cursor, rare};
 
 /// Frames that were described together, and come home together. Kept at the place of their first
@@ -74,12 +74,15 @@ pub(crate) fn publish(
     slots: &[Words<4>],
     at: Cursor,
     free: u32,
-    limits: TxLimits,
+    rules: &TxRules,
 ) -> Published {
     // Asked of all together; others are looked at one by one.
-    let unreachable =
-        if burst.domain() == Some(limits.domain) { 0 } else { refuse_unreachable(burst, &limits) };
-    let all = describe(burst, &mut run.frames, Free::new(slots, at, free), limits);
+    let unreachable = if burst.domain() == Some(rules.limits.domain) {
+        0
+    } else {
+        refuse_unreachable(burst, &rules.limits)
+    };
+    let all = describe(burst, &mut run.frames, Free::new(slots, at, free), rules);
     all.hand_over(run, slots, at, free, unreachable)
 }
 
@@ -90,10 +93,11 @@ pub(crate) fn publish_copying(
     slots: &[Words<4>],
     at: Cursor,
     free: u32,
-    limits: TxLimits,
+    rules: &TxRules,
     copies: &mut Copies<impl Dma>,
 ) -> Published {
-    let all = describe_copying(burst, &mut run.frames, Free::new(slots, at, free), at, limits, copies);
+    let offered = Free::new(slots, at, free);
+    let all = describe_copying(burst, &mut run.frames, offered, at, rules, copies);
     all.hand_over(run, slots, at, free, 0)
 }
 
@@ -260,12 +264,13 @@ struct Described<'q> {
 /// Describes frames from the front of `burst`, all of which the device reaches, as long as there
 /// are descriptors; the first of those as not yet the device's, until all are. They join `frames`.
 #[inline(always)]
-fn describe<'q>(burst: &mut Burst, frames: &mut Burst, free: Free<'q>, limits: TxLimits) -> Described<'q> {
+fn describe<'q>(burst: &mut Burst, frames: &mut Burst, free: Free<'q>, rules: &TxRules) -> Described<'q> {
+    let limits = rules.limits;
     let mut all = Described { bytes: 0, refused: 0, extra_weight: 0, first_words: 0, last_words: 0, free };
     // The first one by itself, which spares all others the question. Ends: each turn takes a frame.
     while frames.is_empty() {
         let Some(frame) = burst.pop() else { return all };
-        match all.add_first(frame, limits) {
+        match all.add_first(frame, rules) {
             Ok(Some(frame)) => *frames = frame.into(),
             Ok(None) => {}
             Err(frame) => {
@@ -290,7 +295,7 @@ fn describe<'q>(burst: &mut Burst, frames: &mut Burst, free: Free<'q>, limits: T
         };
         if taken > 0 {
             frames.append(burst.take_front(taken));
-        } else if burst.walk(frames, 1, |frame| all.add_any::<false>(frame, limits)) == 0 {
+        } else if burst.walk(frames, 1, |frame| all.add_any::<false>(frame, rules)) == 0 {
             break;
         }
     }
@@ -306,7 +311,7 @@ fn describe_copying<'q>(
     frames: &mut Burst,
     free: Free<'q>,
     at: Cursor,
-    limits: TxLimits,
+    rules: &TxRules,
     copies: &mut Copies<impl Dma>,
 ) -> Described<'q> {
     let offered = free.len();
@@ -315,12 +320,12 @@ fn describe_copying<'q>(
     while all.free.has_any()
         && let Some(frame) = burst.pop()
     {
-        let (frame, Some(plan)) = offload::prepare(frame, limits) else {
+        let (frame, Some(plan)) = offload::prepare(frame, rules) else {
             all.refused = all.refused.wrapping_add(1);
             continue;
         };
         let slot = at.advanced(offered.wrapping_sub(all.free.len()) as u32).slot();
-        let fits = plan.total_bytes <= copies.most_bytes.into() && !plan.sop.cuts();
+        let fits = plan.total_bytes <= copies.most_bytes.into() && !plan.sop.may_cut();
         let copy = if fits { copies.ring.put(slot, &frame) } else { None };
         let added = match (copy, frames.is_empty()) {
             (Some(addr), true) => all.add_copy::<true>(frame, plan, addr),
@@ -362,9 +367,9 @@ impl<'q> Described<'q> {
     ///
     /// `frame`, when there are too few descriptors.
     #[inline(always)]
-    fn add_first(&mut self, frame: Frame, limits: TxLimits) -> Result<Option<Frame>, Frame> {
-        let Some(asked) = offload::asked_on_the_spot(frame.first_segment(), limits) else {
-            return self.add_any::<true>(frame, limits);
+    fn add_first(&mut self, frame: Frame, rules: &TxRules) -> Result<Option<Frame>, Frame> {
+        let Some(asked) = offload::asked_on_the_spot(frame.first_segment(), rules.limits) else {
+            return self.add_any::<true>(frame, rules);
         };
         let Some(slot) = self.free.take() else { return Err(frame) };
         self.add_simple::<true>(frame.first_segment(), asked, slot);
@@ -424,8 +429,8 @@ impl<'q> Described<'q> {
 
     /// The same, by a function of its own.
     #[inline(always)]
-    fn add_any<const FIRST: bool>(&mut self, frame: Frame, limits: TxLimits) -> Result<Option<Frame>, Frame> {
-        let (frame, Some(plan)) = offload::prepare(frame, limits) else {
+    fn add_any<const FIRST: bool>(&mut self, frame: Frame, rules: &TxRules) -> Result<Option<Frame>, Frame> {
+        let (frame, Some(plan)) = offload::prepare(frame, rules) else {
             self.refused = self.refused.wrapping_add(1);
             return Ok(None);
         };
@@ -437,7 +442,7 @@ impl<'q> Described<'q> {
         if usize::from(plan.segments) > self.free.len() {
             return Err(frame);
         }
-        let frame = if plan.sop.cuts() { offload::hand_headers_over(frame) } else { Ok(frame) };
+        let frame = if plan.sop.may_cut() { offload::hand_headers_over(frame) } else { Ok(frame) };
         let Ok(frame) = frame else {
             self.refused = self.refused.wrapping_add(1);
             return Ok(None);
@@ -489,7 +494,7 @@ mod tests {
             }
             burst.extend([first, frame(60), frame(60)]);
             let free = Free::new(ring.slots(), Cursor::start(32), 31);
-            let all = describe(&mut burst, &mut frames, free, limits);
+            let all = describe(&mut burst, &mut frames, free, &TxRules::new(limits));
             let described = 3 + usize::from(first_is_chain);
             assert_eq!((frames.len(), all.free.len()), (3, 31 - described));
             let is_the_devices: Vec<_> =

@@ -2,11 +2,12 @@
 
 use paravane_hal::fault::DeviceFault;
 use paravane_hal::mmio::Mmio;
-use paravane_net::RssKinds;
+use paravane_net::{Offloads, Rss, RssKinds, TunnelKind};
 
 use crate::command::ControlRegs;
 use crate::regs::Query;
 use crate::revision::Features;
+use crate::tunnel::TunnelPorts;
 
 bitflags::bitflags! {
     /// Those of `DCR0` that the driver has a use for. Not among them: doorbells in other places
@@ -20,6 +21,18 @@ bitflags::bitflags! {
         const ESP_RSS_IPV4 = 1 << 1;
         /// Spreads by ESP over IPv6.
         const ESP_RSS_IPV6 = 1 << 9;
+        /// Completes checksums inside of Geneve,
+        const GENEVE_CHECKSUM = 1 << 2;
+        /// cuts there,
+        const GENEVE_TSO = 1 << 3;
+        /// and makes the outer checksums of what it cuts.
+        const GENEVE_OUTER_CHECKSUM = 1 << 6;
+        /// The same inside of VXLAN.
+        const VXLAN_CHECKSUM = 1 << 4;
+        /// Likewise.
+        const VXLAN_TSO = 1 << 5;
+        /// Likewise.
+        const VXLAN_OUTER_CHECKSUM = 1 << 7;
     }
 }
 
@@ -31,6 +44,12 @@ const OUT_OF_ORDER: u32 = 1 << 17;
 const NOT_APPLICABLE: u32 = 1 << 31;
 
 impl Capabilities {
+    /// What a spread as `rss` has it takes, and tunnels at `ports`.
+    pub(crate) fn of(rss: Option<&Rss>, ports: TunnelPorts) -> Self {
+        let kinds = rss.map_or(RssKinds::empty(), Rss::kinds);
+        Self::of_spread(kinds) | Self::of_tunnels(ports)
+    }
+
     /// What a spread by `kinds` takes.
     fn of_spread(kinds: RssKinds) -> Self {
         let needs = [
@@ -42,31 +61,57 @@ impl Capabilities {
         needed.fold(Self::empty(), |all, (_, capability)| all | capability)
     }
 
-    /// Asks for what a spread by `kinds` takes, as far as the device can, and for nothing else,
-    /// which ends what a previous owner was granted. What it spreads by then is another question.
+    /// What tunnels at `ports` take.
+    pub(crate) fn of_tunnels(ports: TunnelPorts) -> Self {
+        let geneve = Self::GENEVE_CHECKSUM | Self::GENEVE_TSO | Self::GENEVE_OUTER_CHECKSUM;
+        let vxlan = Self::VXLAN_CHECKSUM | Self::VXLAN_TSO | Self::VXLAN_OUTER_CHECKSUM;
+        let needs = [(TunnelKind::Geneve, geneve), (TunnelKind::Vxlan, vxlan)];
+        let needed = needs.into_iter().filter(|(kind, _)| ports.port(*kind).is_some());
+        needed.fold(Self::empty(), |all, (_, capabilities)| all | capabilities)
+    }
+
+    /// What they are to whoever sends.
+    pub(crate) fn offloads(self) -> Offloads {
+        let each = [
+            (Self::GENEVE_CHECKSUM, Offloads::GENEVE_CHECKSUM),
+            (Self::GENEVE_TSO, Offloads::GENEVE_TSO),
+            (Self::GENEVE_OUTER_CHECKSUM, Offloads::GENEVE_OUTER_CHECKSUM),
+            (Self::VXLAN_CHECKSUM, Offloads::VXLAN_CHECKSUM),
+            (Self::VXLAN_TSO, Offloads::VXLAN_TSO),
+            (Self::VXLAN_OUTER_CHECKSUM, Offloads::VXLAN_OUTER_CHECKSUM),
+        ];
+        let had = each.into_iter().filter(|(capability, _)| self.contains(*capability));
+        had.fold(Offloads::empty(), |all, (_, offload)| all | offload)
+    }
+
+    /// Asks for those of `wanted` that the device can, and for nothing else, which ends what a
+    /// previous owner was granted. Which of them it has granted; before revision 7, where there is
+    /// no such question, none. What it spreads by then is another one.
     ///
     /// # Errors
     ///
     /// [`DeviceFault::Gone`]; [`DeviceFault::UnknownKind`], for a device that goes on with what
     /// would have it work in another way than the driver does.
-    pub(crate) fn ask_for_spread(
+    pub(crate) fn ask_for(
+        self,
         regs: &mut ControlRegs<impl Mmio>,
         features: Features,
-        kinds: RssKinds,
-    ) -> Result<(), DeviceFault> {
+    ) -> Result<Self, DeviceFault> {
         if !features.contains(Features::CAPABILITIES) {
-            return Ok(());
+            return Ok(Self::empty());
         }
-        let wanted = Self::of_spread(kinds);
         let offered = usable(regs.read_capabilities(), regs.read_pass_through());
-        regs.ask_for_capabilities((wanted & Self::from_bits_truncate(offered)).bits());
+        let wanted = self & Self::from_bits_truncate(offered);
+        regs.ask_for_capabilities(wanted.bits());
         // It takes them on as it is asked which it did.
-        match regs.ask(Query::Dcr0)? {
-            granted if granted & NOT_APPLICABLE == 0 && granted & (LARGE_BAR | OUT_OF_ORDER) != 0 => {
-                Err(DeviceFault::UnknownKind { what: "capabilities", value: granted })
-            }
-            _ => Ok(()),
+        let granted = regs.ask(Query::Dcr0)?;
+        if granted & NOT_APPLICABLE != 0 {
+            return Ok(Self::empty());
         }
+        if granted & (LARGE_BAR | OUT_OF_ORDER) != 0 {
+            return Err(DeviceFault::UnknownKind { what: "capabilities", value: granted });
+        }
+        Ok(wanted & Self::from_bits_truncate(granted))
     }
 }
 

@@ -20,7 +20,8 @@ use crate::filter::{self, RxMode};
 use crate::regs::Command;
 use crate::revision::Features;
 use crate::rss;
-use crate::shared::{FEATURE_LRO, FEATURE_RSS, FEATURE_RXCSUM, FEATURE_RXVLAN, Shared};
+use crate::shared::{FEATURE_INNER, FEATURE_LRO, FEATURE_RSS, FEATURE_RXCSUM, FEATURE_RXVLAN, Shared};
+use crate::tunnel::Tunnels;
 
 /// Whether `change` is something that a device of such features can be told that was started by
 /// `config` with so many receive queues.
@@ -83,6 +84,7 @@ pub(crate) fn upt_features(config: &Config, settings: &Settings) -> U64 {
         (config.lro && may.contains(LRO), FEATURE_LRO),
         (settings.rss.is_some(), FEATURE_RSS),
         (config.strip_vlan, FEATURE_RXVLAN),
+        (!config.tunnels.is_none(), FEATURE_INNER),
     ];
     U64::new(features.iter().filter(|(wanted, _)| *wanted).fold(0, |bits, (_, bit)| bits | bit))
 }
@@ -160,20 +162,28 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         if !self.tell_coalescing(&settings)? {
             warn!("vmxnet3 {}: another implementation has no coalescing", self.device.function.address());
         }
-        self.ask_for_spread()
+        self.ask_for_capabilities()
     }
 
-    /// Asks for what is spread by beside what activation told.
-    fn ask_for_spread(&mut self) -> Result<(), DeviceFault> {
-        let rss = self.record.settings.rss;
-        let kinds = rss.as_ref().map_or(RssKinds::empty(), |rss| rss.kinds());
+    /// Asks for what is asked for beside what activation told: what is spread by, and tunnels.
+    ///
+    /// Queues go on asking about tunnels as before, so a device that grants less of those is to be
+    /// started anew.
+    fn ask_for_capabilities(&mut self) -> Result<(), DeviceFault> {
+        let (rss, ports) = (self.record.settings.rss, self.record.config.tunnels);
         let Device { regs, revision, .. } = &mut self.device;
-        let capabilities = Capabilities::ask_for_spread(regs, revision.features(), kinds);
-        let granted = capabilities.and_then(|()| match &rss {
-            Some(rss) => rss::ask_for_fields(regs, &mut self.shared, rss),
-            None => Ok(RssKinds::empty()),
+        let features = revision.features();
+        let granted = Capabilities::of(rss.as_ref(), ports).ask_for(regs, features);
+        let spread_by = granted.and_then(|granted| {
+            if !Tunnels::new(ports, features, granted).have_all_of(self.record.info.offloads) {
+                return Err(DeviceFault::NeedsReset);
+            }
+            match &rss {
+                Some(rss) => rss::ask_for_fields(regs, &mut self.shared, rss),
+                None => Ok(RssKinds::empty()),
+            }
         });
-        self.record.spread_by = granted.map_err(|fault| self.break_with(fault))?;
+        self.record.spread_by = spread_by.map_err(|fault| self.break_with(fault))?;
         Ok(())
     }
 

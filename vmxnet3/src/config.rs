@@ -4,6 +4,7 @@ use paravane_net::{Rss, RxOffloads, Settings};
 
 use crate::revision::HIGHEST_BY_DEFAULT;
 use crate::rss;
+use crate::tunnel::TunnelPorts;
 
 /// How a device is to run.
 ///
@@ -81,6 +82,15 @@ pub struct Config {
     /// up to 2048, in steps of 64. They are copied from there. 0, the default, for none, for the
     /// same reason.
     pub rx_copy_bytes: u16,
+    /// Tunnels of which the device is asked about the frame inside, by the UDP ports that they are
+    /// sent to: for checksums and segmentation on the way out, checksums and, with
+    /// [`lro`](Self::lro), large packets on the way in. From revision 4 on; what of it is had,
+    /// [`NicInfo::offloads`](paravane_net::NicInfo::offloads) tells.
+    ///
+    /// None by default, and to be switched on with care: hosts are known that lose TCP and UDP
+    /// inside of tunnels whose offloads are on and whose ports they do not expect. They expect
+    /// VXLAN at 8472 without NSX and at 4789 with it.
+    pub tunnels: TunnelPorts,
 }
 
 impl Default for Config {
@@ -98,6 +108,7 @@ impl Default for Config {
             lro: false,
             tx_copy_bytes: 0,
             rx_copy_bytes: 0,
+            tunnels: TunnelPorts::NONE,
         }
     }
 }
@@ -192,6 +203,12 @@ impl Config {
     #[must_use]
     pub const fn with_rx_copy_bytes(self, rx_copy_bytes: u16) -> Self {
         Self { rx_copy_bytes, ..self }
+    }
+
+    /// The same with other [`tunnels`](Self::tunnels).
+    #[must_use]
+    pub const fn with_tunnels(self, tunnels: TunnelPorts) -> Self {
+        Self { tunnels, ..self }
     }
 
     /// The same with [`lro`](Self::lro) or without.

@@ -72,7 +72,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         table: QueueTable<P>,
         vectors: Vectors,
         info: NicInfo,
-        Answers { link, spread_by, buffer_sizes }: Answers,
+        Answers { link, spread_by, buffer_sizes, .. }: Answers,
         config: &Config,
     ) -> Self {
         let events = vectors.vector(vectors.events());

@@ -52,6 +52,16 @@ fn golden_offloads() {
     let cut = words(60, TxSop::segmentation(66, 1448), FIRST);
     assert_eq!(cut, [1448 << 18 | 0x403c, 0x0000_1000 | 3 << 10 | 66]);
     assert_eq!(words(60, TxSop::PLAIN.tagged(VlanTag(0xe123)), FIRST), [0x403c, 0xe123_9000]);
+    // Inside of VXLAN over IPv4: up to revision 6, and from 7 on.
+    assert_eq!(words(60, TxSop::encapsulated(104, 0), FIRST), [0x403c, 0x0000_1000 | 1 << 10 | 104]);
+    let cut = TxSop::encapsulated(104, 1400).with_outer_checksum();
+    assert_eq!(words(60, cut, FIRST), [1400 << 18 | 0xc03c, 0x0000_1000 | 1 << 10 | 104]);
+    let summed = words(60, TxSop::checksum(104, 100).inner(), FIRST);
+    assert_eq!(summed, [100 << 18 | 0x2_403c, 0x0000_1000 | 2 << 10 | 104]);
+    let cut = TxSop::segmentation(104, 1400).inner().with_outer_checksum();
+    assert_eq!(words(60, cut, FIRST), [1400 << 18 | 0x2_c03c, 0x0000_1000 | 3 << 10 | 104]);
+    let may_cut = [TxSop::PLAIN, TxSop::checksum(34, 50), TxSop::encapsulated(104, 0), cut];
+    assert_eq!(may_cut.map(TxSop::may_cut), [false, false, true, true]);
 }
 
 #[test]

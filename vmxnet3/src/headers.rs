@@ -6,13 +6,13 @@
 use paravane_net::{ChecksumRequest, Frame, SegmentationKind};
 
 /// Behind the addresses of an Ethernet header.
-const ETHERTYPE_AT: usize = 12;
-const TAG_BYTES: usize = 4;
-const VLAN: u16 = 0x8100;
-const IP4: u16 = 0x0800;
-const IP6: u16 = 0x86dd;
-const TCP: u8 = 6;
-const IP6_BYTES: usize = 40;
+pub(crate) const ETHERTYPE_AT: usize = 12;
+pub(crate) const TAG_BYTES: usize = 4;
+pub(crate) const VLAN: u16 = 0x8100;
+pub(crate) const IP4: u16 = 0x0800;
+pub(crate) const IP6: u16 = 0x86dd;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const IP6_BYTES: usize = 40;
 /// From the IPv4 header's start: its checksum.
 const IP4_CHECKSUM_AT: usize = 10;
 /// From the TCP header's start: the checksum.
@@ -103,20 +103,8 @@ impl TcpHeaders {
     /// `len_bytes` of TCP header and payload. False where it was not done.
     #[must_use = "false says that it was not done"]
     pub(crate) fn write_pseudo_sum(&self, frame: &mut Frame, len_bytes: u32) -> bool {
-        // In front of the TCP header or, where IPv4 has options, of those.
-        let (at, len) = match self.kind {
-            SegmentationKind::Tcp6 => (usize::from(self.ip_at).wrapping_add(8), 32),
-            _ => (usize::from(self.ip_at).wrapping_add(12), 8),
-        };
-        let sum = len_bytes >> 16;
-        let mut sum = sum.wrapping_add(len_bytes & 0xffff).wrapping_add(TCP.into());
-        for word in (0..len).step_by(2) {
-            let Some(word) = be16(frame, at.wrapping_add(word)) else { return false };
-            // A few numbers below 2^16.
-            sum = sum.wrapping_add(word.into());
-        }
-        let folded = |sum: u32| (sum & 0xffff).wrapping_add(sum >> 16);
-        let sum = u16::try_from(folded(folded(sum))).unwrap_or_default();
+        let is_v6 = self.kind == SegmentationKind::Tcp6;
+        let Some(sum) = pseudo_sum(frame, is_v6, self.ip_at, TCP, len_bytes) else { return false };
         frame.write(self.checksum_at(), &sum.to_be_bytes())
     }
 
@@ -132,6 +120,32 @@ impl TcpHeaders {
     }
 }
 
-fn be16(frame: &Frame, at: usize) -> Option<u16> {
+pub(crate) fn be16(frame: &Frame, at: usize) -> Option<u16> {
     frame.read::<[u8; 2]>(at).map(u16::from_be_bytes)
+}
+
+/// The folded sum of the pseudo-header over `len_bytes` of `protocol`, behind the IP header at
+/// `ip_at`, not complemented.
+#[inline(always)]
+pub(crate) fn pseudo_sum(
+    frame: &Frame,
+    is_v6: bool,
+    ip_at: u16,
+    protocol: u8,
+    len_bytes: u32,
+) -> Option<u16> {
+    // The addresses: IPv4's are in front of its options, if it has some.
+    let (at, len) = if is_v6 {
+        (usize::from(ip_at).wrapping_add(8), 32)
+    } else {
+        (usize::from(ip_at).wrapping_add(12), 8)
+    };
+    let sum = len_bytes >> 16;
+    let mut sum = sum.wrapping_add(len_bytes & 0xffff).wrapping_add(protocol.into());
+    for word in (0..len).step_by(2) {
+        // A few numbers below 2^16.
+        sum = sum.wrapping_add(be16(frame, at.wrapping_add(word))?.into());
+    }
+    let folded = |sum: u32| (sum & 0xffff).wrapping_add(sum >> 16);
+    u16::try_from(folded(folded(sum))).ok()
 }

@@ -40,6 +40,7 @@ mod start;
 mod stats;
 mod stop;
 mod table;
+mod tunnel;
 mod tx;
 
 pub use config::Config;
@@ -51,4 +52,5 @@ pub use intr::WantedInterrupts;
 pub use pairs::{Pair, RxQueues};
 pub use rx::RxQueue;
 pub use start::Running;
+pub use tunnel::TunnelPorts;
 pub use tx::TxQueue;

@@ -10,13 +10,14 @@ use paravane_net::{ChecksumRequest, Frame, FrameSegment, Segmentation, Segmentat
 
 use crate::desc::{MAX_TX_SEGMENT_BYTES, TxSop};
 use crate::headers::TcpHeaders;
+use crate::tunnel::{self, Tunnels};
 
 /// Most descriptors of a frame.
 pub(crate) const MAX_SEGMENTS: u16 = 16;
 /// Most of a frame that the device cuts.
 pub(crate) const MAX_TSO_SEGMENTS: u16 = 24;
 /// `hlen` has ten bits.
-const MAX_HLEN_BYTES: u16 = 1023;
+pub(crate) const MAX_HLEN_BYTES: u16 = 1023;
 /// Where a checksum field may be at most, from the frame's first byte.
 const MAX_CHECKSUM_AT_BYTES: u16 = 1024;
 /// `msscof` has fourteen bits.
@@ -55,6 +56,21 @@ impl TxLimits {
     #[inline(always)]
     pub(crate) fn reaches(&self, segment: FrameSegment<'_>) -> bool {
         segment.domain() == self.domain
+    }
+}
+
+/// What a queue sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TxRules {
+    pub(crate) limits: TxLimits,
+    /// What it may leave to the device of frames in tunnels.
+    pub(crate) tunnels: Tunnels,
+}
+
+impl TxRules {
+    /// Without tunnels.
+    pub(crate) const fn new(limits: TxLimits) -> Self {
+        Self { limits, tunnels: Tunnels::NONE }
     }
 }
 
@@ -109,18 +125,32 @@ pub(crate) fn asked_of_several(
 ///
 /// By value: what has its address taken lies in memory, in the whole loop that calls this.
 #[inline(never)]
-pub(crate) fn prepare(mut frame: Frame, limits: TxLimits) -> (Frame, Option<TxPlan>) {
+pub(crate) fn prepare(mut frame: Frame, rules: &TxRules) -> (Frame, Option<TxPlan>) {
     // What has no header is none, and of a frame to be cut the device takes every byte for payload.
     // A frame whose last buffer is full goes out as it is.
     let is_short = (MIN_FRAME_BYTES..MIN_ETHERNET_BYTES).contains(&frame.total_bytes());
     if is_short && frame.offload().segmentation.is_none() {
         frame.pad_to(MIN_ETHERNET_BYTES);
     }
-    let plan = plan(&frame, &limits).or_else(|| {
-        // The descriptor may have no room for where the checksum is.
-        frame.complete_checksum().then(|| plan(&frame, &limits))?
-    });
+    let plan = plan(&frame, &rules.limits).or_else(|| plan_otherwise(&mut frame, rules));
     (frame, plan)
+}
+
+/// Plans how a frame goes out that is in a tunnel, or the descriptor of which has no room for where
+/// the checksum is.
+#[cold]
+fn plan_otherwise(frame: &mut Frame, rules: &TxRules) -> Option<TxPlan> {
+    let asked = frame.tunnel().and_then(|tunnel| rules.tunnels.asked(frame, tunnel));
+    let Some(sop) = asked else {
+        return if frame.complete_checksum() { plan(frame, &rules.limits) } else { None };
+    };
+    // All else holds for it as for any frame.
+    let tunnel = frame.tunnel();
+    frame.set_tunnel(None);
+    let plan = plan(frame, &rules.limits);
+    frame.set_tunnel(tunnel);
+    let sop = frame.vlan().map_or(sop, |tag| sop.tagged(tag));
+    plan.map(|plan| TxPlan { sop, ..plan })
 }
 
 /// Has the headers of a frame that is to be cut say what the device wants of them, once it is sure
@@ -151,11 +181,11 @@ pub(crate) fn hand_headers_over(mut frame: Frame) -> Result<Frame, Frame> {
         Some(headers) if headers.clear_ip_sum(&mut frame) && headers.write_pseudo_sum(&mut frame, 0) => {
             Ok(frame)
         }
-        _ => Err(frame),
+        _ => tunnel::hand_headers_over(frame),
     }
 }
 
-/// Plans how `frame` goes out; `None` if it must not.
+/// Plans how `frame` goes out; `None` if it must not, and for one in a tunnel.
 pub(crate) fn plan(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
     let mut segments = 0_u16;
     let mut total_bytes = 0_usize;
@@ -182,8 +212,13 @@ pub(crate) fn plan(frame: &Frame, limits: &TxLimits) -> Option<TxPlan> {
             (checksum.map_or(Some(TxSop::PLAIN), |request| summed(request, total_bytes))?, 1)
         }
     };
-    let sop = frame.vlan().map_or(sop, |tag| sop.tagged(tag));
+    let sop = if frame.has_tag_or_tunnel() { tagged(frame, sop)? } else { sop };
     Some(TxPlan { sop, segments, total_bytes, weight })
+}
+
+/// The same with its tag; `None` for a frame in a tunnel.
+fn tagged(frame: &Frame, sop: TxSop) -> Option<TxSop> {
+    frame.vlan().filter(|_| frame.tunnel().is_none()).map(|tag| sop.tagged(tag))
 }
 
 /// Whether one descriptor can name a segment as long.

@@ -8,6 +8,7 @@ use paravane_hal::dma::{DeviceTag, Quiet};
 use paravane_hal::fault::DeviceFault;
 
 use crate::rx::RxQueue;
+use crate::tunnel::Tunnels;
 use crate::tx::TxQueue;
 
 /// A pair of queues besides the first; behind the last transmit queue, of a receive queue alone.
@@ -27,6 +28,12 @@ pub(crate) fn tx_queues<'q, P: Platform>(
     tx: &'q TxQueue<P>,
 ) -> impl Iterator<Item = &'q TxQueue<P>> {
     [tx].into_iter().chain(rx.others().iter().filter_map(|pair| pair.tx.as_ref()))
+}
+
+/// Says what all transmit queues may ask of their device about frames in tunnels.
+pub(crate) fn allow<P: Platform>(rx: &mut RxQueues<P>, tx: &mut TxQueue<P>, tunnels: Tunnels) {
+    let others = rx.others_mut().iter_mut().filter_map(|pair| pair.tx.as_mut());
+    [tx].into_iter().chain(others).for_each(|tx| tx.allow(tunnels));
 }
 
 /// Which devices they belong to, `tx` included.

@@ -14,6 +14,7 @@ use crate::large::LargeRules;
 use crate::offload::TxLimits;
 use crate::revision::Features;
 use crate::table::QueueCounts;
+use crate::tunnel::TunnelPorts;
 
 /// An Ethernet header.
 const HEADER_BYTES: u16 = 14;
@@ -47,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) max_rx_buffers: u16,
     /// Whether the device may put packets together.
     pub(crate) large: Option<LargeRules>,
+    /// Where tunnels are of which the device is asked about the frames inside.
+    pub(crate) tunnels: TunnelPorts,
     /// The longest frame that is copied into a transmit data ring, and how long a slot of that is:
     /// no shorter. 0 for none.
     pub(crate) tx_copies: (u16, u16),
@@ -94,6 +97,8 @@ impl Config {
             _ => ring_within(self.rx_entries.checked_div(queues.rx.into()).unwrap_or(0), powers),
         };
         let large_buffers = u16::try_from(MAX_LARGE_BYTES.div_ceil(buffer_bytes)).unwrap_or(u16::MAX);
+        let has_tunnels = features.contains(Features::TUNNELS);
+        let tunnels = if has_tunnels { self.tunnels } else { TunnelPorts::NONE };
         let may_be_large = self.lro && self.rx_checksum && large_buffers <= MAX_LARGE_PIECES;
         let rx2_entries = self.rx2_entries.unwrap_or_else(|| {
             let of_frames = rx_entries.saturating_mul(max_rx_buffers.saturating_sub(1));
@@ -133,6 +138,7 @@ impl Config {
             rx_completion_entries: if powers { completions.next_power_of_two() } else { completions },
             max_rx_buffers: if is_large { large_buffers } else { max_rx_buffers },
             large,
+            tunnels,
             tx_copies: (self.tx_copy_bytes.min(TX_SLOT_BYTES), TX_SLOT_BYTES),
             rx_slot_bytes: if features.contains(Features::DATA_RINGS) {
                 slot_bytes(self.rx_copy_bytes)

@@ -30,6 +30,8 @@ pub(crate) const FEATURE_RSS: u64 = 1 << 1;
 pub(crate) const FEATURE_RXVLAN: u64 = 1 << 2;
 /// `uptFeatures`: put TCP packets together.
 pub(crate) const FEATURE_LRO: u64 = 1 << 3;
+/// `uptFeatures` (`RXINNEROFLD`), from revision 4 on: both of these inside of tunnels.
+pub(crate) const FEATURE_INNER: u64 = 1 << 4;
 
 /// `rssConfDesc.confLen`.
 pub(crate) const RSS_CONF_BYTES: u32 = 176;

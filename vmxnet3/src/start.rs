@@ -27,7 +27,7 @@ use crate::filter::RxMode;
 use crate::intr::Vectors;
 use crate::memory::Memory;
 use crate::offload::{MAX_SEGMENTS, MAX_TSO_SEGMENTS};
-use crate::pairs::RxQueues;
+use crate::pairs::{self, RxQueues};
 use crate::plan::Plan;
 use crate::regs::{Command, Query};
 use crate::revision::{Features, Revision};
@@ -35,10 +35,14 @@ use crate::rss;
 use crate::rx::RxQueue;
 use crate::shared::Shared;
 use crate::table::QueueCounts;
+use crate::tunnel::Tunnels;
 use crate::tx::TxQueue;
 
 /// How many address bits the device drives.
 const ADDRESS_BITS: u8 = 64;
+/// What every device does.
+const OFFLOADS: Offloads =
+    Offloads::CHECKSUM.union(Offloads::TSO4).union(Offloads::TSO6).union(Offloads::VLAN);
 
 /// What a start came to.
 struct Started<P: Platform> {
@@ -55,6 +59,8 @@ pub(crate) struct Answers {
     pub(crate) link: Link,
     /// By what it spreads.
     pub(crate) spread_by: RssKinds,
+    /// What it may be asked about frames in tunnels.
+    pub(crate) tunnels: Tunnels,
     /// What it was told with `SET_RING_BUFFER_SIZE`, where it has that.
     pub(crate) buffer_sizes: Option<[u8; 16]>,
 }
@@ -85,7 +91,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     mac: plan.mac,
                     ip_mtu_bytes: plan.ip_mtu_bytes,
                     max_frame_bytes: plan.max_frame_bytes,
-                    offloads: Offloads::CHECKSUM | Offloads::TSO4 | Offloads::TSO6 | Offloads::VLAN,
+                    offloads: OFFLOADS | answers.tunnels.offloads(),
                     filters: true,
                     max_segments: MAX_SEGMENTS,
                     max_cut_segments: MAX_TSO_SEGMENTS,
@@ -144,7 +150,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                 "vmxnet3 {address}: no large packets: they need checksums verified, and more or longer buffers"
             );
         }
-        let mut config = Config { lro: plan.large.is_some(), ..*config };
+        let mut config = Config { lro: plan.large.is_some(), tunnels: plan.tunnels, ..*config };
         if !config.lro {
             // Or it would be asked for what it was just said not to have.
             config.settings.rx_offloads = config.settings.rx_offloads.map(|asked| asked.difference(LRO));
@@ -190,8 +196,10 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         let regs = &mut self.regs;
         // Once more, harmless when it still holds; or another one, now that nothing runs.
         regs.choose(self.revision.bit());
-        let kinds = config.settings.rss.as_ref().map_or(RssKinds::empty(), |rss| rss.kinds());
-        Capabilities::ask_for_spread(regs, plan.features, kinds)?;
+        let wanted = Capabilities::of(config.settings.rss.as_ref(), config.tunnels);
+        let granted = wanted.ask_for(regs, plan.features)?;
+        let tunnels = Tunnels::new(config.tunnels, plan.features, granted);
+        pairs::allow(&mut memory.rx, &mut memory.tx, tunnels);
         regs.set_shared(memory.shared.dma_addr().get());
         // Only now: until here the device had nothing valid to write to.
         self.function.enable(PciCommand::BUS_MASTER).map_err(StartError::Command)?;
@@ -233,7 +241,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
             memory.shared.set(field!(Shared, driver.intr_conf.intr_ctrl), U32::ZERO);
             memory.shared.set(field!(Shared, driver.intr_conf_ext.intr_ctrl), U32::ZERO);
         }
-        Ok(Answers { link, spread_by, buffer_sizes })
+        Ok(Answers { link, spread_by, tunnels, buffer_sizes })
     }
 
     /// Takes memory back from a device that did not start.

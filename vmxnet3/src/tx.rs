@@ -28,9 +28,10 @@ use crate::batch::{self, Published, Run};
 use crate::data_ring::Copies;
 use crate::desc::{TxCompletion, TxDesc};
 use crate::intr::Vector;
-use crate::offload::{self, TxLimits};
+use crate::offload::{self, TxLimits, TxRules};
 use crate::ring::{Cursor, rare};
 use crate::table::QueueWords;
+use crate::tunnel::Tunnels;
 
 /// A transmit queue. Belongs to one core at a time.
 pub struct TxQueue<P: Platform> {
@@ -42,7 +43,7 @@ pub struct TxQueue<P: Platform> {
     bar0: P::Region,
     doorbell: Reg<u32, WriteOnly>,
     vector: Vector,
-    limits: TxLimits,
+    rules: TxRules,
     /// Where short frames are copied to.
     copies: Option<Copies<P>>,
     /// Where the next descriptor goes.
@@ -94,7 +95,7 @@ impl<P: Platform> TxQueue<P> {
             bar0,
             doorbell,
             vector,
-            limits,
+            rules: TxRules::new(limits),
             copies,
             fill: Cursor::start(entries),
             lent: 0,
@@ -117,6 +118,11 @@ impl<P: Platform> TxQueue<P> {
                 .as_ref()
                 .map_or((0, 0), |Copies { ring, .. }| (ring.dma_addr(), ring.slot_bytes())),
         }
+    }
+
+    /// Says what may be asked of the device about frames in tunnels: nothing before it is asked.
+    pub(crate) fn allow(&mut self, tunnels: Tunnels) {
+        self.rules.tunnels = tunnels;
     }
 
     /// Gives all memory and frames back, against proof. False when some had to be leaked.
@@ -179,7 +185,7 @@ impl<P: Platform> TxQueue<P> {
     /// False, and nothing happened, when it is not one.
     #[inline(always)]
     fn publish_single(&mut self, burst: &mut Burst) -> bool {
-        if self.free() == 0 || burst.domain() != Some(self.limits.domain) {
+        if self.free() == 0 || burst.domain() != Some(self.rules.limits.domain) {
             rare();
             return false;
         }
@@ -202,7 +208,7 @@ impl<P: Platform> TxQueue<P> {
     #[inline(always)]
     fn lend_single(&mut self, frame: Frame) -> Result<(), Frame> {
         let at = self.fill;
-        let Some(asked) = offload::asked_on_the_spot(frame.first_segment(), self.limits) else {
+        let Some(asked) = offload::asked_on_the_spot(frame.first_segment(), self.rules.limits) else {
             rare();
             return Err(frame);
         };
@@ -234,7 +240,7 @@ impl<P: Platform> TxQueue<P> {
         // Free: what was lent here came home with its descriptors.
         let Some(place @ None) = self.in_flight.slots_mut().get_mut(at.slot()) else { return 0 };
         let run = place.insert(Run { frames: Burst::new(), descriptors: 0 });
-        let published = batch::publish(burst, run, self.ring.slots(), at, free, self.limits);
+        let published = batch::publish(burst, run, self.ring.slots(), at, free, &self.rules);
         if published.frames == 0 {
             *place = None;
         }
@@ -249,7 +255,7 @@ impl<P: Platform> TxQueue<P> {
         // As above.
         let Some(place @ None) = self.in_flight.slots_mut().get_mut(at.slot()) else { return 0 };
         let run = place.insert(Run { frames: Burst::new(), descriptors: 0 });
-        let published = batch::publish_copying(burst, run, self.ring.slots(), at, free, self.limits, copies);
+        let published = batch::publish_copying(burst, run, self.ring.slots(), at, free, &self.rules, copies);
         if published.frames == 0 {
             *place = None;
         }

@@ -9,7 +9,7 @@ use crate::ring::{Cursor, Generation};
 /// What the device is asked to do with a frame: the words of its first descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TxSop {
-    /// `msscof`, at its place in `dw2`.
+    /// `msscof`, `oco`, `ext1`, at their places in `dw2`.
     word2: u32,
     /// `hlen`, `om`, `ti`, `tci`, at their places in `dw3`.
     word3: u32,
@@ -31,9 +31,25 @@ impl TxSop {
         Self { word2: (mss_bytes as u32 & LEN) << 18, word3: header_bytes as u32 & 0x3ff | 3 << 10 }
     }
 
-    /// Whether it asks for segments.
-    pub(crate) const fn cuts(self) -> bool {
-        self.word3 & 3 << 10 == 3 << 10
+    /// `om` 1, up to revision 6: the same about the frame inside a tunnel, behind `header_bytes` of
+    /// outer and inner headers. With `mss_bytes` 0 it asks for the checksum alone.
+    pub(crate) const fn encapsulated(header_bytes: u16, mss_bytes: u16) -> Self {
+        Self { word2: (mss_bytes as u32 & LEN) << 18, word3: header_bytes as u32 & 0x3ff | 1 << 10 }
+    }
+
+    /// `ext1`, from revision 7 on: what it asks for is about the frame inside a tunnel.
+    pub(crate) const fn inner(self) -> Self {
+        Self { word2: self.word2 | 1 << 17, ..self }
+    }
+
+    /// `oco`: segments of a tunnel have an outer checksum too.
+    pub(crate) const fn with_outer_checksum(self) -> Self {
+        Self { word2: self.word2 | 1 << 15, ..self }
+    }
+
+    /// Whether it may ask for segments: `om` 3 or 1.
+    pub(crate) const fn may_cut(self) -> bool {
+        self.word3 & 1 << 10 != 0
     }
 
     /// Both words, `dw2` in the low half.
