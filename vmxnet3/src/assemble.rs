@@ -19,6 +19,7 @@ use crate::desc::{Merged, RxCompletion};
 use crate::large::LargeRules;
 use crate::ring::rare;
 use crate::rx_ring::RxRing;
+use crate::tunnel::{TunnelHeaders, TunnelPorts};
 
 pub(crate) struct Assembler<D: Dma> {
     pub(crate) heads: RxRing<D>,
@@ -31,6 +32,8 @@ pub(crate) struct Assembler<D: Dma> {
     pub(crate) merged: Option<Merged>,
     /// Whether it may put packets together.
     pub(crate) large: Option<LargeRules>,
+    /// Where tunnels are that it was asked to look into.
+    pub(crate) tunnels: TunnelPorts,
     /// Where fresh buffers come from.
     pub(crate) pool: FramePool,
     /// Buffers that no slot has: fresh ones, and such as the device passed over.
@@ -176,7 +179,10 @@ impl<D: Dma> Assembler<D> {
     /// Why it was dropped.
     fn finish(&mut self, completion: RxCompletion) -> Result<(Frame, u32), Dropped> {
         let (frame, total_bytes) = self.chain.finish()?;
-        let frame = annotated(frame, completion);
+        let mut frame = annotated(frame, completion);
+        if completion.vouches_for_inner() && TunnelHeaders::read(&frame, self.tunnels).is_some() {
+            frame.set_good_inner_checksum(true);
+        }
         let frame = match (self.large, self.merged) {
             (Some(rules), merged) => rules.annotate(frame, total_bytes, merged)?,
             // What nobody asked for is not what it seems.

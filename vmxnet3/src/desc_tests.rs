@@ -208,6 +208,22 @@ fn checksum_verdicts() {
 }
 
 #[test]
+fn a_verdict_about_the_inside_is_none_about_the_outside() {
+    const GOOD: u32 = 1 << 16 | 1 << 18 | 1 << 19 | 1 << 21;
+    const CNC: u32 = 1 << 30;
+    for (inner, is_outer, is_inner) in
+        [(0, true, false), (1, false, false), (2, false, true), (3, false, true)]
+    {
+        let said = |word0, word3| {
+            let completion = parse([0xc000 | inner << 12 | word0, 0, 60, word3]).unwrap();
+            (completion.checksum() == RxChecksum::Good, completion.vouches_for_inner())
+        };
+        assert_eq!(said(0, GOOD), (is_outer, is_inner), "{inner}");
+        assert_eq!([said(CNC, GOOD), said(0, GOOD & !(1 << 16)), said(0, 0)], [(false, false); 3]);
+    }
+}
+
+#[test]
 fn tags_and_hashes() {
     let both = parse([0xc000 | 6 << 26, 0x1234_5678, 60 | 1 << 15 | 0x2064 << 16, 0]).unwrap();
     assert_eq!(both.vlan(), Some(VlanTag(0x2064)));
@@ -240,7 +256,7 @@ proptest! {
         // the type.
         let of_type_3 = [word0, word1, word2, word3 & !(4 << 24)];
         let usual_len = match RxCompletion::classify(of_type_3, plain, buffer_bytes) {
-            RxJudged::Noted(completion) if !completion.has_tag_or_hash() && word0 >> 12 & 3 == 0 => {
+            RxJudged::Noted(completion) if !completion.has_tag_or_hash() => {
                 Some(completion.len_bytes())
             }
             _ => None,
@@ -257,7 +273,7 @@ proptest! {
             prop_assert_eq!(word0 >> 16 & 0x3ff, u32::from(completion.is_second_ring()));
             let is_whole = completion.sop() && completion.eop() && !completion.err() && completion.len_bytes() > 0;
             let is_in_turn = !completion.is_second_ring() && completion.index() == turn;
-            let is_usual = is_whole && is_in_turn && word3 & 4 << 24 == 0;
+            let is_usual = is_whole && is_in_turn && word3 & 4 << 24 == 0 && word0 >> 12 & 3 == 0;
             let is_new_and_whole = RxCompletion::is_new_and_whole(word3, FIRST);
             prop_assert_eq!(is_new_and_whole, word3 & (1 << 31 | 4 << 24) == 1 << 31);
             prop_assert_eq!(!matches!(judged, RxJudged::Unusual(_)), is_usual);

@@ -9,12 +9,15 @@ use paravane_net::{Frame, RxChecksum, Segmentation, TxOffload};
 use crate::chain::Dropped;
 use crate::desc::Merged;
 use crate::headers::TcpHeaders;
+use crate::tunnel::{TunnelHeaders, TunnelPorts};
 
 /// What a device may put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LargeRules {
     /// The largest IP packet that can have come.
     pub(crate) ip_mtu_bytes: u16,
+    /// Where tunnels are whose inner packets it may put together.
+    pub(crate) tunnels: TunnelPorts,
 }
 
 impl LargeRules {
@@ -35,9 +38,15 @@ impl LargeRules {
         merged: Option<Merged>,
     ) -> Result<Frame, Dropped> {
         let headers = TcpHeaders::read(&frame).filter(|headers| headers.end_bytes == total_bytes);
-        let cut = headers.and_then(|headers| Some((headers, self.segment_bytes(&headers, merged)?)));
+        let cut = headers.and_then(|headers| {
+            let packet_header_bytes = headers.header_bytes.checked_sub(headers.ip_at)?;
+            Some((headers, self.segment_bytes(packet_header_bytes, &headers, merged)?))
+        });
         let Some((headers, mss_bytes)) = cut else {
-            return if merged.is_some() { Err(Dropped::Damaged) } else { Ok(frame) };
+            return match merged {
+                Some(merged) => self.annotate_inside(frame, total_bytes, merged),
+                None => Ok(frame),
+            };
         };
         let TcpHeaders { kind, header_bytes, is_reduced, .. } = headers;
         let segmentation = Segmentation { kind, header_bytes, mss_bytes, ecn: is_reduced };
@@ -53,9 +62,36 @@ impl LargeRules {
         Ok(frame)
     }
 
-    /// What each of its segments carries; `None` for a packet that was not put together.
-    fn segment_bytes(self, headers: &TcpHeaders, merged: Option<Merged>) -> Option<u16> {
-        let packet_header_bytes = headers.header_bytes.checked_sub(headers.ip_at)?;
+    /// The same of a packet inside a tunnel. What is asked of whoever sends it on is about that
+    /// then; the outer headers are as the device left them, and their checksums as open as they
+    /// came.
+    #[cold]
+    fn annotate_inside(self, mut frame: Frame, total_bytes: u32, merged: Merged) -> Result<Frame, Dropped> {
+        let headers = TunnelHeaders::read(&frame, self.tunnels);
+        let cut = headers.and_then(|headers| {
+            let tcp = headers.tcp().filter(|tcp| tcp.end_bytes == total_bytes)?;
+            let mss_bytes = self.segment_bytes(headers.packet_header_bytes()?, &tcp, Some(merged))?;
+            Some((headers, tcp, mss_bytes))
+        });
+        let Some((headers, tcp, mss_bytes)) = cut else { return Err(Dropped::Damaged) };
+        let TcpHeaders { kind, header_bytes, is_reduced, .. } = tcp;
+        let len_bytes = total_bytes.saturating_sub(tcp.tcp_at.into());
+        let is_open = frame.has_good_inner_checksum() && tcp.write_pseudo_sum(&mut frame, len_bytes);
+        let checksum = is_open.then(|| tcp.checksum());
+        let segmentation = Some(Segmentation { kind, header_bytes, mss_bytes, ecn: is_reduced });
+        frame.set_tunnel(Some(headers.tunnel()));
+        frame.set_offload(TxOffload { checksum, segmentation });
+        Ok(frame)
+    }
+
+    /// What each of its segments carries, behind so many bytes of headers from the outermost IP
+    /// header on; `None` for a packet that was not put together.
+    fn segment_bytes(
+        self,
+        packet_header_bytes: u16,
+        headers: &TcpHeaders,
+        merged: Option<Merged>,
+    ) -> Option<u16> {
         let largest = self.ip_mtu_bytes.checked_sub(packet_header_bytes).filter(|bytes| *bytes > 0)?;
         let payload_bytes = headers.payload_bytes();
         let Some(Merged { segments, mss_bytes }) = merged else {
@@ -76,7 +112,7 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    const RULES: LargeRules = LargeRules { ip_mtu_bytes: 1500 };
+    const RULES: LargeRules = LargeRules { ip_mtu_bytes: 1500, tunnels: TunnelPorts::ASSIGNED };
 
     /// Headers of TCP without options over IPv4, as far as they are looked at, and some payload.
     fn packet(payload_bytes: u16) -> Vec<u8> {

@@ -120,6 +120,7 @@ impl<P: Platform> Memory<P> {
                     completion_entries: plan.rx_completion_entries,
                     max_buffers: plan.max_rx_buffers,
                     large: plan.large,
+                    tunnels: plan.tunnels,
                 },
             )
         };

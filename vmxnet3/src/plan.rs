@@ -119,7 +119,7 @@ impl Config {
         let completions = rx_entries.saturating_add(rx2_entries);
         // One slot stays free.
         let is_large = may_be_large && rx2_entries > large_buffers;
-        let large = is_large.then_some(LargeRules { ip_mtu_bytes: self.ip_mtu_bytes });
+        let large = is_large.then_some(LargeRules { ip_mtu_bytes: self.ip_mtu_bytes, tunnels });
         let usual_bytes = if is_large { buffer_bytes.min(max_frame_bytes.into()) } else { buffer_bytes };
         Ok(Plan {
             features,
@@ -220,7 +220,7 @@ mod tests {
     fn large_packets_take_their_buffers_or_are_not_made() {
         let large = Config::default().with_lro(true);
         let plan = check(large, 2048).unwrap();
-        assert_eq!(plan.large, Some(LargeRules { ip_mtu_bytes: 1500 }));
+        assert_eq!(plan.large, Some(LargeRules { ip_mtu_bytes: 1500, tunnels: TunnelPorts::NONE }));
         assert_eq!(plan.max_rx_buffers, 34, "65593 bytes in buffers of 1984");
         assert_eq!(plan.geometry.entries, [256, 256]);
         assert_eq!((plan.geometry.buffer_bytes, plan.geometry.usual_bytes), (1984, 1514));

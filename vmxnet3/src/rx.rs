@@ -37,6 +37,7 @@ use crate::large::LargeRules;
 use crate::ring::{Cursor, rare};
 use crate::rx_ring::RxRing;
 use crate::table::QueueWords;
+use crate::tunnel::TunnelPorts;
 
 /// A device that wants to hear of fresh buffers hears of them from this many on, or from an eighth
 /// of a short ring; a doorbell is an exit to the hypervisor.
@@ -80,6 +81,8 @@ pub(crate) struct RxSetup<P: Platform> {
     pub(crate) max_buffers: u16,
     /// Whether the device may put packets together.
     pub(crate) large: Option<LargeRules>,
+    /// Where tunnels are that it was asked to look into.
+    pub(crate) tunnels: TunnelPorts,
 }
 
 /// Where the device finds the rings of a receive queue.
@@ -104,6 +107,7 @@ impl<P: Platform> RxQueue<P> {
             completion_entries,
             max_buffers,
             large,
+            tunnels,
         } = setup;
         geometry.data_slot_bytes = data.as_ref().map_or(0, DataRing::slot_bytes);
         let [head_entries, body_entries] = geometry.entries;
@@ -115,6 +119,7 @@ impl<P: Platform> RxQueue<P> {
             chain: Chain::new(max_buffers),
             merged: None,
             large,
+            tunnels,
             pool,
             stock: Burst::new(),
             owed: 0,

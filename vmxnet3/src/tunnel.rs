@@ -13,7 +13,7 @@ use crate::capability::Capabilities;
 use crate::desc::TxSop;
 use crate::offload::MAX_HLEN_BYTES;
 use crate::revision::Features;
-use headers::TunnelHeaders;
+pub(crate) use headers::TunnelHeaders;
 pub use ports::TunnelPorts;
 
 /// What a transmit queue may leave to the device of frames in tunnels.

@@ -180,6 +180,8 @@ impl RxCompletion {
     /// `ext1`: the verdict, the hash, or both are about what is inside of a tunnel. Which bit says
     /// which, headers and drivers do not agree on.
     const INNER: u32 = 3 << 12;
+    /// The one that a verdict is taken by, as Linux does.
+    const INNER_VERDICT: u32 = 1 << 13;
     const CNC: u32 = 1 << 30;
     const ERR: u32 = 1 << 14;
     const TS: u32 = 1 << 15;
@@ -238,7 +240,9 @@ impl RxCompletion {
     #[inline(always)]
     pub(crate) const fn classify(words: [u32; 4], plain: u32, buffer_bytes: u32) -> RxJudged {
         let [word0, _, word2, word3] = words;
-        let is_whole = word0 & Self::WHOLE == plain & Self::WHOLE && !Self::may_be_merged(word3);
+        // What is inside of a tunnel is looked at where there is time for it.
+        const LOOKED_AT: u32 = RxCompletion::WHOLE | RxCompletion::INNER;
+        let is_whole = word0 & LOOKED_AT == plain & LOOKED_AT && !Self::may_be_merged(word3);
         if is_whole && (word2 & (LEN | Self::ERR)).wrapping_sub(1) < buffer_bytes {
             return RxJudged::Noted(Self::of(words));
         }
@@ -312,6 +316,12 @@ impl RxCompletion {
         let [word0, _, _, word3] = self.words();
         // What is known of a packet inside of another says nothing of the other.
         if word0 & (Self::CNC | Self::INNER) != 0 { RxChecksum::Unverified } else { Self::verdict(word3) }
+    }
+
+    /// Whether the device says that the layer-4 checksum is good of the packet inside a tunnel.
+    pub(crate) const fn vouches_for_inner(self) -> bool {
+        let [word0, _, _, word3] = self.words();
+        word0 & (Self::CNC | Self::INNER_VERDICT) == Self::INNER_VERDICT && Self::vouches(word3)
     }
 
     /// Whether `dw3` may be that of a frame which the device put together; not that of any other.

@@ -112,6 +112,11 @@ impl TunnelHeaders {
         self.inner.payload_at.checked_add(layer4_bytes)
     }
 
+    /// Without the outer Ethernet header: what counts for the MTU.
+    pub(crate) fn packet_header_bytes(&self) -> Option<u16> {
+        self.header_bytes()?.checked_sub(self.outer.ip_at)
+    }
+
     /// Where the inner checksum is.
     pub(crate) const fn checksum(&self) -> ChecksumRequest {
         let offset_bytes = match self.layer4 {
