@@ -9,16 +9,19 @@
     reason = "tests"
 )]
 
+#[path = "support/inside.rs"]
+mod inside;
 mod support;
 
-use etherparse::{NetHeaders, PacketBuilder, PacketHeaders, TcpHeader, TransportHeader};
+use etherparse::{PacketBuilder, PacketHeaders, TcpHeader, TransportHeader};
+use inside::{Inside, check_sums, sum};
 use paravane_hal::irq::Interrupts;
-use paravane_mock_hal::model::vmxnet3::Personality;
+use paravane_mock_hal::model::vmxnet3::{Personality, Sent};
 use paravane_net::{
     Burst, ChecksumRequest, Frame, Rss, RssKinds, RxChecksum, Segmentation, SegmentationKind, Settings,
-    TxOffload, TxQueue, VlanTag,
+    TunnelKind, TxOffload, TxQueue, VlanTag,
 };
-use paravane_vmxnet3::Config;
+use paravane_vmxnet3::{Config, TunnelPorts};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use support::{MAC, Machine, MockRunning, bytes_of, receive_all};
@@ -117,7 +120,7 @@ impl Packet {
             let tag = parsed.vlan_ids().first().map(|vid| vid.value());
             assert_eq!(tag, self.tag);
             let part = parsed.payload.slice();
-            check_sums(&parsed, part);
+            check_sums(&parsed, part, true);
             if let Some(TransportHeader::Tcp(tcp)) = &parsed.transport {
                 assert_eq!(tcp.sequence_number, 0xffff_f000_u32.wrapping_add(payload.len() as u32));
                 assert_eq!((tcp.psh, tcp.options.len()), (position + 1 == wire.len(), 12));
@@ -132,36 +135,27 @@ impl Packet {
     }
 }
 
-/// The ones' complement sum of 16-bit words.
-fn sum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    ((folded & 0xffff) + (folded >> 16)) as u16
+/// A packet in a tunnel, of which a checksum is left to the device, or segments.
+#[derive(Clone, Copy, Debug)]
+struct Tunnelled {
+    packet: Inside,
+    mss_bytes: Option<u16>,
+    tag: Option<u16>,
+    is_damaged: bool,
 }
 
-fn check_sums(parsed: &PacketHeaders<'_>, payload: &[u8]) {
-    let transport = parsed.transport.as_ref().unwrap();
-    let (said, made) = match (parsed.net.as_ref().unwrap(), transport) {
-        (NetHeaders::Ipv4(ip, _), TransportHeader::Tcp(tcp)) => {
-            assert_eq!(ip.header_checksum, ip.calc_header_checksum());
-            (tcp.checksum, tcp.calc_checksum_ipv4(ip, payload).unwrap())
-        }
-        (NetHeaders::Ipv4(ip, _), TransportHeader::Udp(udp)) => {
-            assert_eq!(ip.header_checksum, ip.calc_header_checksum());
-            (udp.checksum, udp.calc_checksum_ipv4(ip, payload).unwrap())
-        }
-        (NetHeaders::Ipv6(ip, _), TransportHeader::Tcp(tcp)) => {
-            (tcp.checksum, tcp.calc_checksum_ipv6(ip, payload).unwrap())
-        }
-        (NetHeaders::Ipv6(ip, _), TransportHeader::Udp(udp)) => {
-            (udp.checksum, udp.calc_checksum_ipv6(ip, payload).unwrap())
-        }
-        other => panic!("{other:?}"),
-    };
-    // Zero has two forms: TCP takes either, and to UDP one says that there is no checksum.
-    let is_tcp = matches!(transport, TransportHeader::Tcp(_));
-    assert!(said == made || is_tcp && said % u16::MAX == made % u16::MAX, "{said:#x}, not {made:#x}");
+impl Tunnelled {
+    fn given(&self, machine: &Machine) -> Frame {
+        let mut frame = self.packet.given(machine, self.mss_bytes);
+        frame.set_vlan(self.tag.map(VlanTag));
+        frame
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Traffic {
+    Plain(Packet),
+    Tunnelled(Tunnelled),
 }
 
 #[derive(Clone, Debug)]
@@ -173,9 +167,18 @@ struct Case {
     rx_checksum: bool,
     strip_vlan: bool,
     lro: bool,
+    tunnels: TunnelPorts,
     tx_threshold: u32,
     update_rx_prod: bool,
-    packets: Vec<Packet>,
+    packets: Vec<Traffic>,
+}
+
+impl Case {
+    /// Whether the device is asked about the inside of any tunnel, and of such a one.
+    fn looks_inside(&self, packet: &Inside) -> [bool; 2] {
+        let looks = self.revision >= 4 && !self.tunnels.is_none();
+        [looks, looks && self.tunnels.port(packet.kind).is_some()]
+    }
 }
 
 fn packet() -> impl Strategy<Value = Packet> {
@@ -199,7 +202,25 @@ fn packet() -> impl Strategy<Value = Packet> {
     )
 }
 
+fn tunnelled() -> impl Strategy<Value = Tunnelled> {
+    let kinds: Vec<_> = inside::kinds().collect();
+    let mss = prop::option::of(500_u16..1300);
+    let tag = prop_oneof![3 => Just(None), 1 => (1_u16..4095).prop_map(Some)];
+    (prop::sample::select(kinds), any::<bool>(), 1_usize..20_000, mss, tag, 0..8).prop_map(
+        |(packet, is_tcp, payload_bytes, mss_bytes, tag, damage)| {
+            let is_cut = mss_bytes.is_some();
+            let payload_bytes = if is_cut { payload_bytes } else { payload_bytes % 1300 + 1 };
+            let packet = Inside { is_tcp: is_tcp || is_cut, payload_bytes, ..packet };
+            Tunnelled { packet, mss_bytes, tag, is_damaged: damage == 0 }
+        },
+    )
+}
+
 fn case() -> impl Strategy<Value = Case> {
+    let traffic = prop_oneof![
+        2 => packet().prop_map(Traffic::Plain),
+        1 => tunnelled().prop_map(Traffic::Tunnelled),
+    ];
     let entries = prop_oneof![Just(32_u16), Just(64), Just(96), Just(128), Just(224)];
     (
         (
@@ -208,39 +229,52 @@ fn case() -> impl Strategy<Value = Case> {
             [entries.clone(), entries],
             prop_oneof![Just(1500_u16), Just(4000), Just(9000)],
         ),
-        (any::<[bool; 4]>(), 0..10_u32),
-        vec(packet(), 1..40),
+        (any::<[bool; 4]>(), 0..10_u32, any::<[bool; 2]>()),
+        vec(traffic, 1..40),
     )
-        .prop_map(|((revision, pairs, entries, ip_mtu_bytes), (features, tx_threshold), packets)| {
-            let [rx_checksum, strip_vlan, lro, update_rx_prod] = features;
-            // A ring that is no power of two is refused there.
-            let entries = if revision == 7 { entries.map(|entries| 1 << entries.ilog2()) } else { entries };
-            Case {
-                revision,
-                pairs,
-                entries,
-                ip_mtu_bytes,
-                rx_checksum,
-                strip_vlan,
-                lro,
-                tx_threshold,
-                update_rx_prod,
+        .prop_map(
+            |(
+                (revision, pairs, entries, ip_mtu_bytes),
+                (features, tx_threshold, [geneve, vxlan]),
                 packets,
-            }
-        })
+            )| {
+                let [rx_checksum, strip_vlan, lro, update_rx_prod] = features;
+                let ports =
+                    TunnelPorts::NONE.with(TunnelKind::Geneve, if geneve { inside::GENEVE } else { 0 });
+                let tunnels = ports.with(TunnelKind::Vxlan, if vxlan { inside::VXLAN } else { 0 });
+                // A ring that is no power of two is refused there.
+                let entries =
+                    if revision == 7 { entries.map(|entries| 1 << entries.ilog2()) } else { entries };
+                Case {
+                    revision,
+                    pairs,
+                    entries,
+                    ip_mtu_bytes,
+                    rx_checksum,
+                    strip_vlan,
+                    lro,
+                    tunnels,
+                    tx_threshold,
+                    update_rx_prod,
+                    packets,
+                }
+            },
+        )
 }
 
+/// What goes over the wire for a frame; nothing if it is refused.
 fn transmit(tx: &mut impl TxQueue, machine: &Machine, frame: Frame) -> Vec<Vec<u8>> {
+    let refused = tx.counters().refused;
     let mut burst = Burst::new();
     burst.push(frame);
     assert_eq!(tx.transmit(&mut burst), Ok(1));
-    assert_eq!(tx.counters().refused, 0);
+    let sent = u32::from(tx.counters().refused == refused);
     tx.flush();
     machine.model().tick();
-    assert_eq!(tx.reclaim(), Ok(1));
-    let sent = machine.model().take_sent();
-    assert_eq!(sent.len(), 1);
-    sent[0].on_wire()
+    assert_eq!(tx.reclaim(), Ok(sent as usize));
+    let on_wire: Vec<_> = machine.model().take_sent().iter().map(Sent::on_wire).collect();
+    assert_eq!(on_wire.len(), sent as usize);
+    on_wire.concat()
 }
 
 /// A frame comes in, whole or damaged; what is handed over is it, and nothing is said of it that is
@@ -268,6 +302,27 @@ fn receive(case: &Case, machine: &Machine, up: &mut MockRunning, packet: &Packet
     assert!(verdict.contains(&frame.rx_checksum()), "{:?}", frame.rx_checksum());
 }
 
+/// The same of one in a tunnel.
+fn receive_inside(case: &Case, machine: &Machine, up: &mut MockRunning, of: Tunnelled, mut wire: Vec<u8>) {
+    let Tunnelled { packet, tag, is_damaged, .. } = of;
+    if is_damaged {
+        wire[packet.places()[3] + if tag.is_some() { 4 } else { 0 }] ^= 0x40;
+    }
+    assert!(machine.model().deliver(&wire));
+    let frames = receive_all(up);
+    assert_eq!(frames.len(), 1);
+    if case.strip_vlan && tag.is_some() {
+        assert_eq!(frames[0].vlan(), tag.map(VlanTag));
+        wire.drain(12..16);
+    }
+    assert!(bytes_of(&frames[0]) == wire);
+    let [looks, looks_there] = case.looks_inside(&packet);
+    let is_good = |looks| case.rx_checksum && looks && !is_damaged;
+    assert_eq!(frames[0].has_good_inner_checksum(), is_good(looks_there));
+    let is_outer_good = is_good(!looks && packet.outer_checksum);
+    assert_eq!(frames[0].rx_checksum() == RxChecksum::Good, is_outer_good, "{:?}", frames[0].rx_checksum());
+}
+
 fn goes_in_and_comes_out(case: &Case) {
     let personality = Personality {
         tx_threshold: case.tx_threshold,
@@ -289,20 +344,35 @@ fn goes_in_and_comes_out(case: &Case) {
         .with_rx_checksum(case.rx_checksum)
         .with_strip_vlan(case.strip_vlan)
         .with_lro(case.lro)
+        .with_tunnels(case.tunnels)
         .with_max_revision(7)
         .with_settings(settings);
     let mut up = machine.start(&config, Interrupts::POLLING);
     assert_eq!((up.control.revision(), up.control.pairs()), (case.revision, queues.len() as u16));
     for (number, packet) in case.packets.iter().enumerate() {
-        let frame = packet.given(&machine);
+        let frame = match packet {
+            Traffic::Plain(packet) => packet.given(&machine),
+            Traffic::Tunnelled(tunnelled) => tunnelled.given(&machine),
+        };
         let queue = number % queues.len();
         let wire = match queue {
             0 => transmit(&mut up.tx, &machine, frame),
             _ => transmit(up.rx.others_mut()[queue - 1].tx.as_mut().unwrap(), &machine, frame),
         };
-        packet.check_wire(&wire);
+        match packet {
+            Traffic::Plain(packet) => packet.check_wire(&wire),
+            Traffic::Tunnelled(Tunnelled { packet, mss_bytes: Some(_), .. })
+                if case.looks_inside(packet) != [true; 2] =>
+            {
+                assert!(wire.is_empty(), "nobody cuts it");
+            }
+            Traffic::Tunnelled(Tunnelled { packet, mss_bytes, .. }) => packet.check_wire(&wire, *mss_bytes),
+        }
         for segment in wire {
-            receive(case, &machine, &mut up, packet, segment);
+            match packet {
+                Traffic::Plain(packet) => receive(case, &machine, &mut up, packet, segment),
+                Traffic::Tunnelled(tunnelled) => receive_inside(case, &machine, &mut up, *tunnelled, segment),
+            }
         }
     }
     machine.assert_clean();

@@ -179,15 +179,16 @@ impl Inside {
 }
 
 /// The ones' complement sum of 16-bit words.
-fn sum(bytes: &[u8]) -> u16 {
+pub fn sum(bytes: &[u8]) -> u16 {
     let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
     let sum: u32 = words.sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     ((folded & 0xffff) + (folded >> 16)) as u16
 }
 
-/// The checksums that a packet has are right, and a UDP header says how long it is.
-fn check_sums(parsed: &PacketHeaders<'_>, payload: &[u8], has_checksum: bool) {
+/// The checksums that a packet has are right, and a UDP header says how long it is. Without one,
+/// layer 4 says 0.
+pub fn check_sums(parsed: &PacketHeaders<'_>, payload: &[u8], has_checksum: bool) {
     let (said, made) = match (parsed.net.as_ref().unwrap(), parsed.transport.as_ref().unwrap()) {
         (NetHeaders::Ipv4(ip, _), transport) => {
             assert_eq!(ip.header_checksum, ip.calc_header_checksum());
