@@ -140,7 +140,7 @@ fn one_that_finds_no_room_is_as_it_was() {
 }
 
 #[test]
-fn what_is_not_what_it_says_is_refused_before_the_ring_is_touched() {
+fn a_tunnel_that_is_not_what_it_says_is_refused_before_the_ring_is_touched() {
     let machine = up_to(6);
     let mut up = machine.start(&config(), Interrupts::POLLING);
     let large = Inside { payload_bytes: 3000, ..PLAIN };
