@@ -109,10 +109,9 @@ const fn of_kind(kind: TunnelKind) -> [Offloads; 3] {
     }
 }
 
-/// Has the headers of a frame in a tunnel say what the device wants of them, as
-/// [`offload::hand_headers_over`](crate::offload::hand_headers_over) those of others; of one that is to be cut, that is. The outer
-/// checksum of such a one, if it is to have one, is left as the inner one, but with the length of
-/// the whole, as a sender leaves it.
+/// Has the headers of a frame in a tunnel say what the device wants of them, if it is to be cut, as
+/// [`hand_headers_over`](crate::offload::hand_headers_over) has others. What of an outer checksum
+/// waits for the device is made here: the sum of the outer pseudo-header, over the whole length.
 ///
 /// # Errors
 ///

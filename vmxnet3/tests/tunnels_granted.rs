@@ -1,5 +1,5 @@
-//! What may be asked of a device about frames in tunnels: by its revision, by what it grants, and by
-//! the port.
+//! What may be asked of a device about frames in tunnels: by its revision, by what it grants, and
+//! by the port.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
