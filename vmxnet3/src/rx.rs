@@ -268,6 +268,10 @@ impl<P: Platform> RxQueue<P> {
             rare();
             return Next::Unread;
         }
+        if let [entry] = new {
+            let Some(said) = read_new(entry, *at) else { return Next::Nothing };
+            return self.collect_one(first_id, said, burst);
+        }
         let fresh = assembler.fresh(new.len());
         let entries = new.get(..fresh).unwrap_or(new);
         let (start, usual_bytes) = (*at, geometry.usual_bytes);
@@ -326,6 +330,30 @@ impl<P: Platform> RxQueue<P> {
         assembler.counters.bytes = assembler.counters.bytes.wrapping_add(bytes);
         // All of them, and the lap goes on: behind these there was none.
         if frames == new.len() && at.slot() != 0 { Next::Nothing } else { next }
+    }
+
+    /// The same of one frame, which is all that there mostly is while little comes: it costs half
+    /// of a run of one.
+    #[inline(always)]
+    fn collect_one(&mut self, first_id: u32, said: [u32; 4], burst: &mut Burst) -> Next {
+        let Self { assembler, geometry, next_completion, .. } = self;
+        let plain = RxCompletion::plain_word0(first_id, assembler.heads.turn());
+        let RxJudged::Noted(completion) = RxCompletion::classify(said, plain, geometry.usual_bytes) else {
+            return Next::Read(said);
+        };
+        if assembler.fresh(1) == 0 {
+            return Next::Read(said);
+        }
+        let Some(mut frame) = assembler.heads.take() else { return Next::Read(said) };
+        // Fits, for the length was checked against the buffer's.
+        frame.set_received(completion.len_bytes());
+        burst.push(annotated(frame, completion));
+        next_completion.advance(1);
+        assembler.owed = assembler.owed.wrapping_add(1);
+        let bytes = &mut assembler.counters.bytes;
+        *bytes = bytes.wrapping_add(completion.len_bytes().into());
+        // As behind a run.
+        if next_completion.slot() == 0 { Next::Unread } else { Next::Nothing }
     }
 
     /// The next completion's words, if it is there.

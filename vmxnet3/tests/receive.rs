@@ -305,6 +305,25 @@ fn what_the_device_found_out_travels_along() {
 }
 
 #[test]
+fn all_that_is_there_is_received_over_the_end_of_a_lap() {
+    both(|machine| {
+        let mut running = machine.start_small();
+        let mut burst = Burst::new();
+        // One alone and two together come by each place of the rings.
+        for _ in 0..200 {
+            for count in [1, 2] {
+                assert!((0..count).all(|number| machine.model().deliver(&numbered(number))));
+                assert_eq!(running.rx.receive(&mut burst), Ok(count as usize));
+                burst.clear();
+            }
+        }
+        let counters = running.rx.counters();
+        assert_eq!((counters.frames, counters.bytes), (600, 600 * numbered(0).len() as u64));
+        machine.assert_clean();
+    });
+}
+
+#[test]
 fn a_full_burst_leaves_the_rest_for_later() {
     let machine = Machine::new(Personality::qemu());
     let mut running = machine.start(&small().with_rx_entries(64), Interrupts::POLLING);
