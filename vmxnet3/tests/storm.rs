@@ -11,10 +11,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "support/inside.rs"]
+mod inside;
 mod support;
 #[path = "support/tcp.rs"]
 mod tcp;
 
+use inside::Inside;
 use paravane_hal::irq::Interrupts;
 use paravane_hal::time::Clock;
 use paravane_mock_hal::ChangingLoads;
@@ -22,7 +25,7 @@ use paravane_mock_hal::fault::{FaultPlan, Seeded};
 use paravane_mock_hal::model::vmxnet3::{Personality, cut};
 use paravane_mock_hal::storms::{self, Steps};
 use paravane_net::{Burst, Control, Frame, RxFilter, RxQueue, TxOffload, TxQueue};
-use paravane_vmxnet3::{Config, ShutDownError, StopError};
+use paravane_vmxnet3::{Config, ShutDownError, StopError, TunnelPorts};
 use support::{MESSAGES, Machine, MockDevice, MockRunning, bytes_of, numbered, small};
 use tcp::{PLAIN, Tcp};
 
@@ -49,6 +52,8 @@ struct Storm {
     lies: bool,
     loads: Option<ChangingLoads>,
     changed: u64,
+    /// All kinds of them.
+    tunnels: Vec<Inside>,
 }
 
 impl Storm {
@@ -72,6 +77,7 @@ impl Storm {
             // Long enough for a packet that the device puts together.
             .with_rx2_entries(64)
             .with_lro(chance.below(2) == 1)
+            .with_tunnels(if seed & 4 == 0 { TunnelPorts::NONE } else { TunnelPorts::ASSIGNED })
             .with_tx_copy_bytes([0, 100, 2048][chance.below(3) as usize])
             .with_rx_copy_bytes([0, 100, 2048][chance.below(3) as usize]);
         let machine = Machine::with_pool(personality, 256 * u32::from(pairs).next_power_of_two());
@@ -87,6 +93,7 @@ impl Storm {
             lies: true,
             loads: None,
             changed: 0,
+            tunnels: inside::kinds().collect(),
         }
     }
 
@@ -171,6 +178,17 @@ impl Storm {
         frame
     }
 
+    /// A packet in a tunnel, with a checksum or more to be made inside.
+    fn frame_in_tunnel(&self, number: u32) -> Frame {
+        let packet = self.tunnelled(number);
+        packet.given(&self.machine, (packet.is_tcp && number & 1 << 9 == 0).then_some(900))
+    }
+
+    fn tunnelled(&self, number: u32) -> Inside {
+        let kind = self.tunnels[number as usize >> 10 & 15];
+        Inside { is_tcp: number & 1 << 14 == 0, payload_bytes: 1 + number as usize % 1700, ..kind }
+    }
+
     /// One thing that the device does.
     fn device_step(&mut self) {
         let number = self.chance.next_u32();
@@ -181,7 +199,7 @@ impl Storm {
         let kind = self.chance.below(16);
         let pair = self.pair();
         let type_and_mss = [0, 3, 4][self.chance.below(3) as usize] << 24 | self.chance.below(3000);
-        let packet = self.packet();
+        let (packet, tunnelled) = (self.packet(), self.tunnelled(number));
         let mut model = self.machine.model();
         // QEMU's fills its first queue alone; what it completes is a lie in all of them.
         let filled = if model.personality.spreads { pair } else { 0 };
@@ -199,6 +217,10 @@ impl Storm {
             11 => model.return_unused_in(filled),
             12 => model.set_link(number & 1 == 0),
             13 => _ = model.deliver_lro(&cut(&packet.frame(), 1000)),
+            15 if self.lies => {
+                let said = [words[0] & 3 << 12, number, 0, type_and_mss | words[3] & 0x7f << 16];
+                _ = model.deliver_with(&tunnelled.whole(), said);
+            }
             _ => model.tick(),
         }
         model.take_sent();
@@ -225,6 +247,7 @@ impl Storm {
                     }
                     let frame = match number % 4 {
                         1 => self.frame_to_cut(),
+                        2 if number & 1 << 8 == 0 => self.frame_in_tunnel(number),
                         0 => self.machine.chain(&[&numbered(number)[..60], &[1; 100], &[2; 9]]),
                         _ => self.machine.frame(&numbered(number)),
                     };

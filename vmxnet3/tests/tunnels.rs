@@ -261,6 +261,16 @@ fn a_checksum_that_the_device_would_put_elsewhere_is_made_here() {
     };
     let sent = transmit(&machine, &mut up, plain).unwrap();
     assert_eq!((sent.om, sent.bytes), (0, PLAIN.whole()), "nothing is asked for");
+    let padded = {
+        let mut bytes = [PLAIN.open(), vec![0; 4]].concat();
+        for (at, len) in [(16, bytes.len() - 14), (38, bytes.len() - 34)] {
+            bytes[at..at + 2].copy_from_slice(&(len as u16).to_be_bytes());
+        }
+        PLAIN.asking(&machine, &bytes, None)
+    };
+    let sent = transmit(&machine, &mut up, padded).unwrap();
+    assert_eq!(sent.om, 0, "the inner packet ends before the outer one");
+    PLAIN.check_inner(&sent.bytes);
     let beyond = {
         let mut frame = PLAIN.given(&machine, None);
         let checksum = Some(ChecksumRequest { start_bytes: 1200, offset_bytes: 16 });

@@ -14,7 +14,7 @@ use paravane_hal::fault::DeviceFault;
 use paravane_hal::irq::Interrupts;
 use paravane_hal::recover::RecoverError;
 use paravane_mock_hal::model::vmxnet3::Personality;
-use paravane_net::{Control as _, Offloads, Remains, TunnelKind};
+use paravane_net::{Burst, Control as _, Offloads, Remains, TunnelKind, TxQueue as _};
 use paravane_vmxnet3::TunnelPorts;
 use support::{Machine, receive_all, small};
 use tunnelled::{
@@ -154,6 +154,34 @@ fn another_implementation_that_grants_less_is_started_anew() {
     let sent = transmit(&machine, &mut up, geneve.given(&machine, Some(1000))).unwrap();
     geneve.check_wire(&sent.on_wire(), Some(1000));
     machine.assert_clean();
+}
+
+#[test]
+fn every_queue_asks_alike_and_again_after_a_recovery() {
+    for revision in [4, 7] {
+        let machine = up_to(revision);
+        let config = config().with_pairs(4).with_rx_entries(128);
+        let mut up = machine.start(&config, Interrupts::POLLING);
+        for recovers in [true, false] {
+            for pair in 0..4 {
+                let others = up.rx.others_mut();
+                let tx = if pair == 0 { &mut up.tx } else { others[pair - 1].tx.as_mut().unwrap() };
+                let mut burst = Burst::from(PLAIN.given(&machine, None));
+                assert_eq!(tx.transmit(&mut burst), Ok(1));
+                tx.flush();
+            }
+            machine.model().look();
+            let sent = machine.model().take_sent();
+            let described: Vec<_> = sent.iter().map(|sent| (sent.queue, sent.om, sent.ext1)).collect();
+            let (om, ext1) = if revision < 7 { (1, false) } else { (2, true) };
+            assert_eq!(described, [0, 1, 2, 3].map(|queue| (queue, om, ext1)));
+            if recovers {
+                up = up.recover(Interrupts::POLLING).unwrap();
+                assert_eq!((offloads(&up), upt_features(&machine) & 1 << 4), (OF_TUNNELS, 1 << 4));
+            }
+        }
+        machine.assert_clean();
+    }
 }
 
 /// A host looks into tunnels at ports of its own, which the model has not.

@@ -153,6 +153,14 @@ impl Inside {
         frame
     }
 
+    /// The inner packet of a frame is it, whatever is behind it.
+    pub fn check_inner(&self, bytes: &[u8]) {
+        let [_, inner, ..] = self.places();
+        let within = PacketHeaders::from_ethernet_slice(&bytes[inner..]).unwrap();
+        check_sums(&within, within.payload.slice(), true);
+        assert_eq!(within.payload.slice(), self.payload());
+    }
+
     /// What went over the wire for it is it: headers outside and inside that fit, in front of all
     /// of its payload. `mss_bytes` where it was to be cut.
     pub fn check_wire(&self, wire: &[Vec<u8>], mss_bytes: Option<u16>) {
