@@ -87,6 +87,10 @@ pub struct Config {
     /// [`lro`](Self::lro), large packets on the way in. From revision 4 on; what of it is had,
     /// [`NicInfo::offloads`](paravane_net::NicInfo::offloads) tells.
     ///
+    /// Each received frame that a device looked into is looked at by itself then, in place of a run
+    /// of them, and its headers are read: it costs more of this side's time than one of which only
+    /// the outside was found out.
+    ///
     /// None by default, and to be switched on with care: hosts are known that lose TCP and UDP
     /// inside of tunnels whose offloads are on and whose ports they do not expect. They expect
     /// VXLAN at 8472 without NSX and at 4789 with it.
