@@ -8,7 +8,7 @@ use paravane_mock_hal::model::vmxnet3::{Personality, Plugged, QueueId, Vmxnet3};
 use paravane_mock_hal::{MockPlatform, PciHost, message};
 use paravane_net::{Burst, Control as _, FrameLayout, FramePool, RxFilter, RxQueue as _, TxQueue as _};
 use paravane_pci::{Function, PciAddress};
-use paravane_vmxnet3::{Config, Device, Running, ShutDownError, StartError, StopError, TxQueue};
+use paravane_vmxnet3::{Config, Device, Running, ShutDownError, StartError, StopError, TunnelPorts, TxQueue};
 
 use crate::input::{Input, as_often_as};
 use crate::lie::{NET_POINTS, lie};
@@ -43,13 +43,18 @@ impl Bench {
         let pairs = 1 << (shape / 2 % 4);
         let frames = 96 * u32::from(pairs) + 32;
         let pool = FramePool::new(platform.clone(), FrameLayout::new(frames)).unwrap();
+        let has = |bit: u8| shape >> bit & 1 == 1;
         let config = Config::default()
             .with_tx_entries(SLOTS)
             .with_rx_entries(SLOTS * pairs)
             .with_rx2_entries(SLOTS)
             .with_pairs(pairs)
             .with_max_revision(7)
-            .with_ip_mtu_bytes(if shape.is_multiple_of(2) { 1500 } else { 9000 });
+            .with_ip_mtu_bytes(if has(0) { 9000 } else { 1500 })
+            .with_lro(has(3))
+            .with_tx_copy_bytes(if has(4) { 100 } else { 0 })
+            .with_rx_copy_bytes(if has(5) { 256 } else { 0 })
+            .with_tunnels(if has(6) { TunnelPorts::ASSIGNED } else { TunnelPorts::NONE });
         let interrupts = input.pick([
             Interrupts::POLLING,
             Interrupts::LINE,
