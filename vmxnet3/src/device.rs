@@ -31,8 +31,9 @@ pub const fn is_vmxnet3(ids: &Ids) -> bool {
 /// A VMXNET3 device that is stopped: it reaches no memory and raises no interrupt.
 ///
 /// Dropped, it stays so. After a start that failed with
-/// [`NotStopped`](crate::StartError::NotStopped) it is not known to have stopped; then it keeps the
-/// memory of that start until the next start has stopped it, and dropped it leaks that.
+/// [`NotStopped`](crate::StartError::NotStopped) it is not known to have stopped; then, and when it
+/// was [suspended](crate::VmxControl::suspend), it keeps the memory of that start until the next
+/// start has stopped it, and dropped it leaks that.
 pub struct Device<P: Platform, C: ConfigAccess> {
     pub(crate) function: Function<C>,
     pub(crate) platform: P,
@@ -51,7 +52,7 @@ pub struct Device<P: Platform, C: ConfigAccess> {
     pub(crate) counted: DeviceStats,
     /// How often it became another.
     pub(crate) takeovers: u64,
-    /// What a device that did not stop may still reach.
+    /// What a device may still reach that did not stop, or was suspended.
     pub(crate) kept: Option<Box<Memory<P>>>,
 }
 
@@ -240,14 +241,32 @@ fn agree<C: ConfigAccess>(
     Ok(Agreed { offered, revision, mac, mask_mode, wanted })
 }
 
-/// Stops the device by its own means, then by the bus's, and proves it.
+/// Stops the device by its own means, then by the bus's. What it answers to `QUIESCE_DEV`; the
+/// proof stands where that is 0.
+///
+/// A device that may have raised its pin is asked about it, for a reset would leave the line up.
+/// One with messages on has not, and must not be asked: QEMU can end itself over that.
+///
+/// # Errors
+///
+/// [`ShutDownError::Bus`].
+pub(crate) fn halt<'f, C: ConfigAccess>(
+    function: &'f mut Function<C>,
+    regs: &mut ControlRegs<impl Mmio>,
+    clock: &impl Clock,
+) -> Result<(u32, Quiet<'f>), ShutDownError> {
+    let quiesce = regs.run(Command::QuiesceDev).unwrap_or(GONE);
+    if function.read_messages_on() == Ok(None) {
+        let _ = regs.take_line();
+    }
+    Ok((quiesce, function.quiesce(clock).map_err(ShutDownError::Bus)?))
+}
+
+/// [Stops](halt) the device, resets it, and proves that it stopped.
 ///
 /// Bus mastering goes off between the two commands: reset forgets where `DriverShared` is, and a
 /// link change would then have QEMU write to a fixed guest address (`ecr` of a structure at 0). A
 /// device that keeps the bus is not reset.
-///
-/// A device that may have raised its pin is asked about it, for a reset would leave the line up.
-/// One with messages on has not, and must not be asked: QEMU can end itself over that.
 ///
 /// The device has to confirm it as well, for not every monitor looks at bus mastering: it answers 0
 /// to `QUIESCE_DEV` or, where it refused that, to `RESET_DEV`.
@@ -261,11 +280,7 @@ pub(crate) fn shut_down<'f, C: ConfigAccess>(
     clock: &impl Clock,
 ) -> Result<Quiet<'f>, ShutDownError> {
     let address = function.address();
-    let quiesce = regs.run(Command::QuiesceDev).unwrap_or(GONE);
-    if function.read_messages_on() == Ok(None) {
-        let _ = regs.take_line();
-    }
-    let quiet = function.quiesce(clock).map_err(ShutDownError::Bus)?;
+    let (quiesce, quiet) = halt(function, regs, clock)?;
     let reset = regs.run(Command::ResetDev).unwrap_or(GONE);
     if quiesce != 0 && reset != 0 {
         return Err(ShutDownError::Unconfirmed { quiesce, reset });

@@ -290,6 +290,11 @@ pub enum StopError {
         /// How many are here.
         given: u16,
     },
+    /// It does not say that it will wake the machine so, and was not suspended. It still runs.
+    WakeUp {
+        /// Its answer to `UPDATE_PMCFG`, expected 0; all ones when nobody answers.
+        code: u32,
+    },
     /// It was told to stop and cannot be proven to have stopped: it may still reach memory.
     StillRunning(ShutDownError),
 }
@@ -301,6 +306,10 @@ impl fmt::Display for StopError {
             Self::QueuesMissing { started, given } => {
                 write!(f, "vmxnet3 not stopped: {started} queues were started and {given} are here")
             }
+            Self::WakeUp { code } => write!(
+                f,
+                "vmxnet3 not suspended: answers {code:#x} to UPDATE_PMCFG, expected 0; suspend it with nothing to wake it, or stop it"
+            ),
             Self::StillRunning(error) => write!(f, "vmxnet3 not stopped, memory kept: {error}"),
         }
     }
@@ -310,7 +319,7 @@ impl core::error::Error for StopError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::StillRunning(error) => Some(error),
-            Self::ForeignQueue | Self::QueuesMissing { .. } => None,
+            Self::ForeignQueue | Self::QueuesMissing { .. } | Self::WakeUp { .. } => None,
         }
     }
 }
@@ -326,6 +335,8 @@ impl<P> From<Failed<Self, P>> for StopError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ShutDownError {
+    /// It sleeps, and does not wake up to be told.
+    Power(PowerError),
     /// The bus does not vouch for it.
     Bus(QuiesceError),
     /// Bus mastering is off, but the device itself confirms neither that it stopped nor that it was
@@ -341,6 +352,7 @@ pub enum ShutDownError {
 impl fmt::Display for ShutDownError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Power(error) => error.fmt(f),
             Self::Bus(error) => error.fmt(f),
             Self::Unconfirmed { quiesce, reset } => write!(
                 f,
@@ -353,6 +365,7 @@ impl fmt::Display for ShutDownError {
 impl core::error::Error for ShutDownError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
+            Self::Power(error) => Some(error),
             Self::Bus(error) => Some(error),
             Self::Unconfirmed { .. } => None,
         }

@@ -42,6 +42,7 @@ mod stop;
 mod table;
 mod tunnel;
 mod tx;
+mod wake;
 
 pub use config::Config;
 pub use control::VmxControl;
@@ -54,3 +55,4 @@ pub use rx::RxQueue;
 pub use start::Running;
 pub use tunnel::TunnelPorts;
 pub use tx::TxQueue;
+pub use wake::WakeUp;

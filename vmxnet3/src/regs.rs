@@ -88,6 +88,8 @@ pub(crate) enum Command {
     UpdateVlanFilters = 0xcafe_0005,
     /// Read the indirection table again.
     UpdateRssidt = 0xcafe_0006,
+    /// Wake the machine so, as `pmConfDesc` points at. Result 0: it will.
+    UpdatePmConf = 0xcafe_0008,
     /// Read `uptFeatures` again.
     UpdateFeature = 0xcafe_0009,
     /// Interrupt so, as `cmdInfo` points at. Result 0: done. From revision 3 on.

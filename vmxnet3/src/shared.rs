@@ -35,6 +35,8 @@ pub(crate) const FEATURE_INNER: u64 = 1 << 4;
 
 /// `rssConfDesc.confLen`.
 pub(crate) const RSS_CONF_BYTES: u32 = 176;
+/// `pmConfDesc.confLen`.
+pub(crate) const PM_CONF_BYTES: u32 = 920;
 /// `hashKeySize`.
 pub(crate) const HASH_KEY_BYTES: u16 = 40;
 
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) groups: [[u8; 6]; MAC_TABLE_ENTRIES],
     /// What `SET_COALESCE` points at, for as long as the command takes: a mode, and what it takes.
     pub(crate) coalesce: [U32; 4],
+    /// What `pmConfDesc` points at, once the device is to wake the machine.
+    pub(crate) pm: PmConf,
 }
 
 /// `DriverShared`, the root of everything that the device reads.
@@ -166,6 +170,29 @@ pub(crate) struct RssConf {
     pub(crate) ind_table: [u8; RSS_TABLE_ENTRIES],
 }
 
+/// What wakes the machine.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct PmConf {
+    /// Bit 0 magic packets, 1 what passes a filter.
+    pub(crate) wake_up_events: U16,
+    pub(crate) num_filters: u8,
+    pub(crate) pad: [u8; 5],
+    pub(crate) filters: [PmFilter; 6],
+}
+
+/// How a frame starts that wakes it.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct PmFilter {
+    pub(crate) mask_bytes: u8,
+    pub(crate) pattern_bytes: u8,
+    /// One bit a byte of the pattern, from the low one on: that byte counts.
+    pub(crate) mask: [u8; 16],
+    pub(crate) pattern: [u8; 128],
+    pub(crate) pad: [u8; 6],
+}
+
 /// Points at a structure that is not always there.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -256,6 +283,13 @@ const _: () = {
     assert!(offset_of!(DriverShared, intr_conf_ext) == 0x2d0);
     assert!(offset_of!(DriverShared, intr_conf_ext.intr_ctrl) == 0x2d4);
     assert!(offset_of!(DriverShared, intr_conf_ext.mod_levels) == 0x2dc);
+
+    assert!(offset_of!(Shared, pm) % 8 == 0);
+    assert!(offset_of!(DriverShared, pm_conf) == 0x298);
+    assert!(size_of::<PmConf>() == PM_CONF_BYTES as usize);
+    assert!(offset_of!(PmConf, filters) == 8);
+    assert!(size_of::<PmFilter>() == 152);
+    assert!(offset_of!(PmFilter, pattern) == 18);
 
     assert!(size_of::<RssConf>() == RSS_CONF_BYTES as usize);
     assert!(RSS_KEY_BYTES == HASH_KEY_BYTES as usize);

@@ -132,10 +132,11 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         if theirs != ours {
             return Err(StartError::ForeignPool { pool: theirs, device: ours });
         }
+        // From here on it is known what it offers.
+        self.settle().map_err(StartError::NotStopped)?;
         let max_revision = config.max_revision;
         self.revision = Revision::agree(self.offered, max_revision)
             .ok_or(StartError::Revision { offered: self.offered, max_revision })?;
-        self.settle().map_err(StartError::NotStopped)?;
         let features = self.revision.features();
         let most = if features.contains(Features::MANY_QUEUES) {
             self.regs.choose(self.revision.bit());
@@ -257,11 +258,13 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         }
     }
 
-    /// Stops a device that did not stop when its start failed, and takes back what it kept.
+    /// Stops a device that was suspended, or did not stop when its start failed, and takes back
+    /// what it kept.
     fn settle(&mut self) -> Result<(), ShutDownError> {
         if self.kept.is_none() {
             return Ok(());
         }
+        self.wake()?;
         let quiet = shut_down(&mut self.function, &mut self.regs, &self.platform)?;
         let freed = self.kept.take().is_none_or(|memory| memory.release(&quiet));
         debug_assert!(freed, "the proof is about this device, and nobody else has handles");

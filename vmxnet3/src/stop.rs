@@ -9,7 +9,7 @@ use paravane_pci::ConfigAccess;
 
 use crate::control::VmxControl;
 use crate::device::{Device, shut_down};
-use crate::error::StopError;
+use crate::error::{ShutDownError, StopError};
 use crate::memory::Memory;
 use crate::pairs::{self, RxQueues};
 use crate::start::Running;
@@ -35,14 +35,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
     where
         C: Send,
     {
-        let tag = self.device.function.tag();
-        if pairs::tags(&rx, &tx).any(|of| of != tag) {
-            return Err(Failed::new(StopError::ForeignQueue, Running { control: self, rx, tx }));
-        }
-        let started = self.table.counts().all();
-        let given = u16::try_from(pairs::tags(&rx, &tx).count()).unwrap_or(u16::MAX);
-        if started != given {
-            let error = StopError::QueuesMissing { started, given };
+        if let Err(error) = self.check_parts(&rx, &tx) {
             return Err(Failed::new(error, Running { control: self, rx, tx }));
         }
         self.mask_interrupts();
@@ -51,19 +44,7 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         let device = &mut self.device;
         let quiet = match shut_down(&mut device.function, &mut device.regs, &device.platform) {
             Ok(quiet) => quiet,
-            Err(error) => {
-                let error = StopError::StillRunning(error);
-                warn!("vmxnet3 {}: {error}", self.device.function.address());
-                let mut running = Running { control: self, rx, tx };
-                // Whatever state it is in, it does not serve these any more, nor interrupts.
-                let VmxControl { device: Device { interrupts, function, .. }, fault, .. } =
-                    &mut running.control;
-                interrupts.switch_off(function);
-                fault.get_or_insert(DeviceFault::NeedsReset);
-                pairs::break_with(&mut running.rx, DeviceFault::NeedsReset);
-                running.tx.break_with(DeviceFault::NeedsReset);
-                return Err(Failed::new(error, running));
-            }
+            Err(error) => return Err(self.not_stopped(error, rx, tx)),
         };
         let freed = Memory { shared: self.shared, table: self.table, rx, tx }.release(&quiet);
         debug_assert!(freed, "the proof is about this device, and nobody else has handles");
@@ -72,5 +53,38 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         device.interrupts.switch_off(&mut device.function);
         info!("vmxnet3 {}: stopped", device.function.address());
         Ok(device)
+    }
+
+    /// Whether these are all queues that it was started with, and no others.
+    pub(crate) fn check_parts(&self, rx: &RxQueues<P>, tx: &TxQueue<P>) -> Result<(), StopError> {
+        let tag = self.device.function.tag();
+        if pairs::tags(rx, tx).any(|of| of != tag) {
+            return Err(StopError::ForeignQueue);
+        }
+        let started = self.table.counts().all();
+        let given = u16::try_from(pairs::tags(rx, tx).count()).unwrap_or(u16::MAX);
+        if started == given { Ok(()) } else { Err(StopError::QueuesMissing { started, given }) }
+    }
+
+    /// Gives the parts back of a device that may be running. Whatever state it is in, it does not
+    /// serve these any more, nor interrupts.
+    #[cold]
+    pub(crate) fn not_stopped(
+        mut self,
+        error: ShutDownError,
+        mut rx: RxQueues<P>,
+        mut tx: TxQueue<P>,
+    ) -> Failed<StopError, Running<P, C>>
+    where
+        C: Send,
+    {
+        let error = StopError::StillRunning(error);
+        let Self { device: Device { interrupts, function, .. }, fault, .. } = &mut self;
+        warn!("vmxnet3 {}: {error}", function.address());
+        interrupts.switch_off(function);
+        fault.get_or_insert(DeviceFault::NeedsReset);
+        pairs::break_with(&mut rx, DeviceFault::NeedsReset);
+        tx.break_with(DeviceFault::NeedsReset);
+        Failed::new(error, Running { control: self, rx, tx })
     }
 }

@@ -1,4 +1,4 @@
-//! Power management: waking a function that firmware or a previous owner put to sleep.
+//! Power management: putting a function to sleep, and waking one, whoever put it there.
 //!
 //! ```text
 //!         31                16 15      8 7      0
@@ -20,10 +20,11 @@ use crate::{ConfigAccess, Function, PciAddress};
 const PMCSR: u8 = 0x04;
 const POWER_STATE: u16 = 0b11;
 const NO_SOFT_RESET: u16 = 1 << 3;
+const PME_ENABLE: u16 = 1 << 8;
 /// Written as one it is cleared, so it is never written as one.
 const PME_STATUS: u16 = 1 << 15;
 
-/// How long a function may take from D3hot to D0 before anything else may touch it.
+/// How long a function may take between D3hot and D0 before anything else may touch it.
 ///
 /// Spec: PCI Bus Power Management Interface 1.2, 5.4 table "PCI Function State Transition Delays".
 const D3_RECOVERY: Duration = Duration::from_millis(10);
@@ -54,7 +55,7 @@ impl PowerState {
     }
 }
 
-/// A function cannot be woken.
+/// A function cannot be woken, or put to sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PowerError {
@@ -68,6 +69,18 @@ pub enum PowerError {
         state: PowerState,
         /// How long was waited.
         waited: TimedOut,
+    },
+    /// It does not go to sleep.
+    Awake {
+        /// Which.
+        address: PciAddress,
+        /// The state it stays in.
+        state: PowerState,
+    },
+    /// It has no power management.
+    Unmanaged {
+        /// Which.
+        address: PciAddress,
     },
     /// It does not answer.
     Gone {
@@ -83,6 +96,10 @@ impl fmt::Display for PowerError {
             Self::Asleep { address, state, waited } => {
                 write!(f, "{address}: told to wake to D0, still in {state:?}: {waited}")
             }
+            Self::Awake { address, state } => {
+                write!(f, "{address}: told to sleep in D3hot, still in {state:?}")
+            }
+            Self::Unmanaged { address } => write!(f, "{address}: has no power management, so no sleep"),
             Self::Gone { address } => write!(f, "{address}: does not answer"),
         }
     }
@@ -93,7 +110,7 @@ impl core::error::Error for PowerError {
         match self {
             Self::Capability(error) => Some(error),
             Self::Asleep { waited, .. } => Some(waited),
-            Self::Gone { .. } => None,
+            Self::Awake { .. } | Self::Unmanaged { .. } | Self::Gone { .. } => None,
         }
     }
 }
@@ -140,6 +157,32 @@ impl<C: ConfigAccess> Function<C> {
             self.access().write16(address, COMMAND, command);
         }
         Ok(())
+    }
+
+    /// Puts the function to sleep in D3hot, where nothing but its configuration space is there. It
+    /// may wake the machine from there if `can_wake`. Its driver has it stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`PowerError`]; the function may be anywhere between the two states.
+    pub fn enter_d3(&mut self, clock: &impl Clock, can_wake: bool) -> Result<(), PowerError> {
+        let address = self.address();
+        let capability = self.find(CapabilityId::POWER).map_err(PowerError::Capability)?;
+        let capability = capability.ok_or(PowerError::Unmanaged { address })?;
+        capability.require(address, 8).map_err(PowerError::Capability)?;
+        let pmcsr = self.read16(capability.field(PMCSR));
+        if pmcsr == u16::MAX {
+            return Err(PowerError::Gone { address });
+        }
+        // An earlier call that it made is over.
+        let asleep = pmcsr & !PME_ENABLE | POWER_STATE | PME_STATUS | if can_wake { PME_ENABLE } else { 0 };
+        self.access().write16(address, capability.field(PMCSR), asleep);
+        let _ = wait_for(clock, D3_RECOVERY, || None::<()>);
+        match self.read16(capability.field(PMCSR)) {
+            u16::MAX => Err(PowerError::Gone { address }),
+            now if now & POWER_STATE == POWER_STATE => Ok(()),
+            now => Err(PowerError::Awake { address, state: PowerState::from_pmcsr(now) }),
+        }
     }
 
     /// Writes back what the BARs held when the function was claimed or assigned. Their low bits are
@@ -225,6 +268,31 @@ mod tests {
         let error = function.ensure_d0(&clock).unwrap_err();
         assert_eq!(error.to_string(), "00:04.0: told to wake to D0, still in D2: nothing after 100 ms");
         assert!(clock.elapsed() < Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_function_goes_to_sleep_and_may_wake_the_machine_or_not() {
+        for (can_wake, expected) in [(false, 0x8003), (true, 0x8103)] {
+            let bus = MockBus::of(sleeping(0x0100));
+            let mut function = Function::claim(&bus, at("00:04.0")).unwrap();
+            let clock = Ticking::new();
+            bus.writes.borrow_mut().clear();
+            assert_eq!(function.enter_d3(&clock, can_wake), Ok(()));
+            assert_eq!(*bus.writes.borrow(), [(PMCSR_AT, 2, expected)]);
+            assert!(clock.elapsed() >= D3_RECOVERY);
+            function.ensure_d0(&clock).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_function_that_does_not_sleep_says_why() {
+        let address = at("00:04.0");
+        let enter = |bus: &MockBus| Function::claim(bus, address).unwrap().enter_d3(&Ticking::new(), true);
+        assert_eq!(enter(&MockBus::of(MockFunction::nic())), Err(PowerError::Unmanaged { address }));
+        let stays = MockBus::of(sleeping(0).writable(PMCSR_AT.into(), &[0]));
+        assert_eq!(enter(&stays), Err(PowerError::Awake { address, state: PowerState::D0 }));
+        let gone = MockBus::of(sleeping(0xffff));
+        assert_eq!(enter(&gone), Err(PowerError::Gone { address }));
     }
 
     #[test]
