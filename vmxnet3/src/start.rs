@@ -132,8 +132,9 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         if theirs != ours {
             return Err(StartError::ForeignPool { pool: theirs, device: ours });
         }
-        // From here on it is known what it offers.
         self.settle().map_err(StartError::NotStopped)?;
+        // It may have moved since it was asked.
+        self.offered = self.regs.read_revisions()?;
         let max_revision = config.max_revision;
         self.revision = Revision::agree(self.offered, max_revision)
             .ok_or(StartError::Revision { offered: self.offered, max_revision })?;
@@ -264,7 +265,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         if self.kept.is_none() {
             return Ok(());
         }
-        self.wake()?;
+        self.function.ensure_d0(&self.platform).map_err(ShutDownError::Power)?;
         let quiet = shut_down(&mut self.function, &mut self.regs, &self.platform)?;
         let freed = self.kept.take().is_none_or(|memory| memory.release(&quiet));
         debug_assert!(freed, "the proof is about this device, and nobody else has handles");

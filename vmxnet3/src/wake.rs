@@ -158,15 +158,6 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
     pub fn sleep(&mut self, can_wake: bool) -> Result<(), PowerError> {
         self.function.enter_d3(&self.platform, can_wake)
     }
-
-    /// Wakes a device that was suspended, whether it sleeps or not, and learns what it is now.
-    pub(crate) fn wake(&mut self) -> Result<(), ShutDownError> {
-        self.function.ensure_d0(&self.platform).map_err(ShutDownError::Power)?;
-        if let Ok(offered) = self.regs.read_revisions() {
-            self.offered = offered;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
