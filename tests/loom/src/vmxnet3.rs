@@ -96,14 +96,11 @@ struct RxQueue {
 
 /// Has a buffer for every slot.
 struct Assembler {
-    pool: FramePool,
     owed: u32,
-    short: u32,
 }
 
-struct FramePool;
-impl FramePool {
-    fn is_dry(&self) -> bool {
+impl Assembler {
+    fn can_grow(&self) -> bool {
         false
     }
 }
@@ -259,7 +256,7 @@ fn no_wake_up_is_lost_to_receive() {
         |shared, _, imr| RxQueue {
             completions: shared.clone(),
             next_completion: Cursor::start(ENTRIES),
-            assembler: Assembler { pool: FramePool, owed: 0, short: 0 },
+            assembler: Assembler { owed: 0 },
             vector: Vector,
             bar0: Arc::clone(imr),
         },
@@ -316,7 +313,7 @@ fn no_wake_up_is_lost_to_one_of_two_receive_queues() {
         |shared, imr| RxQueue {
             completions: shared.clone(),
             next_completion: Cursor::start(ENTRIES),
-            assembler: Assembler { pool: FramePool, owed: 0, short: 0 },
+            assembler: Assembler { owed: 0 },
             vector: Vector,
             bar0: Arc::clone(imr),
         },
