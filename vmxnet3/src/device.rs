@@ -52,6 +52,8 @@ pub struct Device<P: Platform, C: ConfigAccess> {
     pub(crate) counted: DeviceStats,
     /// How often it became another.
     pub(crate) takeovers: u64,
+    /// It was put to sleep.
+    pub(crate) is_asleep: bool,
     /// What a device may still reach that did not stop, or was suspended.
     pub(crate) kept: Option<Box<Memory<P>>>,
 }
@@ -112,6 +114,7 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
                     wanted,
                     counted,
                     takeovers: 0,
+                    is_asleep: false,
                     kept: None,
                 })
             }

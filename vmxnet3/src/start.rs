@@ -259,13 +259,16 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         }
     }
 
-    /// Stops a device that was suspended, or did not stop when its start failed, and takes back
+    /// Wakes a device that sleeps; stops one that was suspended, or did not stop when its start failed, and takes back
     /// what it kept.
     fn settle(&mut self) -> Result<(), ShutDownError> {
+        if self.is_asleep {
+            self.function.ensure_d0(&self.platform).map_err(ShutDownError::Power)?;
+            self.is_asleep = false;
+        }
         if self.kept.is_none() {
             return Ok(());
         }
-        self.function.ensure_d0(&self.platform).map_err(ShutDownError::Power)?;
         let quiet = shut_down(&mut self.function, &mut self.regs, &self.platform)?;
         let freed = self.kept.take().is_none_or(|memory| memory.release(&quiet));
         debug_assert!(freed, "the proof is about this device, and nobody else has handles");

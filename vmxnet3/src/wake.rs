@@ -112,6 +112,8 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
         }
         match self.tell_wake_up(wake) {
             0 => {}
+            // It was asked for nothing, and may never have heard of it.
+            _ if wake.is_none() => {}
             code => {
                 let error = StopError::WakeUp { code };
                 warn!("vmxnet3 {}: {error}", self.device.function.address());
@@ -149,13 +151,16 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
 }
 
 impl<P: Platform, C: ConfigAccess> Device<P, C> {
-    /// Puts a device to sleep that was [suspended](VmxControl::suspend): in D3hot, from which it
+    /// Puts a device to sleep, [suspended](VmxControl::suspend) if it is to wake anyone: in D3hot, from which it
     /// may wake the machine where `can_wake` says so. A start wakes it.
     ///
     /// # Errors
     ///
-    /// [`PowerError`]: it has no power management, or does not go to sleep. It is suspended still.
+    /// [`PowerError`]: it has no power management, cannot wake the machine, or does not go to sleep. It is
+    /// stopped or suspended still.
     pub fn sleep(&mut self, can_wake: bool) -> Result<(), PowerError> {
+        // One that fell asleep only half is woken as well.
+        self.is_asleep = true;
         self.function.enter_d3(&self.platform, can_wake)
     }
 }

@@ -181,6 +181,38 @@ fn one_that_may_reach_memory_still_is_not_suspended() {
     assert_eq!(machine.pool.free(), machine.pool.buffers());
 }
 
+/// However it came to sleep, a start wakes it.
+#[test]
+fn one_that_sleeps_is_woken_whatever_was_before() {
+    for sleep in [Sleep::Forgets, Sleep::Keeps] {
+        let machine = Machine::new(sleeps(sleep));
+        let mut device = machine.start_small().stop().unwrap();
+        device.sleep(true).unwrap();
+        let up = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
+        let mut device = suspend(up, &WakeUp::NONE).unwrap();
+        device.sleep(false).unwrap();
+        let refused = small().with_ip_mtu_bytes(10);
+        let failed = device.start(&refused, machine.pool.clone(), Interrupts::POLLING).unwrap_err();
+        let mut device = failed.into_parts().1;
+        device.sleep(true).unwrap();
+        let mut up = device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap();
+        exchange(&machine, &mut up, 5);
+        up.stop().unwrap();
+        machine.assert_clean();
+    }
+}
+
+/// It was asked for nothing.
+#[test]
+fn one_that_knows_no_wake_up_is_suspended_with_none() {
+    let machine = Machine::new(sleeps(Sleep::Forgets));
+    let up = machine.start_small();
+    let refuse = Fault::nth(FaultPoint::Reply, 1, Action::Set { field: Field::Value, value: 3 });
+    machine.model().faults = FaultPlan::new([refuse.of(UPDATE_PMCFG)]);
+    let device = suspend(up, &WakeUp::NONE).unwrap();
+    device.start(&small(), machine.pool.clone(), Interrupts::POLLING).unwrap().stop().unwrap();
+}
+
 /// Its memory stays with it, for a device that is dropped in its sleep may be woken by others.
 #[test]
 fn one_that_is_dropped_asleep_keeps_its_memory() {

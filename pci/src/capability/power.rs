@@ -17,6 +17,9 @@ use crate::bar::{BarKind, register};
 use crate::header::COMMAND;
 use crate::{ConfigAccess, Function, PciAddress};
 
+const PMC: u8 = 0x02;
+/// Of the capabilities: it can call from D3hot.
+const PME_FROM_D3HOT: u16 = 1 << 14;
 const PMCSR: u8 = 0x04;
 const POWER_STATE: u16 = 0b11;
 const NO_SOFT_RESET: u16 = 1 << 3;
@@ -77,6 +80,11 @@ pub enum PowerError {
         /// The state it stays in.
         state: PowerState,
     },
+    /// It cannot wake the machine from D3hot.
+    CannotWake {
+        /// Which.
+        address: PciAddress,
+    },
     /// It has no power management.
     Unmanaged {
         /// Which.
@@ -99,6 +107,9 @@ impl fmt::Display for PowerError {
             Self::Awake { address, state } => {
                 write!(f, "{address}: told to sleep in D3hot, still in {state:?}")
             }
+            Self::CannotWake { address } => {
+                write!(f, "{address}: cannot wake the machine from D3hot; let it sleep without")
+            }
             Self::Unmanaged { address } => write!(f, "{address}: has no power management, so no sleep"),
             Self::Gone { address } => write!(f, "{address}: does not answer"),
         }
@@ -110,7 +121,7 @@ impl core::error::Error for PowerError {
         match self {
             Self::Capability(error) => Some(error),
             Self::Asleep { waited, .. } => Some(waited),
-            Self::Awake { .. } | Self::Unmanaged { .. } | Self::Gone { .. } => None,
+            Self::Awake { .. } | Self::CannotWake { .. } | Self::Unmanaged { .. } | Self::Gone { .. } => None,
         }
     }
 }
@@ -174,6 +185,9 @@ impl<C: ConfigAccess> Function<C> {
         if pmcsr == u16::MAX {
             return Err(PowerError::Gone { address });
         }
+        if can_wake && self.read16(capability.field(PMC)) & PME_FROM_D3HOT == 0 {
+            return Err(PowerError::CannotWake { address });
+        }
         // An earlier call that it made is over.
         let asleep = pmcsr & !PME_ENABLE | POWER_STATE | PME_STATUS | if can_wake { PME_ENABLE } else { 0 };
         self.access().write16(address, capability.field(PMCSR), asleep);
@@ -209,7 +223,7 @@ mod tests {
     fn sleeping(pmcsr: u16) -> MockFunction {
         let [low, high] = pmcsr.to_le_bytes();
         MockFunction::nic()
-            .capabilities(&[(0x40, 0x01, &[0x03, 0x00, low, high])])
+            .capabilities(&[(0x40, 0x01, &[0x03, 0x40, low, high])])
             .writable(PMCSR_AT.into(), &[0x03, 0x01])
     }
 
@@ -289,6 +303,8 @@ mod tests {
         let address = at("00:04.0");
         let enter = |bus: &MockBus| Function::claim(bus, address).unwrap().enter_d3(&Ticking::new(), true);
         assert_eq!(enter(&MockBus::of(MockFunction::nic())), Err(PowerError::Unmanaged { address }));
+        let mute = MockFunction::nic().capabilities(&[(0x40, 0x01, &[0x03, 0xb8, 0, 0])]);
+        assert_eq!(enter(&MockBus::of(mute)), Err(PowerError::CannotWake { address }));
         let stays = MockBus::of(sleeping(0).writable(PMCSR_AT.into(), &[0]));
         assert_eq!(enter(&stays), Err(PowerError::Awake { address, state: PowerState::D0 }));
         let gone = MockBus::of(sleeping(0xffff));
