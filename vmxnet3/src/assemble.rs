@@ -40,8 +40,12 @@ pub(crate) struct Assembler<D: Dma> {
     pub(crate) stock: Burst,
     /// How many slots wait for a buffer that the stock has,
     pub(crate) owed: u32,
+    /// of them so many of the second ring;
+    pub(crate) owed_bodies: u32,
     /// and how many had to be left without.
     pub(crate) short: u32,
+    /// Receive queues that the pool is shared with, this one included.
+    pub(crate) queues: usize,
     pub(crate) counters: RxCounters,
 }
 
@@ -65,7 +69,7 @@ impl<D: Dma> Assembler<D> {
             self.heads.hand_over(&mut self.stock);
             self.bodies.hand_over(&mut self.stock);
         }
-        self.owed = 0;
+        (self.owed, self.owed_bodies) = (0, 0);
         self.short = self.heads.missing().wrapping_add(self.bodies.missing());
     }
 
@@ -78,7 +82,12 @@ impl<D: Dma> Assembler<D> {
         let wanted = owed.wrapping_add(short).wrapping_add(BURST_FRAMES);
         self.pool.restock(&mut self.stock, wanted, wanted);
         let spare = self.stock.len().saturating_sub(owed);
-        let mut fresh = self.stock.take_front(owed.wrapping_add(room(spare, posted).min(short)));
+        let more = room(spare, posted, self.queues).min(short);
+        let mut fresh = self.stock.take_front(owed.wrapping_add(more));
+        // Of what is more, either ring gets half, as far as it takes it.
+        let mut for_bodies = fresh.take_front((self.owed_bodies as usize).wrapping_add(more / 2));
+        self.bodies.hand_over(&mut for_bodies);
+        fresh.append(for_bodies);
         self.heads.hand_over(&mut fresh);
         self.bodies.hand_over(&mut fresh);
         // Others may be waiting for the rest. It is there for this queue as well.
@@ -113,7 +122,11 @@ impl<D: Dma> Assembler<D> {
         let has_fresh = self.fresh(1) > 0;
         let ring = if completion.is_second_ring() { &mut self.bodies } else { &mut self.heads };
         let passed_over = ring.consume(completion.index(), &mut self.stock)?;
-        self.owed = self.owed.wrapping_add(passed_over).wrapping_add(1);
+        let taken = passed_over.wrapping_add(1);
+        self.owed = self.owed.wrapping_add(taken);
+        if completion.is_second_ring() {
+            self.owed_bodies = self.owed_bodies.wrapping_add(taken);
+        }
         let unused = passed_over.wrapping_add(completion.is_unused().into());
         self.counters.skipped = self.counters.skipped.wrapping_add(unused.into());
         if completion.is_unused() {
@@ -193,11 +206,14 @@ impl<D: Dma> Assembler<D> {
     }
 }
 
-/// How many of `spare` buffers rings may get that have `posted`: all but a burst, or half of all
-/// where there are few. A ring that had them all would receive nothing.
-pub(crate) fn room(spare: usize, posted: usize) -> usize {
-    let but_a_burst = spare.saturating_sub(BURST_FRAMES);
-    but_a_burst.max(spare.saturating_sub(posted) / 2)
+/// How many of `spare` buffers the rings of a queue may get that have `posted`: all but a burst for
+/// each of `queues`, which each may have in stock, or all but what would be as many as they have,
+/// where there are few. Rings that had all would receive nothing.
+fn room(spare: usize, posted: usize, queues: usize) -> usize {
+    let but_bursts = spare.saturating_sub(BURST_FRAMES.saturating_mul(queues));
+    let but_as_many =
+        spare.saturating_sub(posted.saturating_mul(queues)).checked_div(queues.saturating_add(1));
+    but_bursts.max(but_as_many.unwrap_or(0))
 }
 
 /// Counts a frame that was dropped.

@@ -24,7 +24,7 @@ pub struct Config {
     /// A frame is received where a fresh buffer takes the place of its own, and dropped where there
     /// is none. So the pool has more than the rings hold, by a burst for each pair, as
     /// [`frames`](paravane_net::Config::frames) counts them. Of a smaller one the rings get all but
-    /// a burst, or half of what there is, and more as soon as there are more.
+    /// those bursts, or half of what there is, and more as soon as there are more.
     ///
     /// The default, 256, keeps four NICs in two megabytes and their start short. A busy guest wants
     /// 1024 or more: [`rx_out_of_buffers`](paravane_net::DeviceStats::rx_out_of_buffers) tells.

@@ -225,7 +225,7 @@ impl fmt::Display for StartError {
             }
             Self::Memory(error) => write!(f, "vmxnet3 not started: {error}"),
             Self::PoolEmpty => f.write_str(
-                "vmxnet3 not started: the frame pool has too few free buffers, two for each pair at least",
+                "vmxnet3 not started: the frame pool has too few free buffers, two for each ring at least",
             ),
             Self::Command(error) => write!(f, "vmxnet3 not started: {error}"),
             Self::Refused { code } => write!(f, "vmxnet3 refused to activate, answer {code:#x}"),

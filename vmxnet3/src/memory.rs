@@ -8,11 +8,10 @@ use log::warn;
 use paravane_hal::Platform;
 use paravane_hal::addr::Align;
 use paravane_hal::dma::{DeviceDma, DmaBox, DmaError, DmaErrorReason, Quiet};
-use paravane_net::FramePool;
+use paravane_net::{BURST_FRAMES, FramePool};
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
 
-use crate::assemble::room;
 use crate::change;
 use crate::config::Config;
 use crate::data_ring::{Copies, DataRing, TX_SLOT_BYTES};
@@ -120,6 +119,7 @@ impl<P: Platform> Memory<P> {
                     completion_entries: plan.rx_completion_entries,
                     max_buffers: plan.max_rx_buffers,
                     large: plan.large,
+                    queues: counts.rx.into(),
                     tunnels: plan.tunnels,
                 },
             )
@@ -144,21 +144,30 @@ impl<P: Platform> Memory<P> {
         queues == [true; 2] && rest == [true; 2]
     }
 
-    /// Posts buffers for the first time: each queue gets its share of what the pool can spare, in
-    /// the first rings of all before the second of any. False when there is a queue that got none.
+    /// Posts buffers for the first time: each queue gets its share of what the pool can spare, and
+    /// each of its rings half of that, or what the other does not take. False when there is a queue
+    /// whose rings cannot receive a frame.
     pub(crate) fn fill(&mut self, pool: &FramePool) -> bool {
         let queues = usize::from(self.table.counts().rx);
-        let mut left = room(pool.free(), 0);
-        let mut fill = |kind| {
-            (1..=queues).rev().zip(self.rx.queues_mut()).fold(true, |all, (queues, rx)| {
-                let posted = rx.fill(kind, left.checked_div(queues).unwrap_or(0));
-                left = left.saturating_sub(posted);
-                posted > 0 && all
-            })
-        };
-        let all = fill(BufferKind::Head);
-        fill(BufferKind::Body);
-        all
+        // Not in rings: a burst for each queue, which each may have in stock, or half of all.
+        let free = pool.free();
+        let left = free.saturating_sub(BURST_FRAMES.saturating_mul(queues)).max(free / 2);
+        let has_bodies = self.rx.queues_mut().any(|rx| rx.has_bodies());
+        let (heads, all) = self.share(BufferKind::Head, if has_bodies { left.div_ceil(2) } else { left });
+        let (bodies, all_bodies) = self.share(BufferKind::Body, left.saturating_sub(heads));
+        self.share(BufferKind::Head, left.saturating_sub(heads).saturating_sub(bodies));
+        all && (all_bodies || !has_bodies)
+    }
+
+    /// Posts up to `left` buffers of `kind`, as many in each queue. How many, and whether each got
+    /// some.
+    fn share(&mut self, kind: BufferKind, left: usize) -> (usize, bool) {
+        let queues = usize::from(self.table.counts().rx);
+        (1..=queues).rev().zip(self.rx.queues_mut()).fold((0, true), |(posted, all), (queues, rx)| {
+            let share = left.saturating_sub(posted).checked_div(queues).unwrap_or(0);
+            let more = rx.fill(kind, share);
+            (posted.saturating_add(more), all && more > 0)
+        })
     }
 
     /// Writes down for the device what it is to work with.

@@ -81,6 +81,8 @@ pub(crate) struct RxSetup<P: Platform> {
     pub(crate) max_buffers: u16,
     /// Whether the device may put packets together.
     pub(crate) large: Option<LargeRules>,
+    /// Receive queues that share the pool.
+    pub(crate) queues: usize,
     /// Where tunnels are that it was asked to look into.
     pub(crate) tunnels: TunnelPorts,
 }
@@ -108,6 +110,7 @@ impl<P: Platform> RxQueue<P> {
             max_buffers,
             large,
             tunnels,
+            queues,
         } = setup;
         geometry.data_slot_bytes = data.as_ref().map_or(0, DataRing::slot_bytes);
         let [head_entries, body_entries] = geometry.entries;
@@ -123,7 +126,9 @@ impl<P: Platform> RxQueue<P> {
             pool,
             stock: Burst::new(),
             owed: 0,
+            owed_bodies: 0,
             short: 0,
+            queues,
             counters: RxCounters::default(),
         };
         Ok(Self {
@@ -141,7 +146,7 @@ impl<P: Platform> RxQueue<P> {
         })
     }
 
-    /// Posts up to `most` buffers of `kind` for the first time. Returns how many were posted.
+    /// Posts up to `most` buffers of `kind`, before the device knows of any. Returns how many were posted.
     pub(crate) fn fill(&mut self, kind: BufferKind, most: usize) -> usize {
         let Assembler { heads, bodies, pool, stock, short, .. } = &mut self.assembler;
         let ring = match kind {
@@ -149,10 +154,14 @@ impl<P: Platform> RxQueue<P> {
             BufferKind::Body => &mut *bodies,
         };
         stock.append(pool.take((ring.missing() as usize).min(most)));
-        ring.hand_over(stock);
-        let posted = ring.handed_over() as usize;
+        let posted = ring.hand_over(stock) as usize;
         *short = heads.missing().wrapping_add(bodies.missing());
         posted
+    }
+
+    /// Whether frames go on in the second ring.
+    pub(crate) fn has_bodies(&self) -> bool {
+        self.assembler.bodies.missing() > 0
     }
 
     /// Where the device finds its rings. From here on their memory counts as known to it.
