@@ -161,6 +161,7 @@ impl<P: Platform> Memory<P> {
 
     /// Posts up to `left` buffers of `kind`, as many in each queue. How many, and whether each got
     /// some.
+    #[inline(never)]
     fn share(&mut self, kind: BufferKind, left: usize) -> (usize, bool) {
         let queues = usize::from(self.table.counts().rx);
         (1..=queues).rev().zip(self.rx.queues_mut()).fold((0, true), |(posted, all), (queues, rx)| {

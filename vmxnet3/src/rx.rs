@@ -147,6 +147,7 @@ impl<P: Platform> RxQueue<P> {
     }
 
     /// Posts up to `most` buffers of `kind`, before the device knows of any. Returns how many were posted.
+    #[inline(never)]
     pub(crate) fn fill(&mut self, kind: BufferKind, most: usize) -> usize {
         let Assembler { heads, bodies, pool, stock, short, .. } = &mut self.assembler;
         let ring = match kind {
@@ -277,7 +278,8 @@ impl<P: Platform> RxQueue<P> {
             rare();
             return Next::Unread;
         }
-        if let [entry] = new {
+        // Only there, for it is 600 bytes of an image.
+        if FIRST && let [entry] = new {
             let Some(said) = read_new(entry, *at) else { return Next::Nothing };
             return self.collect_one(first_id, said, burst);
         }

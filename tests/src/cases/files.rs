@@ -18,7 +18,7 @@ use crate::qemu::{Machine, NicModel};
 use crate::runner::{Case, Subject};
 
 /// What FAT, a file's words and a second driver add to the image that serves NICs alone.
-const MAX_IMAGE_BYTES: u64 = 860 * 1024;
+const MAX_IMAGE_BYTES: u64 = 862 * 1024;
 /// A file of some MiB, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 const LINE_LIMIT: Duration = Duration::from_secs(20);
