@@ -146,7 +146,8 @@ impl<P: Platform> RxQueue<P> {
         })
     }
 
-    /// Posts up to `most` buffers of `kind`, before the device knows of any. Returns how many were posted.
+    /// Posts up to `most` buffers of `kind`, before the device knows of any. Returns how many were
+    /// posted.
     #[inline(never)]
     pub(crate) fn fill(&mut self, kind: BufferKind, most: usize) -> usize {
         let Assembler { heads, bodies, pool, stock, short, .. } = &mut self.assembler;

@@ -259,8 +259,8 @@ impl<P: Platform, C: ConfigAccess> Device<P, C> {
         }
     }
 
-    /// Wakes a device that sleeps; stops one that was suspended, or did not stop when its start failed, and takes back
-    /// what it kept.
+    /// Wakes a device that sleeps; stops one that was suspended, or did not stop when its start
+    /// failed, and takes back what it kept.
     fn settle(&mut self) -> Result<(), ShutDownError> {
         if self.is_asleep {
             self.function.ensure_d0(&self.platform).map_err(ShutDownError::Power)?;

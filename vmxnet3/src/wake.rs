@@ -151,13 +151,13 @@ impl<P: Platform, C: ConfigAccess> VmxControl<P, C> {
 }
 
 impl<P: Platform, C: ConfigAccess> Device<P, C> {
-    /// Puts a device to sleep, [suspended](VmxControl::suspend) if it is to wake anyone: in D3hot, from which it
-    /// may wake the machine where `can_wake` says so. A start wakes it.
+    /// Puts a device to sleep, [suspended](VmxControl::suspend) if it is to wake anyone: in D3hot,
+    /// from which it may wake the machine where `can_wake` says so. A start wakes it.
     ///
     /// # Errors
     ///
-    /// [`PowerError`]: it has no power management, cannot wake the machine, or does not go to sleep. It is
-    /// stopped or suspended still.
+    /// [`PowerError`]: it has no power management, cannot wake the machine, or does not go to
+    /// sleep. It is stopped or suspended still.
     pub fn sleep(&mut self, can_wake: bool) -> Result<(), PowerError> {
         // One that fell asleep only half is woken as well.
         self.is_asleep = true;
