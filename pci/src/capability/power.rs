@@ -24,7 +24,7 @@ const PMCSR: u8 = 0x04;
 const POWER_STATE: u16 = 0b11;
 const NO_SOFT_RESET: u16 = 1 << 3;
 const PME_ENABLE: u16 = 1 << 8;
-/// Written as one it is cleared, so it is never written as one.
+/// Written as one it is cleared: not in waking, which leaves it to be read.
 const PME_STATUS: u16 = 1 << 15;
 
 /// How long a function may take between D3hot and D0 before anything else may touch it.
